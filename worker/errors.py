@@ -1,0 +1,95 @@
+"""The one error tree: what to do first, where it came from second.
+
+The task retries a ``TransientError``; an ``AccountError`` sets the account aside until its
+owner acts; a ``DataError`` fails loudly and is not asked again in this run.  Every error can be
+rebuilt from its message alone, for Celery sends them between processes, and no message holds a
+token, a meter number or a payload.  ``code`` is what the account shows (semantics, 6.4).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WorkerError(Exception):
+    """Anything Relève foresees going wrong; its text says what to do."""
+
+    code: ClassVar[str] = "UNKNOWN_ERROR"
+
+
+class TransientError(WorkerError):
+    """The same call may well work later; ``retry_after_s`` is the wait asked for, or None."""
+
+    code: ClassVar[str] = "VENDOR_DOWN"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(TransientError):
+    """The quota is used up, by the supplier's word or by our own ledger."""
+
+
+class SupplierUnavailable(TransientError):
+    """The supplier did not answer, or answered with a fault of its own."""
+
+
+class StoreUnavailable(TransientError):
+    """CouchDB, the SQL database or Redis can't be reached: infrastructure, no account is to blame."""
+
+    code: ClassVar[str] = ""
+
+
+class AccountError(WorkerError):
+    """This account waits for its owner; automatic runs skip it."""
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED"
+
+
+class ConsentRevoked(AccountError):
+    """The consent ended, was withdrawn, or its refresh token is dead: the owner must consent again."""
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+
+
+class HolderChanged(AccountError):
+    """The person who consented no longer holds the contract of this meter."""
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.ACCOUNT_REMOVED"
+
+
+class UnknownUsagePoint(AccountError):
+    """The supplier does not know this meter, or does not let us see it."""
+
+
+class LoginFailed(AccountError):
+    """The account's token was refused again right after it was renewed."""
+
+    code: ClassVar[str] = "LOGIN_FAILED"
+
+
+class UnknownAccount(AccountError):
+    """No account of this id is in the registry."""
+
+    code: ClassVar[str] = "CANNOT_FIND_ACCOUNT"
+
+
+class DataError(WorkerError):
+    """Keep it out and report it: asking again would give the same."""
+
+
+class MalformedAnswer(DataError):
+    """The answer is well-formed JSON of a shape, unit or meter that we did not ask for."""
+
+
+class RequestRefused(DataError):
+    """The supplier calls our request wrong: our bug."""
+
+
+class OperatorFault(DataError):
+    """The application itself is refused (credentials, subscription): the operator must act, no account is to blame."""
+
+
+class WriteRefused(DataError):
+    """The store refused a document for a reason that repeating does not cure."""

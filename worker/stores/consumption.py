@@ -1,0 +1,40 @@
+"""Where documents are kept: one small protocol, several stores, one contract suite.
+
+A store serves one doctype.  ``_id`` is ``<account id>:<period key>``, so the same reading written
+twice is a conflict that can be read, never two documents; ``_rev`` is the store's own text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from worker.domain.readings import Period
+
+Document = dict[str, Any]
+
+
+class ConsumptionStore(Protocol):
+    """The documents of one doctype.  All methods raise StoreUnavailable, ``write`` also WriteRefused."""
+
+    def read(self, account_id: str, first_key: str, end_key: str) -> list[Document]:
+        """The account's documents with ``first_key <= key < end_key`` in key order, with ``_id`` and ``_rev``.
+
+        A doctype nobody has written to yet has no documents: no error.
+        """
+        ...
+
+    def write(self, documents: Sequence[Document]) -> list[Document]:
+        """Write; give back those that lost a race, to be decided anew.
+
+        Without ``_rev`` a document is created, with it that very revision is replaced.  At most 500 go into
+        one request (W1); every row's answer is checked (W2).  None twice with the same ``_id``.
+        """
+        ...
+
+    def erase(self, account_id: str) -> int:
+        """Forget all documents of the account; how many there were.  Safe to repeat."""
+        ...
+
+
+Measures = Mapping[Period, ConsumptionStore]
