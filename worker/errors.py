@@ -88,7 +88,7 @@ class RequestRefused(DataError):
 
 
 class OperatorFault(DataError):
-    """The application itself is refused (credentials, subscription): the operator must act, no account is to blame."""
+    """The application itself is refused (credentials, subscription): the operator must act, no account."""
 
 
 class WriteRefused(DataError):

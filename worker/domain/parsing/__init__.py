@@ -1,0 +1,1 @@
+"""Suppliers' answers to readings: units and time stamps are turned here, once."""

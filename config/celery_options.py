@@ -1,0 +1,95 @@
+"""What Celery reads when it starts: broker, delivery, limits, queues, beat.  Plain names, a reason beside each.
+
+Measured reasons are in the stack trials (celery 5.7 on Redis); the broker's address comes from Settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.schedules import crontab
+from kombu import Queue
+
+from config.settings import get_settings
+
+_settings = get_settings()
+_hour, _minute = _settings.nightly_at.split(":")
+
+# -- where messages live
+broker_url = _settings.broker()  # worker.app falls back on the embedded server
+result_backend = None  # what is to be known of a window is in Redis and the registry, not in results
+task_ignore_result = True  # fewer commands, and no false failure when writing a result times out
+imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep")
+task_serializer = "json"
+accept_content = ["json"]
+task_compression = "gzip"  # a window of readings shrinks about tenfold
+broker_connection_retry_on_startup = True  # a broker that starts later than we do is waited for
+broker_connection_max_retries = None  # and one that restarts, for as long as it takes
+broker_transport_options: dict[str, Any] = {
+    "global_keyprefix": "releve:celery:",  # a shared Redis stays readable
+    "visibility_timeout": _settings.visibility_timeout_s,  # > longest task (3 calls of 25 s) + longest countdown
+    "unacked_restore_interval": 10,  # a dead worker's messages are looked for every 10 s, not every 100 s
+    "unacked_restore_throttle": 1,
+    "unacked_mutex_expire": 30,  # a crash inside that search must not stop it for 300 s
+    "socket_timeout": 10,  # with the health check: a half-open connection comes back in 22 s, else never
+    "socket_connect_timeout": 5,
+    "health_check_interval": 10,
+    "socket_keepalive": True,
+    "retry_on_timeout": True,
+    "queue_order_strategy": "priority",  # the first queue is emptied first
+}
+
+# -- delivery
+task_acks_late = True  # a message is done when its task is, so a killed worker loses nothing
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1  # reserve only what runs
+worker_disable_prefetch = True
+task_publish_retry_policy = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
+
+# -- the pool: work that waits on the network runs in threads, where every outside call has its own time-out
+worker_pool = "threads"
+worker_concurrency = 16
+worker_enable_remote_control = True
+worker_send_task_events = True  # Flower; our tasks are coarse enough to afford it
+task_send_sent_event = True
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_hijack_root_logger = True
+worker_log_format = "%(asctime)s %(levelname)s %(name)s %(message)s"
+worker_task_log_format = worker_log_format
+worker_redirect_stdouts = False
+
+# -- queues, in the order of treatment when quota is short
+task_queues = [Queue(name) for name in ("control", "first_screen", "nightly", "backfill")]
+task_default_queue = "control"
+task_create_missing_queues = True
+task_routes: dict[str, dict[str, str]] = {
+    "tasks.pipeline.*": {"queue": "nightly"},  # chains name their own queue; this is for a call by hand
+    "tasks.*": {"queue": "control"},
+}
+
+# -- beat
+timezone = "Europe/Paris"  # all civil times are the meters'
+enable_utc = True
+beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
+beat_schedule: dict[str, dict[str, Any]] = {
+    "nightly sync": {
+        "task": "tasks.schedule.nightly_sync",
+        "schedule": crontab(hour=int(_hour), minute=int(_minute)),  # yesterday is out from 08:00
+    },
+    "catch up": {
+        "task": "tasks.schedule.catch_up",
+        "schedule": crontab(hour="14,15", minute=30),  # for meters whose yesterday came late
+    },
+    "resume backfills": {
+        "task": "tasks.schedule.resume_backfills",
+        "schedule": float(_settings.reconcile_every_s),
+        "options": {"expires": 5 * _settings.reconcile_every_s},  # they must not pile up while workers are away
+    },
+    "resume night": {
+        "task": "tasks.schedule.resume_night",
+        "schedule": float(_settings.reconcile_every_s),
+        "options": {"expires": 5 * _settings.reconcile_every_s},
+    },
+    "renew tokens": {"task": "tasks.upkeep.renew_tokens", "schedule": 60.0, "options": {"expires": 60}},
+    "measure queues": {"task": "tasks.upkeep.measure_queues", "schedule": 60.0, "options": {"expires": 60}},
+}

@@ -1,0 +1,196 @@
+"""All that the process is told from outside, read once, typed and checked; every fault is named at once.
+
+Values come from ``RELEVE_*`` variables, from a ``.env`` file beside the process, and for secrets from the
+file that ``RELEVE_<NAME>_FILE`` points to.  An empty variable counts as unset, so that a compose file may
+pass on what is not there.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "RELEVE_"
+PRODUCTION_DOMAIN = "enedis.fr"
+
+
+class ConfigError(Exception):
+    """What the process was told can't work; the text has one line a fault, each saying what to do."""
+
+
+class Settings(BaseSettings):
+    """Every knob of Relève; the reference page of the docs is made from these descriptions."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    preset: Literal["enedis-v4", "enedis-v5", "enedis-2026"] = Field(
+        "enedis-2026", description="Which generation of the supplier's API to speak."
+    )
+    enedis_sandbox: bool = Field(False, description="Use the supplier's sandbox hosts instead of production.")
+    enedis_url: str | None = Field(None, description="Base URL in place of the preset's, e.g. the simulator's.")
+    enedis_authorize_url: str | None = Field(
+        None, description="Consent page in place of the preset's; with only a host, the preset's path is added."
+    )
+    enedis_client_id: str = Field("releve-simulator", description="Id of the application at Enedis.")
+    enedis_client_secret: SecretStr = Field(
+        SecretStr("releve-simulator-secret"), description="Secret of the application; also as …_FILE."
+    )
+    data_dir: Path = Field(
+        Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://, rediss:// or unix:// URL; unset, an embedded server is started when needed."
+    )
+    broker_url: SecretStr | None = Field(None, description="Broker of Celery where it is not redis_url.")
+    registry_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of accounts and tokens; unset, SQLite in data_dir."
+    )
+    measures_url: SecretStr | None = Field(
+        None,
+        description="Where documents are kept: couchdb+http://user:password@host:5984/, couchdb+https://… or a "
+        "SQLAlchemy URL; unset, SQLite in data_dir.",
+    )
+    token_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys that seal tokens, comma separated, the newest first (make one with "
+        "`releve keys new`); unset, a key file in data_dir. Also as …_FILE.",
+    )
+    history_load_days: int = Field(28, ge=0, le=745, description="Depth of the load curve's backfill, in days.")
+    calls_per_second: int | None = Field(
+        None, ge=0, description="Calls a second to the supplier, all workers together; unset the preset's, 0 no limit."
+    )
+    calls_per_hour: int | None = Field(
+        None, ge=0, description="Calls an hour to the supplier, all workers together; unset the preset's, 0 no limit."
+    )
+    supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
+    store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
+    nightly_at: str = Field(
+        "08:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Start of the nightly sync, Europe/Paris."
+    )
+    inflight_expiry_s: int = Field(
+        900, ge=2, le=86_400, description="After this long a published window counts as lost and is published again."
+    )
+    visibility_timeout_s: int = Field(
+        180, ge=2, le=86_400, description="After this long the broker gives a dead worker's message to another."
+    )
+    reconcile_every_s: int = Field(60, ge=1, le=3600, description="How often beat looks for lost or new work.")
+    pretend_now: datetime | None = Field(
+        None, description="Live at this time (ISO with offset) instead of now; refused with the supplier's own hosts."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+
+    @classmethod
+    def from_env(cls, **given: Any) -> Self:
+        """Read everything.  Raises ConfigError with all faults."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise ConfigError("\n".join(_fault(**fault) for fault in error.errors(include_input=False))) from None
+
+    @field_validator("pretend_now")
+    @classmethod
+    def _aware(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("needs an offset, like 2024-07-25T09:00+02:00")
+        return value
+
+    @field_validator("enedis_url", "enedis_authorize_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://unset")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("needs an http:// or https:// URL")
+        return value.rstrip("/") if value else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("needs a redis://, rediss:// or unix:// URL")
+        return value
+
+    @model_validator(mode="after")
+    def _no_pretence_in_production(self) -> Self:
+        if self.pretend_now is not None and self.speaks_to_production:
+            raise ValueError(
+                "RELEVE_PRETEND_NOW is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator"
+            )
+        return self
+
+    @property
+    def speaks_to_production(self) -> bool:
+        """The supplier's own hosts, with real meters behind them."""
+        if self.enedis_url is None:
+            return not self.enedis_sandbox
+        host = urlsplit(self.enedis_url).hostname or ""
+        return host.endswith(PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
+
+    def registry(self) -> str:
+        return _secret(self.registry_url) or f"sqlite:///{self.data_dir / 'registry.db'}"
+
+    def measures(self) -> str:
+        return _secret(self.measures_url) or f"sqlite:///{self.data_dir / 'measures.db'}"
+
+    def redis(self) -> str | None:
+        return _secret(self.redis_url)
+
+    def broker(self) -> str | None:
+        return _secret(self.broker_url) or self.redis()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read at first use.  Raises ConfigError."""
+    return Settings.from_env()
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """``RELEVE_<NAME>_FILE``: the value stands in a file, as container platforms hand out secrets."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError(f"{variable}: can't read the file {path}: make it readable, or unset it") from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(None, name)[0] for name in self.settings_cls.model_fields}
+        return {name: value for name, value in found.items() if value}
+
+
+def _fault(*, loc: tuple[int | str, ...], msg: str, **_: Any) -> str:
+    message = msg.removeprefix("Value error, ")
+    return f"{PREFIX}{str(loc[0]).upper()}: {message}" if loc else message
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return value.get_secret_value() if value else None

@@ -1,0 +1,66 @@
+"""What all our tasks share: which errors are expected, and what a given-up window leaves behind."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any, Final, NoReturn
+
+from celery import Task
+
+from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
+from worker.domain.batches import Origin
+from worker.errors import TransientError, WorkerError
+from worker.runtime import get_runtime
+
+log = logging.getLogger("releve.tasks")
+
+MAX_RETRIES: Final = 4
+
+
+class WindowTask(Task):  # type: ignore[type-arg]
+    """A step of a window's chain.  Its first argument is the window, or what the step before handed on."""
+
+    abstract = True
+    acks_late = True
+    max_retries = MAX_RETRIES
+    throws = (WorkerError,)  # foreseen: one line in the log, no traceback
+
+    def again(self, error: TransientError) -> NoReturn:
+        """Try again in a while; a wait longer than a countdown should last is left to the reconciler."""
+        delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
+        if delay_s > LONGEST_DELAY_S * 1.2:
+            raise error
+        raise self.retry(exc=error, countdown=delay_s)
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """The chain ends here: note why, so that the account shows it and the window is tried again in time."""
+        error = exc if isinstance(exc, WorkerError) else WorkerError(f"unforeseen {type(exc).__name__}")
+        try:
+            get_runtime().journal.failed(_origin(args, kwargs), error)
+        except WorkerError as unwell:  # Redis or the registry is down: the claim expires by itself
+            log.warning("could not note a failed window: %s", unwell)
+
+
+class ControlTask(Task):  # type: ignore[type-arg]
+    """Decides what is due.  Doing it again is harmless, so a fault is left to the next tick."""
+
+    abstract = True
+    acks_late = True
+    max_retries = 0
+    throws = (WorkerError,)
+
+
+def _origin(args: Any, kwargs: Any) -> Origin:
+    if isinstance(args[0], dict):
+        handed_on: Origin = args[0]
+        return handed_on
+    account_id, series, start, end = args
+    return Origin(
+        account_id=account_id,
+        series=series,
+        start=start,
+        end=end,
+        run_id=kwargs["run_id"],
+        claim=kwargs.get("claim"),
+    )

@@ -1,0 +1,43 @@
+"""Each store of the house, empty, behind the same fixture: what holds for one must hold for all."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import couchdb
+import pytest
+
+from tests.fakes import memory_measures
+from worker.stores.consumption import Measures
+from worker.stores.measures import open_measures
+
+STORES = ("memory", "sqlite", "postgresql", "couchdb")
+
+
+@pytest.fixture(params=STORES)
+def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measures]:
+    """The five doctypes of one store that nobody has written to yet."""
+    if request.param == "memory":
+        yield memory_measures()
+    elif request.param == "sqlite":
+        yield open_measures(f"sqlite:///{tmp_path / 'measures.db'}")
+    elif request.param == "postgresql":
+        yield open_measures(request.getfixturevalue("postgres_database"))
+    else:
+        with couch_databases(request.getfixturevalue("couchdb_url")) as (url, prefix):
+            yield open_measures(url, prefix=prefix)
+
+
+@contextmanager
+def couch_databases(url: str) -> Iterator[tuple[str, str]]:
+    """A prefix of one's own on a shared server; the databases with it are dropped afterwards."""
+    prefix = f"t{uuid.uuid4().hex}-"
+    try:
+        yield url, prefix
+    finally:
+        server = couchdb.Server(url.removeprefix("couchdb+"))
+        for name in [name for name in server if name.startswith(prefix)]:
+            server.delete(name)

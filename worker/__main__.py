@@ -1,0 +1,5 @@
+"""``python -m worker``: the same door as ``releve``."""
+
+from worker.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The Celery app: knows the tasks by name alone, so importing a task needs no broker."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from celery import Celery, signals
+
+from config.settings import ConfigError, get_settings
+from worker.errors import WorkerError
+
+app = Celery("releve")
+app.config_from_object("config.celery_options")
+_opened = ExitStack()
+
+
+@app.on_after_configure.connect
+def _use_embedded_broker(sender: Celery, **_: Any) -> None:
+    """Without an address of our own the embedded server serves, shared with this user's other commands."""
+    if not sender.conf.broker_url:
+        from worker.runtime import redis_url_from
+
+        sender.conf.broker_url = redis_url_from(get_settings(), _opened)
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _look_before_starting(**_: Any) -> None:
+    """Build the house before the first task: what can't work ends the process with its reason, not a task."""
+    from worker.runtime import announce_pretence, get_runtime
+
+    try:
+        announce_pretence(get_settings())
+        get_runtime()
+    except (ConfigError, WorkerError) as error:
+        raise SystemExit(f"releve: {error}") from None
+
+
+@signals.worker_shutdown.connect
+def _close(**_: Any) -> None:
+    _opened.close()

@@ -1,0 +1,77 @@
+"""The OAuth session: permits, one renewal, a refusal turned into one of our errors.
+
+Nobody above sees a status code, and no request leaves without its permit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
+
+from worker.clients.classification import Reply, token_refused
+from worker.clients.presets import Endpoints
+from worker.clients.tokens import Token, TokenProvider
+from worker.clients.transport import Transport
+from worker.clients.turnstile import Turnstile
+from worker.domain.answers import Json
+from worker.errors import LoginFailed, OperatorFault, RateLimited
+
+Judged = TypeVar("Judged")
+_LOGIN_FAILED: Final = "Enedis refused the token again right after its renewal: the owner must consent again"
+_APPLICATION_REFUSED: Final = "Enedis refuses the application's fresh token: check its credentials and subscriptions"
+
+
+class SupplierSession:
+    """Signed requests of one account (v4) or of the whole application (v5, 2026).
+
+    Cheap to make: the connections belong to ``transport``, which all sessions share.
+    """
+
+    def __init__(self, endpoints: Endpoints, transport: Transport, tokens: TokenProvider, turnstile: Turnstile) -> None:
+        self._endpoints = endpoints
+        self._transport = transport
+        self._tokens = tokens
+        self._turnstile = turnstile
+
+    def get(self, path: str, params: Mapping[str, str], judge: Callable[[Reply], Judged]) -> Judged:
+        """What ``judge`` says of the answer to a GET; without Content-Type, for one there gave 500 (1.12).
+
+        Raises RateLimited, SupplierUnavailable, LoginFailed (a user's token), OperatorFault (the
+        application's), and what ``judge`` raises; its RateLimited closes the turnstile for everybody first.
+        """
+        return self._ask("GET", path, judge, params=params)
+
+    def post(self, path: str, body: Json, judge: Callable[[Reply], Judged]) -> Judged:
+        """As ``get``, with a JSON body."""
+        return self._ask("POST", path, judge, body=body)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        judge: Callable[[Reply], Judged],
+        params: Mapping[str, str] | None = None,
+        body: Json = None,
+    ) -> Judged:
+        def send(token: Token) -> Reply:
+            self._turnstile.enter(self._endpoints.preset.api(path))
+            return self._transport.send(method, self._endpoints.base_url + path, token, params=params, json=body)
+
+        reply = self._signed(send)
+        try:
+            return judge(reply)
+        except RateLimited as error:
+            self._turnstile.close(error.retry_after_s or 0.0)
+            raise
+
+    def _signed(self, send: Callable[[Token], Reply]) -> Reply:
+        """Send; where the token is refused renew it once and send once more."""
+        mode = self._endpoints.preset.token_mode
+        token = self._tokens.current()
+        reply = send(token)
+        if not token_refused(reply, mode):
+            return reply
+        reply = send(self._tokens.renew(token))
+        if token_refused(reply, mode):
+            raise LoginFailed(_LOGIN_FAILED) if mode == "user" else OperatorFault(_APPLICATION_REFUSED)
+        return reply

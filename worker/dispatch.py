@@ -1,0 +1,135 @@
+"""What work is due, told by the registry, the finished windows and the store; never by a message.
+
+Messages get lost and come twice (stack-trials, 4.5), so each decision here can be taken again at any time:
+publishing notes the window in ``inflight:*``, and what is due, not done and not in flight is published anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from worker.clock import Clock
+from worker.domain.accounts import Account
+from worker.domain.batches import Origin
+from worker.domain.readings import PARIS, DateWindow, Series
+from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
+from worker.history import History
+from worker.journal import MOST_ATTEMPTS, attempts_run
+from worker.stores.registry import AccountRegistry
+from worker.stores.state import SyncState
+
+BACKFILL: Final = "account/backfill"  # one window in flight per account
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    registry: AccountRegistry
+    state: SyncState
+    history: History
+    now: Clock
+    claim_ttl_s: int
+
+    def today(self) -> date:
+        return self.now().astimezone(PARIS).date()
+
+    # -- one account's history
+
+    def claim_backfill(self, account_id: str) -> Origin | None:
+        """The next window of the account's history, noted as in flight; None if nothing is due or one is already.
+
+        Daily values first, for totals appear at once, then the load curve, newest window first.  A series whose
+        windows fail doesn't hold up the other.
+        """
+        if not self.registry.get(account_id).active or not self._claim(account_id, BACKFILL):
+            return None
+        for series in Series:
+            for window in self.history.missing(account_id, series):
+                if self._may_try(account_id, series, window):
+                    return self._origin(account_id, series, window, BACKFILL)
+        self.release(account_id, BACKFILL)
+        return None
+
+    def due_backfills(self) -> Iterator[str]:
+        """Accounts whose history is not loaded, or so long ago that the look-back no longer reaches it."""
+        oldest_flag = self.today() - timedelta(days=min(LOOK_BACK_DAYS.values()))
+        for page in self._pages():
+            ids = [account.id for account in page]
+            busy = self.state.claimed_flags(ids, *BACKFILL.split("/"))
+            flags = [self.state.loaded_flags(ids, series) for series in Series if self.history.wanted(series)]
+            for account_id, claimed, *until in zip(ids, busy, *flags, strict=True):
+                if not claimed and any(day is None or day < oldest_flag for day in until):
+                    yield account_id
+
+    # -- the look-back of all
+
+    def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
+        """The last days of a series for one run, noted as in flight; None if that run has done or is doing it."""
+        window = plan_look_back(self.today(), series)
+        claim = f"{series.value}/{run}"
+        if not self._claim(account_id, claim):
+            return None
+        if not self._may_try(account_id, series, window):
+            self.release(account_id, claim)
+            return None
+        return self._origin(account_id, series, window, claim)
+
+    def look_back_now(self, account_id: str, series: Series) -> Origin:
+        """The last days of a series, asked for by hand: no run, no claim."""
+        return self._origin(account_id, series, plan_look_back(self.today(), series), None)
+
+    def due_look_backs(self, accounts: Sequence[Account], run: str) -> Iterator[tuple[str, Series]]:
+        """What of a page of accounts the run hasn't done yet."""
+        pairs = [(account.id, series) for account in accounts if account.active for series in Series]
+        states = self.state.task_states([(account_id, series.value) for account_id, series in pairs])
+        for (account_id, series), noted in zip(pairs, states, strict=True):
+            if noted.get("last_run") != f"{series.value}/{run}":
+                yield account_id, series
+
+    def lacking_yesterday(self, accounts: Sequence[Account]) -> Iterator[tuple[str, Series]]:
+        """What of a page of accounts has no reading of yesterday."""
+        yesterday = self.today() - timedelta(days=1)
+        outcomes = self.registry.outcomes_of([account.id for account in accounts])
+        for account in accounts:
+            for series in Series:
+                outcome = outcomes[account.id].get(series)
+                if outcome is None or outcome.last_day is None or outcome.last_day < yesterday:
+                    yield account.id, series
+
+    def pages_after(self, cursor: str | None) -> Iterator[list[Account]]:
+        """Active accounts behind ``cursor``, by id, a page at a time: keyset, no OFFSET."""
+        while page := self.registry.page_active(cursor, _PAGE):
+            yield page
+            cursor = page[-1].id
+
+    def release(self, account_id: str, claim: str) -> None:
+        self.state.release(account_id, *claim.split("/", 1))
+
+    def _pages(self) -> Iterator[list[Account]]:
+        return self.pages_after(None)
+
+    def _claim(self, account_id: str, claim: str) -> bool:
+        return self.state.claim(account_id, *claim.split("/", 1), self.claim_ttl_s)
+
+    def _may_try(self, account_id: str, series: Series, window: DateWindow) -> bool:
+        """Count the attempt; the one after the fifth is left to the next run."""
+        run = attempts_run(self.now())
+        return self.state.count_attempt(account_id, series.value, window, run=run) <= MOST_ATTEMPTS
+
+    def _origin(self, account_id: str, series: Series, window: DateWindow, claim: str | None) -> Origin:
+        return Origin(
+            account_id=account_id,
+            series=series.value,
+            start=window.start.isoformat(),
+            end=window.end.isoformat(),
+            run_id=new_run_id(self.now()),
+            claim=claim,
+        )
+
+
+def new_run_id(now: datetime) -> str:
+    """Sorts as time does, so that an older run's late outcome can be told from a newer one."""
+    return now.strftime("%Y%m%dT%H%M%S.%f")

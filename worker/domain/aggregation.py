@@ -1,0 +1,58 @@
+"""Stored readings to totals by hour, month and year.
+
+Totals are made anew from what is stored, for every period a window touches, changed or not (A1, A2): a
+repeat mends, and nothing can be counted twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from worker.domain.documents import Entry, period_key, to_load, to_milliwatt_hours
+from worker.domain.readings import IntervalReading, Period
+
+_INPUT_KEY_LENGTH: Final = {
+    Period.HOUR: 13,
+    Period.MONTH: 7,
+    Period.YEAR: 4,
+}  # how much of an input's key counts
+
+
+def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict[str, int]:
+    """Add readings up, in milliwatt-hours, by the calendar of the meter's own zone.
+
+    None twice, zone-aware starts.  A period without a reading has no entry, never a zero.
+    """
+    totals: Counter[str] = Counter()
+    for reading in readings:
+        totals[period_key(reading.start, period)] += reading.milliwatt_hours
+    return dict(totals)
+
+
+def total_entries(inputs: Iterable[Entry], period: Period) -> dict[str, int]:
+    """The same over stored entries, minutes into hours, days into months and years, by key alone."""
+    totals: Counter[str] = Counter()
+    for entry in inputs:
+        totals[total_key(entry.key, period)] += entry.milliwatt_hours
+    return dict(totals)
+
+
+def total_key(input_key: str, period: Period) -> str:
+    """The key of the total that an input of this key goes into."""
+    start = input_key[: _INPUT_KEY_LENGTH[period]]
+    return f"{start}:00Z" if period is Period.HOUR else start
+
+
+def keep_different(totals: Mapping[str, int], stored: Mapping[str, Entry], period: Period) -> list[Entry]:
+    """Totals, rounded as stored, that the store lacks or holds with another value; in key order."""
+    different = []
+    for key in sorted(totals):
+        energy = to_milliwatt_hours(to_load(totals[key], period))
+        known = stored.get(key)
+        if known is None:
+            different.append(Entry(key, energy))
+        elif known.milliwatt_hours != energy:
+            different.append(Entry(key, energy, None, known.revision, known.created_at))
+    return different

@@ -1,0 +1,123 @@
+"""What travels between the four tasks of one window: JSON-able, compact, bounded, nothing personal.
+
+At most 7 days of load curve or 365 days of daily values.  Readings are ``[first minute since 1970, minutes,
+milliwatt-hours]``; entries are the arrays of ``documents.Entry``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypedDict
+
+from worker.domain.documents import Entry
+from worker.domain.readings import PARIS, DateWindow, IntervalReading, Series
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+
+
+class Origin(TypedDict):
+    """Which window this is about, and in which run."""
+
+    account_id: str
+    series: str
+    start: str
+    end: str
+    run_id: str
+    claim: str | None  # the note in ``inflight:*`` that this chain holds, released at its end
+
+
+class Facts(TypedDict):
+    """What the answer told, carried along unchanged: readings taken, points kept out (V4, K2)."""
+
+    fetched: int
+    dropped: int
+    differing: int
+    last_day: str | None  # the last civil day with a reading
+    floor: str | None  # first day the supplier has anything of, where this window found out
+
+
+class Batch(Origin):
+    """What ``fetch`` hands on."""
+
+    readings: list[list[int]]
+    facts: Facts
+
+
+class Filtered(Origin):
+    """What ``filter_known`` hands on: the changed inputs, and what their totals need.
+
+    ``stored_totals``: the touched totals with the revisions they had BEFORE the inputs were read (A5).
+    ``rest``: by period and key, the sum of the stored inputs that are not being replaced.
+    """
+
+    changed: list[list[Any]]
+    unchanged: int
+    stored_totals: dict[str, list[list[Any]]]
+    rest: dict[str, dict[str, int]]
+    facts: Facts
+
+
+class Aggregated(Origin):
+    """What ``aggregate`` hands on: all that has to be written, and nothing else."""
+
+    changed: list[list[Any]]
+    totals: dict[str, list[list[Any]]]
+    unchanged: int
+    facts: Facts
+
+
+class Report(Origin):
+    """What came of the window, counted in documents over all doctypes."""
+
+    created: int
+    updated: int
+    unchanged: int
+    facts: Facts
+
+
+def origin_of(batch: Origin) -> Origin:
+    """Just the part that says which window this is."""
+    return Origin(
+        account_id=batch["account_id"],
+        series=batch["series"],
+        start=batch["start"],
+        end=batch["end"],
+        run_id=batch["run_id"],
+        claim=batch["claim"],
+    )
+
+
+def series_of(batch: Origin) -> Series:
+    return Series(batch["series"])
+
+
+def window_of(batch: Origin) -> DateWindow:
+    return DateWindow(date.fromisoformat(batch["start"]), date.fromisoformat(batch["end"]))
+
+
+def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
+    return [
+        [
+            (reading.start.astimezone(UTC) - _EPOCH) // _MINUTE,
+            reading.length // _MINUTE,
+            reading.milliwatt_hours,
+        ]
+        for reading in readings
+    ]
+
+
+def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
+    return [
+        IntervalReading((_EPOCH + start * _MINUTE).astimezone(PARIS), minutes * _MINUTE, energy)
+        for start, minutes, energy in rows
+    ]
+
+
+def pack_entries(entries: Iterable[Entry]) -> list[list[Any]]:
+    return [list(entry) for entry in entries]
+
+
+def unpack_entries(rows: Iterable[list[Any]]) -> list[Entry]:
+    return [Entry(*row) for row in rows]

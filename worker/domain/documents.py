@@ -1,0 +1,164 @@
+"""A reading or a total to its document and back: keys, fields, kWh and rounding.
+
+The fields are those of the seed's doctypes (semantics, D2 to D6): ``load`` in kWh and the local civil
+time as numbers.  Keys of minutes and hours are UTC, so the two passes of the autumn hour stay apart and
+keys sort as time does; ``fold`` is 1 in the second pass and absent elsewhere.  ``step`` is the length of a
+load-curve step in minutes and absent for the usual 30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final, NamedTuple
+
+from worker.domain.readings import (
+    PARIS,
+    DateWindow,
+    IntervalReading,
+    Period,
+    Series,
+    day_length,
+    local_midnight,
+)
+
+Document = dict[str, Any]
+
+DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
+USUAL_STEP_MINUTES: Final = 30
+_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}  # V6
+_UTC_FORMATS: Final = {Period.MINUTE: "%Y-%m-%dT%H:%MZ", Period.HOUR: "%Y-%m-%dT%H:00Z"}
+_LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
+_PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may read them
+    Period.DAY: {"hour": 0, "minute": 0},
+    Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
+    Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
+}
+
+
+class Entry(NamedTuple):
+    """One document in its shortest form, as it travels between tasks: a JSON array.
+
+    ``revision`` and ``created_at`` are those of the stored document that it replaces, None for a new one.
+    """
+
+    key: str
+    milliwatt_hours: int
+    step: int | None = None
+    revision: str | None = None
+    created_at: str | None = None
+
+
+def doctype(period: Period) -> str:
+    return DOCTYPE_PREFIX + period.value
+
+
+def period_key(start: datetime, period: Period) -> str:
+    """Text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
+    if period in _UTC_FORMATS:  # in UTC, for the local hour 02 comes twice in October
+        return start.astimezone(UTC).strftime(_UTC_FORMATS[period])
+    return start.astimezone(PARIS).date().isoformat()[: _LOCAL_KEY_LENGTH[period]]
+
+
+def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
+    """First key that the window touches, and the first key after it."""
+    if period in _UTC_FORMATS:
+        start, end = window.instants()
+        return period_key(start, period), period_key(end, period)
+    last = window.end - timedelta(days=1)
+    after = {
+        Period.DAY: window.end,
+        Period.MONTH: last.replace(day=1) + timedelta(days=31),
+        Period.YEAR: date(last.year + 1, 1, 1),
+    }
+    length = _LOCAL_KEY_LENGTH[period]
+    return window.start.isoformat()[:length], after[period].isoformat()[:length]
+
+
+def touched_window(window: DateWindow, series: Series) -> DateWindow:
+    """All days whose readings go into the totals that the window touches.
+
+    Hours end where days do (the zone is whole hours from UTC), months and years don't.
+    """
+    if series is Series.LOAD_CURVE:
+        return window
+    last = window.end - timedelta(days=1)
+    return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
+
+
+def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
+    """Readings as entries of their own doctype, minute or day, in time order."""
+    entries = []
+    for reading in sorted(readings, key=lambda reading: reading.start):
+        minutes = int(reading.length / timedelta(minutes=1))
+        step = minutes if period is Period.MINUTE and minutes != USUAL_STEP_MINUTES else None
+        energy = to_milliwatt_hours(to_load(reading.milliwatt_hours, period))
+        entries.append(Entry(period_key(reading.start, period), energy, step))
+    return entries
+
+
+def to_reading(document: Document, period: Period) -> IntervalReading:
+    """The reading that a stored minute or day document was made from."""
+    key = key_of(document)
+    energy = to_milliwatt_hours(document["load"])
+    if period is Period.DAY:
+        day = date.fromisoformat(key)
+        return IntervalReading(local_midnight(day), day_length(day), energy)
+    start = datetime.fromisoformat(key).astimezone(PARIS)
+    return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), energy)
+
+
+def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
+    """The document of the seed's doctype, ready to be written at ``now``."""
+    written_at = now.astimezone(UTC).isoformat(timespec="seconds")
+    document: Document = {
+        "_id": f"{account_id}:{entry.key}",
+        "load": to_load(entry.milliwatt_hours, period),
+        **_civil_fields(entry.key, period),
+        "created_at": entry.created_at or written_at,
+        "updated_at": written_at,
+        "source_account": account_id,
+    }
+    if entry.step is not None:
+        document["step"] = entry.step
+    if entry.revision is not None:
+        document["_rev"] = entry.revision
+    return document
+
+
+def to_entry(document: Document) -> Entry:
+    """A stored document in its shortest form."""
+    return Entry(
+        key_of(document),
+        to_milliwatt_hours(document["load"]),
+        document.get("step"),
+        document.get("_rev"),
+        document.get("created_at"),
+    )
+
+
+def key_of(document: Document) -> str:
+    return str(document["_id"]).partition(":")[2]
+
+
+def to_load(milliwatt_hours: int, period: Period) -> float:
+    """kWh, rounded half up to the decimals of the doctype (V6)."""
+    exact = Decimal(milliwatt_hours) / _MILLIWATT_HOURS_PER_KWH
+    return float(exact.quantize(Decimal(1).scaleb(-_DECIMALS[period]), ROUND_HALF_UP))
+
+
+def to_milliwatt_hours(load: float) -> int:
+    """A stored load in whole mWh; exact, for a load has at most six decimals."""
+    return round(load * _MILLIWATT_HOURS_PER_KWH)
+
+
+def _civil_fields(key: str, period: Period) -> dict[str, int]:
+    if period in _UTC_FORMATS:
+        local = datetime.fromisoformat(key).astimezone(PARIS)
+        names = ("year", "month", "day", "hour", "minute")
+        fields = {name: getattr(local, name) for name in names}
+        return fields | {"fold": 1} if local.fold else fields
+    numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
+    return numbers | _PLACE_HOLDERS[period]

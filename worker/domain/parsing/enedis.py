@@ -1,0 +1,151 @@
+"""Enedis answers to interval readings.
+
+Whatever is wrong with a single point (value, date, step) keeps that point out and is counted; only an
+answer that is not one of measures at all raises, and then MalformedAnswer alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from worker.domain.answers import Json
+from worker.domain.parsing.envelopes import RawRow, open_envelope
+from worker.domain.parsing.labels import Label, to_starts
+from worker.domain.parsing.values import (
+    parse_number,
+    parse_step_minutes,
+    watt_hours_to_milliwatt_hours,
+    watts_to_milliwatt_hours,
+)
+from worker.domain.readings import (
+    ONE_DAY,
+    PARIS,
+    DateWindow,
+    IntervalReading,
+    Series,
+    day_length,
+    local_midnight,
+)
+
+_DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ].*)?", re.ASCII | re.DOTALL)
+_LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_LONGEST_RANK: Final = 500_000  # more steps than any answer holds: keeps arithmetic on dates in bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """Readings of one answer in time order, none twice; how many points were kept out, and why.
+
+    ``dropped``: value, date or step unusable.  ``differing``: the same step came twice with another
+    value, the last one won (K2).
+    """
+
+    readings: Sequence[IntervalReading]
+    dropped: int = 0
+    differing: int = 0
+
+    def within(self, window: DateWindow) -> Parsed:
+        """The same without what was not asked for; counted as dropped."""
+        start, end = window.instants()
+        kept = [reading for reading in self.readings if start <= reading.start < end]
+        return Parsed(kept, self.dropped + len(self.readings) - len(kept), self.differing)
+
+
+def parse(payload: Json, series: Series) -> Parsed:
+    """An answer of the given series.  Raises MalformedAnswer."""
+    return parse_daily(payload) if series is Series.DAILY else parse_load_curve(payload)
+
+
+def parse_daily(payload: Json) -> Parsed:
+    """Wh per civil day; the date is taken as text, no zone is involved (T6)."""
+    rows = open_envelope(payload, Series.DAILY)
+    readings = []
+    for row in rows:
+        number, day = parse_number(row.value), _row_day(row)
+        if number is not None and day is not None:
+            energy = watt_hours_to_milliwatt_hours(number)
+            readings.append(IntervalReading(local_midnight(day), day_length(day), energy))
+    return _collect(readings, len(rows))
+
+
+def parse_load_curve(payload: Json) -> Parsed:
+    """Mean W per step, labelled by its end in local time; read into energy and start (T2 to T5).
+
+    A step's length is its own, never the header's where it says one: it may change in mid-day.
+    """
+    rows = open_envelope(payload, Series.LOAD_CURVE)
+    labelled = [(label, parse_number(row.value)) for row in rows if (label := _row_label(row)) is not None]
+    # a bad value keeps its label in the sequence: the order tells the two passes of the autumn hour apart
+    starts = to_starts([label for label, _ in labelled])
+    readings = [
+        IntervalReading(start, label.length, watts_to_milliwatt_hours(watts, label.length // timedelta(minutes=1)))
+        for (label, watts), start in zip(labelled, starts, strict=True)
+        if watts is not None
+    ]
+    return _collect(readings, len(rows))
+
+
+def _collect(readings: Iterable[IntervalReading], rows: int) -> Parsed:
+    """Last in response order wins (K2)."""
+    by_start: dict[datetime, IntervalReading] = {}
+    usable = differing = 0
+    for reading in readings:
+        usable += 1
+        instant = reading.start.astimezone(UTC)
+        if instant in by_start and by_start[instant] != reading:
+            differing += 1
+        by_start[instant] = reading
+    return Parsed([by_start[instant] for instant in sorted(by_start)], rows - usable, differing)
+
+
+def _row_day(row: RawRow) -> date | None:
+    if row.label is not None:
+        return _to_day(row.label)
+    origin, rank = _to_day(row.origin), _to_rank(row.rank)
+    return origin + (rank - 1) * ONE_DAY if origin and rank and rank <= 4000 else None
+
+
+def _to_day(raw: Json) -> date | None:
+    match = _DAY.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    try:
+        return date(int(match[1]), int(match[2]), int(match[3])) if match else None
+    except ValueError:  # the 31st of February
+        return None
+
+
+def _row_label(row: RawRow) -> Label | None:
+    minutes = parse_step_minutes(row.step)
+    if minutes is None:
+        return None
+    length = timedelta(minutes=minutes)
+    end = _to_label(row.label) if row.label is not None else _ranked_end(row, length)
+    return Label(end, length) if end is not None else None
+
+
+def _to_label(raw: Json) -> datetime | None:
+    text = raw.strip() if isinstance(raw, str) else ""
+    if not _LABEL.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # the 25th hour
+        return None
+
+
+def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
+    """Ranks count elapsed steps, so they need no rule for clock changes (upstream-apis, 1.2)."""
+    origin, rank = _to_day(row.origin), _to_rank(row.rank)
+    if origin is None or rank is None:
+        return None
+    return (local_midnight(origin).astimezone(UTC) + rank * length).astimezone(PARIS)
+
+
+def _to_rank(raw: Json) -> int | None:
+    number = parse_number(raw)
+    if number is None or number != int(number) or not 1 <= number <= _LONGEST_RANK:
+        return None
+    return int(number)

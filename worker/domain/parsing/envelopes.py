@@ -1,0 +1,103 @@
+"""Three generations of Enedis answers to one shape of row.
+
+========================= =============================================================
+v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
+older list under          ``usage_point[].meter_reading.interval_reading[] {value, rank}``, rank 1 = the
+``usage_point``           first step after midnight of ``start``; also with ``date``
+2026                      ``grandeur[].points[] {v, d, p}``, the item picked by what it measures
+========================= =============================================================
+
+Source: upstream-apis 1.2, 1.6 and 1.12.  The shape itself tells the generation, so moving an account from
+one to the next can't misread an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from worker.domain.answers import Json
+from worker.domain.readings import Series
+from worker.errors import MalformedAnswer
+
+_UNITS: Final = {Series.DAILY: "Wh", Series.LOAD_CURVE: "W"}
+_QUANTITIES_2026: Final = {Series.DAILY: "EA", Series.LOAD_CURVE: "PA"}
+_ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One point as sent; ``rank`` counts steps from ``origin`` where there is no label."""
+
+    value: Json
+    label: Json
+    step: Json
+    rank: Json = None
+    origin: Json = None
+
+
+def open_envelope(payload: Json, series: Series) -> list[RawRow]:
+    """The points of an answer, in its own order.  Raises MalformedAnswer on any other shape or unit."""
+    if not isinstance(payload, dict):
+        raise MalformedAnswer("the answer is not a JSON object of measures")
+    if any(root in payload for root in _ROOTS_2026):
+        return list(_rows_2026(payload, series))
+    if "meter_reading" in payload:
+        return list(_rows_of_meter_reading(payload["meter_reading"], series))
+    if "interval_reading" in payload:  # as gateways relay it, without its envelope
+        return list(_rows_of_meter_reading(payload, series))
+    if "usage_point" in payload:
+        return list(_rows_of_usage_points(payload["usage_point"], series))
+    raise MalformedAnswer("the answer holds none of the known envelopes of measures")
+
+
+def _rows_of_meter_reading(meter_reading: Json, series: Series) -> Iterator[RawRow]:
+    if not isinstance(meter_reading, dict):
+        raise MalformedAnswer("meter_reading is not an object")
+    reading_type = meter_reading.get("reading_type") or {}
+    if not isinstance(reading_type, dict):
+        raise MalformedAnswer("reading_type is not an object")
+    _check_unit(reading_type.get("unit"), series)
+    default_step = reading_type.get("interval_length")
+    for row in _list_of_objects(meter_reading.get("interval_reading"), "interval_reading"):
+        yield RawRow(
+            value=row.get("value"),
+            label=row.get("date"),
+            step=row.get("interval_length") or default_step,
+            rank=row.get("rank"),
+            origin=meter_reading.get("start"),
+        )
+
+
+def _rows_of_usage_points(usage_points: Json, series: Series) -> Iterator[RawRow]:
+    listed = [usage_points] if isinstance(usage_points, dict) else usage_points
+    entries = _list_of_objects(listed, "usage_point")
+    if len({str(entry.get("usage_point_id")) for entry in entries}) > 1:
+        raise MalformedAnswer("the answer mixes several meters")
+    for entry in entries:
+        yield from _rows_of_meter_reading(entry.get("meter_reading"), series)
+
+
+def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
+    for item in _list_of_objects(payload.get("grandeur"), "grandeur"):
+        if item.get("grandeurMetier") != "CONS" or item.get("grandeurPhysique") != _QUANTITIES_2026[series]:
+            continue  # production, or another quantity of the same meter
+        _check_unit(item.get("unite"), series)
+        for point in _list_of_objects(item.get("points"), "points"):
+            yield RawRow(value=point.get("v"), label=point.get("d"), step=point.get("p"))
+
+
+def _check_unit(unit: Json, series: Series) -> None:
+    """W taken for Wh is the classic fault of this trade: a unit that is said must be the right one."""
+    if unit is not None and unit != _UNITS[series]:
+        raise MalformedAnswer(f"the unit of {series.value} is not {_UNITS[series]}")
+
+
+def _list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
+    """``raw`` as a list; absent or null is empty, for suppliers leave empty lists out."""
+    if raw is None:
+        return []
+    if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
+        raise MalformedAnswer(f"{name} is not a list of objects")
+    return raw

@@ -1,0 +1,133 @@
+"""What is left to fetch of an account's history, told by what is done and, where that is lost, by the store.
+
+Redis remembers the finished windows.  Losing Redis costs one reading of the store, not a second download:
+days whose readings are complete and whose totals agree count as done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, Protocol
+
+from worker.domain.aggregation import keep_different, total_entries, total_key
+from worker.domain.documents import Entry, key_range, to_entry, to_reading, touched_window
+from worker.domain.readings import PARIS, DateWindow, Period, Series, day_length
+from worker.domain.windows import (
+    MAX_WINDOW_DAYS,
+    merge_windows,
+    plan_backfill,
+    plan_history,
+    split_window,
+    subtract_windows,
+    to_windows,
+)
+from worker.stores.consumption import Document, Measures
+
+# Bounds the memory of a reading; a year's total needs the whole year, so daily values are never cut.
+_DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}
+
+
+class DoneWindows(Protocol):
+    """The part of SyncState that remembers finished windows."""
+
+    def has_history(self, account_id: str, series: str) -> bool: ...
+
+    def done_windows(self, account_id: str, series: str) -> list[DateWindow]: ...
+
+    def replace_done(self, account_id: str, series: str, windows: list[DateWindow]) -> None: ...
+
+    def mark_done(self, account_id: str, series: str, window: DateWindow) -> None: ...
+
+    def set_history_loaded(self, account_id: str, series: str, until: date) -> None: ...
+
+
+@dataclass(frozen=True)
+class History:
+    """``stored_before`` tells whether anything of the series was ever stored: a new account needs no look."""
+
+    state: DoneWindows
+    measures: Measures
+    stored_before: Callable[[str, Series], bool]
+    today: Callable[[], date]
+    load_curve_days: int
+
+    def wanted(self, series: Series) -> DateWindow | None:
+        return plan_history(self.today(), series, self.load_curve_days)
+
+    def missing(self, account_id: str, series: Series) -> list[DateWindow]:
+        """Windows still to fetch, in the order they should be: newest first.  Raises StoreUnavailable."""
+        wanted = self.wanted(series)
+        if wanted is None:
+            return []
+        if not self.state.has_history(account_id, series):
+            self._remember_anew(account_id, series, wanted)
+        done = self.state.done_windows(account_id, series)
+        missing = plan_backfill(wanted, done, MAX_WINDOW_DAYS[series])
+        if not missing:
+            self.state.set_history_loaded(account_id, series, wanted.end)
+        return missing
+
+    def days(self, account_id: str, series: Series) -> tuple[int, int]:
+        """Days done and days wanted, for a progress bar."""
+        wanted = self.wanted(series)
+        if wanted is None:
+            return 0, 0
+        left = subtract_windows(wanted, self.state.done_windows(account_id, series))
+        return wanted.days - sum(window.days for window in left), wanted.days
+
+    def finished(self, account_id: str, series: Series, window: DateWindow, floor: date | None) -> None:
+        """Mark a window done; what lies before the supplier's floor will never come and is done with it."""
+        self.state.mark_done(account_id, series, window)
+        wanted = self.wanted(series)
+        if floor and wanted and wanted.start < floor:
+            self.state.mark_done(account_id, series, DateWindow(wanted.start, floor))
+        if wanted and not subtract_windows(wanted, self.state.done_windows(account_id, series)):
+            self.state.set_history_loaded(account_id, series, wanted.end)
+
+    def _remember_anew(self, account_id: str, series: Series, wanted: DateWindow) -> None:
+        """Redis knows nothing of this history, or only of windows finished since it was emptied."""
+        covered = self.state.done_windows(account_id, series)
+        if self.stored_before(account_id, series):
+            covered = covered + self._read_back(account_id, series, wanted)
+        self.state.replace_done(account_id, series, covered)
+
+    def _read_back(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
+        parts = split_window(touched_window(wanted, series), _DAYS_READ_AT_ONCE[series])
+        return merge_windows(window for part in parts for window in self._covered(account_id, series, part))
+
+    def _covered(self, account_id: str, series: Series, part: DateWindow) -> Iterator[DateWindow]:
+        stored = {
+            period: self.measures[period].read(account_id, *key_range(part, period))
+            for period in (series.inputs, *series.totals)
+        }
+        yield from to_windows(covered_days(series, stored))
+
+
+def covered_days(series: Series, stored: Mapping[Period, list[Document]]) -> list[date]:
+    """Days whose readings are complete and go into totals that agree with them: a crash may have come between."""
+    readings = [to_reading(document, series.inputs) for document in stored[series.inputs]]
+    inputs = [to_entry(document) for document in stored[series.inputs]]
+    wrong: dict[Period, set[str]] = {}
+    for period in series.totals:
+        known = {entry.key: entry for entry in map(to_entry, stored[period])}
+        wrong[period] = {entry.key for entry in keep_different(total_entries(inputs, period), known, period)}
+    lengths: defaultdict[date, timedelta] = defaultdict(timedelta)
+    doubtful: set[date] = set()
+    for reading, entry in zip(readings, inputs, strict=True):
+        day = reading.start.astimezone(PARIS).date()
+        lengths[day] += reading.length
+        if _goes_into(entry, wrong):
+            doubtful.add(day)
+    return [day for day, length in lengths.items() if length == day_length(day) and day not in doubtful]
+
+
+def _goes_into(entry: Entry, wrong: Mapping[Period, set[str]]) -> bool:
+    return any(total_key(entry.key, period) in keys for period, keys in wrong.items())
+
+
+def paris_today(now: Callable[[], datetime]) -> Callable[[], date]:
+    """The meter's civil date, whatever zone the worker lives in."""
+    return lambda: now().astimezone(PARIS).date()

@@ -1,0 +1,173 @@
+"""What is remembered of a window's end, good or bad: the history, the account's state, the claim, the log line.
+
+The mark that a window is done comes last of all its writes; everything here can be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, Protocol
+
+from worker.domain import batches
+from worker.domain.accounts import AccountState
+from worker.domain.batches import Origin, Report
+from worker.domain.readings import PARIS, DateWindow
+from worker.errors import AccountError, DataError, RateLimited, StoreUnavailable, TransientError, UnknownAccount, WorkerError
+from worker.history import History
+
+log = logging.getLogger("releve.sync")
+
+MOST_ATTEMPTS: Final = 5  # the fifth failure of a window ends it until the next run
+
+
+class Registry(Protocol):
+    def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> object: ...
+
+    def record_outcome(
+        self,
+        account_id: str,
+        series: str,
+        run_id: str,
+        now: datetime,
+        *,
+        code: str | None,
+        message: str,
+        last_day: date | None,
+        stored: bool,
+    ) -> object: ...
+
+
+class TaskNotes(Protocol):
+    """The part of SyncState that keeps task state, claims and attempts."""
+
+    def note_task(self, account_id: str, series: str, **fields: str) -> None: ...
+
+    def release(self, account_id: str, series: str, what: str) -> None: ...
+
+    def extend(self, account_id: str, series: str, what: str, ttl_s: int) -> bool: ...
+
+    def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int: ...
+
+    def clear_attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> None: ...
+
+
+def attempts_run(now: datetime) -> str:
+    """Attempts are counted anew each day."""
+    return now.astimezone(PARIS).date().isoformat()
+
+
+@dataclass(frozen=True)
+class Journal:
+    registry: Registry
+    state: TaskNotes
+    history: History
+    now: Callable[[], datetime]
+
+    def finished(self, report: Report) -> None:
+        """The window is stored: mark it done, release its claim, tell how it went."""
+        account_id, series = report["account_id"], batches.series_of(report)
+        facts = report["facts"]
+        floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
+        self.history.finished(account_id, series, batches.window_of(report), floor)
+        done, total = self.history.days(account_id, series)
+        now = self.now()
+        self.registry.record_outcome(
+            account_id,
+            series.value,
+            report["run_id"],
+            now,
+            code=None,
+            message="",
+            last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
+            stored=facts["fetched"] > 0,
+        )
+        self.state.note_task(
+            account_id,
+            series.value,
+            state="ok",
+            window=str(batches.window_of(report)),
+            run_id=report["run_id"],
+            error="",
+            last_success=now.isoformat(timespec="seconds"),
+            done=str(done),
+            total=str(total),
+            **{"last_run": report["claim"]} if report["claim"] else {},
+        )
+        self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
+        self._release(report)
+        log.info("%s", finished_line(report))
+
+    def failed(self, origin: Origin, error: WorkerError) -> None:
+        """The window is given up for now: its account's state says why, others are not touched."""
+        account_id, series = origin["account_id"], batches.series_of(origin)
+        now = self.now()
+        if isinstance(error, UnknownAccount):  # removed meanwhile: there is nothing left to note
+            self._release(origin)
+            return
+        if isinstance(error, AccountError):
+            self.registry.set_state(account_id, AccountState.ACTION_NEEDED, error.code, now=now)
+        if error.code:
+            self.registry.record_outcome(
+                account_id,
+                series.value,
+                origin["run_id"],
+                now,
+                code=error.code,
+                message=str(error),
+                last_day=None,
+                stored=False,
+            )
+        window = batches.window_of(origin)
+        self.state.note_task(
+            account_id,
+            series.value,
+            state="waiting" if isinstance(error, RateLimited) else "failed",
+            window=str(window),
+            run_id=origin["run_id"],
+            error=error.code,
+        )
+        if tries := _tries_charged(error):
+            self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=tries)
+        self._set_down(origin, error)
+        level = logging.INFO if isinstance(error, RateLimited) else logging.WARNING
+        log.log(level, "%s", failed_line(origin, error))
+
+    def _set_down(self, origin: Origin, error: WorkerError) -> None:
+        """Release the claim, or keep it as long as the supplier asked us to wait: nobody tries before."""
+        wait_s = error.retry_after_s if isinstance(error, TransientError) else None
+        if origin["claim"] and wait_s is not None and wait_s >= 1:
+            self.state.extend(origin["account_id"], *origin["claim"].split("/", 1), math.ceil(wait_s))
+        else:
+            self._release(origin)
+
+    def _release(self, origin: Origin) -> None:
+        if origin["claim"]:
+            self.state.release(origin["account_id"], *origin["claim"].split("/", 1))
+
+
+def _tries_charged(error: WorkerError) -> int:
+    """On top of the one that was counted when the window was published."""
+    if isinstance(error, DataError):  # asking again would give the same
+        return MOST_ATTEMPTS
+    return -1 if isinstance(error, RateLimited | StoreUnavailable) else 0  # nobody's failure
+
+
+def finished_line(report: Report) -> str:
+    facts = report["facts"]
+    return (
+        f"window stored account_id={report['account_id']} series={report['series']} "
+        f"window={batches.window_of(report)} run={report['run_id']} fetched={facts['fetched']} "
+        f"created={report['created']} updated={report['updated']} unchanged={report['unchanged']} "
+        f"dropped={facts['dropped']} differing={facts['differing']}"
+    )
+
+
+def failed_line(origin: Origin, error: WorkerError) -> str:
+    return (
+        f"window failed account_id={origin['account_id']} series={origin['series']} "
+        f"window={batches.window_of(origin)} run={origin['run_id']} code={error.code or '-'} reason={error}"
+    )

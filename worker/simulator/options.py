@@ -1,0 +1,41 @@
+"""What a simulator is told when it starts; all else is switched while it runs, under ``/__sim__/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+CLIENT_ID: Final = "releve-simulator"
+CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing but pretend homes
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorOptions:
+    """``data_dir``: recorded series; meters that are not in it are pretend homes grown from ``seed``.
+
+    ``pretend_now`` (zone-aware): where its clock starts, None for the real time.  ``redirect_uri``: the callback
+    registered for the application; with None the consent page takes the one in its query.  ``sandbox``: the last
+    digit of ``state`` picks one of the nine test customers.  ``consent_page``: ask in the browser, else agree at
+    once.  ``per_second``, ``per_hour``: quota, None for none.  Raises ValueError.
+    """
+
+    data_dir: Path | None = None
+    pretend_now: datetime | None = None
+    client_id: str = CLIENT_ID
+    client_secret: str = field(default=CLIENT_SECRET, repr=False)
+    redirect_uri: str | None = None
+    sandbox: bool = False
+    consent_page: bool = False
+    per_second: int | None = None
+    per_hour: int | None = None
+    seed: int = 1
+    token_life_s: int = 12_600
+    code_life_s: int = 180
+    load_curve_history_months: int = 24
+    daily_history_months: int = 36
+
+    def __post_init__(self) -> None:
+        if self.pretend_now is not None and self.pretend_now.tzinfo is None:
+            raise ValueError("the simulator's pretend time needs an offset, e.g. 2024-07-25T09:00+02:00")

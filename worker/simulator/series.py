@@ -1,0 +1,121 @@
+"""What a meter has measured, and arithmetic on the points of one day.
+
+A *point* is the mean power over one step, stamped with its end.  All arithmetic keeps the energy of a day whole:
+what is apportioned adds up to the watt-hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple, Protocol
+
+from worker.domain.readings import PARIS, day_length, local_midnight
+
+Number = int | float
+HALF_HOUR: Final = 30
+STEPS: Final = (5, 10, 15, 30, 60)  # minutes; the lengths that Enedis publishes (upstream-apis, 1.6)
+
+
+class Direction(StrEnum):
+    CONSUMPTION = "consumption"
+    PRODUCTION = "production"
+
+
+class Kind(StrEnum):
+    DAILY = "daily"
+    LOAD_CURVE = "load_curve"
+    MAX_POWER = "max_power"
+
+
+class Point(NamedTuple):
+    """``end`` in UTC; ``label``: the same moment as answers write it, naive local time; then Enedis' quality marks."""
+
+    end: datetime
+    label: str
+    minutes: int
+    watts: Number
+    nature: str = "B"
+    likelihood: str = "0"
+    state: str = "0"
+
+
+class Measured(Protocol):
+    """One meter; days are civil days of Europe/Paris."""
+
+    @property
+    def activated_on(self) -> date | None:
+        """Start of the contract, before which no question may go; None where that is not known."""
+
+    def measures(self, direction: Direction) -> bool: ...
+
+    def daily(self, direction: Direction, day: date) -> Number | None:
+        """Wh, None where there is no value."""
+
+    def curve(self, direction: Direction, day: date) -> Sequence[Point]:
+        """The day's points in time order, holes left out."""
+
+
+def to_label(end: datetime) -> str:
+    """A moment as the answers write it; no offset, so the autumn hour comes twice."""
+    return end.astimezone(PARIS).replace(tzinfo=None).isoformat(" ", "seconds")
+
+
+@lru_cache(maxsize=8192)
+def step_ends(day: date, minutes: int) -> tuple[tuple[datetime, str], ...]:
+    """End and label of every step of a day; 46, 48 or 50 of them at half an hour."""
+    first = local_midnight(day).astimezone(UTC)
+    ends = (
+        first + timedelta(minutes=minutes * rank)
+        for rank in range(1, day_length(day) // timedelta(minutes=minutes) + 1)
+    )
+    return tuple((end, to_label(end)) for end in ends)
+
+
+def energy_wh(points: Sequence[Point]) -> Number:
+    """Mean power times time, in Wh; a whole number where it comes out whole."""
+    total = sum(point.watts * point.minutes for point in points) / 60
+    return int(total) if total == int(total) else total
+
+
+def apportion(total: int, weights: Sequence[int]) -> list[int]:
+    """``total`` shared out by ``weights`` in whole numbers that add up to it exactly."""
+    whole = sum(weights)
+    if not whole:
+        return apportion(total, [1] * len(weights)) if weights else []
+    marks = [total * mark // whole for mark in accumulate(weights, initial=0)]
+    return [later - earlier for earlier, later in pairwise(marks)]
+
+
+def rescale(points: Sequence[Point], wh: int) -> list[Point]:
+    """The same shape with the energy ``wh``."""
+    shares = apportion(wh, [int(point.watts * point.minutes) for point in points])
+    return [
+        point._replace(watts=_watts(share, point.minutes)) for point, share in zip(points, shares, strict=True)
+    ]
+
+
+def regroup(day: date, points: Sequence[Point], minutes_of_hour: Sequence[int]) -> list[Point]:
+    """Half-hours as steps of other lengths, one length for each elapsed hour of the day."""
+    regrouped: list[Point] = []
+    for hour, minutes in enumerate(minutes_of_hour):
+        pair = points[2 * hour : 2 * hour + 2]
+        ends = step_ends(day, minutes)[hour * 60 // minutes : (hour + 1) * 60 // minutes]
+        shares = _split([int(point.watts) // 2 for point in pair], len(ends))
+        for (end, label), share in zip(ends, shares, strict=True):
+            regrouped.append(Point(end, label, minutes, _watts(share, minutes)))
+    return regrouped
+
+
+def _split(halves: Sequence[int], parts: int) -> list[int]:
+    """Two half-hours of energy as ``parts`` equal spans."""
+    if parts == 1:
+        return [sum(halves)]
+    return [share for half in halves for share in apportion(half, [1] * (parts // 2))]
+
+
+def _watts(wh: int, minutes: int) -> Number:
+    return wh * (60 // minutes)

@@ -1,0 +1,102 @@
+"""Work that is published and not yet done, and how often it was tried.
+
+Messages get lost and doubled (design, 3): a claim keeps work from being enqueued twice, its expiry lets a
+reconciler enqueue again what was lost, and the count ends what fails time after time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from redis import Redis
+
+from worker.domain.readings import DateWindow
+from worker.stores.redis_link import PrefixedKeys, redis_errors
+
+ATTEMPTS_TTL_S: Final = 2 * 24 * 3600
+
+_CLAIM = """
+local time = redis.call('TIME')
+local now = string.format('%d.%06d', time[1], time[2])
+return redis.call('SET', KEYS[1], now, 'NX', 'EX', ARGV[1]) and 1 or 0
+"""
+
+_DROP_OLDER = """
+local time = redis.call('TIME')
+local latest = time[1] + time[2] / 1000000 - ARGV[1]
+local dropped = 0
+for _, key in ipairs(KEYS) do
+  local published = redis.call('GET', key)
+  if published and tonumber(published) <= latest then dropped = dropped + redis.call('DEL', key) end
+end
+return dropped
+"""
+
+
+class Claims(PrefixedKeys):
+    """Every method raises StoreUnavailable.  ``what`` names the work: a window, a run, a backfill."""
+
+    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
+        super().__init__(redis, prefix)
+        self._claim = redis.register_script(_CLAIM)
+        self._drop_older = redis.register_script(_DROP_OLDER)
+
+    @redis_errors()
+    def claim(self, account_id: str, series: str, what: str, ttl_s: int) -> bool:
+        """Note that ``what`` is published; false where it is already, so that nothing is enqueued twice."""
+        return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s]))
+
+    @redis_errors()
+    def extend(self, account_id: str, series: str, what: str, ttl_s: int) -> bool:
+        """Let a claim live ``ttl_s`` from now; false where it is gone.  Its time of publishing stays."""
+        return bool(self._redis.expire(self._key("inflight", account_id, series, what), ttl_s))
+
+    @redis_errors()
+    def release(self, account_id: str, series: str, what: str) -> None:
+        """The work is over, or was never sent."""
+        self._redis.delete(self._key("inflight", account_id, series, what))
+
+    def is_claimed(self, account_id: str, series: str, what: str) -> bool:
+        return self.claimed_flags([account_id], series, what)[0]
+
+    @redis_errors()
+    def claimed_flags(self, account_ids: Sequence[str], series: str, what: str) -> list[bool]:
+        """``is_claimed`` of a page of accounts, in their order, in one round trip."""
+        if not account_ids:
+            return []
+        keys = [self._key("inflight", account_id, series, what) for account_id in account_ids]
+        return [answer is not None for answer in self._redis.mget(keys)]
+
+    @redis_errors()
+    def drop_claims_older_than(self, age_s: float) -> int:
+        """Forget claims published at least ``age_s`` ago, extended or not; how many there were.
+
+        Walks all keys: for repairs, not for every minute (claims expire by themselves).
+        """
+        pages = self._scan("inflight:*")
+        return sum(int(self._drop_older(keys=page, args=[age_s])) for page in pages)
+
+    @redis_errors()
+    def attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> int:
+        """How often ``window`` failed in ``run``."""
+        return int(self._redis.get(self._attempts_key(account_id, series, window, run)) or 0)
+
+    @redis_errors()
+    def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int:
+        """Which failure of ``window`` in ``run`` this is: 1 for the first.  Forgotten two days after the last.
+
+        ``times`` more than once ends what asking again can't cure.
+        """
+        key = self._attempts_key(account_id, series, window, run)
+        with self._redis.pipeline() as pipe:
+            pipe.incrby(key, times)
+            pipe.expire(key, ATTEMPTS_TTL_S)
+            return int(pipe.execute()[0])
+
+    @redis_errors()
+    def clear_attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> None:
+        self._redis.delete(self._attempts_key(account_id, series, window, run))
+
+    def _attempts_key(self, account_id: str, series: str, window: DateWindow, run: str) -> str:
+        return self._key("attempts", account_id, series, run, str(window))

@@ -1,0 +1,49 @@
+"""The measure stores behind one URL: CouchDB in production, SQL through SQLAlchemy embedded."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from worker.domain.documents import doctype
+from worker.domain.readings import Period
+from worker.stores.consumption import Measures
+from worker.stores.couch import CouchStore
+from worker.stores.couch_adapter import CouchServer
+from worker.stores.sql import SqlStore
+from worker.stores.sql_database import SqlDatabase
+
+_COUCHDB: Final = "couchdb+"
+
+
+def open_measures(url: str, *, timeout_s: float = 30.0, prefix: str = "") -> Measures:
+    """One store a doctype at ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or a SQLAlchemy URL.
+
+    Connects to nothing yet.  ``prefix`` goes before the names of CouchDB databases.  Raises ValueError, in one
+    line that does not repeat the URL, for it may hold a password.
+    """
+    if url.startswith(_COUCHDB):
+        server = _couch_server(url.removeprefix(_COUCHDB), timeout_s)
+        return {period: CouchStore(server, doctype(period), prefix) for period in Period}
+    database = SqlDatabase(url, timeout_s)
+    return {period: SqlStore(database, period) for period in Period}
+
+
+def _couch_server(url: str, timeout_s: float) -> CouchServer:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its text would repeat a piece of a password that holds '/' or '#'
+        host, port = None, None
+    if host is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+        raise ValueError(
+            "the measures URL must be couchdb+http://USER:PASSWORD@HOST:5984/ or couchdb+https://…; "
+            "write / : @ ? # % in a password as %2F %3A %40 %3F %23 %25"
+        )
+    name = f"[{host}]" if ":" in host else host
+    origin = f"{parts.scheme}://{name}{f':{port}' if port else ''}{parts.path}"
+    return CouchServer(origin, _credentials(parts.username, parts.password), timeout_s)
+
+
+def _credentials(user: str | None, password: str | None) -> tuple[str, str] | None:
+    return None if user is None else (unquote(user), unquote(password or ""))

@@ -1,0 +1,33 @@
+"""The registry's schema, brought up by the program itself: no alembic.ini, no command to know.
+
+A new step: ``versions/<number>_<what>.py``, its ``down_revision`` the step before it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+
+_FOLDER = Path(__file__).parent
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to the newest step, inside the caller's transaction.  Nothing to do: nothing done."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def current_step(connection: Connection) -> str | None:
+    """The step the schema is at; None for a database never brought up."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return config

@@ -1,0 +1,51 @@
+"""The tables of the SQL measure store: one a doctype, a row a document, made by the program itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Column, Connection, Double, Engine, Integer, MetaData, SmallInteger, String, Table, func, select
+from sqlalchemy.schema import CreateTable
+
+from worker.domain.readings import Period
+
+METADATA: Final = MetaData()
+# Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of some language.
+_BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
+_TABLES_LOCK: Final = 7_238_163  # any number of our own
+
+REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
+OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # absent in the document where NULL here
+
+
+def _table(period: Period) -> Table:
+    return Table(
+        f"measure_{period.value}",
+        METADATA,
+        Column("account_id", _BYTES, primary_key=True),
+        Column("key", _BYTES, primary_key=True),
+        Column("load", Double, nullable=False),  # eight bytes: gives six decimals of a kWh back as they came
+        *(Column(name, SmallInteger, nullable=False) for name in REQUIRED[1:]),
+        Column("fold", SmallInteger),
+        Column("step", SmallInteger),
+        Column("created_at", String),  # ISO text, as given
+        Column("updated_at", String),
+        Column("revision", Integer, nullable=False),
+        sqlite_with_rowid=False,  # rows lie in key order: a range is read in one piece, keys are kept once
+    )
+
+
+TABLES: Final = {period: _table(period) for period in Period}
+
+
+def create_tables(engine: Engine) -> None:
+    """Make the tables that are not there yet; safe when several processes do so at once."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two do so at once
+            connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        _create_missing(connection)
+
+
+def _create_missing(connection: Connection) -> None:
+    for table in METADATA.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
