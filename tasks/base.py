@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from celery import Task
 
 from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
-from worker.domain.batches import Origin
+from worker.domain.batches import Origin, origin_of
 from worker.errors import TransientError, WorkerError
 from worker.runtime import get_runtime
 
@@ -53,8 +53,7 @@ class ControlTask(Task):  # type: ignore[type-arg]
 
 def _origin(args: Any, kwargs: Any) -> Origin:
     if isinstance(args[0], dict):
-        handed_on: Origin = args[0]
-        return handed_on
+        return origin_of(cast(Origin, args[0]))
     account_id, series, start, end = args
     return Origin(
         account_id=account_id,

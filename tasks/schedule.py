@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time
-from typing import Final
+from typing import Any, Final
 
 from celery import current_app, shared_task
 
@@ -26,7 +26,14 @@ def nightly_sync(run_date: str | None = None) -> None:
     day = date.fromisoformat(run_date) if run_date else get_runtime().dispatcher.today()
     fan_out = FanOut.of(get_runtime(), _publish, queue_length)
     if not fan_out.feed(Night(day)):
-        nightly_sync.apply_async(args=[day.isoformat()], countdown=MORE_SOON_S)
+        nightly_sync.apply_async(args=(day.isoformat(),), countdown=MORE_SOON_S)
+
+
+@shared_task(base=ControlTask)
+def sync_account(account_id: str, run: str) -> None:
+    """Publish the look-back of one account, asked for by hand under the name ``run``."""
+    for series in Series:
+        _publish(account_id, series, run)
 
 
 @shared_task(base=ControlTask)
@@ -78,5 +85,6 @@ def _my_turn(name: str) -> bool:
 
 def queue_length(name: str) -> int:
     """Messages that wait in a queue, whichever broker it is."""
-    with current_app.connection_for_write() as connection, connection.channel() as channel:
+    with current_app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
         return int(channel.queue_declare(queue=name, passive=True).message_count)

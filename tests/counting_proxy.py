@@ -16,19 +16,25 @@ _HOP_HEADERS = {"connection", "content-length", "date", "keep-alive", "server", 
 
 @dataclass
 class CountingProxy:
-    """``requests`` holds method and path (with its query) of each request, in the order they came."""
+    """``requests`` holds method and path (with its query) of each request, in the order they came.
+
+    ``connections`` holds the port that each request's connection came from, without repeats.
+    """
 
     url: str
     requests: list[tuple[str, str]] = field(default_factory=list)
+    connections: set[int] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
-    def note(self, method: str, path: str) -> None:
+    def note(self, method: str, path: str, client_port: int) -> None:
         with self._lock:
             self.requests.append((method, path))
+            self.connections.add(client_port)
 
     def clear(self) -> None:
         with self._lock:
             self.requests.clear()
+            self.connections.clear()
 
 
 @contextmanager
@@ -75,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.upstream.close()
 
     def do(self) -> None:
-        self.server.proxy.note(self.command, self.path)
+        self.server.proxy.note(self.command, self.path, self.client_address[1])
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name: value for name in _KEPT_HEADERS if (value := self.headers.get(name))}
         try:
@@ -96,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do  # noqa: N815 (names http.server asks for)
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the test looks at the count."""

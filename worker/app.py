@@ -21,7 +21,7 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     if not sender.conf.broker_url:
         from worker.runtime import redis_url_from
 
-        sender.conf.broker_url = redis_url_from(get_settings(), _opened)
+        sender.conf.update(broker_url=redis_url_from(get_settings(), _opened))
 
 
 @signals.worker_init.connect

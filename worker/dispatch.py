@@ -13,7 +13,7 @@ from typing import Final
 
 from worker.clock import Clock
 from worker.domain.accounts import Account
-from worker.domain.batches import Origin
+from worker.domain.batches import Origin, split_claim
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
 from worker.history import History
@@ -53,12 +53,20 @@ class Dispatcher:
         self.release(account_id, BACKFILL)
         return None
 
+    def given_up(self, account_id: str, series: Series) -> bool:
+        """Whether every missing window of the series has failed too often today."""
+        run = attempts_run(self.now())
+        return all(
+            self.state.attempts(account_id, series.value, window, run=run) >= MOST_ATTEMPTS
+            for window in self.history.missing(account_id, series)
+        )
+
     def due_backfills(self) -> Iterator[str]:
         """Accounts whose history is not loaded, or so long ago that the look-back no longer reaches it."""
         oldest_flag = self.today() - timedelta(days=min(LOOK_BACK_DAYS.values()))
         for page in self._pages():
             ids = [account.id for account in page]
-            busy = self.state.claimed_flags(ids, *BACKFILL.split("/"))
+            busy = self.state.claimed_flags(ids, *split_claim(BACKFILL))
             flags = [self.state.loaded_flags(ids, series) for series in Series if self.history.wanted(series)]
             for account_id, claimed, *until in zip(ids, busy, *flags, strict=True):
                 if not claimed and any(day is None or day < oldest_flag for day in until):
@@ -79,7 +87,11 @@ class Dispatcher:
 
     def look_back_now(self, account_id: str, series: Series) -> Origin:
         """The last days of a series, asked for by hand: no run, no claim."""
-        return self._origin(account_id, series, plan_look_back(self.today(), series), None)
+        return self.window_by_hand(account_id, series, plan_look_back(self.today(), series))
+
+    def window_by_hand(self, account_id: str, series: Series, window: DateWindow) -> Origin:
+        """Any window, without a claim: whoever asks by hand is not held up by what is in flight."""
+        return self._origin(account_id, series, window, None)
 
     def due_look_backs(self, accounts: Sequence[Account], run: str) -> Iterator[tuple[str, Series]]:
         """What of a page of accounts the run hasn't done yet."""
@@ -106,13 +118,13 @@ class Dispatcher:
             cursor = page[-1].id
 
     def release(self, account_id: str, claim: str) -> None:
-        self.state.release(account_id, *claim.split("/", 1))
+        self.state.release(account_id, *split_claim(claim))
 
     def _pages(self) -> Iterator[list[Account]]:
         return self.pages_after(None)
 
     def _claim(self, account_id: str, claim: str) -> bool:
-        return self.state.claim(account_id, *claim.split("/", 1), self.claim_ttl_s)
+        return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s)
 
     def _may_try(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Count the attempt; the one after the fifth is left to the next run."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from worker.redis_server import ServerFolder, open_lock, try_flock
+from worker.redis_server import ServerFolder, find_server, open_lock, try_flock
 from worker.supervisor import Guard, Supervisor, free_port
 
-__all__ = ["EmbeddedRedis", "Supervisor", "free_port", "shared_redis"]
+__all__ = ["EmbeddedRedis", "Supervisor", "find_server", "free_port", "shared_redis"]
 
 # Servers started here and left to other users: kept, for Popen warns of a child it never saw end.
 _left_running: list[subprocess.Popen[bytes]] = []

@@ -24,8 +24,11 @@ Publish = Callable[[str, Series, str], bool]
 
 
 class House(Protocol):
-    dispatcher: Dispatcher
-    state: SyncState
+    @property
+    def dispatcher(self) -> Dispatcher: ...
+
+    @property
+    def state(self) -> SyncState: ...
 
     @property
     def calls_per_hour(self) -> int | None: ...

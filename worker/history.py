@@ -78,6 +78,10 @@ class History:
         left = subtract_windows(wanted, self.state.done_windows(account_id, series))
         return wanted.days - sum(window.days for window in left), wanted.days
 
+    def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
+        """Whether every day of the window is done."""
+        return not subtract_windows(window, self.state.done_windows(account_id, series))
+
     def finished(self, account_id: str, series: Series, window: DateWindow, floor: date | None) -> None:
         """Mark a window done; what lies before the supplier's floor will never come and is done with it."""
         self.state.mark_done(account_id, series, window)

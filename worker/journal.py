@@ -16,7 +16,15 @@ from worker.domain import batches
 from worker.domain.accounts import AccountState
 from worker.domain.batches import Origin, Report
 from worker.domain.readings import PARIS, DateWindow
-from worker.errors import AccountError, DataError, RateLimited, StoreUnavailable, TransientError, UnknownAccount, WorkerError
+from worker.errors import (
+    AccountError,
+    DataError,
+    RateLimited,
+    StoreUnavailable,
+    TransientError,
+    UnknownAccount,
+    WorkerError,
+)
 from worker.history import History
 
 log = logging.getLogger("releve.sync")
@@ -129,6 +137,7 @@ class Journal:
             window=str(window),
             run_id=origin["run_id"],
             error=error.code,
+            **{"failed_run": origin["claim"]} if origin["claim"] and not isinstance(error, TransientError) else {},
         )
         if tries := _tries_charged(error):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=tries)
@@ -140,13 +149,13 @@ class Journal:
         """Release the claim, or keep it as long as the supplier asked us to wait: nobody tries before."""
         wait_s = error.retry_after_s if isinstance(error, TransientError) else None
         if origin["claim"] and wait_s is not None and wait_s >= 1:
-            self.state.extend(origin["account_id"], *origin["claim"].split("/", 1), math.ceil(wait_s))
+            self.state.extend(origin["account_id"], *batches.split_claim(origin["claim"]), math.ceil(wait_s))
         else:
             self._release(origin)
 
     def _release(self, origin: Origin) -> None:
         if origin["claim"]:
-            self.state.release(origin["account_id"], *origin["claim"].split("/", 1))
+            self.state.release(origin["account_id"], *batches.split_claim(origin["claim"]))
 
 
 def _tries_charged(error: WorkerError) -> int:

@@ -7,9 +7,10 @@ import os
 import sys
 import threading
 from contextlib import AbstractContextManager, ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
+
+from redis import Redis
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.clients.enedis import EnedisClient
@@ -25,6 +26,7 @@ from worker.domain.readings import Series
 from worker.embedded import shared_redis
 from worker.history import History, paris_today
 from worker.journal import Journal
+from worker.stores.consumption import Measures
 from worker.stores.measures import open_measures
 from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import check_eviction, connect
@@ -99,6 +101,11 @@ class Runtime(AbstractContextManager["Runtime"]):
         """Whether each account brings its own token (v4), or the application's serves all."""
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
+    @property
+    def calls_per_hour(self) -> int | None:
+        """The quota that paces a fan-out; None for no limit."""
+        return calls_per_hour(self.settings, self.endpoints)
+
     def tokens_of(self, account_id: str) -> TokenProvider:
         if self.account_tokens:
             return UserTokens(AccountVault(account_id, self.registry, self.state), self.oauth)
@@ -138,18 +145,24 @@ def endpoints_from(settings: Settings) -> Endpoints:
         raise ConfigError(f"RELEVE_ENEDIS_URL: {error}") from None
 
 
-def measures_from(settings: Settings):  # type: ignore[no-untyped-def]
+def measures_from(settings: Settings) -> Measures:
     try:
         return open_measures(settings.measures(), timeout_s=settings.store_timeout_s)
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
 
 
-def ledger_from(settings: Settings, redis: object, endpoints: Endpoints) -> QuotaLedger:
+def ledger_from(settings: Settings, redis: Redis, endpoints: Endpoints) -> QuotaLedger:
+    """The preset's limits, or those we were told; 0 is none."""
     preset = endpoints.preset
     per_second = preset.calls_per_second if settings.calls_per_second is None else settings.calls_per_second
-    per_hour = preset.calls_per_hour if settings.calls_per_hour is None else settings.calls_per_hour
-    return QuotaLedger(redis, preset.name, per_second=per_second or None, per_hour=per_hour or None)
+    per_hour = calls_per_hour(settings, endpoints)
+    return QuotaLedger(redis, preset.name, per_second=per_second or None, per_hour=per_hour)
+
+
+def calls_per_hour(settings: Settings, endpoints: Endpoints) -> int | None:
+    told = settings.calls_per_hour
+    return (endpoints.preset.calls_per_hour if told is None else told) or None
 
 
 def redis_url_from(settings: Settings, opened: ExitStack) -> str:
@@ -202,7 +215,3 @@ def get_runtime() -> Runtime:
         if _runtime is None or _runtime[0] != os.getpid():
             _runtime = (os.getpid(), Runtime(get_settings()))
         return _runtime[1]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)

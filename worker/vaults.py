@@ -16,6 +16,7 @@ from worker.stores.sealing import Sealer
 from worker.stores.state import SyncState
 
 _RENEWAL_S: Final = 90.0  # longer than one exchange with all its time-outs
+_PATIENCE_S: Final = 30.0
 _SHARED_TTL_S: Final = 24 * 3600
 
 
@@ -35,7 +36,7 @@ class AccountVault:
         self.registry.save_token(self.account_id, token.to_text())
 
     def renewing(self) -> AbstractContextManager[None]:
-        return self.state.lock(f"token:{self.account_id}", _RENEWAL_S)
+        return self.state.lock(f"token:{self.account_id}", _RENEWAL_S, wait_s=_PATIENCE_S)
 
 
 @dataclass(frozen=True)
@@ -59,4 +60,4 @@ class SharedVault:
         self.state.put_secret(f"token:{self.supplier}", self.sealer.seal(token.to_text()), _SHARED_TTL_S)
 
     def renewing(self) -> AbstractContextManager[None]:
-        return self.state.lock(f"token:{self.supplier}", _RENEWAL_S)
+        return self.state.lock(f"token:{self.supplier}", _RENEWAL_S, wait_s=_PATIENCE_S)

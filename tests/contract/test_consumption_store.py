@@ -36,7 +36,8 @@ def account() -> str:
 def half_hours(account: str, count: int, *, first: datetime = JANUARY, energy: int = 600_000) -> list[Document]:
     start = first.astimezone(UTC)
     readings = [IntervalReading((start + n * HALF_HOUR).astimezone(PARIS), HALF_HOUR, energy + n) for n in range(count)]
-    return [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries(readings, Period.MINUTE)]
+    documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries(readings, Period.MINUTE)]
+    return sorted(documents, key=lambda document: str(document["_id"]))
 
 
 def changed(document: Document, load: float) -> Document:
@@ -249,7 +250,9 @@ def test_threads_that_race_lose_all_but_one_each_document(store: ConsumptionStor
     assert sum(len(losers) for losers in lost) == 7 * 20
     for version, losers in zip(versions, lost, strict=True):
         beaten = [document["_id"] for document in losers]
-        assert all(winners[document["_id"]] == document["load"] for document in version if document["_id"] not in beaten)
+        assert all(
+            winners[document["_id"]] == document["load"] for document in version if document["_id"] not in beaten
+        )
 
 
 def test_threads_read_what_they_asked_for(store: ConsumptionStore, account: str) -> None:

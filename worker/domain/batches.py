@@ -89,6 +89,12 @@ def origin_of(batch: Origin) -> Origin:
     )
 
 
+def split_claim(claim: str) -> tuple[str, str]:
+    """A claim ``<scope>/<what>``: what is in flight, within a series or the whole ``account``."""
+    scope, _, what = claim.partition("/")
+    return scope, what
+
+
 def series_of(batch: Origin) -> Series:
     return Series(batch["series"])
 

@@ -12,9 +12,7 @@ from worker.domain.readings import PARIS
 class Clock:
     """All "today" rules ask this clock for the Paris date (upstream-apis, part 4)."""
 
-    def __init__(
-        self, start: datetime | None = None, monotonic_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, start: datetime | None = None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
         self.set(start or datetime.now(UTC))
 

@@ -86,9 +86,7 @@ class Home:
         if wh is None:
             return []
         noise = self._noise(day)
-        parts = (
-            [(wh, _daylight(day))] if direction is Direction.PRODUCTION else self._parts(day, noise)
-        )
+        parts = [(wh, _daylight(day))] if direction is Direction.PRODUCTION else self._parts(day, noise)
         ends = step_ends(day, HALF_HOUR)
         slots = _clock_slots(day)
         # +192: the noisiest half-hour is at most a bit more than twice the calmest
@@ -97,9 +95,7 @@ class Home:
             for rank, slot in enumerate(slots)
         ]
         shares = apportion(wh, weights)
-        return [
-            Point(end, label, HALF_HOUR, 2 * share) for (end, label), share in zip(ends, shares, strict=True)
-        ]
+        return [Point(end, label, HALF_HOUR, 2 * share) for (end, label), share in zip(ends, shares, strict=True)]
 
     def _noise(self, day: date) -> bytes:
         """64 numbers from 0 to 255 that belong to this home and day."""

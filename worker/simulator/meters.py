@@ -90,10 +90,7 @@ class Meter:
     def _minutes_of_hours(self, day: date) -> list[int]:
         change = self.switches.step_change
         starts = [f"{day.isoformat()} 00:00:00", *(label for _, label in step_ends(day, 60))][:-1]
-        return [
-            change.minutes if change is not None and start >= change.at else self.switches.step
-            for start in starts
-        ]
+        return [change.minutes if change is not None and start >= change.at else self.switches.step for start in starts]
 
 
 class Meters:

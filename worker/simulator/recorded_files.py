@@ -90,8 +90,7 @@ class _Line:
 def read_curve(path: Path) -> RecordedFile:
     """``date_end_local,watts``.  Raises BrokenRecording, as all readers do."""
     rows = [
-        RecordedRow(line.moment(0), line.number_or_none(1))
-        for line in _after_header(path, "date_end_local", "watts")
+        RecordedRow(line.moment(0), line.number_or_none(1)) for line in _after_header(path, "date_end_local", "watts")
     ]
     return RecordedFile(path.name[:14], rows=rows)
 

@@ -106,9 +106,7 @@ def _to_points(recorded: RecordedFile) -> dict[_Key, Point | None]:
     rows = recorded.rows
     if rows[0].end.replace(tzinfo=None) > rows[-1].end.replace(tzinfo=None):  # newest first
         rows = rows[::-1]
-    dated = sorted(
-        zip(to_instants([row.end for row in rows]), rows, strict=True), key=lambda pair: pair[0]
-    )
+    dated = sorted(zip(to_instants([row.end for row in rows]), rows, strict=True), key=lambda pair: pair[0])
     lengths = infer_minutes([end for end, _ in dated])
     points: dict[_Key, Point | None] = {}
     for (end, row), inferred in zip(dated, lengths, strict=True):

@@ -38,9 +38,7 @@ CUSTOMERS: Final[Mapping[int, tuple[SandboxMeter, ...]]] = MappingProxyType(
         ),
         4: (_meter("42900589957123", weekday_holes=[1, 2]),),  # Tuesdays and Wednesdays
         5: (SandboxMeter("24880057139941", MeterSwitches(activated_on=_ROLL_OUT), _PRODUCTION),),
-        6: (
-            SandboxMeter("12655648759651", MeterSwitches(activated_on=_ROLL_OUT), _CONSUMPTION | _PRODUCTION),
-        ),
+        6: (SandboxMeter("12655648759651", MeterSwitches(activated_on=_ROLL_OUT), _CONSUMPTION | _PRODUCTION),),
         7: (_meter("64975835695673"), _meter("63695879465986"), _meter("22315546958763")),
         8: (_meter("26584978546985", consent_revoked=True),),
     }

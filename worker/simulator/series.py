@@ -93,9 +93,7 @@ def apportion(total: int, weights: Sequence[int]) -> list[int]:
 def rescale(points: Sequence[Point], wh: int) -> list[Point]:
     """The same shape with the energy ``wh``."""
     shares = apportion(wh, [int(point.watts * point.minutes) for point in points])
-    return [
-        point._replace(watts=_watts(share, point.minutes)) for point, share in zip(points, shares, strict=True)
-    ]
+    return [point._replace(watts=_watts(share, point.minutes)) for point, share in zip(points, shares, strict=True)]
 
 
 def regroup(day: date, points: Sequence[Point], minutes_of_hour: Sequence[int]) -> list[Point]:

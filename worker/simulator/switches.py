@@ -30,7 +30,7 @@ class Correction(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """Steps that end after ``start`` and not after ``end`` (naive local labels) are missing; a whole day loses both series."""
+    """Steps ending after ``start``, up to ``end`` (naive local labels), are missing; a whole day loses both series."""
 
     start: str
     end: str

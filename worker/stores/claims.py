@@ -79,14 +79,14 @@ class Claims(PrefixedKeys):
 
     @redis_errors()
     def attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> int:
-        """How often ``window`` failed in ``run``."""
+        """How often ``window`` was tried in ``run``."""
         return int(self._redis.get(self._attempts_key(account_id, series, window, run)) or 0)
 
     @redis_errors()
     def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int:
-        """Which failure of ``window`` in ``run`` this is: 1 for the first.  Forgotten two days after the last.
+        """Which try of ``window`` in ``run`` this is: 1 for the first.  Forgotten two days after the last.
 
-        ``times`` more than once ends what asking again can't cure.
+        ``times`` counts several at once, to end what asking again can't cure.
         """
         key = self._attempts_key(account_id, series, window, run)
         with self._redis.pipeline() as pipe:

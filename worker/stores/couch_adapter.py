@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 
@@ -57,9 +58,7 @@ class CouchServer:
     def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
         self.origin = origin.rstrip("/")
         self.partitions = True
-        self._credentials = credentials
-        self._timeout_s = timeout_s
-        self._link = PerProcess(self._make_link)
+        self._link = PerProcess(partial(_make_link, self.origin, credentials, timeout_s))
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
@@ -82,15 +81,6 @@ class CouchServer:
         except (TypeError, ValueError):
             raise WriteRefused("a document holds a value that JSON has no word for") from None
         return self._request("POST", path, {}, sent)
-
-    def _make_link(self) -> tuple[couchdb.Server, _Connections]:
-        session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # [] makes the package fail
-        session.cache = _NoCache()
-        session.connection_pool = connections = _Connections(self._timeout_s)
-        # Credentials are set here because the package parses them wrong when they hold ':' or '@'.
-        resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
-        resource.credentials = self._credentials
-        return couchdb.Server(resource), connections
 
     def _request(
         self, method: str, path: tuple[str, ...], query: dict[str, str | int], body: bytes | None = None
@@ -123,6 +113,18 @@ class CouchServer:
         if status in _TRY_LATER or not 400 <= status < 500:
             raise StoreUnavailable(f"CouchDB at {self.origin} answers {status} ({plain_word(error)})") from failure
         return CouchAnswer(status, error=str(error), reason=str(reason))
+
+
+def _make_link(
+    origin: str, credentials: tuple[str, str] | None, timeout_s: float
+) -> tuple[couchdb.Server, _Connections]:
+    session = http.Session(timeout=timeout_s, retry_delays=[0])  # [] makes the package fail
+    session.cache = _NoCache()
+    session.connection_pool = connections = _Connections(timeout_s)
+    # Credentials are set here because the package parses them wrong when they hold ':' or '@'.
+    resource = http.Resource(origin, session, headers={"Content-Type": "application/json"})
+    resource.credentials = credentials
+    return couchdb.Server(resource), connections
 
 
 def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:

@@ -1,4 +1,4 @@
-"""Connections must not cross a fork: two processes on one socket or one SQLite lock read each other's answers."""
+"""Connections must not cross a fork: two processes on one socket read each other's answers."""
 
 from __future__ import annotations
 

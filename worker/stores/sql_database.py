@@ -1,8 +1,9 @@
-"""The SQL database behind the embedded measure store: one engine a process, outages in plain words."""
+"""The SQL database behind the embedded measure store: one engine, tables on demand, outages in plain words."""
 
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,23 +14,26 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, NoSuchModuleError, SQLAlchemyError, StatementError
 
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.per_process import PerProcess
+from worker.stores.forks import close_around_forks
 from worker.stores.sql_tables import create_tables
 
 _WRONG_VALUE: Final = (DataError, IntegrityError)  # what was written is at fault, and would be again
 
 
 class SqlDatabase:
-    """One SQLite file or PostgreSQL database.  Connects at first use, anew in each process; safe with threads."""
+    """One SQLite file or PostgreSQL database.  Connects at first use; safe with threads and over forks.
+
+    Its connections are closed when it is no longer used.
+    """
 
     def __init__(self, url: str, timeout_s: float) -> None:
         """Raises ValueError, in one line that does not repeat the URL: it may hold a password."""
         self._url = _parse(url)
-        self._timeout_s = timeout_s
-        self._engine = PerProcess(self._make_engine)
-        self._with_tables: set[Engine] = set()
         self.dialect = self._url.get_backend_name()
-        self._engine.get()  # so that a missing driver shows now; no connection is made
+        self._engine = _make_engine(self._url, timeout_s)
+        self._has_tables = False
+        close_around_forks(self._engine)
+        weakref.finalize(self, self._engine.dispose)
 
     def __repr__(self) -> str:
         return f"SqlDatabase({self.address!r})"
@@ -37,9 +41,8 @@ class SqlDatabase:
     @property
     def address(self) -> str:
         """Where it is, without user, password and options."""
-        return URL.create(
-            self.dialect, None, None, self._url.host, self._url.port, self._url.database
-        ).render_as_string()
+        url = self._url
+        return URL.create(self.dialect, host=url.host, port=url.port, database=url.database).render_as_string()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -51,12 +54,11 @@ class SqlDatabase:
             raise self._in_plain_words(error) from error
 
     def _ready_engine(self) -> Engine:
-        engine = self._engine.get()
-        if engine not in self._with_tables:
+        if not self._has_tables:
             self._create_file()
-            create_tables(engine)
-            self._with_tables.add(engine)
-        return engine
+            create_tables(self._engine)
+            self._has_tables = True
+        return self._engine
 
     def _create_file(self) -> None:
         """A SQLite file is for its owner's eyes alone; SQLite by itself would ask the umask."""
@@ -67,28 +69,6 @@ class SqlDatabase:
             path.touch(mode=0o600)
         except OSError as error:
             raise StoreUnavailable(f"{path} can't be written ({error.strerror}): make its folder writable") from error
-
-    def _make_engine(self) -> Engine:
-        # hide_parameters: a statement's values are somebody's consumption, and errors end up in logs.
-        common: dict[str, Any] = {"hide_parameters": True}
-        if self.dialect == "sqlite":
-            engine = create_engine(self._url, connect_args={"timeout": self._timeout_s}, **common)
-            event.listen(engine, "connect", _set_up_sqlite)
-            return engine
-        return create_engine(self._url, pool_pre_ping=True, connect_args=self._time_outs(), **common)
-
-    def _time_outs(self) -> dict[str, str]:
-        """For psycopg; what the URL says itself goes first."""
-        whole_s = max(1, round(self._timeout_s))
-        ours = {
-            "connect_timeout": str(min(10, whole_s)),
-            "options": f"-c statement_timeout={whole_s * 1000}",
-            "tcp_user_timeout": str(whole_s * 1000),  # a server that vanished without a word
-            "keepalives_idle": "10",
-            "keepalives_interval": "5",
-            "keepalives_count": "3",
-        }
-        return {name: value for name, value in ours.items() if name not in self._url.query}
 
     def _in_plain_words(self, error: SQLAlchemyError) -> StoreUnavailable | WriteRefused:
         driver_error = getattr(error, "orig", None)
@@ -110,13 +90,37 @@ def _parse(text: str) -> URL:
         url = None
     except ImportError:
         raise ValueError("the driver that the measures URL names is not installed: leave it out of the URL") from None
-    known = url is not None and url.get_backend_name() in ("sqlite", "postgresql") and not dialect.is_async
+    known = url is not None and dialect.driver in ("pysqlite", "psycopg") and not dialect.is_async
     if known and url is not None and url.database not in (None, "", ":memory:"):
         return url
     raise ValueError(
         "the measures URL must be couchdb+http://USER:PASSWORD@HOST:5984/, sqlite:///FILE "
         "or postgresql://USER:PASSWORD@HOST/DATABASE"
     )
+
+
+def _make_engine(url: URL, timeout_s: float) -> Engine:
+    # hide_parameters: a statement's values are somebody's consumption, and errors end up in logs.
+    common: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
+        event.listen(engine, "connect", _set_up_sqlite)
+        return engine
+    arguments = {name: value for name, value in _time_outs(timeout_s).items() if name not in url.query}
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments, **common)
+
+
+def _time_outs(timeout_s: float) -> dict[str, str]:
+    """For psycopg; what the URL says itself goes first."""
+    whole_s = max(1, round(timeout_s))
+    return {
+        "connect_timeout": str(min(10, whole_s)),
+        "options": f"-c statement_timeout={whole_s * 1000}",
+        "tcp_user_timeout": str(whole_s * 1000),  # a server that vanished without a word
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+    }
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,0 +1,85 @@
+"""Stores and several processes: what was opened before a fork, first use at once, races between processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import couch_databases
+from worker.domain.documents import Document
+from worker.domain.readings import Period
+from worker.stores.measures import open_measures
+
+SPAWN = multiprocessing.get_context("spawn")
+FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "couchdb"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """URL and prefix of a real store that nobody has used yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'measures.db'}", ""
+    elif request.param == "postgresql":
+        yield request.getfixturevalue("postgres_database"), ""
+    else:
+        with couch_databases(request.getfixturevalue("couchdb_url")) as place:
+            yield place
+
+
+def documents(account: str, load: float = 0.5) -> list[Document]:
+    keys = [f"2024-01-{day:02d}" for day in range(1, 21)]
+    return [{"_id": f"{account}:{key}", "load": load, **FIELDS, "source_account": account} for key in keys]
+
+
+def start_child(work: Callable[[], object]) -> int:
+    """Process id of a forked child that does ``work``, and exits with 0 if that went well."""
+    if pid := os.fork():
+        return pid
+    try:
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_store_used_before_a_fork_serves_parent_and_children_alike(place: tuple[str, str]) -> None:
+    url, prefix = place
+    store = open_measures(url, prefix=prefix)[Period.DAY]
+    for number in range(5):
+        store.write(documents(f"acc{number}", load=float(number)))
+
+    def read_and_write_own(number: int) -> None:
+        for _ in range(50):
+            found = store.read(f"acc{number}", "", "~")
+            assert [document["load"] for document in found] == [float(number)] * 20
+        assert store.write(documents(f"new{number}")) == []
+
+    children = [start_child(lambda number=number: read_and_write_own(number)) for number in range(4)]
+    read_and_write_own(4)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
+    assert [len(store.read(f"new{number}", "", "~")) for number in range(5)] == [20] * 5
+
+
+def write_at_once(url: str, prefix: str, number: int, answers: multiprocessing.Queue[tuple[int, int]]) -> None:
+    store = open_measures(url, prefix=prefix)[Period.DAY]
+    answers.put((number, len(store.write(documents("acc", load=float(number))))))
+
+
+def test_processes_that_meet_an_empty_store_at_once_make_it_and_share_it(place: tuple[str, str]) -> None:
+    url, prefix = place
+    answers: multiprocessing.Queue[tuple[int, int]] = SPAWN.Queue()
+    processes = [SPAWN.Process(target=write_at_once, args=(url, prefix, n, answers)) for n in range(4)]
+    for process in processes:
+        process.start()
+    lost = dict(answers.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    stored = open_measures(url, prefix=prefix)[Period.DAY].read("acc", "", "~")
+    assert len(stored) == 20
+    assert sum(lost.values()) == 3 * 20

@@ -1,0 +1,144 @@
+"""Inputs of tests: answers as suppliers send them, readings, windows, and a walk on fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from tests.fakes import MemoryStore
+from worker.domain.accounts import Account, AccountState
+from worker.domain.answers import Answer, Json, Verdict
+from worker.domain.batches import Origin, Report
+from worker.domain.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
+from worker.errors import UnknownAccount
+from worker.stores.consumption import Measures
+from worker.sync import WindowWalk
+
+NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+USAGE_POINT = "98765432109876"
+
+Row = Sequence[Any]  # [date, value] or [date, value, step]
+
+
+def v5_answer(rows: Iterable[Row], unit: str | None = None, **fields: Json) -> Json:
+    """As v4 and v5 send it."""
+    readings = [_v5_row(*row) for row in rows]
+    reading_type = {"reading_type": {"unit": unit}} if unit else {}
+    return {"meter_reading": {"usage_point_id": USAGE_POINT, **reading_type, **fields, "interval_reading": readings}}
+
+
+def _v5_row(label: Json, value: Json, step: Json = None) -> Json:
+    row = {"value": value, "date": label}
+    return {**row, "interval_length": step} if step is not None else row
+
+
+def answer_2026(rows: Iterable[Row], series: Series) -> Json:
+    """As 2026 sends it, with the same meter's production beside it."""
+    points = [{"v": row[1], "d": row[0], **({"p": row[2]} if len(row) > 2 else {})} for row in rows]
+    quantity, unit = ("EA", "Wh") if series is Series.DAILY else ("PA", "W")
+    other = {"grandeurMetier": "PROD", "grandeurPhysique": quantity, "unite": unit, "points": [{"v": "7", "d": "x"}]}
+    mine = {"grandeurMetier": "CONS", "grandeurPhysique": quantity, "unite": unit, "points": points}
+    return {"idPrm": USAGE_POINT, "etapeMetier": "BRUT", "grandeur": [other, mine], "contexte": []}
+
+
+def end_labels(day: date, minutes: int = 30) -> list[str]:
+    """The true local end labels of a civil day: 46, 48 or 50 of them for half-hours."""
+    start, step = local_midnight(day).astimezone(UTC), timedelta(minutes=minutes)
+    ends = (start + (number + 1) * step for number in range(day_length(day) // step))
+    return [end.astimezone(PARIS).strftime("%Y-%m-%d %H:%M:%S") for end in ends]
+
+
+def generated_day(day: str, w0: int, dw: int, points: int) -> list[Row]:
+    labels = end_labels(date.fromisoformat(day))
+    assert len(labels) == points
+    return [(label, str(w0 + dw * number)) for number, label in enumerate(labels)]
+
+
+def origin(window: DateWindow, series: Series, account_id: str = "home1", **fields: Any) -> Origin:
+    base: Any = {
+        "account_id": account_id,
+        "series": series.value,
+        "start": window.start.isoformat(),
+        "end": window.end.isoformat(),
+        "run_id": "20240725T070000",
+        "claim": None,
+    }
+    return Origin(**{**base, **fields})
+
+
+@dataclass
+class PretendSupplier:
+    """Answers what it is told to: a payload, an Answer, an error to raise, or a function of the window."""
+
+    daily: Any = None
+    curve: Any = None
+    asked: list[tuple[Series, DateWindow]] = field(default_factory=list)
+
+    def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
+        return self._answer(Series.DAILY, self.daily, window)
+
+    def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer:
+        return self._answer(Series.LOAD_CURVE, self.curve, window)
+
+    def _answer(self, series: Series, told: Any, window: DateWindow) -> Answer:
+        self.asked.append((series, window))
+        answer = told(window) if callable(told) else told
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Answer):
+            return answer
+        return Answer(Verdict.NO_DATA) if answer is None else Answer(Verdict.DATA, answer)
+
+
+@dataclass
+class PretendAccounts:
+    """Every account exists and is ready, but for those removed."""
+
+    removed: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+
+    def get(self, account_id: str) -> Account:
+        if account_id in self.unknown:
+            raise UnknownAccount("no such account")
+        state = AccountState.DELETED if account_id in self.removed else AccountState.READY
+        return Account(account_id, state, "enedis", NOW, USAGE_POINT)
+
+
+@dataclass
+class Reports:
+    """A Progress that remembers."""
+
+    finished_with: list[Report] = field(default_factory=list)
+
+    def finished(self, report: Report) -> None:
+        self.finished_with.append(report)
+
+
+def memory_measures() -> dict[Period, MemoryStore]:
+    return {period: MemoryStore() for period in Period}
+
+
+def make_walk(
+    supplier: PretendSupplier,
+    measures: Measures | None = None,
+    accounts: PretendAccounts | None = None,
+    progress: Reports | None = None,
+    now: Callable[[], datetime] = lambda: NOW,
+) -> WindowWalk:
+    return WindowWalk(
+        accounts or PretendAccounts(),
+        lambda account: supplier,
+        measures if measures is not None else memory_measures(),
+        progress or Reports(),
+        now,
+    )
+
+
+def content(measures: Measures, account_id: str = "home1") -> dict[Period, dict[str, float]]:
+    """All that is stored of an account, by doctype and key."""
+    return {
+        period: {document["_id"].partition(":")[2]: document["load"] for document in store.read(account_id, "0", "~")}
+        for period, store in measures.items()
+    }

@@ -1,0 +1,114 @@
+"""Every golden case, through each generation's answer and into each store: numbers in, documents out."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories import (
+    NOW,
+    PretendSupplier,
+    answer_2026,
+    generated_day,
+    make_walk,
+    memory_measures,
+    origin,
+    v5_answer,
+)
+from worker.domain.documents import Entry, to_document
+from worker.domain.readings import DateWindow, Period, Series
+from worker.stores.consumption import Document, Measures
+from worker.stores.measures import open_measures
+
+CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="utf-8"))
+GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql", "couchdb"])
+def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measures]:
+    if request.param == "memory":
+        yield memory_measures()
+        return
+    urls = {"postgresql": "postgres_database", "couchdb": "couchdb_url"}
+    url = (
+        request.getfixturevalue(urls[request.param])
+        if request.param in urls
+        else f"sqlite:///{tmp_path / 'measures.db'}"
+    )
+    yield open_measures(url)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str, measures: Measures) -> None:
+    series = Series.DAILY if case["api"] == "daily" else Series.LOAD_CURVE
+    home = "golden" + uuid.uuid4().hex[:12]
+    for doctype, loads in case.get("before", {}).items():
+        period = Period(doctype)
+        entries = [Entry(stored_key(key, period), round(load * 1_000_000)) for key, load in loads.items()]
+        assert measures[period].write([to_document(home, period, entry, NOW) for entry in entries]) == []
+
+    for run in case["runs"]:
+        rows = generated_day(**with_date(run["gen"])) if "gen" in run else run["readings"]
+        answer = GENERATIONS[generation](rows, series)
+        supplier = PretendSupplier(daily=answer, curve=answer)
+        walk = make_walk(supplier, measures)
+        report = walk.sync_window(origin(window_of(rows), series, home))
+        assert [report["created"], report["updated"]] == run["writes"]
+
+        stored = {period: documents(measures, home, period) for period in Period}
+        for doctype, expected in run["expect"].items():
+            assert loads_of(stored[Period(doctype)]) == pytest.approx(expected, abs=1e-9)
+        for doctype, expected in run.get("expect_some", {}).items():
+            assert {key: loads_of(stored[Period(doctype)])[key] for key in expected} == pytest.approx(expected)
+        for doctype, absent in run.get("absent", {}).items():
+            assert not set(absent) & set(stored[Period(doctype)])
+        for doctype, number in run.get("count", {}).items():
+            assert len(stored[Period(doctype)]) == number
+        if "total" in run:
+            for period in (Period.MINUTE, Period.HOUR):
+                assert sum(loads_of(stored[period]).values()) == pytest.approx(run["total"])
+
+
+def documents(measures: Measures, home: str, period: Period) -> dict[str, Document]:
+    """By compact key: read off the fields alone, as the app would."""
+    return {compact_key(found, period): found for found in measures[period].read(home, "0", "~")}
+
+
+def compact_key(document: Document, period: Period) -> str:
+    parts = {
+        Period.YEAR: "{year:04}",
+        Period.MONTH: "{year:04}-{month:02}",
+        Period.DAY: "{year:04}-{month:02}-{day:02}",
+        Period.HOUR: "{year:04}-{month:02}-{day:02}T{hour:02}",
+        Period.MINUTE: "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}",
+    }
+    return parts[period].format(**document) + ("~1" if document.get("fold") == 1 else "")
+
+
+def loads_of(stored: dict[str, Document]) -> dict[str, float]:
+    return {key: document["load"] for key, document in stored.items()}
+
+
+def stored_key(compact: str, period: Period) -> str:
+    """The key of the store for a compact key of winter: all ``before`` documents with an hour are."""
+    if period not in (Period.MINUTE, Period.HOUR):
+        return compact
+    local = datetime.fromisoformat(compact if ":" in compact else f"{compact}:00")
+    return (local - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%MZ")
+
+
+def window_of(rows: list[Any]) -> DateWindow:
+    """All days that a step could start in, from the labels as they stand."""
+    days = sorted(date.fromisoformat(str(row[0])[:10]) for row in rows) or [date(2024, 4, 1)]
+    return DateWindow(days[0] - timedelta(days=1), days[-1] + timedelta(days=1))
+
+
+def with_date(gen: dict[str, Any]) -> dict[str, Any]:
+    return {"day": gen["date"], "w0": gen["w0"], "dw": gen["dw"], "points": gen["points"]}

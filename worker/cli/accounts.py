@@ -1,0 +1,159 @@
+"""releve accounts: the registry by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from worker.cli.common import UsagePoint, json_option, living_account, open_runtime, print_json
+from worker.clients.tokens import Token
+from worker.domain.accounts import Account, AccountState
+from worker.runtime import SUPPLIER, Runtime
+
+
+@click.group()
+def accounts() -> None:
+    """Add, list, show, pause, resume and remove accounts."""
+
+
+@accounts.command()
+@click.option("--usage-point", required=True, type=UsagePoint(), help="The meter's 14-digit number (PDL, PRM).")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='v4 only: file with the token answer, {"access_token": …, "refresh_token": …}.',
+)
+@json_option
+def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
+    """Add the account of a meter whose holder has consented, and enqueue its history.
+
+    A meter that is kept already gives its account. With enedis-v5 and enedis-2026 the application's own token
+    serves; enedis-v4 needs the holder's token.
+
+    \b
+    Example:
+      releve accounts add --usage-point 12345678901234 --json
+    """
+    with open_runtime() as runtime:
+        token = _read_token(token_file) if token_file else None
+        account, created = runtime.registry.add(
+            SUPPLIER,
+            usage_point,
+            runtime.now(),
+            token=token.to_text() if token else None,
+            token_needed=runtime.account_tokens,
+        )
+        if account.active:
+            _enqueue_backfill(runtime, account.id)
+        if as_json:
+            print_json({"account": account.id})
+        else:
+            click.echo(f"account {account.id} {'added' if created else 'was there already'}, state {account.state}")
+        if account.state is AccountState.NEW:
+            click.echo("releve: it waits for its holder's token: give --token-file, or connect it again", err=True)
+
+
+@accounts.command("list")
+@json_option
+def list_accounts(as_json: bool) -> None:
+    """List all accounts but the removed ones."""
+    with open_runtime() as runtime:
+        found = [_to_row(account) for account in runtime.registry.list()]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("account", "state", "supplier", "created", "reason", box=None)
+    for row in found:
+        table.add_row(row["account"], row["state"], row["supplier"], row["created_at"], row["reason"])
+    Console().print(table)
+
+
+@accounts.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@json_option
+def show(account_id: str, as_json: bool) -> None:
+    """Show one account; the meter's number only by its last four digits."""
+    with open_runtime() as runtime:
+        row = _to_row(runtime.registry.get(account_id))
+    if as_json:
+        print_json(row)
+    else:
+        for name, value in row.items():
+            click.echo(f"{name:15} {value if value is not None else '-'}")
+
+
+@accounts.command()
+@click.argument("account_id", metavar="ACCOUNT")
+def pause(account_id: str) -> None:
+    """Stop automatic runs of an account; what is stored stays."""
+    _set_state(account_id, AccountState.PAUSED)
+
+
+@accounts.command()
+@click.argument("account_id", metavar="ACCOUNT")
+def resume(account_id: str) -> None:
+    """Let a paused account, or one that needed its owner, run again."""
+    _set_state(account_id, AccountState.READY)
+
+
+@accounts.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@json_option
+def remove(account_id: str, yes: bool, as_json: bool) -> None:
+    """Erase an account: its measures, tokens and state; says what was erased."""
+    with open_runtime() as runtime:
+        runtime.registry.get(account_id)
+        if not yes:
+            click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
+        erased = runtime.remove(account_id)
+    if as_json:
+        print_json({"account": account_id, "erased": erased})
+    else:
+        told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
+        click.echo(f"account {account_id} removed; erased: {told}")
+
+
+def _set_state(account_id: str, state: AccountState) -> None:
+    with open_runtime() as runtime:
+        living_account(runtime, account_id)
+        try:
+            runtime.registry.set_state(account_id, state, now=runtime.now())
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+    click.echo(f"account {account_id} is {state}")
+
+
+def _enqueue_backfill(runtime: Runtime, account_id: str) -> None:
+    """After the commit.  A lost message is no loss: the reconciler finds the account."""
+    from worker.cli.publishing import publish_backfill
+
+    publish_backfill(runtime, account_id)
+
+
+def _read_token(path: Path) -> Token:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Token(access=str(told["access_token"]), refresh=str(told["refresh_token"]), expires_at=0)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise click.BadParameter(
+            'needs JSON with "access_token" and "refresh_token"', param_hint="--token-file"
+        ) from None
+
+
+def _to_row(account: Account) -> dict[str, Any]:
+    return {
+        "account": account.id,
+        "state": account.state.value,
+        "reason": account.reason,
+        "supplier": account.supplier,
+        "usage_point": f"…{account.usage_point_id[-4:]}" if account.usage_point_id else None,
+        "created_at": account.created_at.isoformat(timespec="seconds"),
+        "consent_from": account.consent_from.isoformat() if account.consent_from else None,
+        "consent_until": account.consent_until.isoformat() if account.consent_until else None,
+    }

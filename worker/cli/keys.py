@@ -1,0 +1,38 @@
+"""releve keys: the keys that seal tokens."""
+
+from __future__ import annotations
+
+import click
+
+from config.settings import get_settings
+from worker.runtime import sealer_from
+from worker.stores.registry import AccountRegistry
+from worker.stores.sealing import new_key
+
+
+@click.group()
+def keys() -> None:
+    """Make a key, or seal all tokens anew under the newest one."""
+
+
+@keys.command()
+def new() -> None:
+    """Print a new key, to be put FIRST in RELEVE_TOKEN_KEYS; keep the old ones until `keys rotate` has run.
+
+    \b
+    Example:
+      RELEVE_TOKEN_KEYS="$(releve keys new),$RELEVE_TOKEN_KEYS"
+    """
+    click.echo(new_key())
+
+
+@keys.command()
+def rotate() -> None:
+    """Seal every stored token under the first key; afterwards the others may go."""
+    settings = get_settings()
+    registry = AccountRegistry(settings.registry(), sealer_from(settings))
+    try:
+        registry.migrate()
+        click.echo(f"{registry.rotate_tokens()} tokens sealed anew")
+    finally:
+        registry.close()

@@ -1,0 +1,103 @@
+"""The command group, and the one place where every error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib.metadata import version
+from typing import Any, Final
+
+import click
+
+from config.settings import ConfigError
+from worker.errors import WorkerError
+
+FAILED: Final = 1
+MISUSE: Final = 2
+INTERRUPTED: Final = 130
+
+# Commands are imported when called: `releve --help` needs neither Celery nor a database driver.
+_COMMANDS: Final = {
+    "accounts": ("worker.cli.accounts", "accounts"),
+    "backfill": ("worker.cli.syncing", "backfill"),
+    "demo": ("worker.cli.demo", "demo"),
+    "doctor": ("worker.cli.doctor", "doctor"),
+    "keys": ("worker.cli.keys", "keys"),
+    "show": ("worker.cli.show", "show"),
+    "simulate": ("worker.cli.simulate", "simulate"),
+    "status": ("worker.cli.status", "status"),
+    "sync": ("worker.cli.syncing", "sync"),
+    "up": ("worker.cli.up", "up"),
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(__import__(module, fromlist=[name]), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("releve"), prog_name="releve")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, on the error stream.")
+def cli(verbose: bool) -> None:
+    """Keep the consumption of Linky meters in CouchDB in step with Enedis.
+
+    Settings come from RELEVE_* variables and a .env file; without any, embedded defaults serve.
+
+    \b
+    Examples:
+      releve demo                       three pretend homes, from consent to totals
+      releve accounts add --usage-point 12345678901234
+      releve backfill ACCOUNT --inline
+      releve show ACCOUNT --by day --from 2024-07-01
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+
+
+def main() -> None:
+    """Run the command; never returns."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        outcome: Any = cli.main(prog_name="releve", standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.UsageError as error:
+        hint = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
+        return _fail(error.format_message() + hint, MISUSE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; what was stored is kept, and the same command goes on from there", INTERRUPTED)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            _fail(line, MISUSE)
+        return MISUSE
+    except WorkerError as error:
+        return _fail(str(error), FAILED)
+    except BrokenPipeError:  # the reader of our output had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        logging.getLogger("releve").info("unforeseen", exc_info=error)
+        return _fail(f"unforeseen {type(error).__name__}, a bug of ours: please report it with `releve -v …`", FAILED)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    click.echo(f"releve: {' '.join(text.split())}", err=True)
+    return code

@@ -1,0 +1,99 @@
+"""releve show: what is stored of an account, as a table, a plot, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from worker.cli.common import Day, living_account, open_runtime, print_json
+from worker.domain.documents import Document, key_range
+from worker.domain.readings import DateWindow, Period
+
+FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
+_FIRST_DAY: Final = date(2000, 1, 1)
+_FORMATS: Final = ("table", "plot", "csv", "json")
+_DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@click.option("--by", type=click.Choice([period.value for period in Period]), default="day", help="Which documents.")
+@click.option("--from", "first", type=Day(), help="First day.")
+@click.option("--to", "last", type=Day(), help="Last day, included.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="table", help="How to print them.")
+def show(account_id: str, by: str, first: date | None, last: date | None, form: str) -> None:
+    """Print the stored documents of ACCOUNT in time order; `load` is in kWh.
+
+    Without --from and --to, csv and json give everything there is, table and plot the last days.
+
+    \b
+    Examples:
+      releve show 3kq7d0fr2m --by month
+      releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
+    """
+    period = Period(by)
+    with open_runtime() as runtime:
+        living_account(runtime, account_id)
+        today = runtime.dispatcher.today()
+        window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
+        documents = runtime.measures[period].read(account_id, *key_range(window, period))
+    shown: list[Document] = [{name: document[name] for name in FIELDS if name in document} for document in documents]
+    if form == "json":
+        print_json(shown)
+    elif form == "csv":
+        writer = csv.DictWriter(sys.stdout, FIELDS, restval=0)
+        writer.writeheader()
+        writer.writerows(shown)
+    elif not shown:
+        click.echo(f"nothing stored by {by} from {window.start} to {window.end - timedelta(days=1)}")
+    elif form == "plot":
+        click.echo(plot(shown, period))
+    else:
+        _print_table(shown, period)
+
+
+def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:
+    end = (last or today) + timedelta(days=1)
+    start = first or (end - timedelta(days=default_days) if default_days else _FIRST_DAY)
+    if start >= end:
+        raise click.UsageError(f"--from {start} must not be after --to {end - timedelta(days=1)}")
+    return DateWindow(start, end)
+
+
+def label(document: Document, period: Period) -> str:
+    """The period in civil words; the second pass of the autumn hour says so."""
+    forms = {
+        Period.YEAR: "{year}",
+        Period.MONTH: "{year}-{month:02}",
+        Period.DAY: "{year}-{month:02}-{day:02}",
+        Period.HOUR: "{year}-{month:02}-{day:02} {hour:02}:00",
+        Period.MINUTE: "{year}-{month:02}-{day:02} {hour:02}:{minute:02}",
+    }
+    return forms[period].format(**document) + (" (winter time)" if document.get("fold") else "")
+
+
+def plot(documents: Sequence[Document], period: Period, width: int = 78) -> str:
+    """Bars in the terminal, one a document; a gap has no bar."""
+    import plotext
+
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plotsize(width, 16)
+    plotext.bar([label(document, period) for document in documents], [document["load"] for document in documents])
+    plotext.title(f"kWh by {period.value}")
+    return str(plotext.build())
+
+
+def _print_table(documents: Sequence[Document], period: Period) -> None:
+    table = Table(period.value, "kWh", box=None)
+    table.columns[1].justify = "right"
+    for document in documents:
+        table.add_row(label(document, period), f"{document['load']:.3f}")
+    Console().print(table)

@@ -1,0 +1,65 @@
+"""releve simulate: the pretend supplier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from config.settings import get_settings
+from worker.runtime import announce_pretence
+from worker.simulator.app import serve
+from worker.simulator.options import SimulatorOptions
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8010, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--data",
+    "data_dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of recorded series: <14 digits>.load_curve.csv[.gz], <14 digits>.daily.csv[.gz], Enedis' own exports.",
+)
+@click.option("--redirect-uri", help="The registered callback; without it the consent page takes one from its query.")
+@click.option("--sandbox", is_flag=True, help="The last digit of `state` picks one of the nine test customers.")
+@click.option("--consent-page", is_flag=True, help="Ask in the browser instead of agreeing at once.")
+@click.option("--per-second", type=click.IntRange(1), help="Quota; none without it.")
+@click.option("--per-hour", type=click.IntRange(1), help="Quota; none without it.")
+@click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
+def simulate(
+    host: str,
+    port: int,
+    data_dir: Path | None,
+    redirect_uri: str | None,
+    sandbox: bool,
+    consent_page: bool,
+    per_second: int | None,
+    per_hour: int | None,
+    seed: int,
+) -> None:
+    """Behave like Enedis: v4, v5 and 2026 on one port, with pretend homes for any meter number.
+
+    Its clock starts at RELEVE_PRETEND_NOW where that is set; what it is switched to while it runs stands under
+    /__sim__/.
+
+    \b
+    Example:
+      releve simulate --port 8010 --data recordings/
+      RELEVE_ENEDIS_URL=http://127.0.0.1:8010 releve accounts add --usage-point 12345678901234
+    """
+    settings = get_settings()
+    announce_pretence(settings)
+    options = SimulatorOptions(
+        data_dir=data_dir,
+        pretend_now=settings.pretend_now,
+        client_id=settings.enedis_client_id,
+        client_secret=settings.enedis_client_secret.get_secret_value(),
+        redirect_uri=redirect_uri,
+        sandbox=sandbox,
+        consent_page=consent_page,
+        per_second=per_second,
+        per_hour=per_hour,
+        seed=seed,
+    )
+    serve(options, host, port)

@@ -1,0 +1,74 @@
+"""releve status: how each account stands, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from worker.cli.common import json_option, living_account, open_runtime, print_json
+from worker.domain.accounts import Account
+from worker.domain.readings import Series
+from worker.runtime import Runtime
+
+_WHAT_TO_DO: Final = {
+    "USER_ACTION_NEEDED.OAUTH_OUTDATED": "the holder must consent again",
+    "USER_ACTION_NEEDED.ACCOUNT_REMOVED": "the holder seems to have moved out: ask, then remove or resume",
+    "USER_ACTION_NEEDED": "the supplier does not know this meter: check its number",
+    "LOGIN_FAILED": "the holder must connect the meter again",
+    "VENDOR_DOWN": "nothing: the supplier is asked again by itself",
+    "UNKNOWN_ERROR": "run it with `releve -v sync ACCOUNT --inline` and report what it says",
+}
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT", required=False)
+@json_option
+def status(account_id: str | None, as_json: bool) -> None:
+    """Show per account its state, how much of its history is there, the last day stored, and the last error.
+
+    \b
+    Example:
+      releve status --json
+    """
+    with open_runtime() as runtime:
+        accounts = [living_account(runtime, account_id)] if account_id else runtime.registry.list()
+        rows = [_to_row(runtime, account) for account in accounts]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        _print_table(rows)
+    else:
+        click.echo("no accounts yet: add one with `releve accounts add --usage-point 14DIGITS`")
+
+
+def _to_row(runtime: Runtime, account: Account) -> dict[str, Any]:
+    outcomes = runtime.registry.outcomes(account.id)
+    series: dict[str, Any] = {}
+    for name in Series:
+        missing = runtime.history.missing(account.id, name)  # also reads back what a lost Redis forgot
+        done, total = runtime.history.days(account.id, name)
+        outcome = outcomes.get(name)
+        series[name.value] = {
+            "loaded": not missing,
+            "done": done,
+            "total": total,
+            "last_day": outcome.last_day.isoformat() if outcome and outcome.last_day else None,
+            "last_success": outcome.last_success_at.isoformat() if outcome and outcome.last_success_at else None,
+            "error": outcome.code if outcome else None,
+            "message": outcome.message if outcome and outcome.code else None,
+        }
+    return {"account": account.id, "state": account.state.value, "reason": account.reason, "series": series}
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    table = Table("account", "state", "series", "history (days)", "last day", "error", "what to do", box=None)
+    for row in rows:
+        for number, (name, told) in enumerate(row["series"].items()):
+            error = told["error"] or (row["reason"] if number == 0 else "")
+            head = (row["account"], row["state"]) if number == 0 else ("", "")
+            history = f"{told['done']}/{told['total']}"
+            table.add_row(*head, name, history, told["last_day"] or "-", error, _WHAT_TO_DO.get(error, ""))
+    Console().print(table)

@@ -1,0 +1,192 @@
+"""releve sync and releve backfill: through the queue, or here and now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from worker.cli.common import json_option, living_account, open_runtime, print_json
+from worker.cli.publishing import publish_backfill, publish_look_back, workers_answer
+from worker.domain.accounts import Account, AccountState
+from worker.domain.batches import Report
+from worker.domain.readings import Series
+from worker.errors import AccountError
+from worker.inline import Inline
+from worker.runtime import Runtime
+
+_POLL_S: Final = 0.5
+_NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"
+
+inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
+wait_option = click.option("--wait", is_flag=True, help="Enqueue, then show progress until it is done.")
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT", required=False)
+@click.option("--all", "everybody", is_flag=True, help="Every active account.")
+@inline_option
+@wait_option
+@json_option
+def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_json: bool) -> int:
+    """Ask again for the last 30 days of daily values and the last 7 days of load curve.
+
+    \b
+    Examples:
+      releve sync 3kq7d0fr2m --inline
+      releve sync --all --wait
+    """
+    if bool(account_id) == everybody:
+        raise click.UsageError("name one ACCOUNT, or --all")
+    _one_way(inline, wait)
+    with open_runtime() as runtime:
+        accounts = list(_active(runtime)) if everybody else [living_account(runtime, account_id or "")]
+        if inline:
+            return _run_inline(runtime, accounts, lambda here, account: here.look_back(account.id), as_json)
+        run = f"by-hand:{runtime.now():%Y%m%dT%H%M%S}"
+        _check_worker(runtime, wait)
+        for account in accounts:
+            _startable(account)
+            publish_look_back(runtime, account.id, run)
+        if not wait:
+            return _enqueued(accounts, as_json)
+        return _watch(runtime, accounts, as_json, lambda account: _look_back_left(runtime, account, run))
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@inline_option
+@wait_option
+@json_option
+def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
+    """Fetch what is missing of an account's history: 36 months of daily values, then the load curve.
+
+    Goes on where it stopped.  The depth of the load curve is RELEVE_HISTORY_LOAD_DAYS.
+
+    \b
+    Example:
+      releve backfill 3kq7d0fr2m --inline
+    """
+    _one_way(inline, wait)
+    with open_runtime() as runtime:
+        account = living_account(runtime, account_id)
+        if inline:
+            return _run_inline(runtime, [account], lambda here, account: here.history(account.id), as_json)
+        _startable(account)
+        _check_worker(runtime, wait)
+        publish_backfill(runtime, account.id)
+        if not wait:
+            return _enqueued([account], as_json)
+        return _watch(runtime, [account], as_json, lambda account: _history_left(runtime, account))
+
+
+def _one_way(inline: bool, wait: bool) -> None:
+    if inline and wait:
+        raise click.UsageError("--inline runs here and now, there is nothing to --wait for")
+
+
+def _check_worker(runtime: Runtime, wait: bool) -> None:
+    if wait and not workers_answer(runtime):
+        raise click.ClickException(_NO_WORKER)
+
+
+def _startable(account: Account) -> None:
+    """Workers skip an account that isn't ready; by hand that must not pass in silence."""
+    if not account.active:
+        reason = f" ({account.reason})" if account.reason else ""
+        raise click.ClickException(
+            f"account {account.id} is {account.state}{reason}: `releve accounts resume {account.id}`, "
+            "or --inline to try once by hand"
+        )
+
+
+def _active(runtime: Runtime) -> Iterator[Account]:
+    for page in runtime.dispatcher.pages_after(None):
+        yield from page
+
+
+def _run_inline(
+    runtime: Runtime, accounts: list[Account], run: Callable[[Inline, Account], Iterator[Report]], as_json: bool
+) -> int:
+    """Every account gets its turn; a failure is told at once and counts at the end."""
+    here = Inline(runtime, say=lambda line: click.echo(f"releve: {line}", err=True))
+    totals = {"windows": 0, "created": 0, "updated": 0, "unchanged": 0, "dropped": 0}
+    for account in accounts:
+        for report in run(here, account):
+            totals["windows"] += 1
+            for name in ("created", "updated", "unchanged"):
+                totals[name] += report[name]
+            totals["dropped"] += report["facts"]["dropped"]
+            if not as_json:
+                click.echo(_report_line(report))
+    if as_json:
+        print_json({"ok": not here.failures, **totals, "failures": here.failures})
+    elif not totals["windows"] and not here.failures:
+        click.echo("nothing was missing")
+    return 1 if here.failures else 0
+
+
+def _report_line(report: Report) -> str:
+    counts = f"{report['created']} created, {report['updated']} updated, {report['unchanged']} unchanged"
+    return f"{report['account_id']} {report['series']:10} {report['start']}/{report['end']}: {counts}"
+
+
+def _enqueued(accounts: list[Account], as_json: bool) -> int:
+    if as_json:
+        print_json({"enqueued": [account.id for account in accounts]})
+    else:
+        click.echo(f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
+    return 0
+
+
+def _look_back_left(runtime: Runtime, account: Account, run: str) -> tuple[int, int]:
+    states = runtime.state.task_states([(account.id, series.value) for series in Series])
+    done = sum(
+        noted.get("last_run") == f"{series.value}/{run}" or noted.get("failed_run") == f"{series.value}/{run}"
+        for series, noted in zip(Series, states, strict=True)
+    )
+    return done, len(Series)
+
+
+def _history_left(runtime: Runtime, account: Account) -> tuple[int, int]:
+    """Days done and wanted; a series whose windows were given up counts as done, its error is told at the end."""
+    done = total = 0
+    for series in Series:
+        series_done, series_total = runtime.history.days(account.id, series)
+        given_up = series_done < series_total and runtime.dispatcher.given_up(account.id, series)
+        done += series_total if given_up else series_done
+        total += series_total
+    return done, total
+
+
+def _watch(runtime: Runtime, accounts: list[Account], as_json: bool, left: Callable[[Account], tuple[int, int]]) -> int:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, disable=as_json) as progress:
+        bars = {account.id: progress.add_task(account.id, total=None) for account in accounts}
+        waiting = list(accounts)
+        while waiting:
+            for account in list(waiting):
+                done, total = left(account)
+                progress.update(bars[account.id], completed=done, total=total)
+                stopped = runtime.registry.get(account.id).state is not AccountState.READY
+                if done >= total or stopped:
+                    waiting.remove(account)
+            if waiting:
+                time.sleep(_POLL_S)
+    failures = [failure for account in accounts for failure in _failures(runtime, account)]
+    for failure in failures:
+        click.echo(f"releve: {failure}", err=True)
+    if as_json:
+        print_json({"ok": not failures, "accounts": [account.id for account in accounts]})
+    return 1 if failures else 0
+
+
+def _failures(runtime: Runtime, account: Account) -> Iterator[str]:
+    for series, outcome in runtime.registry.outcomes(account.id).items():
+        if outcome.code:
+            yield f"account {account.id}: {series.value}: {outcome.message} ({outcome.code})"
+    if (now := runtime.registry.get(account.id)).reason and not now.active:
+        yield f"account {account.id} is {now.state}: {AccountError.__doc__}"

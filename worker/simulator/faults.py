@@ -1,0 +1,149 @@
+"""Faults on order: a canned answer, a wait, or an answer spoilt on its way back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from worker.domain.answers import Json
+from worker.simulator.refusals import TABLE, Generation
+
+TIMEOUT_S: Final = 120.0
+_SPOILING: Final = ("truncated", "cut", "refresh_lost")
+KINDS: Final = ("timeout", "throttled", "bad_token", *_SPOILING, *TABLE)
+
+
+@dataclass(slots=True)
+class Fault:
+    """``path``: regular expression, or just a part of the path.  ``count``: how often, None for ever; ``skip``: so
+    many calls pass before.  Without status, body and kind it only waits ``delay_s``.  Kinds:
+
+    ================= ======================================================================
+    ``timeout``       no answer for ``delay_s`` (two minutes)
+    ``truncated``     the answer's text ends in the middle, the connection is fine
+    ``cut``           the connection ends in the middle of the answer
+    ``refresh_lost``  the same by another name: the work is done (a refresh token is used up), its answer lost
+    ``throttled``     429, ``bad_token`` the token is refused
+    any other         that row of the error table, worded as the caller's generation does
+    ================= ======================================================================
+    """
+
+    path: str
+    usage_point: str | None = None
+    count: int | None = 1
+    skip: int = 0
+    status: int | None = None
+    body: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    kind: str | None = None
+    hits: int = 0
+
+    @classmethod
+    def from_json(cls, raw: Json) -> Self:
+        """Raises ValueError with the reason."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("path"), str):
+            raise ValueError('a fault is an object with a "path"')
+        names = {"path", "usage_point", "count", "skip", "status", "body", "headers", "delay_s", "kind"}
+        if unknown := set(raw) - names:
+            raise ValueError(f"no {sorted(unknown)[0]!r} in a fault; there are {', '.join(sorted(names))}")
+        if raw.get("kind") is not None and raw["kind"] not in KINDS:
+            raise ValueError(f"no kind {raw['kind']!r}; there are {', '.join(KINDS)}")
+        body = raw.get("body")
+        if body is not None and not isinstance(body, str):
+            body = json.dumps(body, ensure_ascii=False)
+        return cls(**raw | {"body": body, "delay_s": float(raw.get("delay_s") or 0.0)})
+
+    def matches(self, path: str, usage_point: str | None) -> bool:
+        if self.count == 0 or (self.usage_point is not None and self.usage_point != usage_point):
+            return False
+        return self.path in path or _searches(self.path, path)
+
+    @property
+    def wait_s(self) -> float:
+        return self.delay_s or (TIMEOUT_S if self.kind == "timeout" else 0.0)
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the answer is made first, as if all were well."""
+        return self.kind in _SPOILING
+
+    def canned(self, generation: Generation) -> Response | None:
+        """The answer in place of the real one; None where the call goes on."""
+        if self.kind == "timeout":
+            return Response("<html>504 Gateway Time-out</html>", 504, media_type="text/html")
+        if self.kind is not None and self.kind in TABLE:
+            return TABLE[self.kind].respond(generation)
+        if self.status is None and self.body is None:
+            return None
+        media_type = "application/json" if (self.body or "").lstrip()[:1] in ("{", "[") else "text/html"
+        return Response(self.body or "", self.status or 200, dict(self.headers), media_type)
+
+    def spoil(self, response: Response) -> Response:
+        body = bytes(response.body)
+        if self.kind == "truncated":
+            return Response(body[: len(body) // 2], response.status_code, media_type=response.media_type)
+        return _CutResponse(body, response.status_code, media_type=response.media_type)
+
+    def as_json(self) -> Json:
+        return {
+            "path": self.path,
+            "usage_point": self.usage_point,
+            "count": self.count,
+            "skip": self.skip,
+            "status": self.status,
+            "kind": self.kind,
+            "delay_s": self.delay_s,
+            "hits": self.hits,
+        }
+
+
+class Faults:
+    """The faults on order; the first that matches a call has it."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        self._faults.append(fault)
+
+    def clear(self) -> None:
+        self._faults.clear()
+
+    def take(self, path: str, usage_point: str | None) -> Fault | None:
+        for fault in self._faults:
+            if not fault.matches(path, usage_point):
+                continue
+            if fault.skip:
+                fault.skip -= 1
+                continue
+            fault.hits += 1
+            if fault.count is not None:
+                fault.count -= 1
+            return fault
+        return None
+
+    def as_json(self) -> Json:
+        return [fault.as_json() for fault in self._faults]
+
+
+class _CutResponse(Response):
+    """Says how long it is, sends half, and is never finished: the server then ends the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        body = bytes(self.body)
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+
+
+def _searches(pattern: str, path: str) -> bool:
+    try:
+        return re.search(pattern, path) is not None
+    except re.error:  # then it was meant as it stands, and is no part of the path
+        return False

@@ -1,0 +1,49 @@
+"""All that the simulator keeps while it runs, in memory; one event loop alone touches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.simulator.clock import Clock
+from worker.simulator.consents import Consents, Tokens
+from worker.simulator.faults import Faults
+from worker.simulator.meters import Meters
+from worker.simulator.options import SimulatorOptions
+from worker.simulator.quota import Quota, Report
+from worker.simulator.recordings import read_folder
+from worker.simulator.switches import ServiceSwitches
+
+
+@dataclass(slots=True)
+class World:
+    options: SimulatorOptions
+    clock: Clock
+    meters: Meters
+    consents: Consents
+    tokens: Tokens
+    quota: Quota
+    report: Report
+    faults: Faults
+    switches: ServiceSwitches
+
+    @property
+    def token_life_s(self) -> int:
+        life_s = self.switches.token_life_s
+        return self.options.token_life_s if life_s is None else life_s
+
+
+def build_world(options: SimulatorOptions) -> World:
+    """Reads the recorded series.  Raises BrokenRecording."""
+    clock = Clock(options.pretend_now)
+    recorded = read_folder(options.data_dir) if options.data_dir is not None else {}
+    return World(
+        options=options,
+        clock=clock,
+        meters=Meters(recorded, clock, options.seed),
+        consents=Consents(clock, options.seed),
+        tokens=Tokens(clock, options.code_life_s),
+        quota=Quota(options.per_second, options.per_hour),
+        report=Report(),
+        faults=Faults(),
+        switches=ServiceSwitches(),
+    )
