@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.schedules import crontab
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from config.settings import get_settings
 
@@ -59,8 +59,11 @@ worker_task_log_format = worker_log_format
 worker_redirect_stdouts = False
 
 # -- queues, in the order of treatment when quota is short
-task_queues = [Queue(name) for name in ("control", "first_screen", "nightly", "backfill")]
+_exchange = Exchange("releve", type="direct")
+task_queues = [Queue(name, _exchange, routing_key=name) for name in ("control", "first_screen", "nightly", "backfill")]
 task_default_queue = "control"
+task_default_exchange = "releve"
+task_default_routing_key = "control"
 task_create_missing_queues = True
 task_routes: dict[str, dict[str, str]] = {
     "tasks.pipeline.*": {"queue": "nightly"},  # chains name their own queue; this is for a call by hand

@@ -10,7 +10,7 @@ from celery import Task
 
 from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.batches import Origin, origin_of
-from worker.errors import TransientError, WorkerError
+from worker.errors import RateLimited, TransientError, WorkerError
 from worker.runtime import get_runtime
 
 log = logging.getLogger("releve.tasks")
@@ -29,8 +29,10 @@ class WindowTask(Task):  # type: ignore[type-arg]
     def again(self, error: TransientError) -> NoReturn:
         """Try again in a while; a wait longer than a countdown should last is left to the reconciler."""
         delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
-        if delay_s > LONGEST_DELAY_S * 1.2:
+        if delay_s > 1.2 * LONGEST_DELAY_S:
             raise error
+        if isinstance(error, RateLimited):  # waiting for a permit is no failed try
+            raise self.retry(exc=error, countdown=delay_s, max_retries=None)
         raise self.retry(exc=error, countdown=delay_s)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:

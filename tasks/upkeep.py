@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Final
 
-from celery import shared_task
+from celery import current_app, shared_task
 
 from tasks.base import ControlTask
 from tasks.schedule import queue_length
 from worker.runtime import get_runtime
-
-QUEUES: Final = ("control", "first_screen", "nightly", "backfill")
 
 
 @shared_task(base=ControlTask)
@@ -25,7 +22,7 @@ def renew_tokens() -> None:
 @shared_task(base=ControlTask)
 def measure_queues() -> None:
     """Keep the queues' lengths where ``releve status`` and the operator see them."""
-    lengths = {name: queue_length(name) for name in QUEUES}
+    lengths = {name: queue_length(name) for name in (queue.name for queue in current_app.conf.task_queues)}
     get_runtime().state.put_cursor("queues", json.dumps(lengths), 600)
 
 

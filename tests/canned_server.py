@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socketserver
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -104,7 +104,7 @@ class _Handler(socketserver.StreamRequestHandler):
         self.server.canned.requests.append((method, path, json.loads(body) if body else None))
         self.server.canned.heads.append(headers)
 
-    def _headers(self) -> Iterator[Sequence[str]]:
+    def _headers(self) -> Iterator[tuple[str, str]]:
         while line := self.rfile.readline().decode().strip():
             name, _, value = line.partition(":")
             yield name.lower(), value.strip()

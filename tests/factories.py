@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -54,6 +54,32 @@ def generated_day(day: str, w0: int, dw: int, points: int) -> list[Row]:
     labels = end_labels(date.fromisoformat(day))
     assert len(labels) == points
     return [(label, str(w0 + dw * number)) for number, label in enumerate(labels)]
+
+
+def serving_days(watt_hours: Mapping[date, Json]) -> Callable[[DateWindow], Json]:
+    """What a supplier that has these days answers to a window; None where it has none of them."""
+
+    def answer(window: DateWindow) -> Json:
+        days = sorted(day for day in watt_hours if window.start <= day < window.end)
+        return v5_answer([[day.isoformat(), watt_hours[day]] for day in days], "Wh") if days else None
+
+    return answer
+
+
+def serving_curves(rows: Mapping[date, Sequence[Row]]) -> Callable[[DateWindow], Json]:
+    """The same for load curves, told by the day that their steps start in."""
+
+    def answer(window: DateWindow) -> Json:
+        days = sorted(day for day in rows if window.start <= day < window.end)
+        return v5_answer([row for day in days for row in rows[day]], "W") if days else None
+
+    return answer
+
+
+def curve_of(day: date, watts: int, minutes: int = 30) -> list[Row]:
+    """A whole day of true labels, each step one watt above the one before."""
+    labels = end_labels(day, minutes)
+    return [[label, str(watts + number), f"PT{minutes}M"] for number, label in enumerate(labels)]
 
 
 def origin(window: DateWindow, series: Series, account_id: str = "home1", **fields: Any) -> Origin:

@@ -92,11 +92,11 @@ def fresh_database(postgres_url: str) -> Iterator[str]:
     """A new database on the server, dropped afterwards with whoever is still connected."""
     name = f"t{time.monotonic_ns():x}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name}")
         try:
             yield f"{postgres_url.rpartition('/')[0]}/{name}"
         finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _redis_binary() -> str:

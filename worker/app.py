@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,9 +12,12 @@ from celery import Celery, signals
 from config.settings import ConfigError, get_settings
 from worker.errors import WorkerError
 
+log = logging.getLogger("releve")
+
 app = Celery("releve")
 app.config_from_object("config.celery_options")
 _opened = ExitStack()
+atexit.register(_opened.close)  # the embedded server ends with the last of its users
 
 
 @app.on_after_configure.connect
@@ -31,12 +36,7 @@ def _look_before_starting(**_: Any) -> None:
     from worker.runtime import announce_pretence, get_runtime
 
     try:
-        announce_pretence(get_settings())
+        announce_pretence(get_settings(), log.warning)
         get_runtime()
     except (ConfigError, WorkerError) as error:
         raise SystemExit(f"releve: {error}") from None
-
-
-@signals.worker_shutdown.connect
-def _close(**_: Any) -> None:
-    _opened.close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import atexit
 import os
-import sys
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -35,8 +35,6 @@ from worker.stores.sealing import Sealer, new_key
 from worker.stores.state import SyncState
 from worker.sync import WindowWalk
 from worker.vaults import AccountVault, SharedVault
-
-log = logging.getLogger("releve")
 
 SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken is a setting, not the account's
 
@@ -196,12 +194,10 @@ def _kept_keys(data_dir: Path) -> str:
     return path.read_text(encoding="utf-8").replace("\n", ",")
 
 
-def announce_pretence(settings: Settings) -> None:
-    """Say loudly that this is not the present: in the log and on the screen."""
+def announce_pretence(settings: Settings, say: Callable[[str], object]) -> None:
+    """Say loudly that this is not the present."""
     if settings.pretend_now is not None:
-        text = f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)"
-        log.warning(text)
-        print(f"releve: {text}", file=sys.stderr)  # noqa: T201
+        say(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")
 
 
 _lock = threading.Lock()
@@ -214,4 +210,5 @@ def get_runtime() -> Runtime:
     with _lock:
         if _runtime is None or _runtime[0] != os.getpid():
             _runtime = (os.getpid(), Runtime(get_settings()))
+            atexit.register(_runtime[1].close)
         return _runtime[1]

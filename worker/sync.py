@@ -7,7 +7,7 @@ anywhere costs a repeat, never a hole, and a repeat changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from worker.domain import batches
 from worker.domain.accounts import Account, AccountState
-from worker.domain.aggregation import keep_different, total_entries
+from worker.domain.aggregation import keep_different, total_entries, total_key
 from worker.domain.answers import Answer
 from worker.domain.batches import Aggregated, Batch, Facts, Filtered, Origin, Report
 from worker.domain.documents import (
@@ -108,15 +108,20 @@ class WindowWalk:
         readings = batches.unpack_readings(batch["readings"])
         return self._compare(batch, to_entries(readings, batches.series_of(batch).inputs), batch["facts"])
 
-    def aggregate(self, filtered: Filtered) -> Aggregated:
-        """Make every touched total anew; those that differ from the store remain.  Reads nothing."""
+    def aggregate(self, filtered: Filtered, written: Collection[str] = ()) -> Aggregated:
+        """Make every touched total anew; those that differ, or whose inputs do, remain.  Reads nothing.
+
+        ``written``: keys of inputs that this walk has changed in the store already.
+        """
         changed = batches.unpack_entries(filtered["changed"])
+        changed_keys = {*written, *(entry.key for entry in changed)}
         totals: dict[str, list[list[Any]]] = {}
         unchanged = filtered["unchanged"]
         for period in batches.series_of(filtered).totals:
             sums = _sum_up(filtered["rest"][period.value], total_entries(changed, period))
             stored = batches.unpack_entries(filtered["stored_totals"][period.value])
-            different = keep_different(sums, {entry.key: entry for entry in stored}, period)
+            touched = {total_key(key, period) for key in changed_keys}
+            different = keep_different(sums, {entry.key: entry for entry in stored}, period, touched)
             totals[period.value] = batches.pack_entries(different)
             unchanged += len(sums) - len(different)
         return Aggregated(
@@ -129,8 +134,9 @@ class WindowWalk:
 
     def store(self, aggregated: Aggregated) -> Report:
         """Write readings, then totals; decide anew what lost a race; then mark the window done."""
-        self._kept(aggregated["account_id"])
+        self._refuse_removed(aggregated)
         created, updated = self._write_until_settled(aggregated)
+        self._refuse_removed(aggregated)
         report = Report(
             **batches.origin_of(aggregated),
             created=created,
@@ -147,6 +153,14 @@ class WindowWalk:
         if account.state is AccountState.DELETED:
             raise UnknownAccount(f"account {account_id} was removed")
         return account
+
+    def _refuse_removed(self, origin: Origin) -> None:
+        """Raise UnknownAccount for a removed account, and leave nothing of what came after its measures were erased."""
+        account_id, series = origin["account_id"], batches.series_of(origin)
+        if self.accounts.get(account_id).state is AccountState.DELETED:
+            for period in (series.inputs, *series.totals):
+                self.measures[period].erase(account_id)
+            raise UnknownAccount(f"account {account_id} was removed")
 
     def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts) -> Filtered:
         series, window = batches.series_of(origin), batches.window_of(origin)
@@ -171,6 +185,7 @@ class WindowWalk:
     def _write_until_settled(self, work: Aggregated) -> tuple[int, int]:
         """Documents created and updated, over all rounds."""
         created = updated = 0
+        written: set[str] = set()
         inputs = batches.series_of(work).inputs
         for _ in range(MOST_RACES):
             lost: dict[Period, list[Entry]] = {}
@@ -179,12 +194,13 @@ class WindowWalk:
                     break
                 lost[period] = self._write(work["account_id"], period, entries)
                 won = [entry for entry in entries if entry not in lost[period]]
+                written |= {entry.key for entry in won} if period is inputs else set()
                 created += sum(entry.revision is None for entry in won)
                 updated += sum(entry.revision is not None for entry in won)
             if not any(lost.values()):
                 return created, updated
             anew = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            work = self.aggregate(self._compare(work, anew, work["facts"]))
+            work = self.aggregate(self._compare(work, anew, work["facts"]), written)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
     def _write(self, account_id: str, period: Period, entries: Sequence[Entry]) -> list[Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_store_used_before_a_fork_serves_parent_and_children_alike(place: tupl
             assert [document["load"] for document in found] == [float(number)] * 20
         assert store.write(documents(f"new{number}")) == []
 
-    children = [start_child(lambda number=number: read_and_write_own(number)) for number in range(4)]
+    children = [start_child(partial(read_and_write_own, number)) for number in range(4)]
     read_and_write_own(4)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
     assert [len(store.read(f"new{number}", "", "~")) for number in range(5)] == [20] * 5

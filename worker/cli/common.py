@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def open_runtime() -> Iterator[Runtime]:
     """The house, for the length of one command."""
     settings = get_settings()
-    announce_pretence(settings)
+    announce_pretence(settings, warn)
     with Runtime(settings) as runtime:
         yield runtime
 
@@ -59,6 +59,11 @@ class UsagePoint(click.ParamType[Any]):
         if not _FOURTEEN_DIGITS.fullmatch(str(value)):
             self.fail("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)", param, ctx)
         return str(value)
+
+
+def warn(text: str) -> None:
+    """One line on the error stream."""
+    click.echo(f"releve: {text}", err=True)
 
 
 def print_json(value: Any) -> None:

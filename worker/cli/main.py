@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from importlib.metadata import version
 from typing import Any, Final
@@ -68,7 +69,12 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Run the command; never returns."""
+    signal.signal(signal.SIGTERM, _leave)  # as an exception, so that what was opened is closed
     sys.exit(_run())
+
+
+def _leave(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run() -> int:

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import Final
 
 import click
+from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from worker.domain.readings import DateWindow, Period
 FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
+_BAR_WIDTH: Final = 48
 _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 
 
@@ -54,7 +56,7 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
     elif not shown:
         click.echo(f"nothing stored by {by} from {window.start} to {window.end - timedelta(days=1)}")
     elif form == "plot":
-        click.echo(plot(shown, period))
+        Console().print(plot(shown, period))
     else:
         _print_table(shown, period)
 
@@ -79,16 +81,15 @@ def label(document: Document, period: Period) -> str:
     return forms[period].format(**document) + (" (winter time)" if document.get("fold") else "")
 
 
-def plot(documents: Sequence[Document], period: Period, width: int = 78) -> str:
-    """Bars in the terminal, one a document; a gap has no bar."""
-    import plotext
-
-    plotext.clear_figure()
-    plotext.theme("clear")
-    plotext.plotsize(width, 16)
-    plotext.bar([label(document, period) for document in documents], [document["load"] for document in documents])
-    plotext.title(f"kWh by {period.value}")
-    return str(plotext.build())
+def plot(documents: Sequence[Document], period: Period) -> Table:
+    """A bar a document, all to one scale; a period without a document has no bar, not one of zero."""
+    largest = max((document["load"] for document in documents), default=0.0)
+    table = Table(period.value, "", "kWh", box=None)
+    table.columns[2].justify = "right"
+    for document in documents:
+        bar = Bar(largest or 1.0, 0, document["load"], width=_BAR_WIDTH)
+        table.add_row(label(document, period), bar, f"{document['load']:.3f}")
+    return table
 
 
 def _print_table(documents: Sequence[Document], period: Period) -> None:

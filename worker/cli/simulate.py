@@ -7,14 +7,16 @@ from pathlib import Path
 import click
 
 from config.settings import get_settings
+from worker.cli.common import warn
 from worker.runtime import announce_pretence
-from worker.simulator.app import serve
 from worker.simulator.options import SimulatorOptions
+from worker.simulator.recorded_files import BrokenRecording
+from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8010, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
     "--data",
     "data_dir",
@@ -45,11 +47,11 @@ def simulate(
 
     \b
     Example:
-      releve simulate --port 8010 --data recordings/
-      RELEVE_ENEDIS_URL=http://127.0.0.1:8010 releve accounts add --usage-point 12345678901234
+      releve simulate --port 8765 --data recordings/
+      RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
     settings = get_settings()
-    announce_pretence(settings)
+    announce_pretence(settings, warn)
     options = SimulatorOptions(
         data_dir=data_dir,
         pretend_now=settings.pretend_now,
@@ -62,4 +64,9 @@ def simulate(
         per_hour=per_hour,
         seed=seed,
     )
-    serve(options, host, port)
+    try:
+        serve(options, host, port, started=lambda address: click.echo(f"simulating Enedis at {address}"))
+    except BrokenRecording as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None

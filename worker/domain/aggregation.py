@@ -7,7 +7,7 @@ repeat mends, and nothing can be counted twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from worker.domain.documents import Entry, period_key, to_load, to_milliwatt_hours
@@ -45,14 +45,20 @@ def total_key(input_key: str, period: Period) -> str:
     return f"{start}:00Z" if period is Period.HOUR else start
 
 
-def keep_different(totals: Mapping[str, int], stored: Mapping[str, Entry], period: Period) -> list[Entry]:
-    """Totals, rounded as stored, that the store lacks or holds with another value; in key order."""
+def keep_different(
+    totals: Mapping[str, int], stored: Mapping[str, Entry], period: Period, touched: Container[str] = ()
+) -> list[Entry]:
+    """Totals, rounded as stored, that the store lacks or holds with another value; in key order.
+
+    Those in ``touched`` come even where their value stays: to write one tells whoever made it of older
+    inputs, by its new revision, to make it anew.
+    """
     different = []
     for key in sorted(totals):
         energy = to_milliwatt_hours(to_load(totals[key], period))
         known = stored.get(key)
         if known is None:
             different.append(Entry(key, energy))
-        elif known.milliwatt_hours != energy:
+        elif known.milliwatt_hours != energy or key in touched:
             different.append(Entry(key, energy, None, known.revision, known.created_at))
     return different

@@ -91,7 +91,7 @@ def touched_window(window: DateWindow, series: Series) -> DateWindow:
 def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
     """Readings as entries of their own doctype, minute or day, in time order."""
     entries = []
-    for reading in sorted(readings, key=lambda reading: reading.start):
+    for reading in sorted(readings, key=lambda reading: reading.start.astimezone(UTC)):
         minutes = int(reading.length / timedelta(minutes=1))
         step = minutes if period is Period.MINUTE and minutes != USUAL_STEP_MINUTES else None
         energy = to_milliwatt_hours(to_load(reading.milliwatt_hours, period))

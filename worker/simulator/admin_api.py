@@ -16,6 +16,7 @@ from worker.domain.answers import Json
 from worker.domain.readings import ONE_DAY, PARIS
 from worker.simulator.faults import Fault
 from worker.simulator.meters import Meter
+from worker.simulator.questions import is_usage_point
 from worker.simulator.refusals import TABLE, to_json
 from worker.simulator.series import Direction
 from worker.simulator.world import World
@@ -43,7 +44,7 @@ def _route(world: World, path: str, **actions: Action) -> Route:
         try:
             body = await request.body()
             return to_json(actions[request.method](world, request, json.loads(body) if body else {}))
-        except ValueError as error:  # also JSON that is none, and dates that are none
+        except (ValueError, OverflowError) as error:  # also JSON that is none, and dates beyond the calendar
             return to_json({"error": str(error)}, 400)
 
     return Route(_BASE + path, _as_handler(endpoint), methods=list(actions))
@@ -192,7 +193,7 @@ def _true_curve(meter: Meter, direction: Direction, days: list[date]) -> list[Js
 
 def _usage_point(request: Request) -> str:
     usage_point = str(request.path_params["usage_point"])
-    if len(usage_point) != 14 or not usage_point.isdigit():
+    if not is_usage_point(usage_point):
         raise ValueError("a usage point has 14 digits")
     return usage_point
 

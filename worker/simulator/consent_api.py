@@ -74,6 +74,8 @@ def _read_wish(world: World, parameters: Mapping[str, str], generation: Generati
     try:
         duration = parse_duration(parameters["duration"])
     except WrongDuration as error:
+        if "T" in parameters["duration"]:  # hours and minutes break their page
+            return _shown("server_error", "lincs-internal-server-error", 500)
         return _shown("invalid_request", str(error))
     if generation is Generation.V2026 and world.switches.whole_years_refused and "Y" in parameters["duration"]:
         return HTMLResponse("<h1>Une erreur est survenue</h1>", 400)

@@ -24,6 +24,7 @@ from worker.simulator.questions import (
     RESOURCES,
     Question,
     Resource,
+    is_usage_point,
     read_question,
     usage_point_of,
 )
@@ -119,7 +120,7 @@ def _customer_route(world: World, generation: Generation, path: str, answer: Ans
         usage_point = request.path_params.get("prm") or usage_point_of(single_parameters(request))
         if generation is Generation.V2026 and request.query_params:
             return _send(world, generation, invalid_request(""))
-        if not usage_point or len(usage_point) != 14 or not usage_point.isdigit():
+        if not usage_point or not is_usage_point(usage_point):
             return _send(world, generation, invalid_request("usage_point_id parameter must be 14 digits long"))
         refusal = refusal_of_usage_point(world, usage_point, caller.consent)
         body = refusal or answer(usage_point, world.meters.get(usage_point))
@@ -129,7 +130,7 @@ def _customer_route(world: World, generation: Generation, path: str, answer: Ans
 
 
 def _send(world: World, generation: Generation, answer: Json | AnyRefusal) -> Response:
-    response = answer.respond(generation) if hasattr(answer, "respond") else to_json(answer)
+    response = answer.respond(generation) if isinstance(answer, AnyRefusal) else to_json(answer)
     if generation is Generation.V2026 and not world.switches.json_content_type:
         response.headers["content-type"] = _BINARY
     return response

@@ -16,6 +16,15 @@ from worker.simulator.refusals import TABLE, Generation
 
 TIMEOUT_S: Final = 120.0
 _SPOILING: Final = ("truncated", "cut", "refresh_lost")
+_TYPES: Final = {
+    "usage_point": str | None,
+    "count": int | None,
+    "skip": int,
+    "status": int | None,
+    "headers": dict,
+    "delay_s": int | float | None,
+    "kind": str | None,
+}
 KINDS: Final = ("timeout", "throttled", "bad_token", *_SPOILING, *TABLE)
 
 
@@ -55,6 +64,9 @@ class Fault:
             raise ValueError(f"no {sorted(unknown)[0]!r} in a fault; there are {', '.join(sorted(names))}")
         if raw.get("kind") is not None and raw["kind"] not in KINDS:
             raise ValueError(f"no kind {raw['kind']!r}; there are {', '.join(KINDS)}")
+        for name, kinds in _TYPES.items():
+            if name in raw and not isinstance(raw[name], kinds):
+                raise ValueError(f"{name} in a fault is of another type")
         body = raw.get("body")
         if body is not None and not isinstance(body, str):
             body = json.dumps(body, ensure_ascii=False)

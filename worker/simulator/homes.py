@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.readings import day_length
 from worker.simulator.series import HALF_HOUR, Direction, Point, apportion, step_ends
@@ -99,22 +99,19 @@ class Home:
 
     def _noise(self, day: date) -> bytes:
         """64 numbers from 0 to 255 that belong to this home and day."""
-        return blake2b(day.isoformat().encode(), key=self._seed[:64]).digest()
+        return blake2b(_calendar(day).name, key=self._seed[:64]).digest()
 
     def _parts(self, day: date, noise: bytes) -> list[tuple[int, tuple[int, ...]]]:
         """Energy of each use, in Wh, with the hours it falls into."""
-        home = self._household
-        hours = day_length(day) // timedelta(hours=1)
-        away = 0 <= day.timetuple().tm_yday - home.away_from < 14
-        weekend = day.weekday() >= 5
-        cold = max(0.0, 16.5 - outside_celsius(day))
+        home, today = self._household, _calendar(day)
+        away = 0 <= today.of_year - home.away_from < 14
         mood = 205 + noise[60] * 102 // 255  # 0.80 to 1.20 of 256
-        meals = 0 if away else home.meals_wh * mood * (5 if weekend else 4) // 1024
-        heating = int(home.heating_wh * cold * (0.4 if away else 1.0)) * mood // 256
+        meals = 0 if away else home.meals_wh * mood * (5 if today.weekend else 4) // 1024
+        heating = int(home.heating_wh * today.cold * (0.4 if away else 1.0)) * mood // 256
         water = 0 if away else home.water_wh * (205 + noise[61] * 102 // 255) // 256
         return [
-            (home.base_w * hours, _FLAT),
-            (meals, _WEEKEND if weekend else _WORKDAY),
+            (home.base_w * today.hours, _FLAT),
+            (meals, _WEEKEND if today.weekend else _WORKDAY),
             (heating, _HEATING),
             (water, _OFF_PEAK),
         ]
@@ -125,7 +122,27 @@ class Home:
         return int(self._household.panels_wh * season * sky)
 
 
+class _Day(NamedTuple):
+    """What is the same for all homes; ``cold``: degrees below the warmth at which heating begins."""
+
+    name: bytes
+    of_year: int
+    hours: int
+    weekend: bool
+    cold: float
+
+
 @lru_cache(maxsize=4096)
+def _calendar(day: date) -> _Day:
+    return _Day(
+        name=day.isoformat().encode(),
+        of_year=day.timetuple().tm_yday,
+        hours=day_length(day) // timedelta(hours=1),
+        weekend=day.weekday() >= 5,
+        cold=max(0.0, 16.5 - outside_celsius(day)),
+    )
+
+
 def outside_celsius(day: date) -> float:
     """The same weather for all: a French year with mild and cold spells of about a week."""
     season = 12.0 - 8.0 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 18) / 365.25)
@@ -151,7 +168,7 @@ def _household(luck: bytes) -> _Household:
         heating_wh=500 + luck[4] * 3 if electric_heating else 30,
         water_wh=people * (500 + luck[5] * 2) if luck[6] < 128 else 0,
         panels_wh=9_000 + luck[7] * 40,
-        activated_on=date(2012 + luck[2] % 5, 1 + luck[3] % 12, 1 + luck[4] % 28),
+        activated_on=date(2007 + luck[2] % 6, 1 + luck[3] % 12, 1 + luck[4] % 28),
         away_from=190 + luck[5] % 40,
     )
 

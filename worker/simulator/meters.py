@@ -66,9 +66,11 @@ class Meter:
         active = self.activated_on
         if day > self.last_day or (active is not None and day < active):
             return False
-        if day.weekday() in self.switches.weekday_holes:
-            return False
-        return all(hole.whole_day != day for hole in self.switches.holes)
+        if not self.switches.holes and not self.switches.weekday_holes:
+            return True
+        return day.weekday() not in self.switches.weekday_holes and all(
+            hole.whole_day != day for hole in self.switches.holes
+        )
 
     def _corrected(self, direction: Direction, day: date) -> list[Point]:
         points = list(self.measured.curve(direction, day))

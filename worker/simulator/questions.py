@@ -78,6 +78,10 @@ _MAX_POWER_ONLY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 
 
+def is_usage_point(text: str) -> bool:
+    return _USAGE_POINT.fullmatch(text) is not None
+
+
 def usage_point_of(parameters: Mapping[str, str]) -> str | None:
     """The meter that a call names in its query, whatever the generation."""
     return parameters.get("usage_point_id") or parameters.get("pointId")
@@ -92,7 +96,7 @@ def read_question(resource: Resource, parameters: Mapping[str, str]) -> Question
     usage_point = parameters.get(point_name)
     if not usage_point:
         return invalid_request("usage_point_id parameter is required")
-    if not _USAGE_POINT.fullmatch(usage_point):
+    if not is_usage_point(usage_point):
         return invalid_request("usage_point_id parameter must be 14 digits long")
     days = []
     for word, name in (("Start", start_name), ("End", end_name)):

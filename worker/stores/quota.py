@@ -1,8 +1,10 @@
 """The permit ledger of one supplier, shared by all workers, and the gate that a 429 closes for everybody.
 
-Each limit is a GCRA (a bucket that remembers one instant): grants come ``spacing`` apart, after a first burst.
-All limits are asked in one script by the server's own clock, so a permit is taken of all of them or of none,
-and clocks of hosts don't matter.  Redis emptied costs one more burst, which the supplier answers with a 429.
+The second is a GCRA (a bucket that remembers one instant): grants come evenly spaced.  The hour is a sliding
+count in buckets of half a minute: a new account's first screen need not wait for the hour to pass, and the
+whole quota can be used.  Both are asked in one script by the server's own clock, so a permit is taken of all
+limits or of none, and clocks of hosts don't matter.  Redis emptied costs some refusals by the supplier: a 429
+closes the gate.
 """
 
 from __future__ import annotations
@@ -21,26 +23,48 @@ from worker.stores.redis_link import PrefixedKeys, redis_errors
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
 
-# KEYS: the gate, then a key a limit.  ARGV: spacing in µs and burst, a pair a limit.  Gives {µs to wait, µs now}.
-# The instant kept is never believed further ahead than these limits could put it: so a raised limit counts at
-# once, and a server clock set back does not close the ledger.
+BUCKETS: Final = 120
+
+# KEYS: the gate, the second, the hour.  ARGV: spacing in µs (0: no such limit); calls an hour (0: none), length
+# of a bucket in µs, number of buckets.  Gives {µs to wait, µs now}.
+# What is kept is never believed to lie in the future: a raised limit counts at once, and a server clock set back
+# does not close the ledger.
 _TAKE = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local closed_ms = redis.call('PTTL', KEYS[1])
 if closed_ms > 0 then return {closed_ms * 1000, now} end
-local wait, free_at = 0, {}
-for i = 2, #KEYS do
-  local spacing, burst = tonumber(ARGV[2 * i - 3]), tonumber(ARGV[2 * i - 2])
-  local due = tonumber(redis.call('GET', KEYS[i]) or now)
-  due = math.min(math.max(due, now), now + burst * spacing)
-  wait = math.max(wait, due - (burst - 1) * spacing - now)
-  free_at[i] = due + spacing
+
+local spacing, calls, bucket_us, buckets = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local wait = 0
+if spacing > 0 then
+  local due = tonumber(redis.call('GET', KEYS[2]) or now)
+  wait = math.min(due, now + spacing) - now
 end
+
+local bucket = math.floor(now / bucket_us)
+if calls > 0 then
+  local used, oldest = 0, bucket
+  local counts = redis.call('HGETALL', KEYS[3])
+  for i = 1, #counts, 2 do
+    local index = tonumber(counts[i])
+    if index < bucket - buckets then
+      redis.call('HDEL', KEYS[3], counts[i])
+    else
+      used = used + tonumber(counts[i + 1])
+      oldest = math.min(oldest, index)
+    end
+  end
+  if used >= calls then wait = math.max(wait, (oldest + buckets + 1) * bucket_us - now) end
+end
+
 if wait > 0 then return {math.ceil(wait), now} end
-for i = 2, #KEYS do
-  local life_ms = math.ceil((free_at[i] - now) / 1000)
-  redis.call('SET', KEYS[i], string.format('%.0f', free_at[i]), 'PX', life_ms)
+if spacing > 0 then
+  redis.call('SET', KEYS[2], string.format('%.0f', now + spacing), 'PX', math.ceil(spacing / 1000))
+end
+if calls > 0 then
+  redis.call('HINCRBY', KEYS[3], string.format('%.0f', bucket), 1)
+  redis.call('PEXPIRE', KEYS[3], math.ceil((buckets + 2) * bucket_us / 1000))
 end
 return {0, now}
 """
@@ -50,35 +74,12 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """At most ``calls`` in any ``window_ms``, wherever the window begins.
+def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
+    """Between two grants, so that ``calls + 1`` in a row span a quarter more than the window.
 
-    The law holds where ``calls + 1`` grants in a row span more than the window.  ``guard`` is the share of the
-    window by which they do: room for a call that reaches the supplier later than the one after it.
+    5 a second become 4 even ones: more than any hourly limit lets through, and proof against jitter.
     """
-
-    name: str
-    calls: int
-    window_ms: int
-    burst: int
-    guard: float
-
-    @property
-    def spacing_us(self) -> int:
-        """Between two grants, once the burst is used up."""
-        window_us = self.window_ms * 1000 * (1 + self.guard)
-        return math.floor(window_us / (self.calls - self.burst + 1)) + 1
-
-
-def per_second_limit(calls: int, window_ms: int = SECOND_MS) -> Limit:
-    """5 a second become 4 even ones: more than any hourly limit lets through, and proof against jitter."""
-    return Limit("second", calls, window_ms, burst=1, guard=0.25)
-
-
-def per_hour_limit(calls: int, window_ms: int = HOUR_MS) -> Limit:
-    """A burst of 1 %, and 98.7 % of the quota in use over the hours."""
-    return Limit("hour", calls, window_ms, burst=max(1, calls // 100), guard=0.0025)
+    return window_ms * 1250 // calls + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Decision:
 
 
 class QuotaLedger(PrefixedKeys):
-    """Limits of None are none.  They may differ from those of yesterday: only the instant is kept in Redis.
+    """Limits of None are none.  They may differ from those of yesterday: only what was granted is kept in Redis.
 
     The windows are arguments for tests alone.
     """
@@ -112,11 +113,8 @@ class QuotaLedger(PrefixedKeys):
         self._supplier = supplier
         self._max_wait_s = max_wait_s
         self._sleep = sleep
-        self._limits: list[Limit] = []
-        if per_second is not None:
-            self._limits.append(per_second_limit(per_second, second_ms))
-        if per_hour is not None:
-            self._limits.append(per_hour_limit(per_hour, hour_ms))
+        bucket_us = hour_ms * 1000 // BUCKETS
+        self._limits = (spacing_us(per_second, second_ms) if per_second else 0, per_hour or 0, bucket_us, BUCKETS)
         self._gate_key = self._key("gate", supplier)
         self._take = redis.register_script(_TAKE)
         self._close = redis.register_script(_CLOSE)
@@ -138,9 +136,8 @@ class QuotaLedger(PrefixedKeys):
     @redis_errors()
     def take(self, api: str) -> Decision:
         """Take one permit of every limit if all have one, without waiting."""
-        keys = [self._key("permit", self._supplier, api, limit.name) for limit in self._limits]
-        arguments = [number for limit in self._limits for number in (limit.spacing_us, limit.burst)]
-        wait_us, now_us = self._take(keys=[self._gate_key, *keys], args=arguments)
+        keys = [self._key("permit", self._supplier, api, limit) for limit in ("second", "hour")]
+        wait_us, now_us = self._take(keys=[self._gate_key, *keys], args=self._limits)
         return Decision(wait_us / 1e6, now_us / 1e6)
 
     @redis_errors()

@@ -32,7 +32,8 @@ from worker.domain.readings import (
 )
 
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ].*)?", re.ASCII | re.DOTALL)
-_LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+# Whole minutes alone: a step that began between two would share its key with another.
+_LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _LONGEST_RANK: Final = 500_000  # more steps than any answer holds: keeps arithmetic on dates in bounds
 
 

@@ -36,7 +36,7 @@ def _plain(number: int | float) -> str:
     """Digits of a JSON number; a huge integer must not be spelled out, Python refuses beyond 4300 digits."""
     if isinstance(number, int):
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f")
+    return format(number, "f") if number >= 0 else ""  # six decimals would make a zero of -1e-7
 
 
 def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:

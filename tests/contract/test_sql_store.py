@@ -1,0 +1,103 @@
+"""What the SQL store adds to the contract: refusals, waits and texts of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+import traceback
+from pathlib import Path
+
+import pytest
+
+from worker.domain.documents import Document
+from worker.domain.readings import Period
+from worker.errors import StoreUnavailable, WriteRefused
+from worker.stores.consumption import ConsumptionStore
+from worker.stores.measures import open_measures
+
+DOCUMENT: Document = {
+    "_id": "acc:2024-01-15",
+    "load": 7.654321,
+    "year": 2024,
+    "month": 1,
+    "day": 15,
+    "hour": 0,
+    "minute": 0,
+    "created_at": "2024-07-25T07:00:00+00:00",
+    "updated_at": "2024-07-25T07:00:00+00:00",
+    "source_account": "acc",
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "measures.db"
+
+
+def open_days(file: Path, timeout_s: float = 30.0) -> ConsumptionStore:
+    return open_measures(f"sqlite:///{file}", timeout_s=timeout_s)[Period.DAY]
+
+
+def test_a_field_without_a_column_is_refused_and_not_dropped(file: Path) -> None:
+    store = open_days(file)
+    with pytest.raises(WriteRefused, match="price"):
+        store.write([{**DOCUMENT, "price": 0.2}])
+    assert store.read("acc", "", "~") == []
+
+
+@pytest.mark.parametrize("field", ["load", "year", "minute"])
+def test_a_document_that_lacks_a_number_is_refused_without_its_values(file: Path, field: str) -> None:
+    store = open_days(file)
+    with pytest.raises(WriteRefused) as caught:
+        store.write([{name: value for name, value in DOCUMENT.items() if name != field}])
+    told = "".join(traceback.format_exception(caught.value))
+    assert "7.654321" not in told
+    assert "acc:" not in told
+
+
+@pytest.mark.parametrize("revision", ["", "0", "-1", "x", "1-967a00df", "9" * 40])
+def test_a_revision_of_any_shape_replaces_nothing(file: Path, revision: str) -> None:
+    store = open_days(file)
+    store.write([DOCUMENT])
+    foreign = {**DOCUMENT, "_rev": revision}
+    assert store.write([foreign]) == [foreign]
+
+
+def test_a_file_that_somebody_else_holds_is_an_outage_after_the_wait(file: Path) -> None:
+    store = open_days(file, timeout_s=0.1)
+    store.write([DOCUMENT])
+    other = sqlite3.connect(file, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.write([{**DOCUMENT, "_id": "acc:2024-01-16"}])
+        assert len(store.read("acc", "", "~")) == 1  # readers don't wait for a writer
+    finally:
+        other.close()
+    assert store.write([{**DOCUMENT, "_id": "acc:2024-01-16"}]) == []
+
+
+def test_a_write_that_fails_half_way_leaves_nothing_behind(file: Path) -> None:
+    store = open_days(file)
+    store.write([DOCUMENT])
+    [stored] = store.read("acc", "", "~")
+    with pytest.raises(WriteRefused):
+        store.write([{**DOCUMENT, "_id": "acc:2024-01-16"}, {**stored, "load": None}])
+    assert store.read("acc", "", "~") == [stored]
+
+
+def test_a_power_cut_takes_nothing_back_and_readers_don_t_wait(file: Path) -> None:
+    """Write-ahead log, and FULL synchronisation, which is SQLite's own default."""
+    open_days(file).write([DOCUMENT])
+    connection = sqlite3.connect(file)
+    try:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    finally:
+        connection.close()
+
+
+def test_a_number_too_large_for_postgresql_is_refused_without_its_values(postgres_database: str) -> None:
+    store = open_measures(postgres_database)[Period.DAY]
+    with pytest.raises(WriteRefused) as caught:
+        store.write([{**DOCUMENT, "year": 987_654_321}])
+    assert "7.654321" not in "".join(traceback.format_exception(caught.value))

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.simulator.enedis_caller import Caller
+
+
+@pytest.fixture
+def supplier() -> Caller:
+    return Caller()

@@ -1,0 +1,113 @@
+"""A client as any of ours, and no cleverer: asks the simulator the way each generation is asked."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from worker.simulator.app import create_app
+from worker.simulator.options import SimulatorOptions
+
+NOW = datetime.fromisoformat("2024-11-05T09:00+01:00")
+HOME = "98765432109876"
+CALLBACK = "https://app.example/callback"
+PATHS = {
+    ("v4", "daily"): "/v4/metering_data/daily_consumption",
+    ("v4", "curve"): "/v4/metering_data/consumption_load_curve",
+    ("v5", "daily"): "/metering_data_dc/v5/daily_consumption",
+    ("v5", "curve"): "/metering_data_clc/v5/consumption_load_curve",
+    ("2026", "daily"): "/mesure_synchrone_auto/v2/consommation_quotidienne",
+    ("2026", "curve"): "/mesure_synchrone_auto/v2/courbe_de_charge_consommation",
+}
+
+
+class Caller:
+    def __init__(self, options: SimulatorOptions | None = None) -> None:
+        self.options = options or SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK)
+        self.http = TestClient(create_app(self.options), follow_redirects=False)
+        self.tokens: dict[str, str] = {}
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        return {"client_id": self.options.client_id, "client_secret": self.options.client_secret}
+
+    def authorize(self, version: int = 1, state: str = "abcx", **more: str) -> Response:
+        parameters = {"client_id": self.options.client_id, "response_type": "code", "state": state, "duration": "P1Y"}
+        return self.http.get(f"/dataconnect/v{version}/oauth2/authorize", params=parameters | more)
+
+    def callback(self, version: int = 1, state: str = "abcx", **more: str) -> dict[str, str]:
+        """The query of the address that the household's browser is sent to."""
+        answer = self.authorize(version, state, **more)
+        assert answer.status_code == 302, answer.text
+        return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+
+    def user_token(self, **form: str) -> Response:
+        return self.http.post("/v1/oauth2/token", data=self.credentials | form)
+
+    def application_token(self) -> str:
+        form = self.credentials | {"grant_type": "client_credentials"}
+        return self.http.post("/oauth2/v3/token", data=form).json()["access_token"]
+
+    def bearer(self, generation: str, usage_point: str = HOME) -> str:
+        """A good token; the oldest generation's belongs to the meter."""
+        if generation != "v4":
+            if "application" not in self.tokens:
+                self.tokens["application"] = self.application_token()
+            return self.tokens["application"]
+        if usage_point not in self.tokens:
+            code = self.callback(usage_point_id=usage_point)["code"]
+            answer = self.user_token(grant_type="authorization_code", code=code)
+            self.tokens[usage_point] = answer.json()["access_token"]
+        return self.tokens[usage_point]
+
+    def ask(
+        self,
+        start: str,
+        end: str,
+        series: str = "daily",
+        generation: str = "v5",
+        usage_point: str = HOME,
+        token: str | None = None,
+    ) -> Response:
+        names = ("pointId", "dateDebut", "dateFin") if generation == "2026" else ("usage_point_id", "start", "end")
+        return self.get(
+            PATHS[generation, series],
+            dict(zip(names, (usage_point, start, end), strict=True)),
+            token or self.bearer(generation, usage_point),
+        )
+
+    def get(self, path: str, parameters: dict[str, str], token: str) -> Response:
+        return self.http.get(path, params=parameters, headers={"Authorization": f"Bearer {token}"})
+
+    def switch(self, usage_point: str = HOME, **switches: Any) -> None:
+        answer = self.http.post(f"/__sim__/meters/{usage_point}", json=switches)
+        assert answer.status_code == 200, answer.text
+
+    def admin(self, path: str, body: Any) -> Any:
+        answer = self.http.post(f"/__sim__/{path}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def truth(self, start: str, end: str, usage_point: str = HOME, **more: str) -> Any:
+        return self.http.get(f"/__sim__/truth/{usage_point}", params={"start": start, "end": end} | more).json()
+
+    def report(self) -> Any:
+        return self.http.get("/__sim__/report").json()
+
+
+def points(answer: Response) -> list[tuple[str, str]]:
+    """Label and value of each point, whatever the generation."""
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    if "meter_reading" in body:
+        return [(row["date"], row["value"]) for row in body["meter_reading"]["interval_reading"]]
+    return [(point["d"], point["v"]) for item in body["grandeur"] for point in item["points"]]
+
+
+def error_of(answer: Response) -> tuple[int, str]:
+    body = answer.json()
+    return answer.status_code, body.get("error") or body["code"]

@@ -1,0 +1,74 @@
+"""The nine customers of the sandbox, picked by the last digit of the state."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.simulator.enedis_caller import CALLBACK, NOW, Caller, error_of, points
+from worker.simulator.options import SimulatorOptions
+from worker.simulator.sandbox import CUSTOMERS
+
+
+@pytest.fixture
+def sandbox() -> Caller:
+    return Caller(SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK, sandbox=True))
+
+
+@pytest.mark.parametrize("digit", CUSTOMERS)
+def test_the_last_digit_of_the_state_picks_the_customer(sandbox: Caller, digit: int) -> None:
+    expected = ";".join(meter.usage_point for meter in CUSTOMERS[digit])
+    assert sandbox.callback(state=f"abc{digit}")["usage_point_id"] == expected
+
+
+def test_outside_the_sandbox_a_digit_means_nothing(supplier: Caller) -> None:
+    assert supplier.callback(state="abc0")["usage_point_id"] != "22516914714270"
+    assert supplier.callback(state="abc0", sandbox="1")["usage_point_id"] == "22516914714270"
+
+
+def _asked(sandbox: Caller, digit: int, series: str = "daily", which: int = 0) -> object:
+    answer = sandbox.ask("2024-10-28", "2024-11-04", series, usage_point=CUSTOMERS[digit][which].usage_point)
+    return len(points(answer)) if answer.status_code == 200 else error_of(answer)
+
+
+@pytest.mark.parametrize(
+    ("digit", "daily", "curve"),
+    [
+        (0, 7, 336),
+        (1, 7, 336),
+        (2, 7, (404, "no_data_found")),
+        (3, 7, 336),
+        (4, 5, 240),
+        (5, (400, "ADAM-ERR0069"), (400, "ADAM-ERR0069")),
+        (6, 7, 336),
+        (7, 7, 336),
+        (8, (403, "ADAM-DC-0008"), (403, "ADAM-DC-0008")),
+    ],
+)
+def test_each_customer_behaves_as_the_sandbox_page_says(
+    sandbox: Caller, digit: int, daily: object, curve: object
+) -> None:
+    assert _asked(sandbox, digit) == daily
+    assert _asked(sandbox, digit, "curve") == curve
+
+
+def test_the_second_customer_was_activated_in_2019() -> None:
+    sandbox = Caller(SimulatorOptions(pretend_now=NOW.replace(year=2021), redirect_uri=CALLBACK))
+    assert error_of(sandbox.ask("2019-08-26", "2019-09-01", usage_point="11453290002823")) == (400, "ADAM-ERR0123")
+    assert len(points(sandbox.ask("2019-08-27", "2019-09-01", usage_point="11453290002823"))) == 5
+
+
+@pytest.mark.parametrize("usage_point", ["10284856584123", "24880057139941", "12655648759651"])
+def test_producers_answer_for_production(sandbox: Caller, usage_point: str) -> None:
+    asked = {"usage_point_id": usage_point, "start": "2024-06-01", "end": "2024-06-03"}
+    daily = sandbox.get("/metering_data_dp/v5/daily_production", asked, sandbox.bearer("v5"))
+    curve = sandbox.get("/metering_data_plc/v5/production_load_curve", asked, sandbox.bearer("v5"))
+    assert sum(int(wh) for _, wh in points(daily)) == sum(int(watts) for _, watts in points(curve)) // 2 > 0
+    newest = {"pointId": usage_point, "dateDebut": "2024-06-01", "dateFin": "2024-06-03"}
+    path = "/mesure_synchrone_auto/v2/production_quotidienne"
+    assert points(sandbox.get(path, newest, sandbox.bearer("2026"))) == points(daily)
+
+
+def test_a_meter_that_only_consumes_has_no_production(supplier: Caller) -> None:
+    asked = {"usage_point_id": "98765432109876", "start": "2024-06-01", "end": "2024-06-03"}
+    refused = supplier.get("/metering_data_dp/v5/daily_production", asked, supplier.bearer("v5"))
+    assert error_of(refused) == (400, "ADAM-ERR0069")

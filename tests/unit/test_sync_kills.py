@@ -1,0 +1,103 @@
+"""A worker may die anywhere: a replay makes the same store, and no total is ever missing meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.factories import PretendSupplier, content, make_walk, memory_measures, origin, serving_days
+from tests.fakes import MemoryStore
+from tests.walks import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
+from worker.domain.batches import Report
+from worker.domain.readings import Period, Series
+from worker.stores.consumption import Document
+
+
+class Killed(BaseException):
+    """The worker died here; nothing in the house may catch it."""
+
+
+def totals_of(stores: Stores) -> set[str]:
+    return {key for period in (Period.HOUR, Period.MONTH, Period.YEAR) for key in stores[period].documents}
+
+
+def kill_at(stores: Stores, number: int, written_before: int) -> None:
+    """Die at write ``number``, after its first ``written_before`` documents: a bulk write is not atomic."""
+    existed, count = totals_of(stores), 0
+
+    for store in stores.values():
+
+        def before_write(documents: Sequence[Document], store: MemoryStore = store) -> None:
+            nonlocal count
+            assert existed <= totals_of(stores)
+            count += 1
+            if count == number:
+                store.before_write = None
+                store.write(documents[:written_before])
+                raise Killed
+
+        store.before_write = before_write
+
+
+@pytest.mark.parametrize("series", RUNS)
+@pytest.mark.parametrize("fresh", [True, False], ids=["first run", "second run"])
+def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: str, fresh: bool) -> None:
+    first, second = RUNS[series]
+    expected = memory_measures()
+    first(expected)
+    second(expected)
+    kills = 0
+    for number in range(1, 10):
+        for written_before in (0, 1, 2, 10**6):
+            stores = memory_measures()
+            if not fresh:
+                first(stores)
+            existed = totals_of(stores)
+            kill_at(stores, number, written_before)
+            try:
+                second(stores)
+            except Killed:
+                kills += 1
+            for store in stores.values():
+                store.before_write = None
+            assert existed <= totals_of(stores)
+            second(stores)
+            assert content(stores) == content(expected)
+            report = second(stores)
+            assert (report["created"], report["updated"]) == (0, 0)
+    assert kills >= 8
+
+
+def test_a_store_task_killed_at_any_write_and_delivered_again_ends_the_same() -> None:
+    expected = memory_measures()
+    sync_days(expected, FIRST_RUN)
+    sync_days(expected, SECOND_RUN)
+    for number in range(1, 4):
+        for written_before in (0, 1, 10**6):
+            stores = memory_measures()
+            sync_days(stores, FIRST_RUN)
+            walk = make_walk(PretendSupplier(daily=serving_days(SECOND_RUN)), stores)
+            asked = origin(window_over(SECOND_RUN), Series.DAILY)
+            message = walk.aggregate(walk.filter_known(walk.fetch(asked)))
+            kill_at(stores, number, written_before)
+            with pytest.raises(Killed):
+                walk.store(message)
+            for store in stores.values():
+                store.before_write = None
+            walk.store(message)
+            assert content(stores) == content(expected)
+            assert walk.store(message)["updated"] == 0
+
+
+def test_a_worker_killed_before_the_mark_has_stored_everything() -> None:
+    measures, values = memory_measures(), days("2024-05-09", 9000, 8000)
+    walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
+
+    def die(report: Report) -> None:
+        raise Killed
+
+    walk.progress.finished = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        walk.sync_window(origin(window_over(values), Series.DAILY))
+    assert content(measures) == truth_of_days(values)

@@ -1,0 +1,159 @@
+"""Two workers at once, touching the store in any order: nothing lost, nothing doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.factories import (
+    PretendAccounts,
+    PretendSupplier,
+    content,
+    make_walk,
+    memory_measures,
+    origin,
+    serving_curves,
+    serving_days,
+)
+from tests.strategies import many, some
+from tests.turns import Turns
+from tests.walks import CURVE, FIRST_RUN, RUNS, Stores, days, sync_days, truth_of_days, window_over
+from worker.domain.readings import Period, Series
+from worker.errors import StoreUnavailable, UnknownAccount
+from worker.stores.consumption import Document
+
+
+def interrupt(stores: Stores, number: int, rival: Callable[[], None]) -> Callable[[], int]:
+    """Let ``rival`` run just before the store is touched for the ``number``-th time; how often it was touched."""
+    count = 0
+
+    def touched(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            rival()
+
+    for store in stores.values():
+        store.before_read = store.before_write = touched
+    return lambda: count
+
+
+def let_be(stores: Stores) -> None:
+    for store in stores.values():
+        store.before_read = store.before_write = None
+
+
+@pytest.mark.parametrize("series", RUNS)
+def test_the_same_window_twice_at_once_gives_the_same_store(series: str) -> None:
+    first, second = RUNS[series]
+    expected = memory_measures()
+    first(expected)
+    second(expected)
+    for number in range(1, 8):
+        stores = memory_measures()
+        first(stores)
+        interrupt(stores, number, lambda stores=stores: second(stores))
+        second(stores)
+        let_be(stores)
+        assert content(stores) == content(expected)
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize(
+    "mine, rivals",
+    [
+        ({date(2024, 1, 10): 6000}, {date(2024, 1, 20): 5500}),
+        ({date(2024, 1, 10): 6000}, {date(2024, 1, 20): 4000}),  # the rival's month comes to what it was before
+        ({date(2024, 1, 10): 6000}, {date(2024, 1, 25): 0}),
+        ({date(2024, 1, 10): 6000}, {date(2024, 2, 20): 5500}),
+        ({date(2024, 1, 31): 6000}, {date(2023, 12, 31): 5500}),
+    ],
+)
+def test_two_workers_with_other_days_of_one_month_lose_nothing(
+    mine: dict[date, int], rivals: dict[date, int], number: int
+) -> None:
+    stored = {date(2024, 1, 10): 5000, date(2024, 1, 20): 5000}
+    stores = memory_measures()
+    sync_days(stores, stored)
+    interrupt(stores, number, lambda: sync_days(stores, rivals))
+    sync_days(stores, mine)
+    let_be(stores)
+    if number > 6:
+        sync_days(stores, rivals)
+    assert content(stores) == truth_of_days({**stored, **rivals, **mine})
+
+
+def test_a_rival_at_every_write_is_outlasted_or_called_a_fault_of_the_store() -> None:
+    stores, wins = memory_measures(), 0
+    store, mine = stores[Period.DAY], {date(2024, 1, 10): 5000}
+
+    def rival(documents: Sequence[Document]) -> None:
+        nonlocal wins
+        wins += 1
+        store.before_write = None
+        sync_days(stores, {date(2024, 1, 10): wins})
+        store.before_write = rival
+
+    store.before_write = rival
+    with pytest.raises(StoreUnavailable, match="try again"):
+        sync_days(stores, mine)
+    store.before_write = None
+    assert content(stores) == truth_of_days({date(2024, 1, 10): wins})
+    sync_days(stores, mine)
+    assert content(stores) == truth_of_days(mine)
+
+
+schedules = st.lists(st.integers(0, 1), min_size=16, max_size=40)
+BEFORE = days("2023-12-30", 1, 1, 1, 1)
+changes = st.dictionaries(st.sampled_from([*BEFORE]), st.integers(0, 2), min_size=1, max_size=2)
+
+
+@many
+@given(changes, changes, schedules)
+def test_two_workers_in_any_interleaving_leave_totals_that_agree_with_their_days(mine, rivals, schedule) -> None:  # type: ignore[no-untyped-def]
+    """Small changes to few days, so that they often cancel out: the case in which a race could hide."""
+    stores = memory_measures()
+    sync_days(stores, BEFORE)
+    told = {**rivals, **mine}  # by the same supplier to both
+    workers = [lambda: sync_days(stores, mine), lambda: sync_days(stores, {day: told[day] for day in rivals})]
+    Turns(schedule).run(stores, workers)
+    assert content(stores) == truth_of_days({**BEFORE, **told})
+
+
+@some
+@given(schedules, st.sampled_from(sorted(RUNS)))
+def test_the_same_window_in_any_interleaving_gives_the_store_of_one_worker(schedule: list[int], series: str) -> None:
+    first, second = RUNS[series]
+    expected, stores = memory_measures(), memory_measures()
+    for stored in (expected, stores):
+        first(stored)
+    second(expected)
+    reports = Turns(schedule).run(stores, [lambda: second(stores), lambda: second(stores)])
+    assert content(stores) == content(expected)
+    assert all(len(stores[period].documents) == len(expected[period].documents) for period in Period)
+    assert reports[0]["created"] + reports[1]["created"] <= 3
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("series", Series)
+def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series: Series, number: int) -> None:
+    supplier = PretendSupplier(daily=serving_days(FIRST_RUN), curve=serving_curves(CURVE))
+    accounts, stores = PretendAccounts(), memory_measures()
+    asked = origin(window_over(FIRST_RUN if series is Series.DAILY else CURVE), series)
+
+    def remove() -> None:
+        accounts.removed.add("home1")
+        for store in stores.values():
+            store.erase("home1")
+
+    touched = interrupt(stores, number, remove)
+    try:
+        make_walk(supplier, stores, accounts).sync_window(asked)
+    except UnknownAccount:
+        assert "home1" in accounts.removed
+    assert bool(accounts.removed) is (touched() >= number)
+    assert not accounts.removed or not any(store.documents for store in stores.values())

@@ -1,0 +1,70 @@
+"""Small walks over stores in memory, and what must be stored after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from tests.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
+from tests.fakes import MemoryStore
+from worker.domain.batches import Report
+from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+
+Stores = dict[Period, MemoryStore]
+
+
+def days(first: str, *watt_hours: int) -> dict[date, int]:
+    start = date.fromisoformat(first)
+    return {start + number * ONE_DAY: energy for number, energy in enumerate(watt_hours)}
+
+
+def window_over(*values: dict[date, Any]) -> DateWindow:
+    every = [day for some in values for day in some]
+    return DateWindow(min(every), max(every) + ONE_DAY)
+
+
+def sync_days(
+    measures: Stores, values: dict[date, Any], home: str = "home1", window: DateWindow | None = None
+) -> Report:
+    walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
+    return walk.sync_window(origin(window or window_over(values), Series.DAILY, home))
+
+
+def sync_curve(
+    measures: Stores, rows: dict[date, Any], home: str = "home1", window: DateWindow | None = None
+) -> Report:
+    walk = make_walk(PretendSupplier(curve=serving_curves(rows)), measures)
+    return walk.sync_window(origin(window or window_over(rows), Series.LOAD_CURVE, home))
+
+
+def rounded(milliwatt_hours: int, unit: int) -> float:
+    return (milliwatt_hours + unit // 2) // unit * unit / 1_000_000
+
+
+def truth_of_days(values: dict[date, int]) -> dict[Period, dict[str, float]]:
+    """What must be stored, worked out without the house's own arithmetic."""
+    loads: dict[Period, dict[str, float]] = {period: {} for period in Period}
+    for period, length, unit in ((Period.DAY, 10, 1000), (Period.MONTH, 7, 100), (Period.YEAR, 4, 100)):
+        sums: dict[str, int] = {}
+        for day, energy in values.items():
+            key = day.isoformat()[:length]
+            sums[key] = sums.get(key, 0) + energy * 1000
+        loads[period] = {key: rounded(total, unit) for key, total in sums.items()}
+    return loads
+
+
+def revisions(measures: Stores) -> dict[str, Any]:
+    return {key: found["_rev"] for store in measures.values() for key, found in store.documents.items()}
+
+
+FIRST_RUN = days("2020-10-30", 7000, 8000, 25500, 26212, 25000)
+SECOND_RUN = days("2020-10-30", 7000, 8000, 25500, 26213, 25000, 5500)
+CURVE = {day: curve_of(day, 150) for day in (date(2024, 10, 26), date(2024, 10, 27))}
+CORRECTED_CURVE = {**CURVE, date(2024, 10, 27): curve_of(date(2024, 10, 27), 151)}
+
+Run = Callable[[Stores], Report]
+RUNS: dict[str, tuple[Run, Run]] = {
+    "daily": (lambda stores: sync_days(stores, FIRST_RUN), lambda stores: sync_days(stores, SECOND_RUN)),
+    "load_curve": (lambda stores: sync_curve(stores, CURVE), lambda stores: sync_curve(stores, CORRECTED_CURVE)),
+}
