@@ -17,7 +17,7 @@ from worker.domain.batches import Origin, split_claim
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
 from worker.history import History
-from worker.journal import MOST_ATTEMPTS, attempts_run
+from worker.journal import MOST_ATTEMPTS, attempts_run, run_field
 from worker.stores.registry import AccountRegistry
 from worker.stores.state import SyncState
 
@@ -98,7 +98,7 @@ class Dispatcher:
         pairs = [(account.id, series) for account in accounts if account.active for series in Series]
         states = self.state.task_states([(account_id, series.value) for account_id, series in pairs])
         for (account_id, series), noted in zip(pairs, states, strict=True):
-            if noted.get("last_run") != f"{series.value}/{run}":
+            if noted.get(run_field(run)) != run:
                 yield account_id, series
 
     def lacking_yesterday(self, accounts: Sequence[Account]) -> Iterator[tuple[str, Series]]:

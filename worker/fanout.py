@@ -93,9 +93,13 @@ class FanOut:
 
     def catch_up(self, run: str) -> int:
         """Publish the look-back of whatever lacks yesterday's readings, once a run; how many."""
-        pages = self.dispatcher.pages_after(None)
-        lacking = (pair for page in pages for pair in self.dispatcher.lacking_yesterday(page))
-        return sum(self.publish(account_id, series, run) for account_id, series in lacking)
+        published = 0
+        for page in self.dispatcher.pages_after(None):
+            undone = set(self.dispatcher.due_look_backs(page, run))
+            for account_id, series in self.dispatcher.lacking_yesterday(page):
+                if (account_id, series) in undone:
+                    published += self.publish(account_id, series, run)
+        return published
 
     def _note(self, night: Night, text: str) -> None:
         self.state.put_cursor(night.run, text, _CURSOR_TTL_S)

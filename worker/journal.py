@@ -103,7 +103,7 @@ class Journal:
             last_success=now.isoformat(timespec="seconds"),
             done=str(done),
             total=str(total),
-            **{"last_run": report["claim"]} if report["claim"] else {},
+            **_run_done(report),
         )
         self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
         self._release(report)
@@ -156,6 +156,20 @@ class Journal:
     def _release(self, origin: Origin) -> None:
         if origin["claim"]:
             self.state.release(origin["account_id"], *batches.split_claim(origin["claim"]))
+
+
+def run_field(run: str) -> str:
+    """Where a series notes its last run of this kind: ``last_nightly`` for ``nightly:2024-07-25``.
+
+    One note a kind, for an afternoon's catch-up or a sync by hand must not make the night look undone.
+    """
+    return f"last_{run.partition(':')[0]}"
+
+
+def _run_done(report: Report) -> dict[str, str]:
+    """A look-back ends its run for the series; a window of the history ends none."""
+    scope, run = batches.split_claim(report["claim"] or "")
+    return {"last_run": f"{scope}/{run}", run_field(run): run} if scope == report["series"] else {}
 
 
 def _tries_charged(error: WorkerError) -> int:

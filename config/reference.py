@@ -1,0 +1,46 @@
+"""Writes docs/settings.md from the settings themselves: ``python -m config.reference > docs/settings.md``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import SecretStr
+
+from config.settings import PREFIX, Settings
+
+_HEAD = """# Settings
+
+Made from `config/settings.py` by `python -m config.reference`; a test keeps this page in step.
+
+Values come from the environment, from a `.env` file in the working folder, and for secrets from the file that
+`RELEVE_<NAME>_FILE` names. An empty variable counts as unset. All faults are reported at once, one line each.
+
+| variable | default | what it does |
+| --- | --- | --- |
+"""
+
+
+def to_markdown() -> str:
+    return _HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
+
+
+def _row(name: str, field: Any) -> str:
+    choices = f" One of {', '.join(_choices(field.annotation))}." if _choices(field.annotation) else ""
+    return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description}{choices} |\n"
+
+
+def _choices(annotation: Any) -> list[str]:
+    return [f"`{choice}`" for choice in get_args(annotation)] if get_origin(annotation) is Literal else []
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, SecretStr):
+        return f"`{value.get_secret_value()}`"  # the simulator's: opens nothing else
+    return f"`{value.as_posix() if isinstance(value, Path) else value}`"
+
+
+if __name__ == "__main__":
+    print(to_markdown(), end="")  # noqa: T201

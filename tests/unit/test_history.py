@@ -1,0 +1,212 @@
+"""What is left to fetch: told by Redis, and where that is lost, by what is stored."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.factories import content, curve_of, memory_measures, serving_curves, serving_days
+from tests.strategies import few
+from tests.unit.conftest import Household
+from tests.walks import days, sync_curve, sync_days
+from worker.domain.answers import Answer, Verdict
+from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.history import covered_days
+from worker.stores.consumption import Measures
+
+TODAY = date(2024, 7, 25)
+DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
+
+
+def three_years() -> dict[date, int]:
+    first = TODAY - 1095 * ONE_DAY
+    return {first + number * ONE_DAY: 5000 + number for number in range(1095)}
+
+
+def four_weeks() -> dict[date, object]:
+    first = TODAY - 28 * ONE_DAY
+    return {first + number * ONE_DAY: curve_of(first + number * ONE_DAY, 100) for number in range(28)}
+
+
+@pytest.fixture
+def filled(household: Household) -> tuple[Household, str]:
+    """An account whose whole history was fetched in seven calls."""
+    household.supplier.daily = serving_days(three_years())
+    household.supplier.curve = serving_curves(four_weeks())  # type: ignore[arg-type]
+    account = household.add()
+    assert len(household.backfill(account)) == 7
+    household.supplier.asked.clear()
+    return household, account
+
+
+def test_a_new_account_lacks_everything_and_its_store_is_not_looked_at(household: Household) -> None:
+    account = household.add()
+    assert [window.days for window in household.history.missing(account, DAILY)] == [365, 365, 365]
+    assert [window.days for window in household.history.missing(account, CURVE)] == [7, 7, 7, 7]
+    assert household.history.days(account, DAILY) == (0, 1095)
+    assert sum(store.requests for store in household.measures.values()) == 0
+
+
+def test_a_history_of_no_day_is_never_missing(household: Household) -> None:
+    without = household.with_settings(load_curve_days=0)
+    account = without.add()
+    assert without.history.missing(account, CURVE) == []
+    assert without.history.days(account, CURVE) == (0, 0)
+
+
+def test_the_flag_is_set_when_the_last_window_is_done_and_not_before(household: Household) -> None:
+    household.supplier.daily = serving_days(three_years())
+    account = household.add()
+    for number, window in enumerate(household.history.missing(account, DAILY)):
+        assert household.state.history_loaded_until(account, DAILY) is None
+        assert household.history.days(account, DAILY) == (365 * number, 1095)
+        household.history.finished(account, DAILY, window, None)
+    assert household.state.history_loaded_until(account, DAILY) == TODAY
+    assert household.history.missing(account, DAILY) == []
+
+
+def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Household, str]) -> None:
+    household, account = filled
+    assert household.backfill(account) == []
+    household.at += timedelta(days=1)
+    assert household.history.missing(account, CURVE) == [DateWindow(TODAY, TODAY + ONE_DAY)]
+    origin = household.dispatcher.claim_look_back(account, CURVE, "nightly:2024-07-26")
+    assert origin is not None
+    household.run(origin)
+    assert household.history.missing(account, CURVE) == []
+    assert household.state.history_loaded_until(account, CURVE) == TODAY + ONE_DAY
+
+
+def test_redis_emptied_costs_a_look_into_the_store_and_no_call(filled: tuple[Household, str]) -> None:
+    household, account = filled
+    household.lose_redis()
+    assert household.backfill(account) == []
+    assert household.supplier.asked == []
+    for series in Series:
+        assert household.state.history_loaded_until(account, series) == TODAY
+
+
+def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgotten(
+    filled: tuple[Household, str],
+) -> None:
+    household, account = filled
+    household.lose_redis()
+    for series in Series:
+        origin = household.dispatcher.claim_look_back(account, series, "nightly:2024-07-25")
+        assert origin is not None
+        household.run(origin)
+    household.supplier.asked.clear()
+    assert household.backfill(account) == []
+    assert household.supplier.asked == []
+
+
+@pytest.mark.parametrize(
+    "lost, series, again",
+    [
+        (Period.MONTH, DAILY, {"2023-11"}),
+        (Period.YEAR, DAILY, {"2022"}),
+        (Period.HOUR, CURVE, {"2024-07-10T10:00Z"}),
+        (Period.DAY, DAILY, {"2023-02-05"}),
+        (Period.MINUTE, CURVE, {"2024-07-10T10:30Z"}),
+    ],
+)
+def test_what_a_crash_left_half_done_is_fetched_again_after_redis_was_emptied(
+    filled: tuple[Household, str], lost: Period, series: Series, again: set[str]
+) -> None:
+    household, account = filled
+    whole = content(household.measures, account)
+    for key in again:
+        del household.measures[lost].documents[f"{account}:{key}"]
+    household.lose_redis()
+    asked = household.backfill(account)
+    assert {origin["series"] for origin in asked} == {series.value}
+    assert content(household.measures, account) == whole
+
+
+def test_a_total_that_is_wrong_is_as_good_as_missing(filled: tuple[Household, str]) -> None:
+    household, account = filled
+    whole = content(household.measures, account)
+    household.measures[Period.MONTH].documents[f"{account}:2023-11"]["load"] += 1
+    household.lose_redis()
+    assert household.backfill(account)
+    assert content(household.measures, account) == whole
+
+
+def test_days_that_the_supplier_never_had_are_asked_again_after_a_loss_and_done_again(household: Household) -> None:
+    holed = {day: rows for day, rows in four_weeks().items() if day.day != 10}
+    household.supplier.curve = serving_curves(holed)  # type: ignore[arg-type]
+    account = household.add()
+    household.backfill(account)
+    household.lose_redis()
+    asked = [origin for origin in household.backfill(account) if origin["series"] == CURVE.value]
+    assert [(origin["start"], origin["end"]) for origin in asked] == [("2024-07-10", "2024-07-11")]
+    assert household.backfill(account) == []
+
+
+def test_what_lies_before_the_floor_is_done_with(household: Household) -> None:
+    floor = date(2024, 5, 1)
+    values = {day: energy for day, energy in three_years().items() if day >= floor}
+    serve = serving_days(values)
+    household.supplier.daily = lambda asked: (
+        serve(asked) if asked.start >= floor else Answer(Verdict.BEFORE_HISTORY)
+    )
+    account = household.add()
+    asked = [origin for origin in household.backfill(account) if origin["series"] == DAILY.value]
+    assert len(asked) == 1  # the two older years would only be refused again
+    assert len(content(household.measures, account)[Period.DAY]) == len(values)
+    assert household.history.days(account, DAILY) == (1095, 1095)
+
+
+def test_a_meter_activated_today_has_no_history_and_no_endless_backfill(household: Household) -> None:
+    household.supplier.daily = household.supplier.curve = Answer(Verdict.BEFORE_HISTORY)
+    account = household.add()
+    assert len(household.backfill(account)) == 2
+    assert household.history.days(account, DAILY) == (1095, 1095)
+
+
+def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in_circles(household: Household) -> None:
+    serve = serving_days(three_years())
+    household.supplier.daily = lambda asked: serve(asked) if asked.end < TODAY else Answer(Verdict.END_TOO_LATE)
+    account = household.add()
+    household.backfill(account)
+    assert len(content(household.measures, account)[Period.DAY]) == 1094
+    household.at += timedelta(days=1)
+    household.supplier.daily = serve
+    origin = household.dispatcher.claim_look_back(account, DAILY, "nightly:2024-07-26")
+    assert origin is not None
+    household.run(origin)
+    assert len(content(household.measures, account)[Period.DAY]) == 1095
+
+
+def stored(measures: Measures, series: Series) -> dict[Period, list[dict[str, object]]]:
+    return {period: measures[period].read("home1", "0", "~") for period in (series.inputs, *series.totals)}
+
+
+@few
+@given(st.sets(st.integers(0, 40), min_size=1, max_size=15))
+def test_the_days_that_are_covered_are_those_that_were_synced(offsets: set[int]) -> None:
+    values = {date(2023, 12, 10) + number * ONE_DAY: 1000 + number for number in offsets}
+    measures = memory_measures()
+    sync_days(measures, values)
+    assert sorted(covered_days(DAILY, stored(measures, DAILY))) == sorted(values)
+
+
+@pytest.mark.parametrize("day", [date(2024, 3, 31), date(2024, 6, 1), date(2024, 10, 27)])
+@pytest.mark.parametrize("minutes", [10, 30, 60])
+def test_a_day_of_curve_is_covered_when_its_last_step_is_there(day: date, minutes: int) -> None:
+    rows, measures = curve_of(day, 100, minutes), memory_measures()
+    sync_curve(measures, {day: rows[:-1]})
+    assert covered_days(CURVE, stored(measures, CURVE)) == []
+    sync_curve(measures, {day: rows})
+    assert covered_days(CURVE, stored(measures, CURVE)) == [day]
+
+
+def test_no_documents_cover_no_days() -> None:
+    assert covered_days(DAILY, stored(memory_measures(), DAILY)) == []
+    measures = memory_measures()
+    sync_days(measures, days("2024-01-01", 1))
+    measures[Period.YEAR].documents.clear()
+    assert covered_days(DAILY, stored(measures, DAILY)) == []
