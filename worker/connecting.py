@@ -39,9 +39,7 @@ def connect_accounts(
     if not usage_points:
         raise UnknownUsagePoint("the consent names no meter: connect again")
     return [
-        runtime.registry.add(
-            SUPPLIER, usage_point, runtime.now(), token=token, token_needed=runtime.account_tokens
-        )[0]
+        runtime.registry.add(SUPPLIER, usage_point, runtime.now(), token=token, token_needed=runtime.account_tokens)[0]
         for usage_point in usage_points
     ]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from config.settings import get_settings
+from config.settings import Settings
 from worker.cli.common import warn
 from worker.runtime import announce_pretence
-from worker.simulator.options import SimulatorOptions
+from worker.simulator.options import CLIENT_ID, SimulatorOptions
 from worker.simulator.recorded_files import BrokenRecording
 from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
@@ -28,6 +28,8 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 @click.option("--consent-page", is_flag=True, help="Ask in the browser instead of agreeing at once.")
 @click.option("--per-second", type=click.IntRange(1), help="Quota; none without it.")
 @click.option("--per-hour", type=click.IntRange(1), help="Quota; none without it.")
+@click.option("--client-id", help="The one application it knows; without it any id and secret will do.")
+@click.option("--client-secret", default="", help="That application's secret.")
 @click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
 def simulate(
     host: str,
@@ -38,6 +40,8 @@ def simulate(
     consent_page: bool,
     per_second: int | None,
     per_hour: int | None,
+    client_id: str | None,
+    client_secret: str,
     seed: int,
 ) -> None:
     """Behave like Enedis: v4, v5 and 2026 on one port, with pretend homes for any meter number.
@@ -50,13 +54,14 @@ def simulate(
       releve simulate --port 8765 --data recordings/
       RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
-    settings = get_settings()
+    settings = Settings.from_env(enedis_url="http://127.0.0.1")  # it is the supplier: pretence is allowed
     announce_pretence(settings, warn)
     options = SimulatorOptions(
         data_dir=data_dir,
         pretend_now=settings.pretend_now,
-        client_id=settings.enedis_client_id,
-        client_secret=settings.enedis_client_secret.get_secret_value(),
+        client_id=client_id or CLIENT_ID,
+        client_secret=client_secret,
+        any_application=client_id is None,
         redirect_uri=redirect_uri,
         sandbox=sandbox,
         consent_page=consent_page,

@@ -69,7 +69,8 @@ def _read_wish(world: World, parameters: Mapping[str, str], generation: Generati
     required = ("client_id", "response_type", "state", "duration")
     if not all(parameters.get(name) for name in required) or len(parameters["state"]) > _LONGEST_STATE:
         return _shown("invalid_request", "missing_parameter")
-    if parameters["client_id"] != world.options.client_id or parameters["response_type"] != "code":
+    known = world.options.any_application or parameters["client_id"] == world.options.client_id
+    if not known or parameters["response_type"] != "code":
         return _shown("access_denied", "access_denied", 403)
     try:
         duration = parse_duration(parameters["duration"])

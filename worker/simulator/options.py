@@ -18,7 +18,8 @@ class SimulatorOptions:
     ``pretend_now`` (zone-aware): where its clock starts, None for the real time.  ``redirect_uri``: the callback
     registered for the application; with None the consent page takes the one in its query.  ``sandbox``: the last
     digit of ``state`` picks one of the nine test customers.  ``consent_page``: ask in the browser, else agree at
-    once.  ``per_second``, ``per_hour``: quota, None for none.  Raises ValueError.
+    once.  ``any_application``: take any id and secret, for who only tries.  ``per_second``, ``per_hour``: quota,
+    None for none.  Raises ValueError.
     """
 
     data_dir: Path | None = None
@@ -30,6 +31,7 @@ class SimulatorOptions:
     consent_page: bool = False
     per_second: int | None = None
     per_hour: int | None = None
+    any_application: bool = False
     seed: int = 1
     token_life_s: int = 12_600
     code_life_s: int = 180

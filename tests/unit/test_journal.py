@@ -1,0 +1,168 @@
+"""What is remembered of a window's end, good or bad."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date
+
+import pytest
+
+from tests.factories import USAGE_POINT, origin, serving_days
+from tests.unit.conftest import Household
+from tests.walks import days
+from worker.domain.accounts import AccountState
+from worker.domain.batches import Origin
+from worker.domain.readings import DateWindow, Series
+from worker.errors import (
+    ConsentRevoked,
+    HolderChanged,
+    MalformedAnswer,
+    OperatorFault,
+    RateLimited,
+    StoreUnavailable,
+    SupplierUnavailable,
+    UnknownAccount,
+    WorkerError,
+    WriteRefused,
+)
+from worker.journal import MOST_ATTEMPTS, attempts_run
+
+WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
+CLAIM = "daily/nightly:2024-07-25"
+DAILY = Series.DAILY
+
+
+def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> Origin:
+    household.state.claim(account, *claim.split("/", 1), 600)
+    return origin(WINDOW, series, account, claim=claim)
+
+
+def in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
+    return household.state.is_claimed(account, *claim.split("/", 1))
+
+
+def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
+    household: Household, caplog: pytest.LogCaptureFixture
+) -> None:
+    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
+    account = household.add()
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.run(claimed(household, account))
+    assert household.state.done_windows(account, DAILY) == [WINDOW]
+    assert not in_flight(household, account)
+    noted = household.state.task_state(account, DAILY)
+    assert (noted["state"], noted["error"], noted["done"], noted["total"]) == ("ok", "", "30", "1095")
+    outcome = household.registry.outcomes(account)[DAILY]
+    assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, date(2024, 7, 21), True)
+    (line,) = caplog.messages
+    assert line == (
+        f"window stored account_id={account} series=daily window=2024-06-25/2024-07-25 run=20240725T070000 "
+        "fetched=2 created=4 updated=0 unchanged=0 dropped=0 differing=0"
+    )
+
+
+def test_a_window_without_data_is_a_success_that_stored_nothing(household: Household) -> None:
+    account = household.add()
+    household.run(claimed(household, account))
+    outcome = household.registry.outcomes(account)[DAILY]
+    assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, None, False)
+    assert household.state.done_windows(account, DAILY) == [WINDOW]
+
+
+def test_a_success_clears_the_failures_before_it(household: Household) -> None:
+    account = household.add()
+    household.state.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=3)
+    household.journal.failed(claimed(household, account), SupplierUnavailable("down"))
+    assert household.registry.outcomes(account)[DAILY].code == "VENDOR_DOWN"
+    household.run(claimed(household, account))
+    assert household.state.attempts(account, DAILY, WINDOW, run="2024-07-25") == 0
+    assert household.registry.outcomes(account)[DAILY].code is None
+    assert household.state.task_state(account, DAILY)["error"] == ""
+
+
+@pytest.mark.parametrize(
+    "error, state, code, noted, attempts",
+    [
+        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", 1),
+        (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", 0),
+        (StoreUnavailable("no store"), AccountState.READY, None, "failed", 0),
+        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
+        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
+        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
+        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1),
+        (ConsentRevoked("gone"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", 1),
+        (HolderChanged("moved"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "failed", 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_failure_says_why_by_its_kind(
+    household: Household, error: WorkerError, state: AccountState, code: str | None, noted: str, attempts: int
+) -> None:
+    account, other = household.add(), household.add(22)
+    failed = claimed(household, account)
+    household.state.count_attempt(account, DAILY, WINDOW, run="2024-07-25")  # as publishing did
+    household.journal.failed(failed, error)
+    assert household.registry.get(account).state is state
+    outcome = household.registry.outcomes(account).get(DAILY)
+    assert (outcome.code if outcome else None) == code
+    task = household.state.task_state(account, DAILY)
+    assert (task["state"], task["error"]) == (noted, code or "")
+    assert household.state.attempts(account, DAILY, WINDOW, run="2024-07-25") == attempts
+    assert not in_flight(household, account)
+    assert household.state.done_windows(account, DAILY) == []
+    assert household.state.task_state(account, Series.LOAD_CURVE) == {}
+    assert household.registry.get(other).state is AccountState.READY
+
+
+def test_a_wait_that_was_asked_for_keeps_the_claim_so_long(household: Household) -> None:
+    account = household.add()
+    household.journal.failed(claimed(household, account), RateLimited("wait", retry_after_s=1799.2))
+    assert in_flight(household, account)
+    (key,) = household.redis.scan_iter(f"{household.prefix}inflight:*")
+    assert 1790 <= household.redis.ttl(key) <= 1800
+
+
+def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Household) -> None:
+    account = household.add()
+    failed = claimed(household, account)
+    household.registry.remove(account)
+    household.journal.failed(failed, UnknownAccount("removed"))
+    assert not in_flight(household, account)
+    assert household.state.task_state(account, DAILY) == {}
+
+
+def test_a_paused_account_stays_paused_when_its_owner_must_act(household: Household) -> None:
+    account = household.add()
+    household.registry.set_state(account, AccountState.PAUSED, now=household.at)
+    household.journal.failed(claimed(household, account), ConsentRevoked("gone"))
+    assert household.registry.get(account).state is AccountState.PAUSED
+
+
+def test_a_window_without_a_claim_ends_without_one(household: Household) -> None:
+    account = household.add()
+    household.run(origin(WINDOW, DAILY, account))
+    household.journal.failed(origin(WINDOW, DAILY, account), SupplierUnavailable("down"))
+    assert "last_run" not in household.state.task_state(account, DAILY)
+
+
+def test_only_a_look_back_ends_its_run(household: Household) -> None:
+    account = household.add()
+    household.run(claimed(household, account))
+    for claim in ("account/backfill", "daily/catch-up:2024-07-25T14"):
+        household.run(claimed(household, account, claim))
+    assert household.state.task_state(account, DAILY)["last_nightly"] == "nightly:2024-07-25"
+
+
+def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest.LogCaptureFixture) -> None:
+    household.supplier.daily = {"usage_point_id": USAGE_POINT, "odd": "payload"}
+    account = household.add()
+    with caplog.at_level(logging.DEBUG):
+        assert household.run(claimed(household, account)) is None
+    assert "code=UNKNOWN_ERROR" in caplog.text
+    for secret in (USAGE_POINT, "30001640000011", "payload"):
+        assert secret not in caplog.text
+
+
+def test_attempts_are_counted_anew_each_day_of_the_meter(household: Household) -> None:
+    assert attempts_run(household.at) == "2024-07-25"
+    assert attempts_run(household.at.replace(hour=22, minute=30)) == "2024-07-26"
