@@ -88,6 +88,31 @@ class Settings(BaseSettings):
         180, ge=2, le=86_400, description="After this long the broker gives a dead worker's message to another."
     )
     reconcile_every_s: int = Field(60, ge=1, le=3600, description="How often beat looks for lost or new work.")
+    public_url: str = Field(
+        "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
+    )
+    session_key: SecretStr | None = Field(
+        None, description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE."
+    )
+    operator_password: SecretStr | None = Field(
+        None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
+    )
+    proxy_origins: str = Field(
+        "", description="Origins that may use /proxy, comma separated, like https://*.cozy.example; empty closes it."
+    )
+    consent_duration: str | None = Field(
+        None, description="How long a consent is asked for, like P6M or P1095D; unset, the longest the preset may have."
+    )
+    webhook_url: str | None = Field(None, description="Gets a signed POST when an account needs its owner.")
+    webhook_secret: SecretStr | None = Field(None, description="Signs these POSTs (HMAC-SHA256). Also as …_FILE.")
+    smtp_url: SecretStr | None = Field(
+        None, description="smtp://user:password@host:587 or smtps://…: sends the same by e-mail to notify_mail."
+    )
+    mail_from: str = Field("releve@localhost", description="Sender of e-mails.")
+    notify_mail: str | None = Field(None, description="Who gets the e-mails: the operator's or support's address.")
+    keep_consent_proof_days: int = Field(
+        1825, ge=0, le=36_500, description="How long the proof of an ended consent is kept, without any measure; 0 not at all."
+    )
     pretend_now: datetime | None = Field(
         None, description="Live at this time (ISO with offset) instead of now; refused with the supplier's own hosts."
     )
@@ -119,7 +144,7 @@ class Settings(BaseSettings):
             raise ValueError("needs an offset, like 2024-07-25T09:00+02:00")
         return value
 
-    @field_validator("enedis_url", "enedis_authorize_url")
+    @field_validator("enedis_url", "enedis_authorize_url", "public_url", "webhook_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         parts = urlsplit(value or "http://unset")

@@ -1,0 +1,4 @@
+"""The third door: consent, accounts, consumption pages and API.
+
+Nothing here decides anything about measures: it hands callbacks to ``worker.connecting`` and reads what is stored.
+"""

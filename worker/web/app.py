@@ -1,0 +1,26 @@
+"""The web application: routes put together, errors turned into pages or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from worker.runtime import Runtime
+from worker.web.house import House
+from worker.web.security import add_security_headers
+from worker.web.sessions import Signer
+
+_HERE: Final = Path(__file__).parent
+
+
+def create_app(runtime: Runtime, session_key: str) -> FastAPI:
+    """Raises ValueError where the session key is too short."""
+    app = FastAPI(title="Relève", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app.state.house = House(runtime, Signer(session_key))
+    app.middleware("http")(add_security_headers)
+    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    # routers: connect, proxy, api, pages, operator (each its own module, included here)
+    return app

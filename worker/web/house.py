@@ -1,0 +1,44 @@
+"""What every route needs, put on ``app.state.house`` once; routes reach it by the dependencies below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+from worker.runtime import Runtime
+from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, Signer
+
+
+@dataclass(frozen=True)
+class House:
+    runtime: Runtime
+    signer: Signer
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers come over https, so that cookies may insist on it."""
+        return self.runtime.settings.public_url.startswith("https://")
+
+    def set_cookie(self, response: Response, name: str, value: str, max_age_s: int, path: str = "/") -> None:
+        """Out of reach of scripts, and not sent along from other sites but by a plain link."""
+        response.set_cookie(
+            name, value, max_age=max_age_s, path=path, secure=self.secure, httponly=True, samesite="lax"
+        )
+
+    def remember(self, response: Response, session: Session) -> None:
+        self.set_cookie(response, SESSION_COOKIE, self.signer.cookie(session), int(SESSION_LIFE.total_seconds()))
+
+
+def get_house(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+def get_session(request: Request) -> Session:
+    return get_house(request).signer.session(request.cookies.get(SESSION_COOKIE))
+
+
+HouseDep = Annotated[House, Depends(get_house)]
+SessionDep = Annotated[Session, Depends(get_session)]
