@@ -19,7 +19,7 @@ _hour, _minute = _settings.nightly_at.split(":")
 broker_url = _settings.broker()  # worker.app falls back on the embedded server
 result_backend = None  # what is to be known of a window is in Redis and the registry, not in results
 task_ignore_result = True  # fewer commands, and no false failure when writing a result times out
-imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep")
+imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep", "tasks.notices")
 task_serializer = "json"
 accept_content = ["json"]
 task_compression = "gzip"  # a window of readings shrinks about tenfold
@@ -92,6 +92,17 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "task": "tasks.schedule.resume_night",
         "schedule": float(_settings.reconcile_every_s),
         "options": {"expires": 5 * _settings.reconcile_every_s},
+    },
+    "deliver notices": {"task": "tasks.notices.deliver_due", "schedule": 60.0, "options": {"expires": 60}},
+    "remind of endings": {
+        "task": "tasks.notices.remind_of_endings",
+        "schedule": crontab(hour="9-18", minute=15),  # when people read; each reminder goes once
+        "options": {"expires": 3600},
+    },
+    "tidy consents": {
+        "task": "tasks.upkeep.tidy_consents",
+        "schedule": crontab(hour=4, minute=10),
+        "options": {"expires": 12 * 3600},
     },
     "renew tokens": {"task": "tasks.upkeep.renew_tokens", "schedule": 60.0, "options": {"expires": 60}},
     "measure queues": {"task": "tasks.upkeep.measure_queues", "schedule": 60.0, "options": {"expires": 60}},

@@ -8,17 +8,25 @@ pass on what is not there.
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "RELEVE_"
 PRODUCTION_DOMAIN = "enedis.fr"
+_DURATION = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
+_UNIT_DAYS = (365, 30.4, 7, 1)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_ORIGIN = re.compile(  # plain http for a machine of one's own alone: codes travel on it
+    rf"(?:https://(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}|https?://(?:(?:\*|{_LABEL})\.)*(?:localhost|127\.0\.0\.1))(?::\d{{1,5}})?",
+    re.IGNORECASE,
+)
 
 
 class ConfigError(Exception):
@@ -92,7 +100,8 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
     )
     session_key: SecretStr | None = Field(
-        None, description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE."
+        None,
+        description="Signs browser sessions, 32 characters or more; unset, a key file in data_dir. Also as …_FILE.",
     )
     operator_password: SecretStr | None = Field(
         None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
@@ -111,7 +120,16 @@ class Settings(BaseSettings):
     mail_from: str = Field("releve@localhost", description="Sender of e-mails.")
     notify_mail: str | None = Field(None, description="Who gets the e-mails: the operator's or support's address.")
     keep_consent_proof_days: int = Field(
-        1825, ge=0, le=36_500, description="How long the proof of an ended consent is kept, without any measure; 0 not at all."
+        1825,
+        ge=0,
+        le=36_500,
+        description="How long the proof of an ended consent is kept, without any measure; 0 not at all.",
+    )
+    api_calls_per_minute: int = Field(
+        600,
+        ge=1,
+        le=1_000_000,
+        description="Calls a minute that one token, or one browser session, may make to the API.",
     )
     pretend_now: datetime | None = Field(
         None, description="Live at this time (ISO with offset) instead of now; refused with the supplier's own hosts."
@@ -158,6 +176,52 @@ class Settings(BaseSettings):
         if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("needs a redis://, rediss:// or unix:// URL")
         return value
+
+    @field_validator("consent_duration")
+    @classmethod
+    def _at_most_three_years(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        match = _DURATION.fullmatch(value)
+        counts = match.groups(default="0") if match else ("0", "0", "0", "0")
+        days = sum(int(count) * unit for count, unit in zip(counts, _UNIT_DAYS, strict=True))
+        if not 1 <= days <= 3 * 365 + 1:
+            raise ValueError("needs a duration of at most three years, like P6M, P1Y or P1095D")
+        return value
+
+    @field_validator("proxy_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in filter(None, (part.strip() for part in value.split(","))):
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "needs origins like https://*.cozy.example: scheme and host, * for one label of the host, never "
+                    "for its last two"
+                )
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value() if value else "smtp://unset")
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not _port_holds(parts):
+            raise ValueError("needs a URL like smtp://user:password@host:587 or smtps://host")
+        return value
+
+    @field_validator("mail_from", "notify_mail")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", value):
+            raise ValueError("needs one e-mail address, like support@example.org")
+        return value
+
+    @model_validator(mode="after")
+    def _notices_whole(self) -> Self:
+        if self.webhook_url and not self.webhook_secret:
+            raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET: its receiver must know who sends")
+        if self.smtp_url and not self.notify_mail:
+            raise ValueError("RELEVE_SMTP_URL needs RELEVE_NOTIFY_MAIL: to whom should the e-mails go?")
+        return self
 
     @model_validator(mode="after")
     def _no_pretence_in_production(self) -> Self:
@@ -215,6 +279,13 @@ class _SecretFiles(PydanticBaseSettingsSource):
 def _fault(*, loc: tuple[int | str, ...], msg: str, **_: Any) -> str:
     message = msg.removeprefix("Value error, ")
     return f"{PREFIX}{str(loc[0]).upper()}: {message}" if loc else message
+
+
+def _port_holds(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def _secret(value: SecretStr | None) -> str | None:

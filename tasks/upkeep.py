@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from celery import current_app, shared_task
 
 from tasks.base import ControlTask
 from tasks.schedule import queue_length
+from worker.renewal import renew_ending
 from worker.runtime import get_runtime
+
+log = logging.getLogger("releve.tasks")
 
 
 @shared_task(base=ControlTask)
 def renew_tokens() -> None:
-    """Renew the application's token before it ends, so that no worker has to wait for it."""
+    """Renew tokens before they end, so that no worker has to wait for it: the application's, or those of users."""
     runtime = get_runtime()
-    if not runtime.account_tokens and runtime.registry.page_active(limit=1):
+    if runtime.account_tokens:
+        renew_ending(runtime)
+    elif runtime.registry.page_active(limit=1):
         runtime.tokens_of("").current()
 
 
@@ -30,3 +36,12 @@ def measure_queues() -> None:
 def purge_account(account_id: str) -> None:
     """Erase what is left of a removed account.  Safe to repeat."""
     get_runtime().remove(account_id)
+
+
+@shared_task(base=ControlTask)
+def tidy_consents() -> None:
+    """End proofs of consents whose time is over, erase those that the policy keeps no longer."""
+    runtime = get_runtime()
+    ended, erased = runtime.desk.tidy(runtime.settings.keep_consent_proof_days)
+    if ended or erased:
+        log.info("consents tidied proofs_ended=%d proofs_erased=%d", ended, erased)

@@ -26,13 +26,13 @@ class MemoryStore:
         self._revisions = 0
         self._lock = Lock()
 
-    def read(self, account_id: str, first_key: str, end_key: str) -> list[Document]:
+    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         if self.before_read is not None:
             self.before_read(account_id, first_key, end_key)
         with self._lock:
             self.requests += 1
             first, end = f"{account_id}:{first_key}", f"{account_id}:{end_key}"
-            return [dict(self.documents[key]) for key in sorted(self.documents) if first <= key < end]
+            return [dict(self.documents[key]) for key in sorted(self.documents) if first <= key < end][:limit]
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
         if self.before_write is not None:

@@ -35,8 +35,18 @@ class SupplierUnavailable(TransientError):
     """The supplier did not answer, or answered with a fault of its own."""
 
 
+class ConsentNotThere(SupplierUnavailable):
+    """The supplier doesn't know a consent yet that was given a moment ago."""
+
+
 class StoreUnavailable(TransientError):
     """CouchDB, the SQL database or Redis can't be reached: infrastructure, no account is to blame."""
+
+    code: ClassVar[str] = ""
+
+
+class NotDelivered(TransientError):
+    """The receiver of our notices did not take one; it is sent again later."""
 
     code: ClassVar[str] = ""
 
@@ -48,9 +58,22 @@ class AccountError(WorkerError):
 
 
 class ConsentRevoked(AccountError):
-    """The consent ended, was withdrawn, or its refresh token is dead: the owner must consent again."""
+    """The consent ended or was withdrawn: the owner must consent again.
+
+    Of a data call this is a doubt, for suppliers say it wrongly too (``worker.desk`` decides).
+    """
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+
+
+class RefreshTokenDead(ConsentRevoked):
+    """The refresh token or code is refused, or there is none: no doubt, nothing but a new consent helps."""
+
+
+class RefreshAnswerLost(RefreshTokenDead):
+    """The supplier took the refresh token, but its answer with the next one never reached us."""
+
+    code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
 
 
 class HolderChanged(AccountError):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
 
+from worker.desk import APART, Finding
 from worker.domain import batches
-from worker.domain.accounts import AccountState
 from worker.domain.batches import Origin, Report
 from worker.domain.readings import PARIS, DateWindow
 from worker.errors import (
@@ -30,11 +30,21 @@ from worker.history import History
 log = logging.getLogger("releve.sync")
 
 MOST_ATTEMPTS: Final = 5  # the fifth failure of a window ends it until the next run
+_PATIENCE_S: Final[dict[Finding | None, float]] = {  # a day's tries are spread over the time that settles a doubt
+    Finding.DOUBT: APART.total_seconds() / (MOST_ATTEMPTS - 1),
+    Finding.STORM: APART.total_seconds(),
+}
+
+
+class Desk(Protocol):
+    """Who judges refusals."""
+
+    def refused(self, account_id: str, error: AccountError) -> Finding: ...
+
+    def succeeded(self, account_id: str) -> None: ...
 
 
 class Registry(Protocol):
-    def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> object: ...
-
     def record_outcome(
         self,
         account_id: str,
@@ -74,6 +84,7 @@ class Journal:
     state: TaskNotes
     history: History
     now: Callable[[], datetime]
+    desk: Desk
 
     def finished(self, report: Report) -> None:
         """The window is stored: mark it done, release its claim, tell how it went."""
@@ -81,6 +92,7 @@ class Journal:
         facts = report["facts"]
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         self.history.finished(account_id, series, batches.window_of(report), floor)
+        self.desk.succeeded(account_id)
         done, total = self.history.days(account_id, series)
         now = self.now()
         self.registry.record_outcome(
@@ -116,8 +128,7 @@ class Journal:
         if isinstance(error, UnknownAccount):  # removed meanwhile: there is nothing left to note
             self._release(origin)
             return
-        if isinstance(error, AccountError):
-            self.registry.set_state(account_id, AccountState.ACTION_NEEDED, error.code, now=now)
+        finding = self.desk.refused(account_id, error) if isinstance(error, AccountError) else None
         if error.code:
             self.registry.record_outcome(
                 account_id,
@@ -141,13 +152,12 @@ class Journal:
         )
         if tries := _tries_charged(error):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=tries)
-        self._set_down(origin, error)
+        self._set_down(origin, error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding))
         level = logging.INFO if isinstance(error, RateLimited) else logging.WARNING
         log.log(level, "%s", failed_line(origin, error))
 
-    def _set_down(self, origin: Origin, error: WorkerError) -> None:
-        """Release the claim, or keep it as long as the supplier asked us to wait: nobody tries before."""
-        wait_s = error.retry_after_s if isinstance(error, TransientError) else None
+    def _set_down(self, origin: Origin, wait_s: float | None) -> None:
+        """Release the claim, or keep it so long: nobody tries before."""
         if origin["claim"] and wait_s is not None and wait_s >= 1:
             self.state.extend(origin["account_id"], *batches.split_claim(origin["claim"]), math.ceil(wait_s))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -13,6 +14,7 @@ from typing import Final, Self
 from redis import Redis
 
 from config.settings import ConfigError, Settings, get_settings
+from worker.channels import Channel, Log, Mail, Webhook
 from worker.clients.enedis import EnedisClient
 from worker.clients.oauth import OAuthClient
 from worker.clients.presets import PRESETS, Endpoints
@@ -20,14 +22,21 @@ from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
 from worker.clients.transport import Transport
 from worker.clock import clock_from
+from worker.desk import Desk
 from worker.dispatch import Dispatcher
 from worker.domain.accounts import Account
 from worker.domain.readings import Series
 from worker.embedded import shared_redis
 from worker.history import History, paris_today
 from worker.journal import Journal
+from worker.notify import Courier
+from worker.signing import Signer
+from worker.stores.api_tokens import ApiTokens
+from worker.stores.consents import ConsentBook
 from worker.stores.consumption import Measures
+from worker.stores.doubts import DoubtBook
 from worker.stores.measures import open_measures
+from worker.stores.notices import NoticeBook
 from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import check_eviction, connect
 from worker.stores.registry import AccountRegistry
@@ -60,6 +69,14 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.registry = AccountRegistry(settings.registry(), self.sealer)
         self._open.callback(self.registry.close)
         self.registry.migrate()
+        self.api_tokens = ApiTokens(self.registry.database)
+        self.consents = ConsentBook(self.registry.database, self.sealer)
+        self.notices = NoticeBook(self.registry.database)
+        self.signer = signer_from(settings)
+        channels = channels_from(settings)
+        doubts = DoubtBook(self.registry.database)
+        self.desk = Desk(self.consents, doubts, self.notices, tuple(channels), self.now)
+        self.courier = Courier(self.notices, self.registry, channels, self.renewal_link, self.now)
         self.measures = measures_from(settings)
         self.redis_url = redis_url_from(settings, self._open)
         self.redis = connect(self.redis_url)
@@ -81,7 +98,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.history = History(
             self.state, self.measures, self._stored_before, paris_today(self.now), settings.history_load_days
         )
-        self.journal = Journal(self.registry, self.state, self.history, self.now)
+        self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk)
         self.dispatcher = Dispatcher(self.registry, self.state, self.history, self.now, settings.inflight_expiry_s)
         self.walk = WindowWalk(self.registry, self.client_of, self.measures, self.journal, self.now)
 
@@ -115,18 +132,29 @@ class Runtime(AbstractContextManager["Runtime"]):
     def client_of(self, account: Account) -> EnedisClient:
         return EnedisClient(self.endpoints, self.session_of(account.id), self.now)
 
+    def renewal_link(self, account_id: str) -> str:
+        """Where the account's owner consents again, for 30 days; who has the link may do that, and nothing else."""
+        return f"{self.settings.public_url}/renew/{self.signer.renewal(account_id)}"
+
     def remove(self, account_id: str) -> dict[str, int]:
         """Erase an account's measures, tokens and state, and refuse late writes; what was erased, counted.
 
-        The registry goes first: from then on no task writes for it.  Safe to repeat.
+        ``consent_proofs_kept`` counts what stays, by policy and without the meter's number.  The registry goes
+        first: from then on no task writes for it.  Safe to repeat.
         """
         removal = self.registry.remove(account_id)
+        papers = self.consents.removed(account_id, self.now(), self.settings.keep_consent_proof_days)
         documents = sum(store.erase(account_id) for store in self.measures.values())
         return {
             "documents": documents,
             "usage_points": removal.usage_points,
             "tokens": removal.tokens,
+            "outcomes": removal.outcomes,
             "state_keys": self.state.forget(account_id),
+            "doubts": papers.doubts,
+            "notices": papers.notices,
+            "consent_proofs_erased": papers.proofs_erased,
+            "consent_proofs_kept": papers.proofs_kept,
         }
 
     def _stored_before(self, account_id: str, series: Series) -> bool:
@@ -170,28 +198,52 @@ def redis_url_from(settings: Settings, opened: ExitStack) -> str:
 
 def sealer_from(settings: Settings) -> Sealer:
     told = settings.token_keys.get_secret_value() if settings.token_keys else ""
-    keys = [key.strip() for key in (told or _kept_keys(settings.data_dir)).split(",") if key.strip()]
+    kept = told or _kept(settings.data_dir, "token.keys", new_key).replace("\n", ",")
     try:
-        return Sealer(keys)
+        return Sealer([key.strip() for key in kept.split(",") if key.strip()])
     except ValueError as error:
         raise ConfigError(f"RELEVE_TOKEN_KEYS: {error}") from None
 
 
-def _kept_keys(data_dir: Path) -> str:
+def session_key_from(settings: Settings) -> str:
+    """What signs sessions and links.  Worker and web must have the same: one data_dir, or RELEVE_SESSION_KEY."""
+    if settings.session_key:
+        return settings.session_key.get_secret_value()
+    return _kept(settings.data_dir, "session.key", lambda: secrets.token_urlsafe(48)).strip()
+
+
+def signer_from(settings: Settings) -> Signer:
+    try:
+        return Signer(session_key_from(settings))
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_SESSION_KEY: {error}") from None
+
+
+def channels_from(settings: Settings) -> dict[str, Channel]:
+    """The ways for notices, those that are set up; the log where none is."""
+    channels: dict[str, Channel] = {}
+    if settings.webhook_url and settings.webhook_secret:
+        channels["webhook"] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())
+    if settings.smtp_url and settings.notify_mail:
+        channels["mail"] = Mail(settings.smtp_url.get_secret_value(), settings.mail_from, settings.notify_mail)
+    return channels or {"log": Log()}
+
+
+def _kept(data_dir: Path, name: str, make: Callable[[], str]) -> str:
     """The embedded key file, made at first use; two processes starting at once agree on one key."""
-    path = data_dir / "token.keys"
+    path = data_dir / name
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"token.keys.{os.getpid()}")
+        draft = path.with_name(f"{name}.{os.getpid()}.{threading.get_ident()}")
         draft.touch(mode=0o600)
-        draft.write_text(new_key(), encoding="utf-8")
+        draft.write_text(make(), encoding="utf-8")
         try:
             os.link(draft, path)
         except FileExistsError:
             pass
         finally:
             draft.unlink()
-    return path.read_text(encoding="utf-8").replace("\n", ",")
+    return path.read_text(encoding="utf-8")
 
 
 def announce_pretence(settings: Settings, say: Callable[[str], object]) -> None:

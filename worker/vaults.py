@@ -5,8 +5,11 @@ Clients and stores don't know each other; this is where the one is handed to the
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from worker.clients.tokens import Token
@@ -15,28 +18,58 @@ from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer
 from worker.stores.state import SyncState
 
+log = logging.getLogger("releve.tokens")
+
 _RENEWAL_S: Final = 90.0  # longer than one exchange with all its time-outs
 _PATIENCE_S: Final = 30.0
 _SHARED_TTL_S: Final = 24 * 3600
 
 
-@dataclass(frozen=True)
 class AccountVault:
-    """A user's rotating token; losing it would lose the consent, so it is in the registry."""
+    """A user's rotating token; losing it would lose the consent, so it is in the registry.
 
-    account_id: str
-    registry: AccountRegistry
-    state: SyncState
+    Accounts of one consent share one token, so what is locked and saved is the token's id, not the account's.  One
+    vault serves one session in one thread.
+    """
+
+    def __init__(self, account_id: str, registry: AccountRegistry, state: SyncState) -> None:
+        self.account_id = account_id
+        self.registry = registry
+        self.state = state
+        self._renewing: str | None = None
 
     def load(self) -> Token | None:
         text = self.registry.load_token(self.account_id)
         return Token.from_text(text) if text else None
 
     def save(self, token: Token) -> None:
-        self.registry.save_token(self.account_id, token.to_text())
+        """By a renewal: what a new consent brought meanwhile stays."""
+        ends = None if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC)
+        if self._renewing is None:
+            self.registry.tokens.save(self.account_id, token.to_text(), ends)
+        elif not self.registry.tokens.renewed(self._renewing, token.to_text(), ends):
+            log.info("token renewed and not kept account_id=%s: a new consent has replaced it", self.account_id)
 
-    def renewing(self) -> AbstractContextManager[None]:
-        return self.state.lock(f"token:{self.account_id}", _RENEWAL_S, wait_s=_PATIENCE_S)
+    @contextmanager
+    def renewing(self) -> Iterator[None]:
+        while True:
+            token_id = self.registry.tokens.id_of(self.account_id)
+            with self.state.lock(f"token:{token_id or self.account_id}", _RENEWAL_S, wait_s=_PATIENCE_S):
+                if self.registry.tokens.id_of(self.account_id) != token_id:  # a new consent, while we waited
+                    continue
+                self._renewing = token_id
+                try:
+                    yield
+                finally:
+                    self._renewing = None
+                return
+
+    def note_refresh(self) -> bool:
+        return self._renewing is not None and self.registry.tokens.note_refresh(self._renewing)
+
+    def forget_refresh(self) -> None:
+        if self._renewing is not None:
+            self.registry.tokens.forget_refresh(self._renewing)
 
 
 @dataclass(frozen=True)

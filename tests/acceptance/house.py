@@ -93,6 +93,13 @@ class House:
     def start_beat(self) -> None:
         self._start("beat", [BIN / "celery", "-A", "worker", "beat", "-l", "INFO"])
 
+    def start_web(self) -> str:
+        """The connect service at RELEVE_PUBLIC_URL, which must be given; its address."""
+        address = self.settings["PUBLIC_URL"]
+        self._start("web", [BIN / "releve", "web", "--port", str(urlsplit(address).port)])
+        until(lambda: _is_up(address), "the web service's start")
+        return address
+
     def stop(self, name: str) -> None:
         self._supervisor.stop_child(name)
 
@@ -111,10 +118,7 @@ class House:
         assert not (ended := self._supervisor.ended()), f"{ended}: {log.read_text()[-2000:]}"
 
     def _answers(self, path: str) -> bool:
-        try:
-            return requests.get(self.settings["ENEDIS_URL"] + path, timeout=5).ok
-        except requests.ConnectionError:
-            return False
+        return _is_up(self.settings["ENEDIS_URL"] + path)
 
     def logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted((self.folder / "logs").iterdir()))
@@ -253,6 +257,13 @@ class House:
     def queues(self) -> list[str]:
         names = ("control", "first_screen", "nightly", "backfill")
         return [key for key in (QUEUE_PREFIX + name for name in names) if self.redis.exists(key)]
+
+
+def _is_up(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=5).ok
+    except requests.ConnectionError:
+        return False
 
 
 def _readable(message: dict[str, Any]) -> str:

@@ -13,12 +13,16 @@ from redis import Redis
 
 from tests.factories import NOW, PretendSupplier, memory_measures
 from tests.fakes import MemoryStore
+from worker.desk import Desk
 from worker.dispatch import Dispatcher
 from worker.domain.batches import Origin, Report
 from worker.domain.readings import Period, Series
 from worker.errors import WorkerError
 from worker.history import History, paris_today
 from worker.journal import Journal
+from worker.stores.consents import ConsentBook
+from worker.stores.doubts import DoubtBook
+from worker.stores.notices import NoticeBook
 from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key
@@ -44,7 +48,10 @@ class Household:
         self.history = History(
             self.state, self.measures, self._stored_before, paris_today(self.now), self.load_curve_days
         )
-        self.journal = Journal(self.registry, self.state, self.history, self.now)
+        database = self.registry.database
+        self.consents, self.notices = ConsentBook(database, Sealer([new_key()])), NoticeBook(database)
+        self.desk = Desk(self.consents, DoubtBook(database), self.notices, ("log",), self.now)
+        self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk)
         self.dispatcher = Dispatcher(self.registry, self.state, self.history, self.now, self.claim_ttl_s)
         self.walk = WindowWalk(self.registry, lambda account: self.supplier, self.measures, self.journal, self.now)
 

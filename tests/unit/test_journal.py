@@ -10,18 +10,23 @@ import pytest
 from tests.factories import USAGE_POINT, origin, serving_days
 from tests.unit.conftest import Household
 from tests.walks import days
+from worker.desk import APART
 from worker.domain.accounts import AccountState
 from worker.domain.batches import Origin
 from worker.domain.readings import DateWindow, Series
 from worker.errors import (
+    AccountError,
     ConsentRevoked,
     HolderChanged,
+    LoginFailed,
     MalformedAnswer,
     OperatorFault,
     RateLimited,
+    RefreshTokenDead,
     StoreUnavailable,
     SupplierUnavailable,
     UnknownAccount,
+    UnknownUsagePoint,
     WorkerError,
     WriteRefused,
 )
@@ -90,8 +95,9 @@ def test_a_success_clears_the_failures_before_it(household: Household) -> None:
         (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
         (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
         (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1),
-        (ConsentRevoked("gone"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", 1),
-        (HolderChanged("moved"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "failed", 1),
+        (RefreshTokenDead("dead"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", 1),
+        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", 1),
+        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", 1),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -122,6 +128,33 @@ def test_a_wait_that_was_asked_for_keeps_the_claim_so_long(household: Household)
     assert 1790 <= household.redis.ttl(key) <= 1800
 
 
+@pytest.mark.parametrize("error", [ConsentRevoked("gone"), HolderChanged("moved")], ids=lambda error: error.code)
+def test_a_refusal_in_doubt_is_shown_and_asked_again_in_an_hour_and_a_half(
+    household: Household, error: AccountError
+) -> None:
+    account = household.add()
+    household.journal.failed(claimed(household, account), error)
+    assert household.registry.get(account).active
+    assert household.registry.outcomes(account)[DAILY].code == error.code
+    assert household.state.task_state(account, DAILY)["error"] == error.code
+    (key,) = household.redis.scan_iter(f"{household.prefix}inflight:*")
+    assert 5390 <= household.redis.ttl(key) <= 5400
+    household.at += APART
+    household.journal.failed(claimed(household, account), error)
+    assert household.registry.get(account).state is AccountState.ACTION_NEEDED
+    assert not in_flight(household, account)
+
+
+def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> None:
+    account = household.add()
+    household.journal.failed(claimed(household, account), ConsentRevoked("gone"))
+    household.at += APART / 2
+    household.run(claimed(household, account, "load_curve/nightly:2024-07-25", Series.LOAD_CURVE))
+    household.at += APART / 2
+    household.journal.failed(claimed(household, account), ConsentRevoked("gone"))
+    assert household.registry.get(account).active
+
+
 def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Household) -> None:
     account = household.add()
     failed = claimed(household, account)
@@ -134,8 +167,9 @@ def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Hou
 def test_a_paused_account_stays_paused_when_its_owner_must_act(household: Household) -> None:
     account = household.add()
     household.registry.set_state(account, AccountState.PAUSED, now=household.at)
-    household.journal.failed(claimed(household, account), ConsentRevoked("gone"))
-    assert household.registry.get(account).state is AccountState.PAUSED
+    household.journal.failed(claimed(household, account), RefreshTokenDead("dead"))
+    paused = household.registry.get(account)
+    assert (paused.state, paused.reason) == (AccountState.PAUSED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 
 
 def test_a_window_without_a_claim_ends_without_one(household: Household) -> None:

@@ -106,17 +106,21 @@ def resume(account_id: str) -> None:
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @json_option
 def remove(account_id: str, yes: bool, as_json: bool) -> None:
-    """Erase an account: its measures, tokens and state; says what was erased."""
+    """Erase an account: its measures, tokens and state; says what was erased.
+
+    The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter's number.
+    """
     with open_runtime() as runtime:
         runtime.registry.get(account_id)
         if not yes:
             click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
         erased = runtime.remove(account_id)
+    kept = erased.pop("consent_proofs_kept")
     if as_json:
-        print_json({"account": account_id, "erased": erased})
+        print_json({"account": account_id, "erased": erased, "kept": {"consent_proofs": kept}})
     else:
         told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
-        click.echo(f"account {account_id} removed; erased: {told}")
+        click.echo(f"account {account_id} removed; erased: {told}; kept: {kept} consent proofs, without the meter")
 
 
 def _set_state(account_id: str, state: AccountState) -> None:
@@ -131,7 +135,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 def _enqueue_backfill(runtime: Runtime, account_id: str) -> None:
     """After the commit.  A lost message is no loss: the reconciler finds the account."""
-    from worker.cli.publishing import publish_backfill
+    from worker.publishing import publish_backfill
 
     publish_backfill(runtime, account_id)
 

@@ -7,6 +7,7 @@ What the user's own environment says is not looked at: a demo must never touch r
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import tempfile
 import time
@@ -22,8 +23,8 @@ from rich.table import Table
 
 from config.settings import PREFIX, Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
-from worker.cli.demo_homes import HOMES, Verdict, check_home, connect_home, wait_for_simulator
-from worker.cli.house import last_words, start_engine
+from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
+from worker.cli.house import last_words, start_engine, start_web, wait_for
 from worker.cli.show import plot
 from worker.clients.presets import PRESETS
 from worker.domain.documents import key_range
@@ -35,6 +36,7 @@ from worker.runtime import Runtime
 from worker.stores.sealing import new_key
 
 _POLL_S: Final = 0.25
+_OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - opens pretend homes
 _LONGEST_S: Final = 300.0
 
 
@@ -71,26 +73,23 @@ class House:
     """The running demo."""
 
     def __init__(
-        self, folder: Path, supervisor: Supervisor, runtime: Runtime, simulator: str, console: Console
+        self, folder: Path, supervisor: Supervisor, runtime: Runtime, simulator: str, web: str, console: Console
     ) -> None:
         self._folder = folder
         self._supervisor = supervisor
         self._runtime = runtime
         self._simulator = simulator
+        self._web = web
         self._console = console
+        self._accounts: dict[Home, str] = {}
 
     def run(self) -> list[Verdict]:
         """Connect the homes, watch their history arrive, compare all with the simulator's truth."""
-        from worker.cli.publishing import publish_backfill
-
-        accounts = {}
         for home in HOMES:
-            account = connect_home(self._runtime, home)
-            accounts[home] = account.id
-            publish_backfill(self._runtime, account.id)
-            self._console.print(f"connected [bold]{home.name}[/] by the consent page: account {account.id}")
-        self._watch(list(accounts.values()))
-        return [check_home(self._runtime, self._simulator, home, account_id) for home, account_id in accounts.items()]
+            self._accounts[home] = connect_home(self._web, home)
+            self._console.print(f"connected [bold]{home.name}[/] by its pages: account {self._accounts[home]}")
+        self._watch(list(self._accounts.values()))
+        return [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
 
     def show(self, verdicts: list[Verdict]) -> None:
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
@@ -104,7 +103,12 @@ class House:
 
     def stay(self) -> None:
         """Until Ctrl-C, or until a part of the house ends."""
+        self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
+        for home, account_id in self._accounts.items():  # as its owner would, by a link from a message
+            link = self._runtime.renewal_link(account_id)
+            self._console.print(f"  the {home.name}'s page: {link}", soft_wrap=True)
         self._console.print(
+            f"operator's page: {self._web}/operator, password {_OPERATOR_PASSWORD}\n"
             f"still running: simulator {self._simulator}, logs {self._folder / 'logs'}\n"
             f"in another terminal: set -a; . {self._folder / 'demo.env'}; set +a; releve status\n"
             "Ctrl-C ends everything and removes the demo's data"
@@ -140,9 +144,9 @@ class House:
 def _started(folder: Path, preset: str, console: Console) -> Iterator[House]:
     """Servers up, own environment set; everything ends with the block, last started first."""
     with EmbeddedRedis(folder) as redis, Supervisor() as supervisor:
-        port = free_port()
-        simulator = f"http://127.0.0.1:{port}"
-        env = _environment(folder, preset, redis.url, simulator)
+        port, web_port = free_port(), free_port()
+        simulator, web = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{web_port}"
+        env = _environment(folder, preset, redis.url, simulator, web)
         os.environ.update(env)
         get_settings.cache_clear()
         (folder / "demo.env").write_text(
@@ -152,18 +156,23 @@ def _started(folder: Path, preset: str, console: Console) -> Iterator[House]:
         argv = [sys.executable, "-m", "worker", "simulate", "--port", str(port)]
         supervisor.start("simulator", argv, env=env, log_path=logs / "simulator.log")
         with Runtime(get_settings()) as runtime:
-            wait_for_simulator(simulator)
+            start_web(supervisor, env, logs, "127.0.0.1", web_port)
             start_engine(supervisor, env, logs)
-            console.print(f"started: Redis, simulator of {preset}, worker, beat")
-            yield House(folder, supervisor, runtime, simulator, console)
+            wait_for("the simulator", f"{simulator}/__sim__/health")
+            wait_for("the web service", f"{web}/")
+            console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}")
+            yield House(folder, supervisor, runtime, simulator, web, console)
 
 
-def _environment(folder: Path, preset: str, redis_url: str, simulator: str) -> dict[str, str]:
+def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web: str) -> dict[str, str]:
     """Every setting, so that none of the user's own shines through."""
     own: dict[str, Any] = {
         "preset": preset,
         "enedis_url": simulator,
         "enedis_authorize_url": simulator,
+        "public_url": web,
+        "operator_password": _OPERATOR_PASSWORD,
+        "session_key": secrets.token_urlsafe(48),
         "data_dir": folder,
         "redis_url": redis_url,
         "broker_url": redis_url,

@@ -1,19 +1,14 @@
-"""The demo's three homes: through the real consent dance over HTTP, and checked against the simulator's truth."""
+"""The demo's three homes: connected by the pages a person would use, and checked against the simulator's truth."""
 
 from __future__ import annotations
 
-import secrets
-import time
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from worker.clients.consent import authorize_url, read_callback
-from worker.connecting import connect_accounts
-from worker.domain.accounts import Account
 from worker.domain.aggregation import total_entries
 from worker.domain.documents import Entry, key_of, key_range, to_entry, to_load
 from worker.domain.parsing.values import watts_to_milliwatt_hours
@@ -22,7 +17,8 @@ from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
 
 _TIMEOUT_S: Final = 30.0
-_START_S: Final = 30.0
+_CONNECT: Final = re.compile(r'href="(/connect/[a-z]+)"')
+_OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +49,21 @@ class Verdict:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def wait_for_simulator(address: str) -> None:
-    """Raises SupplierUnavailable where it doesn't come up."""
-    give_up = time.monotonic() + _START_S
-    while time.monotonic() < give_up:
-        try:
-            if requests.get(f"{address}/__sim__/health", timeout=_TIMEOUT_S).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise SupplierUnavailable("the simulator did not start")
+def connect_home(web: str, home: Home) -> str:
+    """The account's id, by the pages that a person goes through: first page, consent page, callback, own page.
 
-
-def connect_home(runtime: Runtime, home: Home) -> Account:
-    """To the consent page as a browser goes, and back with what it sends to our callback address."""
-    state = secrets.token_urlsafe(24)
-    page = authorize_url(runtime.endpoints, runtime.settings.enedis_client_id, state)
-    hints = {"redirect_uri": "http://127.0.0.1/callback", "usage_point_id": home.usage_point_id}
-    answer = requests.get(page, params=hints, allow_redirects=False, timeout=_TIMEOUT_S)
-    callback = read_callback(parse_qsl(urlsplit(answer.headers.get("location", "")).query))
-    if callback.state != state:
-        raise SupplierUnavailable("the consent page sent back another state than it was given")
-    return connect_accounts(runtime, callback)[0]
+    Raises SupplierUnavailable where the way ends elsewhere.
+    """
+    with requests.Session() as browser:
+        first = browser.get(f"{web}/", timeout=_TIMEOUT_S).text
+        if (link := _CONNECT.search(first)) is None:
+            raise SupplierUnavailable("the first page has no way to connect a meter")
+        picked = {"usage_point_id": home.usage_point_id}  # the simulator's consent page takes it for a choice
+        answer = browser.get(f"{web}{link[1]}", params=picked, timeout=_TIMEOUT_S)
+    own_page = _OWN_PAGE.search(answer.url)
+    if not answer.ok or own_page is None:
+        raise SupplierUnavailable(f"connecting {home.name} ended at a page with status {answer.status_code}")
+    return own_page[1]
 
 
 def check_home(runtime: Runtime, simulator: str, home: Home, account_id: str) -> Verdict:

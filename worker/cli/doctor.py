@@ -152,7 +152,7 @@ def _supplier(settings: Settings, opened: ExitStack) -> str:
 
 
 def _workers(settings: Settings, opened: ExitStack) -> str:
-    from worker.cli.publishing import workers_answer
+    from worker.publishing import workers_answer
 
     with Runtime(settings) as runtime:
         if not workers_answer(runtime):

@@ -1,12 +1,21 @@
-"""Worker and beat as children of one command: what `releve up` and `releve demo` have in common."""
+"""Worker, beat and web as children of one command: what `releve up` and `releve demo` have in common."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+
+import requests
 
 from worker.embedded import Supervisor
+from worker.errors import SupplierUnavailable
+
+_TIMEOUT_S: Final = 30.0
+_START_S: Final = 30.0
+_POLL_S: Final = 0.1
 
 
 def start_engine(supervisor: Supervisor, env: Mapping[str, str], logs: Path) -> None:
@@ -14,6 +23,24 @@ def start_engine(supervisor: Supervisor, env: Mapping[str, str], logs: Path) -> 
     for name in ("worker", "beat"):
         argv = [sys.executable, "-m", "celery", "-A", "worker", name, "-l", "INFO"]
         supervisor.start(name, argv, env=env, log_path=logs / f"{name}.log")
+
+
+def start_web(supervisor: Supervisor, env: Mapping[str, str], logs: Path, host: str, port: int) -> None:
+    """The connect service, with its log file."""
+    argv = [sys.executable, "-m", "worker", "web", "--host", host, "--port", str(port)]
+    supervisor.start("web", argv, env=env, log_path=logs / "web.log")
+
+
+def wait_for(name: str, address: str) -> None:
+    """Until ``address`` answers.  Raises SupplierUnavailable where it doesn't come up."""
+    give_up = time.monotonic() + _START_S
+    while time.monotonic() < give_up:
+        try:
+            if requests.get(address, timeout=_TIMEOUT_S).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(_POLL_S)
+    raise SupplierUnavailable(f"{name} did not start")
 
 
 def last_words(path: Path) -> str:

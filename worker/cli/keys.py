@@ -6,6 +6,7 @@ import click
 
 from config.settings import get_settings
 from worker.runtime import sealer_from
+from worker.stores.consents import ConsentBook
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import new_key
 
@@ -28,11 +29,13 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal every stored token under the first key; afterwards the others may go."""
+    """Seal all stored tokens and proofs of consent under the first key; afterwards the others may go."""
     settings = get_settings()
-    registry = AccountRegistry(settings.registry(), sealer_from(settings))
+    sealer = sealer_from(settings)
+    registry = AccountRegistry(settings.registry(), sealer)
     try:
         registry.migrate()
         click.echo(f"{registry.rotate_tokens()} tokens sealed anew")
+        click.echo(f"{ConsentBook(registry.database, sealer).rotate_seals()} proofs of consent sealed anew")
     finally:
         registry.close()

@@ -22,6 +22,7 @@ INTERRUPTED: Final = 130
 _COMMANDS: Final = {
     "accounts": ("worker.cli.accounts", "accounts"),
     "backfill": ("worker.cli.syncing", "backfill"),
+    "consents": ("worker.cli.consents", "consents"),
     "demo": ("worker.cli.demo", "demo"),
     "doctor": ("worker.cli.doctor", "doctor"),
     "keys": ("worker.cli.keys", "keys"),
@@ -29,7 +30,9 @@ _COMMANDS: Final = {
     "simulate": ("worker.cli.simulate", "simulate"),
     "status": ("worker.cli.status", "status"),
     "sync": ("worker.cli.syncing", "sync"),
+    "tokens": ("worker.cli.tokens", "tokens"),
     "up": ("worker.cli.up", "up"),
+    "web": ("worker.cli.web", "web"),
 }
 
 

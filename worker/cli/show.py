@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import Day, living_account, open_runtime, print_json
-from worker.domain.documents import Document, key_range
+from worker.domain.documents import SHOWN_FIELDS, Document, key_range, to_shown
 from worker.domain.readings import DateWindow, Period
 
-FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")
 _BAR_WIDTH: Final = 48
@@ -46,11 +45,11 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
         today = runtime.dispatcher.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
         documents = runtime.measures[period].read(account_id, *key_range(window, period))
-    shown: list[Document] = [{name: document[name] for name in FIELDS if name in document} for document in documents]
+    shown = [to_shown(document) for document in documents]
     if form == "json":
         print_json(shown)
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, FIELDS, restval=0)
+        writer = csv.DictWriter(sys.stdout, SHOWN_FIELDS, restval=0)
         writer.writeheader()
         writer.writerows(shown)
     elif not shown:

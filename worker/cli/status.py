@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.domain.accounts import Account
-from worker.domain.readings import Series
-from worker.runtime import Runtime
+from worker.standing import standing
 
 _WHAT_TO_DO: Final = {
     "USER_ACTION_NEEDED.OAUTH_OUTDATED": "the holder must consent again",
+    "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST": "a renewal's answer was lost: the holder must consent again",
     "USER_ACTION_NEEDED.ACCOUNT_REMOVED": "the holder seems to have moved out: ask, then remove or resume",
     "USER_ACTION_NEEDED": "the supplier does not know this meter: check its number",
     "LOGIN_FAILED": "the holder must connect the meter again",
@@ -35,32 +34,13 @@ def status(account_id: str | None, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         accounts = [living_account(runtime, account_id)] if account_id else runtime.registry.list()
-        rows = [_to_row(runtime, account) for account in accounts]
+        rows = [standing(runtime, account) for account in accounts]
     if as_json:
         print_json(rows)
     elif rows:
         _print_table(rows)
     else:
         click.echo("no accounts yet: add one with `releve accounts add --usage-point 14DIGITS`")
-
-
-def _to_row(runtime: Runtime, account: Account) -> dict[str, Any]:
-    outcomes = runtime.registry.outcomes(account.id)
-    series: dict[str, Any] = {}
-    for name in Series:
-        missing = runtime.history.missing(account.id, name)  # also reads back what a lost Redis forgot
-        done, total = runtime.history.days(account.id, name)
-        outcome = outcomes.get(name)
-        series[name.value] = {
-            "loaded": not missing,
-            "done": done,
-            "total": total,
-            "last_day": outcome.last_day.isoformat() if outcome and outcome.last_day else None,
-            "last_success": outcome.last_success_at.isoformat() if outcome and outcome.last_success_at else None,
-            "error": outcome.code if outcome else None,
-            "message": outcome.message if outcome and outcome.code else None,
-        }
-    return {"account": account.id, "state": account.state.value, "reason": account.reason, "series": series}
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

@@ -10,12 +10,12 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.cli.publishing import publish_backfill, publish_look_back, workers_answer
 from worker.domain.accounts import Account, AccountState
 from worker.domain.batches import Report
 from worker.domain.readings import Series
 from worker.errors import AccountError
 from worker.inline import Inline
+from worker.publishing import publish_backfill, publish_look_back, workers_answer
 from worker.runtime import Runtime
 
 _POLL_S: Final = 0.5

@@ -6,16 +6,19 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.cli.common import warn
-from worker.cli.house import last_words, start_engine
+from worker.cli.house import last_words, start_engine, start_web
 from worker.embedded import Supervisor
 from worker.runtime import Runtime, announce_pretence
+from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _LOOK_S = 1.0
 
 
 @click.command()
-def up() -> int:
-    """Run worker and beat here until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL names one.
+@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address that the web service listens on.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Its port.")
+def up(host: str, port: int) -> int:
+    """Run worker, beat and web here until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL names one.
 
     What other terminals do meanwhile (`releve accounts add`, `releve status`) works on the same data.
 
@@ -27,14 +30,16 @@ def up() -> int:
     announce_pretence(settings, warn)
     with Runtime(settings) as runtime:  # also migrates the registry, and refuses what can't work
         env = {} if settings.redis_url else {"RELEVE_REDIS_URL": runtime.redis_url}
-        return _run(settings, env)
+        return _run(settings, env, host, port)
 
 
-def _run(settings: Settings, env: dict[str, str]) -> int:
+def _run(settings: Settings, env: dict[str, str], host: str, port: int) -> int:
     logs = settings.data_dir / "logs"
     with Supervisor(grace_s=settings.supplier_timeout_s + 10) as supervisor:
         start_engine(supervisor, env, logs)
-        click.echo(f"worker and beat are running; logs in {logs}; Ctrl-C ends them")
+        start_web(supervisor, env, logs, host, port)
+        click.echo(f"worker, beat and web are running; logs in {logs}; Ctrl-C ends them")
+        click.echo(f"listening on {host}:{port}; browsers find the pages at {settings.public_url}")
         try:
             while not (gone := supervisor.wait(_LOOK_S)):
                 pass

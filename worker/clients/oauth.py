@@ -25,10 +25,10 @@ from worker.clients.turnstile import Turnstile
 from worker.clients.waits import retry_after_s, to_wait_s
 from worker.domain.answers import Json
 from worker.errors import (
-    ConsentRevoked,
     MalformedAnswer,
     OperatorFault,
     RateLimited,
+    RefreshTokenDead,
     RequestRefused,
     SupplierUnavailable,
 )
@@ -49,7 +49,7 @@ class Grant:
 class OAuthClient:
     """One application at one supplier's token endpoint; a TokenSource.
 
-    Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials), ConsentRevoked (a
+    Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials), RefreshTokenDead (a
     dead grant), RequestRefused or MalformedAnswer.  No token, secret or body is in any text.
     """
 
@@ -89,7 +89,7 @@ class OAuthClient:
     def refresh(self, refresh_token: str) -> Token:
         """The next pair of tokens; ``refresh_token`` is dead from the moment the supplier takes it (v4).
 
-        Where the answer is lost, so may be the consent: SupplierUnavailable first, ConsentRevoked on the
+        Where the answer is lost, so may be the consent: SupplierUnavailable first, RefreshTokenDead on the
         next try.
         """
 
@@ -156,7 +156,7 @@ class OAuthClient:
                 retry_after_s(reply.headers, _utc(now_s)),
             )
         if code == "invalid-grant":
-            raise ConsentRevoked(_DEAD_GRANT)
+            raise RefreshTokenDead(_DEAD_GRANT)
         if reply.status == 401 or code in _BAD_CREDENTIALS:
             raise OperatorFault("Enedis refuses the application: check RELEVE_ENEDIS_CLIENT_ID and its secret")
         if reply.status >= 400 or code:

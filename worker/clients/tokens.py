@@ -11,12 +11,24 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
-from worker.errors import ConsentRevoked, StoreUnavailable, TransientError
+from worker.errors import (
+    OperatorFault,
+    RateLimited,
+    RefreshAnswerLost,
+    RefreshTokenDead,
+    RequestRefused,
+    StoreUnavailable,
+    TransientError,
+)
 
 RENEW_AHEAD_S: Final = 300.0  # semantics, 6.3
 _CONSENT_AGAIN: Final = "no usable token is kept for this account: its owner must consent again"
+_ANSWER_LOST: Final = (
+    "Enedis has taken the refresh token, but its answer was lost on the way, and with it the next one: the owner "
+    "must consent again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,19 @@ class TokenVault(Protocol):
         """
 
 
+class UserTokenVault(TokenVault, Protocol):
+    """A vault that remembers a refresh token which was sent, and whose answer nobody has read.
+
+    Asked only by who holds ``renewing``; ``save`` ends the note.
+    """
+
+    def note_refresh(self) -> bool:
+        """Note that the refresh token is about to be spent; whether it was noted before."""
+
+    def forget_refresh(self) -> None:
+        """It was not spent after all."""
+
+
 class TokenSource(Protocol):
     """The supplier's token endpoint."""
 
@@ -73,16 +98,19 @@ class TokenProvider(Protocol):
         """Another token than ``refused``: the one a colleague brought meanwhile, or a new one."""
 
 
-class _KeptToken:
+VaultT = TypeVar("VaultT", bound=TokenVault)
+
+
+class _KeptToken(Generic[VaultT]):
     """What both strategies share; they differ in what a new token is paid with."""
 
-    def __init__(self, vault: TokenVault, oauth: TokenSource, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, vault: VaultT, oauth: TokenSource, clock: Callable[[], float] = time.time) -> None:
         self._vault = vault
         self._oauth = oauth
         self._clock = clock  # the real one, even where the system lives at a pretended time: tokens age for real
 
     def current(self) -> Token:
-        """See TokenProvider.  Raises TransientError, ConsentRevoked (user) or OperatorFault (application)."""
+        """See TokenProvider.  Raises TransientError, RefreshTokenDead (user) or OperatorFault (application)."""
         token = self._vault.load()
         if token is None or not token.ends_within(RENEW_AHEAD_S, self._clock()):
             return token or self._renew(None)
@@ -116,16 +144,30 @@ class _KeptToken:
         raise NotImplementedError
 
 
-class UserTokens(_KeptToken):
-    """A user's token (v4): each refresh token works once and brings the next."""
+class UserTokens(_KeptToken[UserTokenVault]):
+    """A user's token (v4): each refresh token works once and brings the next.
+
+    So an answer lost after the supplier took the token loses the consent.  That can't be told from a withdrawn
+    one by the next refusal alone: a note kept before each renewal tells.
+    """
 
     def _fresh(self, stored: Token | None) -> Token:
         if stored is None or stored.refresh is None:
-            raise ConsentRevoked(_CONSENT_AGAIN)
-        return self._oauth.refresh(stored.refresh)
+            raise RefreshTokenDead(_CONSENT_AGAIN)
+        owed = self._vault.note_refresh()
+        try:
+            return self._oauth.refresh(stored.refresh)
+        except RefreshTokenDead:
+            if owed:
+                raise RefreshAnswerLost(_ANSWER_LOST) from None
+            raise
+        except (RateLimited, OperatorFault, RequestRefused):  # refused before the token was looked at
+            if not owed:
+                self._vault.forget_refresh()
+            raise
 
 
-class ApplicationTokens(_KeptToken):
+class ApplicationTokens(_KeptToken[TokenVault]):
     """The application's token (v5, 2026): asked for with its credentials, shared by all accounts."""
 
     def _fresh(self, stored: Token | None) -> Token:

@@ -31,6 +31,7 @@ _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}  # V6
 _UTC_FORMATS: Final = {Period.MINUTE: "%Y-%m-%dT%H:%MZ", Period.HOUR: "%Y-%m-%dT%H:00Z"}
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
+SHOWN_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")  # what leaves the house
 _PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may read them
     Period.DAY: {"hour": 0, "minute": 0},
     Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
@@ -137,6 +138,11 @@ def to_entry(document: Document) -> Entry:
         document.get("_rev"),
         document.get("created_at"),
     )
+
+
+def to_shown(document: Document) -> Document:
+    """What people and programs outside are shown of a stored document: ``load`` in kWh and the civil time."""
+    return {name: document[name] for name in SHOWN_FIELDS if name in document}
 
 
 def key_of(document: Document) -> str:

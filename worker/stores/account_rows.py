@@ -74,6 +74,28 @@ def insert_usage_point(
     connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **row))
 
 
+def find_or_insert(
+    connection: Connection,
+    supplier: str,
+    usage_point_id: str | None,
+    direction: str,
+    now: datetime,
+    consent: Mapping[str, date],
+) -> tuple[str, bool]:
+    """The id of the account that keeps this usage point, locked and with these dates, and whether it is new.
+
+    Raises IntegrityError where another process adds it at this moment.
+    """
+    known = find(connection, supplier, usage_point_id, direction, lock=True)
+    if known is not None:
+        update_account(connection, known.id, consent)
+        return known.id, False
+    account_id = insert_account(connection, supplier, now, consent)
+    if usage_point_id is not None:
+        insert_usage_point(connection, account_id, supplier, usage_point_id, direction)
+    return account_id, True
+
+
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
     if changes:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**changes))
@@ -86,6 +108,22 @@ def make_ready(connection: Connection, account_id: str, now: datetime) -> None:
     which = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state.in_(waiting), has_usage_point)
     values = {"state": AccountState.READY.value, "reason": "", "state_since": now}
     connection.execute(update(ACCOUNTS).where(*which).values(values))
+
+
+def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
+    """Put the account into ``state``; gives it as it was before.
+
+    A paused account that needs its owner stays paused, with the reason noted.  Raises ValueError where an
+    account without a usage point should become ready, and UnknownAccount.
+    """
+    lock(connection, account_id)
+    account = get(connection, account_id)
+    if state is AccountState.READY and account.usage_point_id is None:
+        raise ValueError("an account without a usage point can't be ready")
+    if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
+        state = AccountState.PAUSED
+    update_account(connection, account_id, {"state": state.value, "reason": reason, "state_since": now})
+    return account
 
 
 def to_account(row: Row[Any]) -> Account:

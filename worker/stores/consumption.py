@@ -17,9 +17,10 @@ Document = dict[str, Any]
 class ConsumptionStore(Protocol):
     """The documents of one doctype.  All methods raise StoreUnavailable, ``write`` also WriteRefused."""
 
-    def read(self, account_id: str, first_key: str, end_key: str) -> list[Document]:
+    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         """The account's documents with ``first_key <= key < end_key`` in key order, with ``_id`` and ``_rev``.
 
+        With ``limit`` (1 or more) only the first so many, and no more than these are read.
         A doctype nobody has written to yet has no documents: no error.
         """
         ...

@@ -41,12 +41,12 @@ class CouchStore:
     def __repr__(self) -> str:
         return f"CouchStore({self._server.origin}/{self.database})"
 
-    def read(self, account_id: str, first_key: str, end_key: str) -> list[Document]:
+    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         """The account's documents with ``first_key <= key < end_key`` in key order; one request."""
         if first_key >= end_key:  # CouchDB calls such a range an error
             return []
         bounds = f"{account_id}:{first_key}", f"{account_id}:{end_key}"
-        rows = self._rows(account_id, *bounds, include_docs="true", limit=_MOST_ROWS)
+        rows = self._rows(account_id, *bounds, include_docs="true", limit=limit or _MOST_ROWS)
         try:
             return [row["doc"] for row in rows if row["doc"]]  # null where it was erased meanwhile
         except (KeyError, TypeError):

@@ -141,6 +141,15 @@ class QuotaLedger(PrefixedKeys):
         return Decision(wait_us / 1e6, now_us / 1e6)
 
     @redis_errors()
+    def used(self, api: str) -> int:
+        """Permits granted within the last hour; 0 where there is no such limit, for then nobody counts."""
+        _, _, bucket_us, buckets = self._limits
+        seconds, micros = self._redis.time()
+        oldest = (int(seconds) * 1_000_000 + int(micros)) // bucket_us - buckets
+        counts = self._redis.hgetall(self._key("permit", self._supplier, api, "hour"))
+        return sum(int(count) for bucket, count in counts.items() if int(bucket) >= oldest)
+
+    @redis_errors()
     def close(self, retry_after_s: float) -> None:
         """Close the gate for everybody, all APIs; one that is closed for longer stays so."""
         if retry_after_s > 0:

@@ -7,9 +7,9 @@ and not taken for a new account.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -18,13 +18,14 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.domain.accounts import Account, AccountState
 from worker.domain.readings import Series
-from worker.errors import OperatorFault, StoreUnavailable
+from worker.errors import StoreUnavailable
 from worker.stores import account_rows, migrations
 from worker.stores.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.database import Database
-from worker.stores.outcomes import SeriesOutcome, insert, to_outcome, to_upsert
+from worker.stores.outcomes import SeriesOutcome, to_outcome, to_upsert
 from worker.stores.sealing import Sealer
-from worker.stores.tables import ACCOUNTS, PERSONAL, SERIES_OUTCOMES, TOKENS
+from worker.stores.tables import ACCOUNTS, PERSONAL, SERIES_OUTCOMES
+from worker.stores.token_book import TokenBook, take_away
 
 PAGE = 500
 _MIGRATION_LOCK = 0x52656C6576  # "Relev": PostgreSQL's advisory locks are named by number
@@ -40,6 +41,28 @@ class Removal:
     outcomes: int
 
 
+@dataclass(frozen=True, slots=True)
+class NewConsent:
+    """What a consent brings.  ``token_needed=False``: the application's own token serves."""
+
+    consent_from: date | None = None
+    consent_until: date | None = None  # the last day, included
+    token: str | None = field(default=None, repr=False)
+    token_expires_at: datetime | None = None
+    token_needed: bool = True
+
+    @property
+    def dates(self) -> dict[str, date]:
+        """Those that are told."""
+        told = {"consent_from": self.consent_from, "consent_until": self.consent_until}
+        return {name: day for name, day in told.items() if day is not None}
+
+    @property
+    def usable(self) -> bool:
+        """Whether the accounts can be read from now on."""
+        return self.token is not None or not self.token_needed
+
+
 class AccountRegistry:
     """Accounts, usage points, tokens and outcomes in one SQL database.
 
@@ -50,10 +73,15 @@ class AccountRegistry:
     def __init__(self, url: str, sealer: Sealer) -> None:
         """``url``: sqlite:///FILE or postgresql://…; nothing is opened yet.  Raises ValueError."""
         self._database = Database(url)
-        self._sealer = sealer
+        self.tokens = TokenBook(self._database, sealer)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self._database.address})"
+
+    @property
+    def database(self) -> Database:
+        """For a store that keeps its table beside the accounts."""
+        return self._database
 
     def close(self) -> None:
         """Close idle connections; the next call opens new ones."""
@@ -88,32 +116,46 @@ class AccountRegistry:
         token_needed: bool = True,
         direction: str = account_rows.CONSUMPTION,
     ) -> tuple[Account, bool]:
-        """The account of this usage point, and whether it is new.
+        """The account of this usage point, and whether it is new: ``add_all`` for one."""
+        consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
+        return self.add_all(supplier, [usage_point_id], now, consent, direction=direction)[0]
+
+    def add_all(
+        self,
+        supplier: str,
+        usage_point_ids: Sequence[str | None],
+        now: datetime,
+        consent: NewConsent,
+        *,
+        direction: str = account_rows.CONSUMPTION,
+        witness: Callable[[Connection, str], object] | None = None,
+    ) -> list[tuple[Account, bool]]:
+        """The accounts of one consent, each with whether it is new: all of them, or none.
 
         A usage point already kept gives its account, with token and consent renewed where given; that also
-        ends ``new`` and ``action_needed``, but not the operator's ``paused``.  ``token_needed=False``: the
-        application's own token serves.  The caller has checked the number's form.
+        ends ``new`` and ``action_needed``, but not the operator's ``paused``.  Several share the token.
+        ``witness`` is called for each account inside the transaction.  The caller has checked the numbers' form.
         """
-        dates = {"consent_from": consent_from, "consent_until": consent_until}
-        consent = {name: day for name, day in dates.items() if day is not None}
-        usable = token is not None or not token_needed
         for _ in range(3):
             # Another process may add the same usage point between our look and our insert.  What the
             # server then says quotes the number, so it is not passed on.
             with suppress(IntegrityError), self._database.writing() as connection:
-                known = account_rows.find(connection, supplier, usage_point_id, direction, lock=True)
-                if known is None:
-                    account_id = account_rows.insert_account(connection, supplier, now, consent)
-                    if usage_point_id is not None:
-                        account_rows.insert_usage_point(connection, account_id, supplier, usage_point_id, direction)
-                else:
-                    account_id = known.id
-                    account_rows.update_account(connection, account_id, consent)
-                if token is not None:
-                    self._write_token(connection, account_id, token)
-                if usable:
-                    account_rows.make_ready(connection, account_id, now)
-                return account_rows.get(connection, account_id), known is None
+                # by number, so that two consents for the same meters lock them in one order
+                ordered = sorted(set(usage_point_ids), key=lambda number: number or "")
+                found = {
+                    number: account_rows.find_or_insert(connection, supplier, number, direction, now, consent.dates)
+                    for number in ordered
+                }
+                ids = [account_id for account_id, _ in found.values()]
+                if consent.token is not None:
+                    self.tokens.give(connection, ids, consent.token, consent.token_expires_at)
+                for account_id in ids:
+                    if consent.usable:
+                        account_rows.make_ready(connection, account_id, now)
+                    if witness is not None:
+                        witness(connection, account_id)
+                wanted = [found[number] for number in dict.fromkeys(usage_point_ids)]
+                return [(account_rows.get(connection, account_id), created) for account_id, created in wanted]
         raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
 
     def get(self, account_id: str) -> Account:
@@ -133,6 +175,15 @@ class AccountRegistry:
         query = EVERY_ACCOUNT.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
 
+    def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
+        """The next accounts but the removed ones in the order of ids, those beyond ``after``; empty at the end."""
+        return self._accounts(EVERY_ACCOUNT.where(LIVING, ACCOUNTS.c.id > (after or "")).limit(limit))
+
+    def some(self, account_ids: Collection[str]) -> dict[str, Account]:
+        """Those of the ids that are accounts, by id; removed ones too."""
+        found = self._accounts(EVERY_ACCOUNT.where(ACCOUNTS.c.id.in_(account_ids)))
+        return {account.id: account for account in found}
+
     def count_by_state(self) -> dict[AccountState, int]:
         """How many accounts are in each state, removed ones too; every state is named."""
         query = select(ACCOUNTS.c.state, func.count().label("number")).group_by(ACCOUNTS.c.state)
@@ -150,78 +201,34 @@ class AccountRegistry:
         if state in (AccountState.NEW, AccountState.DELETED):
             raise ValueError(f"an account can't be set to {state}")
         with self._database.writing() as connection:
-            account_rows.lock(connection, account_id)
-            account = account_rows.get(connection, account_id)
-            if state is AccountState.READY and account.usage_point_id is None:
-                raise ValueError("an account without a usage point can't be ready")
-            if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
-                state = AccountState.PAUSED
-            changes = {"state": state.value, "reason": reason, "state_since": now}
-            account_rows.update_account(connection, account_id, changes)
+            account_rows.change_state(connection, account_id, state, reason, now)
 
     def remove(self, account_id: str) -> Removal:
         """Take away everything personal and leave a tombstone.  Safe to repeat."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, removed_too=True)
-            outcomes, tokens, usage_points = (
+            outcomes, usage_points = (
                 connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount for table in PERSONAL
             )
+            tokens = take_away(connection, account_id)
             nothing = {"reason": "", "consent_from": None, "consent_until": None}
             tombstone = {"state": AccountState.DELETED.value, "state_since": datetime.now(UTC), **nothing}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, LIVING).values(tombstone))
         return Removal(account_id, usage_points, tokens, outcomes)
 
-    # Tokens
+    # Tokens; ``tokens`` knows more about them
 
     def load_token(self, account_id: str) -> str | None:
         """The token text last saved, or None.  Raises OperatorFault where its key is gone."""
-        query = select(TOKENS.c.sealed).where(TOKENS.c.account_id == account_id)
-        with self._database.reading() as connection:
-            sealed = connection.execute(query).scalar()
-        return None if sealed is None else self._sealer.unseal(sealed)
+        return self.tokens.load(account_id)
 
     def save_token(self, account_id: str, token_text: str) -> None:
         """Keep the token, sealed, in place of the one before; it is on disk when this returns."""
-        with self._database.writing() as connection:
-            account_rows.lock(connection, account_id, shared=True)
-            self._write_token(connection, account_id, token_text)
+        self.tokens.save(account_id, token_text)
 
     def rotate_tokens(self) -> int:
-        """Seal every token anew under the first key; how many.  Safe to repeat, to stop and to run beside work.
-
-        Raises OperatorFault at the end if some could not be read; the others are done.
-        """
-        done, unread, after = 0, 0, ""
-        while page := self._rotate_page(after):
-            after = page[-1][0]
-            unread += sum(not readable for _, readable in page)
-            done += sum(readable for _, readable in page)
-        if unread:
-            raise OperatorFault(
-                f"{done} tokens are sealed under the first key, {unread} can't be read: put the key they were "
-                "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
-            )
-        return done
-
-    def _rotate_page(self, after: str) -> list[tuple[str, bool]]:
-        query = select(TOKENS.c.account_id, TOKENS.c.sealed).where(TOKENS.c.account_id > after)
-        page = []
-        with self._database.writing() as connection:
-            locked = query.order_by(TOKENS.c.account_id).limit(PAGE).with_for_update()
-            for account_id, sealed in connection.execute(locked).all():
-                try:
-                    rotated = self._sealer.rotate(sealed)
-                except OperatorFault:  # counted; one lost key must not keep the rest from moving on
-                    page.append((account_id, False))
-                    continue
-                connection.execute(update(TOKENS).where(TOKENS.c.account_id == account_id).values(sealed=rotated))
-                page.append((account_id, True))
-        return page
-
-    def _write_token(self, connection: Connection, account_id: str, token_text: str) -> None:
-        values = {"sealed": self._sealer.seal(token_text), "updated_at": datetime.now(UTC)}
-        statement = insert(self._database.dialect, TOKENS).values(account_id=account_id, **values)
-        connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=values))
+        """Seal every token anew under the first key; how many.  See TokenBook.rotate."""
+        return self.tokens.rotate()
 
     # Outcomes
 

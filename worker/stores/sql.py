@@ -36,11 +36,11 @@ class SqlStore:
     def __repr__(self) -> str:
         return f"SqlStore({self._table.name} at {self._database.address})"
 
-    def read(self, account_id: str, first_key: str, end_key: str) -> list[Document]:
+    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         """The account's documents with ``first_key <= key < end_key`` in key order; one statement."""
         bounds = {"account": account_id, "first_key": first_key, "end_key": end_key}
         with self._database.transaction() as connection:
-            rows = connection.execute(self._read, bounds).all()
+            rows = connection.execute(self._read.limit(limit), bounds).all()
         return [_to_document(account_id, *row) for row in rows]
 
     def write(self, documents: Sequence[Document]) -> list[Document]:

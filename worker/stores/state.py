@@ -44,6 +44,14 @@ class SyncState(Locks, Claims):
         return _to_windows(self._redis.smembers(self._key("history", account_id, series)))
 
     @redis_errors()
+    def done_windows_of(self, pairs: Sequence[tuple[str, str]]) -> list[list[DateWindow]]:
+        """``done_windows`` of many (account, series), in their order, in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for account_id, series in pairs:
+                pipe.smembers(self._key("history", account_id, series))
+            return [_to_windows(members) for members in pipe.execute()]
+
+    @redis_errors()
     def has_history(self, account_id: str, series: str) -> bool:
         """Whether ``replace_done`` told the coverage since Redis was last empty.
 

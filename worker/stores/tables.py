@@ -17,6 +17,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Table,
@@ -84,9 +85,20 @@ USAGE_POINTS = Table(
 TOKENS = Table(
     "tokens",
     METADATA,
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),  # of the access token inside; none where the supplier doesn't tell
+    Column("refreshing_since", UtcDateTime),  # a renewal was begun, and its answer has not been read
+    Index("ix_tokens_expires_at", "expires_at"),  # renewal ahead of the end
+)
+
+TOKEN_USERS = Table(
+    "token_users",
+    METADATA,
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False),
+    Index("ix_token_users_token_id", "token_id"),
 )
 
 SERIES_OUTCOMES = Table(
@@ -101,7 +113,70 @@ SERIES_OUTCOMES = Table(
     Column("last_day", Date),
     Column("ever_stored", Boolean, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_series_outcomes_updated_at", "updated_at"),  # how many accounts were tried lately
 )
 
-# What is known of an account beyond its tombstone, in the order in which a removal takes it away.
-PERSONAL = (SERIES_OUTCOMES, TOKENS, USAGE_POINTS)
+CONSENT_PROOFS = Table(
+    "consent_proofs",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
+    Column("supplier", String(32), nullable=False),
+    Column("kind", String(16), nullable=False),  # what the callback brought: a ConsentKind
+    Column("reference", String(64)),  # the supplier's own number of the consent, where it has one
+    Column("consented_at", UtcDateTime, nullable=False),
+    Column("consent_from", Date),
+    Column("consent_until", Date),
+    Column("sealed_usage_point", Text),  # goes with the account; what is left proves a consent, not whose meter
+    Column("ended_at", UtcDateTime),
+    Column("end_reason", String(64), nullable=False),
+    Index("ix_consent_proofs_account_id", "account_id"),
+    Index("ix_consent_proofs_ended_at", "ended_at"),
+)
+
+DOUBTS = Table(
+    "doubts",
+    METADATA,
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("code", String(64), primary_key=True),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime, nullable=False),
+    Column("times", Integer, nullable=False),  # 0: seen, and found to be the supplier's fault
+    Index("ix_doubts_code_last_seen", "code", "last_seen"),  # how many accounts share a doubt
+)
+
+NOTICES = Table(
+    "notices",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("key", _sortable(160), nullable=False),  # what must be told once
+    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # none: to the operator, about all
+    Column("kind", String(32), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("about", String(64), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("delivered_at", UtcDateTime),
+    Column("last_error", String(200), nullable=False),
+    UniqueConstraint("key"),
+    Index("ix_notices_account_id", "account_id"),
+    Index("ix_notices_next_attempt_at", "next_attempt_at"),
+)
+
+API_TOKENS = Table(
+    "api_tokens",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("hash", String(64), nullable=False),  # SHA-256, hex (worker/stores/api_tokens.py says why that is enough)
+    Column("scopes", Text, nullable=False),  # words with a space between them
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+)
+
+# What a removal takes away beside the account's token.
+PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS)

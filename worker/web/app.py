@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from worker.runtime import Runtime
+from worker.web import api, connect, operator, pages, proxy
+from worker.web.failures import answer_failures
 from worker.web.house import House
 from worker.web.security import add_security_headers
 from worker.web.sessions import Signer
@@ -22,5 +24,8 @@ def create_app(runtime: Runtime, session_key: str) -> FastAPI:
     app.state.house = House(runtime, Signer(session_key))
     app.middleware("http")(add_security_headers)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    # routers: connect, proxy, api, pages, operator (each its own module, included here)
+    answer_failures(app)
+    for part in (connect, proxy, pages, operator):
+        app.include_router(part.router)
+    api.set_up(app)  # last, for it asks our failures about what is not below /api
     return app

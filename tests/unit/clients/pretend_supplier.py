@@ -31,13 +31,21 @@ class FakeVault:
     token: Token | None = None
     events: list[str] = field(default_factory=list)
     on_lock: Callable[[], None] = lambda: None
+    refreshing: bool = False
 
     def load(self) -> Token | None:
         return self.token
 
     def save(self, token: Token) -> None:
         self.events.append("save")
-        self.token = token
+        self.token, self.refreshing = token, False
+
+    def note_refresh(self) -> bool:
+        owed, self.refreshing = self.refreshing, True
+        return owed
+
+    def forget_refresh(self) -> None:
+        self.refreshing = False
 
     @contextmanager
     def renewing(self) -> Iterator[None]:

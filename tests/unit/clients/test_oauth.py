@@ -11,10 +11,10 @@ import requests
 
 from tests.unit.clients.pretend_supplier import SECRETS, USAGE_POINT, House
 from worker.errors import (
-    ConsentRevoked,
     MalformedAnswer,
     OperatorFault,
     RateLimited,
+    RefreshTokenDead,
     RequestRefused,
     SupplierUnavailable,
     WorkerError,
@@ -30,7 +30,7 @@ ANSWER_V1 = {
     "usage_points_id": f"{USAGE_POINT}, 98765432109877",
 }
 REFUSALS: list[tuple[int, Any, type[WorkerError]]] = [
-    (400, {"error": "invalid_grant", "error_description": "The provided authorization grant ..."}, ConsentRevoked),
+    (400, {"error": "invalid_grant", "error_description": "The provided authorization grant ..."}, RefreshTokenDead),
     (400, {"error": "invalid_request", "error_description": "missing_parameter"}, RequestRefused),
     (400, {"error": "invalid_scope"}, RequestRefused),
     (400, {"error": "unsupported_grant_type"}, RequestRefused),

@@ -8,7 +8,17 @@ import pytest
 
 from tests.unit.clients.pretend_supplier import FakeVault
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
-from worker.errors import ConsentRevoked, StoreUnavailable, SupplierUnavailable, WorkerError
+from worker.errors import (
+    ConsentRevoked,
+    OperatorFault,
+    RateLimited,
+    RefreshAnswerLost,
+    RefreshTokenDead,
+    RequestRefused,
+    StoreUnavailable,
+    SupplierUnavailable,
+    WorkerError,
+)
 
 NOW_S = 1_000_000
 
@@ -127,3 +137,46 @@ def test_a_text_that_is_no_token_is_not_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="no token") as caught:
         Token.from_text(text)
     assert "secret" not in str(caught.value)
+
+
+def test_a_refusal_after_a_lost_answer_says_what_was_lost() -> None:
+    vault, endpoint, tokens = house(token())
+    endpoint.failure = SupplierUnavailable("the connection was cut")
+    with pytest.raises(SupplierUnavailable):
+        tokens.renew(token())
+    endpoint.failure = RefreshTokenDead("invalid_grant")
+    with pytest.raises(RefreshAnswerLost, match="lost on the way") as lost:
+        tokens.renew(token())
+    assert lost.value.code == "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
+    assert vault.token == token()
+
+
+def test_an_answer_lost_on_a_supplier_that_had_not_taken_the_token_is_no_loss() -> None:
+    _, endpoint, tokens = house(token())
+    endpoint.failure = SupplierUnavailable("the connection was cut")
+    with pytest.raises(SupplierUnavailable):
+        tokens.renew(token())
+    endpoint.failure = None
+    assert tokens.renew(token()).refresh == "refresh-3"
+    endpoint.failure = RefreshTokenDead("invalid_grant")
+    with pytest.raises(RefreshTokenDead) as dead:
+        tokens.renew(Token("access-3"))
+    assert type(dead.value) is RefreshTokenDead
+
+
+@pytest.mark.parametrize("refusal", [RateLimited("wait"), OperatorFault("credentials"), RequestRefused("our bug")])
+def test_a_call_refused_before_the_token_was_looked_at_leaves_nothing_owed(refusal: WorkerError) -> None:
+    vault, endpoint, tokens = house(token())
+    endpoint.failure = refusal
+    with pytest.raises(type(refusal)):
+        tokens.renew(token())
+    assert not vault.refreshing
+
+
+def test_a_wait_between_does_not_hide_that_an_answer_was_lost() -> None:
+    _, endpoint, tokens = house(token())
+    for failure in (SupplierUnavailable("cut"), RateLimited("wait"), RefreshTokenDead("invalid_grant")):
+        endpoint.failure = failure
+        with pytest.raises(WorkerError) as caught:
+            tokens.renew(token())
+    assert isinstance(caught.value, RefreshAnswerLost)

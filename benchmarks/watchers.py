@@ -1,0 +1,219 @@
+"""Many people watch their first sync at once: a real web process on loopback, one connection each.
+
+    python benchmarks/watchers.py --watchers 1000 --accounts 20
+
+Prints one JSON object: seconds until a watcher sees its first event, seconds from a step of progress to the last
+watcher that is told of it, processor time and memory of the web process, and requests that failed (0 is expected;
+otherwise it exits with 1).  Nothing outside this machine is asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import uvicorn
+from fastapi import FastAPI
+
+from config.settings import Settings
+from worker.domain.readings import DateWindow, Series
+from worker.domain.scopes import Scope
+from worker.embedded import EmbeddedRedis
+from worker.runtime import Runtime
+from worker.supervisor import Supervisor, free_port
+from worker.web.api import set_up
+from worker.web.house import House
+from worker.web.security import add_security_headers
+from worker.web.sessions import Signer
+
+STEPS = 8  # of progress, then the history is loaded
+STEP_S = 1.5
+GIVE_UP_S = 90.0  # after the last step
+
+
+@dataclass
+class Watcher:
+    """What one connection saw: when it asked, when each step came."""
+
+    account_id: str
+    asked_at: float = 0.0
+    first_at: float = 0.0
+    steps: dict[int, float] = field(default_factory=dict)
+    end: str = "never connected"
+
+
+def main() -> int:
+    arguments = _parse()
+    with tempfile.TemporaryDirectory(prefix="releve-bench-") as folder:
+        if arguments.serve:
+            return _serve(arguments.serve)
+        result = _measure(arguments, Path(folder))
+    print(json.dumps(result, indent=2))
+    return 0 if result["failed"] == 0 else 1
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--watchers", type=int, default=1000)
+    parser.add_argument("--accounts", type=int, default=20, help="accounts that they watch between them")
+    parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _serve(port: int) -> int:
+    """The web process; settings come by the environment."""
+    with Runtime(Settings.from_env()) as runtime:
+        app = FastAPI(openapi_url="/api/openapi.json")
+        app.state.house = House(runtime, Signer("a session key for this benchmark alone"))
+        app.middleware("http")(add_security_headers)
+        set_up(app)
+        uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
+    port = free_port()
+    with EmbeddedRedis(folder) as redis, Supervisor() as supervisor:
+        env = {
+            "RELEVE_DATA_DIR": str(folder),
+            "RELEVE_REDIS_URL": redis.url,
+            "RELEVE_ENEDIS_URL": "http://127.0.0.1:9",
+            "RELEVE_API_CALLS_PER_MINUTE": "1000000",
+        }
+        os.environ.update(env)
+        with Runtime(Settings.from_env(_env_file=None)) as runtime:
+            ids = [_add(runtime, number) for number in range(arguments.accounts)]
+            token = runtime.api_tokens.new("benchmark", [Scope.READ_ACCOUNTS])[1]
+            pid = supervisor.start("web", [sys.executable, __file__, "--serve", str(port)])
+            _wait_for(port)
+            watchers = [Watcher(ids[number % len(ids)]) for number in range(arguments.watchers)]
+            before, began = _cpu_s(pid), time.monotonic()
+            marked = asyncio.run(_watch_all(runtime, port, token, watchers, ids))
+            took_s, cpu_s, peak_mb = time.monotonic() - began, _cpu_s(pid) - before, _peak_mb(pid)
+    failed = [watcher for watcher in watchers if watcher.end != "loaded"]
+    delays = [at - marked[step] for watcher in watchers for step, at in watcher.steps.items() if step in marked]
+    return {
+        "benchmark": "watchers",
+        "watchers": len(watchers),
+        "accounts": len(ids),
+        "failed": len(failed),
+        "failures": dict(Counter(watcher.end for watcher in failed)),
+        "events": sum(len(watcher.steps) for watcher in watchers),
+        "first_event_s": _spread([watcher.first_at - watcher.asked_at for watcher in watchers if watcher.first_at]),
+        "step_to_watcher_s": _spread(delays),
+        "took_s": round(took_s, 2),
+        "web_cpu_s": round(cpu_s, 2),
+        "web_peak_mb": peak_mb,
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
+    }
+
+
+async def _watch_all(
+    runtime: Runtime, port: int, token: str, watchers: list[Watcher], ids: list[str]
+) -> dict[int, float]:
+    """All at once; steps begin when everybody has seen the first event.  When each step was marked."""
+    tasks = [asyncio.create_task(_watch(port, token, watcher)) for watcher in watchers]
+    give_up = time.monotonic() + GIVE_UP_S
+    while time.monotonic() < give_up and not all(
+        watcher.first_at or task.done() for watcher, task in zip(watchers, tasks, strict=True)
+    ):
+        await asyncio.sleep(0.05)
+    marked = {}
+    for step in range(1, STEPS + 1):
+        await asyncio.to_thread(_mark, runtime, ids, step)
+        marked[step] = time.monotonic()
+        await asyncio.sleep(STEP_S)
+    _, late = await asyncio.wait(tasks, timeout=GIVE_UP_S)
+    for task in late:
+        task.cancel()
+    return marked
+
+
+async def _watch(port: int, token: str, watcher: Watcher) -> None:
+    watcher.asked_at = time.monotonic()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            f"GET /api/accounts/{watcher.account_id}/progress/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+            f"Authorization: Bearer {token}\r\nConnection: close\r\n\r\n".encode()
+        )
+        status = (await reader.readline()).decode().strip()
+        if " 200 " not in f"{status} ":
+            watcher.end = status or "closed without an answer"
+            return
+        watcher.end = "cut off"
+        async for line in reader:
+            _note(watcher, line)
+        writer.close()
+    except OSError as error:
+        watcher.end = type(error).__name__
+
+
+def _note(watcher: Watcher, line: bytes) -> None:
+    if line.startswith(b"event: loaded"):
+        watcher.end = "loaded"
+    elif line.startswith(b"data: ") and watcher.end != "loaded":
+        daily = json.loads(line[6:])["series"]["daily"]
+        step = STEPS * daily["done"] // daily["total"]
+        now = time.monotonic()
+        watcher.first_at = watcher.first_at or now
+        watcher.steps.setdefault(step, now)
+
+
+def _add(runtime: Runtime, number: int) -> str:
+    account, _ = runtime.registry.add("enedis", f"{30_000_000_000_000 + number}", runtime.now(), token_needed=False)
+    return account.id
+
+
+def _mark(runtime: Runtime, ids: list[str], step: int) -> None:
+    """The first ``step`` eighths of each series are done."""
+    for account_id in ids:
+        for series in Series:
+            if wanted := runtime.history.wanted(series):
+                done = timedelta(days=-(-wanted.days * step // STEPS))
+                runtime.state.mark_done(account_id, series, DateWindow(wanted.start, wanted.start + done))
+
+
+def _wait_for(port: int) -> None:
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        try:
+            urlopen(f"http://127.0.0.1:{port}/api/openapi.json", timeout=5).close()
+            return
+        except URLError:
+            time.sleep(0.05)
+    raise SystemExit("the web process did not start")
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+
+def _spread(numbers: list[float]) -> dict[str, float]:
+    found = sorted(numbers)
+    if not found:
+        return {}
+    places = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: round(found[min(len(found) - 1, int(part * len(found)))], 3) for name, part in places.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A web application over a whole runtime for the API's tests: Redis-protocol server, registry and measures in files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from config.settings import Settings
+from tests.factories import NOW
+from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.readings import Period, local_midnight
+from worker.domain.scopes import Scope
+from worker.runtime import Runtime
+from worker.web.api import set_up
+from worker.web.api.auth import CSRF_HEADER
+from worker.web.house import House
+from worker.web.security import add_security_headers
+from worker.web.sessions import SESSION_COOKIE, Session, Signer
+
+SESSION_KEY = "a session key for tests, long enough"
+TODAY = date(2024, 7, 25)
+
+
+@dataclass
+class ApiHouse:
+    runtime: Runtime
+    app: FastAPI
+
+    def add(self, number: int = 11) -> str:
+        account, _ = self.runtime.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
+        return account.id
+
+    def token(self, *scopes: Scope, expires_in: timedelta | None = None) -> str:
+        return self.runtime.api_tokens.new("test", scopes or tuple(Scope), expires_in)[1]
+
+    def stranger(self) -> TestClient:
+        return TestClient(self.app)
+
+    def client(self, *scopes: Scope) -> TestClient:
+        """A program with a token."""
+        return TestClient(self.app, headers={"Authorization": f"Bearer {self.token(*scopes)}"})
+
+    def browser(self, *account_ids: str) -> TestClient:
+        """A household's browser, whose page has put its csrf value into the headers."""
+        signer, session = self.app.state.house.signer, Session().owning(*account_ids)
+        return TestClient(
+            self.app,
+            cookies={SESSION_COOKIE: signer.cookie(session)},
+            headers={CSRF_HEADER: signer.csrf(session.sid)},
+        )
+
+    def store_days(self, account_id: str, first: date, watt_hours: list[int]) -> None:
+        days = [local_midnight(first + timedelta(days=number)) for number in range(len(watt_hours))]
+        self._store(account_id, Period.DAY, dict(zip(days, watt_hours, strict=True)))
+
+    def store_half_hours(self, account_id: str, day: date, watt_hours: list[int]) -> None:
+        start = local_midnight(day).astimezone(NOW.tzinfo)
+        starts = [start + timedelta(minutes=30 * number) for number in range(len(watt_hours))]
+        self._store(account_id, Period.MINUTE, dict(zip(starts, watt_hours, strict=True)))
+
+    def _store(self, account_id: str, period: Period, watt_hours: dict[Any, int]) -> None:
+        entries = [Entry(period_key(start, period), energy * 1000) for start, energy in watt_hours.items()]
+        assert (
+            self.runtime.measures[period].write([to_document(account_id, period, each, NOW) for each in entries]) == []
+        )
+
+
+@contextmanager
+def api_house(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiHouse]:
+    settings = Settings(
+        _env_file=None,
+        data_dir=folder,
+        redis_url=redis_url,
+        enedis_url="http://127.0.0.1:9",
+        pretend_now=NOW,
+        **changes,
+    )
+    with Runtime(settings) as runtime:
+        _forget_limits(runtime)
+        app = FastAPI(openapi_url="/api/openapi.json")
+        app.state.house = House(runtime, Signer(SESSION_KEY))
+        app.middleware("http")(add_security_headers)
+        set_up(app)
+        yield ApiHouse(runtime, app)
+        _forget_limits(runtime)
+
+
+def _forget_limits(runtime: Runtime) -> None:
+    """All tests call from one address."""
+    for key in runtime.redis.scan_iter("releve:limit:*"):
+        runtime.redis.delete(key)

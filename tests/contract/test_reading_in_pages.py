@@ -1,0 +1,44 @@
+"""Each store reads the first so many documents of a range, and Redis the windows of many accounts, in one go."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests.factories import NOW
+from worker.domain.documents import Entry, key_of, to_document
+from worker.domain.readings import DateWindow, Period
+from worker.stores.consumption import Measures
+from worker.stores.redis_link import connect
+from worker.stores.state import SyncState
+
+
+@pytest.mark.parametrize(("limit", "days"), [(1, [3]), (3, [3, 4, 5]), (9, [3, 4, 5, 6]), (None, [3, 4, 5, 6])])
+def test_a_limit_gives_the_first_documents_of_the_range(measures: Measures, limit: int | None, days: list[int]) -> None:
+    store = measures[Period.DAY]
+    entries = [Entry(f"2024-07-{day:02}", day * 1_000_000) for day in range(1, 10)]
+    written = [
+        to_document(account_id, Period.DAY, entry, NOW) for account_id in ("home1", "home2") for entry in entries
+    ]
+    assert store.write(written) == []
+    found = store.read("home1", "2024-07-03", "2024-07-07", limit)
+    assert [key_of(document) for document in found] == [f"2024-07-{day:02}" for day in days]
+    assert {document["source_account"] for document in found} == {"home1"}
+
+
+def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: Measures) -> None:
+    assert measures[Period.DAY].read("home1", "2024", "2025", 5) == []
+
+
+def test_the_windows_of_many_accounts_come_in_their_order(redis_url: str) -> None:
+    with connect(redis_url) as redis:
+        state = SyncState(redis, f"test-{uuid4().hex}:")
+        one, other = DateWindow.parse("2024-01-01/2024-02-01"), DateWindow.parse("2024-03-01/2024-04-01")
+        state.mark_done("home1", "daily", one)
+        state.replace_done("home2", "load_curve", [other])
+        pairs = [("home2", "load_curve"), ("nobody", "daily"), ("home1", "daily")]
+        assert state.done_windows_of(pairs) == [[other], [], [one]]
+        assert state.done_windows_of([]) == []
+        state.forget("home1")
+        state.forget("home2")

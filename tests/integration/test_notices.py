@@ -1,0 +1,318 @@
+"""What happens to an account reaches its owner: over a web server that fails at first, and over mail."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+import tasks.notices
+from config.settings import ConfigError, Settings
+from tests.factories import origin
+from tests.receivers import CUT, SLOW, certificate, hook, postbox
+from worker import channels
+from worker.channels import SIGNATURE_HEADER, Mail, Webhook
+from worker.domain.accounts import AccountState
+from worker.domain.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.readings import PARIS, DateWindow, Series
+from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
+from worker.messages import Message, to_message
+from worker.runtime import Runtime
+from worker.stores.notices import WAITS
+
+METER = "30001640000011"
+SECRET = "between us and the receiver"
+NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
+PRETENCE = {"enedis_url": "http://127.0.0.1:9", "pretend_now": NOW.isoformat()}
+OUTDATED = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+
+
+@pytest.fixture
+def open_runtime(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """A whole house on a Redis of nobody else's."""
+
+    @contextmanager
+    def opened(**given: str) -> Iterator[Runtime]:
+        told = {"data_dir": tmp_path, "redis_url": redis_url, "public_url": "https://releve.example", **PRETENCE}
+        with Runtime(Settings.from_env(_env_file=None, **(told | given))) as runtime:
+            yield runtime
+
+    with Redis.from_url(redis_url) as redis:
+        redis.flushdb()
+    yield opened
+
+
+def add(runtime: Runtime, meter: str = METER) -> str:
+    return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
+
+
+def set_aside(runtime: Runtime) -> str:
+    account = add(runtime)
+    window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
+    runtime.journal.failed(origin(window, Series.DAILY, account), RefreshTokenDead("dead"))
+    assert runtime.registry.get(account).state is AccountState.ACTION_NEEDED
+    return account
+
+
+def signed_by_us(headers: dict[str, str], body: bytes, secret: str = SECRET) -> bool:
+    """As the docs tell a receiver to check it."""
+    fields = dict(part.split("=", 1) for part in headers[SIGNATURE_HEADER.lower()].split(","))
+    mac = hmac.new(secret.encode(), f"{fields['t']}.".encode() + body, hashlib.sha256)
+    return hmac.compare_digest(mac.hexdigest(), fields["v1"]) and abs(time.time() - int(fields["t"])) < 60
+
+
+def message(kind: NoticeKind = NoticeKind.ACTION_NEEDED, reason: str = OUTDATED) -> Message:
+    notice = Notice("n1", "k3q7d0fr2mxx", kind, reason, "2024-08-01", "mail", NOW, NOW)
+    return to_message(notice, lambda account: f"https://releve.example/renew/{account}-token")
+
+
+# The webhook
+
+
+def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
+    open_runtime: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = (500, SLOW, CUT, 302, 404)
+    with hook(*script) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        account, at = set_aside(runtime), runtime.now()
+        impatient = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
+        courier = replace(runtime.courier, channels={"webhook": impatient}, now=lambda: at)
+        with caplog.at_level(logging.INFO):
+            for number, wait in enumerate(WAITS[: len(script)]):
+                assert (courier.deliver_due(), courier.deliver_due()) == (0, 0)
+                (notice,) = runtime.notices.of(account)
+                assert notice.attempts == len(receiver.got) == number + 1
+                at += wait
+            assert (courier.deliver_due(), courier.deliver_due()) == (1, 0)
+        bodies = [json.loads(body) | {"renewal_url": None} for _, body in receiver.got]  # each link is a fresh one
+        assert bodies == bodies[:1] * 6
+        assert all(signed_by_us(*got) for got in receiver.got)
+        assert not signed_by_us(*receiver.got[0], secret="another")
+        (notice,) = runtime.notices.of(account)
+        assert (notice.delivered_at, notice.attempts, notice.last_error) == (at, 6, "")
+        told = json.loads(receiver.got[-1][1])
+        assert (told["id"], told["account"], told["kind"], told["reason"]) == (
+            notice.id,
+            account,
+            "action_needed",
+            OUTDATED,
+        )
+        assert set(told["what_to_do"]) == {"fr", "en"}
+        base, _, token = told["renewal_url"].rpartition("/")
+        assert base == "https://releve.example/renew"
+        assert runtime.signer.renewed_account(token) == account
+        for secret in (METER, SECRET, token, receiver.url):
+            assert secret not in caplog.text
+    words = [record.getMessage().rpartition("reason=")[2] for record in caplog.records if "not taken" in record.message]
+    assert words == [
+        f"webhook: {what}" for what in ("status 500", "ReadTimeout", "ConnectionError", "status 302", "status 404")
+    ]
+
+
+def test_a_notice_that_nobody_takes_is_given_up_after_eight_attempts_with_a_line(
+    open_runtime: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hook(*[503] * 20) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        account, at = set_aside(runtime), runtime.now()
+        courier = replace(runtime.courier, now=lambda: at)
+        for _ in range(12):
+            assert courier.deliver_due() == 0
+            at += timedelta(days=1)
+        assert len(receiver.got) == 8
+        lines = [record for record in caplog.records if "given up" in record.getMessage()]
+        assert [(line.levelno, account in line.getMessage()) for line in lines] == [(logging.ERROR, True)]
+        assert [notice.id for notice in runtime.notices.given_up(NOW)] == [runtime.notices.of(account)[0].id]
+
+
+def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() -> None:
+    with pytest.raises(NotDelivered, match=r"^webhook: ConnectionError$"):
+        Webhook("http://127.0.0.1:9/path-that-is-a-secret", SECRET).send(message())
+    assert "path-that-is-a-secret" not in repr(Webhook("http://127.0.0.1:9/path-that-is-a-secret", SECRET))
+    assert SECRET not in repr(Webhook("http://127.0.0.1:9/", SECRET))
+
+
+def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
+    open_runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        set_aside(runtime)
+        monkeypatch.setattr(tasks.notices, "get_runtime", lambda: runtime)
+        published: list[str] = []
+        monkeypatch.setattr(tasks.notices.deliver, "delay", published.append)
+        tasks.notices.deliver_due()
+        assert len(published) == 1
+        for notice_id in published * 2:  # every message may come twice
+            tasks.notices.deliver(notice_id)
+        assert len(receiver.got) == 1
+        tasks.notices.deliver_due()
+        assert len(published) == 1
+
+
+# What is told, and what no longer
+
+
+@pytest.mark.parametrize("change", ["renewed", "resumed", "removed"])
+def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> None:
+    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        account = set_aside(runtime)
+        if change == "renewed":
+            add(runtime)
+            runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now())
+        elif change == "resumed":
+            runtime.registry.set_state(account, AccountState.READY, now=runtime.now())
+        else:
+            runtime.remove(account)
+        assert runtime.courier.deliver_due() == 0
+        assert (receiver.got, runtime.notices.of(account)) == ([], [])
+
+
+def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        account = add(runtime)
+        ends = (NOW + timedelta(days=20)).date()
+        runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
+        monkeypatch.setattr(tasks.notices, "get_runtime", lambda: runtime)
+        for _ in range(3):
+            tasks.notices.remind_of_endings()
+        assert runtime.courier.deliver_due() == 1
+        told = json.loads(receiver.got[0][1])
+        assert (told["kind"], told["about"], told["account"]) == ("consent_ends_30", ends.isoformat(), account)
+        assert all(ends.isoformat() in words for words in told["what_to_do"].values())
+        assert "/renew/" in told["renewal_url"]
+
+
+def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -> None:
+    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        for number in range(10):
+            runtime.desk.refused(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
+        assert runtime.courier.deliver_due() == 1
+        told = json.loads(receiver.got[0][1])
+        assert (told["kind"], told["account"], told["renewal_url"]) == ("holder_storm", None, None)
+
+
+def test_without_any_channel_the_log_has_it_and_not_the_link(
+    open_runtime: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_runtime() as runtime, caplog.at_level(logging.WARNING, "releve.notices"):
+        account = set_aside(runtime)
+        assert runtime.courier.deliver_due() == 1
+        (line,) = [line for line in caplog.messages if line.startswith("notice kind=action_needed")]
+        assert account in line
+        assert "renew/" not in line
+
+
+# Mail
+
+
+def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -> None:
+    with postbox() as box:
+        given = {"smtp_url": f"smtp://127.0.0.1:{box.port}", "notify_mail": "support@example.org"}
+        with open_runtime(**given, mail_from="releve@example.org") as runtime:
+            account = set_aside(runtime)
+            assert runtime.courier.deliver_due() == 1
+            (notice,) = runtime.notices.of(account)
+    (letter,) = box.letters
+    assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
+    assert letter["Message-ID"] == f"<{notice.id}@example.org>"
+    assert account in letter["Subject"]
+    text = letter.get_content()
+    assert "doit le donner à nouveau" in text
+    assert "must give it again" in text
+    assert text.count("https://releve.example/renew/") == 2
+    assert METER not in letter.as_string()
+
+
+def test_a_refused_letter_is_not_told() -> None:
+    with postbox() as box:
+        box.refusal = "550 no such user"
+        with pytest.raises(NotDelivered, match=r"^mail: SMTPDataError 550$"):
+            Mail(f"smtp://127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
+    with pytest.raises(NotDelivered, match=r"^mail: ConnectionRefusedError$"):
+        Mail("smtp://127.0.0.1:9", "a@example.org", "b@example.org").send(message())
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    context, chain = certificate(tmp_path)
+    monkeypatch.setattr(channels, "_is_loopback", lambda host: False)
+    how: dict[str, Any] = {"starttls": context} if scheme == "smtp" else {"implicit": context}
+    with postbox(**how, logins=True) as box:
+        mail = Mail(f"{scheme}://us%40x:p%3Aw@127.0.0.1:{box.port}", "a@example.org", "b@example.org")
+        with pytest.raises(NotDelivered, match=r"^mail: SSLCertVerificationError$"):
+            mail.send(message())
+        assert box.logins == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+        mail.send(message())
+    assert [(user, password) for user, password, _ in box.logins] == [("us@x", "p:w")]
+    assert len(box.letters) == 1
+
+
+def test_a_password_is_not_sent_to_a_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "_is_loopback", lambda host: False)
+    with postbox(logins=True) as box:
+        with pytest.raises(NotDelivered, match=r"^mail: SMTPNotSupportedError$"):
+            Mail(f"smtp://user:pw@127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
+        assert (box.logins, box.letters) == ([], [])
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+@pytest.mark.parametrize(
+    "reason", [OUTDATED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "USER_ACTION_NEEDED", "LOGIN_FAILED"]
+)
+def test_every_message_says_what_to_do_in_both_languages(kind: NoticeKind, reason: str) -> None:
+    told = message(kind, reason)
+    assert all(len(told.texts[language]) > 30 for language in ("fr", "en"))
+    assert "{" not in told.to_text()
+    assert "\n" not in told.to_subject()
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "given, fault",
+    [
+        ({"webhook_url": "https://hook.example"}, "RELEVE_WEBHOOK_SECRET"),
+        ({"smtp_url": "smtp://mail.example"}, "RELEVE_NOTIFY_MAIL"),
+        ({"smtp_url": "mail.example:25", "notify_mail": "a@example.org"}, "RELEVE_SMTP_URL: needs a URL"),
+        ({"smtp_url": "smtp://mail.example:x", "notify_mail": "a@example.org"}, "RELEVE_SMTP_URL: needs a URL"),
+        ({"notify_mail": "a@example.org\nBcc: b@example.org"}, "RELEVE_NOTIFY_MAIL: needs one e-mail address"),
+        ({"webhook_url": "ftp://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL"),
+    ],
+)
+def test_half_a_setting_is_refused_with_what_is_missing(given: dict[str, str], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        Settings.from_env(_env_file=None, **given)
+
+
+def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:
+    with open_runtime() as one, open_runtime() as other:
+        assert other.signer.renewed_account(one.signer.renewal("k3q7d0fr2mxx")) == "k3q7d0fr2mxx"
+    assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
+    with pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"), open_runtime(session_key="short"):
+        pass
+
+
+def test_only_a_renewal_token_renews(open_runtime: Any) -> None:
+    with open_runtime() as runtime:
+        signer = runtime.signer
+        for token in (
+            None,
+            "",
+            "nonsense",
+            signer.sign("session", {"account": "k3q7d0fr2mxx"}, timedelta(days=1)),
+            signer.sign("renewal", {"account": "k3q7d0fr2mxx"}, timedelta(days=-1)),
+            signer.sign("renewal", {}, timedelta(days=1)),
+        ):
+            assert signer.renewed_account(token) is None

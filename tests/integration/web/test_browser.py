@@ -1,0 +1,122 @@
+"""A household's whole way in a real browser: connect, watch the progress, open each chart, take along, remove."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.acceptance.house import House, open_house, until
+from tests.browser import open_browser
+from worker.supervisor import free_port
+
+_LONGEST_S = 60.0
+_FETCHES_A_SECOND = "3"  # slow enough that the progress bar can be seen moving
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    settings = {
+        "PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
+        "CALLS_PER_SECOND": _FETCHES_A_SECOND,
+        "CALLS_PER_HOUR": "0",
+        "OPERATOR_PASSWORD": "for this test",
+    }
+    with open_house(tmp_path_factory.mktemp("house"), **settings) as built:
+        built.start_simulator("--consent-page")
+        built.start_web()
+        built.start_worker()
+        yield built
+
+
+def click(browser: webdriver.Chrome, text: str) -> None:
+    browser.find_element(By.XPATH, f"//*[self::a or self::button or self::summary][contains(., '{text}')]").click()
+
+
+def connect(browser: webdriver.Chrome, house: House) -> str:
+    """From the first page over the supplier's to the account's own; its id."""
+    browser.get(house.settings["PUBLIC_URL"])
+    click(browser, "Relier mon compteur")
+    assert "compteur réel" in browser.find_element(By.TAG_NAME, "body").text  # the simulator's consent page
+    click(browser, "Accepter")
+    wait = WebDriverWait(browser, _LONGEST_S)
+    wait.until(lambda seen: re.search(r"/accounts/[a-z0-9]+$", seen.current_url))
+    return urlsplit(browser.current_url).path.rpartition("/")[2]
+
+
+def progress(browser: webdriver.Chrome) -> int | None:
+    """Days of the daily history that the page says are done; None once it has no bar any more."""
+    try:
+        bars = browser.find_elements(By.ID, "part-daily")
+        return int(float(bars[0].get_attribute("value") or 0)) if bars else None
+    except StaleElementReferenceException:  # the page was just loaded anew
+        return -1
+
+
+def check_page(browser: webdriver.Chrome) -> None:
+    """Nothing refused by the content policy, nothing missing, nothing wider than the window."""
+    told = [entry["message"] for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
+    assert told == []
+    width, reach = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+    assert reach <= width
+
+
+def test_a_household_connects_watches_reads_and_removes(house: House, tmp_path: Path) -> None:
+    with open_browser(tmp_path) as browser:
+        account_id = connect(browser, house)
+        seen = []
+        until(lambda: seen.append(progress(browser)) or seen[-1] is None, "the end of the progress bar")
+        counts = [count for count in seen if count is not None and count >= 0]
+        assert len(set(counts)) >= 2 and counts == sorted(counts), "the bar moved, and never back"
+        check_page(browser)
+
+        for name in ("Jour", "Année", "Mois"):
+            click(browser, name)
+            assert browser.find_element(By.CSS_SELECTOR, ".tabs [aria-current]").text == name
+            bars = browser.find_elements(By.CSS_SELECTOR, ".chart-wide .serie-1 .column")
+            assert bars and all(bar.is_displayed() for bar in bars)
+            check_page(browser)
+
+        chart = browser.find_element(By.CSS_SELECTOR, "[data-chart]")
+        chart.send_keys(Keys.ARROW_RIGHT)
+        first_row = browser.find_elements(By.CSS_SELECTOR, "table[data-slots] tbody th")[0].get_attribute("textContent")
+        assert first_row and first_row in browser.find_element(By.CSS_SELECTOR, "[data-readout]").text
+        click(browser, "Voir les chiffres")
+        assert browser.find_element(By.CSS_SELECTOR, "table[data-slots]").is_displayed()
+
+        click(browser, "Télécharger mes données")
+        check_page(browser)
+        click(browser, "Ma consommation")
+        click(browser, "Supprimer mon compte")
+        click(browser, "Supprimer définitivement")
+        assert "Reçu" in browser.find_element(By.TAG_NAME, "main").text
+        browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}")
+        assert "Compte introuvable" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_all_is_there_on_a_telephone_without_scripts(house: House, tmp_path: Path) -> None:
+    with open_browser(tmp_path, width=390, dark=True, scripts=False) as browser:
+        account_id = connect(browser, house)
+        house.wait_loaded(account_id)
+        browser.get(f"{house.settings['PUBLIC_URL']}/accounts/{account_id}?by=year")
+        assert browser.find_element(By.CSS_SELECTOR, ".chart-narrow .serie-1 .column").is_displayed()
+        assert not browser.find_element(By.CSS_SELECTOR, ".chart-wide").is_displayed()
+        click(browser, "Voir les chiffres")
+        assert len(browser.find_elements(By.CSS_SELECTOR, "table[data-slots] tbody tr")) == 12
+
+
+def test_the_operator_logs_in_and_sees_the_fleet(house: House, tmp_path: Path) -> None:
+    with open_browser(tmp_path) as browser:
+        browser.get(f"{house.settings['PUBLIC_URL']}/operator")
+        browser.find_element(By.NAME, "password").send_keys(house.settings["OPERATOR_PASSWORD"], Keys.ENTER)
+        WebDriverWait(browser, _LONGEST_S).until(lambda seen: "État de la flotte" in seen.title)
+        assert "mesure_synchrone_auto" in browser.find_element(By.TAG_NAME, "main").text
+        check_page(browser)

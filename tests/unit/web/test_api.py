@@ -1,0 +1,287 @@
+"""The API's answers: accounts, status, measures; what they hold and how they are paged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.api_house import TODAY, ApiHouse, api_house
+from tests.factories import NOW
+from worker.domain.accounts import AccountState
+from worker.domain.readings import Series
+from worker.errors import StoreUnavailable
+from worker.standing import standing
+
+METER = "30001640000011"
+
+
+@pytest.fixture
+def house(redis_url: str, tmp_path: Path) -> Iterator[ApiHouse]:
+    with api_house(redis_url, tmp_path) as built:
+        yield built
+
+
+@pytest.fixture
+def client(house: ApiHouse) -> TestClient:
+    return house.client()
+
+
+# Accounts
+
+
+def test_an_account_is_told_without_the_meters_number(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add(11)
+    told = client.get(f"/api/accounts/{account_id}")
+    assert told.status_code == 200
+    assert METER not in told.text
+    assert told.json() == {
+        "account": account_id,
+        "state": "ready",
+        "reason": "",
+        "supplier": "enedis",
+        "usage_point": None,
+        "created_at": "2024-07-25T07:00:00Z",
+        "consent_from": None,
+        "consent_until": None,
+    }
+
+
+def test_a_household_sees_the_last_four_digits_of_its_own_meter(house: ApiHouse) -> None:
+    account_id = house.add(11)
+    assert house.browser(account_id).get(f"/api/accounts/{account_id}").json()["usage_point"] == "…0011"
+
+
+def test_pages_of_accounts_give_each_living_account_once(house: ApiHouse, client: TestClient) -> None:
+    ids = sorted(house.add(number) for number in range(10, 17))
+    house.runtime.remove(ids.pop(3))
+    seen, path = [], "/api/accounts?limit=2"
+    while path:
+        page = client.get(path).json()
+        assert len(page["accounts"]) <= 2
+        seen += [row["account"] for row in page["accounts"]]
+        path = page["next"]
+    assert seen == ids
+
+
+def test_a_household_pages_through_its_own_accounts_alone(house: ApiHouse) -> None:
+    own, _ = sorted([house.add(11), house.add(12)]), house.add(13)
+    browser = house.browser(*own, "znotthere000")
+    first = browser.get("/api/accounts?limit=1").json()
+    assert [row["account"] for row in first["accounts"]] == own[:1]
+    second = browser.get(first["next"]).json()
+    assert [row["account"] for row in second["accounts"]] == own[1:]
+    assert second["next"] is None
+
+
+def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again_gives_it_back(
+    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[str] = []
+    monkeypatch.setattr("worker.web.api.accounts.publish_backfill", lambda runtime, account: published.append(account))
+    new = client.post("/api/accounts", json={"usage_point": METER})
+    account_id = new.json()["account"]
+    assert (new.status_code, new.json()["state"]) == (201, "ready")
+    assert new.headers["Location"] == f"/api/accounts/{account_id}"
+    again = client.post("/api/accounts", json={"usage_point": METER})
+    assert (again.status_code, again.json()["account"]) == (200, account_id)
+    assert published == [account_id, account_id]
+    assert METER not in new.text + again.text
+
+
+def test_a_broker_that_is_away_does_not_undo_an_added_account(
+    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailable("the broker can't be reached")
+
+    monkeypatch.setattr("worker.web.api.accounts.publish_backfill", away)
+    assert client.post("/api/accounts", json={"usage_point": METER}).status_code == 201
+
+
+def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
+    redis_url: str, tmp_path: Path
+) -> None:
+    with api_house(redis_url, tmp_path, preset="enedis-v4") as house:
+        refused = house.client().post("/api/accounts", json={"usage_point": METER})
+        assert (refused.status_code, refused.json()["error"]) == (409, "consent_needed")
+        assert house.runtime.registry.list() == []
+
+
+@pytest.mark.parametrize("body", [{}, {"usage_point": "123"}, {"usage_point": METER, "more": 1}, [METER]])
+def test_a_malformed_body_is_refused_without_repeating_it(client: TestClient, body: object) -> None:
+    refused = client.post("/api/accounts", json=body)
+    assert refused.status_code == 422
+    assert refused.json()["error"] == "invalid_request"
+    assert METER not in refused.text
+
+
+def test_pause_and_resume_give_the_account_as_it_is_then(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add()
+    assert client.post(f"/api/accounts/{account_id}/pause").json()["state"] == "paused"
+    assert house.runtime.registry.get(account_id).state is AccountState.PAUSED
+    assert client.post(f"/api/accounts/{account_id}/resume").json()["state"] == "ready"
+
+
+def test_an_account_without_a_meter_cannot_be_resumed(house: ApiHouse, client: TestClient) -> None:
+    account, _ = house.runtime.registry.add("enedis", None, NOW)
+    refused = client.post(f"/api/accounts/{account.id}/resume")
+    assert (refused.status_code, refused.json()["error"]) == (409, "wrong_state")
+
+
+def test_a_removal_answers_with_its_receipt_and_can_be_repeated(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add()
+    house.store_days(account_id, TODAY - timedelta(days=3), [100, 200, 300])
+    receipt = client.delete(f"/api/accounts/{account_id}").json()
+    assert receipt["account"] == account_id
+    assert receipt["erased"]["documents"] == 3
+    assert receipt["erased"]["usage_points"] == 1
+    assert client.get(f"/api/accounts/{account_id}").status_code == 404
+    assert client.get(f"/api/accounts/{account_id}/measures").status_code == 404
+    again = client.delete(f"/api/accounts/{account_id}")
+    assert again.status_code == 200
+    assert again.json()["erased"]["documents"] == 0
+
+
+def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: TestClient) -> None:
+    for answer, status in (
+        (client.get("/api/accounts/nobody"), 404),
+        (client.get("/api/nothing"), 404),
+        (client.put("/api/accounts", json={}), 405),
+        (client.get(f"/api/accounts/{METER}"), 422),
+    ):
+        assert answer.status_code == status
+        assert set(answer.json()) == {"error", "message"}
+        assert METER not in answer.text
+
+
+# Status and progress
+
+
+def test_the_status_is_that_of_the_command(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add()
+    told = client.get(f"/api/accounts/{account_id}/status").json()
+    assert told == standing(house.runtime, house.runtime.registry.get(account_id))
+
+
+def test_progress_counts_days_done_of_days_wanted(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add()
+    before = client.get(f"/api/accounts/{account_id}/progress").json()
+    assert before["series"]["daily"]["done"] == 0 < before["series"]["daily"]["total"]
+    assert not before["loaded"]
+    for series in Series:
+        wanted = house.runtime.history.wanted(series)
+        house.runtime.state.mark_done(account_id, series, wanted)
+    after = client.get(f"/api/accounts/{account_id}/progress").json()
+    assert after["loaded"]
+    assert all(part["done"] == part["total"] for part in after["series"].values())
+
+
+# Measures
+
+
+def test_measures_are_the_stored_documents_in_time_order_with_the_last_day_included(
+    house: ApiHouse, client: TestClient
+) -> None:
+    account_id = house.add()
+    house.store_days(account_id, date(2024, 7, 1), [100, 200, 300, 400])
+    page = client.get(f"/api/accounts/{account_id}/measures?by=day&from=2024-07-02&to=2024-07-03").json()
+    assert page == {
+        "account": account_id,
+        "by": "day",
+        "documents": [
+            {"load": 0.2, "year": 2024, "month": 7, "day": 2, "hour": 0, "minute": 0},
+            {"load": 0.3, "year": 2024, "month": 7, "day": 3, "hour": 0, "minute": 0},
+        ],
+        "next": None,
+    }
+
+
+def test_pages_of_measures_give_each_document_once_through_the_hour_that_comes_twice(
+    house: ApiHouse, client: TestClient
+) -> None:
+    account_id = house.add()
+    house.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
+    seen, path = [], f"/api/accounts/{account_id}/measures?by=minute&from=2023-10-29&to=2023-10-29&limit=7"
+    while path:
+        answer = client.get(path)
+        assert (answer.json()["next"] is None) == ("Link" not in answer.headers)
+        seen += answer.json()["documents"]
+        path = answer.json()["next"]
+    assert [round(document["load"] * 1000) for document in seen] == list(range(50))
+    assert sum(document.get("fold", 0) for document in seen) == 2
+
+
+def test_a_page_that_ends_with_the_last_document_has_no_next(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add()
+    house.store_days(account_id, date(2024, 7, 1), [1, 2, 3, 4])
+    first = client.get(f"/api/accounts/{account_id}/measures?limit=2").json()
+    second = client.get(first["next"]).json()
+    assert [document["day"] for document in second["documents"]] == [3, 4]
+    assert second["next"] is None
+
+
+def test_a_csv_is_whole_and_named_and_has_the_same_documents(
+    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.web.api.measures.MOST_DOCUMENTS", 20)  # so that it takes several reads
+    account_id = house.add()
+    house.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
+    answer = client.get(f"/api/accounts/{account_id}/measures?by=minute&format=csv&to=2024-07-24")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert (
+        answer.headers["Content-Disposition"] == f'attachment; filename="releve-{account_id}-minute-all-2024-07-24.csv"'
+    )
+    head, *lines = answer.text.splitlines()
+    assert head == "load,year,month,day,hour,minute,fold"
+    assert [round(float(line.split(",")[0]) * 1000) for line in lines] == list(range(50))
+
+
+def test_a_csv_with_a_limit_is_a_page_with_a_link(house: ApiHouse, client: TestClient) -> None:
+    account_id = house.add()
+    house.store_days(account_id, date(2024, 7, 1), [1, 2, 3])
+    first = client.get(f"/api/accounts/{account_id}/measures?format=csv&limit=2")
+    assert len(first.text.splitlines()) == 3
+    assert len(client.get(first.links["next"]["url"]).text.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["from=2024-07-02&to=2024-07-01", "to=1999-12-31", "to=2100-01-01", "limit=0", "limit=5001", "by=week",
+     "after=", "by=year&after=20x4", "from=yesterday", "format=xml"],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(house: ApiHouse, client: TestClient, query: str) -> None:
+    refused = client.get(f"/api/accounts/{house.add()}/measures?{query}")
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+
+
+def test_a_store_that_is_away_is_a_503_that_names_no_server(
+    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account_id = house.add()
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("db.internal does not serve")
+
+    monkeypatch.setattr(house.runtime.registry, "get", away)
+    for path in ("", "/measures", "/status", "/progress"):
+        answer = client.get(f"/api/accounts/{account_id}{path}")
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+        assert "db.internal" not in answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_the_description_has_examples_and_the_shape_of_refusals(house: ApiHouse) -> None:
+    described = house.stranger().get("/api/openapi.json").json()
+    assert all(path.startswith("/api/") for path in described["paths"])
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert len(operations) == 10
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["description"]
+        assert {"token": []} in operation["security"]
+        refusal = operation["responses"]["401"]["content"]["application/json"]["schema"]
+        assert refusal == {"$ref": "#/components/schemas/Fault"}

@@ -1,0 +1,103 @@
+"""How often somebody may call: no window of time ever holds more than the rate, and a refusal says how long to wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from worker.errors import StoreUnavailable
+from worker.stores.redis_link import connect
+from worker.web.limits import Limiter, Rate, address_of
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def limiter(redis: Redis) -> Limiter:
+    return Limiter(redis, prefix=f"test-{uuid4().hex}:")
+
+
+def test_calls_up_to_the_rate_are_free_and_the_next_must_wait_within_the_windows(limiter: Limiter) -> None:
+    rate = Rate("r", calls=5, window_s=60)
+    assert [limiter.wait_s(rate, "a") for _ in range(5)] == [0] * 5
+    assert 0 < limiter.wait_s(rate, "a") <= 120
+
+
+def test_subjects_and_rates_are_counted_apart(limiter: Limiter) -> None:
+    one, other = Rate("one", calls=1), Rate("other", calls=1)
+    assert limiter.wait_s(one, "a") == 0
+    assert limiter.wait_s(one, "b") == 0
+    assert limiter.wait_s(other, "a") == 0
+    assert limiter.wait_s(one, "a") > 0
+
+
+def test_looking_counts_nothing(limiter: Limiter) -> None:
+    rate = Rate("r", calls=1)
+    assert [limiter.closed_for_s(rate, "a") for _ in range(3)] == [0, 0, 0]
+    assert limiter.wait_s(rate, "a") == 0
+    assert limiter.closed_for_s(rate, "a") > 0
+
+
+def test_refused_calls_are_not_counted_so_the_wait_that_was_told_is_enough(limiter: Limiter) -> None:
+    rate = Rate("r", calls=2, window_s=1)
+    while limiter.wait_s(rate, "a") == 0:
+        pass
+    for _ in range(20):
+        wait_s = limiter.wait_s(rate, "a")
+    time.sleep(wait_s)
+    assert limiter.wait_s(rate, "a") == 0
+
+
+def test_many_at_once_get_no_more_than_the_rate(limiter: Limiter) -> None:
+    rate = Rate("r", calls=20, window_s=600)
+    with ThreadPoolExecutor(8) as threads:
+        waits = list(threads.map(lambda _: limiter.wait_s(rate, "a"), range(60)))
+    assert waits.count(0) == 20
+
+
+def test_only_two_numbers_are_kept_and_they_are_forgotten(redis: Redis) -> None:
+    prefix = f"test-{uuid4().hex}:"
+    limiter, rate = Limiter(redis, prefix), Rate("r", calls=1000, window_s=1)
+    until = time.monotonic() + 2.2
+    while time.monotonic() < until:
+        limiter.wait_s(rate, "a")
+        time.sleep(0.05)
+    key = f"{prefix}limit:r:a"
+    assert redis.hlen(key) <= 2
+    assert 0 < redis.pttl(key) <= 2000
+
+
+def test_without_redis_nobody_is_let_in() -> None:
+    with connect("redis://127.0.0.1:9") as nowhere, pytest.raises(StoreUnavailable):
+        Limiter(nowhere).wait_s(Rate("r", calls=1), "a")
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_one_home_counts_as_one_address(host: str, counted: str) -> None:
+    request: Any = SimpleNamespace(client=SimpleNamespace(host=host))
+    assert address_of(request) == counted
+
+
+def test_a_unix_socket_is_one_address() -> None:
+    request: Any = SimpleNamespace(client=None)
+    assert address_of(request) == "local"

@@ -1,0 +1,165 @@
+"""Tokens of the API's clients: shown once, hashed at rest, good until their end; and the command that makes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from config.settings import get_settings
+from tests.factories import NOW
+from worker.cli.main import cli
+from worker.domain.scopes import Scope
+from worker.stores.api_tokens import ApiTokens, UnknownToken
+from worker.stores.registry import AccountRegistry
+from worker.stores.sealing import Sealer, new_key
+
+READING = {Scope.READ_ACCOUNTS, Scope.READ_MEASURES}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def tokens(folder: Path, clock: Clock) -> Iterator[ApiTokens]:
+    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([new_key()]))
+    registry.migrate()
+    yield ApiTokens(registry.database, clock)
+    registry.close()
+
+
+def test_a_token_is_found_by_its_text_with_its_scopes(tokens: ApiTokens) -> None:
+    made, text = tokens.new("dashboard", READING)
+    found = tokens.find(text)
+    assert found == made
+    assert found.scopes == {"read:accounts", "read:measures"}
+
+
+def test_neither_the_text_nor_the_secret_is_in_the_file(tokens: ApiTokens, folder: Path) -> None:
+    _, text = tokens.new("dashboard", READING)
+    kept = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"dashboard" in kept
+    assert text.rpartition("_")[2].encode() not in kept
+    assert text.split("_", 2)[2].encode() not in kept
+
+
+@pytest.mark.parametrize("place", [-1, -20, -43])
+def test_one_letter_changed_opens_nothing(tokens: ApiTokens, place: int) -> None:
+    _, text = tokens.new("dashboard", READING)
+    letter = "A" if text[place] != "A" else "B"
+    changed = text[:place] + letter + (text[place + 1 :] if place != -1 else "")
+    assert tokens.find(changed) is None
+
+
+def test_the_secret_of_one_token_does_not_open_another(tokens: ApiTokens) -> None:
+    (one, _), (_, text) = tokens.new("one", READING), tokens.new("other", READING)
+    assert tokens.find(f"releve_{one.id}_{text.split('_', 2)[2]}") is None
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text())
+def test_no_other_text_opens_anything(tokens: ApiTokens, text: str) -> None:
+    assert tokens.find(text) is None
+
+
+def test_a_token_ends_on_time(tokens: ApiTokens, clock: Clock) -> None:
+    _, text = tokens.new("dashboard", READING, timedelta(days=90))
+    clock.at = NOW + timedelta(days=90) - timedelta(seconds=1)
+    assert tokens.find(text) is not None
+    clock.at = NOW + timedelta(days=90)
+    assert tokens.find(text) is None
+
+
+def test_a_revoked_token_opens_nothing_and_the_first_moment_stays(tokens: ApiTokens, clock: Clock) -> None:
+    made, text = tokens.new("dashboard", READING)
+    assert tokens.revoke(made.id).revoked_at == NOW
+    clock.at = NOW + timedelta(hours=1)
+    assert tokens.revoke(made.id).revoked_at == NOW
+    assert tokens.find(text) is None
+
+
+def test_revoking_what_never_was_says_so_without_repeating_it(tokens: ApiTokens) -> None:
+    _, text = tokens.new("dashboard", READING)
+    with pytest.raises(UnknownToken) as refused:
+        tokens.revoke(text)
+    assert text not in str(refused.value)
+
+
+def test_last_use_is_noted_to_the_minute(tokens: ApiTokens, clock: Clock) -> None:
+    _, text = tokens.new("dashboard", READING)
+    for seconds, noted in ((0, 0), (30, 0), (61, 61), (100, 61)):
+        clock.at = NOW + timedelta(seconds=seconds)
+        tokens.find(text)
+        assert tokens.list()[0].last_used_at == NOW + timedelta(seconds=noted)
+
+
+# The command
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
+    monkeypatch.setenv("RELEVE_DATA_DIR", str(tmp_path))
+    get_settings.cache_clear()
+    yield CliRunner()
+    get_settings.cache_clear()
+
+
+def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
+    made = run.invoke(
+        cli, ["tokens", "new", "--name", "dash", "--scope", "read:measures,read:accounts", "--expires", "90d"]
+    )
+    assert made.exit_code == 0
+    text = made.stdout.strip()
+    assert text.startswith("releve_")
+    assert text not in made.stderr
+    listed = run.invoke(cli, ["tokens", "list", "--json"])
+    assert text.split("_", 2)[2] not in listed.stdout
+    (row,) = json.loads(listed.stdout)
+    assert (row["name"], row["scopes"]) == ("dash", ["read:accounts", "read:measures"])
+    life = datetime.fromisoformat(row["expires_at"]) - datetime.fromisoformat(row["created_at"])
+    assert life == timedelta(days=90)
+
+
+def test_a_token_is_revoked_by_its_id(run: CliRunner) -> None:
+    made = json.loads(run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "write:accounts", "--json"]).stdout)
+    assert run.invoke(cli, ["tokens", "revoke", made["id"]]).exit_code == 0
+    (row,) = json.loads(run.invoke(cli, ["tokens", "list", "--json"]).stdout)
+    assert row["revoked_at"] is not None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--name", "d", "--scope", "read:everything"],
+        ["--name", "d", "--scope", ","],
+        ["--name", " ", "--scope", "read:accounts"],
+        ["--name", "d" * 101, "--scope", "read:accounts"],
+        ["--name", "d", "--scope", "read:accounts", "--expires", "soon"],
+        ["--name", "d", "--scope", "read:accounts", "--expires", "0d"],
+        ["--scope", "read:accounts"],
+    ],
+)
+def test_misuse_makes_no_token(run: CliRunner, arguments: list[str]) -> None:
+    assert run.invoke(cli, ["tokens", "new", *arguments]).exit_code == 2
+    assert json.loads(run.invoke(cli, ["tokens", "list", "--json"]).stdout) == []

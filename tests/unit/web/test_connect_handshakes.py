@@ -1,0 +1,84 @@
+"""Consents under way, on a real Redis-protocol server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from worker.stores.handshakes import Handshake, Handshakes
+from worker.stores.redis_link import connect
+
+BEGUN = Handshake("enedis", "browser", renews="home1")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def handshakes(redis: Redis) -> Iterator[Handshakes]:
+    prefix = f"test-{uuid4().hex}:"
+    yield Handshakes(redis, prefix)
+    for key in redis.scan_iter(f"{prefix}*"):
+        redis.delete(key)
+
+
+def test_a_state_is_random_and_fits_what_the_supplier_takes(handshakes: Handshakes) -> None:
+    states = {handshakes.start(BEGUN) for _ in range(50)}
+    assert len(states) == 50 and {len(state) for state in states} == {43}
+
+
+def test_a_handshake_is_taken_once_however_many_ask(handshakes: Handshakes) -> None:
+    state = handshakes.start(BEGUN)
+    assert handshakes.look(state) == handshakes.look(state) == BEGUN
+    with ThreadPoolExecutor(8) as threads:
+        taken = list(threads.map(lambda _: handshakes.take(state), range(32)))
+    assert [each for each in taken if each] == [BEGUN]
+    assert handshakes.outcome(state, "browser") == {}  # somebody works on it
+    assert handshakes.look(state) is None
+
+
+def test_an_unknown_state_leaves_no_trace(handshakes: Handshakes) -> None:
+    assert handshakes.take("unknown") is None
+    assert handshakes.outcome("unknown", "browser") is None
+
+
+def test_what_came_of_it_is_for_its_browser(handshakes: Handshakes) -> None:
+    state = handshakes.start(BEGUN)
+    handshakes.take(state)
+    handshakes.finish(state, "browser", {"go": "/accounts/home1"})
+    assert handshakes.outcome(state, "browser") == {"go": "/accounts/home1"}
+    assert handshakes.outcome(state, "another") is None
+    assert handshakes.outcome(state, "") is None
+
+
+def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(handshakes: Handshakes) -> None:
+    state = handshakes.start(BEGUN)
+    taken = handshakes.take(state)
+    assert taken is not None
+    handshakes.put_back(state, taken)
+    assert handshakes.outcome(state, "browser") is None
+    assert handshakes.take(state) == BEGUN
+    handshakes.put_back(state, Handshake("enedis", "browser", started_at=int(time.time()) - 901))
+    assert handshakes.look(state) is None
+
+
+def test_a_code_of_ours_is_redeemed_once(handshakes: Handshakes) -> None:
+    code = handshakes.hand_over({"sealed": "x"})
+    assert handshakes.redeem(code) == {"sealed": "x"}
+    assert handshakes.redeem(code) is None
+    handshakes.unredeem(code, {"sealed": "x"})
+    assert handshakes.redeem(code) == {"sealed": "x"}
+    assert handshakes.redeem("é" * 500) is None
+
+
+def test_a_handshake_shows_nobody_who_takes_part() -> None:
+    shown = repr(Handshake("enedis", "browser-name", redirect_uri="https://x.example", caller_state="their-state"))
+    assert not [secret for secret in ("browser-name", "x.example", "their-state") if secret in shown]

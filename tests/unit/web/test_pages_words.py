@@ -1,0 +1,94 @@
+"""Texts and languages: nothing missing in any, and the one that the reader asks for."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from worker import web
+from worker.web.language import LANGUAGES, language_of, preferred
+from worker.web.words import Words, check_text, load_texts, typeset_french
+
+ROOT = Path(web.__file__).parent
+_KEY = re.compile(r"""\bt\(\s*'([^']+)'\s*[,)]""")
+_COUNTED = re.compile(r"""\bt\.count\(\s*'([^']+)'\s*,""")
+_PREFIX = re.compile(r"""\bt\(\s*'([^']+)'\s*~""")
+_IN_CODE = re.compile(r"""\bwords\(\s*"([a-z_.]+)"\s*[,)]""")
+
+
+def test_every_text_is_there_in_every_language() -> None:
+    texts = load_texts()
+    assert all(told[language].strip() for told in texts.values() for language in LANGUAGES)
+
+
+def test_a_text_that_lacks_a_language_or_a_fact_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs fr, en"):
+        check_text("greeting", {"fr": "Bonjour"})
+    with pytest.raises(ValueError, match="names"):
+        check_text("greeting", {"fr": "Bonjour {name}", "en": "Hello"})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "templates").glob("*.html")), ids=lambda path: path.name)
+def test_every_key_of_a_template_is_a_text(path: Path) -> None:
+    source, texts = path.read_text(encoding="utf-8"), load_texts()
+    keys = set(_KEY.findall(source)) | {
+        f"{key}.{form}" for key in _COUNTED.findall(source) for form in ("one", "other")
+    }
+    assert keys <= texts.keys()
+    assert all(any(key.startswith(prefix) for key in texts) for prefix in _PREFIX.findall(source))
+
+
+def test_every_key_that_the_code_asks_for_is_a_text() -> None:
+    keys = {key for path in ROOT.rglob("*.py") for key in _IN_CODE.findall(path.read_text(encoding="utf-8"))}
+    assert keys and keys <= load_texts().keys()
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "fr"),
+        ("de-DE,de", "fr"),
+        ("en-GB,en;q=0.9", "en"),
+        ("de,en;q=0.8,fr;q=0.9", "fr"),
+        ("en;q=0, fr;q=0.1", "fr"),
+        ("en;q=lots", "fr"),
+    ],
+)
+def test_the_browsers_languages_are_weighed(header: str, language: str) -> None:
+    assert preferred(header) == language
+
+
+def test_what_the_reader_chose_goes_before_what_the_browser_asks_for() -> None:
+    assert language_of(_request(query="lang=en", cookie="releve_language=fr")) == "en"
+    assert language_of(_request(cookie="releve_language=en")) == "en"
+    assert language_of(_request(query="lang=tlh", cookie="releve_language=tlh")) == "fr"
+
+
+def _request(query: str = "", cookie: str = "") -> Request:
+    headers = [(b"accept-language", b"fr"), (b"cookie", cookie.encode())]
+    return Request({"type": "http", "query_string": query.encode(), "headers": headers})
+
+
+def test_numbers_and_dates_are_written_as_the_language_does() -> None:
+    french, english = Words("fr"), Words("en")
+    assert french.energy(1_234_567_000).replace("\u202f", " ") == "1 235\N{NO-BREAK SPACE}kWh"
+    assert english.energy(12_345_000) == "12.3\N{NO-BREAK SPACE}kWh"
+    assert french.kwh(456_789, 3) == "0,457"
+    assert french.day(date(2024, 7, 24)) == "24 juillet 2024"
+    assert english.month(date(2024, 7, 24)) == "July 2024"
+    assert french.change(-0.08).replace("\N{NO-BREAK SPACE}", " ") == "−8 %"
+
+
+def test_a_consents_length_is_said_in_words() -> None:
+    assert Words("fr").duration("P1095D") == "3 ans"
+    assert Words("en").duration("P6M") == "6 months"
+    assert Words("en").duration("P1D") == "1 day"
+    assert Words("en").duration("P1Y2M") == "P1Y2M"
+
+
+def test_french_marks_keep_to_their_words() -> None:
+    assert typeset_french("Qui ? « Moi »") == "Qui\N{NO-BREAK SPACE}? «\N{NO-BREAK SPACE}Moi\N{NO-BREAK SPACE}»"

@@ -1,0 +1,33 @@
+"""releve web: the connect service, its pages and its API."""
+
+from __future__ import annotations
+
+import click
+
+from worker.cli.common import open_runtime
+from worker.runtime import session_key_from
+from worker.web.app import create_app
+from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
+
+
+@click.command()
+@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
+def web(host: str, port: int) -> None:
+    """Serve the pages where households connect their meters and see their consumption, and the API.
+
+    Browsers must reach it as RELEVE_PUBLIC_URL; the supplier sends people back to <that>/callback/enedis, so that
+    address is to be registered with the application. Workers do the fetching: `releve up`, or your own.
+
+    \b
+    Example:
+      RELEVE_PUBLIC_URL=https://releve.example.org releve web --port 8000
+    """
+    with open_runtime() as runtime:
+        app = create_app(runtime, session_key_from(runtime.settings))
+        try:
+            serve(app, host, port, started=lambda address: click.echo(f"serving at {address}"))
+        except OSError as error:
+            raise click.ClickException(
+                f"can't listen on {host}:{port} ({error.strerror}): choose another --port"
+            ) from None

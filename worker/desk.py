@@ -1,0 +1,153 @@
+"""The consent desk: which refusal sets an account aside, which is a doubt, which is the supplier's own trouble.
+
+A dead token or a login refused twice is certain.  "No consent" (ADAM-DC-0008) and "not the holder"
+(ADAM-DC-0007) are not: suppliers have said both wrongly for days (upstream-apis, 1.9).  So these two must be seen
+twice, hours apart, with no success between; and where many accounts lose their holder at once, it is none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from worker.domain.accounts import AccountState
+from worker.domain.consents import Doubt, Notice, NoticeKind
+from worker.domain.readings import PARIS
+from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
+from worker.stores import desk_rows
+from worker.stores.consents import ConsentBook
+from worker.stores.doubts import DoubtBook
+from worker.stores.notices import NoticeBook
+
+log = logging.getLogger("releve.desk")
+
+APART: Final = timedelta(hours=6)  # between the two sightings that settle a doubt
+STORM_WINDOW: Final = timedelta(hours=6)
+STORM_ACCOUNTS: Final = 5
+STORM_SHARE: Final = 0.2  # of the accounts tried in the window
+REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))  # days before; nearest first
+_NOTICES_KEPT: Final = timedelta(days=400)
+
+
+class Finding(StrEnum):
+    SET_ASIDE = "set_aside"  # the account waits for its owner
+    DOUBT = "doubt"  # asked again in some hours
+    STORM = "storm"  # the same, and it doesn't count
+
+
+# -- decisions, pure
+
+
+def is_certain(error: AccountError) -> bool:
+    """Whether this one refusal is enough."""
+    return isinstance(error, RefreshTokenDead) or not isinstance(error, ConsentRevoked | HolderChanged)
+
+
+def is_settled(doubt: Doubt) -> bool:
+    """Whether the refusal was seen twice, far enough apart."""
+    return doubt.times >= 2 and doubt.last_seen - doubt.first_seen >= APART
+
+
+def is_storm(affected: int, tried: int) -> bool:
+    """Whether so many accounts are refused that the supplier must be wrong.  ``affected`` were tried too."""
+    return affected >= STORM_ACCOUNTS and affected >= STORM_SHARE * max(tried, affected)
+
+
+def reminder_of(consent_until: date, today: date) -> NoticeKind | None:
+    """What to tell of a consent today: the nearest reminder that its end has reached; none once it is over."""
+    left = (consent_until - today).days
+    return next((kind for days, kind in REMINDERS if 0 <= left <= days), None)
+
+
+# -- the desk
+
+
+@dataclass(frozen=True)
+class Desk:
+    """``channels``: over which notices go; each posts its own."""
+
+    consents: ConsentBook
+    doubts: DoubtBook
+    notices: NoticeBook
+    channels: Sequence[str]
+    now: Callable[[], datetime]
+
+    def refused(self, account_id: str, error: AccountError) -> Finding:
+        """The supplier refused the account: note it, and set it aside if that is certain by now.
+
+        Raises UnknownAccount where it was removed meanwhile.
+        """
+        now = self.now()
+        if is_certain(error):
+            return self._set_aside(account_id, error, now)
+        account = self.doubts.account(account_id)
+        if account.state is AccountState.ACTION_NEEDED:  # tried by hand: it waits already
+            return Finding.SET_ASIDE
+        doubt = self.doubts.note(account_id, error.code, now)
+        if isinstance(error, HolderChanged) and self._storm(error.code, now):
+            return Finding.STORM
+        return self._set_aside(account_id, error, now) if is_settled(doubt) else Finding.DOUBT
+
+    def succeeded(self, account_id: str) -> None:
+        """The supplier answered: what it refused before were mistakes."""
+        self.doubts.clear(account_id)
+
+    def remind(self) -> list[Notice]:
+        """Tell of consents that end soon, each reminder once; what is new."""
+        today, now = self._today(), self.now()
+        posted: list[Notice] = []
+        for account in self.consents.calendar(today + timedelta(days=REMINDERS[-1][0])):
+            ends = account.consent_until
+            if ends is None or account.state is AccountState.ACTION_NEEDED or not (kind := reminder_of(ends, today)):
+                continue
+            posted += self.notices.post(self._drafts(account.id, kind, "", ends.isoformat(), now))
+        return posted
+
+    def tidy(self, keep_days: int) -> tuple[int, int]:
+        """End and erase proofs by policy, forget old notices: proofs ended, proofs erased."""
+        now = self.now()
+        self.notices.erase_before(now - _NOTICES_KEPT)
+        return self.consents.tidy(now, self._today(), keep_days)
+
+    def _storm(self, code: str, now: datetime) -> bool:
+        since = now - STORM_WINDOW
+        affected, tried = self.doubts.spread(code, since, STORM_ACCOUNTS)
+        if not is_storm(affected, tried):
+            return False
+        freed = self.doubts.absolve(code, since, now)
+        drafts = self._drafts(None, NoticeKind.HOLDER_STORM, code, self._today().isoformat(), now)
+        if self.notices.post(drafts) or freed:  # once a day, whoever sees it first
+            log.error(
+                "holders refused on many accounts code=%s accounts=%d tried=%d set_back=%d: the supplier's fault, "
+                "nobody is set aside",
+                code,
+                affected,
+                max(tried, affected),
+                len(freed),
+            )
+        return True
+
+    def _set_aside(self, account_id: str, error: AccountError, now: datetime) -> Finding:
+        ended = isinstance(error, ConsentRevoked)
+        self.doubts.set_aside(
+            account_id,
+            error.code,
+            now,
+            consent_ended=ended,
+            notices=lambda: self._drafts(
+                account_id, NoticeKind.ACTION_NEEDED, error.code, now.isoformat(timespec="microseconds"), now
+            ),
+        )
+        return Finding.SET_ASIDE
+
+    def _drafts(self, account_id: str | None, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
+        return [
+            Notice(desk_rows.new_id(), account_id, kind, reason, about, channel, now, now) for channel in self.channels
+        ]
+
+    def _today(self) -> date:
+        return self.now().astimezone(PARIS).date()

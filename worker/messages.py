@@ -1,0 +1,125 @@
+"""What a notice says, in French and English: to programs as JSON, to people as text.
+
+No meter number, no token; the renewal link opens nothing but a new consent for its account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from worker.domain.consents import Notice, NoticeKind
+
+_WITH_LINK: Final = frozenset({NoticeKind.ACTION_NEEDED, NoticeKind.CONSENT_ENDS_30, NoticeKind.CONSENT_ENDS_7})
+_CURABLE: Final = frozenset(
+    {
+        "",
+        "USER_ACTION_NEEDED.OAUTH_OUTDATED",
+        "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
+        "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
+        "LOGIN_FAILED",
+    }
+)  # by consenting again
+
+WHAT_TO_DO: Final[dict[str, dict[str, str]]] = {
+    "USER_ACTION_NEEDED.OAUTH_OUTDATED": {
+        "fr": "Le consentement n'est plus valable. La personne titulaire du compteur doit le donner à nouveau : "
+        "l'historique est conservé.",
+        "en": "The consent is no longer valid. The meter's holder must give it again; the history is kept.",
+    },
+    "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST": {
+        "fr": "La réponse du gestionnaire de réseau à un renouvellement s'est perdue, et avec elle l'accès. La "
+        "personne titulaire du compteur doit donner à nouveau son consentement : l'historique est conservé.",
+        "en": "The grid operator's answer to a renewal was lost on the way, and the access with it. The meter's holder "
+        "must consent again; the history is kept.",
+    },
+    "USER_ACTION_NEEDED.ACCOUNT_REMOVED": {
+        "fr": "La personne qui a consenti n'est plus titulaire du contrat de ce compteur. Si elle a déménagé, "
+        "retirez le compte ; sinon, qu'elle donne à nouveau son consentement.",
+        "en": "The person who consented no longer holds this meter's contract. If they have moved, remove the "
+        "account; if not, they must consent again.",
+    },
+    "USER_ACTION_NEEDED": {
+        "fr": "Le gestionnaire de réseau ne connaît pas ce compteur : vérifiez son numéro.",
+        "en": "The grid operator does not know this meter: check its number.",
+    },
+    "LOGIN_FAILED": {
+        "fr": "L'accès est refusé. La personne titulaire du compteur doit le relier à nouveau : l'historique est "
+        "conservé.",
+        "en": "Access is refused. The meter's holder must connect it again; the history is kept.",
+    },
+}
+_ENDING: Final = {
+    "fr": "Le consentement se termine le {day}. S'il est donné à nouveau d'ici là, les relevés continuent sans "
+    "interruption et l'historique est conservé.",
+    "en": "The consent ends on {day}. Given again before then, readings go on without a gap and the history is kept.",
+}
+_STORM: Final = {
+    "fr": "Le gestionnaire de réseau refuse beaucoup de titulaires à la fois : c'est une panne de son côté. Aucun "
+    "compte n'est mis de côté, les relevés reprendront d'eux-mêmes.",
+    "en": "The grid operator refuses many holders at once: the fault is on its side. No account is set aside, "
+    "readings go on by themselves.",
+}
+_SUBJECTS: Final = {
+    NoticeKind.ACTION_NEEDED: {"fr": "un compte attend une action", "en": "an account needs its owner"},
+    NoticeKind.CONSENT_ENDS_30: {"fr": "un consentement se termine bientôt", "en": "a consent ends soon"},
+    NoticeKind.CONSENT_ENDS_7: {"fr": "un consentement se termine très bientôt", "en": "a consent ends very soon"},
+    NoticeKind.HOLDER_STORM: {"fr": "panne chez le gestionnaire de réseau", "en": "trouble at the grid operator"},
+}
+_RENEW: Final = {"fr": "Donner à nouveau le consentement", "en": "Consent again"}
+_ACCOUNT: Final = {"fr": "Compte", "en": "Account"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A notice put into words.  ``texts``: what to do, by language."""
+
+    notice: Notice
+    subject: dict[str, str]
+    texts: dict[str, str]
+    renewal_url: str | None = field(default=None, repr=False)  # who has it may renew
+
+    def to_json(self) -> dict[str, Any]:
+        """The webhook's body; ``id`` stays the same when it is sent again."""
+        notice = self.notice
+        return {
+            "id": notice.id,
+            "kind": notice.kind.value,
+            "account": notice.account_id,
+            "reason": notice.reason,
+            "about": notice.about,
+            "created_at": notice.created_at.isoformat(timespec="seconds"),
+            "what_to_do": self.texts,
+            "renewal_url": self.renewal_url,
+        }
+
+    def to_text(self) -> str:
+        """The e-mail's body: French, then English."""
+        return "\n\n--\n\n".join(self._paragraphs(language) for language in ("fr", "en")) + "\n"
+
+    def to_subject(self) -> str:
+        account = f" ({self.notice.account_id})" if self.notice.account_id else ""
+        return f"Relève : {self.subject['fr']} / {self.subject['en']}{account}"
+
+    def _paragraphs(self, language: str) -> str:
+        lines = [self.texts[language]]
+        if self.notice.account_id:
+            reason = f" ({self.notice.reason})" if self.notice.reason else ""
+            lines.append(f"{_ACCOUNT[language]} : {self.notice.account_id}{reason}")
+        if self.renewal_url:
+            lines.append(f"{_RENEW[language]} : {self.renewal_url}")
+        return "\n\n".join(lines)
+
+
+def to_message(notice: Notice, renewal_link: Callable[[str], str]) -> Message:
+    """``renewal_link`` makes the link of an account; asked only where a new consent helps."""
+    if notice.kind is NoticeKind.HOLDER_STORM:
+        texts = dict(_STORM)
+    elif notice.kind is NoticeKind.ACTION_NEEDED:
+        texts = dict(WHAT_TO_DO.get(notice.reason, WHAT_TO_DO["USER_ACTION_NEEDED"]))
+    else:
+        texts = {language: text.format(day=notice.about) for language, text in _ENDING.items()}
+    helps = notice.kind in _WITH_LINK and notice.reason in _CURABLE
+    url = renewal_link(notice.account_id) if helps and notice.account_id else None
+    return Message(notice, _SUBJECTS[notice.kind], texts, url)

@@ -1,0 +1,92 @@
+"""Telling owners and operators: what is due is claimed, put into words, sent, and marked as told.
+
+A receiver may get a notice twice (we died after it took it), never another in its place; it knows it by its id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from worker.channels import Channel
+from worker.domain.accounts import Account, AccountState
+from worker.domain.consents import Notice, NoticeKind
+from worker.errors import NotDelivered, UnknownAccount
+from worker.messages import to_message
+from worker.stores.notices import MOST_ATTEMPTS, NoticeBook
+
+log = logging.getLogger("releve.notices")
+
+
+class Accounts(Protocol):
+    def get(self, account_id: str) -> Account: ...
+
+
+@dataclass(frozen=True)
+class Courier:
+    """``renewal_link`` makes the link that a message about an account carries."""
+
+    notices: NoticeBook
+    accounts: Accounts
+    channels: Mapping[str, Channel]
+    renewal_link: Callable[[str], str]
+    now: Callable[[], datetime]
+
+    def deliver(self, notice_id: str) -> bool:
+        """Send one notice if it is due; whether its receiver took it.  Asking twice sends once."""
+        notice = self.notices.claim(notice_id, self.now())
+        if notice is None:
+            return False
+        if not self._still_true(notice):
+            self.notices.drop(notice.id)
+            return False
+        try:
+            self._send(notice)
+        except NotDelivered as error:
+            self._note_failure(notice, error)
+            return False
+        self.notices.delivered(notice.id, self.now())
+        log.info("notice told id=%s kind=%s channel=%s", notice.id, notice.kind, notice.channel)
+        return True
+
+    def deliver_due(self) -> int:
+        """All that is due, here and now; how many were taken."""
+        return sum(self.deliver(notice_id) for notice_id in self.notices.due(self.now()))
+
+    def _send(self, notice: Notice) -> None:
+        channel = self.channels.get(notice.channel)
+        if channel is None:
+            raise NotDelivered(f"{notice.channel}: this channel is not set up any more")
+        channel.send(to_message(notice, self.renewal_link))
+
+    def _still_true(self, notice: Notice) -> bool:
+        """Whether what happened is still so: meanwhile the owner may have acted, or left."""
+        if notice.account_id is None:
+            return True
+        try:
+            account = self.accounts.get(notice.account_id)
+        except UnknownAccount:
+            return False
+        if account.state is AccountState.DELETED:
+            return False
+        if notice.kind is NoticeKind.ACTION_NEEDED:
+            return account.reason == notice.reason
+        return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+
+    def _note_failure(self, notice: Notice, error: NotDelivered) -> None:
+        self.notices.failed(notice.id, str(error))
+        given_up = notice.attempts >= MOST_ATTEMPTS
+        log.log(
+            logging.ERROR if given_up else logging.WARNING,
+            "notice %s id=%s kind=%s account_id=%s channel=%s attempts=%d reason=%s",
+            "given up" if given_up else "not taken",
+            notice.id,
+            notice.kind,
+            notice.account_id or "-",
+            notice.channel,
+            notice.attempts,
+            error,
+        )

@@ -1,0 +1,160 @@
+"""The stored documents, a page at a time or as one CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from worker.domain.accounts import AccountState
+from worker.domain.documents import SHOWN_FIELDS, Document, key_of, key_range, to_shown
+from worker.domain.readings import ONE_DAY, DateWindow, Period
+from worker.stores.consumption import ConsumptionStore
+from worker.web.api.auth import ReadMeasures
+from worker.web.api.errors import ApiError, ApiRoute, no_such_account
+from worker.web.api.schemas import AccountId, MeasurePage, faults
+from worker.web.house import HouseDep
+
+router = APIRouter(route_class=ApiRoute, tags=["measures"])
+
+MOST_DOCUMENTS: Final = 5000
+_USUAL_DOCUMENTS: Final = 1000
+_CSV: Final = "text/csv; charset=utf-8"
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # keys sort as time does between these
+_KEY: Final = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}Z)?)?)?$"
+
+
+class Form(StrEnum):
+    JSON = "json"
+    CSV = "csv"
+
+
+@router.get(
+    "/accounts/{account_id}/measures",
+    summary="Read measures",
+    response_model=MeasurePage,
+    responses={
+        200: {
+            "description": "JSON: a page. CSV: a file with the same fields; a Link header leads to the next page.",
+            "content": {"text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold"}},
+        },
+        **faults(404, 422),
+    },
+)
+def read_measures(
+    account_id: AccountId,
+    house: HouseDep,
+    caller: ReadMeasures,
+    by: Annotated[Period, Query(description="Which documents; `minute` is one step of the load curve.")] = Period.DAY,
+    first: Annotated[
+        date | None,
+        Query(alias="from", description="First day, Europe/Paris; all there is without it.", examples=["2024-07-01"]),
+    ] = None,
+    last: Annotated[
+        date | None, Query(alias="to", description="Last day, **included**; today without it.", examples=["2024-07-31"])
+    ] = None,
+    limit: Annotated[
+        int | None,
+        Query(
+            ge=1, le=MOST_DOCUMENTS, description="Documents a page: 1000 as JSON without it, while a CSV is whole then."
+        ),
+    ] = None,
+    after: Annotated[
+        str | None, Query(pattern=_KEY, description="As the link to the next page says it: a document's key.")
+    ] = None,
+    form: Annotated[Form, Query(alias="format")] = Form.JSON,
+) -> Response:
+    """Documents as `releve show --format json` prints them, in time order; `load` is in kWh.
+
+    What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
+    """
+    caller.check_sees(account_id)
+    runtime = house.runtime
+    if runtime.registry.get(account_id).state is AccountState.DELETED:
+        raise no_such_account()
+    window = _window(first, last, runtime.dispatcher.today())
+    pages = _Pages(runtime.measures[by], account_id, *key_range(window, by), after)
+    name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"
+    if form is Form.CSV and limit is None:
+        return _whole_csv(pages, name)
+    documents, more = pages.read(limit or _USUAL_DOCUMENTS)
+    follow = {"by": by, "from": first, "to": last, "limit": limit, "format": form} if more else {}
+    link = f"/api/accounts/{account_id}/measures?{_query(follow, key_of(documents[-1]))}" if more else None
+    headers = {"Link": f'<{link}>; rel="next"'} if link else {}
+    if form is Form.CSV:
+        return Response(_to_csv(documents, head=True), headers=headers | _as_file(name), media_type=_CSV)
+    shown = [to_shown(document) for document in documents]
+    # As it is: checking thousands of stored documents one by one would take longer than reading them.
+    return JSONResponse({"account": account_id, "by": by, "documents": shown, "next": link}, headers=headers)
+
+
+@dataclass
+class _Pages:
+    """Reads a range on from where the page before ended: behind ``after``, a key, or from ``first``."""
+
+    store: ConsumptionStore
+    account_id: str
+    first: str
+    end: str
+    after: str | None
+
+    def read(self, most: int) -> tuple[list[Document], bool]:
+        """The next documents, and whether there are more."""
+        start = max(self.first, self.after or "")
+        found = self.store.read(self.account_id, start, self.end, most + 2)  # one is ``after`` itself, one is "more"
+        fresh = [document for document in found if self.after is None or key_of(document) > self.after]
+        page = fresh[:most]
+        if page:
+            self.after = key_of(page[-1])
+        return page, len(fresh) > most
+
+
+def _whole_csv(pages: _Pages, name: str) -> Response:
+    """Streamed, so that memory stays flat.  The first page is read before we answer: an outage is still a 503."""
+    documents, more = pages.read(MOST_DOCUMENTS)
+
+    def pieces() -> Iterator[str]:
+        yield _to_csv(documents, head=True)
+        going_on = more
+        while going_on:
+            page, going_on = pages.read(MOST_DOCUMENTS)
+            yield _to_csv(page, head=False)
+
+    return StreamingResponse(pieces(), headers=_as_file(name), media_type=_CSV)
+
+
+def _to_csv(documents: list[Document], *, head: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, SHOWN_FIELDS, restval=0, lineterminator="\n")
+    if head:
+        writer.writeheader()
+    writer.writerows(map(to_shown, documents))
+    return text.getvalue()
+
+
+def _as_file(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def _query(follow: Mapping[str, object], after: str) -> str:
+    return urlencode({name: value for name, value in follow.items() if value is not None} | {"after": after})
+
+
+def _window(first: date | None, last: date | None, today: date) -> DateWindow:
+    start, end = first or _FIRST_DAY, last or today
+    if not _FIRST_DAY <= start <= end <= _LAST_DAY:
+        raise ApiError(
+            422,
+            "invalid_request",
+            f"from {start} to {end}: the first day must not come after the last, "
+            f"and both lie between {_FIRST_DAY} and {_LAST_DAY}",
+        )
+    return DateWindow(start, end + ONE_DAY)

@@ -1,0 +1,145 @@
+"""An account's own page: how far the first sync is, the charts, how the connection stands and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from worker.domain.accounts import Account, AccountState
+from worker.domain.readings import ONE_DAY, DateWindow, Series
+from worker.runtime import Runtime
+from worker.standing import standing
+from worker.web.consumption import Span, View, of_days, read_days
+from worker.web.house import HouseDep
+from worker.web.pages.charts import build_chart, compare, span_title, total_words
+from worker.web.pages.own import OwnAccount, digits_of
+from worker.web.render import render, words_of
+from worker.web.words import Words
+
+router = APIRouter()
+
+_LATE_AFTER: Final = timedelta(days=3)  # the supplier itself may be a day or two late
+_NEEDS_OWNER: Final = frozenset({AccountState.NEW, AccountState.ACTION_NEEDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One bar of the first sync: ``name`` is the series."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """``kind`` is good, wait or act; ``headline`` and ``advice`` are keys of texts."""
+
+    kind: str
+    headline: str
+    advice: str
+    reconnect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A sum at the top of the page; ``href`` leads to its chart."""
+
+    title: str
+    energy: str
+    comparison: str
+    trend: str
+    href: str
+
+
+@router.get("/accounts/{account_id}")
+def show_account(
+    request: Request,
+    house: HouseDep,
+    account: OwnAccount,
+    by: Annotated[View | None, Query()] = None,
+    at: Annotated[date | None, Query()] = None,
+) -> Response:
+    runtime, words = house.runtime, words_of(request)
+    stands = standing(runtime, account)
+    parts = [Part(name, told["done"], told["total"]) for name, told in stands["series"].items() if told["total"]]
+    return render(
+        request,
+        "account.html",
+        account=account,
+        digits=digits_of(account),
+        parts=parts,
+        loading=account.active and any(part.done < part.total for part in parts),
+        chart=build_chart(runtime, account.id, words, by, at),
+        figures=figures(runtime, account.id, stands, words),
+        connection=connection_of(account, stands, runtime.dispatcher.today()),
+        last_day=last_day(stands),
+        curve_missing=_curve_missing(stands),
+    )
+
+
+def connection_of(account: Account, stands: dict[str, Any], today: date) -> Connection:
+    """How it stands in words, and whether its owner must do something (semantics, 6.3 and 6.4)."""
+    if account.state in _NEEDS_OWNER:
+        reason = account.reason if account.reason in _REASONS else "USER_ACTION_NEEDED"
+        key = "state.new" if account.state is AccountState.NEW else f"state.{reason}"
+        return Connection("act", f"{key}.headline", f"{key}.advice", reconnect=True)
+    if account.state is AccountState.PAUSED:
+        return Connection("wait", "state.paused.headline", "state.paused.advice", reconnect=False)
+    errors = {told["error"] for told in stands["series"].values() if told["error"]}
+    last = last_day(stands)
+    if errors:
+        return Connection("wait", "state.retrying.headline", "state.retrying.advice", reconnect=False)
+    if last is None:
+        return Connection("wait", "state.first.headline", "state.first.advice", reconnect=False)
+    if last < today - _LATE_AFTER:
+        return Connection("wait", "state.late.headline", "state.late.advice", reconnect=False)
+    return Connection("good", "state.good.headline", "state.good.advice", reconnect=False)
+
+
+_REASONS: Final = frozenset(
+    {
+        "USER_ACTION_NEEDED.OAUTH_OUTDATED",
+        "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
+        "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
+        "USER_ACTION_NEEDED",
+        "LOGIN_FAILED",
+    }
+)
+
+
+def last_day(stands: dict[str, Any]) -> date | None:
+    days = [date.fromisoformat(told["last_day"]) for told in stands["series"].values() if told["last_day"]]
+    return max(days, default=None)
+
+
+def figures(runtime: Runtime, account_id: str, stands: dict[str, Any], words: Words) -> list[Figure]:
+    """The last day, its month and its year, each beside the one before."""
+    told = stands["series"][Series.DAILY.value]["last_day"]
+    if told is None:
+        return []
+    last = date.fromisoformat(told)
+    window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
+    days = read_days(runtime.measures, account_id, window)
+    return [_figure(Span.holding(view, last), days, words) for view in View]
+
+
+def _figure(span: Span, days: Any, words: Words) -> Figure:
+    consumption = of_days(span, days, span.end)
+    comparison, trend = compare(consumption, words)
+    return Figure(
+        title=span_title(span, words),
+        energy=total_words(consumption, words) or words("chart.unknown"),
+        comparison=comparison,
+        trend=trend,
+        href=f"?by={span.view}&at={span.start}#chart",
+    )
+
+
+def _curve_missing(stands: dict[str, Any]) -> bool:
+    """Daily values come and no half-hour ever did: their collection is not switched on at the supplier's."""
+    daily, curve = (stands["series"][name.value] for name in (Series.DAILY, Series.LOAD_CURVE))
+    return bool(daily["last_day"] and curve["total"] and curve["loaded"] and not curve["last_day"])

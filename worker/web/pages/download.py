@@ -1,0 +1,46 @@
+"""Take the data along: which period, which days, which form.  The files themselves come from the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from worker.domain.readings import Period
+from worker.web.consumption import first_day
+from worker.web.house import HouseDep
+from worker.web.pages.own import OwnAccount, digits_of
+from worker.web.render import render
+
+router = APIRouter()
+
+_FORMATS: Final = ("csv", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One kind of document that there is something of; ``files`` are format and address."""
+
+    period: Period
+    files: list[tuple[str, str]]
+
+
+@router.get("/accounts/{account_id}/download")
+def download(request: Request, house: HouseDep, account: OwnAccount) -> Response:
+    measures = house.runtime.measures
+    stored = [period for period in Period if measures[period].read(account.id, "0", "~", limit=1)]
+    return render(
+        request,
+        "download.html",
+        account=account,
+        digits=digits_of(account),
+        choices=[Choice(period, _files(account.id, period)) for period in stored],
+        first=first_day(measures, account.id, Period.DAY),
+        today=house.runtime.dispatcher.today(),
+    )
+
+
+def _files(account_id: str, period: Period) -> list[tuple[str, str]]:
+    base = f"/api/accounts/{account_id}/measures?by={period}"
+    return [(form, f"{base}&format={form}") for form in _FORMATS]
