@@ -10,6 +10,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,11 +35,13 @@ from worker.domain.readings import Period, Series
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor, free_port
 
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
 QUEUE_PREFIX: Final = "releve:celery:"
 CALLBACK: Final = "http://127.0.0.1:9/back"  # nobody listens: where it leads to is all that is read
+
+METER_NUMBER: Final = re.compile(r"(?<![\d.])\d{14}(?!\d)")  # and no fraction of a second
 
 NO_QUOTA: Final = {"CALLS_PER_SECOND": "0", "CALLS_PER_HOUR": "0"}
 QUICK_HEALING: Final = {"INFLIGHT_EXPIRY_S": "3", "VISIBILITY_TIMEOUT_S": "3", "RECONCILE_EVERY_S": "1"}
@@ -95,10 +98,15 @@ class House:
 
     def stop(self, name: str) -> None:
         self._supervisor.stop_child(name)
+        del self._pids[name]
+
+    def stop_all_but(self, *names: str) -> None:
+        for name in reversed([name for name in self._pids if name not in names]):
+            self.stop(name)
 
     def kill(self, name: str) -> None:
         """SIGKILL to it and all its children."""
-        os.killpg(self._pids[name], signal.SIGKILL)
+        os.killpg(self._pids.pop(name), signal.SIGKILL)
         until(self._supervisor.ended, f"the end of {name}")
 
     def _start(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:

@@ -46,9 +46,7 @@ class Queue:
             self.household.run(self.waiting.pop(0))
 
     def fan_out(self, most_waiting: int = 1000) -> FanOut:
-        return FanOut(
-            self.household.dispatcher, self.household.state, self.publish, self.length, most_waiting
-        )
+        return FanOut(self.household.dispatcher, self.household.state, self.publish, self.length, most_waiting)
 
 
 @pytest.fixture
