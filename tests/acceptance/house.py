@@ -32,6 +32,7 @@ from config.settings import PREFIX, Settings
 from tests import servers
 from tests.truth import Content, Truth
 from worker.domain.readings import Period, Series
+from worker.inline import Inline
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor, free_port
 
@@ -44,6 +45,7 @@ CALLBACK: Final = "http://127.0.0.1:9/back"  # nobody listens: where it leads to
 METER_NUMBER: Final = re.compile(r"(?<![\d.])\d{14}(?!\d)")  # and no fraction of a second
 
 NO_QUOTA: Final = {"CALLS_PER_SECOND": "0", "CALLS_PER_HOUR": "0"}
+QUICKLY: Final = ("--without-mingle", "--without-gossip")
 QUICK_HEALING: Final = {"INFLIGHT_EXPIRY_S": "3", "VISIBILITY_TIMEOUT_S": "3", "RECONCILE_EVERY_S": "1"}
 
 
@@ -87,7 +89,7 @@ class House:
         until(lambda: self._answers("/__sim__/health"), "the simulator's start")
 
     def start_worker(self, *options: str, app: str = "worker", **settings: str) -> Path:
-        """A worker that is ready; its log."""
+        """A worker that is ready; its log.  See QUICKLY for one that is so a second earlier."""
         command = [BIN / "celery", "-A", app, "worker", "-l", "INFO", *options]
         log = self._start("worker", command, settings)
         until(lambda: " ready." in log.read_text() or self._fell("worker", log), "the worker's start")
@@ -100,9 +102,8 @@ class House:
         self._supervisor.stop_child(name)
         del self._pids[name]
 
-    def stop_all_but(self, *names: str) -> None:
-        for name in reversed([name for name in self._pids if name not in names]):
-            self.stop(name)
+    def runs(self, name: str) -> bool:
+        return name in self._pids
 
     def kill(self, name: str) -> None:
         """SIGKILL to it and all its children."""
@@ -199,6 +200,11 @@ class House:
         """Until every window of its history is done."""
         until(lambda: all(self.loaded(account, series) for series in Series), f"the backfill of {account}")
 
+    def load_here(self, account: str) -> None:
+        """Its history without the queue, where the way is not the matter."""
+        here = Inline(self.inside, say=print)
+        assert list(here.history(account)) and not here.failures
+
     def loaded(self, account: str, series: Series) -> bool:
         done, total = self.inside.history.days(account, series)
         return done == total
@@ -240,11 +246,11 @@ class House:
             for document in self.documents(account, period)
         }
 
-    def truth(self, usage_point: str, curve_days: int = 28) -> Truth:
-        """What the simulator says the meter measured, over the history that an account has by default."""
+    def truth(self, usage_point: str) -> Truth:
+        """What the simulator says the meter measured, over the history that an account has."""
         today = self.inside.dispatcher.today()
         daily = self._truth(usage_point, today - timedelta(days=1095), today)["daily"]
-        curve = self._truth(usage_point, today - timedelta(days=curve_days), today)["load_curve"]
+        curve = self._truth(usage_point, today - timedelta(days=self.inside.history.load_curve_days), today)["load_curve"]
         return Truth(daily, curve)
 
     def _truth(self, usage_point: str, start: date, end: date) -> Any:
