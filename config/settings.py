@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     def _readable(cls, value: Any, told: ValidationInfo) -> Any:
         if value is _UNREADABLE:  # which file is not told: some put the secret itself there
             variable = f"{PREFIX}{str(told.field_name).upper()}_FILE"
-            raise ValueError(f"can't read the file that {variable} names: make it readable, or unset it")
+            raise ValueError(f"the file that {variable} names can't be read or is empty: mend it, or unset it")
         return value
 
     @property
@@ -186,7 +186,8 @@ class _SecretFiles(PydanticBaseSettingsSource):
         if not path:
             return None, field_name, False
         try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+            text = Path(path).read_text(encoding="utf-8").strip()
+            return text or _UNREADABLE, field_name, False  # an empty secret must not fall back on a default
         except (OSError, UnicodeDecodeError):
             return _UNREADABLE, field_name, False
 

@@ -16,6 +16,7 @@ from worker.domain.accounts import Account
 from worker.domain.batches import Origin, split_claim
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
+from worker.errors import WorkerError
 from worker.history import History
 from worker.journal import MOST_ATTEMPTS, attempts_run, run_field
 from worker.stores.registry import AccountRegistry
@@ -46,11 +47,20 @@ class Dispatcher:
         """
         if not self.registry.get(account_id).active or not self._claim(account_id, BACKFILL):
             return None
+        try:
+            origin = self._next_window(account_id)
+        except WorkerError:
+            self.release(account_id, BACKFILL)
+            raise
+        if origin is None:
+            self.release(account_id, BACKFILL)
+        return origin
+
+    def _next_window(self, account_id: str) -> Origin | None:
         for series in Series:
             for window in self.history.missing(account_id, series):
                 if self._may_try(account_id, series, window):
                     return self._origin(account_id, series, window, BACKFILL)
-        self.release(account_id, BACKFILL)
         return None
 
     def given_up(self, account_id: str, series: Series) -> bool:

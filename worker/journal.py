@@ -19,6 +19,7 @@ from worker.domain.readings import PARIS, DateWindow
 from worker.errors import (
     AccountError,
     DataError,
+    OperatorFault,
     RateLimited,
     StoreUnavailable,
     TransientError,
@@ -148,6 +149,8 @@ class Journal:
     def _set_down(self, origin: Origin, error: WorkerError) -> None:
         """Release the claim, or keep it as long as the supplier asked us to wait: nobody tries before."""
         wait_s = error.retry_after_s if isinstance(error, TransientError) else None
+        if isinstance(error, OperatorFault):
+            return  # until the claim expires: the operator needs a while, and nobody should hammer meanwhile
         if origin["claim"] and wait_s is not None and wait_s >= 1:
             self.state.extend(origin["account_id"], *batches.split_claim(origin["claim"]), math.ceil(wait_s))
         else:
@@ -174,9 +177,9 @@ def _run_done(report: Report) -> dict[str, str]:
 
 def _tries_charged(error: WorkerError) -> int:
     """On top of the one that was counted when the window was published."""
-    if isinstance(error, DataError):  # asking again would give the same
-        return MOST_ATTEMPTS
-    return -1 if isinstance(error, RateLimited | StoreUnavailable) else 0  # nobody's failure
+    if isinstance(error, RateLimited | StoreUnavailable | OperatorFault):  # not this window's failure
+        return -1
+    return MOST_ATTEMPTS if isinstance(error, DataError) else 0  # asking again would give the same
 
 
 def finished_line(report: Report) -> str:

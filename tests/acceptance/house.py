@@ -250,7 +250,9 @@ class House:
         """What the simulator says the meter measured, over the history that an account has."""
         today = self.inside.dispatcher.today()
         daily = self._truth(usage_point, today - timedelta(days=1095), today)["daily"]
-        curve = self._truth(usage_point, today - timedelta(days=self.inside.history.load_curve_days), today)["load_curve"]
+        curve = self._truth(usage_point, today - timedelta(days=self.inside.history.load_curve_days), today)[
+            "load_curve"
+        ]
         return Truth(daily, curve)
 
     def _truth(self, usage_point: str, start: date, end: date) -> Any:

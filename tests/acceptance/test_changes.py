@@ -61,7 +61,9 @@ def test_a_corrected_day_comes_in_with_its_totals(house: House) -> None:
     house.night(account)
     after = house.content(account)
     assert after == house.truth(meter).content()
-    changed = {period: {key for key in before[period] if before[period][key] != after[period][key]} for period in Period}
+    changed = {
+        period: {key for key in before[period] if before[period][key] != after[period][key]} for period in Period
+    }
     assert changed[Period.DAY] == {"2023-10-27"}
     assert (changed[Period.MONTH], changed[Period.YEAR]) == ({"2023-10"}, {"2023"})
     assert {key[:10] for key in changed[Period.MINUTE]} <= {"2023-10-26", "2023-10-27"}  # in UTC

@@ -88,7 +88,7 @@ def test_a_success_clears_the_failures_before_it(household: Household) -> None:
         (StoreUnavailable("no store"), AccountState.READY, None, "failed", 0),
         (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
         (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
-        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
+        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 0),
         (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1),
         (ConsentRevoked("gone"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", 1),
         (HolderChanged("moved"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "failed", 1),
@@ -108,7 +108,7 @@ def test_a_failure_says_why_by_its_kind(
     task = household.state.task_state(account, DAILY)
     assert (task["state"], task["error"]) == (noted, code or "")
     assert household.state.attempts(account, DAILY, WINDOW, run="2024-07-25") == attempts
-    assert not in_flight(household, account)
+    assert in_flight(household, account) is isinstance(error, OperatorFault)  # nobody hammers with a refused key
     assert household.state.done_windows(account, DAILY) == []
     assert household.state.task_state(account, Series.LOAD_CURVE) == {}
     assert household.registry.get(other).state is AccountState.READY

@@ -114,8 +114,14 @@ def test_a_variable_goes_before_its_file_and_a_file_before_dot_env(
 def test_a_secret_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     (line,) = faults(monkeypatch, TOKEN_KEYS_FILE=SECRET)  # the key itself where its file was meant
     assert line == (
-        "RELEVE_TOKEN_KEYS: can't read the file that RELEVE_TOKEN_KEYS_FILE names: make it readable, or unset it"
+        "RELEVE_TOKEN_KEYS: the file that RELEVE_TOKEN_KEYS_FILE names can't be read or is empty: mend it, or unset it"
     )
+
+
+def test_an_empty_secret_file_is_a_fault_and_no_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n", encoding="utf-8")
+    (line,) = faults(monkeypatch, ENEDIS_CLIENT_SECRET_FILE="secret")
+    assert "is empty" in line
 
 
 @pytest.mark.parametrize(

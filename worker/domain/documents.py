@@ -112,7 +112,7 @@ def to_reading(document: Document, period: Period) -> IntervalReading:
 
 def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
     """The document of the seed's doctype, ready to be written at ``now``."""
-    written_at = now.astimezone(UTC).isoformat(timespec="seconds")
+    written_at = to_timestamp(now)
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
         "load": to_load(entry.milliwatt_hours, period),
@@ -126,6 +126,11 @@ def to_document(account_id: str, period: Period, entry: Entry, now: datetime) ->
     if entry.revision is not None:
         document["_rev"] = entry.revision
     return document
+
+
+def to_timestamp(instant: datetime) -> str:
+    """As documents carry it: UTC, to the second, so that texts compare as time does."""
+    return instant.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def to_entry(document: Document) -> Entry:
