@@ -138,7 +138,7 @@ class Journal:
             window=str(window),
             run_id=origin["run_id"],
             error=error.code,
-            **{"failed_run": origin["claim"]} if origin["claim"] and not isinstance(error, TransientError) else {},
+            **{"failed_run": origin["claim"]} if origin["claim"] else {},
         )
         if tries := _tries_charged(error):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=tries)
