@@ -64,7 +64,9 @@ class Deadline:
 class House:
     """Redis, simulator, store and registry of one run; ``start_workers`` may be called again for another day."""
 
-    def __init__(self, folder: Path, store: str, args: argparse.Namespace, deadline: Deadline, open_: ExitStack) -> None:
+    def __init__(
+        self, folder: Path, store: str, args: argparse.Namespace, deadline: Deadline, open_: ExitStack
+    ) -> None:
         self.folder, self.args, self.deadline = folder, args, deadline
         self._open = open_
         before = processes.children()
@@ -177,9 +179,7 @@ class House:
         }
 
     def _cpu(self) -> dict[str, float]:
-        return {name: processes.cpu_s(pids) for name, pids in self._pids.items()} | {
-            "benchmark": sum(os.times()[:2])
-        }
+        return {name: processes.cpu_s(pids) for name, pids in self._pids.items()} | {"benchmark": sum(os.times()[:2])}
 
     def _idle(self, runtime: Runtime) -> bool:
         """A task is acknowledged after the next of its chain is published, so a chain is never unseen."""

@@ -67,7 +67,9 @@ class Spy:
         samples = sum(own.values()) or 1
         shares = {"self": own, "total": total, "rooms": rooms}
         return {"samples": samples} | {
-            name: {what: round(count / samples, 3) for what, count in counts.most_common(TOLD if name != "total" else 110)}
+            name: {
+                what: round(count / samples, 3) for what, count in counts.most_common(TOLD if name != "total" else 110)
+            }
             for name, counts in shares.items()
         }
 

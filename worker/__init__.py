@@ -7,7 +7,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name in ("app", "celery"):
-        from worker.app import app
+        from worker.app import open_door
 
-        return app
+        return open_door()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,4 +33,5 @@ def test_a_pretended_time_is_refused_with_the_suppliers_own_hosts(tmp_path: Path
         env = house.env(ENEDIS_URL="", PRETEND_NOW="2024-07-25T09:00+02:00")
         code, told = start(env, command)
         assert code != 0
-        assert "RELEVE_PRETEND_NOW is for the simulator" in told
+        assert "releve: RELEVE_PRETEND_NOW" in told
+        assert "Traceback" not in told

@@ -67,7 +67,7 @@ def watch(runtime: Runtime, accounts: list[Account], as_json: bool, left: Left) 
     for failure in failures:
         warn(failure)
     if as_json:
-        print_json({"ok": not failures, "accounts": [account.id for account in accounts], "failures": failures})
+        print_json({"ok": not failures, "accounts": [account.id for account in accounts]})
     return 1 if failures else 0
 
 
