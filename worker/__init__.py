@@ -7,7 +7,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name in ("app", "celery"):
-        from worker.app import open_door
+        from worker.app import app
 
-        return open_door()
+        return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

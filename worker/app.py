@@ -20,15 +20,6 @@ _opened = ExitStack()
 atexit.register(_opened.close)  # the embedded server ends with the last of its users
 
 
-def open_door() -> Celery:
-    """The app for ``celery -A worker``; a bad setting ends the command with its reason, not with a traceback."""
-    try:
-        get_settings()
-    except ConfigError as error:
-        raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
-    return app
-
-
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     """Without an address of our own the embedded server serves, shared with this user's other commands."""

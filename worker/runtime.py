@@ -57,7 +57,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.endpoints = endpoints_from(settings)
         self.sealer = sealer_from(settings)
-        self.registry = AccountRegistry(settings.registry(), self.sealer)
+        self.registry = registry_from(settings, self.sealer)
         self._open.callback(self.registry.close)
         self.registry.migrate()
         self.measures = measures_from(settings)
@@ -141,6 +141,13 @@ def endpoints_from(settings: Settings) -> Endpoints:
         )
     except ValueError as error:
         raise ConfigError(f"RELEVE_ENEDIS_URL: {error}") from None
+
+
+def registry_from(settings: Settings, sealer: Sealer) -> AccountRegistry:
+    try:
+        return AccountRegistry(settings.registry(), sealer)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
 
 
 def measures_from(settings: Settings) -> Measures:

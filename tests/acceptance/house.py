@@ -200,6 +200,11 @@ class House:
         """Until every window of its history is done."""
         until(lambda: all(self.loaded(account, series) for series in Series), f"the backfill of {account}")
 
+    def move(self, **settings: str) -> None:
+        """Other settings from here on, and an empty folder for whatever is embedded."""
+        self.settings |= {"DATA_DIR": str(self.folder / f"data-{next(self._runs)}"), **settings}
+        self.__dict__.pop("inside", None)
+
     def load_here(self, account: str) -> None:
         """Its history without the queue, where the way is not the matter."""
         here = Inline(self.inside, say=print)

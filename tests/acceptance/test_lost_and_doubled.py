@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -62,7 +63,8 @@ def test_a_worker_killed_in_the_middle_of_a_backfill_costs_repeats_alone(house: 
     state = house.inside.state
     left_behind = []
     for series, wanted in ((Series.DAILY, 365), (Series.LOAD_CURVE, 7)):
-        until(lambda: house.inside.history.days(account, series)[0] >= wanted, "the window before the kill")
+        days_done = partial(house.inside.history.days, account, series)
+        until(lambda days_done=days_done, wanted=wanted: days_done()[0] >= wanted, "the window before the kill")
         house.kill("worker")
         assert not house.loaded(account, Series.LOAD_CURVE)
         left_behind += house.messages()

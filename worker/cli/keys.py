@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from config.settings import get_settings
-from worker.runtime import sealer_from
-from worker.stores.registry import AccountRegistry
+from worker.runtime import registry_from, sealer_from
 from worker.stores.sealing import new_key
 
 
@@ -28,9 +27,14 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal every stored token under the first key; afterwards the others may go."""
+    """Seal every stored token under the first key; afterwards the others may go.
+
+    \b
+    Example:
+      releve keys rotate
+    """
     settings = get_settings()
-    registry = AccountRegistry(settings.registry(), sealer_from(settings))
+    registry = registry_from(settings, sealer_from(settings))
     try:
         registry.migrate()
         click.echo(f"{registry.rotate_tokens()} tokens sealed anew")

@@ -47,6 +47,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Raises ValueError, which doesn't repeat the URL: it may hold a password."""
         self._engine = _create_engine(_parse_url(url))
+        self._writing_engine = self._engine.execution_options(writes=True)  # the same connections
 
     @property
     def dialect(self) -> str:
@@ -72,7 +73,7 @@ class Database:
 
         On SQLite it is the only writer from its start: one that began as a reader would not wait.
         """
-        with self._plain_words(), self._engine.execution_options(writes=True).begin() as connection:
+        with self._plain_words(), self._writing_engine.begin() as connection:
             yield connection
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from worker.domain.answers import Json
@@ -129,8 +130,11 @@ def _row_label(row: RawRow) -> Label | None:
 
 def _to_label(raw: Json) -> datetime | None:
     text = raw.strip() if isinstance(raw, str) else ""
-    if not _LABEL.fullmatch(text):
-        return None
+    return _read_label(text) if _LABEL.fullmatch(text) else None
+
+
+@lru_cache(maxsize=8192)  # all accounts of a night have the same labels
+def _read_label(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text)
     except ValueError:  # the 25th hour
