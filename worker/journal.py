@@ -55,9 +55,9 @@ class TaskNotes(Protocol):
 
     def note_task(self, account_id: str, series: str, **fields: str) -> None: ...
 
-    def release(self, account_id: str, series: str, what: str) -> None: ...
+    def release(self, account_id: str, series: str, what: str, *, holder: str) -> None: ...
 
-    def extend(self, account_id: str, series: str, what: str, ttl_s: int) -> bool: ...
+    def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str) -> bool: ...
 
     def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int: ...
 
@@ -152,13 +152,15 @@ class Journal:
         if isinstance(error, OperatorFault):
             return  # until the claim expires: the operator needs a while, and nobody should hammer meanwhile
         if origin["claim"] and wait_s is not None and wait_s >= 1:
-            self.state.extend(origin["account_id"], *batches.split_claim(origin["claim"]), math.ceil(wait_s))
+            claim = batches.split_claim(origin["claim"])
+            self.state.extend(origin["account_id"], *claim, math.ceil(wait_s), holder=origin["run_id"])
         else:
             self._release(origin)
 
     def _release(self, origin: Origin) -> None:
         if origin["claim"]:
-            self.state.release(origin["account_id"], *batches.split_claim(origin["claim"]))
+            claim = batches.split_claim(origin["claim"])
+            self.state.release(origin["account_id"], *claim, holder=origin["run_id"])
 
 
 def run_field(run: str) -> str:

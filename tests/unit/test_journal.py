@@ -33,8 +33,9 @@ DAILY = Series.DAILY
 
 
 def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> Origin:
-    household.state.claim(account, *claim.split("/", 1), 600)
-    return origin(WINDOW, series, account, claim=claim)
+    held = origin(WINDOW, series, account, claim=claim)
+    household.state.claim(account, *claim.split("/", 1), 600, holder=held["run_id"])
+    return held
 
 
 def in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
@@ -166,3 +167,13 @@ def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest
 def test_attempts_are_counted_anew_each_day_of_the_meter(household: Household) -> None:
     assert attempts_run(household.at) == "2024-07-25"
     assert attempts_run(household.at.replace(hour=22, minute=30)) == "2024-07-26"
+
+
+def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_claim(household: Household) -> None:
+    account = household.add()
+    first = claimed(household, account)
+    household.journal.failed(first, SupplierUnavailable("down"))
+    household.state.claim(account, *CLAIM.split("/", 1), 600, holder="the next run")
+    household.journal.failed(first, SupplierUnavailable("down"))
+    household.journal.failed(first, RateLimited("wait", retry_after_s=30))
+    assert in_flight(household, account)

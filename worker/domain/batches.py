@@ -117,10 +117,7 @@ def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
 
 
 def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
-    return [
-        IntervalReading(_local(start), minutes * _MINUTE, energy)
-        for start, minutes, energy in rows
-    ]
+    return [IntervalReading(_local(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
 
 
 @lru_cache(maxsize=8192)  # all accounts of a night have the same steps

@@ -30,7 +30,7 @@ USUAL_STEP_MINUTES: Final = 30
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _MINUTE: Final = timedelta(minutes=1)
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}  # V6
-_LAST_PLACES: Final = {period: 10 ** (6 - decimals) for period, decimals in _DECIMALS.items()}  # in mWh
+_LAST_PLACES_MWH: Final[dict[Period, int]] = {period: 10 ** (6 - places) for period, places in _DECIMALS.items()}
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 _PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may read them
@@ -158,7 +158,7 @@ def to_load(milliwatt_hours: int, period: Period) -> float:
 
 def round_as_stored(milliwatt_hours: int, period: Period) -> int:
     """The same in whole mWh; half goes away from zero."""
-    place = _LAST_PLACES[period]
+    place = _LAST_PLACES_MWH[period]
     size = (abs(milliwatt_hours) + place // 2) // place * place
     return size if milliwatt_hours >= 0 else -size
 
