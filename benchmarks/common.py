@@ -245,7 +245,7 @@ def options(description: str | None, *, accounts: int) -> argparse.Namespace:
 
 def run(name: str, args: argparse.Namespace, measure: Callable[[House], Json]) -> int:
     """Measure each store, print the one JSON object; 1 where a store that is installed gave no result."""
-    deadline = Deadline(args.max_seconds)
+    deadline, tested_on = Deadline(args.max_seconds), machine()
     results: dict[str, Json] = {}
     for store in args.stores:
         try:
@@ -256,7 +256,7 @@ def run(name: str, args: argparse.Namespace, measure: Callable[[House], Json]) -
             results[store] = {"skipped": str(missing)}
         except (TooLong, RuntimeError) as error:
             results[store] = {"error": str(error)}
-    print(json.dumps({"benchmark": name, "machine": machine(), "settings": vars(args), "stores": results}, indent=2))
+    print(json.dumps({"benchmark": name, "machine": tested_on, "settings": vars(args), "stores": results}, indent=1))
     return 1 if any("error" in result for result in results.values()) else 0
 
 

@@ -137,6 +137,7 @@ def _parse_url(text: str) -> URL:
 
 def _create_engine(url: URL) -> Engine:
     # hide_parameters: a statement's values are meter numbers and tokens, and errors end up in logs.
+    # pool_size: a thread's each, for what goes beyond the pool is opened and closed again each time.
     common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **common)
