@@ -10,9 +10,12 @@ from typing import Any
 from celery.schedules import crontab
 from kombu import Exchange, Queue
 
-from config.settings import get_settings
+from config.settings import ConfigError, get_settings
 
-_settings = get_settings()
+try:
+    _settings = get_settings()
+except ConfigError as error:  # Celery would show it beneath a traceback
+    raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
 _hour, _minute = _settings.nightly_at.split(":")
 
 # -- where messages live
@@ -50,8 +53,8 @@ task_publish_retry_policy = {"max_retries": 2, "interval_start": 0.1, "interval_
 worker_pool = "threads"
 worker_concurrency = 16
 worker_enable_remote_control = True
-worker_send_task_events = True  # Flower; our tasks are coarse enough to afford it
-task_send_sent_event = True
+worker_send_task_events = False  # Flower turns them on (its --enable-events, the default); unseen they cost a tenth
+task_send_sent_event = False  # one more message for each; when it was received tells enough
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_hijack_root_logger = True
 worker_log_format = "%(asctime)s %(levelname)s %(name)s %(message)s"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "RELEVE_"
@@ -27,6 +27,8 @@ _ORIGIN = re.compile(  # plain http for a machine of one's own alone: codes trav
     rf"(?:https://(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}|https?://(?:(?:\*|{_LABEL})\.)*(?:localhost|127\.0\.0\.1))(?::\d{{1,5}})?",
     re.IGNORECASE,
 )
+_UNKNOWN: Any = object()  # a field at fault
+_UNREADABLE: Any = object()  # the value of a file that can't be read
 
 
 class ConfigError(Exception):
@@ -162,18 +164,28 @@ class Settings(BaseSettings):
             raise ValueError("needs an offset, like 2024-07-25T09:00+02:00")
         return value
 
+    @field_validator("pretend_now")
+    @classmethod
+    def _not_in_production(cls, value: datetime | None, told: ValidationInfo) -> datetime | None:
+        # Here and not in a model validator, which would not be asked where another field is at fault.
+        hosts = told.data.get("enedis_url", _UNKNOWN), told.data.get("enedis_sandbox", _UNKNOWN)
+        if value is not None and _UNKNOWN not in hosts and _is_production(*hosts):
+            raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
+        return value
+
     @field_validator("enedis_url", "enedis_authorize_url", "public_url", "webhook_url")
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "http://unset")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = _split_url(value or "http://unset")
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("needs an http:// or https:// URL")
         return value.rstrip("/") if value else value
 
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and urlsplit(value.get_secret_value()).scheme not in ("redis", "rediss", "unix"):
+        parts = _split_url(value.get_secret_value() if value else "redis://unset")
+        if parts is None or parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("needs a redis://, rediss:// or unix:// URL")
         return value
 
@@ -223,21 +235,18 @@ class Settings(BaseSettings):
             raise ValueError("RELEVE_SMTP_URL needs RELEVE_NOTIFY_MAIL: to whom should the e-mails go?")
         return self
 
-    @model_validator(mode="after")
-    def _no_pretence_in_production(self) -> Self:
-        if self.pretend_now is not None and self.speaks_to_production:
-            raise ValueError(
-                "RELEVE_PRETEND_NOW is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator"
-            )
-        return self
+    @field_validator("*", mode="before")
+    @classmethod
+    def _readable(cls, value: Any, told: ValidationInfo) -> Any:
+        if value is _UNREADABLE:  # which file is not told: some put the secret itself there
+            variable = f"{PREFIX}{str(told.field_name).upper()}_FILE"
+            raise ValueError(f"the file that {variable} names can't be read or is empty: mend it, or unset it")
+        return value
 
     @property
     def speaks_to_production(self) -> bool:
         """The supplier's own hosts, with real meters behind them."""
-        if self.enedis_url is None:
-            return not self.enedis_sandbox
-        host = urlsplit(self.enedis_url).hostname or ""
-        return host.endswith(PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
+        return _is_production(self.enedis_url, self.enedis_sandbox)
 
     def registry(self) -> str:
         return _secret(self.registry_url) or f"sqlite:///{self.data_dir / 'registry.db'}"
@@ -262,18 +271,34 @@ class _SecretFiles(PydanticBaseSettingsSource):
     """``RELEVE_<NAME>_FILE``: the value stands in a file, as container platforms hand out secrets."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        variable = f"{PREFIX}{field_name.upper()}_FILE"
-        path = os.environ.get(variable)
+        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
         if not path:
             return None, field_name, False
         try:
-            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+            text = Path(path).read_text(encoding="utf-8").strip()
+            return text or _UNREADABLE, field_name, False  # an empty secret must not fall back on a default
         except (OSError, UnicodeDecodeError):
-            raise ConfigError(f"{variable}: can't read the file {path}: make it readable, or unset it") from None
+            return _UNREADABLE, field_name, False
 
     def __call__(self) -> dict[str, Any]:
         found = {name: self.get_field_value(None, name)[0] for name in self.settings_cls.model_fields}
         return {name: value for name, value in found.items() if value}
+
+
+def _is_production(enedis_url: str | None, sandbox: bool) -> bool:
+    if enedis_url is None:
+        return not sandbox
+    host = urlsplit(enedis_url).hostname or ""
+    return host.endswith(PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
+
+
+def _split_url(url: str) -> SplitResult | None:
+    """None where it is no URL: what the library says then may quote a password."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port is None or parts.port else None
+    except ValueError:
+        return None
 
 
 def _fault(*, loc: tuple[int | str, ...], msg: str, **_: Any) -> str:

@@ -25,6 +25,13 @@ class WindowTask(Task):  # type: ignore[type-arg]
     acks_late = True
     max_retries = MAX_RETRIES
     throws = (WorkerError,)  # foreseen: one line in the log, no traceback
+    resultrepr_maxsize = 0  # what a household used is no line for a log
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        """As Task's; logs, events and Flower show a message's window, not the readings that it carries."""
+        if args and isinstance(args[0], dict):
+            options["argsrepr"] = "{account_id} {series} {start}/{end}".format_map(args[0])
+        return super().apply_async(args, kwargs, *rest, **options)
 
     def again(self, error: TransientError) -> NoReturn:
         """Try again in a while; a wait longer than a countdown should last is left to the reconciler."""

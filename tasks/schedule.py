@@ -6,6 +6,7 @@ from datetime import date, datetime, time
 from typing import Any, Final
 
 from celery import current_app, shared_task
+from kombu.exceptions import ChannelError
 
 from tasks.backfill import backfill_account
 from tasks.base import ControlTask
@@ -15,6 +16,7 @@ from worker.fanout import FanOut, Night
 from worker.runtime import get_runtime
 
 MORE_SOON_S: Final = 15.0
+_NOT_FOUND: Final = "404"
 
 
 @shared_task(base=ControlTask)
@@ -87,4 +89,9 @@ def queue_length(name: str) -> int:
     """Messages that wait in a queue, whichever broker it is."""
     with current_app.connection_for_write() as connection:
         channel: Any = connection.default_channel
-        return int(channel.queue_declare(queue=name, passive=True).message_count)
+        try:
+            return int(channel.queue_declare(queue=name, passive=True).message_count)
+        except ChannelError as error:
+            if str(error.reply_code) == _NOT_FOUND:  # Redis keeps no empty queue, so none is the usual answer
+                return 0
+            raise

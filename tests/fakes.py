@@ -32,7 +32,8 @@ class MemoryStore:
         with self._lock:
             self.requests += 1
             first, end = f"{account_id}:{first_key}", f"{account_id}:{end_key}"
-            return [dict(self.documents[key]) for key in sorted(self.documents) if first <= key < end][:limit]
+            keys = sorted(key for key in self.documents if first <= key < end)[:limit]
+            return [dict(self.documents[key]) for key in keys]
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
         if self.before_write is not None:

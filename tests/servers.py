@@ -64,13 +64,16 @@ def couchdb_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """A PostgreSQL server with an empty cluster, not as root; the URL of its first database."""
+def postgres_server(*, durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL server with an empty cluster, not as root; the URL of its first database.
+
+    ``durable`` makes each commit wait for the disk, as in production: for who measures.
+    """
     binaries = _postgres_binaries()
     user = _other_user() if os.geteuid() == 0 else None
     port = free_port()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
-    settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
+    settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on" if durable else "off")
     url = f"postgresql://releve:secret@127.0.0.1:{port}/postgres"
 
     def answers() -> bool:

@@ -16,6 +16,7 @@ from worker.domain.accounts import Account
 from worker.domain.batches import Origin, split_claim
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
+from worker.errors import WorkerError
 from worker.history import History
 from worker.journal import MOST_ATTEMPTS, attempts_run, run_field
 from worker.stores.registry import AccountRegistry
@@ -44,13 +45,23 @@ class Dispatcher:
         Daily values first, for totals appear at once, then the load curve, newest window first.  A series whose
         windows fail doesn't hold up the other.
         """
-        if not self.registry.get(account_id).active or not self._claim(account_id, BACKFILL):
+        run_id = new_run_id(self.now())
+        if not self.registry.get(account_id).active or not self._claim(account_id, BACKFILL, run_id):
             return None
+        try:
+            origin = self._next_window(account_id, run_id)
+        except WorkerError:
+            self.release(account_id, BACKFILL, run_id)
+            raise
+        if origin is None:
+            self.release(account_id, BACKFILL, run_id)
+        return origin
+
+    def _next_window(self, account_id: str, run_id: str) -> Origin | None:
         for series in Series:
             for window in self.history.missing(account_id, series):
                 if self._may_try(account_id, series, window):
-                    return self._origin(account_id, series, window, BACKFILL)
-        self.release(account_id, BACKFILL)
+                    return _origin(account_id, series, window, run_id, BACKFILL)
         return None
 
     def given_up(self, account_id: str, series: Series) -> bool:
@@ -77,13 +88,13 @@ class Dispatcher:
     def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
         """The last days of a series for one run, noted as in flight; None if that run has done or is doing it."""
         window = plan_look_back(self.today(), series)
-        claim = f"{series.value}/{run}"
-        if not self._claim(account_id, claim):
+        claim, run_id = f"{series.value}/{run}", new_run_id(self.now())
+        if not self._claim(account_id, claim, run_id):
             return None
         if not self._may_try(account_id, series, window):
-            self.release(account_id, claim)
+            self.release(account_id, claim, run_id)
             return None
-        return self._origin(account_id, series, window, claim)
+        return _origin(account_id, series, window, run_id, claim)
 
     def look_back_now(self, account_id: str, series: Series) -> Origin:
         """The last days of a series, asked for by hand: no run, no claim."""
@@ -91,7 +102,7 @@ class Dispatcher:
 
     def window_by_hand(self, account_id: str, series: Series, window: DateWindow) -> Origin:
         """Any window, without a claim: whoever asks by hand is not held up by what is in flight."""
-        return self._origin(account_id, series, window, None)
+        return _origin(account_id, series, window, new_run_id(self.now()), None)
 
     def due_look_backs(self, accounts: Sequence[Account], run: str) -> Iterator[tuple[str, Series]]:
         """What of a page of accounts the run hasn't done yet."""
@@ -117,29 +128,30 @@ class Dispatcher:
             yield page
             cursor = page[-1].id
 
-    def release(self, account_id: str, claim: str) -> None:
-        self.state.release(account_id, *split_claim(claim))
+    def release(self, account_id: str, claim: str, run_id: str) -> None:
+        self.state.release(account_id, *split_claim(claim), holder=run_id)
 
     def _pages(self) -> Iterator[list[Account]]:
         return self.pages_after(None)
 
-    def _claim(self, account_id: str, claim: str) -> bool:
-        return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s)
+    def _claim(self, account_id: str, claim: str, run_id: str) -> bool:
+        return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s, holder=run_id)
 
     def _may_try(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Count the attempt; the one after the fifth is left to the next run."""
         run = attempts_run(self.now())
         return self.state.count_attempt(account_id, series.value, window, run=run) <= MOST_ATTEMPTS
 
-    def _origin(self, account_id: str, series: Series, window: DateWindow, claim: str | None) -> Origin:
-        return Origin(
-            account_id=account_id,
-            series=series.value,
-            start=window.start.isoformat(),
-            end=window.end.isoformat(),
-            run_id=new_run_id(self.now()),
-            claim=claim,
-        )
+
+def _origin(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> Origin:
+    return Origin(
+        account_id=account_id,
+        series=series.value,
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+        run_id=run_id,
+        claim=claim,
+    )
 
 
 def new_run_id(now: datetime) -> str:

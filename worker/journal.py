@@ -19,6 +19,7 @@ from worker.domain.readings import PARIS, DateWindow
 from worker.errors import (
     AccountError,
     DataError,
+    OperatorFault,
     RateLimited,
     StoreUnavailable,
     TransientError,
@@ -64,9 +65,9 @@ class TaskNotes(Protocol):
 
     def note_task(self, account_id: str, series: str, **fields: str) -> None: ...
 
-    def release(self, account_id: str, series: str, what: str) -> None: ...
+    def release(self, account_id: str, series: str, what: str, *, holder: str) -> None: ...
 
-    def extend(self, account_id: str, series: str, what: str, ttl_s: int) -> bool: ...
+    def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str) -> bool: ...
 
     def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int: ...
 
@@ -148,24 +149,29 @@ class Journal:
             window=str(window),
             run_id=origin["run_id"],
             error=error.code,
-            **{"failed_run": origin["claim"]} if origin["claim"] and not isinstance(error, TransientError) else {},
+            **{"failed_run": origin["claim"]} if origin["claim"] else {},
         )
         if tries := _tries_charged(error):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=tries)
-        self._set_down(origin, error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding))
+        self._set_down(origin, error, finding)
         level = logging.INFO if isinstance(error, RateLimited) else logging.WARNING
         log.log(level, "%s", failed_line(origin, error))
 
-    def _set_down(self, origin: Origin, wait_s: float | None) -> None:
-        """Release the claim, or keep it so long: nobody tries before."""
+    def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None) -> None:
+        """Release the claim, or keep it as long as the supplier or the desk asks to wait: nobody tries before."""
+        wait_s = error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding)
+        if isinstance(error, OperatorFault):
+            return  # until the claim expires: the operator needs a while, and nobody should hammer meanwhile
         if origin["claim"] and wait_s is not None and wait_s >= 1:
-            self.state.extend(origin["account_id"], *batches.split_claim(origin["claim"]), math.ceil(wait_s))
+            claim = batches.split_claim(origin["claim"])
+            self.state.extend(origin["account_id"], *claim, math.ceil(wait_s), holder=origin["run_id"])
         else:
             self._release(origin)
 
     def _release(self, origin: Origin) -> None:
         if origin["claim"]:
-            self.state.release(origin["account_id"], *batches.split_claim(origin["claim"]))
+            claim = batches.split_claim(origin["claim"])
+            self.state.release(origin["account_id"], *claim, holder=origin["run_id"])
 
 
 def run_field(run: str) -> str:
@@ -184,9 +190,9 @@ def _run_done(report: Report) -> dict[str, str]:
 
 def _tries_charged(error: WorkerError) -> int:
     """On top of the one that was counted when the window was published."""
-    if isinstance(error, DataError):  # asking again would give the same
-        return MOST_ATTEMPTS
-    return -1 if isinstance(error, RateLimited | StoreUnavailable) else 0  # nobody's failure
+    if isinstance(error, RateLimited | StoreUnavailable | OperatorFault):  # not this window's failure
+        return -1
+    return MOST_ATTEMPTS if isinstance(error, DataError) else 0  # asking again would give the same
 
 
 def finished_line(report: Report) -> str:

@@ -66,7 +66,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.endpoints = endpoints_from(settings)
         self.sealer = sealer_from(settings)
-        self.registry = AccountRegistry(settings.registry(), self.sealer)
+        self.registry = registry_from(settings, self.sealer)
         self._open.callback(self.registry.close)
         self.registry.migrate()
         self.api_tokens = ApiTokens(self.registry.database)
@@ -169,6 +169,13 @@ def endpoints_from(settings: Settings) -> Endpoints:
         )
     except ValueError as error:
         raise ConfigError(f"RELEVE_ENEDIS_URL: {error}") from None
+
+
+def registry_from(settings: Settings, sealer: Sealer) -> AccountRegistry:
+    try:
+        return AccountRegistry(settings.registry(), sealer)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
 
 
 def measures_from(settings: Settings) -> Measures:

@@ -26,6 +26,7 @@ from worker.domain.documents import (
     to_document,
     to_entries,
     to_entry,
+    to_timestamp,
     touched_window,
 )
 from worker.domain.filtering import keep_changed
@@ -81,6 +82,7 @@ class WindowWalk:
         series, supplier = batches.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
+        asked_at = self.now()
         inquiry = Inquiry(partial(method, account.usage_point_id)).put(batches.window_of(origin))
         parsed = [parse(payload, series).within(piece) for piece, payload in inquiry.payloads]
         readings = [reading for part in parsed for reading in part.readings]
@@ -89,6 +91,7 @@ class WindowWalk:
             readings=batches.pack_readings(readings),
             facts=Facts(
                 fetched=len(readings),
+                fetched_at=to_timestamp(asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
                 last_day=_last_day(readings),
@@ -199,9 +202,17 @@ class WindowWalk:
                 updated += sum(entry.revision is not None for entry in won)
             if not any(lost.values()):
                 return created, updated
-            anew = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            work = self.aggregate(self._compare(work, anew, work["facts"]), written)
+            work = self.aggregate(self._compare(work, self._still_news(work, lost[inputs]), work["facts"]), written)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
+
+    def _still_news(self, work: Aggregated, lost: Sequence[Entry]) -> list[Entry]:
+        """What lost a race, less what others wrote after our answer came: a late message must not undo a correction."""
+        if not lost:
+            return []
+        series, window = batches.series_of(work), batches.window_of(work)
+        stored = self.measures[series.inputs].read(work["account_id"], *key_range(window, series.inputs))
+        newer = {key_of(document) for document in stored if document["updated_at"] > work["facts"]["fetched_at"]}
+        return [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost if entry.key not in newer]
 
     def _write(self, account_id: str, period: Period, entries: Sequence[Entry]) -> list[Entry]:
         """Those that lost a race."""

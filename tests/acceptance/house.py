@@ -10,6 +10,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,21 +27,25 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 import requests
 from celery import Celery
-from config.settings import PREFIX, Settings
 
+from config.settings import PREFIX, Settings
 from tests import servers
 from tests.truth import Content, Truth
 from worker.domain.readings import Period, Series
+from worker.inline import Inline
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor, free_port
 
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
 QUEUE_PREFIX: Final = "releve:celery:"
 CALLBACK: Final = "http://127.0.0.1:9/back"  # nobody listens: where it leads to is all that is read
 
+METER_NUMBER: Final = re.compile(r"(?<![\d.])\d{14}(?!\d)")  # and no fraction of a second
+
 NO_QUOTA: Final = {"CALLS_PER_SECOND": "0", "CALLS_PER_HOUR": "0"}
+QUICKLY: Final = ("--without-mingle", "--without-gossip")
 QUICK_HEALING: Final = {"INFLIGHT_EXPIRY_S": "3", "VISIBILITY_TIMEOUT_S": "3", "RECONCILE_EVERY_S": "1"}
 
 
@@ -84,7 +89,7 @@ class House:
         until(lambda: self._answers("/__sim__/health"), "the simulator's start")
 
     def start_worker(self, *options: str, app: str = "worker", **settings: str) -> Path:
-        """A worker that is ready; its log."""
+        """A worker that is ready; its log.  See QUICKLY for one that is so a second earlier."""
         command = [BIN / "celery", "-A", app, "worker", "-l", "INFO", *options]
         log = self._start("worker", command, settings)
         until(lambda: " ready." in log.read_text() or self._fell("worker", log), "the worker's start")
@@ -102,10 +107,14 @@ class House:
 
     def stop(self, name: str) -> None:
         self._supervisor.stop_child(name)
+        del self._pids[name]
+
+    def runs(self, name: str) -> bool:
+        return name in self._pids
 
     def kill(self, name: str) -> None:
         """SIGKILL to it and all its children."""
-        os.killpg(self._pids[name], signal.SIGKILL)
+        os.killpg(self._pids.pop(name), signal.SIGKILL)
         until(self._supervisor.ended, f"the end of {name}")
 
     def _start(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:
@@ -195,6 +204,16 @@ class House:
         """Until every window of its history is done."""
         until(lambda: all(self.loaded(account, series) for series in Series), f"the backfill of {account}")
 
+    def move(self, **settings: str) -> None:
+        """Other settings from here on, and an empty folder for whatever is embedded."""
+        self.settings |= {"DATA_DIR": str(self.folder / f"data-{next(self._runs)}"), **settings}
+        self.__dict__.pop("inside", None)
+
+    def load_here(self, account: str) -> None:
+        """Its history without the queue, where the way is not the matter."""
+        here = Inline(self.inside, say=print)
+        assert list(here.history(account)) and not here.failures
+
     def loaded(self, account: str, series: Series) -> bool:
         done, total = self.inside.history.days(account, series)
         return done == total
@@ -236,11 +255,13 @@ class House:
             for document in self.documents(account, period)
         }
 
-    def truth(self, usage_point: str, curve_days: int = 28) -> Truth:
-        """What the simulator says the meter measured, over the history that an account has by default."""
+    def truth(self, usage_point: str) -> Truth:
+        """What the simulator says the meter measured, over the history that an account has."""
         today = self.inside.dispatcher.today()
         daily = self._truth(usage_point, today - timedelta(days=1095), today)["daily"]
-        curve = self._truth(usage_point, today - timedelta(days=curve_days), today)["load_curve"]
+        curve = self._truth(usage_point, today - timedelta(days=self.inside.history.load_curve_days), today)[
+            "load_curve"
+        ]
         return Truth(daily, curve)
 
     def _truth(self, usage_point: str, start: date, end: date) -> Any:

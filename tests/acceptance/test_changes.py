@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.house import NO_QUOTA, House, open_house, until
+from tests.acceptance.house import NO_QUOTA, QUICKLY, House, open_house, until
 from worker.domain.accounts import AccountState
 from worker.domain.readings import Period, Series
 
@@ -20,7 +20,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     settings = {"PRETEND_NOW": "2023-10-30T09:00+01:00", "ENEDIS_CLIENT_SECRET": "s", **NO_QUOTA}
     with open_house(tmp_path_factory.mktemp("changes"), **settings) as house:
         house.start_simulator()
-        house.start_worker()
+        house.start_worker(*QUICKLY)
         yield house
 
 

@@ -46,9 +46,7 @@ class Queue:
             self.household.run(self.waiting.pop(0))
 
     def fan_out(self, most_waiting: int = 1000) -> FanOut:
-        return FanOut(
-            self.household.dispatcher, self.household.state, self.publish, self.length, most_waiting
-        )
+        return FanOut(self.household.dispatcher, self.household.state, self.publish, self.length, most_waiting)
 
 
 @pytest.fixture
@@ -150,7 +148,7 @@ def test_mending_publishes_what_lost_its_claim_and_nothing_that_is_in_flight_or_
     queue.work(4)
     lost = queue.waiting.pop()
     assert queue.fan_out().mend(NIGHT) == 0
-    queue.household.dispatcher.release(lost["account_id"], str(lost["claim"]))  # as its expiry would
+    queue.household.dispatcher.release(lost["account_id"], str(lost["claim"]), lost["run_id"])  # as its expiry would
     assert queue.fan_out().mend(NIGHT) == 1
     queue.work()
     assert queue.published == everything_once(queue) + Counter([(lost["account_id"], lost["series"])])

@@ -150,9 +150,7 @@ def test_what_lies_before_the_floor_is_done_with(household: Household) -> None:
     floor = date(2024, 5, 1)
     values = {day: energy for day, energy in three_years().items() if day >= floor}
     serve = serving_days(values)
-    household.supplier.daily = lambda asked: (
-        serve(asked) if asked.start >= floor else Answer(Verdict.BEFORE_HISTORY)
-    )
+    household.supplier.daily = lambda asked: serve(asked) if asked.start >= floor else Answer(Verdict.BEFORE_HISTORY)
     account = household.add()
     asked = [origin for origin in household.backfill(account) if origin["series"] == DAILY.value]
     assert len(asked) == 1  # the two older years would only be refused again

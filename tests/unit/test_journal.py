@@ -38,8 +38,9 @@ DAILY = Series.DAILY
 
 
 def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> Origin:
-    household.state.claim(account, *claim.split("/", 1), 600)
-    return origin(WINDOW, series, account, claim=claim)
+    held = origin(WINDOW, series, account, claim=claim)
+    household.state.claim(account, *claim.split("/", 1), 600, holder=held["run_id"])
+    return held
 
 
 def in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
@@ -93,7 +94,7 @@ def test_a_success_clears_the_failures_before_it(household: Household) -> None:
         (StoreUnavailable("no store"), AccountState.READY, None, "failed", 0),
         (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
         (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
-        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
+        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 0),
         (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1),
         (RefreshTokenDead("dead"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", 1),
         (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", 1),
@@ -114,7 +115,7 @@ def test_a_failure_says_why_by_its_kind(
     task = household.state.task_state(account, DAILY)
     assert (task["state"], task["error"]) == (noted, code or "")
     assert household.state.attempts(account, DAILY, WINDOW, run="2024-07-25") == attempts
-    assert not in_flight(household, account)
+    assert in_flight(household, account) is isinstance(error, OperatorFault)  # nobody hammers with a refused key
     assert household.state.done_windows(account, DAILY) == []
     assert household.state.task_state(account, Series.LOAD_CURVE) == {}
     assert household.registry.get(other).state is AccountState.READY
@@ -200,3 +201,13 @@ def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest
 def test_attempts_are_counted_anew_each_day_of_the_meter(household: Household) -> None:
     assert attempts_run(household.at) == "2024-07-25"
     assert attempts_run(household.at.replace(hour=22, minute=30)) == "2024-07-26"
+
+
+def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_claim(household: Household) -> None:
+    account = household.add()
+    first = claimed(household, account)
+    household.journal.failed(first, SupplierUnavailable("down"))
+    household.state.claim(account, *CLAIM.split("/", 1), 600, holder="the next run")
+    household.journal.failed(first, SupplierUnavailable("down"))
+    household.journal.failed(first, RateLimited("wait", retry_after_s=30))
+    assert in_flight(household, account)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import (
+    NOW,
     USAGE_POINT,
     PretendAccounts,
     PretendSupplier,
@@ -38,6 +39,7 @@ from tests.walks import (
     window_over,
 )
 from worker.domain.answers import Answer, Verdict
+from worker.domain.documents import to_timestamp
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     DataError,
@@ -180,7 +182,14 @@ def test_a_report_tells_what_was_taken_and_what_was_kept_out() -> None:
         ["2024-07-09", 1],
     ]
     report = make_walk(PretendSupplier(daily=v5_answer(rows))).sync_window(origin(JUNE, Series.DAILY))
-    assert report["facts"] == {"fetched": 2, "dropped": 2, "differing": 1, "last_day": "2024-06-03", "floor": None}
+    assert report["facts"] == {
+        "fetched": 2,
+        "fetched_at": to_timestamp(NOW),
+        "dropped": 2,
+        "differing": 1,
+        "last_day": "2024-06-03",
+        "floor": None,
+    }
 
 
 # -- what the supplier may say
@@ -287,7 +296,9 @@ def test_a_lost_race_is_decided_anew_in_the_same_order() -> None:
 
     measures[Period.DAY].before_write = rival
     sync_days(measures, values)
-    assert seen == ["read month", "read year", "read day", "write day", "write month", "write year"]
+    whether_it_is_still_news = "read day"
+    decided_anew = ["read month", "read year", "read day", "write day", "write month", "write year"]
+    assert seen == [whether_it_is_still_news, *decided_anew]
     assert content(measures) == truth_of_days(values)
 
 

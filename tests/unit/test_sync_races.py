@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.factories import (
+    NOW,
     PretendAccounts,
     PretendSupplier,
     content,
@@ -157,3 +158,19 @@ def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series:
         assert "home1" in accounts.removed
     assert bool(accounts.removed) is (touched() >= number)
     assert not accounts.removed or not any(store.documents for store in stores.values())
+
+
+def test_a_message_that_comes_late_does_not_undo_a_correction() -> None:
+    day, stores = date(2024, 5, 10), memory_measures()
+    window = window_over({day: 0})
+    asked_early = origin(window, Series.DAILY)
+    early = make_walk(PretendSupplier(daily=serving_days({day: 8000})), stores)
+    held_up = early.aggregate(early.filter_known(early.fetch(asked_early)))
+
+    an_hour_later = make_walk(
+        PretendSupplier(daily=serving_days({day: 8640})), stores, now=lambda: NOW + timedelta(hours=1)
+    )
+    an_hour_later.sync_window(origin(window, Series.DAILY))
+    corrected = content(stores)
+    early.store(held_up)
+    assert content(stores) == corrected

@@ -61,7 +61,12 @@ def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
 @accounts.command("list")
 @json_option
 def list_accounts(as_json: bool) -> None:
-    """List all accounts but the removed ones."""
+    """List all accounts but the removed ones.
+
+    \b
+    Example:
+      releve accounts list --json
+    """
     with open_runtime() as runtime:
         found = [_to_row(account) for account in runtime.registry.list()]
     if as_json:
@@ -77,7 +82,12 @@ def list_accounts(as_json: bool) -> None:
 @click.argument("account_id", metavar="ACCOUNT")
 @json_option
 def show(account_id: str, as_json: bool) -> None:
-    """Show one account; the meter's number only by its last four digits."""
+    """Show one account; the meter's number only by its last four digits.
+
+    \b
+    Example:
+      releve accounts show 3kq7d0fr2m
+    """
     with open_runtime() as runtime:
         row = _to_row(runtime.registry.get(account_id))
     if as_json:
@@ -90,14 +100,24 @@ def show(account_id: str, as_json: bool) -> None:
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def pause(account_id: str) -> None:
-    """Stop automatic runs of an account; what is stored stays."""
+    """Stop automatic runs of an account; what is stored stays.
+
+    \b
+    Example:
+      releve accounts pause 3kq7d0fr2m
+    """
     _set_state(account_id, AccountState.PAUSED)
 
 
 @accounts.command()
 @click.argument("account_id", metavar="ACCOUNT")
 def resume(account_id: str) -> None:
-    """Let a paused account, or one that needed its owner, run again."""
+    """Let a paused account, or one that needed its owner, run again.
+
+    \b
+    Example:
+      releve accounts resume 3kq7d0fr2m
+    """
     _set_state(account_id, AccountState.READY)
 
 
@@ -109,6 +129,10 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     """Erase an account: its measures, tokens and state; says what was erased.
 
     The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the meter's number.
+
+    \b
+    Example:
+      releve accounts remove 3kq7d0fr2m --yes
     """
     with open_runtime() as runtime:
         runtime.registry.get(account_id)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from config.settings import get_settings
-from worker.runtime import sealer_from
+from worker.runtime import registry_from, sealer_from
 from worker.stores.consents import ConsentBook
-from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import new_key
 
 
@@ -29,10 +28,15 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal all stored tokens and proofs of consent under the first key; afterwards the others may go."""
+    """Seal all stored tokens and proofs of consent under the first key; afterwards the others may go.
+
+    \b
+    Example:
+      releve keys rotate
+    """
     settings = get_settings()
     sealer = sealer_from(settings)
-    registry = AccountRegistry(settings.registry(), sealer)
+    registry = registry_from(settings, sealer)
     try:
         registry.migrate()
         click.echo(f"{registry.rotate_tokens()} tokens sealed anew")

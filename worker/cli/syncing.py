@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.domain.accounts import Account, AccountState
+from worker.cli.watching import history_left, look_back_left, watch
+from worker.domain.accounts import Account
 from worker.domain.batches import Report
-from worker.domain.readings import Series
-from worker.errors import AccountError
 from worker.inline import Inline
 from worker.publishing import publish_backfill, publish_look_back, workers_answer
 from worker.runtime import Runtime
 
-_POLL_S: Final = 0.5
 _NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"
 
 inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
@@ -53,7 +49,7 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
             publish_look_back(runtime, account.id, run)
         if not wait:
             return _enqueued(accounts, as_json)
-        return _watch(runtime, accounts, as_json, lambda account: _look_back_left(runtime, account, run))
+        return watch(runtime, accounts, as_json, lambda account: look_back_left(runtime, account, run))
 
 
 @click.command()
@@ -80,7 +76,7 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
         publish_backfill(runtime, account.id)
         if not wait:
             return _enqueued([account], as_json)
-        return _watch(runtime, [account], as_json, lambda account: _history_left(runtime, account))
+        return watch(runtime, [account], as_json, lambda account: history_left(runtime, account))
 
 
 def _one_way(inline: bool, wait: bool) -> None:
@@ -140,53 +136,3 @@ def _enqueued(accounts: list[Account], as_json: bool) -> int:
     else:
         click.echo(f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
     return 0
-
-
-def _look_back_left(runtime: Runtime, account: Account, run: str) -> tuple[int, int]:
-    states = runtime.state.task_states([(account.id, series.value) for series in Series])
-    done = sum(
-        noted.get("last_run") == f"{series.value}/{run}" or noted.get("failed_run") == f"{series.value}/{run}"
-        for series, noted in zip(Series, states, strict=True)
-    )
-    return done, len(Series)
-
-
-def _history_left(runtime: Runtime, account: Account) -> tuple[int, int]:
-    """Days done and wanted; a series whose windows were given up counts as done, its error is told at the end."""
-    done = total = 0
-    for series in Series:
-        series_done, series_total = runtime.history.days(account.id, series)
-        given_up = series_done < series_total and runtime.dispatcher.given_up(account.id, series)
-        done += series_total if given_up else series_done
-        total += series_total
-    return done, total
-
-
-def _watch(runtime: Runtime, accounts: list[Account], as_json: bool, left: Callable[[Account], tuple[int, int]]) -> int:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, disable=as_json) as progress:
-        bars = {account.id: progress.add_task(account.id, total=None) for account in accounts}
-        waiting = list(accounts)
-        while waiting:
-            for account in list(waiting):
-                done, total = left(account)
-                progress.update(bars[account.id], completed=done, total=total)
-                stopped = runtime.registry.get(account.id).state is not AccountState.READY
-                if done >= total or stopped:
-                    waiting.remove(account)
-            if waiting:
-                time.sleep(_POLL_S)
-    failures = [failure for account in accounts for failure in _failures(runtime, account)]
-    for failure in failures:
-        click.echo(f"releve: {failure}", err=True)
-    if as_json:
-        print_json({"ok": not failures, "accounts": [account.id for account in accounts]})
-    return 1 if failures else 0
-
-
-def _failures(runtime: Runtime, account: Account) -> Iterator[str]:
-    for series, outcome in runtime.registry.outcomes(account.id).items():
-        if outcome.code:
-            yield f"account {account.id}: {series.value}: {outcome.message} ({outcome.code})"
-    if (now := runtime.registry.get(account.id)).reason and not now.active:
-        yield f"account {account.id} is {now.state}: {AccountError.__doc__}"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
-from worker.domain.documents import Entry, period_key, to_load, to_milliwatt_hours
+from worker.domain.documents import Entry, period_key, round_as_stored
 from worker.domain.readings import IntervalReading, Period
 
 _INPUT_KEY_LENGTH: Final = {
@@ -55,7 +55,7 @@ def keep_different(
     """
     different = []
     for key in sorted(totals):
-        energy = to_milliwatt_hours(to_load(totals[key], period))
+        energy = round_as_stored(totals[key], period)
         known = stored.get(key)
         if known is None:
             different.append(Entry(key, energy))

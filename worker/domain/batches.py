@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from worker.domain.documents import Entry
@@ -32,6 +33,7 @@ class Facts(TypedDict):
     """What the answer told, carried along unchanged: readings taken, points kept out (V4, K2)."""
 
     fetched: int
+    fetched_at: str  # UTC, as documents note their ``updated_at``
     dropped: int
     differing: int
     last_day: str | None  # the last civil day with a reading
@@ -115,10 +117,12 @@ def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
 
 
 def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
-    return [
-        IntervalReading((_EPOCH + start * _MINUTE).astimezone(PARIS), minutes * _MINUTE, energy)
-        for start, minutes, energy in rows
-    ]
+    return [IntervalReading(_local(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
+
+
+@lru_cache(maxsize=8192)  # all accounts of a night have the same steps
+def _local(minute: int) -> datetime:
+    return (_EPOCH + minute * _MINUTE).astimezone(PARIS)
 
 
 def pack_entries(entries: Iterable[Entry]) -> list[list[Any]]:

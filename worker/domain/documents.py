@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from worker.domain.readings import (
@@ -28,8 +28,10 @@ Document = dict[str, Any]
 DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
 USUAL_STEP_MINUTES: Final = 30
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+_MINUTE: Final = timedelta(minutes=1)
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}  # V6
-_UTC_FORMATS: Final = {Period.MINUTE: "%Y-%m-%dT%H:%MZ", Period.HOUR: "%Y-%m-%dT%H:00Z"}
+_LAST_PLACES_MWH: Final[dict[Period, int]] = {period: 10 ** (6 - places) for period, places in _DECIMALS.items()}
+_IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 SHOWN_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")  # what leaves the house
 _PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may read them
@@ -58,14 +60,15 @@ def doctype(period: Period) -> str:
 
 def period_key(start: datetime, period: Period) -> str:
     """Text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
-    if period in _UTC_FORMATS:  # in UTC, for the local hour 02 comes twice in October
-        return start.astimezone(UTC).strftime(_UTC_FORMATS[period])
+    if period in _IN_UTC:  # for the local hour 02 comes twice in October
+        text = start.astimezone(UTC).isoformat()
+        return f"{text[:16]}Z" if period is Period.MINUTE else f"{text[:13]}:00Z"
     return start.astimezone(PARIS).date().isoformat()[: _LOCAL_KEY_LENGTH[period]]
 
 
 def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
     """First key that the window touches, and the first key after it."""
-    if period in _UTC_FORMATS:
+    if period in _IN_UTC:
         start, end = window.instants()
         return period_key(start, period), period_key(end, period)
     last = window.end - timedelta(days=1)
@@ -93,9 +96,9 @@ def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entr
     """Readings as entries of their own doctype, minute or day, in time order."""
     entries = []
     for reading in sorted(readings, key=lambda reading: reading.start.astimezone(UTC)):
-        minutes = int(reading.length / timedelta(minutes=1))
+        minutes = reading.length // _MINUTE
         step = minutes if period is Period.MINUTE and minutes != USUAL_STEP_MINUTES else None
-        energy = to_milliwatt_hours(to_load(reading.milliwatt_hours, period))
+        energy = round_as_stored(reading.milliwatt_hours, period)
         entries.append(Entry(period_key(reading.start, period), energy, step))
     return entries
 
@@ -113,7 +116,7 @@ def to_reading(document: Document, period: Period) -> IntervalReading:
 
 def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
     """The document of the seed's doctype, ready to be written at ``now``."""
-    written_at = now.astimezone(UTC).isoformat(timespec="seconds")
+    written_at = to_timestamp(now)
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
         "load": to_load(entry.milliwatt_hours, period),
@@ -127,6 +130,11 @@ def to_document(account_id: str, period: Period, entry: Entry, now: datetime) ->
     if entry.revision is not None:
         document["_rev"] = entry.revision
     return document
+
+
+def to_timestamp(instant: datetime) -> str:
+    """As documents carry it: UTC, to the second, so that texts compare as time does."""
+    return instant.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def to_entry(document: Document) -> Entry:
@@ -151,8 +159,14 @@ def key_of(document: Document) -> str:
 
 def to_load(milliwatt_hours: int, period: Period) -> float:
     """kWh, rounded half up to the decimals of the doctype (V6)."""
-    exact = Decimal(milliwatt_hours) / _MILLIWATT_HOURS_PER_KWH
-    return float(exact.quantize(Decimal(1).scaleb(-_DECIMALS[period]), ROUND_HALF_UP))
+    return round_as_stored(milliwatt_hours, period) / _MILLIWATT_HOURS_PER_KWH
+
+
+def round_as_stored(milliwatt_hours: int, period: Period) -> int:
+    """The same in whole mWh; half goes away from zero."""
+    place = _LAST_PLACES_MWH[period]
+    size = (abs(milliwatt_hours) + place // 2) // place * place
+    return size if milliwatt_hours >= 0 else -size
 
 
 def to_milliwatt_hours(load: float) -> int:
@@ -160,8 +174,9 @@ def to_milliwatt_hours(load: float) -> int:
     return round(load * _MILLIWATT_HOURS_PER_KWH)
 
 
+@lru_cache(maxsize=8192)  # all accounts of a night have the same keys; who calls copies
 def _civil_fields(key: str, period: Period) -> dict[str, int]:
-    if period in _UTC_FORMATS:
+    if period in _IN_UTC:
         local = datetime.fromisoformat(key).astimezone(PARIS)
         names = ("year", "month", "day", "hour", "minute")
         fields = {name: getattr(local, name) for name in names}

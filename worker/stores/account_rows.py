@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from worker.domain.accounts import Account, AccountState
 from worker.errors import UnknownAccount
@@ -16,12 +16,16 @@ from worker.stores.tables import ACCOUNTS, USAGE_POINTS
 CONSUMPTION = "consumption"
 LIVING = ACCOUNTS.c.state != AccountState.DELETED.value
 EVERY_ACCOUNT = select(ACCOUNTS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+# Asked several times a window and built once: to build them costs more than to ask.
+_ONE_ACCOUNT = EVERY_ACCOUNT.where(ACCOUNTS.c.id == bindparam("wanted"))
+_STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("wanted"))
+_STATE_LOCKED = {shared: _STATE.with_for_update(read=shared) for shared in (False, True)}
 _LETTERS, _DIGITS = "abcdefghjkmnpqrstvwxyz", "0123456789"  # without i, l, o, u: read aloud and typed back
 
 
 def get(connection: Connection, account_id: str) -> Account:
     """The account, a removed one too.  Raises UnknownAccount."""
-    row = connection.execute(EVERY_ACCOUNT.where(ACCOUNTS.c.id == account_id)).one_or_none()
+    row = connection.execute(_ONE_ACCOUNT, {"wanted": account_id}).one_or_none()
     if row is None:
         raise UnknownAccount(_unknown(account_id))
     return to_account(row)
@@ -50,8 +54,7 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, remov
     Raises UnknownAccount where it isn't there or (unless ``removed_too``) was removed.  SQLite needs no
     lock: who writes there is alone anyway.
     """
-    query = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == account_id)
-    state = connection.execute(query.with_for_update(read=shared)).scalar()
+    state = connection.execute(_STATE_LOCKED[shared], {"wanted": account_id}).scalar()
     if state is None:
         raise UnknownAccount(_unknown(account_id))
     if state == AccountState.DELETED.value and not removed_too:

@@ -18,8 +18,17 @@ ATTEMPTS_TTL_S: Final = 2 * 24 * 3600
 
 _CLAIM = """
 local time = redis.call('TIME')
-local now = string.format('%d.%06d', time[1], time[2])
-return redis.call('SET', KEYS[1], now, 'NX', 'EX', ARGV[1]) and 1 or 0
+local note = string.format('%d.%06d %s', time[1], time[2], ARGV[2])
+return redis.call('SET', KEYS[1], note, 'NX', 'EX', ARGV[1]) and 1 or 0
+"""
+
+# Only its holder lets go of a claim, or holds it longer (ARGV[2] seconds): the end of an earlier window, told by
+# a message that came twice, must not free the next one's.
+_AS_HOLDER = """
+local note = redis.call('GET', KEYS[1])
+if not note or string.match(note, ' (.*)') ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
 _DROP_OLDER = """
@@ -27,8 +36,9 @@ local time = redis.call('TIME')
 local latest = time[1] + time[2] / 1000000 - ARGV[1]
 local dropped = 0
 for _, key in ipairs(KEYS) do
-  local published = redis.call('GET', key)
-  if published and tonumber(published) <= latest then dropped = dropped + redis.call('DEL', key) end
+  local note = redis.call('GET', key)
+  local published = note and tonumber(string.match(note, '%S+'))
+  if published and published <= latest then dropped = dropped + redis.call('DEL', key) end
 end
 return dropped
 """
@@ -40,22 +50,26 @@ class Claims(PrefixedKeys):
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
         self._claim = redis.register_script(_CLAIM)
+        self._as_holder = redis.register_script(_AS_HOLDER)
         self._drop_older = redis.register_script(_DROP_OLDER)
 
     @redis_errors()
-    def claim(self, account_id: str, series: str, what: str, ttl_s: int) -> bool:
-        """Note that ``what`` is published; false where it is already, so that nothing is enqueued twice."""
-        return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s]))
+    def claim(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:
+        """Note that ``what`` is published; false where it is already, so that nothing is enqueued twice.
+
+        ``holder`` (a run id) is who alone may release or extend it.
+        """
+        return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s, holder]))
 
     @redis_errors()
-    def extend(self, account_id: str, series: str, what: str, ttl_s: int) -> bool:
-        """Let a claim live ``ttl_s`` from now; false where it is gone.  Its time of publishing stays."""
-        return bool(self._redis.expire(self._key("inflight", account_id, series, what), ttl_s))
+    def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:
+        """Let a claim live ``ttl_s`` from now; false where it is gone or another's.  Its time of publishing stays."""
+        return bool(self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, ttl_s]))
 
     @redis_errors()
-    def release(self, account_id: str, series: str, what: str) -> None:
-        """The work is over, or was never sent."""
-        self._redis.delete(self._key("inflight", account_id, series, what))
+    def release(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
+        """The work is over, or was never sent; nothing happens to another holder's claim."""
+        self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, 0])
 
     def is_claimed(self, account_id: str, series: str, what: str) -> bool:
         return self.claimed_flags([account_id], series, what)[0]

@@ -47,6 +47,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Raises ValueError, which doesn't repeat the URL: it may hold a password."""
         self._engine = _create_engine(_parse_url(url))
+        self._writing_engine = self._engine.execution_options(writes=True)  # the same connections
 
     @property
     def dialect(self) -> str:
@@ -72,7 +73,7 @@ class Database:
 
         On SQLite it is the only writer from its start: one that began as a reader would not wait.
         """
-        with self._plain_words(), self._engine.execution_options(writes=True).begin() as connection:
+        with self._plain_words(), self._writing_engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -136,7 +137,8 @@ def _parse_url(text: str) -> URL:
 
 def _create_engine(url: URL) -> Engine:
     # hide_parameters: a statement's values are meter numbers and tokens, and errors end up in logs.
-    common: dict[str, Any] = {"hide_parameters": True}
+    # pool_size: a thread's each, for what goes beyond the pool is opened and closed again each time.
+    common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **common)
         event.listen(engine, "connect", _set_up_sqlite)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Row, Table, case, or_
+from sqlalchemy import ColumnElement, Row, Table, case, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.readings import Series
@@ -42,19 +43,10 @@ def insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-def to_upsert(dialect: str, outcome: SeriesOutcome) -> Executable:
-    """One statement that merges ``outcome`` into what is stored, right also when two arrive at once."""
-    statement = insert(dialect, SERIES_OUTCOMES).values(
-        account_id=outcome.account_id,
-        series=outcome.series.value,
-        run_id=outcome.run_id,
-        last_code=outcome.code or None,
-        last_message=_to_showable(outcome.message),
-        last_success_at=outcome.last_success_at,
-        last_day=outcome.last_day,
-        ever_stored=outcome.ever_stored,
-        updated_at=outcome.updated_at,
-    )
+@cache  # to build it costs more than to run it
+def merging(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    """One statement that merges an outcome (``to_row``) into what is stored, right also when two arrive at once."""
+    statement = insert(dialect, SERIES_OUTCOMES)
     old, new = SERIES_OUTCOMES.c, statement.excluded
     newer = new.run_id >= old.run_id
     verdict = {name: case((newer, new[name]), else_=old[name]) for name in ("run_id", "last_code", "last_message")}
@@ -63,6 +55,21 @@ def to_upsert(dialect: str, outcome: SeriesOutcome) -> Executable:
         index_elements=["account_id", "series"],
         set_={**verdict, **facts, "ever_stored": or_(old.ever_stored, new.ever_stored)},
     )
+
+
+def to_row(outcome: SeriesOutcome) -> dict[str, Any]:
+    """The outcome by the names of the columns."""
+    return {
+        "account_id": outcome.account_id,
+        "series": outcome.series.value,
+        "run_id": outcome.run_id,
+        "last_code": outcome.code or None,
+        "last_message": _to_showable(outcome.message),
+        "last_success_at": outcome.last_success_at,
+        "last_day": outcome.last_day,
+        "ever_stored": outcome.ever_stored,
+        "updated_at": outcome.updated_at,
+    }
 
 
 def to_outcome(row: Row[Any]) -> SeriesOutcome:

@@ -22,7 +22,7 @@ from worker.errors import StoreUnavailable
 from worker.stores import account_rows, migrations
 from worker.stores.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.database import Database
-from worker.stores.outcomes import SeriesOutcome, to_outcome, to_upsert
+from worker.stores.outcomes import SeriesOutcome, merging, to_outcome, to_row
 from worker.stores.sealing import Sealer
 from worker.stores.tables import ACCOUNTS, PERSONAL, SERIES_OUTCOMES
 from worker.stores.token_book import TokenBook, take_away
@@ -253,7 +253,7 @@ class AccountRegistry:
         outcome = SeriesOutcome(account_id, Series(series), run_id, code, message, success_at, last_day, stored, now)
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            connection.execute(to_upsert(self._database.dialect, outcome))
+            connection.execute(merging(self._database.dialect), to_row(outcome))
 
     def outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """The last outcome of each series that has one."""

@@ -91,5 +91,4 @@ def _to_revision(document: Mapping[str, Any]) -> int | None:
 
 def _to_document(account_id: str, key: str, revision: int, *values: Any) -> Document:
     document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
-    document.update((name, value) for name, value in zip(VALUES, values, strict=True) if value is not None)
-    return document
+    return document | {name: value for name, value in zip(VALUES, values, strict=True) if value is not None}

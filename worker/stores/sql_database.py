@@ -101,7 +101,8 @@ def _parse(text: str) -> URL:
 
 def _make_engine(url: URL, timeout_s: float) -> Engine:
     # hide_parameters: a statement's values are somebody's consumption, and errors end up in logs.
-    common: dict[str, Any] = {"hide_parameters": True}
+    # pool_size: a thread's each, for what goes beyond the pool is opened and closed again each time.
+    common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
         event.listen(engine, "connect", _set_up_sqlite)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
-from redis.client import Pipeline
+from redis import Redis
 
 from worker.domain.readings import DateWindow
 from worker.domain.windows import merge_windows
@@ -30,11 +30,41 @@ ACCOUNT_KINDS: Final = frozenset(
 KNOWN: Final = "known"  # the account's coverage was told as a whole since Redis was last empty
 
 
+# A window and all that are kept become the fewest that hold the same days.  Dates sort as texts do.
+# KEYS: the history.  ARGV: the window, and the member that is none.
+_MARK_DONE = """
+local windows = {ARGV[1]}
+for _, member in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  if member ~= ARGV[2] then table.insert(windows, member) end
+end
+table.sort(windows)
+local merged, start, stop = {}, string.match(windows[1], '(.*)/(.*)')
+for _, window in ipairs(windows) do
+  local first, after = string.match(window, '(.*)/(.*)')
+  if first > stop then
+    merged[start .. '/' .. stop] = true
+    start, stop = first, after
+  elseif after > stop then
+    stop = after
+  end
+end
+merged[start .. '/' .. stop] = true
+for _, window in ipairs(windows) do
+  if not merged[window] then redis.call('SREM', KEYS[1], window) end
+end
+for window in pairs(merged) do redis.call('SADD', KEYS[1], window) end
+"""
+
+
 class SyncState(Locks, Claims):
     """Every method raises StoreUnavailable; losing any key costs a repeat, never data.
 
     ``series`` is a Series or its value.
     """
+
+    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
+        super().__init__(redis, prefix)
+        self._mark_done = redis.register_script(_MARK_DONE)
 
     # -- the history, window by window
 
@@ -63,18 +93,7 @@ class SyncState(Locks, Claims):
     @redis_errors()
     def mark_done(self, account_id: str, series: str, window: DateWindow) -> None:
         """Add ``window`` to the finished days.  Safe to repeat, and beside others who do the same."""
-        key = self._key("history", account_id, series)
-
-        def add(pipe: Pipeline) -> None:
-            members = _members(pipe.smembers(key))
-            merged = {str(done) for done in merge_windows([*_to_windows(members), window])}
-            outdated = members - merged - {KNOWN}
-            pipe.multi()
-            pipe.sadd(key, *merged)
-            if outdated:
-                pipe.srem(key, *outdated)
-
-        self._redis.transaction(add, key)
+        self._mark_done(keys=[self._key("history", account_id, series)], args=[str(window), KNOWN])
 
     @redis_errors()
     def replace_done(self, account_id: str, series: str, windows: Iterable[DateWindow]) -> None:
@@ -169,11 +188,6 @@ class SyncState(Locks, Claims):
 
 def _to_windows(members: Iterable[Any]) -> list[DateWindow]:
     return merge_windows(DateWindow.parse(member) for member in members if member != KNOWN)
-
-
-def _members(answer: Any) -> set[str]:
-    """What a pipeline in its reading phase answers; redis-py types it as the pipeline itself."""
-    return set(answer)
 
 
 def _to_date(answer: Any) -> date | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from worker.domain.answers import Json
@@ -34,6 +35,7 @@ from worker.domain.readings import (
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ].*)?", re.ASCII | re.DOTALL)
 # Whole minutes alone: a step that began between two would share its key with another.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
+_MINUTE: Final = timedelta(minutes=1)
 _LONGEST_RANK: Final = 500_000  # more steps than any answer holds: keeps arithmetic on dates in bounds
 
 
@@ -83,7 +85,7 @@ def parse_load_curve(payload: Json) -> Parsed:
     # a bad value keeps its label in the sequence: the order tells the two passes of the autumn hour apart
     starts = to_starts([label for label, _ in labelled])
     readings = [
-        IntervalReading(start, label.length, watts_to_milliwatt_hours(watts, label.length // timedelta(minutes=1)))
+        IntervalReading(start, label.length, watts_to_milliwatt_hours(watts, label.length // _MINUTE))
         for (label, watts), start in zip(labelled, starts, strict=True)
         if watts is not None
     ]
@@ -122,15 +124,18 @@ def _row_label(row: RawRow) -> Label | None:
     minutes = parse_step_minutes(row.step)
     if minutes is None:
         return None
-    length = timedelta(minutes=minutes)
+    length = minutes * _MINUTE
     end = _to_label(row.label) if row.label is not None else _ranked_end(row, length)
     return Label(end, length) if end is not None else None
 
 
 def _to_label(raw: Json) -> datetime | None:
     text = raw.strip() if isinstance(raw, str) else ""
-    if not _LABEL.fullmatch(text):
-        return None
+    return _read_label(text) if _LABEL.fullmatch(text) else None
+
+
+@lru_cache(maxsize=8192)  # all accounts of a night have the same labels
+def _read_label(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text)
     except ValueError:  # the 25th hour

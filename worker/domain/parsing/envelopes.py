@@ -14,8 +14,7 @@ one to the next can't misread an answer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.answers import Json
 from worker.domain.readings import Series
@@ -26,8 +25,7 @@ _QUANTITIES_2026: Final = {Series.DAILY: "EA", Series.LOAD_CURVE: "PA"}
 _ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
+class RawRow(NamedTuple):
     """One point as sent; ``rank`` counts steps from ``origin`` where there is no label."""
 
     value: Json

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
             mended = _mend_clock_change_day(day, day_labels, [ends[index] for index in indexes])
             for index, end in zip(indexes, mended, strict=True):
                 ends[index] = end
-    return [(end - label.length).astimezone(PARIS) for end, label in zip(ends, labels, strict=True)]
+    return [_local(end - label.length) for end, label in zip(ends, labels, strict=True)]
 
 
 _UNSET = datetime.min.replace(tzinfo=UTC)
@@ -61,10 +62,19 @@ def _instant(label: datetime, previous: datetime | None) -> datetime:
     return later if previous is not None and earlier <= previous < later else earlier
 
 
+# The steps of a night have the same labels in all accounts.  Only naive labels and instants in UTC may be kept so:
+# to Python the two passes of the autumn hour, told apart by ``fold`` alone, are one and the same.
+@lru_cache(maxsize=8192)
 def _both_passes(label: datetime) -> tuple[datetime, datetime]:
     """A label inside the spring gap resolves rightly with fold 0, so the later one never comes first."""
     passes = [label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return (passes[0], max(passes)) if passes[0] < passes[1] else (passes[0], passes[0])
+
+
+@lru_cache(maxsize=8192)
+def _local(instant: datetime) -> datetime:
+    """An instant in UTC as the meter's own zone has it."""
+    return instant.astimezone(PARIS)
 
 
 def _mend_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:

@@ -1,0 +1,63 @@
+"""What the processes of a benchmark use, read from /proc; nothing where there is none (macOS)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+_PROC: Final = Path("/proc")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def children() -> set[int]:
+    """Pids of our direct children."""
+    return set(_family().get(os.getpid(), []))
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """Processor seconds used so far by these processes and all below them that still run."""
+    family = _family()
+    return sum(_own_cpu_s(pid) for pid in _with_all_below(pids, family))
+
+
+def peak_rss_mb(pid: int) -> float | None:
+    """The most memory that a process has held, in MB (10^6 bytes)."""
+    status = _read(_PROC / str(pid) / "status")
+    found = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    return round(int(found.split()[1]) * 1024 / 1e6, 1) if found else None
+
+
+def _with_all_below(pids: Iterable[int], family: Mapping[int, list[int]]) -> Iterable[int]:
+    for pid in pids:
+        yield pid
+        yield from _with_all_below(family.get(pid, []), family)
+
+
+def _family() -> dict[int, list[int]]:
+    """Children of each process."""
+    family: defaultdict[int, list[int]] = defaultdict(list)
+    for folder in _PROC.glob("[0-9]*"):
+        if fields := _stat(int(folder.name)):
+            family[int(fields[1])].append(int(folder.name))
+    return dict(family)
+
+
+def _own_cpu_s(pid: int) -> float:
+    """Its own and that of its children that have ended."""
+    fields = _stat(pid)
+    return sum(map(int, fields[11:15])) / _TICKS if fields else 0.0
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields behind the program's name, which may hold spaces: state, parent, …"""
+    return _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return ""

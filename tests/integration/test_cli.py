@@ -1,0 +1,279 @@
+"""The command's manners: every misuse and every server out of reach is one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from config.settings import PREFIX, get_settings
+from tests import servers
+from worker.cli.main import cli, main
+from worker.supervisor import free_port
+
+METER = "60000000000001"
+Releve = Callable[..., "Ended"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The one line that an error is, but for the announcement of a pretended time."""
+        lines = [line for line in self.err.splitlines() if "PRETENDING" not in line]
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("releve: ")
+        assert "Traceback" not in lines[0] and "a bug of ours" not in lines[0]
+        return lines[0]
+
+
+@pytest.fixture(scope="module")
+def redis_server_url() -> Iterator[str]:
+    """Its own, for what is enqueued here nobody takes."""
+    try:
+        with servers.redis_server() as url:
+            yield url
+    except servers.NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def releve(
+    tmp_path: Path,
+    redis_server_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Releve]:
+    """``releve WORD …`` in this process, with settings of its own."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)  # no .env of the developer's
+    usual = {
+        "DATA_DIR": str(tmp_path / "data"),
+        "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody listens
+        "PRETEND_NOW": "2024-07-25T09:00+02:00",
+        "REDIS_URL": redis_server_url,
+    }
+
+    def run(*words: str, **settings: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["releve", *words])
+        for name, value in (usual | settings).items():
+            monkeypatch.setenv(PREFIX + name, value)
+        get_settings.cache_clear()
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Ended(int(left.value.code or 0), *capsys.readouterr())
+
+    on_term = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, on_term)
+    get_settings.cache_clear()
+
+
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name)
+
+
+@pytest.mark.parametrize("words", list(commands(cli)), ids=" ".join)
+def test_every_command_explains_itself_with_an_example(releve: Releve, words: tuple[str, ...]) -> None:
+    ended = releve(*words, "--help")
+    assert ended.code == 0
+    assert "Example" in ended.out
+    assert f"releve {' '.join(words)}" in ended.out.partition("Example")[2]
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (("nothing",), "No such command 'nothing'"),
+        (("sync",), "name one ACCOUNT, or --all"),
+        (("sync", "abc", "--all"), "name one ACCOUNT, or --all"),
+        (("sync", "--all", "--inline", "--wait"), "nothing to --wait for"),
+        (("backfill",), "Missing argument 'ACCOUNT'"),
+        (("accounts", "add"), "Missing option '--usage-point'"),
+        (("accounts", "add", "--usage-point", "123"), "14 digits"),
+        (("accounts", "add", "--usage-point", "6000000000000x"), "14 digits"),
+        (("accounts", "add", "--usage-point", METER, "--token-file", "absent.json"), "does not exist"),
+        (("show", "abc", "--by", "week"), "'week' is not one of"),
+        (("show", "abc", "--from", "yesterday"), "'yesterday' is not a day: write it like 2024-07-25"),
+        (("show", "abc", "--from", "2024-02-30"), "is not a day"),
+        (("simulate", "--data", "absent"), "does not exist"),
+        (("simulate", "--per-second", "0"), "--per-second"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
+)
+def test_misuse_is_told_in_one_line_with_exit_code_2(releve: Releve, words: tuple[str, ...], told: str) -> None:
+    ended = releve(*words)
+    assert told in ended.line
+    assert (ended.code, ended.out) == (2, "")
+    assert "6000000000000x" not in ended.err  # what was typed for a meter is not repeated
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("accounts", "show", "nobody"),
+        ("accounts", "pause", "nobody"),
+        ("accounts", "resume", "nobody"),
+        ("accounts", "remove", "nobody", "--yes"),
+        ("sync", "nobody"),
+        ("sync", "nobody", "--inline"),
+        ("backfill", "nobody"),
+        ("backfill", "nobody", "--inline"),
+        ("status", "nobody"),
+        ("show", "nobody"),
+        ("show", "nobody", "--format", "json"),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tuple[str, ...]) -> None:
+    ended = releve(*words)
+    assert "nobody" in ended.line
+    assert (ended.code, ended.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"PRESET": "enedis-v9"}, "RELEVE_PRESET"),
+        ({"NIGHTLY_AT": "25:00"}, "RELEVE_NIGHTLY_AT"),
+        ({"HISTORY_LOAD_DAYS": "9999"}, "RELEVE_HISTORY_LOAD_DAYS"),
+        ({"REDIS_URL": "http://127.0.0.1"}, "RELEVE_REDIS_URL"),
+        ({"ENEDIS_URL": ""}, "RELEVE_PRETEND_NOW"),
+        ({"PRETEND_NOW": "2024-07-25"}, "RELEVE_PRETEND_NOW"),
+        ({"PRETEND_NOW": "2024-07-25T09:00"}, "RELEVE_PRETEND_NOW"),
+        ({"MEASURES_URL": "couchdb+http://"}, "RELEVE_MEASURES_URL"),
+        ({"MEASURES_URL": "nonsense"}, "RELEVE_MEASURES_URL"),
+        ({"REGISTRY_URL": "nonsense"}, "RELEVE_REGISTRY_URL"),
+        ({"TOKEN_KEYS": "no-key"}, "RELEVE_TOKEN_KEYS"),
+        ({"ENEDIS_CLIENT_SECRET_FILE": "absent"}, "RELEVE_ENEDIS_CLIENT_SECRET_FILE"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_named_with_exit_code_2(releve: Releve, settings: dict[str, str], told: str) -> None:
+    ended = releve("status", **settings)
+    assert told in ended.line
+    assert (ended.code, ended.out) == (2, "")
+
+
+def test_rotating_keys_names_a_wrong_registry_too(releve: Releve) -> None:
+    ended = releve("keys", "rotate", REGISTRY_URL="nonsense")
+    assert "RELEVE_REGISTRY_URL" in ended.line
+    assert ended.code == 2
+
+
+def test_all_wrong_settings_are_named_at_once(releve: Releve) -> None:
+    ended = releve("status", PRESET="x", NIGHTLY_AT="x", LOG_LEVEL="x")
+    named = [line.split(":")[1].strip() for line in ended.err.splitlines()]
+    assert sorted(named) == ["RELEVE_LOG_LEVEL", "RELEVE_NIGHTLY_AT", "RELEVE_PRESET"]
+
+
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"REDIS_URL": "redis://:hidden@127.0.0.1:{port}/0"}, "Redis"),
+        ({"REGISTRY_URL": "postgresql://user:hidden@127.0.0.1:{port}/registry"}, "registry"),
+        ({"REGISTRY_URL": "sqlite:////proc/registry.db"}, "registry"),
+    ],
+    ids=str,
+)
+def test_a_server_out_of_reach_is_named_and_its_password_is_not(
+    releve: Releve, settings: dict[str, str], told: str
+) -> None:
+    ended = releve("status", **{name: value.format(port=free_port()) for name, value in settings.items()})
+    assert told in ended.line
+    assert "hidden" not in ended.err
+    assert (ended.code, ended.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "url", ["couchdb+http://user:hidden@127.0.0.1:{port}/", "postgresql://user:hidden@127.0.0.1:{port}/x"]
+)
+def test_a_measure_store_out_of_reach_is_told(releve: Releve, url: str) -> None:
+    account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
+    ended = releve("show", account, MEASURES_URL=url.format(port=free_port()))
+    assert (ended.code, ended.out) == (1, "")
+    assert "hidden" not in ended.line
+
+
+def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
+    releve: Releve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.inline.MOST_TRIES", 1)
+    account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
+    ended = releve("sync", account, "--inline", "--json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["ok"]) == (1, False)
+    assert [failure["code"] for failure in told["failures"]] == ["VENDOR_DOWN", "VENDOR_DOWN"]
+    assert METER not in ended.out + ended.err
+    assert "Traceback" not in ended.err
+    (row,) = json.loads(releve("status", "--json").out)
+    assert row["state"] == "ready"
+
+
+def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
+    account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
+    for words in (("sync", "--all"), ("backfill", account)):
+        ended = releve(*words, "--wait")
+        assert "no worker answers" in ended.line
+        assert ended.code == 1
+
+
+def test_an_account_that_is_paused_is_not_enqueued_in_silence(releve: Releve) -> None:
+    account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
+    assert releve("accounts", "pause", account).code == 0
+    for command in ("sync", "backfill"):
+        ended = releve(command, account)
+        assert f"releve accounts resume {account}" in ended.line
+        assert ended.code == 1
+
+
+def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -> None:
+    account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
+    erased = json.loads(releve("accounts", "remove", account, "--yes", "--json").out)["erased"]
+    assert erased["usage_points"] == 1
+    for words in (("status", account), ("show", account), ("sync", account), ("accounts", "resume", account)):
+        ended = releve(*words)
+        assert "was removed" in ended.line
+        assert ended.code == 1
+    assert json.loads(releve("accounts", "list", "--json").out) == []
+
+
+def test_a_v4_account_without_a_token_waits_for_its_holder(releve: Releve, tmp_path: Path) -> None:
+    ended = releve("accounts", "add", "--usage-point", METER, PRESET="enedis-v4")
+    assert ended.code == 0
+    assert "--token-file" in ended.line
+    wrong = tmp_path / "token.json"
+    wrong.write_text('{"access_token": "canary"}')
+    ended = releve("accounts", "add", "--usage-point", METER, "--token-file", str(wrong), PRESET="enedis-v4")
+    assert '"access_token" and "refresh_token"' in ended.line
+    assert ended.code == 2
+    assert "canary" not in ended.err
+
+
+def test_a_taken_port_and_a_broken_recording_are_told(releve: Releve, tmp_path: Path, redis_server_url: str) -> None:
+    port = redis_server_url.rpartition(":")[2].partition("/")[0]
+    ended = releve("simulate", "--port", port)
+    assert f"can't listen on 127.0.0.1:{port}" in ended.line
+    assert ended.code == 1
+    (tmp_path / f"{METER}.daily.csv").write_text("date,wh\n2024-01-01,many\n")
+    ended = releve("simulate", "--data", str(tmp_path))
+    assert "line 2" in ended.line
+    assert ended.code == 1

@@ -1,0 +1,304 @@
+"""Recorded meters through the whole walk: every half-hour and every day as recorded, gaps stay gaps.
+
+Skipped where the recordings are absent; they are never copied into the project.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories import PretendSupplier, Row, make_walk, memory_measures, origin, serving_curves, serving_days
+from tests.walks import Stores
+from worker.domain.parsing.enedis import Parsed, parse_daily, parse_load_curve
+from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
+from worker.errors import MalformedAnswer
+
+FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+RESPONSES = FOLDER / "responses"
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
+
+
+# -- answers
+
+
+def body(name: str) -> Any:
+    payload = json.loads((RESPONSES / name).read_text(encoding="utf-8"))
+    if isinstance(payload, list) and "_points_" in name:  # a bare list of points: the excerpt began inside
+        return {"meter_reading": {"interval_reading": payload}}
+    return payload
+
+
+def watt_hours(parsed: Parsed) -> dict[str, float]:
+    sums: defaultdict[str, int] = defaultdict(int)
+    for reading in parsed.readings:
+        sums[reading.start.date().isoformat()] += reading.milliwatt_hours
+    return {day: total / 1000 for day, total in sums.items()}
+
+
+@pytest.mark.parametrize(
+    "name, readings",
+    [
+        ("consoapi_v5_200_consumption_load_curve_2023-04-01_2023-04-02.json", 48),
+        ("dataconnect_v4_PT10M_points_2020-07-13.fragment.json", None),
+        ("dataconnect_v4_PT30M_2020-07-09.fragment.json", None),
+        ("dataconnect_v4_PT30M_production_points_2020-06-18.fragment.json", None),
+        ("dataconnect_v4_PT60M_2020-08-19.fragment.json", None),
+        ("dataconnect_v5_200_consumption_load_curve_2026-09-29_2026-10-01.json", 96),
+        ("dc2026_200_courbe_de_charge_consommation_2026-09-29_2026-10-01.json", 96),
+        ("med_v5_200_consumption_load_curve_2023-03-01_2023-03-08.json", 144),
+    ],
+)
+def test_every_recorded_load_curve_is_read_to_its_last_point(name: str, readings: int | None) -> None:
+    payload = body(name)
+    parsed = parse_load_curve(payload)
+    points = readings or len(payload["meter_reading"]["interval_reading"])
+    assert (len(parsed.readings), parsed.dropped, parsed.differing) == (points, 0, 0)
+    for step in ("PT10M", "PT60M"):
+        if step in name:
+            assert {reading.length for reading in parsed.readings} == {timedelta(minutes=int(step[2:4]))}
+
+
+@pytest.mark.parametrize(
+    "name, readings",
+    [
+        ("consoapi_v5_200_daily_consumption_2023-04-01_2023-04-02.json", 1),
+        ("consoapi_v5_200_daily_consumption_2023-04-01_2023-04-04.json", 3),
+        ("consoapi_v5_200_daily_production_2023-04-01_2023-04-02.json", 1),
+        ("consoapi_v5_200_daily_production_2023-04-01_2023-04-04.json", 3),
+        ("dc2026_200_consommation_quotidienne_2026-09-29_2026-10-01.json", 2),
+        ("dc2026_200_production_quotidienne_2026-09-29_2026-10-01.json", 0),
+        ("med_v5_200_daily_consumption_2022-03-08_2023-03-08.json", 365),
+    ],
+)
+def test_every_recorded_daily_answer_is_read(name: str, readings: int) -> None:
+    parsed = parse_daily(body(name))
+    assert (len(parsed.readings), parsed.dropped, parsed.differing) == (readings, 0, 0)
+
+
+@pytest.mark.parametrize("parse", [parse_daily, parse_load_curve])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json",
+        "dc2026_200_situation_contrat.json",
+        "dc2026_200_synth_contrat.json",
+        "med_v5_200_contracts.json",
+        "med_v5_200_valid_access.json",
+        "med_v5_200_valid_access_quota_reached.json",
+        "enedisgateway_no_data_found.json",
+        "consoapi_v5_500_unknown.json",
+    ],
+)
+def test_a_recorded_answer_of_another_kind_is_refused_and_gives_no_zero(parse: Any, name: str) -> None:
+    with pytest.raises(MalformedAnswer):
+        parse(body(name))
+
+
+def test_no_recorded_measure_is_left_out() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    good = {path.name for path in RESPONSES.glob("*.json") if "_200_" in path.name or "_v4_" in path.name}
+    assert {name for name in good if name not in tested} == set()
+
+
+def test_both_generations_told_the_same_meter_alike_and_its_curve_sums_to_its_days() -> None:
+    old = parse_load_curve(body("dataconnect_v5_200_consumption_load_curve_2026-09-29_2026-10-01.json"))
+    new = parse_load_curve(body("dc2026_200_courbe_de_charge_consommation_2026-09-29_2026-10-01.json"))
+    assert old == new
+    daily = parse_daily(body("dc2026_200_consommation_quotidienne_2026-09-29_2026-10-01.json"))
+    for day, energy in watt_hours(daily).items():
+        assert watt_hours(new)[day] == pytest.approx(energy, abs=0.5)
+
+
+def test_the_recorded_days_of_another_gateway_agree_with_its_curve() -> None:
+    curve = watt_hours(parse_load_curve(body("med_v5_200_consumption_load_curve_2023-03-01_2023-03-08.json")))
+    daily = watt_hours(parse_daily(body("med_v5_200_daily_consumption_2022-03-08_2023-03-08.json")))
+    assert len(curve) == 3
+    for day, energy in curve.items():
+        assert energy == pytest.approx(daily[day], abs=0.5)
+
+
+# -- whole homes
+
+
+@dataclass(frozen=True)
+class Recording:
+    """``rows``: as a v5 answer has them, by day; ``loads``: kWh by the key of the true start."""
+
+    rows: dict[date, list[Row]]
+    loads: dict[str, float]
+    steps: dict[str, int]
+
+
+def table(name: str) -> list[list[str]]:
+    with gzip.open(FOLDER / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
+        return list(csv.reader(file))[1:]
+
+
+def step_minutes(walls: list[datetime], index: int) -> int:
+    """From the label before, or after a hole or a clock change from the label behind: 30 or 60."""
+    for earlier, later in ((index - 1, index), (index, index + 1)):
+        if earlier >= 0 and later < len(walls):
+            minutes = (walls[later] - walls[earlier]) // timedelta(minutes=1)
+            if minutes in (30, 60):
+                return minutes
+    raise AssertionError("neither neighbour tells the step")
+
+
+@cache
+def recording(name: str) -> Recording:
+    labels, watts = zip(*table(f"{name}.load_curve"), strict=True)
+    ends = [datetime.fromisoformat(label) for label in labels]
+    walls = [end.replace(tzinfo=None) for end in ends]
+    rows: defaultdict[date, list[Row]] = defaultdict(list)
+    loads: dict[str, float] = {}
+    steps: dict[str, int] = {}
+    previous: datetime | None = None
+    for index, (end, wall, value) in enumerate(zip(ends, walls, watts, strict=True)):
+        minutes = step_minutes(walls, index)
+        length = timedelta(minutes=minutes)
+        instant = end.astimezone(UTC) if end.tzinfo else wall.replace(tzinfo=PARIS).astimezone(UTC)
+        if not end.tzinfo and previous is not None and instant <= previous:
+            instant = previous + length  # naive labels: in order, so the second pass follows the first
+        previous = instant
+        rows[(wall - timedelta(seconds=1)).date()].append([wall.isoformat(" "), value, f"PT{minutes}M"])
+        if value:
+            key = (instant - length).strftime("%Y-%m-%dT%H:%MZ")
+            loads[key], steps[key] = int(value) * minutes / 60_000, minutes
+    return Recording(dict(rows), loads, steps)
+
+
+@cache
+def synced(name: str) -> Stores:
+    """The whole recording through the walk, a week at a time."""
+    rows, stores = recording(name).rows, memory_measures()
+    walk = make_walk(PretendSupplier(curve=serving_curves(rows)), stores)
+    first, end = min(rows), max(rows) + ONE_DAY
+    while first < end:
+        walk.sync_window(origin(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
+        first += 7 * ONE_DAY
+    return stores
+
+
+def stored(name: str, period: Period) -> dict[str, dict[str, Any]]:
+    documents = synced(name)[period].documents
+    return {key.partition(":")[2]: document for key, document in documents.items()}
+
+
+def steps_of_day(name: str, day: date) -> list[dict[str, Any]]:
+    fields = (day.year, day.month, day.day)
+    documents = stored(name, Period.MINUTE).values()
+    return [found for found in documents if (found["year"], found["month"], found["day"]) == fields]
+
+
+HOMES = ["household_a", "household_c"]
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_every_recorded_step_is_stored_with_its_value_and_length_and_nothing_else_is(name: str) -> None:
+    recorded, minutes = recording(name), stored(name, Period.MINUTE)
+    assert len(recorded.loads) == sum(1 for rows in recorded.rows.values() for row in rows if row[1])
+    assert {key: found["load"] for key, found in minutes.items()} == pytest.approx(recorded.loads, abs=1e-9)
+    assert {key: found.get("step", 30) for key, found in minutes.items()} == recorded.steps
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_every_hour_is_the_sum_of_its_recorded_steps(name: str) -> None:
+    sums: defaultdict[str, float] = defaultdict(float)
+    for key, load in recording(name).loads.items():
+        sums[f"{key[:13]}:00Z"] += load
+    assert {key: found["load"] for key, found in stored(name, Period.HOUR).items()} == pytest.approx(sums, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_a_second_sync_of_a_recorded_home_writes_nothing(name: str) -> None:
+    rows = recording(name).rows
+    walk = make_walk(PretendSupplier(curve=serving_curves(rows)), synced(name))
+    for first in (min(rows), date(2023, 10, 26), date(2024, 3, 28), date(2024, 7, 12)):
+        report = walk.sync_window(origin(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
+        assert report["facts"]["fetched"] > 200
+        assert (report["created"], report["updated"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "name, day, steps",
+    [
+        ("household_a", date(2022, 10, 30), 50),
+        ("household_a", date(2023, 3, 26), 46),
+        ("household_a", date(2023, 10, 29), 50),
+        ("household_a", date(2024, 3, 31), 46),
+        ("household_c", date(2023, 3, 26), 46),
+        ("household_c", date(2023, 10, 29), 50),
+        ("household_c", date(2024, 3, 31), 46),
+        ("household_c", date(2024, 10, 27), 50),
+    ],
+)
+def test_a_recorded_clock_change_day_has_all_its_half_hours(name: str, day: date, steps: int) -> None:
+    documents = steps_of_day(name, day)
+    assert len(documents) == steps == day_length(day) / timedelta(minutes=30)
+    assert sum(found.get("fold", 0) for found in documents) == (2 if steps == 50 else 0)
+
+
+def test_the_recorded_curve_sums_to_the_recorded_days_to_the_watt_hour() -> None:
+    daily = {date.fromisoformat(day): int(value) for day, value in table("household_a.daily")}
+    assert len(daily) == 197
+    for period in (Period.MINUTE, Period.HOUR):
+        sums: defaultdict[date, float] = defaultdict(float)
+        for found in stored("household_a", period).values():
+            sums[date(found["year"], found["month"], found["day"])] += found["load"] * 1000
+        assert [day for day in daily if abs(sums[day] - daily[day]) > 0.5 + 1e-6] == []
+
+
+def test_recorded_holes_stay_holes() -> None:
+    for name, day, steps in (
+        ("household_a", date(2023, 1, 10), 23),  # the hour from 23:00 is the first of the hole
+        ("household_a", date(2023, 1, 11), 1),
+        ("household_c", date(2024, 7, 18), 1),
+        ("household_c", date(2024, 7, 30), 23),
+    ):
+        assert len(steps_of_day(name, day)) == steps
+        midnight = local_midnight(day).astimezone(UTC)
+        hours = {
+            key for key in stored(name, Period.HOUR) if midnight <= datetime.fromisoformat(key) < midnight + ONE_DAY
+        }
+        assert len(hours) == steps
+
+
+def test_the_recorded_hour_long_steps_stay_whole() -> None:
+    lengths = {key: found.get("step", 30) for key, found in stored("household_a", Period.MINUTE).items()}
+    hourly = sorted(key for key, minutes in lengths.items() if minutes == 60)
+    assert (hourly[0], hourly[-1]) == ("2022-11-12T07:00Z", "2023-03-18T12:00Z")
+    assert all(minutes == 60 for key, minutes in lengths.items() if hourly[0] <= key <= hourly[-1])
+
+
+def test_the_recorded_empty_value_is_no_reading() -> None:
+    empty = [row for rows in recording("household_a").rows.values() for row in rows if not row[1]]
+    assert [row[0] for row in empty] == ["2023-03-18 00:00:00"]
+    assert "2023-03-17T22:00Z" not in stored("household_a", Period.MINUTE)
+    assert "2023-03-17T22:00Z" not in stored("household_a", Period.HOUR)
+
+
+def test_a_recorded_year_of_days_adds_up() -> None:
+    for name in ("household_a", "household_e", "household_g"):
+        values = {date.fromisoformat(day): int(value) for day, value in table(f"{name}.daily") if value}
+        measures = memory_measures()
+        walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
+        first = min(values)
+        while first <= max(values):
+            walk.sync_window(origin(DateWindow(first, first + 365 * ONE_DAY), Series.DAILY))
+            first += 365 * ONE_DAY
+        days = {key.partition(":")[2]: found["load"] for key, found in measures[Period.DAY].documents.items()}
+        assert days == {day.isoformat(): energy / 1000 for day, energy in values.items()}
+        for period in (Period.MONTH, Period.YEAR):
+            total = sum(found["load"] for found in measures[period].documents.values())
+            assert total == pytest.approx(sum(values.values()) / 1000, abs=1e-6)

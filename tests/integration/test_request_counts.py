@@ -1,0 +1,70 @@
+"""What a sync costs the document store, counted on the wire: the original needs at least 3 167 requests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from tests import servers
+from tests.counting_proxy import CountingProxy, counting_proxy
+from worker.domain.readings import Period
+from worker.inline import Inline
+from worker.runtime import SUPPLIER, Runtime
+from worker.simulator.options import SimulatorOptions
+from worker.simulator.server import serve_in_background
+
+NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")
+MOST_FIRST, MOST_UNCHANGED = 40, 6
+
+
+@pytest.fixture
+def proxy() -> Iterator[CountingProxy]:
+    """Before a server of its own, for a first sync finds no database."""
+    try:
+        with servers.couchdb_server() as url, counting_proxy(url) as proxy:
+            yield proxy
+    except servers.NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, proxy: CountingProxy, redis_url: str) -> Iterator[Runtime]:
+    with serve_in_background(SimulatorOptions(pretend_now=NOW)) as supplier:
+        settings = Settings.from_env(
+            _env_file=None,
+            data_dir=tmp_path,
+            redis_url=redis_url,
+            measures_url=proxy.url,
+            enedis_url=supplier,
+            pretend_now=NOW,
+            calls_per_second=0,
+            calls_per_hour=0,
+        )
+        with Runtime(settings) as runtime:
+            yield runtime
+
+
+def test_a_first_sync_takes_40_requests_at_most_and_an_unchanged_night_6(
+    runtime: Runtime, proxy: CountingProxy
+) -> None:
+    account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
+    here = Inline(runtime, say=print)
+    first = list(here.history(account.id))
+    first_requests = list(proxy.requests)
+    stored = {period: len(runtime.measures[period].read(account.id, "0", "~")) for period in Period}
+    proxy.clear()
+    unchanged = list(here.look_back(account.id))
+
+    assert not here.failures
+    assert stored == {Period.MINUTE: 28 * 48, Period.HOUR: 28 * 24, Period.DAY: 1095, Period.MONTH: 37, Period.YEAR: 4}
+    assert sum(stored.values()) == 3152
+    assert sum(report["created"] for report in first) == 3152
+    assert len(first_requests) <= MOST_FIRST, Counter(first_requests)
+    assert [(report["created"], report["updated"]) for report in unchanged] == [(0, 0), (0, 0)]
+    assert len(proxy.requests) <= MOST_UNCHANGED, proxy.requests
+    assert {method for method, _ in proxy.requests} == {"GET"}

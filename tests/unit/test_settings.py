@@ -1,0 +1,223 @@
+"""What the process is told from outside: read once, every fault at once, no secret anywhere."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import ConfigError, Settings, get_settings
+from worker.clock import clock_from, real_clock
+
+SECRET = "canary-7f3a"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No RELEVE_* variable of the one who runs the tests, and an empty folder without .env."""
+    for name in [name for name in os.environ if name.startswith("RELEVE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def told(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"RELEVE_{name}", value)
+    return Settings.from_env()
+
+
+def faults(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        told(monkeypatch, **variables)
+    return str(caught.value).splitlines()
+
+
+def test_without_any_variable_the_embedded_defaults_serve() -> None:
+    settings = Settings.from_env()
+    assert (settings.preset, settings.history_load_days, settings.nightly_at) == ("enedis-2026", 28, "08:30")
+    assert settings.registry() == "sqlite:///releve-data/registry.db"
+    assert settings.measures() == "sqlite:///releve-data/measures.db"
+    assert settings.redis() is settings.broker() is None
+
+
+def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = told(
+        monkeypatch,
+        PRESET="enedis-v5",
+        REDIS_URL=f"redis://:{SECRET}@localhost:6379/0",
+        MEASURES_URL="couchdb+http://user:password@localhost:5984/",
+        ENEDIS_URL="http://localhost:8123/",
+        HISTORY_LOAD_DAYS="745",
+    )
+    assert (settings.preset, settings.history_load_days) == ("enedis-v5", 745)
+    assert settings.redis() == settings.broker() == f"redis://:{SECRET}@localhost:6379/0"
+    assert settings.measures() == "couchdb+http://user:password@localhost:5984/"
+    assert settings.enedis_url == "http://localhost:8123"
+    assert not settings.speaks_to_production
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, REDIS_URL="", HISTORY_LOAD_DAYS="", TOKEN_KEYS_FILE="") == Settings.from_env()
+
+
+def test_a_dot_env_file_is_read_and_the_environment_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("RELEVE_PRESET=enedis-v4\nRELEVE_NIGHTLY_AT=09:15\n", encoding="utf-8")
+    settings = told(monkeypatch, PRESET="enedis-v5")
+    assert (settings.preset, settings.nightly_at) == ("enedis-v5", "09:15")
+
+
+def test_every_fault_is_named_at_once_each_in_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {
+        "PRESET": "enedis-v6",
+        "ENEDIS_URL": "localhost:8123",
+        "REDIS_URL": "http://localhost",
+        "HISTORY_LOAD_DAYS": "746",
+        "CALLS_PER_HOUR": "-1",
+        "SUPPLIER_TIMEOUT_S": "never",
+        "NIGHTLY_AT": "25:00",
+        "PRETEND_NOW": "2024-07-25T09:00",
+        "LOG_LEVEL": "LOUD",
+    }
+    lines = faults(monkeypatch, TOKEN_KEYS_FILE="missing/keys", ENEDIS_CLIENT_SECRET_FILE=".", **variables)
+    assert {line.partition(":")[0] for line in lines} == {
+        *(f"RELEVE_{name}" for name in variables),
+        "RELEVE_TOKEN_KEYS",
+        "RELEVE_ENEDIS_CLIENT_SECRET",
+    }
+    assert len(lines) == len(variables) + 2
+
+
+@pytest.mark.parametrize(
+    "name", ["ENEDIS_CLIENT_SECRET", "TOKEN_KEYS", "REDIS_URL", "BROKER_URL", "REGISTRY_URL", "MEASURES_URL"]
+)
+def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text(f"redis://:{SECRET}@host/0\n", encoding="utf-8")
+    settings = told(monkeypatch, **{f"{name}_FILE": str(tmp_path / "secret")})
+    assert getattr(settings, name.lower()).get_secret_value() == f"redis://:{SECRET}@host/0"
+
+
+def test_a_variable_goes_before_its_file_and_a_file_before_dot_env(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("of-the-file", encoding="utf-8")
+    (tmp_path / ".env").write_text("RELEVE_TOKEN_KEYS=of-dot-env\n", encoding="utf-8")
+    settings = told(monkeypatch, TOKEN_KEYS_FILE="secret")
+    assert settings.token_keys and settings.token_keys.get_secret_value() == "of-the-file"
+    settings = told(monkeypatch, TOKEN_KEYS="of-the-variable")
+    assert settings.token_keys and settings.token_keys.get_secret_value() == "of-the-variable"
+
+
+def test_a_secret_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = faults(monkeypatch, TOKEN_KEYS_FILE=SECRET)  # the key itself where its file was meant
+    assert line == (
+        "RELEVE_TOKEN_KEYS: the file that RELEVE_TOKEN_KEYS_FILE names can't be read or is empty: mend it, or unset it"
+    )
+
+
+def test_an_empty_secret_file_is_a_fault_and_no_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n", encoding="utf-8")
+    (line,) = faults(monkeypatch, ENEDIS_CLIENT_SECRET_FILE="secret")
+    assert "is empty" in line
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"PRESET": "enedis-v4"},
+        {"ENEDIS_URL": "https://gw.ext.prod.api.enedis.fr"},
+        {"ENEDIS_URL": "https://GW.EXT.PROD.API.ENEDIS.FR:443/"},
+        {"ENEDIS_SANDBOX": "true", "ENEDIS_URL": "https://gw.ext.prod.api.enedis.fr"},
+    ],
+)
+def test_pretending_is_refused_with_the_supplier_s_own_hosts(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    (line,) = faults(monkeypatch, PRETEND_NOW="2024-07-25T09:00+02:00", **variables)
+    assert line.startswith("RELEVE_PRETEND_NOW: is for the simulator")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ENEDIS_SANDBOX": "true"},
+        {"ENEDIS_URL": "http://127.0.0.1:8123"},
+        {"ENEDIS_URL": "https://gw.ext.prod-sandbox.api.enedis.fr"},
+        {"ENEDIS_URL": "https://gw.hml.api.enedis.fr"},
+    ],
+)
+def test_pretending_is_allowed_elsewhere(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    settings = told(monkeypatch, PRETEND_NOW="2024-07-25T09:00+02:00", **variables)
+    assert settings.pretend_now == datetime(2024, 7, 25, 7, tzinfo=UTC)
+    ahead = clock_from(settings.pretend_now)() - datetime(2024, 7, 25, 7, tzinfo=UTC)
+    assert 0 <= ahead.total_seconds() < 60
+
+
+def test_without_pretence_it_is_now() -> None:
+    assert clock_from(None) is real_clock
+    assert real_clock().tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"REDIS_URL": f"http://:{SECRET}@host/0"},
+        {"REDIS_URL": f"redis://:{SECRET}@ho℀st/0"},
+        {"REDIS_URL": f"redis://:[{SECRET}@host/0"},
+        {"REDIS_URL": f"redis://user:{SECRET}"},
+        {"ENEDIS_URL": f"ftp://user:{SECRET}@host"},
+        {"ENEDIS_URL": f"http://user:{SECRET}"},
+        {"PRESET": SECRET},
+        {"HISTORY_LOAD_DAYS": SECRET},
+        {"PRETEND_NOW": SECRET},
+        {"NIGHTLY_AT": SECRET},
+        {"TOKEN_KEYS_FILE": SECRET},
+    ],
+)
+def test_no_fault_repeats_what_was_told(monkeypatch: pytest.MonkeyPatch, bad: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        told(monkeypatch, **bad)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = told(
+        monkeypatch,
+        ENEDIS_CLIENT_SECRET=SECRET,
+        TOKEN_KEYS=SECRET,
+        REDIS_URL=f"redis://:{SECRET}@host/0",
+        BROKER_URL=f"amqp://user:{SECRET}@host/",
+        REGISTRY_URL=f"postgresql://user:{SECRET}@host/db",
+        MEASURES_URL=f"couchdb+http://user:{SECRET}@host:5984/",
+    )
+    for text in (repr(settings), str(settings), settings.model_dump_json(), f"{settings!s}"):
+        assert SECRET not in text
+
+
+def test_settings_do_not_change_once_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.from_env()
+    changed: Any = settings
+    with pytest.raises(ValueError, match="frozen"):
+        changed.preset = "enedis-v4"
+    get_settings.cache_clear()
+    try:
+        first = get_settings()
+        monkeypatch.setenv("RELEVE_PRESET", "enedis-v4")
+        assert get_settings() is first
+    finally:
+        get_settings.cache_clear()
+
+
+def test_every_setting_is_described_for_the_person_who_sets_it() -> None:
+    assert all(len(field.description or "") > 15 for field in Settings.model_fields.values())
+
+
+def test_a_fault_survives_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(ConfigError("RELEVE_PRESET: no such preset")))
+    assert str(error) == "RELEVE_PRESET: no such preset"
