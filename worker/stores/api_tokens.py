@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Row, insert, or_, select, update
 
 from worker.clock import Clock, real_clock
-from worker.errors import WorkerError
+from worker.errors import DataError
 from worker.stores.database import Database
 from worker.stores.tables import API_TOKENS
 
@@ -30,7 +30,7 @@ _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)  # a write for each call would make SQLite's one writer the limit
 
 
-class UnknownToken(WorkerError):
+class UnknownToken(DataError):
     """No token of this id was ever made."""
 
 
