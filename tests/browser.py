@@ -27,7 +27,9 @@ _FLAGS: Final = (
 
 
 @contextmanager
-def open_browser(folder: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True) -> Iterator[webdriver.Chrome]:
+def open_browser(
+    folder: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True
+) -> Iterator[webdriver.Chrome]:
     """A browser of its own that asks for French pages; ``folder`` holds its profile."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:

@@ -26,8 +26,8 @@ from urllib.parse import parse_qs, urlsplit
 import redis
 import requests
 from celery import Celery
-from config.settings import PREFIX, Settings
 
+from config.settings import PREFIX, Settings
 from tests import servers
 from tests.truth import Content, Truth
 from worker.domain.readings import Period, Series
