@@ -10,6 +10,7 @@ from typing import Final
 
 import requests
 
+from config.settings import Settings
 from worker.embedded import Supervisor
 from worker.errors import SupplierUnavailable
 
@@ -29,6 +30,14 @@ def start_web(supervisor: Supervisor, env: Mapping[str, str], logs: Path, host: 
     """The connect service, with its log file."""
     argv = [sys.executable, "-m", "worker", "web", "--host", host, "--port", str(port)]
     supervisor.start("web", argv, env=env, log_path=logs / "web.log")
+
+
+def public_url(settings: Settings, host: str, port: int) -> str:
+    """Where browsers reach the web service: as told, else where it listens."""
+    if "public_url" in settings.model_fields_set:
+        return settings.public_url
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{name}:{port}"
 
 
 def wait_for(name: str, address: str) -> None:

@@ -6,7 +6,7 @@ import click
 
 from config.settings import Settings, get_settings
 from worker.cli.common import warn
-from worker.cli.house import last_words, start_engine, start_web
+from worker.cli.house import last_words, public_url, start_engine, start_web
 from worker.embedded import Supervisor
 from worker.runtime import Runtime, announce_pretence
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
@@ -30,6 +30,7 @@ def up(host: str, port: int) -> int:
     announce_pretence(settings, warn)
     with Runtime(settings) as runtime:  # also migrates the registry, and refuses what can't work
         env = {} if settings.redis_url else {"RELEVE_REDIS_URL": runtime.redis_url}
+        env["RELEVE_PUBLIC_URL"] = public_url(settings, host, port)
         return _run(settings, env, host, port)
 
 
@@ -39,7 +40,7 @@ def _run(settings: Settings, env: dict[str, str], host: str, port: int) -> int:
         start_engine(supervisor, env, logs)
         start_web(supervisor, env, logs, host, port)
         click.echo(f"worker, beat and web are running; logs in {logs}; Ctrl-C ends them")
-        click.echo(f"listening on {host}:{port}; browsers find the pages at {settings.public_url}")
+        click.echo(f"pages and API at {env['RELEVE_PUBLIC_URL']}, listening on {host}:{port}")
         try:
             while not (gone := supervisor.wait(_LOOK_S)):
                 pass

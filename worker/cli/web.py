@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from worker.cli.common import open_runtime
-from worker.runtime import session_key_from
+from config.settings import get_settings
+from worker.cli.common import warn
+from worker.cli.house import public_url
+from worker.runtime import Runtime, announce_pretence, session_key_from
 from worker.web.app import create_app
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
@@ -16,14 +18,17 @@ from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 def web(host: str, port: int) -> None:
     """Serve the pages where households connect their meters and see their consumption, and the API.
 
-    Browsers must reach it as RELEVE_PUBLIC_URL; the supplier sends people back to <that>/callback/enedis, so that
-    address is to be registered with the application. Workers do the fetching: `releve up`, or your own.
+    Browsers must reach it as RELEVE_PUBLIC_URL (unset: where it listens); the supplier sends people back to
+    <that>/callback/enedis, so that address is to be registered with the application. Workers do the fetching:
+    `releve up`, or your own.
 
     \b
     Example:
       RELEVE_PUBLIC_URL=https://releve.example.org releve web --port 8000
     """
-    with open_runtime() as runtime:
+    settings = get_settings()
+    announce_pretence(settings, warn)
+    with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)})) as runtime:
         app = create_app(runtime, session_key_from(runtime.settings))
         try:
             serve(app, host, port, started=lambda address: click.echo(f"serving at {address}"))

@@ -1,7 +1,8 @@
 """Who sits before the browser: a signed cookie, nothing kept on the server.
 
-A household's session names the accounts it has connected in this browser; the way back in from another browser is
-the consent page again.  Signed with PyJWT (HS256); a cookie that is forged, expired or of another kind is nobody's.
+A household's session names the accounts it has connected in this browser.  The way back in from another browser is
+the account's renewal link; with v4, which proves whose meter it is, the consent page does too.  Signed with PyJWT
+(HS256); a cookie that is forged, expired or of another kind is nobody's.
 """
 
 from __future__ import annotations

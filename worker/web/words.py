@@ -66,9 +66,6 @@ class Words:
         text = load_texts()[key][self.language].format_map(facts)
         return typeset_french(text) if self.language == "fr" else text
 
-    def has(self, key: str) -> bool:
-        return key in load_texts()
-
     def count(self, key: str, number: int, **facts: Any) -> str:
         """``key.one`` or ``key.other``, as the language counts; the text's ``{number}``."""
         form = "one" if self.locale.plural_form(number) == "one" else "other"
