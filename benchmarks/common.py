@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -245,6 +246,7 @@ def options(description: str | None, *, accounts: int) -> argparse.Namespace:
 
 def run(name: str, args: argparse.Namespace, measure: Callable[[House], Json]) -> int:
     """Measure each store, print the one JSON object; 1 where a store that is installed gave no result."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: through all that has to be ended
     deadline, tested_on = Deadline(args.max_seconds), machine()
     results: dict[str, Json] = {}
     for store in args.stores:
