@@ -15,6 +15,7 @@ from worker.errors import AccountError, DataError, NotDelivered, StoreUnavailabl
 CODES = {  # semantics 6.4; an outage of our own infrastructure is no account's and has none
     "USER_ACTION_NEEDED",
     "USER_ACTION_NEEDED.OAUTH_OUTDATED",
+    "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
     "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
     "LOGIN_FAILED",
     "VENDOR_DOWN",
