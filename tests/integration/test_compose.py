@@ -26,9 +26,17 @@ READY = {
     "worker-backfill": " ready.",
     "beat": "beat: Starting...",
     "flower": "Visit me at",
+    "web": "serving at",
     "simulator": "simulating Enedis at",
 }
-SECRETS = ("REDIS_PASSWORD", "POSTGRES_PASSWORD", "COUCHDB_PASSWORD", "FLOWER_PASSWORD", "RELEVE_TOKEN_KEYS")
+SECRETS = (
+    "REDIS_PASSWORD",
+    "POSTGRES_PASSWORD",
+    "COUCHDB_PASSWORD",
+    "FLOWER_PASSWORD",
+    "RELEVE_TOKEN_KEYS",
+    "RELEVE_SESSION_KEY",
+)
 
 
 @pytest.fixture
