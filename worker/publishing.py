@@ -5,10 +5,13 @@ Tasks are named, not imported: the doors stand below the tasks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from celery import Celery
+from kombu import Connection
 from kombu.exceptions import OperationalError
+from kombu.pools import connections
 
 from worker.app import app
 from worker.errors import StoreUnavailable
@@ -18,10 +21,15 @@ BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
 
 
-def queue_of(runtime: Runtime) -> Celery:
-    """The app on the same broker as this door's runtime, embedded or not."""
-    app.conf.update(broker_url=runtime.settings.broker() or runtime.redis_url)
-    return app
+@contextmanager
+def _broker_of(runtime: Runtime) -> Iterator[Connection]:
+    """A connection to this runtime's own broker, embedded or not.
+
+    Named each time and taken from kombu's pool of that address: the app keeps to the first broker it spoke to.
+    """
+    url = runtime.settings.broker() or runtime.redis_url
+    with connections[app.connection_for_write(url)].acquire(block=True) as connection:
+        yield connection
 
 
 def publish_backfill(runtime: Runtime, account_id: str) -> None:
@@ -38,9 +46,8 @@ def queue_lengths(runtime: Runtime) -> dict[str, int]:
     Declared as the workers declare them, not passively: with a key prefix kombu takes every queue of Redis for
     one that isn't there.
     """
-    celery = queue_of(runtime)
     try:
-        with celery.connection_for_write() as connection:
+        with _broker_of(runtime) as connection:
             channel: Any = connection.default_channel
             return {
                 queue.name: int(
@@ -51,7 +58,7 @@ def queue_lengths(runtime: Runtime) -> dict[str, int]:
                         arguments=queue.queue_arguments,
                     ).message_count
                 )
-                for queue in celery.conf.task_queues
+                for queue in app.conf.task_queues
             }
     except OperationalError:
         raise StoreUnavailable("the broker can't be reached") from None
@@ -59,11 +66,13 @@ def queue_lengths(runtime: Runtime) -> dict[str, int]:
 
 def workers_answer(runtime: Runtime) -> bool:
     """Whether any worker is there to take what we publish."""
-    return bool(queue_of(runtime).control.ping(timeout=1.5))
+    with _broker_of(runtime) as connection:
+        return bool(app.control.ping(timeout=1.5, connection=connection))
 
 
 def _publish(runtime: Runtime, task: str, *args: str) -> None:
     try:
-        queue_of(runtime).send_task(task, args=args, queue="control")
+        with _broker_of(runtime) as connection:
+            app.send_task(task, args=args, queue="control", connection=connection)
     except OperationalError:
         raise StoreUnavailable("the broker can't be reached: start it, or set RELEVE_REDIS_URL right") from None

@@ -82,7 +82,12 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_js
 @tokens.command("list")
 @json_option
 def list_tokens(as_json: bool) -> None:
-    """List all tokens, revoked and expired ones too, without their secrets."""
+    """List all tokens, revoked and expired ones too, without their secrets.
+
+    \b
+    Example:
+      releve tokens list --json
+    """
     with _api_tokens() as kept:
         rows = [_to_row(token) for token in kept.list()]
     if as_json:
@@ -98,7 +103,12 @@ def list_tokens(as_json: bool) -> None:
 @tokens.command()
 @click.argument("token_id", metavar="TOKEN_ID")
 def revoke(token_id: str) -> None:
-    """End a token at once, by its id in the list."""
+    """End a token at once, by its id in the list.
+
+    \b
+    Example:
+      releve tokens revoke 3kq7d0fr2m
+    """
     with _api_tokens() as kept:
         token = kept.revoke(token_id)
     click.echo(f"token {token.id} of {token.name} is revoked")

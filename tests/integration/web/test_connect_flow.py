@@ -11,6 +11,7 @@ import pytest
 import worker.runtime
 from tasks.schedule import resume_backfills
 from tests.connect_house import METER, OTHER, PRESETS, ConnectHouse, changed, connect_house, query_of
+from worker.app import app
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind
 from worker.errors import StoreUnavailable
@@ -235,6 +236,14 @@ def test_a_code_spent_in_a_lost_answer_leads_to_a_new_start(v4: ConnectHouse) ->
     assert v4.connect(browser).status_code == 303
 
 
+def speak_to_broker_of(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has one broker for life; this process has had those of other tests."""
+    monkeypatch.setattr(app, "_pool", None)
+    monkeypatch.setattr(app.amqp, "_producer_pool", None)
+    monkeypatch.setattr(app.conf, "broker_url", house.runtime.redis_url)
+    monkeypatch.setattr(app.conf, "broker_write_url", house.runtime.redis_url)
+
+
 def test_a_crash_before_the_backfill_was_enqueued_heals(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object) -> None:
         raise Crash
@@ -247,6 +256,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(house: ConnectHouse, mon
     (account,) = house.accounts()
     assert account.active and house.queued() == 0
     monkeypatch.setattr(worker.runtime, "_runtime", (worker.runtime.os.getpid(), house.runtime))
+    speak_to_broker_of(house, monkeypatch)
     resume_backfills()
     assert house.queued() == 1
     assert list(house.runtime.dispatcher.due_backfills()) == [account.id]
