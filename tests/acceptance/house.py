@@ -76,7 +76,7 @@ class House:
         self._starts = itertools.count(1)
         self._runs = itertools.count()
         self._pids: dict[str, int] = {}
-        self.publisher = Celery("tests")
+        self.publisher = Celery("tests", set_as_current=False)  # this process has an app of its own
         self.publisher.config_from_object("config.celery_options")
         self.publisher.conf.update(broker_url=redis_url)
         opened.callback(self.publisher.close)

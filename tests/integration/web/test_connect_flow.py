@@ -238,6 +238,7 @@ def test_a_code_spent_in_a_lost_answer_leads_to_a_new_start(v4: ConnectHouse) ->
 
 def speak_to_broker_of(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker has one broker for life; this process has had those of other tests."""
+    app.set_current()
     monkeypatch.setattr(app, "_pool", None)
     monkeypatch.setattr(app.amqp, "_producer_pool", None)
     monkeypatch.setattr(app.conf, "broker_url", house.runtime.redis_url)
