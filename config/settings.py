@@ -137,6 +137,31 @@ class Settings(BaseSettings):
         None, description="Live at this time (ISO with offset) instead of now; refused with the supplier's own hosts."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level to log.")
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Log lines for people (console), or one JSON object a line for programs (json)."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address that a worker's metrics endpoint listens on.")
+    metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port of a worker's metrics endpoint (Prometheus); 0 for none."
+    )
+    watchdog_silence_s: int = Field(
+        120,
+        ge=0,
+        le=86_400,
+        description="A worker that its broker can't reach for this long, while the broker answers others, starts "
+        "itself anew; 0 never.",
+    )
+    couchdb_shards: int | None = Field(
+        None, ge=1, le=256, description="Shards (q) of each CouchDB database when it is made; unset the server's default."
+    )
+    couchdb_replicas: int | None = Field(
+        None, ge=1, le=9, description="Copies (n) of each document in a CouchDB cluster; unset the server's default."
+    )
+    flower_password: SecretStr | None = Field(
+        None,
+        description="Password of the user `releve` in the Flower that `releve up` starts; unset, a key file in "
+        "data_dir. Also as …_FILE.",
+    )
 
     @classmethod
     def settings_customise_sources(
