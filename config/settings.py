@@ -152,7 +152,10 @@ class Settings(BaseSettings):
         "itself anew; 0 never.",
     )
     couchdb_shards: int | None = Field(
-        None, ge=1, le=256, description="Shards (q) of each CouchDB database when it is made; unset the server's default."
+        None,
+        ge=1,
+        le=256,
+        description="Shards (q) of each CouchDB database when it is made; unset the server's default.",
     )
     couchdb_replicas: int | None = Field(
         None, ge=1, le=9, description="Copies (n) of each document in a CouchDB cluster; unset the server's default."
