@@ -34,7 +34,7 @@ from worker.domain.inquiry import Inquiry
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import DateWindow, IntervalReading, Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint
-from worker.stores.consumption import Measures
+from worker.stores.consumption import Document, Measures
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 
@@ -169,8 +169,11 @@ class WindowWalk:
         series, window = batches.series_of(origin), batches.window_of(origin)
         read = partial(self._read, origin["account_id"])
         stored_totals = {period: read(period, window) for period in series.totals}  # before the inputs: A5
-        inputs = read(series.inputs, touched_window(window, series))
-        changed = keep_changed(entries, {entry.key: entry for entry in inputs})
+        documents = self._documents(origin["account_id"], series.inputs, touched_window(window, series))
+        inputs = [to_entry(document) for document in documents]
+        told_later = {key_of(document) for document in documents if document["updated_at"] > facts["fetched_at"]}
+        news = [entry for entry in entries if entry.key not in told_later]  # a late message undoes no correction
+        changed = keep_changed(news, {entry.key: entry for entry in inputs})
         replaced = {entry.key for entry in changed}
         rest = [entry for entry in inputs if entry.key not in replaced]
         return Filtered(
@@ -183,7 +186,10 @@ class WindowWalk:
         )
 
     def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
-        return [to_entry(found) for found in self.measures[period].read(account_id, *key_range(window, period))]
+        return [to_entry(found) for found in self._documents(account_id, period, window)]
+
+    def _documents(self, account_id: str, period: Period, window: DateWindow) -> list[Document]:
+        return self.measures[period].read(account_id, *key_range(window, period))
 
     def _write_until_settled(self, work: Aggregated) -> tuple[int, int]:
         """Documents created and updated, over all rounds."""
@@ -195,31 +201,23 @@ class WindowWalk:
             for period, entries in _in_writing_order(work):
                 if lost.get(inputs):  # these totals were made of readings that are not what is stored
                     break
-                lost[period] = self._write(work["account_id"], period, entries)
+                at = datetime.fromisoformat(work["facts"]["fetched_at"]) if period is inputs else self.now()
+                lost[period] = self._write(work["account_id"], period, entries, at)
                 won = [entry for entry in entries if entry not in lost[period]]
                 written |= {entry.key for entry in won} if period is inputs else set()
                 created += sum(entry.revision is None for entry in won)
                 updated += sum(entry.revision is not None for entry in won)
             if not any(lost.values()):
                 return created, updated
-            work = self.aggregate(self._compare(work, self._still_news(work, lost[inputs]), work["facts"]), written)
+            again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
+            work = self.aggregate(self._compare(work, again, work["facts"]), written)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
-    def _still_news(self, work: Aggregated, lost: Sequence[Entry]) -> list[Entry]:
-        """What lost a race, less what others wrote after our answer came: a late message must not undo a correction."""
-        if not lost:
-            return []
-        series, window = batches.series_of(work), batches.window_of(work)
-        stored = self.measures[series.inputs].read(work["account_id"], *key_range(window, series.inputs))
-        newer = {key_of(document) for document in stored if document["updated_at"] > work["facts"]["fetched_at"]}
-        return [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost if entry.key not in newer]
-
-    def _write(self, account_id: str, period: Period, entries: Sequence[Entry]) -> list[Entry]:
-        """Those that lost a race."""
+    def _write(self, account_id: str, period: Period, entries: Sequence[Entry], at: datetime) -> list[Entry]:
+        """Those that lost a race.  Readings are stamped with the time of their answer: the later answer holds."""
         if not entries:
             return []
-        now = self.now()
-        documents = [to_document(account_id, period, entry, now) for entry in entries]
+        documents = [to_document(account_id, period, entry, at) for entry in entries]
         lost = {key_of(document) for document in self.measures[period].write(documents)}
         return [entry for entry in entries if entry.key in lost]
 

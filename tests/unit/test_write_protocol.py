@@ -1,0 +1,238 @@
+"""The write protocol as a model: any number of workers, stopped, killed and doubled anywhere, on real steps.
+
+The rule: revisions of totals first, then inputs, then write; readings before totals.  Hypothesis looks for an
+order of events after which the store is not what the supplier said last.  A walk with two steps swapped must be
+found out (the negative control), or this test would prove nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from tests.factories import NOW, PretendAccounts, PretendSupplier, Reports, content, origin, serving_days
+from tests.fakes import memory_measures
+from tests.stepping import SteppedStore, SteppedWorker
+from tests.walks import truth_of_days
+from worker import sync
+from worker.domain import batches
+from worker.domain.batches import Aggregated, Facts, Filtered, Origin
+from worker.domain.documents import Document, Entry, touched_window
+from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.stores.consumption import Measures
+from worker.stores.measures import open_measures
+from worker.sync import WindowWalk
+
+DAYS: Final = [date(2023, 12, 30) + number * ONE_DAY for number in range(4)]  # two months, two years
+STEPS: Final = ("filter_known", "aggregate", "store")
+ACCOUNT: Final = "home1"
+WRITING_ORDER: Final = sync._in_writing_order
+
+
+@dataclass(frozen=True)
+class Message:
+    """What waits in the queue: the next step of a chain and what it is handed."""
+
+    step: str
+    content: Any
+
+
+class Chain:
+    """One chain in one worker, from a message to its end; ``left`` is what the broker delivers again after a kill."""
+
+    def __init__(self, walk: WindowWalk, message: Message, published: Callable[[Message], None]) -> None:
+        self._walk, self._published = walk, published
+        self.left: Message | None = message
+        self.worker = SteppedWorker(self._run)
+
+    def _run(self) -> None:
+        while self.left is not None:
+            message = self.left
+            outcome = getattr(self._walk, message.step)(message.content)
+            place = STEPS.index(message.step) + 1
+            self.left = Message(STEPS[place], outcome) if place < len(STEPS) else None
+            if self.left is not None:
+                self._published(self.left)
+
+
+class WriteProtocol(RuleBasedStateMachine):
+    """``walk_of`` and ``open_stores`` are set by the subclasses below."""
+
+    walk_of: ClassVar[type[WindowWalk]] = WindowWalk
+    most_workers: ClassVar[int] = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.measures = self.open_stores()
+        self.stepped = {period: SteppedStore(store) for period, store in self.measures.items()}
+        self.seconds = 0
+        self.values = 0
+        self.supplier_has = {day: self._next_value() for day in DAYS}
+        self.told: dict[date, int] = {}  # by the latest answer that was fetched
+        self.chains: list[Chain] = []
+        self.queue: list[Message] = []  # of killed workers: the broker delivers these again
+        self.published: list[Message] = []
+
+    def open_stores(self) -> Measures:
+        return memory_measures()
+
+    @rule(day=st.sampled_from(DAYS))
+    def the_supplier_corrects(self, day: date) -> None:
+        self.supplier_has[day] = self._next_value()
+
+    @precondition(lambda self: len(self.chains) < self.most_workers)
+    @rule(first=st.integers(0, 3), length=st.integers(1, 4))
+    def a_window_is_fetched(self, first: int, length: int) -> None:
+        """Straight from the supplier into the queue of the first worker that is free."""
+        window = DateWindow(DAYS[first], DAYS[min(first + length, len(DAYS)) - 1] + ONE_DAY)
+        batch = self._walk().fetch(origin(window, Series.DAILY, ACCOUNT))
+        self.told |= {day: value for day, value in self.supplier_has.items() if window.start <= day < window.end}
+        self._deliver(Message("filter_known", batch))
+
+    @precondition(lambda self: self.chains)
+    @rule(which=st.integers(0, 2), touches=st.integers(1, 4))
+    def a_worker_moves(self, which: int, touches: int) -> None:
+        chain = self.chains[which % len(self.chains)]
+        for _ in range(touches):
+            self.seconds += 1
+            chain.worker.advance()
+        self._bury()
+
+    @precondition(lambda self: self.chains)
+    @rule(which=st.integers(0, 2), written_before=st.integers(0, 2))
+    def a_worker_is_killed(self, which: int, written_before: int) -> None:
+        chain = self.chains[which % len(self.chains)]
+        chain.worker.kill(written_before)
+        self.chains.remove(chain)
+        if chain.left is not None:
+            self.queue.append(chain.left)
+
+    @precondition(lambda self: self.queue and len(self.chains) < self.most_workers)
+    @rule()
+    def what_a_dead_worker_had_is_delivered_again(self) -> None:
+        self._deliver(self.queue.pop(0))
+
+    @precondition(lambda self: self.published and len(self.chains) < self.most_workers)
+    @rule(which=st.integers(0, 10**6))
+    def an_old_message_comes_twice(self, which: int) -> None:
+        self._deliver(self.published[which % len(self.published)])
+
+    @precondition(lambda self: not self.chains and not self.queue)
+    @rule()
+    def all_is_quiet(self) -> None:
+        assert content(self.measures, ACCOUNT) == truth_of_days(self.told)
+
+    def teardown(self) -> None:
+        try:
+            while self.chains or self.queue:
+                while self.queue and len(self.chains) < self.most_workers:
+                    self._deliver(self.queue.pop(0))
+                for chain in self.chains:
+                    self.seconds += 1
+                    chain.worker.finish()
+                self._bury()
+            self.all_is_quiet()
+        finally:
+            for chain in self.chains:
+                chain.worker.kill()
+
+    def _walk(self) -> WindowWalk:
+        supplier = PretendSupplier(daily=serving_days(dict(self.supplier_has)))
+        return self.walk_of(PretendAccounts(), lambda _: supplier, self.stepped, Reports(), self._now)
+
+    def _now(self) -> Any:
+        self.seconds += 1
+        return NOW + timedelta(seconds=self.seconds)
+
+    def _deliver(self, message: Message) -> None:
+        if message not in self.published:
+            self.published.append(message)
+        self.chains.append(Chain(self._walk(), message, self.published.append))
+
+    def _bury(self) -> None:
+        for chain in [chain for chain in self.chains if chain.worker.ended]:
+            self.chains.remove(chain)
+            if chain.worker.error is not None:
+                raise chain.worker.error
+
+    def _next_value(self) -> int:
+        """Never one that was there before: what was told last can be told from what came late."""
+        self.values += 1
+        return self.values
+
+
+class SqlWriteProtocol(WriteProtocol):
+    def open_stores(self) -> Measures:
+        self.folder = tempfile.TemporaryDirectory()
+        return open_measures(f"sqlite:///{Path(self.folder.name) / 'measures.db'}")
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self.folder.cleanup()
+
+
+class InputsBeforeRevisions(WindowWalk):
+    """The rule broken: what the totals are made of is read before the revisions that guard them."""
+
+    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts) -> Filtered:
+        series, window = batches.series_of(origin), batches.window_of(origin)
+        documents = super()._documents(origin["account_id"], series.inputs, touched_window(window, series))
+        self.__dict__["early"] = {series.inputs: documents}
+        return super()._compare(origin, entries, facts)
+
+    def _documents(self, account_id: str, period: Period, window: DateWindow) -> list[Document]:
+        early: list[Document] | None = self.__dict__["early"].pop(period, None)
+        return early if early is not None else super()._documents(account_id, period, window)
+
+
+def totals_first(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:
+    """The other rule broken: totals are written before the readings they are made of."""
+    readings, *totals = WRITING_ORDER(work)
+    yield from totals
+    yield readings
+
+
+def explored(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def test_no_order_of_events_makes_a_store_that_differs_from_what_was_told_last() -> None:
+    run_state_machine_as_test(WriteProtocol, settings=explored(150, 40))
+
+
+def test_nor_on_the_sql_store() -> None:
+    run_state_machine_as_test(SqlWriteProtocol, settings=explored(25, 30))
+
+
+def test_a_walk_that_reads_inputs_before_revisions_is_found_out() -> None:
+    class Broken(WriteProtocol):
+        walk_of = InputsBeforeRevisions
+
+    assert_found_out(Broken)
+
+
+def test_a_walk_that_writes_totals_before_readings_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "_in_writing_order", totals_first)
+    assert_found_out(WriteProtocol)
+
+
+def assert_found_out(machine: type[WriteProtocol]) -> None:
+    unshrunk = settings(explored(3000, 40), phases=[Phase.generate], derandomize=True, database=None)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine, settings=unshrunk)
