@@ -22,7 +22,7 @@ _hour, _minute = _settings.nightly_at.split(":")
 broker_url = _settings.broker()  # worker.app falls back on the embedded server
 result_backend = None  # what is to be known of a window is in Redis and the registry, not in results
 task_ignore_result = True  # fewer commands, and no false failure when writing a result times out
-imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep", "tasks.notices")
+imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep", "tasks.notices", "tasks.repair")
 task_serializer = "json"
 accept_content = ["json"]
 task_compression = "gzip"  # a window of readings shrinks about tenfold
@@ -63,7 +63,9 @@ worker_redirect_stdouts = False
 
 # -- queues, in the order of treatment when quota is short
 _exchange = Exchange("releve", type="direct")
-task_queues = [Queue(name, _exchange, routing_key=name) for name in ("control", "first_screen", "nightly", "backfill")]
+task_queues = [
+    Queue(name, _exchange, routing_key=name) for name in ("control", "first_screen", "nightly", "repair", "backfill")
+]
 task_default_queue = "control"
 task_default_exchange = "releve"
 task_default_routing_key = "control"
@@ -95,6 +97,16 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "task": "tasks.schedule.resume_night",
         "schedule": float(_settings.reconcile_every_s),
         "options": {"expires": 5 * _settings.reconcile_every_s},
+    },
+    "repair": {
+        "task": "tasks.repair.repair_open_days",
+        "schedule": crontab(minute=45),  # what the night did not bring; each open day at its turn
+        "options": {"expires": 3000},
+    },
+    "keep freshness": {
+        "task": "tasks.repair.keep_freshness",
+        "schedule": crontab(minute=5),
+        "options": {"expires": 3000},
     },
     "deliver notices": {"task": "tasks.notices.deliver_due", "schedule": 60.0, "options": {"expires": 60}},
     "remind of endings": {

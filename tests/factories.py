@@ -10,7 +10,8 @@ from typing import Any
 from tests.fakes import MemoryStore
 from worker.domain.accounts import Account, AccountState
 from worker.domain.answers import Answer, Json, Verdict
-from worker.domain.batches import Origin, Report
+from worker.domain.batches import Aggregated, Origin, Report
+from worker.domain.documents import Entry
 from worker.domain.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
 from worker.stores.consumption import Measures
@@ -137,6 +138,10 @@ class Reports:
     """A Progress that remembers."""
 
     finished_with: list[Report] = field(default_factory=list)
+    corrected: list[Entry] = field(default_factory=list)
+
+    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+        self.corrected += entries
 
     def finished(self, report: Report) -> None:
         self.finished_with.append(report)

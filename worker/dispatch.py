@@ -96,6 +96,18 @@ class Dispatcher:
             return None
         return _origin(account_id, series, window, run_id, claim)
 
+    # -- open days, asked for again
+
+    def claim_repair(self, account_id: str, series: Series, window: DateWindow) -> Origin | None:
+        """One window of open days, noted as in flight; None if one of the series is already, or failed too often."""
+        claim, run_id = f"{series.value}/repair", new_run_id(self.now())
+        if not self._claim(account_id, claim, run_id):
+            return None
+        if not self._may_try(account_id, series, window):
+            self.release(account_id, claim, run_id)
+            return None
+        return _origin(account_id, series, window, run_id, claim)
+
     def look_back_now(self, account_id: str, series: Series) -> Origin:
         """The last days of a series, asked for by hand: no run, no claim."""
         return self.window_by_hand(account_id, series, plan_look_back(self.today(), series))

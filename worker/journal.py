@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
 
 from worker.desk import APART, Finding
 from worker.domain import batches
-from worker.domain.batches import Origin, Report
+from worker.domain.batches import Aggregated, Origin, Report
+from worker.domain.completeness import Mark, judge_days, unpack_open
+from worker.domain.documents import Entry
 from worker.domain.readings import PARIS, DateWindow
 from worker.errors import (
     AccountError,
@@ -27,6 +29,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.history import History
+from worker.stores.corrections import Correction
 
 log = logging.getLogger("releve.sync")
 
@@ -57,7 +60,12 @@ class Registry(Protocol):
         message: str,
         last_day: date | None,
         stored: bool,
+        days: Mapping[date, Mark] | None = None,
     ) -> object: ...
+
+
+class Corrections(Protocol):
+    def note(self, corrections: Iterable[Correction]) -> None: ...
 
 
 class TaskNotes(Protocol):
@@ -86,6 +94,25 @@ class Journal:
     history: History
     now: Callable[[], datetime]
     desk: Desk
+    corrections: Corrections
+
+    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+        """These readings are about to take the place of other values: kept before, for after a crash nobody knows."""
+        at, inputs = datetime.fromisoformat(work["facts"]["fetched_at"]), batches.series_of(work).inputs
+        self.corrections.note(
+            Correction(
+                work["account_id"],
+                inputs,
+                entry.key,
+                entry.was,
+                entry.milliwatt_hours,
+                datetime.fromisoformat(entry.created_at) if entry.created_at else None,
+                at,
+                work["run_id"],
+            )
+            for entry in entries
+            if entry.was is not None
+        )
 
     def finished(self, report: Report) -> None:
         """The window is stored: mark it done, release its claim, tell how it went."""
@@ -105,6 +132,7 @@ class Journal:
             message="",
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
+            days=self._marks(report, floor),
         )
         self.state.note_task(
             account_id,
@@ -121,6 +149,13 @@ class Journal:
         self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
         self._release(report)
         log.info("%s", finished_line(report))
+
+    def _marks(self, report: Report, floor: date | None) -> dict[date, Mark]:
+        facts, window = report["facts"], batches.window_of(report)
+        if "open" not in facts:  # a message from before an upgrade
+            return {}
+        today = self.now().astimezone(PARIS).date()
+        return judge_days(batches.series_of(report), window, unpack_open(window, facts["open"]), today, floor)
 
     def failed(self, origin: Origin, error: WorkerError) -> None:
         """The window is given up for now: its account's state says why, others are not touched."""

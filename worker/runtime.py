@@ -34,6 +34,7 @@ from worker.signing import Signer
 from worker.stores.api_tokens import ApiTokens
 from worker.stores.consents import ConsentBook
 from worker.stores.consumption import Measures
+from worker.stores.corrections import CorrectionBook
 from worker.stores.doubts import DoubtBook
 from worker.stores.measures import open_measures
 from worker.stores.notices import NoticeBook
@@ -98,7 +99,8 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.history = History(
             self.state, self.measures, self._stored_before, paris_today(self.now), settings.history_load_days
         )
-        self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk)
+        self.corrections = CorrectionBook(self.registry.database)
+        self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk, self.corrections)
         self.dispatcher = Dispatcher(self.registry, self.state, self.history, self.now, settings.inflight_expiry_s)
         self.walk = WindowWalk(self.registry, self.client_of, self.measures, self.journal, self.now)
 

@@ -7,7 +7,7 @@ anywhere costs a repeat, never a hole, and a repeat changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,6 +18,7 @@ from worker.domain.accounts import Account, AccountState
 from worker.domain.aggregation import keep_different, total_entries, total_key
 from worker.domain.answers import Answer
 from worker.domain.batches import Aggregated, Batch, Facts, Filtered, Origin, Report
+from worker.domain.completeness import covered_by, pack_open
 from worker.domain.documents import (
     Entry,
     key_of,
@@ -52,6 +53,10 @@ class Accounts(Protocol):
 
 
 class Progress(Protocol):
+    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+        """Note what these readings are about to replace; told again after a crash."""
+        ...
+
     def finished(self, report: Report) -> None:
         """Mark the window done and tell how it went; last of all."""
         ...
@@ -96,6 +101,7 @@ class WindowWalk:
                 differing=sum(part.differing for part in parsed),
                 last_day=_last_day(readings),
                 floor=inquiry.floor.isoformat() if inquiry.floor else None,
+                open=[],
             ),
         )
         if inquiry.end is not None:
@@ -176,13 +182,14 @@ class WindowWalk:
         changed = keep_changed(news, {entry.key: entry for entry in inputs})
         replaced = {entry.key for entry in changed}
         rest = [entry for entry in inputs if entry.key not in replaced]
+        covered = covered_by(series, [*changed, *_inputs_within(rest, series, window)])
         return Filtered(
             **batches.origin_of(origin),
             changed=batches.pack_entries(changed),
             unchanged=len(entries) - len(changed),
             stored_totals={period.value: batches.pack_entries(found) for period, found in stored_totals.items()},
             rest={period.value: _within(total_entries(rest, period), period, window) for period in series.totals},
-            facts=facts,
+            facts={**facts, "open": pack_open(window, covered)},
         )
 
     def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
@@ -201,6 +208,8 @@ class WindowWalk:
             for period, entries in _in_writing_order(work):
                 if lost.get(inputs):  # these totals were made of readings that are not what is stored
                     break
+                if period is inputs and (corrected := [entry for entry in entries if _corrects(entry)]):
+                    self.progress.correcting(work, corrected)
                 at = datetime.fromisoformat(work["facts"]["fetched_at"]) if period is inputs else self.now()
                 lost[period] = self._write(work["account_id"], period, entries, at)
                 won = [entry for entry in entries if entry not in lost[period]]
@@ -228,6 +237,15 @@ def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:
     yield series.inputs, batches.unpack_entries(work["changed"])
     for period in series.totals:
         yield period, batches.unpack_entries(work["totals"][period.value])
+
+
+def _corrects(entry: Entry) -> bool:
+    return entry.was is not None and entry.was != entry.milliwatt_hours
+
+
+def _inputs_within(entries: Iterable[Entry], series: Series, window: DateWindow) -> list[Entry]:
+    first_key, end_key = key_range(window, series.inputs)
+    return [entry for entry in entries if first_key <= entry.key < end_key]
 
 
 def _last_day(readings: Sequence[IntervalReading]) -> str | None:

@@ -21,6 +21,7 @@ from worker.errors import WorkerError
 from worker.history import History, paris_today
 from worker.journal import Journal
 from worker.stores.consents import ConsentBook
+from worker.stores.corrections import CorrectionBook
 from worker.stores.doubts import DoubtBook
 from worker.stores.notices import NoticeBook
 from worker.stores.redis_link import connect
@@ -51,7 +52,9 @@ class Household:
         database = self.registry.database
         self.consents, self.notices = ConsentBook(database, Sealer([new_key()])), NoticeBook(database)
         self.desk = Desk(self.consents, DoubtBook(database), self.notices, ("log",), self.now)
-        self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk)
+        self.journal = Journal(
+            self.registry, self.state, self.history, self.now, self.desk, CorrectionBook(self.registry.database)
+        )
         self.dispatcher = Dispatcher(self.registry, self.state, self.history, self.now, self.claim_ttl_s)
         self.walk = WindowWalk(self.registry, lambda account: self.supplier, self.measures, self.journal, self.now)
 

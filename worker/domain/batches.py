@@ -38,6 +38,7 @@ class Facts(TypedDict):
     differing: int
     last_day: str | None  # the last civil day with a reading
     floor: str | None  # first day the supplier has anything of, where this window found out
+    open: list[list[int]]  # days of the window that are not whole (completeness.pack_open); told by filter_known
 
 
 class Batch(Origin):

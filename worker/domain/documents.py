@@ -44,7 +44,8 @@ _PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may 
 class Entry(NamedTuple):
     """One document in its shortest form, as it travels between tasks: a JSON array.
 
-    ``revision`` and ``created_at`` are those of the stored document that it replaces, None for a new one.
+    ``revision`` and ``created_at`` are those of the stored document that it replaces, ``was`` its energy; None for a
+    new one.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Entry(NamedTuple):
     step: int | None = None
     revision: str | None = None
     created_at: str | None = None
+    was: int | None = None
 
 
 def doctype(period: Period) -> str:

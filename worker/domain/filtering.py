@@ -21,7 +21,7 @@ def replacing(entry: Entry, known: Entry | None) -> Entry:
     """``entry`` with the revision and birth of the stored one it stands for."""
     if known is None:
         return entry
-    return entry._replace(revision=known.revision, created_at=known.created_at)
+    return entry._replace(revision=known.revision, created_at=known.created_at, was=known.milliwatt_hours)
 
 
 def _same_value(entry: Entry, known: Entry | None) -> bool:

@@ -75,6 +75,17 @@ def plan_backfill(wanted: DateWindow, done: Iterable[DateWindow], max_days: int)
     return windows
 
 
+def plan_repair(days: Iterable[date], max_days: int) -> list[DateWindow]:
+    """Windows that hold all these days in the fewest calls, newest first."""
+    windows: list[DateWindow] = []
+    for day in sorted(days, reverse=True):
+        if windows and windows[-1].end - day <= timedelta(days=max_days):
+            windows[-1] = DateWindow(day, windows[-1].end)
+        else:
+            windows.append(DateWindow(day, day + ONE_DAY))
+    return windows
+
+
 def to_windows(days: Iterable[date]) -> list[DateWindow]:
     """Single days as merged windows."""
     return merge_windows(DateWindow(day, day + ONE_DAY) for day in days)

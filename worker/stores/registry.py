@@ -7,7 +7,7 @@ and not taken for a new account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -17,10 +17,12 @@ from sqlalchemy import Connection, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.accounts import Account, AccountState
+from worker.domain.completeness import Mark
 from worker.domain.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores import account_rows, migrations
 from worker.stores.account_rows import EVERY_ACCOUNT, LIVING
+from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database
 from worker.stores.outcomes import SeriesOutcome, merging, to_outcome, to_row
 from worker.stores.sealing import Sealer
@@ -74,6 +76,7 @@ class AccountRegistry:
         """``url``: sqlite:///FILE or postgresql://…; nothing is opened yet.  Raises ValueError."""
         self._database = Database(url)
         self.tokens = TokenBook(self._database, sealer)
+        self.completeness = CompletenessBook(self._database)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self._database.address})"
@@ -207,7 +210,7 @@ class AccountRegistry:
         """Take away everything personal and leave a tombstone.  Safe to repeat."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, removed_too=True)
-            outcomes, usage_points = (
+            outcomes, usage_points, *_ = (
                 connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount for table in PERSONAL
             )
             tokens = take_away(connection, account_id)
@@ -243,8 +246,9 @@ class AccountRegistry:
         message: str,
         last_day: date | None,
         stored: bool,
+        days: Mapping[date, Mark] | None = None,
     ) -> None:
-        """Note how a run of a series went; ``code`` None is a success.
+        """Note how a run of a series went, and with it what is known of its ``days``; ``code`` None is a success.
 
         Run ids sort as time does: an older run than the one noted adds its facts (days stored, success),
         but leaves the verdict.  ``message`` is kept in the clear, so what looks like a secret is cut out.
@@ -254,6 +258,7 @@ class AccountRegistry:
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
             connection.execute(merging(self._database.dialect), to_row(outcome))
+            self.completeness.note(connection, account_id, outcome.series, days or {})
 
     def outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """The last outcome of each series that has one."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Date,
@@ -178,5 +179,39 @@ API_TOKENS = Table(
     Column("revoked_at", UtcDateTime),
 )
 
+COMPLETENESS = Table(
+    "completeness",
+    METADATA,
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("series", String(32), primary_key=True),
+    Column("days", Text, nullable=False),  # a Ledger's text: runs of days, for a healthy meter some 20 bytes
+    Column("next_ask", Date),  # when the first open day is to be asked for again; none while nothing is open
+    Column("last_complete", Date),
+    Index("ix_completeness_next_ask", "next_ask", "account_id"),  # the repair's way through the fleet
+)
+
+CORRECTIONS = Table(
+    "corrections",
+    METADATA,
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("period", String(8), primary_key=True),
+    Column("key", _sortable(20), primary_key=True),
+    Column("was_mwh", BigInteger, primary_key=True),  # milliwatt-hours; in the key, so that a repeat adds nothing
+    Column("became_mwh", BigInteger, primary_key=True),
+    Column("first_seen", UtcDateTime),  # when the old value's day was stored first
+    Column("changed_at", UtcDateTime, nullable=False),  # when the supplier told the new one
+    Column("run_id", _sortable(64), nullable=False),
+    Index("ix_corrections_changed_at", "changed_at"),  # what is too old goes
+)
+
+FRESHNESS = Table(
+    "freshness",
+    METADATA,
+    Column("hour", UtcDateTime, primary_key=True),
+    Column("series", String(32), primary_key=True),
+    Column("active", Integer, nullable=False),
+    Column("complete", Integer, nullable=False),  # those of them whose yesterday is whole
+)
+
 # What a removal takes away beside the account's token.
-PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS)
+PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, COMPLETENESS, CORRECTIONS)

@@ -1,0 +1,72 @@
+"""Open days asked for again: late, torn or empty ones, with falling frequency and within a share of the quota.
+
+What is due stands in the ledger of days; a window that comes back, even empty, moves its days to their next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+from worker.dispatch import Dispatcher
+from worker.domain.batches import Origin
+from worker.domain.windows import MAX_WINDOW_DAYS, plan_repair
+from worker.stores.completeness import CompletenessBook, DueDays
+
+QUEUE: Final = "repair"
+_SHARE: Final = 10  # of an hour's quota one part in so many, for each hourly run
+_UNLIMITED: Final = 2_000
+_LEAST: Final = 20
+
+Publish = Callable[[Origin], None]
+
+
+class House(Protocol):
+    @property
+    def dispatcher(self) -> Dispatcher: ...
+
+    @property
+    def calls_per_hour(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Repair:
+    """``most``: windows that may wait in the queue, all in all."""
+
+    dispatcher: Dispatcher
+    book: CompletenessBook
+    publish: Publish
+    waiting: Callable[[], int]
+    most: int
+
+    @classmethod
+    def of(cls, house: House, publish: Publish, waiting: Callable[[], int]) -> Self:
+        per_hour = house.calls_per_hour
+        most = _UNLIMITED if per_hour is None else max(_LEAST, per_hour // _SHARE)
+        return cls(house.dispatcher, house.dispatcher.registry.completeness, publish, waiting, most)
+
+    def run(self) -> int:
+        """Publish what is due, at most so much that it fits the share; how many windows.  The rest stays due."""
+        room = self.most - self.waiting()
+        published = 0
+        for due in self._due():
+            if published >= room:
+                break
+            if origin := self._claim(due):
+                self.publish(origin)
+                published += 1
+        return published
+
+    def _due(self) -> Iterator[DueDays]:
+        after: tuple[str, str] | None = None
+        while page := self.book.due(self.dispatcher.today(), after):
+            yield from page
+            after = page[-1].account_id, page[-1].series.value
+
+    def _claim(self, due: DueDays) -> Origin | None:
+        """The newest window of an account's series; its others come once that one has come back."""
+        days = due.ledger.due(self.dispatcher.today())
+        if not (windows := plan_repair(days, MAX_WINDOW_DAYS[due.series])):
+            return None
+        return self.dispatcher.claim_repair(due.account_id, due.series, windows[0])
