@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -92,4 +93,4 @@ def test_the_windows_of_a_repair_hold_every_day_and_none_is_too_long(days: set[d
     windows = plan_repair(days, longest)
     assert all(window.days <= longest for window in windows)
     assert all(any(window.start <= day < window.end for window in windows) for day in days)
-    assert all(later.start >= earlier.end for later, earlier in zip(windows, windows[1:], strict=False))
+    assert all(later.start >= earlier.end for later, earlier in pairwise(windows))
