@@ -11,6 +11,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
+from worker.queues import BROKER_PREFIX, QUEUES
 
 try:
     _settings = get_settings()
@@ -29,7 +30,7 @@ task_compression = "gzip"  # a window of readings shrinks about tenfold
 broker_connection_retry_on_startup = True  # a broker that starts later than we do is waited for
 broker_connection_max_retries = None  # and one that restarts, for as long as it takes
 broker_transport_options: dict[str, Any] = {
-    "global_keyprefix": "releve:celery:",  # a shared Redis stays readable
+    "global_keyprefix": BROKER_PREFIX,
     "visibility_timeout": _settings.visibility_timeout_s,  # > longest task (3 calls of 25 s) + longest countdown
     "unacked_restore_interval": 10,  # a dead worker's messages are looked for every 10 s, not every 100 s
     "unacked_restore_throttle": 1,
@@ -63,9 +64,7 @@ worker_redirect_stdouts = False
 
 # -- queues, in the order of treatment when quota is short
 _exchange = Exchange("releve", type="direct")
-task_queues = [
-    Queue(name, _exchange, routing_key=name) for name in ("control", "first_screen", "nightly", "repair", "backfill")
-]
+task_queues = [Queue(name, _exchange, routing_key=name) for name in QUEUES]
 task_default_queue = "control"
 task_default_exchange = "releve"
 task_default_routing_key = "control"
@@ -107,6 +106,11 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "task": "tasks.repair.keep_freshness",
         "schedule": crontab(minute=5),
         "options": {"expires": 3000},
+    },
+    "give back orphans": {
+        "task": "tasks.upkeep.give_back_orphans",
+        "schedule": 10.0,
+        "options": {"expires": 10},
     },
     "deliver notices": {"task": "tasks.notices.deliver_due", "schedule": 60.0, "options": {"expires": 60}},
     "remind of endings": {

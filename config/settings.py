@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     visibility_timeout_s: int = Field(
         180, ge=2, le=86_400, description="After this long the broker gives a dead worker's message to another."
     )
-    reconcile_every_s: int = Field(60, ge=1, le=3600, description="How often beat looks for lost or new work.")
+    reconcile_every_s: int = Field(30, ge=1, le=3600, description="How often beat looks for lost or new work.")
     public_url: str = Field(
         "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
     )

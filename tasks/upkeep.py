@@ -9,6 +9,7 @@ from celery import current_app, shared_task
 
 from tasks.base import ControlTask
 from tasks.schedule import queue_length
+from worker import presence
 from worker.renewal import renew_ending
 from worker.runtime import get_runtime
 
@@ -30,6 +31,14 @@ def measure_queues() -> None:
     """Keep the queues' lengths where ``releve status`` and the operator see them."""
     lengths = {name: queue_length(name) for name in (queue.name for queue in current_app.conf.task_queues)}
     get_runtime().state.put_cursor("queues", json.dumps(lengths), 600)
+
+
+@shared_task(base=ControlTask)
+def give_back_orphans() -> None:
+    """Put back what workers held that are gone: it must not wait for the broker's own time-out."""
+    runtime = get_runtime()
+    if runtime.deliveries is not None:
+        presence.give_back_orphans(runtime.state, runtime.deliveries)
 
 
 @shared_task(base=ControlTask)

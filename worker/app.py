@@ -11,6 +11,9 @@ from celery import Celery, signals
 
 from config.settings import ConfigError, get_settings
 from worker.errors import WorkerError
+from worker.presence import WORKER, Heartbeat
+from worker.stores.deliveries import broker_keys
+from worker.stores.redis_link import is_redis
 
 log = logging.getLogger("releve")
 
@@ -27,6 +30,8 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
         from worker.runtime import redis_url_from
 
         sender.conf.update(broker_url=redis_url_from(get_settings(), _opened))
+    if is_redis(sender.conf.broker_url):
+        sender.conf.broker_transport_options |= broker_keys(WORKER)
 
 
 @signals.worker_init.connect
@@ -40,3 +45,13 @@ def _look_before_starting(**_: Any) -> None:
         get_runtime()
     except (ConfigError, WorkerError) as error:
         raise SystemExit(f"releve: {error}") from None
+
+
+@signals.worker_init.connect
+def _say_alive(**_: Any) -> None:
+    """From before the first message is taken: what a worker holds that says nothing is given to others."""
+    from worker.runtime import get_runtime
+
+    heartbeat = Heartbeat(get_runtime().state)
+    heartbeat.start()
+    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)

@@ -6,7 +6,7 @@ publishing notes the window in ``inflight:*``, and what is due, not done and not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -23,16 +23,21 @@ from worker.stores.registry import AccountRegistry
 from worker.stores.state import SyncState
 
 BACKFILL: Final = "account/backfill"  # one window in flight per account
+REPAIR: Final = "repair"  # one a series
+LOST_AFTER_S: Final = 20.0  # a claim this old without a message of its account in the broker is a lost message's
 _PAGE: Final = 500
 
 
 @dataclass(frozen=True)
 class Dispatcher:
+    """``words_in_flight``: what the messages in the broker name, or None where it can't tell."""
+
     registry: AccountRegistry
     state: SyncState
     history: History
     now: Clock
     claim_ttl_s: int
+    words_in_flight: Callable[[], Collection[str] | None] = lambda: None
 
     def today(self) -> date:
         return self.now().astimezone(PARIS).date()
@@ -75,8 +80,10 @@ class Dispatcher:
     def due_backfills(self) -> Iterator[str]:
         """Accounts whose history is not loaded, or so long ago that the look-back no longer reaches it."""
         oldest_flag = self.today() - timedelta(days=min(LOOK_BACK_DAYS.values()))
+        in_flight = self.words_in_flight()
         for page in self._pages():
             ids = [account.id for account in page]
+            self._free_lost([(account_id, BACKFILL) for account_id in ids], in_flight)
             busy = self.state.claimed_flags(ids, *split_claim(BACKFILL))
             flags = [self.state.loaded_flags(ids, series) for series in Series if self.history.wanted(series)]
             for account_id, claimed, *until in zip(ids, busy, *flags, strict=True):
@@ -100,7 +107,7 @@ class Dispatcher:
 
     def claim_repair(self, account_id: str, series: Series, window: DateWindow) -> Origin | None:
         """One window of open days, noted as in flight; None if one of the series is already, or failed too often."""
-        claim, run_id = f"{series.value}/repair", new_run_id(self.now())
+        claim, run_id = f"{series.value}/{REPAIR}", new_run_id(self.now())
         if not self._claim(account_id, claim, run_id):
             return None
         if not self._may_try(account_id, series, window):
@@ -123,6 +130,17 @@ class Dispatcher:
         for (account_id, series), noted in zip(pairs, states, strict=True):
             if noted.get(run_field(run)) != run:
                 yield account_id, series
+
+    def free_lost(self, pairs: Sequence[tuple[str, Series]], what: str) -> None:
+        """Let go of the claims of windows whose message nobody has: a broker may lose one when it is killed."""
+        claims = [(account_id, f"{series.value}/{what}") for account_id, series in pairs]
+        self._free_lost(claims, self.words_in_flight())
+
+    def _free_lost(self, claims: Sequence[tuple[str, str]], in_flight: Collection[str] | None) -> None:
+        """Not where the broker can't be looked into: such a claim expires by itself."""
+        if in_flight is not None:
+            lost = [(account_id, *split_claim(claim)) for account_id, claim in claims if account_id not in in_flight]
+            self.state.drop_lost(lost, LOST_AFTER_S)
 
     def lacking_yesterday(self, accounts: Sequence[Account]) -> Iterator[tuple[str, Series]]:
         """What of a page of accounts has no reading of yesterday."""

@@ -84,7 +84,9 @@ class FanOut:
             return 0
         published = due = 0
         for page in self.dispatcher.pages_after(None):
-            for account_id, series in self.dispatcher.due_look_backs(page, night.run):
+            undone = list(self.dispatcher.due_look_backs(page, night.run))
+            self.dispatcher.free_lost(undone, night.run)
+            for account_id, series in undone:
                 due += 1
                 published += self.publish(account_id, series, night.run)
         if not due:

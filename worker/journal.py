@@ -77,6 +77,8 @@ class TaskNotes(Protocol):
 
     def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str) -> bool: ...
 
+    def keep(self, account_id: str, series: str, what: str, *, holder: str) -> None: ...
+
     def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int: ...
 
     def clear_attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> None: ...
@@ -195,10 +197,11 @@ class Journal:
     def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None) -> None:
         """Release the claim, or keep it as long as the supplier or the desk asks to wait: nobody tries before."""
         wait_s = error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding)
-        if isinstance(error, OperatorFault):
-            return  # until the claim expires: the operator needs a while, and nobody should hammer meanwhile
-        if origin["claim"] and wait_s is not None and wait_s >= 1:
-            claim = batches.split_claim(origin["claim"])
+        claim = batches.split_claim(origin["claim"] or "")
+        if origin["claim"] and isinstance(error, OperatorFault):
+            # until the claim expires: the operator needs a while, and nobody should hammer meanwhile
+            self.state.keep(origin["account_id"], *claim, holder=origin["run_id"])
+        elif origin["claim"] and wait_s is not None and wait_s >= 1:
             self.state.extend(origin["account_id"], *claim, math.ceil(wait_s), holder=origin["run_id"])
         else:
             self._release(origin)

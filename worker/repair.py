@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from worker.dispatch import Dispatcher
+from worker.dispatch import REPAIR, Dispatcher
 from worker.domain.batches import Origin
 from worker.domain.windows import MAX_WINDOW_DAYS, plan_repair
 from worker.stores.completeness import CompletenessBook, DueDays
@@ -61,6 +61,7 @@ class Repair:
     def _due(self) -> Iterator[DueDays]:
         after: tuple[str, str] | None = None
         while page := self.book.due(self.dispatcher.today(), after):
+            self.dispatcher.free_lost([(due.account_id, due.series) for due in page], REPAIR)
             yield from page
             after = page[-1].account_id, page[-1].series.value
 

@@ -30,16 +30,18 @@ from worker.embedded import shared_redis
 from worker.history import History, paris_today
 from worker.journal import Journal
 from worker.notify import Courier
+from worker.queues import BROKER_PREFIX, QUEUES
 from worker.signing import Signer
 from worker.stores.api_tokens import ApiTokens
 from worker.stores.consents import ConsentBook
 from worker.stores.consumption import Measures
 from worker.stores.corrections import CorrectionBook
+from worker.stores.deliveries import Deliveries
 from worker.stores.doubts import DoubtBook
 from worker.stores.measures import open_measures
 from worker.stores.notices import NoticeBook
 from worker.stores.quota import QuotaLedger
-from worker.stores.redis_link import check_eviction, connect
+from worker.stores.redis_link import check_eviction, connect, is_redis
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key
 from worker.stores.state import SyncState
@@ -84,6 +86,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self._open.callback(self.redis.close)
         check_eviction(self.redis)
         self.state = SyncState(self.redis)
+        self.deliveries = self._deliveries()
         self.ledger = ledger_from(settings, self.redis, self.endpoints)
         self.transport = Transport(self.endpoints.base_url, (5.0, settings.supplier_timeout_s))
         self.oauth = OAuthClient(
@@ -101,7 +104,9 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
         self.corrections = CorrectionBook(self.registry.database)
         self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk, self.corrections)
-        self.dispatcher = Dispatcher(self.registry, self.state, self.history, self.now, settings.inflight_expiry_s)
+        self.dispatcher = Dispatcher(
+            self.registry, self.state, self.history, self.now, settings.inflight_expiry_s, self._words_in_flight
+        )
         self.walk = WindowWalk(self.registry, self.client_of, self.measures, self.journal, self.now)
 
     def __exit__(self, *_: object) -> None:
@@ -158,6 +163,18 @@ class Runtime(AbstractContextManager["Runtime"]):
             "consent_proofs_erased": papers.proofs_erased,
             "consent_proofs_kept": papers.proofs_kept,
         }
+
+    def _deliveries(self) -> Deliveries | None:
+        """What the broker holds; None where it isn't Redis and sees to its own."""
+        url = self.settings.broker() or self.redis_url
+        if not is_redis(url):
+            return None
+        client = connect(url)
+        self._open.callback(client.close)
+        return Deliveries(client, BROKER_PREFIX)
+
+    def _words_in_flight(self) -> frozenset[str] | None:
+        return self.deliveries.words_in_flight(QUEUES) if self.deliveries else None
 
     def _stored_before(self, account_id: str, series: Series) -> bool:
         outcome = self.registry.outcomes(account_id).get(series)

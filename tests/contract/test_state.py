@@ -126,7 +126,7 @@ def test_an_extended_claim_keeps_its_time_of_publishing(state: SyncState, redis:
     state.claim("acc", DAILY, "night", 5)
     published = redis.get(f"{prefix}inflight:acc:daily:night")
     assert state.extend("acc", DAILY, "night", 60)
-    assert redis.get(f"{prefix}inflight:acc:daily:night") == published
+    assert redis.get(f"{prefix}inflight:acc:daily:night") == f"w{published}"
     assert redis.ttl(f"{prefix}inflight:acc:daily:night") > 5
     assert not state.extend("acc", DAILY, "other", 60)
     assert not state.is_claimed("acc", DAILY, "other")

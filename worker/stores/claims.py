@@ -14,6 +14,8 @@ from redis import Redis
 from worker.domain.readings import DateWindow
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
+_HOWEVER_HELD: Final = "w?([%d.]+)"  # patterns of Lua for a note's moment
+_UNDER_WAY: Final = "^[%d.]+"
 ATTEMPTS_TTL_S: Final = 2 * 24 * 3600
 
 _CLAIM = """
@@ -23,11 +25,14 @@ return redis.call('SET', KEYS[1], note, 'NX', 'EX', ARGV[1]) and 1 or 0
 """
 
 # Only its holder lets go of a claim, or holds it longer (ARGV[2] seconds): the end of an earlier window, told by
-# a message that came twice, must not free the next one's.
+# a message that came twice, must not free the next one's.  What is held on purpose, with no message anywhere, gets
+# the mark "w" (for -1 seconds the time it lives stays), so that it is not taken for lost.
 _AS_HOLDER = """
 local note = redis.call('GET', KEYS[1])
 if not note or string.match(note, ' (.*)') ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+if string.sub(note, 1, 1) ~= 'w' then redis.call('SET', KEYS[1], 'w' .. note, 'KEEPTTL') end
+if ARGV[2] == '-1' then return 1 end
 return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
@@ -37,7 +42,7 @@ local latest = time[1] + time[2] / 1000000 - ARGV[1]
 local dropped = 0
 for _, key in ipairs(KEYS) do
   local note = redis.call('GET', key)
-  local published = note and tonumber(string.match(note, '%S+'))
+  local published = note and tonumber(string.match(note, ARGV[2]))
   if published and published <= latest then dropped = dropped + redis.call('DEL', key) end
 end
 return dropped
@@ -67,6 +72,11 @@ class Claims(PrefixedKeys):
         return bool(self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, ttl_s]))
 
     @redis_errors()
+    def keep(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
+        """Let a claim live on until it expires, though nothing is under way: nobody shall try before."""
+        self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, -1])
+
+    @redis_errors()
     def release(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
         """The work is over, or was never sent; nothing happens to another holder's claim."""
         self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, 0])
@@ -89,7 +99,15 @@ class Claims(PrefixedKeys):
         Walks all keys: for repairs, not for every minute (claims expire by themselves).
         """
         pages = self._scan("inflight:*")
-        return sum(int(self._drop_older(keys=page, args=[age_s])) for page in pages)
+        return sum(int(self._drop_older(keys=page, args=[age_s, _HOWEVER_HELD])) for page in pages)
+
+    @redis_errors()
+    def drop_lost(self, claims: Sequence[tuple[str, str, str]], age_s: float) -> int:
+        """Of these claims (account, series, what), whose messages nobody has any more, forget those published at
+        least ``age_s`` ago and not held on purpose; how many.
+        """
+        keys = [self._key("inflight", *claim) for claim in claims]
+        return int(self._drop_older(keys=keys, args=[age_s, _UNDER_WAY])) if keys else 0
 
     @redis_errors()
     def attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> int:

@@ -41,6 +41,11 @@ def connect(url: str) -> Redis:
     )
 
 
+def is_redis(url: str) -> bool:
+    """Whether a broker's URL names a Redis, however it is reached."""
+    return url.partition(":")[0] in ("redis", "rediss", "unix", "sentinel")
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Turn what redis-py raises into StoreUnavailable; also a decorator."""

@@ -6,7 +6,8 @@ Plain keys under one prefix (``releve:``), which any Redis tool can read:
     history_loaded:<account>:<series>     the day up to which the history is complete, excluded
     task:<account>:<series>               hash: the last run's state
     inflight:<account>:<series>:<what>    server time at which the work was published
-    attempts:<account>:<series>:<run>:<window>, secret:<name>, cursor:<name>, lock:, lease:, slot:
+    attempts:<account>:<series>:<run>:<window>, secret:<name>, cursor:<name>, alive:<worker>, lock:, lease:,
+    slot:
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from worker.domain.readings import DateWindow
 from worker.domain.windows import merge_windows
 from worker.stores.claims import Claims
 from worker.stores.locks import Locks
+from worker.stores.presence import Presence
 from worker.stores.redis_link import escape_glob, redis_errors
 
 TASK_TTL_S: Final = 90 * 24 * 3600
@@ -56,7 +58,7 @@ for window in pairs(merged) do redis.call('SADD', KEYS[1], window) end
 """
 
 
-class SyncState(Locks, Claims):
+class SyncState(Locks, Claims, Presence):
     """Every method raises StoreUnavailable; losing any key costs a repeat, never data.
 
     ``series`` is a Series or its value.
