@@ -18,7 +18,7 @@ from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
 from worker.errors import WorkerError
 from worker.history import History
-from worker.journal import MOST_ATTEMPTS, attempts_run, run_field
+from worker.journal import MOST_COST, TRY, attempts_run, run_field
 from worker.stores.registry import AccountRegistry
 from worker.stores.state import SyncState
 
@@ -73,7 +73,7 @@ class Dispatcher:
         """Whether every missing window of the series has failed too often today."""
         run = attempts_run(self.now())
         return all(
-            self.state.attempts(account_id, series.value, window, run=run) >= MOST_ATTEMPTS
+            self.state.attempts(account_id, series.value, window, run=run) > MOST_COST - TRY
             for window in self.history.missing(account_id, series)
         )
 
@@ -168,9 +168,9 @@ class Dispatcher:
         return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s, holder=run_id)
 
     def _may_try(self, account_id: str, series: Series, window: DateWindow) -> bool:
-        """Count the attempt; the one after the fifth is left to the next run."""
+        """Count the try; once they have cost enough, the rest is left to the next run."""
         run = attempts_run(self.now())
-        return self.state.count_attempt(account_id, series.value, window, run=run) <= MOST_ATTEMPTS
+        return self.state.count_attempt(account_id, series.value, window, run=run, times=TRY) <= MOST_COST
 
 
 def _origin(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> Origin:

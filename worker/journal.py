@@ -24,6 +24,7 @@ from worker.errors import (
     OperatorFault,
     RateLimited,
     StoreUnavailable,
+    SupplierUnavailable,
     TransientError,
     UnknownAccount,
     WorkerError,
@@ -34,6 +35,8 @@ from worker.stores.corrections import Correction
 log = logging.getLogger("releve.sync")
 
 MOST_ATTEMPTS: Final = 5  # the fifth failure of a window ends it until the next run
+TRY: Final = 4  # what a try costs; one that met an outage of the supplier costs 1: minutes must not end the day
+MOST_COST: Final = MOST_ATTEMPTS * TRY
 _PATIENCE_S: Final[dict[Finding | None, float]] = {  # a day's tries are spread over the time that settles a doubt
     Finding.DOUBT: APART.total_seconds() / (MOST_ATTEMPTS - 1),
     Finding.STORM: APART.total_seconds(),
@@ -188,8 +191,8 @@ class Journal:
             error=error.code,
             **{"failed_run": origin["claim"]} if origin["claim"] else {},
         )
-        if tries := _tries_charged(error):
-            self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=tries)
+        if cost := _further_cost(error):
+            self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
         self._set_down(origin, error, finding)
         level = logging.INFO if isinstance(error, RateLimited) else logging.WARNING
         log.log(level, "%s", failed_line(origin, error))
@@ -226,11 +229,13 @@ def _run_done(report: Report) -> dict[str, str]:
     return {"last_run": f"{scope}/{run}", run_field(run): run} if scope == report["series"] else {}
 
 
-def _tries_charged(error: WorkerError) -> int:
-    """On top of the one that was counted when the window was published."""
+def _further_cost(error: WorkerError) -> int:
+    """On top of the try that was counted when the window was published."""
     if isinstance(error, RateLimited | StoreUnavailable | OperatorFault):  # not this window's failure
-        return -1
-    return MOST_ATTEMPTS if isinstance(error, DataError) else 0  # asking again would give the same
+        return -TRY
+    if isinstance(error, SupplierUnavailable):
+        return 1 - TRY
+    return MOST_COST if isinstance(error, DataError) else 0  # asking again would give the same
 
 
 def finished_line(report: Report) -> str:

@@ -177,8 +177,8 @@ class WindowWalk:
         stored_totals = {period: read(period, window) for period in series.totals}  # before the inputs: A5
         documents = self._documents(origin["account_id"], series.inputs, touched_window(window, series))
         inputs = [to_entry(document) for document in documents]
-        told_later = {key_of(document) for document in documents if document["updated_at"] > facts["fetched_at"]}
-        news = [entry for entry in entries if entry.key not in told_later]  # a late message undoes no correction
+        told_later = _told_later(documents, facts["fetched_at"], to_timestamp(self.now()))
+        news = [entry for entry in entries if entry.key not in told_later]
         changed = keep_changed(news, {entry.key: entry for entry in inputs})
         replaced = {entry.key for entry in changed}
         rest = [entry for entry in inputs if entry.key not in replaced]
@@ -237,6 +237,14 @@ def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:
     yield series.inputs, batches.unpack_entries(work["changed"])
     for period in series.totals:
         yield period, batches.unpack_entries(work["totals"][period.value])
+
+
+def _told_later(documents: Iterable[Document], fetched_at: str, now: str) -> set[str]:
+    """Keys of readings from a later answer than ours: a message that comes late must not undo a correction.
+
+    A stamp that lies in the future is another clock's, set wrong then or ours now, and proves nothing.
+    """
+    return {key_of(document) for document in documents if fetched_at < document["updated_at"] <= now}
 
 
 def _corrects(entry: Entry) -> bool:

@@ -10,8 +10,8 @@ from tests.unit.conftest import Household
 from worker.dispatch import BACKFILL, new_run_id
 from worker.domain.accounts import AccountState
 from worker.domain.readings import ONE_DAY, Series
-from worker.errors import ConsentRevoked, MalformedAnswer, RateLimited, SupplierUnavailable
-from worker.journal import MOST_ATTEMPTS
+from worker.errors import ConsentRevoked, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
+from worker.journal import MOST_ATTEMPTS, MOST_COST, TRY
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = date(2024, 7, 25)
@@ -58,7 +58,7 @@ def test_a_finished_history_lets_its_claim_go(household: Household) -> None:
 
 
 def test_a_window_is_tried_five_times_a_day_and_then_left_alone_until_the_next(household: Household) -> None:
-    household.supplier.daily = household.supplier.curve = SupplierUnavailable("down")
+    household.supplier.daily = household.supplier.curve = WorkerError("a bug of ours")
     account = household.with_settings(load_curve_days=7).add()
     house = household.with_settings(load_curve_days=7)
     tried = [(origin["series"], origin["start"]) for origin in house.backfill(account)]
@@ -69,6 +69,13 @@ def test_a_window_is_tried_five_times_a_day_and_then_left_alone_until_the_next(h
     house.at += ONE_DAY
     assert not house.dispatcher.given_up(account, DAILY)
     assert len(house.backfill(account)) == 4 * MOST_ATTEMPTS
+
+
+def test_an_outage_of_the_supplier_takes_longer_to_end_the_days_tries(household: Household) -> None:
+    household.supplier.daily = household.supplier.curve = SupplierUnavailable("down")
+    house = household.with_settings(load_curve_days=7)
+    tried = [(origin["series"], origin["start"]) for origin in house.backfill(house.add())]
+    assert len(tried) == 4 * (MOST_COST - TRY + 1)
 
 
 def test_what_asking_again_cannot_cure_is_tried_once_a_day(household: Household) -> None:
@@ -151,7 +158,7 @@ def test_a_look_back_is_published_once_a_run_and_is_another_one_the_next_day(hou
 
 
 def test_a_look_back_that_failed_five_times_is_quiet_until_the_next_day(household: Household) -> None:
-    household.supplier.daily = SupplierUnavailable("down")
+    household.supplier.daily = WorkerError("a bug of ours")
     account = household.add()
     for _ in range(MOST_ATTEMPTS):
         origin = household.dispatcher.claim_look_back(account, DAILY, NIGHT)

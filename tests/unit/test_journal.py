@@ -30,7 +30,7 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
-from worker.journal import MOST_ATTEMPTS, attempts_run
+from worker.journal import MOST_COST, TRY, attempts_run
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
 CLAIM = "daily/nightly:2024-07-25"
@@ -92,13 +92,13 @@ def test_a_success_clears_the_failures_before_it(household: Household) -> None:
         (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", 1),
         (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", 0),
         (StoreUnavailable("no store"), AccountState.READY, None, "failed", 0),
-        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
-        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1 + MOST_ATTEMPTS),
+        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", TRY + MOST_COST),
+        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", TRY + MOST_COST),
         (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 0),
-        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", 1),
-        (RefreshTokenDead("dead"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", 1),
-        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", 1),
-        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", 1),
+        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", TRY),
+        (RefreshTokenDead("dead"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", TRY),
+        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", TRY),
+        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", TRY),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -107,7 +107,7 @@ def test_a_failure_says_why_by_its_kind(
 ) -> None:
     account, other = household.add(), household.add(22)
     failed = claimed(household, account)
-    household.state.count_attempt(account, DAILY, WINDOW, run="2024-07-25")  # as publishing did
+    household.state.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=TRY)  # as publishing did
     household.journal.failed(failed, error)
     assert household.registry.get(account).state is state
     outcome = household.registry.outcomes(account).get(DAILY)

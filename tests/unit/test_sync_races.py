@@ -164,7 +164,8 @@ def test_a_message_that_comes_late_does_not_undo_a_correction() -> None:
     day, stores = date(2024, 5, 10), memory_measures()
     window = window_over({day: 0})
     asked_early = origin(window, Series.DAILY)
-    early = make_walk(PretendSupplier(daily=serving_days({day: 8000})), stores)
+    clock = [NOW]
+    early = make_walk(PretendSupplier(daily=serving_days({day: 8000})), stores, now=lambda: clock[0])
     held_up = early.aggregate(early.filter_known(early.fetch(asked_early)))
 
     an_hour_later = make_walk(
@@ -172,5 +173,14 @@ def test_a_message_that_comes_late_does_not_undo_a_correction() -> None:
     )
     an_hour_later.sync_window(origin(window, Series.DAILY))
     corrected = content(stores)
+    clock[0] += timedelta(hours=2)
     early.store(held_up)
     assert content(stores) == corrected
+
+
+def test_a_stamp_from_a_clock_that_is_set_wrong_holds_up_no_correction() -> None:
+    day, stores = date(2024, 5, 10), memory_measures()
+    for at, watt_hours in ((NOW + timedelta(hours=1), 8000), (NOW, 8640)):  # the first worker's clock was an hour ahead
+        walk = make_walk(PretendSupplier(daily=serving_days({day: watt_hours})), stores, now=lambda at=at: at)
+        walk.sync_window(origin(window_over({day: 0}), Series.DAILY))
+    assert content(stores) == truth_of_days({day: 8640})
