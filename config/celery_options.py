@@ -102,6 +102,16 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=45),  # what the night did not bring; each open day at its turn
         "options": {"expires": 3000},
     },
+    "audit": {
+        "task": "tasks.repair.audit_sample",
+        "schedule": crontab(hour=5, minute=20),  # when little else is going on
+        "options": {"expires": 3 * 3600},
+    },
+    "forget old corrections": {
+        "task": "tasks.repair.forget_old_corrections",
+        "schedule": crontab(hour=4, minute=40),
+        "options": {"expires": 3 * 3600},
+    },
     "keep freshness": {
         "task": "tasks.repair.keep_freshness",
         "schedule": crontab(minute=5),

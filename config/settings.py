@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="How long the proof of an ended consent is kept, without any measure; 0 not at all.",
     )
+    audit_sample: int = Field(
+        200, ge=0, le=100_000, description="How many accounts' documents are held against one another each night."
+    )
+    keep_corrections_days: int = Field(
+        400, ge=1, le=36_500, description="How long is kept what the supplier corrected: the old and the new value."
+    )
     api_calls_per_minute: int = Field(
         600,
         ge=1,

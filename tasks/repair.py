@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from datetime import date, timedelta
 from typing import Final
 
 from celery import shared_task
@@ -10,11 +11,15 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.schedule import queue_length
+from worker.audit import Tally
+from worker.auditing import auditor_of, keep_tally, sample_accounts
 from worker.domain.batches import Origin
-from worker.domain.readings import Series
+from worker.domain.readings import DateWindow, Series
 from worker.repair import QUEUE, Repair
 from worker.runtime import get_runtime
 from worker.stores.completeness import HourFreshness
+
+log = logging.getLogger("releve.tasks")
 
 KEEP_FRESHNESS: Final = timedelta(days=400)
 
@@ -23,6 +28,34 @@ KEEP_FRESHNESS: Final = timedelta(days=400)
 def repair_open_days() -> None:
     """Publish the open days whose turn it is.  A second run finds them in flight."""
     Repair.of(get_runtime(), _publish, lambda: queue_length(QUEUE)).run()
+
+
+@shared_task(base=ControlTask)
+def ask_again(account_id: str, series: str, start: str, end: str) -> None:
+    """Publish one window whose readings are in doubt."""
+    window = DateWindow(date.fromisoformat(start), date.fromisoformat(end))
+    _publish(get_runtime().dispatcher.window_by_hand(account_id, Series(series), window))
+
+
+@shared_task(base=ControlTask)
+def audit_sample() -> None:
+    """Hold a sample of the fleet's documents against one another, mend what can be, keep the count."""
+    runtime = get_runtime()
+    auditor = auditor_of(runtime, _publish)
+    tally = Tally()
+    for account in sample_accounts(runtime, runtime.settings.audit_sample):
+        verdict = auditor.verify(account.id)
+        tally.add(verdict)
+        auditor.repair(verdict)
+    keep_tally(runtime, tally)
+    log.info("audit accounts=%d documents=%d at_fault=%d", tally.accounts, tally.documents, tally.accounts_at_fault)
+
+
+@shared_task(base=ControlTask)
+def forget_old_corrections() -> None:
+    """Corrections are kept as long as the setting says."""
+    runtime = get_runtime()
+    runtime.corrections.forget_before(runtime.now() - timedelta(days=runtime.settings.keep_corrections_days))
 
 
 @shared_task(base=ControlTask)

@@ -14,11 +14,13 @@ from kombu.exceptions import OperationalError
 from kombu.pools import connections
 
 from worker.app import app
+from worker.domain.batches import Origin
 from worker.errors import StoreUnavailable
 from worker.runtime import Runtime
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
+ASK_AGAIN_TASK: Final = "tasks.repair.ask_again"
 
 
 @contextmanager
@@ -38,6 +40,11 @@ def publish_backfill(runtime: Runtime, account_id: str) -> None:
 
 def publish_look_back(runtime: Runtime, account_id: str, run: str) -> None:
     _publish(runtime, LOOK_BACK_TASK, account_id, run)
+
+
+def publish_window(runtime: Runtime, origin: Origin) -> None:
+    """Ask for one window again, outside every run."""
+    _publish(runtime, ASK_AGAIN_TASK, origin["account_id"], origin["series"], origin["start"], origin["end"])
 
 
 def queue_lengths(runtime: Runtime) -> dict[str, int]:

@@ -156,6 +156,13 @@ class WindowWalk:
         self.progress.finished(report)
         return report
 
+    def recount(self, origin: Origin) -> int:
+        """Make the window's totals anew of what is stored, asking nobody; documents written."""
+        facts = Facts(
+            fetched=0, fetched_at=to_timestamp(self.now()), dropped=0, differing=0, last_day=None, floor=None, open=[]
+        )
+        return sum(self._write_until_settled(self.aggregate(self._compare(origin, [], facts))))
+
     def _kept(self, account_id: str) -> Account:
         """The account, unless it was removed meanwhile: a late task must not bring its measures back."""
         account = self.accounts.get(account_id)

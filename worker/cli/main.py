@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "sync": ("worker.cli.syncing", "sync"),
     "tokens": ("worker.cli.tokens", "tokens"),
     "up": ("worker.cli.up", "up"),
+    "verify": ("worker.cli.verify", "verify"),
     "web": ("worker.cli.web", "web"),
 }
 

@@ -199,10 +199,10 @@ def covered_by(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
     minutes: Counter[date] = Counter()
     for entry in entries:
-        minutes[_civil_day(entry.key)] += entry.step or USUAL_STEP_MINUTES
+        minutes[civil_day(entry.key)] += entry.step or USUAL_STEP_MINUTES
     return {day: timedelta(minutes=count) for day, count in minutes.items()}
 
 
 @lru_cache(maxsize=8192)  # all accounts of a night have the same keys
-def _civil_day(key: str) -> date:
+def civil_day(key: str) -> date:
     return datetime.fromisoformat(key).astimezone(PARIS).date()
