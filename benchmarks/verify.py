@@ -1,0 +1,83 @@
+"""How fast the stored documents of a fleet are held against one another, and whether memory stays flat.
+
+Three years of daily values and 28 days of load curve for each account, written straight into the store.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from datetime import UTC, date, timedelta
+
+from common import TODAY, House, Json, options, run
+
+from worker.audit import Auditor, Tally
+from worker.auditing import auditor_of
+from worker.domain.aggregation import total_entries
+from worker.domain.completeness import half_hours_of
+from worker.domain.documents import Entry, period_key, to_document
+from worker.domain.readings import ONE_DAY, Period, local_midnight
+from worker.runtime import Runtime
+
+_HALF_HOUR = timedelta(minutes=30)
+_STEP_MWH = 153_000
+_DAYS, _CURVE_DAYS = 3 * 365, 28
+
+
+def verify(house: House) -> Json:
+    with house.inside(TODAY) as runtime:
+        accounts = house.add_accounts(runtime)
+        entries = _home()
+        for account_id in accounts:
+            _store(runtime, account_id, entries)
+        auditor, tally = auditor_of(runtime, lambda origin: None), Tally()
+        began = time.perf_counter()
+        _verify(auditor, tally, accounts[: len(accounts) // 4])
+        early_kib = _peak_kib()
+        _verify(auditor, tally, accounts[len(accounts) // 4 :])
+        seconds = time.perf_counter() - began
+    return {
+        "accounts": tally.accounts,
+        "documents": tally.documents,
+        "findings": sum(tally.findings.values()),
+        "seconds": round(seconds, 1),
+        "documents_per_second": round(tally.documents / seconds),
+        "peak_mib_after_a_quarter": early_kib // 1024,
+        "peak_mib_after_all": _peak_kib() // 1024,
+    }
+
+
+def _verify(auditor: Auditor, tally: Tally, accounts: list[str]) -> None:
+    for account_id in accounts:
+        tally.add(auditor.verify(account_id))
+
+
+def _home() -> dict[Period, list[Entry]]:
+    days = [TODAY - age * ONE_DAY for age in range(_DAYS, 0, -1)]
+    steps = [Entry(key, _STEP_MWH) for day in days[-_CURVE_DAYS:] for key in _half_hours(day)]
+    daily = [Entry(day.isoformat(), half_hours_of(day) * _STEP_MWH) for day in days]
+    made = {
+        period: [Entry(key, energy) for key, energy in total_entries(inputs, period).items()]
+        for period, inputs in ((Period.HOUR, steps), (Period.MONTH, daily), (Period.YEAR, daily))
+    }
+    return {Period.MINUTE: steps, Period.DAY: daily, **made}
+
+
+def _half_hours(day: date) -> list[str]:
+    midnight = local_midnight(day).astimezone(UTC)
+    return [period_key(midnight + number * _HALF_HOUR, Period.MINUTE) for number in range(half_hours_of(day))]
+
+
+def _store(runtime: Runtime, account_id: str, entries: dict[Period, list[Entry]]) -> None:
+    for period, of_period in entries.items():
+        runtime.measures[period].write([to_document(account_id, period, entry, runtime.now()) for entry in of_period])
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    args = options(__doc__, accounts=200)
+    sys.exit(run("verify", args, verify))
