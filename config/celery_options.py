@@ -117,12 +117,22 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "schedule": crontab(minute=5),
         "options": {"expires": 3000},
     },
+    "tend kept answers": {
+        "task": "tasks.upkeep.tend_kept_answers",
+        "schedule": crontab(minute=25),
+        "options": {"expires": 3000},
+    },
     "give back orphans": {
         "task": "tasks.upkeep.give_back_orphans",
         "schedule": 10.0,
         "options": {"expires": 10},
     },
     "deliver notices": {"task": "tasks.notices.deliver_due", "schedule": 60.0, "options": {"expires": 60}},
+    "tell missing curves": {
+        "task": "tasks.notices.tell_missing_curves",
+        "schedule": crontab(hour=10, minute=35),  # when the night has brought what there is, and people read
+        "options": {"expires": 12 * 3600},
+    },
     "remind of endings": {
         "task": "tasks.notices.remind_of_endings",
         "schedule": crontab(hour="9-18", minute=15),  # when people read; each reminder goes once

@@ -133,6 +133,13 @@ class Settings(BaseSettings):
     keep_corrections_days: int = Field(
         400, ge=1, le=36_500, description="How long is kept what the supplier corrected: the old and the new value."
     )
+    raw_vault_days: int = Field(
+        0,
+        ge=0,
+        le=3650,
+        description="How many days the supplier's answers are kept as they came, sealed, for `releve replay`; 0 for "
+        "none. A month is erased as a whole, up to 31 days later.",
+    )
     api_calls_per_minute: int = Field(
         600,
         ge=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import ControlTask
+from worker.curve_watch import tell_of_missing_curves
 from worker.runtime import get_runtime
 
 
@@ -20,6 +21,13 @@ def deliver_due() -> None:
     runtime = get_runtime()
     for notice_id in runtime.notices.due(runtime.now()):
         deliver.delay(notice_id)
+
+
+@shared_task(base=ControlTask)
+def tell_missing_curves() -> None:
+    """Tell of accounts whose curve nobody has switched on, each once."""
+    runtime = get_runtime()
+    tell_of_missing_curves(runtime.registry, runtime.desk)
 
 
 @shared_task(base=ControlTask)

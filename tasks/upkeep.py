@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import timedelta
+from typing import Final
 
 from celery import current_app, shared_task
 
@@ -14,6 +16,9 @@ from worker.renewal import renew_ending
 from worker.runtime import get_runtime
 
 log = logging.getLogger("releve.tasks")
+
+MOST_MONTHS_PACKED: Final = 5_000  # an hour: some minutes of work
+KEEP_SURPRISES: Final = timedelta(days=400)
 
 
 @shared_task(base=ControlTask)
@@ -31,6 +36,18 @@ def measure_queues() -> None:
     """Keep the queues' lengths where ``releve status`` and the operator see them."""
     lengths = {name: queue_length(name) for name in (queue.name for queue in current_app.conf.task_queues)}
     get_runtime().state.put_cursor("queues", json.dumps(lengths), 600)
+
+
+@shared_task(base=ControlTask)
+def tend_kept_answers() -> None:
+    """Erase answers and surprises too old to be kept, make each month that is over one row."""
+    runtime = get_runtime()
+    now = runtime.now()
+    erased = runtime.raw_vault.forget_before(now - timedelta(days=runtime.settings.raw_vault_days))
+    packed = runtime.raw_vault.pack(now, MOST_MONTHS_PACKED)
+    runtime.quarantine.forget_before(now - KEEP_SURPRISES)
+    if erased or packed:
+        log.info("kept answers tended erased=%d months_packed=%d", erased, packed)
 
 
 @shared_task(base=ControlTask)

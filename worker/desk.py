@@ -107,6 +107,12 @@ class Desk:
             posted += self.notices.post(self._drafts(account.id, kind, "", ends.isoformat(), now))
         return posted
 
+    def curve_missing(self, account_id: str, last_curve: date | None) -> list[Notice]:
+        """Tell that an account's curve isn't collected, once for each time that it stopped; what is new."""
+        about = last_curve.isoformat() if last_curve else "never"
+        kind = NoticeKind.CURVE_NOT_ACTIVATED
+        return self.notices.post(self._drafts(account_id, kind, kind.name, about, self.now()))
+
     def tidy(self, keep_days: int) -> tuple[int, int]:
         """End and erase proofs by policy, forget old notices: proofs ended, proofs erased."""
         now = self.now()

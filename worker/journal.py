@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from worker.desk import APART, Finding
 from worker.domain import batches
 from worker.domain.batches import Aggregated, Origin, Report
+from worker.domain.calls import Call, call_note, class_of_answer, class_of_error, run_of
 from worker.domain.completeness import Mark, judge_days, unpack_open
 from worker.domain.documents import Entry
 from worker.domain.readings import PARIS, DateWindow
@@ -150,6 +151,7 @@ class Journal:
             done=str(done),
             total=str(total),
             **_run_done(report),
+            **_answer_note(report, floor),
         )
         self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
         self._release(report)
@@ -190,6 +192,7 @@ class Journal:
             run_id=origin["run_id"],
             error=error.code,
             **{"failed_run": origin["claim"]} if origin["claim"] else {},
+            **call_note(Call(now, window, class_of_error(error), run_of(origin["claim"]))),
         )
         if cost := _further_cost(error):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
@@ -227,6 +230,13 @@ def _run_done(report: Report) -> dict[str, str]:
     """A look-back ends its run for the series; a window of the history ends none."""
     scope, run = batches.split_claim(report["claim"] or "")
     return {"last_run": f"{scope}/{run}", run_field(run): run} if scope == report["series"] else {}
+
+
+def _answer_note(report: Report, floor: date | None) -> dict[str, str]:
+    facts = report["facts"]
+    answer = class_of_answer(facts["fetched"], facts["dropped"], floor)
+    at = datetime.fromisoformat(facts["fetched_at"])
+    return call_note(Call(at, batches.window_of(report), answer, run_of(report["claim"])))
 
 
 def _further_cost(error: WorkerError) -> int:

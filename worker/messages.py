@@ -22,6 +22,8 @@ _CURABLE: Final = frozenset(
     }
 )  # by consenting again
 
+CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"  # no error: what the ledgers of days tell
+
 WHAT_TO_DO: Final[dict[str, dict[str, str]]] = {
     "USER_ACTION_NEEDED.OAUTH_OUTDATED": {
         "fr": "Le consentement n'est plus valable. La personne titulaire du compteur doit le donner à nouveau : "
@@ -49,6 +51,22 @@ WHAT_TO_DO: Final[dict[str, dict[str, str]]] = {
         "conservé.",
         "en": "Access is refused. The meter's holder must connect it again; the history is kept.",
     },
+    "VENDOR_DOWN": {
+        "fr": "Rien : la demande est refaite d'elle-même.",
+        "en": "Nothing: the supplier is asked again by itself.",
+    },
+    "UNKNOWN_ERROR": {
+        "fr": "Lancez `releve -v sync COMPTE --inline` et signalez ce qui s'affiche.",
+        "en": "Run it with `releve -v sync ACCOUNT --inline` and report what it says.",
+    },
+    CURVE_NOT_ACTIVATED: {
+        "fr": "Les totaux par jour arrivent, la courbe par demi-heure non : sa collecte n'est pas activée. La personne "
+        "titulaire l'active dans son espace client Enedis, à la rubrique « Gérer l'accès à mes données » ; la courbe "
+        "vient à partir de ce jour-là.",
+        "en": "Daily totals come, the half-hour curve does not: its collection is not switched on. The holder switches "
+        "it on in their Enedis customer account, under « Gérer l'accès à mes données »; the curve comes from that day "
+        "on.",
+    },
 }
 _ENDING: Final = {
     "fr": "Le consentement se termine le {day}. S'il est donné à nouveau d'ici là, les relevés continuent sans "
@@ -61,11 +79,19 @@ _STORM: Final = {
     "en": "The grid operator refuses many holders at once: the fault is on its side. No account is set aside, "
     "readings go on by themselves.",
 }
+_CHANGED: Final = {
+    "fr": "Le gestionnaire de réseau envoie quelque chose d'inconnu ({reason}). Rien d'inconnu n'est enregistré ; le "
+    "reste est lu comme avant. Voir `releve quarantine list`, puis `releve quarantine show`.",
+    "en": "The grid operator sends something unknown ({reason}). Nothing unknown is stored; the rest is read as "
+    "before. See `releve quarantine list`, then `releve quarantine show`.",
+}
 _SUBJECTS: Final = {
     NoticeKind.ACTION_NEEDED: {"fr": "un compte attend une action", "en": "an account needs its owner"},
     NoticeKind.CONSENT_ENDS_30: {"fr": "un consentement se termine bientôt", "en": "a consent ends soon"},
     NoticeKind.CONSENT_ENDS_7: {"fr": "un consentement se termine très bientôt", "en": "a consent ends very soon"},
+    NoticeKind.CURVE_NOT_ACTIVATED: {"fr": "la courbe n'est pas activée", "en": "the curve is not switched on"},
     NoticeKind.HOLDER_STORM: {"fr": "panne chez le gestionnaire de réseau", "en": "trouble at the grid operator"},
+    NoticeKind.SUPPLIER_CHANGED: {"fr": "réponse inconnue du gestionnaire", "en": "an unknown answer of the operator"},
 }
 _RENEW: Final = {"fr": "Donner à nouveau le consentement", "en": "Consent again"}
 _ACCOUNT: Final = {"fr": "Compte", "en": "Account"}
@@ -116,7 +142,9 @@ def to_message(notice: Notice, renewal_link: Callable[[str], str]) -> Message:
     """``renewal_link`` makes the link of an account; asked only where a new consent helps."""
     if notice.kind is NoticeKind.HOLDER_STORM:
         texts = dict(_STORM)
-    elif notice.kind is NoticeKind.ACTION_NEEDED:
+    elif notice.kind is NoticeKind.SUPPLIER_CHANGED:
+        texts = {language: text.format(reason=notice.reason) for language, text in _CHANGED.items()}
+    elif notice.kind in (NoticeKind.ACTION_NEEDED, NoticeKind.CURVE_NOT_ACTIVATED):
         texts = dict(WHAT_TO_DO.get(notice.reason, WHAT_TO_DO["USER_ACTION_NEEDED"]))
     else:
         texts = {language: text.format(day=notice.about) for language, text in _ENDING.items()}

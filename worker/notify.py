@@ -27,13 +27,17 @@ class Accounts(Protocol):
 
 @dataclass(frozen=True)
 class Courier:
-    """``renewal_link`` makes the link that a message about an account carries."""
+    """``renewal_link`` makes the link that a message about an account carries.
+
+    ``curve_missing`` tells whether an account's curve still isn't collected.
+    """
 
     notices: NoticeBook
     accounts: Accounts
     channels: Mapping[str, Channel]
     renewal_link: Callable[[str], str]
     now: Callable[[], datetime]
+    curve_missing: Callable[[str], bool]
 
     def deliver(self, notice_id: str) -> bool:
         """Send one notice if it is due; whether its receiver took it.  Asking twice sends once."""
@@ -74,6 +78,8 @@ class Courier:
             return False
         if notice.kind is NoticeKind.ACTION_NEEDED:
             return account.reason == notice.reason
+        if notice.kind is NoticeKind.CURVE_NOT_ACTIVATED:
+            return account.active and self.curve_missing(account.id)
         return account.consent_until is not None and account.consent_until.isoformat() == notice.about
 
     def _note_failure(self, notice: Notice, error: NotDelivered) -> None:

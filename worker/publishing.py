@@ -42,6 +42,11 @@ def publish_look_back(runtime: Runtime, account_id: str, run: str) -> None:
     _publish(runtime, LOOK_BACK_TASK, account_id, run)
 
 
+def send(runtime: Runtime, task: str, *args: str) -> None:
+    """Any task by its name."""
+    _publish(runtime, task, *args)
+
+
 def publish_window(runtime: Runtime, origin: Origin) -> None:
     """Ask for one window again, outside every run."""
     _publish(runtime, ASK_AGAIN_TASK, origin["account_id"], origin["series"], origin["start"], origin["end"])

@@ -6,14 +6,16 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from redis import Redis
 
 from config.settings import ConfigError, Settings, get_settings
+from worker.canary import Canary
 from worker.channels import Channel, Log, Mail, Webhook
 from worker.clients.enedis import EnedisClient
 from worker.clients.oauth import OAuthClient
@@ -26,6 +28,7 @@ from worker.desk import Desk
 from worker.dispatch import Dispatcher
 from worker.domain.accounts import Account
 from worker.domain.readings import Series
+from worker.domain.told import Told
 from worker.embedded import shared_redis
 from worker.history import History, paris_today
 from worker.journal import Journal
@@ -40,12 +43,14 @@ from worker.stores.deliveries import Deliveries
 from worker.stores.doubts import DoubtBook
 from worker.stores.measures import open_measures
 from worker.stores.notices import NoticeBook
+from worker.stores.quarantine import QuarantineBook
 from worker.stores.quota import QuotaLedger
+from worker.stores.raw_vault import RawVault
 from worker.stores.redis_link import check_eviction, connect, is_redis
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key
 from worker.stores.state import SyncState
-from worker.sync import WindowWalk
+from worker.sync import WindowWalk, Witness
 from worker.vaults import AccountVault, SharedVault
 
 SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken is a setting, not the account's
@@ -79,7 +84,10 @@ class Runtime(AbstractContextManager["Runtime"]):
         channels = channels_from(settings)
         doubts = DoubtBook(self.registry.database)
         self.desk = Desk(self.consents, doubts, self.notices, tuple(channels), self.now)
-        self.courier = Courier(self.notices, self.registry, channels, self.renewal_link, self.now)
+        self.courier = Courier(self.notices, self.registry, channels, self.renewal_link, self.now, self._curve_missing)
+        self.raw_vault = RawVault(self.registry.database, self.sealer)
+        self.quarantine = QuarantineBook(self.registry.database, self.sealer)
+        self.canary = Canary(self.quarantine, tuple(channels), self.endpoints.preset.name, self.now)
         self.measures = measures_from(settings)
         self.redis_url = redis_url_from(settings, self._open)
         self.redis = connect(self.redis_url)
@@ -107,7 +115,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.dispatcher = Dispatcher(
             self.registry, self.state, self.history, self.now, settings.inflight_expiry_s, self._words_in_flight
         )
-        self.walk = WindowWalk(self.registry, self.client_of, self.measures, self.journal, self.now)
+        self.walk = WindowWalk(self.registry, self.client_of, self.measures, self.journal, self.now, self._witness())
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -137,7 +145,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         return SupplierSession(self.endpoints, self.transport, self.tokens_of(account_id), self.ledger)
 
     def client_of(self, account: Account) -> EnedisClient:
-        return EnedisClient(self.endpoints, self.session_of(account.id), self.now)
+        return EnedisClient(self.endpoints, self.session_of(account.id), self.now, self.canary.report)
 
     def renewal_link(self, account_id: str) -> str:
         """Where the account's owner consents again, for 30 days; who has the link may do that, and nothing else."""
@@ -157,12 +165,17 @@ class Runtime(AbstractContextManager["Runtime"]):
             "usage_points": removal.usage_points,
             "tokens": removal.tokens,
             "outcomes": removal.outcomes,
+            "raw_answers": removal.raw_answers,
             "state_keys": self.state.forget(account_id),
             "doubts": papers.doubts,
             "notices": papers.notices,
             "consent_proofs_erased": papers.proofs_erased,
             "consent_proofs_kept": papers.proofs_kept,
         }
+
+    def _witness(self) -> Witness:
+        """Who sees the answers: the canary, and the vault where it is switched on."""
+        return _All((self.raw_vault, self.canary) if self.settings.raw_vault_days else (self.canary,))
 
     def _deliveries(self) -> Deliveries | None:
         """What the broker holds; None where it isn't Redis and sees to its own."""
@@ -176,9 +189,23 @@ class Runtime(AbstractContextManager["Runtime"]):
     def _words_in_flight(self) -> frozenset[str] | None:
         return self.deliveries.words_in_flight(QUEUES) if self.deliveries else None
 
+    def _curve_missing(self, account_id: str) -> bool:
+        return self.registry.completeness.missing_curve(account_id) is not None
+
     def _stored_before(self, account_id: str, series: Series) -> bool:
         outcome = self.registry.outcomes(account_id).get(series)
         return outcome is not None and outcome.ever_stored
+
+
+@dataclass(frozen=True)
+class _All:
+    """Several witnesses, one after the other."""
+
+    witnesses: Sequence[Witness]
+
+    def answered(self, account_id: str, told: Told) -> None:
+        for witness in self.witnesses:
+            witness.answered(account_id, told)
 
 
 def endpoints_from(settings: Settings) -> Endpoints:

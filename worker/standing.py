@@ -9,6 +9,7 @@ from typing import Any
 from worker.domain.accounts import Account, AccountState
 from worker.domain.readings import DateWindow, Series
 from worker.domain.windows import subtract_windows
+from worker.messages import CURVE_NOT_ACTIVATED
 from worker.runtime import Runtime
 
 
@@ -32,7 +33,14 @@ def standing(runtime: Runtime, account: Account) -> dict[str, Any]:
             "error": outcome.code if outcome else None,
             "message": outcome.message if outcome and outcome.code else None,
         }
-    return {"account": account.id, "state": account.state.value, "reason": account.reason, "series": series}
+    no_curve = account.active and runtime.registry.completeness.missing_curve(account.id) is not None
+    return {
+        "account": account.id,
+        "state": account.state.value,
+        "reason": account.reason,
+        "hint": CURVE_NOT_ACTIVATED if no_curve else "",  # no error, and yet something its owner can do
+        "series": series,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,10 @@ class Supervisor:
         finally:  # an impatient second Ctrl-C as well
             self._bury(name)
 
+    def kill_child(self, name: str) -> None:
+        """SIGKILL to the child and all its group, as an accident would."""
+        self._bury(name)
+
     def stop(self) -> None:
         """End all, last started first.  Safe to repeat; whatever interrupts it, nothing is left."""
         try:

@@ -34,6 +34,7 @@ from worker.domain.filtering import keep_changed
 from worker.domain.inquiry import Inquiry
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import DateWindow, IntervalReading, Period, Series
+from worker.domain.told import Told
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint
 from worker.stores.consumption import Document, Measures
 
@@ -62,6 +63,20 @@ class Progress(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """Sees each answer before it is read."""
+
+    def answered(self, account_id: str, told: Told) -> None: ...
+
+
+class NoWitness:
+    def answered(self, account_id: str, told: Told) -> None:
+        """Nobody looks, nothing is kept."""
+
+
+NO_WITNESS: Final = NoWitness()
+
+
 @dataclass(frozen=True)
 class WindowWalk:
     """The four steps over whatever suppliers and stores it is given; ``now`` gives zone-aware time."""
@@ -71,6 +86,7 @@ class WindowWalk:
     measures: Measures
     progress: Progress
     now: Callable[[], datetime]
+    witness: Witness = NO_WITNESS
 
     def sync_window(self, origin: Origin) -> Report:
         """The four steps one after the other: the door used without the queue, and by most tests."""
@@ -87,26 +103,36 @@ class WindowWalk:
         series, supplier = batches.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
-        asked_at = self.now()
-        inquiry = Inquiry(partial(method, account.usage_point_id)).put(batches.window_of(origin))
-        parsed = [parse(payload, series).within(piece) for piece, payload in inquiry.payloads]
+        asked_at, window = self.now(), batches.window_of(origin)
+        inquiry = Inquiry(partial(method, account.usage_point_id)).put(window)
+        asked = DateWindow(window.start, inquiry.end or window.end)
+        told = Told(series, asked_at, asked, inquiry.payloads, inquiry.floor)
+        self.witness.answered(account.id, told)  # before it is read: what can't be read is worth the most
+        return self.read(origin, told)
+
+    def read(self, origin: Origin, told: Told) -> Batch:
+        """What was told of one window, as readings.  Raises MalformedAnswer."""
+        parsed = [parse(payload, told.series).within(piece) for piece, payload in told.pieces]
         readings = [reading for part in parsed for reading in part.readings]
         batch = Batch(
             **batches.origin_of(origin),
             readings=batches.pack_readings(readings),
             facts=Facts(
                 fetched=len(readings),
-                fetched_at=to_timestamp(asked_at),
+                fetched_at=to_timestamp(told.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
                 last_day=_last_day(readings),
-                floor=inquiry.floor.isoformat() if inquiry.floor else None,
+                floor=told.floor.isoformat() if told.floor else None,
                 open=[],
             ),
         )
-        if inquiry.end is not None:
-            batch["end"] = inquiry.end.isoformat()
+        batch["end"] = told.window.end.isoformat()
         return batch
+
+    def replay(self, origin: Origin, told: Told) -> Report:
+        """As ``sync_window``, of an answer that was told before: nobody is asked.  Raises MalformedAnswer."""
+        return self.store(self.aggregate(self.filter_known(self.read(origin, told))))
 
     def filter_known(self, batch: Batch) -> Filtered:
         """Compare with what is stored: the new and the changed readings remain.

@@ -30,11 +30,11 @@ from celery import Celery
 
 from config.settings import PREFIX, Settings
 from tests import servers
-from tests.truth import Content, Truth
 from worker.domain.readings import Period, Series
 from worker.inline import Inline
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor, free_port
+from worker.truth import Content, Truth, loads, repeats
 
 DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
@@ -242,10 +242,8 @@ class House:
         content: Content = {}
         for period in Period:
             documents = self.documents(account, period)
-            civil = ("year", "month", "day", "hour", "minute", "fold")
-            moments = {tuple(document.get(name) for name in civil) for document in documents}
-            assert len(moments) == len(documents), f"{period}: a moment is stored twice"
-            content[period] = {document["_id"].partition(":")[2]: document["load"] for document in documents}
+            assert not repeats(documents), f"{period}: a moment is stored twice"
+            content[period] = loads(documents)
         return content
 
     def revisions(self, account: str) -> dict[str, str]:

@@ -49,6 +49,17 @@ def test_two_workers_noting_other_days_at_once_lose_none(registry: AccountRegist
     assert str(registry.completeness.ledger(home, Series.DAILY)) == "2024-07-01 12c"
 
 
+def test_all_days_told_anew_take_the_place_of_what_was_read_and_of_nothing_else(registry: AccountRegistry) -> None:
+    home, book = add(registry), registry.completeness
+    assert book.exchange(home, Series.DAILY, Ledger(), Ledger(DAY, [LATE]))
+    read = book.ledger(home, Series.DAILY)
+    note(registry, home, {DAY: COMPLETE})
+    assert not book.exchange(home, Series.DAILY, read, Ledger(DAY, [LATE, LATE])), "a window was stored meanwhile"
+    assert str(book.ledger(home, Series.DAILY)) == "2024-07-01 1c"
+    assert book.exchange(home, Series.DAILY, book.ledger(home, Series.DAILY), Ledger(DAY, [LATE]))
+    assert [due.account_id for due in book.due(TODAY)] == [home], "what is due follows"
+
+
 def test_open_days_are_found_when_they_fall_due_in_pages(registry: AccountRegistry) -> None:
     homes = sorted(add(registry, number) for number in (11, 12, 13))
     for home in homes:
@@ -72,7 +83,7 @@ def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistr
     assert registry.completeness.ledger(home, Series.DAILY) == Ledger()
     assert corrections.between(home, Period.DAY, "0", "~") == []
     with pytest.raises(UnknownAccount):
-        registry.completeness.replace(home, Series.DAILY, Ledger(DAY, [COMPLETE]))
+        registry.completeness.exchange(home, Series.DAILY, Ledger(), Ledger(DAY, [COMPLETE]))
     with pytest.raises(UnknownAccount):
         corrections.note([correction(home)])
 

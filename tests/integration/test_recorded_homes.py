@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.house import NO_QUOTA, House, open_house
-from tests.truth import Content, Truth
 from worker.domain.readings import PARIS, Period
+from worker.truth import Content, Truth
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SECRET = "releve-simulator-secret"

@@ -23,12 +23,14 @@ from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind
 from worker.domain.documents import Entry, to_document
 from worker.domain.readings import PARIS, DateWindow, Period, Series
+from worker.domain.told import Told
 from worker.errors import ConsentRevoked, RefreshTokenDead
 from worker.runtime import Runtime
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 UNTIL = date(2024, 8, 10)
+WINDOW = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
 
 
 @dataclass
@@ -65,15 +67,15 @@ def house(redis_url: str, tmp_path: Path) -> House:
 def filled(runtime: Runtime, meter: str = METER) -> str:
     """An account with something in every drawer."""
     account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
+    runtime.raw_vault.answered(account, Told(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
     runtime.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
         assert runtime.measures[period].write(documents) == []
-    window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     for error in (ConsentRevoked("gone"), RefreshTokenDead("dead"), ConsentRevoked("gone")):
-        runtime.journal.failed(origin(window, Series.DAILY, account), error)
+        runtime.journal.failed(origin(WINDOW, Series.DAILY, account), error)
     runtime.registry.set_state(account, AccountState.READY, now=NOW)
-    runtime.journal.failed(origin(window, Series.DAILY, account), ConsentRevoked("gone"))
+    runtime.journal.failed(origin(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
     return account
 
 
@@ -87,6 +89,7 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(house: House) -> None:
             "usage_points": 1,
             "tokens": 1,
             "outcomes": 1,
+            "raw_answers": 1,
             "doubts": 1,
             "notices": 1,
             "consent_proofs_erased": 0,

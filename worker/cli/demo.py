@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from config.settings import PREFIX, Settings, get_settings
+from config.settings import get_settings
+from worker.apart import settings_apart
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
 from worker.cli.house import last_words, start_engine, start_web, wait_for
@@ -179,18 +180,5 @@ def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web:
         "registry_url": f"sqlite:///{folder / 'registry.db'}",
         "measures_url": f"sqlite:///{folder / 'measures.db'}",
         "token_keys": new_key(),
-        "calls_per_second": PRESETS[preset].calls_per_second,
-        "calls_per_hour": PRESETS[preset].calls_per_hour,
-        "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
-        "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default.get_secret_value(),
-        "enedis_sandbox": "false",
     }
-    defaults = {
-        name: field.default
-        for name, field in Settings.model_fields.items()
-        if name not in own and field.default is not None
-    }
-    for name in ("PRETEND_NOW", *(f"{name.upper()}_FILE" for name in Settings.model_fields)):
-        if os.environ.pop(PREFIX + name, None):
-            warn(f"{PREFIX}{name} is not looked at in the demo")
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in {**defaults, **own}.items()}
+    return settings_apart(own, warn)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
 import requests
 
-from worker.domain.aggregation import total_entries
-from worker.domain.documents import Entry, key_of, key_range, to_entry, to_load
-from worker.domain.parsing.values import watts_to_milliwatt_hours
-from worker.domain.readings import DateWindow, Period, Series
+from worker.domain.documents import key_range
+from worker.domain.readings import Period, Series
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
+from worker.truth import Truth, differences, loads
 
 _TIMEOUT_S: Final = 30.0
 _CONNECT: Final = re.compile(r'href="(/connect/[a-z]+)"')
@@ -72,50 +70,19 @@ def check_home(runtime: Runtime, simulator: str, home: Home, account_id: str) ->
     daily_window, curve_window = history[Series.DAILY], history[Series.LOAD_CURVE]
     if daily_window is None or curve_window is None:
         raise ValueError("the demo needs a history of both series")
-    true_days = _true_days(_truth(simulator, home, daily_window))
-    true_steps = _true_steps(_truth(simulator, home, curve_window))
-    stored = {period: _stored(runtime, account_id, period, daily_window) for period in Period}
-    ok = (
-        stored[Period.DAY] == true_days
-        and stored[Period.MINUTE] == true_steps
-        and all(_totals_agree(stored, series, total) for series in Series for total in series.totals)
-    )
-    energy, expected = sum(stored[Period.DAY].values()), sum(true_days.values())
+    truth = Truth.of(simulator, home.usage_point_id, daily_window, curve_window).content()
+    stored = {
+        period: runtime.measures[period].read(account_id, *key_range(daily_window, period)) for period in Period
+    }
     return Verdict(
         account_id,
         len(stored[Period.DAY]),
         len(stored[Period.MINUTE]),
-        to_load(energy, Period.DAY),
-        to_load(expected, Period.DAY),
-        ok and energy == expected,
+        _kwh(loads(stored[Period.DAY])),
+        _kwh(truth[Period.DAY]),
+        not differences(truth, stored),
     )
 
 
-def _stored(runtime: Runtime, account_id: str, period: Period, window: DateWindow) -> dict[str, int]:
-    documents = runtime.measures[period].read(account_id, *key_range(window, period))
-    return {key_of(document): to_entry(document).milliwatt_hours for document in documents}
-
-
-def _totals_agree(stored: dict[Period, dict[str, int]], series: Series, total: Period) -> bool:
-    sums = total_entries((Entry(key, energy) for key, energy in stored[series.inputs].items()), total)
-    return {key: to_load(energy, total) for key, energy in sums.items()} == {
-        key: to_load(energy, total) for key, energy in stored[total].items()
-    }
-
-
-def _truth(simulator: str, home: Home, window: DateWindow) -> Any:
-    days = {"start": window.start.isoformat(), "end": window.end.isoformat()}
-    answer = requests.get(f"{simulator}/__sim__/truth/{home.usage_point_id}", params=days, timeout=_TIMEOUT_S)
-    answer.raise_for_status()
-    return answer.json()
-
-
-def _true_days(truth: Any) -> dict[str, int]:
-    return {day: watt_hours * 1000 for day, watt_hours in truth["daily"].items()}
-
-
-def _true_steps(truth: Any) -> dict[str, int]:
-    return {
-        f"{start[:16]}Z": watts_to_milliwatt_hours(Decimal(watts), minutes)
-        for start, minutes, watts in truth["load_curve"]
-    }
+def _kwh(days: dict[str, float]) -> float:
+    return round(sum(days.values()), 3)

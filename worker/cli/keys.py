@@ -7,6 +7,8 @@ import click
 from config.settings import get_settings
 from worker.runtime import registry_from, sealer_from
 from worker.stores.consents import ConsentBook
+from worker.stores.quarantine import QuarantineBook
+from worker.stores.raw_vault import RawVault
 from worker.stores.sealing import new_key
 
 
@@ -28,7 +30,7 @@ def new() -> None:
 
 @keys.command()
 def rotate() -> None:
-    """Seal all stored tokens and proofs of consent under the first key; afterwards the others may go.
+    """Seal all stored tokens, proofs of consent and kept answers under the first key; afterwards the others may go.
 
     \b
     Example:
@@ -41,5 +43,7 @@ def rotate() -> None:
         registry.migrate()
         click.echo(f"{registry.rotate_tokens()} tokens sealed anew")
         click.echo(f"{ConsentBook(registry.database, sealer).rotate_seals()} proofs of consent sealed anew")
+        click.echo(f"{RawVault(registry.database, sealer).rotate_seals()} kept answers sealed anew")
+        click.echo(f"{QuarantineBook(registry.database, sealer).rotate_seals()} samples in quarantine sealed anew")
     finally:
         registry.close()

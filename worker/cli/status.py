@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
+from worker.domain.readings import Series
+from worker.messages import WHAT_TO_DO
 from worker.standing import standing
-
-_WHAT_TO_DO: Final = {
-    "USER_ACTION_NEEDED.OAUTH_OUTDATED": "the holder must consent again",
-    "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST": "a renewal's answer was lost: the holder must consent again",
-    "USER_ACTION_NEEDED.ACCOUNT_REMOVED": "the holder seems to have moved out: ask, then remove or resume",
-    "USER_ACTION_NEEDED": "the supplier does not know this meter: check its number",
-    "LOGIN_FAILED": "the holder must connect the meter again",
-    "VENDOR_DOWN": "nothing: the supplier is asked again by itself",
-    "UNKNOWN_ERROR": "run it with `releve -v sync ACCOUNT --inline` and report what it says",
-}
 
 
 @click.command()
@@ -50,5 +42,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             error = told["error"] or (row["reason"] if number == 0 else "")
             head = (row["account"], row["state"]) if number == 0 else ("", "")
             history = f"{told['done']}/{told['total']}"
-            table.add_row(*head, name, history, told["last_day"] or "-", error, _WHAT_TO_DO.get(error, ""))
+            code = error or (row["hint"] if name == Series.LOAD_CURVE else "")
+            advice = WHAT_TO_DO.get(code, {}).get("en", "")
+            table.add_row(*head, name, history, told["last_day"] or "-", error, advice)
     Console().print(table)

@@ -12,7 +12,7 @@ from worker.audit import Tally, Verdict
 from worker.auditing import all_accounts, auditor_of, sample_accounts
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.accounts import Account
-from worker.domain.audit import Finding
+from worker.explaining import finding_to_json
 from worker.publishing import publish_window
 from worker.runtime import Runtime
 
@@ -66,26 +66,12 @@ def _chosen(runtime: Runtime, account_id: str | None, sample: int | None) -> Ite
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    return {"account": verdict.account_id, "findings": [_finding(found) for found in verdict.findings]}
-
-
-def _finding(found: Finding) -> dict[str, Any]:
-    return {
-        "law": found.law.value,
-        "key": found.key,
-        "expected_kwh": _kwh(found.expected_mwh),
-        "found_kwh": _kwh(found.found_mwh),
-        "cause": found.cause.value,
-    }
-
-
-def _kwh(milliwatt_hours: int | None) -> float | None:
-    return None if milliwatt_hours is None else milliwatt_hours / 1_000_000
+    return {"account": verdict.account_id, "findings": [finding_to_json(found) for found in verdict.findings]}
 
 
 def _say(verdict: Verdict, mended: dict[str, int]) -> None:
     for found in verdict.findings:
-        told = _finding(found)
+        told = finding_to_json(found)
         expected, stored = (
             "nothing" if told[name] is None else f"{told[name]} kWh" for name in ("expected_kwh", "found_kwh")
         )

@@ -18,6 +18,7 @@ from typing import Final
 from worker.clients.presets import TokenMode
 from worker.clients.waits import retry_after_s, to_wait_s
 from worker.domain.answers import Answer, Json, Verdict
+from worker.domain.contract import Kind, Surprise, names_of
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -90,6 +91,8 @@ _MEASURES: Final = {
     "idPrm",
     "serviceSouscrit",
 }
+_REFUSALS: Final = {"error", "fault", "code", "error_code"}
+_KNOWN: Final = {*_VERDICTS, *_ERRORS, *_DOWN, *_WRONG_REQUEST, *_BAD_TOKEN, "adam-err0002", "bad-request"}
 # A code goes into texts, so only what looks like one: words with a short number, no meter, no token.
 _LOOKS_LIKE_A_CODE: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 
@@ -138,6 +141,26 @@ def refused_as_wrong(reply: Reply) -> bool:
     return reply.status == 400 and code_of(reply) in _WRONG_REQUEST
 
 
+def unforeseen(reply: Reply) -> Surprise | None:
+    """What of a refusal no page tells of: a code of its own, or none where one belongs.
+
+    Measures, what is no JSON (gateways, firewalls) and outages without a code are looked at elsewhere or known.
+    """
+    payload = reply.json
+    if not isinstance(payload, dict) or _MEASURES & payload.keys():
+        return None
+    status, envelope = _status(reply.status, payload), _innermost(payload)
+    if 200 <= status < 300 and not _REFUSALS & payload.keys():
+        return None
+    code = _code(envelope)
+    if status == 429 or _over_quota(payload) or (not code and (status >= 500 or status == 401)):
+        return None
+    if code in _KNOWN or code == str(status) or _GATEWAY.fullmatch(code) or _THROTTLED.fullmatch(code):
+        return None
+    kind, detail = (Kind.CODE, code) if code else (Kind.SHAPE, names_of(envelope))
+    return Surprise(kind, f"refusal {status}", detail, payload)
+
+
 def code_of(reply: Reply) -> str:
     """The supplier's code in lower case with ``-`` for ``_``, safe to show; empty where none is readable."""
     return _code(_innermost(reply.json))
@@ -148,7 +171,7 @@ def _with_data(reply: Reply, payload: Json, code: str, now: datetime) -> Answer:
     if isinstance(payload, dict) and not _MEASURES & payload.keys():
         if code in _WRONG_REQUEST:
             raise RequestRefused(f"Enedis calls the request wrong ({code})")
-        if {"error", "fault", "code", "error_code"} & payload.keys():
+        if _REFUSALS & payload.keys():
             raise _down(reply, code, now)
     if isinstance(payload, dict) and "idPrm" in payload and not payload.get("grandeur"):
         return Answer(Verdict.NO_DATA)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from worker.clients.classification import Reply, classify, refused_as_wrong
+from worker.clients.classification import Reply, classify, refused_as_wrong, unforeseen
 from worker.clients.presets import Endpoints
 from worker.clients.session import SupplierSession
 from worker.domain.answers import Answer, Json, Verdict
+from worker.domain.contract import Surprise
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
 
@@ -18,12 +19,22 @@ USAGE_POINT: Final = re.compile(r"[0-9]{14}")
 
 
 class EnedisClient:
-    """Asks for measures.  ``now`` is the time the system lives at, zone-aware; it may be a pretended one."""
+    """Asks for measures.  ``now`` is the time the system lives at, zone-aware; it may be a pretended one.
 
-    def __init__(self, endpoints: Endpoints, session: SupplierSession, now: Callable[[], datetime]) -> None:
+    ``report`` hears of refusals that nobody has told us of; they raise as they would without it.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        session: SupplierSession,
+        now: Callable[[], datetime],
+        report: Callable[[Surprise], object] = lambda surprise: None,
+    ) -> None:
         self._preset = endpoints.preset
         self._session = session
         self._now = now
+        self._report = report
 
     def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
         """The energy used on each day of ``window``, as it came.
@@ -58,6 +69,8 @@ class EnedisClient:
 
     def _judge(self, reply: Reply, window: DateWindow) -> Answer:
         now = self._now()
+        if surprise := unforeseen(reply):
+            self._report(surprise)
         # The error table advises yesterday as the last end (1.5): only we know that today was asked.
         if refused_as_wrong(reply) and window.end == now.astimezone(PARIS).date():
             return Answer(Verdict.END_TOO_LATE)

@@ -140,7 +140,12 @@ def next_ask(day: date, mark: Mark) -> date | None:
 
 def half_hours_of(day: date) -> int:
     """46, 48 or 50."""
-    return day_length(day) // _HALF_HOUR
+    return half_hours_in(day_length(day))
+
+
+def half_hours_in(length: timedelta) -> int:
+    """Whole ones."""
+    return length // _HALF_HOUR
 
 
 def judge_days(
@@ -164,7 +169,7 @@ def _judge(day: date, covered: timedelta, age: int) -> Mark:
     if covered >= day_length(day):
         return COMPLETE
     if covered:
-        return Mark(DayState.PARTIAL, covered // _HALF_HOUR, age)
+        return Mark(DayState.PARTIAL, half_hours_in(covered), age)
     return Mark(DayState.ABSENT) if age >= GIVE_UP_AGE else Mark(DayState.LATE, 0, age)
 
 

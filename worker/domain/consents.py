@@ -61,7 +61,9 @@ class NoticeKind(StrEnum):
     ACTION_NEEDED = "action_needed"  # the account waits for its owner
     CONSENT_ENDS_30 = "consent_ends_30"  # within 30 days
     CONSENT_ENDS_7 = "consent_ends_7"
+    CURVE_NOT_ACTIVATED = "curve_not_activated"  # daily values come, and nobody has switched the curve's collection on
     HOLDER_STORM = "holder_storm"  # to the operator: the supplier refuses many holders at once
+    SUPPLIER_CHANGED = "supplier_changed"  # to the operator: it sends what nobody told us of
 
 
 @dataclass(frozen=True, slots=True)

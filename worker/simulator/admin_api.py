@@ -165,7 +165,8 @@ def _reset_report(world: World, request: Request, body: Json) -> Json:
 def _truth(world: World, request: Request, body: Json) -> Json:
     """What a perfect copy would hold of the days ``start`` to ``end`` (excluded), as published by now.
 
-    With ``?measured=1`` also what is measured and not out yet; ``direction=production`` for what was fed in.
+    With ``?measured=1`` also what is measured and not out yet; ``direction=production`` for what was fed in;
+    ``series=daily`` without the curve, which takes time.
     """
     usage_point, query = _usage_point(request), request.query_params
     start = date.fromisoformat(query.get("start") or "")
@@ -175,7 +176,9 @@ def _truth(world: World, request: Request, body: Json) -> Json:
     meter = world.meters.get_measured(usage_point) if late else world.meters.get(usage_point)
     days = [start + rank * ONE_DAY for rank in range((end - start).days)]
     daily = {str(day): wh for day in days if (wh := meter.daily(direction, day)) is not None}
-    return {"daily": daily, "load_curve": _true_curve(meter, direction, days)}
+    return {"daily": daily} | (
+        {} if query.get("series") == "daily" else {"load_curve": _true_curve(meter, direction, days)}
+    )
 
 
 def _true_curve(meter: Meter, direction: Direction, days: list[date]) -> list[Json]:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, func, select, tuple_
 
 from worker.domain.accounts import AccountState
 from worker.domain.completeness import Ledger, Mark
+from worker.domain.holes import MissingCurve, missing_curve
 from worker.domain.readings import Series
 from worker.stores import account_rows
 from worker.stores.database import Database
@@ -56,11 +57,14 @@ class CompletenessBook:
         if str(ledger) != known:
             self._put(connection, account_id, series, ledger)
 
-    def replace(self, account_id: str, series: Series, ledger: Ledger) -> None:
-        """Tell all days anew, as read back from the store.  Raises UnknownAccount for one that was removed."""
+    def exchange(self, account_id: str, series: Series, known: Ledger, ledger: Ledger) -> bool:
+        """Tell all days anew, unless something was noted since ``known`` was read.  Raises UnknownAccount."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
+            if (self._text(connection, account_id, series) or "") != str(known):
+                return False
             self._put(connection, account_id, series, ledger)
+            return True
 
     def ledger(self, account_id: str, series: Series) -> Ledger:
         """What is known; empty where nothing is."""
@@ -74,6 +78,10 @@ class CompletenessBook:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return {(row.account_id, Series(row.series)): Ledger.parse(row.days) for row in rows}
+
+    def missing_curve(self, account_id: str) -> MissingCurve | None:
+        """Since when an account's curve isn't collected; None where it is, or nothing tells."""
+        return missing_curve(*(self.ledger(account_id, series) for series in Series))
 
     def due(self, today: date, after: tuple[str, str] | None = None, limit: int = PAGE) -> list[DueDays]:
         """Active accounts with open days to be asked for again, in the order of ids and series, beyond ``after``."""

@@ -7,15 +7,15 @@ from datetime import date, datetime
 
 from sqlalchemy import func, select
 
-from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
+from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database
-from worker.stores.tables import ACCOUNTS, SERIES_OUTCOMES
+from worker.stores.tables import SERIES_OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Active accounts, and those of them whose reading of the day is stored."""
+    """Active accounts, and those of them whose day is whole."""
 
     fresh: int
     active: int
@@ -42,17 +42,9 @@ class Overview:
         self._database = database
 
     def freshness(self, series: Series, day: date) -> Freshness:
-        """How many of the active accounts have ``day``, or a later one, of the series."""
-        ready = ACCOUNTS.c.state == AccountState.READY.value
-        of_series = (SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id) & (SERIES_OUTCOMES.c.series == series.value)
-        active = select(func.count()).select_from(ACCOUNTS).where(ready)
-        fresh = (
-            select(func.count())
-            .select_from(ACCOUNTS.join(SERIES_OUTCOMES, of_series))
-            .where(ready, SERIES_OUTCOMES.c.last_day >= day)
-        )
-        with self._database.reading() as connection:
-            return Freshness(connection.execute(fresh).scalar_one(), connection.execute(active).scalar_one())
+        """How many of the active accounts have ``day``, or a later one, of the series whole, as their ledgers tell."""
+        active, complete = CompletenessBook(self._database).complete_since(series, day)
+        return Freshness(complete, active)
 
     def last_errors(self, limit: int = 20) -> list[CodeCount]:
         """The codes that series stand at, of accounts not removed, the commonest first."""

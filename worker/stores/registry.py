@@ -26,7 +26,7 @@ from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database
 from worker.stores.outcomes import SeriesOutcome, merging, to_outcome, to_row
 from worker.stores.sealing import Sealer
-from worker.stores.tables import ACCOUNTS, PERSONAL, SERIES_OUTCOMES
+from worker.stores.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
 from worker.stores.token_book import TokenBook, take_away
 
 PAGE = 500
@@ -41,6 +41,7 @@ class Removal:
     usage_points: int
     tokens: int
     outcomes: int
+    raw_answers: int = 0  # rows: single answers, and months of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +211,15 @@ class AccountRegistry:
         """Take away everything personal and leave a tombstone.  Safe to repeat."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, removed_too=True)
-            outcomes, usage_points, *_ = (
-                connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount for table in PERSONAL
-            )
+            gone = {
+                table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
+                for table in PERSONAL
+            }
             tokens = take_away(connection, account_id)
             nothing = {"reason": "", "consent_from": None, "consent_until": None}
             tombstone = {"state": AccountState.DELETED.value, "state_since": datetime.now(UTC), **nothing}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, LIVING).values(tombstone))
-        return Removal(account_id, usage_points, tokens, outcomes)
+        return Removal(account_id, gone[USAGE_POINTS], tokens, gone[SERIES_OUTCOMES], gone[RAW_ANSWERS])
 
     # Tokens; ``tokens`` knows more about them
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -213,5 +214,34 @@ FRESHNESS = Table(
     Column("complete", Integer, nullable=False),  # those of them whose yesterday is whole
 )
 
+RAW_ANSWERS = Table(
+    "raw_answers",
+    METADATA,
+    Column("id", _sortable(32), primary_key=True),
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
+    Column("month", String(7), nullable=False),  # when they were told, in UTC
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("packed", Boolean, nullable=False),  # whether the month's rows were made one
+    Column("sealed", LargeBinary, nullable=False),  # domain.told.pack_told, sealed: it holds the meter's number
+    Index("ix_raw_answers_account_id", "account_id", "month"),
+    Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # what is to be made one
+    Index("ix_raw_answers_last_at", "last_at"),  # what is too old goes
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    METADATA,
+    Column("fingerprint", _sortable(16), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("place", String(200), nullable=False),
+    Column("detail", String(64), nullable=False),
+    Column("preset", String(32), nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    Column("sealed_sample", LargeBinary, nullable=False),  # domain.samples.to_sample; without a meter's number
+)
+
 # What a removal takes away beside the account's token.
-PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, COMPLETENESS, CORRECTIONS)
+PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, COMPLETENESS, CORRECTIONS, RAW_ANSWERS)

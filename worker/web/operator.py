@@ -5,13 +5,15 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from worker.domain.freshness import share_of
 from worker.domain.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.publishing import queue_lengths
@@ -51,6 +53,14 @@ class Quota:
     @property
     def share(self) -> float | None:
         return self.used / self.limit if self.limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class FreshHour:
+    """What was kept under an hour: the share of active accounts whose yesterday was whole then."""
+
+    hour: datetime
+    shares: Mapping[Series, float | None]
 
 
 @router.get("")
@@ -133,6 +143,7 @@ def _facts(runtime: Runtime) -> dict[str, Any]:
     return {
         "states": runtime.registry.count_by_state(),
         "freshness": freshness,
+        "fresh_hours": fresh_hours(runtime),
         "yesterday": yesterday,
         "quotas": _quotas(runtime),
         "gate_s": runtime.ledger.closed_for_s(),
@@ -141,6 +152,15 @@ def _facts(runtime: Runtime) -> dict[str, Any]:
         "queues": _queues(runtime),
         "now": runtime.now(),
     }
+
+
+def fresh_hours(runtime: Runtime) -> list[FreshHour]:
+    """Of the last 24 hours those that were kept, oldest first."""
+    kept = runtime.registry.completeness.freshness_since(runtime.now() - timedelta(hours=24))
+    shares: dict[datetime, dict[Series, float | None]] = {}
+    for each in kept:
+        shares.setdefault(each.hour, {})[each.series] = share_of(each.complete, each.active)
+    return [FreshHour(hour, {series: told.get(series) for series in Series}) for hour, told in shares.items()]
 
 
 def _quotas(runtime: Runtime) -> list[Quota]:

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from tests.api_house import SESSION_KEY, TODAY, ApiHouse, api_house
 from tests.factories import NOW
 from worker.domain.accounts import AccountState
+from worker.domain.completeness import Ledger
 from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable
 from worker.web.app import create_app
@@ -122,6 +123,33 @@ def test_totals_are_shown_before_the_curve_is_there(house: ApiHouse) -> None:
     assert "data-progress" in page and 'class="chart chart-wide"' in page
     day = browser.get(f"/accounts/{account_id}?by=day", headers=FRENCH).text
     assert "sa courbe par demi-heure ne l’est pas" in day and "7,00" in day
+
+
+def keep_days(house: ApiHouse, account_id: str, daily: str, curve: str) -> None:
+    book = house.runtime.registry.completeness
+    for series, text in ((Series.DAILY, daily), (Series.LOAD_CURVE, curve)):
+        assert book.exchange(account_id, series, book.ledger(account_id, series), Ledger.parse(text))
+
+
+@pytest.mark.parametrize(
+    ("daily", "curve", "told"),
+    [
+        ("10c", "10l@1", "activez son enregistrement"),
+        ("10c", "3c 1l@1 6c", "La courbe de 1 jour du dernier mois n’a pas été transmise"),
+        ("10c", "2c 2l@1 6c", "La courbe de 2 jours du dernier mois n’a pas été transmise"),
+        ("4c 1l@1 5c", "10c", "1 jour du dernier mois n’est pas encore publié"),
+        ("9c 1l@1", "9c 1l@1", None),  # yesterday may come in a moment
+        ("10c", "10c", None),
+    ],
+)
+def test_what_is_missing_is_told_to_the_household_with_what_it_can_do(
+    house: ApiHouse, account: str, daily: str, curve: str, told: str | None
+) -> None:
+    keep_days(house, account, f"2024-07-15 {daily}", f"2024-07-15 {curve}")
+    page = house.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    notes = re.findall(r'<p class="note">([^<]*)</p>', page)
+    assert len(notes) == (told is not None)
+    assert told is None or told in notes[0]
 
 
 def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(house: ApiHouse) -> None:

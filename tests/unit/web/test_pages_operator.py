@@ -16,8 +16,10 @@ from httpx2 import Response
 from tests.api_house import SESSION_KEY, TODAY, ApiHouse, api_house
 from tests.factories import NOW
 from worker.domain.accounts import AccountState
+from worker.domain.completeness import COMPLETE
 from worker.domain.readings import Series
 from worker.publishing import publish_backfill, queue_lengths
+from worker.stores.completeness import HourFreshness
 from worker.web.app import create_app
 from worker.web.sessions import OPERATOR_COOKIE
 
@@ -61,8 +63,19 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(house: Api
     for account_id, days_ago, code in ((ids[0], 1, None), (ids[1], 1, "VENDOR_DOWN"), (ids[2], 4, None)):
         last_day = TODAY - timedelta(days=days_ago)
         house.runtime.registry.record_outcome(
-            account_id, Series.DAILY, "r1", NOW, code=code, message="", last_day=last_day, stored=True
+            account_id,
+            Series.DAILY,
+            "r1",
+            NOW,
+            code=code,
+            message="",
+            last_day=last_day,
+            stored=True,
+            days={last_day: COMPLETE},
         )
+    book = house.runtime.registry.completeness
+    for hours, complete in ((30, 9), (3, 6), (2, 9)):
+        book.keep_freshness(HourFreshness(NOW - timedelta(hours=hours), Series.DAILY, 12, complete))
     house.runtime.ledger.take("mesure_synchrone_auto")
     house.runtime.ledger.close(120)
     publish_backfill(house.runtime, ids[0])
@@ -72,6 +85,7 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(house: Api
     text = " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
     assert "Active 3" in text and "To be reconnected 1" in text
     assert "67% · 2 / 3" in text and "0% · 0 / 3" in text
+    assert "25 Jul 2024, 06:00:00 50% 25 Jul 2024, 07:00:00 75%" in text and "24 Jul 2024, 03:00" not in text
     assert "VENDOR_DOWN Daily totals 1" in text
     assert "0% · 1 / 1,000" in text and "closed for" in text
     assert f"control {queue_lengths(house.runtime)['control']}" in text and queue_lengths(house.runtime)["control"] >= 1

@@ -21,6 +21,10 @@ from worker.domain.readings import Series
 from worker.errors import MalformedAnswer
 
 _UNITS: Final = {Series.DAILY: "Wh", Series.LOAD_CURVE: "W"}
+_KINDS: Final = {  # said of it in v4 and v5, where anything is
+    Series.DAILY: {"measurement_kind": "energy", "aggregate": "sum"},
+    Series.LOAD_CURVE: {"measurement_kind": "power", "aggregate": "average"},
+}
 _QUANTITIES_2026: Final = {Series.DAILY: "EA", Series.LOAD_CURVE: "PA"}
 _ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
 
@@ -57,6 +61,7 @@ def _rows_of_meter_reading(meter_reading: Json, series: Series) -> Iterator[RawR
     if not isinstance(reading_type, dict):
         raise MalformedAnswer("reading_type is not an object")
     _check_unit(reading_type.get("unit"), series)
+    _check_kind(reading_type, series)
     default_step = reading_type.get("interval_length")
     for row in _list_of_objects(meter_reading.get("interval_reading"), "interval_reading"):
         yield RawRow(
@@ -90,6 +95,13 @@ def _check_unit(unit: Json, series: Series) -> None:
     """W taken for Wh is the classic fault of this trade: a unit that is said must be the right one."""
     if unit is not None and unit != _UNITS[series]:
         raise MalformedAnswer(f"the unit of {series.value} is not {_UNITS[series]}")
+
+
+def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
+    """A day's highest power is in W too, and a sum of means is no energy: what is said must be what was asked."""
+    for name, expected in _KINDS[series].items():
+        if reading_type.get(name) not in (None, expected):
+            raise MalformedAnswer(f"the {name} of {series.value} is not {expected}")
 
 
 def _list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:

@@ -95,6 +95,7 @@ class AccountStatus(BaseModel):
     account: str = Field(examples=[EXAMPLE_ID])
     state: AccountState
     reason: str
+    hint: str = Field("", description="`CURVE_NOT_ACTIVATED`: daily totals come, and the curve is not collected.")
     series: dict[str, SeriesStatus] = Field(description="`daily` and `load_curve`.")
 
 

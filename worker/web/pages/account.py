@@ -9,7 +9,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.domain.accounts import Account, AccountState
+from worker.domain.holes import Hole
 from worker.domain.readings import ONE_DAY, DateWindow, Series
+from worker.explaining import Covered, coverage_of
+from worker.messages import CURVE_NOT_ACTIVATED
 from worker.runtime import Runtime
 from worker.standing import standing
 from worker.web.consumption import Span, View, of_days, read_days
@@ -22,6 +25,7 @@ from worker.web.words import Words
 router = APIRouter()
 
 _LATE_AFTER: Final = timedelta(days=3)  # the supplier itself may be a day or two late
+_LATELY: Final = timedelta(days=30)
 _NEEDS_OWNER: Final = frozenset({AccountState.NEW, AccountState.ACTION_NEEDED})
 
 
@@ -42,6 +46,14 @@ class Connection:
     headline: str
     advice: str
     reconnect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Days of the last month: those without a total yet, and those with a total whose curve was not transmitted."""
+
+    waited_for: int
+    curve: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,8 @@ def show_account(
         figures=figures(runtime, account.id, stands, words),
         connection=connection_of(account, stands, runtime.dispatcher.today()),
         last_day=last_day(stands),
-        curve_missing=_curve_missing(stands),
+        curve_missing=stands["hint"] == CURVE_NOT_ACTIVATED,
+        gaps=gaps_of(coverage_of(runtime, account.id), runtime.dispatcher.today()),
     )
 
 
@@ -139,7 +152,9 @@ def _figure(span: Span, days: Any, words: Words) -> Figure:
     )
 
 
-def _curve_missing(stands: dict[str, Any]) -> bool:
-    """Daily values come and no half-hour ever did: their collection is not switched on at the supplier's."""
-    daily, curve = (stands["series"][name.value] for name in (Series.DAILY, Series.LOAD_CURVE))
-    return bool(daily["last_day"] and curve["total"] and curve["loaded"] and not curve["last_day"])
+def gaps_of(covered: Covered, today: date) -> Gaps:
+    coverage, _ = covered
+    lately = today - _LATELY
+    daily, curve = (coverage[name].open_days for name in (Series.DAILY, Series.LOAD_CURVE))
+    waited = sum(lately <= each.day < today - ONE_DAY for each in daily)  # yesterday may come in a moment
+    return Gaps(waited, sum(each.hole is Hole.TRANSMISSION and each.day >= lately for each in curve))

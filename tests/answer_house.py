@@ -1,0 +1,44 @@
+"""A household with something to ask about: a month of values, a curve that lacks two days, one corrected value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+from tests.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
+from worker.domain.consents import ConsentKind
+from worker.domain.readings import ONE_DAY, Series
+from worker.runtime import Runtime
+from worker.sync import WindowWalk
+
+METER = "30001640000011"
+TOKEN = "CANARY-token-0123456789-abcdefghij"
+WATT_HOURS, CORRECTED = 10_879, 10_997
+
+
+@dataclass
+class AnswerHouse:
+    """Today is 25 July 2024: the curves of the 23rd and 24th are not there, the value of the 23rd was corrected."""
+
+    runtime: Runtime
+    account_id: str = ""
+    values: dict[date, int] = field(default_factory=dict)
+    rows: dict[date, list[Row]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        account, _ = self.runtime.registry.add("enedis", METER, NOW, token=TOKEN)
+        self.account_id = account.id
+        self.runtime.consents.record(account.id, ConsentKind.AUTORISATION, NOW, reference="CANARY-reference")
+        days = [self.runtime.dispatcher.today() - age * ONE_DAY for age in range(1, 31)]
+        self.rows = {day: curve_of(day, 431) for day in days[2:]}
+        self.values = dict.fromkeys(days, WATT_HOURS)
+        self.sync()
+        self.values[days[1]] = CORRECTED
+        self.sync()
+
+    def sync(self) -> None:
+        runtime = self.runtime
+        supplier = PretendSupplier(serving_days(self.values), serving_curves(self.rows))
+        walk = WindowWalk(runtime.registry, lambda _: supplier, runtime.measures, runtime.journal, runtime.now)
+        for series in Series:
+            walk.sync_window(runtime.dispatcher.look_back_now(self.account_id, series))

@@ -1,0 +1,205 @@
+"""One reason a day and series: what can't change first, then what keeps us from asking, the last try, and time."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.strategies import many, some
+from worker import errors
+from worker.domain.accounts import AccountState
+from worker.domain.calls import (
+    AnswerClass,
+    Call,
+    call_note,
+    class_of_answer,
+    class_of_error,
+    read_calls,
+    run_of,
+    standing_failure,
+)
+from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Mark
+from worker.domain.holes import Hole
+from worker.domain.readings import ONE_DAY, DateWindow, Series
+from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
+from worker.errors import StoreUnavailable, WorkerError
+from worker.sentences import LANGUAGES, SENTENCES, say
+
+TODAY = date(2024, 7, 25)
+DAY = date(2024, 7, 10)
+NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+LATE, ABSENT = Mark(DayState.LATE, 0, 8), Mark(DayState.ABSENT)
+PARTIAL = Mark(DayState.PARTIAL, 46, 8)
+SOON = TODAY + ONE_DAY
+ENDED = AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
+READY = AccountFacts()
+
+
+@pytest.mark.parametrize(
+    "facts, account, reason",
+    [
+        (DayFacts(COMPLETE), READY, Reason.COMPLETE),
+        (DayFacts(COMPLETE), ENDED, Reason.COMPLETE),
+        (DayFacts(PARTIAL, asked_next=SOON), READY, Reason.PARTIAL),
+        (DayFacts(PARTIAL, asked_next=SOON, failure=AnswerClass.OUTAGE), READY, Reason.PARTIAL),
+        (DayFacts(PARTIAL), READY, Reason.PARTIAL_FOR_GOOD),
+        (DayFacts(PARTIAL, asked_next=SOON), ENDED, Reason.CONSENT_REFUSED),
+        (DayFacts(LATE, asked_next=SOON), READY, Reason.LATE),
+        (DayFacts(LATE, Hole.LATE, SOON), READY, Reason.LATE),
+        (DayFacts(LATE, Hole.NOTHING, SOON), READY, Reason.LATE),
+        (DayFacts(LATE, Hole.TRANSMISSION, SOON), READY, Reason.CURVE_GAP),
+        (DayFacts(LATE, Hole.NOT_ACTIVATED, SOON), READY, Reason.NOT_ACTIVATED),
+        (DayFacts(ABSENT, Hole.NOT_ACTIVATED), READY, Reason.NOT_ACTIVATED),
+        (DayFacts(ABSENT, Hole.NOT_YET_ACTIVATED), READY, Reason.NOT_YET_ACTIVATED),
+        (DayFacts(ABSENT), READY, Reason.ABSENT),
+        (DayFacts(ABSENT), ENDED, Reason.ABSENT),
+        (DayFacts(ABSENT, Hole.TRANSMISSION), READY, Reason.CURVE_GAP_FOR_GOOD),
+        (DayFacts(BEFORE), ENDED, Reason.BEFORE),
+        (DayFacts(LATE), ENDED, Reason.CONSENT_REFUSED),
+        (DayFacts(LATE), AccountFacts(AccountState.ACTION_NEEDED, "LOGIN_FAILED"), Reason.ACCESS_REFUSED),
+        (DayFacts(LATE), AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED"), Reason.METER_UNKNOWN),
+        (
+            DayFacts(LATE),
+            AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED"),
+            Reason.HOLDER_CHANGED,
+        ),
+        (DayFacts(LATE), AccountFacts(consent_until=TODAY - ONE_DAY), Reason.CONSENT_ENDED),
+        (DayFacts(LATE), AccountFacts(consent_until=TODAY), Reason.LATE),
+        (DayFacts(), AccountFacts(AccountState.NEW), Reason.NOT_CONNECTED),
+        (DayFacts(LATE), AccountFacts(AccountState.PAUSED), Reason.PAUSED),
+        (DayFacts(LATE, failure=AnswerClass.OUTAGE), READY, Reason.OUTAGE),
+        (DayFacts(LATE, failure=AnswerClass.QUOTA), READY, Reason.QUOTA),
+        (DayFacts(failure=AnswerClass.MALFORMED), READY, Reason.MALFORMED),
+        (DayFacts(failure=AnswerClass.UNUSABLE), READY, Reason.MALFORMED),
+        (DayFacts(failure=AnswerClass.BUG), READY, Reason.BUG),
+        (DayFacts(failure=AnswerClass.APPLICATION), READY, Reason.APPLICATION_REFUSED),
+        (DayFacts(failure=AnswerClass.STORE), READY, Reason.STORE_DOWN),
+        (DayFacts(failure=AnswerClass.CONSENT), READY, Reason.IN_DOUBT),
+        (DayFacts(failure=AnswerClass.OUTAGE), AccountFacts(AccountState.PAUSED), Reason.PAUSED),
+        (DayFacts(), READY, Reason.NOT_ASKED_YET),
+        (DayFacts(wanted=False), READY, Reason.BEYOND_HISTORY),
+    ],
+)
+def test_the_reason_follows_from_what_is_known(facts: DayFacts, account: AccountFacts, reason: Reason) -> None:
+    assert decide(DAY, TODAY, facts, account) is reason
+
+
+def test_a_day_that_is_not_over_has_no_other_reason() -> None:
+    assert decide(TODAY, TODAY, DayFacts(), ENDED) is Reason.NOT_OVER
+    assert decide(SOON, TODAY, DayFacts(), READY) is Reason.FUTURE
+
+
+facts_of_any_kind = st.builds(
+    DayFacts,
+    st.sampled_from([COMPLETE, BEFORE, UNKNOWN, LATE, ABSENT, PARTIAL]),
+    st.none() | st.sampled_from(Hole),
+    st.none() | st.just(SOON),
+    st.none() | st.sampled_from([each for each in AnswerClass if not each.brought_readings_or_none]),
+    st.booleans(),
+)
+accounts_of_any_kind = st.builds(
+    AccountFacts,
+    st.sampled_from([state for state in AccountState if state is not AccountState.DELETED]),
+    st.sampled_from(["", "LOGIN_FAILED", "VENDOR_DOWN"]),
+    st.none() | st.sampled_from([DAY, TODAY, SOON]),
+)
+
+
+@many
+@given(facts_of_any_kind, facts_of_any_kind, accounts_of_any_kind, st.sampled_from(LANGUAGES))
+def test_every_day_has_a_sentence_that_names_it(
+    daily: DayFacts, curve: DayFacts, account: AccountFacts, language: str
+) -> None:
+    reasons = {series: decide(DAY, TODAY, facts, account) for series, facts in zip(Series, (daily, curve), strict=True)}
+    reason, of = choose(reasons)
+    assert all(reasons[series] is reason for series in of)
+    assert (reason is Reason.COMPLETE) == (set(reasons.values()) == {Reason.COMPLETE}), "well only where both are"
+    told = say(reason, of, DAY, language, today=TODAY, asked_next=SOON, consent_until=account.consent_until)
+    assert {"fr": "10 juillet 2024", "en": "10 July 2024"}[language] in told
+    assert told.endswith(".") and "{" not in told and "?" not in told and told.count(". ") == 0, "one sentence"
+
+
+def test_every_reason_has_words_in_every_language() -> None:
+    assert set(SENTENCES) == set(Reason)
+    assert all(set(told) == set(LANGUAGES) for told in SENTENCES.values())
+
+
+def test_a_sentence_is_said_as_people_say_it() -> None:
+    late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
+    assert say(Reason.LATE, [Series.DAILY], DAY, "fr", **late) == (
+        "Enedis n'a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
+    )
+    assert say(Reason.LATE, list(Series), date(2024, 7, 1), "fr", today=TODAY, asked_next=TODAY) == (
+        "Enedis n'a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd'hui."
+    )
+    assert say(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, "en", half_hours=(46, 48), **late) == (
+        "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024."
+    )
+
+
+# Notes of calls
+
+
+def kinds(root: type[WorkerError]) -> list[type[WorkerError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in kinds(child))]
+
+
+@pytest.mark.parametrize("kind", kinds(errors.TransientError) + kinds(errors.AccountError) + kinds(errors.DataError))
+def test_every_error_has_its_class_and_none_is_taken_for_an_answer(kind: type[WorkerError]) -> None:
+    assert not class_of_error(kind("told")).brought_readings_or_none
+
+
+def test_an_outage_is_no_bug_and_a_bug_no_outage() -> None:
+    assert class_of_error(errors.ConsentNotThere("not yet")) is AnswerClass.OUTAGE
+    assert class_of_error(errors.RefreshAnswerLost("lost")) is AnswerClass.CONSENT
+    assert class_of_error(StoreUnavailable("down")) is AnswerClass.STORE
+    assert class_of_error(WorkerError("unforeseen KeyError")) is AnswerClass.BUG
+    assert class_of_error(errors.RequestRefused("ours")) is AnswerClass.BUG
+
+
+def test_what_a_call_was_made_for_is_told_by_its_claim() -> None:
+    claims = [None, "daily/nightly:2024-07-25", "account/backfill", "load_curve/repair"]
+    assert [run_of(claim) for claim in claims] == ["hand", "nightly", "backfill", "repair"]
+
+
+def test_an_answer_is_known_by_what_it_brought() -> None:
+    assert class_of_answer(3, 1, None) is AnswerClass.DATA
+    assert class_of_answer(0, 0, None) is AnswerClass.NO_DATA
+    assert class_of_answer(0, 4, None) is AnswerClass.UNUSABLE
+    assert class_of_answer(0, 0, DAY) is AnswerClass.BEFORE_HISTORY
+
+
+calls = st.builds(
+    Call,
+    st.integers(0, 300 * 24 * 3600).map(lambda seconds: NOW + timedelta(seconds=seconds)),
+    st.dates(date(2024, 1, 1), date(2024, 12, 1)).map(lambda start: DateWindow(start, start + timedelta(days=7))),
+    st.sampled_from(AnswerClass),
+    st.sampled_from([None, "daily/nightly:2024-07-25", "account/backfill", "load_curve/repair"]).map(run_of),
+)
+
+
+@some
+@given(st.lists(calls, max_size=6))
+def test_the_last_call_of_each_kind_of_answer_and_run_is_remembered(told: list[Call]) -> None:
+    state = {"state": "ok", "window": "2024-01-01/2024-01-08"}
+    for call in told:
+        state |= call_note(call)
+    last = {(call.answer, call.run): call for call in told}
+    assert sorted(read_calls(state), key=repr) == sorted(last.values(), key=repr)
+    assert all(len(text) <= 64 for text in state.values()), "Redis keeps short fields in a third of the space"
+
+
+def test_a_failure_counts_until_the_day_was_answered() -> None:
+    outage = Call(NOW, DateWindow(DAY, TODAY), AnswerClass.OUTAGE)
+    answered = Call(NOW + timedelta(hours=1), outage.window, AnswerClass.NO_DATA)
+    assert standing_failure([outage], DAY, None, None) is AnswerClass.OUTAGE
+    assert standing_failure([outage], TODAY, None, None) is None, "its window did not hold the day"
+    assert standing_failure([answered, outage], DAY, TODAY, answered.at) is None
+    # The note of the good answer has been overwritten by another window's: the ledger and the outcome tell.
+    assert standing_failure([outage], DAY, TODAY + ONE_DAY, None) is None
+    assert standing_failure([outage], DAY, TODAY, NOW + timedelta(hours=1)) is None
+    assert standing_failure([outage], DAY, TODAY, NOW - timedelta(hours=1)) is AnswerClass.OUTAGE
+    assert standing_failure([outage], DAY, TODAY - ONE_DAY, NOW - timedelta(hours=20)) is AnswerClass.OUTAGE

@@ -1,0 +1,181 @@
+"""One day explained: the reason first, then what is stored, what was asked, what was corrected, what agrees."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from tests.factories import curve_of, serving_curves, serving_days
+from tests.unit.conftest import Household
+from worker.domain.accounts import AccountState
+from worker.domain.audit import Cause, Law
+from worker.domain.calls import AnswerClass
+from worker.domain.completeness import DayState
+from worker.domain.readings import ONE_DAY, PARIS, Period, Series
+from worker.domain.reasons import Reason
+from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
+from worker.explain import Explainer, Explanation
+from worker.explaining import explanation_to_json
+from worker.stores.corrections import CorrectionBook
+
+METER = "30001640000011"
+
+
+class Home:
+    """A month of both series that agree; the curve of three days ago is torn, that of five days ago lost."""
+
+    def __init__(self, house: Household) -> None:
+        self.house, self.account = house, house.add()
+        self.today = house.dispatcher.today()
+        days = [self.day(age) for age in range(1, 31)]
+        self.rows = {day: curve_of(day, 100) for day in days if day != self.day(5)}
+        self.values = dict.fromkeys(days, round(sum(int(row[1]) for row in self.rows[days[0]]) / 2))
+        self.rows[self.day(3)] = self.rows[self.day(3)][2:]
+        self.serve()
+        house.backfill(self.account)
+        for series in Series:
+            self.look_back(series)
+        self.corrections = CorrectionBook(house.registry.database)
+        self.explainer = Explainer(
+            house.registry, house.consents, house.measures, self.corrections, house.state, house.history
+        )
+
+    def day(self, age: int) -> date:
+        return self.today - age * ONE_DAY
+
+    def serve(self) -> None:
+        self.house.supplier.daily, self.house.supplier.curve = serving_days(self.values), serving_curves(self.rows)
+
+    def look_back(self, series: Series) -> None:
+        self.house.run(self.house.dispatcher.look_back_now(self.account, series))
+
+    def explain(self, age: int) -> Explanation:
+        return self.explainer.explain(self.house.registry.get(self.account), self.day(age))
+
+
+@pytest.fixture
+def home(household: Household) -> Home:
+    return Home(household)
+
+
+def test_a_whole_day_is_told_in_full(home: Home) -> None:
+    told = home.explain(2)
+    assert told.reason is Reason.COMPLETE
+    assert told.sentences["fr"] == "Nous avons les relevés du 23 juillet 2024, en entier."
+    assert told.findings == []
+    curve = told.series[Series.LOAD_CURVE]
+    assert (curve.stored.half_hours, curve.stored.gaps) == (48, [])
+    assert curve.stored.milliwatt_hours == told.series[Series.DAILY].stored.milliwatt_hours
+    assert [(call.answer, call.run) for call in curve.calls] == [(AnswerClass.DATA, "hand")]
+
+
+def test_a_torn_day_names_what_is_missing_and_when_it_is_asked_for(home: Home) -> None:
+    told = home.explain(3)
+    assert told.reason is Reason.PARTIAL
+    assert told.sentences["en"] == (
+        "Enedis has sent only a part of 22 July 2024: of the curve 46 half-hours of 48; we ask again on 26 July 2024."
+    )
+    ((first, after),) = told.series[Series.LOAD_CURVE].stored.gaps
+    assert (first.isoformat(), after.isoformat()) == ("2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00")
+    assert first.tzinfo is PARIS
+    assert told.series[Series.DAILY].reason is Reason.COMPLETE
+
+
+def test_a_lost_day_between_others_is_a_gap_of_the_transmission(home: Home) -> None:
+    told = home.explain(5)
+    assert (told.reason, told.series[Series.DAILY].reason) == (Reason.CURVE_GAP, Reason.COMPLETE)
+    assert told.series[Series.LOAD_CURVE].mark.state is DayState.LATE
+    assert told.series[Series.LOAD_CURVE].stored.milliwatt_hours is None
+    assert told.findings == []
+
+
+def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) -> None:
+    home = Home(household)
+    other = household.add(22)
+    home.rows.clear()
+    home.serve()
+    household.backfill(other)
+    told = home.explainer.explain(household.registry.get(other), home.day(4))
+    assert told.reason is Reason.NOT_ACTIVATED
+    assert "espace client Enedis" in told.sentences["fr"]
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (SupplierUnavailable("503"), Reason.OUTAGE),
+        (RateLimited("wait", 3600), Reason.QUOTA),
+        (MalformedAnswer("of another shape"), Reason.MALFORMED),
+        (KeyError("unforeseen"), Reason.BUG),
+    ],
+)
+def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: Exception, reason: Reason) -> None:
+    home.house.at += timedelta(days=1)
+    home.today = home.house.dispatcher.today()
+    assert home.explain(1).reason is Reason.NOT_ASKED_YET
+    home.house.supplier.daily = home.house.supplier.curve = error
+    for series in Series:
+        origin = home.house.dispatcher.look_back_now(home.account, series)
+        try:
+            home.house.run(origin)
+        except KeyError:  # as tasks.base does it with what nobody foresaw
+            home.house.journal.failed(origin, WorkerError("unforeseen KeyError"))
+    assert home.explain(1).reason is reason
+    assert home.explain(2).reason is Reason.COMPLETE, "what is stored stays stored"
+    home.house.at += timedelta(hours=6)
+    home.serve()
+    for series in Series:
+        home.look_back(series)
+    assert home.explain(1).reason is Reason.LATE
+
+
+def test_a_consent_that_ended_is_why_nothing_new_comes(home: Home) -> None:
+    home.house.at += timedelta(days=1)
+    home.today = home.house.dispatcher.today()
+    home.house.supplier.daily = RefreshTokenDead("refused")
+    home.look_back(Series.DAILY)
+    told = home.explain(1)
+    assert told.account.state is AccountState.ACTION_NEEDED
+    assert told.reason is Reason.CONSENT_REFUSED
+    assert home.explain(0).reason is Reason.NOT_OVER
+    assert home.explain(-1).reason is Reason.FUTURE
+
+
+def test_corrections_of_the_day_are_listed_and_totals_that_disagree_are_named(home: Home) -> None:
+    day = home.day(2)
+    was = home.values[day]
+    home.values[day] += 700
+    home.serve()
+    home.look_back(Series.DAILY)
+    home.house.measures[Period.MONTH].documents[f"{home.account}:2024-07"]["load"] = 1.0
+    told = home.explain(2)
+    (correction,) = told.corrections
+    assert (correction.was_mwh, correction.became_mwh) == (was * 1000, (was + 700) * 1000)
+    assert [(found.law, found.cause) for found in told.findings or ()] == [
+        (Law.DAY, Cause.REPROCESSED),
+        (Law.MONTH, Cause.STALE_TOTAL),
+    ]
+    assert home.explain(4).corrections == []
+
+
+def test_a_loss_of_redis_costs_the_calls_and_nothing_else(home: Home) -> None:
+    before = home.explain(3)
+    home.house.lose_redis()
+    after = home.explain(3)
+    assert (after.reason, after.sentences, after.findings) == (before.reason, before.sentences, before.findings)
+    assert not any(each.calls for each in after.series.values())
+
+
+def test_an_explanation_names_no_meter(home: Home) -> None:
+    told = explanation_to_json(home.explain(3))
+    assert METER not in str(told)
+    assert told["series"]["load_curve"]["missing"] == [["2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00"]]
+    assert (told["series"]["load_curve"]["half_hours"], told["series"]["load_curve"]["of"]) == (46, 48)
+    assert told["totals"] == {"agree": True, "findings": []}
+
+
+def test_a_day_that_nobody_knows_is_explained_too(household: Household) -> None:
+    home = Home(household)
+    told = home.explainer.explain(household.registry.get(household.add(22)), home.day(2000))
+    assert (told.reason, told.findings) == (Reason.BEYOND_HISTORY, None)

@@ -1,0 +1,105 @@
+"""The judge of every drill: a store that is right passes, each single fault in it is found and called by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, timedelta
+from typing import Any
+
+import pytest
+
+from tests.factories import PretendSupplier, curve_of, make_walk, memory_measures, origin, serving_curves, serving_days
+from worker.domain.readings import ONE_DAY, DateWindow, Period, Series, day_length, local_midnight
+from worker.truth import Content, Differences, Truth, differences
+
+Stored = dict[Period, list[dict[str, Any]]]
+
+CHANGE = date(2023, 10, 29)  # a day of 50 half-hours
+DAYS = [CHANGE - ONE_DAY, CHANGE, CHANGE + ONE_DAY]
+WINDOW = DateWindow(DAYS[0], DAYS[-1] + ONE_DAY)
+HALF_HOUR = timedelta(minutes=30)
+WATT_HOURS = {day: 5_000 + rank for rank, day in enumerate(DAYS)}
+
+
+def truth() -> Content:
+    """What the simulator would tell of the meter that ``stored`` has walked."""
+    steps = []
+    for day in DAYS:
+        first = local_midnight(day).astimezone(UTC)
+        for rank in range(day_length(day) // HALF_HOUR):
+            steps.append([f"{first + rank * HALF_HOUR:%Y-%m-%dT%H:%M:%SZ}", 30, 300 + rank])
+    return Truth({str(day): wh for day, wh in WATT_HOURS.items()}, steps).content()
+
+
+@pytest.fixture
+def stored() -> Stored:
+    """What our own walk makes of it."""
+    curves = {day: curve_of(day, 300) for day in DAYS}
+    measures = memory_measures()
+    walk = make_walk(PretendSupplier(daily=serving_days(WATT_HOURS), curve=serving_curves(curves)), measures)
+    for series in Series:
+        walk.sync_window(origin(WINDOW, series))
+    return {
+        period: [dict(document) for document in store.read("home1", "0", "~")] for period, store in measures.items()
+    }
+
+
+def lose(documents: list[dict[str, Any]]) -> None:
+    documents.pop(3 % len(documents))
+
+
+def double(documents: list[dict[str, Any]]) -> None:
+    documents.append({**documents[0], "_id": documents[0]["_id"] + "x"})
+
+
+def change(documents: list[dict[str, Any]]) -> None:
+    documents[-1]["load"] += 0.0005
+
+
+def put_zero(documents: list[dict[str, Any]]) -> None:
+    documents[1 % len(documents)]["load"] = 0.0
+
+
+def test_a_store_that_is_right_passes(stored: Stored) -> None:
+    assert sum(map(len, stored.values())) == 3 * 48 + 2 + 73 + 3 + 1 + 1
+    assert not differences(truth(), stored)
+
+
+@pytest.mark.parametrize(
+    "period, fault, found",
+    [
+        (Period.MINUTE, lose, Differences(lost=1)),
+        (Period.DAY, lose, Differences(lost=1)),
+        (Period.HOUR, lose, Differences(wrong_totals=1)),
+        (Period.YEAR, lose, Differences(wrong_totals=1)),
+        (Period.MINUTE, double, Differences(doubled=1, wrong=1)),
+        (Period.MONTH, double, Differences(doubled=1, wrong_totals=1)),
+        (Period.MINUTE, change, Differences(wrong=1)),
+        (Period.DAY, change, Differences(wrong=1)),
+        (Period.HOUR, change, Differences(wrong_totals=1)),
+        (Period.MONTH, change, Differences(wrong_totals=1)),
+        (Period.YEAR, change, Differences(wrong_totals=1)),
+        (Period.MINUTE, put_zero, Differences(wrong_zeros=1)),
+        (Period.DAY, put_zero, Differences(wrong_zeros=1)),
+        (Period.HOUR, put_zero, Differences(wrong_zeros=1)),
+    ],
+)
+def test_one_fault_is_found_and_called_by_its_name(
+    stored: Stored, period: Period, fault: Callable[[list[dict[str, Any]]], None], found: Differences
+) -> None:
+    fault(stored[period])
+    assert differences(truth(), stored) == found
+
+
+def test_a_zero_where_nothing_was_measured_is_an_invented_one(stored: Stored) -> None:
+    hole = truth()
+    del hole[Period.MINUTE]["2023-10-29T00:30Z"]
+    stored[Period.MINUTE] = [
+        {**document, "load": 0.0} if document["_id"].endswith("2023-10-29T00:30Z") else document
+        for document in stored[Period.MINUTE]
+    ]
+    assert differences(hole, stored) == Differences(wrong_zeros=1)
+
+
+def test_differences_add_up() -> None:
+    assert Differences(lost=1, wrong=2) + Differences(lost=3, doubled=1) == Differences(lost=4, wrong=2, doubled=1)

@@ -1,0 +1,145 @@
+"""The accounts of a drill and what happens to them: new ones come, nights are sent, values corrected, holes filled.
+
+All of it is decided by the seed, so that a run that failed can be run again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, Final
+
+from worker.domain.readings import ONE_DAY, Period, Series
+from worker.drill.servers import Simulator
+from worker.errors import StoreUnavailable
+from worker.publishing import publish_backfill, publish_look_back, send
+from worker.runtime import SUPPLIER, Runtime
+from worker.truth import Differences, Truth, differences
+
+_FIRST_METER: Final = 40_000_000_000_001
+_FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today
+_AT_ONCE: Final = 4
+_NEW_UNTIL: Final = 0.6  # of the run
+_NIGHT_EVERY_S: Final = 5.0
+_CORRECTION_EVERY_S: Final = 2.0
+
+
+@dataclass
+class Home:
+    """One meter, its account, and what of its values the supplier has changed so far."""
+
+    usage_point: str
+    account_id: str
+    corrections: dict[str, float] = field(default_factory=dict)
+    holes: list[str] = field(default_factory=list)
+
+
+class Fleet:
+    def __init__(self, runtime: Runtime, simulator: Simulator, seed: int, size: int, seconds: float) -> None:
+        self._runtime, self._simulator = runtime, simulator
+        self._luck = random.Random(f"{seed} fleet")
+        self.size = size
+        self.homes: list[Home] = []
+        self.nights = 0
+        self.corrected = 0
+        at_once = min(_AT_ONCE, size)
+        step = seconds * _NEW_UNTIL / max(1, size - at_once)
+        arrivals = [0.0] * at_once + [step * (rank + 1) for rank in range(size - at_once)]
+        self._due: list[tuple[float, Callable[[], None]]] = [
+            *((at_s, self.add) for at_s in arrivals),
+            *((at_s, self.night) for at_s in _every(_NIGHT_EVERY_S, seconds)),
+            *((at_s, self.correct) for at_s in _every(_CORRECTION_EVERY_S, seconds)),
+        ]
+        self._due.sort(key=lambda due: due[0])
+
+    def tend(self, elapsed_s: float) -> None:
+        """Do what is due.  Raises StoreUnavailable where the servers are away just now: call it again."""
+        while self._due and self._due[0][0] <= elapsed_s:
+            self._due[0][1]()
+            self._due.pop(0)
+
+    @property
+    def probe(self) -> str:
+        """The account that a look-back is asked for after each fault."""
+        return self.homes[0].account_id
+
+    # -- what happens
+
+    def add(self) -> None:
+        """One more account; its history is enqueued."""
+        rank = len(self.homes)
+        usage_point = str(_FIRST_METER + rank)
+        account, _ = self._runtime.registry.add(SUPPLIER, usage_point, self._runtime.now(), token_needed=False)
+        home = Home(usage_point, account.id)
+        if rank % 4 == 2:  # a hole that stays, and one that is filled later
+            home.holes = [f"{self._day(5)}T10:00/{self._day(5)}T12:00", f"{self._day(3)}T01:00/{self._day(3)}T05:00"]
+            self._switch(home, holes=home.holes)
+        self.homes.append(home)
+        with suppress(StoreUnavailable):  # as it may happen to any door: then the reconciler finds the account
+            publish_backfill(self._runtime, account.id)
+
+    def night(self) -> None:
+        """One more nightly run over all accounts."""
+        self.nights += 1
+        send(self._runtime, "tasks.schedule.nightly_sync", (_FIRST_NIGHT + self.nights * ONE_DAY).isoformat())
+
+    def correct(self) -> None:
+        """The supplier works a recent day out anew, or fills a hole: the next night must bring it."""
+        home = self._luck.choice(self.homes)
+        if len(home.holes) > 1:
+            home.holes.pop()
+            self._switch(home, holes=home.holes)
+            return
+        home.corrections[self._day(self._luck.randint(1, 6)).isoformat()] = round(self._luck.uniform(0.5, 2), 2)
+        told = [{"day": day, "factor": factor} for day, factor in home.corrections.items()]
+        self._switch(home, corrections=told)
+        self.corrected += 1
+
+    def look_back(self, account_id: str, run: str) -> None:
+        publish_look_back(self._runtime, account_id, run)
+
+    def look_back_all(self, accounts: Iterable[str], run: str) -> None:
+        for account_id in sorted(accounts):
+            self.look_back(account_id, run)
+
+    # -- how far it is
+
+    def has_run(self, account_id: str, run: str) -> bool:
+        """Whether a look-back asked for under that name is stored, of every series."""
+        states = self._runtime.state.task_states([(account_id, series.value) for series in Series])
+        return all(noted.get(f"last_{run}") == run for noted in states)
+
+    def loaded(self, account_id: str) -> bool:
+        counts = [self._runtime.history.days(account_id, series) for series in Series]
+        return all(done == total for done, total in counts)
+
+    def well(self, account_id: str) -> bool:
+        """Whether the account runs by itself, and its last outcomes are successes."""
+        account = self._runtime.registry.get(account_id)
+        outcomes = self._runtime.registry.outcomes(account_id)
+        return account.active and all(outcome.code is None for outcome in outcomes.values())
+
+    def differences(self, home: Home) -> tuple[Differences, int]:
+        """How the whole store differs from what the meter measured, and how many documents there are."""
+        wanted = {series: self._runtime.history.wanted(series) for series in Series}
+        daily, curve = wanted[Series.DAILY], wanted[Series.LOAD_CURVE]
+        assert daily is not None and curve is not None  # noqa: S101 - the drill's own settings
+        truth = Truth.of(self._simulator.url, home.usage_point, daily, curve)
+        stored = {period: self._runtime.measures[period].read(home.account_id, "0", "~") for period in Period}
+        return differences(truth.content(), stored), sum(map(len, stored.values()))
+
+    def _day(self, ago: int) -> date:
+        return self._runtime.dispatcher.today() - timedelta(days=ago)
+
+    def _switch(self, home: Home, **switches: Any) -> None:
+        self._simulator.admin("POST", f"meters/{home.usage_point}", switches)
+
+
+def _every(seconds: float, until_s: float) -> Iterator[float]:
+    at_s = seconds
+    while at_s < until_s:
+        yield at_s
+        at_s += seconds

@@ -1,0 +1,208 @@
+"""How long after a fault's end it takes until what it left undone is done, and new work is too.
+
+What was in hand is told by the claims in Redis (``inflight:*``).  A look-back is done when that run, or one begun
+later, has stored the same days; a history, when its next window is published or all is loaded.  New work is a
+look-back of one account, asked for when the fault is over.  A later fault that hits what an earlier one left undone
+sets its clock anew, for the recovery of either begins with the later's end; such a recovery is called *overlapped*,
+and its whole length is told beside.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from redis import Redis
+
+from worker.drill.schedule import Kind
+from worker.errors import StoreUnavailable
+from worker.queues import BROKER_PREFIX
+from worker.stores.deliveries import UNACKED
+from worker.stores.redis_link import redis_errors
+
+_CLAIMS: Final = "releve:inflight:"
+_ASK_AGAIN_S: Final = 5.0  # under the same name, which does nothing while it is under way
+_WORDS: Final = re.compile(r"\w+", re.ASCII)
+
+Claim = tuple[str, str]  # key below the prefix, note: who holds it since when
+
+
+class Work(Protocol):
+    """The part of the fleet that is asked."""
+
+    @property
+    def probe(self) -> str: ...
+
+    def look_back(self, account_id: str, run: str) -> None: ...
+
+    def has_run(self, account_id: str, run: str) -> bool: ...
+
+    def loaded(self, account_id: str) -> bool: ...
+
+
+@dataclass
+class Recovery:
+    """One fault.  Moments are seconds of the drill; ``run``: the name of the look-back asked for."""
+
+    number: int
+    kind: Kind
+    ended_s: float
+    pending: set[Claim] = field(default_factory=set)
+    everybody: set[str] = field(default_factory=set)  # accounts that must have been brought up to date since
+    from_s: float = 0.0
+    overlapped: bool = False
+    probed: bool = False
+    asked_s: float = -1e9
+    done_s: float | None = None
+
+    @property
+    def run(self) -> str:
+        return f"drill-{self.number}"
+
+    def as_json(self) -> dict[str, Any]:
+        done = self.done_s
+        return {
+            "kind": self.kind.name.lower(),
+            "overlapped": self.overlapped,
+            "seconds": None if done is None else round(done - self.from_s, 1),
+            "seconds_in_all": None if done is None else round(done - self.ended_s, 1),
+        }
+
+
+class Watch:
+    """Keeps a Recovery for each fault; ``clock`` gives seconds of the drill."""
+
+    def __init__(self, redis: Redis, work: Work, clock: Callable[[], float]) -> None:
+        self._redis, self._work, self._clock = redis, work, clock
+        self.recoveries: list[Recovery] = []
+        self._open: list[Recovery] = []
+        self._claims: dict[str, str] = {}
+
+    # -- what is told to it
+
+    def killed(self, kind: Kind, pid: int, at_s: float) -> None:
+        """A worker's process is gone; what it held is left undone, and what no message names any more."""
+        claims = self._claims_now()
+        held, named = self._words(pid)
+        hit = {claim for claim in claims.items() if _account(claim[0]) in held or _account(claim[0]) not in named}
+        self._hit(hit)
+        self._begin(kind, hit, at_s)
+
+    def emptied(self, kind: Kind, accounts: Iterable[str]) -> None:
+        """Redis knows nothing any more: until every account was brought up to date again."""
+        self._hit(None)
+        self._begin(kind, set()).everybody = set(accounts)
+
+    def storming(self) -> None:
+        """A fault that touches everything is going on."""
+        self._hit(None)
+
+    def calm(self, kind: Kind) -> None:
+        """It is over: everything in hand was touched by it."""
+        self._hit(None)
+        self._begin(kind, set(self._claims_now().items()))
+
+    def over(self, kind: Kind) -> None:
+        """A fault that left nothing undone: new work alone is waited for."""
+        self._begin(kind, set())
+
+    def _begin(self, kind: Kind, pending: set[Claim], at_s: float | None = None) -> Recovery:
+        now_s = self._clock() if at_s is None else at_s
+        recovery = Recovery(len(self.recoveries) + 1, kind, now_s, pending, from_s=now_s)
+        self.recoveries.append(recovery)
+        self._open.append(recovery)
+        return recovery
+
+    def _hit(self, claims: set[Claim] | None) -> None:
+        """What these recoveries wait for was hit again; None: all of it."""
+        probe = self._work.probe
+        for recovery in self._open:
+            asked = {
+                claim for claim in claims or () if _account(claim[0]) == probe and claim[0].endswith(f":{recovery.run}")
+            }
+            if claims is None or asked or recovery.pending & claims:
+                recovery.from_s, recovery.overlapped = self._clock(), True
+
+    # -- what it finds out
+
+    def tend(self) -> bool:
+        """Look how far each is; whether all are done.  Raises StoreUnavailable."""
+        if not self._open:
+            return True
+        claims = self._claims_now()
+        for recovery in list(self._open):
+            recovery.pending -= {claim for claim in recovery.pending if self._is_over(claim, claims)}
+            recovery.everybody -= {account for account in recovery.everybody if self._is_fresh(account)}
+            self._probe(recovery)
+            if recovery.probed and not recovery.pending and not recovery.everybody:
+                recovery.done_s = self._clock()
+                self._open.remove(recovery)
+        return not self._open
+
+    def waiting(self) -> list[str]:
+        """What is waited for, for whoever looks into a drill that does not end."""
+        return [f"{each.kind}: {sorted(each.pending)} {sorted(each.everybody)} {each.probed}" for each in self._open]
+
+    def _probe(self, recovery: Recovery) -> None:
+        if recovery.probed:
+            return
+        if self._work.has_run(self._work.probe, recovery.run):
+            recovery.probed = True
+        elif self._clock() - recovery.asked_s > _ASK_AGAIN_S:
+            self._work.look_back(self._work.probe, recovery.run)
+            recovery.asked_s = self._clock()
+
+    @redis_errors()
+    def _is_over(self, claim: Claim, claims: dict[str, str]) -> bool:
+        account_id, series, _ = claim[0].split(":", 2)
+        if series == "account":
+            return claims.get(claim[0], claim[1]) != claim[1] or self._work.loaded(account_id)
+        state, run_id = self._redis.hmget(f"releve:task:{account_id}:{series}", ["state", "run_id"])
+        holder = claim[1].rpartition(" ")[2]
+        return state == "ok" and str(run_id) >= holder
+
+    @redis_errors()
+    def _is_fresh(self, account_id: str) -> bool:
+        keys = [f"releve:task:{account_id}:{series}" for series in ("daily", "load_curve")]
+        return all(self._redis.hget(key, "last_success") for key in keys)
+
+    @redis_errors()
+    def _claims_now(self) -> dict[str, str]:
+        keys = [str(key) for key in self._redis.scan_iter(match=f"{_CLAIMS}*", count=1000)]
+        notes: list[Any] = self._redis.mget(keys) if keys else []
+        return {key.removeprefix(_CLAIMS): str(note) for key, note in zip(keys, notes, strict=True) if note}
+
+    @redis_errors()
+    def _words(self, pid: int) -> tuple[set[str], set[str]]:
+        """Words of the messages that the worker with this process id held, and of all there are."""
+        start = f"{BROKER_PREFIX}{UNACKED}:"
+        held: set[str] = set()
+        named: set[str] = set()
+        for key in self._redis.scan_iter(match=f"{start}*", count=1000):
+            words = {word for raw in self._redis.hvals(key) for word in _words_of(json.loads(raw)[0])}
+            named |= words
+            if f"-{pid}-" in str(key):
+                held |= words
+        for key in self._redis.scan_iter(match=f"{BROKER_PREFIX}*", _type="list"):
+            named |= {word for raw in self._redis.lrange(key, 0, -1) for word in _words_of(json.loads(raw))}
+        return held, named
+
+
+def _words_of(message: Any) -> list[str]:
+    return _WORDS.findall(str(message.get("headers", {}).get("argsrepr", "")))
+
+
+def _account(key: str) -> str:
+    return key.partition(":")[0]
+
+
+def patiently(work: Callable[[], Any]) -> bool:
+    """Whether it could be done; False while the servers are away."""
+    try:
+        work()
+    except StoreUnavailable:
+        return False
+    return True

@@ -1,0 +1,269 @@
+"""One drill from start to verdict."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from worker.drill.faults import Faults, Undo
+from worker.drill.fleet import Fleet
+from worker.drill.house import House
+from worker.drill.recovery import Watch, patiently
+from worker.drill.schedule import KILLS, Kind, Planned
+from worker.truth import Differences
+
+_TICK_S: Final = 0.1
+_TELL_EVERY_S: Final = 10.0
+_SETTLE_S: Final = 120.0
+_RECOVER_S: Final = 60.0
+_READY_S: Final = 30.0
+_STORED: Final = re.compile(
+    r"window stored account_id=(\w+) series=(\w+) window=(\S+) run=(\S+) .*created=(\d+) updated=(\d+)"
+)
+
+
+@dataclass
+class Outcome:
+    """What a drill found.  ``ok``: nothing lost, nothing doubled, nothing wrong, nobody stuck."""
+
+    seed: int
+    minutes: float
+    store: str
+    accounts: int = 0
+    documents: int = 0
+    seconds: float = 0.0
+    kills: int = 0
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    differences: Differences = field(default_factory=Differences)
+    stuck: int = 0
+    settled_s: float = 0.0
+    repeated: dict[str, int] = field(default_factory=dict)
+    ended_by_themselves: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.differences and not self.stuck
+
+    @property
+    def recovered_in_time(self) -> bool:
+        return all(fault["seconds"] is not None and fault["seconds"] < _RECOVER_S for fault in self.faults)
+
+    def by_kind(self) -> dict[str, dict[str, Any]]:
+        """Of each kind: how many, and the seconds to recover, median and longest."""
+        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for fault in self.faults:
+            found[fault["kind"]].append(fault)
+        return {kind: _summary(found[kind]) for kind in sorted(found)}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "seed": self.seed,
+            "minutes": self.minutes,
+            "store": self.store,
+            "accounts": self.accounts,
+            "documents": self.documents,
+            "kills": self.kills,
+            **self.differences.as_json(),
+            "stuck": self.stuck,
+            "recovered_in_time": self.recovered_in_time,
+            "settled_s": round(self.settled_s, 1),
+            "seconds": round(self.seconds, 1),
+            "repeated": self.repeated,
+            "ended_by_themselves": self.ended_by_themselves,
+            "faults": self.by_kind(),
+        }
+
+
+class Drill:
+    def __init__(
+        self, house: House, fleet: Fleet, outcome: Outcome, planned: list[Planned], say: Callable[[str], object]
+    ):
+        self._house, self._fleet, self._outcome, self._say = house, fleet, outcome, say
+        self._planned = planned
+        self._seconds = outcome.minutes * 60
+        self._watch = Watch(house.runtime.redis, fleet, self.elapsed_s)
+        self._faults = Faults(house.crew, house.redis, house.couch, house.simulator, house.folder / "measures.db")
+        self._faults.emptied = self._empty_redis
+        self._lasting: list[tuple[float, Kind, Undo]] = []
+        self._hit: dict[int, Kind] = {}  # process: what it is about to die of
+        self._deaths: list[tuple[Kind, int, float]] = []  # not yet looked into: Redis may be away just now
+        self._begun = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._begun
+
+    def died(self, name: str, pid: int, code: int) -> None:
+        """A process of the crew has ended."""
+        kind = self._hit.pop(pid, None)
+        if kind is not None:
+            self._deaths.append((kind, pid, self.elapsed_s()))
+        elif code not in (-9, 0, 143):
+            self._outcome.ended_by_themselves[f"{name}: {code}"] = (
+                self._outcome.ended_by_themselves.get(f"{name}: {code}", 0) + 1
+            )
+
+    # -- the run
+
+    def run(self) -> None:
+        """Faults and work until the time is over; then calm, and the verdict."""
+        self._begun = time.monotonic()
+        next_word_s = _TELL_EVERY_S
+        while self.elapsed_s() < self._seconds:
+            self._strike()
+            self._tend()
+            patiently(lambda: self._fleet.tend(self.elapsed_s()))
+            if self.elapsed_s() >= next_word_s:
+                self._say(self._word())
+                next_word_s += _TELL_EVERY_S
+            time.sleep(_TICK_S)
+        while self._lasting:
+            self._end(self._lasting.pop())
+        self._settle()
+        self._judge()
+        self._outcome.seconds = self.elapsed_s()
+
+    def _strike(self) -> None:
+        now_s = self.elapsed_s()
+        for lasting in [each for each in self._lasting if each[0] <= now_s]:
+            self._lasting.remove(lasting)
+            self._end(lasting)
+        while self._planned and self._planned[0].at_s <= now_s:
+            fault = self._planned.pop(0)
+            if fault.kind in KILLS:
+                self._kill(fault)
+            else:
+                self._say(f"{now_s:5.0f} s  {fault.kind} for {fault.lasts_s:.0f} s")
+                self._lasting.append((fault.at_s + fault.lasts_s, fault.kind, self._faults.start(fault)))
+
+    def _kill(self, fault: Planned) -> None:
+        if (hit := self._faults.kill(fault)) is None:  # nobody is there to be killed just now: in a while then
+            self._planned.insert(0, replace(fault, at_s=fault.at_s + 1.0))
+            self._planned.sort()
+            return
+        self._say(f"{self.elapsed_s():5.0f} s  {fault.kind}: {hit[0]}")
+        self._outcome.kills += fault.kind is not Kind.TERM_WORKER
+        if fault.kind is Kind.KILL_CHILD:
+            self._deaths.append((fault.kind, hit[1], self.elapsed_s()))
+        else:
+            self._hit[hit[1]] = fault.kind
+
+    def _end(self, lasting: tuple[float, Kind, Undo]) -> None:
+        _, kind, undo = lasting
+        undo()
+        if kind is not Kind.REDIS_EMPTIED:
+            self._deaths.append((kind, 0, self.elapsed_s()))
+
+    def _empty_redis(self) -> None:
+        accounts = [home.account_id for home in self._fleet.homes]
+        self._house.runtime.redis.flushall()
+        self._watch.emptied(Kind.REDIS_EMPTIED, accounts)
+
+    def _tend(self) -> None:
+        self._house.crew.tend()
+        if self._lasting:
+            self._watch.storming()
+        patiently(self._look)
+
+    def _look(self) -> None:
+        while self._deaths:
+            kind, pid, at_s = self._deaths[0]
+            if kind is Kind.KILL_BEAT:
+                self._watch.over(kind)
+            elif kind in KILLS:
+                self._watch.killed(kind, pid, at_s)
+            else:
+                self._watch.calm(kind)
+            self._deaths.pop(0)
+        self._watch.tend()
+
+    # -- its end
+
+    def _settle(self) -> None:
+        """Until all recoveries are told, every history is loaded and a last look-back of all is stored."""
+        begun_s = self.elapsed_s()
+        self._say(f"{begun_s:5.0f} s  calm; a last night for all")
+        run = "drill-last"
+        asked_s = -1e9
+        undone = {home.account_id for home in self._fleet.homes}
+        while self.elapsed_s() - begun_s < _SETTLE_S:
+            self._tend()
+            if self._watch.tend() and not undone:
+                break
+            if self.elapsed_s() - asked_s > 5:
+                patiently(lambda: self._fleet.look_back_all(undone, run))
+                asked_s = self.elapsed_s()
+            patiently(lambda: undone.difference_update(self._done(undone, run)))
+            time.sleep(_TICK_S)
+        self._outcome.settled_s = self.elapsed_s() - begun_s
+        self._outcome.stuck = len(
+            undone | {home.account_id for home in self._fleet.homes if not self._fleet.well(home.account_id)}
+        )
+        for line in self._watch.waiting():
+            self._say(f"not recovered: {line}")
+
+    def _done(self, accounts: set[str], run: str) -> list[str]:
+        return [each for each in sorted(accounts) if self._fleet.has_run(each, run) and self._fleet.loaded(each)]
+
+    def _judge(self) -> None:
+        outcome = self._outcome
+        outcome.faults = [recovery.as_json() for recovery in self._watch.recoveries]
+        outcome.accounts = len(self._fleet.homes)
+        for home in self._fleet.homes:
+            found, documents = self._fleet.differences(home)
+            outcome.differences += found
+            outcome.documents += documents
+            if found:
+                self._say(f"account {home.account_id}: {found.as_json()}")
+        outcome.repeated = self._repeats()
+
+    def _repeats(self) -> dict[str, int]:
+        runs: Counter[str] = Counter()
+        created = updated = 0
+        for line in _lines(self._house.folder / "logs"):
+            if told := _STORED.search(line):
+                runs["/".join(told.groups()[:4])] += 1
+                created += int(told[5])
+                updated += int(told[6])
+        report = self._house.simulator.admin("GET", "report")
+        return {
+            "windows": len(runs),
+            "windows_stored_again": runs.total() - len(runs),
+            "calls": report["data_calls"],
+            "calls_beyond_one_a_window": report["data_calls"] - len(runs),
+            "documents_updated": updated,
+            "nights": self._fleet.nights,
+            "corrections": self._fleet.corrected,
+        }
+
+    def _word(self) -> str:
+        done = sum(recovery.done_s is not None for recovery in self._watch.recoveries)
+        return (
+            f"{self.elapsed_s():5.0f} s  {self._outcome.kills} kills, {done} of {len(self._watch.recoveries)} faults "
+            f"recovered from, {len(self._fleet.homes)} accounts"
+        )
+
+
+def _lines(logs: Path) -> Iterator[str]:
+    for path in sorted(logs.glob("worker*.log")):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            yield from file
+
+
+def _summary(faults: list[dict[str, Any]]) -> dict[str, Any]:
+    alone = sorted(fault["seconds"] for fault in faults if fault["seconds"] is not None)
+    in_all = [fault["seconds_in_all"] for fault in faults if fault["seconds_in_all"] is not None]
+    return {
+        "count": len(faults),
+        "overlapped": sum(fault["overlapped"] for fault in faults),
+        "not_recovered": sum(fault["seconds"] is None for fault in faults),
+        "median_s": median(alone) if alone else None,
+        "longest_s": max(alone, default=None),
+        "longest_in_all_s": max(in_all, default=None),
+    }
