@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
-from celery import current_app, shared_task
+from celery import shared_task
 
 from tasks.base import ControlTask
-from tasks.schedule import queue_length
+from tasks.queues import measure
+from worker.logs import fields
 from worker.renewal import renew_ending
 from worker.runtime import get_runtime
 
@@ -28,8 +30,13 @@ def renew_tokens() -> None:
 @shared_task(base=ControlTask)
 def measure_queues() -> None:
     """Keep the queues' lengths where ``releve status`` and the operator see them."""
-    lengths = {name: queue_length(name) for name in (queue.name for queue in current_app.conf.task_queues)}
-    get_runtime().state.put_cursor("queues", json.dumps(lengths), 600)
+    get_runtime().state.put_cursor("queues", json.dumps(measure()), 600)
+
+
+@shared_task(base=ControlTask)
+def tick() -> None:
+    """Show that the whole loop goes round: beat sent this, the queue carried it, a worker did it."""
+    get_runtime().pulse.note_tick(time.time())
 
 
 @shared_task(base=ControlTask)
@@ -44,4 +51,4 @@ def tidy_consents() -> None:
     runtime = get_runtime()
     ended, erased = runtime.desk.tidy(runtime.settings.keep_consent_proof_days)
     if ended or erased:
-        log.info("consents tidied proofs_ended=%d proofs_erased=%d", ended, erased)
+        log.info("consents tidied", extra=fields(proofs_ended=ended, proofs_erased=erased))

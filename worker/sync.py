@@ -77,13 +77,14 @@ class WindowWalk:
         Raises TransientError, AccountError or DataError.
         """
         account = self._kept(origin["account_id"])
-        if account.usage_point_id is None:
+        meter = account.usage_point_id
+        if meter is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
         series, supplier = batches.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
         asked_at = self.now()
-        inquiry = Inquiry(partial(method, account.usage_point_id)).put(batches.window_of(origin))
+        inquiry = Inquiry(lambda window: method(meter, window)).put(batches.window_of(origin))  # a partial shows it
         parsed = [parse(payload, series).within(piece) for piece, payload in inquiry.payloads]
         readings = [reading for part in parsed for reading in part.readings]
         batch = Batch(
@@ -91,6 +92,7 @@ class WindowWalk:
             readings=batches.pack_readings(readings),
             facts=Facts(
                 fetched=len(readings),
+                asked_at=asked_at.timestamp(),
                 fetched_at=to_timestamp(asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),

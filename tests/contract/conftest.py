@@ -9,12 +9,40 @@ from pathlib import Path
 
 import couchdb
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.fakes import memory_measures
+from tests.registries import opened
 from worker.stores.consumption import Measures
 from worker.stores.measures import open_measures
+from worker.stores.registry import AccountRegistry
 
 STORES = ("memory", "sqlite", "postgresql", "couchdb")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database for a registry; on PostgreSQL a schema of its own, so that one server serves all tests."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/registry.db"
+        return
+    server = request.getfixturevalue("postgres_url")
+    schema = f"registry_{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        yield f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{schema}"
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def registry(url: str) -> Iterator[AccountRegistry]:
+    """An empty registry at ``url``."""
+    registry = opened(url)
+    registry.migrate()
+    yield registry
+    registry.close()
 
 
 @pytest.fixture(params=STORES)

@@ -11,8 +11,6 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
 
-from tests.contract.test_registry import registry as registry
-from tests.contract.test_registry import url as url
 from worker.domain.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores import migrations

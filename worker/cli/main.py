@@ -13,6 +13,7 @@ import click
 
 from config.settings import ConfigError
 from worker.errors import WorkerError
+from worker.process_logs import configure_command
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -22,10 +23,17 @@ INTERRUPTED: Final = 130
 _COMMANDS: Final = {
     "accounts": ("worker.cli.accounts", "accounts"),
     "backfill": ("worker.cli.syncing", "backfill"),
+    "backup": ("worker.cli.backup", "backup"),
     "consents": ("worker.cli.consents", "consents"),
     "demo": ("worker.cli.demo", "demo"),
     "doctor": ("worker.cli.doctor", "doctor"),
+    "health": ("worker.cli.health", "health"),
     "keys": ("worker.cli.keys", "keys"),
+    "metrics": ("worker.cli.metrics", "metrics"),
+    "migrate": ("worker.cli.migrate", "migrate"),
+    "pretend-homes": ("worker.cli.pretend_homes", "pretend_homes"),
+    "secrets": ("worker.cli.secrets", "secrets"),
+    "restore": ("worker.cli.backup", "restore"),
     "show": ("worker.cli.show", "show"),
     "simulate": ("worker.cli.simulate", "simulate"),
     "status": ("worker.cli.status", "status"),
@@ -63,11 +71,7 @@ def cli(verbose: bool) -> None:
       releve backfill ACCOUNT --inline
       releve show ACCOUNT --by day --from 2024-07-01
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    configure_command(verbose=verbose)
 
 
 def main() -> None:

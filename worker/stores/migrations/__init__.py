@@ -10,7 +10,10 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+
+from worker.stores.tables import METADATA
 
 _FOLDER = Path(__file__).parent
 
@@ -22,9 +25,28 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+def start_over(connection: Connection, step: str) -> None:
+    """Make the empty tables anew as they were at ``step``, for rows that come from there."""
+    METADATA.drop_all(connection)
+    connection.exec_driver_sql("DROP TABLE alembic_version")
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, step)
+
+
 def current_step(connection: Connection) -> str | None:
     """The step the schema is at; None for a database never brought up."""
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_step() -> str:
+    """The step that this program needs."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def known_steps() -> set[str]:
+    """All that this program has heard of."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def _config() -> Config:
