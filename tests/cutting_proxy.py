@@ -30,13 +30,13 @@ class CuttingProxy:
         self.url = f"{parts.scheme}://{user}{at}127.0.0.1:{self.port}{parts.path}"
         self._accepting = self._start_accepting()
 
-    def go_deaf(self, word: bytes = b"") -> int:
-        """Freeze all connections of now, or those that have carried ``word``; how many."""
+    def go_deaf(self, word: bytes = b"") -> list[set[bytes]]:
+        """Freeze all connections of now, or those that have carried ``word``; what each has carried."""
         with self._lock:
             frozen = [line for line in self._lines if line.carries() and (not word or word in line.words)]
             for line in frozen:
                 line.frozen.set()
-        return len(frozen)
+        return [line.words for line in frozen]
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

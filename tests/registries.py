@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from worker.domain.readings import PARIS, Series
@@ -14,6 +17,22 @@ KEY = new_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 LATER = NOW + timedelta(hours=1)
+
+
+def prepare_registry(folder: Path) -> None:
+    """An empty registry in ``folder``, where Relève looks for it; its migrations ran once for all tests."""
+    file = folder / "registry.db"
+    file.touch(mode=0o600)
+    file.write_bytes(_empty_registry())
+
+
+@cache
+def _empty_registry() -> bytes:
+    with TemporaryDirectory() as folder:
+        registry = opened(f"sqlite:///{folder}/registry.db")
+        registry.migrate()
+        registry.close()
+        return Path(folder, "registry.db").read_bytes()
 
 
 def opened(url: str, *keys: str) -> AccountRegistry:

@@ -60,9 +60,9 @@ class Earshot:
         self._hungry_at: int | None = None  # progress when it last left waiting work alone
 
     @property
-    def reconnecting(self) -> bool:
-        """The worker knows that its connection is gone, and tries again by itself."""
-        return self._consumer.connection is None
+    def connection(self) -> int | None:
+        """Another number for each connection that the worker opens; None while it knows that it has none."""
+        return None if self._consumer.connection is None else id(self._consumer.connection)
 
     @property
     def slots(self) -> int:

@@ -21,7 +21,7 @@ from worker.metrics.fleet import UP
 log = logging.getLogger("releve.metrics")
 
 FRESH_S: Final = 10.0
-PATIENCE_S: Final = 8.0  # Prometheus itself waits 10 s by default
+PATIENCE_S: Final = 6.0  # Prometheus itself waits 10 s by default
 
 Values = Mapping[tuple[str, ...], float]  # by the values of the labels, () where there are none
 Told = Iterable[tuple[Definition, Values]]

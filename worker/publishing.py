@@ -39,9 +39,12 @@ def _broker_of(runtime: House) -> Iterator[Connection]:
 
     Named each time and taken from kombu's pool of that address: the app keeps to the first broker it spoke to.
     """
-    url = runtime.settings.broker() or runtime.redis_url
-    with connections[app.connection_for_write(url)].acquire(block=True) as connection:
+    with connections[app.connection_for_write(_url_of(runtime))].acquire(block=True) as connection:
         yield connection
+
+
+def _url_of(runtime: House) -> str:
+    return runtime.settings.broker() or runtime.redis_url
 
 
 def publish_backfill(runtime: House, account_id: str) -> None:
@@ -74,10 +77,14 @@ def workers_answer(runtime: House) -> bool:
 
 def count_workers(runtime: House, patience_s: float) -> int:
     """Workers that answer within ``patience_s``, all of which is waited for.  Raises StoreUnavailable."""
-    with broker_errors(), _broker_of(runtime) as connection:
+    # A connection of its own: on one that is used again, an answer may wait until an earlier wait there is over.
+    with broker_errors(), app.connection_for_write(_url_of(runtime)) as connection:
         # A mailbox of its own: the app's sends by way of the first broker that this process spoke to.
         mailbox = Mailbox(app.conf.control_exchange, "fanout", connection, accept=app.conf.accept_content)
-        return len(mailbox.multi_call("ping", timeout=patience_s) or ())
+        try:
+            return len(mailbox.multi_call("ping", timeout=patience_s) or ())
+        finally:
+            mailbox.reply_queue(connection.default_channel).delete()  # nobody else takes it away
 
 
 def _publish(runtime: House, task: str, *args: str) -> None:

@@ -61,20 +61,20 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: frozenset[str] = frozenset()
-        self._known: re.Pattern[str] | None = None
+        self._known: tuple[frozenset[str], re.Pattern[str]] | None = None  # made once a text asks for it
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
         """Mask these from now on too; ones of less than ``SHORTEST`` characters are left to the shapes."""
         with self._lock:
-            self._forms |= {form for secret in secrets if len(secret) >= SHORTEST for form in forms_of(secret)}
-            longest_first = sorted(self._forms, key=len, reverse=True)
-            self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            told = {form for secret in secrets if len(secret) >= SHORTEST for form in forms_of(secret)}
+            if not told <= self._forms:
+                self._forms |= told
 
     def text(self, text: str) -> str:
         """The same text, without what must not be read."""
-        if self._known is not None:  # first, for a shape might cut one in two
-            text = self._known.sub(MASK, text)
+        if self._forms:  # first, for a shape might cut one in two
+            text = self._pattern().sub(MASK, text)
         lowered = text.lower()
         for has, shape, masked in _SHAPES:
             if has in lowered:
@@ -82,6 +82,14 @@ class Redactor:
         if not _DIGITS.search(text):
             return text
         return _METER.sub(lambda found: found["ours"] or MASK, text)
+
+    def _pattern(self) -> re.Pattern[str]:
+        """Without the lock: whoever forks while a line is written must not leave it shut in the child."""
+        forms, known = self._forms, self._known
+        if known is None or known[0] is not forms:
+            longest_first = sorted(forms, key=len, reverse=True)
+            self._known = known = forms, re.compile("|".join(map(re.escape, longest_first)))
+        return known[1]
 
     def value(self, value: Any) -> Any:
         """The same for a field: numbers stay numbers, what is inside lists and mappings is masked as well."""

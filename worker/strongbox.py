@@ -105,7 +105,7 @@ def hand_out(values: Mapping[str, str], at: Addresses) -> dict[str, dict[str, st
         "web": {**engine, "operator_password": values["operator_password"]},
         "beat": {"redis_url": redis_url},
         "flower": {"redis_url": redis_url, "flower_password": values["flower_password"]},
-        "metrics": {"redis_url": redis_url, "registry_url": registry_url},
+        "metrics": {"redis_url": redis_url, "registry_url": registry_url, "measures_url": measures_url},
         "grafana": {"admin_password": values["grafana_password"]},
     }
 

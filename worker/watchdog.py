@@ -49,6 +49,7 @@ class Watchdog(threading.Thread):
         self._progress = -1
         self._progress_at = time.time()
         self._deaf_since: float | None = None
+        self._connection = self._earshot.connection
 
     def note_received(self) -> None:
         self._received += 1
@@ -81,6 +82,8 @@ class Watchdog(threading.Thread):
     def _silent_s(self, progress: int) -> float:
         """For how long it has heard nothing, while the broker was there."""
         began = time.monotonic()
+        if self._connection != (now := self._earshot.connection):  # it noticed itself, and has its time for a new one
+            self._connection, self._deaf_since = now, None
         if self._earshot.listen(progress, self._patience_s) is not Heard.NOTHING:
             self._deaf_since = None
             return 0.0
@@ -90,7 +93,7 @@ class Watchdog(threading.Thread):
         return time.monotonic() - self._deaf_since
 
     def _silence_allowed_s(self) -> float:
-        return self._silence_s + (RECONNECTING_S if self._earshot.reconnecting else 0)
+        return self._silence_s + (RECONNECTING_S if self._connection is None else 0)
 
     def _note_pulse(self) -> None:
         queues = tuple(sorted(queue.name for queue in self._earshot.queues()))

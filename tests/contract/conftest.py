@@ -9,15 +9,29 @@ from pathlib import Path
 
 import couchdb
 import pytest
+from redis import Redis
 from sqlalchemy import create_engine, text
 
 from tests.fakes import memory_measures
 from tests.registries import opened
 from worker.stores.consumption import Measures
 from worker.stores.measures import open_measures
+from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
 
 STORES = ("memory", "sqlite", "postgresql", "couchdb")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Sets a test's keys apart from those of all others."""
+    return f"test-{uuid.uuid4().hex}:"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from uuid import uuid4
@@ -24,17 +23,6 @@ from worker.supervisor import free_port
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 WEEK = DateWindow(date(2024, 3, 4), date(2024, 3, 11))
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with connect(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"test-{uuid4().hex}:"
 
 
 @pytest.fixture

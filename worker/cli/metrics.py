@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager, suppress
 import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from config.settings import get_settings
+from config.settings import Settings, get_settings
+from worker.cli.common import warn
 from worker.fleet_metrics import FleetCollector
 from worker.fleet_sources import FleetSources
 from worker.metrics.fleet import PARTS, UP
 from worker.process_logs import configure_process
+from worker.runtime import announce_pretence
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9808
@@ -33,8 +35,10 @@ def metrics(host: str, port: int, once: bool) -> int:
     Example:
       releve metrics --once
     """
-    configure_process(get_settings())
-    with _registry() as registry:
+    settings = get_settings()
+    configure_process(settings)
+    announce_pretence(settings, warn)
+    with _registry(settings) as registry:
         if once:
             return _print(registry)
         _serve(registry, host, port)
@@ -42,9 +46,9 @@ def metrics(host: str, port: int, once: bool) -> int:
 
 
 @contextmanager
-def _registry() -> Iterator[CollectorRegistry]:
+def _registry(settings: Settings) -> Iterator[CollectorRegistry]:
     with ExitStack() as opened:
-        collector = FleetCollector(FleetSources(get_settings(), opened).parts)
+        collector = FleetCollector(FleetSources(settings, opened).parts)
         opened.callback(collector.close)
         registry = CollectorRegistry()
         registry.register(collector)

@@ -18,13 +18,14 @@ from worker.stores import migrations
 from worker.stores.sealing import Sealer, sealed_at
 from worker.stores.tables import CONSENT_PROOFS, TOKENS
 
+KEY_FILE: Final = "token.keys"
 MOST_LOOKED_AT: Final = 2_000  # of each kind, those longest untouched first: a million would take minutes
 OTHERS: Final = 0o077
 
 
 def token_keys(visit: Visit) -> Iterator[Note]:
     settings = visit.settings
-    file = settings.data_dir / "token.keys"
+    file = settings.data_dir / KEY_FILE
     if not settings.token_keys and not file.exists():
         yield ok(f"none yet: {file} is made at first use")
         return

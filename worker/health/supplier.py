@@ -8,6 +8,7 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.tokens import ApplicationTokens
 from worker.clients.transport import Transport
 from worker.health.findings import Note, ok
+from worker.health.keys import KEY_FILE
 from worker.health.visit import Visit
 from worker.runtime import endpoints_from, ledger_from, sealer_from
 from worker.stores.state import SyncState
@@ -30,6 +31,9 @@ def supplier(visit: Visit) -> Iterator[Note]:
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s)),
         ledger_from(settings, visit.redis, endpoints),
     )
-    vault = SharedVault(endpoints.preset.name, sealer_from(settings), SyncState(visit.redis))
-    ApplicationTokens(vault, oauth).current()
+    if settings.token_keys or (settings.data_dir / KEY_FILE).exists():
+        vault = SharedVault(endpoints.preset.name, sealer_from(settings), SyncState(visit.redis))
+        ApplicationTokens(vault, oauth).current()
+    else:
+        oauth.application_token()  # not kept: whoever only looks makes no key to seal it with
     yield ok("gives the application a token")

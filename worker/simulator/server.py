@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from worker.listening import address_of, listen
 from worker.simulator.app import create_app
@@ -29,7 +30,7 @@ def serve(
 
     Raises BrokenRecording before anything is served, and OSError where the port is taken.
     """
-    server = _server(options)
+    server = _server(create_app(options))
     with listen(host, port) as listener:
         if started is not None:
             started(address_of(listener))
@@ -40,7 +41,14 @@ def serve(
 @contextmanager
 def serve_in_background(options: SimulatorOptions, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
     """A simulator in a thread of this process; gives its address and ends with the block."""
-    server = _server(options)
+    with run_in_background(create_app(options), host, port) as address:
+        yield address
+
+
+@contextmanager
+def run_in_background(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
+    """The same for any application, such as one that puts one simulator in place of another."""
+    server = _server(app)
     with listen(host, port) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -57,11 +65,11 @@ def _not_on_order(record: logging.LogRecord) -> bool:
     return "returned without completing response" not in text and "graceful shutdown exceeded" not in text
 
 
-def _server(options: SimulatorOptions) -> uvicorn.Server:
+def _server(app: ASGIApp) -> uvicorn.Server:
     logging.getLogger("uvicorn.error").addFilter(_not_on_order)
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(options),
+            app,
             access_log=False,
             log_config=None,  # the process's own logging stays as it is
             log_level="error",

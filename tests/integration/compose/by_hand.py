@@ -20,13 +20,16 @@ import psycopg
 import redis
 import requests
 
+from config.settings import PREFIX
 from tests import servers
+from tests.commands import Ended, run_here
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from worker.supervisor import Guard, free_port
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 60.0
-IMPATIENT = {"RELEVE_RECONCILE_EVERY_S": "2"}  # beat's first sign of life comes with the first thing that it sends
+# Beat's first sign of life comes with the first thing that it sends; the load curve's history is only more of the same.
+IMPATIENT = {"RELEVE_RECONCILE_EVERY_S": "2", "RELEVE_HISTORY_LOAD_DAYS": "0"}
 ADMIN_PASSWORD = "Chosen-by-the-operator"  # of both: their servers here are started before `secrets` runs
 
 
@@ -37,7 +40,7 @@ class ByHand:
         self.folder = folder
         self._guard = Guard()
         opened.callback(self._guard.close)
-        opened.callback(self._stop_all)
+        opened.callback(self.stop_all)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.complaints: dict[str, str] = {}  # what each health check said last
         self._ports = {name: free_port() for name in ("redis", "couchdb", "postgres", *SERVICES)}
@@ -74,7 +77,7 @@ class ByHand:
         told = {key: self._here(name, value) for key, value in environment(name).items()}
         data = self.folder / "data" / name
         data.mkdir(parents=True, exist_ok=True)
-        ours = {key: value for key, value in os.environ.items() if not key.startswith("RELEVE_")}
+        ours = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         told["RELEVE_DATA_DIR"] = str(data)
         if self.postgres_url is None and told.pop("RELEVE_REGISTRY_URL_FILE", None):
             told.pop("RELEVE_REGISTRY_ADMIN_URL_FILE", None)
@@ -96,6 +99,8 @@ class ByHand:
         inside, here = str(_PORTS.get(service)), str(self._ports[service])
         if word == inside:
             return here
+        if service == "redis":
+            return word.replace("redis-cli", f"redis-cli -p {here}")
         return word.replace(f"--port={inside}", f"--port={here}").replace(f"127.0.0.1:{inside}", f"127.0.0.1:{here}")
 
     def _secrets(self, service: str) -> Path:
@@ -110,8 +115,19 @@ class ByHand:
         """A service that ends, or another command in its place, as ``docker compose run`` does."""
         env = {**self.environment(name), **given}
         return subprocess.run(
-            self.command(name, command), env=env, cwd=self.folder, text=True, capture_output=True, timeout=120
+            self.command(name, command),
+            env=env,
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
+
+    def ask(self, name: str, *words: str) -> Ended:
+        """``releve WORD …`` with a service's settings, in this process: Python takes a second to start."""
+        told = {key: value for key, value in self.environment(name).items() if key.startswith(PREFIX)}
+        return run_here(self.folder, told, *self.command(name, ["releve", *words])[1:])
 
     def start(self, name: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -132,28 +148,30 @@ class ByHand:
         process = self._running[name]
         assert process.poll() is None, f"{name} ended with {process.returncode}: {self.log(name)[-2000:]}"
         kind, *test = SERVICES[name]["healthcheck"]["test"]
-        assert kind == "CMD"
-        answer = self.run(name, test)
+        answer = self.run(name, test if kind == "CMD" else ["sh", "-c", *test])
         self.complaints[name] = answer.stderr
         return answer.returncode == 0
 
     def wait_healthy(self, name: str) -> None:
         wait_until(lambda: self.healthy(name), lambda: f"{name}: {self.complaints[name]}\n{self.log(name)}")
 
-    def stop(self, name: str) -> int:
-        """As ``docker compose stop``: the exit code after SIGTERM."""
-        process = self._running.pop(name)
-        process.send_signal(signal.SIGTERM)
+    def stop_all(self) -> dict[str, int]:
+        """As ``docker compose stop``: the exit codes after SIGTERM; Redis goes when the others are gone."""
+        stopped, codes = self._running, {}
+        self._running = {}
+        for name in sorted(stopped, key=lambda name: name == "redis"):
+            if name == "redis":
+                codes = {name: self._wait(process) for name, process in stopped.items() if name != "redis"}
+            stopped[name].send_signal(signal.SIGTERM)
+        return codes | {name: self._wait(process) for name, process in stopped.items() if name not in codes}
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
         try:
             return process.wait(PATIENCE_S)
         finally:
             process.kill()
             process.wait()
             self._guard.unwatch(process.pid)
-
-    def _stop_all(self) -> None:
-        for name in reversed(list(self._running)):
-            self.stop(name)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")

@@ -12,7 +12,7 @@ from tests import servers
 from tests.integration.compose.by_hand import ByHand, by_hand
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
     """Its servers are up and empty; the rest is for the test to run."""
     with ExitStack() as opened:

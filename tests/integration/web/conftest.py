@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.connect_house import PRESETS, ConnectHouse, connect_house
+from tests.connect_house import PRESETS, ConnectHouse, Stage, connect_house
 
 
 @pytest.fixture
@@ -24,19 +24,19 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=PRESETS)
 def house(
-    request: pytest.FixtureRequest, redis_url: str, tmp_path: Path, connect_settings: dict[str, Any]
+    request: pytest.FixtureRequest, stage: Stage, tmp_path: Path, connect_settings: dict[str, Any]
 ) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, request.param, **connect_settings) as house:
+    with connect_house(stage, tmp_path, request.param, **connect_settings) as house:
         yield house
 
 
 @pytest.fixture
-def v4(redis_url: str, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-v4", **connect_settings) as house:
+def v4(stage: Stage, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectHouse]:
+    with connect_house(stage, tmp_path, "enedis-v4", **connect_settings) as house:
         yield house
 
 
 @pytest.fixture
-def v2026(redis_url: str, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-2026", **connect_settings) as house:
+def v2026(stage: Stage, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectHouse]:
+    with connect_house(stage, tmp_path, "enedis-2026", **connect_settings) as house:
         yield house

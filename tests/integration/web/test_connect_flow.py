@@ -10,7 +10,7 @@ import pytest
 
 import worker.runtime
 from tasks.schedule import resume_backfills
-from tests.connect_house import METER, OTHER, ConnectHouse, changed, connect_house, query_of
+from tests.connect_house import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.app import app
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind
@@ -33,8 +33,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def a_year(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-2026", consent_duration="P1Y") as house:
+def a_year(stage: Stage, tmp_path: Path) -> Iterator[ConnectHouse]:
+    with connect_house(stage, tmp_path, "enedis-2026", consent_duration="P1Y") as house:
         yield house
 
 
@@ -267,7 +267,7 @@ def test_another_supplier_has_a_clear_page(house: ConnectHouse, path: str) -> No
     assert "Unknown supplier" in house.browser().get(path, headers={"Accept-Language": "en"}).text
 
 
-def test_a_sandbox_without_a_consent_page_says_so(redis_url: str, tmp_path: Path) -> None:
-    with connect_house(redis_url, tmp_path, "enedis-v5") as house:
+def test_a_sandbox_without_a_consent_page_says_so(stage: Stage, tmp_path: Path) -> None:
+    with connect_house(stage, tmp_path, "enedis-v5") as house:
         object.__setattr__(house.runtime.endpoints, "authorize_url", None)
         assert house.browser().get("/connect/enedis").status_code == 503

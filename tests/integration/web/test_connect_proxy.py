@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.connect_house import CREDENTIALS, METER, OTHER, ConnectHouse, changed, connect_house, query_of
+from tests.connect_house import CREDENTIALS, METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET
 
 ORIGINS = "https://*.cozy.example, https://stack.example:8443"
@@ -248,8 +248,8 @@ def test_another_supplier_is_refused(v4: ConnectHouse, path: str) -> None:
     assert v4.browser().get(path, params=wish()).status_code == 404
 
 
-def test_without_origins_there_is_no_proxy(redis_url: str, tmp_path: Path) -> None:
-    with connect_house(redis_url, tmp_path, "enedis-v5") as house:
+def test_without_origins_there_is_no_proxy(stage: Stage, tmp_path: Path) -> None:
+    with connect_house(stage, tmp_path, "enedis-v5") as house:
         assert house.browser().get("/proxy/enedis/auth", params=wish()).status_code == 404
         assert token(house, {"grant_type": "refresh_token", "refresh_token": "x"}).status_code == 404
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.connect_house import METER, OTHER, ConnectHouse, changed, connect_house, query_of
+from tests.connect_house import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.stores.handshakes import Handshakes
 from worker.web.browsers import COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session
@@ -87,8 +87,8 @@ def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(house: Con
     assert "Max-Age=900" in cookie and "HttpOnly" in cookie and "SameSite=lax" in cookie
 
 
-def test_cookies_insist_on_https_where_browsers_come_so(redis_url: str, tmp_path: Path) -> None:
-    with connect_house(redis_url, tmp_path, "enedis-v5") as house:
+def test_cookies_insist_on_https_where_browsers_come_so(stage: Stage, tmp_path: Path) -> None:
+    with connect_house(stage, tmp_path, "enedis-v5") as house:
         secure = house.runtime.settings.model_copy(update={"public_url": "https://releve.example"})
         house.runtime.settings = secure
         assert "Secure" in house.browser().get("/connect/enedis").headers["set-cookie"]
