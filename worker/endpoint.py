@@ -18,7 +18,7 @@ _LIVE: Final = "gauge_live*_*.db"  # files of what only a living process can say
 
 
 class _AllProcesses(MultiProcessCollector):
-    """Adds up what the processes that write to ``folder`` count; of those that ended the counts stay, not the gauges."""
+    """Adds up what processes count in ``folder``; of those that ended the counts stay, not the gauges."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(None, str(folder))  # type: ignore[no-untyped-call]

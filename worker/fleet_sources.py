@@ -76,9 +76,9 @@ class FleetSources:
         yield from self._pulse()
 
     def broker(self) -> Told:
+        yield fleet.ANSWERING, _one(count_workers(self, _PING_S))  # the first, for it says soonest that nobody is there
         yield fleet.QUEUE_MESSAGES, _by_label(queue_lengths(self))
         yield fleet.QUEUE_AGE, _by_label(queue_ages(self))
-        yield fleet.ANSWERING, _one(count_workers(self, _PING_S))
 
     def _night(self) -> Told:
         """Of the last one whose hour has come."""

@@ -1,8 +1,8 @@
 """A folder of its own for the counts of one worker's processes, gone when the worker is.
 
-The library keeps counts in files where PROMETHEUS_MULTIPROC_DIR names a folder before the first of them is made, so that
-the children of a prefork pool are added up too.  A locked file says that a folder is in use: a lock ends with the last
-process that holds it, so what a kill -9 or a restart in place left behind is known, whatever its process ids were.
+The library keeps counts in files where PROMETHEUS_MULTIPROC_DIR names a folder before the first of them is made, so
+that the children of a prefork pool are added up too.  A locked file says that a folder is in use: a lock ends with the
+last process that holds it, so what a kill -9 or a restart in place left behind is known, whatever its process ids were.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def open_folder(data_dir: Path) -> Path:
     _held.append(lock)
     atexit.register(_remove, folder, os.getpid())
     os.environ[VARIABLE] = str(folder)
-    values.ValueClass = values.get_value_class()  # Celery's command line has imported the library long ago, for Flower
+    # Once more: Celery's command line has imported the library long ago, for Flower.
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     return folder
 
 

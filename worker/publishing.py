@@ -79,6 +79,7 @@ def count_workers(runtime: House, patience_s: float) -> int:
     """Workers that answer within ``patience_s``, all of which is waited for.  Raises StoreUnavailable."""
     # A connection of its own: on one that is used again, an answer may wait until an earlier wait there is over.
     with broker_errors(), app.connection_for_write(_url_of(runtime)) as connection:
+        connection.ensure_connection(max_retries=1)  # nor is a broker that is down waited for
         # A mailbox of its own: the app's sends by way of the first broker that this process spoke to.
         mailbox = Mailbox(app.conf.control_exchange, "fanout", connection, accept=app.conf.accept_content)
         try:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from tests.registries import KEY, METER, NOW, add_ready, chain_of, opened, record
@@ -22,7 +23,7 @@ from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer
 from worker.stores.tables import METADATA
 
-HEAD = max(path.name[:4] for path in (Path(migrations.__file__).parent / "versions").glob("0*.py"))
+HEAD = migrations.newest_step()
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -46,6 +47,12 @@ def test_migrations_make_the_tables_that_the_program_uses(url: str) -> None:
             assert found["constrained_columns"] == [column.name for column in table.primary_key.columns]
             assert found["name"] == table.primary_key.name
     engine.dispose()
+
+
+def test_the_steps_read_from_the_files_names_are_those_that_alembic_walks() -> None:
+    walked = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert migrations.known_steps() == {script.revision for script in walked.walk_revisions()}
+    assert migrations.newest_step() == walked.get_current_head()
 
 
 def migrate_in_process(url: str, start: Any, failures: Any) -> None:

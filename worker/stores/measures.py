@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from worker.domain.documents import doctype
 from worker.domain.readings import Period
 from worker.stores.consumption import Measures
-from worker.stores.couch import CouchStore
-from worker.stores.couch_adapter import CouchServer
 from worker.stores.counted import CountedStore
 from worker.stores.sql import SqlStore
 from worker.stores.sql_database import SqlDatabase
+
+if TYPE_CHECKING:
+    from worker.stores.couch_adapter import CouchServer
 
 _COUCHDB: Final = "couchdb+"
 
@@ -31,6 +32,8 @@ def open_measures(
     theirs when they are made.  Raises ValueError, in one line that does not repeat the URL, for it may hold a password.
     """
     if (server := open_couchdb(url, timeout_s)) is not None:
+        from worker.stores.couch import CouchStore
+
         return {
             period: CountedStore(CouchStore(server, doctype(period), prefix, shards=shards, replicas=replicas))
             for period in Period
@@ -51,6 +54,8 @@ def couchdb_user(url: str) -> tuple[str, str] | None:
 
 
 def _couch_server(url: str, timeout_s: float) -> CouchServer:
+    from worker.stores.couch_adapter import CouchServer  # here alone: who keeps measures in SQL need not wait for it
+
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
