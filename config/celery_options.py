@@ -103,5 +103,4 @@ beat_schedule: dict[str, dict[str, Any]] = {
     },
     "renew tokens": {"task": "tasks.upkeep.renew_tokens", "schedule": 60.0, "options": {"expires": 60}},
     "tick": {"task": "tasks.upkeep.tick", "schedule": 60.0, "options": {"expires": 60}},
-    "measure queues": {"task": "tasks.upkeep.measure_queues", "schedule": 60.0, "options": {"expires": 60}},
 }

@@ -7,11 +7,8 @@ from celery import current_app
 from worker.queues import queue_lengths
 
 
-def measure() -> dict[str, int]:
-    """Messages that wait, by queue."""
-    with current_app.connection_for_write() as connection:
-        return queue_lengths(connection, current_app.conf.task_queues)
-
-
 def queue_length(name: str) -> int:
-    return measure()[name]
+    """Messages that wait in the queue of this name."""
+    queues = [queue for queue in current_app.conf.task_queues if queue.name == name]
+    with current_app.connection_for_write() as connection:
+        return queue_lengths(connection, queues)[name]

@@ -1,15 +1,13 @@
-"""Small chores: tokens renewed ahead of need, queues measured, a removed account erased."""
+"""Small chores: tokens renewed ahead of need, a sign of life, a removed account erased."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 
 from celery import shared_task
 
 from tasks.base import ControlTask
-from tasks.queues import measure
 from worker.logs import fields
 from worker.renewal import renew_ending
 from worker.runtime import get_runtime
@@ -25,12 +23,6 @@ def renew_tokens() -> None:
         renew_ending(runtime)
     elif runtime.registry.page_active(limit=1):
         runtime.tokens_of("").current()
-
-
-@shared_task(base=ControlTask)
-def measure_queues() -> None:
-    """Keep the queues' lengths where ``releve status`` and the operator see them."""
-    get_runtime().state.put_cursor("queues", json.dumps(measure()), 600)
 
 
 @shared_task(base=ControlTask)
