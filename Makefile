@@ -4,31 +4,58 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format servers bench clean
+.PHONY: help demo test lint audit format docs reference servers bench clean
 
 help:
 	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
 	@echo "make test    everything the tests need, then lint and the tests"
-	@echo "make lint    ruff, mypy, the floors"
+	@echo "make lint    ruff, mypy, the floors, versions that fit together"
+	@echo "make audit   known weaknesses of the packages installed here; needs the network"
 	@echo "make format  let ruff write"
+	@echo "make docs    the documentation's site, in build/site"
+	@echo "make reference  the pages that are made from the code"
 	@echo "make bench   the benchmarks, one JSON object each"
 	@echo "make clean   remove what make has built"
 
 demo: $(VENV)/.installed
 	@$(BIN)/releve demo $(ARGS)
 
+# Two processes, a file each at a time, in order: the long ones come first.  ARGS="-n 0" runs one test after the other.
 test: lint servers
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/pip check --disable-pip-version-check
+
+# Needs the network: it asks PyPI's advisories about each version installed here.  --strict, for without it pip-audit
+# calls all well where it reaches nobody.
+audit: $(VENV)/.installed-dev
+	@mkdir -p build
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/pip freeze --exclude-editable > build/audited.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/audited.txt
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --quiet
+	@echo "open build/site/index.html"
+
+# Page and the module that prints it; a page is replaced only when its module came to an end.
+GENERATED := settings=config.reference cli=worker.cli.reference errors=worker.cli.error_reference \
+  metrics=worker.metrics.reference
+
+reference: $(VENV)/.installed-dev
+	@mkdir -p build
+	@set -e; for made in $(GENERATED); do \
+	  $(BIN)/python -m $${made#*=} > build/page.md; mv build/page.md docs/reference/$${made%%=*}.md; \
+	  echo "docs/reference/$${made%%=*}.md"; done
 
 # CouchDB's stand-in; the tests start it, and the other servers, by themselves.
 servers:

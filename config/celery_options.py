@@ -11,7 +11,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
-from worker.queues import BROKER_PREFIX, QUEUES
+from worker.queue_names import QUEUES
 
 try:
     _settings = get_settings()
@@ -20,7 +20,11 @@ except ConfigError as error:  # Celery would show it beneath a traceback
 _hour, _minute = _settings.nightly_at.split(":")
 
 # -- where messages live
-broker_url = _settings.broker()  # worker.app falls back on the embedded server
+_broker = _settings.broker_options()  # what differs between Redis and RabbitMQ, with the reasons: config/brokers.py
+broker_url = _broker.url  # worker.app falls back on the embedded server
+broker_transport_options = _broker.transport_options
+broker_use_ssl = _broker.use_ssl
+broker_heartbeat = 30  # RabbitMQ alone: a dead worker's messages come back after two of them, not after minutes
 result_backend = None  # what is to be known of a window is in Redis and the registry, not in results
 task_ignore_result = True  # fewer commands, and no false failure when writing a result times out
 imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep", "tasks.notices", "tasks.repair")
@@ -29,25 +33,13 @@ accept_content = ["json"]
 task_compression = "gzip"  # a window of readings shrinks about tenfold
 broker_connection_retry_on_startup = True  # a broker that starts later than we do is waited for
 broker_connection_max_retries = None  # and one that restarts, for as long as it takes
-broker_transport_options: dict[str, Any] = {
-    "global_keyprefix": BROKER_PREFIX,
-    "visibility_timeout": _settings.visibility_timeout_s,  # > longest task (3 calls of 25 s) + longest countdown
-    "unacked_restore_interval": 10,  # a dead worker's messages are looked for every 10 s, not every 100 s
-    "unacked_restore_throttle": 1,
-    "unacked_mutex_expire": 30,  # a crash inside that search must not stop it for 300 s
-    "socket_timeout": 10,  # with the health check: a half-open connection comes back in 22 s, else never
-    "socket_connect_timeout": 5,
-    "health_check_interval": 10,
-    "socket_keepalive": True,
-    "retry_on_timeout": True,
-    "queue_order_strategy": "priority",  # the first queue is emptied first
-}
 
 # -- delivery
 task_acks_late = True  # a message is done when its task is, so a killed worker loses nothing
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # reserve only what runs
-worker_disable_prefetch = True
+worker_disable_prefetch = _broker.kind == "redis"  # Celery has it for Redis alone
+worker_detect_quorum_queues = True  # they know no prefetch for a whole channel; delays are then the broker's work
 task_publish_retry_policy = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
 # -- the pool: work that waits on the network runs in threads, where every outside call has its own time-out
@@ -57,16 +49,14 @@ worker_enable_remote_control = True
 worker_send_task_events = False  # Flower turns them on (its --enable-events, the default); unseen they only cost
 task_send_sent_event = False  # one more message for each; when it was received tells enough
 worker_cancel_long_running_tasks_on_connection_loss = False
-worker_hijack_root_logger = True
-worker_log_format = "%(asctime)s %(levelname)s %(name)s %(message)s"
-worker_task_log_format = worker_log_format
-worker_redirect_stdouts = False
+worker_redirect_stdouts = False  # how lines look is worker/logs.py's, through Celery's setup_logging signal
 
 # -- queues, in the order of treatment when quota is short
-_exchange = Exchange("releve", type="direct")
-task_queues = [Queue(name, _exchange, routing_key=name) for name in QUEUES]
+_exchange = Exchange("releve", type=_broker.exchange_type)
+task_queues = [Queue(name, _exchange, routing_key=name, queue_arguments=_broker.queue_arguments) for name in QUEUES]
 task_default_queue = "control"
 task_default_exchange = "releve"
+task_default_exchange_type = _broker.exchange_type
 task_default_routing_key = "control"
 task_create_missing_queues = True
 task_routes: dict[str, dict[str, str]] = {
@@ -77,6 +67,7 @@ task_routes: dict[str, dict[str, str]] = {
 # -- beat
 timezone = "Europe/Paris"  # all civil times are the meters'
 enable_utc = True
+beat_scheduler = "worker.beat:Scheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 beat_schedule: dict[str, dict[str, Any]] = {
     "nightly sync": {
@@ -144,5 +135,5 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"expires": 12 * 3600},
     },
     "renew tokens": {"task": "tasks.upkeep.renew_tokens", "schedule": 60.0, "options": {"expires": 60}},
-    "measure queues": {"task": "tasks.upkeep.measure_queues", "schedule": 60.0, "options": {"expires": 60}},
+    "tick": {"task": "tasks.upkeep.tick", "schedule": 60.0, "options": {"expires": 60}},
 }

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings themselves: ``python -m config.reference > docs/settings.md``."""
+"""Writes the settings page from the settings: ``python -m config.reference > docs/reference/settings.md``."""
 
 from __future__ import annotations
 

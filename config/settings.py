@@ -18,6 +18,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.brokers import Broker, broker_from, check_broker_url
+from worker.stores.redis_address import check_redis_url
+
 PREFIX = "RELEVE_"
 PRODUCTION_DOMAIN = "enedis.fr"
 _DURATION = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
@@ -63,9 +66,15 @@ class Settings(BaseSettings):
         Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
     )
     redis_url: SecretStr | None = Field(
-        None, description="redis://, rediss:// or unix:// URL; unset, an embedded server is started when needed."
+        None,
+        description="redis://, rediss:// or unix:// URL, or sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME; "
+        "unset, an embedded server is started when needed. Also as …_FILE.",
     )
-    broker_url: SecretStr | None = Field(None, description="Broker of Celery where it is not redis_url.")
+    broker_url: SecretStr | None = Field(
+        None,
+        description="Broker of Celery where it is not redis_url: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… of "
+        "RabbitMQ 4 (hosts of a cluster with ; between whole URLs), or a URL like redis_url. Also as …_FILE.",
+    )
     registry_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL of accounts and tokens; unset, SQLite in data_dir."
     )
@@ -73,6 +82,16 @@ class Settings(BaseSettings):
         None,
         description="Where documents are kept: couchdb+http://user:password@host:5984/, couchdb+https://… or a "
         "SQLAlchemy URL; unset, SQLite in data_dir.",
+    )
+    registry_admin_url: SecretStr | None = Field(
+        None,
+        description="The same PostgreSQL database as owner of its tables, for `releve migrate` alone, which then also "
+        "makes the user that registry_url names. Also as …_FILE.",
+    )
+    measures_admin_url: SecretStr | None = Field(
+        None,
+        description="The same CouchDB as its administrator, for `releve migrate` alone, which then also makes the user "
+        "that measures_url names. Also as …_FILE.",
     )
     token_keys: SecretStr | None = Field(
         None,
@@ -225,9 +244,15 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = _split_url(value.get_secret_value() if value else "redis://unset")
-        if parts is None or parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("needs a redis://, rediss:// or unix:// URL")
+        if value:
+            check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            check_broker_url(value.get_secret_value())
         return value
 
     @field_validator("consent_duration")
@@ -295,11 +320,23 @@ class Settings(BaseSettings):
     def measures(self) -> str:
         return _secret(self.measures_url) or f"sqlite:///{self.data_dir / 'measures.db'}"
 
+    def registry_owner(self) -> str:
+        """For who changes the registry's tables."""
+        return _secret(self.registry_admin_url) or self.registry()
+
+    def measures_owner(self) -> str:
+        """For who makes databases."""
+        return _secret(self.measures_admin_url) or self.measures()
+
     def redis(self) -> str | None:
         return _secret(self.redis_url)
 
     def broker(self) -> str | None:
-        return _secret(self.broker_url) or self.redis()
+        """The broker's URL as kombu writes it; None for the embedded Redis."""
+        return self.broker_options().url
+
+    def broker_options(self) -> Broker:
+        return broker_from(_secret(self.broker_url) or self.redis(), self.visibility_timeout_s)
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn, cast
 
 from celery import Task
@@ -11,11 +12,14 @@ from celery import Task
 from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.batches import Origin, origin_of
 from worker.errors import RateLimited, TransientError, WorkerError
+from worker.journal import window_fields
+from worker.logs import fields
 from worker.runtime import get_runtime
 
 log = logging.getLogger("releve.tasks")
 
 MAX_RETRIES: Final = 4
+SHORTEST_COUNTDOWN_S: Final = 1.0  # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there
 
 
 class WindowTask(Task):  # type: ignore[type-arg]
@@ -26,11 +30,12 @@ class WindowTask(Task):  # type: ignore[type-arg]
     max_retries = MAX_RETRIES
     throws = (WorkerError,)  # foreseen: one line in the log, no traceback
     resultrepr_maxsize = 0  # what a household used is no line for a log
+    Request = "tasks.requests:QuietRequest"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """As Task's; logs, events and Flower show a message's window, not the readings that it carries."""
-        if args and isinstance(args[0], dict):
-            options["argsrepr"] = "{account_id} {series} {start}/{end}".format_map(args[0])
+        if args:
+            options["argsrepr"] = _window_line(args)
         return super().apply_async(args, kwargs, *rest, **options)
 
     def again(self, error: TransientError) -> NoReturn:
@@ -38,6 +43,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
         delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
         if delay_s > 1.2 * LONGEST_DELAY_S:
             raise error
+        delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
         if isinstance(error, RateLimited):  # waiting for a permit is no failed try
             raise self.retry(exc=error, countdown=delay_s, max_retries=None)
         raise self.retry(exc=error, countdown=delay_s)
@@ -45,10 +51,12 @@ class WindowTask(Task):  # type: ignore[type-arg]
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """The chain ends here: note why, so that the account shows it and the window is tried again in time."""
         error = exc if isinstance(exc, WorkerError) else WorkerError(f"unforeseen {type(exc).__name__}")
+        origin = _origin(args, kwargs)
         try:
-            get_runtime().journal.failed(_origin(args, kwargs), error)
+            get_runtime().journal.failed(origin, error)
         except WorkerError as unwell:  # Redis or the registry is down: the claim expires by itself
-            log.warning("could not note a failed window: %s", unwell)
+            told = fields(**window_fields(origin), outcome="failed", code=error.code or None, reason=str(error))
+            log.warning("window failed, which could not be noted: %s", unwell, extra=told)
 
 
 class ControlTask(Task):  # type: ignore[type-arg]
@@ -58,6 +66,12 @@ class ControlTask(Task):  # type: ignore[type-arg]
     acks_late = True
     max_retries = 0
     throws = (WorkerError,)
+
+
+def _window_line(args: Sequence[Any]) -> str:
+    if isinstance(args[0], dict):
+        return "{account_id} {series} {start}/{end}".format_map(args[0])
+    return " ".join(map(str, args))
 
 
 def _origin(args: Any, kwargs: Any) -> Origin:

@@ -10,7 +10,7 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
-from tasks.schedule import queue_length
+from tasks.queues import queue_length
 from worker.audit import Tally
 from worker.auditing import auditor_of, keep_tally, sample_accounts
 from worker.domain.batches import Origin

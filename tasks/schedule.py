@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time
-from typing import Any, Final
+from typing import Final
 
-from celery import current_app, shared_task
+from celery import shared_task
 
 from tasks.backfill import backfill_account
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
+from tasks.queues import queue_length
 from worker.domain.readings import PARIS, Series
 from worker.fanout import FanOut, Night
 from worker.runtime import get_runtime
@@ -81,11 +82,3 @@ def _my_turn(name: str) -> bool:
     every_s = get_runtime().settings.reconcile_every_s
     tick = int(datetime.now(PARIS).timestamp() / every_s)
     return get_runtime().state.slot(f"{name}:{tick}", 2 * every_s)
-
-
-def queue_length(name: str) -> int:
-    """Messages that wait in a queue, whichever broker it is; 0 where there is none yet."""
-    with current_app.connection_for_write() as connection:
-        channel: Any = connection.default_channel
-        # not passive: beneath a key prefix kombu's Redis channel then finds no queue at all, full ones included
-        return int(channel.queue_declare(queue=name).message_count)

@@ -1,17 +1,17 @@
-"""Small chores: tokens renewed ahead of need, queues measured, a removed account erased."""
+"""Small chores: tokens renewed ahead of need, a sign of life, a removed account erased."""
 
 from __future__ import annotations
 
-import json
 import logging
+import time
 from datetime import timedelta
 from typing import Final
 
-from celery import current_app, shared_task
+from celery import shared_task
 
 from tasks.base import ControlTask
-from tasks.schedule import queue_length
 from worker import presence
+from worker.logs import fields
 from worker.renewal import renew_ending
 from worker.runtime import get_runtime
 
@@ -32,10 +32,9 @@ def renew_tokens() -> None:
 
 
 @shared_task(base=ControlTask)
-def measure_queues() -> None:
-    """Keep the queues' lengths where ``releve status`` and the operator see them."""
-    lengths = {name: queue_length(name) for name in (queue.name for queue in current_app.conf.task_queues)}
-    get_runtime().state.put_cursor("queues", json.dumps(lengths), 600)
+def tick() -> None:
+    """Show that the whole loop goes round: beat sent this, the queue carried it, a worker did it."""
+    get_runtime().pulse.note_tick(time.time())
 
 
 @shared_task(base=ControlTask)
@@ -47,7 +46,7 @@ def tend_kept_answers() -> None:
     packed = runtime.raw_vault.pack(now, MOST_MONTHS_PACKED)
     runtime.quarantine.forget_before(now - KEEP_SURPRISES)
     if erased or packed:
-        log.info("kept answers tended erased=%d months_packed=%d", erased, packed)
+        log.info("kept answers tended", extra=fields(erased=erased, months_packed=packed))
 
 
 @shared_task(base=ControlTask)
@@ -70,4 +69,4 @@ def tidy_consents() -> None:
     runtime = get_runtime()
     ended, erased = runtime.desk.tidy(runtime.settings.keep_consent_proof_days)
     if ended or erased:
-        log.info("consents tidied proofs_ended=%d proofs_erased=%d", ended, erased)
+        log.info("consents tidied", extra=fields(proofs_ended=ended, proofs_erased=erased))

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from config.settings import Settings
 from tests.factories import NOW
+from tests.registries import prepare_registry
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.readings import Period, local_midnight
 from worker.domain.scopes import Scope
@@ -82,6 +83,7 @@ def api_house(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiHouse
         pretend_now=NOW,
         **changes,
     )
+    prepare_registry(folder)
     with Runtime(settings) as runtime:
         _forget_limits(runtime)
         app = FastAPI(openapi_url="/api/openapi.json")

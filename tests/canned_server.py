@@ -53,7 +53,10 @@ def _head(status: int, content_type: str | None, headers: dict[str, str]) -> byt
 
 @dataclass
 class CannedServer:
-    """``requests`` holds method, path and JSON body of each request; ``heads`` its headers, names in lower case."""
+    """``requests`` holds method, path and body (JSON, or a form as text) of each request.
+
+    ``heads`` holds its headers, names in lower case.
+    """
 
     url: str
     script: list[Canned]
@@ -101,7 +104,9 @@ class _Handler(socketserver.StreamRequestHandler):
         method, path, _ = line.split(" ", 2)
         headers = dict(self._headers())
         body = self.rfile.read(int(headers.get("content-length", 0)))
-        self.server.canned.requests.append((method, path, json.loads(body) if body else None))
+        form = "form-urlencoded" in headers.get("content-type", "")
+        told = body.decode() if form else json.loads(body) if body else None
+        self.server.canned.requests.append((method, path, told))
         self.server.canned.heads.append(headers)
 
     def _headers(self) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 import pytest
 
-from tests import servers
+from tests import redis_servers, servers
+from tests.certificates import Certificates, make_certificates
+from tests.rabbitmq import RabbitMQ, rabbitmq
+from worker.logs import ConsoleLines
+
+Server = TypeVar("Server")
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +47,31 @@ def postgres_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_node(certificates: Certificates) -> Iterator[RabbitMQ]:
+    """A RabbitMQ node; who kills it starts it again."""
+    with _or_skip(rabbitmq(certificates)) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def tls_redis(certificates: Certificates) -> Iterator[str]:
+    with _or_skip(redis_servers.tls_redis(certificates)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def watched_redis() -> Iterator[redis_servers.Watched]:
+    """Redis behind Sentinels, used up by the one who kills its leader."""
+    with _or_skip(redis_servers.watched_redis()) as watched:
+        yield watched
+
+
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
     """URL of an empty database of the test's own."""
@@ -48,15 +79,24 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """pytest's, but its text shows our fields too: what must not be logged must not be there either."""
+    pytests_own = caplog.handler.formatter
+    caplog.handler.setFormatter(ConsoleLines())
+    yield caplog
+    caplog.handler.setFormatter(pytests_own)
+
+
 @contextmanager
-def _or_skip(server: AbstractContextManager[str], *, needed_in_ci: bool = True) -> Iterator[str]:
+def _or_skip(server: AbstractContextManager[Server], *, needed_in_ci: bool = True) -> Iterator[Server]:
     try:
-        url = server.__enter__()
+        running = server.__enter__()
     except servers.NotInstalled as missing:
         if needed_in_ci and os.environ.get("CI"):
             pytest.fail(str(missing))
         pytest.skip(str(missing))
     try:
-        yield url
+        yield running
     finally:
         server.__exit__(None, None, None)

@@ -13,13 +13,16 @@ import httpx2
 import requests
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from config.settings import Settings
 from tests.factories import NOW
+from tests.registries import prepare_registry
 from worker.domain.accounts import Account
 from worker.runtime import Runtime, session_key_from
+from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
-from worker.simulator.server import serve_in_background
+from worker.simulator.server import run_in_background
 from worker.web import connect, proxy
 from worker.web.app import create_app
 from worker.web.sessions import SESSION_COOKIE, Session
@@ -78,16 +81,39 @@ class ConnectHouse:
         return int(self.simulate("GET", "report")["tokens"].get("authorization_code", 0))
 
 
+class Stage:
+    """Where all houses of a session stand: one Redis, and one address with a simulator, anew for each of them."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.redis_url = redis_url
+        self.supplier = ""
+        self.clear()
+
+    def clear(self) -> None:
+        self._simulator = create_simulator(SimulatorOptions(pretend_now=NOW))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._simulator(scope, receive, send)
+
+
 @contextmanager
-def connect_house(redis_url: str, folder: Path, preset: str, **changes: Any) -> Iterator[ConnectHouse]:
+def open_stage(redis_url: str) -> Iterator[Stage]:
+    stage = Stage(redis_url)
+    with run_in_background(stage) as stage.supplier:
+        yield stage
+
+
+@contextmanager
+def connect_house(stage: Stage, folder: Path, preset: str, **changes: Any) -> Iterator[ConnectHouse]:
+    stage.clear()
+    prepare_registry(folder)
     with ExitStack() as opened:
-        supplier = opened.enter_context(serve_in_background(SimulatorOptions(pretend_now=NOW)))
         settings = Settings(
             _env_file=None,
             preset=preset,
             data_dir=folder,
-            redis_url=redis_url,
-            enedis_url=supplier,
+            redis_url=stage.redis_url,
+            enedis_url=stage.supplier,
             public_url=PUBLIC,
             pretend_now=NOW,
             calls_per_second=0,
@@ -101,7 +127,7 @@ def connect_house(redis_url: str, folder: Path, preset: str, **changes: Any) -> 
         for part in (connect, proxy):
             if not known & {getattr(route, "path", "") for route in part.router.routes}:
                 app.include_router(part.router)
-        yield ConnectHouse(runtime, app, supplier)
+        yield ConnectHouse(runtime, app, stage.supplier)
         _empty(runtime)
 
 

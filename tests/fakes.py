@@ -21,6 +21,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
         self.requests = 0
+        self.there = False
         self.before_read: Callable[[str, str, str], None] | None = None
         self.before_write: Callable[[Sequence[Document]], None] | None = None
         self._revisions = 0
@@ -38,6 +39,7 @@ class MemoryStore:
     def write(self, documents: Sequence[Document]) -> list[Document]:
         if self.before_write is not None:
             self.before_write(documents)
+        self.there = True
         with self._lock:
             self.requests += -(-len(documents) // MOST_DOCUMENTS_A_REQUEST)
             return [document for document in documents if not self._put(document)]
@@ -49,6 +51,10 @@ class MemoryStore:
             for key in gone:
                 del self.documents[key]
             return len(gone)
+
+    def create_if_missing(self) -> bool:
+        there, self.there = self.there, True
+        return not there
 
     def _put(self, document: Document) -> bool:
         stored = self.documents.get(document["_id"], {})

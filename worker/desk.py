@@ -18,6 +18,7 @@ from worker.domain.accounts import AccountState
 from worker.domain.consents import Doubt, Notice, NoticeKind
 from worker.domain.readings import PARIS
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
+from worker.logs import fields
 from worker.stores import desk_rows
 from worker.stores.consents import ConsentBook
 from worker.stores.doubts import DoubtBook
@@ -128,12 +129,8 @@ class Desk:
         drafts = self._drafts(None, NoticeKind.HOLDER_STORM, code, self._today().isoformat(), now)
         if self.notices.post(drafts) or freed:  # once a day, whoever sees it first
             log.error(
-                "holders refused on many accounts code=%s accounts=%d tried=%d set_back=%d: the supplier's fault, "
-                "nobody is set aside",
-                code,
-                affected,
-                max(tried, affected),
-                len(freed),
+                "holders refused on many accounts: the supplier's fault, nobody is set aside",
+                extra=fields(code=code, accounts=affected, tried=max(tried, affected), set_back=len(freed)),
             )
         return True
 

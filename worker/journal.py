@@ -31,6 +31,8 @@ from worker.errors import (
     WorkerError,
 )
 from worker.history import History
+from worker.logs import fields
+from worker.metrics.work import DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
 from worker.stores.corrections import Correction
 
 log = logging.getLogger("releve.sync")
@@ -155,7 +157,8 @@ class Journal:
         )
         self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
         self._release(report)
-        log.info("%s", finished_line(report))
+        _count(report)
+        log.info("window stored", extra=fields(**stored_fields(report, now)))
 
     def _marks(self, report: Report, floor: date | None) -> dict[date, Mark]:
         facts, window = report["facts"], batches.window_of(report)
@@ -167,9 +170,11 @@ class Journal:
     def failed(self, origin: Origin, error: WorkerError) -> None:
         """The window is given up for now: its account's state says why, others are not touched."""
         account_id, series = origin["account_id"], batches.series_of(origin)
+        WINDOWS.labels(kind_of(error), series).inc()
         now = self.now()
         if isinstance(error, UnknownAccount):  # removed meanwhile: there is nothing left to note
             self._release(origin)
+            log.info("window dropped", extra=fields(**window_fields(origin), outcome="removed", code=error.code))
             return
         finding = self.desk.refused(account_id, error) if isinstance(error, AccountError) else None
         if error.code:
@@ -197,8 +202,17 @@ class Journal:
         if cost := _further_cost(error):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
         self._set_down(origin, error, finding)
-        level = logging.INFO if isinstance(error, RateLimited) else logging.WARNING
-        log.log(level, "%s", failed_line(origin, error))
+        waits = isinstance(error, RateLimited)
+        log.log(
+            logging.INFO if waits else logging.WARNING,
+            "window put off" if waits else "window failed",
+            extra=fields(
+                **window_fields(origin),
+                outcome="waiting" if waits else "failed",
+                code=error.code or None,
+                reason=str(error),
+            ),
+        )
 
     def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None) -> None:
         """Release the claim, or keep it as long as the supplier or the desk asks to wait: nobody tries before."""
@@ -248,18 +262,39 @@ def _further_cost(error: WorkerError) -> int:
     return MOST_COST if isinstance(error, DataError) else 0  # asking again would give the same
 
 
-def finished_line(report: Report) -> str:
+def _count(report: Report) -> None:
+    """Last of all: after a failure before it everything is done again, and counted then."""
+    series, facts = report["series"], report["facts"]
+    WINDOWS.labels(STORED, series).inc()
+    READINGS.labels(series).inc(facts["fetched"])
+    DROPPED.labels(series).inc(facts["dropped"])
+    DOCUMENTS.labels("created", series).inc(report["created"])
+    DOCUMENTS.labels("updated", series).inc(report["updated"])
+    DOCUMENTS.labels("unchanged", series).inc(report["unchanged"])
+
+
+def window_fields(origin: Origin) -> dict[str, str]:
+    """Which window a log line is about."""
+    return {
+        "account_id": origin["account_id"],
+        "series": origin["series"],
+        "window_start": origin["start"],
+        "window_end": origin["end"],
+        "run": origin["run_id"],
+    }
+
+
+def stored_fields(report: Report, now: datetime) -> dict[str, str | int | float]:
+    """What the log tells of a stored window; ``duration_s`` from the question to the supplier until ``now``."""
     facts = report["facts"]
-    return (
-        f"window stored account_id={report['account_id']} series={report['series']} "
-        f"window={batches.window_of(report)} run={report['run_id']} fetched={facts['fetched']} "
-        f"created={report['created']} updated={report['updated']} unchanged={report['unchanged']} "
-        f"dropped={facts['dropped']} differing={facts['differing']}"
-    )
-
-
-def failed_line(origin: Origin, error: WorkerError) -> str:
-    return (
-        f"window failed account_id={origin['account_id']} series={origin['series']} "
-        f"window={batches.window_of(origin)} run={origin['run_id']} code={error.code or '-'} reason={error}"
-    )
+    return {
+        **window_fields(report),
+        "fetched": facts["fetched"],
+        "created": report["created"],
+        "updated": report["updated"],
+        "unchanged": report["unchanged"],
+        "dropped": facts["dropped"],
+        "differing": facts["differing"],
+        "duration_s": round(max(0.0, now.timestamp() - facts["asked_at"]), 3),
+        "outcome": "stored",
+    }

@@ -15,6 +15,7 @@ from worker.channels import Channel
 from worker.domain.accounts import Account, AccountState
 from worker.domain.consents import Notice, NoticeKind
 from worker.errors import NotDelivered, UnknownAccount
+from worker.logs import fields
 from worker.messages import to_message
 from worker.stores.notices import MOST_ATTEMPTS, NoticeBook
 
@@ -53,7 +54,7 @@ class Courier:
             self._note_failure(notice, error)
             return False
         self.notices.delivered(notice.id, self.now())
-        log.info("notice told id=%s kind=%s channel=%s", notice.id, notice.kind, notice.channel)
+        log.info("notice told", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
         return True
 
     def deliver_due(self) -> int:
@@ -87,12 +88,13 @@ class Courier:
         given_up = notice.attempts >= MOST_ATTEMPTS
         log.log(
             logging.ERROR if given_up else logging.WARNING,
-            "notice %s id=%s kind=%s account_id=%s channel=%s attempts=%d reason=%s",
-            "given up" if given_up else "not taken",
-            notice.id,
-            notice.kind,
-            notice.account_id or "-",
-            notice.channel,
-            notice.attempts,
-            error,
+            "notice given up" if given_up else "notice not taken",
+            extra=fields(
+                id=notice.id,
+                kind=notice.kind,
+                account_id=notice.account_id,
+                channel=notice.channel,
+                attempts=notice.attempts,
+                reason=str(error),
+            ),
         )

@@ -7,84 +7,99 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final, Protocol
 
 from kombu import Connection
-from kombu.exceptions import OperationalError
+from kombu.pidbox import Mailbox
 from kombu.pools import connections
 
+from config.settings import Settings
 from worker.app import app
+from worker.broker import broker_errors
 from worker.domain.batches import Origin
-from worker.errors import StoreUnavailable
-from worker.runtime import Runtime
+from worker.queues import oldest_ages
+from worker.queues import queue_lengths as lengths_of
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
 ASK_AGAIN_TASK: Final = "tasks.repair.ask_again"
 
 
+class House(Protocol):
+    """Knows its broker; a Runtime is one."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def redis_url(self) -> str: ...
+
+
 @contextmanager
-def _broker_of(runtime: Runtime) -> Iterator[Connection]:
+def _broker_of(runtime: House) -> Iterator[Connection]:
     """A connection to this runtime's own broker, embedded or not.
 
     Named each time and taken from kombu's pool of that address: the app keeps to the first broker it spoke to.
     """
-    url = runtime.settings.broker() or runtime.redis_url
-    with connections[app.connection_for_write(url)].acquire(block=True) as connection:
+    with connections[app.connection_for_write(_url_of(runtime))].acquire(block=True) as connection:
         yield connection
 
 
-def publish_backfill(runtime: Runtime, account_id: str) -> None:
+def _url_of(runtime: House) -> str:
+    return runtime.settings.broker() or runtime.redis_url
+
+
+def publish_backfill(runtime: House, account_id: str) -> None:
     _publish(runtime, BACKFILL_TASK, account_id)
 
 
-def publish_look_back(runtime: Runtime, account_id: str, run: str) -> None:
+def publish_look_back(runtime: House, account_id: str, run: str) -> None:
     _publish(runtime, LOOK_BACK_TASK, account_id, run)
 
 
-def send(runtime: Runtime, task: str, *args: str) -> None:
+def send(runtime: House, task: str, *args: str) -> None:
     """Any task by its name."""
     _publish(runtime, task, *args)
 
 
-def publish_window(runtime: Runtime, origin: Origin) -> None:
+def publish_window(runtime: House, origin: Origin) -> None:
     """Ask for one window again, outside every run."""
     _publish(runtime, ASK_AGAIN_TASK, origin["account_id"], origin["series"], origin["start"], origin["end"])
 
 
-def queue_lengths(runtime: Runtime) -> dict[str, int]:
-    """Messages that wait, by queue, whichever broker it is.  Raises StoreUnavailable.
+def queue_lengths(runtime: House) -> dict[str, int]:
+    """Messages that wait, by queue, whichever broker it is.  Raises StoreUnavailable."""
+    with broker_errors(), _broker_of(runtime) as connection:
+        return lengths_of(connection, app.conf.task_queues)
 
-    Declared as the workers declare them, not passively: with a key prefix kombu takes every queue of Redis for
-    one that isn't there.
+
+def queue_ages(runtime: House) -> dict[str, float]:
+    """For how long the next message of each queue has waited, in seconds; see ``worker.queues``.
+
+    Raises StoreUnavailable.
     """
-    try:
-        with _broker_of(runtime) as connection:
-            channel: Any = connection.default_channel
-            return {
-                queue.name: int(
-                    channel.queue_declare(
-                        queue=queue.name,
-                        durable=queue.durable,
-                        auto_delete=queue.auto_delete,
-                        arguments=queue.queue_arguments,
-                    ).message_count
-                )
-                for queue in app.conf.task_queues
-            }
-    except OperationalError:
-        raise StoreUnavailable("the broker can't be reached") from None
+    with broker_errors(), _broker_of(runtime) as connection:
+        return oldest_ages(connection, app.conf.task_queues)
 
 
-def workers_answer(runtime: Runtime) -> bool:
-    """Whether any worker is there to take what we publish."""
-    with _broker_of(runtime) as connection:
-        return bool(app.control.ping(timeout=1.5, connection=connection))
+def workers_answer(runtime: House) -> bool:
+    """Whether any worker is there to take what we publish.  Raises StoreUnavailable."""
+    return count_workers(runtime, patience_s=1.5) > 0
 
 
-def _publish(runtime: Runtime, task: str, *args: str) -> None:
-    try:
-        with _broker_of(runtime) as connection:
-            app.send_task(task, args=args, queue="control", connection=connection)
-    except OperationalError:
-        raise StoreUnavailable("the broker can't be reached: start it, or set RELEVE_REDIS_URL right") from None
+def count_workers(runtime: House, patience_s: float) -> int:
+    """Workers that answer within ``patience_s``, all of which is waited for.  Raises StoreUnavailable."""
+    # A connection of its own: on one that is used again, an answer may wait until an earlier wait there is over.
+    with broker_errors(), app.connection_for_write(_url_of(runtime)) as connection:
+        connection.ensure_connection(max_retries=1)  # nor is a broker that is down waited for
+        # A mailbox of its own: the app's sends by way of the first broker that this process spoke to.
+        mailbox = Mailbox(app.conf.control_exchange, "fanout", connection, accept=app.conf.accept_content)
+        try:
+            return len(mailbox.multi_call("ping", timeout=patience_s) or ())
+        finally:
+            mailbox.reply_queue(connection.default_channel).delete()  # nobody else takes it away
+
+
+def _publish(runtime: House, task: str, *args: str) -> None:
+    with broker_errors(), _broker_of(runtime) as connection:
+        app.send_task(task, args=args, queue="control", connection=connection)

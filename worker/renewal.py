@@ -12,6 +12,7 @@ from typing import Final
 
 from worker.clients.tokens import RENEW_AHEAD_S
 from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
+from worker.logs import fields
 from worker.runtime import Runtime
 
 log = logging.getLogger("releve.tokens")
@@ -34,10 +35,10 @@ def renew_ending(runtime: Runtime) -> int:
             token = runtime.tokens_of(ending.account_id).current()
             renewed += not token.ends_within(RENEW_AHEAD_S, now.timestamp())  # else it was in vain, and early yet
         except RateLimited as error:
-            log.info("renewal stopped renewed=%d reason=%s", renewed, error)
+            log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
             break
         except TransientError as error:  # the next tick tries again
-            log.warning("token not renewed account_id=%s reason=%s", ending.account_id, error)
+            log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except AccountError as error:
             _set_aside(runtime, ending.id, error)
     return renewed
@@ -51,7 +52,7 @@ def _budget(calls_per_hour: int | None) -> int:
 
 def _set_aside(runtime: Runtime, token_id: str, error: AccountError) -> None:
     for account_id in runtime.registry.tokens.users_of(token_id):
-        log.warning("token lost account_id=%s code=%s reason=%s", account_id, error.code, error)
+        log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
         try:
             runtime.desk.refused(account_id, error)
         except UnknownAccount:  # removed meanwhile

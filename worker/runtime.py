@@ -33,7 +33,8 @@ from worker.embedded import shared_redis
 from worker.history import History, paris_today
 from worker.journal import Journal
 from worker.notify import Courier
-from worker.queues import BROKER_PREFIX, QUEUES
+from worker.queue_names import BROKER_PREFIX, QUEUES
+from worker.redaction import REDACTOR
 from worker.signing import Signer
 from worker.stores.api_tokens import ApiTokens
 from worker.stores.consents import ConsentBook
@@ -43,6 +44,7 @@ from worker.stores.deliveries import Deliveries
 from worker.stores.doubts import DoubtBook
 from worker.stores.measures import open_measures
 from worker.stores.notices import NoticeBook
+from worker.stores.pulse import Pulse
 from worker.stores.quarantine import QuarantineBook
 from worker.stores.quota import QuotaLedger
 from worker.stores.raw_vault import RawVault
@@ -95,6 +97,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         check_eviction(self.redis)
         self.state = SyncState(self.redis)
         self.deliveries = self._deliveries()
+        self.pulse = Pulse(self.redis)
         self.ledger = ledger_from(settings, self.redis, self.endpoints)
         self.transport = Transport(self.endpoints.base_url, (5.0, settings.supplier_timeout_s))
         self.oauth = OAuthClient(
@@ -226,7 +229,12 @@ def registry_from(settings: Settings, sealer: Sealer) -> AccountRegistry:
 
 def measures_from(settings: Settings) -> Measures:
     try:
-        return open_measures(settings.measures(), timeout_s=settings.store_timeout_s)
+        return open_measures(
+            settings.measures(),
+            timeout_s=settings.store_timeout_s,
+            shards=settings.couchdb_shards,
+            replicas=settings.couchdb_replicas,
+        )
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
 
@@ -251,7 +259,7 @@ def redis_url_from(settings: Settings, opened: ExitStack) -> str:
 
 def sealer_from(settings: Settings) -> Sealer:
     told = settings.token_keys.get_secret_value() if settings.token_keys else ""
-    kept = told or _kept(settings.data_dir, "token.keys", new_key).replace("\n", ",")
+    kept = told or kept_text(settings.data_dir, "token.keys", new_key).replace("\n", ",")
     try:
         return Sealer([key.strip() for key in kept.split(",") if key.strip()])
     except ValueError as error:
@@ -262,7 +270,7 @@ def session_key_from(settings: Settings) -> str:
     """What signs sessions and links.  Worker and web must have the same: one data_dir, or RELEVE_SESSION_KEY."""
     if settings.session_key:
         return settings.session_key.get_secret_value()
-    return _kept(settings.data_dir, "session.key", lambda: secrets.token_urlsafe(48)).strip()
+    return kept_text(settings.data_dir, "session.key", lambda: secrets.token_urlsafe(48)).strip()
 
 
 def signer_from(settings: Settings) -> Signer:
@@ -282,8 +290,8 @@ def channels_from(settings: Settings) -> dict[str, Channel]:
     return channels or {"log": Log()}
 
 
-def _kept(data_dir: Path, name: str, make: Callable[[], str]) -> str:
-    """The embedded key file, made at first use; two processes starting at once agree on one key."""
+def kept_text(data_dir: Path, name: str, make: Callable[[], str]) -> str:
+    """A secret in a file of data_dir, made at first use; two processes starting at once agree on one."""
     path = data_dir / name
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -296,7 +304,9 @@ def _kept(data_dir: Path, name: str, make: Callable[[], str]) -> str:
             pass
         finally:
             draft.unlink()
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    REDACTOR.learn(*text.split())
+    return text
 
 
 def announce_pretence(settings: Settings, say: Callable[[str], object]) -> None:

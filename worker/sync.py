@@ -98,13 +98,14 @@ class WindowWalk:
         Raises TransientError, AccountError or DataError.
         """
         account = self._kept(origin["account_id"])
-        if account.usage_point_id is None:
+        meter = account.usage_point_id
+        if meter is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
         series, supplier = batches.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
         asked_at, window = self.now(), batches.window_of(origin)
-        inquiry = Inquiry(partial(method, account.usage_point_id)).put(window)
+        inquiry = Inquiry(lambda piece: method(meter, piece)).put(window)  # a partial shows it
         asked = DateWindow(window.start, inquiry.end or window.end)
         told = Told(series, asked_at, asked, inquiry.payloads, inquiry.floor)
         self.witness.answered(account.id, told)  # before it is read: what can't be read is worth the most
@@ -119,6 +120,7 @@ class WindowWalk:
             readings=batches.pack_readings(readings),
             facts=Facts(
                 fetched=len(readings),
+                asked_at=told.asked_at.timestamp(),
                 fetched_at=to_timestamp(told.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
@@ -184,8 +186,16 @@ class WindowWalk:
 
     def recount(self, origin: Origin) -> int:
         """Make the window's totals anew of what is stored, asking nobody; documents written."""
+        now = self.now()
         facts = Facts(
-            fetched=0, fetched_at=to_timestamp(self.now()), dropped=0, differing=0, last_day=None, floor=None, open=[]
+            fetched=0,
+            asked_at=now.timestamp(),
+            fetched_at=to_timestamp(now),
+            dropped=0,
+            differing=0,
+            last_day=None,
+            floor=None,
+            open=[],
         )
         return sum(self._write_until_settled(self.aggregate(self._compare(origin, [], facts))))
 

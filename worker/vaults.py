@@ -14,6 +14,7 @@ from typing import Final
 
 from worker.clients.tokens import Token
 from worker.errors import WorkerError
+from worker.logs import fields
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer
 from worker.stores.state import SyncState
@@ -48,7 +49,9 @@ class AccountVault:
         if self._renewing is None:
             self.registry.tokens.save(self.account_id, token.to_text(), ends)
         elif not self.registry.tokens.renewed(self._renewing, token.to_text(), ends):
-            log.info("token renewed and not kept account_id=%s: a new consent has replaced it", self.account_id)
+            log.info(
+                "token renewed and not kept: a new consent has replaced it", extra=fields(account_id=self.account_id)
+            )
 
     @contextmanager
     def renewing(self) -> Iterator[None]:

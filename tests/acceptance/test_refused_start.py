@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import BIN, open_house
+from tests.acceptance.house import BIN, open_house, until
 
 
 def start(env: dict[str, str], *words: str) -> tuple[int, str]:
@@ -35,3 +35,28 @@ def test_a_pretended_time_is_refused_with_the_suppliers_own_hosts(tmp_path: Path
         assert code != 0
         assert "releve: RELEVE_PRETEND_NOW" in told
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("words", [("celery", "-A", "worker", "worker"), ("releve", "up", "--flower-port", "0")])
+def test_the_simulators_credentials_are_refused_with_the_suppliers_own_hosts(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with open_house(tmp_path) as house:
+        env = {**os.environ, **house.env(ENEDIS_URL="")}
+        command = [BIN / words[0], *words[1:]]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode != 0
+        told = (
+            "releve: set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
+        )
+        assert told in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert house.releve("accounts", "list", ENEDIS_URL="").returncode == 0, "the registry can be looked at"
+
+
+def test_beat_needs_neither_keys_nor_registry_nor_the_suppliers_secret(tmp_path: Path) -> None:
+    nothing = {"REGISTRY_URL": "postgresql://nobody@127.0.0.1:1/none", "MEASURES_URL": "couchdb+http://127.0.0.1:1/"}
+    with open_house(tmp_path, **nothing, TOKEN_KEYS="no key at all", ENEDIS_URL="", RECONCILE_EVERY_S="1") as house:
+        house.start_beat()
+        until(lambda: house.redis.get("releve:pulse:beat"), "beat's first message")
+        assert not list((house.folder / "data").glob("*.key*")), "it made none"

@@ -9,12 +9,54 @@ from pathlib import Path
 
 import couchdb
 import pytest
+from redis import Redis
+from sqlalchemy import create_engine, text
 
 from tests.fakes import memory_measures
+from tests.registries import opened
 from worker.stores.consumption import Measures
 from worker.stores.measures import open_measures
+from worker.stores.redis_link import connect
+from worker.stores.registry import AccountRegistry
 
 STORES = ("memory", "sqlite", "postgresql", "couchdb")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Sets a test's keys apart from those of all others."""
+    return f"test-{uuid.uuid4().hex}:"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database for a registry; on PostgreSQL a schema of its own, so that one server serves all tests."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/registry.db"
+        return
+    server = request.getfixturevalue("postgres_url")
+    schema = f"registry_{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        yield f"{server}{'&' if '?' in server else '?'}options=-csearch_path%3D{schema}"
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def registry(url: str) -> Iterator[AccountRegistry]:
+    """An empty registry at ``url``."""
+    registry = opened(url)
+    registry.migrate()
+    yield registry
+    registry.close()
 
 
 @pytest.fixture(params=STORES)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests.registries import KEY, METER, NOW
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.readings import PARIS
@@ -22,9 +21,6 @@ from worker.stores.notices import MOST_ATTEMPTS, WAITS, NoticeBook
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key
 
-KEY = new_key()
-METER = "30001640000011"
-NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 TODAY = NOW.date()
 DAY = timedelta(days=1)
 UNTIL = date(2027, 7, 25)
@@ -52,16 +48,9 @@ class Books:
         return found
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/registry.db"
-    else:
-        url = request.getfixturevalue("postgres_database").replace("postgresql://", "postgresql+psycopg://")
-    registry = AccountRegistry(url, Sealer([KEY]))
-    registry.migrate()
-    yield Books(registry, url)
-    registry.close()
+@pytest.fixture
+def books(registry: AccountRegistry, url: str) -> Books:
+    return Books(registry, url)
 
 
 def notice(account: str | None, about: str = "x", kind: NoticeKind = NoticeKind.ACTION_NEEDED) -> Notice:
@@ -223,7 +212,7 @@ def test_tidying_finishes_a_removal_that_died_half_way(books: Books) -> None:
 def test_meters_sealed_under_an_old_key_outlive_it_through_rotation(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.consents.PAGE", 2)
+    monkeypatch.setattr("worker.stores.rotation.PAGE", 2)
     accounts = [books.add(f"{30001640000000 + n}") for n in range(5)]
     proofs = [books.consents.record(account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
     fresh, database = new_key(), books.registry.database

@@ -54,6 +54,21 @@ def test_a_doctype_nobody_wrote_to_has_no_documents(store: ConsumptionStore, acc
     assert store.write([]) == []
 
 
+def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measures, account: str) -> None:
+    assert [store.create_if_missing() for store in measures.values()] == [True] * len(Period)
+    assert [store.create_if_missing() for store in measures.values()] == [False] * len(Period)
+    store = measures[Period.MINUTE]
+    assert store.read(account, *ALL_KEYS) == []
+    documents = half_hours(account, 3)
+    assert store.write(documents) == []
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+
+
+def test_a_doctype_that_was_written_to_is_there(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 1))
+    assert not store.create_if_missing()
+
+
 def test_what_is_written_comes_back_whole_with_a_revision(store: ConsumptionStore, account: str) -> None:
     documents = half_hours(account, 48)
     assert store.write(documents) == []

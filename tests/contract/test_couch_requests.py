@@ -84,6 +84,18 @@ def test_a_fresh_server_costs_one_request_a_database_and_one_a_process_more(
     assert methods(proxy).count("GET") - 10 <= 1  # none with partitions, one to find out that there are none
 
 
+def test_making_the_databases_ahead_takes_one_request_each_and_none_later(
+    proxy: CountingProxy, measures: Measures
+) -> None:
+    for store in measures.values():
+        store.create_if_missing()
+    assert methods(proxy) == ["PUT"] * 5
+    proxy.clear()
+    for store in measures.values():
+        store.write(documents(1))
+    assert methods(proxy) == ["POST"] * 5
+
+
 def test_databases_that_are_there_cost_at_most_one_request_a_process_more(
     proxy: CountingProxy, measures: Measures
 ) -> None:

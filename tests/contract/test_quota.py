@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -17,17 +16,6 @@ from worker.errors import RateLimited, StoreUnavailable
 from worker.stores.quota import SECOND_MS, Decision, QuotaLedger, spacing_us
 from worker.stores.redis_link import connect
 from worker.supervisor import free_port
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with connect(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"test-{uuid4().hex}:"
 
 
 def most_in_any_window(instants: list[float], length_s: float) -> int:

@@ -8,11 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from sqlalchemy import create_engine, text
 
-from tests.contract.test_registry import registry as registry
-from tests.contract.test_registry import url as url
 from worker.domain.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores import migrations
@@ -140,9 +137,7 @@ def old_registry(url: str, tmp_path: Path) -> Iterator[str]:
     key = new_key()
     engine = create_engine(url)
     with engine.begin() as connection:
-        config = migrations._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+        migrations.upgrade(connection, "0002")
         row = {"id": "home1", "now": NOW, "sealed": Sealer([key]).seal("kept")}
         connection.execute(
             text("INSERT INTO accounts VALUES (:id, 'enedis', 'ready', '', :now, :now, NULL, NULL)"), row

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 
-from config.settings import PREFIX, get_settings
+from config.settings import PREFIX
 from tests import servers
-from worker.cli.main import cli, main
+from tests.commands import Ended, run_here
+from worker.cli.main import cli
 from worker.supervisor import free_port
 
 METER = "60000000000001"
-Releve = Callable[..., "Ended"]
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The one line that an error is, but for the announcement of a pretended time."""
-        lines = [line for line in self.err.splitlines() if "PRETENDING" not in line]
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("releve: ")
-        assert "Traceback" not in lines[0] and "a bug of ours" not in lines[0]
-        return lines[0]
+Releve = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +30,8 @@ def redis_server_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def releve(
-    tmp_path: Path,
-    redis_server_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Releve]:
+def releve(tmp_path: Path, redis_server_url: str) -> Releve:
     """``releve WORD …`` in this process, with settings of its own."""
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)  # no .env of the developer's
     usual = {
         "DATA_DIR": str(tmp_path / "data"),
         "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody listens
@@ -66,18 +40,9 @@ def releve(
     }
 
     def run(*words: str, **settings: str) -> Ended:
-        monkeypatch.setattr("sys.argv", ["releve", *words])
-        for name, value in (usual | settings).items():
-            monkeypatch.setenv(PREFIX + name, value)
-        get_settings.cache_clear()
-        with pytest.raises(SystemExit) as left:
-            main()
-        return Ended(int(left.value.code or 0), *capsys.readouterr())
+        return run_here(tmp_path, {PREFIX + name: value for name, value in (usual | settings).items()}, *words)
 
-    on_term = signal.getsignal(signal.SIGTERM)
-    yield run
-    signal.signal(signal.SIGTERM, on_term)
-    get_settings.cache_clear()
+    return run
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:

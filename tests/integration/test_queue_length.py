@@ -9,7 +9,7 @@ from pathlib import Path
 ASK = """
 from worker.app import app
 app.set_current()
-from tasks.schedule import queue_length
+from tasks.queues import queue_length
 before = queue_length("nightly"), queue_length("backfill")
 for number in range(3):
     app.send_task("tasks.upkeep.purge_account", args=(str(number),), queue="nightly")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ import pytest
 from redis import Redis
 
 from config.settings import PREFIX, Settings
+from tests.commands import Ended, run_here
 from tests.factories import origin
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind
@@ -42,13 +40,11 @@ class House:
         with Runtime(Settings.from_env(_env_file=None, **(self.settings | changes))) as runtime:
             yield runtime
 
-    def releve(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        env |= {PREFIX + name.upper(): value for name, value in self.settings.items()}
-        command = [sys.executable, "-m", "worker", *words]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        return done
+    def releve(self, *words: str, code: int = 0) -> Ended:
+        env = {PREFIX + name.upper(): value for name, value in self.settings.items()}
+        ended = run_here(Path(self.settings["data_dir"]), env, *words)
+        assert ended.code == code, ended.err
+        return ended
 
     def files(self) -> bytes:
         """All that lies in the data folder."""
@@ -146,7 +142,7 @@ def test_the_commands_tell_the_calendar_the_link_and_the_receipt(house: House) -
     with house.open() as runtime:
         account = filled(runtime)
         undated = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False)[0].id
-    ask: Callable[..., Any] = lambda *words: json.loads(house.releve(*words, "--json").stdout)  # noqa: E731
+    ask: Callable[..., Any] = lambda *words: json.loads(house.releve(*words, "--json").out)  # noqa: E731
     (row,) = ask("consents", "--expiring", "30d")
     assert row == {
         "account": account,
@@ -158,13 +154,13 @@ def test_the_commands_tell_the_calendar_the_link_and_the_receipt(house: House) -
     }
     assert ask("consents", "--expiring", "15d") == []
     assert [row["account"] for row in ask("consents")] == [account, undated]
-    assert account in house.releve("consents").stdout
-    link = house.releve("consents", "link", account).stdout.strip()
+    assert account in house.releve("consents").out
+    link = house.releve("consents", "link", account).out.strip()
     assert urlsplit(link).netloc == "releve.example"
     with house.open() as runtime:
         assert runtime.signer.renewed_account(link.rpartition("/")[2]) == account
     receipt = ask("accounts", "remove", account, "--yes")
     assert (receipt["account"], receipt["kept"], receipt["erased"]["documents"]) == (account, {"consent_proofs": 1}, 3)
-    assert "was removed" in house.releve("consents", "link", account, code=1).stderr
-    assert "write it like 30d" in house.releve("consents", "--expiring", "soon", code=2).stderr
-    assert "proofs of consent sealed anew" in house.releve("keys", "rotate").stdout
+    assert "was removed" in house.releve("consents", "link", account, code=1).err
+    assert "write it like 30d" in house.releve("consents", "--expiring", "soon", code=2).err
+    assert "proofs of consent sealed anew" in house.releve("keys", "rotate").out

@@ -11,7 +11,7 @@ import pytest
 
 import worker.runtime
 from tasks.upkeep import renew_tokens
-from tests.connect_house import METER, OTHER, ConnectHouse, connect_house
+from tests.connect_house import METER, OTHER, ConnectHouse, Stage, connect_house
 from worker.domain.accounts import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
 from worker.renewal import renew_ending
@@ -21,8 +21,8 @@ LOST = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-v4") as house:
+def house(stage: Stage, tmp_path: Path) -> Iterator[ConnectHouse]:
+    with connect_house(stage, tmp_path, "enedis-v4") as house:
         house.simulate("POST", "switches", {"token_life_s": 200})
         yield house
 

@@ -13,6 +13,7 @@ from redis import Redis
 
 from tests.factories import NOW, PretendSupplier, memory_measures
 from tests.fakes import MemoryStore
+from tests.registries import prepare_registry
 from worker.desk import Desk
 from worker.dispatch import Dispatcher
 from worker.domain.batches import Origin, Report
@@ -96,8 +97,8 @@ class Household:
 
 @pytest.fixture
 def household(redis_url: str, tmp_path: Path) -> Iterator[Household]:
+    prepare_registry(tmp_path)
     registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([new_key()]))
-    registry.migrate()
     with connect(redis_url) as redis:
         house = Household(registry, redis)
         yield house

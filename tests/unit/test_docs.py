@@ -1,47 +1,149 @@
-"""What we tell people is true: pages, links and examples are held to the code."""
+"""What we tell people is true: pages, links, commands, settings and examples are held to the code."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
-from config import reference
+from config import reference as settings_reference
 from config.settings import PREFIX, Settings
+from tests.pages import ROOT, anchors, links, pages
+from worker.cli import error_reference
+from worker.cli import reference as cli_reference
 from worker.cli.main import cli
+from worker.domain.documents import Entry, to_document
+from worker.domain.readings import Period
+from worker.metrics import fleet, work
+from worker.metrics import reference as metrics_reference
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REFERENCE = ROOT / "docs" / "reference"
+README, FRENCH = ROOT / "README.md", ROOT / "README.fr.md"
+GENERATED: dict[str, Callable[[], str]] = {
+    "settings": settings_reference.to_markdown,
+    "cli": cli_reference.to_markdown,
+    "errors": error_reference.to_markdown,
+    "metrics": metrics_reference.to_markdown,
+}
+SECRET_FILES = {f"{PREFIX}{name.upper()}_FILE" for name in Settings.model_fields}
+COMPOSE_ONLY = {"RELEVE_VERSION"}  # which image
+SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
-def test_the_settings_page_is_what_the_settings_say() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == reference.to_markdown()
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert missing == []
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_page_that_is_made_from_the_code_is_what_the_code_says(name: str) -> None:
+    assert read(REFERENCE / f"{name}.md") == GENERATED[name](), "run `make reference`"
 
 
-def test_the_readme_names_only_commands_that_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\breleve ([a-z]+)", text))
-    assert named and named <= set(cli.list_commands(None))  # type: ignore[arg-type]
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> None:
+    broken = []
+    for link in links(read(page)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(read(target))):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_command_that_a_page_names_exists_with_its_options(page: Path) -> None:
+    assert [line for line in commands(read(page)) if not is_understood(line)] == []
+
+
+def test_the_readme_shows_commands_at_all() -> None:
+    assert {"releve doctor", "releve up", "releve status"} <= set(commands(read(README)))
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_setting_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z][A-Z_]*[A-Z]\b", read(page)))
+    assert named - SETTINGS - SECRET_FILES == set()
+
+
+def test_the_french_readme_names_the_same_commands_and_pages_as_the_english_one() -> None:
+    english, french = read(README), read(FRENCH)
+    assert code_of(french) == code_of(english)
+    assert {*links(french), "README.fr.md"} == {*links(english), "README.md"}
+
+
+def test_the_examples_of_documents_are_what_is_stored() -> None:
+    now = datetime(2024, 10, 28, 7, 31, 2, tzinfo=UTC)
+    entries = [
+        (Period.MINUTE, Entry("2024-10-27T00:30Z", 206_000)),
+        (Period.MINUTE, Entry("2024-10-27T01:30Z", 198_500)),
+        (Period.MINUTE, Entry("2024-10-26T22:00Z", 70_000, step=10)),
+        (Period.HOUR, Entry("2024-10-27T01:00Z", 404_550)),
+        (Period.DAY, Entry("2024-10-27", 10_412_000)),
+        (Period.MONTH, Entry("2024-10", 293_336_400)),
+        (Period.YEAR, Entry("2024", 3_052_617_049)),
+    ]
+    shown = re.findall(r"```json\n(.*?)```", read(REFERENCE / "documents.md"), re.DOTALL)
+    assert list(map(json.loads, shown)) == [
+        to_document("k9xgwnz9gvp2", period, entry, now) for period, entry in entries
+    ]
+
+
+def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
+    source = "".join(read(file) for file in (ROOT / "worker").rglob("*.py"))
+    made = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', source))
+    pulse = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', read(ROOT / "worker" / "stores" / "pulse.py")))
+    rows = "".join(re.findall(r"^\| (`.*?) \|", read(REFERENCE / "redis-keys.md"), re.MULTILINE))
+    told = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "pulse", "cursor"}
+    assert told | {"cursor"} == made - pulse
+    assert set(re.findall(r"`pulse:([a-z_]+)", rows)) == pulse
+
+
+def test_the_metrics_to_watch_are_those_there_are() -> None:
+    named = set(re.findall(r"`(releve_[a-z_]+)`", read(ROOT / "docs" / "how-to" / "monitor.md")))
+    defined = {told.name for book in (work.BOOK, fleet.BOOK) for told in book.definitions}
+    assert named and named <= defined
 
 
 def test_every_variable_that_compose_asks_for_is_explained() -> None:
-    asked = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    explained = set(re.findall(r"^#? ?([A-Z_]+)=", example, re.MULTILINE))
+    asked = set(re.findall(r"\$\{([A-Z_]+)", read(ROOT / "docker-compose.yml")))
+    explained = set(re.findall(r"^#? ?([A-Z_]+)=", read(ROOT / ".env.example"), re.MULTILINE))
     optional = {"FLOWER_USER", "RELEVE_ENEDIS_AUTHORIZE_URL", "RELEVE_PRETEND_NOW"}
     assert asked - optional <= explained
 
 
 def test_compose_and_example_set_only_settings_that_exist() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in ("docker-compose.yml", ".env.example"):
-        used = set(re.findall(rf"\b{PREFIX}[A-Z_]+", (ROOT / name).read_text(encoding="utf-8")))
-        assert used <= known
+        assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", read(ROOT / name))) <= SETTINGS | SECRET_FILES | COMPOSE_ONLY
+
+
+def code_of(text: str) -> set[str]:
+    """Everything between backticks, and the blocks without their remarks."""
+    blocks = re.findall(r"^    (.+)$", text, re.MULTILINE)
+    return {*re.findall(r"`([^`]+)`", text), *(block.partition("  #")[0].rstrip() for block in blocks)}
+
+
+def commands(text: str) -> Iterator[str]:
+    """Calls of ours in code, inline or in blocks; what a shell puts before and behind is cut off."""
+    blocks = re.findall(r"^(?:    |```\w*\n)(.+?)(?:\n```)?$", text, re.MULTILINE)
+    for code in (*re.findall(r"`([^`\n]+)`", text), *blocks):
+        if call := re.search(r"(?<![\w/.-])releve (?:-v )?(?=[a-z])[^#;|&)>]+", code):
+            yield call[0].replace("releve -v ", "releve ").strip()
+
+
+def is_understood(line: str) -> bool:
+    """Whether its words are commands and its options theirs."""
+    words = shlex.split(line)[1:]
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
+        below = command.get_command(click.Context(command), words.pop(0))
+        if below is None:
+            return False
+        command = below
+    options = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+    return {word.partition("=")[0] for word in words if word.startswith("--")} <= options

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import date
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,11 @@ def in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
     return household.state.is_claimed(account, *claim.split("/", 1))
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What the journal's lines say, as a program reads them."""
+    return [{"message": record.message, **record.fields} for record in caplog.records if record.name == "releve.sync"]
+
+
 def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
     household: Household, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,11 +66,24 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
     assert (noted["state"], noted["error"], noted["done"], noted["total"]) == ("ok", "", "30", "1095")
     outcome = household.registry.outcomes(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, date(2024, 7, 21), True)
-    (line,) = caplog.messages
-    assert line == (
-        f"window stored account_id={account} series=daily window=2024-06-25/2024-07-25 run=20240725T070000 "
-        "fetched=2 created=4 updated=0 unchanged=0 dropped=0 differing=0"
-    )
+    assert told(caplog) == [
+        {
+            "message": "window stored",
+            "account_id": account,
+            "series": "daily",
+            "window_start": "2024-06-25",
+            "window_end": "2024-07-25",
+            "run": "20240725T070000",
+            "fetched": 2,
+            "created": 4,
+            "updated": 0,
+            "unchanged": 0,
+            "dropped": 0,
+            "differing": 0,
+            "duration_s": 0.0,
+            "outcome": "stored",
+        }
+    ]
 
 
 def test_a_window_without_data_is_a_success_that_stored_nothing(household: Household) -> None:
@@ -186,6 +205,44 @@ def test_only_a_look_back_ends_its_run(household: Household) -> None:
     for claim in ("account/backfill", "daily/catch-up:2024-07-25T14"):
         household.run(claimed(household, account, claim))
     assert household.state.task_state(account, DAILY)["last_nightly"] == "nightly:2024-07-25"
+
+
+@pytest.mark.parametrize(
+    "error, message, outcome, code",
+    [
+        (SupplierUnavailable("down"), "window failed", "failed", "VENDOR_DOWN"),
+        (RateLimited("wait"), "window put off", "waiting", "VENDOR_DOWN"),
+        (StoreUnavailable("no store"), "window failed", "failed", None),
+        (UnknownAccount("gone"), "window dropped", "removed", "CANNOT_FIND_ACCOUNT"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, WorkerError) else "",
+)
+def test_a_window_that_did_not_come_to_its_end_is_told_in_one_line_too(
+    household: Household,
+    caplog: pytest.LogCaptureFixture,
+    error: WorkerError,
+    message: str,
+    outcome: str,
+    code: str | None,
+) -> None:
+    account = household.add()
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.journal.failed(claimed(household, account), error)
+    (line,) = told(caplog)
+    assert (line["message"], line["outcome"], line["code"]) == (message, outcome, code)
+    assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
+    assert line.get("reason", str(error)) == str(error)
+
+
+def test_the_duration_runs_from_the_question_to_the_supplier_until_all_is_noted(
+    household: Household, caplog: pytest.LogCaptureFixture
+) -> None:
+    window = claimed(household, household.add())
+    aggregated = household.walk.aggregate(household.walk.filter_known(household.walk.fetch(window)))
+    household.at += timedelta(seconds=90.25)
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.walk.store(aggregated)
+    assert [line["duration_s"] for line in told(caplog)] == [90.25]
 
 
 def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest.LogCaptureFixture) -> None:

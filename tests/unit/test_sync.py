@@ -184,6 +184,7 @@ def test_a_report_tells_what_was_taken_and_what_was_kept_out() -> None:
     report = make_walk(PretendSupplier(daily=v5_answer(rows))).sync_window(origin(JUNE, Series.DAILY))
     assert report["facts"] == {
         "fetched": 2,
+        "asked_at": NOW.timestamp(),
         "fetched_at": to_timestamp(NOW),
         "dropped": 2,
         "differing": 1,

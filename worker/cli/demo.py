@@ -25,7 +25,7 @@ from config.settings import get_settings
 from worker.apart import settings_apart
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
-from worker.cli.house import last_words, start_engine, start_web, wait_for
+from worker.cli.house import last_words, start_engine, start_flower, start_web, wait_for
 from worker.cli.show import plot
 from worker.clients.presets import PRESETS
 from worker.domain.documents import key_range
@@ -33,6 +33,7 @@ from worker.domain.readings import Period, Series
 from worker.domain.windows import plan_look_back
 from worker.embedded import EmbeddedRedis, Supervisor, free_port
 from worker.errors import SupplierUnavailable
+from worker.flower import USER as FLOWER_USER
 from worker.runtime import Runtime
 from worker.stores.sealing import new_key
 
@@ -104,12 +105,15 @@ class House:
 
     def stay(self) -> None:
         """Until Ctrl-C, or until a part of the house ends."""
+        flower_port = free_port()
+        start_flower(self._supervisor, {}, self._folder / "logs", flower_port)  # only now: it costs a second of a core
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
         for home, account_id in self._accounts.items():  # as its owner would, by a link from a message
             link = self._runtime.renewal_link(account_id)
             self._console.print(f"  the {home.name}'s page: {link}", soft_wrap=True)
         self._console.print(
             f"operator's page: {self._web}/operator, password {_OPERATOR_PASSWORD}\n"
+            f"tasks in Flower: http://127.0.0.1:{flower_port}, user {FLOWER_USER}, password {_OPERATOR_PASSWORD}\n"
             f"still running: simulator {self._simulator}, logs {self._folder / 'logs'}\n"
             f"in another terminal: set -a; . {self._folder / 'demo.env'}; set +a; releve status\n"
             "Ctrl-C ends everything and removes the demo's data"
@@ -173,6 +177,7 @@ def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web:
         "enedis_authorize_url": simulator,
         "public_url": web,
         "operator_password": _OPERATOR_PASSWORD,
+        "flower_password": _OPERATOR_PASSWORD,
         "session_key": secrets.token_urlsafe(48),
         "data_dir": folder,
         "redis_url": redis_url,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
@@ -15,6 +17,7 @@ from worker.runtime import Runtime
 from worker.truth import Truth, differences, loads
 
 _TIMEOUT_S: Final = 30.0
+_MOST_HOPS: Final = 10
 _CONNECT: Final = re.compile(r'href="(/connect/[a-z]+)"')
 _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
@@ -47,21 +50,34 @@ class Verdict:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def connect_home(web: str, home: Home) -> str:
+def connect_home(web: str, home: Home, ways: Mapping[str, str] | None = None) -> str:
     """The account's id, by the pages that a person goes through: first page, consent page, callback, own page.
 
-    Raises SupplierUnavailable where the way ends elsewhere.
+    ``ways``: origins that a browser is sent to, and where we reach them.  Raises SupplierUnavailable where the way
+    ends elsewhere.
     """
     with requests.Session() as browser:
         first = browser.get(f"{web}/", timeout=_TIMEOUT_S).text
         if (link := _CONNECT.search(first)) is None:
             raise SupplierUnavailable("the first page has no way to connect a meter")
         picked = {"usage_point_id": home.usage_point_id}  # the simulator's consent page takes it for a choice
-        answer = browser.get(f"{web}{link[1]}", params=picked, timeout=_TIMEOUT_S)
+        answer = _follow(browser, f"{web}{link[1]}?{urlencode(picked)}", ways or {})
     own_page = _OWN_PAGE.search(answer.url)
     if not answer.ok or own_page is None:
         raise SupplierUnavailable(f"connecting {home.name} ended at a page with status {answer.status_code}")
     return own_page[1]
+
+
+def _follow(browser: requests.Session, url: str, ways: Mapping[str, str]) -> requests.Response:
+    """The page where redirections end."""
+    for _ in range(_MOST_HOPS):
+        answer = browser.get(url, allow_redirects=False, timeout=_TIMEOUT_S)
+        if not answer.is_redirect:
+            return answer
+        parts = urlsplit(urljoin(url, answer.headers["Location"]))
+        origin = f"{parts.scheme}://{parts.netloc}"
+        url = ways.get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
+    raise SupplierUnavailable("connecting a home leads round in a circle")
 
 
 def check_home(runtime: Runtime, simulator: str, home: Home, account_id: str) -> Verdict:
@@ -71,9 +87,7 @@ def check_home(runtime: Runtime, simulator: str, home: Home, account_id: str) ->
     if daily_window is None or curve_window is None:
         raise ValueError("the demo needs a history of both series")
     truth = Truth.of(simulator, home.usage_point_id, daily_window, curve_window).content()
-    stored = {
-        period: runtime.measures[period].read(account_id, *key_range(daily_window, period)) for period in Period
-    }
+    stored = {period: runtime.measures[period].read(account_id, *key_range(daily_window, period)) for period in Period}
     return Verdict(
         account_id,
         len(stored[Period.DAY]),

@@ -22,7 +22,7 @@ _POLL_S: Final = 0.1
 def start_engine(supervisor: Supervisor, env: Mapping[str, str], logs: Path) -> None:
     """A worker and beat, each with its log file."""
     for name in ("worker", "beat"):
-        argv = [sys.executable, "-m", "celery", "-A", "worker", name, "-l", "INFO"]
+        argv = [sys.executable, "-m", "celery", "-A", "worker", name]
         supervisor.start(name, argv, env=env, log_path=logs / f"{name}.log")
 
 
@@ -30,6 +30,12 @@ def start_web(supervisor: Supervisor, env: Mapping[str, str], logs: Path, host: 
     """The connect service, with its log file."""
     argv = [sys.executable, "-m", "worker", "web", "--host", host, "--port", str(port)]
     supervisor.start("web", argv, env=env, log_path=logs / "web.log")
+
+
+def start_flower(supervisor: Supervisor, env: Mapping[str, str], logs: Path, port: int) -> None:
+    """Flower for this machine alone, with its log file; its other defaults are in ``worker.flower``."""
+    argv = [sys.executable, "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
+    supervisor.start("flower", argv, env=env, log_path=logs / "flower.log")
 
 
 def public_url(settings: Settings, host: str, port: int) -> str:

@@ -13,6 +13,7 @@ import click
 
 from config.settings import ConfigError
 from worker.errors import WorkerError
+from worker.process_logs import configure_command
 
 FAILED: Final = 1
 MISUSE: Final = 2
@@ -22,6 +23,7 @@ INTERRUPTED: Final = 130
 _COMMANDS: Final = {
     "accounts": ("worker.cli.accounts", "accounts"),
     "backfill": ("worker.cli.syncing", "backfill"),
+    "backup": ("worker.cli.backup", "backup"),
     "completeness": ("worker.cli.completeness", "completeness"),
     "consents": ("worker.cli.consents", "consents"),
     "demo": ("worker.cli.demo", "demo"),
@@ -29,10 +31,16 @@ _COMMANDS: Final = {
     "drill": ("worker.cli.drill", "drill"),
     "explain": ("worker.cli.explain", "explain"),
     "freshness": ("worker.cli.freshness", "freshness"),
+    "health": ("worker.cli.health", "health"),
     "history": ("worker.cli.history", "history"),
     "keys": ("worker.cli.keys", "keys"),
+    "metrics": ("worker.cli.metrics", "metrics"),
+    "migrate": ("worker.cli.migrate", "migrate"),
+    "pretend-homes": ("worker.cli.pretend_homes", "pretend_homes"),
     "quarantine": ("worker.cli.quarantine", "quarantine"),
     "replay": ("worker.cli.replay", "replay"),
+    "restore": ("worker.cli.backup", "restore"),
+    "secrets": ("worker.cli.secrets", "secrets"),
     "show": ("worker.cli.show", "show"),
     "simulate": ("worker.cli.simulate", "simulate"),
     "status": ("worker.cli.status", "status"),
@@ -72,11 +80,7 @@ def cli(verbose: bool) -> None:
       releve backfill ACCOUNT --inline
       releve show ACCOUNT --by day --from 2024-07-01
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
+    configure_command(verbose=verbose)
 
 
 def main() -> None:

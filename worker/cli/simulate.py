@@ -8,6 +8,7 @@ import click
 
 from config.settings import Settings
 from worker.cli.common import warn
+from worker.process_logs import configure_process
 from worker.runtime import announce_pretence
 from worker.simulator.options import CLIENT_ID, SimulatorOptions
 from worker.simulator.recorded_files import BrokenRecording
@@ -55,6 +56,7 @@ def simulate(
       RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
     settings = Settings.from_env(enedis_url="http://127.0.0.1")  # it is the supplier: pretence is allowed
+    configure_process(settings)
     announce_pretence(settings, warn)
     options = SimulatorOptions(
         data_dir=data_dir,

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import click
 
-from config.settings import Settings, get_settings
+from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import warn
-from worker.cli.house import last_words, public_url, start_engine, start_web
+from worker.cli.house import last_words, public_url, start_engine, start_flower, start_web
 from worker.embedded import Supervisor
+from worker.flower import DEFAULT_PORT as FLOWER_PORT
+from worker.flower import USER, password, where_password_is
+from worker.listening import listen
 from worker.runtime import Runtime, announce_pretence
+from worker.starting import check_credentials
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _LOOK_S = 1.0
+_LOOPBACK = "127.0.0.1"
 
 
 @click.command()
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address that the web service listens on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Its port.")
-def up(host: str, port: int) -> int:
-    """Run worker, beat and web here until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL names one.
+@click.option(
+    "--flower-port",
+    type=click.IntRange(0, 65_535),
+    default=FLOWER_PORT,
+    show_default=True,
+    help=f"Port on {_LOOPBACK} of Flower, which shows the tasks; 0 goes without.",
+)
+def up(host: str, port: int, flower_port: int) -> int:
+    """Run worker, beat, web and Flower here until Ctrl-C, with an embedded Redis unless RELEVE_REDIS_URL names one.
 
     What other terminals do meanwhile (`releve accounts add`, `releve status`) works on the same data.
 
@@ -28,17 +40,35 @@ def up(host: str, port: int) -> int:
     """
     settings = get_settings()
     announce_pretence(settings, warn)
+    check_credentials(settings)
+    if flower_port:
+        _look_before_starting(settings, flower_port)
     with Runtime(settings) as runtime:  # also migrates the registry, and refuses what can't work
         env = {} if settings.redis_url else {"RELEVE_REDIS_URL": runtime.redis_url}
         env["RELEVE_PUBLIC_URL"] = public_url(settings, host, port)
-        return _run(settings, env, host, port)
+        return _run(settings, env, host, port, flower_port)
 
 
-def _run(settings: Settings, env: dict[str, str], host: str, port: int) -> int:
+def _look_before_starting(settings: Settings, flower_port: int) -> None:
+    """Raises ConfigError for what would end Flower, and with it the rest, a second later."""
+    password(settings)
+    try:
+        listen(_LOOPBACK, flower_port).close()
+    except OSError as error:
+        raise ConfigError(
+            f"port {flower_port} for Flower: {error.strerror}; choose another with --flower-port, or 0 to go without"
+        ) from None
+
+
+def _run(settings: Settings, env: dict[str, str], host: str, port: int, flower_port: int) -> int:
     logs = settings.data_dir / "logs"
     with Supervisor(grace_s=settings.supplier_timeout_s + 10) as supervisor:
         start_engine(supervisor, env, logs)
         start_web(supervisor, env, logs, host, port)
+        if flower_port:
+            start_flower(supervisor, env, logs, flower_port)
+            found = where_password_is(settings)
+            click.echo(f"tasks in Flower at http://{_LOOPBACK}:{flower_port}, user {USER}, password {found}")
         click.echo(f"worker, beat and web are running; logs in {logs}; Ctrl-C ends them")
         click.echo(f"pages and API at {env['RELEVE_PUBLIC_URL']}, listening on {host}:{port}")
         try:

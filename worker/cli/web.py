@@ -7,6 +7,7 @@ import click
 from config.settings import get_settings
 from worker.cli.common import warn
 from worker.cli.house import public_url
+from worker.process_logs import configure_process
 from worker.runtime import Runtime, announce_pretence, session_key_from
 from worker.web.app import create_app
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
@@ -27,6 +28,7 @@ def web(host: str, port: int) -> None:
       RELEVE_PUBLIC_URL=https://releve.example.org releve web --port 8000
     """
     settings = get_settings()
+    configure_process(settings)
     announce_pretence(settings, warn)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)})) as runtime:
         app = create_app(runtime, session_key_from(runtime.settings))

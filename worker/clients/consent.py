@@ -34,7 +34,7 @@ _LARGEST_ID: Final = 2**63 - 1
 class Callback:
     """What the supplier's page sent back.  ``failure`` is empty on success, else a short word to show."""
 
-    state: str
+    state: str = field(repr=False)
     failure: str = ""
     usage_points: tuple[str, ...] = field(default=(), repr=False)
     autorisation_id: int | None = field(default=None, repr=False)

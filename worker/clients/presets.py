@@ -64,6 +64,11 @@ class Preset:
             return address
         return address + urlsplit(self.authorize_url).path
 
+    @property
+    def apis(self) -> tuple[str, ...]:
+        """The names under which measure calls are counted."""
+        return tuple(dict.fromkeys(self.api(path) for path in self.paths.values()))
+
     def api(self, path: str) -> str:
         """The name under which calls of ``path`` are counted.
 

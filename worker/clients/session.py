@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from worker.clients.classification import Reply, token_refused
+from worker.clients.counting import count_refused_token, judge_and_count
 from worker.clients.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
 from worker.clients.transport import Transport
@@ -59,7 +60,7 @@ class SupplierSession:
 
         reply = self._signed(send)
         try:
-            return judge(reply)
+            return judge_and_count(judge, reply)
         except RateLimited as error:
             self._turnstile.close(error.retry_after_s or 0.0)
             raise
@@ -71,7 +72,9 @@ class SupplierSession:
         reply = send(token)
         if not token_refused(reply, mode):
             return reply
+        count_refused_token()
         reply = send(self._tokens.renew(token))
         if token_refused(reply, mode):
+            count_refused_token()
             raise LoginFailed(_LOGIN_FAILED) if mode == "user" else OperatorFault(_APPLICATION_REFUSED)
         return reply

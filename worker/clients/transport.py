@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
-from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
 
 from worker.clients.classification import Reply
+from worker.clients.counting import Api, CountedHttp
 from worker.clients.tokens import Token
 from worker.domain.answers import Json
 from worker.errors import SupplierUnavailable
@@ -81,7 +81,7 @@ class Transport:
         Its client has no scope, ever: oauthlib then has nothing to compare, and a supplier that widens the
         scope costs no token (upstream-apis, part 3).
         """
-        with no_answer_is_unavailable(), self._new_session(client) as session:
+        with no_answer_is_unavailable(), self._new_session(client, "token") as session:
             yield session
 
     def close(self) -> None:
@@ -99,14 +99,15 @@ class Transport:
             self._local.session = None
             self._local.pid = os.getpid()
         if getattr(self._local, "session", None) is None:
-            self._local.session = self._new_session(WebApplicationClient(""))
+            self._local.session = self._new_session(WebApplicationClient(""), "data")
         session: OAuth2Session = self._local.session
         return session
 
-    def _new_session(self, client: Client) -> OAuth2Session:
+    def _new_session(self, client: Client, api: Api) -> OAuth2Session:
         session = OAuth2Session(client=client)
+        session.mount("https://", CountedHttp(api))
         if self._base_url.startswith("http://"):
-            session.mount(as_signed(self._base_url) + "/", _PlainHttp())
+            session.mount(as_signed(self._base_url) + "/", _PlainHttp(api))
             session.trust_env = False  # a machine of our own is reached without the proxies of the environment
         return session
 
@@ -130,7 +131,7 @@ def as_signed(url: str) -> str:
     return "https://" + url.removeprefix("http://") if url.startswith("http://") else url
 
 
-class _PlainHttp(HTTPAdapter):
+class _PlainHttp(CountedHttp):
     """The way out to a pretend supplier: mounted for the configured address alone."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:

@@ -33,7 +33,8 @@ class Facts(TypedDict):
     """What the answer told, carried along unchanged: readings taken, points kept out (V4, K2)."""
 
     fetched: int
-    fetched_at: str  # UTC, as documents note their ``updated_at``
+    asked_at: float  # seconds since 1970
+    fetched_at: str  # the same, UTC, as documents note their ``updated_at``
     dropped: int
     differing: int
     last_day: str | None  # the last civil day with a reading

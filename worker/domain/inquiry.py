@@ -25,7 +25,7 @@ class Inquiry:
     last one that could be asked for.
     """
 
-    ask: Ask
+    ask: Ask = field(repr=False)  # it knows the meter
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
     end: date | None = None

@@ -19,7 +19,7 @@ from redis import Redis
 
 from worker.drill.schedule import Kind
 from worker.errors import StoreUnavailable
-from worker.queues import BROKER_PREFIX
+from worker.queue_names import BROKER_PREFIX
 from worker.stores.deliveries import UNACKED
 from worker.stores.redis_link import redis_errors
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
+from worker.listening import address_of, listen
 from worker.simulator.app import create_app
 from worker.simulator.options import SimulatorOptions
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8765
-_BACKLOG: Final = 2048
 _GOODBYE_S: Final = 1  # calls that are held back on purpose must not hold the end back
 
 
@@ -30,10 +30,10 @@ def serve(
 
     Raises BrokenRecording before anything is served, and OSError where the port is taken.
     """
-    server = _server(options)
-    with _listen(host, port) as listener:
+    server = _server(create_app(options))
+    with listen(host, port) as listener:
         if started is not None:
-            started(_address(listener))
+            started(address_of(listener))
         with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
             server.run(sockets=[listener])
 
@@ -41,12 +41,19 @@ def serve(
 @contextmanager
 def serve_in_background(options: SimulatorOptions, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
     """A simulator in a thread of this process; gives its address and ends with the block."""
-    server = _server(options)
-    with _listen(host, port) as listener:
+    with run_in_background(create_app(options), host, port) as address:
+        yield address
+
+
+@contextmanager
+def run_in_background(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
+    """The same for any application, such as one that puts one simulator in place of another."""
+    server = _server(app)
+    with listen(host, port) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield _address(listener)
+            yield address_of(listener)
         finally:
             server.should_exit = True
             thread.join()
@@ -58,11 +65,11 @@ def _not_on_order(record: logging.LogRecord) -> bool:
     return "returned without completing response" not in text and "graceful shutdown exceeded" not in text
 
 
-def _server(options: SimulatorOptions) -> uvicorn.Server:
+def _server(app: ASGIApp) -> uvicorn.Server:
     logging.getLogger("uvicorn.error").addFilter(_not_on_order)
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(options),
+            app,
             access_log=False,
             log_config=None,  # the process's own logging stays as it is
             log_level="error",
@@ -72,23 +79,3 @@ def _server(options: SimulatorOptions) -> uvicorn.Server:
             timeout_graceful_shutdown=_GOODBYE_S,
         )
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bound before the server starts, so that a taken port is an error of the caller's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # the protocol by name: without it asyncio leaves Nagle on, and each answer waits 40 ms
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

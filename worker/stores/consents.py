@@ -10,19 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from worker.domain.accounts import Account, AccountState
 from worker.domain.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.readings import local_midnight
-from worker.errors import OperatorFault
 from worker.stores import account_rows, desk_rows
 from worker.stores.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.database import Database
+from worker.stores.rotation import rotate_seals
 from worker.stores.sealing import Sealer
 from worker.stores.tables import ACCOUNTS, CONSENT_PROOFS, DOUBTS, NOTICES
-
-PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,34 +188,8 @@ class ConsentBook:
 
         Raises OperatorFault at the end if some could not be read; the others are done.
         """
-        done, unread, after = 0, 0, ""
-        while page := self._rotate_page(after):
-            after = page[-1][0]
-            unread += sum(not readable for _, readable in page)
-            done += sum(readable for _, readable in page)
-        if unread:
-            raise OperatorFault(
-                f"{done} proofs of consent are sealed under the first key, {unread} can't be read: put the key they "
-                "were sealed under back into RELEVE_TOKEN_KEYS and rotate again"
-            )
-        return done
-
-    def _rotate_page(self, after: str) -> list[tuple[str, bool]]:
-        sealed_ones = and_(CONSENT_PROOFS.c.id > after, CONSENT_PROOFS.c.sealed_usage_point.is_not(None))
-        query = select(CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.sealed_usage_point).where(sealed_ones)
-        page = []
-        with self._database.writing() as connection:
-            locked = query.order_by(CONSENT_PROOFS.c.id).limit(PAGE).with_for_update()
-            for proof_id, sealed in connection.execute(locked).all():
-                try:
-                    rotated = self._sealer.rotate(sealed)
-                except OperatorFault:  # counted; one lost key must not keep the rest from moving on
-                    page.append((proof_id, False))
-                    continue
-                anew = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == proof_id)
-                connection.execute(anew.values(sealed_usage_point=rotated))
-                page.append((proof_id, True))
-        return page
+        column = CONSENT_PROOFS.c.sealed_usage_point
+        return rotate_seals(self._database, self._sealer, CONSENT_PROOFS.c.id, column, "proofs of consent")
 
     def _insert(self, connection: Connection, proof: ConsentProof, usage_point_id: str | None) -> None:
         row = {

@@ -37,5 +37,12 @@ class ConsumptionStore(Protocol):
         """Forget all documents of the account; how many there were.  Safe to repeat."""
         ...
 
+    def create_if_missing(self) -> bool:
+        """Make the doctype's database or table ahead of the first writing; whether it was not there yet.
+
+        For whoever sets a system up.  Without it the first writing does so.  Safe to repeat.
+        """
+        ...
+
 
 Measures = Mapping[Period, ConsumptionStore]

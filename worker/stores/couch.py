@@ -29,12 +29,24 @@ _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 class CouchStore:
     """The documents of one doctype; ``_id`` is the account id and the period key, the account its partition."""
 
-    def __init__(self, server: CouchServer, doctype: str, prefix: str = "") -> None:
-        """``prefix`` sets the databases of one Relève apart from another's.  Raises ValueError."""
+    def __init__(
+        self,
+        server: CouchServer,
+        doctype: str,
+        prefix: str = "",
+        *,
+        shards: int | None = None,
+        replicas: int | None = None,
+    ) -> None:
+        """``prefix`` sets the databases of one Relève apart from another's.  Raises ValueError.
+
+        ``shards`` (q) and ``replicas`` (n) are for the database when it is made; None leaves it to the server.
+        """
         self.database = prefix + doctype.replace(".", "-")  # dots are illegal in database names (D1)
         if not _DATABASE_NAME.fullmatch(self.database):
             raise ValueError(f"no database can be called {self.database!r}: use a-z, 0-9 and dashes, a letter first")
         self._server = server
+        self._layout = {name: count for name, count in (("q", shards), ("n", replicas)) if count is not None}
         self._partitioned = True
         self._missing = False  # as the last answer told
 
@@ -75,6 +87,10 @@ class CouchStore:
             if fruitless == _FRUITLESS_ROUNDS:
                 raise StoreUnavailable(f"{self.database}: documents keep changing while they are erased, try again")
         return erased
+
+    def create_if_missing(self) -> bool:
+        """Make the database with its shards and replicas; whether it was not there yet."""
+        return self._create()
 
     def _stubs(self, account_id: str) -> Iterator[Document]:
         """What deletes the account's first 500 documents, with nothing left of their content."""
@@ -129,12 +145,19 @@ class CouchStore:
     def _post(self, documents: Sequence[Document]) -> CouchAnswer:
         return self._server.post(self.database, "_bulk_docs", body={"docs": documents})
 
-    def _create(self) -> None:
-        """Make the database, or find that somebody just did."""
-        answer = self._server.put(self.database, partitioned="true")
+    def _create(self) -> bool:
+        """Make the database, or find that somebody did; whether it was us.
+
+        In a cluster 202 says that not every node has heard of it yet.  Source: CouchDB 3.5, PUT /{db}.
+        """
+        answer = self._server.put(self.database, partitioned="true", **self._layout)
         if not answer.ok and answer.status != 412:
-            raise WriteRefused(f"database {self.database} can't be created: CouchDB answers {answer.status}")
+            told = f"CouchDB answers {answer.status}"
+            if answer.status == 400 and self._layout:
+                told += "; check RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS"
+            raise WriteRefused(f"database {self.database} can't be created: {told}")
         self._missing = False
+        return answer.ok
 
     def _conflicts(self, documents: Sequence[Document], rows: Any) -> set[str]:
         """Every row's answer is looked at (W2): ``_bulk_docs`` is not atomic and says 201 all the same."""

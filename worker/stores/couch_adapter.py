@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 
@@ -39,7 +38,7 @@ class CouchAnswer:
     """What CouchDB said: its body, or for a refusal (4xx) its ``error`` word and ``reason``, empty if not JSON."""
 
     status: int
-    body: Json = None
+    body: Json = field(default=None, repr=False)
     error: str = ""
     reason: str = ""
 
@@ -58,7 +57,8 @@ class CouchServer:
     def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
         self.origin = origin.rstrip("/")
         self.partitions = True
-        self._link = PerProcess(partial(_make_link, self.origin, credentials, timeout_s))
+        # no partial: it would show the password
+        self._link = PerProcess(lambda: _make_link(self.origin, credentials, timeout_s))
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
@@ -67,20 +67,16 @@ class CouchServer:
         """Raises StoreUnavailable for all but a success and a refusal other than of our rights (401, 403)."""
         return self._request("GET", path, query)
 
-    def put(self, *path: str, **query: str | int) -> CouchAnswer:
-        """As ``get``."""
-        return self._request("PUT", path, query)
+    def put(self, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
+        """As ``get``; a ``body`` must bear to be sent twice, as with ``post``."""
+        return self._request("PUT", path, query, None if body is None else _to_json(body))
 
     def post(self, *path: str, body: Json) -> CouchAnswer:
         """As ``get``.  After a lost connection the package sends it once more, so it must bear to be repeated.
 
         Raises also WriteRefused for a body that is no JSON.
         """
-        try:
-            sent = json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-        except (TypeError, ValueError):
-            raise WriteRefused("a document holds a value that JSON has no word for") from None
-        return self._request("POST", path, {}, sent)
+        return self._request("POST", path, {}, _to_json(body))
 
     def _request(
         self, method: str, path: tuple[str, ...], query: dict[str, str | int], body: bytes | None = None
@@ -125,6 +121,13 @@ def _make_link(
     resource = http.Resource(origin, session, headers={"Content-Type": "application/json"})
     resource.credentials = credentials
     return couchdb.Server(resource), connections
+
+
+def _to_json(body: Json) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError):
+        raise WriteRefused("a document holds a value that JSON has no word for") from None
 
 
 def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:

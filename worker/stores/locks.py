@@ -16,6 +16,7 @@ from redis.exceptions import LockNotOwnedError
 from redis.lock import Lock
 
 from worker.errors import StoreUnavailable
+from worker.logs import fields
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Locks(PrefixedKeys):
         try:
             lock.release()
         except LockNotOwnedError:  # the work is done, and another may have done it too: known, and harmless
-            log.warning("lock=%s outlived its time to live before its holder was done", name)
+            log.warning("a lock outlived its time to live before its holder was done", extra=fields(lock=name))
 
     @redis_errors()
     def lease(self, name: str, holder: str, ttl_s: float) -> bool:

@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from worker.domain.documents import doctype
 from worker.domain.readings import Period
 from worker.stores.consumption import Measures
-from worker.stores.couch import CouchStore
-from worker.stores.couch_adapter import CouchServer
+from worker.stores.counted import CountedStore
 from worker.stores.sql import SqlStore
 from worker.stores.sql_database import SqlDatabase
+
+if TYPE_CHECKING:
+    from worker.stores.couch_adapter import CouchServer
 
 _COUCHDB: Final = "couchdb+"
 
 
-def open_measures(url: str, *, timeout_s: float = 30.0, prefix: str = "") -> Measures:
+def open_measures(
+    url: str,
+    *,
+    timeout_s: float = 30.0,
+    prefix: str = "",
+    shards: int | None = None,
+    replicas: int | None = None,
+) -> Measures:
     """One store a doctype at ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or a SQLAlchemy URL.
 
-    Connects to nothing yet.  ``prefix`` goes before the names of CouchDB databases.  Raises ValueError, in one
-    line that does not repeat the URL, for it may hold a password.
+    Connects to nothing yet.  ``prefix`` goes before the names of CouchDB databases, ``shards`` and ``replicas`` are
+    theirs when they are made.  Raises ValueError, in one line that does not repeat the URL, for it may hold a password.
     """
-    if url.startswith(_COUCHDB):
-        server = _couch_server(url.removeprefix(_COUCHDB), timeout_s)
-        return {period: CouchStore(server, doctype(period), prefix) for period in Period}
+    if (server := open_couchdb(url, timeout_s)) is not None:
+        from worker.stores.couch import CouchStore
+
+        return {
+            period: CountedStore(CouchStore(server, doctype(period), prefix, shards=shards, replicas=replicas))
+            for period in Period
+        }
     database = SqlDatabase(url, timeout_s)
-    return {period: SqlStore(database, period) for period in Period}
+    return {period: CountedStore(SqlStore(database, period)) for period in Period}
+
+
+def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
+    """The server of such a URL, for who sets it up; None where it names a SQL database.  Raises ValueError as above."""
+    return _couch_server(url.removeprefix(_COUCHDB), timeout_s) if url.startswith(_COUCHDB) else None
+
+
+def couchdb_user(url: str) -> tuple[str, str] | None:
+    """User and password of such a URL, if it names them."""
+    parts = urlsplit(url.removeprefix(_COUCHDB))
+    return _credentials(parts.username, parts.password)
 
 
 def _couch_server(url: str, timeout_s: float) -> CouchServer:
+    from worker.stores.couch_adapter import CouchServer  # here alone: who keeps measures in SQL need not wait for it
+
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

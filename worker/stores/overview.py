@@ -7,10 +7,12 @@ from datetime import date, datetime
 
 from sqlalchemy import func, select
 
+from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
 from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database
-from worker.stores.tables import SERIES_OUTCOMES
+from worker.stores.notices import MOST_ATTEMPTS
+from worker.stores.tables import ACCOUNTS, NOTICES, SERIES_OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,19 @@ class Overview:
         """How many of the active accounts have ``day``, or a later one, of the series whole, as their ledgers tell."""
         active, complete = CompletenessBook(self._database).complete_since(series, day)
         return Freshness(complete, active)
+
+    def accounts_by_state(self) -> dict[AccountState, int]:
+        """Every state, those without an account too."""
+        query = select(ACCOUNTS.c.state, func.count().label("number")).group_by(ACCOUNTS.c.state)
+        with self._database.reading() as connection:
+            counts = {row.state: row.number for row in connection.execute(query)}
+        return {state: counts.get(state.value, 0) for state in AccountState}
+
+    def notices_waiting(self) -> int:
+        """Those still to be delivered; what was given up waits no more."""
+        waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MOST_ATTEMPTS)
+        with self._database.reading() as connection:
+            return connection.execute(select(func.count()).select_from(NOTICES).where(*waiting)).scalar_one()
 
     def last_errors(self, limit: int = 20) -> list[CodeCount]:
         """The codes that series stand at, of accounts not removed, the commonest first."""

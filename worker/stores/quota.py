@@ -18,6 +18,8 @@ from typing import Final
 from redis import Redis
 
 from worker.errors import RateLimited
+from worker.lanes import current_lane
+from worker.metrics.work import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_REFUSED
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
 SECOND_MS: Final = 1000
@@ -128,10 +130,12 @@ class QuotaLedger(PrefixedKeys):
         waited_s = 0.0
         while (wait_s := self.take(api).wait_s) > 0:
             if waited_s + wait_s > self._max_wait_s:
+                PERMITS_REFUSED.labels(current_lane()).inc()
                 # after a wait in vain the queue is longer than the next permit tells: as long as we stood in it
                 raise RateLimited(f"no permit of {self._supplier} in time", retry_after_s=waited_s + wait_s)
             self._sleep(wait_s)
             waited_s += wait_s
+        PERMIT_WAIT.labels(current_lane()).observe(waited_s)
 
     @redis_errors()
     def take(self, api: str) -> Decision:
@@ -154,6 +158,7 @@ class QuotaLedger(PrefixedKeys):
         """Close the gate for everybody, all APIs; one that is closed for longer stays so."""
         if retry_after_s > 0:
             self._close(keys=[self._gate_key], args=[math.ceil(retry_after_s * 1000)])
+            GATE_CLOSINGS.inc()
 
     @redis_errors()
     def closed_for_s(self) -> float:

@@ -6,16 +6,19 @@ Redis keeps nothing that can't be lost, so every fault here is a StoreUnavailabl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from redis import Redis, RedisError, ResponseError
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from worker.errors import StoreUnavailable
+from worker.metrics.work import STORE_ERRORS
+from worker.stores.redis_address import Sentinels, parse_sentinels
 
 SOCKET_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5
@@ -26,19 +29,37 @@ HEALTH_CHECK_INTERVAL_S: Final = 10  # without it a half-open connection is wait
 def connect(url: str) -> Redis:
     """A client that answers in text.  It connects at first use, and anew in a child made by fork.
 
+    Behind Sentinels it asks them anew, with each new connection, which server leads.
+
     A command cut off by a time-out or a lost connection is sent up to three times more, so it may run twice:
     what is kept in Redis is made so that this costs a repeat at worst.
     """
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        health_check_interval=HEALTH_CHECK_INTERVAL_S,
-        retry=Retry(ExponentialWithJitterBackoff(cap=1, base=0.05), retries=3),
-        retry_on_timeout=True,
-        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "health_check_interval": HEALTH_CHECK_INTERVAL_S,
+        "retry": Retry(ExponentialWithJitterBackoff(cap=1, base=0.05), retries=3),
+        "retry_on_timeout": True,
+    }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    if url.startswith("sentinel:"):
+        return _leader(parse_sentinels(url), options)
+    return Redis.from_url(url, **options)
+
+
+def _leader(told: Sentinels, options: Mapping[str, Any]) -> Redis:
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]  # so is the package
+        told.nodes,
+        sentinel_kwargs=told.asking(),
+        db=told.database,
+        username=told.username,
+        password=told.password,
+        **options,
     )
+    leader: Redis = sentinels.master_for(told.master)  # type: ignore[no-untyped-call]
+    return leader
 
 
 def is_redis(url: str) -> bool:
@@ -52,11 +73,18 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
+        STORE_ERRORS.labels("redis").inc()
         raise StoreUnavailable(f"Redis can't be used: {_reason(error)}") from error
 
 
 def _reason(error: RedisError) -> str:
     """Of a refusal its first word alone (OOM, NOAUTH, READONLY): the rest may repeat our arguments."""
+    if isinstance(error, MasterNotFoundError):  # its text tells what each one said
+        heard = " : " not in str(error)
+        known = "know no such master, or none that is up: check master=NAME in RELEVE_REDIS_URL"
+        return f"its Sentinels {known if heard else 'do not answer: check that they run, and their addresses'}"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not one of a known authority: set ssl_ca_certs in RELEVE_REDIS_URL to the CA's file"
     if isinstance(error, ResponseError):
         return f"it refused with {str(error).partition(' ')[0] or type(error).__name__}"
     return str(error) or type(error).__name__

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.accounts import Account, AccountState
@@ -25,12 +25,13 @@ from worker.stores.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database
 from worker.stores.outcomes import SeriesOutcome, merging, to_outcome, to_row
+from worker.stores.overview import Overview
+from worker.stores.schema import bring_up
 from worker.stores.sealing import Sealer
 from worker.stores.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
 from worker.stores.token_book import TokenBook, take_away
 
 PAGE = 500
-_MIGRATION_LOCK = 0x52656C6576  # "Relev": PostgreSQL's advisory locks are named by number
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +95,8 @@ class AccountRegistry:
     # The schema
 
     def migrate(self) -> None:
-        """Create the tables or bring them up to this program; two processes at once take turns."""
-        with self._database.writing() as connection:
-            if self._database.dialect == "postgresql":
-                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # the other may take its time
-                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            migrations.upgrade(connection)
+        """Create the tables or bring them up to this program; see ``schema.bring_up``."""
+        bring_up(self._database)
 
     def schema_version(self) -> str | None:
         """The last migration applied; None before the first."""
@@ -190,10 +187,7 @@ class AccountRegistry:
 
     def count_by_state(self) -> dict[AccountState, int]:
         """How many accounts are in each state, removed ones too; every state is named."""
-        query = select(ACCOUNTS.c.state, func.count().label("number")).group_by(ACCOUNTS.c.state)
-        with self._database.reading() as connection:
-            counts = {row.state: row.number for row in connection.execute(query)}
-        return {state: counts.get(state.value, 0) for state in AccountState}
+        return Overview(self._database).accounts_by_state()
 
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Put the account into ``state``; ``reason`` is a code of semantics 6.4.

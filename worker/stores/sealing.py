@@ -5,8 +5,9 @@ To change keys, put the new one first in RELEVE_TOKEN_KEYS, rotate, then drop th
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+import base64
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -25,7 +26,10 @@ class Sealer:
         """Take the keys, newest first.  Raises ValueError, which names a key by its place alone."""
         if not keys:
             raise ValueError("no token key is given: RELEVE_TOKEN_KEYS needs at least one")
-        self._fernet = MultiFernet([_to_fernet(key, place) for place, key in enumerate(keys, start=1)])
+        fernets = [_to_fernet(key, place) for place, key in enumerate(keys, start=1)]
+        self._newest = fernets[0]
+        self._fernet = MultiFernet(fernets)
+        self.number = len(fernets)
 
     def seal(self, text: str) -> str:
         """The text, sealed under the first key; twice the same text gives two different seals."""
@@ -48,24 +52,40 @@ class Sealer:
     # The same for bytes, without the third that text would add.
 
     def seal_bytes(self, content: bytes) -> bytes:
-        return urlsafe_b64decode(self._fernet.encrypt(content))
+        return base64.urlsafe_b64decode(self._fernet.encrypt(content))
 
     def unseal_bytes(self, sealed: bytes) -> bytes:
         """Raises as ``unseal`` does."""
         try:
-            return self._fernet.decrypt(urlsafe_b64encode(sealed))
+            return self._fernet.decrypt(base64.urlsafe_b64encode(sealed))
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
     def rotate_bytes(self, sealed: bytes) -> bytes:
         """Raises as ``unseal`` does."""
         try:
-            return urlsafe_b64decode(self._fernet.rotate(urlsafe_b64encode(sealed)))
+            return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
+    def is_newest(self, sealed: str) -> bool:
+        """Whether the first key opens it, so that the others may go as far as it is concerned."""
+        try:
+            self._newest.decrypt(sealed.encode())
+        except InvalidToken:
+            return False
+        return True
+
     def __repr__(self) -> str:
         return "Sealer(…)"
+
+
+def sealed_at(sealed: str) -> datetime:
+    """When it was sealed first; sealing it anew under another key keeps that.  Needs no key.
+
+    Source: the Fernet specification, a version byte and then the moment in seconds, 64 bits, big-endian.
+    """
+    return datetime.fromtimestamp(int.from_bytes(base64.urlsafe_b64decode(sealed)[1:9], "big"), UTC)
 
 
 def new_key() -> str:

@@ -61,6 +61,10 @@ class SqlStore:
         with self._database.transaction() as connection:
             return connection.execute(self._erase, {"account": account_id}).rowcount
 
+    def create_if_missing(self) -> bool:
+        """Make the table; whether it was not there yet."""
+        return self._database.create_missing(self._table)
+
 
 def _in_pieces(statement: Callable[[Connection, Rows], Ids], connection: Connection, rows: Rows) -> Ids:
     won: Ids = set()

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Column, Connection, Double, Engine, Integer, MetaData, SmallInteger, String, Table, func, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    func,
+    inspect,
+    select,
+)
 from sqlalchemy.schema import CreateTable
 
 from worker.domain.readings import Period
@@ -40,12 +55,22 @@ TABLES: Final = {period: _table(period) for period in Period}
 
 def create_tables(engine: Engine) -> None:
     """Make the tables that are not there yet; safe when several processes do so at once."""
+    with _alone(engine) as connection:
+        for table in METADATA.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+
+
+def create_table(engine: Engine, table: Table) -> bool:
+    """Make one table; whether it was not there yet."""
+    with _alone(engine) as connection:
+        missing = not inspect(connection).has_table(table.name)
+        connection.execute(CreateTable(table, if_not_exists=True))
+    return missing
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two do so at once
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
-        _create_missing(connection)
-
-
-def _create_missing(connection: Connection) -> None:
-    for table in METADATA.sorted_tables:
-        connection.execute(CreateTable(table, if_not_exists=True))
+        yield connection

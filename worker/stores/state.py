@@ -183,6 +183,15 @@ class SyncState(Locks, Claims, Presence):
             if (keys := [key for key in page if self._names(key, account_id)])
         )
 
+    @redis_errors()
+    def forget_all(self) -> int:
+        """Delete what is known of all accounts; how many keys there were.  Walks all keys.  Locks expire."""
+        return sum(
+            int(self._redis.unlink(*keys))
+            for page in self._scan("*")
+            if (keys := [key for key in page if key.removeprefix(self._prefix).partition(":")[0] in ACCOUNT_KINDS])
+        )
+
     def _names(self, key: str, account_id: str) -> bool:
         kind, *parts = key.removeprefix(self._prefix).split(":")
         return kind in ACCOUNT_KINDS and account_id in parts

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from worker.domain.accounts import AccountState
-from worker.errors import OperatorFault
 from worker.stores import account_rows
 from worker.stores.database import Database
+from worker.stores.rotation import rotate_seals
 from worker.stores.sealing import Sealer
 from worker.stores.tables import ACCOUNTS, TOKEN_USERS, TOKENS
 
@@ -132,32 +132,7 @@ class TokenBook:
 
         Raises OperatorFault at the end if some could not be read; the others are done.
         """
-        done, unread, after = 0, 0, ""
-        while page := self._rotate_page(after):
-            after = page[-1][0]
-            unread += sum(not readable for _, readable in page)
-            done += sum(readable for _, readable in page)
-        if unread:
-            raise OperatorFault(
-                f"{done} tokens are sealed under the first key, {unread} can't be read: put the key they were "
-                "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
-            )
-        return done
-
-    def _rotate_page(self, after: str) -> list[tuple[str, bool]]:
-        query = select(TOKENS.c.id, TOKENS.c.sealed).where(TOKENS.c.id > after)
-        page = []
-        with self._database.writing() as connection:
-            locked = query.order_by(TOKENS.c.id).limit(PAGE).with_for_update()
-            for token_id, sealed in connection.execute(locked).all():
-                try:
-                    rotated = self._sealer.rotate(sealed)
-                except OperatorFault:  # counted; one lost key must not keep the rest from moving on
-                    page.append((token_id, False))
-                    continue
-                connection.execute(update(TOKENS).where(TOKENS.c.id == token_id).values(sealed=rotated))
-                page.append((token_id, True))
-        return page
+        return rotate_seals(self._database, self._sealer, TOKENS.c.id, TOKENS.c.sealed, "tokens")
 
 
 def take_away(connection: Connection, account_id: str) -> int:

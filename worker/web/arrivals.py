@@ -26,6 +26,7 @@ from worker.errors import (
     TransientError,
     WorkerError,
 )
+from worker.logs import fields
 from worker.publishing import publish_backfill
 from worker.runtime import Runtime
 from worker.stores.handshakes import Handshake, Handshakes
@@ -80,7 +81,7 @@ def _conclude(request: Request, house: House, session: Session, callback: Callba
     try:
         outcome = _outcome(house.runtime, session, callback, handshake)
     except TransientError as error:
-        log.info("consent not concluded yet tries=%d reason=%s", handshake.tries + 1, error)
+        log.info("consent not concluded yet", extra=fields(tries=handshake.tries + 1, reason=str(error)))
         handshakes.put_back(callback.state, replace(handshake, tries=handshake.tries + 1))
         return _wait(request, "not_there" if isinstance(error, ConsentNotThere) else "unavailable", handshake.tries)
     handshakes.finish(callback.state, handshake.browser, outcome)
@@ -96,12 +97,12 @@ def _outcome(runtime: Runtime, session: Session, callback: Callback, handshake: 
     except RefreshTokenDead:
         return {"page": "code_refused"}
     except AccountError as error:
-        log.info("consent without a usable meter code=%s reason=%s", error.code, error)
+        log.info("consent without a usable meter", extra=fields(code=error.code, reason=str(error)))
         return {"page": "no_usage_point"}
     except TransientError:
         raise
     except WorkerError as error:
-        log.error("consent can't be concluded code=%s reason=%s", error.code, error)
+        log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
         return {"page": "unusable"}
     _enqueue(runtime, connected)
     return _let_in(connected, session, handshake)
@@ -110,12 +111,13 @@ def _outcome(runtime: Runtime, session: Session, callback: Callback, handshake: 
 def _enqueue(runtime: Runtime, connected: Connected) -> None:
     """After the commit.  A lost message is no loss: the reconciler finds the accounts."""
     for account in connected.accounts:
-        log.info("consent given account_id=%s new=%s", account.id, account.id not in connected.known)
+        log.info("consent given", extra=fields(account_id=account.id, new=account.id not in connected.known))
         try:
             if account.active:
                 publish_backfill(runtime, account.id)
         except StoreUnavailable as error:
-            log.warning("backfill not enqueued account_id=%s reason=%s: the reconciler will", account.id, error)
+            told = fields(account_id=account.id, reason=str(error))
+            log.warning("backfill not enqueued: the reconciler will", extra=told)
 
 
 def _let_in(connected: Connected, session: Session, handshake: Handshake) -> dict[str, Any]:

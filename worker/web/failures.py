@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from worker.errors import TransientError, UnknownAccount, WorkerError
+from worker.logs import fields
 from worker.web.render import render
 from worker.web.security import set_security_headers
 
@@ -35,11 +36,11 @@ async def _worker_error(request: Request, error: Exception) -> Response:
     if isinstance(error, UnknownAccount):
         return _say(request, 404, "unknown_account")
     if isinstance(error, TransientError):
-        log.warning("page unavailable reason=%s", error)
+        log.warning("page unavailable", extra=fields(reason=str(error)))
         response = _say(request, 503, "unavailable")
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s or _RETRY_S)))
         return response
-    log.error("page failed code=%s reason=%s", getattr(error, "code", "-"), error)
+    log.error("page failed", extra=fields(code=getattr(error, "code", None), reason=str(error)))
     return _say(request, 500, "failed")
 
 

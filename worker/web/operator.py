@@ -16,6 +16,7 @@ from fastapi.responses import RedirectResponse
 from worker.domain.freshness import share_of
 from worker.domain.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
+from worker.logs import fields
 from worker.publishing import queue_lengths
 from worker.runtime import Runtime
 from worker.stores.overview import Freshness, Overview
@@ -91,7 +92,7 @@ def log_in(
         response.headers["Retry-After"] = str(wait_s)
         return response
     if not hmac.compare_digest(password.encode(), told.get_secret_value().encode()):
-        log.warning("operator login refused address=%s", address)
+        log.warning("operator login refused", extra=fields(address=address))
         return _ask(request, house, visit, 403, "operator.wrong")
     return _enter(house, Visit(_new_sid(), inside=True))
 
@@ -164,8 +165,7 @@ def fresh_hours(runtime: Runtime) -> list[FreshHour]:
 
 
 def _quotas(runtime: Runtime) -> list[Quota]:
-    endpoints = runtime.endpoints
-    apis = dict.fromkeys(endpoints.preset.api(path) for path in endpoints.preset.paths.values())
+    apis = runtime.endpoints.preset.apis
     return [Quota(api, runtime.ledger.used(api), runtime.calls_per_hour) for api in apis]
 
 
@@ -174,7 +174,7 @@ def _queues(runtime: Runtime) -> dict[str, int] | None:
     try:
         return queue_lengths(runtime)
     except StoreUnavailable as error:
-        log.warning("queues can't be read reason=%s", error)
+        log.warning("queues can't be read", extra=fields(reason=str(error)))
         return None
 
 

@@ -32,6 +32,7 @@ from worker.errors import (
     TransientError,
     WorkerError,
 )
+from worker.logs import fields
 from worker.runtime import Runtime
 from worker.stores.handshakes import Handshake, Handshakes
 from worker.web.arrivals import arrive
@@ -143,7 +144,7 @@ def give_token(
     except _Refused as refused:
         return refused.to_response()
     except WorkerError as error:
-        log.warning("proxy token refused code=%s reason=%s", error.code, error)
+        log.warning("proxy token refused", extra=fields(code=error.code, reason=str(error)))
         return _in_oauth_form(error).to_response()
 
 

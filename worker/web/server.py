@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -11,9 +10,10 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from worker.listening import address_of, listen
+
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
-_BACKLOG: Final = 2048
 _GOODBYE_S: Final = 2  # who watches a progress bar would hold the end back for a quarter of an hour
 
 
@@ -33,30 +33,11 @@ def serve(app: FastAPI, host: str, port: int, started: Callable[[str], None]) ->
         server_header=False,
         timeout_graceful_shutdown=_GOODBYE_S,
     )
-    with _listen(host, port) as listener:
-        started(_address(listener))
+    with listen(host, port) as listener:
+        started(address_of(listener))
         with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
             uvicorn.Server(config).run(sockets=[listener])
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
     return "graceful shutdown exceeded" not in record.getMessage()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bound before the server starts, so that a taken port is an error of the caller's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets no delay on TCP by name
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -25,7 +25,7 @@ OPERATOR_LIFE: Final = timedelta(hours=12)
 class Session:
     """``sid`` is new whenever rights change, so that a planted cookie gains nothing (session fixation)."""
 
-    sid: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    sid: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
     accounts: tuple[str, ...] = ()
 
     def owning(self, *account_ids: str) -> Session:

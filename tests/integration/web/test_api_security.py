@@ -159,7 +159,7 @@ def test_trying_tokens_is_slowed_and_logged_without_them(house: ApiHouse, caplog
     assert int(answers[-1].headers["Retry-After"]) > 1
     assert good.get("/api/accounts").status_code == 429  # from that address even the right one would not be seen
     assert len(caplog.records) == auth.BAD_TOKENS.calls
-    assert "blocked=True" in caplog.text
+    assert "blocked=true" in caplog.text
     assert not any(text in caplog.text or text.rpartition("_")[2] in caplog.text for text in tried)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import worker.runtime
 from tasks.schedule import resume_backfills
-from tests.connect_house import METER, OTHER, PRESETS, ConnectHouse, changed, connect_house, query_of
+from tests.connect_house import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.app import app
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind
@@ -28,26 +28,13 @@ class Crash(Exception):
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.connecting._WAITS_S", (0.01, 0.01))
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.web.arrivals._PATIENCE_S", 0.2)
 
 
-@pytest.fixture(params=PRESETS)
-def house(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, request.param) as house:
-        yield house
-
-
 @pytest.fixture
-def v4(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-v4") as house:
-        yield house
-
-
-@pytest.fixture
-def v2026(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-2026", consent_duration="P1Y") as house:
+def a_year(stage: Stage, tmp_path: Path) -> Iterator[ConnectHouse]:
+    with connect_house(stage, tmp_path, "enedis-2026", consent_duration="P1Y") as house:
         yield house
 
 
@@ -77,10 +64,10 @@ def test_the_page_is_asked_with_the_parameters_of_its_generation(house: ConnectH
     assert f"/dataconnect/{version}/oauth2/authorize?" in page
 
 
-def test_years_are_told_in_months_to_the_newest_page(v2026: ConnectHouse) -> None:
-    v2026.simulate("POST", "switches", {"whole_years_refused": True})
-    v2026.connect(v2026.browser())
-    assert v2026.accounts()[0].consent_until == date(2025, 7, 24)
+def test_years_are_told_in_months_to_the_newest_page(a_year: ConnectHouse) -> None:
+    a_year.simulate("POST", "switches", {"whole_years_refused": True})
+    a_year.connect(a_year.browser())
+    assert a_year.accounts()[0].consent_until == date(2025, 7, 24)
 
 
 def test_a_callback_loaded_twice_shows_the_same_and_exchanges_once(house: ConnectHouse) -> None:
@@ -280,7 +267,7 @@ def test_another_supplier_has_a_clear_page(house: ConnectHouse, path: str) -> No
     assert "Unknown supplier" in house.browser().get(path, headers={"Accept-Language": "en"}).text
 
 
-def test_a_sandbox_without_a_consent_page_says_so(redis_url: str, tmp_path: Path) -> None:
-    with connect_house(redis_url, tmp_path, "enedis-v5") as house:
+def test_a_sandbox_without_a_consent_page_says_so(stage: Stage, tmp_path: Path) -> None:
+    with connect_house(stage, tmp_path, "enedis-v5") as house:
         object.__setattr__(house.runtime.endpoints, "authorize_url", None)
         assert house.browser().get("/connect/enedis").status_code == 503

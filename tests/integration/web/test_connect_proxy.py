@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.connect_house import CREDENTIALS, METER, OTHER, PRESETS, ConnectHouse, changed, connect_house, query_of
+from tests.connect_house import CREDENTIALS, METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET
 
 ORIGINS = "https://*.cozy.example, https://stack.example:8443"
@@ -18,27 +18,9 @@ CALLER = "https://alice.cozy.example/accounts/enedis/redirect"
 STATE = "of the stack " + "s" * 300  # longer than the supplier would take
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.connecting._WAITS_S", (0.01, 0.01))
-
-
-@pytest.fixture(params=PRESETS)
-def house(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, request.param, proxy_origins=ORIGINS) as house:
-        yield house
-
-
 @pytest.fixture
-def v4(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-v4", proxy_origins=ORIGINS) as house:
-        yield house
-
-
-@pytest.fixture
-def v2026(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-2026", proxy_origins=ORIGINS) as house:
-        yield house
+def connect_settings() -> dict[str, str]:
+    return {"proxy_origins": ORIGINS}
 
 
 def wish(**changes: str | None) -> dict[str, str]:
@@ -266,8 +248,8 @@ def test_another_supplier_is_refused(v4: ConnectHouse, path: str) -> None:
     assert v4.browser().get(path, params=wish()).status_code == 404
 
 
-def test_without_origins_there_is_no_proxy(redis_url: str, tmp_path: Path) -> None:
-    with connect_house(redis_url, tmp_path, "enedis-v5") as house:
+def test_without_origins_there_is_no_proxy(stage: Stage, tmp_path: Path) -> None:
+    with connect_house(stage, tmp_path, "enedis-v5") as house:
         assert house.browser().get("/proxy/enedis/auth", params=wish()).status_code == 404
         assert token(house, {"grant_type": "refresh_token", "refresh_token": "x"}).status_code == 404
 

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.connect_house import METER, OTHER, PRESETS, ConnectHouse, changed, connect_house, query_of
+from tests.connect_house import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.stores.handshakes import Handshakes
 from worker.web.browsers import COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.connecting._WAITS_S", (0.01,))
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.web.arrivals._PATIENCE_S", 5.0)
-
-
-@pytest.fixture(params=PRESETS)
-def house(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, request.param) as house:
-        yield house
-
-
-@pytest.fixture
-def v4(redis_url: str, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(redis_url, tmp_path, "enedis-v4") as house:
-        yield house
 
 
 def test_a_stolen_state_is_nothing_in_another_browser_and_stays_good_in_its_own(house: ConnectHouse) -> None:
@@ -101,8 +87,8 @@ def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(house: Con
     assert "Max-Age=900" in cookie and "HttpOnly" in cookie and "SameSite=lax" in cookie
 
 
-def test_cookies_insist_on_https_where_browsers_come_so(redis_url: str, tmp_path: Path) -> None:
-    with connect_house(redis_url, tmp_path, "enedis-v5") as house:
+def test_cookies_insist_on_https_where_browsers_come_so(stage: Stage, tmp_path: Path) -> None:
+    with connect_house(stage, tmp_path, "enedis-v5") as house:
         secure = house.runtime.settings.model_copy(update={"public_url": "https://releve.example"})
         house.runtime.settings = secure
         assert "Secure" in house.browser().get("/connect/enedis").headers["set-cookie"]

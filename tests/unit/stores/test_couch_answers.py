@@ -93,6 +93,30 @@ def test_a_missing_database_is_empty_and_made_by_the_first_write() -> None:
     assert server.requests[2][2] == {"docs": [DOCUMENT]}
 
 
+def test_a_database_of_a_cluster_is_made_with_its_shards_and_copies() -> None:
+    with canned_server(answer(202, {"ok": True}), answer(412, {"error": "file_exists", "reason": "…"})) as server:
+        link = CouchServer(server.url, None, 5.0)
+        store = CouchStore(link, "com.grandlyon.enedis.minute", shards=8, replicas=3)
+        assert store.create_if_missing()  # 202: not every node has heard of it yet
+        assert not store.create_if_missing()
+    method, path, _ = server.requests[0]
+    assert (method, urlsplit(path).path) == ("PUT", f"/{DATABASE}")
+    assert parse_qs(urlsplit(path).query) == {"partitioned": ["true"], "q": ["8"], "n": ["3"]}
+
+
+def test_shards_that_the_cluster_refuses_name_the_settings() -> None:
+    refusal = answer(400, {"error": "bad_request", "reason": "The `q` parameter is not an integer greater than 0."})
+    with canned_server(refusal) as server, pytest.raises(WriteRefused, match="RELEVE_COUCHDB_SHARDS") as caught:
+        CouchStore(CouchServer(server.url, None, 5.0), "com.grandlyon.enedis.minute", shards=8).create_if_missing()
+    assert "\n" not in str(caught.value)
+
+
+def test_documents_that_less_than_a_quorum_has_written_yet_are_written() -> None:
+    accepted = answer(202, [{"ok": True, "id": DOCUMENT["_id"], "rev": "1-a"}])
+    with canned_server(accepted) as server:
+        assert store_at(server).write([DOCUMENT]) == []
+
+
 def test_a_write_to_a_database_that_vanished_makes_it_anew() -> None:
     script = answer(404, NO_DATABASE), answer(412, {"error": "file_exists", "reason": "…"}), written(DOCUMENT)
     with canned_server(*script) as server:

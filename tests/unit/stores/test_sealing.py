@@ -38,7 +38,9 @@ def test_a_rotated_text_needs_the_new_key_only() -> None:
         Sealer([OLD]).unseal(rotated)
 
 
-@pytest.mark.parametrize("sealed", [Sealer([OLD]).seal("token"), "", "no seal", "é", "gAAAAA=="])
+@pytest.mark.parametrize(
+    "sealed", [pytest.param(Sealer([OLD]).seal("token"), id="under another key"), "", "no seal", "é", "gAAAAA=="]
+)
 def test_what_no_key_opens_tells_to_put_the_old_key_back(sealed: str) -> None:
     sealer = Sealer([NEW])
     for read in (sealer.unseal, sealer.rotate):
@@ -48,7 +50,9 @@ def test_what_no_key_opens_tells_to_put_the_old_key_back(sealed: str) -> None:
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize("bad", ["", "secret-pass-phrase", OLD[:-4], "é" * 44, "*" * 44])
+@pytest.mark.parametrize(
+    "bad", ["", "secret-pass-phrase", pytest.param(OLD[:-4], id="a key cut short"), "é" * 44, "*" * 44]
+)
 def test_a_bad_key_is_named_by_its_place_and_not_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="key 2 is not a Fernet key") as caught:
         Sealer([OLD, bad])

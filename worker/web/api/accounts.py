@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from worker.domain.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
+from worker.logs import fields
 from worker.publishing import publish_backfill
 from worker.runtime import SUPPLIER, Runtime
 from worker.standing import standing
@@ -164,4 +165,4 @@ def _start_backfill(runtime: Runtime, account_id: str) -> None:
     try:
         publish_backfill(runtime, account_id)
     except StoreUnavailable as error:
-        log.warning("backfill not published account_id=%s reason=%s", account_id, error)
+        log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))

@@ -16,6 +16,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.scopes import Scope
+from worker.logs import fields
 from worker.web.api.errors import ApiError, no_such_account
 from worker.web.house import House, HouseDep
 from worker.web.limits import Limiter, Rate, address_of
@@ -84,7 +85,7 @@ def _identify_client(house: House, limiter: Limiter, address: str, authorization
     if token is None:
         limiter.wait_s(BAD_TOKENS, address)
         blocked = limiter.closed_for_s(BAD_TOKENS, address) > 0
-        log.warning("api token refused address=%s blocked=%s", address, blocked)  # never what was sent
+        log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # never what was sent
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count(limiter, _usual_rate(house), f"token:{token.id}")
     return Caller(token.scopes)

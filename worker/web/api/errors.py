@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from worker.errors import TransientError, UnknownAccount, WorkerError
+from worker.logs import fields
 
 log = logging.getLogger("releve.api")
 
@@ -90,11 +91,11 @@ def _to_response(error: WorkerError) -> Response:
     if isinstance(error, UnknownAccount):
         return no_such_account().to_response()
     if isinstance(error, TransientError):
-        log.warning("api unavailable reason=%s", error)
+        log.warning("api unavailable", extra=fields(reason=str(error)))
         wait_s = max(1, round(error.retry_after_s or _RETRY_S))
         message = "a part of the service does not answer: try again"  # addresses of servers are not for everybody
         return answer(503, "unavailable", message, {"Retry-After": str(wait_s)})
-    log.error("api failed code=%s reason=%s", error.code, error)
+    log.error("api failed", extra=fields(code=error.code, reason=str(error)))
     return answer(500, "failed", "the service can't do this: its operator finds the reason in the log")
 
 

@@ -19,6 +19,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from worker.errors import UnknownAccount, WorkerError
+from worker.logs import fields
 from worker.runtime import Runtime
 from worker.standing import Progress, progress_of, standing
 from worker.web.api.auth import ReadAccounts
@@ -228,7 +229,7 @@ class Hub:
                 # not in the requests' threads: a thousand watchers who come at once would stand before us
                 seen = await asyncio.to_thread(self._look, account_ids)
             except WorkerError as error:
-                log.warning("progress can't be read reason=%s", error)
+                log.warning("progress can't be read", extra=fields(reason=str(error)))
             else:
                 for account_id in account_ids:
                     if watched := self._watched.get(account_id):

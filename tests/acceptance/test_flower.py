@@ -1,0 +1,139 @@
+"""Flower beside a working house: who may look, and that nothing personal is to be seen there."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.acceptance.house import BIN, House, open_house, until
+from worker.supervisor import free_port
+
+METER, SILENT, REFUSED = "12345678901299", "20123456789012", "21345678901234"
+PASSWORD = "canary,of a:password"  # with what Flower's own variable could not hold
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "FLOWER_PASSWORD": PASSWORD, "HISTORY_LOAD_DAYS": "7"}
+    with open_house(tmp_path_factory.mktemp("flower"), **settings) as house:
+        house.start_simulator()
+        yield house
+
+
+@pytest.fixture(scope="module")
+def flower(house: House) -> Callable[[str], Any]:
+    """Asks the Flower of `releve up`, once it has turned on its worker's events."""
+    port = free_port()
+    command = [BIN / "releve", "up", "--port", str(free_port()), "--flower-port", str(port)]
+    house._start("up", command)
+    until(lambda: listens(port), "Flower's start")
+
+    def ask(path: str) -> Any:
+        answer = requests.get(f"http://127.0.0.1:{port}/{path}", auth=("releve", PASSWORD), timeout=10)
+        answer.raise_for_status()
+        return answer.json() if "json" in answer.headers["Content-Type"] else answer.text
+
+    assert requests.get(f"http://127.0.0.1:{port}/tasks", timeout=10).status_code == 401
+    assert requests.get(f"http://127.0.0.1:{port}/api/tasks", timeout=10).status_code == 401
+    worker_log = Path(house.settings["DATA_DIR"]) / "logs/worker.log"
+    until(lambda: "Events of group {task} enabled by remote" in worker_log.read_text(), "events turned on by Flower")
+    return ask
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def listeners(port: int) -> set[str]:
+    """The addresses on which somebody listens on the port, as the kernel writes them."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {address for _, address, _, state, *_ in lines[1:] if address.endswith(f":{port:04X}") and state == "0A"}
+
+
+def processes() -> str:
+    """What anybody on this machine can list of running programs."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+    return "\n".join(lines)
+
+
+def test_a_backfill_is_shown_with_states_times_and_the_window_of_each_task(
+    house: House, flower: Callable[[str], Any]
+) -> None:
+    account = house.add(METER)
+    house.wait_loaded(account)
+    curve = f"{account} load_curve 2024-07-18"
+    tasks = until(lambda: shown(flower, curve, "succeeded", "tasks.pipeline.store"), "the tasks in Flower")
+    (fetched,) = [task for task in tasks if task["name"] == "tasks.pipeline.fetch" and curve in task["args"]]
+    assert (fetched["args"], fetched["state"], fetched["retries"]) == (f"{curve} 2024-07-25", "SUCCESS", 0)
+    assert fetched["runtime"] > 0
+    (stored,) = [task for task in tasks if task["name"] == "tasks.pipeline.store" and curve in task["args"]]
+    assert (stored["args"], stored["kwargs"]) == (f"{curve}/2024-07-25", "{}")
+    assert any(task["name"] == "tasks.backfill.backfill_account" and account in task["args"] for task in tasks)
+
+
+def test_retries_and_failures_are_shown_and_no_meter(house: House, flower: Callable[[str], Any]) -> None:
+    house.simulator("POST", "faults", {"path": "", "usage_point": SILENT, "count": None, "status": 503})
+    house.switch(REFUSED, refusal="ADAM-DC-0008")
+    silent, refused = house.add(SILENT), house.add(REFUSED)
+    tasks = until(lambda: shown(flower, silent, "retried") and shown(flower, refused, "failed"), "both in Flower")
+    reasons = [task["exception"] or "" for task in tasks]
+    assert any("SupplierUnavailable" in reason for reason in reasons)
+    assert any("ConsentRevoked" in reason for reason in reasons)
+    seen = json.dumps(tasks) + json.dumps(flower("api/workers?refresh=1")) + flower("tasks") + flower("metrics")
+    assert not [meter for meter in (METER, SILENT, REFUSED) if meter in seen]
+    assert "readings" not in seen
+
+
+def test_the_password_is_in_no_list_of_processes_and_the_door_says_where_it_is(
+    house: House, flower: Callable[[str], Any]
+) -> None:
+    told = house.logs()
+    assert "user releve, password in RELEVE_FLOWER_PASSWORD" in told
+    assert PASSWORD not in told
+    assert PASSWORD not in processes()
+
+
+def test_by_itself_it_serves_this_machine_alone_with_a_password_and_an_embedded_redis(
+    house: House, tmp_path: Path
+) -> None:
+    port, folder = free_port(), tmp_path / "data"
+    command = [BIN / "celery", "-A", "worker", "flower", f"--port={port}"]
+    house._start("flower", command, {"DATA_DIR": str(folder), "REDIS_URL": "", "FLOWER_PASSWORD": ""})
+    until(lambda: listens(port), "Flower's start")
+    assert {address.partition(":")[0] for address in listeners(port)} == {"0100007F"}
+    file = folder / "flower.password"
+    assert file.stat().st_mode & 0o077 == 0
+    kept = file.read_text()
+    address = f"http://127.0.0.1:{port}/api/workers?refresh=1"
+    assert [requests.get(address, auth=auth, timeout=20).status_code for auth in (None, ("releve", kept))] == [401, 200]
+    house.stop("flower")
+
+
+def test_a_taken_port_is_named_before_anything_starts(house: House, flower: Callable[[str], Any]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = house.releve("up", "--flower-port", port, code=2).stderr
+    assert told.endswith(
+        f"releve: port {port} for Flower: Address already in use; choose another with --flower-port, or 0 to go "
+        "without\n"
+    )
+
+
+def shown(flower: Callable[[str], Any], args: str, event: str, name: str = "tasks.pipeline.fetch") -> Any:
+    """All tasks that Flower shows, once there is one with these arguments and a time for that event."""
+    tasks = list(flower("api/tasks?limit=1000").values())
+    return tasks if any(task["name"] == name and args in task["args"] and task[event] for task in tasks) else []

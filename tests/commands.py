@@ -1,0 +1,53 @@
+"""The ``releve`` command inside this process: the same door, without the second that starting Python takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from config.settings import PREFIX, get_settings
+from worker.cli.main import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The one line that an error is, but for the announcement of a pretended time."""
+        lines = [line for line in self.err.splitlines() if "PRETENDING" not in line]
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("releve: ")
+        assert "Traceback" not in lines[0] and "a bug of ours" not in lines[0]
+        return lines[0]
+
+
+def run_here(folder: Path, env: Mapping[str, str], *words: str) -> Ended:
+    """``releve WORD …``, run in ``folder`` with the RELEVE_* variables of ``env`` and no others."""
+    out, err = StringIO(), StringIO()
+    on_term = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        patch.setattr("sys.argv", ["releve", *words])
+        patch.chdir(folder)  # no .env of the developer's
+        get_settings.cache_clear()
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, on_term)
+            get_settings.cache_clear()
+    return Ended(int(left.value.code or 0), out.getvalue(), err.getvalue())

@@ -1,0 +1,205 @@
+"""Accounts in the registry, from the first consent to the tombstone, on a SQLite file and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date
+from pathlib import Path
+
+import pytest
+
+from tests.registries import LATER, METER, NOW, OTHER_METER, add_ready, opened, record
+from worker.domain.accounts import AccountState
+from worker.domain.readings import Series
+from worker.errors import UnknownAccount
+from worker.stores.registry import AccountRegistry, Removal
+
+
+def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:
+    dates = {"consent_from": date(2024, 7, 1), "consent_until": date(2027, 7, 1)}
+    account, created = registry.add("enedis", METER, NOW, token="{}", **dates)
+    assert created
+    assert account == registry.get(account.id) == registry.find_by_usage_point("enedis", METER)
+    assert (account.state, account.reason, account.supplier) == (AccountState.READY, "", "enedis")
+    assert (account.usage_point_id, account.consent_from, account.consent_until) == (METER, *dates.values())
+    assert account.created_at == NOW
+    assert account.created_at.tzinfo is UTC
+    assert account.id.isalnum()
+    assert METER not in account.id
+    assert METER not in repr(account)
+
+
+@pytest.mark.parametrize(
+    "usage_point_id, token, token_needed, state",
+    [
+        (METER, "{}", True, AccountState.READY),
+        (METER, None, False, AccountState.READY),
+        (METER, None, True, AccountState.NEW),
+        (None, "{}", True, AccountState.NEW),
+        (None, None, False, AccountState.NEW),
+    ],
+)
+def test_an_account_is_ready_once_it_has_a_usage_point_and_a_token_source(
+    registry: AccountRegistry, usage_point_id: str | None, token: str | None, token_needed: bool, state: AccountState
+) -> None:
+    account, _ = registry.add("enedis", usage_point_id, NOW, token=token, token_needed=token_needed)
+    assert account.state is state
+
+
+def test_a_usage_point_added_again_gives_its_account_with_the_new_token_and_consent(registry: AccountRegistry) -> None:
+    first, _ = registry.add("enedis", METER, NOW, token="old", consent_until=date(2024, 12, 31))
+    registry.set_state(first.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=NOW)
+    again, created = registry.add("enedis", METER, LATER, token="new", consent_until=date(2027, 7, 1))
+    assert not created
+    assert (again.id, again.state, again.reason) == (first.id, AccountState.READY, "")
+    assert (again.created_at, again.consent_until) == (first.created_at, date(2027, 7, 1))
+    assert registry.load_token(first.id) == "new"
+    assert len(registry.list()) == 1
+
+
+def test_a_usage_point_added_again_with_nothing_new_changes_nothing(registry: AccountRegistry) -> None:
+    first, _ = registry.add("enedis", METER, NOW, token="old", consent_until=date(2024, 12, 31))
+    registry.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    waiting = registry.get(first.id)
+    assert registry.add("enedis", METER, LATER) == (waiting, False)
+    assert registry.load_token(first.id) == "old"
+
+
+def test_a_new_consent_leaves_a_paused_account_paused(registry: AccountRegistry) -> None:
+    account_id = add_ready(registry)
+    registry.set_state(account_id, AccountState.PAUSED, now=NOW)
+    registry.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    noted = registry.get(account_id)
+    assert (noted.state, noted.reason) == (AccountState.PAUSED, "LOGIN_FAILED")
+    again, _ = registry.add("enedis", METER, LATER, token="new")
+    assert again.state is AccountState.PAUSED
+    registry.set_state(account_id, AccountState.READY, now=LATER)
+    assert registry.get(account_id).active
+    assert registry.get(account_id).reason == ""
+
+
+def test_the_same_number_at_two_suppliers_is_two_accounts(registry: AccountRegistry) -> None:
+    electricity, gas = add_ready(registry), registry.add("grdf", METER, NOW)[0].id
+    assert electricity != gas
+    found = registry.find_by_usage_point("grdf", METER)
+    assert found is not None
+    assert found.id == gas
+    assert registry.find_by_usage_point("enedis", OTHER_METER) is None
+
+
+def test_one_usage_point_added_from_many_threads_is_one_account(registry: AccountRegistry) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        added = list(threads.map(lambda n: registry.add("enedis", METER, NOW, token=f"{n}"), range(24)))
+    assert len({account.id for account, _ in added}) == 1
+    assert sum(created for _, created in added) == 1
+    assert len(registry.list()) == 1
+
+
+def test_active_accounts_come_in_pages_that_miss_and_double_none(registry: AccountRegistry) -> None:
+    ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(11))
+    registry.set_state(ids[3], AccountState.PAUSED, now=NOW)
+    seen, after = [], None
+    while page := registry.page_active(after, limit=4):
+        seen += [account.id for account in page]
+        after = page[-1].id
+    assert seen == [*ids[:3], *ids[4:]]
+
+
+def test_accounts_are_listed_and_counted_by_state(registry: AccountRegistry) -> None:
+    ready, paused, removed = (add_ready(registry, f"{30001640000000 + n}") for n in range(3))
+    registry.set_state(paused, AccountState.PAUSED, now=NOW)
+    registry.remove(removed)
+    assert [account.id for account in registry.list()] == sorted([ready, paused])
+    assert [account.id for account in registry.list([AccountState.PAUSED])] == [paused]
+    assert [account.id for account in registry.list([AccountState.DELETED])] == [removed]
+    assert registry.list([]) == []
+    expected = dict.fromkeys(AccountState, 0)
+    expected |= dict.fromkeys([AccountState.READY, AccountState.PAUSED, AccountState.DELETED], 1)
+    assert registry.count_by_state() == expected
+
+
+@pytest.mark.parametrize("state", [AccountState.NEW, AccountState.DELETED])
+def test_some_states_can_not_be_set_by_hand(registry: AccountRegistry, state: AccountState) -> None:
+    account_id = add_ready(registry)
+    with pytest.raises(ValueError, match="can't be set"):
+        registry.set_state(account_id, state, now=NOW)
+    assert registry.get(account_id).state is AccountState.READY
+
+
+def test_an_account_without_a_usage_point_does_not_become_ready(registry: AccountRegistry) -> None:
+    account, _ = registry.add("enedis", None, NOW)
+    with pytest.raises(ValueError, match="usage point"):
+        registry.set_state(account.id, AccountState.READY, now=NOW)
+
+
+# Removal
+
+
+def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: AccountRegistry) -> None:
+    account, _ = registry.add("enedis", METER, NOW, token="{}", consent_until=date(2027, 7, 1))
+    for series in Series:
+        record(registry, account.id, "run-1", series=series)
+    assert registry.remove(account.id) == Removal(account.id, usage_points=1, tokens=1, outcomes=2)
+    assert registry.remove(account.id) == Removal(account.id, usage_points=0, tokens=0, outcomes=0)
+    tombstone = registry.get(account.id)
+    assert (tombstone.state, tombstone.usage_point_id, tombstone.consent_until) == (AccountState.DELETED, None, None)
+    assert registry.load_token(account.id) is None
+    assert registry.outcomes(account.id) == {}
+    for late in (
+        lambda: registry.set_state(account.id, AccountState.READY, now=NOW),
+        lambda: registry.save_token(account.id, "{}"),
+        lambda: record(registry, account.id, "run-2"),
+    ):
+        with pytest.raises(UnknownAccount, match="was removed"):
+            late()
+
+
+def test_a_usage_point_can_come_back_as_a_new_account_after_removal(registry: AccountRegistry) -> None:
+    first = add_ready(registry)
+    registry.remove(first)
+    assert add_ready(registry) != first
+
+
+def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: AccountRegistry) -> None:
+    for _ in range(10):
+        first = registry.add("enedis", METER, NOW, token="{}")[0].id
+        with ThreadPoolExecutor(2) as threads:
+            removal = threads.submit(registry.remove, first)
+            added, created = threads.submit(registry.add, "enedis", METER, NOW, token="{}").result()
+            assert removal.result().usage_points == 1
+        assert created == (added.id != first)
+        kept = registry.find_by_usage_point("enedis", METER)
+        assert (kept.id if kept else None) == (added.id if created else None)
+
+
+def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:
+    registry = opened(f"sqlite:///{tmp_path}/registry.db")
+    assert registry.schema_version() is None
+    registry.migrate()
+    account_id = add_ready(registry)
+    registry.close()
+    file = tmp_path / "registry.db"
+    assert METER.encode() in file.read_bytes()
+    registry.remove(account_id)
+    registry.close()
+    assert METER.encode() not in file.read_bytes()
+    assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("unknown", ["nobody", METER, ""])
+def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_number(
+    registry: AccountRegistry, unknown: str
+) -> None:
+    for call in (
+        lambda: registry.get(unknown),
+        lambda: registry.remove(unknown),
+        lambda: registry.save_token(unknown, "{}"),
+        lambda: registry.set_state(unknown, AccountState.PAUSED, now=NOW),
+        lambda: record(registry, unknown, "run-1"),
+    ):
+        with pytest.raises(UnknownAccount, match="releve accounts list") as caught:
+            call()
+        assert METER not in "".join(traceback.format_exception(caught.value)).rsplit("UnknownAccount", 1)[1]
+    assert registry.load_token(unknown) is None
+    assert registry.outcomes(unknown) == {}

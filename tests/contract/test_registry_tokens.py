@@ -1,0 +1,58 @@
+"""Tokens in the registry: sealed, and moved from key to key, on a SQLite file and on PostgreSQL alike."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.registries import KEY, add_ready, opened
+from worker.errors import OperatorFault
+from worker.stores.registry import AccountRegistry
+from worker.stores.sealing import new_key
+
+
+def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, url: str) -> None:
+    account_id = add_ready(registry)
+    assert registry.load_token(account_id) is None
+    for token in ("first-refresh-token", "second-refresh-token"):
+        registry.save_token(account_id, token)
+        assert registry.load_token(account_id) == token
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM tokens")).all()
+    engine.dispose()
+    assert len(rows) == 1
+    assert "refresh" not in str(rows)
+
+
+def test_tokens_sealed_under_an_old_key_outlive_it_through_rotation(
+    registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.stores.rotation.PAGE", 2)
+    ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(5)]
+    for account_id in ids:
+        registry.save_token(account_id, f"token of {account_id}")
+    young = new_key()
+    with_both, with_young = opened(url, young, KEY), opened(url, young)
+    assert with_both.load_token(ids[0]) == f"token of {ids[0]}"
+    assert with_both.rotate_tokens() == with_both.rotate_tokens() == 5
+    assert [with_young.load_token(account_id) for account_id in ids] == [f"token of {id_}" for id_ in ids]
+    with_both.close()
+    with_young.close()
+
+
+def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: AccountRegistry, url: str) -> None:
+    lost, young = new_key(), new_key()
+    ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(3))
+    for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):
+        writer = opened(url, key)
+        writer.save_token(account_id, "secret-token")
+        writer.close()
+    with_both, with_young = opened(url, young, KEY), opened(url, young)
+    with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
+        with_both.rotate_tokens()
+    assert with_young.load_token(ids[0]) == with_young.load_token(ids[2]) == "secret-token"
+    with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
+        with_young.load_token(ids[1])
+    with_both.close()
+    with_young.close()

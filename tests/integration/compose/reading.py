@@ -1,0 +1,58 @@
+"""docker-compose.yml as compose reads it, variables put in from .env.example, without the client."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "docker-compose.yml"
+EXAMPLE = ROOT / ".env.example"
+VARIABLE = re.compile(r"\$\$|\$\{([A-Z_]+)(?::-([^}]*))?\}")
+
+
+def example() -> dict[str, str]:
+    """The variables of .env.example and their values."""
+    lines = (line for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
+    return dict(line.split("=", 1) for line in lines)
+
+
+def put_in(value: Any, variables: dict[str, str]) -> Any:
+    """As compose does: an empty variable counts as unset, ``$$`` is one dollar."""
+    if isinstance(value, dict):
+        return {name: put_in(part, variables) for name, part in value.items()}
+    if isinstance(value, list):
+        return [put_in(part, variables) for part in value]
+    if not isinstance(value, str):
+        return value
+    return VARIABLE.sub(lambda found: (variables.get(found[1]) or found[2] or "") if found[1] else "$", value)
+
+
+COMPOSE = put_in(yaml.safe_load(FILE.read_text(encoding="utf-8")), example())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("releve:"))
+ONCE = sorted(name for name in OURS if SERVICES[name]["restart"] == "no")
+
+
+def words(name: str) -> list[str]:
+    """The command of a service, one word each."""
+    command = SERVICES[name]["command"]
+    return shlex.split(command) if isinstance(command, str) else list(command)
+
+
+def environment(name: str) -> dict[str, str]:
+    return {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
+
+
+def mounts(name: str) -> dict[str, str]:
+    """Where in the container, and which volume or folder, with ``:ro`` where it can't be written."""
+    parts = (volume.split(":", 1) for volume in SERVICES[name].get("volumes", []))
+    found = {}
+    for source, rest in parts:
+        target, _, mode = rest.partition(":")
+        found[target] = f"{source}:{mode}" if mode else source
+    return found

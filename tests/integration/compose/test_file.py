@@ -1,0 +1,187 @@
+"""docker-compose.yml as it stands: who may read, reach and use what, and that every knob is explained."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.integration.compose.reading import (
+    EXAMPLE,
+    FILE,
+    ONCE,
+    OURS,
+    ROOT,
+    SERVICES,
+    VARIABLE,
+    environment,
+    example,
+    mounts,
+    words,
+)
+from worker.strongbox import OURS as OUR_USER
+from worker.strongbox import OWNERS, SECRETS, Addresses, hand_out
+
+LASTING = sorted(set(SERVICES) - set(ONCE))
+SERVERS = ("redis", "couchdb", "postgres")
+PROFILES = ("", "simulator", "metrics", "simulator,metrics")
+# The service and the secrets that it alone, or with its equals, can read.
+READERS = {
+    "redis": "secrets-redis",
+    "postgres": "secrets-postgres",
+    "couchdb": "secrets-couchdb",
+    "migrate": "secrets-migrate",
+    "worker-nightly": "secrets-worker",
+    "worker-backfill": "secrets-worker",
+    "web": "secrets-web",
+    "beat": "secrets-beat",
+    "flower": "secrets-flower",
+    "metrics": "secrets-metrics",
+    "grafana": "secrets-grafana",
+}
+HANDED_OUT = hand_out({secret.name: secret.name for secret in SECRETS}, Addresses())
+
+
+def compose(*words: str, profiles: str = "") -> str:
+    """What the client says with .env.example as it stands, whatever this shell has set."""
+    command = ["docker", "compose", "--env-file", str(EXAMPLE), "-f", str(FILE), *words]
+    if shutil.which("docker") is None:
+        pytest.skip("no docker client here")
+    answer = subprocess.run(
+        command,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "COMPOSE_PROFILES": profiles},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "is not a docker command" in answer.stderr:
+        pytest.skip("the docker client has no compose")
+    assert answer.returncode == 0, answer.stderr
+    assert "variable is not set" not in answer.stderr
+    return answer.stdout
+
+
+@pytest.mark.parametrize("profiles", PROFILES)
+def test_compose_takes_the_file_with_the_example_as_it_stands(profiles: str) -> None:
+    compose("config", "--quiet", profiles=profiles)
+
+
+def test_we_read_the_file_as_compose_does() -> None:
+    theirs: dict[str, Any] = json.loads(compose("config", "--format", "json", profiles="simulator,metrics"))["services"]
+    assert theirs.keys() == SERVICES.keys()
+    for name in OURS:
+        assert theirs[name]["command"] == words(name)
+        assert theirs[name].get("environment", {}) == environment(name)
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_runs_on_is_looked_after(name: str) -> None:
+    service = SERVICES[name]
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_ends_is_not_started_again(name: str) -> None:
+    assert SERVICES[name]["restart"] == "no"
+    assert "healthcheck" not in SERVICES[name]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_bounded_and_has_no_rights_to_spare(name: str) -> None:
+    service = SERVICES[name]
+    assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert float(service["deploy"]["resources"]["limits"]["cpus"]) <= 1, "Docker refuses more than the host has"
+    assert "memory" in service["deploy"]["resources"]["reservations"]
+    assert service["logging"]["options"]["max-size"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("cap_add", []) == (["CHOWN", "DAC_OVERRIDE", "FOWNER"] if name == "secrets" else [])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_are_read_only(name: str) -> None:
+    assert SERVICES[name]["read_only"] is True
+    assert SERVICES[name]["init"] is True
+    assert SERVICES[name].get("user") == ("0:0" if name == "secrets" else None)  # None: the image's own
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_port_is_open_beyond_this_host(name: str) -> None:
+    ports = SERVICES[name].get("ports", [])
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert not ports or "front" in SERVICES[name]["networks"]
+    if name in SERVERS:
+        assert SERVICES[name]["networks"] == ["backend"] and not ports
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_reads_its_own_secrets_alone(name: str) -> None:
+    secrets = {source for source in mounts(name).values() if source.startswith("secrets")}
+    if name == "secrets":
+        assert secrets == {"secrets", *(f"secrets-{reader}" for reader in HANDED_OUT)}
+    else:
+        assert secrets == ({f"{READERS[name]}:ro"} if name in READERS else set())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_secret_file_that_a_service_names_is_handed_out_to_it_and_no_other_is(name: str) -> None:
+    named = {path for key, path in environment(name).items() if key.endswith("_FILE")}
+    handed = HANDED_OUT[READERS[name].removeprefix("secrets-")] if name in READERS else {}
+    assert named == {f"/secrets/{file}" for file in handed}
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"secrets"}))
+def test_no_secret_of_the_installation_stands_in_an_environment(name: str) -> None:
+    given = {secret.variable for secret in SECRETS}
+    text = FILE.read_text(encoding="utf-8").partition(f"\n  {name}:")[2]
+    block = re.split(r"\n  [a-z-]+:|\n\S", text)[0]
+    assert not {found[1] for found in VARIABLE.finditer(block) if found[1]} & given
+    assert not environment(name).keys() & given
+
+
+def test_beat_and_flower_have_no_key_and_no_way_to_accounts() -> None:
+    assert HANDED_OUT["beat"].keys() == {"redis_url"}
+    assert HANDED_OUT["flower"].keys() == {"redis_url", "flower_password"}
+    assert not {"token_keys", "session_key", "enedis_client_secret"} & HANDED_OUT["metrics"].keys()
+
+
+def test_workers_and_pages_are_no_administrators() -> None:
+    admins = {"postgres_admin_password", "couchdb_admin_password"}
+    for reader in ("worker", "web", "metrics"):
+        assert not any(admin in text for admin in admins for text in HANDED_OUT[reader].values())
+
+
+def test_secrets_belong_to_the_user_that_reads_them() -> None:
+    for reader, owner in OWNERS.items():
+        assert SERVICES[reader]["user"] == f"{owner}:{owner}"
+    assert f"\nUSER {OUR_USER}:{OUR_USER}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_each_variable_is_in_the_example_and_explained() -> None:
+    used = {found[1] for found in VARIABLE.finditer(FILE.read_text(encoding="utf-8")) if found[1]}
+    assert used == example().keys() - {"COMPOSE_PROFILES"}  # compose's own
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    for block in re.split(r"\n(?=#)", "\n".join(lines)):
+        assert block.startswith("#"), f"nothing explains {block!r}"
+
+
+def test_the_example_names_the_defaults() -> None:
+    """So that an emptied line changes nothing; but which Enedis is spoken to is told, never fallen back on."""
+    told = example()
+    for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", FILE.read_text(encoding="utf-8")):
+        if not default and told[name]:
+            assert name in ("RELEVE_ENEDIS_URL", "RELEVE_ENEDIS_AUTHORIZE_URL", "RELEVE_MAIL_FROM"), name
+        elif default:
+            assert told[name] in (default, ""), name
+
+
+def test_the_image_holds_what_the_dockerfile_copies_and_nothing_else_is_sent() -> None:
+    copied = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored
+    assert {word for line in copied for word in line.split()} == {line[1:] for line in ignored if line.startswith("!")}

@@ -1,0 +1,362 @@
+"""A backup and its way back, over every kind of store: what is in it, what is refused, what an interruption leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from config.settings import Settings
+from tests.factories import origin
+from tests.registries import METER, NOW, OTHER_METER
+from worker.archive import MANIFEST, BackupRefused
+from worker.backup import back_up, restore
+from worker.domain.accounts import AccountState
+from worker.domain.consents import ConsentKind
+from worker.domain.documents import Entry, to_document
+from worker.domain.readings import DateWindow, Period, Series
+from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
+from worker.runtime import Runtime
+from worker.stores.registry import NewConsent
+from worker.stores.registry_rows import TABLES, rows_of, snapshot
+from worker.stores.sealing import new_key
+from worker.stores.sql import SqlStore
+
+KEY = new_key()
+PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"
+# more than one page of an account
+DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
+
+
+@dataclass
+class Place:
+    """Where a Relève lives; each opening is another process."""
+
+    folder: Path
+    redis_url: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def open(self) -> Iterator[Runtime]:
+        told = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
+        told |= {"token_keys": KEY, "pretend_now": NOW.isoformat(), **self.settings}
+        with Runtime(Settings.from_env(_env_file=None, **told)) as runtime:
+            yield runtime
+
+    def but(self, **settings: str) -> Place:
+        return replace(self, settings={**self.settings, **settings})
+
+
+@pytest.fixture(scope="module")
+def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Filled and saved once; tests only look at it."""
+    place = Place(tmp_path_factory.mktemp("old"), redis_url)
+    with place.open() as runtime:
+        filled(runtime)
+        back_up(runtime, place.folder / "backup.zip")
+    return place
+
+
+@pytest.fixture
+def archive(old: Place, tmp_path: Path) -> Path:
+    return Path(shutil.copy(old.folder / "backup.zip", tmp_path))
+
+
+@pytest.fixture
+def new(redis_url: str, tmp_path: Path) -> Place:
+    return Place(tmp_path / "new", redis_url)
+
+
+def filled(runtime: Runtime) -> dict[str, str]:
+    """Something in every drawer: two accounts of one consent, a paused one, a removed one."""
+    consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
+    both = runtime.registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
+    paused, _ = runtime.registry.add("enedis", PAUSED_METER, NOW, token_needed=False)
+    removed, _ = runtime.registry.add("enedis", REMOVED_METER, NOW, token_needed=False)
+    first = both[0][0].id
+    runtime.registry.set_state(paused.id, AccountState.PAUSED, now=NOW)
+    runtime.consents.record(first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24))
+    window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
+    for error in (RefreshTokenDead("dead"), ConsentRevoked("gone")):
+        runtime.journal.failed(origin(window, Series.DAILY, first), error)
+        runtime.registry.set_state(first, AccountState.READY, now=NOW)
+    runtime.api_tokens.new("dashboard", ["read"], timedelta(days=30))
+    for account_id in (first, paused.id, removed.id):
+        written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
+        written_curve = [to_document(account_id, Period.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
+        assert runtime.measures[Period.DAY].write(written) == runtime.measures[Period.MINUTE].write(written_curve) == []
+    runtime.remove(removed.id)
+    return {"first": first, "paused": paused.id, "removed": removed.id}
+
+
+def registry_rows(runtime: Runtime) -> dict[str, list[dict[str, Any]]]:
+    with snapshot(runtime.registry.database) as connection:
+        return {table: list(rows_of(connection, table)) for table in TABLES}
+
+
+def documents(runtime: Runtime) -> list[dict[str, Any]]:
+    """All that is stored of living accounts, but revisions."""
+    found = [
+        {name: value for name, value in document.items() if name != "_rev"}
+        for account in runtime.registry.list()
+        for period in Period
+        for document in runtime.measures[period].read(account.id, "0", "~")
+    ]
+    return sorted(found, key=lambda document: (document["_id"], document["year"]))
+
+
+@pytest.fixture(params=["sqlite to couchdb", "sqlite to postgresql"])
+def elsewhere(request: pytest.FixtureRequest, new: Place) -> Place:
+    """The new place with its measures, or its registry and measures, on another kind of server."""
+    if request.param == "sqlite to couchdb":
+        return new.but(measures_url=request.getfixturevalue("couchdb_url"))
+    url = request.getfixturevalue("postgres_database")
+    return new.but(registry_url=url, measures_url=url)
+
+
+def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_same(
+    old: Place, elsewhere: Place, archive: Path, tmp_path: Path
+) -> None:
+    with old.open() as runtime:
+        before = registry_rows(runtime), documents(runtime)
+    with elsewhere.open() as runtime:
+        receipt = restore(runtime, archive)
+        assert (registry_rows(runtime), documents(runtime)) == before
+        assert (receipt.accounts, receipt.documents, receipt.kept) == (4, 2 * (len(DAYS) + 1), 0)
+        assert json.loads(runtime.registry.load_token(before[0]["token_users"][0]["account_id"]) or "") == {
+            "access_token": "a"
+        }
+        back_up(runtime, tmp_path / "again.zip")
+    assert manifest(archive)["members"] == manifest(tmp_path / "again.zip")["members"]
+
+
+def test_no_table_is_left_out_and_every_one_is_tried_here(old: Place, archive: Path) -> None:
+    engine = create_engine(f"sqlite:///{old.folder / 'registry.db'}")
+    tables = set(inspect(engine).get_table_names()) - {"alembic_version"}
+    engine.dispose()
+    members = manifest(archive)["members"]
+    assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}.ndjson" for name in tables}
+    assert all(members[f"registry/{name}.ndjson"]["lines"] for name in tables)
+
+
+def test_a_removed_account_leaves_no_measure_and_no_token_its_text_and_only_the_owner_may_read_it(
+    archive: Path,
+) -> None:
+    with zipfile.ZipFile(archive) as file:
+        text = b"".join(file.read(name) for name in file.namelist()).decode()
+    assert REMOVED_METER not in text
+    assert "access_token" not in text
+    assert PAUSED_METER in text  # so that its account is found again
+    assert archive.stat().st_mode & 0o077 == 0
+
+
+def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
+    new: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with replace(new, folder=tmp_path / "removing").open() as runtime:
+        ids = filled(runtime)
+        read = SqlStore.read
+
+        def removing(store: SqlStore, account_id: str, *bounds: Any) -> Any:
+            found = read(store, account_id, *bounds)
+            if account_id == ids["paused"] and len(found) == 500:
+                runtime.remove(account_id)
+            return found
+
+        monkeypatch.setattr(SqlStore, "read", removing)
+        back_up(runtime, tmp_path / "backup.zip")
+        monkeypatch.undo()
+    assert manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day.ndjson"]["lines"] > len(DAYS)
+    with new.open() as runtime:
+        restore(runtime, tmp_path / "backup.zip")
+        assert all(store.read(ids["paused"], "0", "~") == [] for store in runtime.measures.values())
+
+
+def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Place, archive: Path) -> None:
+    with new.open() as runtime:
+        first = restore(runtime, archive)
+        before = registry_rows(runtime), documents(runtime)
+        again = restore(runtime, archive)
+        assert (registry_rows(runtime), documents(runtime)) == before
+        assert (again.documents, again.kept) == (0, first.documents)
+        account, store = before[1][0]["source_account"], runtime.measures[Period.DAY]
+        (stored,) = store.read(account, "2023-01-01", "2023-01-02")
+        corrected = {**stored, "load": 9.0, "updated_at": "2024-07-26T00:00:00+00:00"}
+        assert store.write([corrected]) == []
+        assert restore(runtime, archive).documents == 0
+        assert store.read(account, "2023-01-01", "2023-01-02")[0]["load"] == 9.0
+
+
+def test_an_interrupted_restore_leaves_the_registry_empty_and_the_next_goes_on(
+    new: Place, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new.open() as runtime:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqlStore, "write", dying_at(3, SqlStore.write))
+            with pytest.raises(KeyboardInterrupt):
+                restore(runtime, archive)
+        assert not any(registry_rows(runtime).values())
+        receipt = restore(runtime, archive)
+        assert receipt.kept > 0
+        assert receipt.documents + receipt.kept == len(documents(runtime)) == 2 * (len(DAYS) + 1)
+
+
+def dying_at(time: int, write: Callable[..., Any]) -> Callable[..., Any]:
+    calls: list[int] = []
+
+    def dying(*told: Any) -> Any:
+        calls.append(1)
+        if len(calls) == time:
+            raise KeyboardInterrupt
+        return write(*told)
+
+    return dying
+
+
+def test_a_restore_forgets_what_redis_knew_of_another_store(new: Place, archive: Path) -> None:
+    with new.open() as runtime:
+        runtime.state.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
+        restore(runtime, archive)
+        assert runtime.state.done_windows("home1", "daily") == []
+
+
+def test_an_interrupted_backup_leaves_nothing(new: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "saved"
+    with new.open() as runtime:
+        filled(runtime)
+        monkeypatch.setattr(SqlStore, "read", dying_at(3, SqlStore.read))
+        with pytest.raises(KeyboardInterrupt):
+            back_up(runtime, folder / "backup.zip")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_registry_in_use_is_not_touched(new: Place, archive: Path) -> None:
+    with new.open() as runtime:
+        restore(runtime, archive)
+        runtime.registry.add("enedis", "30001640000055", NOW, token_needed=False)
+        before = registry_rows(runtime)
+        with pytest.raises(BackupRefused, match=r"holds accounts already.*RELEVE_REGISTRY_URL"):
+            restore(runtime, archive)
+        assert registry_rows(runtime) == before
+
+
+def test_without_the_keys_of_its_tokens_it_is_refused(new: Place, archive: Path) -> None:
+    with new.but(token_keys=new_key()).open() as runtime:
+        with pytest.raises(BackupRefused, match="RELEVE_TOKEN_KEYS"):
+            restore(runtime, archive)
+        assert not any(registry_rows(runtime).values())
+        assert all(store.read("", "0", "~") == [] for store in runtime.measures.values())
+    with new.but(token_keys=f"{new_key()},{KEY}").open() as runtime:
+        assert restore(runtime, archive).accounts == 4
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def one_byte_changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def without_a_member(path: Path) -> None:
+    rewritten(path, lambda name, text: None if name == "registry/tokens.ndjson" else text)
+
+
+def a_line_lost(path: Path) -> None:
+    rewritten(path, lambda name, text: text.partition("\n")[2] if name == "registry/accounts.ndjson" else text)
+
+
+def no_archive(path: Path) -> None:
+    path.write_text("something else")
+
+
+def of_a_later_program(path: Path) -> None:
+    rewritten(path, lambda name, text: json.dumps({**json.loads(text), "schema": "9999"}) if name == MANIFEST else text)
+
+
+def of_a_later_format(path: Path) -> None:
+    rewritten(path, lambda name, text: json.dumps({**json.loads(text), "format": 2}) if name == MANIFEST else text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (cut_short, "is damaged, or no backup"),
+        (one_byte_changed, "is damaged in"),
+        (without_a_member, "is damaged in registry/tokens.ndjson"),
+        (a_line_lost, "is damaged in registry/accounts.ndjson"),
+        (no_archive, "is damaged, or no backup"),
+        (of_a_later_program, r"a later Relève \(schema 9999\): update"),
+        (of_a_later_format, "format 2.*update Relève first"),
+        (Path.unlink, "can't be read: No such file"),
+    ],
+)
+def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
+    new: Place, archive: Path, spoil: Callable[[Path], None], told: str
+) -> None:
+    spoil(archive)
+    with new.open() as runtime:
+        with pytest.raises(BackupRefused, match=told) as caught:
+            restore(runtime, archive)
+        assert "\n" not in str(caught.value)
+        assert not any(registry_rows(runtime).values())
+
+
+def test_a_backup_of_an_older_schema_is_brought_up(new: Place, archive: Path) -> None:
+    def older(name: str, text: str) -> str | None:
+        if name == "registry/api_tokens.ndjson":
+            return None
+        if name != MANIFEST:
+            return text
+        told = json.loads(text)
+        del told["members"]["registry/api_tokens.ndjson"]
+        return json.dumps({**told, "schema": "0003"})
+
+    rewritten(archive, older)
+    with new.open() as runtime:
+        restore(runtime, archive)
+        rows = registry_rows(runtime)
+        assert len(rows["accounts"]) == 4
+        assert rows["api_tokens"] == []
+        assert runtime.api_tokens.new("again", ["read"])
+
+
+def test_a_store_that_others_write_to_is_named(new: Place, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with new.open() as runtime:
+        monkeypatch.setattr(SqlStore, "write", lambda _, documents: documents[:1])
+        with pytest.raises(StoreUnavailable, match="stop the workers"):
+            restore(runtime, archive)
+
+
+def test_a_file_that_is_there_is_not_written_over(old: Place, archive: Path) -> None:
+    before = archive.read_bytes()
+    with old.open() as runtime, pytest.raises(BackupRefused, match="exists already"):
+        back_up(runtime, archive)
+    assert archive.read_bytes() == before
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as file:
+        found: dict[str, Any] = json.loads(file.read(MANIFEST))
+    return found
+
+
+def rewritten(path: Path, change: Callable[[str, str], str | None]) -> None:
+    """The archive with each member's text changed, or the member left out."""
+    with zipfile.ZipFile(path) as file:
+        texts = {name: change(name, file.read(name).decode()) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in texts.items():
+            if text is not None:
+                file.writestr(name, text)

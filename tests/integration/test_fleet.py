@@ -1,0 +1,150 @@
+"""releve metrics: what the fleet's endpoint tells, of parts that are there and of parts that aren't."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from config.settings import PREFIX
+from tests.commands import Ended, run_here
+from worker.domain.accounts import AccountState
+from worker.domain.readings import PARIS, Series
+from worker.fanout import Night
+from worker.listening import listen
+from worker.metrics.fleet import BOOK
+from worker.stores.pulse import Pulse, WorkerPulse
+from worker.stores.quota import QuotaLedger
+from worker.stores.redis_link import connect
+from worker.stores.registry import AccountRegistry
+from worker.stores.sealing import Sealer, new_key
+from worker.stores.state import SyncState
+from worker.supervisor import free_port
+
+NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
+METERS = ("60000000000101", "60000000000102", "60000000000103")
+Samples = dict[tuple[str, ...], float]
+
+
+class Fleet:
+    """Three accounts, one of them set aside, and a night under way; in a Redis database of its own."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        self.folder = folder
+        self.settings = {
+            "DATA_DIR": str(folder / "data"),
+            "REDIS_URL": redis_url.rsplit("/", 1)[0] + "/10",
+            "PRETEND_NOW": NOW.isoformat(),
+            "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody is asked
+        }
+        (folder / "data").mkdir()
+        registry = AccountRegistry(f"sqlite:///{folder}/data/registry.db", Sealer([new_key()]))
+        registry.migrate()
+        self.accounts = [registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
+        registry.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+        for account, day in zip(self.accounts, (24, 23), strict=False):
+            registry.record_outcome(
+                account, Series.DAILY, "run", NOW, code=None, message="", last_day=date(2024, 7, day), stored=True
+            )
+        registry.close()
+
+    def remember(self) -> None:
+        """What workers and beat leave in Redis."""
+        with connect(self.settings["REDIS_URL"]) as redis:
+            redis.flushdb()
+            ledger = QuotaLedger(redis, "enedis-2026", per_second=None, per_hour=1000)
+            for _ in range(3):
+                ledger.enter("mesure_synchrone_auto")
+            ledger.close(600)
+            SyncState(redis).put_cursor(Night(NOW.date()).run, "~fed", 600)
+            pulse = Pulse(redis)
+            pulse.note_worker(WorkerPulse("silent@host", 1.0, 1.0, 0, 16, ("nightly",)))
+            pulse.note_restart("silent@host")
+            pulse.note_beat(1_700_000_000.5)
+            pulse.note_tick(1_700_000_060.5)
+
+    def once(self, **settings: str) -> Ended:
+        env = {PREFIX + name: value for name, value in {**self.settings, **settings}.items()}
+        return run_here(self.folder, env, "metrics", "--once")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Fleet:
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), redis_url)
+    fleet.remember()
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def told(fleet: Fleet) -> Ended:
+    return fleet.once()
+
+
+def samples(told: Ended) -> dict[str, Samples]:
+    found: dict[str, Samples] = {}
+    for family in text_string_to_metric_families(told.out):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return found
+
+
+def test_it_tells_how_the_fleet_stands(told: Ended) -> None:
+    found = samples(told)
+    assert told.code == 0
+    assert set(found["releve_up"].values()) == {1}
+    assert found["releve_accounts"] == {
+        ("new",): 0,
+        ("ready",): 2,
+        ("paused",): 0,
+        ("action_needed",): 1,
+        ("deleted",): 0,
+    }
+    assert found["releve_freshness_ratio"] == {("daily",): 0.5, ("load_curve",): 0}
+    assert found["releve_notices_waiting"] == {(): 0}
+    assert found["releve_gate_open"] == {(): 0}
+    assert 500 < found["releve_gate_opens_in_seconds"][()] <= 600
+    assert found["releve_permits_used"] == {("mesure_synchrone_auto",): 3}
+    assert found["releve_permits_limit"] == {("mesure_synchrone_auto",): 1000}
+    assert (found["releve_night_fed"], found["releve_night_complete"]) == ({(): 1}, {(): 0})
+    assert found["releve_beat_last_publish_timestamp_seconds"] == {(): 1_700_000_000.5}
+    assert found["releve_beat_last_tick_timestamp_seconds"] == {(): 1_700_000_060.5}
+    assert found["releve_workers"] == {("heard",): 0, ("silent",): 1}
+    assert found["releve_watchdog_restarts_total"] == {(): 1}
+    assert found["releve_workers_answering"] == {(): 0}
+    assert set(found["releve_queue_messages"]) == {
+        ("control",),
+        ("first_screen",),
+        ("nightly",),
+        ("repair",),
+        ("backfill",),
+    }
+
+
+def test_it_tells_all_that_is_defined_and_nothing_else(told: Ended) -> None:
+    assert set(samples(told)) == {definition.name for definition in BOOK.definitions}
+
+
+def test_it_names_no_account_no_meter_and_no_server(fleet: Fleet, told: Ended) -> None:
+    for canary in (*fleet.accounts, *METERS, fleet.settings["REDIS_URL"], str(fleet.folder)):
+        assert canary not in told.out + told.err
+
+
+def test_parts_that_are_down_are_told_and_the_others_stay(fleet: Fleet) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    told = fleet.once(REDIS_URL=f"redis://{away}/0", MEASURES_URL=f"couchdb+http://{away}/")
+    found = samples(told)
+    assert told.code == 1
+    assert found["releve_up"] == {("registry",): 1, ("measures",): 0, ("redis",): 0, ("broker",): 0}
+    assert found["releve_accounts"][("ready",)] == 2
+    assert "releve_gate_open" not in found
+    assert "Traceback" not in told.err
+
+
+def test_a_taken_port_is_one_line_that_says_what_to_do(fleet: Fleet) -> None:
+    env = {PREFIX + name: value for name, value in fleet.settings.items()}
+    with listen("127.0.0.1", 0) as taken:
+        told = run_here(fleet.folder, env, "metrics", "--port", str(taken.getsockname()[1]))
+    assert told.code == 1
+    assert "choose another --port" in told.line

@@ -1,0 +1,214 @@
+"""The Kubernetes manifests, rendered by kustomize: right by Kubernetes' schemas, and in step with the program.
+
+Nothing here runs on a cluster.  KEDA's own kinds are held to the fields that its documentation names:
+keda.sh/docs/latest/reference/scaledobject-spec, …/scalers/redis-lists, …/scalers/rabbitmq-queue.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from config.brokers import broker_from
+from config.settings import Settings
+from worker.cli.health import live as live_command
+from worker.cli.health import ready as ready_command
+from worker.cli.main import cli
+from worker.health.checks import OF_ROLES
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+BUILDS = ("base", "overlays/example", "overlays/example-rabbitmq")
+VERSIONS = ("1.30", "1.37")
+QUEUES = {"control", "first_screen", "nightly", "repair", "backfill"}
+KEDA = "keda.sh/v1alpha1"
+TRIGGER_FIELDS = {
+    "redis": {"address", "listName", "listLength", "databaseIndex"},
+    "rabbitmq": {"protocol", "queueName", "mode", "value"},
+}
+
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=BUILDS)
+def build(request: pytest.FixtureRequest) -> list[Manifest]:
+    if not (kustomize := shutil.which("kustomize")):
+        if os.environ.get("CI"):
+            pytest.fail("no kustomize: apt-get install kustomize")
+        pytest.skip("no kustomize: apt-get install kustomize")
+    rendered = subprocess.run([kustomize, "build", FOLDER / request.param], capture_output=True, text=True, check=False)
+    assert rendered.returncode == 0, rendered.stderr
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+def of_kind(build: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in build if manifest["kind"] in kinds]
+
+
+def pods(build: list[Manifest]) -> list[Manifest]:
+    """The pod templates of Deployments and Jobs."""
+    return [manifest["spec"]["template"] for manifest in of_kind(build, "Deployment", "Job")]
+
+
+def containers(build: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
+    """Each with its pod."""
+    for pod in pods(build):
+        for container in pod["spec"]["containers"]:
+            yield pod["spec"], container
+
+
+def queues_of(container: Manifest) -> set[str]:
+    words = container["args"]
+    return set(words[words.index("-Q") + 1].split(",")) if "-Q" in words else set()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_manifest_fits_the_schema_of_kubernetes(build: list[Manifest], version: str) -> None:
+    checked = [manifest for manifest in build if manifest["apiVersion"] != KEDA]
+    assert len(checked) >= 18
+    for manifest in checked:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_a_field_that_kubernetes_does_not_know_would_be_found(build: list[Manifest]) -> None:
+    wrong = {**of_kind(build, "Deployment")[0], "sepc": {}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+def test_every_selector_finds_its_pods(build: list[Manifest]) -> None:
+    labels = [pod["metadata"]["labels"] for pod in pods(build)]
+    selectors = [manifest["spec"]["selector"] for manifest in of_kind(build, "Service")]
+    selectors += [manifest["spec"]["selector"]["matchLabels"] for manifest in of_kind(build, "PodDisruptionBudget")]
+    assert len(selectors) >= 5
+    for selector in selectors:
+        assert sum(selector.items() <= found.items() for found in labels) == 1
+    for deployment in of_kind(build, "Deployment"):
+        wanted = deployment["spec"]["selector"]["matchLabels"]
+        assert wanted.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+        assert sum(wanted.items() <= found.items() for found in labels) == 1
+
+
+def test_policies_of_the_network_name_parts_that_there_are(build: list[Manifest]) -> None:
+    parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods(build)}
+    ports = {port["name"] for _, container in containers(build) for port in container.get("ports", [])}
+    for policy in of_kind(build, "NetworkPolicy"):
+        for expression in policy["spec"]["podSelector"].get("matchExpressions", []):
+            assert set(expression["values"]) <= parts
+        for rule in policy["spec"].get("ingress", []):
+            assert {port["port"] for port in rule["ports"]} <= ports
+
+
+def test_no_pod_has_more_rights_than_it_needs(build: list[Manifest]) -> None:
+    for pod, container in containers(build):
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["runAsUser"] == 10001  # the image's: Dockerfile
+        assert not pod["automountServiceAccountToken"]
+        assert not pod["enableServiceLinks"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"cpu", "memory"} == container["resources"]["limits"].keys() == container["resources"]["requests"].keys()
+    assert "10001" in (FOLDER.parents[1] / "Dockerfile").read_text()
+
+
+def test_every_variable_is_a_setting_and_every_secret_comes_in_a_file(build: list[Manifest]) -> None:
+    secrets = secret_keys()
+    for pod, container in containers(build):
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        roots = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+        files = {
+            f"{root}/{item['path']}": item["key"]
+            for root, volume in roots.items()
+            for item in volume.get("secret", {}).get("items", [])
+        }
+        assert set(files.values()) <= secrets
+        for variable in container["env"]:
+            name = variable["name"].removeprefix("RELEVE_").lower()
+            if name.endswith("_file"):
+                assert files.pop(variable["value"]) == name.removesuffix("_file")
+            assert name.removesuffix("_file") in Settings.model_fields
+        assert not files  # nothing is mounted that nobody reads
+    for config in of_kind(build, "ConfigMap"):
+        given = {name.removeprefix("RELEVE_").lower(): value for name, value in config["data"].items()}
+        assert given.keys() <= Settings.model_fields.keys()
+        assert Settings.from_env(_env_file=None, **given)
+
+
+def test_the_example_of_the_secret_holds_no_value() -> None:
+    assert all(not value for value in secret()["stringData"].values())
+    assert secret()["metadata"]["name"] == "releve"
+
+
+def test_every_command_is_one_that_there_is(build: list[Manifest]) -> None:
+    for _, container in containers(build):
+        words = container["args"]
+        if words[0] == "releve":
+            assert cli.get_command(None, words[1]) is not None  # type: ignore[arg-type]
+        else:
+            assert words[:3] == ["celery", "-A", "worker"]
+            assert words[3] in ("worker", "beat", "flower")
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            if probe in container:
+                assert_probe(container[probe]["exec"]["command"], live=probe == "livenessProbe")
+    running = [manifest["spec"]["template"]["spec"]["containers"][0] for manifest in of_kind(build, "Deployment")]
+    assert all({"livenessProbe", "readinessProbe"} <= container.keys() for container in running)
+
+
+def assert_probe(command: list[str], *, live: bool) -> None:
+    assert command[:3] == ["releve", "health", "live" if live else "ready"]
+    asked = (live_command if live else ready_command).make_context(command[2], command[3:])  # refuses a wrong option
+    assert asked.params["role"] in OF_ROLES
+
+
+def test_the_workers_serve_every_queue(build: list[Manifest]) -> None:
+    served = [queues_of(container) for _, container in containers(build)]
+    assert set().union(*served) == QUEUES
+    assert all({"control", "first_screen"} <= queues for queues in served if queues)
+
+
+def test_there_is_one_beat(build: list[Manifest]) -> None:
+    beat = next(found for found in of_kind(build, "Deployment") if found["metadata"]["name"] == "releve-beat")
+    assert beat["spec"]["replicas"] == 1
+    assert beat["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_keda_scales_deployments_that_there_are_by_queues_that_they_serve(build: list[Manifest]) -> None:
+    deployments = {found["metadata"]["name"]: found for found in of_kind(build, "Deployment")}
+    scaled = of_kind(build, "ScaledObject")
+    assert len(scaled) in (0, 2)
+    prefix = broker_from(None, 180).transport_options["global_keyprefix"]
+    keys = {found["metadata"]["name"]: found for found in of_kind(build, "TriggerAuthentication")}
+    for manifest in scaled:
+        spec = manifest["spec"]
+        assert manifest["apiVersion"] == KEDA
+        assert 1 <= spec["minReplicaCount"] < spec["maxReplicaCount"]
+        deployment = deployments[spec["scaleTargetRef"]["name"]]
+        assert "replicas" not in deployment["spec"]
+        queues = queues_of(deployment["spec"]["template"]["spec"]["containers"][0])
+        for trigger in spec["triggers"]:
+            told = trigger["metadata"]
+            assert told.keys() == TRIGGER_FIELDS[trigger["type"]]
+            assert all(isinstance(value, str) for value in told.values())
+            queue = told["listName"].removeprefix(prefix) if trigger["type"] == "redis" else told["queueName"]
+            assert queue in queues
+            [reference] = keys[trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
+            assert reference["key"] in secret_keys()
+
+
+def secret() -> Manifest:
+    found: Manifest = yaml.safe_load((FOLDER / "secret.example.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def secret_keys() -> set[str]:
+    return set(secret()["stringData"])

@@ -1,0 +1,138 @@
+"""Brokers and state over TLS, on real servers: the right authority opens the way, any other is one clear line."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import redis
+from kombu import Connection
+
+from config.brokers import broker_from
+from tests.certificates import Certificates
+from tests.rabbitmq import RabbitMQ
+from tests.redis_servers import PASSWORD as REDIS_PASSWORD
+from worker.broker import broker_errors
+from worker.domain.readings import Period
+from worker.errors import StoreUnavailable
+from worker.stores.measures import open_measures
+from worker.stores.redis_link import check_eviction, connect
+
+RELEVE = Path(sys.executable).with_name("releve")
+
+
+def add(folder: Path, meter: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """An account is added, and its backfill published, by the command."""
+    here = {"DATA_DIR": str(folder / "data"), "ENEDIS_URL": "http://127.0.0.1:9", **settings}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
+    env |= {f"RELEVE_{name}": value for name, value in here.items()}
+    words = [str(RELEVE), "accounts", "add", "--usage-point", meter]
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def test_redis_over_tls_carries_state_and_messages(tls_redis: str, certificates: Certificates, tmp_path: Path) -> None:
+    url = f"{tls_redis}?ssl_ca_certs={certificates.authority}"
+    added = add(tmp_path, "43000000000001", REDIS_URL=url)
+    assert added.returncode == 0, added.stderr
+    with redis.Redis.from_url(url) as client:
+        assert client.llen("releve:celery:control") == 1
+
+
+def test_rabbitmq_over_tls_takes_messages(
+    rabbitmq_node: RabbitMQ, redis_url: str, certificates: Certificates, tmp_path: Path
+) -> None:
+    url = f"{rabbitmq_node.tls_url}?ssl_ca_certs={certificates.authority}"
+    added = add(tmp_path, "43000000000002", REDIS_URL=redis_url, BROKER_URL=url)
+    assert added.returncode == 0, added.stderr
+
+
+def test_a_redis_whose_authority_is_unknown_is_refused(tls_redis: str, certificates: Certificates) -> None:
+    for query in ("", f"?ssl_ca_certs={certificates.stranger}"):
+        with connect(tls_redis + query) as client, pytest.raises(StoreUnavailable, match="set ssl_ca_certs") as caught:
+            check_eviction(client)
+        assert REDIS_PASSWORD not in str(caught.value)
+
+
+def test_the_broker_client_looks_at_the_certificate_of_redis_too(tls_redis: str, certificates: Certificates) -> None:
+    open_broker(f"{tls_redis}?ssl_ca_certs={certificates.authority}")
+    with pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+        open_broker(tls_redis)
+
+
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        (("s3cret", "an0ther"), "RabbitMQ refuses this user"),
+        (("/homes", "/nowhere"), "no such virtual host"),
+        (("ca.pem", "stranger.pem"), "set ssl_ca_certs"),
+    ],
+)
+def test_what_is_wrong_in_the_url_of_rabbitmq_is_told(
+    rabbitmq_node: RabbitMQ, certificates: Certificates, wrong: tuple[str, str], told: str
+) -> None:
+    url = f"{rabbitmq_node.tls_url}?ssl_ca_certs={certificates.authority}"
+    open_broker(url)
+    with pytest.raises(StoreUnavailable, match=told) as caught, broker_errors():
+        open_broker(url.replace(*wrong))
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_couchdb_is_believed_where_its_authority_is_in_ssl_cert_file(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with https_couchdb(certificates) as url:
+        with pytest.raises(StoreUnavailable, match="can't be reached"):
+            open_measures(url)[Period.DAY].read("acc", "", "~")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
+        assert open_measures(url)[Period.DAY].read("acc", "", "~") == []
+
+
+class NoDatabase(BaseHTTPRequestHandler):
+    """CouchDB that holds nothing yet."""
+
+    def do_GET(self) -> None:
+        body = b'{"error": "not_found", "reason": "Database does not exist."}'
+        self.send_response(404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class QuietServer(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Nothing: a client that turns away is what is wanted."""
+
+
+@contextmanager
+def https_couchdb(certificates: Certificates) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+    with QuietServer(("127.0.0.1", 0), NoDatabase) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"couchdb+https://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def open_broker(url: str) -> None:
+    """Connect as Celery does."""
+    told = broker_from(url, 180)
+    with Connection(told.url, ssl=told.use_ssl or False, transport_options=told.transport_options) as connection:
+        connection.connect()

@@ -1,0 +1,34 @@
+"""The pages that people read, their links and their headings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def pages() -> list[Path]:
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def links(text: str) -> Iterator[str]:
+    """Targets inside the repository, of pages and images."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", _without_code(text)):
+        if "://" not in link:
+            yield link
+
+
+def anchors(text: str) -> set[str]:
+    """The headings' names as Git forges make them, and as our site is told to."""
+    return {_slug(heading) for heading in re.findall(r"^#{1,6} +(.+?) *$", _without_code(text), re.MULTILINE)}
+
+
+def _slug(heading: str) -> str:
+    plain = re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading)
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", plain.lower()))
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)

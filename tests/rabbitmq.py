@@ -1,0 +1,106 @@
+"""A RabbitMQ node for the tests: alone, on loopback, in a folder of its own, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import amqp
+
+from tests.certificates import Certificates
+from tests.servers import START_TIMEOUT_S, NotInstalled
+from worker.supervisor import Supervisor, free_port
+
+PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's; the one on the PATH changes user and folders
+USER, PASSWORD, VHOST = "releve", "s3cret-of-rabbit", "homes"
+
+_CONFIG: Final = f"""
+listeners.tcp.default = 127.0.0.1:{{port}}
+listeners.ssl.default = 127.0.0.1:{{tls_port}}
+ssl_options.certfile = {{certificate}}
+ssl_options.keyfile = {{key}}
+default_user = {USER}
+default_pass = {PASSWORD}
+default_vhost = {VHOST}
+log.console.level = warning
+disk_free_limit.absolute = 10MB
+"""
+
+
+class RabbitMQ:
+    """A node that can be killed and started again in the same folder; ``url`` and ``tls_url`` stay the same."""
+
+    def __init__(self, folder: Path, children: Supervisor, epmd_port: int, tls: Certificates) -> None:
+        self._folder, self._children, self._epmd_port = folder, children, epmd_port
+        self.port, self.tls_port, self._dist_port = free_port(), free_port(), free_port()
+        self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{VHOST}"
+        self.tls_url = f"amqps://{USER}:{PASSWORD}@127.0.0.1:{self.tls_port}/{VHOST}"
+        config = _CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=tls.certificate, key=tls.key)
+        (folder / "rabbitmq.conf").write_text(config)
+        (folder / "plugins").write_text("[].")
+
+    def start(self) -> None:
+        log = self._folder / "node.log"
+        self.pid = self._children.start("rabbitmq", [str(PROGRAM)], env=self._env(), log_path=log)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            gone = self._children.ended()
+            if gone or time.monotonic() > give_up:
+                raise RuntimeError(f"RabbitMQ did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL, as a host that goes down."""
+        os.killpg(self.pid, signal.SIGKILL)
+        while not self._children.wait(1.0):
+            pass
+
+    def _answers(self) -> bool:
+        try:
+            with amqp.Connection(f"127.0.0.1:{self.port}", USER, PASSWORD, virtual_host=VHOST, connect_timeout=5):
+                return True
+        except (OSError, amqp.AMQPError):
+            return False
+
+    def _env(self) -> Mapping[str, str]:
+        folder = self._folder
+        return {
+            "HOME": str(folder),
+            "RABBITMQ_NODENAME": f"releve-{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none",
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+        }
+
+
+@contextmanager
+def rabbitmq(tls: Certificates) -> Iterator[RabbitMQ]:
+    """A running node with an empty vhost."""
+    epmd = shutil.which("epmd")
+    if epmd is None or not PROGRAM.exists():
+        raise NotInstalled("no RabbitMQ: apt-get install rabbitmq-server")
+    with ExitStack() as opened:
+        folder = Path(
+            opened.enter_context(tempfile.TemporaryDirectory(prefix="releve-rabbit-", ignore_cleanup_errors=True))
+        )
+        children = opened.enter_context(Supervisor(grace_s=5))
+        port = free_port()
+        # Started by us, or the node would start one that outlives it.
+        children.start("epmd", [epmd, "-address", "127.0.0.1", "-port", str(port)])
+        node = RabbitMQ(folder, children, port, tls)
+        node.start()
+        yield node

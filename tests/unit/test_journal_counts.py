@@ -1,0 +1,55 @@
+"""Each window that ends is counted once, with what it brought or why not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.counts import Counts
+from tests.factories import origin, serving_days
+from tests.unit.conftest import Household
+from tests.walks import days, window_over
+from worker.domain.readings import Series
+from worker.errors import (
+    ConsentRevoked,
+    MalformedAnswer,
+    OperatorFault,
+    RateLimited,
+    StoreUnavailable,
+    SupplierUnavailable,
+    UnknownAccount,
+    WorkerError,
+)
+
+VALUES = days("2024-07-20", 5000, 6000)
+
+
+def test_a_stored_window_counts_its_readings_and_documents(household: Household) -> None:
+    household.supplier.daily = serving_days(VALUES)
+    account = household.add()
+    counts = Counts()
+    for _ in range(2):
+        household.run(origin(window_over(VALUES), Series.DAILY, account))
+    assert counts.all_grown("releve_windows_total") == {("stored", "daily"): 2}
+    assert counts.all_grown("releve_readings_stored_total") == {("daily",): 4}
+    assert counts.all_grown("releve_documents_total") == {("created", "daily"): 4, ("unchanged", "daily"): 4}
+
+
+@pytest.mark.parametrize(
+    "error, outcome",
+    [
+        (RateLimited("later"), "rate_limited"),
+        (SupplierUnavailable("down"), "supplier_unavailable"),
+        (StoreUnavailable("down"), "store_unavailable"),
+        (ConsentRevoked("gone"), "action_needed"),
+        (UnknownAccount("removed"), "removed"),
+        (OperatorFault("key"), "operator_fault"),
+        (MalformedAnswer("odd"), "data_error"),
+        (WorkerError("unforeseen KeyError"), "unforeseen"),
+    ],
+)
+def test_a_window_that_is_given_up_counts_why(household: Household, error: WorkerError, outcome: str) -> None:
+    account = household.add()
+    counts = Counts()
+    household.journal.failed(origin(window_over(VALUES), Series.DAILY, account), error)
+    assert counts.all_grown("releve_windows_total") == {(outcome, "daily"): 1}
+    assert counts.all_grown("releve_documents_total") == {}

@@ -1,0 +1,73 @@
+"""releve metrics: the fleet's endpoint for Prometheus."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import click
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+
+from config.settings import Settings, get_settings
+from worker.cli.common import warn
+from worker.fleet_metrics import FleetCollector
+from worker.fleet_sources import FleetSources
+from worker.metrics.fleet import PARTS, UP
+from worker.process_logs import configure_process
+from worker.runtime import announce_pretence
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 9808
+
+
+@click.command()
+@click.option("--host", default=DEFAULT_HOST, show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="Its port.")
+@click.option("--once", is_flag=True, help="Print the metrics and end; exit code 1 where a part can't be asked.")
+def metrics(host: str, port: int, once: bool) -> int:
+    """Tell Prometheus of the whole fleet: accounts, freshness, queues, quota, beat and workers.
+
+    One for all; what each worker counts is at its own endpoint (RELEVE_METRICS_PORT). Registry, measure store, Redis
+    and broker are asked when somebody asks here; one that is down is told as releve_up 0.
+
+    \b
+    Example:
+      releve metrics --once
+    """
+    settings = get_settings()
+    configure_process(settings)
+    announce_pretence(settings, warn)
+    with _registry(settings) as registry:
+        if once:
+            return _print(registry)
+        _serve(registry, host, port)
+    return 0
+
+
+@contextmanager
+def _registry(settings: Settings) -> Iterator[CollectorRegistry]:
+    with ExitStack() as opened:
+        collector = FleetCollector(FleetSources(settings, opened).parts)
+        opened.callback(collector.close)
+        registry = CollectorRegistry()
+        registry.register(collector)
+        yield registry
+
+
+def _print(registry: CollectorRegistry) -> int:
+    click.echo(generate_latest(registry).decode(), nl=False)
+    return 0 if all(registry.get_sample_value(UP.name, {"part": part}) == 1 for part in PARTS) else 1
+
+
+def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Until interrupted.  Raises ClickException where the port is taken."""
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except OSError as error:
+        raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
+    click.echo(f"serving at http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics")
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        threading.Event().wait()
+    server.shutdown()
+    server.server_close()

@@ -1,0 +1,104 @@
+"""releve migrate: everything the servers must have before the first worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import click
+
+from config.settings import ConfigError, Settings, get_settings
+from worker.cli.common import json_option, print_json
+from worker.domain.documents import doctype
+from worker.stores.consumption import ConsumptionStore
+from worker.stores.couch import CouchStore
+from worker.stores.couch_adapter import CouchServer
+from worker.stores.couch_setup import SYSTEM_DATABASES, admit, create_system_database, set_up_user
+from worker.stores.database import Database
+from worker.stores.measures import couchdb_user, open_couchdb, open_measures
+from worker.stores.schema import bring_up
+from worker.stores.sql_setup import grant_rows, set_up_role
+
+_DONE: Final = {True: "made", False: "there"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    what: str
+    done: str  # made, changed or there
+
+
+@click.command()
+@json_option
+def migrate(as_json: bool) -> None:
+    """Bring registry and measure store up to this program; run it before the workers of a new version start.
+
+    With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also makes the users that RELEVE_REGISTRY_URL and
+    RELEVE_MEASURES_URL name, who read and write rows and documents and can change nothing else, and finishes the
+    set-up of a new CouchDB. Safe to repeat: what is there already is left alone.
+
+    \b
+    Example:
+      releve migrate
+    """
+    settings = get_settings()
+    steps: list[Step] = []
+    for step in _steps(settings):
+        steps.append(step)
+        if not as_json:
+            click.echo(f"{step.done:7} {step.what}")
+    if as_json:
+        print_json([asdict(step) for step in steps])
+
+
+def _steps(settings: Settings) -> Iterator[Step]:
+    """Each when it is done.  Raises ConfigError or a WorkerError."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with closing(_database(settings)) as registry:
+        before, after = bring_up(registry)
+        yield Step(f"registry tables, step {after}", "there" if before == after else "changed" if before else "made")
+        if settings.registry_admin_url:
+            if registry.dialect != "postgresql":
+                raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
+            yield Step("registry user of the workers", set_up_role(registry, settings.registry()))
+            yield Step("its rights: rows, no tables", grant_rows(registry, settings.registry()))
+    yield from _measures(settings)
+
+
+def _measures(settings: Settings) -> Iterator[Step]:
+    url, timeout_s = settings.measures_owner(), settings.store_timeout_s
+    try:
+        admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
+        user = open_couchdb(settings.measures(), timeout_s)
+        shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
+        stores = open_measures(url, timeout_s=timeout_s, shards=shards, replicas=replicas)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
+    if settings.measures_admin_url and (admin is None or user is None):
+        raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, and so must RELEVE_MEASURES_URL be: unset it")
+    if admin is not None:
+        for name in SYSTEM_DATABASES:
+            yield Step(f"CouchDB's database {name}", create_system_database(admin, name))
+    for period, store in stores.items():
+        yield Step(f"measures {doctype(period)}", _DONE[store.create_if_missing()])
+    if admin is not None and user is not None:
+        yield from _couchdb_user(admin, user, settings.measures(), list(stores.values()))
+
+
+def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: list[ConsumptionStore]) -> Iterator[Step]:
+    if (told := couchdb_user(url)) is None:
+        raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
+    yield Step("CouchDB user of the workers", set_up_user(admin, user, *told))
+    for store in stores:
+        if isinstance(store, CouchStore):
+            yield Step(f"its access to {store.database}", admit(admin, store.database, told[0]))
+
+
+def _database(settings: Settings) -> Database:
+    try:
+        return Database(settings.registry_owner())
+    except ValueError as error:
+        which = "RELEVE_REGISTRY_ADMIN_URL" if settings.registry_admin_url else "RELEVE_REGISTRY_URL"
+        raise ConfigError(f"{which}: {error}") from None

@@ -1,0 +1,76 @@
+"""Writes docs/reference/cli.md: ``python -m worker.cli.reference > docs/reference/cli.md``.
+
+Made from the commands themselves; hidden ones are left out.  A test keeps the page in step.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import click
+
+from worker.cli.main import cli
+
+_HEAD: Final = """# Commands
+
+Made from `worker/cli/` by `python -m worker.cli.reference`; a test keeps this page in step.
+
+Every command takes `-h` and `--help`. Exit codes: 0 all is well, 1 it failed, 2 it was called or set up wrongly, 130
+it was interrupted. An error is one line on the error stream that says what to do. `python -m worker` is the same as
+`releve`.
+"""
+_SPECIAL: Final = re.compile(r"([<*_])")
+
+
+def to_markdown() -> str:
+    return "\n".join([_HEAD, *_command(cli, "releve", None)])
+
+
+def _command(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+    """The command's own section, then those of its subcommands, in the order of ``--help``."""
+    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent)
+    yield f"{'#' * min(path.count(' ') + 2, 4)} {path}\n"
+    yield _fenced(" ".join([path, *command.collect_usage_pieces(context)]))
+    yield from _help(command.help or "")
+    if options := list(_options(command, context)):
+        yield "\n".join(options) + "\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None and not below.hidden:
+                yield from _command(below, f"{path} {name}", context)
+
+
+def _help(text: str) -> Iterator[str]:
+    for paragraph in re.split(r"\n[ ]*\n", text):
+        lines = paragraph.strip("\n").splitlines()
+        if lines and lines[0].strip() == "\b":  # click's sign for "as it stands": our examples
+            yield f"{_plain(lines[1].strip())}\n"
+            yield _fenced("\n".join(line.strip() for line in lines[2:]))
+        elif lines:
+            yield _plain(" ".join(line.strip() for line in lines)) + "\n"
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    """A list and not a table: choices have bars in them."""
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)  # none of what is hidden, an empty text for most arguments
+        if record and record[1] and "--help" not in parameter.opts:
+            yield f"- `{record[0]}`: {_plain(re.sub(' +', ' ', record[1]))}"
+
+
+def _fenced(text: str) -> str:
+    return f"```\n{text.strip()}\n```\n"
+
+
+def _plain(text: str) -> str:
+    """Prose in which nothing but backticks is markup."""
+    parts = text.split("`")
+    return "`".join(part if number % 2 else _SPECIAL.sub(r"\\\1", part) for number, part in enumerate(parts))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_markdown())

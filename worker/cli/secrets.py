@@ -1,0 +1,110 @@
+"""releve secrets: makes the secrets of an installation once, and hands each service its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import click
+
+from config.settings import ConfigError
+from worker.cli.common import json_option, print_json
+from worker.strongbox import OURS, OWNERS, SECRETS, Addresses, Secret, SecretRefused, choose, hand_out
+
+KEPT: Final = "kept"  # the folder of the truth; the readers' are copies
+_FOLDER: Final = Path("/secrets")
+_FOLDER_TYPE: Final = click.Path(file_okay=False, path_type=Path)
+_DEFAULT: Final = Addresses()
+
+
+@click.group()
+def secrets() -> None:
+    """Make the secrets of an installation, or show one."""
+
+
+@secrets.command()
+@click.argument("folder", type=_FOLDER_TYPE)
+@click.option("--redis", default=_DEFAULT.redis, show_default=True, help="HOST:PORT of Redis, as services reach it.")
+@click.option("--postgres", default=_DEFAULT.postgres, show_default=True, help="HOST:PORT of PostgreSQL.")
+@click.option("--couchdb", default=_DEFAULT.couchdb, show_default=True, help="HOST:PORT of CouchDB.")
+@json_option
+def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -> None:
+    """Make what FOLDER doesn't keep yet, and hand each service its secrets in a folder of its own.
+
+    What stands in the environment (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …) is taken instead of being made, and later in
+    place of what is kept; where that would lock us out it is refused. Nothing is ever made anew. As root each file is
+    given to the user that reads it.
+
+    \b
+    Example:
+      releve secrets make /secrets
+    """
+    told: dict[str, str] = {}
+    values: dict[str, str] = {}
+    try:
+        for secret in SECRETS:
+            kept = _read(folder, secret)
+            values[secret.name] = choose(secret, kept, os.environ.get(secret.variable))
+            told[secret.name] = _how(secret, kept, values[secret.name])
+        for name, value in values.items():
+            _put(folder / KEPT, name, value, os.geteuid())
+        for reader, files in hand_out(values, Addresses(redis, postgres, couchdb)).items():
+            for name, text in files.items():
+                _put(folder / reader, name, text, OWNERS.get(reader, OURS))
+    except SecretRefused as refusal:
+        raise ConfigError(str(refusal)) from None
+    except OSError as error:
+        raise ConfigError(f"secrets can't be kept in {folder}: {error.strerror} ({error.filename})") from None
+    if as_json:
+        print_json(told)
+        return
+    for name, how in told.items():
+        click.echo(f"{name}: {how}")
+    click.echo("`releve secrets show NAME` prints one")
+
+
+@secrets.command()
+@click.argument("name", type=click.Choice([secret.name for secret in SECRETS]), metavar="NAME")
+@click.option("--folder", type=_FOLDER_TYPE, default=_FOLDER, show_default=True, help="Where they are kept.")
+def show(name: str, folder: Path) -> None:
+    """Print the secret NAME, like operator_password, flower_password or grafana_password.
+
+    \b
+    Example:
+      docker compose run --rm secrets releve secrets show operator_password
+    """
+    value = _read(folder, next(secret for secret in SECRETS if secret.name == name))
+    if value is None:
+        raise ConfigError(f"no secrets are kept in {folder}: run `releve secrets make {folder}` first")
+    click.echo(value)
+
+
+def _how(secret: Secret, kept: str | None, value: str) -> str:
+    if value == kept:
+        return "kept"
+    if value == os.environ.get(secret.variable):
+        return f"taken from {secret.variable}"
+    return "made"
+
+
+def _read(folder: Path, secret: Secret) -> str | None:
+    try:
+        return (folder / KEPT / secret.name).read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _put(folder: Path, name: str, text: str, owner: int) -> None:
+    """``text`` in a file that ``owner`` alone can read; a reader never sees half of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{name}.new"
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o400)
+    if os.geteuid() == 0:
+        os.chown(draft, owner, owner)
+        os.chown(folder, owner, owner)
+    folder.chmod(0o700)
+    draft.replace(folder / name)

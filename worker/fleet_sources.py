@@ -1,0 +1,111 @@
+"""What registry, measure store, Redis and broker tell of the fleet; no token key and no supplier's secret is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import time as time_of_day
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Final
+
+from config.settings import ConfigError, Settings
+from worker.clock import clock_from
+from worker.domain.readings import ONE_DAY, PARIS, Period, Series
+from worker.fanout import Night, night_progress
+from worker.fleet_metrics import Told, Values
+from worker.metrics import fleet
+from worker.publishing import count_workers, queue_ages, queue_lengths
+from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
+from worker.stores.database import Database
+from worker.stores.overview import Overview
+from worker.stores.pulse import Pulse
+from worker.stores.redis_link import connect
+from worker.stores.state import SyncState
+
+SILENT_S: Final = 60.0  # a worker tells of itself every quarter of a minute
+_PING_S: Final = 1.0
+
+
+class FleetSources:
+    """Connects to each part when it is first asked, so that one that is down stops nobody.  Raises ConfigError."""
+
+    def __init__(self, settings: Settings, opened: ExitStack) -> None:
+        self.settings = settings
+        self._now = clock_from(settings.pretend_now)
+        self._endpoints = endpoints_from(settings)
+        self.redis_url = redis_url_from(settings, opened)
+        self._redis = connect(self.redis_url)
+        opened.callback(self._redis.close)
+        self._ledger = ledger_from(settings, self._redis, self._endpoints)
+        self._measures = measures_from(settings)
+        try:
+            self._database = Database(settings.registry())
+        except ValueError as error:
+            raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
+        opened.callback(self._database.close)
+
+    @cached_property
+    def parts(self) -> Mapping[str, Callable[[], Told]]:
+        told = (self.registry, self.measures, self.redis, self.broker)
+        return dict(zip(fleet.PARTS, told, strict=True))
+
+    def registry(self) -> Told:
+        overview = Overview(self._database)
+        yesterday = self._now().astimezone(PARIS).date() - ONE_DAY
+        shares = {series: overview.freshness(series, yesterday).share for series in Series}
+        yield fleet.ACCOUNTS, _by_label(overview.accounts_by_state())
+        yield fleet.FRESHNESS, _by_label({series: share for series, share in shares.items() if share is not None})
+        yield fleet.NOTICES, _one(overview.notices_waiting())
+
+    def measures(self) -> Told:
+        """Nothing but that it answers."""
+        self._measures[Period.DAY].read("metrics", "0", "1")
+        return ()
+
+    def redis(self) -> Told:
+        opens_in_s = self._ledger.closed_for_s()
+        apis = self._endpoints.preset.apis
+        limit = calls_per_hour(self.settings, self._endpoints)
+        yield fleet.GATE_OPEN, _one(opens_in_s <= 0)
+        yield fleet.GATE_OPENS_IN, _one(opens_in_s)
+        yield fleet.PERMITS_USED, _by_label({api: self._ledger.used(api) for api in apis})
+        yield fleet.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
+        yield from self._night()
+        yield from self._pulse()
+
+    def broker(self) -> Told:
+        yield fleet.ANSWERING, _one(count_workers(self, _PING_S))  # the first, for it says soonest that nobody is there
+        yield fleet.QUEUE_MESSAGES, _by_label(queue_lengths(self))
+        yield fleet.QUEUE_AGE, _by_label(queue_ages(self))
+
+    def _night(self) -> Told:
+        """Of the last one whose hour has come."""
+        now = self._now().astimezone(PARIS)
+        begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
+        progress = night_progress(SyncState(self._redis), Night(now.date() - timedelta(days=0 if begun else 1)))
+        yield fleet.NIGHT_FED, _one(progress.fed)
+        yield fleet.NIGHT_COMPLETE, _one(progress.complete)
+
+    def _pulse(self) -> Told:
+        pulse = Pulse(self._redis)
+        published, tick = pulse.beat_and_tick()
+        workers = pulse.workers()
+        silent = sum(time.time() - worker.seen_at > SILENT_S for worker in workers)
+        yield fleet.BEAT_PUBLISHED, _known(published)
+        yield fleet.BEAT_TICK, _known(tick)
+        yield fleet.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
+        yield fleet.RESTARTS, _one(sum(pulse.restarts().values()))
+
+
+def _one(value: float) -> Values:
+    return {(): float(value)}
+
+
+def _known(value: float | None) -> Values:
+    return {} if value is None else _one(value)
+
+
+def _by_label(values: Mapping[Any, float]) -> Values:
+    return {(str(label),): float(value) for label, value in values.items()}

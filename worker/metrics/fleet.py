@@ -1,0 +1,70 @@
+"""What is asked for all workers together, at `releve metrics`; nothing here is counted by a worker."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.domain.accounts import AccountState
+from worker.domain.readings import Series
+from worker.metrics.definitions import Book
+
+BOOK: Final = Book()
+
+PARTS: Final = ("registry", "measures", "redis", "broker")
+
+UP: Final = BOOK.define(
+    "gauge", "releve_up", "Whether this part could be asked; what it tells is missing where not.", part=PARTS
+)
+
+# -- the registry
+ACCOUNTS: Final = BOOK.define("gauge", "releve_accounts", "Accounts by state.", state=AccountState)
+FRESHNESS: Final = BOOK.define(
+    "gauge",
+    "releve_freshness_ratio",
+    "Share of the active accounts whose yesterday (Europe/Paris) is stored; none without an active account.",
+    series=Series,
+)
+NOTICES: Final = BOOK.define("gauge", "releve_notices_waiting", "Notices to owners that are still to be delivered.")
+
+# -- Redis
+GATE_OPEN: Final = BOOK.define("gauge", "releve_gate_open", "1 while calls may pass, 0 while the supplier bars us.")
+GATE_OPENS_IN: Final = BOOK.define(
+    "gauge", "releve_gate_opens_in_seconds", "Time to the gate's opening; 0 where it is open."
+)
+PERMITS_USED: Final = BOOK.define("gauge", "releve_permits_used", "Permits taken within the last hour.", api=())
+PERMITS_LIMIT: Final = BOOK.define(
+    "gauge", "releve_permits_limit", "Permits that an hour has; missing where there is no limit.", api=()
+)
+NIGHT_FED: Final = BOOK.define(
+    "gauge", "releve_night_fed", "1 when the newest night that was due has published all of its work."
+)
+NIGHT_COMPLETE: Final = BOOK.define(
+    "gauge", "releve_night_complete", "1 when all accounts of the newest night that was due are done."
+)
+BEAT_PUBLISHED: Final = BOOK.define(
+    "gauge", "releve_beat_last_publish_timestamp_seconds", "When beat published something last; missing if never."
+)
+BEAT_TICK: Final = BOOK.define(
+    "gauge",
+    "releve_beat_last_tick_timestamp_seconds",
+    "When a worker last did what beat sends every minute; missing if never.",
+)
+WORKERS: Final = BOOK.define(
+    "gauge",
+    "releve_workers",
+    "Workers of the last quarter of an hour: heard of within a minute, or silent since.",
+    state=("heard", "silent"),
+)
+RESTARTS: Final = BOOK.define(
+    "counter", "releve_watchdog_restarts_total", "Restarts of workers that their watchdog found deaf."
+)
+
+# -- the broker
+ANSWERING: Final = BOOK.define("gauge", "releve_workers_answering", "Workers that answer a ping through the broker.")
+QUEUE_MESSAGES: Final = BOOK.define("gauge", "releve_queue_messages", "Messages that wait in a queue.", queue=())
+QUEUE_AGE: Final = BOOK.define(
+    "gauge",
+    "releve_queue_oldest_message_age_seconds",
+    "Age of the message that is next in its queue, 0 where none waits; on Redis alone, RabbitMQ lets nobody look.",
+    queue=(),
+)

@@ -1,0 +1,75 @@
+"""Writes docs/reference/metrics.md: ``python -m worker.metrics.reference > docs/reference/metrics.md``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from worker.metrics import fleet, work
+from worker.metrics.definitions import OPEN_LABELS, Book, Definition
+
+_HEAD: Final = """# Metrics
+
+Made from `worker/metrics/` by `python -m worker.metrics.reference`; a test keeps this page in step, and another holds
+the dashboard and the alerts in `deploy/` to these names.
+
+No label ever holds an account, a meter, a run or an address: each takes the values listed below and no others.
+
+## Two endpoints
+
+**Each worker** tells of its own work at `http://RELEVE_METRICS_HOST:RELEVE_METRICS_PORT/metrics` when
+`RELEVE_METRICS_PORT` is set; without it there is no endpoint. Workers on one host need a port each; where a port is
+taken, the worker says so in one line of its log and works on without its endpoint. Counts begin at zero when a worker
+starts. A worker with a prefork pool adds up all its processes, those that ended too. `process_…` (memory, open files,
+CPU time) is that of the worker's main process; with the default pool of threads this is all of it. Counts are kept in
+`RELEVE_DATA_DIR/metrics/` while the worker runs.
+
+**The fleet** is told by `releve metrics`, one process for all. It asks registry, measure store, Redis and broker when
+it is scraped, at most every ten seconds. A part that does not answer costs `releve_up{part="…"} 0` and its own
+metrics, never those of the others. `releve metrics --once` prints the same and ends, with exit code 1 where a part is
+down.
+
+Both listen on this machine alone unless told otherwise, and have no password: what they tell is not personal, but it
+is not for the public either.
+"""
+_COLUMNS: Final = "| metric | kind | labels | what it tells |\n| --- | --- | --- | --- |\n"
+_LABELS: Final = """## Labels
+
+| label | values |
+| --- | --- |
+"""
+
+
+def to_markdown() -> str:
+    books = {"## Of each worker": work.BOOK, "## Of the fleet": fleet.BOOK}
+    tables = [f"{title}\n\n{_COLUMNS}{_rows(book)}" for title, book in books.items()]
+    return "\n".join([_HEAD, *tables, _LABELS + _label_rows([*work.BOOK.definitions, *fleet.BOOK.definitions])])
+
+
+def _rows(book: Book) -> str:
+    return "".join(
+        f"| `{told.name}` | {told.kind} | {', '.join(f'`{label}`' for label in told.labels)} | {told.help} |\n"
+        for told in book.definitions
+    )
+
+
+def _label_rows(definitions: list[Definition]) -> str:
+    """A label that has other values in other metrics has a row for each."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for told in definitions:
+        for label, values in told.labels.items():
+            listed = ", ".join(f"`{value}`" for value in values) or OPEN_LABELS[label]
+            rows.setdefault((label, listed), []).append(told.name)
+    twice = [label for label, _ in rows]
+    return "".join(
+        f"| `{label}`{_of(names) if twice.count(label) > 1 else ''} | {listed} |\n"
+        for (label, listed), names in sorted(rows.items())
+    )
+
+
+def _of(names: list[str]) -> str:
+    return " of " + ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(to_markdown())

@@ -1,0 +1,98 @@
+"""SQL engines for the registry and the embedded measures alike: each wait bounded, nothing secret in an error,
+safe over forks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from worker.errors import StoreUnavailable
+from worker.stores.forks import close_around_forks
+
+_DRIVERS: Final = ("pysqlite", "psycopg")
+
+
+def parse_url(text: str, what: str, good: str) -> URL:
+    """A SQLite file's URL or a PostgreSQL database's.
+
+    Raises ValueError, which says what is ``good``, and doesn't repeat the URL: it may hold a password.
+    """
+    try:
+        url = make_url(text)
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except (ArgumentError, NoSuchModuleError, ValueError):  # also a port that is no number
+        raise ValueError(good) from None
+    except ImportError:
+        raise ValueError(f"the driver that {what} names is not installed: leave it out of the URL") from None
+    in_memory = url.database in (None, "", ":memory:")  # each connection would see a database of its own
+    if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
+        raise ValueError(good)
+    return url
+
+
+def open_engine(url: URL, timeout_s: float) -> Engine:
+    """Connects at first use.
+
+    ``timeout_s`` is how long a server may take to answer, and a SQLite writer waits for another.
+    """
+    # hide_parameters: a statement's values are meter numbers, tokens and consumption, and errors end up in logs.
+    # pool_size: a thread's each, for what goes beyond the pool is opened and closed again each time.
+    common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
+        event.listen(engine, "connect", _set_up_sqlite)
+    else:
+        arguments = {name: value for name, value in _time_outs(timeout_s).items() if name not in url.query}
+        engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, **common)
+    close_around_forks(engine)
+    return engine
+
+
+def _time_outs(timeout_s: float) -> dict[str, str]:
+    """For psycopg; what the URL says itself goes first."""
+    whole_s = max(1, round(timeout_s))
+    return {
+        "connect_timeout": str(min(10, whole_s)),
+        "options": f"-c statement_timeout={whole_s * 1000}",
+        "tcp_user_timeout": str(whole_s * 1000),  # a server that vanished without a word
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+    }
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    # synchronous stays FULL: what a power cut takes back (a refresh token, a window marked done) can't be asked again.
+    with suppress(sqlite3.OperationalError):  # another process is turning it on: it doesn't wait, but it lasts
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def create_file(url: URL) -> None:
+    """Make sure that a SQLite file exists, for its owner's eyes alone: SQLite would ask the umask.
+
+    Raises StoreUnavailable.
+    """
+    if url.get_backend_name() != "sqlite" or "uri" in url.query:
+        return
+    file = Path(url.database or "")
+    try:
+        if not file.exists():
+            file.touch(mode=0o600)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"sqlite file {file} can't be created ({error.strerror}): its folder must exist and be writable"
+        ) from error
+
+
+def first_line(error: object) -> str:
+    """Of what a driver says: it names a server or a file, where a longer text may quote what was written."""
+    return next(iter(str(error or "").splitlines()), "no reason given")[:200]
