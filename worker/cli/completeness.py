@@ -13,7 +13,7 @@ from worker.cli.common import json_option, living_account, open_runtime, print_j
 from worker.domain.accounts import Account
 from worker.domain.completeness import DayState
 from worker.domain.coverage import Coverage
-from worker.domain.holes import MissingCurve
+from worker.domain.holes import Hole, MissingCurve
 from worker.domain.readings import Series
 from worker.explaining import Covered, coverage_of, coverage_to_json, rebuild_of
 from worker.messages import CURVE_NOT_ACTIVATED, WHAT_TO_DO
@@ -63,7 +63,12 @@ def _print_account(account_id: str, covered: Covered, brief: bool) -> None:
         click.echo(f"{account_id} {series.value}: {_counts(each)}")
     if missing:
         click.echo(_advice(missing))
-    open_days = [(series, day) for series, each in coverage.items() for day in each.open_days]
+    open_days = [
+        (series, day)
+        for series, each in coverage.items()
+        for day in each.open_days
+        if day.hole is not Hole.NOT_ACTIVATED  # said in one line
+    ]
     if not brief and open_days:
         table = Table("day", "series", "state", "why", "asked next", box=None)
         for series, day in open_days:

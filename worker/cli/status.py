@@ -36,13 +36,16 @@ def status(account_id: str | None, as_json: bool) -> None:
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = Table("account", "state", "series", "history (days)", "last day", "error", "what to do", box=None)
+    table = Table("account", "state", "series", "history (days)", "last day", "error or hint", box=None)
+    codes: dict[str, None] = {}
     for row in rows:
         for number, (name, told) in enumerate(row["series"].items()):
-            error = told["error"] or (row["reason"] if number == 0 else "")
+            code = told["error"] or (row["reason"] if number == 0 else "")
+            code = code or (row["hint"] if name == Series.LOAD_CURVE else "")
+            codes[code] = None
             head = (row["account"], row["state"]) if number == 0 else ("", "")
-            history = f"{told['done']}/{told['total']}"
-            code = error or (row["hint"] if name == Series.LOAD_CURVE else "")
-            advice = WHAT_TO_DO.get(code, {}).get("en", "")
-            table.add_row(*head, name, history, told["last_day"] or "-", error, advice)
+            table.add_row(*head, name, f"{told['done']}/{told['total']}", told["last_day"] or "-", code)
     Console().print(table)
+    for code in codes:
+        if code in WHAT_TO_DO:
+            click.echo(f"{code}: {WHAT_TO_DO[code]['en']}")

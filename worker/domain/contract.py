@@ -110,11 +110,13 @@ _DAY: Final = r"20\d\d-\d\d-\d\d"
 _DATE: Final = Leaf(form=re.compile(rf"\s*{_DAY}(?:[T ]\d\d:\d\d.{{0,16}})?\s*", re.ASCII))
 _VALUE: Final = Leaf(_TEXT_OR_NUMBER, re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII))
 _STEP: Final = Leaf(_TEXT_OR_NUMBER)
+_A_DAY: Final = _words("", "P1D", "86400")
 _NATURES: Final = _words(*"BRHECKPSTFGD")  # of 2026 only B was ever seen; the others are those of sibling flows
 
 
 def _reading(series: Series) -> dict[str, Node]:
     daily = series is Series.DAILY
+    step = _A_DAY if daily else _STEP
     return {
         "usage_point_id": Leaf(),
         "start": _DATE,
@@ -126,14 +128,14 @@ def _reading(series: Series) -> dict[str, Node]:
                 "measurement_kind": _words("energy" if daily else "power", odd=Kind.UNIT),
                 "aggregate": _words("sum" if daily else "average", odd=Kind.UNIT),
                 "measuring_period": _words("P1D"),
-                "interval_length": _STEP,
+                "interval_length": step,
             }
         ),
         "interval_reading": Many(
             {
                 "value": _VALUE,
                 "date": _DATE,
-                "interval_length": _STEP,
+                "interval_length": step,
                 "measure_type": _words("B"),
                 "rank": Leaf(_TEXT_OR_NUMBER),
             },
@@ -145,7 +147,14 @@ def _reading(series: Series) -> dict[str, Node]:
 def _answer_2026(series: Series) -> dict[str, Node]:
     daily = series is Series.DAILY
     points = Many(
-        {"v": _VALUE, "d": _DATE, "p": _STEP, "n": _NATURES, "iv": Leaf(_TEXT_OR_NUMBER), "ec": Leaf(_TEXT_OR_NUMBER)}
+        {
+            "v": _VALUE,
+            "d": _DATE,
+            "p": _A_DAY if daily else _STEP,
+            "n": _NATURES,
+            "iv": Leaf(_TEXT_OR_NUMBER),
+            "ec": Leaf(_TEXT_OR_NUMBER),
+        }
     )
     return {
         "idPrm": Leaf(),
@@ -261,7 +270,7 @@ def _leaf(value: Json, leaf: Leaf, path: str) -> Iterator[Found]:
     if type(value) not in leaf.types:
         yield (leaf.odd if leaf.odd is Kind.UNIT else Kind.SHAPE), path, _type(value)
     elif leaf is _STEP:
-        if parse_step_minutes(value) is None and value != "P1D":
+        if parse_step_minutes(value) is None:
             yield Kind.CODE, path, word_of(str(value))
     elif isinstance(value, str):
         if leaf.known is not None and value not in leaf.known:

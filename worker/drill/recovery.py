@@ -57,17 +57,24 @@ class Recovery:
     probed: bool = False
     asked_s: float = -1e9
     done_s: float | None = None
+    last: str = ""  # what was waited for longest
 
     @property
     def run(self) -> str:
         return f"drill-{self.number}"
+
+    @property
+    def took_s(self) -> float:
+        """Since the last fault that hit it was over."""
+        return 0.0 if self.done_s is None else self.done_s - self.from_s
 
     def as_json(self) -> dict[str, Any]:
         done = self.done_s
         return {
             "kind": self.kind.name.lower(),
             "overlapped": self.overlapped,
-            "seconds": None if done is None else round(done - self.from_s, 1),
+            "last": self.last,
+            "seconds": None if done is None else round(self.took_s, 1),
             "seconds_in_all": None if done is None else round(done - self.ended_s, 1),
         }
 
@@ -128,29 +135,42 @@ class Watch:
 
     # -- what it finds out
 
-    def tend(self) -> bool:
-        """Look how far each is; whether all are done.  Raises StoreUnavailable."""
+    @property
+    def quiet(self) -> bool:
+        """Whether all are done."""
+        return not self._open
+
+    def tend(self) -> list[Recovery]:
+        """Look how far each is; those that came to their end now.  Raises StoreUnavailable."""
         if not self._open:
-            return True
+            return []
         claims = self._claims_now()
+        ended = []
         for recovery in list(self._open):
-            recovery.pending -= {claim for claim in recovery.pending if self._is_over(claim, claims)}
-            recovery.everybody -= {account for account in recovery.everybody if self._is_fresh(account)}
-            self._probe(recovery)
+            self._look_at(recovery, claims)
             if recovery.probed and not recovery.pending and not recovery.everybody:
                 recovery.done_s = self._clock()
                 self._open.remove(recovery)
-        return not self._open
+                ended.append(recovery)
+        return ended
+
+    def _look_at(self, recovery: Recovery, claims: dict[str, str]) -> None:
+        if over := {claim for claim in recovery.pending if self._is_over(claim, claims)}:
+            recovery.pending -= over
+            recovery.last = min(over)[0].partition(":")[2]
+        if fresh := {account for account in recovery.everybody if self._is_fresh(account)}:
+            recovery.everybody -= fresh
+            recovery.last = "all accounts"
+        if not recovery.probed:
+            self._probe(recovery)
 
     def waiting(self) -> list[str]:
         """What is waited for, for whoever looks into a drill that does not end."""
         return [f"{each.kind}: {sorted(each.pending)} {sorted(each.everybody)} {each.probed}" for each in self._open]
 
     def _probe(self, recovery: Recovery) -> None:
-        if recovery.probed:
-            return
         if self._work.has_run(self._work.probe, recovery.run):
-            recovery.probed = True
+            recovery.probed, recovery.last = True, "new work"
         elif self._clock() - recovery.asked_s > _ASK_AGAIN_S:
             self._work.look_back(self._work.probe, recovery.run)
             recovery.asked_s = self._clock()

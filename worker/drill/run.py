@@ -22,6 +22,7 @@ _TICK_S: Final = 0.1
 _TELL_EVERY_S: Final = 10.0
 _SETTLE_S: Final = 120.0
 _RECOVER_S: Final = 60.0
+_LONG_S: Final = 35.0  # worth a line
 _READY_S: Final = 30.0
 _STORED: Final = re.compile(
     r"window stored account_id=(\w+) series=(\w+) window=(\S+) run=(\S+) .*created=(\d+) updated=(\d+)"
@@ -181,7 +182,11 @@ class Drill:
             else:
                 self._watch.calm(kind)
             self._deaths.pop(0)
-        self._watch.tend()
+        for recovery in self._watch.tend():
+            if (took_s := recovery.took_s) > _LONG_S:
+                self._say(
+                    f"{self.elapsed_s():5.0f} s  recovered from '{recovery.kind}' after {took_s:.0f} s: {recovery.last}"
+                )
 
     # -- its end
 
@@ -194,7 +199,7 @@ class Drill:
         undone = {home.account_id for home in self._fleet.homes}
         while self.elapsed_s() - begun_s < _SETTLE_S:
             self._tend()
-            if self._watch.tend() and not undone:
+            if self._watch.quiet and not undone:
                 break
             if self.elapsed_s() - asked_s > 5:
                 patiently(lambda: self._fleet.look_back_all(undone, run))

@@ -32,7 +32,9 @@ from worker.domain.readings import (
     local_midnight,
 )
 
-_DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ].*)?", re.ASCII | re.DOTALL)
+# A day is labelled by itself or by its midnight: the moment of a day's highest power is no label of a day.
+_DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_A_DAY: Final = (None, "", "P1D", "86400", 86_400)
 # Whole minutes alone: a step that began between two would share its key with another.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
@@ -106,6 +108,8 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> Parsed:
 
 
 def _row_day(row: RawRow) -> date | None:
+    if isinstance(row.step, dict | list) or row.step not in _A_DAY:  # a step of a curve: its watts are no day's energy
+        return None
     if row.label is not None:
         return _to_day(row.label)
     origin, rank = _to_day(row.origin), _to_rank(row.rank)

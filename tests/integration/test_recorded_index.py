@@ -1,0 +1,293 @@
+"""Every body of the recordings' own index through client, classification, parser and store.
+
+Each ends in the class that upstream-apis 1.9 and 1.12 give it; none in a traceback, a zero that nobody sent, or a
+stored value lost.  Skipped where the recordings are absent; they are never copied into the project.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.factories import Reports, content, curve_of, memory_measures, origin, v5_answer
+from worker.clients.classification import Reply
+from worker.clients.enedis import EnedisClient
+from worker.clients.presets import PRESETS
+from worker.clients.session import SupplierSession
+from worker.clients.tokens import Token
+from worker.domain.accounts import Account, AccountState
+from worker.domain.contract import Surprise, look_at
+from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.told import Told
+from worker.errors import (
+    ConsentRevoked,
+    HolderChanged,
+    LoginFailed,
+    MalformedAnswer,
+    OperatorFault,
+    RateLimited,
+    RequestRefused,
+    SupplierUnavailable,
+    WorkerError,
+)
+from worker.sync import WindowWalk
+
+FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "responses"
+NOW = datetime(2026, 10, 4, 9, 0, tzinfo=PARIS)
+METER = "98765432109876"
+NOTHING = "nothing"  # a success without a reading
+MEASURES = "measures"
+
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
+
+# What each body means, whichever series is asked for (upstream-apis 1.9, 1.12); of measures, MEASURES.
+DOCUMENTED: Mapping[str, str | type[WorkerError]] = {
+    "consoapi_403_cloudflare_block.fragment.html": SupplierUnavailable,  # HTML: back off, never no-data
+    "consoapi_502_cloudflare.fragment.txt": SupplierUnavailable,
+    "consoapi_v5_200_consumption_load_curve_2023-04-01_2023-04-02.json": MEASURES,
+    "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json": MalformedAnswer,  # VA are no energy
+    "consoapi_v5_200_daily_consumption_2023-04-01_2023-04-02.json": MEASURES,
+    "consoapi_v5_200_daily_consumption_2023-04-01_2023-04-04.json": MEASURES,
+    "consoapi_v5_200_daily_production_2023-04-01_2023-04-02.json": MEASURES,  # the body itself doesn't say production
+    "consoapi_v5_200_daily_production_2023-04-01_2023-04-04.json": MEASURES,
+    "consoapi_v5_400_adam_dc_0007.json": HolderChanged,
+    "consoapi_v5_400_adam_err0123.json": NOTHING,  # before the last activation: the history's floor
+    "consoapi_v5_400_daily_consumption_2023-04-02_2023-04-01.json": RequestRefused,
+    "consoapi_v5_401_invalid_token.json": OperatorFault,  # or LoginFailed, for a user's token
+    "consoapi_v5_403_adam_dc_0008.json": ConsentRevoked,
+    "consoapi_v5_404_no_data_found.json": NOTHING,
+    "consoapi_v5_429_900804_throttled.json": RateLimited,
+    "consoapi_v5_500_technical_error.json": SupplierUnavailable,
+    "consoapi_v5_500_unknown.json": SupplierUnavailable,
+    "dataconnect_v4_PT10M_points_2020-07-13.fragment.json": MEASURES,
+    "dataconnect_v4_PT30M_2020-07-09.fragment.json": MEASURES,
+    "dataconnect_v4_PT30M_production_points_2020-06-18.fragment.json": MEASURES,
+    "dataconnect_v4_PT60M_2020-08-19.fragment.json": MEASURES,
+    "dataconnect_v5_200_consumption_load_curve_2026-09-29_2026-10-01.json": MEASURES,
+    "dc2026_200_consommation_quotidienne_2026-09-29_2026-10-01.json": MEASURES,
+    "dc2026_200_courbe_de_charge_consommation_2026-09-29_2026-10-01.json": MEASURES,
+    "dc2026_200_production_quotidienne_2026-09-29_2026-10-01.json": NOTHING,  # production is no consumption
+    "dc2026_200_situation_contrat.json": MalformedAnswer,
+    "dc2026_200_synth_contrat.json": MalformedAnswer,
+    "dc2026_400_adam_err0123_fr.json": NOTHING,
+    "dc2026_400_no_subscribed_service_fr.json": RequestRefused,
+    "dc2026_403_900908_not_subscribed.json": OperatorFault,
+    "enedisgateway_no_data_found.json": NOTHING,
+    "enedisgateway_result_400_end_date.json": RequestRefused,
+    "med_quota_valid_access_2022.json": RateLimited,
+    "med_v5_200_consumption_load_curve_2023-03-01_2023-03-08.json": MEASURES,
+    "med_v5_200_contracts.json": MalformedAnswer,
+    "med_v5_200_daily_consumption_2022-03-08_2023-03-08.json": MEASURES,
+    "med_v5_200_valid_access.json": MalformedAnswer,
+    "med_v5_200_valid_access_quota_reached.json": RateLimited,
+}
+
+
+# -- the index
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """``statuses``: the one it was recorded with, or those it may have come with where the index doesn't know."""
+
+    name: str
+    statuses: tuple[int, ...]
+    daily: bool
+    content: bytes = field(repr=False)
+
+    @property
+    def body(self) -> Any:
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+
+def index() -> Iterator[Recorded]:
+    if not FOLDER.is_dir():
+        return
+    with (FOLDER / "INDEX.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            content = (FOLDER / row["file"]).read_bytes()
+            if "_points_" in row["file"]:  # the excerpt began inside: the envelope is ours
+                content = json.dumps({"meter_reading": {"interval_reading": json.loads(content)}}).encode()
+            status = row["http_status"]
+            daily = "daily" in row["endpoint"] or "quotidienne" in row["endpoint"]
+            yield Recorded(row["file"], (int(status),) if status else (200, 400), daily, content)
+
+
+RECORDED = {each.name: each for each in index()}
+
+
+def points(body: Any) -> list[tuple[str, str, str | None]]:
+    """Value, label and step of each point, read without the house's own parser."""
+    if "grandeur" in body:
+        return [(row["v"], row["d"], row.get("p")) for row in body["grandeur"][0]["points"]]
+    reading = body.get("meter_reading", body)
+    return [(row["value"], row["date"], row.get("interval_length")) for row in reading["interval_reading"]]
+
+
+def expected_loads(recorded: Recorded) -> dict[str, float]:
+    """kWh by key, worked out without the house's own arithmetic."""
+    loads = {}
+    for value, label, step in points(recorded.body):
+        if recorded.daily:
+            loads[label] = int(value) / 1000
+            continue
+        minutes = int(str(step)[2:-1])
+        start = datetime.fromisoformat(label).replace(tzinfo=PARIS).astimezone(UTC) - timedelta(minutes=minutes)
+        loads[start.strftime("%Y-%m-%dT%H:%MZ")] = round(int(value) * minutes / 60_000, 6)
+    return loads
+
+
+def window_of(recorded: Recorded) -> DateWindow:
+    """The recorded days for a measure, else any that are over; never ending today, which asks its own question."""
+    if (
+        DOCUMENTED[recorded.name] not in (MEASURES, NOTHING)
+        or "_200_" not in recorded.name
+        and "v4" not in recorded.name
+    ):
+        return DateWindow(date(2026, 9, 1), date(2026, 9, 6))
+    labels = [date.fromisoformat(label[:10]) for _, label, _ in points(recorded.body)]
+    return DateWindow(min(labels), max(labels) + ONE_DAY)
+
+
+# -- one house
+
+
+@dataclass
+class House:
+    """The walk over the real client; ``reply`` is all that its supplier ever says."""
+
+    recorded: Recorded
+    status: int
+    preset: str
+
+    def __post_init__(self) -> None:
+        self.endpoints = PRESETS[self.preset].at("http://127.0.0.1:9")
+        self.reply = Reply(self.status, {}, self.recorded.content)
+        self.measures = memory_measures()
+        self.surprises: list[Surprise] = []
+        self.meter = METER
+        if echoed := re.search(rb'"(?:usage_point_id|idPrm)": ?"(\d{14})"', self.recorded.content):
+            self.meter = echoed[1].decode()
+
+    def walk(self) -> WindowWalk:
+        session = SupplierSession(self.endpoints, self, self, self)  # type: ignore[arg-type]
+        client = EnedisClient(self.endpoints, session, lambda: NOW, self.surprises.append)
+        return WindowWalk(self, lambda account: client, self.measures, Reports(), lambda: NOW, self)
+
+    def prepare(self, series: Series, window: DateWindow) -> None:
+        """Something is stored already: of the window's first day and the day before."""
+        for day in (window.start - ONE_DAY, window.start):
+            rows = [[day.isoformat(), "4321"]] if series is Series.DAILY else curve_of(day, 321)
+            told = Told(
+                series,
+                NOW - ONE_DAY,
+                DateWindow(day, day + ONE_DAY),
+                [(DateWindow(day, day + ONE_DAY), v5_answer(rows))],
+            )
+            self.walk().replay(origin(told.window, series), told)
+
+    # what the house asks of its neighbours
+
+    def get(self, account_id: str) -> Account:
+        return Account(account_id, AccountState.READY, "enedis", NOW, self.meter)
+
+    def answered(self, account_id: str, told: Told) -> None:
+        self.surprises += [found for _, body in told.pieces for found in look_at(body, told.series)]
+
+    def send(self, *_: Any, **__: Any) -> Reply:
+        return self.reply
+
+    def current(self) -> Token:
+        return Token("access", "refresh", 0)
+
+    def renew(self, refused: Token) -> Token:
+        return Token("another", "refresh", 0)
+
+    def enter(self, api: str) -> None: ...
+
+    def close(self, retry_after_s: float) -> None: ...
+
+
+CASES = [
+    pytest.param(recorded, status, series, preset, id=f"{recorded.name}-{status}-{series}-{preset}")
+    for recorded in RECORDED.values()
+    for status in recorded.statuses
+    for series in Series
+    for preset in PRESETS
+]
+
+
+@pytest.mark.parametrize("recorded, status, series, preset", CASES)
+def test_a_recorded_body_ends_in_its_documented_class_and_costs_no_value(
+    recorded: Recorded, status: int, series: Series, preset: str
+) -> None:
+    house, window = House(recorded, status, preset), window_of(recorded)
+    house.prepare(series, window)
+    before = content(house.measures)
+    documented = DOCUMENTED[recorded.name]
+    mine = recorded.daily == (series is Series.DAILY)
+    if documented is MEASURES and not mine:
+        documented = MalformedAnswer if _says_its_unit(recorded.body) else NOTHING
+    if documented is OperatorFault and "401" in recorded.name and PRESETS[preset].token_mode == "user":
+        documented = LoginFailed
+    try:
+        house.walk().sync_window(origin(window, series))
+    except WorkerError as error:
+        assert type(error) is documented
+        assert house.meter not in str(error) and str(error)
+    else:
+        assert documented in (MEASURES, NOTHING)
+    after = content(house.measures)
+    if documented is not MEASURES:
+        assert after == before
+    else:
+        assert after[series.inputs] == pytest.approx({**before[series.inputs], **expected_loads(recorded)})
+        zeros = {key for key, load in after[series.inputs].items() if load == 0}
+        assert zeros == {key for key, load in expected_loads(recorded).items() if load == 0}
+        for period in series.totals:
+            assert sum(after[period].values()) == pytest.approx(sum(after[series.inputs].values()), abs=0.01)
+    if documented in (MEASURES, NOTHING) and mine:
+        assert house.surprises == []
+
+
+def _says_its_unit(body: Any) -> bool:
+    """Fragments have no header: it is their steps that keep a curve's watts out of the days."""
+    return "reading_type" in body.get("meter_reading", body)
+
+
+def test_the_index_names_every_body_and_each_is_documented_here() -> None:
+    files = {path.name for path in FOLDER.iterdir()} - {"INDEX.csv"}
+    assert set(RECORDED) == files == set(DOCUMENTED)
+
+
+def test_no_documented_refusal_is_a_surprise() -> None:
+    """But for those that no page documents as an answer to a request for measures."""
+    surprised = set()
+    for recorded in RECORDED.values():
+        for status in recorded.statuses:
+            house = House(recorded, status, "enedis-2026")
+            try:
+                house.walk().sync_window(
+                    origin(window_of(recorded), Series.DAILY if recorded.daily else Series.LOAD_CURVE)
+                )
+            except WorkerError:
+                pass
+            surprised |= {recorded.name} if house.surprises else set()
+    assert surprised == {
+        "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json",
+        "dc2026_200_situation_contrat.json",
+        "dc2026_200_synth_contrat.json",
+        "med_v5_200_contracts.json",
+        "med_v5_200_valid_access.json",
+    }
