@@ -6,6 +6,8 @@ from contextvars import ContextVar, Token
 from enum import StrEnum
 from typing import Final
 
+from worker.queue_names import QUEUES
+
 
 class Lane(StrEnum):
     CONTROL = "control"
@@ -17,9 +19,7 @@ class Lane(StrEnum):
     OTHER = "other"  # a queue that an operator made
 
 
-_QUEUES: Final = {
-    lane.value: lane for lane in (Lane.CONTROL, Lane.FIRST_SCREEN, Lane.NIGHTLY, Lane.REPAIR, Lane.BACKFILL)
-}
+_QUEUES: Final = {name: Lane(name) for name in QUEUES}
 _LANE: ContextVar[Lane] = ContextVar("lane", default=Lane.BY_HAND)
 
 

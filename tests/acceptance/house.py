@@ -276,7 +276,8 @@ class House:
     def messages(self) -> list[str]:
         """All that waits or is not acknowledged: envelope and body of each, as text."""
         waiting = [raw for key in self.queues() for raw in self.redis.lrange(key, 0, -1)]
-        unacked = [json.dumps(json.loads(raw)[0]) for raw in self.redis.hvals(f"{QUEUE_PREFIX}unacked")]
+        hands = self.redis.scan_iter(f"{QUEUE_PREFIX}unacked:*")
+        unacked = [json.dumps(json.loads(raw)[0]) for hand in hands for raw in self.redis.hvals(hand)]
         return [_readable(json.loads(raw)) for raw in (*waiting, *unacked)]
 
     def queues(self) -> list[str]:

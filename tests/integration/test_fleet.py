@@ -15,6 +15,7 @@ from worker.domain.readings import PARIS, Series
 from worker.fanout import Night
 from worker.listening import listen
 from worker.metrics.fleet import BOOK
+from worker.queue_names import QUEUES
 from worker.stores.pulse import Pulse, WorkerPulse
 from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import connect
@@ -113,13 +114,7 @@ def test_it_tells_how_the_fleet_stands(told: Ended) -> None:
     assert found["releve_workers"] == {("heard",): 0, ("silent",): 1}
     assert found["releve_watchdog_restarts_total"] == {(): 1}
     assert found["releve_workers_answering"] == {(): 0}
-    assert set(found["releve_queue_messages"]) == {
-        ("control",),
-        ("first_screen",),
-        ("nightly",),
-        ("repair",),
-        ("backfill",),
-    }
+    assert set(found["releve_queue_messages"]) == {(name,) for name in QUEUES}
 
 
 def test_it_tells_all_that_is_defined_and_nothing_else(told: Ended) -> None:

@@ -150,10 +150,8 @@ def expected_loads(recorded: Recorded) -> dict[str, float]:
 
 def window_of(recorded: Recorded) -> DateWindow:
     """The recorded days for a measure, else any that are over; never ending today, which asks its own question."""
-    if (
-        DOCUMENTED[recorded.name] not in (MEASURES, NOTHING)
-        or "_200_" not in recorded.name
-        and "v4" not in recorded.name
+    if DOCUMENTED[recorded.name] not in (MEASURES, NOTHING) or (
+        "_200_" not in recorded.name and "v4" not in recorded.name
     ):
         return DateWindow(date(2026, 9, 1), date(2026, 9, 6))
     labels = [date.fromisoformat(label[:10]) for _, label, _ in points(recorded.body)]
