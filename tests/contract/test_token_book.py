@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import bindparam, create_engine, text
 
 from worker.domain.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores import migrations
 from worker.stores.registry import AccountRegistry, NewConsent
 from worker.stores.sealing import Sealer, new_key
+from worker.stores.tables import UtcDateTime
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 A, B = "30001640000011", "30001640000022"
@@ -139,10 +140,11 @@ def old_registry(url: str, tmp_path: Path) -> Iterator[str]:
     with engine.begin() as connection:
         migrations.upgrade(connection, "0002")
         row = {"id": "home1", "now": NOW, "sealed": Sealer([key]).seal("kept")}
-        connection.execute(
-            text("INSERT INTO accounts VALUES (:id, 'enedis', 'ready', '', :now, :now, NULL, NULL)"), row
-        )
-        connection.execute(text("INSERT INTO tokens (account_id, sealed, updated_at) VALUES (:id, :sealed, :now)"), row)
+        for statement in (
+            "INSERT INTO accounts VALUES (:id, 'enedis', 'ready', '', :now, :now, NULL, NULL)",
+            "INSERT INTO tokens (account_id, sealed, updated_at) VALUES (:id, :sealed, :now)",
+        ):
+            connection.execute(text(statement).bindparams(bindparam("now", type_=UtcDateTime)), row)
     engine.dispose()
     yield key
 

@@ -32,7 +32,7 @@ def test_a_task_runs_in_its_lane_and_its_time_is_noted(app: Celery) -> None:
     seen: list[tuple[Lane, float]] = []
     counts = Counts()
 
-    @app.task(name="tasks.pipeline.fetch")
+    @app.task(name="tasks.pipeline.fetch", shared=False)
     def fetch() -> None:
         seen.append((current_lane(), counts.grown("releve_tasks_running", lane="nightly")))
 
@@ -46,13 +46,13 @@ def test_a_task_runs_in_its_lane_and_its_time_is_noted(app: Celery) -> None:
 def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_same(app: Celery) -> None:
     counts = Counts()
 
-    @app.task(name="tasks.pipeline.store", bind=True, throws=(WorkerError,))
+    @app.task(name="tasks.pipeline.store", bind=True, throws=(WorkerError,), shared=False)
     def store(self: Any) -> None:
         if self.request.retries < 2:
             raise self.retry(exc=RateLimited("later"), countdown=0)
         raise RateLimited("too late")
 
-    @app.task(name="tasks.schedule.catch_up")
+    @app.task(name="tasks.schedule.catch_up", shared=False)
     def catch_up() -> None:
         raise KeyError("a bug")
 
@@ -70,7 +70,7 @@ def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_s
 def test_a_foreign_task_has_no_label_of_its_own(app: Celery) -> None:
     counts = Counts()
 
-    @app.task(name="12345678901234")
+    @app.task(name="12345678901234", shared=False)
     def foreign() -> None: ...
 
     foreign.apply()

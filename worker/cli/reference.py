@@ -51,7 +51,7 @@ def _help(text: str) -> Iterator[str]:
             yield f"{_plain(lines[1].strip())}\n"
             yield _fenced("\n".join(line.strip() for line in lines[2:]))
         elif lines:
-            yield _plain(" ".join(line.strip() for line in lines)) + "\n"
+            yield _plain(" ".join(line.strip() for line in lines).rstrip()) + "\n"  # before 3.13 the last may be blank
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
