@@ -10,6 +10,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -275,12 +276,10 @@ def test_no_documented_refusal_is_a_surprise() -> None:
     for recorded in RECORDED.values():
         for status in recorded.statuses:
             house = House(recorded, status, "enedis-2026")
-            try:
+            with suppress(WorkerError):
                 house.walk().sync_window(
                     origin(window_of(recorded), Series.DAILY if recorded.daily else Series.LOAD_CURVE)
                 )
-            except WorkerError:
-                pass
             surprised |= {recorded.name} if house.surprises else set()
     assert surprised == {
         "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json",

@@ -13,7 +13,7 @@ from tests.unit.conftest import Household
 from worker.dispatch import Dispatcher
 from worker.domain.batches import Origin
 from worker.domain.readings import ONE_DAY, Series
-from worker.errors import SupplierUnavailable
+from worker.errors import WorkerError
 from worker.fanout import FanOut, Night
 from worker.stores.state import SyncState
 
@@ -176,7 +176,7 @@ def test_a_history_that_loads_through_the_night_does_not_make_it_repeat(queue: Q
 
 
 def test_what_fails_all_day_is_tried_five_times_and_the_others_once(queue: Queue) -> None:
-    queue.household.supplier.curve = SupplierUnavailable("down")
+    queue.household.supplier.curve = WorkerError("a bug of ours")
     queue.fan_out().feed(NIGHT)
     for _ in range(10):
         queue.work()

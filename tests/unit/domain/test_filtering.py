@@ -43,13 +43,13 @@ def test_a_second_time_nothing_is_kept(answer: list[Entry]) -> None:
 def test_a_reprocessed_value_replaces_the_very_document_that_was_read() -> None:
     stored = {"2024-05-10": Entry("2024-05-10", 8_000_000, None, "2-b", "born")}
     assert keep_changed([Entry("2024-05-10", 8_640_000)], stored) == [
-        Entry("2024-05-10", 8_640_000, None, "2-b", "born")
+        Entry("2024-05-10", 8_640_000, None, "2-b", "born", 8_000_000)
     ]
 
 
 def test_a_step_of_another_length_is_a_change_though_its_energy_is_the_same() -> None:
     stored = {"k": Entry("k", 5, None, "1-a", "born")}
-    assert keep_changed([Entry("k", 5, 60)], stored) == [Entry("k", 5, 60, "1-a", "born")]
+    assert keep_changed([Entry("k", 5, 60)], stored) == [Entry("k", 5, 60, "1-a", "born", 5)]
 
 
 def test_a_new_entry_replaces_nothing() -> None:
