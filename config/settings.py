@@ -335,8 +335,12 @@ class Settings(BaseSettings):
         """The broker's URL as kombu writes it; None for the embedded Redis."""
         return self.broker_options().url
 
+    def broker_address(self) -> str | None:
+        """The broker's URL as it was told; None for the embedded Redis."""
+        return _secret(self.broker_url) or self.redis()
+
     def broker_options(self) -> Broker:
-        return broker_from(_secret(self.broker_url) or self.redis(), self.visibility_timeout_s)
+        return broker_from(self.broker_address(), self.visibility_timeout_s)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,7 @@
-"""The Celery app: knows the tasks by name alone, so importing a task needs no broker."""
+"""The Celery app: knows the tasks by name alone, so importing a task needs no broker.
+
+What counts is imported where it is used: ``telemetry`` says first how this process keeps its counts.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,8 @@ from celery import Celery, signals
 
 from config.settings import ConfigError, get_settings
 from worker import task_logs, telemetry
-from worker.presence import WORKER, Heartbeat
 from worker.process_logs import configure_process
 from worker.sentinel_transport import use_for_sentinels
-from worker.stores.deliveries import broker_keys
-from worker.stores.redis_link import is_redis
 
 use_for_sentinels()
 app = Celery("releve")
@@ -39,6 +39,10 @@ if "flower" in sys.argv[1:]:  # `celery -A worker flower`, which reads its optio
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     """Without an address of our own the embedded server serves, shared with this user's other commands."""
+    from worker.presence import WORKER
+    from worker.stores.deliveries import broker_keys
+    from worker.stores.redis_link import is_redis
+
     if not sender.conf.broker_url:
         from worker.runtime import redis_url_from
 
@@ -57,6 +61,7 @@ def _look_as_worker(**_: Any) -> None:
 @signals.worker_init.connect
 def _say_alive(**_: Any) -> None:
     """From before the first message is taken: what a worker holds that says nothing is given to others."""
+    from worker.presence import Heartbeat
     from worker.runtime import get_runtime
 
     heartbeat = Heartbeat(get_runtime().state)

@@ -7,16 +7,22 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from worker.audit import Auditor, Tally
 from worker.domain.accounts import Account
 from worker.domain.batches import Origin
 from worker.runtime import Runtime
+from worker.stores.state import SyncState
 
 _CURSOR: Final = "audit"
 _KEPT_S: Final = 7 * 24 * 3600
 _START: Final = "23456789abcdefghjkmnpqrstvwxyz"
+
+
+class Remembering(Protocol):
+    @property
+    def state(self) -> SyncState: ...
 
 
 def auditor_of(runtime: Runtime, ask_again: Callable[[Origin], None]) -> Auditor:
@@ -43,9 +49,9 @@ def keep_tally(runtime: Runtime, tally: Tally) -> None:
     runtime.state.put_cursor(_CURSOR, json.dumps(told), _KEPT_S)
 
 
-def last_tally(runtime: Runtime) -> tuple[datetime, dict[str, Any]] | None:
+def last_tally(house: Remembering) -> tuple[datetime, dict[str, Any]] | None:
     """When the last audit was, and what it found; None where none is known."""
-    if (text := runtime.state.get_cursor(_CURSOR)) is None:
+    if (text := house.state.get_cursor(_CURSOR)) is None:
         return None
     told = json.loads(text)
     return datetime.fromisoformat(told["at"]), told

@@ -8,10 +8,13 @@ from contextlib import ExitStack
 from datetime import time as time_of_day
 from datetime import timedelta
 from functools import cached_property
+from itertools import product
 from typing import Any, Final
 
 from config.settings import ConfigError, Settings
+from worker.auditing import last_tally
 from worker.clock import clock_from
+from worker.domain.audit import Cause, Law
 from worker.domain.readings import ONE_DAY, PARIS, Period, Series
 from worker.fanout import Night, night_progress
 from worker.fleet_metrics import Told, Values
@@ -37,6 +40,7 @@ class FleetSources:
         self._endpoints = endpoints_from(settings)
         self.redis_url = redis_url_from(settings, opened)
         self._redis = connect(self.redis_url)
+        self.state = SyncState(self._redis)
         opened.callback(self._redis.close)
         self._ledger = ledger_from(settings, self._redis, self._endpoints)
         self._measures = measures_from(settings)
@@ -53,11 +57,16 @@ class FleetSources:
 
     def registry(self) -> Told:
         overview = Overview(self._database)
-        yesterday = self._now().astimezone(PARIS).date() - ONE_DAY
-        shares = {series: overview.freshness(series, yesterday).share for series in Series}
+        now = self._now()
+        today = now.astimezone(PARIS).date()
+        shares = {series: overview.freshness(series, today - ONE_DAY).share for series in Series}
         yield fleet.ACCOUNTS, _by_label(overview.accounts_by_state())
         yield fleet.FRESHNESS, _by_label({series: share for series, share in shares.items() if share is not None})
         yield fleet.NOTICES, _one(overview.notices_waiting())
+        yield fleet.REPAIR_DUE, _by_label(overview.accounts_due(today))
+        yield fleet.CORRECTED, _by_label(overview.corrections_since(now - ONE_DAY))
+        new, known = overview.surprises_since(now - ONE_DAY)
+        yield fleet.SURPRISES, _by_label({"new": new, "known": known})
 
     def measures(self) -> Told:
         """Nothing but that it answers."""
@@ -74,6 +83,7 @@ class FleetSources:
         yield fleet.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
         yield from self._night()
         yield from self._pulse()
+        yield from self._audit()
 
     def broker(self) -> Told:
         yield fleet.ANSWERING, _one(count_workers(self, _PING_S))  # the first, for it says soonest that nobody is there
@@ -84,7 +94,7 @@ class FleetSources:
         """Of the last one whose hour has come."""
         now = self._now().astimezone(PARIS)
         begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
-        progress = night_progress(SyncState(self._redis), Night(now.date() - timedelta(days=0 if begun else 1)))
+        progress = night_progress(self.state, Night(now.date() - timedelta(days=0 if begun else 1)))
         yield fleet.NIGHT_FED, _one(progress.fed)
         yield fleet.NIGHT_COMPLETE, _one(progress.complete)
 
@@ -97,6 +107,18 @@ class FleetSources:
         yield fleet.BEAT_TICK, _known(tick)
         yield fleet.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
         yield fleet.RESTARTS, _one(sum(pulse.restarts().values()))
+
+    def _audit(self) -> Told:
+        """Every law and cause, those that were not found too."""
+        if (last := last_tally(self)) is None:
+            return
+        at, told = last
+        findings: dict[tuple[str, ...], float] = {(law.value, cause.value): 0.0 for law, cause in product(Law, Cause)}
+        findings.update(((found["law"], found["cause"]), float(found["number"])) for found in told["findings"])
+        yield fleet.AUDIT_AT, _one(at.timestamp())
+        yield fleet.AUDIT_ACCOUNTS, _one(told["accounts"])
+        yield fleet.AUDIT_AT_FAULT, _one(told["accounts_at_fault"])
+        yield fleet.AUDIT_FINDINGS, findings
 
 
 def _one(value: float) -> Values:

@@ -32,7 +32,7 @@ from worker.errors import (
 )
 from worker.history import History
 from worker.logs import fields
-from worker.metrics.work import DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
+from worker.metrics.work import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
 from worker.stores.corrections import Correction
 
 log = logging.getLogger("releve.sync")
@@ -106,11 +106,11 @@ class Journal:
 
     def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
         """These readings are about to take the place of other values: kept before, for after a crash nobody knows."""
-        at, inputs = datetime.fromisoformat(work["facts"]["fetched_at"]), batches.series_of(work).inputs
-        self.corrections.note(
+        at, series = datetime.fromisoformat(work["facts"]["fetched_at"]), batches.series_of(work)
+        corrections = [
             Correction(
                 work["account_id"],
-                inputs,
+                series.inputs,
                 entry.key,
                 entry.was,
                 entry.milliwatt_hours,
@@ -120,7 +120,9 @@ class Journal:
             )
             for entry in entries
             if entry.was is not None
-        )
+        ]
+        self.corrections.note(corrections)
+        CORRECTIONS.labels(series).inc(len(corrections))
 
     def finished(self, report: Report) -> None:
         """The window is stored: mark it done, release its claim, tell how it went."""

@@ -13,6 +13,7 @@ import threading
 from typing import Final, Protocol
 
 from worker.errors import WorkerError
+from worker.metrics.work import GIVEN_BACK
 from worker.stores.deliveries import Deliveries
 
 log = logging.getLogger("releve.presence")
@@ -66,5 +67,6 @@ def give_back_orphans(state: Alive, deliveries: Deliveries) -> int:
     for worker in state.gone(deliveries.holders()):
         count = deliveries.give_back(worker)
         given_back += count
+        GIVEN_BACK.inc(count)
         log.warning("worker gone worker=%s messages_given_back=%d", worker, count)
     return given_back

@@ -182,7 +182,7 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _deliveries(self) -> Deliveries | None:
         """What the broker holds; None where it isn't Redis and sees to its own."""
-        url = self.settings.broker() or self.redis_url
+        url = self.settings.broker_address() or self.redis_url
         if not is_redis(url):
             return None
         client = connect(url)

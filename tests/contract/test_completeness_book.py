@@ -70,8 +70,10 @@ def test_open_days_are_found_when_they_fall_due_in_pages(registry: AccountRegist
     first = book.due(DAY + 2 * ONE_DAY, limit=2)
     rest = book.due(DAY + 2 * ONE_DAY, (first[-1].account_id, first[-1].series.value))
     assert [due.account_id for due in [*first, *rest]] == homes
+    assert book.count_due(DAY + ONE_DAY) == {Series.DAILY: 0, Series.LOAD_CURVE: 0}
     registry.set_state(homes[0], AccountState.PAUSED, now=NOW)
     assert [due.account_id for due in book.due(TODAY)] == homes[1:]
+    assert book.count_due(TODAY) == {Series.DAILY: 2, Series.LOAD_CURVE: 0}
 
 
 def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistry) -> None:
@@ -96,6 +98,14 @@ def test_freshness_counts_active_accounts_whose_day_is_whole(registry: AccountRe
     assert registry.completeness.complete_since(Series.DAILY, DAY) == (2, 1)
 
 
+def test_a_curve_that_nobody_switched_on_makes_no_fleet_look_stale(registry: AccountRegistry) -> None:
+    for number, mark in ((11, COMPLETE), (12, LATE)):
+        note(registry, add(registry, number), {DAY: mark}, Series.LOAD_CURVE)
+    add(registry, 13)
+    assert registry.completeness.complete_since(Series.LOAD_CURVE, DAY) == (2, 1)
+    assert registry.completeness.complete_since(Series.DAILY, DAY) == (3, 0)
+
+
 def test_an_hours_freshness_is_kept_once(registry: AccountRegistry) -> None:
     book = registry.completeness
     book.keep_freshness(HourFreshness(NOW, Series.DAILY, 5, 3))
@@ -117,4 +127,6 @@ def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry
     second = correction(home, 2000, 2500, NOW + timedelta(hours=2))
     book.note([again, second])
     assert book.between(home, Period.DAY, "2024-07-01", "2024-07-02") == [correction(home), second]
+    assert book.count_since(NOW) == {Series.DAILY: 2, Series.LOAD_CURVE: 0}
+    assert book.count_since(NOW + timedelta(hours=1)) == {Series.DAILY: 1, Series.LOAD_CURVE: 0}
     assert book.forget_before(NOW + timedelta(hours=1)) == 1

@@ -10,6 +10,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.message import Message
 from redis import Redis
 
+from tests.counts import Counts
 from worker.presence import Heartbeat, give_back_orphans
 from worker.stores.deliveries import Deliveries, broker_keys
 from worker.stores.redis_link import connect
@@ -89,7 +90,9 @@ def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> N
     living.start()
     assert give_back_orphans(broker.state, broker.deliveries) == 0
     living.stop()
+    counts = Counts()
     assert give_back_orphans(broker.state, broker.deliveries) == 1
+    assert counts.grown("releve_messages_given_back_total") == 1
     assert broker.deliveries.holders() == set()
 
 

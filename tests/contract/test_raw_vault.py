@@ -17,6 +17,7 @@ from worker.domain.readings import ONE_DAY, DateWindow, Series
 from worker.domain.told import Told
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.notices import NoticeBook
+from worker.stores.overview import Overview
 from worker.stores.quarantine import MOST_ROWS, Noted, QuarantineBook
 from worker.stores.raw_vault import RawVault
 from worker.stores.registry import AccountRegistry
@@ -161,6 +162,17 @@ def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: A
     assert [notice.reason for notice in NoticeBook(registry.database)._list()] == ["NEW"]
     assert book.clear(row.fingerprint) and not book.clear(row.fingerprint)
     assert book.note(surprise(), 1, "enedis-v5", NOW, notice_of) is Noted.NEW
+
+
+def test_what_came_for_the_first_time_and_what_came_again_is_counted(registry: AccountRegistry) -> None:
+    book, overview = quarantine_of(registry), Overview(registry.database)
+    for number, days in ((0, (0, 3)), (1, (2,)), (2, (3,)), (3, (0,))):
+        for day in days:
+            book.note(surprise(number), 1, "enedis-v5", NOW + day * ONE_DAY, notice_of)
+    assert overview.surprises_since(NOW + ONE_DAY) == (2, 1)
+    assert overview.surprises_since(NOW + 4 * ONE_DAY) == (0, 0)
+    book.clear(surprise(2).fingerprint)
+    assert overview.surprises_since(NOW + ONE_DAY) == (1, 1)
 
 
 def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> None:

@@ -21,11 +21,16 @@ from tests.registries import METER, NOW, OTHER_METER
 from worker.archive import MANIFEST, BackupRefused
 from worker.backup import back_up, restore
 from worker.domain.accounts import AccountState
+from worker.domain.completeness import COMPLETE, Ledger
 from worker.domain.consents import ConsentKind
+from worker.domain.contract import Kind, Surprise
 from worker.domain.documents import Entry, to_document
-from worker.domain.readings import DateWindow, Period, Series
+from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.told import Told
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
 from worker.runtime import Runtime
+from worker.stores.completeness import HourFreshness
+from worker.stores.corrections import Correction
 from worker.stores.registry import NewConsent
 from worker.stores.registry_rows import TABLES, rows_of, snapshot
 from worker.stores.sealing import new_key
@@ -89,6 +94,7 @@ def filled(runtime: Runtime) -> dict[str, str]:
     for error in (RefreshTokenDead("dead"), ConsentRevoked("gone")):
         runtime.journal.failed(origin(window, Series.DAILY, first), error)
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
+    note_what_came_of_days(runtime, first)
     runtime.api_tokens.new("dashboard", ["read"], timedelta(days=30))
     for account_id in (first, paused.id, removed.id):
         written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
@@ -96,6 +102,14 @@ def filled(runtime: Runtime) -> dict[str, str]:
         assert runtime.measures[Period.DAY].write(written) == runtime.measures[Period.MINUTE].write(written_curve) == []
     runtime.remove(removed.id)
     return {"first": first, "paused": paused.id, "removed": removed.id}
+
+
+def note_what_came_of_days(runtime: Runtime, account_id: str) -> None:
+    runtime.registry.completeness.exchange(account_id, Series.DAILY, Ledger(), Ledger(NOW.date(), [COMPLETE]))
+    runtime.registry.completeness.keep_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
+    runtime.corrections.note([Correction(account_id, Period.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
+    runtime.raw_vault.answered(account_id, Told(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), []))
+    runtime.quarantine.note(Surprise(Kind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: [])
 
 
 def registry_rows(runtime: Runtime) -> dict[str, list[dict[str, Any]]]:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from collections import Counter
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import PREFIX
 from tests.commands import Ended, run_here
+from worker.audit import Tally
+from worker.auditing import keep_tally
 from worker.domain.accounts import AccountState
-from worker.domain.readings import PARIS, Series
+from worker.domain.audit import Cause, Law
+from worker.domain.completeness import COMPLETE, DayState, Mark
+from worker.domain.contract import Kind, Surprise
+from worker.domain.readings import PARIS, Period, Series
 from worker.fanout import Night
 from worker.listening import listen
 from worker.metrics.fleet import BOOK
 from worker.queue_names import QUEUES
+from worker.runtime import Runtime
+from worker.stores.corrections import Correction, CorrectionBook
 from worker.stores.pulse import Pulse, WorkerPulse
+from worker.stores.quarantine import QuarantineBook
 from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
@@ -25,6 +36,8 @@ from worker.stores.state import SyncState
 from worker.supervisor import free_port
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
+YESTERDAY = date(2024, 7, 24)
+SEALER = Sealer([new_key()])
 METERS = ("60000000000101", "60000000000102", "60000000000103")
 Samples = dict[tuple[str, ...], float]
 
@@ -41,15 +54,33 @@ class Fleet:
             "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody is asked
         }
         (folder / "data").mkdir()
-        registry = AccountRegistry(f"sqlite:///{folder}/data/registry.db", Sealer([new_key()]))
+        registry = AccountRegistry(f"sqlite:///{folder}/data/registry.db", SEALER)
         registry.migrate()
         self.accounts = [registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
         registry.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-        for account, day in zip(self.accounts, (24, 23), strict=False):
+        for account, mark in zip(self.accounts, (COMPLETE, Mark(DayState.LATE, 0, 0)), strict=False):
             registry.record_outcome(
-                account, Series.DAILY, "run", NOW, code=None, message="", last_day=date(2024, 7, day), stored=True
+                account,
+                Series.DAILY,
+                "run",
+                NOW,
+                code=None,
+                message="",
+                last_day=date(2024, 7, 24),
+                stored=True,
+                days={YESTERDAY: mark},
             )
+        self._surprise(registry)
         registry.close()
+
+    def _surprise(self, registry: AccountRegistry) -> None:
+        """Of yesterday and older: corrections, and what nobody knows."""
+        corrections, quarantine = CorrectionBook(registry.database), QuarantineBook(registry.database, SEALER)
+        for number, at in enumerate((NOW - timedelta(hours=23), NOW - timedelta(hours=25))):
+            account, key = self.accounts[0], f"2024-07-0{number + 1}"
+            corrections.note([Correction(account, Period.DAY, key, 1, 2, None, at, "run")])
+            quarantine.note(Surprise(Kind.FIELD, f"place{number}", "text", {}), 1, "enedis-2026", at, lambda _: ())
+        quarantine.note(Surprise(Kind.FIELD, "place1", "text", {}), 1, "enedis-2026", NOW, lambda _: ())
 
     def remember(self) -> None:
         """What workers and beat leave in Redis."""
@@ -60,6 +91,8 @@ class Fleet:
                 ledger.enter("mesure_synchrone_auto")
             ledger.close(600)
             SyncState(redis).put_cursor(Night(NOW.date()).run, "~fed", 600)
+            house = cast(Runtime, SimpleNamespace(state=SyncState(redis), now=lambda: NOW))
+            keep_tally(house, Tally(50, 900, 1, Counter({(Law.MONTH, Cause.STALE_TOTAL): 2})))
             pulse = Pulse(redis)
             pulse.note_worker(WorkerPulse("silent@host", 1.0, 1.0, 0, 16, ("nightly",)))
             pulse.note_restart("silent@host")
@@ -104,6 +137,9 @@ def test_it_tells_how_the_fleet_stands(told: Ended) -> None:
     }
     assert found["releve_freshness_ratio"] == {("daily",): 0.5, ("load_curve",): 0}
     assert found["releve_notices_waiting"] == {(): 0}
+    assert found["releve_repair_accounts_due"] == {("daily",): 1, ("load_curve",): 0}
+    assert found["releve_corrections_last_day"] == {("daily",): 1, ("load_curve",): 0}
+    assert found["releve_quarantine_surprises"] == {("new",): 1, ("known",): 1}
     assert found["releve_gate_open"] == {(): 0}
     assert 500 < found["releve_gate_opens_in_seconds"][()] <= 600
     assert found["releve_permits_used"] == {("mesure_synchrone_auto",): 3}
@@ -113,6 +149,13 @@ def test_it_tells_how_the_fleet_stands(told: Ended) -> None:
     assert found["releve_beat_last_tick_timestamp_seconds"] == {(): 1_700_000_060.5}
     assert found["releve_workers"] == {("heard",): 0, ("silent",): 1}
     assert found["releve_watchdog_restarts_total"] == {(): 1}
+    assert found["releve_audit_last_timestamp_seconds"] == {(): NOW.timestamp()}
+    assert (found["releve_audit_accounts"], found["releve_audit_accounts_at_fault"]) == ({(): 50}, {(): 1})
+    findings = found["releve_audit_findings"]
+    assert len(findings) == len(Law) * len(Cause)
+    assert {labels: number for labels, number in findings.items() if number} == {
+        (str(Cause.STALE_TOTAL), str(Law.MONTH)): 2
+    }
     assert found["releve_workers_answering"] == {(): 0}
     assert set(found["releve_queue_messages"]) == {(name,) for name in QUEUES}
 

@@ -34,6 +34,15 @@ def test_a_stored_window_counts_its_readings_and_documents(household: Household)
     assert counts.all_grown("releve_documents_total") == {("created", "daily"): 4, ("unchanged", "daily"): 4}
 
 
+def test_what_the_supplier_corrected_is_counted(household: Household) -> None:
+    account = household.add()
+    counts = Counts()
+    for values in (VALUES, days("2024-07-20", 5000, 6100)):
+        household.supplier.daily = serving_days(values)
+        household.run(origin(window_over(values), Series.DAILY, account))
+    assert counts.all_grown("releve_corrections_noted_total") == {("daily",): 1}
+
+
 @pytest.mark.parametrize(
     "error, outcome",
     [

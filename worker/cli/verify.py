@@ -26,7 +26,7 @@ from worker.runtime import Runtime
 def verify(account_id: str | None, everybody: bool, sample: int | None, repair: bool, as_json: bool) -> int:
     """Check that minutes make the hours, the curve the day, days the month and the year; name what doesn't, and why.
 
-    Ends with 1 where something is wrong, with 0 after a repair that left nothing wrong but what was asked for again.
+    Ends with 1 where something is wrong; after a repair what was asked for again counts until its answer has come.
 
     \b
     Examples:

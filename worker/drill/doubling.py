@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from worker.drill.doomed import app
@@ -16,4 +17,5 @@ def _send_twice(*args: Any, **kwargs: Any) -> Any:
     return _send(*args, **kwargs)
 
 
-setattr(app.amqp, "send_task_message", _send_twice)  # noqa: B010 - celery calls it read-only, and looks it up
+if any(word.endswith(__name__) for word in sys.argv):  # to be imported alone changes nothing
+    setattr(app.amqp, "send_task_message", _send_twice)  # noqa: B010 - celery calls it read-only, and looks it up

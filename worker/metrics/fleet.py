@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.domain.accounts import AccountState
+from worker.domain.audit import Cause, Law
 from worker.domain.readings import Series
 from worker.metrics.definitions import Book
 
@@ -21,10 +22,28 @@ ACCOUNTS: Final = BOOK.define("gauge", "releve_accounts", "Accounts by state.", 
 FRESHNESS: Final = BOOK.define(
     "gauge",
     "releve_freshness_ratio",
-    "Share of the active accounts whose yesterday (Europe/Paris) is stored; none without an active account.",
+    "Share of the active accounts whose yesterday (Europe/Paris) is stored whole; none without an active account.",
     series=Series,
 )
 NOTICES: Final = BOOK.define("gauge", "releve_notices_waiting", "Notices to owners that are still to be delivered.")
+REPAIR_DUE: Final = BOOK.define(
+    "gauge",
+    "releve_repair_accounts_due",
+    "Active accounts with open days whose turn to be asked for again has come.",
+    series=Series,
+)
+CORRECTED: Final = BOOK.define(
+    "gauge",
+    "releve_corrections_last_day",
+    "Readings that the supplier changed within the last 24 hours, each change once.",
+    series=Series,
+)
+SURPRISES: Final = BOOK.define(
+    "gauge",
+    "releve_quarantine_surprises",
+    "What nobody has cleared and the supplier sent within the last 24 hours: for the first time, or as before.",
+    surprise=("new", "known"),
+)
 
 # -- Redis
 GATE_OPEN: Final = BOOK.define("gauge", "releve_gate_open", "1 while calls may pass, 0 while the supplier bars us.")
@@ -57,6 +76,26 @@ WORKERS: Final = BOOK.define(
 )
 RESTARTS: Final = BOOK.define(
     "counter", "releve_watchdog_restarts_total", "Restarts of workers that their watchdog found deaf."
+)
+AUDIT_AT: Final = BOOK.define(
+    "gauge",
+    "releve_audit_last_timestamp_seconds",
+    "When the stored documents of a sample were last held against one another; missing if not within a week.",
+)
+AUDIT_ACCOUNTS: Final = BOOK.define(
+    "gauge", "releve_audit_accounts", "Accounts that the last audit looked at; missing where there was none."
+)
+AUDIT_AT_FAULT: Final = BOOK.define(
+    "gauge",
+    "releve_audit_accounts_at_fault",
+    "Accounts of the last audit whose documents do not agree; missing where there was none.",
+)
+AUDIT_FINDINGS: Final = BOOK.define(
+    "gauge",
+    "releve_audit_findings",
+    "Documents that the last audit found wrong, by the law they break and the likely cause.",
+    law=Law,
+    cause=Cause,
 )
 
 # -- the broker

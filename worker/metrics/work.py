@@ -58,6 +58,11 @@ DOCUMENTS: Final = BOOK.counter(
     change=("created", "updated", "unchanged"),
     series=Series,
 )
+CORRECTIONS: Final = BOOK.counter(
+    "releve_corrections_noted_total",
+    "Readings about to take the place of other values; again where the window is written again.",
+    series=Series,
+)
 
 # -- the supplier
 CALLS: Final = BOOK.counter(
@@ -121,6 +126,9 @@ TASK_WAIT: Final = BOOK.histogram(
 TASK_RETRIES: Final = BOOK.counter("releve_task_retries_total", "Tries of a task after the first.", task=())
 TASK_FAILURES: Final = BOOK.counter(
     "releve_task_failures_total", "Tasks that were given up; `unforeseen` is a bug of ours.", task=(), error=ERROR_KINDS
+)
+GIVEN_BACK: Final = BOOK.counter(
+    "releve_messages_given_back_total", "Messages of workers that died, put back into their queues; on Redis alone."
 )
 TASKS_RUNNING: Final = BOOK.gauge("releve_tasks_running", "Tasks that run at this moment.", lane=Lane)
 

@@ -98,10 +98,28 @@ class CompletenessBook:
             rows = connection.execute(query).all()
         return [DueDays(row.account_id, Series(row.series), Ledger.parse(row.days)) for row in rows]
 
+    def count_due(self, today: date) -> dict[Series, int]:
+        """How many accounts ``due`` would give, of each series."""
+        query = (
+            select(_C.series, func.count().label("number"))
+            .join(ACCOUNTS, ACCOUNTS.c.id == _C.account_id)
+            .where(_C.next_ask <= today, ACCOUNTS.c.state == AccountState.READY.value)
+            .group_by(_C.series)
+        )
+        with self._database.reading() as connection:
+            counts = {row.series: row.number for row in connection.execute(query)}
+        return {series: counts.get(series.value, 0) for series in Series}
+
     def complete_since(self, series: Series, day: date) -> tuple[int, int]:
-        """How many active accounts there are, and how many of them have ``day`` or a later one whole."""
+        """How many active accounts there are, and how many of them have ``day`` or a later one whole.
+
+        Of the load curve those that never had a whole day don't count: nobody has switched its collection on.
+        """
         ready = ACCOUNTS.c.state == AccountState.READY.value
         active = select(func.count()).select_from(ACCOUNTS).where(ready)
+        if series is Series.LOAD_CURVE:
+            never = select(_C.account_id).where(_C.series == series.value, _C.last_complete.is_(None))
+            active = active.where(ACCOUNTS.c.id.not_in(never))
         whole = (
             select(func.count())
             .select_from(ACCOUNTS.join(COMPLETENESS, _C.account_id == ACCOUNTS.c.id))

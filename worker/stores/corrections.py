@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, delete, func, select
 
-from worker.domain.readings import Period
+from worker.domain.readings import Period, Series
 from worker.stores import account_rows
 from worker.stores.database import Database
 from worker.stores.outcomes import insert
@@ -58,6 +58,14 @@ class CorrectionBook:
         )
         with self._database.reading() as connection:
             return [_to_correction(row) for row in connection.execute(query)]
+
+    def count_since(self, moment: datetime) -> dict[Series, int]:
+        """How many happened since, over all accounts."""
+        columns = CORRECTIONS.c
+        query = select(columns.period, func.count().label("number")).where(columns.changed_at >= moment)
+        with self._database.reading() as connection:
+            counts = {row.period: row.number for row in connection.execute(query.group_by(columns.period))}
+        return {series: counts.get(series.inputs.value, 0) for series in Series}
 
     def forget_before(self, moment: datetime) -> int:
         """How many were too old to be kept."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
 from worker.stores.completeness import CompletenessBook
+from worker.stores.corrections import CorrectionBook
 from worker.stores.database import Database
 from worker.stores.notices import MOST_ATTEMPTS
-from worker.stores.tables import ACCOUNTS, NOTICES, SERIES_OUTCOMES
+from worker.stores.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,23 @@ class Overview:
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MOST_ATTEMPTS)
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).select_from(NOTICES).where(*waiting)).scalar_one()
+
+    def accounts_due(self, today: date) -> dict[Series, int]:
+        """Active accounts with open days that the repair is to ask for again."""
+        return CompletenessBook(self._database).count_due(today)
+
+    def corrections_since(self, moment: datetime) -> dict[Series, int]:
+        """What the supplier changed since."""
+        return CorrectionBook(self._database).count_since(moment)
+
+    def surprises_since(self, moment: datetime) -> tuple[int, int]:
+        """Those in quarantine that came since for the first time, and those that came again."""
+        columns = QUARANTINE.c
+        new = func.count(case((columns.first_seen >= moment, 1)))
+        query = select(new, func.count()).select_from(QUARANTINE).where(columns.last_seen >= moment)
+        with self._database.reading() as connection:
+            first, seen = connection.execute(query).one()
+        return first, seen - first
 
     def last_errors(self, limit: int = 20) -> list[CodeCount]:
         """The codes that series stand at, of accounts not removed, the commonest first."""

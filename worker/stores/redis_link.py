@@ -63,8 +63,8 @@ def _leader(told: Sentinels, options: Mapping[str, Any]) -> Redis:
 
 
 def is_redis(url: str) -> bool:
-    """Whether a broker's URL names a Redis, however it is reached."""
-    return url.partition(":")[0] in ("redis", "rediss", "unix", "sentinel")
+    """Whether a broker's URL, ours or kombu's, names a Redis, however it is reached."""
+    return url.partition(":")[0] in ("redis", "rediss", "unix", "redis+socket", "sentinel")
 
 
 @contextmanager

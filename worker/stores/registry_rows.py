@@ -5,13 +5,14 @@ What is read is one moment of it, whoever writes meanwhile; what is filled in is
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, MetaData, Table, insert, literal, select
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, literal, select
 
 from worker.stores import migrations
 from worker.stores.database import Database
@@ -72,13 +73,19 @@ def _insert(connection: Connection, table: Table, rows: Rows) -> None:
 def _in_order_of_bytes(connection: Connection, table: Table) -> list[Any]:
     """The same order on every server, so that the same rows give the same sum."""
     keys = list(table.primary_key.columns)
-    return [key.collate("C") for key in keys] if connection.dialect.name == "postgresql" else keys
+    if connection.dialect.name != "postgresql":
+        return keys
+    return [key.collate("C") if isinstance(key.type, String) else key for key in keys]
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
     return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
 
 
 def _from_json(column: Column[Any], value: Any) -> Any:
     kind = column.type.python_type
+    if value is not None and kind is bytes:
+        return b64decode(value)
     return kind.fromisoformat(value) if value is not None and kind in (date, datetime) else value

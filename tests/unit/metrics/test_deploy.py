@@ -16,6 +16,7 @@ from worker.metrics import fleet, work
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+STORIES = Path(__file__).parent / "alerts_test.yml"
 CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
 DEFINED = {name: told for told in [*work.BOOK.definitions, *fleet.BOOK.definitions] for name in told.exposed}
 # What the library tells of a process, and Prometheus of a target.
@@ -87,7 +88,11 @@ def test_panels_have_places_of_their_own() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
-@pytest.mark.parametrize("words", [("check", "config", str(CONFIG)), ("check", "rules", str(ALERTS))], ids="-".join)
+@pytest.mark.parametrize(
+    "words",
+    [("check", "config", str(CONFIG)), ("check", "rules", str(ALERTS)), ("test", "rules", str(STORIES))],
+    ids="-".join,
+)
 def test_prometheus_itself_takes_them(words: tuple[str, ...]) -> None:
     told = subprocess.run(["promtool", *words], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout + told.stderr
