@@ -1,0 +1,73 @@
+"""``releve verify`` as an operator types it: a wrong total is named, mended, and then no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from config.settings import PREFIX, Settings, get_settings
+from tests.factories import NOW
+from worker.cli.main import cli
+from worker.domain.documents import Entry, to_document
+from worker.domain.readings import Period
+from worker.runtime import Runtime
+
+DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
+RIGHT = {Period.DAY: DAYS, Period.MONTH: [Entry("2024-07", 11_000_000)], Period.YEAR: [Entry("2024", 11_000_000)]}
+
+
+@pytest.fixture
+def house(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    told = {"DATA_DIR": str(tmp_path / "data"), "REDIS_URL": redis_url, "PRETEND_NOW": NOW.isoformat()}
+    for name, value in {**told, "ENEDIS_URL": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    monkeypatch.chdir(tmp_path)
+    get_settings.cache_clear()
+    with Runtime(Settings.from_env()) as runtime:
+        yield runtime
+    get_settings.cache_clear()
+
+
+def add(house: Runtime, number: int, content: dict[Period, list[Entry]]) -> str:
+    account, _ = house.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
+    for period, entries in content.items():
+        assert house.measures[period].write([to_document(account.id, period, each, NOW) for each in entries]) == []
+    return account.id
+
+
+def verify(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    capsys.readouterr()
+    code: int = cli.main(["verify", *words], standalone_mode=False)
+    return code, capsys.readouterr().out
+
+
+def test_what_agrees_is_all_right(house: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    account = add(house, 11, RIGHT)
+    assert verify(capsys, account) == (0, "1 accounts, 4 documents, 0 at fault\n")
+
+
+def test_a_wrong_total_is_named_mended_and_then_no_more(house: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    add(house, 11, RIGHT)
+    wrong = add(house, 12, {**RIGHT, Period.MONTH: [Entry("2024-07", 9_000_000)]})
+    code, text = verify(capsys, "--all")
+    assert code == 1
+    assert text.splitlines() == [
+        f"{wrong} 2024-07: days make the month, 11.0 kWh, stored is 9.0 kWh: the total was not made anew",
+        "2 accounts, 8 documents, 1 at fault",
+    ]
+    code, text = verify(capsys, wrong, "--repair", "--json")
+    told: dict[str, Any] = json.loads(text)
+    assert code == told["accounts_at_fault"] == 0
+    assert told["faults"] == [{"account": wrong, "findings": [], "documents_written": 1, "windows_asked_again": 0}]
+    assert verify(capsys, "--sample", "2")[0] == 0
+
+
+@pytest.mark.parametrize("words", [(), ("home1", "--all"), ("--all", "--sample", "3")])
+def test_it_wants_to_know_which_accounts(words: tuple[str, ...]) -> None:
+    with pytest.raises(click.UsageError, match="name one ACCOUNT, or --all, or --sample N"):
+        cli.main(["verify", *words], standalone_mode=False)
