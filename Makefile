@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format servers bench clean
+.PHONY: help demo test fuzz lint format servers bench clean
 
 help:
 	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
 	@echo "make test    everything the tests need, then lint and the tests"
+	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
 	@echo "make lint    ruff, mypy, the floors"
 	@echo "make format  let ruff write"
 	@echo "make bench   the benchmarks, one JSON object each"
@@ -19,6 +20,10 @@ demo: $(VENV)/.installed
 
 test: lint servers
 	$(BIN)/pytest $(ARGS)
+
+EXAMPLES ?= 20000
+fuzz: $(VENV)/.installed-dev
+	RELEVE_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

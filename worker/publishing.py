@@ -20,6 +20,7 @@ from worker.runtime import Runtime
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
+_BRIEFLY: Final = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}  # somebody waits
 ASK_AGAIN_TASK: Final = "tasks.repair.ask_again"
 
 
@@ -85,6 +86,6 @@ def workers_answer(runtime: Runtime) -> bool:
 def _publish(runtime: Runtime, task: str, *args: str) -> None:
     try:
         with _broker_of(runtime) as connection:
-            app.send_task(task, args=args, queue="control", connection=connection)
+            app.send_task(task, args=args, queue="control", connection=connection, retry_policy=_BRIEFLY)
     except OperationalError:
         raise StoreUnavailable("the broker can't be reached: start it, or set RELEVE_REDIS_URL right") from None

@@ -46,7 +46,10 @@ def told(answer: Any, series: Series) -> list[tuple[Kind, str, str]]:
         ({"usage_point": {"usage_point_id": USAGE_POINT, **v5_curve()}}, CURVE),
         ({"meter_reading": {"reading_type": {"interval_length": "1800"}, "interval_reading": [{"rank": "49"}]}}, CURVE),
         ({"meter_reading": {"interval_reading": []}}, DAILY),
-        (answer_2026([["2024-01-15 00:30:00", "412", "PT30M"], ["2024-01-15 01:00:00", "null", "PT60M"]], CURVE), CURVE),
+        (
+            answer_2026([["2024-01-15 00:30:00", "412", "PT30M"], ["2024-01-15 01:00:00", "null", "PT60M"]], CURVE),
+            CURVE,
+        ),
         ({"idPrm": USAGE_POINT, "grandeur": []}, DAILY),
     ],
 )
