@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint audit format docs reference servers bench clean
+.PHONY: help demo test fuzz lint audit format docs reference servers bench clean
 
 help:
 	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
 	@echo "make test    everything the tests need, then lint and the tests"
+	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
 	@echo "make lint    ruff, mypy, the floors, versions that fit together"
 	@echo "make audit   known weaknesses of the packages installed here; needs the network"
 	@echo "make format  let ruff write"
@@ -23,6 +24,10 @@ demo: $(VENV)/.installed
 # Two processes, a file each at a time, in order: the long ones come first.  ARGS="-n 0" runs one test after the other.
 test: lint servers
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+EXAMPLES ?= 20000
+fuzz: $(VENV)/.installed-dev
+	RELEVE_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest tests/fuzz $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

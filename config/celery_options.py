@@ -40,7 +40,9 @@ task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # reserve only what runs
 worker_disable_prefetch = _broker.kind == "redis"  # Celery has it for Redis alone
 worker_detect_quorum_queues = True  # they know no prefetch for a whole channel; delays are then the broker's work
-task_publish_retry_policy = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
+# A step that is done hands on to the next: where the broker is away just then it waits for it, some 20 s, as long as a
+# restart takes.  Given up, the window would be found lost, but only after LOST_AFTER_S and the reconciler's turn.
+task_publish_retry_policy = {"max_retries": 23, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
 # -- the pool: work that waits on the network runs in threads, where every outside call has its own time-out
 worker_pool = "threads"

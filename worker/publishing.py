@@ -22,6 +22,7 @@ from worker.queues import queue_lengths as lengths_of
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
+_BRIEFLY: Final = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}  # somebody waits
 ASK_AGAIN_TASK: Final = "tasks.repair.ask_again"
 
 
@@ -102,4 +103,4 @@ def count_workers(runtime: House, patience_s: float) -> int:
 
 def _publish(runtime: House, task: str, *args: str) -> None:
     with broker_errors(), _broker_of(runtime) as connection:
-        app.send_task(task, args=args, queue="control", connection=connection)
+        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=_BRIEFLY)

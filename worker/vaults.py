@@ -23,6 +23,7 @@ log = logging.getLogger("releve.tokens")
 
 _RENEWAL_S: Final = 90.0  # longer than one exchange with all its time-outs
 _PATIENCE_S: Final = 30.0
+_SHARED_RENEWAL_S: Final = 30.0  # one call: two at once would cost a call, and whoever was killed must not hold up all
 _SHARED_TTL_S: Final = 24 * 3600
 
 
@@ -96,4 +97,4 @@ class SharedVault:
         self.state.put_secret(f"token:{self.supplier}", self.sealer.seal(token.to_text()), _SHARED_TTL_S)
 
     def renewing(self) -> AbstractContextManager[None]:
-        return self.state.lock(f"token:{self.supplier}", _RENEWAL_S, wait_s=_PATIENCE_S)
+        return self.state.lock(f"token:{self.supplier}", _SHARED_RENEWAL_S, wait_s=_PATIENCE_S)

@@ -151,9 +151,8 @@ def expected_loads(recorded: Recorded) -> dict[str, float]:
 
 def window_of(recorded: Recorded) -> DateWindow:
     """The recorded days for a measure, else any that are over; never ending today, which asks its own question."""
-    if DOCUMENTED[recorded.name] not in (MEASURES, NOTHING) or (
-        "_200_" not in recorded.name and "v4" not in recorded.name
-    ):
+    of_measures = "_200_" in recorded.name or "_v4_" in recorded.name
+    if DOCUMENTED[recorded.name] not in (MEASURES, NOTHING) or not of_measures:
         return DateWindow(date(2026, 9, 1), date(2026, 9, 6))
     labels = [date.fromisoformat(label[:10]) for _, label, _ in points(recorded.body)]
     return DateWindow(min(labels), max(labels) + ONE_DAY)
@@ -276,10 +275,9 @@ def test_no_documented_refusal_is_a_surprise() -> None:
     for recorded in RECORDED.values():
         for status in recorded.statuses:
             house = House(recorded, status, "enedis-2026")
+            series = Series.DAILY if recorded.daily else Series.LOAD_CURVE
             with suppress(WorkerError):
-                house.walk().sync_window(
-                    origin(window_of(recorded), Series.DAILY if recorded.daily else Series.LOAD_CURVE)
-                )
+                house.walk().sync_window(origin(window_of(recorded), series))
             surprised |= {recorded.name} if house.surprises else set()
     assert surprised == {
         "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json",

@@ -14,6 +14,7 @@ from rich.table import Table
 from worker.cli.common import json_option, print_json, warn
 
 _ACCOUNTS: Final = 12
+_PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
 
 
 @click.command()
@@ -22,12 +23,24 @@ _ACCOUNTS: Final = 12
 )
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another seed, other faults.")
 @click.option("--store", type=click.Choice(["sqlite", "couchdb"]), help="Without it by the seed: even is couchdb.")
+@click.option(
+    "--preset",
+    type=click.Choice(["enedis-v4", "enedis-2026"]),
+    help="API spoken; without it by the seed: seeds 2, 3, 6, 7, … speak v4, with tokens that rotate.",
+)
 @click.option("--measures-url", help="A CouchDB server to drill, couchdb+http://…, in place of one of our own.")
 @click.option("--accounts", default=_ACCOUNTS, show_default=True, type=click.IntRange(1, 200), help="Pretend homes.")
 @click.option("--keep", is_flag=True, help="Keep the folder with logs and databases; one that failed is kept anyway.")
 @json_option
 def drill(
-    minutes: float, seed: int, store: str | None, measures_url: str | None, accounts: int, keep: bool, as_json: bool
+    minutes: float,
+    seed: int,
+    store: str | None,
+    preset: str | None,
+    measures_url: str | None,
+    accounts: int,
+    keep: bool,
+    as_json: bool,
 ) -> int:
     """Start servers and workers, kill them, cut them off, lose and double messages; compare the store with the truth.
 
@@ -39,15 +52,19 @@ def drill(
       releve drill --minutes 10 --seed 4
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
+    from worker.drill.outcome import Outcome
     from worker.drill.servers import find_couch_program
 
+    if store == "sqlite" and measures_url:
+        raise click.UsageError("--measures-url is for --store couchdb")
     possible = measures_url is not None or find_couch_program() is not None
     couchdb = store == "couchdb" or (store is None and possible and (seed % 2 == 0 or measures_url is not None))
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="releve-drill-"))
     outcome = None
     try:
-        outcome = _run(folder, minutes, seed, accounts, couchdb, measures_url, console)
+        planned = Outcome(seed, minutes, "couchdb" if couchdb else "sqlite", preset or _PRESETS[seed % 4])
+        outcome = _run(folder, planned, accounts, measures_url, console)
     finally:
         if keep or outcome is None or not outcome.ok:
             warn(f"logs and databases are kept in {folder}")
@@ -58,31 +75,41 @@ def drill(
     else:
         _show(outcome)
     if not outcome.ok:
-        again = f"releve drill --minutes {minutes:g} --seed {seed} --store {outcome.store} --accounts {accounts}"
+        told = {"minutes": f"{minutes:g}", "seed": seed, "store": outcome.store, "preset": outcome.preset}
+        words = " ".join(f"--{name} {value}" for name, value in {**told, "accounts": accounts}.items())
+        again = f"releve drill {words}"
+        again += " --measures-url …" if measures_url else ""
         warn(f"this drill failed; run it again with: {again}")
     return 0 if outcome.ok else 1
 
 
-def _run(
-    folder: Path, minutes: float, seed: int, accounts: int, couchdb: bool, measures_url: str | None, console: Console
-) -> Any:
+def _run(folder: Path, outcome: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
+    from worker.drill.crew import CAN_FILL_DISK
     from worker.drill.fleet import Fleet
     from worker.drill.house import open_house
-    from worker.drill.run import Drill, Outcome
-    from worker.drill.schedule import plan
+    from worker.drill.run import Drill
+    from worker.drill.schedule import Kind, plan
 
-    outcome = Outcome(seed, minutes, "couchdb" if couchdb else "sqlite")
-    ends: list[Drill] = []
+    seed, seconds, couchdb = outcome.seed, outcome.minutes * 60, outcome.store == "couchdb"
+    planned = plan(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (Kind.DISK_FULL,))
+    drills: list[Drill] = []
 
     def say_dead(name: str, pid: int, code: int) -> None:
-        for each in ends:
+        for each in drills:
             each.died(name, pid, code)
 
-    with open_house(folder, couchdb=couchdb, measures_url=measures_url, say=warn, say_dead=say_dead) as house:
-        fleet = Fleet(house.runtime, house.simulator, seed, accounts, minutes * 60)
-        ends.append(Drill(house, fleet, outcome, plan(seed, minutes * 60, couchdb=couchdb), console.print))
-        console.print(f"drill of {minutes:g} minutes, seed {seed}, store {outcome.store}; logs in {folder / 'logs'}")
-        ends[0].run()
+    with open_house(
+        folder, preset=outcome.preset, couchdb=couchdb, measures_url=measures_url, say=warn, say_dead=say_dead
+    ) as house:
+        fleet = Fleet(house.runtime, house.simulator, seed, accounts, seconds)
+        drills.append(Drill(house, fleet, outcome, planned, console.print))
+        console.print(
+            f"drill of {outcome.minutes:g} minutes, seed {seed}, {outcome.preset}, {outcome.store}; "
+            f"logs in {folder / 'logs'}"
+        )
+        drills[0].run()
+        if measures_url:
+            fleet.remove()
     return outcome
 
 

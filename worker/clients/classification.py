@@ -147,11 +147,11 @@ def unforeseen(reply: Reply) -> Surprise | None:
     Measures, what is no JSON (gateways, firewalls) and outages without a code are looked at elsewhere or known.
     """
     payload = reply.json
-    if not isinstance(payload, dict) or _MEASURES & payload.keys():
+    if not isinstance(payload, dict):
         return None
     status, envelope = _status(reply.status, payload), _innermost(payload)
-    if 200 <= status < 300 and not _REFUSALS & payload.keys():
-        return None
+    if 200 <= status < 300 and (_MEASURES & payload.keys() or not _REFUSALS & payload.keys()):
+        return None  # taken for an answer: the canary looks at it
     code = _code(envelope)
     if status == 429 or _over_quota(payload) or (not code and (status >= 500 or status == 401)):
         return None

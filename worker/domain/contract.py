@@ -88,9 +88,10 @@ class Many:
 
 @dataclass(frozen=True, slots=True)
 class One:
-    """An object, or null."""
+    """An object, or null unless it is ``needed``."""
 
     fields: Mapping[str, Node]
+    needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +181,12 @@ _READING: Final = {series: _reading(series) for series in Series}
 _ROOTS: Final = {
     series: (  # in the parser's own order: the first name that is there tells the shape
         (("grandeur", "idPrm", "periode"), _answer_2026(series)),
-        (("meter_reading",), {"meter_reading": One(_READING[series])}),
+        (("meter_reading",), {"meter_reading": One(_READING[series], needed=True)}),
         (("interval_reading",), _READING[series]),
-        (("usage_point",), {"usage_point": Many({"usage_point_id": Leaf(), "meter_reading": One(_READING[series])})}),
+        (
+            ("usage_point",),
+            {"usage_point": Many({"usage_point_id": Leaf(), "meter_reading": One(_READING[series], needed=True)})},
+        ),
     )
     for series in Series
 }
@@ -220,7 +224,7 @@ def _object(value: Mapping[str, Json], fields: Mapping[str, Node], path: str) ->
     for name, node in fields.items():
         if name in value:
             yield from _node(value[name], node, _join(path, name))
-        elif isinstance(node, Many) and node.needed:
+        elif isinstance(node, Many | One) and node.needed:
             yield Kind.EMPTY, _join(path, name), "absent"
 
 
@@ -230,8 +234,8 @@ def _node(value: Json, node: Node, path: str) -> Iterator[Found]:
     elif isinstance(node, One):
         if isinstance(value, dict):
             yield from _object(value, node.fields, path)
-        elif value is not None:
-            yield Kind.SHAPE, path, _type(value)
+        elif value is not None or node.needed:
+            yield (Kind.SHAPE if value is not None else Kind.EMPTY), path, _type(value)
     elif isinstance(node, Many):
         yield from _list(value, node, path)
 
@@ -246,6 +250,9 @@ def _list(value: Json, node: Many, path: str) -> Iterator[Found]:
     if not isinstance(items, list):
         yield Kind.SHAPE, path, _type(value)
         return
+    meters = {str(item.get("usage_point_id")) for item in items if isinstance(item, dict)}
+    if path == "usage_point" and len(meters) > 1:
+        yield Kind.SHAPE, f"{path}[].usage_point_id", "several meters"
     known: set[tuple[object, ...]] = set()
     for item in items:
         if not isinstance(item, dict):

@@ -23,6 +23,7 @@ _GRACE_S: Final = 20.0  # from SIGTERM to the supervisor's SIGKILL
 _DOOM_WITHIN_S: Final = 8.0  # a process that has nothing to do touches nothing: then it is killed as it stands
 _APP: Final = "worker.drill.doomed"
 DOUBLING_APP: Final = "worker.drill.doubling"
+CAN_FILL_DISK: Final = hasattr(resource, "prlimit")  # of Linux
 _QUICKLY: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
 POOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-1": ("-P", "threads", "-c", "6"),
@@ -59,7 +60,7 @@ class Crew:
         self.env, self._say_dead = env, say_dead
         self._supervisor = Supervisor(grace_s=_GRACE_S)
         self._posts: dict[str, Post] = {}
-        self._doomed: dict[str, float] = {}  # since when a post's process waits for its doom
+        self._doomed: dict[str, tuple[float, list[int]]] = {}  # by post: since when which processes wait for their doom
         self.file_limit: int | None = None
         self.respawns = 0
 
@@ -84,9 +85,12 @@ class Crew:
         """The workers' posts, taken or not."""
         return [name for name in self._posts if name.startswith("worker")]
 
-    def workers(self) -> list[str]:
-        """Those that stand at their post now."""
-        return [name for name in self.names if self.pid(name)]
+    def unharmed(self) -> list[str]:
+        """Workers that stand at their post and have not been told to die or to end."""
+        return [name for name in self.names if self._is_unharmed(self._posts[name])]
+
+    def _is_unharmed(self, post: Post) -> bool:
+        return post.pid is not None and post.told_to_end_at is None and post.name not in self._doomed
 
     def pid(self, name: str) -> int | None:
         return self._posts[name].pid
@@ -104,11 +108,16 @@ class Crew:
         for end in self._supervisor.ended():
             post = self._posts[end.name]
             pid, post.pid, post.empty_since, post.told_to_end_at = post.pid, None, now, None
-            self._doomed.pop(end.name, None)
+            if end.name in self._doomed:
+                self._spare(end.name)
             if pid is not None:
                 self._say_dead(end.name, pid, end.code)
-        for name, since in list(self._doomed.items()):
-            if now - since > _DOOM_WITHIN_S and (pid := self.pid(name)):
+        for name, (since, doomed) in list(self._doomed.items()):
+            pid = self.pid(name)
+            if pid and not all(map(_lives, doomed)):  # a child: its parent goes on
+                self._spare(name)
+                self._say_dead(name, pid, -signal.SIGKILL)
+            elif pid and now - since > _DOOM_WITHIN_S:
                 reach(pid, signal.SIGKILL)
         for post in self._posts.values():
             if post.pid is None and now - post.empty_since >= _RESPAWN_AFTER_S:
@@ -141,14 +150,20 @@ class Crew:
         return True
 
     def doom(self, name: str, touches: int) -> None:
-        """Let it, or whichever of its children works first, die at its so-many-th touch of the store."""
+        """Let it, or the first of its children to come so far, die at its so-many-th touch of the store."""
         if not (pid := self.pid(name)):
             return
-        for each in (pid, *self.children(name)):
+        doomed = self.children(name) if name == PREFORK else [pid]
+        for each in doomed:
             draft = self.doom_folder / f"{each}.draft"
             draft.write_text(str(touches))
             draft.rename(self.doom_folder / str(each))
-        self._doomed[name] = time.monotonic()
+        self._doomed[name] = time.monotonic(), doomed
+
+    def _spare(self, name: str) -> None:
+        """Those of its processes that have not come so far."""
+        for each in self._doomed.pop(name)[1]:
+            (self.doom_folder / str(each)).unlink(missing_ok=True)
 
     def tell_to_end(self, name: str) -> None:
         """SIGTERM, as every supervisor does before it starts something new."""
@@ -165,7 +180,7 @@ class Crew:
     def limit_files(self, most_bytes: int | None) -> None:
         """No worker can write beyond so many bytes of any file, as if the disk were full; None lifts it."""
         self.file_limit = most_bytes
-        for name in self.workers():
+        for name in self.names:
             if pid := self.pid(name):
                 for each in (pid, *self.children(name)):
                     _limit_files(each, most_bytes)
@@ -174,9 +189,17 @@ class Crew:
         self._supervisor.stop()
 
 
-def _limit_files(pid: int, most_bytes: int | None) -> None:
-    soft = resource.RLIM_INFINITY if most_bytes is None else most_bytes
+def _lives(pid: int) -> bool:
     try:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _limit_files(pid: int, most_bytes: int | None) -> None:
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
     except ProcessLookupError:  # it ended meanwhile
         return

@@ -16,7 +16,7 @@ from worker.drill.relay import Line
 from worker.drill.schedule import KILLS, Kind, Planned
 from worker.drill.servers import MEASURES, Couch, Redis, Simulator
 
-_TOKENS: Final = "oauth2"
+_TOKENS: Final = r"oauth2/(v3/)?token"
 _MOST_TOUCHES: Final = 60  # a window is about 30
 _BACK_S: Final = 3600.0
 _FULL_AT_BYTES: Final = 4096  # of any file: SQLite's pages are as large
@@ -58,7 +58,7 @@ class Faults:
             pid = self._crew.pid("beat")
             self._crew.kill("beat")
             return ("beat", pid) if pid else None
-        posts = self._crew.workers()
+        posts = self._crew.unharmed()
         if fault.kind is Kind.KILL_CHILD:
             posts = [name for name in posts if name == PREFORK]
         if not posts:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
+from worker.domain.accounts import AccountState
 from worker.domain.readings import ONE_DAY, Period, Series
+from worker.drill.owners import give_consent
 from worker.drill.servers import Simulator
-from worker.errors import StoreUnavailable
+from worker.errors import ConsentRevoked, RefreshAnswerLost, StoreUnavailable
 from worker.publishing import publish_backfill, publish_look_back, send
 from worker.runtime import SUPPLIER, Runtime
 from worker.truth import Differences, Truth, differences
@@ -22,9 +24,12 @@ from worker.truth import Differences, Truth, differences
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today
 _AT_ONCE: Final = 4
+_CONSENT_AGAIN: Final = (ConsentRevoked.code, RefreshAnswerLost.code)
 _NEW_UNTIL: Final = 0.6  # of the run
 _NIGHT_EVERY_S: Final = 5.0
 _CORRECTION_EVERY_S: Final = 2.0
+_TOKENS_END_EVERY_S: Final = 25.0
+_OWNERS_LOOK_EVERY_S: Final = 1.0
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Fleet:
         self.size = size
         self.homes: list[Home] = []
         self.nights = 0
-        self.corrected = 0
+        self.corrected = self.consented_again = 0
         at_once = min(_AT_ONCE, size)
         step = seconds * _NEW_UNTIL / max(1, size - at_once)
         arrivals = [0.0] * at_once + [step * (rank + 1) for rank in range(size - at_once)]
@@ -52,11 +57,13 @@ class Fleet:
             *((at_s, self.add) for at_s in arrivals),
             *((at_s, self.night) for at_s in _every(_NIGHT_EVERY_S, seconds)),
             *((at_s, self.correct) for at_s in _every(_CORRECTION_EVERY_S, seconds)),
+            *((at_s, self.end_tokens) for at_s in _every(_TOKENS_END_EVERY_S, seconds)),
+            *((at_s, self.tend_owners) for at_s in _every(_OWNERS_LOOK_EVERY_S, seconds)),
         ]
         self._due.sort(key=lambda due: due[0])
 
     def tend(self, elapsed_s: float) -> None:
-        """Do what is due.  Raises StoreUnavailable where the servers are away just now: call it again."""
+        """Do what is due.  Raises TransientError where the servers are away just now: call it again."""
         while self._due and self._due[0][0] <= elapsed_s:
             self._due[0][1]()
             self._due.pop(0)
@@ -72,14 +79,30 @@ class Fleet:
         """One more account; its history is enqueued."""
         rank = len(self.homes)
         usage_point = str(_FIRST_METER + rank)
-        account, _ = self._runtime.registry.add(SUPPLIER, usage_point, self._runtime.now(), token_needed=False)
-        home = Home(usage_point, account.id)
+        home = Home(usage_point, self._account_of(usage_point))
         if rank % 4 == 2:  # a hole that stays, and one that is filled later
             home.holes = [f"{self._day(5)}T10:00/{self._day(5)}T12:00", f"{self._day(3)}T01:00/{self._day(3)}T05:00"]
             self._switch(home, holes=home.holes)
         self.homes.append(home)
         with suppress(StoreUnavailable):  # as it may happen to any door: then the reconciler finds the account
-            publish_backfill(self._runtime, account.id)
+            publish_backfill(self._runtime, home.account_id)
+
+    def _account_of(self, usage_point: str) -> str:
+        if self._runtime.account_tokens:
+            return give_consent(self._runtime, usage_point)
+        return self._runtime.registry.add(SUPPLIER, usage_point, self._runtime.now(), token_needed=False)[0].id
+
+    def tend_owners(self) -> None:
+        """Whoever is asked to consent again does so: a refresh token's answer may be lost for good (v4)."""
+        for home in self.homes if self._runtime.account_tokens else ():
+            account = self._runtime.registry.get(home.account_id)
+            if account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_AGAIN:
+                give_consent(self._runtime, home.usage_point)
+                self.consented_again += 1
+
+    def end_tokens(self) -> None:
+        """Every access token is refused from now on, as when its time is over."""
+        self._simulator.admin("DELETE", "tokens")
 
     def night(self) -> None:
         """One more nightly run over all accounts."""
@@ -108,9 +131,9 @@ class Fleet:
     # -- how far it is
 
     def has_run(self, account_id: str, run: str) -> bool:
-        """Whether a look-back asked for under that name is stored, of every series."""
+        """Whether a look-back of that name (``run`` or ``run:…``) is stored, of every series."""
         states = self._runtime.state.task_states([(account_id, series.value) for series in Series])
-        return all(noted.get(f"last_{run}") == run for noted in states)
+        return all(f"last_{run}" in noted for noted in states)
 
     def loaded(self, account_id: str) -> bool:
         counts = [self._runtime.history.days(account_id, series) for series in Series]
@@ -130,6 +153,11 @@ class Fleet:
         truth = Truth.of(self._simulator.url, home.usage_point, daily, curve)
         stored = {period: self._runtime.measures[period].read(home.account_id, "0", "~") for period in Period}
         return differences(truth.content(), stored), sum(map(len, stored.values()))
+
+    def remove(self) -> None:
+        """Leave nothing of it in a store that is not the drill's own."""
+        for home in self.homes:
+            self._runtime.remove(home.account_id)
 
     def _day(self, ago: int) -> date:
         return self._runtime.dispatcher.today() - timedelta(days=ago)

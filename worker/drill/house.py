@@ -47,6 +47,7 @@ class House:
 def open_house(
     folder: Path,
     *,
+    preset: str,
     couchdb: bool,
     measures_url: str | None,
     say: Callable[[str], object],
@@ -64,8 +65,9 @@ def open_house(
         simulator = Simulator(supervisor, folder / "logs")
         measures = f"sqlite:///{folder / 'measures.db'}"
         own: dict[str, Any] = {
-            "preset": "enedis-2026",
+            "preset": preset,
             "enedis_url": simulator.url,
+            "enedis_authorize_url": simulator.url,
             "data_dir": folder,
             "redis_url": redis.url,
             "broker_url": redis.url,

@@ -18,13 +18,13 @@ from typing import Any, Final, Protocol
 from redis import Redis
 
 from worker.drill.schedule import Kind
-from worker.errors import StoreUnavailable
+from worker.errors import TransientError
 from worker.queue_names import BROKER_PREFIX
 from worker.stores.deliveries import UNACKED
 from worker.stores.redis_link import redis_errors
 
 _CLAIMS: Final = "releve:inflight:"
-_ASK_AGAIN_S: Final = 5.0  # under the same name, which does nothing while it is under way
+_ASK_AGAIN_S: Final = 5.0  # as a person does who sees nothing come
 _WORDS: Final = re.compile(r"\w+", re.ASCII)
 
 Claim = tuple[str, str]  # key below the prefix, note: who holds it since when
@@ -38,7 +38,9 @@ class Work(Protocol):
 
     def look_back(self, account_id: str, run: str) -> None: ...
 
-    def has_run(self, account_id: str, run: str) -> bool: ...
+    def has_run(self, account_id: str, run: str) -> bool:
+        """Whether a look-back of that name, whatever stands behind its colon, is stored."""
+        ...
 
     def loaded(self, account_id: str) -> bool: ...
 
@@ -55,6 +57,7 @@ class Recovery:
     from_s: float = 0.0
     overlapped: bool = False
     probed: bool = False
+    asked: int = 0
     asked_s: float = -1e9
     done_s: float | None = None
     last: str = ""  # what was waited for longest
@@ -127,9 +130,7 @@ class Watch:
         """What these recoveries wait for was hit again; None: all of it."""
         probe = self._work.probe
         for recovery in self._open:
-            asked = {
-                claim for claim in claims or () if _account(claim[0]) == probe and claim[0].endswith(f":{recovery.run}")
-            }
+            asked = {claim for claim in claims or () if _account(claim[0]) == probe and f":{recovery.run}:" in claim[0]}
             if claims is None or asked or recovery.pending & claims:
                 recovery.from_s, recovery.overlapped = self._clock(), True
 
@@ -172,7 +173,8 @@ class Watch:
         if self._work.has_run(self._work.probe, recovery.run):
             recovery.probed, recovery.last = True, "new work"
         elif self._clock() - recovery.asked_s > _ASK_AGAIN_S:
-            self._work.look_back(self._work.probe, recovery.run)
+            recovery.asked += 1
+            self._work.look_back(self._work.probe, f"{recovery.run}:{recovery.asked}")
             recovery.asked_s = self._clock()
 
     @redis_errors()
@@ -220,9 +222,9 @@ def _account(key: str) -> str:
 
 
 def patiently(work: Callable[[], Any]) -> bool:
-    """Whether it could be done; False while the servers are away."""
+    """Whether it could be done; False while the servers or the supplier are away."""
     try:
         work()
-    except StoreUnavailable:
+    except TransientError:
         return False
     return True

@@ -2,84 +2,24 @@
 
 from __future__ import annotations
 
-import re
+import signal
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from statistics import median
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Final
 
 from worker.drill.faults import Faults, Undo
 from worker.drill.fleet import Fleet
 from worker.drill.house import House
+from worker.drill.outcome import Outcome, repeats
 from worker.drill.recovery import Watch, patiently
-from worker.drill.schedule import KILLS, Kind, Planned
-from worker.truth import Differences
+from worker.drill.schedule import BESIDE, KILLS, Kind, Planned
 
 _TICK_S: Final = 0.1
 _TELL_EVERY_S: Final = 10.0
 _SETTLE_S: Final = 120.0
-_RECOVER_S: Final = 60.0
 _LONG_S: Final = 35.0  # worth a line
-_READY_S: Final = 30.0
-_STORED: Final = re.compile(
-    r"window stored account_id=(\w+) series=(\w+) window=(\S+) run=(\S+) .*created=(\d+) updated=(\d+)"
-)
-
-
-@dataclass
-class Outcome:
-    """What a drill found.  ``ok``: nothing lost, nothing doubled, nothing wrong, nobody stuck."""
-
-    seed: int
-    minutes: float
-    store: str
-    accounts: int = 0
-    documents: int = 0
-    seconds: float = 0.0
-    kills: int = 0
-    faults: list[dict[str, Any]] = field(default_factory=list)
-    differences: Differences = field(default_factory=Differences)
-    stuck: int = 0
-    settled_s: float = 0.0
-    repeated: dict[str, int] = field(default_factory=dict)
-    ended_by_themselves: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        return not self.differences and not self.stuck
-
-    @property
-    def recovered_in_time(self) -> bool:
-        return all(fault["seconds"] is not None and fault["seconds"] < _RECOVER_S for fault in self.faults)
-
-    def by_kind(self) -> dict[str, dict[str, Any]]:
-        """Of each kind: how many, and the seconds to recover, median and longest."""
-        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for fault in self.faults:
-            found[fault["kind"]].append(fault)
-        return {kind: _summary(found[kind]) for kind in sorted(found)}
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "ok": self.ok,
-            "seed": self.seed,
-            "minutes": self.minutes,
-            "store": self.store,
-            "accounts": self.accounts,
-            "documents": self.documents,
-            "kills": self.kills,
-            **self.differences.as_json(),
-            "stuck": self.stuck,
-            "recovered_in_time": self.recovered_in_time,
-            "settled_s": round(self.settled_s, 1),
-            "seconds": round(self.seconds, 1),
-            "repeated": self.repeated,
-            "ended_by_themselves": self.ended_by_themselves,
-            "faults": self.by_kind(),
-        }
 
 
 class Drill:
@@ -104,8 +44,9 @@ class Drill:
         """A process of the crew has ended."""
         kind = self._hit.pop(pid, None)
         if kind is not None:
+            self._outcome.kills += kind is not Kind.TERM_WORKER
             self._deaths.append((kind, pid, self.elapsed_s()))
-        elif code not in (-9, 0, 143):
+        elif code > 0:
             self._outcome.ended_by_themselves[f"{name}: {code}"] = (
                 self._outcome.ended_by_themselves.get(f"{name}: {code}", 0) + 1
             )
@@ -140,7 +81,8 @@ class Drill:
             if fault.kind in KILLS:
                 self._kill(fault)
             else:
-                self._say(f"{now_s:5.0f} s  {fault.kind} for {fault.lasts_s:.0f} s")
+                self._say(f"{now_s:5.0f} s  {fault.kind}{f' for {fault.lasts_s:.0f} s' if fault.lasts_s else ''}")
+                self._watch.storming()
                 self._lasting.append((fault.at_s + fault.lasts_s, fault.kind, self._faults.start(fault)))
 
     def _kill(self, fault: Planned) -> None:
@@ -149,11 +91,9 @@ class Drill:
             self._planned.sort()
             return
         self._say(f"{self.elapsed_s():5.0f} s  {fault.kind}: {hit[0]}")
-        self._outcome.kills += fault.kind is not Kind.TERM_WORKER
+        self._hit[hit[1]] = fault.kind
         if fault.kind is Kind.KILL_CHILD:
-            self._deaths.append((fault.kind, hit[1], self.elapsed_s()))
-        else:
-            self._hit[hit[1]] = fault.kind
+            self.died(*hit, -signal.SIGKILL)
 
     def _end(self, lasting: tuple[float, Kind, Undo]) -> None:
         _, kind, undo = lasting
@@ -168,7 +108,7 @@ class Drill:
 
     def _tend(self) -> None:
         self._house.crew.tend()
-        if self._lasting:
+        if any(kind not in BESIDE for _, kind, _ in self._lasting):
             self._watch.storming()
         patiently(self._look)
 
@@ -195,15 +135,16 @@ class Drill:
         begun_s = self.elapsed_s()
         self._say(f"{begun_s:5.0f} s  calm; a last night for all")
         run = "drill-last"
-        asked_s = -1e9
+        asked, asked_s = 0, -1e9
         undone = {home.account_id for home in self._fleet.homes}
         while self.elapsed_s() - begun_s < _SETTLE_S:
             self._tend()
             if self._watch.quiet and not undone:
                 break
+            patiently(self._fleet.tend_owners)
             if self.elapsed_s() - asked_s > 5:
-                patiently(lambda: self._fleet.look_back_all(undone, run))
-                asked_s = self.elapsed_s()
+                asked, asked_s = asked + 1, self.elapsed_s()
+                patiently(partial(self._fleet.look_back_all, undone, f"{run}:{asked}"))
             patiently(lambda: undone.difference_update(self._done(undone, run)))
             time.sleep(_TICK_S)
         self._outcome.settled_s = self.elapsed_s() - begun_s
@@ -226,26 +167,10 @@ class Drill:
             outcome.documents += documents
             if found:
                 self._say(f"account {home.account_id}: {found.as_json()}")
-        outcome.repeated = self._repeats()
-
-    def _repeats(self) -> dict[str, int]:
-        runs: Counter[str] = Counter()
-        created = updated = 0
-        for line in _lines(self._house.folder / "logs"):
-            if told := _STORED.search(line):
-                runs["/".join(told.groups()[:4])] += 1
-                created += int(told[5])
-                updated += int(told[6])
-        report = self._house.simulator.admin("GET", "report")
-        return {
-            "windows": len(runs),
-            "windows_stored_again": runs.total() - len(runs),
-            "calls": report["data_calls"],
-            "calls_beyond_one_a_window": report["data_calls"] - len(runs),
-            "documents_updated": updated,
-            "nights": self._fleet.nights,
-            "corrections": self._fleet.corrected,
-        }
+        calls = self._house.simulator.admin("GET", "report")["data_calls"]
+        fleet = self._fleet
+        done = {"nights": fleet.nights, "corrections": fleet.corrected, "consents_given_again": fleet.consented_again}
+        outcome.repeated = repeats(self._house.folder / "logs", calls) | done
 
     def _word(self) -> str:
         done = sum(recovery.done_s is not None for recovery in self._watch.recoveries)
@@ -253,22 +178,3 @@ class Drill:
             f"{self.elapsed_s():5.0f} s  {self._outcome.kills} kills, {done} of {len(self._watch.recoveries)} faults "
             f"recovered from, {len(self._fleet.homes)} accounts"
         )
-
-
-def _lines(logs: Path) -> Iterator[str]:
-    for path in sorted(logs.glob("worker*.log")):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            yield from file
-
-
-def _summary(faults: list[dict[str, Any]]) -> dict[str, Any]:
-    alone = sorted(fault["seconds"] for fault in faults if fault["seconds"] is not None)
-    in_all = [fault["seconds_in_all"] for fault in faults if fault["seconds_in_all"] is not None]
-    return {
-        "count": len(faults),
-        "overlapped": sum(fault["overlapped"] for fault in faults),
-        "not_recovered": sum(fault["seconds"] is None for fault in faults),
-        "median_s": median(alone) if alone else None,
-        "longest_s": max(alone, default=None),
-        "longest_in_all_s": max(in_all, default=None),
-    }

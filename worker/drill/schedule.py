@@ -7,13 +7,14 @@ quiet gap behind each, in rounds that hold every kind once.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 _FIRST_S: Final = 8.0  # the crew has its hands full by then
 _KILL_EVERY_S: Final = (6.0, 11.0)
+_AS_USUAL_FROM_S: Final = 90.0  # in a shorter drill kills come closer together
 _LASTS_S: Final = (3.0, 10.0)
 _GAP_S: Final = (6.0, 11.0)
 _CALM_END_S: Final = 8.0  # no fault begins so late
@@ -62,7 +63,8 @@ class Kind(StrEnum):
     CLOCK_BACK = "clock set back an hour"
 
 
-_STARTING: Final = (Kind.TWO_BEATS, Kind.DOUBLED, Kind.CLOCK_BACK)
+BESIDE: Final = (Kind.TWO_BEATS, Kind.DOUBLED, Kind.CLOCK_BACK)  # processes start first, and work goes on meanwhile
+AT_ONCE: Final = (Kind.REDIS_EMPTIED, Kind.REDIS_CUT)
 KILLS: Final = (
     Kind.KILL_BETWEEN_WRITES,
     Kind.KILL_WORKER,
@@ -94,11 +96,12 @@ class Planned:
         return random.Random(self.seed)
 
 
-def plan(seed: int, seconds: float, *, couchdb: bool) -> list[Planned]:
-    """The faults in their order."""
+def plan(seed: int, seconds: float, *, couchdb: bool, without: Collection[Kind] = ()) -> list[Planned]:
+    """The faults in their order; ``without`` those that this machine can't do."""
     end_s = seconds - min(_CALM_END_S, seconds / 4)
+    kinds = [kind for kind in others(couchdb) if kind not in without]
     kills, storms = random.Random(f"{seed} kills"), random.Random(f"{seed} storms")
-    planned = [*_kills(kills, end_s), *_storms(storms, end_s, others(couchdb), seconds >= _EVERY_KIND_FROM_S)]
+    planned = [*_kills(kills, end_s), *_storms(storms, end_s, kinds, seconds >= _EVERY_KIND_FROM_S)]
     return sorted(planned)
 
 
@@ -106,23 +109,24 @@ def _kills(luck: random.Random, end_s: float) -> Iterator[Planned]:
     """Each kind of kill once among the first, then by weight."""
     first = luck.sample(KILLS, len(KILLS))
     at_s = min(_FIRST_S, end_s / 3)
+    hurry = min(1.0, max(0.3, end_s / _AS_USUAL_FROM_S))
     while at_s < end_s:
         kind = first.pop() if first else luck.choices(KILLS, _WEIGHTS)[0]
         yield Planned(round(at_s, 1), kind, 0.0, luck.getrandbits(32))
-        at_s += luck.uniform(*_KILL_EVERY_S)
+        at_s += hurry * luck.uniform(*_KILL_EVERY_S)
 
 
 def _storms(luck: random.Random, end_s: float, kinds: Sequence[Kind], all_of_them: bool) -> Iterator[Planned]:
     """Rounds of every kind in an order of their own; squeezed where one round would not fit otherwise."""
     spans = [(luck.uniform(*_LASTS_S), luck.uniform(*_GAP_S)) for _ in kinds]
     begin_s = min(_FIRST_S, end_s / 3)
-    room_s = end_s - begin_s - len(_STARTING) * _START_S
+    room_s = end_s - begin_s - len(BESIDE) * _START_S
     squeeze = min(1.0, room_s / sum(map(sum, spans))) if all_of_them else 1.0
     at_s = begin_s
     while at_s < end_s:
         for kind, (lasts_s, gap_s) in zip(luck.sample(kinds, len(kinds)), spans, strict=True):
             if at_s >= end_s:
                 return
-            span_s = max(lasts_s * squeeze, _START_S if kind in _STARTING else _LEAST_S)
+            span_s = 0.0 if kind in AT_ONCE else max(lasts_s * squeeze, _START_S if kind in BESIDE else _LEAST_S)
             yield Planned(round(at_s, 1), kind, round(span_s, 1), luck.getrandbits(32))
             at_s += span_s + gap_s * squeeze

@@ -20,7 +20,7 @@ from worker.errors import SupplierUnavailable
 from worker.supervisor import Supervisor, free_port
 
 _TIMEOUT_S: Final = 30.0
-MEASURES: Final = "mesure_synchrone_auto"
+MEASURES: Final = "mesure_synchrone_auto|metering_data"  # 2026, and before
 _USUAL: Final = {"path": MEASURES, "delay_s": 0.25}
 POUCHDB: Final = Path(".test-servers/node_modules/.bin/pouchdb-server")
 

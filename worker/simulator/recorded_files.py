@@ -21,6 +21,7 @@ from worker.domain.readings import PARIS
 from worker.errors import DataError
 from worker.simulator.series import STEPS, Direction, Number
 
+_YEARS: Final = range(1980, 2100)  # near the ends of the calendar no zone can be applied
 _ONE_DAY: Final = timedelta(days=1)
 _SUMMER_MIDNIGHT_SHIFT: Final = timedelta(hours=1)  # exports of early 2024 say 01:00+02:00 and mean midnight
 
@@ -64,9 +65,12 @@ class _Line:
 
     def moment(self, index: int) -> datetime:
         try:
-            return datetime.fromisoformat(self.cell(index))
+            moment = datetime.fromisoformat(self.cell(index))
         except ValueError:
             self.complain("the first column must be a date and time like 2024-01-31 00:30:00")
+        if moment.year not in _YEARS:
+            self.complain("the year of the first column is none in which a meter can have been read")
+        return moment
 
     def number_or_none(self, index: int) -> Number | None:
         text = self.cell(index)

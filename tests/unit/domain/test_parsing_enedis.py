@@ -194,3 +194,23 @@ def test_what_was_not_asked_for_is_cut_off_and_counted() -> None:
     kept = parse_load_curve(v5_answer(rows)).within(window)
     assert [reading.milliwatt_hours for reading in kept.readings] == [150_000] * 48
     assert kept.dropped == 2
+
+
+@pytest.mark.parametrize("label", ["2023-04-01 12:06:20", "2023-04-01T18:30:00", "2023-04-01 00:00:20", "2023-04-01 x"])
+def test_the_moment_of_a_highest_power_is_no_label_of_a_day(label: str) -> None:
+    parsed = parse_daily(v5_answer([[label, "4638"], ["2023-04-02 00:00:00", "9000"]]))
+    assert [reading.milliwatt_hours for reading in parsed.readings] == [9_000_000]
+    assert parsed.dropped == 1
+
+
+@pytest.mark.parametrize("step", ["PT30M", "PT60M", "1800", 3600])
+def test_a_curve_without_a_unit_gives_no_day_the_watts_of_its_midnight(step: Any) -> None:
+    rows = [[label, "412", step] for label in end_labels(date(2024, 1, 15))]
+    parsed = parse_daily(v5_answer(rows))
+    assert (list(parsed.readings), parsed.dropped) == ([], 48)
+
+
+@pytest.mark.parametrize("step", [None, "", "P1D", "86400", 86_400])
+def test_a_day_may_say_that_it_is_one(step: Any) -> None:
+    (reading,) = parse_daily(v5_answer([["2024-01-15", "10412", step]])).readings
+    assert reading.milliwatt_hours == 10_412_000

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.simulator.enedis_caller import HOME, Caller, points
+from worker.clients.classification import Reply, unforeseen
+from worker.domain.contract import look_at
 from worker.domain.parsing.enedis import parse_load_curve
+from worker.domain.readings import Series
 
 
 def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: Caller) -> None:
@@ -132,3 +135,26 @@ def test_the_clock_moves_both_ways(supplier: Caller) -> None:
     assert supplier.admin("clock", {"advance_s": 86_400})["last_published"] == "2024-07-25"
     assert supplier.admin("clock", {"advance_s": -3_600 * 2})["last_published"] == "2024-07-24"
     assert supplier.http.post("/__sim__/clock", json={"now": "soon"}).status_code == 400
+
+
+@pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
+@pytest.mark.parametrize("series, kind", [("daily", Series.DAILY), ("curve", Series.LOAD_CURVE)])
+def test_what_a_documented_supplier_answers_is_no_surprise(
+    supplier: Caller, generation: str, series: str, kind: Series
+) -> None:
+    """Nor what it refuses with: an operator who is alarmed for nothing looks no more."""
+    for step in (10, 30, 60):
+        supplier.switch(step=step, holes=["2024-11-01T12:00/2024-11-01T14:00"])
+        answer = supplier.ask("2024-11-01", "2024-11-03", series, generation)
+        assert points(answer)
+        assert look_at(answer.json(), kind) == []
+    for start, end, meter in (
+        ("2024-11-03", "2024-11-01", HOME),
+        ("2024-10-01", "2024-11-01", HOME),
+        ("2020-11-01", "2020-11-03", HOME),
+        ("2024-11-04", "2024-11-09", HOME),
+        ("2024-11-01", "2024-11-03", "24880057139941"),
+        ("2024-11-01", "2024-11-03", "26584978546985"),
+    ):
+        refused = supplier.ask(start, end, series, generation, meter, supplier.bearer(generation))
+        assert unforeseen(Reply(refused.status_code, refused.headers, refused.content)) is None, refused.text

@@ -108,7 +108,7 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> Parsed:
 
 
 def _row_day(row: RawRow) -> date | None:
-    if isinstance(row.step, dict | list) or row.step not in _A_DAY:  # a step of a curve: its watts are no day's energy
+    if row.step not in _A_DAY:  # a step of a curve: its watts are no day's energy
         return None
     if row.label is not None:
         return _to_day(row.label)

@@ -1,0 +1,258 @@
+"""What must hold of whatever comes in, said once: for hypothesis, and for atheris where it is installed.
+
+No error but ours; no reading, and no zero, that isn't in the input; energy kept; nothing outside the window.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.factories import USAGE_POINT, PretendSupplier, make_walk, memory_measures, origin
+from tests.fuzz import corpus
+from tests.fuzz.mutations import injured, injured_bytes, injured_file
+from tests.strategies import json_values
+from worker.clients.classification import Reply, classify, code_of, refused_as_wrong, token_refused, unforeseen
+from worker.clients.id_token import usage_points_from_id_token
+from worker.domain.answers import Verdict
+from worker.domain.contract import MOST_SURPRISES, look_at
+from worker.domain.documents import key_range
+from worker.domain.parsing.enedis import parse
+from worker.domain.readings import DateWindow, Series
+from worker.domain.samples import to_masked, to_sample
+from worker.domain.told import Told, pack_told, unpack_told
+from worker.errors import MalformedAnswer, WorkerError
+from worker.simulator.recorded_files import BrokenRecording
+from worker.simulator.recordings import read_folder
+from worker.simulator.series import Direction
+
+NOW: Final = datetime(2026, 10, 4, 9, 0, tzinfo=UTC)
+WINDOW: Final = DateWindow(date(2024, 10, 1), date(2024, 11, 1))
+BODIES: Final = corpus.bodies()
+MEASURES: Final = [
+    body for body in BODIES if any(name in body for name in ("meter_reading", "grandeur", "usage_point"))
+]
+TEXTS: Final = corpus.texts()
+FILES: Final = corpus.files()
+both = st.sampled_from(Series)
+
+
+# -- answers of measures
+
+
+@given(injured(MEASURES) | injured(BODIES), both)
+def a_reading_is_in_the_answer_it_came_from(body: Any, series: Series) -> None:
+    try:
+        parsed = parse(body, series)
+    except MalformedAnswer:
+        return
+    sent = Counter(numbers_in(body))
+    for reading in parsed.readings:
+        minutes = 60 if series is Series.DAILY else reading.length // timedelta(minutes=1)
+        assert any(energy_of(number, minutes) == reading.milliwatt_hours for number in sent), reading
+        assert reading.milliwatt_hours > 0 or 0 in {energy_of(number, minutes) for number in sent}
+    taken = Counter(reading.milliwatt_hours for reading in parsed.readings)
+    if series is Series.DAILY:  # none comes twice that was sent once
+        possible = Counter(dict.fromkeys(taken, 0))
+        for number, times in sent.items():
+            possible[energy_of(number, 60)] += times
+        assert all(times <= possible[energy] for energy, times in taken.items())
+    starts = [reading.start.astimezone(UTC) for reading in parsed.readings]
+    assert starts == sorted(set(starts))
+    first, end = WINDOW.instants()
+    within = parsed.within(WINDOW)
+    assert all(first <= reading.start < end for reading in within.readings)
+    assert len(within.readings) + within.dropped == len(parsed.readings) + parsed.dropped
+
+
+@given(injured(MEASURES) | injured(BODIES), both)
+def energy_is_kept_from_the_answer_to_the_totals(body: Any, series: Series) -> None:
+    measures = memory_measures()
+    walk = make_walk(PretendSupplier(daily=body, curve=body), measures)
+    if body is None:  # the pretend supplier's word for "no data"
+        return
+    try:
+        report = walk.sync_window(origin(WINDOW, series))
+    except MalformedAnswer:
+        assert not any(store.documents for store in measures.values())
+        return
+    expected = sum(reading.milliwatt_hours for reading in parse(body, series).within(WINDOW).readings)
+    inputs = measures[series.inputs].read("home1", "0", "~")
+    first_key, end_key = key_range(WINDOW, series.inputs)
+    assert all(first_key <= found["_id"].partition(":")[2] < end_key for found in inputs)
+    assert len(inputs) == report["facts"]["fetched"]
+    stored = sum(found["load"] for found in inputs)
+    assert abs(stored - expected / 10**6) <= 0.0005 * len(inputs) + 1e-9
+    for period in series.totals:
+        totals = measures[period].read("home1", "0", "~")
+        assert abs(sum(found["load"] for found in totals) - stored) <= 0.00005 * len(totals) + 1e-6
+    again = walk.sync_window(origin(WINDOW, series))
+    assert (again["created"], again["updated"]) == (0, 0)
+
+
+@given(injured(MEASURES) | injured(BODIES), both)
+def any_answer_can_be_looked_at_and_kept(body: Any, series: Series) -> None:
+    found = look_at(body, series)
+    assert len(found) <= MOST_SURPRISES
+    assert not any(re.search(r"\d{14}", each.place + each.detail.replace("9" * 14, "")) for each in found)
+    to_masked(to_sample(body))
+    told = Told(series, NOW, WINDOW, [(WINDOW, body)])
+    (kept,) = unpack_told(pack_told([told]))
+    assert json.dumps(kept.pieces[0][1]) == json.dumps(body)
+    try:
+        parsed = parse(body, series)
+    except MalformedAnswer:
+        assert found, "what is refused is told"
+        return
+    assert parse(kept.pieces[0][1], series) == parsed
+
+
+# -- answers as bytes
+
+
+@given(
+    injured_bytes(TEXTS) | injured(BODIES).map(lambda body: json.dumps(body).encode()),
+    st.sampled_from([200, 204, 302, 400, 401, 403, 404, 418, 429, 500, 503]),
+    st.dictionaries(st.sampled_from(["Retry-After", "retry-after", "WWW-Authenticate"]), st.text(max_size=30)),
+)
+def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) -> None:
+    reply = Reply(status, headers, content)
+    for mode in ("user", "application"):
+        token_refused(reply, mode)  # type: ignore[arg-type]
+    refused_as_wrong(reply)
+    texts = [code_of(reply), repr(unforeseen(reply)), repr(reply)]
+    try:
+        answer = classify(reply, NOW)
+    except WorkerError as error:
+        texts.append(str(error))
+        wait_s = getattr(error, "retry_after_s", None)
+        assert wait_s is None or 0 < wait_s <= 86_400
+    else:
+        assert (answer.payload is not None) == (answer.verdict is Verdict.DATA)
+        if answer.verdict is Verdict.DATA:
+            assert 200 <= status < 300
+            assert json.dumps(answer.payload) == json.dumps(json.loads(content))
+        texts.append(repr(answer))
+    assert not any(re.search(r"(?<!\d)[0-8]\d{13}(?!\d)", text) for text in texts)
+
+
+_CLAIMS: Final = [
+    {"usage_point_id": USAGE_POINT},
+    {"usage_points_id": f"{USAGE_POINT},11111111111111;x"},
+    {"consentements": json.dumps([{"pce": "01234567890123", "id_accreditation": "0-0"}]), "iat": 1_706_000_000},
+    {"consents": [{"usage_point_id": USAGE_POINT}, {"pce": "GI123456"}], "exp": 1_706_003_600},
+]
+
+
+@given(injured(_CLAIMS), st.sampled_from([b'{"alg":"HS256"}', b'{"alg":"none"}', b"{}", b"[]", b"\xff"]), st.booleans())
+def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bool) -> None:
+    parts = [
+        base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (header, json.dumps(claims).encode(), b"s")
+    ]
+    token = ".".join(parts)
+    try:
+        meters = usage_points_from_id_token(token[: len(token) // 2] if cut else token)
+    except MalformedAnswer as error:
+        assert token not in str(error)
+        return
+    said = json.dumps(claims)
+    assert all(meter in said for meter in meters)
+    assert len(set(meters)) == len(meters)
+
+
+@given(st.one_of(st.text(max_size=60), json_values.map(json.dumps)))
+def any_text_is_a_token_or_none(text: str) -> None:
+    with suppress(MalformedAnswer):
+        usage_points_from_id_token(text)
+
+
+# -- recorded files
+
+
+@given(injured_file(FILES), st.booleans())
+@example(("98765432109876.daily.csv", b"date,wh\n0001-01-01,5\n9999-12-31,7\n"), False)
+@example(
+    ("98765432109876.load_curve.csv", b"date_end_local,watts\n9999-12-31T23:59:59-23:00,5\n0001-01-01T00:00+20:00,1"),
+    False,
+)
+def a_recorded_file_is_read_or_named_with_its_line(file: tuple[str, bytes], compressed: bool) -> None:
+    name, content = file
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / (f"{name}.gz" if compressed else name)
+        path.write_bytes(gzip.compress(content) if compressed else content)
+        try:
+            meters = read_folder(Path(folder))
+        except BrokenRecording as error:
+            assert name.removesuffix(".csv") in str(error)
+            return
+    sent = set(floats_in(content))
+    for meter in meters.values():
+        for direction in Direction:
+            for points in meter.curves.get(direction, {}).values():
+                assert all(float(point.watts) in sent for point in points)
+            days = meter.days[direction].values() if direction in meter.days else ()
+            if "Conso_Jour" in name:
+                assert all(value >= 0 for value in days)
+            else:
+                assert all(float(value) in sent for value in days)
+
+
+# -- what stands in an input, read without the house's own parsers
+
+
+def numbers_in(node: Any) -> Iterator[Decimal]:
+    """Every number in a JSON value, text or not."""
+    if isinstance(node, dict):
+        for inner in node.values():
+            yield from numbers_in(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from numbers_in(inner)
+    elif isinstance(node, str | int | float) and not isinstance(node, bool):
+        text = format(node, "f") if isinstance(node, float) else str(node).strip()
+        try:
+            number = Decimal(text) if len(text) < 40 else Decimal("NaN")
+        except InvalidOperation:
+            return
+        if number.is_finite() and 0 <= number < 10**12:
+            yield number
+
+
+def energy_of(power: Decimal, minutes: int) -> int:
+    """Milliwatt-hours of a mean power in W; of Wh with 60 minutes."""
+    return int((power * minutes * 1000 / 60).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def floats_in(content: bytes) -> Iterator[float]:
+    for word in re.split(r"[;,\s\x00]", content.decode("utf-8", "replace").replace("\ufeff", "")):
+        try:
+            yield float(word)
+        except ValueError:
+            continue
+
+
+LAWS: Final = {
+    law.__name__: law
+    for law in (
+        a_reading_is_in_the_answer_it_came_from,
+        energy_is_kept_from_the_answer_to_the_totals,
+        any_answer_can_be_looked_at_and_kept,
+        any_reply_has_a_class,
+        a_token_names_only_meters_that_are_in_it,
+        any_text_is_a_token_or_none,
+        a_recorded_file_is_read_or_named_with_its_line,
+    )
+}

@@ -1,0 +1,18 @@
+"""The laws of fuzzing, for some seconds; RELEVE_FUZZ_EXAMPLES (or ``make fuzz``) tries more."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.fuzz.laws import LAWS
+
+EXAMPLES = int(os.environ.get("RELEVE_FUZZ_EXAMPLES", "60"))
+_budget = settings(max_examples=EXAMPLES, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_law(name: str) -> None:
+    _budget(LAWS[name])()

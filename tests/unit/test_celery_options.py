@@ -1,0 +1,24 @@
+"""How patient publishing is: a step that is done waits for a broker that restarts, a person does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from config.celery_options import task_publish_retry_policy
+from worker import publishing
+
+
+def patience_s(policy: Mapping[str, float]) -> float:
+    """All the waits between its tries, as kombu adds them up."""
+    steps = (
+        policy["interval_start"] + number * policy["interval_step"] for number in range(int(policy["max_retries"]))
+    )
+    return sum(min(step, policy["interval_max"]) for step in steps)
+
+
+def test_a_step_that_is_done_outlasts_the_restart_of_its_broker() -> None:
+    assert 15 <= patience_s(task_publish_retry_policy) <= 30
+
+
+def test_whoever_waits_for_an_answer_is_not_kept() -> None:
+    assert patience_s(publishing._BRIEFLY) < 2
