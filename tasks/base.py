@@ -30,7 +30,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """As Task's; logs, events and Flower show a message's window, not the readings that it carries."""
         if args and isinstance(args[0], dict):
-            options["argsrepr"] = "{account_id} {series} {start}/{end}".format_map(args[0])
+            options["argsrepr"] = "{account_id} {series} {start}/{end} {run_id}".format_map(args[0])
         return super().apply_async(args, kwargs, *rest, **options)
 
     def again(self, error: TransientError) -> NoReturn:
