@@ -70,7 +70,7 @@ class ControlTask(Task):  # type: ignore[type-arg]
 
 def _window_line(args: Sequence[Any]) -> str:
     if isinstance(args[0], dict):
-        return "{account_id} {series} {start}/{end}".format_map(args[0])
+        return "{account_id} {series} {start}/{end} {run_id}".format_map(args[0])
     return " ".join(map(str, args))
 
 

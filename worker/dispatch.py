@@ -24,7 +24,7 @@ from worker.stores.state import SyncState
 
 BACKFILL: Final = "account/backfill"  # one window in flight per account
 REPAIR: Final = "repair"  # one a series
-LOST_AFTER_S: Final = 20.0  # a claim this old without a message of its account in the broker is a lost message's
+LOST_AFTER_S: Final = 20.0  # a claim this old without a message of its run in the broker is a lost message's
 _PAGE: Final = 500
 
 
@@ -139,8 +139,8 @@ class Dispatcher:
     def _free_lost(self, claims: Sequence[tuple[str, str]], in_flight: Collection[str] | None) -> None:
         """Not where the broker can't be looked into: such a claim expires by itself."""
         if in_flight is not None:
-            lost = [(account_id, *split_claim(claim)) for account_id, claim in claims if account_id not in in_flight]
-            self.state.drop_lost(lost, LOST_AFTER_S)
+            ours = [(account_id, *split_claim(claim)) for account_id, claim in claims]
+            self.state.drop_lost(ours, LOST_AFTER_S, in_flight)
 
     def lacking_yesterday(self, accounts: Sequence[Account]) -> Iterator[tuple[str, Series]]:
         """What of a page of accounts has no reading of yesterday."""

@@ -38,15 +38,15 @@ class Broker:
         self._open.append(connection)
         return connection
 
-    def publish(self, account: str) -> None:
-        headers = {"argsrepr": f"('{account}', 'daily', '2024-07-01')", "kwargsrepr": "{}"}
+    def publish(self, account: str, run_id: str = "r0") -> None:
+        described = {"argsrepr": f"('{account}', 'daily', '2024-07-01')", "kwargsrepr": f"{{'run_id': '{run_id}'}}"}
         producer = self.connection("publisher").Producer()
         producer.publish(
             {"for": account},
             exchange=self.queue.exchange,
             routing_key="nightly",
             declare=[self.queue],
-            headers=headers,
+            headers=described,
             compression="gzip",
         )
 
@@ -116,8 +116,20 @@ def test_the_claim_of_a_lost_message_is_let_go_of_and_others_are_not(broker: Bro
     for claim in (lost, waiting):
         assert broker.state.claim(*claim, 600, holder="r1")
     broker.state.keep(*waiting, holder="r1")
-    assert broker.state.drop_lost([lost, waiting, done], 20) == 0, "all too young"
-    assert broker.state.drop_lost([lost, waiting, done], 0) == 1
+    assert broker.state.drop_lost([lost, waiting, done], 20, set()) == 0, "all too young"
+    assert broker.state.drop_lost([lost, waiting, done], 0, set()) == 1
     assert broker.state.is_claimed(*waiting)
     assert broker.state.extend(*waiting, 600, holder="r1")
     assert broker.state.drop_claims_older_than(0) == 1
+
+
+def test_a_lost_message_is_told_by_its_run_though_other_work_of_the_account_is_under_way(broker: Broker) -> None:
+    lost, other = ("home1", "account", "backfill"), ("home1", "daily", "nightly:2024-07-25")
+    assert broker.state.claim(*lost, 600, holder="20240725T070000.000001")
+    assert broker.state.claim(*other, 600, holder="20240725T070000.000002")
+    broker.publish("home1", run_id="20240725T070000.000002")
+    in_flight = broker.deliveries.words_in_flight(["nightly"])
+    assert in_flight is not None
+    assert broker.state.drop_lost([lost, other], 0, in_flight) == 1
+    assert not broker.state.is_claimed(*lost)
+    assert broker.state.is_claimed(*other)

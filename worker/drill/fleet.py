@@ -17,7 +17,7 @@ from worker.domain.readings import ONE_DAY, Period, Series
 from worker.drill.owners import give_consent
 from worker.drill.servers import Simulator
 from worker.errors import ConsentRevoked, RefreshAnswerLost, StoreUnavailable
-from worker.publishing import publish_backfill, publish_look_back, send
+from worker.publishing import publish_backfill, publish_look_back, queue_lengths, send
 from worker.runtime import SUPPLIER, Runtime
 from worker.truth import Differences, Truth, differences
 
@@ -25,6 +25,7 @@ _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today
 _AT_ONCE: Final = 4
 _CONSENT_AGAIN: Final = (ConsentRevoked.code, RefreshAnswerLost.code)
+_MOST_WAITING_EACH: Final = 2  # messages for each account
 _NEW_UNTIL: Final = 0.6  # of the run
 _NIGHT_EVERY_S: Final = 5.0
 _CORRECTION_EVERY_S: Final = 2.0
@@ -105,7 +106,9 @@ class Fleet:
         self._simulator.admin("DELETE", "tokens")
 
     def night(self) -> None:
-        """One more nightly run over all accounts."""
+        """One more nightly run over all accounts, unless the last ones still wait."""
+        if queue_lengths(self._runtime)["nightly"] > _MOST_WAITING_EACH * len(self.homes):
+            return
         self.nights += 1
         send(self._runtime, "tasks.schedule.nightly_sync", (_FIRST_NIGHT + self.nights * ONE_DAY).isoformat())
 

@@ -25,6 +25,8 @@ from worker.stores.redis_link import redis_errors
 
 _CLAIMS: Final = "releve:inflight:"
 _ASK_AGAIN_S: Final = 5.0  # as a person does who sees nothing come
+_SERIES: Final = ("daily", "load_curve")
+_PROBES_KEPT: Final = 12  # a minute's
 _WORDS: Final = re.compile(r"\w+", re.ASCII)
 
 Claim = tuple[str, str]  # key below the prefix, note: who holds it since when
@@ -39,7 +41,7 @@ class Work(Protocol):
     def look_back(self, account_id: str, run: str) -> None: ...
 
     def has_run(self, account_id: str, run: str) -> bool:
-        """Whether a look-back of that name, whatever stands behind its colon, is stored."""
+        """Whether the look-back of that name is stored."""
         ...
 
     def loaded(self, account_id: str) -> bool: ...
@@ -47,24 +49,18 @@ class Work(Protocol):
 
 @dataclass
 class Recovery:
-    """One fault.  Moments are seconds of the drill; ``run``: the name of the look-back asked for."""
+    """One fault.  Moments are seconds of the drill."""
 
-    number: int
     kind: Kind
     ended_s: float
+    noticed_s: float
     pending: set[Claim] = field(default_factory=set)
     everybody: set[str] = field(default_factory=set)  # accounts that must have been brought up to date since
     from_s: float = 0.0
     overlapped: bool = False
     probed: bool = False
-    asked: int = 0
-    asked_s: float = -1e9
     done_s: float | None = None
     last: str = ""  # what was waited for longest
-
-    @property
-    def run(self) -> str:
-        return f"drill-{self.number}"
 
     @property
     def took_s(self) -> float:
@@ -89,7 +85,8 @@ class Watch:
         self._redis, self._work, self._clock = redis, work, clock
         self.recoveries: list[Recovery] = []
         self._open: list[Recovery] = []
-        self._claims: dict[str, str] = {}
+        self._probes: dict[str, float] = {}  # look-backs under way, by name: when they were asked for
+        self._asked = 0
 
     # -- what is told to it
 
@@ -120,18 +117,19 @@ class Watch:
         self._begin(kind, set())
 
     def _begin(self, kind: Kind, pending: set[Claim], at_s: float | None = None) -> Recovery:
-        now_s = self._clock() if at_s is None else at_s
-        recovery = Recovery(len(self.recoveries) + 1, kind, now_s, pending, from_s=now_s)
+        noticed_s = self._clock()
+        ended_s = noticed_s if at_s is None else at_s
+        recovery = Recovery(kind, ended_s, noticed_s, pending, from_s=ended_s)
         self.recoveries.append(recovery)
         self._open.append(recovery)
         return recovery
 
     def _hit(self, claims: set[Claim] | None) -> None:
         """What these recoveries wait for was hit again; None: all of it."""
-        probe = self._work.probe
+        keys = {key for key, _ in claims or ()}
+        probed = any(f"{self._work.probe}:{series}:{run}" in keys for run in self._probes for series in _SERIES)
         for recovery in self._open:
-            asked = {claim for claim in claims or () if _account(claim[0]) == probe and f":{recovery.run}:" in claim[0]}
-            if claims is None or asked or recovery.pending & claims:
+            if claims is None or recovery.pending & claims or (probed and not recovery.probed):
                 recovery.from_s, recovery.overlapped = self._clock(), True
 
     # -- what it finds out
@@ -146,6 +144,7 @@ class Watch:
         if not self._open:
             return []
         claims = self._claims_now()
+        self._probe()
         ended = []
         for recovery in list(self._open):
             self._look_at(recovery, claims)
@@ -162,20 +161,28 @@ class Watch:
         if fresh := {account for account in recovery.everybody if self._is_fresh(account)}:
             recovery.everybody -= fresh
             recovery.last = "all accounts"
-        if not recovery.probed:
-            self._probe(recovery)
 
     def waiting(self) -> list[str]:
         """What is waited for, for whoever looks into a drill that does not end."""
         return [f"{each.kind}: {sorted(each.pending)} {sorted(each.everybody)} {each.probed}" for each in self._open]
 
-    def _probe(self, recovery: Recovery) -> None:
-        if self._work.has_run(self._work.probe, recovery.run):
-            recovery.probed, recovery.last = True, "new work"
-        elif self._clock() - recovery.asked_s > _ASK_AGAIN_S:
-            recovery.asked += 1
-            self._work.look_back(self._work.probe, f"{recovery.run}:{recovery.asked}")
-            recovery.asked_s = self._clock()
+    def _probe(self) -> None:
+        """New work, for whoever waits for some: one look-back serves all faults that were over before it was asked."""
+        for run, asked_s in list(self._probes.items()):
+            if self._work.has_run(self._work.probe, run):
+                del self._probes[run]
+                for recovery in self._open:
+                    if not recovery.probed and recovery.noticed_s <= asked_s:
+                        recovery.probed, recovery.last = True, "new work"
+        newest_s = max(self._probes.values(), default=-1e9)
+        waiting = [each for each in self._open if not each.probed]
+        if any(each.noticed_s > newest_s for each in waiting) or (waiting and self._clock() - newest_s > _ASK_AGAIN_S):
+            self._asked += 1
+            run = f"drill-{self._asked}"
+            self._work.look_back(self._work.probe, run)
+            self._probes[run] = self._clock()
+            while len(self._probes) > _PROBES_KEPT:
+                del self._probes[next(iter(self._probes))]
 
     @redis_errors()
     def _is_over(self, claim: Claim, claims: dict[str, str]) -> bool:
@@ -188,7 +195,7 @@ class Watch:
 
     @redis_errors()
     def _is_fresh(self, account_id: str) -> bool:
-        keys = [f"releve:task:{account_id}:{series}" for series in ("daily", "load_curve")]
+        keys = [f"releve:task:{account_id}:{series}" for series in _SERIES]
         return all(self._redis.hget(key, "last_success") for key in keys)
 
     @redis_errors()

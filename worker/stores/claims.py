@@ -6,8 +6,8 @@ reconciler enqueue again what was lost, and the count ends what fails time after
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
 from redis import Redis
 
@@ -40,13 +40,18 @@ _DROP_OLDER = """
 local time = redis.call('TIME')
 local latest = time[1] + time[2] / 1000000 - ARGV[1]
 local dropped = 0
-for _, key in ipairs(KEYS) do
-  local note = redis.call('GET', key)
-  local published = note and tonumber(string.match(note, ARGV[2]))
+for rank, key in ipairs(KEYS) do
+  local note, seen = redis.call('GET', key), ARGV[2 + rank]
+  local published = note and (not seen or note == seen) and tonumber(string.match(note, ARGV[2]))
   if published and published <= latest then dropped = dropped + redis.call('DEL', key) end
 end
 return dropped
 """
+
+
+def _holder(note: str) -> str:
+    """``1721890000.123456 20240725T070000.000001``, with a ``w`` in front where it is held on purpose."""
+    return note.partition(" ")[2]
 
 
 class Claims(PrefixedKeys):
@@ -102,12 +107,14 @@ class Claims(PrefixedKeys):
         return sum(int(self._drop_older(keys=page, args=[age_s, _HOWEVER_HELD])) for page in pages)
 
     @redis_errors()
-    def drop_lost(self, claims: Sequence[tuple[str, str, str]], age_s: float) -> int:
-        """Of these claims (account, series, what), whose messages nobody has any more, forget those published at
-        least ``age_s`` ago and not held on purpose; how many.
+    def drop_lost(self, claims: Sequence[tuple[str, str, str]], age_s: float, in_flight: Collection[str]) -> int:
+        """Of these claims (account, series, what) forget those whose holder is no run ``in_flight``, published
+        at least ``age_s`` ago and not held on purpose; how many.
         """
         keys = [self._key("inflight", *claim) for claim in claims]
-        return int(self._drop_older(keys=keys, args=[age_s, _UNDER_WAY])) if keys else 0
+        notes: list[Any] = self._redis.mget(keys) if keys else []
+        lost = {key: note for key, note in zip(keys, notes, strict=True) if note and _holder(note) not in in_flight}
+        return int(self._drop_older(keys=[*lost], args=[age_s, _UNDER_WAY, *lost.values()])) if lost else 0
 
     @redis_errors()
     def attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> int:

@@ -24,7 +24,7 @@ UNACKED: Final = "unacked"
 _INDEX: Final = "unacked_index"
 _MOST_LOOKED_AT: Final = 20_000  # messages; beyond these nobody looks whether one is lost, its claim expires
 _PAGE: Final = 500
-_WORDS: Final = re.compile(r"\w+", re.ASCII)
+_WORDS: Final = re.compile(r"[\w.]+", re.ASCII)  # a run id has a point in it
 
 
 def broker_keys(worker: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Deliveries(PrefixedKeys):
 
     @redis_errors()
     def words_in_flight(self, queues: Iterable[str]) -> frozenset[str] | None:
-        """Every word of what messages say of their arguments, account ids among them; None where they are too many."""
+        """Every word of what messages say of their arguments, account and run ids; None where they are too many."""
         waiting = [self._key(queue) for queue in queues]
         held = [self._key(UNACKED, worker) for worker in self.holders()]
         with self._redis.pipeline(transaction=False) as pipe:
