@@ -14,7 +14,7 @@ from tests.factories import origin
 from worker.domain.readings import DateWindow, Series
 
 BATCH = origin(DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE)
-LINE = "home1 load_curve 2024-07-18/2024-07-25"
+LINE = "home1 load_curve 2024-07-18/2024-07-25 20240725T070000"
 CANARY = "424242"
 
 
