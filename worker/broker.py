@@ -12,16 +12,20 @@ from amqp.exceptions import AccessRefused, AMQPError, NotAllowed, NotFound, Prec
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from worker.errors import StoreUnavailable
 
 
 @contextmanager
 def broker_errors() -> Iterator[None]:
-    """Turn what kombu and py-amqp raise into StoreUnavailable; also a decorator."""
+    """Turn what kombu, py-amqp and redis-py raise into StoreUnavailable; also a decorator.
+
+    kombu passes on redis-py's own errors where a connection that it had is cut.
+    """
     try:
         yield
-    except (OperationalError, AMQPError, OSError) as error:
+    except (OperationalError, AMQPError, RedisError, OSError) as error:
         raise StoreUnavailable(_in_words(error)) from None
 
 
