@@ -29,10 +29,15 @@ def _broker_of(runtime: Runtime) -> Iterator[Connection]:
     """A connection to this runtime's own broker, embedded or not.
 
     Named each time and taken from kombu's pool of that address: the app keeps to the first broker it spoke to.
+    Raises StoreUnavailable for whatever kombu, or the broker's own library beneath it, has to say of an outage: a
+    connection from the pool may have ended since it was used last.
     """
     url = runtime.settings.broker() or runtime.redis_url
     with connections[app.connection_for_write(url)].acquire(block=True) as connection:
-        yield connection
+        try:
+            yield connection
+        except (OperationalError, *connection.connection_errors, *connection.channel_errors):
+            raise StoreUnavailable("the broker can't be reached: start it, or set RELEVE_REDIS_URL right") from None
 
 
 def publish_backfill(runtime: Runtime, account_id: str) -> None:
@@ -59,22 +64,19 @@ def queue_lengths(runtime: Runtime) -> dict[str, int]:
     Declared as the workers declare them, not passively: with a key prefix kombu takes every queue of Redis for
     one that isn't there.
     """
-    try:
-        with _broker_of(runtime) as connection:
-            channel: Any = connection.default_channel
-            return {
-                queue.name: int(
-                    channel.queue_declare(
-                        queue=queue.name,
-                        durable=queue.durable,
-                        auto_delete=queue.auto_delete,
-                        arguments=queue.queue_arguments,
-                    ).message_count
-                )
-                for queue in app.conf.task_queues
-            }
-    except OperationalError:
-        raise StoreUnavailable("the broker can't be reached") from None
+    with _broker_of(runtime) as connection:
+        channel: Any = connection.default_channel
+        return {
+            queue.name: int(
+                channel.queue_declare(
+                    queue=queue.name,
+                    durable=queue.durable,
+                    auto_delete=queue.auto_delete,
+                    arguments=queue.queue_arguments,
+                ).message_count
+            )
+            for queue in app.conf.task_queues
+        }
 
 
 def workers_answer(runtime: Runtime) -> bool:
@@ -84,8 +86,5 @@ def workers_answer(runtime: Runtime) -> bool:
 
 
 def _publish(runtime: Runtime, task: str, *args: str) -> None:
-    try:
-        with _broker_of(runtime) as connection:
-            app.send_task(task, args=args, queue="control", connection=connection, retry_policy=_BRIEFLY)
-    except OperationalError:
-        raise StoreUnavailable("the broker can't be reached: start it, or set RELEVE_REDIS_URL right") from None
+    with _broker_of(runtime) as connection:
+        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=_BRIEFLY)

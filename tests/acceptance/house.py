@@ -270,7 +270,8 @@ class House:
     def messages(self) -> list[str]:
         """All that waits or is not acknowledged: envelope and body of each, as text."""
         waiting = [raw for key in self.queues() for raw in self.redis.lrange(key, 0, -1)]
-        unacked = [json.dumps(json.loads(raw)[0]) for raw in self.redis.hvals(f"{QUEUE_PREFIX}unacked")]
+        hands = self.redis.keys(f"{QUEUE_PREFIX}unacked:*")
+        unacked = [json.dumps(json.loads(raw)[0]) for key in hands for raw in self.redis.hvals(key)]
         return [_readable(json.loads(raw)) for raw in (*waiting, *unacked)]
 
     def queues(self) -> list[str]:

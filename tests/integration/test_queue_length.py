@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 ASK = """
 from worker.app import app
 app.set_current()
@@ -17,11 +18,46 @@ print(*before, queue_length("nightly"), queue_length("backfill"))
 app.control.purge()
 """
 
+LOSE_IT = """
+import sys
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+from worker.drill.relay import Line, TcpRelay
+from worker.errors import StoreUnavailable
+from worker.publishing import publish_backfill, queue_lengths
+with TcpRelay(urlsplit(sys.argv[1]).port) as relay:
+    url = f"redis://127.0.0.1:{relay.port}/7"
+    runtime = SimpleNamespace(settings=SimpleNamespace(broker=lambda: url), redis_url=url)
+    print(queue_lengths(runtime)["nightly"])
+    relay.set_line(Line.REFUSE)
+    for ask in (lambda: queue_lengths(runtime), lambda: publish_backfill(runtime, "home1")):
+        try:
+            ask()
+        except StoreUnavailable:
+            print("unavailable")
+    relay.set_line(Line.PASS)
+    print(queue_lengths(runtime)["nightly"])
+"""
+
 
 def test_waiting_messages_are_counted_queue_by_queue(redis_url: str, tmp_path: Path) -> None:
+    assert run(ASK, redis_url, tmp_path) == ["0", "0", "3", "0"]
+
+
+def test_a_broker_that_went_away_since_the_last_time_is_told_as_an_outage(redis_url: str, tmp_path: Path) -> None:
+    assert run(LOSE_IT, redis_url, tmp_path) == ["0", "unavailable", "unavailable", "0"]
+
+
+def run(program: str, redis_url: str, folder: Path) -> list[str]:
+    """What the program prints, in words; it has a database of Redis to itself."""
     database_of_its_own = redis_url.rsplit("/", 1)[0] + "/7"
-    env = {"RELEVE_REDIS_URL": database_of_its_own, "RELEVE_DATA_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    asked = subprocess.run(
-        [sys.executable, "-c", ASK], env=env, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert asked.stdout.split() == ["0", "0", "3", "0"], asked.stderr[-2000:]
+    env = {
+        "RELEVE_REDIS_URL": database_of_its_own,
+        "RELEVE_DATA_DIR": str(folder),
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-c", program, redis_url]
+    asked = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=folder)
+    assert asked.returncode == 0, asked.stderr[-2000:]
+    return asked.stdout.split()
