@@ -16,7 +16,7 @@ from worker.domain.accounts import AccountState
 from worker.domain.readings import ONE_DAY, Period, Series
 from worker.drill.owners import give_consent
 from worker.drill.servers import Simulator
-from worker.errors import ConsentRevoked, RefreshAnswerLost, StoreUnavailable
+from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable
 from worker.publishing import publish_backfill, publish_look_back, queue_lengths, send
 from worker.runtime import SUPPLIER, Runtime
 from worker.truth import Differences, Truth, differences
@@ -24,7 +24,7 @@ from worker.truth import Differences, Truth, differences
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today
 _AT_ONCE: Final = 4
-_CONSENT_AGAIN: Final = (ConsentRevoked.code, RefreshAnswerLost.code)
+_CONSENT_AGAIN: Final = (ConsentRevoked.code, RefreshAnswerLost.code, LoginFailed.code)
 _MOST_WAITING_EACH: Final = 2  # messages for each account
 _NEW_UNTIL: Final = 0.6  # of the run
 _NIGHT_EVERY_S: Final = 5.0

@@ -13,9 +13,7 @@ from typing import Any, Final
 from worker.truth import Differences
 
 _RECOVER_S: Final = 60.0
-_STORED: Final = re.compile(
-    r"window stored account_id=(\w+) series=(\w+) window=(\S+) run=(\S+) .*created=(\d+) updated=(\d+)"
-)
+_STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")
 
 
 @dataclass
@@ -82,8 +80,8 @@ def repeats(logs: Path, calls: int) -> dict[str, int]:
     updated = 0
     for line in _lines(logs):
         if told := _STORED.search(line):
-            runs["/".join(told.groups()[:4])] += 1
-            updated += int(told[6])
+            runs[told[1]] += 1  # account, series, window and run
+            updated += int(told[2])
     return {
         "windows": len(runs),
         "windows_stored_again": runs.total() - len(runs),

@@ -1,0 +1,39 @@
+"""What a drill tells of repeats is read from the workers' own log lines, so their form is held here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worker.domain.batches import Facts, Report
+from worker.drill.outcome import repeats
+from worker.journal import finished_line
+
+
+def line(run_id: str, updated: int) -> str:
+    facts = Facts(fetched=30, fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open=[])
+    report = Report(
+        account_id="home1",
+        series="daily",
+        start="2024-10-05",
+        end="2024-11-04",
+        run_id=run_id,
+        claim=None,
+        created=1,
+        updated=updated,
+        unchanged=2,
+        facts=facts,
+    )
+    return f"2026-11-24 20:36:56,971 INFO releve.sync {finished_line(report)} task=x\n"
+
+
+def test_a_window_of_one_run_that_is_told_twice_was_stored_twice(tmp_path: Path) -> None:
+    (tmp_path / "worker-1.log").write_text(line("r1", 5) + "something else\n" + line("r2", 0))
+    (tmp_path / "worker-2.log").write_text(line("r1", 2))
+    (tmp_path / "beat.log").write_text(line("r9", 9))
+    assert repeats(tmp_path, calls=7) == {
+        "windows": 2,
+        "windows_stored_again": 1,
+        "calls": 7,
+        "calls_beyond_one_a_window": 5,
+        "documents_updated": 7,
+    }
