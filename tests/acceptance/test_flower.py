@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +80,9 @@ def test_a_backfill_is_shown_with_states_times_and_the_window_of_each_task(
     assert (fetched["args"], fetched["state"], fetched["retries"]) == (f"{curve} 2024-07-25", "SUCCESS", 0)
     assert fetched["runtime"] > 0
     (stored,) = [task for task in tasks if task["name"] == "tasks.pipeline.store" and curve in task["args"]]
-    assert (stored["args"], stored["kwargs"]) == (f"{curve}/2024-07-25", "{}")
+    window, run = stored["args"].rsplit(" ", 1)
+    assert (window, stored["kwargs"]) == (f"{curve}/2024-07-25", "{}")
+    assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}", run)
     assert any(task["name"] == "tasks.backfill.backfill_account" and account in task["args"] for task in tasks)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from tests.factories import NOW
 from worker.domain.batches import Facts, Report
 from worker.drill.outcome import repeats
-from worker.journal import finished_line
+from worker.journal import stored_fields
+from worker.logs import ConsoleLines
 
 
 def line(run_id: str, updated: int) -> str:
-    facts = Facts(fetched=30, fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open=[])
+    facts = Facts(
+        fetched=30, asked_at=NOW.timestamp(), fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open=[]
+    )
     report = Report(
         account_id="home1",
         series="daily",
@@ -23,7 +28,8 @@ def line(run_id: str, updated: int) -> str:
         unchanged=2,
         facts=facts,
     )
-    return f"2026-11-24 20:36:56,971 INFO releve.sync {finished_line(report)} task=x\n"
+    told = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": stored_fields(report, NOW)}
+    return ConsoleLines().format(logging.makeLogRecord(told)) + "\n"
 
 
 def test_a_window_of_one_run_that_is_told_twice_was_stored_twice(tmp_path: Path) -> None:
