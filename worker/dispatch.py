@@ -94,26 +94,13 @@ class Dispatcher:
 
     def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
         """The last days of a series for one run, noted as in flight; None if that run has done or is doing it."""
-        window = plan_look_back(self.today(), series)
-        claim, run_id = f"{series.value}/{run}", new_run_id(self.now())
-        if not self._claim(account_id, claim, run_id):
-            return None
-        if not self._may_try(account_id, series, window):
-            self.release(account_id, claim, run_id)
-            return None
-        return _origin(account_id, series, window, run_id, claim)
+        return self._claim_window(account_id, series, plan_look_back(self.today(), series), run)
 
     # -- open days, asked for again
 
     def claim_repair(self, account_id: str, series: Series, window: DateWindow) -> Origin | None:
         """One window of open days, noted as in flight; None if one of the series is already, or failed too often."""
-        claim, run_id = f"{series.value}/{REPAIR}", new_run_id(self.now())
-        if not self._claim(account_id, claim, run_id):
-            return None
-        if not self._may_try(account_id, series, window):
-            self.release(account_id, claim, run_id)
-            return None
-        return _origin(account_id, series, window, run_id, claim)
+        return self._claim_window(account_id, series, window, REPAIR)
 
     def look_back_now(self, account_id: str, series: Series) -> Origin:
         """The last days of a series, asked for by hand: no run, no claim."""
@@ -133,8 +120,9 @@ class Dispatcher:
 
     def free_lost(self, pairs: Sequence[tuple[str, Series]], what: str) -> None:
         """Let go of the claims of windows whose message nobody has: a broker may lose one when it is killed."""
-        claims = [(account_id, f"{series.value}/{what}") for account_id, series in pairs]
-        self._free_lost(claims, self.words_in_flight())
+        if pairs:  # to look into the broker costs more than all else here
+            claims = [(account_id, f"{series.value}/{what}") for account_id, series in pairs]
+            self._free_lost(claims, self.words_in_flight())
 
     def _free_lost(self, claims: Sequence[tuple[str, str]], in_flight: Collection[str] | None) -> None:
         """Not where the broker can't be looked into: such a claim expires by itself."""
@@ -163,6 +151,15 @@ class Dispatcher:
 
     def _pages(self) -> Iterator[list[Account]]:
         return self.pages_after(None)
+
+    def _claim_window(self, account_id: str, series: Series, window: DateWindow, what: str) -> Origin | None:
+        claim, run_id = f"{series.value}/{what}", new_run_id(self.now())
+        if not self._claim(account_id, claim, run_id):
+            return None
+        if not self._may_try(account_id, series, window):
+            self.release(account_id, claim, run_id)
+            return None
+        return _origin(account_id, series, window, run_id, claim)
 
     def _claim(self, account_id: str, claim: str, run_id: str) -> bool:
         return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s, holder=run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,8 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from worker.supervisor import lives
 
 log = logging.getLogger("releve.metrics")
 
@@ -26,7 +27,7 @@ class _AllProcesses(MultiProcessCollector):
 
     def collect(self) -> Iterable[Metric]:
         for pid in {int(file.stem.rpartition("_")[2]) for file in self._folder.glob(_LIVE)}:
-            if not _lives(pid):
+            if not lives(pid):
                 mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
         added_up: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
         return added_up
@@ -51,11 +52,3 @@ def serve(folder: Path, host: str, port: int) -> WSGIServer | None:
         return None
     log.info("metrics at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
     return server
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

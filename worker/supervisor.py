@@ -33,6 +33,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def lives(pid: int) -> bool:
+    """Whether there is such a process, an unburied one included."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Guard:
     """A small process that ends the groups it watches when we are gone (worker/guard.py)."""
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from worker.drill.doomed import DOOM
 from worker.guard import reach
-from worker.supervisor import Supervisor
+from worker.supervisor import Supervisor, lives
 
 _RESPAWN_AFTER_S: Final = 0.5
 _GRACE_S: Final = 20.0  # from SIGTERM to the supervisor's SIGKILL
@@ -114,7 +114,7 @@ class Crew:
                 self._say_dead(end.name, pid, end.code)
         for name, (since, doomed) in list(self._doomed.items()):
             pid = self.pid(name)
-            if pid and not all(map(_lives, doomed)):  # a child: its parent goes on
+            if pid and not all(map(lives, doomed)):  # a child: its parent goes on
                 self._spare(name)
                 self._say_dead(name, pid, -signal.SIGKILL)
             elif pid and now - since > _DOOM_WITHIN_S:
@@ -187,14 +187,6 @@ class Crew:
 
     def stop(self) -> None:
         self._supervisor.stop()
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _limit_files(pid: int, most_bytes: int | None) -> None:

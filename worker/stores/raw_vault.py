@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from worker.domain.told import Told, pack_told, unpack_told
-from worker.errors import OperatorFault, UnknownAccount
+from worker.errors import UnknownAccount
 from worker.stores import account_rows, desk_rows
 from worker.stores.database import Database
+from worker.stores.rotation import rotate_seals
 from worker.stores.sealing import Sealer
 from worker.stores.tables import RAW_ANSWERS
 
@@ -66,17 +67,7 @@ class RawVault:
 
         Raises OperatorFault at the end if some could not be read; the others are done.
         """
-        done, unread, after = 0, 0, ""
-        while page := self._rotate_page(after):
-            after = page[-1][0]
-            done += sum(readable for _, readable in page)
-            unread += sum(not readable for _, readable in page)
-        if unread:
-            raise OperatorFault(
-                f"{done} kept answers are sealed under the first key, {unread} can't be read: put the key they were "
-                "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
-            )
-        return done
+        return rotate_seals(self._database, self._sealer, _C.id, _C.sealed, "kept answers", page=PAGE)
 
     def _pack(self, account_id: str, month: str) -> bool:
         with self._database.writing() as connection:
@@ -111,20 +102,6 @@ class RawVault:
     ) -> None:
         row = {"id": desk_rows.new_id(), "account_id": account_id, "month": month, "packed": packed}
         connection.execute(RAW_ANSWERS.insert().values(first_at=span[0], last_at=span[1], sealed=sealed, **row))
-
-    def _rotate_page(self, after: str) -> list[tuple[str, bool]]:
-        query = select(_C.id, _C.sealed).where(_C.id > after).order_by(_C.id).limit(PAGE)
-        page = []
-        with self._database.writing() as connection:
-            for row_id, sealed in connection.execute(query.with_for_update()).all():
-                try:
-                    rotated = self._sealer.rotate_bytes(sealed)
-                except OperatorFault:  # counted; one lost key must not keep the rest from moving on
-                    page.append((row_id, False))
-                    continue
-                connection.execute(update(RAW_ANSWERS).where(_C.id == row_id).values(sealed=rotated))
-                page.append((row_id, True))
-        return page
 
 
 def month_of(moment: datetime) -> str:
