@@ -1,24 +1,45 @@
-"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync``."""
+"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync``.
+
+What waits by the thousand is the first of them, so its message says no more than the window; the chain of the others
+is published when it has something to hand on.
+"""
 
 from __future__ import annotations
 
-from celery import chain, shared_task
+from typing import Any
+
+from celery import shared_task, signature
 from celery.canvas import Signature
+from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
+from worker.dispatch import BACKFILL
 from worker.domain.batches import Aggregated, Batch, Filtered, Origin, Report
 from worker.errors import TransientError
 from worker.runtime import get_runtime
 
 
-@shared_task(bind=True, base=WindowTask)
+class FirstStep(WindowTask):
+    abstract = True
+
+    def on_success(self, retval: Batch, task_id: str, args: Any, kwargs: Any) -> None:
+        """Hand on, as Celery itself does along a chain: what can't be published is lost, and found to be."""
+        if not self.request.chain:  # one from before an upgrade brings its own
+            queue = str((self.request.delivery_info or {}).get("routing_key") or "nightly")
+            _hand_on(retval, queue.rpartition(".")[2])  # RabbitMQ puts a delay in front of the name
+
+
+@shared_task(bind=True, base=FirstStep)
 def fetch(
-    self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
+    self: FirstStep, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
 ) -> Batch:
     """Ask the supplier for one window.  Asking again gives the same readings."""
     origin = Origin(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     try:
-        return get_runtime().walk.fetch(origin)
+        asked = get_runtime().dispatcher.as_of_now(origin)
+        if asked is None:
+            raise Ignore  # it has been asked for meanwhile, or another message will
+        return get_runtime().walk.fetch(asked)
     except TransientError as error:
         self.again(error)
 
@@ -47,15 +68,19 @@ def store(self: WindowTask, aggregated: Aggregated) -> Report:
         self.again(error)
 
 
-def window_chain(origin: Origin, queue: str, then: Signature | None = None) -> Signature:
-    """The chain of one window, all of it in ``queue``; ``then`` starts when it is stored."""
-    first = fetch.s(
-        origin["account_id"],
-        origin["series"],
-        origin["start"],
-        origin["end"],
-        run_id=origin["run_id"],
-        claim=origin["claim"],
-    )
-    steps = [step.set(queue=queue) for step in (first, filter_known.s(), aggregate.s(), store.s())]
-    return chain(*steps, *([then] if then is not None else []))
+def window_chain(origin: Origin, queue: str) -> Signature:
+    """What starts the steps of one window, all of them in ``queue``."""
+    args = (origin["account_id"], origin["series"], origin["start"], origin["end"])
+    return fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"]).set(queue=queue)
+
+
+def _hand_on(batch: Batch, queue: str) -> None:
+    """Publish the chain of the further steps; a window of the history ends with the next one's choice.
+
+    Told as Celery's own chain would tell it, the last step first: to build that one costs as much as to publish it.
+    """
+    further = [store.s().set(queue=queue), aggregate.s().set(queue=queue)]
+    if batch["claim"] == BACKFILL:
+        next_choice = signature("tasks.backfill.backfill_account", args=(batch["account_id"],), immutable=True)
+        further.insert(0, next_choice)
+    filter_known.apply_async((batch,), queue=queue, chain=further)

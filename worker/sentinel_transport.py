@@ -13,8 +13,12 @@ import redis
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import SentinelChannel, SentinelTransport
 
+from worker.redis_transport import OneClient, QoS
 
-class Channel(SentinelChannel):
+
+class Channel(OneClient, SentinelChannel):
+    QoS = QoS
+
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if self.connection.client is None:
             raise redis.ConnectionError("this channel's connection is closed")

@@ -9,6 +9,7 @@ from tests.factories import Answer, Verdict, curve_of, serving_curves, serving_d
 from tests.unit.conftest import Household
 from worker.dispatch import BACKFILL, new_run_id
 from worker.domain.accounts import AccountState
+from worker.domain.batches import split_claim
 from worker.domain.readings import ONE_DAY, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
 from worker.journal import MOST_ATTEMPTS, MOST_COST, TRY
@@ -100,15 +101,15 @@ def test_a_failing_load_curve_does_not_hold_up_daily_values_nor_the_other_way_ro
         household.supplier.curve = serving_curves(curve) if broken is DAILY else MalformedAnswer("odd")
         account = household.add(11 if broken is CURVE else 22)
         household.backfill(account)
-        assert household.state.history_loaded_until(account, whole) == TODAY
-        assert household.state.history_loaded_until(account, broken) is None
+        assert household.history.loaded_until(account, whole) == TODAY
+        assert household.history.loaded_until(account, broken) is None
 
 
 def test_a_curve_that_is_not_collected_is_a_finished_history_without_readings(household: Household) -> None:
     household.supplier.curve = Answer(Verdict.NO_DATA)
     account = household.add()
     household.backfill(account)
-    assert household.state.history_loaded_until(account, CURVE) == TODAY
+    assert household.history.loaded_until(account, CURVE) == TODAY
 
 
 def test_an_account_whose_consent_ended_is_not_asked_for_again(household: Household) -> None:
@@ -154,6 +155,8 @@ def test_a_look_back_is_published_once_a_run_and_is_another_one_the_next_day(hou
     assert (origin["start"], origin["end"], origin["claim"]) == ("2024-07-18", "2024-07-25", f"load_curve/{NIGHT}")
     assert household.dispatcher.claim_look_back(account, CURVE, NIGHT) is None
     assert household.dispatcher.claim_look_back(account, DAILY, NIGHT) is not None
+    assert household.dispatcher.claim_look_back(account, CURVE, "nightly:2024-07-26") is None  # it serves that one too
+    household.dispatcher.release(account, str(origin["claim"]), origin["run_id"])
     assert household.dispatcher.claim_look_back(account, CURVE, "nightly:2024-07-26") is not None
 
 
@@ -165,7 +168,7 @@ def test_a_look_back_that_failed_five_times_is_quiet_until_the_next_day(househol
         assert origin is not None
         household.run(origin)
     assert household.dispatcher.claim_look_back(account, DAILY, NIGHT) is None
-    assert not household.state.is_claimed(account, "daily", NIGHT)
+    assert not household.state.is_claimed(account, *split_claim(f"daily/{NIGHT}"))
     household.at += ONE_DAY
     assert household.dispatcher.claim_look_back(account, DAILY, "nightly:2024-07-26") is not None
 

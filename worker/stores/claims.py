@@ -49,7 +49,7 @@ return dropped
 """
 
 
-def _holder(note: str) -> str:
+def holder_of(note: str) -> str:
     """``1721890000.123456 20240725T070000.000001``, with a ``w`` in front where it is held on purpose."""
     return note.partition(" ")[2]
 
@@ -113,7 +113,7 @@ class Claims(PrefixedKeys):
         """
         keys = [self._key("inflight", *claim) for claim in claims]
         notes: list[Any] = self._redis.mget(keys) if keys else []
-        lost = {key: note for key, note in zip(keys, notes, strict=True) if note and _holder(note) not in in_flight}
+        lost = {key: note for key, note in zip(keys, notes, strict=True) if note and holder_of(note) not in in_flight}
         return int(self._drop_older(keys=[*lost], args=[age_s, _UNDER_WAY, *lost.values()])) if lost else 0
 
     @redis_errors()
