@@ -15,11 +15,9 @@ from celery import Celery, signals
 from config.settings import ConfigError, get_settings
 from worker import task_logs, telemetry
 from worker.process_logs import configure_process
-from worker.redis_transport import use_for_redis
-from worker.sentinel_transport import use_for_sentinels
+from worker.redis_transport import use_mended
 
-use_for_redis()
-use_for_sentinels()
+use_mended()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
 task_logs.install()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,20 @@ from worker.errors import DataError
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 Row = Mapping[str, Any]
+
+# What zipfile and zlib raise on a file with a wrong byte in it: RuntimeError for a flag that says it is encrypted,
+# NotImplementedError (one of them) for methods and versions of nobody, OSError for places before its beginning.
+_DAMAGE: Final = (
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class BackupRefused(DataError):
@@ -108,13 +123,16 @@ class Archive:
     def reading(cls, path: Path) -> Iterator[Self]:
         """Raises BackupRefused for what is no archive of ours, or one of a later format."""
         try:
-            file = zipfile.ZipFile(path)
+            raw = path.open("rb")
         except OSError as error:
             raise BackupRefused(f"{path} can't be read: {error.strerror or type(error).__name__}") from error
-        except zipfile.BadZipFile:
-            raise BackupRefused(f"{path} is damaged, or no backup: take another one") from None
-        with file:
-            yield cls(path, file, _manifest(path, file))
+        with raw:
+            try:
+                file = zipfile.ZipFile(raw)
+            except _DAMAGE:
+                raise BackupRefused(f"{path} is damaged, or no backup: take another one") from None
+            with file:
+                yield cls(path, file, _manifest(path, file))
 
     def check(self) -> None:
         """Read all of it and compare with the manifest.  Raises BackupRefused."""
@@ -133,7 +151,7 @@ class Archive:
         try:
             with self._file.open(name) as stream:
                 yield from stream
-        except (KeyError, EOFError, zlib.error, zipfile.BadZipFile):
+        except _DAMAGE:
             raise self._damaged(name) from None
 
     def _damaged(self, name: str) -> BackupRefused:
@@ -155,7 +173,7 @@ def _manifest(path: Path, file: zipfile.ZipFile) -> Mapping[str, Any]:
         manifest = json.loads(file.read(MANIFEST))
         version = manifest["format"]
         whole = isinstance(manifest["members"], dict)
-    except (KeyError, TypeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile):
+    except _DAMAGE:
         whole = False
     if not whole:
         raise BackupRefused(f"{path} is no backup of Relève, or its manifest is damaged: take another one")

@@ -1,4 +1,10 @@
-"""kombu's way to Redis, with fewer steps for each message; what lies in Redis is the same.
+"""kombu's ways to Redis, mended, and with fewer steps for each message; what lies in Redis is the same.
+
+A worker outlives the loss of its broker, at whatever moment it comes: kombu 5.7 closes a broken channel twice, and the
+second time it builds a new pool for it out of a connection that is gone already.  The AttributeError ends the worker
+("Unrecoverable error").  Said as a lost connection it is what the worker expects, and it connects anew.  Seen with a
+killed leader behind Sentinels and with a plain Redis that went away while tasks were being acknowledged
+(tests/acceptance: test_sentinel.py, test_watchdog.py); no upstream issue was found.
 
 Seen in profiles of a night (docs/reference/benchmarks.md), kombu 5.7 and redis-py 8.1:
 
@@ -14,14 +20,13 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
+import redis
 from kombu.transport import TRANSPORT_ALIASES, virtual
-from kombu.transport.redis import Channel as RedisChannel
-from kombu.transport.redis import QoS as RedisQoS
-from kombu.transport.redis import Transport as RedisTransport
+from kombu.transport import redis as kombu_redis
 from kombu.utils.json import dumps
 
 
-class QoS(RedisQoS):
+class QoS(kombu_redis.QoS):
     channel: Any
 
     def append(self, message: Any, delivery_tag: str) -> None:
@@ -41,29 +46,48 @@ class QoS(RedisQoS):
         virtual.QoS.ack(self, delivery_tag)
 
 
-class OneClient:
-    """For a Channel: its client is kept as long as its pool."""
+class _Mended:
+    """Before either Channel."""
 
+    QoS: Any = QoS
+    connection: Any
+    pool: Any
     _kept: Any = None
 
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        """Without a connection there are no parameters for a pool."""
+        if self.connection is None or self.connection.client is None:
+            raise redis.ConnectionError("this channel's connection is closed")
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # it stands before one
+        return parameters
+
     def _create_client(self, asynchronous: bool = False) -> Any:
+        """One client, kept as long as its pool."""
         if asynchronous:  # who waits for messages holds a connection of its own
             return super()._create_client(asynchronous=True)  # type: ignore[misc]
-        pool = self.pool  # type: ignore[attr-defined]
-        kept = self._kept
+        pool, kept = self.pool, self._kept
         if kept is None or kept.connection_pool is not pool:
             self._kept = kept = super()._create_client()  # type: ignore[misc]
         return kept
 
 
-class Channel(OneClient, RedisChannel):
-    QoS = QoS
+class Channel(_Mended, kombu_redis.Channel):
+    pass
 
 
-class Transport(RedisTransport):
+class SentinelChannel(_Mended, kombu_redis.SentinelChannel):
+    pass
+
+
+class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
-def use_for_redis() -> None:
-    """From now on ``redis://``, ``rediss://`` and sockets mean this one."""
-    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = f"{__name__}:{Transport.__name__}"
+class SentinelTransport(kombu_redis.SentinelTransport):
+    Channel = SentinelChannel
+
+
+def use_mended() -> None:
+    """From now on ``redis://``, ``rediss://`` and ``sentinel://`` mean these, with sockets and every failover too."""
+    for scheme, transport in (("redis", Transport), ("rediss", Transport), ("sentinel", SentinelTransport)):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"

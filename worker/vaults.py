@@ -22,8 +22,8 @@ from worker.stores.state import SyncState
 log = logging.getLogger("releve.tokens")
 
 _RENEWAL_S: Final = 90.0  # longer than one exchange with all its time-outs
-_PATIENCE_S: Final = 30.0
-_SHARED_RENEWAL_S: Final = 30.0  # one call: two at once would cost a call, and whoever was killed must not hold up all
+_KILLED_S: Final = 20.0  # the token of a worker that was killed while renewing it is free again after so long
+_PATIENCE_S: Final = 30.0  # longer than that: whoever waits gets it
 _SHARED_TTL_S: Final = 24 * 3600
 
 
@@ -58,7 +58,8 @@ class AccountVault:
     def renewing(self) -> Iterator[None]:
         while True:
             token_id = self.registry.tokens.id_of(self.account_id)
-            with self.state.lock(f"token:{token_id or self.account_id}", _RENEWAL_S, wait_s=_PATIENCE_S):
+            name = f"token:{token_id or self.account_id}"
+            with self.state.lock(name, _KILLED_S, wait_s=_PATIENCE_S, most_s=_RENEWAL_S):
                 if self.registry.tokens.id_of(self.account_id) != token_id:  # a new consent, while we waited
                     continue
                 self._renewing = token_id
@@ -97,4 +98,5 @@ class SharedVault:
         self.state.put_secret(f"token:{self.supplier}", self.sealer.seal(token.to_text()), _SHARED_TTL_S)
 
     def renewing(self) -> AbstractContextManager[None]:
-        return self.state.lock(f"token:{self.supplier}", _SHARED_RENEWAL_S, wait_s=_PATIENCE_S)
+        name = f"token:{self.supplier}"
+        return self.state.lock(name, _KILLED_S, wait_s=_PATIENCE_S, most_s=_RENEWAL_S)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
@@ -265,6 +267,53 @@ def test_a_lock_that_ended_before_its_holder_is_told_and_harmless(
     with state.lock("token", ttl_s=30):
         redis.delete(f"{prefix}lock:token")
     assert "a lock outlived its time to live" in caplog.text and "lock=token" in caplog.text
+
+
+def until(happened: Callable[[], object]) -> None:
+    give_up = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_a_lock_is_prolonged_while_its_holder_lives(state: SyncState, redis: Redis, prefix: str) -> None:
+    with state.lock("token", ttl_s=5, most_s=60):
+        redis.pexpire(f"{prefix}lock:token", 2_000)  # as if three seconds had passed
+        until(lambda: redis.pttl(f"{prefix}lock:token") > 2_000)
+        with state.try_lock("token", ttl_s=30) as second:
+            assert not second
+
+
+def test_a_lock_is_not_prolonged_for_ever(state: SyncState) -> None:
+    def another_gets_in() -> bool:
+        with state.try_lock("token", ttl_s=30) as second:
+            return second
+
+    with state.lock("token", ttl_s=0.3, most_s=0.5):
+        until(another_gets_in)
+
+
+def test_a_lock_that_another_has_by_now_is_not_prolonged(state: SyncState, redis: Redis, prefix: str) -> None:
+    with state.lock("token", ttl_s=0.4, most_s=60):
+        redis.set(f"{prefix}lock:token", "another", px=30_000)
+        until(lambda: not any(thread.name == "keeps token" for thread in threading.enumerate()))
+        assert redis.pttl(f"{prefix}lock:token") > 0.4 * 1000
+    assert redis.get(f"{prefix}lock:token") == "another"
+
+
+def test_the_lock_of_a_killed_holder_is_free_when_its_time_is_over(
+    state: SyncState, redis_url: str, prefix: str
+) -> None:
+    die_holding = f"""
+import os, redis
+from worker.stores.state import SyncState
+client = redis.Redis.from_url({redis_url!r}, decode_responses=True)
+with SyncState(client, {prefix!r}).lock("token", ttl_s=1, most_s=30):
+    os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", die_holding], check=False).returncode == 9
+    with state.lock("token", ttl_s=1, wait_s=5):
+        pass
 
 
 def test_a_failure_inside_a_lock_goes_out_and_frees_it(state: SyncState) -> None:

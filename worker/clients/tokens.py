@@ -158,6 +158,9 @@ class UserTokens(_KeptToken[UserTokenVault]):
         try:
             return self._oauth.refresh(stored.refresh)
         except RefreshTokenDead:
+            kept = self._vault.load()
+            if kept is not None and kept.refresh != stored.refresh:  # whom we took for dead has brought it
+                return kept
             if owed:
                 raise RefreshAnswerLost(_ANSWER_LOST) from None
             raise

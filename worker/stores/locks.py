@@ -7,11 +7,13 @@ work; what keeps the measures right is keys and revisions.
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.exceptions import LockNotOwnedError
 from redis.lock import Lock
 
@@ -39,12 +41,14 @@ class Locks(PrefixedKeys):
         self._take_lease = redis.register_script(_TAKE_LEASE)
 
     @contextmanager
-    def lock(self, name: str, ttl_s: float, *, wait_s: float | None = None) -> Iterator[None]:
+    def lock(self, name: str, ttl_s: float, *, wait_s: float | None = None, most_s: float = 0.0) -> Iterator[None]:
         """Hold ``name`` alone, having waited for it up to ``wait_s`` (without it: ``ttl_s``).
 
-        After ``ttl_s`` others get in, whether we are done or not.  Raises StoreUnavailable if it stays busy.
+        After ``ttl_s`` others get in, whether we are done or not.  With ``most_s`` that time is prolonged for as long
+        as we live, up to ``most_s`` in all: ``ttl_s`` is then how long others wait for a holder that was killed.
+        Raises StoreUnavailable if it stays busy.
         """
-        with self._held(name, ttl_s, ttl_s if wait_s is None else wait_s) as got:
+        with self._held(name, ttl_s, ttl_s if wait_s is None else wait_s, most_s) as got:
             if not got:
                 raise StoreUnavailable(f"lock {name} stays busy", retry_after_s=ttl_s)
             yield
@@ -56,14 +60,21 @@ class Locks(PrefixedKeys):
             yield got
 
     @contextmanager
-    def _held(self, name: str, ttl_s: float, wait_s: float) -> Iterator[bool]:
+    def _held(self, name: str, ttl_s: float, wait_s: float, most_s: float = 0.0) -> Iterator[bool]:
         # thread_local: a lock taken in one thread could not be released in another (stack-trials, 6)
         lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=LOCK_POLL_S, thread_local=False)
         with redis_errors():
             got = lock.acquire(blocking=wait_s > 0, blocking_timeout=wait_s or None)
+        done = threading.Event()
+        keeper = threading.Thread(target=_keep, args=(lock, ttl_s, most_s, done), name=f"keeps {name}", daemon=True)
+        if got and most_s > ttl_s:
+            keeper.start()
         try:
             yield got
         finally:
+            done.set()
+            if keeper.ident is not None:
+                keeper.join()  # or it would take for another's what we let go
             if got:
                 self._release(lock, name)
 
@@ -83,6 +94,18 @@ class Locks(PrefixedKeys):
     def slot(self, name: str, ttl_s: float) -> bool:
         """True for the first who asks within ``ttl_s``: a fan-out asks for its run date."""
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=_ms(ttl_s)))
+
+
+def _keep(lock: Lock, ttl_s: float, most_s: float, done: threading.Event) -> None:
+    """Give the lock its whole time again and again, from the holder's own process, until it is done."""
+    give_up = time.monotonic() + most_s - ttl_s
+    while not done.wait(ttl_s / 4) and time.monotonic() < give_up:
+        try:
+            lock.reacquire()
+        except LockNotOwnedError:  # we slept through its time, or Redis was emptied: its release says so
+            return
+        except RedisError as error:  # the next turn may find it well again
+            log.debug("a lock was not prolonged: %s", type(error).__name__)
 
 
 def _ms(seconds: float) -> int:

@@ -91,6 +91,20 @@ def test_a_dead_refresh_token_needs_the_owner() -> None:
     assert vault.token == token()
 
 
+def test_a_refresh_token_that_a_sleeper_spent_before_us_is_no_dead_consent() -> None:
+    """A holder that slept through its lock has spent it, and kept the answer just now."""
+    vault, endpoint, tokens = house(token(0))
+    brought = Token("access-7", "refresh-7", NOW_S + 12_600)
+
+    def refused(_: str) -> Token:
+        vault.token = brought
+        raise RefreshTokenDead("spent")
+
+    endpoint.refresh = refused  # type: ignore[method-assign]
+    assert tokens.current() == brought
+    assert vault.token == brought
+
+
 @pytest.mark.parametrize("stored", [None, Token("access-1", None, NOW_S)])
 def test_a_user_without_refresh_token_must_consent_again(stored: Token | None) -> None:
     _, endpoint, tokens = house(stored)
