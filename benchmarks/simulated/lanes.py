@@ -6,6 +6,7 @@ failure what ``tasks.base.WindowTask`` does: a countdown, or the real journal.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from worker.lanes import current_quota_lane, enter_lane
 from worker.stores.quota import MAX_WAIT_S, QuotaLedger
 
 CALL_US: Final = 400_000
+_LONGEST_S: Final = 1.2 * LONGEST_DELAY_S  # of a countdown, in ``tasks.base``
 QUEUES: Final = ("first_screen", NIGHTLY, "repair", "backfill")
 
 
@@ -44,7 +46,10 @@ class Work:
 
 @dataclass(eq=False)
 class Lane:
-    """``done`` at a window's end; ``dropped`` where it is given up, to be due again after some µs."""
+    """``idle`` agents have nothing to do; until ``asleep_until_us`` none may ask, for one was sent away.
+
+    ``done`` at a window's end; ``dropped`` where it is given up, to be due again after some µs.
+    """
 
     name: str
     idle: int
@@ -52,6 +57,7 @@ class Lane:
     dropped: Callable[[Work, int], None]
     still_due: Callable[[Work], bool] = lambda work: True
     queue: deque[Work] = field(default_factory=deque)
+    asleep_until_us: int = 0
 
 
 class Waiting:
@@ -99,9 +105,12 @@ class Workers:
     def put(self, lane: Lane, work: Work, *, first: bool = False) -> None:
         (lane.queue.appendleft if first else lane.queue.append)(work)
         self.waiting.more()
-        if lane.idle:
+        self._wake(lane)
+
+    def _wake(self, lane: Lane) -> None:
+        if lane.idle and lane.queue and self.clock.us >= lane.asleep_until_us:
             lane.idle -= 1
-            self.clock.at(self.clock.us, self._ask, lane, None)
+            self.clock.at(self.clock.us, self._ask, lane)
 
     def origin(self, lane: Lane, work: Work) -> Origin:
         claim = f"{work.series}/{NIGHTLY}:{work.night}" if work.night else f"{work.series}/{lane.name}"
@@ -116,26 +125,31 @@ class Workers:
 
     # -- one window
 
-    def _ask(self, lane: Lane, work: Work | None) -> None:
+    def _ask(self, lane: Lane) -> None:
+        """Whoever is sent away comes again when the ledger says, and the others of the lane behind it.
+
+        In a fleet all of them ask, which gives the same permits (``benchmarks/quota.py``) at the cost of more questions.
+        """
         enter_lane(lane.name)
-        while work := work or self._next(lane):
+        while self.clock.us >= lane.asleep_until_us and (work := self._next(lane)):
             if self.incidents.is_held(work.series):
                 self._hold(lane, work)
-            else:
-                decision = self.ledger.take(API, MAX_WAIT_S)
-                self.tally["asked"] += 1
-                if decision.permit is not None:
-                    self.waiting.less()
-                    at_us = self.clock.us + round(decision.wait_s * SECOND_US)
-                    self.clock.at(at_us, self._send, lane, work, decision.permit, self.clock.us)
-                    return
-                again_s = max(decision.come_again_s, SHORTEST_COUNTDOWN_S)
-                if again_s <= LONGEST_DELAY_S:
-                    self.clock.after(again_s * (1 + 0.1 * self._luck()), self._ask, lane, work)
-                    return
+                continue
+            decision = self.ledger.take(API, MAX_WAIT_S)
+            self.tally["asked"] += 1
+            if decision.permit is not None:
                 self.waiting.less()
-                self._give_up(lane, work, RateLimited("no permit in time", retry_after_s=again_s))
-            work = None
+                at_us = self.clock.us + round(decision.wait_s * SECOND_US)
+                self.clock.at(at_us, self._send, lane, work, decision.permit, self.clock.us)
+                self._wake(lane)
+                return
+            if decision.come_again_s > _LONGEST_S:
+                self.waiting.less()
+                self._give_up(lane, work, RateLimited("no permit in time", retry_after_s=decision.come_again_s))
+                continue
+            lane.queue.appendleft(work)
+            lane.asleep_until_us = self.clock.us + math.ceil(max(decision.come_again_s, 0.001) * SECOND_US)
+            self.clock.at(lane.asleep_until_us, self._wake, lane)
         lane.idle += 1
 
     def _next(self, lane: Lane) -> Work | None:
@@ -152,7 +166,7 @@ class Workers:
             self.ledger.give_back(permit)
             self.tally["given back"] += 1
             self._again(lane, work, RateLimited("gate closed", retry_after_s=self.ledger.closed_for_s()))
-            self._ask(lane, None)
+            self._ask(lane)
             return
         enter_lane(lane.name)
         error = self.supplier.answer(self.clock.us, current_quota_lane())
@@ -170,7 +184,7 @@ class Workers:
                 self.close(error, permit)
             self.incidents.failed(self.origin(lane, work), error)
             self._again(lane, work, error)
-        self._ask(lane, None)
+        self._ask(lane)
 
     def close(self, error: RateLimited, permit: str) -> None:
         """What the session does with a refusal."""
@@ -184,7 +198,7 @@ class Workers:
         asked_s = error.retry_after_s if isinstance(error, RateLimited | SupplierUnavailable) else None
         delay_s = retry_delay_s(work.retries, asked_s, self._luck)
         tried_enough = work.retries >= MAX_RETRIES and not isinstance(error, RateLimited)
-        if delay_s > 1.2 * LONGEST_DELAY_S or tried_enough:
+        if delay_s > _LONGEST_S or tried_enough:
             self._give_up(lane, work, error)
             return
         work.retries += 1

@@ -51,7 +51,8 @@ class Nights:
         if self.newest == date.min or self.fan_out.held():
             return
         if not self.fan_out.fed(night):
-            self.fan_out.feed(night)
+            if len(self.lane.queue) < self.fan_out.most_waiting // 2:  # in a real house it looks every five seconds
+                self.fan_out.feed(night)
         elif not self.lane.queue:  # while some of it waits, nothing can be lost
             self.fan_out.mend(night)
 
