@@ -1,12 +1,8 @@
-"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync``.
-
-What waits by the thousand is the first of them, so its message says no more than the window; the chain of the others
-is published when it has something to hand on.
-"""
+"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync``."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from celery import shared_task, signature
 from celery.canvas import Signature
@@ -18,20 +14,12 @@ from worker.domain.batches import Aggregated, Batch, Filtered, Origin, Report
 from worker.errors import TransientError
 from worker.runtime import get_runtime
 
-
-class FirstStep(WindowTask):
-    abstract = True
-
-    def on_success(self, retval: Batch, task_id: str, args: Any, kwargs: Any) -> None:
-        """Hand on, as Celery itself does along a chain: what can't be published is lost, and found to be."""
-        if not self.request.chain:  # one from before an upgrade brings its own
-            queue = str((self.request.delivery_info or {}).get("routing_key") or "nightly")
-            _hand_on(retval, queue.rpartition(".")[2])  # RabbitMQ puts a delay in front of the name
+_NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
 
-@shared_task(bind=True, base=FirstStep)
+@shared_task(bind=True, base=WindowTask)
 def fetch(
-    self: FirstStep, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
+    self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
 ) -> Batch:
     """Ask the supplier for one window.  Asking again gives the same readings."""
     origin = Origin(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
@@ -69,18 +57,13 @@ def store(self: WindowTask, aggregated: Aggregated) -> Report:
 
 
 def window_chain(origin: Origin, queue: str) -> Signature:
-    """What starts the steps of one window, all of them in ``queue``."""
-    args = (origin["account_id"], origin["series"], origin["start"], origin["end"])
-    return fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"]).set(queue=queue)
+    """``fetch | filter_known | aggregate | store``, all in ``queue``; a window of the history then chooses the next.
 
-
-def _hand_on(batch: Batch, queue: str) -> None:
-    """Publish the chain of the further steps; a window of the history ends with the next one's choice.
-
-    Told as Celery's own chain would tell it, the last step first: to build that one costs as much as to publish it.
+    Told as Celery's own chain is told to its first step, the last one first: to build that one costs as much as to
+    publish it.
     """
-    further = [store.s().set(queue=queue), aggregate.s().set(queue=queue)]
-    if batch["claim"] == BACKFILL:
-        next_choice = signature("tasks.backfill.backfill_account", args=(batch["account_id"],), immutable=True)
-        further.insert(0, next_choice)
-    filter_known.apply_async((batch,), queue=queue, chain=further)
+    further = [step.s().set(queue=queue) for step in (store, aggregate, filter_known)]
+    if origin["claim"] == BACKFILL:
+        further.insert(0, signature(_NEXT_CHOICE, args=(origin["account_id"],), immutable=True))
+    args = (origin["account_id"], origin["series"], origin["start"], origin["end"])
+    return fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"]).set(queue=queue, chain=further)

@@ -113,6 +113,11 @@ class Dispatcher:
             return self.state.claimed_flags(ids, *split_claim(BACKFILL))
         return claimed
 
+    def readmit(self, account_id: str) -> None:
+        """Its owner consented, or an operator let it run again: nothing is left alone on purpose any more."""
+        works = [BACKFILL, *(f"{series.value}/{what}" for series in Series for what in (NIGHTLY, REPAIR))]
+        self.state.let_go([(account_id, *split_claim(work)) for work in works])
+
     # -- the look-back of all
 
     def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
@@ -161,23 +166,21 @@ class Dispatcher:
     def due_look_backs(
         self, accounts: Sequence[Account], run: str, policy: FleetPolicy | None = None
     ) -> Iterator[tuple[str, Series]]:
-        """What of a page of accounts has not been asked for in this night (``nightly:2024-07-25``), nor a later one.
+        """What of a page of accounts was not asked for since its last turn up to this night (``nightly:2024-07-25``).
 
-        ``policy``: whose turn it is; without one everybody's.
+        ``policy``: whose turn it is when; without one everybody's, every night.  A turn that an unfinished night left
+        out is made up for by the next; of what was never noted nobody can tell, so it waits for its turn.
         """
         night, today = _night(run), self.today()
         pairs = [(account.id, series) for account in accounts if account.active for series in Series]
-        if policy is not None:
-            pairs = self._in_turn(pairs, night, policy)
-        for (account_id, series), noted in zip(pairs, self.state.nights(pairs), strict=True):
-            if not serves(noted.night if noted else None, night, today):
-                yield account_id, series
+        turns = self._turns(pairs, night, policy) if policy is not None else [night] * len(pairs)
+        for pair, turn, noted in zip(pairs, turns, self.state.nights(pairs), strict=True):
+            if (turn == night) if noted is None else not serves(noted.night, turn, today):
+                yield pair
 
-    def _in_turn(
-        self, pairs: Sequence[tuple[str, Series]], night: date, policy: FleetPolicy
-    ) -> list[tuple[str, Series]]:
+    def _turns(self, pairs: Sequence[tuple[str, Series]], night: date, policy: FleetPolicy) -> list[date]:
         off = self.registry.completeness.curves_off({each for each, _ in pairs}, self.today())
-        return [pair for pair in pairs if policy.wants(*pair, night, curve_off=pair[0] in off)]
+        return [policy.last_turn(*pair, night, curve_off=pair[0] in off) for pair in pairs]
 
     def free_lost(self, pairs: Sequence[tuple[str, Series]], what: str) -> None:
         """Let go of the claims of windows whose message nobody has: a broker may lose one when it is killed."""
@@ -207,7 +210,8 @@ class Dispatcher:
         """What of a page of accounts has no reading of yesterday, though today was its turn, and no night in flight."""
         lacking = [*self.lacking_yesterday(accounts)]
         if policy is not None:
-            lacking = self._in_turn(lacking, self.today(), policy)
+            turns = self._turns(lacking, self.today(), policy)
+            lacking = [pair for pair, turn in zip(lacking, turns, strict=True) if turn == self.today()]
         ids = [account.id for account in accounts]
         flags = {series: self.state.claimed_flags(ids, series.value, NIGHTLY) for series in Series}
         in_flight = {(each, series) for series in Series for each, busy in zip(ids, flags[series], strict=True) if busy}

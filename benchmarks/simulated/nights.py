@@ -119,4 +119,3 @@ class Nights:
             for place, noted in enumerate(ages.noted)
             if noted and noted < self.policy.last_turn(self.ids[place], series, last).toordinal()
         )
-

@@ -14,7 +14,7 @@ from benchmarks.fleet_seed import CURVE_DAYS, account_ids, add_accounts, remembe
 from benchmarks.simulated.ages import Ages, Ids
 from benchmarks.simulated.clock import HOUR_US, SECOND_US, SimulatedClock, paris_us
 from benchmarks.simulated.homes import Homes, started
-from benchmarks.simulated.lanes import QUEUES, Lane, Workers
+from benchmarks.simulated.lanes import Lane, Workers
 from benchmarks.simulated.nights import Nights
 from benchmarks.simulated.supplier import API, Supplier, Trouble
 from config.settings import Settings
@@ -224,9 +224,7 @@ def make_week(runtime: Runtime, options: Options) -> Week:
         "repair": Lane("repair", agents, homes.repaired, homes.dropped),
     }
     week = Week(options, plan, clock, supplier, workers, nights, homes, ages, nobody, runtime, ledger, incidents)
-    dispatcher = replace(
-        runtime.dispatcher, now=clock.now, held=incidents.is_held, words_in_flight=lambda: None
-    )
+    dispatcher = replace(runtime.dispatcher, now=clock.now, held=incidents.is_held, words_in_flight=lambda: None)
     nights.fan_out = FanOut(
         dispatcher,
         runtime.state,

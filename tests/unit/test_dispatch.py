@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 
 from tests.factories import Answer, Verdict, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.dispatch import BACKFILL, new_run_id
 from worker.domain.accounts import AccountState
 from worker.domain.batches import split_claim
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.calls import AnswerClass, Call
+from worker.domain.policy import FleetPolicy
+from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
 from worker.journal import MOST_ATTEMPTS, MOST_COST, TRY
 
@@ -119,6 +122,20 @@ def test_an_account_whose_consent_ended_is_not_asked_for_again(household: Househ
     assert list(household.dispatcher.due_backfills()) == []
 
 
+def test_who_is_let_in_again_waits_for_nothing(household: Household) -> None:
+    """What a doubt left alone for an hour and a half, and what is under way, are told apart."""
+    home, dispatcher, state = household.add(), household.dispatcher, household.state
+    held, under_way = (
+        dispatcher.claim_backfill(home),
+        dispatcher.claim_look_back(home, Series.DAILY, "nightly:2024-07-25"),
+    )
+    assert held and under_way
+    state.keep(home, *split_claim(BACKFILL), holder=held["run_id"])
+    dispatcher.readmit(home)
+    assert dispatcher.claim_backfill(home) is not None
+    assert dispatcher.claim_look_back(home, Series.DAILY, "nightly:2024-07-25") is None
+
+
 def test_a_lost_message_heals_when_its_claim_expires(household: Household) -> None:
     house = household.with_settings(claim_ttl_s=1)
     account = house.add()
@@ -214,3 +231,26 @@ def test_pages_hold_every_active_account_once_from_any_cursor_on(household: Hous
 def test_run_ids_sort_as_time_does(household: Household) -> None:
     moments = [household.at + timedelta(microseconds=number * 250_000) for number in range(8)]
     assert [new_run_id(moment) for moment in moments] == sorted({new_run_id(moment) for moment in moments})
+
+
+def test_a_turn_that_a_night_left_out_is_due_in_the_next(household: Household) -> None:
+    policy, home = FleetPolicy(curve_every=7), household.add()
+
+    def asked(night: date) -> None:
+        at = datetime.combine(night, time_of_day(9), PARIS)
+        window = DateWindow(night - timedelta(days=7), night)
+        household.state.note_night(home, Series.LOAD_CURVE, night, Call(at, window, AnswerClass.DATA))
+
+    today = household.dispatcher.today()
+    turn = policy.last_turn(home, Series.LOAD_CURVE, today + timedelta(days=7))
+    asked(turn - timedelta(days=7))
+    page = household.dispatcher.page_after(None)
+
+    def due(night: date) -> set[Series]:
+        return {series for _, series in household.dispatcher.due_look_backs(page, f"nightly:{night}", policy)}
+
+    assert Series.LOAD_CURVE not in due(turn - timedelta(days=1))
+    assert Series.LOAD_CURVE in due(turn)
+    assert Series.LOAD_CURVE in due(turn + timedelta(days=1)), "nobody asked in the night before"
+    asked(turn + timedelta(days=1))
+    assert Series.LOAD_CURVE not in due(turn + timedelta(days=2))

@@ -1,11 +1,11 @@
-"""What the messages of one window carry: the one that waits the window alone, those after it what they hand on."""
+"""What the message that starts a window carries: the window, and the steps after it."""
 
 from __future__ import annotations
 
 import json
 from datetime import date
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from celery import Celery
@@ -34,30 +34,21 @@ def message_of(signature: Any) -> tuple[int, Any, Any]:
         return len(json.dumps(kept)), message.decode(), queue
 
 
-def test_the_message_that_waits_carries_its_window_and_no_further_step() -> None:
-    size, (args, kwargs, embedded), queue = message_of(pipeline.window_chain(WINDOW, "nightly"))
-    assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
-    assert kwargs == {"run_id": WINDOW["run_id"], "claim": WINDOW["claim"]}
-    assert not any(embedded.values())
-    assert (queue, size < 1400) == ("nightly", True)
-
-
 @pytest.mark.parametrize("claim", ["load_curve/nightly:2024-07-25", "account/backfill", None])
-def test_the_further_steps_go_the_same_way_and_a_history_goes_on(
-    monkeypatch: pytest.MonkeyPatch, claim: str | None
-) -> None:
-    published: list[Any] = []
-    recorder = SimpleNamespace(apply_async=lambda args, **options: published.append((args, options)))
-    monkeypatch.setattr(pipeline, "filter_known", recorder)
-    batch: Any = {**WINDOW, "claim": claim, "readings": []}
-    pipeline._hand_on(batch, "nightly")
-    ((args, options),) = published
-    assert (args, options["queue"]) == ((batch,), "nightly")
-    *after, store, aggregate = options["chain"]  # the next one stands last
-    assert [step.task for step in (aggregate, store)] == ["tasks.pipeline.aggregate", "tasks.pipeline.store"]
-    assert {step.options["queue"] for step in (aggregate, store)} == {"nightly"}
-    next_choice = [("tasks.backfill.backfill_account", ("home1",), True)] if claim == "account/backfill" else []
-    assert [(step.task, step.args, step.immutable) for step in after] == next_choice
+def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | None) -> None:
+    window = cast(Origin, {**WINDOW, "claim": claim})
+    size, (args, kwargs, embedded), queue = message_of(pipeline.window_chain(window, "nightly"))
+    assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
+    assert kwargs == {"run_id": WINDOW["run_id"], "claim": claim}
+    assert (queue, size < 1_900) == ("nightly", True), size
+    *after, store, aggregate, filter_known = embedded["chain"]  # the next one stands last
+    steps = [filter_known, aggregate, store]
+    assert [step["task"] for step in steps] == [
+        f"tasks.pipeline.{name}" for name in ("filter_known", "aggregate", "store")
+    ]
+    assert {step["options"]["queue"] for step in steps} == {"nightly"}
+    next_choice = [("tasks.backfill.backfill_account", ["home1"], True)] if claim == "account/backfill" else []
+    assert [(step["task"], step["args"], step["immutable"]) for step in after] == next_choice
 
 
 def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,9 +103,7 @@ GATE_CLOSINGS: Final = BOOK.counter(
     "releve_gate_closings_total", "Answers of the supplier that closed the gate for all workers."
 )
 
-INCIDENTS: Final = BOOK.counter(
-    "releve_incidents_total", "Incidents that this worker was the first to see.", kind=Kind
-)
+INCIDENTS: Final = BOOK.counter("releve_incidents_total", "Incidents that this worker was the first to see.", kind=Kind)
 HELD: Final = BOOK.counter(
     "releve_windows_held_total", "Windows that ended without a call, for an incident was open.", series=Series
 )

@@ -50,7 +50,9 @@ def test_an_odd_step_is_judged_by_itself(odd: Any) -> None:
 def test_a_bad_value_takes_no_place_of_another() -> None:
     rows = [(label, "600") for label in end_labels(DAY)]
     whole = parse_load_curve(v5_answer(rows)).readings
-    parsed = parse_load_curve(v5_answer([(label, "-1" if place == 5 else "600") for place, (label, _) in enumerate(rows)]))
+    parsed = parse_load_curve(
+        v5_answer([(label, "-1" if place == 5 else "600") for place, (label, _) in enumerate(rows)])
+    )
     assert (parsed.readings, parsed.dropped) == ([*whole[:5], *whole[6:]], 1)
 
 
