@@ -1,50 +1,75 @@
-import cProfile
+"""A week of a large fleet on a simulated clock, with the supplier down or refusing now and then: one JSON object.
+
+Ledger, gate, fan-out, planner, incidents, canaries and journal are the real ones, with a real Redis and a registry of
+so many rows; the clock jumps, the broker is a deque for each queue, the supplier answers as the plan of its troubles
+says and counts as the simulator does.  No readings are stored.  Ends with 1 where a law is broken (``broken_laws``).
+
+    nice -n 10 python benchmarks/fleet.py --accounts 100000 --plot docs/images/fleet-week.svg
+    nice -n 10 python benchmarks/fleet.py --accounts 1000000 --per-hour 20000 --per-second 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
 import logging
-import pstats
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-import argparse
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/fleet.py` begins with this folder alone
 
-from benchmarks.simulated.week import *
+from benchmarks import common
+from benchmarks.simulated import plot
+from benchmarks.simulated.telling import told
+from benchmarks.simulated.week import Options, TooLong, make_week, open_house
 
-p = argparse.ArgumentParser()
-p.add_argument("--accounts", type=int, default=2000)
-p.add_argument("--per-hour", type=int, default=200)
-p.add_argument("--days", type=int, default=7)
-p.add_argument("--old", type=int, default=400)
-p.add_argument("--profile", action="store_true")
-p.add_argument("--calm", action="store_true")
-p.add_argument("--per-second", type=int, default=5)
-a = p.parse_args()
-logging.getLogger("releve").setLevel(logging.ERROR)
-o = Options(a.accounts, a.days, a.per_hour, a.per_second, old_windows=a.old, troubles=not a.calm)
-with tempfile.TemporaryDirectory(prefix="releve-fleet-", ignore_cleanup_errors=True) as f, open_house(Path(f), o) as rt:
-    w = make_week(rt, o)
-    print(w.plan.policy, w.plan.fits, w.plan.calls_a_night, w.plan.quota.a_night, w.seconds)
-    pr = cProfile.Profile()
-    if a.profile:
-        pr.enable()
-    w.run()
-    pr.disable()
-    print(
-        w.seconds,
-        w.workers.tally,
-        w.supplier.statuses,
-        w.supplier.over_the_limit,
-        w.supplier.peaks.max_in_any_second,
-        w.supplier.peaks.max_in_any_hour,
+
+def simulate(options: Options, picture: Path | None = None) -> dict[str, Any]:
+    """The week as JSON.  Raises TooLong."""
+    logging.getLogger("releve").setLevel(logging.CRITICAL)  # a line for each window, and each incident, would come
+    with (
+        tempfile.TemporaryDirectory(prefix="releve-fleet-", ignore_cleanup_errors=True) as folder,
+        open_house(Path(folder), options) as runtime,
+    ):
+        week = make_week(runtime, options)
+        week.run()
+        if picture is not None:
+            plot.save(week, picture)
+        return told(week)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=100_000, help="how many (default %(default)s)")
+    parser.add_argument("--days", type=int, default=7, help="how long (default %(default)s)")
+    parser.add_argument("--per-hour", type=int, default=10_000, help="the quota (default %(default)s)")
+    parser.add_argument("--per-second", type=int, default=5, help="and of the second (default %(default)s)")
+    parser.add_argument("--new", type=float, default=0.5, help="accounts that come, %% a week (default %(default)s)")
+    parser.add_argument("--old-windows", type=int, default=20_000, help="of history, waiting (default %(default)s)")
+    parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
+    parser.add_argument("--plot", type=Path, help="where to draw the week as SVG")
+    parser.add_argument("--max-seconds", type=float, default=7200, help="give up after (default %(default)s)")
+    args = parser.parse_args()
+    options = Options(
+        args.accounts,
+        args.days,
+        args.per_hour,
+        args.per_second,
+        args.new,
+        args.old_windows,
+        not args.calm,
+        args.max_seconds,
     )
-    for s in Series:
-        print(s, w.freshness[s][23::24], w.ages[s].asked, w.ages[s].doubled, w.ages[s].days_lost)
-    print("missed", w.nights.missed(FIRST_DAY + timedelta(days=a.days - 1)), "spent", w.spent_tries(), vars(w.nobody))
-    print([sum(h.values()) for h in w.supplier.by_hour])
-    print(sorted(w.troubled))
-    print({h: round(u / 36e8, 2) for h, u in w.workers.waiting.nothing_us.items()})
-    print([round((h.ready_us - h.arrived_us) / 1e6, 1) for h in w.homes.arrived][:20], len(w.homes.arrived))
-    print(w.incidents.past())
-    if a.profile:
-        pstats.Stats(pr).sort_stats("cumtime").print_stats(45)
+    machine, settings = common.machine(), {**vars(args), "plot": str(args.plot) if args.plot else None}
+    try:
+        result = simulate(options, args.plot)
+    except TooLong as error:
+        result = {"broken_laws": [f"it did not end in time: {error}"]}
+    print(json.dumps({"benchmark": "fleet", "machine": machine, "settings": settings, "result": result}, indent=1))
+    return 1 if result["broken_laws"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -174,7 +174,7 @@ def test_a_cursor_is_moved_by_whoever_saw_it_last(state: SyncState) -> None:
 
 
 def test_forty_accounts_of_a_hash_stay_packed_and_small(state: SyncState, redis: Redis, prefix: str) -> None:
-    """What a million accounts take is some 65 bytes each, as `docs/reference/redis-keys.md` says."""
+    """What a million accounts take is some 60 bytes each, as `docs/reference/redis-keys.md` says."""
     accounts = [f"k9x{number:09d}" for number in range(44)]
     for account in accounts:
         state.replace_done(account, DAILY, [DateWindow(date(2021, 11, 25), date(2024, 11, 24))])
