@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint audit format docs reference servers bench clean
+.PHONY: help demo test fuzz lint audit format docs reference servers bench bench-original clean
 
 help:
 	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
@@ -16,6 +16,7 @@ help:
 	@echo "make docs    the documentation's site, in build/site"
 	@echo "make reference  the pages that are made from the code"
 	@echo "make bench   the benchmarks, one JSON object each"
+	@echo "make bench-original  the same syncs by the original's library and by Relève; installs it from npm"
 	@echo "make clean   remove what make has built"
 
 demo: $(VENV)/.installed
@@ -69,6 +70,12 @@ servers:
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/nightly.py
 	$(BIN)/python benchmarks/backfill.py
+	$(BIN)/python benchmarks/quota.py
+
+# Once with the network: npm fetches what benchmarks/original/package-lock.json pins, 170 MB in .test-servers/.
+bench-original: $(VENV)/.installed-dev servers
+	@sh benchmarks/original/install.sh
+	$(BIN)/python benchmarks/original/compare.py $(ARGS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \

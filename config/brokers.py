@@ -136,6 +136,7 @@ def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
         "socket_keepalive": True,
         "retry_on_timeout": True,
         "queue_order_strategy": "priority",  # the first queue is emptied first
+        "priority_steps": [0],  # messages have none: kombu would wait at four lists a queue
     }
 
 

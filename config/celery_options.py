@@ -27,7 +27,15 @@ broker_use_ssl = _broker.use_ssl
 broker_heartbeat = 30  # RabbitMQ alone: a dead worker's messages come back after two of them, not after minutes
 result_backend = None  # what is to be known of a window is in Redis and the registry, not in results
 task_ignore_result = True  # fewer commands, and no false failure when writing a result times out
-imports = ("tasks.pipeline", "tasks.backfill", "tasks.schedule", "tasks.upkeep", "tasks.notices", "tasks.repair")
+imports = (
+    "tasks.pipeline",
+    "tasks.backfill",
+    "tasks.schedule",
+    "tasks.upkeep",
+    "tasks.notices",
+    "tasks.repair",
+    "tasks.incidents",
+)
 task_serializer = "json"
 accept_content = ["json"]
 task_compression = "gzip"  # a window of readings shrinks about tenfold
@@ -135,6 +143,11 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "task": "tasks.upkeep.tidy_consents",
         "schedule": crontab(hour=4, minute=10),
         "options": {"expires": 12 * 3600},
+    },
+    "probe incidents": {
+        "task": "tasks.incidents.probe",
+        "schedule": float(min(15.0, _settings.incident_probe_s)),
+        "options": {"expires": 60},
     },
     "renew tokens": {"task": "tasks.upkeep.renew_tokens", "schedule": 60.0, "options": {"expires": 60}},
     "tick": {"task": "tasks.upkeep.tick", "schedule": 60.0, "options": {"expires": 60}},

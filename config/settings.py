@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.brokers import Broker, broker_from, check_broker_url
+from worker.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares, parse_ceilings, parse_floors
 from worker.stores.redis_address import check_redis_url
 
 PREFIX = "RELEVE_"
@@ -105,6 +106,18 @@ class Settings(BaseSettings):
     calls_per_hour: int | None = Field(
         None, ge=0, description="Calls an hour to the supplier, all workers together; unset the preset's, 0 no limit."
     )
+    calls_per_day: int | None = Field(
+        None, ge=0, description="Calls a day to the supplier, all workers together; unset the preset's, 0 no limit."
+    )
+    quota_floors: str = Field(
+        USUAL_FLOORS,
+        description="Percent of the quota that each kind of work can count on, 90 together at most; what it leaves "
+        "flows to the others.",
+    )
+    quota_ceilings: str = Field(
+        USUAL_CEILINGS,
+        description="Percent of the quota at which each kind of work stops while another goes without.",
+    )
     supplier_timeout_s: float = Field(20, gt=0, le=120, description="Longest wait for an answer of the supplier.")
     store_timeout_s: float = Field(30, gt=0, le=120, description="Longest wait for an answer of the measure store.")
     nightly_at: str = Field(
@@ -146,6 +159,23 @@ class Settings(BaseSettings):
         le=36_500,
         description="How long the proof of an ended consent is kept, without any measure; 0 not at all.",
     )
+    incident_accounts: int = Field(
+        5,
+        ge=0,
+        le=500,
+        description="The same failure on this many accounts may be an incident of the supplier's; 0 never.",
+    )
+    incident_share: float = Field(
+        0.8, gt=0, le=1, description="And on this share of all accounts asked within incident_minutes."
+    )
+    incident_minutes: float = Field(10, gt=0, le=1440, description="How far back an incident is looked for.")
+    incident_probe_s: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="How long an incident lasts before canaries are sent; then twice as long each time, 15 times at "
+        "most.",
+    )
     audit_sample: int = Field(
         200, ge=0, le=100_000, description="How many accounts' documents are held against one another each night."
     )
@@ -182,6 +212,11 @@ class Settings(BaseSettings):
         le=86_400,
         description="A worker that its broker can't reach for this long, while the broker answers others, starts "
         "itself anew; 0 never.",
+    )
+    layout: Literal["plain", "packed"] = Field(
+        "plain",
+        description="How measures are laid out: plain, a document a value as the original did, or packed, a document a "
+        "day of load curve and a year of daily values; `releve migrate-layout` turns one into the other.",
     )
     couchdb_shards: int | None = Field(
         None,
@@ -267,6 +302,18 @@ class Settings(BaseSettings):
             raise ValueError("needs a duration of at most three years, like P6M, P1Y or P1095D")
         return value
 
+    @field_validator("quota_floors")
+    @classmethod
+    def _floors(cls, value: str) -> str:
+        parse_floors(value)
+        return value
+
+    @field_validator("quota_ceilings")
+    @classmethod
+    def _ceilings(cls, value: str) -> str:
+        parse_ceilings(value)
+        return value
+
     @field_validator("proxy_origins")
     @classmethod
     def _origins(cls, value: str) -> str:
@@ -294,6 +341,14 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        try:
+            self.quota_shares()
+        except ValueError as error:
+            raise ValueError(f"RELEVE_QUOTA_CEILINGS: {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _notices_whole(self) -> Self:
         if self.webhook_url and not self.webhook_secret:
             raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET: its receiver must know who sends")
@@ -313,6 +368,9 @@ class Settings(BaseSettings):
     def speaks_to_production(self) -> bool:
         """The supplier's own hosts, with real meters behind them."""
         return _is_production(self.enedis_url, self.enedis_sandbox)
+
+    def quota_shares(self) -> Shares:
+        return Shares.parse(self.quota_floors, self.quota_ceilings)
 
     def registry(self) -> str:
         return _secret(self.registry_url) or f"sqlite:///{self.data_dir / 'registry.db'}"

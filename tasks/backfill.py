@@ -6,7 +6,10 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
+from tasks.queues import queue_length
 from worker.domain.readings import Series
+from worker.fanout import most_waiting
+from worker.resumption import QUEUES, Room
 from worker.runtime import get_runtime
 
 
@@ -14,11 +17,11 @@ from worker.runtime import get_runtime
 def backfill_account(account_id: str) -> None:
     """Publish the next missing window of the account; nothing if all is loaded or one is in flight already.
 
-    Enqueued when the account is created, by the end of each window, and by ``resume_backfills``.
+    Enqueued when the account is created, by the end of each window, and by ``resume_backfills``, which also comes
+    back to what finds its queue full.
     """
-    dispatcher = get_runtime().dispatcher
-    origin = dispatcher.claim_backfill(account_id)
-    if origin is None:
-        return
-    queue = "first_screen" if origin["series"] == Series.DAILY else "backfill"
-    window_chain(origin, queue, then=backfill_account.si(account_id)).apply_async()
+    runtime = get_runtime()
+    room = Room(queue_length, most_waiting(runtime.calls_per_hour))
+    origin = runtime.dispatcher.claim_backfill(account_id, room)
+    if origin is not None:
+        window_chain(origin, QUEUES[Series(origin["series"])]).apply_async()

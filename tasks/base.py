@@ -11,8 +11,9 @@ from celery import Task
 
 from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.batches import Origin, origin_of
-from worker.errors import RateLimited, TransientError, WorkerError
+from worker.errors import Held, RateLimited, TransientError, WorkerError
 from worker.journal import window_fields
+from worker.lanes import current_lane
 from worker.logs import fields
 from worker.runtime import get_runtime
 
@@ -39,14 +40,27 @@ class WindowTask(Task):  # type: ignore[type-arg]
         return super().apply_async(args, kwargs, *rest, **options)
 
     def again(self, error: TransientError) -> NoReturn:
-        """Try again in a while; a wait longer than a countdown should last is left to the reconciler."""
+        """Try again in a while; a wait longer than a countdown should last is left to the reconciler.
+
+        So is an incident: a message that waits for its end costs memory, and it is due again then anyway.
+        """
+        if isinstance(error, Held):
+            raise error
         delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
         if delay_s > 1.2 * LONGEST_DELAY_S:
             raise error
         delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
+        self._note_parked(delay_s)
         if isinstance(error, RateLimited):  # waiting for a permit is no failed try
             raise self.retry(exc=error, countdown=delay_s, max_retries=None)
         raise self.retry(exc=error, countdown=delay_s)
+
+    def _note_parked(self, delay_s: float) -> None:
+        """Whoever paces himself by what waits must see it: no queue shows a message that waits for its time."""
+        try:
+            get_runtime().state.park(current_lane(), str(self.request.id), delay_s)
+        except WorkerError as unwell:
+            log.debug("not noted as waiting: %s", unwell)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """The chain ends here: note why, so that the account shows it and the window is tried again in time."""

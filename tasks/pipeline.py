@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from celery import chain, shared_task
+from typing import Final
+
+from celery import shared_task, signature
 from celery.canvas import Signature
+from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
+from worker.dispatch import BACKFILL
 from worker.domain.batches import Aggregated, Batch, Filtered, Origin, Report
 from worker.errors import TransientError
 from worker.runtime import get_runtime
+
+_NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
 
 @shared_task(bind=True, base=WindowTask)
@@ -18,7 +24,10 @@ def fetch(
     """Ask the supplier for one window.  Asking again gives the same readings."""
     origin = Origin(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     try:
-        return get_runtime().walk.fetch(origin)
+        asked = get_runtime().dispatcher.as_of_now(origin)
+        if asked is None:
+            raise Ignore  # it has been asked for meanwhile, or another message will
+        return get_runtime().walk.fetch(asked)
     except TransientError as error:
         self.again(error)
 
@@ -47,15 +56,14 @@ def store(self: WindowTask, aggregated: Aggregated) -> Report:
         self.again(error)
 
 
-def window_chain(origin: Origin, queue: str, then: Signature | None = None) -> Signature:
-    """The chain of one window, all of it in ``queue``; ``then`` starts when it is stored."""
-    first = fetch.s(
-        origin["account_id"],
-        origin["series"],
-        origin["start"],
-        origin["end"],
-        run_id=origin["run_id"],
-        claim=origin["claim"],
-    )
-    steps = [step.set(queue=queue) for step in (first, filter_known.s(), aggregate.s(), store.s())]
-    return chain(*steps, *([then] if then is not None else []))
+def window_chain(origin: Origin, queue: str) -> Signature:
+    """``fetch | filter_known | aggregate | store``, all in ``queue``; a window of the history then chooses the next.
+
+    Told as Celery's own chain is told to its first step, the last one first: to build that one costs as much as to
+    publish it.
+    """
+    further = [step.s().set(queue=queue) for step in (store, aggregate, filter_known)]
+    if origin["claim"] == BACKFILL:
+        further.insert(0, signature(_NEXT_CHOICE, args=(origin["account_id"],), immutable=True))
+    args = (origin["account_id"], origin["series"], origin["start"], origin["end"])
+    return fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"]).set(queue=queue, chain=further)

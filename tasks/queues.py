@@ -6,10 +6,12 @@ from celery import current_app
 
 from worker.broker import broker_errors
 from worker.queues import queue_lengths
+from worker.runtime import get_runtime
 
 
 def queue_length(name: str) -> int:
-    """Messages that wait in the queue of this name."""
+    """Messages that wait in the queue of this name, or came out of it and wait for a permit or another try."""
     queues = [queue for queue in current_app.conf.task_queues if queue.name == name]
-    with broker_errors(), current_app.connection_for_write() as connection:
-        return queue_lengths(connection, queues)[name]
+    with broker_errors(), current_app.connection_or_acquire() as connection:
+        waiting = queue_lengths(connection, queues)[name]
+    return waiting + get_runtime().state.parked(name)

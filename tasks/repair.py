@@ -26,7 +26,9 @@ KEEP_FRESHNESS: Final = timedelta(days=400)
 
 @shared_task(base=ControlTask)
 def repair_open_days() -> None:
-    """Publish the open days whose turn it is.  A second run finds them in flight."""
+    """Publish the open days whose turn it is.  A second run finds them in flight; after an incident there is one."""
+    if get_runtime().incidents.is_open():
+        return
     Repair.of(get_runtime(), _publish, lambda: queue_length(QUEUE)).run()
 
 

@@ -13,20 +13,24 @@ from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.readings import PARIS, Series
 from worker.fanout import FanOut, Night
+from worker.fitting import log_fit
+from worker.resumption import Resumption
 from worker.runtime import get_runtime
 
-MORE_SOON_S: Final = 15.0
+MORE_SOON_S: Final = 5.0
+_A_DAY_S: Final = 24 * 3600
 
 
 @shared_task(base=ControlTask)
 def nightly_sync(run_date: str | None = None) -> None:
     """Publish the look-back of every active account, as fast as the quota lets it through.
 
-    A second run for the same date does nothing twice.  Stops where enough is queued and comes back soon.
+    A second run for the same date does nothing twice.  Stops where enough is queued, or nothing may be, and comes
+    back soon; once a newer night has begun, no more.
     """
     day = date.fromisoformat(run_date) if run_date else get_runtime().dispatcher.today()
-    fan_out = FanOut.of(get_runtime(), _publish, queue_length)
-    if not fan_out.feed(Night(day)):
+    _tell_fit(Night(day))
+    if not _fan_out().feed(Night(day)) and _only_once(f"nightly_sync:{day}"):
         nightly_sync.apply_async(args=(day.isoformat(),), countdown=MORE_SOON_S)
 
 
@@ -38,34 +42,66 @@ def sync_account(account_id: str, run: str) -> None:
 
 
 @shared_task(base=ControlTask)
-def catch_up() -> None:
-    """The same for what still lacks yesterday; each afternoon hour once."""
+def catch_up(run: str | None = None) -> None:
+    """The same for what still lacks yesterday; each afternoon hour once, at the same pace."""
     now = get_runtime().now().astimezone(PARIS)
-    FanOut.of(get_runtime(), _publish, queue_length).catch_up(f"catch-up:{now:%Y-%m-%dT%H}")
+    run = run or f"catch-up:{now:%Y-%m-%dT%H}"
+    fan_out = _fan_out()
+    fan_out.catch_up(run)
+    today = f"catch-up:{now:%Y-%m-%d}"  # what is left tomorrow is the next night's
+    if run.startswith(today) and not fan_out.caught_up(run) and _only_once(run):
+        catch_up.apply_async(args=(run,), countdown=MORE_SOON_S)
 
 
 @shared_task(base=ControlTask)
 def resume_backfills() -> None:
-    """Start again every history that is due and has no window in flight: a lost message heals here."""
-    if not _my_turn("resume_backfills"):
-        return
-    for account_id in get_runtime().dispatcher.due_backfills():
-        backfill_account.delay(account_id)
+    """Start again histories that are due and have no window in flight: a lost message heals here."""
+    if _my_turn("resume_backfills"):
+        Resumption.of(get_runtime(), backfill_account.delay, queue_length, _held).run()
 
 
 @shared_task(base=ControlTask)
 def resume_night() -> None:
-    """Publish again what today's night lost, or begin it where beat was down at its hour."""
+    """Publish again what the newest night lost, or begin today's where beat was down at its hour."""
     runtime = get_runtime()
     now = runtime.now().astimezone(PARIS)
-    if now.time() < time.fromisoformat(runtime.settings.nightly_at) or not _my_turn("resume_night"):
+    if not _my_turn("resume_night"):
         return
-    night = Night(now.date())
-    fan_out = FanOut.of(runtime, _publish, queue_length)
+    fan_out = _fan_out()
+    night = fan_out.newest()
+    begun = now.time() >= time.fromisoformat(runtime.settings.nightly_at)
+    if begun and (night is None or night.date < now.date()):
+        night = Night(now.date())
+    if night is None:
+        return
     if fan_out.fed(night):
         fan_out.mend(night)
     else:
         fan_out.feed(night)
+
+
+def _fan_out() -> FanOut:
+    runtime = get_runtime()
+    return FanOut.of(runtime, _publish, queue_length, _held, runtime.registry.policies.current())
+
+
+def _held() -> bool:
+    """Whether the supplier lets nothing through just now: its gate is closed, or an incident is open."""
+    runtime = get_runtime()
+    return runtime.ledger.closed_for_s() > 0 or runtime.incidents.is_open()
+
+
+def _only_once(name: str) -> bool:
+    """However many messages of a walk there are, one of them comes back: the others end."""
+    tick = int(datetime.now(PARIS).timestamp() / MORE_SOON_S)
+    return get_runtime().state.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
+
+
+def _tell_fit(night: Night) -> None:
+    """Once a night, whether the accounts as they are fit into the quota."""
+    runtime = get_runtime()
+    if runtime.state.slot(f"fit:{night.run}", _A_DAY_S):
+        log_fit(runtime.registry.database, runtime.settings, night.run, night.date)
 
 
 def _publish(account_id: str, series: Series, run: str) -> bool:

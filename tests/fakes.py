@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from worker.domain.readings import Period
+from worker.domain.readings import Period, Series
 from worker.stores.consumption import Document
+from worker.stores.packed import PackedMeasures
 
 MOST_DOCUMENTS_A_REQUEST = 500
 
@@ -60,6 +61,9 @@ class MemoryStore:
         stored = self.documents.get(document["_id"], {})
         if stored.get("_rev") != document.get("_rev"):
             return False
+        if document.get("_deleted"):
+            del self.documents[document["_id"]]
+            return True
         self._revisions += 1  # over all documents, so that what was erased and written again has a new one
         self.documents[document["_id"]] = {**document, "_rev": str(self._revisions)}
         return True
@@ -68,3 +72,8 @@ class MemoryStore:
 def memory_measures() -> dict[Period, MemoryStore]:
     """A store a doctype."""
     return {period: MemoryStore() for period in Period}
+
+
+def packed_memory_measures() -> PackedMeasures:
+    """The same in the packed layout; its ``stores`` are MemoryStores of packs, by series."""
+    return PackedMeasures({series: MemoryStore() for series in Series})

@@ -2,12 +2,14 @@
 
 A dead token or a login refused twice is certain.  "No consent" (ADAM-DC-0008) and "not the holder"
 (ADAM-DC-0007) are not: suppliers have said both wrongly for days (upstream-apis, 1.9).  So these two must be seen
-twice, hours apart, with no success between; and where many accounts lose their holder at once, it is none of them.
+twice, hours apart, with no success between; and where many accounts are refused alike at once it is none of them,
+but an incident (``worker.incidents``).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -16,7 +18,9 @@ from typing import Final
 
 from worker.domain.accounts import AccountState
 from worker.domain.consents import Doubt, Notice, NoticeKind
+from worker.domain.incidents import LEAST_SHARE_OF_REFUSALS, Burst, kind_of
 from worker.domain.readings import PARIS
+from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
 from worker.stores import desk_rows
@@ -27,9 +31,8 @@ from worker.stores.notices import NoticeBook
 log = logging.getLogger("releve.desk")
 
 APART: Final = timedelta(hours=6)  # between the two sightings that settle a doubt
-STORM_WINDOW: Final = timedelta(hours=6)
-STORM_ACCOUNTS: Final = 5
-STORM_SHARE: Final = 0.2  # of the accounts tried in the window
+STORM_WINDOW: Final = timedelta(hours=1)  # shorter than doubts wait for their next sighting
+STORM_REACHES_BACK: Final = timedelta(hours=6)  # to those that were refused before it could be known
 REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))  # days before; nearest first
 _NOTICES_KEPT: Final = timedelta(days=400)
 
@@ -37,7 +40,7 @@ _NOTICES_KEPT: Final = timedelta(days=400)
 class Finding(StrEnum):
     SET_ASIDE = "set_aside"  # the account waits for its owner
     DOUBT = "doubt"  # asked again in some hours
-    STORM = "storm"  # the same, and it doesn't count
+    STORM = "storm"  # not the account's affair, and it doesn't count
 
 
 # -- decisions, pure
@@ -53,11 +56,6 @@ def is_settled(doubt: Doubt) -> bool:
     return doubt.times >= 2 and doubt.last_seen - doubt.first_seen >= APART
 
 
-def is_storm(affected: int, tried: int) -> bool:
-    """Whether so many accounts are refused that the supplier must be wrong.  ``affected`` were tried too."""
-    return affected >= STORM_ACCOUNTS and affected >= STORM_SHARE * max(tried, affected)
-
-
 def reminder_of(consent_until: date, today: date) -> NoticeKind | None:
     """What to tell of a consent today: the nearest reminder that its end has reached; none once it is over."""
     left = (consent_until - today).days
@@ -69,27 +67,31 @@ def reminder_of(consent_until: date, today: date) -> NoticeKind | None:
 
 @dataclass(frozen=True)
 class Desk:
-    """``channels``: over which notices go; each posts its own."""
+    """``channels``: over which notices go; each posts its own.  ``watch`` knows of incidents."""
 
     consents: ConsentBook
     doubts: DoubtBook
     notices: NoticeBook
     channels: Sequence[str]
     now: Callable[[], datetime]
+    watch: Watch = NO_WATCH
 
-    def refused(self, account_id: str, error: AccountError) -> Finding:
+    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Finding:
         """The supplier refused the account: note it, and set it aside if that is certain by now.
 
-        Raises UnknownAccount where it was removed meanwhile.
+        ``spared``: an incident is open that this belongs to, so nothing is noted.  Raises UnknownAccount where the
+        account was removed meanwhile.
         """
         now = self.now()
+        if spared:
+            return Finding.STORM
         if is_certain(error):
-            return self._set_aside(account_id, error, now)
+            return Finding.STORM if self._storm(error, now, 1) else self._set_aside(account_id, error, now)
         account = self.doubts.account(account_id)
         if account.state is AccountState.ACTION_NEEDED:  # tried by hand: it waits already
             return Finding.SET_ASIDE
         doubt = self.doubts.note(account_id, error.code, now)
-        if isinstance(error, HolderChanged) and self._storm(error.code, now):
+        if self._storm(error, now):
             return Finding.STORM
         return self._set_aside(account_id, error, now) if is_settled(doubt) else Finding.DOUBT
 
@@ -120,18 +122,19 @@ class Desk:
         self.notices.erase_before(now - _NOTICES_KEPT)
         return self.consents.tidy(now, self._today(), keep_days)
 
-    def _storm(self, code: str, now: datetime) -> bool:
-        since = now - STORM_WINDOW
-        affected, tried = self.doubts.spread(code, since, STORM_ACCOUNTS)
-        if not is_storm(affected, tried):
+    def _storm(self, error: AccountError, now: datetime, not_noted: int = 0) -> bool:
+        """Whether so many are refused alike that it is an incident; then those refused before are set back."""
+        kind = kind_of(error)
+        if kind is None or not self.watch.may_open(kind):
             return False
-        freed = self.doubts.absolve(code, since, now)
-        drafts = self._drafts(None, NoticeKind.HOLDER_STORM, code, self._today().isoformat(), now)
-        if self.notices.post(drafts) or freed:  # once a day, whoever sees it first
-            log.error(
-                "holders refused on many accounts: the supplier's fault, nobody is set aside",
-                extra=fields(code=code, accounts=affected, tried=max(tried, affected), set_back=len(freed)),
-            )
+        since, certain = now - STORM_WINDOW, is_certain(error)
+        refused = self.doubts.newly_refused(error.code, since, certain=certain) + not_noted
+        tried = self.doubts.tried(since, most=math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1)
+        if not self.watch.open_refusals(kind, Burst(refused, max(tried, refused))):
+            return False
+        freed = self.doubts.absolve(error.code, now - STORM_REACHES_BACK, now)
+        if freed:
+            log.warning("accounts set back", extra=fields(code=error.code, accounts=len(freed)))
         return True
 
     def _set_aside(self, account_id: str, error: AccountError, now: datetime) -> Finding:

@@ -13,12 +13,14 @@ from typing import Final
 
 from worker.clock import Clock
 from worker.domain.accounts import Account
-from worker.domain.batches import Origin, split_claim
+from worker.domain.batches import NIGHTLY, Origin, night_of, split_claim
+from worker.domain.policy import FleetPolicy, look_back
 from worker.domain.readings import PARIS, DateWindow, Series
-from worker.domain.windows import LOOK_BACK_DAYS, plan_look_back
+from worker.domain.rounds import serves, takes_over
+from worker.domain.windows import LOOK_BACK_DAYS
 from worker.errors import WorkerError
 from worker.history import History
-from worker.journal import MOST_COST, TRY, attempts_run, run_field
+from worker.journal import MOST_COST, TRY, attempts_run
 from worker.stores.registry import AccountRegistry
 from worker.stores.state import SyncState
 
@@ -26,11 +28,15 @@ BACKFILL: Final = "account/backfill"  # one window in flight per account
 REPAIR: Final = "repair"  # one a series
 LOST_AFTER_S: Final = 20.0  # a claim this old without a message of its run in the broker is a lost message's
 _PAGE: Final = 500
+_ANY: Final[Callable[[Series], bool]] = lambda series: True  # noqa: E731 - a default
+_NEVER: Final[Callable[[Series], bool]] = lambda series: False  # noqa: E731 - a default
 
 
 @dataclass(frozen=True)
 class Dispatcher:
-    """``words_in_flight``: what the messages in the broker name, or None where it can't tell."""
+    """``words_in_flight``: what the messages in the broker name, as of the last seconds (``Sightings``), or None
+    where it can't tell.  ``held``: nothing of such a series is published, for an incident is open.
+    """
 
     registry: AccountRegistry
     state: SyncState
@@ -38,23 +44,24 @@ class Dispatcher:
     now: Clock
     claim_ttl_s: int
     words_in_flight: Callable[[], Collection[str] | None] = lambda: None
+    held: Callable[[Series], bool] = _NEVER
 
     def today(self) -> date:
         return self.now().astimezone(PARIS).date()
 
     # -- one account's history
 
-    def claim_backfill(self, account_id: str) -> Origin | None:
+    def claim_backfill(self, account_id: str, room: Callable[[Series], bool] = _ANY) -> Origin | None:
         """The next window of the account's history, noted as in flight; None if nothing is due or one is already.
 
         Daily values first, for totals appear at once, then the load curve, newest window first.  A series whose
-        windows fail doesn't hold up the other.
+        windows fail doesn't hold up the other; one without ``room`` waits for the reconciler.
         """
         run_id = new_run_id(self.now())
         if not self.registry.get(account_id).active or not self._claim(account_id, BACKFILL, run_id):
             return None
         try:
-            origin = self._next_window(account_id, run_id)
+            origin = self._next_window(account_id, run_id, room)
         except WorkerError:
             self.release(account_id, BACKFILL, run_id)
             raise
@@ -62,9 +69,12 @@ class Dispatcher:
             self.release(account_id, BACKFILL, run_id)
         return origin
 
-    def _next_window(self, account_id: str, run_id: str) -> Origin | None:
+    def _next_window(self, account_id: str, run_id: str, room: Callable[[Series], bool]) -> Origin | None:
         for series in Series:
-            for window in self.history.missing(account_id, series):
+            missing = self.history.missing(account_id, series)
+            if not missing or not room(series) or self.held(series):
+                continue
+            for window in missing:
                 if self._may_try(account_id, series, window):
                     return _origin(account_id, series, window, run_id, BACKFILL)
         return None
@@ -79,22 +89,65 @@ class Dispatcher:
 
     def due_backfills(self) -> Iterator[str]:
         """Accounts whose history is not loaded, or so long ago that the look-back no longer reaches it."""
-        oldest_flag = self.today() - timedelta(days=min(LOOK_BACK_DAYS.values()))
-        in_flight = self.words_in_flight()
-        for page in self._pages():
-            ids = [account.id for account in page]
-            self._free_lost([(account_id, BACKFILL) for account_id in ids], in_flight)
-            busy = self.state.claimed_flags(ids, *split_claim(BACKFILL))
-            flags = [self.state.loaded_flags(ids, series) for series in Series if self.history.wanted(series)]
-            for account_id, claimed, *until in zip(ids, busy, *flags, strict=True):
-                if not claimed and any(day is None or day < oldest_flag for day in until):
-                    yield account_id
+        for page in self.pages_after(None):
+            for account_id, _ in self.backfills_of(page):
+                yield account_id
+
+    def backfills_of(self, page: Sequence[Account]) -> Iterator[tuple[str, Series]]:
+        """Those of a page of accounts, each with the series that comes first."""
+        oldest = self.today() - timedelta(days=min(LOOK_BACK_DAYS.values()))
+        ids = [account.id for account in page]
+        busy = self._busy(ids)
+        wanted = [series for series in Series if self.history.wanted(series)]
+        flags = [self.history.loaded_flags(ids, series) for series in wanted]
+        for account_id, claimed, *until in zip(ids, busy, *flags, strict=True):
+            lacking = [series for series, day in zip(wanted, until, strict=True) if day is None or day < oldest]
+            if lacking and not claimed:
+                yield account_id, lacking[0]
+
+    def _busy(self, ids: Sequence[str]) -> list[bool]:
+        """Which accounts have a window of their history in flight, lost messages let go of."""
+        claimed = self.state.claimed_flags(ids, *split_claim(BACKFILL))
+        if held := [account_id for account_id, busy in zip(ids, claimed, strict=True) if busy]:
+            self._free_lost([(account_id, BACKFILL) for account_id in held], self.words_in_flight())
+            return self.state.claimed_flags(ids, *split_claim(BACKFILL))
+        return claimed
+
+    def readmit(self, account_id: str) -> None:
+        """Its owner consented, or an operator let it run again: nothing is left alone on purpose any more."""
+        works = [BACKFILL, *(f"{series.value}/{what}" for series in Series for what in (NIGHTLY, REPAIR))]
+        self.state.let_go([(account_id, *split_claim(work)) for work in works])
 
     # -- the look-back of all
 
     def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
-        """The last days of a series for one run, noted as in flight; None if that run has done or is doing it."""
-        return self._claim_window(account_id, series, plan_look_back(self.today(), series), run)
+        """The last days of a series for one run, noted as in flight; None if that run is doing it, or another night."""
+        return self._claim_window(account_id, series, look_back(self.today(), series), run)
+
+    def as_of_now(self, origin: Origin) -> Origin | None:
+        """A window as it is to be asked for now that its turn has come.
+
+        The look-back of a night waits for hours where quota is short.  It then serves the newest night, up to its own
+        today; None where that has been asked already, or another message will.
+        """
+        night = night_of(origin["claim"])
+        if night is None:
+            return origin
+        account_id, series, run_id = origin["account_id"], Series(origin["series"]), origin["run_id"]
+        standing = self.state.look_back_standing(account_id, series)
+        newest = night
+        if standing.newest is not None and takes_over(standing.newest, night, self.today()):
+            newest = standing.newest
+        claim = f"{series.value}/{NIGHTLY}:{newest.isoformat()}"
+        if serves(standing.served, newest, self.today()):
+            self.release(account_id, claim, run_id)
+            return None
+        if standing.holder is None:  # it waited longer than a claim lives
+            if not self._claim(account_id, claim, run_id):
+                return None
+        elif standing.holder != run_id:
+            return None
+        return _origin(account_id, series, look_back(self.today(), series), run_id, claim)
 
     # -- open days, asked for again
 
@@ -104,19 +157,30 @@ class Dispatcher:
 
     def look_back_now(self, account_id: str, series: Series) -> Origin:
         """The last days of a series, asked for by hand: no run, no claim."""
-        return self.window_by_hand(account_id, series, plan_look_back(self.today(), series))
+        return self.window_by_hand(account_id, series, look_back(self.today(), series))
 
     def window_by_hand(self, account_id: str, series: Series, window: DateWindow) -> Origin:
         """Any window, without a claim: whoever asks by hand is not held up by what is in flight."""
         return _origin(account_id, series, window, new_run_id(self.now()), None)
 
-    def due_look_backs(self, accounts: Sequence[Account], run: str) -> Iterator[tuple[str, Series]]:
-        """What of a page of accounts the run hasn't done yet."""
+    def due_look_backs(
+        self, accounts: Sequence[Account], run: str, policy: FleetPolicy | None = None
+    ) -> Iterator[tuple[str, Series]]:
+        """What of a page of accounts was not asked for since its last turn up to this night (``nightly:2024-07-25``).
+
+        ``policy``: whose turn it is when; without one everybody's, every night.  A turn that an unfinished night left
+        out is made up for by the next; of what was never noted nobody can tell, so it waits for its turn.
+        """
+        night, today = _night(run), self.today()
         pairs = [(account.id, series) for account in accounts if account.active for series in Series]
-        states = self.state.task_states([(account_id, series.value) for account_id, series in pairs])
-        for (account_id, series), noted in zip(pairs, states, strict=True):
-            if noted.get(run_field(run)) != run:
-                yield account_id, series
+        turns = self._turns(pairs, night, policy) if policy is not None else [night] * len(pairs)
+        for pair, turn, noted in zip(pairs, turns, self.state.nights(pairs), strict=True):
+            if (turn == night) if noted is None else not serves(noted.night, turn, today):
+                yield pair
+
+    def _turns(self, pairs: Sequence[tuple[str, Series]], night: date, policy: FleetPolicy) -> list[date]:
+        off = self.registry.completeness.curves_off({each for each, _ in pairs}, self.today())
+        return [policy.last_turn(*pair, night, curve_off=pair[0] in off) for pair in pairs]
 
     def free_lost(self, pairs: Sequence[tuple[str, Series]], what: str) -> None:
         """Let go of the claims of windows whose message nobody has: a broker may lose one when it is killed."""
@@ -140,19 +204,35 @@ class Dispatcher:
                 if outcome is None or outcome.last_day is None or outcome.last_day < yesterday:
                     yield account.id, series
 
+    def due_catch_ups(
+        self, accounts: Sequence[Account], policy: FleetPolicy | None = None
+    ) -> Iterator[tuple[str, Series]]:
+        """What of a page of accounts has no reading of yesterday, though today was its turn, and no night in flight."""
+        lacking = [*self.lacking_yesterday(accounts)]
+        if policy is not None:
+            turns = self._turns(lacking, self.today(), policy)
+            lacking = [pair for pair, turn in zip(lacking, turns, strict=True) if turn == self.today()]
+        ids = [account.id for account in accounts]
+        flags = {series: self.state.claimed_flags(ids, series.value, NIGHTLY) for series in Series}
+        in_flight = {(each, series) for series in Series for each, busy in zip(ids, flags[series], strict=True) if busy}
+        yield from (pair for pair in lacking if pair not in in_flight)
+
     def pages_after(self, cursor: str | None) -> Iterator[list[Account]]:
-        """Active accounts behind ``cursor``, by id, a page at a time: keyset, no OFFSET."""
-        while page := self.registry.page_active(cursor, _PAGE):
+        """Active accounts behind ``cursor``, by id, a page at a time."""
+        while page := self.page_after(cursor):
             yield page
             cursor = page[-1].id
+
+    def page_after(self, cursor: str | None, until: str | None = None) -> list[Account]:
+        """The next of them, up to and with ``until``: keyset, no OFFSET."""
+        return self.registry.page_active(cursor, _PAGE, until=until)
 
     def release(self, account_id: str, claim: str, run_id: str) -> None:
         self.state.release(account_id, *split_claim(claim), holder=run_id)
 
-    def _pages(self) -> Iterator[list[Account]]:
-        return self.pages_after(None)
-
     def _claim_window(self, account_id: str, series: Series, window: DateWindow, what: str) -> Origin | None:
+        if self.held(series):
+            return None
         claim, run_id = f"{series.value}/{what}", new_run_id(self.now())
         if not self._claim(account_id, claim, run_id):
             return None
@@ -179,6 +259,10 @@ def _origin(account_id: str, series: Series, window: DateWindow, run_id: str, cl
         run_id=run_id,
         claim=claim,
     )
+
+
+def _night(run: str) -> date:
+    return date.fromisoformat(run.removeprefix(f"{NIGHTLY}:"))
 
 
 def new_run_id(now: datetime) -> str:

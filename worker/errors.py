@@ -31,6 +31,10 @@ class RateLimited(TransientError):
     """The quota is used up, by the supplier's word or by our own ledger."""
 
 
+class Held(RateLimited):
+    """An incident is open, so nobody is asked; the window is due again when that is over."""
+
+
 class SupplierUnavailable(TransientError):
     """The supplier did not answer, or answered with a fault of its own."""
 

@@ -1,26 +1,35 @@
-"""A night's fan-out: page through the accounts, paced by what the quota lets through, resumable anywhere.
+"""A night's fan-out: once around all accounts, paced by what the quota lets through, resumable anywhere.
 
-How far it came is a cursor in Redis; losing it means starting over, and what is done or in flight is not
-published again.
+How far it came is a cursor in Redis (``domain.rounds``), moved when a page is published; losing it means starting
+over, and what is done or in flight is not published again.  A night begins where the one before it stopped, so what
+that one left comes first; one that was whole leaves the next to begin at a place of its own.  The newest night that
+has begun takes over: the older one publishes no more, and what it has in flight is done for the newer
+(``Dispatcher.as_of_now``).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Protocol, Self
 
 from worker.dispatch import Dispatcher
+from worker.domain.accounts import Account
+from worker.domain.batches import NIGHTLY
+from worker.domain.policy import FleetPolicy
 from worker.domain.readings import Series
+from worker.domain.rounds import Round, start_of, takes_over
 from worker.logs import fields
 from worker.stores.state import SyncState
 
 _CURSOR_TTL_S: Final = 3 * 24 * 3600
-_FED: Final = "~fed"  # the cursor's last values; account ids never begin with "~"
+_FED: Final = "~fed"  # the cursor's last values; a place on the way begins with a digit
 _COMPLETE: Final = "~complete"
 _UNLIMITED_BACKLOG: Final = 2_000
+_LOOK_EVERY: Final = 100  # windows published between two looks at the queue
+MOST_ACCOUNTS: Final = 50_000  # looked at in one turn: a task's time must end
 
 log = logging.getLogger("releve.fanout")
 
@@ -34,6 +43,7 @@ class NightProgress:
 
 
 Publish = Callable[[str, Series, str], bool]
+Pair = tuple[str, Series]
 
 
 class House(Protocol):
@@ -55,7 +65,7 @@ class Night:
 
     @property
     def run(self) -> str:
-        return f"nightly:{self.date.isoformat()}"
+        return f"{NIGHTLY}:{self.date.isoformat()}"
 
 
 def night_progress(state: SyncState, night: Night) -> NightProgress:
@@ -64,72 +74,195 @@ def night_progress(state: SyncState, night: Night) -> NightProgress:
     return NightProgress(cursor in (_FED, _COMPLETE), cursor == _COMPLETE)
 
 
+def never() -> bool:
+    return False
+
+
+def most_waiting(calls_per_hour: int | None) -> int:
+    """Windows in a queue beyond which no more are published: ten minutes of quota."""
+    return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // 6)
+
+
 @dataclass(frozen=True)
 class FanOut:
-    """``most_waiting``: windows in the queue beyond which no more are published, ten minutes of quota."""
+    """``held``: whether nothing shall be published now, whatever waits; a gate is closed, the supplier is down.
+
+    ``policy``: whose turn it is, as read for this night; without one everybody's.
+    """
 
     dispatcher: Dispatcher
     state: SyncState
     publish: Publish
     queue_length: Callable[[str], int]
     most_waiting: int
+    held: Callable[[], bool] = never
+    policy: FleetPolicy | None = None
+    most_accounts: int = MOST_ACCOUNTS
 
     @classmethod
-    def of(cls, house: House, publish: Publish, queue_length: Callable[[str], int]) -> Self:
-        per_hour = house.calls_per_hour
-        most = _UNLIMITED_BACKLOG if per_hour is None else max(20, per_hour // 6)
-        return cls(house.dispatcher, house.state, publish, queue_length, most)
+    def of(
+        cls,
+        house: House,
+        publish: Publish,
+        queue_length: Callable[[str], int],
+        held: Callable[[], bool] = never,
+        policy: FleetPolicy | None = None,
+    ) -> Self:
+        most = most_waiting(house.calls_per_hour)
+        return cls(house.dispatcher, house.state, publish, queue_length, most, held, policy)
+
+    # -- the night
 
     def feed(self, night: Night) -> bool:
         """Publish page after page; False where enough is waiting and the rest must come later."""
-        if self.fed(night):
+        cursor = self._begin(night)
+        if cursor in (_FED, None):
             return True
-        cursor = self.state.get_cursor(night.run)
-        published = 0
-        for page in self.dispatcher.pages_after(cursor):
-            if self.queue_length("nightly") >= self.most_waiting:
-                _tell(night.run, published, whole=False)
-                return False
-            for account_id, series in self.dispatcher.due_look_backs(page, night.run):
-                published += self.publish(account_id, series, night.run)
-            self._note(night, page[-1].id)
-        self._note(night, _FED)
-        _tell(night.run, published, whole=True)
-        return True
+        published, left = 0, self.most_accounts
+        while (place := Round.parse(cursor)) is not None and left > 0:
+            page = self.dispatcher.page_after(place.after, place.until)
+            due = self.dispatcher.due_look_backs(page, night.run, self.policy)
+            count, last = self._publish(page, list(due), night.run, lambda: self._superseded(night))
+            published += count
+            if page and last != page[-1].id:  # enough is waiting
+                if last:
+                    self._move(night, cursor, str(place.at(last)))
+                break
+            left -= len(page)
+            cursor = self._move(night, cursor, str((place.at(last) if last else place.next_lap()) or _FED))
+        whole = cursor in (_FED, _COMPLETE)
+        if published or whole:
+            _tell(night.run, published, whole=whole)
+        return whole or self._superseded(night)
 
     def fed(self, night: Night) -> bool:
         return night_progress(self.state, night).fed
 
     def mend(self, night: Night) -> int:
-        """Publish what was lost on the way; how many.  A night with nothing due is closed and not looked at again."""
-        if night_progress(self.state, night).complete:
+        """Publish what was lost on the way; how many.  A night with nothing due is closed and not looked at again.
+
+        One turn of a walk that goes on at the next where there are very many accounts.
+        """
+        if self.held() or night_progress(self.state, night).complete or self._superseded(night):
             return 0
-        published = due = 0
-        for page in self.dispatcher.pages_after(None):
-            undone = list(self.dispatcher.due_look_backs(page, night.run))
+        name = f"mend:{night.run}"
+        due, after = _read_mending(self.state.get_cursor(name))
+        published, left = 0, self.most_accounts
+        while left > 0:
+            page = self.dispatcher.page_after(after)
+            if not page:
+                if not due:
+                    self.state.move_cursor(night.run, _FED, _COMPLETE, _CURSOR_TTL_S)
+                due, after = 0, ""
+                break
+            undone = list(self.dispatcher.due_look_backs(page, night.run, self.policy))
             self.dispatcher.free_lost(undone, night.run)
-            for account_id, series in undone:
-                due += 1
-                published += self.publish(account_id, series, night.run)
-        if not due:
-            self._note(night, _COMPLETE)
+            count, last = self._publish(page, undone, night.run, lambda: self._superseded(night))
+            published += count
+            if last != page[-1].id:
+                due += 1  # at least, so that the night stays open
+                after = last or after
+                break
+            due, after, left = due + len(undone), page[-1].id, left - len(page)
+        self.state.put_cursor(name, f"{due} {after}", _CURSOR_TTL_S)
         if published:  # or it would be a line each minute
             _tell(night.run, published, whole=True)
         return published
 
+    def newest(self) -> Night | None:
+        """The night that has begun last, whatever its date; None where Redis forgot it."""
+        newest = self.state.newest_night()
+        return Night(newest) if newest else None
+
+    # -- the catch-up
+
     def catch_up(self, run: str) -> int:
-        """Publish the look-back of whatever lacks yesterday's readings, once a run; how many."""
-        published = 0
-        for page in self.dispatcher.pages_after(None):
-            undone = set(self.dispatcher.due_look_backs(page, run))
-            for account_id, series in self.dispatcher.lacking_yesterday(page):
-                if (account_id, series) in undone:
-                    published += self.publish(account_id, series, run)
-        _tell(run, published, whole=True)
+        """Publish the look-back of whatever lacks yesterday's readings; how many.
+
+        Once a run.  Not while a night is being fed: what that has yet to ask for, it will.
+        """
+        if self._feeding():
+            return 0
+        published, left = 0, self.most_accounts
+        cursor = self.state.get_cursor(run)
+        while cursor != _FED and left > 0:
+            page = self.dispatcher.page_after(cursor)
+            lacking = list(self.dispatcher.due_catch_ups(page, self.policy))
+            count, last = self._publish(page, lacking, run, never)
+            published += count
+            if last or not page:
+                cursor = self.state.move_cursor(run, cursor, last or _FED, _CURSOR_TTL_S)
+            if page and last != page[-1].id:
+                break
+            left -= len(page)
+        if published:
+            _tell(run, published, whole=cursor == _FED)
         return published
 
-    def _note(self, night: Night, text: str) -> None:
-        self.state.put_cursor(night.run, text, _CURSOR_TTL_S)
+    def caught_up(self, run: str) -> bool:
+        """Whether this catch-up has nothing more to publish, or leaves all of it to a night that is being fed."""
+        return self.state.get_cursor(run) == _FED or self._feeding()
+
+    def _feeding(self) -> bool:
+        newest = self.newest()
+        return newest is not None and not self.fed(newest)
+
+    # -- what they have in common
+
+    def _publish(
+        self, page: Sequence[Account], due: Sequence[Pair], run: str, superseded: Callable[[], bool]
+    ) -> tuple[int, str | None]:
+        """Publish what is due of a page as long as there is room; how much, and the last account that is through."""
+        by_account: dict[str, list[Series]] = {}
+        for account_id, series in due:
+            by_account.setdefault(account_id, []).append(series)
+        published, room, last = 0, 0, None
+        for account in page:
+            for place, series in enumerate(by_account.get(account.id, ())):
+                if not place and room <= 0:  # an account's series go together
+                    room = 0 if self.held() or superseded() else self._room()
+                    if room <= 0:
+                        return published, last
+                if self.publish(account.id, series, run):
+                    published, room = published + 1, room - 1
+            last = account.id
+        return published, last
+
+    def _room(self) -> int:
+        return min(_LOOK_EVERY, self.most_waiting - self.queue_length(NIGHTLY))
+
+    def _superseded(self, night: Night) -> bool:
+        newest = self.state.newest_night()
+        return newest is not None and takes_over(newest, night.date, self.dispatcher.today())
+
+    def _begin(self, night: Night) -> str | None:
+        """Where the night's round stands, begun if it wasn't; None where a newer one has taken over."""
+        if self._superseded(night):
+            return None
+        newest = self.state.newest_night()
+        cursor = self.state.get_cursor(night.run)
+        if cursor in (_FED, _COMPLETE):
+            return _FED
+        if Round.parse(cursor) is None:
+            cursor = self._move(night, cursor, str(self._first_place(night, newest)))
+        if newest != night.date:  # last: now the older one ends
+            seen = newest.isoformat() if newest else None
+            self.state.move_cursor(NIGHTLY, seen, night.date.isoformat(), _CURSOR_TTL_S)
+        return cursor
+
+    def _first_place(self, night: Night, newest: date | None) -> Round:
+        before = Round.parse(self.state.get_cursor(Night(newest).run)) if newest else None
+        return Round.beginning(before.after if before else start_of(night.date))
+
+    def _move(self, night: Night, seen: str | None, text: str) -> str | None:
+        """Where the cursor stands then: further on, where another feeds the same night."""
+        return self.state.move_cursor(night.run, seen, text, _CURSOR_TTL_S)
+
+
+def _read_mending(text: str | None) -> tuple[int, str]:
+    """What was due on the way of this walk, and how far it has come."""
+    due, _, after = (text or "0 ").partition(" ")
+    return int(due), after
 
 
 def _tell(run: str, published: int, *, whole: bool) -> None:

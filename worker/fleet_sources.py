@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import date, timedelta
 from datetime import time as time_of_day
-from datetime import timedelta
 from functools import cached_property
 from itertools import product
 from typing import Any, Final
@@ -15,13 +15,17 @@ from config.settings import ConfigError, Settings
 from worker.auditing import last_tally
 from worker.clock import clock_from
 from worker.domain.audit import Cause, Law
+from worker.domain.incidents import Kind
 from worker.domain.readings import ONE_DAY, PARIS, Period, Series
 from worker.fanout import Night, night_progress
+from worker.fitting import fit_of
 from worker.fleet_metrics import Told, Values
+from worker.lanes import QuotaLane
 from worker.metrics import fleet
 from worker.publishing import count_workers, queue_ages, queue_lengths
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
 from worker.stores.database import Database
+from worker.stores.incidents import IncidentStore
 from worker.stores.overview import Overview
 from worker.stores.pulse import Pulse
 from worker.stores.redis_link import connect
@@ -41,6 +45,7 @@ class FleetSources:
         self.redis_url = redis_url_from(settings, opened)
         self._redis = connect(self.redis_url)
         self.state = SyncState(self._redis)
+        self._incidents = IncidentStore(self._redis)
         opened.callback(self._redis.close)
         self._ledger = ledger_from(settings, self._redis, self._endpoints)
         self._measures = measures_from(settings)
@@ -67,6 +72,12 @@ class FleetSources:
         yield fleet.CORRECTED, _by_label(overview.corrections_since(now - ONE_DAY))
         new, known = overview.surprises_since(now - ONE_DAY)
         yield fleet.SURPRISES, _by_label({"new": new, "known": known})
+        yield from self._fit(today)
+
+    def _fit(self, today: date) -> Told:
+        held = fit_of(self._database, self.settings, today).held
+        yield fleet.NIGHT_CALLS, _one(held.calls_a_night)
+        yield fleet.NIGHT_CALLS_LIMIT, _known(held.quota.a_night)
 
     def measures(self) -> Told:
         """Nothing but that it answers."""
@@ -74,13 +85,18 @@ class FleetSources:
         return ()
 
     def redis(self) -> Told:
-        opens_in_s = self._ledger.closed_for_s()
+        opens_in_s, pace = self._ledger.gate.state()
         apis = self._endpoints.preset.apis
         limit = calls_per_hour(self.settings, self._endpoints)
         yield fleet.GATE_OPEN, _one(opens_in_s <= 0)
         yield fleet.GATE_OPENS_IN, _one(opens_in_s)
-        yield fleet.PERMITS_USED, _by_label({api: self._ledger.used(api) for api in apis})
+        yield fleet.GATE_PACE, _one(pace)
+        used = {api: self._ledger.used_by_lane(api) for api in apis}
+        yield fleet.PERMITS_USED, _by_label({api: sum(lanes.values()) for api, lanes in used.items()})
+        yield fleet.PERMITS_USED_BY_LANE, _by_labels(used)
         yield fleet.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
+        open_now = {incident.kind for incident in self._incidents.all_open().values()}
+        yield fleet.INCIDENT_OPEN, _by_label({kind: kind in open_now for kind in Kind})
         yield from self._night()
         yield from self._pulse()
         yield from self._audit()
@@ -127,6 +143,10 @@ def _one(value: float) -> Values:
 
 def _known(value: float | None) -> Values:
     return {} if value is None else _one(value)
+
+
+def _by_labels(values: Mapping[str, Mapping[QuotaLane, int]]) -> Values:
+    return {(outer, inner.value): float(value) for outer, told in values.items() for inner, value in told.items()}
 
 
 def _by_label(values: Mapping[Any, float]) -> Values:

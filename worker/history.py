@@ -7,7 +7,7 @@ days whose readings are complete and whose totals agree count as done.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Protocol
@@ -25,6 +25,7 @@ from worker.domain.windows import (
     to_windows,
 )
 from worker.stores.consumption import Document, Measures
+from worker.stores.series_notes import Coverage
 
 # Bounds the memory of a reading; a year's total needs the whole year, so daily values are never cut.
 _DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}
@@ -39,9 +40,9 @@ class DoneWindows(Protocol):
 
     def replace_done(self, account_id: str, series: str, windows: list[DateWindow]) -> None: ...
 
-    def mark_done(self, account_id: str, series: str, window: DateWindow) -> None: ...
+    def mark_done(self, account_id: str, series: str, window: DateWindow) -> list[DateWindow]: ...
 
-    def set_history_loaded(self, account_id: str, series: str, until: date) -> None: ...
+    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[Coverage]: ...
 
 
 @dataclass(frozen=True)
@@ -65,31 +66,44 @@ class History:
         if not self.state.has_history(account_id, series):
             self._remember_anew(account_id, series, wanted)
         done = self.state.done_windows(account_id, series)
-        missing = plan_backfill(wanted, done, MAX_WINDOW_DAYS[series])
-        if not missing:
-            self.state.set_history_loaded(account_id, series, wanted.end)
-        return missing
+        return plan_backfill(wanted, done, MAX_WINDOW_DAYS[series])
 
     def days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Days done and days wanted, for a progress bar."""
+        return self._count(series, self.state.done_windows(account_id, series))
+
+    def _count(self, series: Series, done: list[DateWindow]) -> tuple[int, int]:
         wanted = self.wanted(series)
         if wanted is None:
             return 0, 0
-        left = subtract_windows(wanted, self.state.done_windows(account_id, series))
-        return wanted.days - sum(window.days for window in left), wanted.days
+        return wanted.days - sum(window.days for window in subtract_windows(wanted, done)), wanted.days
+
+    def loaded_until(self, account_id: str, series: Series) -> date | None:
+        """The day up to which the history is complete, excluded; None while it is not, or is not known."""
+        return self.loaded_flags([account_id], series)[0]
+
+    def loaded_flags(self, account_ids: Sequence[str], series: Series) -> list[date | None]:
+        """``loaded_until`` of a page of accounts, in their order.  None for all where no day is wanted."""
+        wanted = self.wanted(series)
+        if wanted is None:
+            return [None] * len(account_ids)
+        coverages = self.state.coverages([(account_id, series) for account_id in account_ids])
+        return [_reaches(wanted.start, coverage) for coverage in coverages]
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Whether every day of the window is done."""
         return not subtract_windows(window, self.state.done_windows(account_id, series))
 
-    def finished(self, account_id: str, series: Series, window: DateWindow, floor: date | None) -> None:
-        """Mark a window done; what lies before the supplier's floor will never come and is done with it."""
-        self.state.mark_done(account_id, series, window)
+    def finished(self, account_id: str, series: Series, window: DateWindow, floor: date | None) -> tuple[int, int]:
+        """Mark a window done; ``days`` as they stand then.
+
+        What lies before the supplier's floor will never come and is done with it.
+        """
+        done = self.state.mark_done(account_id, series, window)
         wanted = self.wanted(series)
         if floor and wanted and wanted.start < floor:
-            self.state.mark_done(account_id, series, DateWindow(wanted.start, floor))
-        if wanted and not subtract_windows(wanted, self.state.done_windows(account_id, series)):
-            self.state.set_history_loaded(account_id, series, wanted.end)
+            done = self.state.mark_done(account_id, series, DateWindow(wanted.start, floor))
+        return self._count(series, done)
 
     def _remember_anew(self, account_id: str, series: Series, wanted: DateWindow) -> None:
         """Redis knows nothing of this history, or only of windows finished since it was emptied."""
@@ -108,6 +122,12 @@ class History:
             for period in (series.inputs, *series.totals)
         }
         yield from to_windows(covered_days(series, stored))
+
+
+def _reaches(first: date, coverage: Coverage) -> date | None:
+    """The end of what is done without a hole from the ``first`` day on."""
+    holding = (window.end for window in coverage.windows if window.start <= first < window.end)
+    return next(holding, None) if coverage.told else None
 
 
 def covered_days(series: Series, stored: Mapping[Period, list[Document]]) -> list[date]:

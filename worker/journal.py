@@ -18,10 +18,13 @@ from worker.domain.batches import Aggregated, Origin, Report
 from worker.domain.calls import Call, call_note, class_of_answer, class_of_error, run_of
 from worker.domain.completeness import Mark, judge_days, unpack_open
 from worker.domain.documents import Entry
-from worker.domain.readings import PARIS, DateWindow
+from worker.domain.incidents import Kind
+from worker.domain.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import (
     AccountError,
     DataError,
+    Held,
     OperatorFault,
     RateLimited,
     StoreUnavailable,
@@ -40,6 +43,7 @@ log = logging.getLogger("releve.sync")
 MOST_ATTEMPTS: Final = 5  # the fifth failure of a window ends it until the next run
 TRY: Final = 4  # what a try costs; one that met an outage of the supplier costs 1: minutes must not end the day
 MOST_COST: Final = MOST_ATTEMPTS * TRY
+_BY_THE_FLEET: Final = ("nightly", "catch-up")  # runs over all accounts, for whose end nobody waits
 _PATIENCE_S: Final[dict[Finding | None, float]] = {  # a day's tries are spread over the time that settles a doubt
     Finding.DOUBT: APART.total_seconds() / (MOST_ATTEMPTS - 1),
     Finding.STORM: APART.total_seconds(),
@@ -49,7 +53,7 @@ _PATIENCE_S: Final[dict[Finding | None, float]] = {  # a day's tries are spread 
 class Desk(Protocol):
     """Who judges refusals."""
 
-    def refused(self, account_id: str, error: AccountError) -> Finding: ...
+    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Finding: ...
 
     def succeeded(self, account_id: str) -> None: ...
 
@@ -75,9 +79,13 @@ class Corrections(Protocol):
 
 
 class TaskNotes(Protocol):
-    """The part of SyncState that keeps task state, claims and attempts."""
+    """The part of SyncState that keeps task state, nights, claims and attempts."""
 
     def note_task(self, account_id: str, series: str, **fields: str) -> None: ...
+
+    def note_well(self, account_id: str, series: str, call: Call, *, brief: bool, **fields: str) -> None: ...
+
+    def note_night(self, account_id: str, series: str, night: date, call: Call) -> None: ...
 
     def release(self, account_id: str, series: str, what: str, *, holder: str) -> None: ...
 
@@ -103,6 +111,7 @@ class Journal:
     now: Callable[[], datetime]
     desk: Desk
     corrections: Corrections
+    watch: Watch = NO_WATCH
 
     def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
         """These readings are about to take the place of other values: kept before, for after a crash nobody knows."""
@@ -129,9 +138,8 @@ class Journal:
         account_id, series = report["account_id"], batches.series_of(report)
         facts = report["facts"]
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
-        self.history.finished(account_id, series, batches.window_of(report), floor)
+        done, total = self.history.finished(account_id, series, batches.window_of(report), floor)
         self.desk.succeeded(account_id)
-        done, total = self.history.days(account_id, series)
         now = self.now()
         self.registry.record_outcome(
             account_id,
@@ -144,9 +152,12 @@ class Journal:
             stored=facts["fetched"] > 0,
             days=self._marks(report, floor),
         )
-        self.state.note_task(
+        call, night = _answer(report, floor), _night_served(report)
+        self.state.note_well(
             account_id,
             series.value,
+            call,
+            brief=call.run in _BY_THE_FLEET,
             state="ok",
             window=str(batches.window_of(report)),
             run_id=report["run_id"],
@@ -155,8 +166,9 @@ class Journal:
             done=str(done),
             total=str(total),
             **_run_done(report),
-            **_answer_note(report, floor),
         )
+        if night is not None:
+            self.state.note_night(account_id, series.value, night, call)
         self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
         self._release(report)
         _count(report)
@@ -178,7 +190,13 @@ class Journal:
             self._release(origin)
             log.info("window dropped", extra=fields(**window_fields(origin), outcome="removed", code=error.code))
             return
-        finding = self.desk.refused(account_id, error) if isinstance(error, AccountError) else None
+        if isinstance(error, Held):
+            self._put_off(origin, error)
+            return
+        spared = self.watch.spares(series, error)
+        finding = (
+            self.desk.refused(account_id, error, spared=spared is not None) if isinstance(error, AccountError) else None
+        )
         if error.code:
             self.registry.record_outcome(
                 account_id,
@@ -201,9 +219,9 @@ class Journal:
             **{"failed_run": origin["claim"]} if origin["claim"] else {},
             **call_note(Call(now, window, class_of_error(error), run_of(origin["claim"]))),
         )
-        if cost := _further_cost(error):
+        if cost := _cost_of(origin, error, spared is not None or finding is Finding.STORM):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
-        self._set_down(origin, error, finding)
+        self._set_down(origin, error, finding, spared)
         waits = isinstance(error, RateLimited)
         log.log(
             logging.INFO if waits else logging.WARNING,
@@ -213,11 +231,27 @@ class Journal:
                 outcome="waiting" if waits else "failed",
                 code=error.code or None,
                 reason=str(error),
+                **{"incident": spared.value} if spared else {},
             ),
         )
 
-    def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None) -> None:
-        """Release the claim, or keep it as long as the supplier or the desk asks to wait: nobody tries before."""
+    def _put_off(self, origin: Origin, error: Held) -> None:
+        """Nobody was asked: as if it had not been published.  Cheap, for a whole queue may end so."""
+        if origin["claim"]:
+            window = batches.window_of(origin)
+            run = attempts_run(self.now())
+            self.state.count_attempt(origin["account_id"], origin["series"], window, run=run, times=-TRY)
+        self._release(origin)
+        log.info("window held", extra=fields(**window_fields(origin), outcome="held", reason=str(error)))
+
+    def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None, spared: Kind | None) -> None:
+        """Release the claim, or keep it as long as the supplier or the desk asks to wait: nobody tries before.
+
+        Of a series that an incident holds nothing is published until it is over, and then it shall be at once.
+        """
+        if spared is not None and spared.holds:
+            self._release(origin)
+            return
         wait_s = error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding)
         claim = batches.split_claim(origin["claim"] or "")
         if origin["claim"] and isinstance(error, OperatorFault):
@@ -234,29 +268,38 @@ class Journal:
             self.state.release(origin["account_id"], *claim, holder=origin["run_id"])
 
 
-def run_field(run: str) -> str:
-    """Where a series notes its last run of this kind: ``last_nightly`` for ``nightly:2024-07-25``.
+def _night_served(report: Report) -> date | None:
+    """The night whose look-back this was: its own, or that of the day on which it brought yesterday already.
 
-    One note a kind, for an afternoon's catch-up or a sync by hand must not make the night look undone.
+    So what a night that is late has just asked for after midnight, the next one doesn't ask for again.
     """
-    return f"last_{run.partition(':')[0]}"
+    night, window, last_day = batches.night_of(report["claim"]), batches.window_of(report), report["facts"]["last_day"]
+    if night is None or last_day is None or date.fromisoformat(last_day) < window.end - ONE_DAY:
+        return night
+    return max(night, window.end)
 
 
 def _run_done(report: Report) -> dict[str, str]:
-    """A look-back ends its run for the series; a window of the history ends none."""
-    scope, run = batches.split_claim(report["claim"] or "")
-    return {"last_run": f"{scope}/{run}", run_field(run): run} if scope == report["series"] else {}
+    """A look-back ends its run for the series, noted by the run's kind; a window of the history ends none."""
+    scope, run = batches.split_run(report["claim"] or "")
+    return {"last_run": f"{scope}/{run}", f"last_{run.partition(':')[0]}": run} if scope == report["series"] else {}
 
 
-def _answer_note(report: Report, floor: date | None) -> dict[str, str]:
+def _answer(report: Report, floor: date | None) -> Call:
     facts = report["facts"]
     answer = class_of_answer(facts["fetched"], facts["dropped"], floor)
     at = datetime.fromisoformat(facts["fetched_at"])
-    return call_note(Call(at, batches.window_of(report), answer, run_of(report["claim"])))
+    return Call(at, batches.window_of(report), answer, run_of(report["claim"]))
+
+
+def _cost_of(origin: Origin, error: WorkerError, not_its_fault: bool) -> int:
+    """On top of the try that was counted when the window was published."""
+    if not_its_fault:
+        return -TRY if origin["claim"] else 0
+    return _further_cost(error)
 
 
 def _further_cost(error: WorkerError) -> int:
-    """On top of the try that was counted when the window was published."""
     if isinstance(error, RateLimited | StoreUnavailable | OperatorFault):  # not this window's failure
         return -TRY
     if isinstance(error, SupplierUnavailable):

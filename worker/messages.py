@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker.domain.consents import Notice, NoticeKind
+from worker.domain.incidents import Kind
 
 _WITH_LINK: Final = frozenset({NoticeKind.ACTION_NEEDED, NoticeKind.CONSENT_ENDS_30, NoticeKind.CONSENT_ENDS_7})
 _CURABLE: Final = frozenset(
@@ -79,6 +80,40 @@ _STORM: Final = {
     "en": "The grid operator refuses many holders at once: the fault is on its side. No account is set aside, "
     "readings go on by themselves.",
 }
+_INCIDENTS: Final[dict[str, dict[str, str]]] = {
+    Kind.OUTAGE: {
+        "fr": "Le gestionnaire de réseau ne répond plus à personne : on ne lui demande rien jusqu'à la fin, sauf pour "
+        "quelques comptes témoins.",
+        "en": "The grid operator answers nobody: it is not asked meanwhile, but for a few canary accounts.",
+    },
+    Kind.APPLICATION: {
+        "fr": "Le gestionnaire de réseau refuse l'application elle-même : vérifiez ses identifiants et ses abonnements "
+        "(`releve doctor`). Rien n'est demandé jusqu'à la fin.",
+        "en": "The grid operator refuses the application itself: check its credentials and subscriptions (`releve "
+        "doctor`). Nothing is asked meanwhile.",
+    },
+    Kind.ANSWERS: {
+        "fr": "Les réponses du gestionnaire de réseau ne sont plus lisibles : voir `releve quarantine list`. Rien "
+        "n'est demandé jusqu'à la fin.",
+        "en": "The grid operator's answers can't be read any more: see `releve quarantine list`. Nothing is asked "
+        "meanwhile.",
+    },
+    Kind.BY_HAND: {
+        "fr": "Les demandes au gestionnaire de réseau sont arrêtées à la main, pour un jour au plus.",
+        "en": "Asking the grid operator was stopped by hand, for a day at most.",
+    },
+}
+_MASS_REFUSAL: Final = {
+    "fr": "Le gestionnaire de réseau refuse beaucoup de comptes à la fois de la même façon ({reason}) : c'est une "
+    "panne de son côté. Aucun n'est mis de côté. S'il a raison pourtant : `releve incidents --close`.",
+    "en": "The grid operator refuses many accounts at once alike ({reason}): the fault is on its side. None is set "
+    "aside. If it is right all the same: `releve incidents --close`.",
+}
+_OVER: Final = {
+    "fr": "L'incident ({reason}) est terminé : ce qui manque est demandé à nouveau. `releve incidents` dit ce qu'il a "
+    "coûté.",
+    "en": "The incident ({reason}) is over: what is missing is asked for again. `releve incidents` says what it cost.",
+}
 _CHANGED: Final = {
     "fr": "Le gestionnaire de réseau envoie quelque chose d'inconnu ({reason}). Rien d'inconnu n'est enregistré ; le "
     "reste est lu comme avant. Voir `releve quarantine list`, puis `releve quarantine show`.",
@@ -91,8 +126,11 @@ _SUBJECTS: Final = {
     NoticeKind.CONSENT_ENDS_7: {"fr": "un consentement se termine très bientôt", "en": "a consent ends very soon"},
     NoticeKind.CURVE_NOT_ACTIVATED: {"fr": "la courbe n'est pas activée", "en": "the curve is not switched on"},
     NoticeKind.HOLDER_STORM: {"fr": "panne chez le gestionnaire de réseau", "en": "trouble at the grid operator"},
+    NoticeKind.INCIDENT: {"fr": "incident chez le gestionnaire", "en": "an incident at the grid operator"},
+    NoticeKind.INCIDENT_OVER: {"fr": "incident terminé", "en": "an incident is over"},
     NoticeKind.SUPPLIER_CHANGED: {"fr": "réponse inconnue du gestionnaire", "en": "an unknown answer of the operator"},
 }
+_WITH_REASON: Final = (NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER, NoticeKind.SUPPLIER_CHANGED)
 _RENEW: Final = {"fr": "Donner à nouveau le consentement", "en": "Consent again"}
 _ACCOUNT: Final = {"fr": "Compte", "en": "Account"}
 
@@ -142,8 +180,10 @@ def to_message(notice: Notice, renewal_link: Callable[[str], str]) -> Message:
     """``renewal_link`` makes the link of an account; asked only where a new consent helps."""
     if notice.kind is NoticeKind.HOLDER_STORM:
         texts = dict(_STORM)
-    elif notice.kind is NoticeKind.SUPPLIER_CHANGED:
-        texts = {language: text.format(reason=notice.reason) for language, text in _CHANGED.items()}
+    elif notice.kind in _WITH_REASON:
+        words = _INCIDENTS.get(notice.reason, _MASS_REFUSAL) if notice.kind is NoticeKind.INCIDENT else None
+        told = words or (_OVER if notice.kind is NoticeKind.INCIDENT_OVER else _CHANGED)
+        texts = {language: text.format(reason=notice.reason) for language, text in told.items()}
     elif notice.kind in (NoticeKind.ACTION_NEEDED, NoticeKind.CURVE_NOT_ACTIVATED):
         texts = dict(WHAT_TO_DO.get(notice.reason, WHAT_TO_DO["USER_ACTION_NEEDED"]))
     else:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from worker.clients.tokens import RENEW_AHEAD_S
+from worker.domain.readings import Series
 from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.runtime import Runtime
@@ -25,8 +26,10 @@ _SHARE: Final = 10
 def renew_ending(runtime: Runtime) -> int:
     """Renew what ends soon; how many.  A token that can't be renewed any more sets its accounts aside.
 
-    Tokens age by the real clock, whatever time the system pretends.
+    Tokens age by the real clock, whatever time the system pretends.  None in an incident that holds everything.
     """
+    if runtime.incidents.is_open():
+        return 0
     now = datetime.now(UTC)
     renewed = 0
     ahead = now + timedelta(seconds=RENEW_AHEAD_S)
@@ -53,7 +56,9 @@ def _budget(calls_per_hour: int | None) -> int:
 def _set_aside(runtime: Runtime, token_id: str, error: AccountError) -> None:
     for account_id in runtime.registry.tokens.users_of(token_id):
         log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
+        origin = runtime.dispatcher.look_back_now(account_id, Series.DAILY)  # which needs the token, like the other
+        runtime.incidents.failed(origin, error)
         try:
-            runtime.desk.refused(account_id, error)
+            runtime.desk.refused(account_id, error, spared=runtime.incidents.spares(None, error) is not None)
         except UnknownAccount:  # removed meanwhile
             continue

@@ -5,12 +5,13 @@ What is due stands in the ledger of days; a window that comes back, even empty, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from worker.dispatch import REPAIR, Dispatcher
 from worker.domain.batches import Origin
+from worker.domain.readings import Series
 from worker.domain.windows import MAX_WINDOW_DAYS, plan_repair
 from worker.stores.completeness import CompletenessBook, DueDays
 
@@ -62,8 +63,19 @@ class Repair:
         after: tuple[str, str] | None = None
         while page := self.book.due(self.dispatcher.today(), after):
             self.dispatcher.free_lost([(due.account_id, due.series) for due in page], REPAIR)
-            yield from page
+            yield from self._worth_asking(page)
             after = page[-1].account_id, page[-1].series.value
+
+    def _worth_asking(self, page: Sequence[DueDays]) -> Iterator[DueDays]:
+        """Not curves that nobody has switched on: all their days stay open, and would take the whole share.
+
+        The night looks for them once a week; once one has come, the days before it are due again.
+        """
+        curves = [due.account_id for due in page if due.series is Series.LOAD_CURVE]
+        off = self.book.curves_off(curves, self.dispatcher.today()) if curves else ()
+        for due in page:
+            if due.series is not Series.LOAD_CURVE or due.account_id not in off:
+                yield due
 
     def _claim(self, due: DueDays) -> Origin | None:
         """The newest window of an account's series; its others come once that one has come back."""

@@ -23,18 +23,21 @@ from worker.clients.presets import PRESETS, Endpoints
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
 from worker.clients.transport import Transport
-from worker.clock import clock_from
+from worker.clock import Clock, clock_from
 from worker.desk import Desk
-from worker.dispatch import Dispatcher
+from worker.dispatch import LOST_AFTER_S, Dispatcher
 from worker.domain.accounts import Account
+from worker.domain.incidents import Thresholds
 from worker.domain.readings import Series
 from worker.domain.told import Told
 from worker.embedded import shared_redis
 from worker.history import History, paris_today
+from worker.incidents import Incidents
 from worker.journal import Journal
 from worker.notify import Courier
 from worker.queue_names import BROKER_PREFIX, QUEUES
 from worker.redaction import REDACTOR
+from worker.sightings import Sightings
 from worker.signing import Signer
 from worker.stores.api_tokens import ApiTokens
 from worker.stores.consents import ConsentBook
@@ -42,7 +45,9 @@ from worker.stores.consumption import Measures
 from worker.stores.corrections import CorrectionBook
 from worker.stores.deliveries import Deliveries
 from worker.stores.doubts import DoubtBook
-from worker.stores.measures import open_measures
+from worker.stores.incidents import IncidentStore
+from worker.stores.layouts import Layout
+from worker.stores.measures import Site, open_measures
 from worker.stores.notices import NoticeBook
 from worker.stores.pulse import Pulse
 from worker.stores.quarantine import QuarantineBook
@@ -61,8 +66,10 @@ SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken 
 class Runtime(AbstractContextManager["Runtime"]):
     """Everything a door needs.  Raises ConfigError or a WorkerError with one clear line where it can't be had."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, guarded: bool = False) -> None:
+        """``guarded``: refuse measures that are laid out in another way than we were told; for every real door."""
         self._open = ExitStack()
+        self._guarded = guarded
         self.settings = settings
         self.now = clock_from(settings.pretend_now)
         try:
@@ -84,18 +91,19 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.notices = NoticeBook(self.registry.database)
         self.signer = signer_from(settings)
         channels = channels_from(settings)
-        doubts = DoubtBook(self.registry.database)
-        self.desk = Desk(self.consents, doubts, self.notices, tuple(channels), self.now)
         self.courier = Courier(self.notices, self.registry, channels, self.renewal_link, self.now, self._curve_missing)
         self.raw_vault = RawVault(self.registry.database, self.sealer)
         self.quarantine = QuarantineBook(self.registry.database, self.sealer)
         self.canary = Canary(self.quarantine, tuple(channels), self.endpoints.preset.name, self.now)
-        self.measures = measures_from(settings)
+        self.measures = measures_from(settings, guarded=self._guarded)
         self.redis_url = redis_url_from(settings, self._open)
         self.redis = connect(self.redis_url)
         self._open.callback(self.redis.close)
         check_eviction(self.redis)
         self.state = SyncState(self.redis)
+        self.incidents = incidents_from(settings, IncidentStore(self.redis), self.notices, tuple(channels), self.now)
+        doubts = DoubtBook(self.registry.database)
+        self.desk = Desk(self.consents, doubts, self.notices, tuple(channels), self.now, self.incidents)
         self.deliveries = self._deliveries()
         self.pulse = Pulse(self.redis)
         self.ledger = ledger_from(settings, self.redis, self.endpoints)
@@ -114,11 +122,21 @@ class Runtime(AbstractContextManager["Runtime"]):
             self.state, self.measures, self._stored_before, paris_today(self.now), settings.history_load_days
         )
         self.corrections = CorrectionBook(self.registry.database)
-        self.journal = Journal(self.registry, self.state, self.history, self.now, self.desk, self.corrections)
-        self.dispatcher = Dispatcher(
-            self.registry, self.state, self.history, self.now, settings.inflight_expiry_s, self._words_in_flight
+        self.journal = Journal(
+            self.registry, self.state, self.history, self.now, self.desk, self.corrections, self.incidents
         )
-        self.walk = WindowWalk(self.registry, self.client_of, self.measures, self.journal, self.now, self._witness())
+        self.dispatcher = Dispatcher(
+            self.registry,
+            self.state,
+            self.history,
+            self.now,
+            settings.inflight_expiry_s,
+            Sightings(self._words_in_flight, LOST_AFTER_S / 2),
+            self.incidents.is_held,
+        )
+        self.walk = WindowWalk(
+            self.registry, self.client_of, self.measures, self.journal, self.now, self._witness(), self.incidents
+        )
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -220,6 +238,13 @@ def endpoints_from(settings: Settings) -> Endpoints:
         raise ConfigError(f"RELEVE_ENEDIS_URL: {error}") from None
 
 
+def incidents_from(
+    settings: Settings, store: IncidentStore, notices: NoticeBook, channels: Sequence[str], now: Clock
+) -> Incidents:
+    limits = Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes)
+    return Incidents(store, notices, channels, now, limits, settings.incident_probe_s)
+
+
 def registry_from(settings: Settings, sealer: Sealer) -> AccountRegistry:
     try:
         return AccountRegistry(settings.registry(), sealer)
@@ -227,14 +252,25 @@ def registry_from(settings: Settings, sealer: Sealer) -> AccountRegistry:
         raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
 
 
-def measures_from(settings: Settings) -> Measures:
+def measures_from(settings: Settings, layout: Layout | None = None, *, guarded: bool = False) -> Measures:
+    """As laid out, or in another layout."""
     try:
         return open_measures(
             settings.measures(),
             timeout_s=settings.store_timeout_s,
             shards=settings.couchdb_shards,
             replicas=settings.couchdb_replicas,
+            layout=layout or settings.layout,
+            guarded=guarded,
         )
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+
+
+def holds_any(settings: Settings, layout: Layout) -> bool:
+    """Whether the store has readings in this layout.  Raises StoreUnavailable."""
+    try:
+        return Site(settings.measures(), settings.store_timeout_s).holds_any(layout)
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
 
@@ -243,8 +279,15 @@ def ledger_from(settings: Settings, redis: Redis, endpoints: Endpoints) -> Quota
     """The preset's limits, or those we were told; 0 is none."""
     preset = endpoints.preset
     per_second = preset.calls_per_second if settings.calls_per_second is None else settings.calls_per_second
-    per_hour = calls_per_hour(settings, endpoints)
-    return QuotaLedger(redis, preset.name, per_second=per_second or None, per_hour=per_hour)
+    per_day = preset.calls_per_day if settings.calls_per_day is None else settings.calls_per_day
+    return QuotaLedger(
+        redis,
+        preset.name,
+        per_second=per_second or None,
+        per_hour=calls_per_hour(settings, endpoints),
+        per_day=per_day or None,
+        shares=settings.quota_shares(),
+    )
 
 
 def calls_per_hour(settings: Settings, endpoints: Endpoints) -> int | None:
@@ -324,6 +367,6 @@ def get_runtime() -> Runtime:
     global _runtime  # noqa: PLW0603 - one a process is the point
     with _lock:
         if _runtime is None or _runtime[0] != os.getpid():
-            _runtime = (os.getpid(), Runtime(get_settings()))
+            _runtime = (os.getpid(), Runtime(get_settings(), guarded=True))
             atexit.register(_runtime[1].close)
         return _runtime[1]

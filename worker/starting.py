@@ -18,7 +18,8 @@ from celery import current_app
 from config.settings import PRODUCTION_DOMAIN, ConfigError, Settings, get_settings
 from worker.broker import refuse_wrong_broker
 from worker.errors import StoreUnavailable, WorkerError
-from worker.runtime import announce_pretence, endpoints_from, get_runtime, redis_url_from
+from worker.runtime import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
+from worker.stores.layouts import Layout, wrong_layout
 from worker.stores.pulse import Pulse
 from worker.stores.redis_link import check_eviction, connect
 
@@ -58,6 +59,19 @@ def _build() -> None:
     check_credentials(settings)
     refuse_wrong_broker(current_app)
     get_runtime()
+    _refuse_wrong_layout(settings)
+
+
+def _refuse_wrong_layout(settings: Settings) -> None:
+    """Raises ConfigError.  A store that is down is none of this: tasks wait for it."""
+    layout = Layout(settings.layout)
+    try:
+        wrong = holds_any(settings, layout.other)
+    except StoreUnavailable as error:
+        log.warning("could not look at the measures' layout: %s", error)
+        return
+    if wrong:
+        raise ConfigError(wrong_layout(layout))
 
 
 def _beat(opened: ExitStack) -> Callable[..., None]:

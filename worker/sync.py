@@ -1,8 +1,8 @@
 """The walk of one window: four steps and their composition; knows the order, does no work itself.
 
-The order is the design.  Revisions of the totals are read before the inputs they are made of (A5); readings
-are written before totals, totals before the mark that says the window is done (W3).  So a worker that dies
-anywhere costs a repeat, never a hole, and a repeat changes nothing.
+The order is the design.  Revisions of the totals are read before the inputs they are made of (A5); readings are
+written before totals or in one document with them, totals before the mark that the window is done (W3).  So a
+worker that dies anywhere costs a repeat, never a hole, and a repeat changes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Final, Protocol
 
 from worker.domain import batches
@@ -25,7 +24,6 @@ from worker.domain.documents import (
     key_range,
     period_key,
     to_document,
-    to_entries,
     to_entry,
     to_timestamp,
     touched_window,
@@ -35,8 +33,9 @@ from worker.domain.inquiry import Inquiry
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import DateWindow, IntervalReading, Period, Series
 from worker.domain.told import Told
-from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint
-from worker.stores.consumption import Document, Measures
+from worker.domain.watch import NO_WATCH, Watch
+from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
+from worker.stores.consumption import Document, Measures, Together
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 
@@ -87,6 +86,7 @@ class WindowWalk:
     progress: Progress
     now: Callable[[], datetime]
     witness: Witness = NO_WITNESS
+    watch: Watch = NO_WATCH
 
     def sync_window(self, origin: Origin) -> Report:
         """The four steps one after the other: the door used without the queue, and by most tests."""
@@ -95,12 +95,22 @@ class WindowWalk:
     def fetch(self, origin: Origin) -> Batch:
         """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
 
-        Raises TransientError, AccountError or DataError.
+        Raises TransientError (Held where nobody shall be asked now), AccountError or DataError.
         """
+        self.watch.admit(origin)
         account = self._kept(origin["account_id"])
-        meter = account.usage_point_id
-        if meter is None:
+        if account.usage_point_id is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
+        try:
+            batch = self.read(origin, self._ask(account, account.usage_point_id, origin))
+        except WorkerError as error:
+            self.watch.failed(origin, error)
+            raise
+        facts = batch["facts"]
+        self.watch.answered(origin, usable=bool(facts["fetched"]) or not facts["dropped"])
+        return batch
+
+    def _ask(self, account: Account, meter: str, origin: Origin) -> Told:
         series, supplier = batches.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
@@ -109,7 +119,7 @@ class WindowWalk:
         asked = DateWindow(window.start, inquiry.end or window.end)
         told = Told(series, asked_at, asked, inquiry.payloads, inquiry.floor)
         self.witness.answered(account.id, told)  # before it is read: what can't be read is worth the most
-        return self.read(origin, told)
+        return told
 
     def read(self, origin: Origin, told: Told) -> Batch:
         """What was told of one window, as readings.  Raises MalformedAnswer."""
@@ -142,8 +152,8 @@ class WindowWalk:
         The revisions of the touched totals are read here, before the inputs, so that one reading of the
         inputs serves both the comparison and the totals.
         """
-        readings = batches.unpack_readings(batch["readings"])
-        return self._compare(batch, to_entries(readings, batches.series_of(batch).inputs), batch["facts"])
+        entries = batches.unpack_as_entries(batch["readings"], batches.series_of(batch).inputs)
+        return self._compare(batch, entries, batch["facts"])
 
     def aggregate(self, filtered: Filtered, written: Collection[str] = ()) -> Aggregated:
         """Make every touched total anew; those that differ, or whose inputs do, remain.  Reads nothing.
@@ -173,7 +183,8 @@ class WindowWalk:
         """Write readings, then totals; decide anew what lost a race; then mark the window done."""
         self._refuse_removed(aggregated)
         created, updated = self._write_until_settled(aggregated)
-        self._refuse_removed(aggregated)
+        if created or updated:  # else nothing came after them; ``finished`` refuses the account too
+            self._refuse_removed(aggregated)
         report = Report(
             **batches.origin_of(aggregated),
             created=created,
@@ -216,9 +227,7 @@ class WindowWalk:
 
     def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts) -> Filtered:
         series, window = batches.series_of(origin), batches.window_of(origin)
-        read = partial(self._read, origin["account_id"])
-        stored_totals = {period: read(period, window) for period in series.totals}  # before the inputs: A5
-        documents = self._documents(origin["account_id"], series.inputs, touched_window(window, series))
+        stored_totals, documents = self._stored(origin["account_id"], series, window)
         inputs = [to_entry(document) for document in documents]
         told_later = _told_later(documents, facts["fetched_at"], to_timestamp(self.now()))
         news = [entry for entry in entries if entry.key not in told_later]
@@ -235,8 +244,18 @@ class WindowWalk:
             facts={**facts, "open": pack_open(window, covered)},
         )
 
-    def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
-        return [to_entry(found) for found in self._documents(account_id, period, window)]
+    def _stored(
+        self, account_id: str, series: Series, window: DateWindow
+    ) -> tuple[dict[Period, list[Entry]], list[Document]]:
+        """The totals that the window touches, and what they are made of: read after them, or at one moment (A5)."""
+        wanted = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
+        if isinstance(self.measures, Together):
+            ranges = {period: key_range(part, period) for period, part in wanted.items()}
+            found = self.measures.read_together(account_id, ranges)
+        else:
+            found = {period: self._documents(account_id, period, part) for period, part in wanted.items()}
+        totals = {period: [to_entry(document) for document in found[period]] for period in series.totals}
+        return totals, found[series.inputs]
 
     def _documents(self, account_id: str, period: Period, window: DateWindow) -> list[Document]:
         return self.measures[period].read(account_id, *key_range(window, period))
@@ -247,15 +266,12 @@ class WindowWalk:
         written: set[str] = set()
         inputs = batches.series_of(work).inputs
         for _ in range(MOST_RACES):
-            lost: dict[Period, list[Entry]] = {}
-            for period, entries in _in_writing_order(work):
-                if lost.get(inputs):  # these totals were made of readings that are not what is stored
-                    break
-                if period is inputs and (corrected := [entry for entry in entries if _corrects(entry)]):
-                    self.progress.correcting(work, corrected)
-                at = datetime.fromisoformat(work["facts"]["fetched_at"]) if period is inputs else self.now()
-                lost[period] = self._write(work["account_id"], period, entries, at)
-                won = [entry for entry in entries if entry not in lost[period]]
+            entries = dict(_in_writing_order(work))
+            if corrected := [entry for entry in entries[inputs] if _corrects(entry)]:
+                self.progress.correcting(work, corrected)
+            lost = self._write(work, entries)
+            for period, of_period in lost.items():
+                won = [entry for entry in entries[period] if entry not in of_period]
                 written |= {entry.key for entry in won} if period is inputs else set()
                 created += sum(entry.revision is None for entry in won)
                 updated += sum(entry.revision is not None for entry in won)
@@ -265,13 +281,30 @@ class WindowWalk:
             work = self.aggregate(self._compare(work, again, work["facts"]), written)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
-    def _write(self, account_id: str, period: Period, entries: Sequence[Entry], at: datetime) -> list[Entry]:
+    def _write(self, work: Aggregated, entries: dict[Period, list[Entry]]) -> dict[Period, list[Entry]]:
         """Those that lost a race.  Readings are stamped with the time of their answer: the later answer holds."""
-        if not entries:
-            return []
-        documents = [to_document(account_id, period, entry, at) for entry in entries]
-        lost = {key_of(document) for document in self.measures[period].write(documents)}
-        return [entry for entry in entries if entry.key in lost]
+        if isinstance(self.measures, Together):
+            documents = {period: self._to_documents(work, period, some) for period, some in entries.items()}
+            told = self.measures.write_together(documents) if any(documents.values()) else {}
+            return {period: _those_of(some, told.get(period, [])) for period, some in entries.items()}
+        inputs = batches.series_of(work).inputs
+        lost: dict[Period, list[Entry]] = {}
+        for period, some in entries.items():
+            if lost.get(inputs):  # these totals were made of readings that are not what is stored
+                break
+            written = self._to_documents(work, period, some)
+            lost[period] = _those_of(some, self.measures[period].write(written) if written else [])
+        return lost
+
+    def _to_documents(self, work: Aggregated, period: Period, entries: Sequence[Entry]) -> list[Document]:
+        is_input = period is batches.series_of(work).inputs
+        at = datetime.fromisoformat(work["facts"]["fetched_at"]) if is_input else self.now()
+        return [to_document(work["account_id"], period, entry, at) for entry in entries]
+
+
+def _those_of(entries: Sequence[Entry], documents: Iterable[Document]) -> list[Entry]:
+    keys = {key_of(document) for document in documents}
+    return [entry for entry in entries if entry.key in keys]
 
 
 def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:

@@ -16,6 +16,7 @@ from config.settings import get_settings
 from worker import logs
 from worker.process_logs import configure_process
 
+_STEPS: Final = "tasks.pipeline."
 # Celery quotes a message that it can't use, and with it what a household used.
 _UNUSABLE: Final = {
     "UNKNOWN_FORMAT": "a message that is no task's was thrown away: does another program use this broker?",
@@ -37,6 +38,7 @@ def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_:
     """``-l`` on Celery's command line may ask for more than RELEVE_LOG_LEVEL, not for less."""
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _quote_no_message()
+    _one_line_a_window()
 
 
 def _begin(instance: Any, **_: Any) -> None:
@@ -59,6 +61,24 @@ def run_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """The run of a window's task, whose arguments name it; None for a task about no window."""
     window = args[0] if args and isinstance(args[0], Mapping) else kwargs
     return window.get("run_id")
+
+
+def _one_line_a_window() -> None:
+    for name in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).addFilter(_worth_a_line)
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Of the steps of a window, by the thousand each night, Celery's "received" and "succeeded" are for DEBUG.
+
+    What goes wrong with one, or is tried again, is told all the same; and the window's end by ``worker.journal``.
+    """
+    from celery.app import trace
+
+    if record.msg not in (trace.LOG_RECEIVED, trace.LOG_SUCCESS) or not isinstance(record.args, Mapping):
+        return True
+    of_a_step = str(record.args.get("name")).startswith(_STEPS)
+    return not of_a_step or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _quote_no_message() -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from functools import cached_property
@@ -225,19 +225,24 @@ class House:
         return done == total
 
     def night(self, *accounts: str) -> str:
-        """One more nightly run, for a date of its own, over the look-back of the pretended day; done when it ends."""
-        run_date = (date(2030, 1, 1) + timedelta(days=next(self._runs))).isoformat()
-        self.send("tasks.schedule.nightly_sync", run_date)
-        run = f"nightly:{run_date}"
+        """One more nightly run over the look-back of the pretended day; done when it ends."""
+        run = self.begin_night()
         for account in accounts:
             until(lambda account=account: self.has_run(account, run), f"the night of {account}")
         return run
 
-    def has_run(self, account: str, run: str) -> bool:
-        states = self.inside.state.task_states([(account, series.value) for series in Series])
+    def begin_night(self) -> str:
+        """A date of its own, later than all before it: the newest night takes over from the others."""
+        run_date = (date(2030, 1, 1) + timedelta(days=next(self._runs))).isoformat()
+        self.send("tasks.schedule.nightly_sync", run_date)
+        return f"nightly:{run_date}"
+
+    def has_run(self, account: str, run: str, of: Iterable[Series] = tuple(Series)) -> bool:
+        asked = list(of)
+        states = self.inside.state.task_states([(account, series.value) for series in asked])
         return all(
             f"{series.value}/{run}" in (noted.get("last_run"), noted.get("failed_run"))
-            for series, noted in zip(Series, states, strict=True)
+            for series, noted in zip(asked, states, strict=True)
         )
 
     def documents(self, account: str, period: Period) -> list[dict[str, Any]]:

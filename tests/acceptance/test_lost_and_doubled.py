@@ -60,7 +60,6 @@ def test_a_worker_killed_in_the_middle_of_a_backfill_costs_repeats_alone(house: 
     house.start_worker(*QUICKLY)
     house.start_beat()
     account = house.add(meter)
-    state = house.inside.state
     left_behind = []
     for series, wanted in ((Series.DAILY, 365), (Series.LOAD_CURVE, 7)):
         days_done = partial(house.inside.history.days, account, series)
@@ -76,7 +75,7 @@ def test_a_worker_killed_in_the_middle_of_a_backfill_costs_repeats_alone(house: 
         assert SECRET not in message
         assert "eyJ" not in message
         assert not METER_NUMBER.search(message)
-    until(lambda: state.history_loaded_until(account, Series.DAILY), "the flag of the history")
+    until(lambda: house.inside.history.loaded_until(account, Series.DAILY), "the end of the history")
 
 
 def test_a_backfill_whose_message_is_lost_is_begun_by_the_reconciler(house: House) -> None:

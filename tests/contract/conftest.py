@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from tests.fakes import memory_measures
+from tests.fakes import memory_measures, packed_memory_measures
 from tests.registries import opened
 from worker.stores.consumption import Measures
 from worker.stores.measures import open_measures
@@ -20,6 +20,7 @@ from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
 
 STORES = ("memory", "sqlite", "postgresql", "couchdb")
+LAYOUTS = ("plain", "packed")
 
 
 @pytest.fixture
@@ -59,18 +60,23 @@ def registry(url: str) -> Iterator[AccountRegistry]:
     registry.close()
 
 
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=STORES)
-def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measures]:
-    """The five doctypes of one store that nobody has written to yet."""
+def measures(request: pytest.FixtureRequest, layout: str, tmp_path: Path) -> Iterator[Measures]:
+    """The five doctypes of one store, in one layout, that nobody has written to yet."""
     if request.param == "memory":
-        yield memory_measures()
+        yield memory_measures() if layout == "plain" else packed_memory_measures()
     elif request.param == "sqlite":
-        yield open_measures(f"sqlite:///{tmp_path / 'measures.db'}")
+        yield open_measures(f"sqlite:///{tmp_path / 'measures.db'}", layout=layout)
     elif request.param == "postgresql":
-        yield open_measures(request.getfixturevalue("postgres_database"))
+        yield open_measures(request.getfixturevalue("postgres_database"), layout=layout)
     else:
         with couch_databases(request.getfixturevalue("couchdb_url")) as (url, prefix):
-            yield open_measures(url, prefix=prefix)
+            yield open_measures(url, prefix=prefix, layout=layout)
 
 
 @contextmanager

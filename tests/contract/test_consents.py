@@ -259,6 +259,42 @@ def test_what_a_storm_said_does_not_count_and_whom_it_set_aside_runs_again(books
     assert (again.times, again.first_seen) == (1, NOW + DAY)
 
 
+def test_first_sightings_are_counted_and_who_is_set_aside_for_what_is_certain(books: Books) -> None:
+    accounts = [books.add(f"{30001640000000 + n}") for n in range(5)]
+    fresh, again, absolved, aside, paused = accounts
+    books.doubts.note(absolved, CODE, NOW)
+    books.doubts.absolve(CODE, NOW, NOW)
+    books.doubts.note(again, CODE, NOW - DAY)
+    for account in (fresh, again):
+        books.doubts.note(account, CODE, NOW)
+    books.doubts.set_aside(aside, CODE, NOW, consent_ended=False, notices=list)
+    books.registry.set_state(paused, AccountState.PAUSED, now=NOW)
+    assert books.doubts.newly_refused(CODE, NOW - timedelta(hours=1), certain=False) == 1
+    assert books.doubts.newly_refused(CODE, NOW - timedelta(hours=1), certain=True) == 1
+    assert books.doubts.newly_refused(CODE, NOW + timedelta(seconds=1), certain=True) == 0
+
+
+def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(books: Books) -> None:
+    for number in range(4):
+        account = books.add(f"{30001640000000 + number}")
+        for series in ("daily", "load_curve"):
+            at = NOW - DAY if number == 3 else NOW
+            books.registry.record_outcome(
+                account, series, at.isoformat(), at, code=None, message="", last_day=None, stored=False
+            )
+    assert books.doubts.tried(NOW, most=10) == 3
+    assert books.doubts.tried(NOW, most=2) == 2
+
+
+def test_consents_that_a_storm_ended_hold_again(books: Books) -> None:
+    account, earlier = (books.add(f"{30001640000000 + n}") for n in range(2))
+    for each, at in ((account, NOW), (earlier, NOW - DAY)):
+        books.consents.record(each, ConsentKind.USAGE_POINT, at)
+        books.doubts.set_aside(each, CODE, at, consent_ended=True, notices=list)
+    assert books.doubts.absolve(CODE, NOW - timedelta(hours=6), NOW) == [account]
+    assert [books.consents.of(each)[0].open for each in (account, earlier)] == [True, False]
+
+
 def test_one_account_set_aside_by_many_at_once_is_told_of_once(books: Books) -> None:
     account = books.add()
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.domain.documents import Document, to_document, to_entries, to_load
-from worker.domain.readings import PARIS, IntervalReading, Period
+from worker.domain.documents import Document, Entry, key_of, period_key, to_document, to_entries, to_load
+from worker.domain.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
 from worker.stores.consumption import ConsumptionStore, Measures
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
 JANUARY = datetime(2024, 1, 1, tzinfo=PARIS)
 ALL_KEYS = ("", "~")
+KEYS = {
+    Period.MINUTE: "2024-01-01T00:30Z",
+    Period.HOUR: "2024-01-01T00:00Z",
+    Period.DAY: "2024-01-01",
+    Period.MONTH: "2024-01",
+    Period.YEAR: "2024",
+}
 
 
 @pytest.fixture
@@ -54,8 +61,9 @@ def test_a_doctype_nobody_wrote_to_has_no_documents(store: ConsumptionStore, acc
     assert store.write([]) == []
 
 
-def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measures, account: str) -> None:
-    assert [store.create_if_missing() for store in measures.values()] == [True] * len(Period)
+def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measures, layout: str, account: str) -> None:
+    databases = len(Period) if layout == "plain" else len(Series)  # packs of a series share one
+    assert sum(store.create_if_missing() for store in measures.values()) == databases
     assert [store.create_if_missing() for store in measures.values()] == [False] * len(Period)
     store = measures[Period.MINUTE]
     assert store.read(account, *ALL_KEYS) == []
@@ -79,7 +87,7 @@ def test_what_is_written_comes_back_whole_with_a_revision(store: ConsumptionStor
 
 @pytest.mark.parametrize("period", Period)
 def test_each_doctype_keeps_its_own_documents(measures: Measures, account: str, period: Period) -> None:
-    document = half_hours(account, 1)[0]
+    document = to_document(account, period, Entry(KEYS[period], 1_200_000), NOW)
     assert measures[period].write([document]) == []
     holders = [kind for kind, store in measures.items() if store.read(account, *ALL_KEYS)]
     assert holders == [period]
@@ -118,11 +126,29 @@ def test_a_range_holds_its_first_key_and_not_its_last(store: ConsumptionStore, a
 
 
 def test_keys_sort_by_their_bytes(store: ConsumptionStore, account: str) -> None:
-    keys = ["2024-01-01T00:00Z", "2024-01-01T09:30Z", "2024-01-01T10:00Z", "2024-01-10", "2024-02", "2025"]
-    template = half_hours(account, 1)[0]
-    store.write([{**template, "_id": f"{account}:{key}"} for key in reversed(keys)])
+    keys = ["2024-01-01T00:00Z", "2024-01-01T09:30Z", "2024-01-01T10:00Z", "2024-01-10T00:00Z", "2024-02-01T23:30Z"]
+    store.write([to_document(account, Period.MINUTE, Entry(key, 600_000), NOW) for key in reversed(keys)])
     assert [document["_id"] for document in store.read(account, *ALL_KEYS)] == [f"{account}:{key}" for key in keys]
     assert len(store.read(account, "2024-01-01", "2024-01-02")) == 3
+
+
+@pytest.mark.parametrize("period", Period)
+def test_any_texts_bound_a_range(measures: Measures, account: str, period: Period) -> None:
+    """A key, a piece of one, one with something after it, in local years of any number of days."""
+    days = [date(2023, 12, 31), date(2024, 1, 1), date(2024, 3, 31), date(2024, 10, 27), date(2024, 12, 31)]
+    keys = sorted({key for day in days for key in (keys_of(day, period))})
+    measures[period].write([to_document(account, period, Entry(key, 100_000), NOW) for key in keys])
+    texts = [*keys[:2], *keys[-2:], "", "0", "~", "2023", "2024", "2024-", "2024-0", "2024-01", "2024-01-01", "2024-1"]
+    texts += ["2024-03-31T01", "2024-12-31", "2024-12-31T23:00Z", "2025", "2025-01-01", "2024-02-30", "2024-13"]
+    texts += [f"{key} " for key in (keys[0], keys[len(keys) // 2], keys[-1])]
+    for first, end in zip(texts, [*texts[7:], *texts[:7]], strict=True):  # all of them: tests/unit/domain/test_packing
+        found = [key_of(document) for document in measures[period].read(account, first, end)]
+        assert found == [key for key in keys if first <= key < end], (first, end)
+
+
+def keys_of(day: date, period: Period) -> set[str]:
+    first = local_midnight(day).astimezone(UTC)
+    return {period_key((first + n * 6 * HALF_HOUR), period) for n in range(day_length(day) // (6 * HALF_HOUR))}
 
 
 def test_accounts_don_t_see_each_other(store: ConsumptionStore, account: str) -> None:

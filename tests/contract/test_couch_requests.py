@@ -9,9 +9,9 @@ import pytest
 
 from tests.contract.conftest import couch_databases
 from tests.counting_proxy import CountingProxy, counting_proxy
-from worker.domain.documents import Document
+from worker.domain.documents import Document, Entry, to_document
 from worker.domain.readings import Period
-from worker.stores.consumption import Measures
+from worker.stores.consumption import Measures, Together
 from worker.stores.measures import open_measures
 
 ACCOUNT = "acc"
@@ -120,3 +120,58 @@ def test_connections_are_kept(proxy: CountingProxy, known: Measures) -> None:
     for _ in range(5):
         known[Period.MINUTE].read(ACCOUNT, "", "~")
     assert len(proxy.connections) == 1
+
+
+@pytest.fixture
+def packed(proxy: CountingProxy) -> Iterator[Measures]:
+    """Both databases of the packed layout there already, and found out of which kind they are."""
+    with couch_databases(proxy.url) as (url, prefix):
+        measures = open_measures(url, prefix=prefix, layout="packed")
+        for store in measures.values():
+            store.create_if_missing()
+            store.read(ACCOUNT, "", "~")
+        proxy.clear()
+        yield measures
+
+
+def half_hours(count: int, energy: int = 500_000) -> list[Document]:
+    keys = (FIRST + n * timedelta(minutes=30) for n in range(count))
+    return [
+        to_document(ACCOUNT, Period.MINUTE, Entry(f"{key:%Y-%m-%dT%H:%MZ}", energy), datetime(2024, 3, 1, tzinfo=UTC))
+        for key in keys
+    ]
+
+
+@pytest.mark.parametrize("days", [0, 1, 28])
+def test_new_days_are_packed_in_one_request_however_many_half_hours_they_have(
+    proxy: CountingProxy, packed: Measures, days: int
+) -> None:
+    assert packed[Period.MINUTE].write(half_hours(48 * days)) == []
+    assert methods(proxy) == ["POST"] * bool(days)
+
+
+def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: CountingProxy, packed: Measures) -> None:
+    packed[Period.MINUTE].write(half_hours(48 * 28))
+    stored = packed[Period.MINUTE].read(ACCOUNT, "", "~")
+    proxy.clear()
+    assert packed[Period.MINUTE].write([{**document, "load": 0.25} for document in stored]) == []
+    assert methods(proxy) == ["GET", "POST"]
+
+
+def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: CountingProxy, packed: Measures) -> None:
+    documents = half_hours(40)
+    packed[Period.MINUTE].write(documents[:20])
+    proxy.clear()
+    assert packed[Period.MINUTE].write(documents[20:]) == []
+    assert methods(proxy) == ["POST", "GET", "POST"]
+    assert len(packed[Period.MINUTE].read(ACCOUNT, "", "~")) == 40
+
+
+def test_readings_and_totals_are_read_and_written_together(proxy: CountingProxy, packed: Measures) -> None:
+    assert isinstance(packed, Together)
+    hours = [to_document(ACCOUNT, Period.HOUR, Entry("2024-01-01T00:00Z", 1_000_000), datetime(2024, 3, 1, tzinfo=UTC))]
+    lost = packed.write_together({Period.MINUTE: half_hours(2), Period.HOUR: hours})
+    assert lost == {Period.MINUTE: [], Period.HOUR: []}
+    found = packed.read_together(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
+    assert [len(found[period]) for period in (Period.MINUTE, Period.HOUR)] == [2, 1]
+    assert methods(proxy) == ["POST", "GET"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from worker.errors import RateLimited, StoreUnavailable
-from worker.stores.quota import SECOND_MS, Decision, QuotaLedger, spacing_us
+from worker.stores.quota import Decision, QuotaLedger
+from worker.stores.quota_limits import SECOND_MS, spacing_us
 from worker.stores.redis_link import connect
 from worker.supervisor import free_port
 
@@ -51,9 +53,9 @@ from worker.stores.quota import Decision, QuotaLedger
 from worker.stores.redis_link import connect
 
 class Noting(QuotaLedger):
-    def take(self, api: str) -> Decision:
-        decision = super().take(api)
-        if not decision.wait_s:
+    def take(self, api: str, patience_s: float = 0.0) -> Decision:
+        decision = super().take(api, patience_s)
+        if decision.permit:
             redis.rpush(sys.argv[2] + "granted", repr(decision.at_s))
         return decision
 
@@ -76,10 +78,10 @@ def test_processes_that_sleep_as_told_share_one_limit(redis: Redis, redis_url: s
 def test_one_limit_used_up_takes_nothing_of_the_other(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=1000, prefix=prefix, second_ms=60_000)
     assert ledger.take("all").wait_s == 0
-    hour = redis.hgetall(f"{prefix}permit:enedis:all:hour")
+    hour = redis.hgetall(f"{prefix}permit:enedis:all:hourly")
     refused = [ledger.take("all") for _ in range(20)]
     assert all(0 < decision.wait_s <= 75.001 for decision in refused)
-    assert redis.hgetall(f"{prefix}permit:enedis:all:hour") == hour
+    assert redis.hgetall(f"{prefix}permit:enedis:all:hourly") == hour
 
 
 def test_a_whole_hour_is_there_at_once_and_then_comes_back_bit_by_bit(redis: Redis, prefix: str) -> None:
@@ -92,14 +94,18 @@ def test_a_whole_hour_is_there_at_once_and_then_comes_back_bit_by_bit(redis: Red
 
 
 def test_at_least_97_percent_of_the_quota_is_used_hour_after_hour(redis: Redis, prefix: str) -> None:
-    hours, hour_s = 3, 0.6
-    ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=200, prefix=prefix, hour_ms=int(hour_s * 1000))
+    """By a clock of the test's own: what counts is how many, not how fast this machine is."""
+    hours, now_s = 3, 1_900_000_000.0
+    limits = {"per_second": None, "per_hour": 200}
+    ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, clock_us=lambda: int(now_s * 1e6))
     granted: list[float] = []
-    while not granted or granted[-1] - granted[0] < hours * hour_s:
+    end_s = now_s + hours * 3600
+    while now_s < end_s:
         decision = ledger.take("all")
-        if not decision.wait_s:
+        if decision.permit:
             granted.append(decision.at_s)
-    assert most_in_any_window(granted, hour_s) <= 200
+        now_s += 0.0 if decision.permit else decision.wait_s
+    assert most_in_any_window(granted, 3600) <= 200
     assert len(granted) >= 0.97 * 200 * hours
 
 
@@ -116,29 +122,45 @@ def test_without_limits_everyone_enters_at_once(redis: Redis, prefix: str) -> No
 
 
 def test_a_short_wait_is_slept_and_a_long_one_is_told(redis: Redis, prefix: str) -> None:
+    def ledger(max_wait_s: float, sleep: Callable[[float], None]) -> QuotaLedger:
+        limits = {"per_second": 1, "per_hour": None, "second_ms": 60_000}
+        return QuotaLedger(redis, "enedis", **limits, prefix=prefix, max_wait_s=max_wait_s, sleep=sleep)
+
     slept: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        redis.delete(f"{prefix}permit:enedis:all:second")  # as if the time had passed
-
-    patient = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, sleep=sleep)
+    patient, hasty = ledger(80, slept.append), ledger(70, no_sleep)
     patient.enter("all")
     patient.enter("all")
-    assert len(slept) == 1 and 0 < slept[0] <= 1.26
-    hasty = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, max_wait_s=0, sleep=no_sleep)
+    assert len(slept) == 1 and 74 < slept[0] <= 75.001
     with pytest.raises(RateLimited, match="no permit of enedis") as caught:
         hasty.enter("all")
-    assert 0 < (caught.value.retry_after_s or 0) <= 1.26
+    assert 145 < (caught.value.retry_after_s or 0) <= 150.001  # the next one is booked
 
 
-def test_who_loses_every_race_is_told_to_come_back(redis: Redis, prefix: str) -> None:
+def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, prefix: str) -> None:
+    """No race is run for it: whoever waits has it already."""
     slept: list[float] = []
-    ledger = QuotaLedger(redis, "enedis", per_second=2, per_hour=None, prefix=prefix, sleep=slept.append)
-    ledger.enter("all")
+    limits = {"per_second": 2, "per_hour": None, "second_ms": 60_000}  # each 37.5 s
+    ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, max_wait_s=120, sleep=slept.append)
+    for _ in range(4):
+        ledger.enter("all")
+    assert [round(wait_s / 37.5) for wait_s in slept] == [1, 2, 3]
     with pytest.raises(RateLimited) as caught:
-        ledger.enter("all")  # its sleeps take no time here, as if others were always faster
-    assert 0 < sum(slept) <= 2.0 < (caught.value.retry_after_s or 0)
+        ledger.enter("all")
+    assert 145 < (caught.value.retry_after_s or 0) <= 150.001
+
+
+def test_who_is_sent_away_comes_again_in_turn(redis: Redis, prefix: str) -> None:
+    """Two for each permit that there will be, so that neither a crowd comes nor a permit is left."""
+    ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=4_000, max_wait_s=0)
+    ledger.enter("all")
+    told: list[float] = []
+    for _ in range(60):
+        with pytest.raises(RateLimited) as caught:
+            ledger.enter("all")
+        told.append(caught.value.retry_after_s or 0)
+    gaps = [later - earlier for earlier, later in pairwise(told)]
+    assert all(2.4 < gap <= 2.51 for gap in gaps[:20])
+    assert max(told) <= 5 + 60.001  # and nobody is put off for longer than needed
 
 
 def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: str) -> None:
@@ -151,7 +173,7 @@ def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: 
         for api in ("daily", "curve"):
             with pytest.raises(RateLimited) as caught:
                 each.enter(api)
-            assert 110 < (caught.value.retry_after_s or 0) <= 120
+            assert 110 < (caught.value.retry_after_s or 0) <= 121  # each in turn
     assert 110 < ledger().closed_for_s() <= 120
     ledger("grdf").enter("daily")
     assert not list(redis.scan_iter(f"{prefix}permit:enedis:*"))  # the closed gate took no permit
@@ -185,11 +207,25 @@ def test_a_raised_limit_counts_at_once(redis: Redis, prefix: str) -> None:
     assert ledger(1).take("all").wait_s > 3500  # and so does a lowered one
 
 
-def test_a_server_clock_set_back_closes_nothing(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=None, prefix=prefix)
-    seconds, _ = redis.time()
-    redis.set(f"{prefix}permit:enedis:all:second", (seconds + 3600) * 1_000_000, ex=7200)
-    assert ledger.take("all").wait_s <= 0.26
+def test_a_server_clock_set_back_closes_nothing_and_forgets_no_call(redis: Redis, prefix: str) -> None:
+    now_s = 1_900_000_000.0
+    limits = {"per_second": 5, "per_hour": 10}
+    ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, clock_us=lambda: int(now_s * 1e6))
+    ledger.close(100)
+    assert ledger.closed_for_s() == 100
+    now_s += 200
+    for _ in range(6):
+        assert ledger.take("all").permit
+        now_s += 0.3
+    now_s -= 7200
+    assert ledger.closed_for_s() == 0
+    granted = 0
+    for _ in range(12):
+        granted += ledger.take("all").permit is not None
+        now_s += 1.1
+    assert granted == 4
+    now_s += 3700
+    assert ledger.take("all").permit
 
 
 def test_redis_emptied_in_between_costs_one_burst(redis: Redis, prefix: str) -> None:
@@ -214,7 +250,8 @@ def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
 
 def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://127.0.0.1:{free_port()}/0") as nobody:
-        ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=None)
-        for call in (lambda: ledger.enter("all"), lambda: ledger.close(5), ledger.closed_for_s):
+        ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=10)
+        calls = (lambda: ledger.enter("all"), lambda: ledger.close(5), ledger.closed_for_s, ledger.held)
+        for call in (*calls, lambda: ledger.give_back("1/1/s/all"), lambda: ledger.used("all")):
             with pytest.raises(StoreUnavailable):
                 call()

@@ -33,5 +33,5 @@ def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, pre
 def test_a_redis_that_is_away_is_a_store_error() -> None:
     counts = Counts()
     with connect(f"redis://127.0.0.1:{free_port()}/0") as away, pytest.raises(StoreUnavailable):
-        QuotaLedger(away, "enedis", per_second=None, per_hour=None).used("data")
+        QuotaLedger(away, "enedis", per_second=None, per_hour=1).used("data")
     assert counts.all_grown("releve_store_errors_total") == {("redis",): 1}

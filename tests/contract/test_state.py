@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -16,15 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from worker.domain.readings import DateWindow, Series
-from worker.domain.windows import merge_windows
+from worker.domain.calls import AnswerClass, Call
+from worker.domain.readings import PARIS, DateWindow, Series
+from worker.domain.windows import merge_windows, plan_look_back
 from worker.errors import StoreUnavailable
 from worker.stores.redis_link import check_eviction, connect
+from worker.stores.series_notes import NightNote
 from worker.stores.state import SyncState
 from worker.supervisor import free_port
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 WEEK = DateWindow(date(2024, 3, 4), date(2024, 3, 11))
+NIGHT = date(2024, 7, 25)
+CALL = Call(datetime(2024, 7, 25, 7, 0, tzinfo=UTC), WEEK, AnswerClass.DATA, "nightly")
 
 
 @pytest.fixture
@@ -40,7 +44,6 @@ def window(first: int, days: int) -> DateWindow:
 def test_an_account_never_seen_has_nothing(state: SyncState) -> None:
     assert state.done_windows("acc", DAILY) == []
     assert not state.has_history("acc", DAILY)
-    assert state.history_loaded_until("acc", DAILY) is None
     assert state.task_state("acc", DAILY) == {}
     assert state.attempts("acc", DAILY, WEEK, run="r") == 0
     assert not state.is_claimed("acc", DAILY, "backfill")
@@ -69,7 +72,8 @@ def test_windows_marked_at_the_same_time_are_all_kept(state: SyncState) -> None:
 def test_merged_windows_leave_no_old_ones_behind(state: SyncState, redis: Redis, prefix: str) -> None:
     state.replace_done("acc", CURVE, [window(0, 7), window(14, 7)])
     state.mark_done("acc", CURVE, window(7, 7))
-    assert redis.smembers(f"{prefix}history:acc:load_curve") == {"known", str(window(0, 21))}
+    assert redis.hgetall(f"{prefix}days:load_curve:acc") == {"acc": str(window(0, 21))}
+    assert not redis.exists(f"{prefix}history:acc:load_curve")
 
 
 def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: SyncState) -> None:
@@ -83,12 +87,101 @@ def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: SyncState) ->
     assert state.done_windows("acc", DAILY) == [WEEK]
 
 
-def test_loaded_flags_come_in_the_order_of_the_page(state: SyncState) -> None:
-    state.set_history_loaded("b", DAILY, date(2024, 7, 25))
-    assert state.loaded_flags(["a", "b", "c"], DAILY) == [None, date(2024, 7, 25), None]
-    assert state.loaded_flags(["b"], CURVE) == [None]
-    assert state.loaded_flags([], DAILY) == []
-    assert state.history_loaded_until("b", DAILY) == date(2024, 7, 25)
+def test_coverages_and_nights_come_in_the_order_of_the_page(state: SyncState) -> None:
+    state.replace_done("b", DAILY, [WEEK, window(0, 2)])
+    state.mark_done("b1", CURVE, WEEK)
+    state.note_night("b1", CURVE, NIGHT, CALL)
+    pairs = [("a", DAILY), ("b1", CURVE), ("b", DAILY), ("b", CURVE)]
+    assert state.coverages(pairs) == [
+        (False, []),
+        (False, [WEEK]),
+        (True, [window(0, 2), WEEK]),
+        (False, []),
+    ]
+    assert [note and note.night for note in state.nights(pairs)] == [None, NIGHT, None, None]
+    assert (state.coverages([]), state.nights([])) == ([], [])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(window, st.integers(0, 60), st.integers(1, 15)),
+            st.lists(st.builds(window, st.integers(0, 60), st.integers(1, 15)), max_size=3),
+            st.dates(date(2024, 7, 1), date(2024, 7, 9)),
+        ),
+        max_size=8,
+    )
+)
+def test_days_and_nights_of_one_field_leave_each_other_alone(
+    state: SyncState, steps: list[DateWindow | list[DateWindow] | date]
+) -> None:
+    account, told, done, night = uuid4().hex, False, list[DateWindow](), None
+    for step in steps:
+        if isinstance(step, DateWindow):
+            done = merge_windows([*done, step])
+            assert state.mark_done(account, DAILY, step) == done
+        elif isinstance(step, list):
+            told, done = True, merge_windows(step)
+            state.replace_done(account, DAILY, step)
+        else:
+            night = max(night or step, step)
+            state.note_night(account, DAILY, step, CALL)
+        assert state.coverages([(account, DAILY)]) == [(told, done)]
+        (noted,) = state.nights([(account, DAILY)])
+        assert (noted.night if noted else None) == night
+
+
+def test_what_was_kept_as_a_set_is_read_and_taken_over(state: SyncState, redis: Redis, prefix: str) -> None:
+    redis.sadd(f"{prefix}history:acc:daily", "known", str(window(0, 7)))
+    redis.set(f"{prefix}history_loaded:acc:daily", "2024-01-08")
+    assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 7)])]
+    state.note_night("acc", DAILY, NIGHT, CALL)
+    assert state.has_history("acc", DAILY)
+    state.mark_done("acc", DAILY, window(7, 1))
+    assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 8)])]
+    assert redis.keys(f"{prefix}*") == [f"{prefix}days:daily:acc"]
+
+
+@pytest.mark.parametrize("minutes", [-3_000_000, -1, 0, 1, 1439, 4000])
+@pytest.mark.parametrize("answer", ["data", "no_data", "unusable", "before_history"])
+def test_a_night_tells_when_it_was_asked_and_what_came(state: SyncState, minutes: int, answer: str) -> None:
+    at = datetime(2024, 7, 25, tzinfo=UTC) + timedelta(minutes=minutes)
+    call = Call(at, plan_look_back(at.astimezone(PARIS).date(), CURVE), AnswerClass(answer), "nightly")
+    state.note_night("acc", CURVE, NIGHT, call)
+    assert state.nights([("acc", CURVE)]) == [(NightNote(NIGHT, call))]
+
+
+def test_a_night_is_not_put_back_by_an_older_one_that_ends_later(state: SyncState) -> None:
+    for night in (NIGHT, NIGHT - timedelta(days=1)):
+        state.note_night("acc", DAILY, night, CALL)
+    assert [note and note.night for note in state.nights([("acc", DAILY)])] == [NIGHT]
+
+
+def test_a_night_of_a_date_to_come_gives_way(state: SyncState) -> None:
+    for night in (date(2030, 1, 1), NIGHT):
+        state.note_night("acc", DAILY, night, CALL)
+    assert [note and note.night for note in state.nights([("acc", DAILY)])] == [NIGHT]
+
+
+def test_a_cursor_is_moved_by_whoever_saw_it_last(state: SyncState) -> None:
+    assert state.move_cursor("c", None, "1", 60) == "1"
+    assert state.move_cursor("c", None, "other", 60) == "1"
+    assert state.move_cursor("c", "1", "2", 60) == "2"
+    assert state.move_cursor("c", "1", "3", 60) == "2"
+    assert state.move_cursor("gone", "5", "6", 60) is None
+    assert (state.get_cursor("c"), state.get_cursor("gone")) == ("2", None)
+
+
+def test_forty_accounts_of_a_hash_stay_packed_and_small(state: SyncState, redis: Redis, prefix: str) -> None:
+    """What a million accounts take is some 60 bytes each, as `docs/reference/redis-keys.md` says."""
+    accounts = [f"k9x{number:09d}" for number in range(44)]
+    for account in accounts:
+        state.replace_done(account, DAILY, [DateWindow(date(2021, 11, 25), date(2024, 11, 24))])
+        state.note_night(account, DAILY, NIGHT, CALL)
+    key = f"{prefix}days:daily:k9x"
+    assert redis.object("encoding", key) in ("listpack", "ziplist")
+    assert redis.memory_usage(key) / len(accounts) < 75
 
 
 def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: SyncState, redis: Redis, prefix: str) -> None:
@@ -258,15 +351,18 @@ def test_forgetting_an_account_leaves_the_others_alone(
 ) -> None:
     for each in (account, "account", "acc2", "abc"):
         state.mark_done(each, DAILY, WEEK)
-        state.set_history_loaded(each, DAILY, WEEK.end)
         state.note_task(each, CURVE, state="ok")
         state.claim(each, CURVE, "night", 60)
         state.count_attempt(each, DAILY, WEEK, run="r")
         state.put_secret(f"token:{each}", "sealed", 60)
-    kept = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")}
+    bucket = f"{prefix}days:daily:{account[:3]}"
+    shared = {name: value for name, value in redis.hgetall(bucket).items() if name != account}
+    kept = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")} - {bucket}
+    kept |= {bucket} if shared else set()
     with state.lock(f"account:{account}", ttl_s=30):
-        assert state.forget(account) == 6
+        assert state.forget(account) == 5
     assert set(redis.scan_iter(f"{prefix}*")) == kept
+    assert redis.hgetall(bucket) == shared
     assert state.forget(account) == 0
 
 

@@ -25,6 +25,7 @@ from worker.domain.completeness import COMPLETE, Ledger
 from worker.domain.consents import ConsentKind
 from worker.domain.contract import Kind, Surprise
 from worker.domain.documents import Entry, to_document
+from worker.domain.policy import FleetPolicy
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.told import Told
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
@@ -96,6 +97,7 @@ def filled(runtime: Runtime) -> dict[str, str]:
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
     note_what_came_of_days(runtime, first)
     runtime.api_tokens.new("dashboard", ["read"], timedelta(days=30))
+    runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
     for account_id in (first, paused.id, removed.id):
         written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
         written_curve = [to_document(account_id, Period.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
@@ -128,9 +130,11 @@ def documents(runtime: Runtime) -> list[dict[str, Any]]:
     return sorted(found, key=lambda document: (document["_id"], document["year"]))
 
 
-@pytest.fixture(params=["sqlite to couchdb", "sqlite to postgresql"])
+@pytest.fixture(params=["sqlite to couchdb", "sqlite to postgresql", "plain to packed"])
 def elsewhere(request: pytest.FixtureRequest, new: Place) -> Place:
     """The new place with its measures, or its registry and measures, on another kind of server."""
+    if request.param == "plain to packed":
+        return new.but(layout="packed")
     if request.param == "sqlite to couchdb":
         return new.but(measures_url=request.getfixturevalue("couchdb_url"))
     url = request.getfixturevalue("postgres_database")

@@ -198,7 +198,8 @@ def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -
             runtime.desk.refused(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
         assert runtime.courier.deliver_due() == 1
         told = json.loads(receiver.got[0][1])
-        assert (told["kind"], told["account"], told["renewal_url"]) == ("holder_storm", None, None)
+        assert (told["kind"], told["account"], told["renewal_url"]) == ("incident", None, None)
+        assert told["reason"] == "holder"
 
 
 def test_without_any_channel_the_log_has_it_and_not_the_link(

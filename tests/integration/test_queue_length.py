@@ -18,6 +18,24 @@ print(*before, queue_length("nightly"), queue_length("backfill"))
 app.control.purge()
 """
 
+PUT_OFF = """
+from worker.app import app
+app.set_current()
+from celery.exceptions import Retry
+from tasks.pipeline import fetch
+from tasks.queues import queue_length
+from worker.errors import RateLimited
+from worker.lanes import enter_lane
+enter_lane("nightly")
+window = dict(args=("home1", "daily", "2024-07-01", "2024-07-08"), kwargs={"run_id": "r"})
+fetch.push_request(id="m1", retries=0, called_directly=False, delivery_info={"routing_key": "nightly"}, **window)
+try:
+    fetch.again(RateLimited("no permit", retry_after_s=60))
+except Retry:
+    app.control.purge()  # as a worker takes it, to hold it until its time
+    print(queue_length("nightly"), queue_length("backfill"))
+"""
+
 LOSE_IT = """
 import sys
 from types import SimpleNamespace
@@ -42,6 +60,10 @@ with TcpRelay(urlsplit(sys.argv[1]).port) as relay:
 
 def test_waiting_messages_are_counted_queue_by_queue(redis_url: str, tmp_path: Path) -> None:
     assert run(ASK, redis_url, tmp_path) == ["0", "0", "3", "0"]
+
+
+def test_what_waits_for_a_permit_in_a_workers_memory_is_counted_too(redis_url: str, tmp_path: Path) -> None:
+    assert run(PUT_OFF, redis_url, tmp_path) == ["1", "0"]
 
 
 def test_a_broker_that_went_away_since_the_last_time_is_told_as_an_outage(redis_url: str, tmp_path: Path) -> None:

@@ -212,9 +212,12 @@ class House:
     def renew(self, refused: Token) -> Token:
         return Token("another", "refresh", 0)
 
-    def enter(self, api: str) -> None: ...
+    def enter(self, api: str) -> str:
+        return api
 
-    def close(self, retry_after_s: float) -> None: ...
+    def give_back(self, permit: str) -> None: ...
+
+    def close(self, retry_after_s: float, permit: str) -> None: ...
 
 
 CASES = [

@@ -66,6 +66,14 @@ def test_all_workers_together_renew_once(house: ConnectHouse) -> None:
     assert renewals(house) == 1
 
 
+def test_nothing_is_renewed_while_nobody_is_to_be_asked(house: ConnectHouse) -> None:
+    connected(house, METER)
+    house.simulate("POST", "switches", {"token_life_s": 12_600})
+    house.runtime.incidents.open_by_hand()
+    assert renew_ending(house.runtime) == 0
+    assert renewals(house) == 0
+
+
 def test_a_refresh_answer_lost_on_the_way_is_known_for_what_it_is(house: ConnectHouse) -> None:
     accounts = connected(house, METER, OTHER)
     house.simulate("POST", "faults", {"path": TOKEN_PATH, "kind": "refresh_lost"})

@@ -19,7 +19,7 @@ from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 
 NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")
-MOST_FIRST, MOST_UNCHANGED = 40, 6
+MOST = {"plain": (40, 6), "packed": (20, 2)}  # of a first and of an unchanged sync
 
 
 @pytest.fixture
@@ -33,13 +33,19 @@ def proxy() -> Iterator[CountingProxy]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, proxy: CountingProxy, redis_url: str) -> Iterator[Runtime]:
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, proxy: CountingProxy, redis_url: str, layout: str) -> Iterator[Runtime]:
     with serve_in_background(SimulatorOptions(pretend_now=NOW)) as supplier:
         settings = Settings.from_env(
             _env_file=None,
             data_dir=tmp_path,
             redis_url=redis_url,
             measures_url=proxy.url,
+            layout=layout,
             enedis_url=supplier,
             pretend_now=NOW,
             calls_per_second=0,
@@ -49,9 +55,11 @@ def runtime(tmp_path: Path, proxy: CountingProxy, redis_url: str) -> Iterator[Ru
             yield runtime
 
 
-def test_a_first_sync_takes_40_requests_at_most_and_an_unchanged_night_6(
-    runtime: Runtime, proxy: CountingProxy
+@pytest.mark.parametrize("layout", MOST, indirect=True)
+def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_one_6_or_2(
+    runtime: Runtime, proxy: CountingProxy, layout: str
 ) -> None:
+    most_first, most_unchanged = MOST[layout]
     account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
     here = Inline(runtime, say=print)
     first = list(here.history(account.id))
@@ -64,7 +72,7 @@ def test_a_first_sync_takes_40_requests_at_most_and_an_unchanged_night_6(
     assert stored == {Period.MINUTE: 28 * 48, Period.HOUR: 28 * 24, Period.DAY: 1095, Period.MONTH: 37, Period.YEAR: 4}
     assert sum(stored.values()) == 3152
     assert sum(report["created"] for report in first) == 3152
-    assert len(first_requests) <= MOST_FIRST, Counter(first_requests)
+    assert len(first_requests) <= most_first, Counter(first_requests)
     assert [(report["created"], report["updated"]) for report in unchanged] == [(0, 0), (0, 0)]
-    assert len(proxy.requests) <= MOST_UNCHANGED, proxy.requests
+    assert len(proxy.requests) <= most_unchanged, proxy.requests
     assert {method for method, _ in proxy.requests} == {"GET"}

@@ -17,13 +17,16 @@ from tests.registries import prepare_registry
 from worker.desk import Desk
 from worker.dispatch import Dispatcher
 from worker.domain.batches import Origin, Report
+from worker.domain.incidents import Thresholds
 from worker.domain.readings import Period, Series
 from worker.errors import WorkerError
 from worker.history import History, paris_today
+from worker.incidents import Incidents
 from worker.journal import Journal
 from worker.stores.consents import ConsentBook
 from worker.stores.corrections import CorrectionBook
 from worker.stores.doubts import DoubtBook
+from worker.stores.incidents import IncidentStore
 from worker.stores.notices import NoticeBook
 from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
@@ -52,12 +55,29 @@ class Household:
         )
         database = self.registry.database
         self.consents, self.notices = ConsentBook(database, Sealer([new_key()])), NoticeBook(database)
-        self.desk = Desk(self.consents, DoubtBook(database), self.notices, ("log",), self.now)
+        store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
+        self.incidents = Incidents(store, self.notices, ("log",), self.now, Thresholds(), fresh_s=0)
+        self.desk = Desk(self.consents, DoubtBook(database), self.notices, ("log",), self.now, self.incidents)
         self.journal = Journal(
-            self.registry, self.state, self.history, self.now, self.desk, CorrectionBook(self.registry.database)
+            self.registry,
+            self.state,
+            self.history,
+            self.now,
+            self.desk,
+            CorrectionBook(self.registry.database),
+            self.incidents,
         )
-        self.dispatcher = Dispatcher(self.registry, self.state, self.history, self.now, self.claim_ttl_s)
-        self.walk = WindowWalk(self.registry, lambda account: self.supplier, self.measures, self.journal, self.now)
+        self.dispatcher = Dispatcher(
+            self.registry, self.state, self.history, self.now, self.claim_ttl_s, held=self.incidents.is_held
+        )
+        self.walk = WindowWalk(
+            self.registry,
+            lambda account: self.supplier,
+            self.measures,
+            self.journal,
+            self.now,
+            watch=self.incidents,
+        )
 
     def now(self) -> datetime:
         return self.at

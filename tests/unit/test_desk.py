@@ -8,27 +8,35 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import count
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from tests.factories import NOW
-from worker.desk import APART, STORM_WINDOW, Desk, Finding, is_certain, is_settled, is_storm, reminder_of
+from worker.desk import APART, Desk, Finding, is_certain, is_settled, reminder_of
 from worker.domain.accounts import AccountState
-from worker.domain.consents import ConsentKind, Doubt, NoticeKind
+from worker.domain.consents import ConsentKind, Doubt, Notice, NoticeKind
+from worker.domain.incidents import Thresholds
+from worker.domain.readings import Series
 from worker.errors import (
     AccountError,
     ConsentRevoked,
     HolderChanged,
     LoginFailed,
+    RefreshAnswerLost,
     RefreshTokenDead,
     UnknownAccount,
     UnknownUsagePoint,
 )
+from worker.incidents import Incidents
 from worker.stores.consents import ConsentBook
 from worker.stores.doubts import DoubtBook
+from worker.stores.incidents import IncidentStore
 from worker.stores.notices import NoticeBook
+from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key
 
@@ -41,14 +49,19 @@ class Counter:
     """A desk over a registry in a file; ``at`` is the time it lives at."""
 
     registry: AccountRegistry
+    redis: Redis
     at: datetime = NOW
+    prefix: str = field(default_factory=lambda: f"test-{uuid4().hex}:")
     numbers: Iterator[int] = field(default_factory=lambda: count(30001640000000))
 
     def __post_init__(self) -> None:
         database, sealer = self.registry.database, Sealer([new_key()])
         self.consents, self.notices = ConsentBook(database, sealer), NoticeBook(database)
         self.doubts = DoubtBook(database)
-        self.desk = Desk(self.consents, self.doubts, self.notices, ("webhook", "mail"), lambda: self.at)
+        channels = ("webhook", "mail")
+        store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
+        self.incidents = Incidents(store, self.notices, channels, lambda: self.at, Thresholds(), fresh_s=0)
+        self.desk = Desk(self.consents, self.doubts, self.notices, channels, lambda: self.at, self.incidents)
 
     def add(self, until: date | None = None) -> str:
         number = str(next(self.numbers))
@@ -56,7 +69,8 @@ class Counter:
 
     def refuse(self, account: str, error: AccountError = REVOKED) -> Finding:
         """As the journal does it: the desk first, then the outcome."""
-        finding = self.desk.refused(account, error)
+        spared = self.incidents.spares(Series.DAILY, error)
+        finding = self.desk.refused(account, error, spared=spared is not None)
         self.tried(account, error.code)
         return finding
 
@@ -67,24 +81,35 @@ class Counter:
     def state(self, account: str) -> AccountState:
         return self.registry.get(account).state
 
+    def told(self) -> list[Notice]:
+        """What is due to be told, and told with this."""
+        due = [self.notices.claim(notice, self.at) for notice in self.notices.due(self.at)]
+        return [notice for notice in due if notice]
+
     def set_aside(self) -> list[str]:
         return [account.id for account in self.registry.list([AccountState.ACTION_NEEDED])]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
     """One for the properties, each of whose examples takes accounts of its own."""
     registry = AccountRegistry(f"sqlite:///{tmp_path_factory.mktemp('desk')}/registry.db", Sealer([new_key()]))
     registry.migrate()
-    yield Counter(registry)
+    yield Counter(registry, redis)
     registry.close()
 
 
 @pytest.fixture
-def counter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
+def counter(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
     registry = AccountRegistry(f"sqlite:///{tmp_path_factory.mktemp('desk')}/registry.db", Sealer([new_key()]))
     registry.migrate()
-    yield Counter(registry)
+    yield Counter(registry, redis)
     registry.close()
 
 
@@ -108,14 +133,6 @@ def test_two_refusals_are_doubtful_and_no_other(error: AccountError, certain: bo
 @pytest.mark.parametrize("times, apart, settled", [(1, 0, False), (2, 5.99, False), (2, 6, True), (9, 5, False)])
 def test_a_doubt_is_settled_by_two_sightings_six_hours_apart(times: int, apart: float, settled: bool) -> None:
     assert is_settled(Doubt("a", "c", NOW, NOW + apart * HOUR, times)) is settled
-
-
-@pytest.mark.parametrize(
-    "affected, tried, storm",
-    [(4, 4, False), (5, 5, True), (5, 0, True), (5, 25, True), (5, 26, False), (19, 100, False), (20, 100, True)],
-)
-def test_a_storm_is_many_accounts_and_many_of_those_tried(affected: int, tried: int, storm: bool) -> None:
-    assert is_storm(affected, tried) is storm
 
 
 @pytest.mark.parametrize(
@@ -244,7 +261,7 @@ def test_a_storm_over_a_hundred_accounts_sets_nobody_aside_however_long_and_in_w
     counter: Counter, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     accounts, chance = [counter.add() for _ in range(100)], random.Random(seed)
-    with caplog.at_level(logging.ERROR, "releve.desk"):
+    with caplog.at_level(logging.ERROR, "releve.incidents"):
         for pause in (6, 18, 24):
             chance.shuffle(accounts)
             for account in accounts[: 100 if seed < 2 else 30]:
@@ -254,12 +271,26 @@ def test_a_storm_over_a_hundred_accounts_sets_nobody_aside_however_long_and_in_w
             counter.at += pause * HOUR
     assert [account.id for account in counter.registry.list([AccountState.READY])] == sorted(accounts)
     assert all(counter.notices.of(account) == [] for account in accounts)
-    told = [
-        notice for notice in map(counter.notices.claim, counter.notices.due(counter.at), [counter.at] * 99) if notice
-    ]
-    assert {(notice.kind, notice.account_id) for notice in told} == {(NoticeKind.HOLDER_STORM, None)}
-    assert len(told) == 2 * len({notice.about for notice in told})  # once a day over each channel
-    assert 1 <= len(caplog.messages) == len(told) // 2
+    told = counter.told()
+    assert [(notice.kind, notice.reason, notice.account_id) for notice in told] == [
+        (NoticeKind.INCIDENT, "holder", None)
+    ] * 2  # once over each channel
+    assert caplog.messages == ["incident open"]
+
+
+@pytest.mark.parametrize("error", [MOVED, REVOKED, RefreshTokenDead("dead"), LoginFailed("no"), UnknownUsagePoint("?")])
+def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_with_their_consent(
+    counter: Counter, error: AccountError
+) -> None:
+    accounts = [counter.add() for _ in range(30)]
+    for account in accounts:
+        counter.consents.record(account, ConsentKind.USAGE_POINT, counter.at)
+    found = [counter.refuse(account, error) for account in accounts]
+    assert Finding.STORM not in found[:4]
+    assert found[4:] == [Finding.STORM] * 26
+    assert counter.set_aside() == []
+    assert all(counter.consents.of(account)[0].open for account in accounts)
+    assert all(counter.notices.of(account) == [] for account in accounts)
 
 
 def test_a_storm_sets_those_back_that_were_set_aside_at_its_beginning(counter: Counter) -> None:
@@ -274,14 +305,15 @@ def test_a_storm_sets_those_back_that_were_set_aside_at_its_beginning(counter: C
     assert all(counter.notices.of(account) == [] for account in accounts)
 
 
-def test_a_few_who_moved_among_many_are_set_aside_one_by_one(counter: Counter) -> None:
+@pytest.mark.parametrize("error", [MOVED, REVOKED])
+def test_a_few_who_moved_among_many_are_set_aside_one_by_one(counter: Counter, error: AccountError) -> None:
     accounts = [counter.add() for _ in range(60)]
     for night in range(2):
         for number, account in enumerate(accounts):
             counter.at += timedelta(seconds=20)
             if number % 10 == 9:  # six of sixty
                 expected = Finding.SET_ASIDE if night else Finding.DOUBT
-                assert counter.refuse(account, MOVED) is expected
+                assert counter.refuse(account, error) is expected
             else:
                 counter.desk.succeeded(account)
                 counter.tried(account)
@@ -289,11 +321,28 @@ def test_a_few_who_moved_among_many_are_set_aside_one_by_one(counter: Counter) -
     assert counter.set_aside() == sorted(accounts[9::10])
 
 
+def test_those_who_wait_for_their_second_sighting_are_no_storm_though_nobody_else_is_asked(counter: Counter) -> None:
+    """A day's further tries of the refused come together, when the night of all others is long over."""
+    accounts = [counter.add() for _ in range(100)]
+    for number, account in enumerate(accounts):
+        if number % 10:
+            counter.tried(account)
+        else:
+            assert counter.refuse(account) is Finding.DOUBT
+    for _ in range(4):
+        counter.at += APART / 4
+        found = {counter.refuse(account) for account in accounts[::10]}
+    assert found == {Finding.SET_ASIDE}
+    assert counter.set_aside() == sorted(accounts[::10])
+
+
 def test_who_is_refused_after_a_storm_as_before_it_is_set_aside_in_the_end(counter: Counter) -> None:
     accounts = [counter.add() for _ in range(10)]
     for account in accounts:
         counter.refuse(account, MOVED)
-    counter.at += STORM_WINDOW + HOUR
+    (storm,) = counter.incidents.current()
+    counter.incidents.close(storm, "probes")
+    counter.at += 7 * HOUR
     for account in accounts[1:]:
         counter.desk.succeeded(account)
         counter.tried(account)
@@ -302,11 +351,26 @@ def test_who_is_refused_after_a_storm_as_before_it_is_set_aside_in_the_end(count
     assert counter.refuse(accounts[0], MOVED) is Finding.SET_ASIDE
 
 
-def test_a_storm_of_missing_consents_is_each_account_s_own_affair(counter: Counter) -> None:
+def test_a_storm_that_the_operator_takes_for_the_truth_is_each_account_s_own_affair(counter: Counter) -> None:
     accounts = [counter.add() for _ in range(10)]
+    assert Finding.STORM in {counter.refuse(account) for account in accounts}
+    (storm,) = counter.incidents.current()
+    counter.incidents.close(storm, "by_hand")
     assert {counter.refuse(account) for account in accounts} == {Finding.DOUBT}
     counter.at += APART
     assert {counter.refuse(account) for account in accounts} == {Finding.SET_ASIDE}
+
+
+def test_an_answer_that_was_really_lost_is_no_storm(counter: Counter) -> None:
+    accounts = [counter.add() for _ in range(10)]
+    assert {counter.refuse(account, RefreshAnswerLost("lost")) for account in accounts} == {Finding.SET_ASIDE}
+
+
+def test_a_refusal_of_another_kind_is_believed_during_a_storm(counter: Counter) -> None:
+    accounts = [counter.add() for _ in range(11)]
+    for account in accounts[:10]:
+        counter.refuse(account, MOVED)
+    assert counter.refuse(accounts[10], LoginFailed("refused")) is Finding.SET_ASIDE
 
 
 # Reminders

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 
 from tests.factories import Answer, Verdict, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.dispatch import BACKFILL, new_run_id
 from worker.domain.accounts import AccountState
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.batches import split_claim
+from worker.domain.calls import AnswerClass, Call
+from worker.domain.policy import FleetPolicy
+from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
 from worker.journal import MOST_ATTEMPTS, MOST_COST, TRY
 
@@ -100,15 +104,15 @@ def test_a_failing_load_curve_does_not_hold_up_daily_values_nor_the_other_way_ro
         household.supplier.curve = serving_curves(curve) if broken is DAILY else MalformedAnswer("odd")
         account = household.add(11 if broken is CURVE else 22)
         household.backfill(account)
-        assert household.state.history_loaded_until(account, whole) == TODAY
-        assert household.state.history_loaded_until(account, broken) is None
+        assert household.history.loaded_until(account, whole) == TODAY
+        assert household.history.loaded_until(account, broken) is None
 
 
 def test_a_curve_that_is_not_collected_is_a_finished_history_without_readings(household: Household) -> None:
     household.supplier.curve = Answer(Verdict.NO_DATA)
     account = household.add()
     household.backfill(account)
-    assert household.state.history_loaded_until(account, CURVE) == TODAY
+    assert household.history.loaded_until(account, CURVE) == TODAY
 
 
 def test_an_account_whose_consent_ended_is_not_asked_for_again(household: Household) -> None:
@@ -116,6 +120,20 @@ def test_an_account_whose_consent_ended_is_not_asked_for_again(household: Househ
     account = household.add()
     assert len(household.backfill(account)) == 1
     assert list(household.dispatcher.due_backfills()) == []
+
+
+def test_who_is_let_in_again_waits_for_nothing(household: Household) -> None:
+    """What a doubt left alone for an hour and a half, and what is under way, are told apart."""
+    home, dispatcher, state = household.add(), household.dispatcher, household.state
+    held, under_way = (
+        dispatcher.claim_backfill(home),
+        dispatcher.claim_look_back(home, Series.DAILY, "nightly:2024-07-25"),
+    )
+    assert held and under_way
+    state.keep(home, *split_claim(BACKFILL), holder=held["run_id"])
+    dispatcher.readmit(home)
+    assert dispatcher.claim_backfill(home) is not None
+    assert dispatcher.claim_look_back(home, Series.DAILY, "nightly:2024-07-25") is None
 
 
 def test_a_lost_message_heals_when_its_claim_expires(household: Household) -> None:
@@ -154,6 +172,8 @@ def test_a_look_back_is_published_once_a_run_and_is_another_one_the_next_day(hou
     assert (origin["start"], origin["end"], origin["claim"]) == ("2024-07-18", "2024-07-25", f"load_curve/{NIGHT}")
     assert household.dispatcher.claim_look_back(account, CURVE, NIGHT) is None
     assert household.dispatcher.claim_look_back(account, DAILY, NIGHT) is not None
+    assert household.dispatcher.claim_look_back(account, CURVE, "nightly:2024-07-26") is None  # it serves that one too
+    household.dispatcher.release(account, str(origin["claim"]), origin["run_id"])
     assert household.dispatcher.claim_look_back(account, CURVE, "nightly:2024-07-26") is not None
 
 
@@ -165,7 +185,7 @@ def test_a_look_back_that_failed_five_times_is_quiet_until_the_next_day(househol
         assert origin is not None
         household.run(origin)
     assert household.dispatcher.claim_look_back(account, DAILY, NIGHT) is None
-    assert not household.state.is_claimed(account, "daily", NIGHT)
+    assert not household.state.is_claimed(account, *split_claim(f"daily/{NIGHT}"))
     household.at += ONE_DAY
     assert household.dispatcher.claim_look_back(account, DAILY, "nightly:2024-07-26") is not None
 
@@ -211,3 +231,26 @@ def test_pages_hold_every_active_account_once_from_any_cursor_on(household: Hous
 def test_run_ids_sort_as_time_does(household: Household) -> None:
     moments = [household.at + timedelta(microseconds=number * 250_000) for number in range(8)]
     assert [new_run_id(moment) for moment in moments] == sorted({new_run_id(moment) for moment in moments})
+
+
+def test_a_turn_that_a_night_left_out_is_due_in_the_next(household: Household) -> None:
+    policy, home = FleetPolicy(curve_every=7), household.add()
+
+    def asked(night: date) -> None:
+        at = datetime.combine(night, time_of_day(9), PARIS)
+        window = DateWindow(night - timedelta(days=7), night)
+        household.state.note_night(home, Series.LOAD_CURVE, night, Call(at, window, AnswerClass.DATA))
+
+    today = household.dispatcher.today()
+    turn = policy.last_turn(home, Series.LOAD_CURVE, today + timedelta(days=7))
+    asked(turn - timedelta(days=7))
+    page = household.dispatcher.page_after(None)
+
+    def due(night: date) -> set[Series]:
+        return {series for _, series in household.dispatcher.due_look_backs(page, f"nightly:{night}", policy)}
+
+    assert Series.LOAD_CURVE not in due(turn - timedelta(days=1))
+    assert Series.LOAD_CURVE in due(turn)
+    assert Series.LOAD_CURVE in due(turn + timedelta(days=1)), "nobody asked in the night before"
+    asked(turn + timedelta(days=1))
+    assert Series.LOAD_CURVE not in due(turn + timedelta(days=2))

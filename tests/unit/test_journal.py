@@ -13,7 +13,7 @@ from tests.unit.conftest import Household
 from tests.walks import days
 from worker.desk import APART
 from worker.domain.accounts import AccountState
-from worker.domain.batches import Origin
+from worker.domain.batches import Origin, split_claim
 from worker.domain.readings import DateWindow, Series
 from worker.errors import (
     AccountError,
@@ -40,12 +40,12 @@ DAILY = Series.DAILY
 
 def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> Origin:
     held = origin(WINDOW, series, account, claim=claim)
-    household.state.claim(account, *claim.split("/", 1), 600, holder=held["run_id"])
+    household.state.claim(account, *split_claim(claim), 600, holder=held["run_id"])
     return held
 
 
 def in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
-    return household.state.is_claimed(account, *claim.split("/", 1))
+    return household.state.is_claimed(account, *split_claim(claim))
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -62,8 +62,14 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
         household.run(claimed(household, account))
     assert household.state.done_windows(account, DAILY) == [WINDOW]
     assert not in_flight(household, account)
-    noted = household.state.task_state(account, DAILY)
-    assert (noted["state"], noted["error"], noted["done"], noted["total"]) == ("ok", "", "30", "1095")
+    assert household.state.task_state(account, DAILY) == {
+        "state": "ok",
+        "window": str(WINDOW),
+        "error": "",
+        "last_run": CLAIM,
+        "last_nightly": "nightly:2024-07-25",
+        "answer:data:nightly": f"2024-07-25T07:00:00+00:00 {WINDOW}",
+    }
     outcome = household.registry.outcomes(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, date(2024, 7, 21), True)
     assert told(caplog) == [
@@ -199,6 +205,68 @@ def test_a_window_without_a_claim_ends_without_one(household: Household) -> None
     assert "last_run" not in household.state.task_state(account, DAILY)
 
 
+def test_a_night_that_ends_well_leaves_no_key_of_its_own(household: Household) -> None:
+    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
+    account = household.add()
+    household.run(claimed(household, account))
+    named = {key for key in household.redis.scan_iter(f"{household.prefix}*") if account in key}
+    assert named == set()
+    assert account in household.redis.hgetall(f"{household.prefix}days:daily:{account[:3]}")
+
+
+def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(household: Household) -> None:
+    account = household.add()
+    household.run(claimed(household, account, "account/backfill"))
+    noted = household.state.task_state(account, DAILY)
+    assert (noted["state"], noted["error"], noted["done"], noted["total"]) == ("ok", "", "30", "1095")
+    assert household.redis.ttl(f"{household.prefix}task:{account}:daily") == 15 * 60
+
+
+@pytest.mark.parametrize(
+    ("failed", "well", "forgotten"),
+    [
+        (CLAIM, CLAIM, True),
+        (CLAIM, "account/backfill", True),  # the same days were answered
+        ("account/backfill", CLAIM, True),
+        ("account/backfill of other days", CLAIM, False),
+    ],
+)
+def test_a_failure_is_remembered_until_its_days_are_answered(
+    household: Household, failed: str, well: str, forgotten: bool
+) -> None:
+    account = household.add()
+    lost = claimed(household, account, failed.partition(" of")[0])
+    if "of other" in failed:
+        lost["start"], lost["end"] = "2023-01-01", "2023-02-01"
+    household.journal.failed(lost, SupplierUnavailable("down"))
+    household.run(claimed(household, account, well))
+    noted = household.state.task_state(account, DAILY)
+    assert noted["state"] == "ok"
+    assert any(name.startswith("answer:outage") for name in noted) is not forgotten
+    ttl = household.redis.ttl(f"{household.prefix}task:{account}:daily")
+    assert (ttl <= 15 * 60) is forgotten
+
+
+@pytest.mark.parametrize(
+    ("end", "last_day", "served"),
+    [
+        ("2024-07-25", "2024-07-24", "2024-07-25"),
+        ("2024-07-26", "2024-07-24", "2024-07-25"),  # asked after midnight, before yesterday was out
+        ("2024-07-26", "2024-07-25", "2024-07-26"),
+        ("2024-07-24", "2024-07-23", "2024-07-25"),
+    ],
+)
+def test_a_look_back_that_brings_yesterday_serves_the_night_of_its_day_too(
+    household: Household, end: str, last_day: str, served: str
+) -> None:
+    household.supplier.daily = serving_days(days(last_day, 5000))
+    account = household.add()
+    held = claimed(household, account)
+    held["end"] = end
+    household.run(held)
+    assert household.state.task_state(account, DAILY)["last_nightly"] == f"nightly:{served}"
+
+
 def test_only_a_look_back_ends_its_run(household: Household) -> None:
     account = household.add()
     household.run(claimed(household, account))
@@ -264,7 +332,7 @@ def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_cla
     account = household.add()
     first = claimed(household, account)
     household.journal.failed(first, SupplierUnavailable("down"))
-    household.state.claim(account, *CLAIM.split("/", 1), 600, holder="the next run")
+    household.state.claim(account, *split_claim(CLAIM), 600, holder="the next run")
     household.journal.failed(first, SupplierUnavailable("down"))
     household.journal.failed(first, RateLimited("wait", retry_after_s=30))
     assert in_flight(household, account)

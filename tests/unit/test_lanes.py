@@ -6,7 +6,16 @@ import threading
 
 import pytest
 
-from worker.lanes import Lane, current_lane, enter_lane, leave_lane
+from worker.lanes import (
+    ALL_ALIKE,
+    Lane,
+    QuotaLane,
+    Shares,
+    current_lane,
+    current_quota_lane,
+    enter_lane,
+    leave_lane,
+)
 
 
 @pytest.mark.parametrize("queue", ["control", "first_screen", "nightly", "repair", "backfill"])
@@ -31,3 +40,45 @@ def test_threads_do_not_see_each_others_lane() -> None:
     thread.join()
     leave_lane(token)
     assert seen == [Lane.BY_HAND]
+
+
+@pytest.mark.parametrize(
+    "queue, lane",
+    [
+        ("first_screen", QuotaLane.FIRST_SCREEN),
+        ("nightly", QuotaLane.NIGHTLY),
+        ("repair", QuotaLane.REPAIR),
+        ("backfill", QuotaLane.HISTORY),
+        ("control", QuotaLane.HISTORY),
+        ("of an operator", QuotaLane.HISTORY),
+    ],
+)
+def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: QuotaLane) -> None:
+    assert current_quota_lane() is QuotaLane.FIRST_SCREEN  # by hand: somebody waits
+    token = enter_lane(queue)
+    assert current_quota_lane() is lane
+    leave_lane(token)
+
+
+def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None:
+    shares = Shares.parse(" nightly = 30,history=5,", "history=90")
+    assert [shares.floor(lane) for lane in QuotaLane] == [0, 30, 0, 5]
+    assert [shares.ceiling(lane) for lane in QuotaLane] == [100, 100, 100, 90]
+    assert Shares.parse("", "") == ALL_ALIKE
+
+
+@pytest.mark.parametrize(
+    "floors, ceilings",
+    [
+        ("nightly", ""),
+        ("nightly=101", ""),
+        ("nightly=-1", ""),
+        ("evening=3", ""),
+        ("nightly=60,history=31", ""),
+        ("", "history=0"),
+        ("history=20", "history=10"),
+    ],
+)
+def test_shares_that_can_not_work_are_refused_with_a_word(floors: str, ceilings: str) -> None:
+    with pytest.raises(ValueError, match=r"needs|below"):
+        Shares.parse(floors, ceilings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.app import trace
 from pydantic import SecretStr
 
 from config.settings import Settings
@@ -266,3 +267,24 @@ def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
     line = logging.LogRecord("x", logging.INFO, "x.py", 1, "of %s", ("it",), None)
     assert ConsoleLines().format(line).endswith(" x of it")
     assert json.loads(JsonLines().format(line))["message"] == "of it"
+
+
+@pytest.mark.parametrize(
+    ("logger", "message", "name", "level", "told"),
+    [
+        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.INFO, False),
+        ("celery.worker.strategy", trace.LOG_RECEIVED, "tasks.pipeline.fetch", logging.INFO, False),
+        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.DEBUG, True),
+        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.schedule.nightly_sync", logging.INFO, True),
+        ("celery.app.trace", trace.LOG_RETRY, "tasks.pipeline.fetch", logging.INFO, True),
+        ("celery.app.trace", trace.LOG_FAILURE, "tasks.pipeline.fetch", logging.INFO, True),
+    ],
+)
+def test_of_a_windows_steps_only_what_is_no_success_is_a_line(
+    logger: str, message: str, name: str, level: int, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_logs._one_line_a_window()
+    facts = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
+    with caplog.at_level(level):
+        logging.getLogger(logger).info(message, {"id": "i1", "name": name, **facts})
+    assert bool(caplog.records) is told

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import serving_days
+from tests.factories import curve_of, serving_curves, serving_days
 from tests.strategies import some
 from tests.unit.conftest import Household
 from worker.domain.batches import Origin
@@ -71,6 +71,21 @@ def test_a_day_that_never_comes_is_absent_for_good_in_the_end(holed: tuple[House
             house.run(origin)
     assert asked == 8
     assert house.registry.completeness.ledger(home, Series.DAILY).of(hole).state is DayState.ABSENT
+
+
+def test_a_curve_that_nobody_has_switched_on_takes_no_call_until_one_comes(household: Household) -> None:
+    """It would be nine a day and account, for as long as its days stay open."""
+    today, home = household.dispatcher.today(), household.add()
+    sync_daily(household, home, {today - age * ONE_DAY: 5000 for age in range(1, 31)})
+    household.run(household.dispatcher.look_back_now(home, Series.LOAD_CURVE))
+    household.at += timedelta(days=2)
+    published: list[Origin] = []
+    assert repair_of(household, published).run() == 0
+    switched_on = household.dispatcher.today() - ONE_DAY
+    household.supplier.curve = serving_curves({switched_on: curve_of(switched_on, 100)})
+    household.run(household.dispatcher.look_back_now(home, Series.LOAD_CURVE))
+    household.at += timedelta(days=9)
+    assert repair_of(household, published).run() == 1, "the days before may come late after all"
 
 
 def test_no_more_is_published_than_the_share_lets_wait(household: Household) -> None:

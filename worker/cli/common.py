@@ -26,7 +26,7 @@ def open_runtime() -> Iterator[Runtime]:
     """The house, for the length of one command."""
     settings = get_settings()
     announce_pretence(settings, warn)
-    with Runtime(settings) as runtime:
+    with Runtime(settings, guarded=True) as runtime:
         yield runtime
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -11,13 +11,12 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
-from worker.domain.documents import doctype
-from worker.stores.consumption import ConsumptionStore
 from worker.stores.couch import CouchStore
 from worker.stores.couch_adapter import CouchServer
 from worker.stores.couch_setup import SYSTEM_DATABASES, admit, create_system_database, set_up_user
 from worker.stores.database import Database
-from worker.stores.measures import couchdb_user, open_couchdb, open_measures
+from worker.stores.layouts import Layout
+from worker.stores.measures import Site, couchdb_user, open_couchdb
 from worker.stores.schema import bring_up
 from worker.stores.sql_setup import grant_rows, set_up_role
 
@@ -73,7 +72,8 @@ def _measures(settings: Settings) -> Iterator[Step]:
         admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
         user = open_couchdb(settings.measures(), timeout_s)
         shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
-        stores = open_measures(url, timeout_s=timeout_s, shards=shards, replicas=replicas)
+        site = Site(url, timeout_s, shards=shards, replicas=replicas)
+        stores = site.stores(Layout(settings.layout))
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
     if settings.measures_admin_url and (admin is None or user is None):
@@ -81,13 +81,13 @@ def _measures(settings: Settings) -> Iterator[Step]:
     if admin is not None:
         for name in SYSTEM_DATABASES:
             yield Step(f"CouchDB's database {name}", create_system_database(admin, name))
-    for period, store in stores.items():
-        yield Step(f"measures {doctype(period)}", _DONE[store.create_if_missing()])
+    for kept, store in stores.items():
+        yield Step(f"measures {kept}", _DONE[store.create_if_missing()])
     if admin is not None and user is not None:
         yield from _couchdb_user(admin, user, settings.measures(), list(stores.values()))
 
 
-def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: list[ConsumptionStore]) -> Iterator[Step]:
+def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: Sequence[object]) -> Iterator[Step]:
     if (told := couchdb_user(url)) is None:
         raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
     yield Step("CouchDB user of the workers", set_up_user(admin, user, *told))

@@ -30,7 +30,7 @@ def web(host: str, port: int) -> None:
     settings = get_settings()
     configure_process(settings)
     announce_pretence(settings, warn)
-    with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)})) as runtime:
+    with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
         app = create_app(runtime, session_key_from(runtime.settings))
         try:
             serve(app, host, port, started=lambda address: click.echo(f"serving at {address}"))

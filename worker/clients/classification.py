@@ -82,6 +82,7 @@ _DOWN: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm
 _WRONG_REQUEST: Final = {"invalid-request", "invalid-resquest"}  # the second is the supplier's own spelling
 _BAD_TOKEN: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 _THROTTLED: Final = re.compile(r"429|90080[0-9]")
+_LONGEST_PAGE: Final = 20_000
 _GATEWAY: Final = re.compile(r"900[0-9]{3}")
 _MEASURES: Final = {
     "meter_reading",
@@ -108,7 +109,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
     code = _code(envelope)
     status = _status(reply.status, payload)
     if status == 429 or (status < 500 and (_THROTTLED.fullmatch(code) or _over_quota(payload))):
-        raise RateLimited(f"Enedis: quota used up ({code or status})", to_wait_s(reply.headers, envelope, now))
+        raise RateLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
     if status >= 500 or code in _DOWN or payload is None:
         raise _down(reply, code, now)
     if code in _VERDICTS:
@@ -134,6 +135,12 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
         challenge = " ".join(text for name, text in reply.headers.items() if name.lower() == "www-authenticate")
         return not reply.body.strip() or "invalid_token" in challenge
     return reply.status == 401 or (reply.status < 500 and code_of(reply) in _BAD_TOKEN)
+
+
+def wait_of(reply: Reply, now: datetime) -> float:
+    """How many seconds a refusal for the quota asks to wait; a gateway's page may name the moment in its text."""
+    page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
+    return to_wait_s(reply.headers, _innermost(reply.json) or page, now)
 
 
 def refused_as_wrong(reply: Reply) -> bool:

@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.classification import Reply, code_of
+from worker.clients.classification import Reply, code_of, wait_of
 from worker.clients.presets import TOKEN_API, Endpoints
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport, as_signed
 from worker.clients.turnstile import Turnstile
-from worker.clients.waits import retry_after_s, to_wait_s
+from worker.clients.waits import retry_after_s
 from worker.domain.answers import Json
 from worker.errors import (
     MalformedAnswer,
@@ -117,10 +118,11 @@ class OAuthClient:
         return self._to_token(self._ask(BackendApplicationClient(self._client_id), ask))
 
     def _ask(self, client: Client, ask: Callable[[OAuth2Session], Any]) -> dict[str, Any]:
-        self._turnstile.enter(TOKEN_API)
-        with self._transport.token_session(client) as session:
-            session.register_compliance_hook("access_token_response", self._status_first)
-            session.register_compliance_hook("refresh_token_response", self._status_first)
+        permit = self._turnstile.enter(TOKEN_API)
+        look = partial(self._status_first, permit)
+        with self._transport.token_session(client, partial(self._turnstile.give_back, permit)) as session:
+            session.register_compliance_hook("access_token_response", look)
+            session.register_compliance_hook("refresh_token_response", look)
             try:
                 answer: dict[str, Any] = ask(session)
             except (OAuth2Error, ValueError, OverflowError) as error:
@@ -130,12 +132,12 @@ class OAuthClient:
                 raise MalformedAnswer(f"the token endpoint's answer is unusable ({type(error).__name__})") from None
         return answer
 
-    def _status_first(self, response: requests.Response) -> requests.Response:
+    def _status_first(self, permit: str, response: requests.Response) -> requests.Response:
         """Look before oauthlib parses: it loses the status, and with it what to do ("later", "consent again")."""
         reply = Reply(response.status_code, response.headers, response.content)
         body = reply.json
         if not (response.ok and isinstance(body, dict) and "access_token" in body):
-            self._refuse(reply)
+            self._refuse(reply, permit)
         tokens = [body["access_token"], *([body["refresh_token"]] if body.get("refresh_token") is not None else [])]
         if not all(isinstance(token, str) and _PRINTABLE.fullmatch(token) for token in tokens):
             raise MalformedAnswer("the token endpoint's answer holds a token that is none")
@@ -143,12 +145,12 @@ class OAuthClient:
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
 
-    def _refuse(self, reply: Reply) -> NoReturn:
+    def _refuse(self, reply: Reply, permit: str) -> NoReturn:
         """Turn an answer without token into one of our errors."""
         code, now_s = code_of(reply), self._clock()
         if reply.status == 429:
-            wait_s = to_wait_s(reply.headers, reply.json if isinstance(reply.json, dict) else {}, _utc(now_s))
-            self._turnstile.close(wait_s)
+            wait_s = wait_of(reply, _utc(now_s))
+            self._turnstile.close(wait_s, permit)
             raise RateLimited(f"Enedis token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
             raise SupplierUnavailable(

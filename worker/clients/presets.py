@@ -41,6 +41,7 @@ class Preset:
     consent_duration: str  # ISO 8601, at most three years
     calls_per_second: int = 5
     calls_per_hour: int = 10_000
+    calls_per_day: int | None = None
     quota_per_api: bool = False
 
     def at(self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False) -> Endpoints:

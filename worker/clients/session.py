@@ -6,6 +6,7 @@ Nobody above sees a status code, and no request leaves without its permit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 from worker.clients.classification import Reply, token_refused
@@ -54,15 +55,19 @@ class SupplierSession:
         params: Mapping[str, str] | None = None,
         body: Json = None,
     ) -> Judged:
+        api, url, permit = self._endpoints.preset.api(path), self._endpoints.base_url + path, ""
+
         def send(token: Token) -> Reply:
-            self._turnstile.enter(self._endpoints.preset.api(path))
-            return self._transport.send(method, self._endpoints.base_url + path, token, params=params, json=body)
+            nonlocal permit
+            permit = self._turnstile.enter(api)
+            unsent = partial(self._turnstile.give_back, permit)
+            return self._transport.send(method, url, token, params=params, json=body, on_unsent=unsent)
 
         reply = self._signed(send)
         try:
             return judge_and_count(judge, reply)
         except RateLimited as error:
-            self._turnstile.close(error.retry_after_s or 0.0)
+            self._turnstile.close(error.retry_after_s or 0.0, permit)
             raise
 
     def _signed(self, send: Callable[[Token], Reply]) -> Reply:

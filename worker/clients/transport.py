@@ -8,19 +8,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
 from requests_oauthlib import OAuth2Session
+from urllib3.exceptions import NewConnectionError
 
 from worker.clients.classification import Reply
 from worker.clients.counting import Api, CountedHttp
 from worker.clients.tokens import Token
 from worker.domain.answers import Json
-from worker.errors import SupplierUnavailable
+from worker.errors import StoreUnavailable, SupplierUnavailable
 
 Timeouts = tuple[float, float]  # seconds to connect, seconds between two bytes
 DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
@@ -54,15 +55,16 @@ class Transport:
         *,
         params: Mapping[str, str] | None = None,
         json: Json = None,
+        on_unsent: Callable[[], None] = lambda: None,
     ) -> Reply:
         """The answer to one signed request, read to its end; no redirect is followed.
 
-        Raises SupplierUnavailable where none came.
+        Raises SupplierUnavailable where none came; tells ``on_unsent`` first where the supplier saw nothing of it.
         """
         session = self._session()
         # Without its expiry: the supplier decides, not the local clock.
         session.token = {"access_token": token.access, "token_type": "Bearer"}
-        with no_answer_is_unavailable():
+        with no_answer_is_unavailable(on_unsent):
             response = session.request(
                 method,
                 as_signed(url),
@@ -75,13 +77,13 @@ class Transport:
         return Reply(response.status_code, response.headers, response.content)
 
     @contextmanager
-    def token_session(self, client: Client) -> Iterator[OAuth2Session]:
+    def token_session(self, client: Client, on_unsent: Callable[[], None] = lambda: None) -> Iterator[OAuth2Session]:
         """A session of its own for one exchange with the token endpoint; it shares no signing state.
 
         Its client has no scope, ever: oauthlib then has nothing to compare, and a supplier that widens the
         scope costs no token (upstream-apis, part 3).
         """
-        with no_answer_is_unavailable(), self._new_session(client, "token") as session:
+        with no_answer_is_unavailable(on_unsent), self._new_session(client, "token") as session:
             yield session
 
     def close(self) -> None:
@@ -113,13 +115,22 @@ class Transport:
 
 
 @contextmanager
-def no_answer_is_unavailable() -> Iterator[None]:
+def no_answer_is_unavailable(on_unsent: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Turn every failure of the network (all of requests' errors are OSErrors) into SupplierUnavailable."""
     try:
         yield
     except OSError as error:
+        if _never_left(error):
+            with suppress(StoreUnavailable):  # then the call stays counted: the safe side
+                on_unsent()
         # "from None": the text of the foreign error holds the URL, and so the meter's number.
         raise SupplierUnavailable(f"the supplier did not answer ({type(error).__name__})") from None
+
+
+def _never_left(error: OSError) -> bool:
+    """Whether no connection came about."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
 
 
 def as_signed(url: str) -> str:

@@ -18,6 +18,7 @@ from worker.domain.readings import PARIS
 DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0
 _SECOND_QUOTA_WAIT_S: Final = 1.0
+_WRONG_CLOCK: Final = timedelta(minutes=15)
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _GATEWAY_TIME: Final = re.compile(
     r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})([+-])([0-9]{2})([0-9]{2})"
@@ -29,9 +30,10 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 def to_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
     """Seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
 
-    A moment already gone means a minute too; no wait is longer than a day.  ``now`` is zone-aware.
+    A moment already gone means a minute too; no wait is longer than a day.  ``now`` is zone-aware; where the
+    answer's ``Date`` is near it, that counts, for a moment is meant by the supplier's clock and not by ours.
     """
-    announced = _announced(envelope)
+    announced, now = _announced(envelope), _by_their_clock(headers, now)
     if announced is not None:
         return _until(announced, now)
     if (from_header := retry_after_s(headers, now)) is not None:
@@ -44,14 +46,29 @@ def to_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: dat
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """What the header ``Retry-After`` says, as seconds or as a date; None where it says nothing readable."""
-    value = next((text.strip() for name, text in headers.items() if name.lower() == "retry-after"), "")
+    value = _header(headers, "retry-after")
     if _SECONDS.fullmatch(value):
         return min(max(float(value), 1.0), _LONGEST_WAIT_S)
+    moment = _http_date(value)
+    return None if moment is None else _until(moment, now)
+
+
+def _by_their_clock(headers: Mapping[str, str], now: datetime) -> datetime:
+    """A clock that is further away is none that goes wrong, but a pretended one."""
+    theirs = _http_date(_header(headers, "date"))
+    return theirs if theirs is not None and abs(theirs - now) <= _WRONG_CLOCK else now
+
+
+def _header(headers: Mapping[str, str], wanted: str) -> str:
+    return next((text.strip() for name, text in headers.items() if name.lower() == wanted), "")
+
+
+def _http_date(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return _until(moment if moment.tzinfo else moment.replace(tzinfo=UTC), now)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _announced(envelope: Mapping[str, Json]) -> datetime | None:

@@ -6,7 +6,7 @@ repeat mends, and nothing can be counted twice.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
@@ -33,10 +33,11 @@ def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict
 
 def total_entries(inputs: Iterable[Entry], period: Period) -> dict[str, int]:
     """The same over stored entries, minutes into hours, days into months and years, by key alone."""
-    totals: Counter[str] = Counter()
-    for entry in inputs:
-        totals[total_key(entry.key, period)] += entry.milliwatt_hours
-    return dict(totals)
+    length = _INPUT_KEY_LENGTH[period]
+    sums: defaultdict[str, int] = defaultdict(int)
+    for key, energy, *_ in inputs:
+        sums[key[:length]] += energy
+    return {total_key(start, period): energy for start, energy in sums.items()}
 
 
 def total_key(input_key: str, period: Period) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
-from worker.domain.documents import Entry
-from worker.domain.readings import PARIS, DateWindow, IntervalReading, Series
+from worker.domain.documents import USUAL_STEP_MINUTES, Entry, period_key, round_as_stored, round_to, stored_place
+from worker.domain.readings import PARIS, DateWindow, IntervalReading, Period, Series
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
+NIGHTLY: Final = "nightly"
 
 
 class Origin(TypedDict):
@@ -94,9 +95,24 @@ def origin_of(batch: Origin) -> Origin:
 
 
 def split_claim(claim: str) -> tuple[str, str]:
-    """A claim ``<scope>/<what>``: what is in flight, within a series or the whole ``account``."""
-    scope, _, what = claim.partition("/")
-    return scope, what
+    """A claim ``<scope>/<what>``: what is in flight, within a series or the whole ``account``.
+
+    All nights have one: what an older one has in flight serves the newer.
+    """
+    scope, what = split_run(claim)
+    return scope, NIGHTLY if what.startswith(f"{NIGHTLY}:") else what
+
+
+def split_run(claim: str) -> tuple[str, str]:
+    """The scope, and the run by its whole name."""
+    scope, _, run = claim.partition("/")
+    return scope, run
+
+
+def night_of(claim: str | None) -> date | None:
+    """The night of a claim of its look-back, ``daily/nightly:2024-07-25``; None for all others."""
+    kind, _, name = split_run(claim or "")[1].partition(":")
+    return date.fromisoformat(name) if kind == NIGHTLY and name else None
 
 
 def series_of(batch: Origin) -> Series:
@@ -109,22 +125,45 @@ def window_of(batch: Origin) -> DateWindow:
 
 def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
     return [
-        [
-            (reading.start.astimezone(UTC) - _EPOCH) // _MINUTE,
-            reading.length // _MINUTE,
-            reading.milliwatt_hours,
-        ]
+        [_minute(reading.start, reading.start.fold), reading.length // _MINUTE, reading.milliwatt_hours]
         for reading in readings
     ]
+
+
+@lru_cache(maxsize=8192)  # all accounts of a night have the same steps
+def _minute(start: datetime, fold: int) -> int:
+    """``fold`` is told apart: to Python the two passes of the autumn hour are one and the same."""
+    return (start.astimezone(UTC) - _EPOCH) // _MINUTE
 
 
 def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
     return [IntervalReading(_local(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
 
 
-@lru_cache(maxsize=8192)  # all accounts of a night have the same steps
+def unpack_as_entries(rows: Iterable[list[int]], period: Period) -> list[Entry]:
+    """As ``to_entries(unpack_readings(rows), period)``, without the moments between."""
+    if period is Period.DAY:
+        return [Entry(_day_key(start), round_as_stored(energy, period)) for start, _, energy in sorted(rows)]
+    place = stored_place(period)
+    return [
+        Entry(_minute_key(start), round_to(energy, place), None if minutes == USUAL_STEP_MINUTES else minutes)
+        for start, minutes, energy in sorted(rows)
+    ]
+
+
 def _local(minute: int) -> datetime:
     return (_EPOCH + minute * _MINUTE).astimezone(PARIS)
+
+
+# All accounts of a night have the same steps.  One function a period: an enum's hash costs more than the rest.
+@lru_cache(maxsize=8192)
+def _minute_key(minute: int) -> str:
+    return period_key(_local(minute), Period.MINUTE)
+
+
+@lru_cache(maxsize=8192)
+def _day_key(minute: int) -> str:
+    return period_key(_local(minute), Period.DAY)
 
 
 def pack_entries(entries: Iterable[Entry]) -> list[list[Any]]:

@@ -12,7 +12,7 @@ has not come counts as absent for good.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -27,6 +27,7 @@ from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series, day_lengt
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 _HALF_HOUR: Final = timedelta(minutes=30)
+_HOUR: Final = len("2024-01-01T00")  # of a minute's key
 _RUN: Final = re.compile(r"(\d+)([a-z])(\d*)(?:@(\d+))?", re.ASCII)
 
 
@@ -202,9 +203,12 @@ def covered_by(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta
     """How much of each civil day these stored readings are; none twice."""
     if series is Series.DAILY:
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
-    minutes: Counter[date] = Counter()
+    hours: defaultdict[str, int] = defaultdict(int)  # a civil day begins with an hour of UTC
     for entry in entries:
-        minutes[civil_day(entry.key)] += entry.step or USUAL_STEP_MINUTES
+        hours[entry.key[:_HOUR]] += entry.step or USUAL_STEP_MINUTES
+    minutes: Counter[date] = Counter()
+    for hour, count in hours.items():
+        minutes[civil_day(f"{hour}:00Z")] += count
     return {day: timedelta(minutes=count) for day, count in minutes.items()}
 
 

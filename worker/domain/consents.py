@@ -62,7 +62,9 @@ class NoticeKind(StrEnum):
     CONSENT_ENDS_30 = "consent_ends_30"  # within 30 days
     CONSENT_ENDS_7 = "consent_ends_7"
     CURVE_NOT_ACTIVATED = "curve_not_activated"  # daily values come, and nobody has switched the curve's collection on
-    HOLDER_STORM = "holder_storm"  # to the operator: the supplier refuses many holders at once
+    HOLDER_STORM = "holder_storm"  # told no more: what was, before it became an incident
+    INCIDENT = "incident"  # to the operator: the same failure on many accounts, so the supplier's
+    INCIDENT_OVER = "incident_over"
     SUPPLIER_CHANGED = "supplier_changed"  # to the operator: it sends what nobody told us of
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Final
 
@@ -24,6 +24,7 @@ from worker.domain.readings import Series
 
 MOST_SURPRISES: Final = 20  # of one answer
 _LONGEST_DETAIL: Final = 60
+_LONGEST_REMEMBERED: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
 
@@ -71,10 +72,10 @@ class Many:
     needed: bool = False
 
     @cached_property
-    def formed(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
-        """Fields whose text must have a form."""
+    def formed(self) -> tuple[tuple[str, Callable[[str], bool]], ...]:
+        """Fields whose text must have a form, and whether one has it."""
         leaves = [(name, node) for name, node in self.fields.items() if isinstance(node, Leaf)]
-        return tuple((name, leaf.form) for name, leaf in leaves if leaf.form)
+        return tuple((name, _remembering(leaf.form)) for name, leaf in leaves if leaf.form)
 
     @cached_property
     def worded(self) -> tuple[str, ...]:
@@ -100,6 +101,12 @@ class Anything:
 
 
 Node = Leaf | Many | One | Anything
+
+
+def _remembering(form: re.Pattern[str]) -> Callable[[str], bool]:
+    """Homes have the same labels and draw the same few thousand powers; what is remembered is short."""
+    short = lru_cache(maxsize=16384)(lambda text: form.fullmatch(text) is not None)
+    return lambda text: short(text) if len(text) <= _LONGEST_REMEMBERED else form.fullmatch(text) is not None
 
 
 def _words(*known: str, odd: Kind = Kind.CODE) -> Leaf:
@@ -261,16 +268,21 @@ def _list(value: Json, node: Many, path: str) -> Iterator[Found]:
             known.add(alike)
             yield from _object(item, node.fields, f"{path}[]")
         else:
-            for name, form in node.formed:
-                if isinstance(text := item.get(name), str) and not form.fullmatch(text):
+            for name, has_form in node.formed:
+                if isinstance(text := item.get(name), str) and not has_form(text):
                     yield Kind.SHAPE, _join(f"{path}[]", name), form_of(text)
 
 
 def _signature(item: Mapping[str, Json], node: Many) -> tuple[object, ...]:
     """What two points must share so that only their values can surprise: an answer has hundreds alike."""
-    words = [word if isinstance(word := item.get(name), str | int) else None for name in node.worded]
-    nested = [id(item)] if node.nested else []
-    return (*item, *map(type, item.values()), *words, *nested)
+    if node.nested:
+        return (id(item),)
+    alike = (*item, *map(type, item.values()), *map(item.get, node.worded))
+    try:
+        hash(alike)
+    except TypeError:  # a list where a word should be
+        return (id(item),)
+    return alike
 
 
 def _leaf(value: Json, leaf: Leaf, path: str) -> Iterator[Found]:

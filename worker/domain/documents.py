@@ -60,6 +60,11 @@ def doctype(period: Period) -> str:
     return DOCTYPE_PREFIX + period.value
 
 
+def packed_doctype(series: Series) -> str:
+    """Of the packs of a series, in the packed layout."""
+    return f"{DOCTYPE_PREFIX}packed-{series.value.replace('_', '-')}"
+
+
 def period_key(start: datetime, period: Period) -> str:
     """Text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
     if period in _IN_UTC:  # for the local hour 02 comes twice in October
@@ -122,7 +127,7 @@ def to_document(account_id: str, period: Period, entry: Entry, now: datetime) ->
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
         "load": to_load(entry.milliwatt_hours, period),
-        **_civil_fields(entry.key, period),
+        **civil_fields(entry.key, period),
         "created_at": entry.created_at or written_at,
         "updated_at": written_at,
         "source_account": account_id,
@@ -140,19 +145,19 @@ def to_timestamp(instant: datetime) -> str:
 
 
 def to_entry(document: Document) -> Entry:
-    """A stored document in its shortest form."""
-    return Entry(
-        key_of(document),
-        to_milliwatt_hours(document["load"]),
-        document.get("step"),
-        document.get("_rev"),
-        document.get("created_at"),
-    )
+    """A stored document in its shortest form.  Calls nothing of ours: it is made of each of a night's documents."""
+    told = document.get
+    energy = round(document["load"] * _MILLIWATT_HOURS_PER_KWH)
+    return Entry(document["_id"].partition(":")[2], energy, told("step"), told("_rev"), told("created_at"))
 
 
 def to_shown(document: Document) -> Document:
     """What people and programs outside are shown of a stored document: ``load`` in kWh and the civil time."""
     return {name: document[name] for name in SHOWN_FIELDS if name in document}
+
+
+def account_of(document: Document) -> str:
+    return str(document["_id"]).partition(":")[0]
 
 
 def key_of(document: Document) -> str:
@@ -166,7 +171,16 @@ def to_load(milliwatt_hours: int, period: Period) -> float:
 
 def round_as_stored(milliwatt_hours: int, period: Period) -> int:
     """The same in whole mWh; half goes away from zero."""
-    place = _LAST_PLACES_MWH[period]
+    return round_to(milliwatt_hours, _LAST_PLACES_MWH[period])
+
+
+def stored_place(period: Period) -> int:
+    """The last place of the doctype's decimals, in mWh."""
+    return _LAST_PLACES_MWH[period]
+
+
+def round_to(milliwatt_hours: int, place: int) -> int:
+    """``round_as_stored`` for who rounds many of one doctype."""
     size = (abs(milliwatt_hours) + place // 2) // place * place
     return size if milliwatt_hours >= 0 else -size
 
@@ -177,7 +191,8 @@ def to_milliwatt_hours(load: float) -> int:
 
 
 @lru_cache(maxsize=8192)  # all accounts of a night have the same keys; who calls copies
-def _civil_fields(key: str, period: Period) -> dict[str, int]:
+def civil_fields(key: str, period: Period) -> dict[str, int]:
+    """Year to minute and fold of a period's start, as its document has them."""
     if period in _IN_UTC:
         local = datetime.fromisoformat(key).astimezone(PARIS)
         names = ("year", "month", "day", "hour", "minute")

@@ -26,6 +26,7 @@ from worker.stores.corrections import CorrectionBook
 from worker.stores.couch import CouchStore
 from worker.stores.registry import AccountRegistry
 from worker.stores.sql import SqlStore
+from worker.stores.sql_packs import SqlPacks
 from worker.stores.state import SyncState
 
 __all__ = ["AHEAD", "DOOM", "app", "set_clock"]
@@ -34,10 +35,11 @@ DOOM: Final = "DRILL_DOOM"
 AHEAD: Final = "DRILL_AHEAD_S"
 _TOUCHES: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
     (SqlStore, ("read", "write")),
+    (SqlPacks, ("read", "write")),
     (CouchStore, ("read", "_bulk")),
     (CorrectionBook, ("note",)),
     (AccountRegistry, ("record_outcome",)),
-    (SyncState, ("mark_done", "set_history_loaded", "note_task", "clear_attempts", "claim", "release")),
+    (SyncState, ("mark_done", "note_well", "note_night", "note_task", "clear_attempts", "claim", "release")),
 )
 
 

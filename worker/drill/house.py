@@ -30,6 +30,7 @@ PRETEND_NOW: Final = datetime(2024, 11, 4, 9, 0, tzinfo=PARIS)  # 27 October, of
 _START_S: Final = 60.0
 _SUPPLIER_TIMEOUT_S: Final = 2
 _CALLS_PER_SECOND: Final = 25
+_FIRST_CANARY_S: Final = 1  # faults last seconds here, not hours
 
 
 @dataclass
@@ -77,6 +78,7 @@ def open_house(
             "calls_per_second": _CALLS_PER_SECOND,
             "calls_per_hour": 0,
             "supplier_timeout_s": _SUPPLIER_TIMEOUT_S,
+            "incident_probe_s": _FIRST_CANARY_S,
             "pretend_now": PRETEND_NOW.isoformat(),
         }
         environment = settings_apart(own, say)

@@ -44,13 +44,17 @@ CHECKS: Final = {
     "registry": Check(
         "registry:registry", "reachable, version, its tables are those of this program, accounts by state"
     ),
-    "measures": Check("measures:measures", "each of the five databases answers; shards and copies are as told"),
+    "measures": Check(
+        "measures:measures", "each database answers; shards and copies are as told; nothing is in the other layout"
+    ),
     "couchdb": Check("couchdb:couchdb", "version, set-up finished, nobody gets in without a password"),
     "supplier": Check(
         "supplier:supplier", "it answers; with v5 and 2026 it gives the application a token", ("redis", "credentials")
     ),
     "clock": Check("clocks:clock", "this machine's clock beside Redis', PostgreSQL's, CouchDB's and the supplier's"),
+    "quota": Check("quota:quota", "the nights of the accounts there are fit into the quota", ("registry",)),
     "queues": Check("broker:queues", "how many messages wait in each", ("redis", "broker")),
+    "incidents": Check("incidents:incidents", "whether the supplier is known to be unwell", ("redis",)),
     "workers": Check(
         "fleet:workers", "each worker heard of, when, and whether it takes the work that waits", ("redis", "broker")
     ),

@@ -6,17 +6,16 @@ Source: CouchDB 3.5 manual, "Single node setup", "GET /_session", "Security"; tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import requests
 
 from config.settings import ConfigError
-from worker.domain.documents import doctype
-from worker.domain.readings import Period
 from worker.errors import StoreUnavailable
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit
+from worker.stores.layouts import Layout, doctypes_of
 from worker.stores.measures import couchdb_user, open_couchdb
 
 _CLOSE_IT: Final = (
@@ -105,18 +104,22 @@ def couchdb(visit: Visit) -> Iterator[Note]:
         yield ok("not in use: the measures are in SQL")
         return
     version = site.welcome().get("version", "of unknown version")
-    yield from _strangers(site)
+    yield from _strangers(site, Layout(visit.settings.layout))
     yield from _set_up(site)
     yield ok(f"CouchDB {version}, set-up finished, closed to strangers")
 
 
-def _strangers(site: CouchSite) -> Iterator[Note]:
+def database_names(doctypes: Iterable[str]) -> list[str]:
+    return [name.replace(".", "-") for name in doctypes]
+
+
+def _strangers(site: CouchSite, layout: Layout) -> Iterator[Note]:
     if "_admin" in site.roles(as_nobody=True):
         yield fail(f"admin party: whoever reaches {site.origin} is its administrator; {_CLOSE_IT}")
         return
     if site.open_to_all("_all_dbs"):
         yield fail(f"whoever reaches {site.origin} may list its databases; {_CLOSE_IT}")
-    names = [doctype(period).replace(".", "-") for period in Period]
+    names = database_names(doctypes_of(layout))
     if readable := [name for name in names if site.open_to_all(name)]:
         yield fail(
             f"whoever reaches {site.origin} may read {', '.join(readable)}: `releve migrate` with "

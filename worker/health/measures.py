@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.settings import ConfigError, Settings
-from worker.domain.documents import doctype
-from worker.domain.readings import Period
-from worker.health.findings import Note, ok, warn
+from worker.health.couchdb import database_names
+from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file
+from worker.stores.layouts import Layout, doctypes_of, readings_of, wrong_layout
+
+if TYPE_CHECKING:
+    from worker.stores.measures import Site
 
 
 def measures(visit: Visit) -> Iterator[Note]:
     """Raises StoreUnavailable and ConfigError."""
+    layout = Layout(visit.settings.layout)
     if visit.couchdb is None:
-        yield from _sql(visit)
+        yield from _sql(visit, layout)
         return
-    names = [doctype(period).replace(".", "-") for period in Period]
+    names = database_names(doctypes_of(layout))
     found = {name: facts for name in names if (facts := visit.couchdb.database(name)) is not None}
+    others = (visit.couchdb.database(name) for name in database_names(readings_of(layout.other)))
+    if any(facts is not None and facts.get("doc_count") for facts in others):
+        yield fail(wrong_layout(layout))
     for name, facts in found.items():
         yield from _layout(name, facts.get("cluster", {}), visit.settings)
     if missing := len(names) - len(found):
@@ -39,21 +46,29 @@ def _layout(name: str, layout: dict[str, Any], settings: Settings) -> Iterator[N
             )
 
 
-def _sql(visit: Visit) -> Iterator[Note]:
+def _site(settings: Settings) -> Site:
+    from worker.stores.measures import Site
+
+    try:
+        return Site(settings.measures(), settings.store_timeout_s)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+
+
+def _sql(visit: Visit, layout: Layout) -> Iterator[Note]:
     from worker.health.registry import sql_version
     from worker.stores.database import Database
-    from worker.stores.measures import open_measures
 
     url = visit.settings.measures()
     if missing_sqlite_file(url):
         yield warn("not made yet: `releve migrate` makes it, or the first writing")
         return
-    try:
-        stores, database = open_measures(url, timeout_s=visit.settings.store_timeout_s), Database(url)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+    site = _site(visit.settings)
+    if site.holds_any(layout.other):
+        yield fail(wrong_layout(layout))
+    stores, database = site.stores(layout), Database(url)
     for store in stores.values():
         store.read("doctor", "0", "1")
     visit.opened.callback(database.close)
     with database.reading() as connection:
-        yield ok(f"{sql_version(connection)}, all {len(Period)} tables answer")
+        yield ok(f"{sql_version(connection)}, all {len(stores)} tables answer")

@@ -6,7 +6,9 @@ from typing import Final
 
 from worker.domain.accounts import AccountState
 from worker.domain.audit import Cause, Law
+from worker.domain.incidents import Kind
 from worker.domain.readings import Series
+from worker.lanes import QuotaLane
 from worker.metrics.definitions import Book
 
 BOOK: Final = Book()
@@ -44,6 +46,14 @@ SURPRISES: Final = BOOK.define(
     "What nobody has cleared and the supplier sent within the last 24 hours: for the first time, or as before.",
     surprise=("new", "known"),
 )
+NIGHT_CALLS: Final = BOOK.define(
+    "gauge", "releve_night_calls", "Calls that a night takes of the accounts as they are, by the policy that holds."
+)
+NIGHT_CALLS_LIMIT: Final = BOOK.define(
+    "gauge",
+    "releve_night_calls_limit",
+    "Calls that the quota lets a night make beside the other lanes; missing where there is no limit.",
+)
 
 # -- Redis
 GATE_OPEN: Final = BOOK.define("gauge", "releve_gate_open", "1 while calls may pass, 0 while the supplier bars us.")
@@ -51,8 +61,26 @@ GATE_OPENS_IN: Final = BOOK.define(
     "gauge", "releve_gate_opens_in_seconds", "Time to the gate's opening; 0 where it is open."
 )
 PERMITS_USED: Final = BOOK.define("gauge", "releve_permits_used", "Permits taken within the last hour.", api=())
+PERMITS_USED_BY_LANE: Final = BOOK.define(
+    "gauge",
+    "releve_permits_used_by_lane",
+    "Permits taken within the last hour by each kind of work, in the order of treatment when the quota is short.",
+    api=(),
+    lane=QuotaLane,
+)
 PERMITS_LIMIT: Final = BOOK.define(
     "gauge", "releve_permits_limit", "Permits that an hour has; missing where there is no limit.", api=()
+)
+GATE_PACE: Final = BOOK.define(
+    "gauge",
+    "releve_gate_pace_ratio",
+    "Share of the full pace that the gate lets through: 0 closed, 1 open, between them after an opening.",
+)
+INCIDENT_OPEN: Final = BOOK.define(
+    "gauge",
+    "releve_incident_open",
+    "1 while an incident of this kind is open: the same failure on many accounts, so the supplier's.",
+    kind=Kind,
 )
 NIGHT_FED: Final = BOOK.define(
     "gauge", "releve_night_fed", "1 when the newest night that was due has published all of its work."

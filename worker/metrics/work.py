@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from worker.domain.answers import Verdict
+from worker.domain.incidents import Kind
 from worker.domain.readings import Series
 from worker.errors import (
     AccountError,
     DataError,
+    Held,
     OperatorFault,
     RateLimited,
     StoreUnavailable,
@@ -24,6 +26,7 @@ BOOK: Final = Book()
 STORED: Final = "stored"
 UNFORESEEN: Final = "unforeseen"
 _KINDS: Final[tuple[tuple[type[WorkerError], str], ...]] = (  # the first that fits
+    (Held, "held"),
     (RateLimited, "rate_limited"),
     (StoreUnavailable, "store_unavailable"),
     (TransientError, "supplier_unavailable"),
@@ -33,7 +36,7 @@ _KINDS: Final[tuple[tuple[type[WorkerError], str], ...]] = (  # the first that f
     (DataError, "data_error"),
 )
 ERROR_KINDS: Final = (*dict.fromkeys(kind for _, kind in _KINDS), UNFORESEEN)
-_OF_OURS: Final = ("store_unavailable", "removed")  # what no supplier can say
+_OF_OURS: Final = ("held", "store_unavailable", "removed")  # what no supplier can say
 NO_ANSWER: Final = "none"
 STATUSES: Final = ("2xx", "3xx", "4xx", "429", "5xx", NO_ANSWER)
 TOKEN_REFUSED: Final = "token_refused"  # noqa: S105 - what an answer means, no secret
@@ -93,8 +96,16 @@ PERMIT_WAIT: Final = BOOK.histogram(
 PERMITS_REFUSED: Final = BOOK.counter(
     "releve_permits_refused_total", "Calls put off because no permit would come soon.", lane=Lane
 )
+PERMITS_GIVEN_BACK: Final = BOOK.counter(
+    "releve_permits_given_back_total", "Permits whose call was never sent: no connection, or a gate closed meanwhile."
+)
 GATE_CLOSINGS: Final = BOOK.counter(
     "releve_gate_closings_total", "Answers of the supplier that closed the gate for all workers."
+)
+
+INCIDENTS: Final = BOOK.counter("releve_incidents_total", "Incidents that this worker was the first to see.", kind=Kind)
+HELD: Final = BOOK.counter(
+    "releve_windows_held_total", "Windows that ended without a call, for an incident was open.", series=Series
 )
 
 # -- stores

@@ -36,6 +36,14 @@ if ARGV[2] == '-1' then return 1 end
 return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
+_LET_GO = """
+local gone = 0
+for _, key in ipairs(KEYS) do
+  if string.sub(redis.call('GET', key) or '', 1, 1) == 'w' then gone = gone + redis.call('DEL', key) end
+end
+return gone
+"""
+
 _DROP_OLDER = """
 local time = redis.call('TIME')
 local latest = time[1] + time[2] / 1000000 - ARGV[1]
@@ -49,7 +57,7 @@ return dropped
 """
 
 
-def _holder(note: str) -> str:
+def holder_of(note: str) -> str:
     """``1721890000.123456 20240725T070000.000001``, with a ``w`` in front where it is held on purpose."""
     return note.partition(" ")[2]
 
@@ -62,6 +70,7 @@ class Claims(PrefixedKeys):
         self._claim = redis.register_script(_CLAIM)
         self._as_holder = redis.register_script(_AS_HOLDER)
         self._drop_older = redis.register_script(_DROP_OLDER)
+        self._let_go = redis.register_script(_LET_GO)
 
     @redis_errors()
     def claim(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:
@@ -85,6 +94,11 @@ class Claims(PrefixedKeys):
     def release(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
         """The work is over, or was never sent; nothing happens to another holder's claim."""
         self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, 0])
+
+    @redis_errors()
+    def let_go(self, claims: Sequence[tuple[str, str, str]]) -> int:
+        """Of these claims (account, series, what) forget those held on purpose: what they waited for has come."""
+        return int(self._let_go(keys=[self._key("inflight", *claim) for claim in claims]))
 
     def is_claimed(self, account_id: str, series: str, what: str) -> bool:
         return self.claimed_flags([account_id], series, what)[0]
@@ -113,7 +127,7 @@ class Claims(PrefixedKeys):
         """
         keys = [self._key("inflight", *claim) for claim in claims]
         notes: list[Any] = self._redis.mget(keys) if keys else []
-        lost = {key: note for key, note in zip(keys, notes, strict=True) if note and _holder(note) not in in_flight}
+        lost = {key: note for key, note in zip(keys, notes, strict=True) if note and holder_of(note) not in in_flight}
         return int(self._drop_older(keys=[*lost], args=[age_s, _UNDER_WAY, *lost.values()])) if lost else 0
 
     @redis_errors()

@@ -7,14 +7,14 @@ one index, and a day's mark must change with the outcome of the window that brou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, tuple_
+from sqlalchemy import Connection, bindparam, func, or_, select, tuple_
 
 from worker.domain.accounts import AccountState
 from worker.domain.completeness import Ledger, Mark
-from worker.domain.holes import MissingCurve, missing_curve
+from worker.domain.holes import IN_A_ROW_AFTER_A_CURVE, MissingCurve, missing_curve
 from worker.domain.readings import Series
 from worker.stores import account_rows
 from worker.stores.database import Database
@@ -83,6 +83,24 @@ class CompletenessBook:
         """Since when an account's curve isn't collected; None where it is, or nothing tells."""
         return missing_curve(*(self.ledger(account_id, series) for series in Series))
 
+    def curves_off(self, account_ids: Iterable[str], today: date) -> frozenset[str]:
+        """Those of a page of accounts whose curve isn't collected: to ask for it each night brings nothing.
+
+        Ledgers are read only of those that had no whole day lately; of a healthy fleet that is nobody.
+        """
+        doubtful = select(_C.account_id).where(
+            _C.account_id.in_(list(account_ids)),
+            _C.series == Series.LOAD_CURVE.value,
+            or_(_C.last_complete.is_(None), _C.last_complete < today - timedelta(days=IN_A_ROW_AFTER_A_CURVE)),
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(doubtful).scalars().all()
+        if not found:
+            return frozenset()
+        ledgers = self.ledgers_of(found)
+        both = {each: [ledgers.get((each, series), Ledger()) for series in Series] for each in found}
+        return frozenset(each for each, told in both.items() if missing_curve(*told))
+
     def due(self, today: date, after: tuple[str, str] | None = None, limit: int = PAGE) -> list[DueDays]:
         """Active accounts with open days to be asked for again, in the order of ids and series, beyond ``after``."""
         query = (
@@ -99,11 +117,12 @@ class CompletenessBook:
         return [DueDays(row.account_id, Series(row.series), Ledger.parse(row.days)) for row in rows]
 
     def count_due(self, today: date) -> dict[Series, int]:
-        """How many accounts ``due`` would give, of each series."""
+        """How many accounts ``due`` would give, of each series; not curves of which never a day was whole."""
         query = (
             select(_C.series, func.count().label("number"))
             .join(ACCOUNTS, ACCOUNTS.c.id == _C.account_id)
             .where(_C.next_ask <= today, ACCOUNTS.c.state == AccountState.READY.value)
+            .where(or_(_C.series != Series.LOAD_CURVE.value, _C.last_complete.is_not(None)))
             .group_by(_C.series)
         )
         with self._database.reading() as connection:

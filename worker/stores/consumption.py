@@ -7,11 +7,12 @@ twice is a conflict that can be read, never two documents; ``_rev`` is the store
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from worker.domain.readings import Period
 
 Document = dict[str, Any]
+KeyRange = tuple[str, str]  # first key, and the first key after it
 
 
 class ConsumptionStore(Protocol):
@@ -46,3 +47,20 @@ class ConsumptionStore(Protocol):
 
 
 Measures = Mapping[Period, ConsumptionStore]
+
+
+@runtime_checkable
+class Together(Protocol):
+    """What Measures can do as well where a series' readings and totals are kept in the same documents."""
+
+    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
+        """As ``read`` of each doctype of one series, with a total and all it is made of from the same moment."""
+        ...
+
+    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
+        """As ``write`` of each doctype of one series; gives back those not written, by doctype.
+
+        A total and what it is made of are written both or neither: where a reading lost its race, the totals of
+        the same day or year count as lost with it.
+        """
+        ...

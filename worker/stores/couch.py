@@ -92,6 +92,15 @@ class CouchStore:
         """Make the database with its shards and replicas; whether it was not there yet."""
         return self._create()
 
+    def is_empty(self) -> bool:
+        """Whether no account has anything here; makes no database."""
+        answer = self._server.get(self.database, "_all_docs", limit=1)
+        if answer.status == 404:
+            return True
+        if not answer.ok or not isinstance(answer.body, dict):
+            raise self._strange()
+        return not answer.body.get("rows")
+
     def _stubs(self, account_id: str) -> Iterator[Document]:
         """What deletes the account's first 500 documents, with nothing left of their content."""
         bounds = f"{account_id}:", f"{account_id};"  # ';' comes right after ':'

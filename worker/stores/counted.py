@@ -1,35 +1,42 @@
-"""Any measure store, timed and its failures counted; what it does stays as it is."""
+"""Any measure store, timed and its failures counted, and guarded against the wrong layout; what it does stays."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from worker.domain.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics.work import STORE_ERRORS, STORE_SECONDS
-from worker.stores.consumption import ConsumptionStore, Document
+from worker.stores.consumption import ConsumptionStore, Document, KeyRange
+from worker.stores.layouts import LayoutGuard
+from worker.stores.packed import PackedMeasures
+from worker.stores.sql_measures import SqlMeasures
 
 
 class CountedStore:
     """The documents of one doctype, in ``store``."""
 
-    def __init__(self, store: ConsumptionStore) -> None:
+    def __init__(self, store: ConsumptionStore, guard: LayoutGuard | None = None) -> None:
         self._store = store
+        self._guard = guard
 
     def __repr__(self) -> str:
         return repr(self._store)
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        with _counted("read"):
-            return self._store.read(account_id, first_key, end_key, limit)
+        with _counted("read", self._guard):
+            found = self._store.read(account_id, first_key, end_key, limit)
+        _look_again(self._guard, found)
+        return found
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        with _counted("write"):
+        with _counted("write", self._guard):
             return self._store.write(documents)
 
     def erase(self, account_id: str) -> int:
-        with _counted("erase"):
+        with _counted("erase", self._guard):
             return self._store.erase(account_id)
 
     def create_if_missing(self) -> bool:
@@ -37,8 +44,42 @@ class CountedStore:
             return self._store.create_if_missing()
 
 
+class CountedPacks(Mapping[Period, ConsumptionStore]):
+    """The five doctypes of ``measures``, one by one and together."""
+
+    def __init__(self, measures: PackedMeasures | SqlMeasures, guard: LayoutGuard | None = None) -> None:
+        self._measures, self._guard = measures, guard
+        self._stores = {period: CountedStore(store, guard) for period, store in measures.items()}
+
+    def __getitem__(self, period: Period) -> ConsumptionStore:
+        return self._stores[period]
+
+    def __iter__(self) -> Iterator[Period]:
+        return iter(self._stores)
+
+    def __len__(self) -> int:
+        return len(self._stores)
+
+    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
+        with _counted("read", self._guard):
+            found = self._measures.read_together(account_id, ranges)
+        _look_again(self._guard, [document for documents in found.values() for document in documents[:1]])
+        return found
+
+    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
+        with _counted("write", self._guard):
+            return self._measures.write_together(documents)
+
+
+def _look_again(guard: LayoutGuard | None, found: Sequence[Document]) -> None:
+    if guard is not None and not found:
+        guard.found_nothing()
+
+
 @contextmanager
-def _counted(operation: str) -> Iterator[None]:
+def _counted(operation: str, guard: LayoutGuard | None = None) -> Iterator[None]:
+    if guard is not None:
+        guard.before()
     began = time.perf_counter()
     try:
         yield

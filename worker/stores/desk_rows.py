@@ -28,6 +28,13 @@ def end_proofs(connection: Connection, account_id: str, reason: str, now: dateti
     return connection.execute(update(CONSENT_PROOFS).where(*which).values(ended_at=now, end_reason=reason)).rowcount
 
 
+def reopen_proofs(connection: Connection, account_id: str, reason: str, since: datetime) -> int:
+    """What ``end_proofs`` ended since then for this reason holds after all; how many."""
+    ended = (CONSENT_PROOFS.c.ended_at >= since, CONSENT_PROOFS.c.end_reason == reason)
+    which = (CONSENT_PROOFS.c.account_id == account_id, *ended)
+    return connection.execute(update(CONSENT_PROOFS).where(*which).values(ended_at=None, end_reason="")).rowcount
+
+
 def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[Notice]:
     """Keep those that weren't told of before; which they were."""
     kept = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import case, distinct, func, select, update
+from sqlalchemy import case, func, select, update
 
 from worker.domain.accounts import Account, AccountState
 from worker.domain.consents import Doubt, Notice
@@ -58,16 +58,26 @@ class DoubtBook:
         with self._database.reading() as connection:
             return [desk_rows.to_doubt(row) for row in connection.execute(query)]
 
-    def spread(self, code: str, since: datetime, enough: int) -> tuple[int, int]:
-        """Accounts refused with ``code`` since then, and accounts tried; (n, 0) where fewer than ``enough`` are.
+    def newly_refused(self, code: str, since: datetime, *, certain: bool) -> int:
+        """Accounts refused with ``code`` for the first time since then.
 
-        Only then is the number of those tried of interest, and it costs more to count.
+        Of a doubt the sighting counts: those that only wait to be settled are asked again together, and tell nothing
+        new.  Of a refusal that is ``certain``, that it set its account aside.
         """
-        refused = select(func.count()).select_from(DOUBTS).where(DOUBTS.c.code == code, DOUBTS.c.last_seen >= since)
-        tried = select(func.count(distinct(SERIES_OUTCOMES.c.account_id))).where(SERIES_OUTCOMES.c.updated_at >= since)
+        if certain:
+            aside = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED.value, ACCOUNTS.c.reason == code)
+            query = select(func.count()).select_from(ACCOUNTS).where(*aside, ACCOUNTS.c.state_since >= since)
+        else:
+            fresh = (DOUBTS.c.code == code, DOUBTS.c.first_seen >= since, DOUBTS.c.times > 0)
+            query = select(func.count()).select_from(DOUBTS).where(*fresh)
         with self._database.reading() as connection:
-            affected = connection.execute(refused).scalar_one()
-            return affected, connection.execute(tried).scalar_one() if affected >= enough else 0
+            return connection.execute(query).scalar_one()
+
+    def tried(self, since: datetime, most: int) -> int:
+        """Accounts asked for since then; counted up to ``most``, for a large fleet's would take a while."""
+        asked = select(SERIES_OUTCOMES.c.account_id).where(SERIES_OUTCOMES.c.updated_at >= since).distinct().limit(most)
+        with self._database.reading() as connection:
+            return connection.execute(select(func.count()).select_from(asked.subquery())).scalar_one()
 
     def absolve(self, code: str, since: datetime, now: datetime) -> list[str]:
         """These refusals were the supplier's fault: none counts, and whom they set aside runs again; who that is."""
@@ -83,6 +93,7 @@ class DoubtBook:
             for account in accounts:
                 account_rows.change_state(connection, account.id, AccountState.READY, "", now)
                 desk_rows.drop_untold(connection, account.id)
+                desk_rows.reopen_proofs(connection, account.id, code, since)
         return [account.id for account in accounts]
 
     def set_aside(

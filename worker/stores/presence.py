@@ -23,6 +23,12 @@ class Presence(PrefixedKeys):
         self._redis.delete(self._key("alive", worker))
 
     @redis_errors()
+    def alive(self) -> list[str]:
+        """The workers that are, in order; walks through all keys."""
+        before = len(self._key("alive", ""))
+        return sorted({key[before:] for page in self._scan("alive:*") for key in page})
+
+    @redis_errors()
     def gone(self, workers: Collection[str]) -> list[str]:
         """Those of the workers that are not alive, in order."""
         if not workers:

@@ -1,10 +1,9 @@
-"""The permit ledger of one supplier, shared by all workers, and the gate that a 429 closes for everybody.
+"""The permit ledger of one supplier, shared by all workers and hosts, with a lane for each kind of work.
 
-The second is a GCRA (a bucket that remembers one instant): grants come evenly spaced.  The hour is a sliding
-count in buckets of half a minute: a new account's first screen need not wait for the hour to pass, and the
-whole quota can be used.  Both are asked in one script by the server's own clock, so a permit is taken of all
-limits or of none, and clocks of hosts don't matter.  Redis emptied costs some refusals by the supplier: a 429
-closes the gate.
+The second is a pace: permits are booked evenly spaced, at most a moment ahead.  The hour (and the day, where there is
+one) is a sliding count, safe whichever way the supplier counts its hour.  All limits and the gate are asked in one
+script by the server's own clock, so a permit is taken of all or of none, and clocks of hosts don't matter.  Redis
+emptied costs some refusals by the supplier: a 429 closes the gate (``worker.stores.gate``).
 """
 
 from __future__ import annotations
@@ -18,84 +17,35 @@ from typing import Final
 from redis import Redis
 
 from worker.errors import RateLimited
-from worker.lanes import current_lane
-from worker.metrics.work import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_REFUSED
+from worker.lanes import ALL_ALIKE, QuotaLane, Shares, current_lane, current_quota_lane
+from worker.metrics.work import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
+from worker.stores import quota_scripts
+from worker.stores.gate import Gate
+from worker.stores.quota_limits import DAY_MS, HOUR_MS, LANES, RAMP_S, SECOND_MS, Limits
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
-SECOND_MS: Final = 1000
-HOUR_MS: Final = 3_600_000
-
-BUCKETS: Final = 120
-
-# KEYS: the gate, the second, the hour.  ARGV: spacing in µs (0: no such limit); calls an hour (0: none), length
-# of a bucket in µs, number of buckets.  Gives {µs to wait, µs now}.
-# What is kept is never believed to lie in the future: a raised limit counts at once, and a server clock set back
-# does not close the ledger.
-_TAKE = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000000 + clock[2]
-local closed_ms = redis.call('PTTL', KEYS[1])
-if closed_ms > 0 then return {closed_ms * 1000, now} end
-
-local spacing, calls, bucket_us, buckets = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local wait = 0
-if spacing > 0 then
-  local due = tonumber(redis.call('GET', KEYS[2]) or now)
-  wait = math.min(due, now + spacing) - now
-end
-
-local bucket = math.floor(now / bucket_us)
-if calls > 0 then
-  local used, oldest = 0, bucket
-  local counts = redis.call('HGETALL', KEYS[3])
-  for i = 1, #counts, 2 do
-    local index = tonumber(counts[i])
-    if index < bucket - buckets then
-      redis.call('HDEL', KEYS[3], counts[i])
-    else
-      used = used + tonumber(counts[i + 1])
-      oldest = math.min(oldest, index)
-    end
-  end
-  if used >= calls then wait = math.max(wait, (oldest + buckets + 1) * bucket_us - now) end
-end
-
-if wait > 0 then return {math.ceil(wait), now} end
-if spacing > 0 then
-  redis.call('SET', KEYS[2], string.format('%.0f', now + spacing), 'PX', math.ceil(spacing / 1000))
-end
-if calls > 0 then
-  redis.call('HINCRBY', KEYS[3], string.format('%.0f', bucket), 1)
-  redis.call('PEXPIRE', KEYS[3], math.ceil((buckets + 2) * bucket_us / 1000))
-end
-return {0, now}
-"""
-
-_CLOSE = """
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], 'closed', 'PX', ARGV[1]) end
-"""
-
-
-def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
-    """Between two grants, so that ``calls + 1`` in a row span a quarter more than the window.
-
-    5 a second become 4 even ones: more than any hourly limit lets through, and proof against jitter.
-    """
-    return window_ms * 1250 // calls + 1
+MAX_WAIT_S: Final = 1.0
+_SHORTEST_SLEEP_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``wait_s`` is 0 where the permit was taken; ``at_s`` is the server's time of the decision."""
+    """``permit``: what was taken, usable after ``wait_s``, at ``at_s`` by the server's clock; None where nothing was.
 
+    Then one may be free after ``wait_s``, and who asks again after ``come_again_s`` meets no crowd.
+    """
+
+    permit: str | None
     wait_s: float
     at_s: float
+    come_again_s: float = 0.0
 
 
 class QuotaLedger(PrefixedKeys):
     """Limits of None are none.  They may differ from those of yesterday: only what was granted is kept in Redis.
 
-    The windows are arguments for tests alone.
+    ``clock_us``: µs in place of the server's clock, for simulations.  The lengths of the windows are arguments for
+    tests and benchmarks alone.
     """
 
     def __init__(
@@ -105,62 +55,109 @@ class QuotaLedger(PrefixedKeys):
         *,
         per_second: int | None,
         per_hour: int | None,
+        per_day: int | None = None,
+        shares: Shares = ALL_ALIKE,
         prefix: str = "releve:",
-        max_wait_s: float = 2.0,
+        max_wait_s: float = MAX_WAIT_S,
         sleep: Callable[[float], None] = time.sleep,
+        clock_us: Callable[[], int] | None = None,
+        ramp_s: float = RAMP_S,
         second_ms: int = SECOND_MS,
         hour_ms: int = HOUR_MS,
+        day_ms: int = DAY_MS,
     ) -> None:
         super().__init__(redis, prefix)
+        limits = Limits(per_second, per_hour, per_day, second_ms, hour_ms, day_ms)
         self._supplier = supplier
         self._max_wait_s = max_wait_s
         self._sleep = sleep
-        bucket_us = hour_ms * 1000 // BUCKETS
-        self._limits = (spacing_us(per_second, second_ms) if per_second else 0, per_hour or 0, bucket_us, BUCKETS)
-        self._gate_key = self._key("gate", supplier)
-        self._take = redis.register_script(_TAKE)
-        self._close = redis.register_script(_CLOSE)
+        self._windows = limits.windows
+        self.gate = Gate(redis, supplier, prefix, ramp_s=ramp_s, clock_us=clock_us)
+        longest_us = math.ceil(max_wait_s * 1e6)
+        self._numbers = {lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in LANES}
+        self._take = redis.register_script(quota_scripts.TAKE)
+        self._give_back = redis.register_script(quota_scripts.GIVE_BACK)
 
-    def enter(self, api: str) -> None:
+    def enter(self, api: str) -> str:
         """Come back with one permit of every limit, after at most ``max_wait_s`` in all.
 
         ``api`` tells limits apart where the supplier has some for each; otherwise always the same word.
         Raises RateLimited with the wait, having taken nothing: at once where it is known to be longer.
         """
         waited_s = 0.0
-        while (wait_s := self.take(api).wait_s) > 0:
-            if waited_s + wait_s > self._max_wait_s:
-                PERMITS_REFUSED.labels(current_lane()).inc()
+        while (decision := self.take(api, self._max_wait_s - waited_s)).permit is None:
+            again_s = max(decision.come_again_s, _SHORTEST_SLEEP_S)
+            if waited_s + again_s > self._max_wait_s:
                 # after a wait in vain the queue is longer than the next permit tells: as long as we stood in it
-                raise RateLimited(f"no permit of {self._supplier} in time", retry_after_s=waited_s + wait_s)
-            self._sleep(wait_s)
-            waited_s += wait_s
-        PERMIT_WAIT.labels(current_lane()).observe(waited_s)
+                raise self._refusal(waited_s + again_s)
+            self._sleep(again_s)
+            waited_s += again_s
+        if decision.wait_s > 0:
+            self._sleep(decision.wait_s)
+            if (closed_s := self.gate.closed_for_s()) > 0:  # meanwhile
+                self.give_back(decision.permit)
+                raise self._refusal(closed_s)
+        PERMIT_WAIT.labels(current_lane()).observe(waited_s + decision.wait_s)
+        return decision.permit
 
     @redis_errors()
-    def take(self, api: str) -> Decision:
-        """Take one permit of every limit if all have one, without waiting."""
-        keys = [self._key("permit", self._supplier, api, limit) for limit in ("second", "hour")]
-        wait_us, now_us = self._take(keys=[self._gate_key, *keys], args=self._limits)
-        return Decision(wait_us / 1e6, now_us / 1e6)
+    def take(self, api: str, patience_s: float = 0.0) -> Decision:
+        """Take one permit of every limit if all have one within ``patience_s``; for the lane of this thread."""
+        lane = current_quota_lane()
+        keys = [self.gate.key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
+        asked = [self.gate.now_us, int(patience_s * 1e6), LANES.index(lane) + 1, *self._numbers[lane]]
+        granted, wait_us, now_us, *rest = self._take(keys=keys, args=asked)
+        if not granted:
+            return Decision(None, wait_us / 1e6, (now_us + wait_us) / 1e6, rest[0] / 1e6)
+        at_us, *sources = rest
+        permit = "/".join((str(at_us), str(LANES.index(lane) + 1), *sources, api))
+        return Decision(permit, wait_us / 1e6, int(at_us) / 1e6)
 
     @redis_errors()
-    def used(self, api: str) -> int:
-        """Permits granted within the last hour; 0 where there is no such limit, for then nobody counts."""
-        _, _, bucket_us, buckets = self._limits
-        seconds, micros = self._redis.time()
-        oldest = (int(seconds) * 1_000_000 + int(micros)) // bucket_us - buckets
-        counts = self._redis.hgetall(self._key("permit", self._supplier, api, "hour"))
-        return sum(int(count) for bucket, count in counts.items() if int(bucket) >= oldest)
+    def give_back(self, permit: str) -> None:
+        """Undo the count of a call that was never sent.  The pace goes on as if it had been."""
+        at_us, lane, *rest = permit.split("/", 2 + len(self._windows))
+        if keys := self._window_keys(rest.pop()):
+            told = [word for pair in zip(rest, (str(w.bucket_us) for w in self._windows), strict=True) for word in pair]
+            self._give_back(keys=keys, args=[self.gate.now_us, lane, at_us, *told])
+        PERMITS_GIVEN_BACK.inc()
 
-    @redis_errors()
-    def close(self, retry_after_s: float) -> None:
+    def close(self, retry_after_s: float, permit: str = "") -> None:
         """Close the gate for everybody, all APIs; one that is closed for longer stays so."""
-        if retry_after_s > 0:
-            self._close(keys=[self._gate_key], args=[math.ceil(retry_after_s * 1000)])
-            GATE_CLOSINGS.inc()
+        self.gate.close(retry_after_s, int(permit.partition("/")[0] or 0))
 
-    @redis_errors()
     def closed_for_s(self) -> float:
         """0 where the gate is open."""
-        return max(0, int(self._redis.pttl(self._gate_key))) / 1000
+        return self.gate.closed_for_s()
+
+    def held(self) -> bool:
+        """Whether it is no use to hand out more work: the gate is closed."""
+        return self.closed_for_s() > 0
+
+    def used(self, api: str) -> int:
+        """Permits granted within the last hour, less what was given back; 0 where there is no such limit."""
+        return sum(self.used_by_lane(api).values())
+
+    @redis_errors()
+    def used_by_lane(self, api: str) -> dict[QuotaLane, int]:
+        used = dict.fromkeys(LANES, 0)
+        for window in (window for window in self._windows if window.name == "hourly"):
+            oldest = self._now_us() // window.bucket_us - window.length_us // window.bucket_us
+            for name, count in self._redis.hgetall(self._key("permit", self._supplier, api, window.name)).items():
+                bucket, _, counted = str(name).partition(":")
+                if counted.startswith("u") and int(bucket) >= oldest:
+                    used[LANES[int(counted[1:]) - 1]] += int(count)
+        return used
+
+    def _now_us(self) -> int:
+        if now_us := self.gate.now_us:
+            return now_us
+        seconds, micros = self._redis.time()
+        return int(seconds) * 1_000_000 + int(micros)
+
+    def _window_keys(self, api: str) -> list[str]:
+        return [self._key("permit", self._supplier, api, window.name) for window in self._windows]
+
+    def _refusal(self, retry_after_s: float) -> RateLimited:
+        PERMITS_REFUSED.labels(current_lane()).inc()
+        return RateLimited(f"no permit of {self._supplier} in time", retry_after_s=retry_after_s)

@@ -86,7 +86,8 @@ def _reason(error: RedisError) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not one of a known authority: set ssl_ca_certs in RELEVE_REDIS_URL to the CA's file"
     if isinstance(error, ResponseError):
-        return f"it refused with {str(error).partition(' ')[0] or type(error).__name__}"
+        refusal = str(error).rpartition("caused error: ")[2]  # of a pipeline: redis-py quotes the command first
+        return f"it refused with {refusal.partition(' ')[0] or type(error).__name__}"
     return str(error) or type(error).__name__
 
 

@@ -26,6 +26,7 @@ from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database
 from worker.stores.outcomes import SeriesOutcome, merging, to_outcome, to_row
 from worker.stores.overview import Overview
+from worker.stores.policies import PolicyBook
 from worker.stores.schema import bring_up
 from worker.stores.sealing import Sealer
 from worker.stores.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
@@ -79,6 +80,7 @@ class AccountRegistry:
         self._database = Database(url)
         self.tokens = TokenBook(self._database, sealer)
         self.completeness = CompletenessBook(self._database)
+        self.policies = PolicyBook(self._database)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self._database.address})"
@@ -171,9 +173,11 @@ class AccountRegistry:
         with self._database.reading() as connection:
             return account_rows.find(connection, supplier, usage_point_id, direction)
 
-    def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """The next ``ready`` accounts in the order of ids, those beyond ``after``; empty at the end."""
+    def page_active(self, after: str | None = None, limit: int = PAGE, *, until: str | None = None) -> list[Account]:
+        """The next ``ready`` accounts in the order of ids, those beyond ``after`` up to ``until``; empty at the end."""
         query = EVERY_ACCOUNT.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
+        if until is not None:
+            query = query.where(ACCOUNTS.c.id <= until)
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:

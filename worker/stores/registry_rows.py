@@ -27,7 +27,7 @@ Rows = Iterable[Mapping[str, Any]]
 @contextmanager
 def snapshot(database: Database) -> Iterator[Connection]:
     """A connection that sees one moment.  Raises StoreUnavailable."""
-    with database.reading() as connection:
+    with database.transaction() as connection:
         if database.dialect == "postgresql":  # SQLite's readers see one moment anyway
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")

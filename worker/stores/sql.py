@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -12,10 +12,9 @@ from worker.domain.readings import Period
 from worker.errors import WriteRefused
 from worker.stores.consumption import Document
 from worker.stores.sql_database import SqlDatabase
-from worker.stores.sql_statements import EXPECTED, VALUES, Ids, Rows, erasing, reading, writing
-from worker.stores.sql_tables import TABLES
+from worker.stores.sql_statements import EXPECTED, erasing, in_pieces, is_any, reading, writing
+from worker.stores.sql_tables import OPTIONAL, TABLES, VALUES
 
-MOST_ROWS_A_STATEMENT: Final = 500  # W1
 _FIELDS: Final = frozenset({"_id", "_rev", "source_account", *VALUES})
 _NO_REVISION: Final = 0  # of no row
 
@@ -39,21 +38,26 @@ class SqlStore:
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         """The account's documents with ``first_key <= key < end_key`` in key order; one statement."""
         bounds = {"account": account_id, "first_key": first_key, "end_key": end_key}
-        with self._database.transaction() as connection:
-            rows = connection.execute(self._read.limit(limit), bounds).all()
-        return [_to_document(account_id, *row) for row in rows]
+        query = self._read if limit is None else self._read.limit(limit)  # the same one is known again at once
+        with self._database.reading() as connection:
+            rows = connection.execute(query, bounds).all()
+        return [to_document(account_id, *row) for row in rows]
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
         """Write in one transaction; give back those that lost a race, to be decided anew."""
         if not documents:
             return []
+        with self._database.transaction() as connection:
+            return self.write_within(connection, documents)
+
+    def write_within(self, connection: Connection, documents: Sequence[Document]) -> list[Document]:
+        """The same inside the caller's transaction."""
         # In key order, so that two writers wait for each other in turn and never in a circle.
         rows = sorted(map(_to_row, documents), key=lambda row: (row["account_id"], row["key"]))
         new = [row for row in rows if row[EXPECTED] is None]
         changed = [row for row in rows if row[EXPECTED] is not None]
-        with self._database.transaction() as connection:
-            won = _in_pieces(self._statements.create, connection, new)
-            won |= _in_pieces(self._statements.replace, connection, changed)
+        won = in_pieces(self._statements.create, connection, new)
+        won |= in_pieces(self._statements.replace, connection, changed)
         return [document for document in documents if document["_id"] not in won]
 
     def erase(self, account_id: str) -> int:
@@ -65,12 +69,9 @@ class SqlStore:
         """Make the table; whether it was not there yet."""
         return self._database.create_missing(self._table)
 
-
-def _in_pieces(statement: Callable[[Connection, Rows], Ids], connection: Connection, rows: Rows) -> Ids:
-    won: Ids = set()
-    for first in range(0, len(rows), MOST_ROWS_A_STATEMENT):
-        won |= statement(connection, rows[first : first + MOST_ROWS_A_STATEMENT])
-    return won
+    def is_empty(self) -> bool:
+        """Whether no account has anything here; makes no table."""
+        return not self._database.look(lambda connection: is_any(connection, self._table))
 
 
 def _to_row(document: Document) -> dict[str, Any]:
@@ -93,6 +94,11 @@ def _to_revision(document: Mapping[str, Any]) -> int | None:
     return int(text) if str(text).isdecimal() and len(text) < 10 else _NO_REVISION
 
 
-def _to_document(account_id: str, key: str, revision: int, *values: Any) -> Document:
+def to_document(account_id: str, key: str, revision: int, *values: Any) -> Document:
+    """A row's key, revision and ``VALUES`` as a document."""
     document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
-    return document | {name: value for name, value in zip(VALUES, values, strict=True) if value is not None}
+    document.update(zip(VALUES, values, strict=True))
+    for name in OPTIONAL:
+        if document[name] is None:
+            del document[name]
+    return document

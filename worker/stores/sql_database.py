@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine, MetaData, Table
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.engines import create_file, first_line, open_engine, parse_url
-from worker.stores.sql_tables import create_table, create_tables
+from worker.stores.engines import create_file, first_line, for_reading, open_engine, parse_url
+from worker.stores.sql_tables import METADATA, create_table, create_tables
+
+T = TypeVar("T")
 
 _GOOD_URLS: Final = (
     "the measures URL must be couchdb+http://USER:PASSWORD@HOST:5984/, sqlite:///FILE "
@@ -28,11 +30,13 @@ class SqlDatabase:
     Its connections are closed when it is no longer used.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        """Raises ValueError, in one line that does not repeat the URL: it may hold a password."""
+    def __init__(self, url: str, timeout_s: float, metadata: MetaData = METADATA) -> None:
+        """``metadata``: the tables to make.  Raises ValueError, in one line that does not repeat the URL."""
+        self._metadata = metadata
         self._url = parse_url(url, "the measures URL", _GOOD_URLS)
         self.dialect = self._url.get_backend_name()
         self._engine = open_engine(self._url, timeout_s)
+        self._reading_engine = for_reading(self._engine)
         self._has_tables = False
         weakref.finalize(self, self._engine.dispose)
 
@@ -54,6 +58,25 @@ class SqlDatabase:
         except SQLAlchemyError as error:
             raise self._in_plain_words(error) from error
 
+    def look(self, question: Callable[[Connection], T]) -> T:
+        """What ``question`` finds, whether the tables are there or not.  Raises StoreUnavailable."""
+        create_file(self._url)
+        try:
+            with self._engine.connect() as connection:
+                return question(connection)
+        except SQLAlchemyError as error:
+            raise self._in_plain_words(error) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """For statements that only read; the tables are there.  Raises StoreUnavailable."""
+        try:
+            self._ready_engine()
+            with self._reading_engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self._in_plain_words(error) from error
+
     def create_missing(self, table: Table) -> bool:
         """Make this table alone; whether it was not there yet.  Raises StoreUnavailable."""
         create_file(self._url)
@@ -65,7 +88,7 @@ class SqlDatabase:
     def _ready_engine(self) -> Engine:
         if not self._has_tables:
             create_file(self._url)
-            create_tables(self._engine)
+            create_tables(self._engine, self._metadata)
             self._has_tables = True
         return self._engine
 

@@ -16,21 +16,24 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Table,
+    Text,
     func,
     inspect,
     select,
 )
 from sqlalchemy.schema import CreateTable
 
-from worker.domain.readings import Period
+from worker.domain.readings import Period, Series
 
 METADATA: Final = MetaData()
+PACK_METADATA: Final = MetaData()  # apart: who keeps one layout makes no table of the other
 # Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of some language.
 _BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # any number of our own
 
 REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
 OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # absent in the document where NULL here
+VALUES: Final = (*REQUIRED, *OPTIONAL)
 
 
 def _table(period: Period) -> Table:
@@ -50,13 +53,26 @@ def _table(period: Period) -> Table:
     )
 
 
+def _pack_table(series: Series) -> Table:
+    return Table(
+        f"packed_{series.value}",
+        PACK_METADATA,
+        Column("account_id", _BYTES, primary_key=True),
+        Column("key", _BYTES, primary_key=True),
+        Column("body", Text, nullable=False),  # JSON: docs/reference/documents.md
+        Column("revision", Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
 TABLES: Final = {period: _table(period) for period in Period}
+PACK_TABLES: Final = {series: _pack_table(series) for series in Series}
 
 
-def create_tables(engine: Engine) -> None:
+def create_tables(engine: Engine, metadata: MetaData) -> None:
     """Make the tables that are not there yet; safe when several processes do so at once."""
     with _alone(engine) as connection:
-        for table in METADATA.sorted_tables:
+        for table in metadata.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
 
 

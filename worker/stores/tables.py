@@ -243,5 +243,15 @@ QUARANTINE = Table(
     Column("sealed_sample", LargeBinary, nullable=False),  # domain.samples.to_sample; without a meter's number
 )
 
+POLICIES = Table(
+    "policies",
+    METADATA,
+    Column("since", Date, primary_key=True),  # the first night it holds for
+    Column("daily_every", Integer, nullable=False),
+    Column("curve_every", Integer, nullable=False),
+    Column("applied_at", UtcDateTime, nullable=False),
+    Column("arithmetic", Text, nullable=False),  # JSON: the plan it was chosen by
+)
+
 # What a removal takes away beside the account's token.
 PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, COMPLETENESS, CORRECTIONS, RAW_ANSWERS)

@@ -114,6 +114,7 @@ def _enqueue(runtime: Runtime, connected: Connected) -> None:
         log.info("consent given", extra=fields(account_id=account.id, new=account.id not in connected.known))
         try:
             if account.active:
+                runtime.dispatcher.readmit(account.id)
                 publish_backfill(runtime, account.id)
         except StoreUnavailable as error:
             told = fields(account_id=account.id, reason=str(error))

@@ -148,6 +148,7 @@ def _facts(runtime: Runtime) -> dict[str, Any]:
         "yesterday": yesterday,
         "quotas": _quotas(runtime),
         "gate_s": runtime.ledger.closed_for_s(),
+        "incidents": runtime.incidents.current(),
         "preset": runtime.endpoints.preset.name,
         "errors": overview.last_errors(),
         "queues": _queues(runtime),

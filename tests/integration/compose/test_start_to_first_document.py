@@ -43,7 +43,7 @@ def _sets_up(house: ByHand) -> None:
     assert first.returncode == 0, first.stderr
     assert "made    CouchDB user of the workers" in first.stdout
     again = house.ask("migrate", *words("migrate")[1:], "--json")
-    assert {step["done"] for step in json.loads(again.out)} == {"there"}, again.err
+    assert {step["done"] for step in json.loads(again.out)} == {"there"}, again.out
 
 
 def _accounts_with_days(house: ByHand) -> set[str]:

@@ -59,12 +59,19 @@ class FakeVault:
 class FakeTurnstile:
     entered: list[str] = field(default_factory=list)
     closed_for_s: list[float] = field(default_factory=list)
+    closed_by: list[str] = field(default_factory=list)
+    given_back: list[str] = field(default_factory=list)
 
-    def enter(self, api: str) -> None:
+    def enter(self, api: str) -> str:
         self.entered.append(api)
+        return f"permit {len(self.entered)}"
 
-    def close(self, retry_after_s: float) -> None:
+    def give_back(self, permit: str) -> None:
+        self.given_back.append(permit)
+
+    def close(self, retry_after_s: float, permit: str) -> None:
         self.closed_for_s.append(retry_after_s)
+        self.closed_by.append(permit)
 
 
 @dataclass

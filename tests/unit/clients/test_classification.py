@@ -184,7 +184,12 @@ def test_an_error_in_the_dress_of_a_success_is_still_that_error(body: Any, kind:
         ({"nextAccessTime": "2030-Feb-31 04:00:00+0000 UTC"}, {}, 60),
         (error("429") | {"error_description": "Quota Q3 reached Call threshold allowed on 0:-30:-40"}, {}, 1),
         (error("429") | {"error_description": "Quota Q4 reached Call threshold allowed on 0:-30:-40"}, {}, 2400),
+        (THROTTLED, {"Date": "Thu, 17 Jan 2030 04:30:00 GMT"}, 1800),  # our clock is slow
+        (THROTTLED, {"Date": "Thu, 17 Jan 2030 04:10:00 GMT"}, 3000),
+        (THROTTLED, {"Date": "Tue, 24 Nov 2026 04:10:00 GMT"}, 2400),  # a pretended clock
+        (THROTTLED, {"Date": "yesterday"}, 2400),
         (b"<html>slow down</html>", {}, 60),
+        (b"<html>quota: access after 2030-Jan-17 05:00:00+0000 UTC</html>", {}, 2400),
         (b"", {"retry_after": "7"}, 7),
         (b"", {"Retry_After": "0"}, 1),
         (b"", {"Retry_After": "999999999"}, 86400),

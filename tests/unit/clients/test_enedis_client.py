@@ -101,6 +101,33 @@ def test_a_429_closes_the_turnstile_for_everybody(house: House) -> None:
         house.client.load_curve(USAGE_POINT, WINDOW)
     assert caught.value.retry_after_s == 90
     assert house.turnstile.closed_for_s == [90]
+    assert house.turnstile.closed_by == ["permit 1"]
+    assert house.turnstile.given_back == []
+
+
+def test_the_429_after_a_renewal_is_that_of_the_second_call(house: House) -> None:
+    refuse_token(house)
+    house.tokens(200, TOKEN)
+    house.measures(429)
+    with pytest.raises(RateLimited):
+        house.client.load_curve(USAGE_POINT, WINDOW)
+    assert house.turnstile.closed_by == ["permit 3"]
+
+
+@pytest.mark.parametrize(
+    "failure, given_back",
+    [
+        (requests.ConnectTimeout("host"), ["permit 1"]),
+        (requests.ReadTimeout("host"), []),
+        (requests.ConnectionError("cut off"), []),  # it may have been counted
+    ],
+)
+def test_a_call_that_never_left_gives_its_permit_back(house: House, failure: Exception, given_back: list[str]) -> None:
+    for path in set(house.endpoints.preset.paths.values()):
+        house.supplier.add(responses.GET, BASE_URL + path, body=failure)
+    with pytest.raises(SupplierUnavailable):
+        house.client.load_curve(USAGE_POINT, WINDOW)
+    assert house.turnstile.given_back == given_back
 
 
 def test_without_a_permit_nothing_is_sent_and_nothing_is_closed(house: House) -> None:

@@ -138,3 +138,19 @@ def test_token_calls_pass_the_turnstile_under_a_name_of_their_own(house: House) 
     with pytest.raises(RateLimited):
         house.oauth.application_token()
     assert (house.turnstile.entered, house.turnstile.closed_for_s) == (["token"], [60.0])
+    assert house.turnstile.closed_by == ["permit 1"]
+
+
+def test_a_gateway_that_throttles_token_calls_is_waited_for_as_long_as_it_says(v4: House) -> None:
+    fault = {"code": 900804, "message": "Message throttled out", "nextAccessTime": "2099-Jan-17 05:00:00+0000 UTC"}
+    v4.tokens(429, {"fault": fault})
+    with pytest.raises(RateLimited):
+        v4.oauth.refresh("refresh-token-one")
+    assert v4.turnstile.closed_for_s == [86_400]  # no wait is longer
+
+
+def test_a_token_call_that_never_left_gives_its_permit_back(v4: House) -> None:
+    v4.tokens(200, requests.ConnectTimeout("host"))
+    with pytest.raises(SupplierUnavailable):
+        v4.oauth.refresh("refresh-token-one")
+    assert v4.turnstile.given_back == ["permit 1"]

@@ -12,7 +12,8 @@ import pytest
 
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport
-from worker.errors import SupplierUnavailable
+from worker.errors import StoreUnavailable, SupplierUnavailable
+from worker.supervisor import free_port
 
 TOKEN = Token("access-token-one")
 
@@ -113,3 +114,27 @@ def test_a_forked_child_opens_its_own_connection(send: Callable[[str], bytes], s
     assert os.waitpid(child, 0)[1] == 0
     send("/")
     assert stub.connections == 2
+
+
+def test_a_request_that_no_server_took_is_told_as_never_sent() -> None:
+    url, told = f"http://127.0.0.1:{free_port()}", []
+    transport = Transport(url)
+    with pytest.raises(SupplierUnavailable):
+        transport.send("GET", f"{url}/echo", TOKEN, on_unsent=lambda: told.append("unsent"))
+    assert told == ["unsent"]
+
+    def fail() -> None:
+        raise StoreUnavailable("Redis is away")
+
+    with pytest.raises(SupplierUnavailable):  # the first thing that went wrong
+        transport.send("GET", f"{url}/echo", TOKEN, on_unsent=fail)
+    transport.close()
+
+
+def test_a_request_that_was_cut_off_may_have_been_counted(stub: Stub) -> None:
+    url, told = f"http://127.0.0.1:{stub.server_address[1]}", []
+    transport = Transport(url)
+    with pytest.raises(SupplierUnavailable):
+        transport.send("GET", f"{url}/cut", TOKEN, on_unsent=lambda: told.append("unsent"))
+    assert told == []
+    transport.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, date, timedelta
 
 from hypothesis import given
@@ -15,13 +16,14 @@ from worker.domain.batches import (
     pack_entries,
     pack_readings,
     series_of,
+    unpack_as_entries,
     unpack_entries,
     unpack_readings,
     window_of,
 )
-from worker.domain.documents import Entry
+from worker.domain.documents import Entry, to_entries
 from worker.domain.parsing.enedis import parse_load_curve
-from worker.domain.readings import DateWindow, IntervalReading, Series
+from worker.domain.readings import DateWindow, IntervalReading, Period, Series, day_length, local_midnight
 
 WINDOW = DateWindow(date(2024, 10, 24), date(2024, 10, 31))
 
@@ -37,6 +39,24 @@ def test_readings_arrive_as_they_were_sent(curve: tuple[date, list[Row]]) -> Non
     readings = parse_load_curve(v5_answer(curve[1])).readings
     arrived = unpack_readings(json.loads(json.dumps(pack_readings(readings))))
     assert [facts_of(reading) for reading in arrived] == [facts_of(reading) for reading in readings]
+
+
+@some
+@given(curve_days(), st.randoms())
+def test_packed_readings_give_the_entries_of_the_readings_themselves(
+    curve: tuple[date, list[Row]], chance: random.Random
+) -> None:
+    readings = list(parse_load_curve(v5_answer(curve[1])).readings)
+    packed = pack_readings(readings)
+    chance.shuffle(packed)
+    assert unpack_as_entries(packed, Period.MINUTE) == to_entries(readings, Period.MINUTE)
+
+
+@some
+@given(st.dictionaries(st.dates(date(2020, 1, 1), date(2030, 1, 1)), st.integers(0, 10**9)))
+def test_packed_days_too(days: dict[date, int]) -> None:
+    readings = [IntervalReading(local_midnight(day), day_length(day), energy) for day, energy in days.items()]
+    assert unpack_as_entries(pack_readings(readings), Period.DAY) == to_entries(readings, Period.DAY)
 
 
 @some

@@ -93,18 +93,29 @@ def test_a_server_that_is_away_is_told_with_its_address(premises: Premises) -> N
 
 
 def test_each_of_the_five_databases_is_asked(premises: Premises) -> None:
-    with site(premises, *[database()] * 5) as (visit, server):
+    with site(premises, *[database()] * 5, MISSING, MISSING) as (visit, server):
         assert_told(measures(visit), Level.OK, "all 5 databases answer")
-    assert len({path for _, path, _ in server.requests}) == 5
+    asked = [path for _, path, _ in server.requests]
+    assert len(set(asked)) == 7
+    assert asked[5:] == [f"/com-grandlyon-enedis-packed-{series}" for series in ("daily", "load-curve")]
+
+
+def test_documents_in_the_other_layout_are_a_fault(premises: Premises) -> None:
+    filled = answer(200, {"db_name": "x", "doc_count": 3, "cluster": {}})
+    with site(premises, MISSING, MISSING, database(), filled, layout="packed") as (visit, server):
+        assert_told(measures(visit), Level.FAIL, "releve migrate-layout --to packed", "RELEVE_LAYOUT=plain")
+    assert [path for _, path, _ in server.requests][2:] == [
+        f"/com-grandlyon-enedis-{name}" for name in ("day", "minute")
+    ]
 
 
 def test_databases_not_made_yet_are_no_fault(premises: Premises) -> None:
-    with site(premises, *[database()] * 3, MISSING, MISSING) as (visit, _):
+    with site(premises, *[database()] * 3, *[MISSING] * 4) as (visit, _):
         assert_told(measures(visit), Level.OK, "2 of 5 databases are not made yet", "`releve migrate`")
 
 
 def test_shards_that_are_not_as_told_are_named(premises: Premises) -> None:
-    script = [database(q=2, n=3), *[database(q=8, n=3)] * 4]
+    script = [database(q=2, n=3), *[database(q=8, n=3)] * 4, MISSING, MISSING]
     with site(premises, *script, couchdb_shards=8, couchdb_replicas=3) as (visit, _):
         assert_told(measures(visit), Level.WARN, "made with q=2, not 8", "fixed when a database is made")
 

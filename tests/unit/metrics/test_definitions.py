@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 DEFINITIONS = [*work.BOOK.definitions, *fleet.BOOK.definitions]
 UNITS = ("_seconds", "_ratio", "_total")
 COUNTED_THINGS = {"accounts", "workers", "messages", "tasks", "notices", "permits", "night", "gate", "up"}
-COUNTED_THINGS |= {"corrections", "findings", "surprises"}
+COUNTED_THINGS |= {"corrections", "findings", "incident", "surprises"}
 
 
 def test_the_page_of_metrics_is_what_the_code_says() -> None:

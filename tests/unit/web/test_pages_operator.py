@@ -57,6 +57,14 @@ def test_without_a_password_set_the_page_is_closed(redis_url: str, tmp_path: Pat
         assert browser.post("/operator/login", data={"password": ""}).status_code == 403
 
 
+def test_an_open_incident_is_told_of(house: ApiHouse) -> None:
+    browser = house.stranger()
+    log_in(browser)
+    assert "Incident:" not in browser.get("/operator", headers=ENGLISH).text
+    house.runtime.incidents.open_by_hand()
+    assert browser.get("/operator", headers=ENGLISH).text.count("by_hand, since ") == 2
+
+
 def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(house: ApiHouse) -> None:
     ids = [house.add(number) for number in (11, 12, 13, 14)]
     house.runtime.registry.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)

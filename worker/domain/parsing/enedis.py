@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from worker.domain.answers import Json
 from worker.domain.parsing.envelopes import RawRow, open_envelope
@@ -19,8 +20,8 @@ from worker.domain.parsing.labels import Label, to_starts
 from worker.domain.parsing.values import (
     parse_number,
     parse_step_minutes,
+    to_energy,
     watt_hours_to_milliwatt_hours,
-    watts_to_milliwatt_hours,
 )
 from worker.domain.readings import (
     ONE_DAY,
@@ -39,6 +40,15 @@ _A_DAY: Final = (None, "", "P1D", "86400", 86_400)
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
 _LONGEST_RANK: Final = 500_000  # more steps than any answer holds: keeps arithmetic on dates in bounds
+_TEXT: Final = {str}
+_TEXT_OR_NONE: Final = {str, type(None)}
+
+
+class Steps(NamedTuple):
+    """Start in the meter's zone and length of each point, None where it does not tell; whether time only goes on."""
+
+    places: Sequence[tuple[datetime, timedelta] | None]
+    rising: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class Parsed:
     def within(self, window: DateWindow) -> Parsed:
         """The same without what was not asked for; counted as dropped."""
         start, end = window.instants()
+        if not self.readings or (start <= self.readings[0].start and self.readings[-1].start < end):
+            return self  # they are in time order, and comparing 336 moments of two zones takes its time
         kept = [reading for reading in self.readings if start <= reading.start < end]
         return Parsed(kept, self.dropped + len(self.readings) - len(kept), self.differing)
 
@@ -83,15 +95,36 @@ def parse_load_curve(payload: Json) -> Parsed:
     A step's length is its own, never the header's where it says one: it may change in mid-day.
     """
     rows = open_envelope(payload, Series.LOAD_CURVE)
-    labelled = [(label, parse_number(row.value)) for row in rows if (label := _row_label(row)) is not None]
-    # a bad value keeps its label in the sequence: the order tells the two passes of the autumn hour apart
-    starts = to_starts([label for label, _ in labelled])
+    steps = _to_steps(rows)
     readings = [
-        IntervalReading(start, label.length, watts_to_milliwatt_hours(watts, label.length // _MINUTE))
-        for (label, watts), start in zip(labelled, starts, strict=True)
-        if watts is not None
+        IntervalReading(*place, energy)
+        for row, place in zip(rows, steps.places, strict=True)
+        if place is not None and (energy := to_energy(row.value, place[1] // _MINUTE)) is not None
     ]
-    return _collect(readings, len(rows))
+    return Parsed(readings, len(rows) - len(readings)) if steps.rising else _collect(readings, len(rows))
+
+
+def _to_steps(rows: Sequence[RawRow]) -> Steps:
+    """Texts alone are looked up: to Python 1, 1.0 and true are one and the same."""
+    labels, steps = [row.label for row in rows], [row.step for row in rows]
+    if set(map(type, labels)) <= _TEXT and set(map(type, steps)) <= _TEXT_OR_NONE:
+        return _to_steps_again(tuple(labels), tuple(steps))
+    return _place(rows)
+
+
+@lru_cache(maxsize=32)  # all accounts of a night have the same labels in the same order
+def _to_steps_again(labels: tuple[str, ...], steps: tuple[str | None, ...]) -> Steps:
+    return _place([RawRow(None, label, step) for label, step in zip(labels, steps, strict=True)])
+
+
+def _place(rows: Sequence[RawRow]) -> Steps:
+    """A bad value keeps its label in the sequence: the order tells the two passes of the autumn hour apart."""
+    labels = [_row_label(row) for row in rows]
+    starts = to_starts([label for label in labels if label is not None])
+    instants = [start.astimezone(UTC) for start in starts]
+    remaining = iter(starts)
+    places = tuple((next(remaining), label.length) if label is not None else None for label in labels)
+    return Steps(places, all(earlier < later for earlier, later in pairwise(instants)))
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> Parsed:

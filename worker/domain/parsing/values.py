@@ -17,6 +17,7 @@ _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # no exponent, no
 _LARGEST: Final = Decimal(10**9)  # no connection draws a gigawatt: a value above is noise, not consumption
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 _MINUTES_PER_DAY: Final = 24 * 60
+_LONGEST_KEPT: Final = 16  # letters: what is kept of answers has a bound
 
 
 def parse_number(raw: Json) -> Decimal | None:
@@ -42,6 +43,20 @@ def _plain(number: int | float) -> str:
 
 def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:
     return _whole(watt_hours * 1000)
+
+
+def to_energy(raw: Json, minutes: int) -> int | None:
+    """One mean power as sent to milliwatt-hours; None where it is no number."""
+    if type(raw) is str and len(raw) <= _LONGEST_KEPT:
+        return _read_energy(raw, minutes)
+    number = parse_number(raw)
+    return None if number is None else watts_to_milliwatt_hours(number, minutes)
+
+
+@lru_cache(maxsize=16384)  # homes draw the same few thousand powers
+def _read_energy(text: str, minutes: int) -> int | None:
+    number = parse_number(text)
+    return None if number is None else watts_to_milliwatt_hours(number, minutes)
 
 
 def watts_to_milliwatt_hours(watts: Decimal, minutes: int) -> int:

@@ -1,0 +1,324 @@
+"""What a night's fan-out over a large fleet takes: memory of each process and of Redis, the time to the first window.
+
+Accounts are rows of a SQLite registry, with the whole history done and last night asked for; a feeder does what
+`tasks.schedule.nightly_sync` does, and is killed (-9) once on the way; consumers take the messages off the queue and
+end each window by the real journal in the real Redis, but ask no supplier and write no measures and no outcomes.
+Prints one JSON object.  A million accounts, each series every seventh night, which is what a quota of 10 000 calls an
+hour carries:
+
+    nice -n 10 python benchmarks/fanout.py --accounts 1000000 --every 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import islice
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from redis import Redis  # noqa: E402
+from sqlalchemy import insert  # noqa: E402
+
+from benchmarks import common, processes  # noqa: E402
+from config.settings import PREFIX, Settings  # noqa: E402
+from worker.domain.batches import Facts, Origin, Report  # noqa: E402
+from worker.domain.documents import to_timestamp  # noqa: E402
+from worker.domain.policy import FleetPolicy  # noqa: E402
+from worker.domain.readings import ONE_DAY, Series  # noqa: E402
+from worker.domain.windows import plan_history  # noqa: E402
+from worker.embedded import EmbeddedRedis, free_port  # noqa: E402
+from worker.runtime import Runtime, get_runtime  # noqa: E402
+from worker.stores.sealing import new_key  # noqa: E402
+from worker.stores.tables import ACCOUNTS, USAGE_POINTS  # noqa: E402
+
+QUEUE: Final = "releve:celery:nightly"
+LETTERS: Final = "abcdefghjkmnpqrstvwxyz"
+MORNING: Final = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+DAY: Final = date(2024, 7, 25)
+_BATCH: Final = 5_000
+_CURVE_DAYS: Final = 28
+
+
+# -- the fleet
+
+
+def account_ids(count: int) -> Iterator[str]:
+    """Of the form that the registry gives; the same each time."""
+    luck = random.Random(6)
+    seen: set[str] = set()
+    while len(seen) < count:
+        made = luck.choice(LETTERS) + "".join(luck.choices("0123456789" + LETTERS, k=11))
+        if made not in seen:
+            seen.add(made)
+            yield made
+
+
+def add_accounts(runtime: Runtime, count: int) -> None:
+    ids, number = account_ids(count), 0
+    ready = {
+        "supplier": "enedis",
+        "state": "ready",
+        "reason": "",
+        "created_at": MORNING,
+        "state_since": MORNING,
+    }
+    while page := list(islice(ids, _BATCH)):
+        with runtime.registry.database.writing() as connection:
+            connection.execute(insert(ACCOUNTS), [{"id": each, **ready} for each in page])
+            meters = [{"account_id": each, "usage_point_id": f"{number + n:014d}"} for n, each in enumerate(page)]
+            values = {"supplier": "enedis", "direction": "consumption"}
+            connection.execute(insert(USAGE_POINTS), [{**values, **meter} for meter in meters])
+        number += len(page)
+
+
+def remember_last_night(runtime: Runtime, count: int) -> None:
+    """The whole history done and yesterday's night over, of every account, by the scripts that note it."""
+    state = runtime.state
+    yesterday = (DAY - ONE_DAY).isoformat()
+    last_night = yesterday, "d390", yesterday
+    ids = account_ids(count)
+    while page := list(islice(ids, _BATCH)):
+        with runtime.redis.pipeline(transaction=False) as pipe:
+            inside = type(state)(pipe)  # the same calls, sent together
+            for each in page:
+                for series in Series:
+                    wanted = plan_history(DAY, series, _CURVE_DAYS)
+                    assert wanted is not None
+                    keys = state._keys(each, series)
+                    inside._replace_done(keys=keys, args=[each, "known", str(wanted)], client=pipe)
+                    inside._note_night(keys=keys[:2], args=[each, *last_night], client=pipe)
+            pipe.execute()
+
+
+# -- the processes
+
+
+def feed(policy: FleetPolicy, pause_s: float, begun: Path) -> None:
+    """As beat's messages make a worker do it, only without the pause between them."""
+    from tasks.queues import queue_length
+    from tasks.schedule import _publish
+    from worker.app import app
+    from worker.fanout import FanOut, Night
+
+    app.finalize()
+    fan_out = FanOut.of(get_runtime(), _publish, queue_length, policy=policy)
+    night = Night(DAY)
+    if not begun.exists():
+        begun.write_text(str(time.time()))
+    while not fan_out.feed(night):
+        time.sleep(pause_s)
+    while get_runtime().state.get_cursor(night.run) != "~complete":
+        fan_out.mend(night)
+        time.sleep(pause_s)
+
+
+class _Nobody:
+    """A registry that notes no outcome, a desk that has nothing to judge: theirs is the database's cost."""
+
+    def record_outcome(self, *_: object, **__: object) -> None:
+        """Nothing."""
+
+    def succeeded(self, account_id: str) -> None:
+        """Nothing."""
+
+
+def consume(asked: Path, ended: Any) -> None:
+    """Take windows off the queue and end them; each leaves a line."""
+    runtime = get_runtime()
+    journal = replace(runtime.journal, registry=_Nobody(), desk=_Nobody())
+    with Redis.from_url(os.environ[f"{PREFIX}REDIS_URL"]) as queue, asked.open("a") as lines:
+        while not ended.is_set():
+            if (taken := queue.brpop([QUEUE], timeout=1)) is None:
+                lines.flush()
+                continue
+            origin = runtime.dispatcher.as_of_now(origin_of_message(taken[1]))
+            if origin is not None:
+                lines.write(f"{origin['account_id']} {origin['series']} {time.time()}\n")
+                journal.finished(report_of(origin, runtime.now()))
+
+
+def origin_of_message(raw: bytes) -> Origin:
+    body = zlib.decompress(base64.b64decode(json.loads(raw)["body"]))
+    (account_id, series, start, end), named, _ = json.loads(body)
+    return Origin(account_id=account_id, series=series, start=start, end=end, **named)
+
+
+def report_of(origin: Origin, now: datetime) -> Report:
+    """A look-back that found what was known, and yesterday."""
+    last_day = date.fromisoformat(origin["end"]) - ONE_DAY
+    facts = Facts(
+        fetched=30,
+        asked_at=now.timestamp(),
+        fetched_at=to_timestamp(now),
+        dropped=0,
+        differing=0,
+        last_day=last_day.isoformat(),
+        floor=None,
+        open=[],
+    )
+    return Report(**origin, created=0, updated=0, unchanged=30, facts=facts)
+
+
+# -- the night, watched
+
+
+class Watched:
+    """Processes that may be killed, and the most that each of them and Redis have taken."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._context = multiprocessing.get_context("spawn")
+        self.peaks: dict[str, float] = {}
+        self.redis_peak = self.messages = 0
+
+    def start(self, name: str, target: Any, *args: Any) -> SpawnProcess:
+        process = self._context.Process(target=target, args=args, name=name)
+        process.start()
+        return process
+
+    def event(self) -> Any:
+        return self._context.Event()
+
+    def look(self, started: list[SpawnProcess]) -> None:
+        self.redis_peak = max(self.redis_peak, used_memory(self._redis))
+        self.messages = max(self.messages, int(self._redis.llen(QUEUE)))
+        for process in started:
+            if process.pid and (peak := processes.peak_rss_mb(process.pid)):
+                self.peaks[process.name] = max(self.peaks.get(process.name, 0.0), peak)
+            if process.exitcode not in (None, 0, -signal.SIGKILL):
+                raise SystemExit(f"{process.name} ended with {process.exitcode}")
+
+
+def night(args: argparse.Namespace, redis: Redis, folder: Path, expected: int) -> dict[str, Any]:
+    policy = FleetPolicy(args.every, args.every)
+    watched = Watched(redis)
+    ended = watched.event()
+    files = [folder / f"asked-{number}" for number in range(args.consumers)]
+    consumers = [watched.start(f"consumer-{n}", consume, file, ended) for n, file in enumerate(files)]
+    while not all(file.exists() for file in files):  # workers run already when beat sends the night
+        time.sleep(0.1)
+        watched.look(consumers)
+    began, begun = time.time(), folder / "begun"
+    feeders = [watched.start("feeder", feed, policy, args.pause, begun)]
+    killed_after = None
+    while feeders[-1].exitcode != 0:
+        time.sleep(0.5)
+        watched.look([*consumers, *feeders])
+        done = sum(file.stat().st_size for file in files if file.exists()) // 40
+        if killed_after is None and done > expected // 3:
+            killed_after = done
+            feeders[-1].kill()
+            feeders[-1].join()
+            feeders.append(watched.start("feeder-again", feed, policy, args.pause, begun))
+        if time.time() - began > args.max_seconds:
+            raise SystemExit(
+                f"the night did not end within --max-seconds {args.max_seconds:.0f}; {done} windows so far"
+            )
+    seconds = time.time() - began
+    ended.set()
+    for process in consumers:
+        process.join()
+    asked: Counter[str] = Counter()
+    first = float("inf")
+    for file in files:
+        for line in file.open():
+            pair, _, at = line.rpartition(" ")
+            asked[pair] += 1
+            first = min(first, float(at))
+    return {
+        "seconds": round(seconds, 1),
+        "first_window_s": round(first - float(begun.read_text()), 2),
+        "windows": sum(asked.values()),
+        "doubled": sum(count - 1 for count in asked.values()),
+        "missed": expected - len(asked),
+        "feeder_killed_after": killed_after,
+        "most_messages_waiting": watched.messages,
+        "peak_rss_mb": watched.peaks,
+        "redis_mb_peak": megabytes(watched.redis_peak),
+    }
+
+
+def used_memory(redis: Redis) -> int:
+    told: Any = redis.info("memory")
+    return int(told["used_memory"])
+
+
+def megabytes(count: int) -> float:
+    return round(count / 1e6, 1)
+
+
+def turns(count: int, every: int) -> int:
+    policy = FleetPolicy(every, every)
+    return sum(policy.wants(each, series, DAY) for each in account_ids(count) for series in Series)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    with EmbeddedRedis(folder) as server:
+        given = {
+            "DATA_DIR": str(folder),
+            "REDIS_URL": server.url,
+            "BROKER_URL": server.url,
+            "TOKEN_KEYS": new_key(),
+            "PRESET": "enedis-2026",
+            "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody is asked
+            "CALLS_PER_HOUR": str(args.per_hour),
+            "HISTORY_LOAD_DAYS": str(_CURVE_DAYS),
+            "PRETEND_NOW": MORNING.isoformat(),
+            "LOG_LEVEL": "WARNING",
+        }
+        os.environ.update({PREFIX + name: value for name, value in given.items()})
+        with Runtime(Settings.from_env(_env_file=None)) as runtime, Redis.from_url(server.url) as redis:
+            began = time.perf_counter()
+            add_accounts(runtime, args.accounts)
+            remember_last_night(runtime, args.accounts)
+            seeded_s = time.perf_counter() - began
+            before = used_memory(redis)
+            told = night(args, redis, folder, turns(args.accounts, args.every))
+            after = used_memory(redis)
+            return {
+                "seeded_s": round(seeded_s, 1),
+                **told,
+                "redis_mb_before": megabytes(before),
+                "redis_mb_after": megabytes(after),
+                "redis_bytes_an_account_and_series": round(after / (2 * args.accounts), 1),
+                "redis_version": redis.info("server").get("redis_version"),
+            }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=100_000, help="how many (default %(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="each series every so many nights, 1 to 7 (default 1)")
+    parser.add_argument("--consumers", type=int, default=2, help="processes that end windows (default %(default)s)")
+    parser.add_argument("--per-hour", type=int, default=10_000, help="the quota that paces it (default %(default)s)")
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between two turns (default %(default)s)")
+    parser.add_argument("--max-seconds", type=float, default=3600, help="give up after (default %(default)s)")
+    args = parser.parse_args()
+    machine = common.machine()
+    with tempfile.TemporaryDirectory(prefix="releve-fanout-", ignore_cleanup_errors=True) as folder:
+        result = measure(args, Path(folder))
+    good = not result["doubled"] and not result["missed"]
+    print(json.dumps({"benchmark": "fanout", "machine": machine, "settings": vars(args), "result": result}, indent=1))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""A fleet as rows of a registry and notes in Redis, made without the way through consents and calls: for benchmarks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from itertools import islice
+from typing import Any, Final
+
+from redis import Redis
+from sqlalchemy import insert
+
+from worker.domain.readings import Series
+from worker.domain.windows import plan_history
+from worker.runtime import Runtime
+from worker.stores.tables import ACCOUNTS, USAGE_POINTS
+
+_LETTERS: Final = "abcdefghjkmnpqrstvwxyz"
+_BATCH: Final = 5_000
+CURVE_DAYS: Final = 28
+
+
+def account_ids(count: int) -> Iterator[str]:
+    """Of the form that the registry gives; the same each time."""
+    luck = random.Random(6)
+    seen: set[str] = set()
+    while len(seen) < count:
+        made = luck.choice(_LETTERS) + "".join(luck.choices("0123456789" + _LETTERS, k=11))
+        if made not in seen:
+            seen.add(made)
+            yield made
+
+
+def add_accounts(runtime: Runtime, ids: Iterable[str], at: datetime, first_meter: int = 0) -> None:
+    """Ready to be asked for, each with a meter; ``first_meter`` is the number of the first of them."""
+    ids, number = iter(ids), first_meter
+    ready = {"supplier": "enedis", "state": "ready", "reason": "", "created_at": at, "state_since": at}
+    while page := list(islice(ids, _BATCH)):
+        with runtime.registry.database.writing() as connection:
+            connection.execute(insert(ACCOUNTS), [{"id": each, **ready} for each in page])
+            meters = [{"account_id": each, "usage_point_id": f"{number + n:014d}"} for n, each in enumerate(page)]
+            values = {"supplier": "enedis", "direction": "consumption"}
+            connection.execute(insert(USAGE_POINTS), [{**values, **meter} for meter in meters])
+        number += len(page)
+
+
+def remember(runtime: Runtime, ids: Iterable[str], today: date, last_night: Callable[[str, Series], date]) -> None:
+    """The whole history done and a night over, of every account, by the scripts that note it."""
+    state, ids = runtime.state, iter(ids)
+    wanted = {series: str(plan_history(today, series, CURVE_DAYS)) for series in Series}
+    while page := list(islice(ids, _BATCH)):
+        with runtime.redis.pipeline(transaction=False) as pipe:
+            inside = type(state)(pipe)  # the same calls, sent together
+            for each in page:
+                for series in Series:
+                    night, keys = last_night(each, series).isoformat(), state._keys(each, series)
+                    inside._replace_done(keys=keys, args=[each, "known", wanted[series]], client=pipe)
+                    inside._note_night(keys=keys[:2], args=[each, night, "d390"], client=pipe)
+            pipe.execute()
+
+
+def used_memory(redis: Redis) -> int:
+    told: Any = redis.info("memory")
+    return int(told["used_memory"])
+
+
+def megabytes(count: int) -> float:
+    return round(count / 1e6, 1)

@@ -1,0 +1,171 @@
+"""The same first sync and the same unchanged sync, by the original's published library and by Relève.
+
+One home, three years of daily values and 28 days of load curve (3 152 documents), on one CouchDB-protocol server.  A
+first round counts the requests on the wire and is not timed; in the others, all take turns in going first.  What is
+stored is held against what the home measured.  Then both get the load curve of a home that was connected long ago, and
+do the unchanged sync again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+
+ROOT: Final = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import processes  # noqa: E402
+from benchmarks.common import TODAY, Deadline, Json, TooLong, machine, morning  # noqa: E402
+from benchmarks.original import ours, theirs  # noqa: E402
+from benchmarks.original.rounds import CURVE_DAYS, KINDS, Outcome, Place, WrongContent  # noqa: E402
+from config.settings import PREFIX  # noqa: E402
+from tests import servers  # noqa: E402
+from worker.domain.readings import DateWindow  # noqa: E402
+from worker.supervisor import Supervisor, free_port  # noqa: E402
+from worker.truth import Truth  # noqa: E402
+
+DAILY_DAYS: Final = 3 * 365
+RELEVE, ASKING, PACKED = "releve", "asking the supplier", "packed"
+_START_S: Final = 60.0
+
+Round = Callable[..., Outcome]
+
+
+def compare(args: argparse.Namespace, deadline: Deadline) -> Json:
+    with place(args.aged_days) as where:
+        contestants: dict[str, Round] = {flow: _theirs(where, flow) for flow in theirs.FLOWS}
+        contestants[RELEVE] = lambda counting=False: where.ours(asking=False, counting=counting)
+        contestants[ASKING] = lambda counting=False: where.ours(asking=True, counting=counting)
+        contestants[PACKED] = lambda counting=False: where.ours(asking=False, counting=counting, layout="packed")
+        counted = {name: _told(name, "counted", one_round, counting=True) for name, one_round in contestants.items()}
+        timed: dict[str, list[Outcome]] = {name: [] for name in contestants}
+        for number in range(args.rounds):
+            for name in _turns(list(contestants), number):
+                deadline.check("the comparison")
+                timed[name].append(_told(name, f"round {number + 1}", contestants[name]))
+    results = {name: _summary(counted[name], timed[name]) for name in contestants}
+    return {"documents": sum(map(len, where.truth.values())), "results": results, "ratios": _ratios(results)}
+
+
+@contextmanager
+def place(aged_days: int) -> Iterator[Place]:
+    """All servers, gone at the end.  Raises NotInstalled."""
+    for name in [name for name in os.environ if name.startswith(PREFIX) and "_TEST_" not in name]:
+        del os.environ[name]  # none of the user's own settings shines through
+    with ExitStack() as opened:
+        before = processes.children()
+        couchdb = opened.enter_context(servers.couchdb_server())
+        pids = sorted(processes.children() - before)
+        redis = opened.enter_context(servers.redis_server())
+        simulator = opened.enter_context(simulator_process())
+        daily = DateWindow(TODAY - timedelta(days=DAILY_DAYS), TODAY)
+        truth = Truth.of(simulator, ours.METER, daily, DateWindow(TODAY - timedelta(days=CURVE_DAYS), TODAY))
+        settings = {"redis_url": redis, "enedis_url": simulator, "preset": "enedis-2026"}
+        address = couchdb.removeprefix("couchdb+").rstrip("/")
+        yield Place(address, pids, settings, theirs.Rows.of(truth), truth.content(), ours.AtHand(), aged_days)
+
+
+@contextmanager
+def simulator_process() -> Iterator[str]:
+    """A simulator beside us, so that its work is not taken for ours; its address."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    env = {"PYTHONPATH": str(ROOT), f"{PREFIX}PRETEND_NOW": morning(TODAY)}
+    command = [sys.executable, "-m", "worker", "simulate", "--port", str(port)]
+    with tempfile.TemporaryDirectory(prefix="releve-benchmark-") as folder, Supervisor() as supervisor:
+        supervisor.start("simulator", command, env=env, log_path=Path(folder) / "simulator.log")
+        starting = Deadline(_START_S)
+        while not _answers(address):
+            starting.check("the simulator's start")
+        yield address
+
+
+def _answers(simulator: str) -> bool:
+    try:
+        return requests.get(f"{simulator}/__sim__/health", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def _theirs(where: Place, flow: str) -> Round:
+    return lambda counting=False: where.theirs(flow, counting=counting)
+
+
+def _told(name: str, what: str, one_round: Round, **given: Any) -> Outcome:
+    print(f"{what}: {name} …", file=sys.stderr)
+    return one_round(**given)
+
+
+def _turns(names: list[str], number: int) -> list[str]:
+    first = number % len(names)
+    return names[first:] + names[:first]
+
+
+def _summary(counted: Outcome, timed: list[Outcome]) -> Json:
+    summary = {}
+    for kind in KINDS:
+        seconds = [second for outcome in timed for second in outcome.seconds[kind]]
+        cpu_seconds = [second for outcome in timed for second in outcome.cpu_seconds[kind]]
+        summary[kind] = {
+            "requests": counted.requests[kind],
+            "seconds": round(statistics.median(seconds), 4),
+            "cpu_seconds": round(statistics.mean(cpu_seconds), 4),  # told in steps of 10 ms by the system
+            "all_seconds": [round(second, 4) for second in seconds],
+        }
+    return summary
+
+
+def _ratios(results: Json) -> Json:
+    """Of each of ours to each of theirs: how many times fewer requests to CouchDB, how many times faster and so on."""
+    return {
+        mine: {
+            flow: {kind: _ratio(results[flow][kind], results[mine][kind]) for kind in KINDS} for flow in theirs.FLOWS
+        }
+        for mine in (RELEVE, ASKING, PACKED)
+    }
+
+
+def _ratio(theirs_: Json, ours_: Json) -> Json:
+    return {
+        "fewer_requests": round(theirs_["requests"]["couchdb"] / ours_["requests"]["couchdb"], 1),
+        "faster": round(theirs_["seconds"] / ours_["seconds"], 1),
+        "less_processor": round(theirs_["cpu_seconds"] / ours_["cpu_seconds"], 1),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="timed rounds of each (default %(default)s)")
+    parser.add_argument(
+        "--aged-days", type=int, default=730, help="days of load curve that the older home holds (default %(default)s)"
+    )
+    parser.add_argument("--max-seconds", type=float, default=600, help="give up after (default %(default)s)")
+    args = parser.parse_args()
+    if args.rounds < 1 or args.aged_days < CURVE_DAYS:
+        parser.error(f"--rounds must be at least 1, --aged-days {CURVE_DAYS}")
+    told = {"benchmark": "original", "machine": machine(), "settings": vars(args)}
+    try:
+        told |= {"library": theirs.version(), **compare(args, Deadline(args.max_seconds))}
+    except servers.NotInstalled as missing:
+        told["skipped"] = str(missing)
+    except (TooLong, WrongContent, RuntimeError, subprocess.CalledProcessError) as error:
+        told["error"] = str(error)
+    told["load_after"] = round(os.getloadavg()[0], 2)
+    print(json.dumps(told, indent=1))
+    return 1 if "error" in told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The original's side: its published library under Node.js, before a stand-in of the Cozy stack's data API."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import requests
+
+from tests.servers import ROOT, NotInstalled
+from worker.domain.documents import doctype
+from worker.domain.readings import PARIS, Period
+from worker.truth import Content, Truth
+
+HERE: Final = Path(__file__).parent
+MODULES: Final = ROOT / ".test-servers/original/node_modules"
+FLOWS: Final = ("library", "konnector")
+PREFIX: Final = "home-"
+_STEPS_A_CALL: Final = 7 * 48
+_CIVIL_KEYS: Final = {
+    Period.DAY: "{year}-{month:02}-{day:02}",
+    Period.MONTH: "{year}-{month:02}",
+    Period.YEAR: "{year}",
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a supplier tells: Wh by day; W by the local end of its half-hour, in calls of seven days, oldest first."""
+
+    daily: list[list[Any]]
+    curves: list[list[list[Any]]]
+
+    @classmethod
+    def of(cls, truth: Truth) -> Rows:
+        steps = [[_end_label(start, minutes), watts] for start, minutes, watts in truth.curve]
+        calls = [steps[first : first + _STEPS_A_CALL] for first in range(0, len(steps), _STEPS_A_CALL)]
+        return cls([[day, wh] for day, wh in truth.daily.items()], calls)
+
+    def of_a_later_run(self) -> Rows:
+        """Once the history is loaded the konnector asks for all daily values again, and for one week of the curve."""
+        return Rows(self.daily, self.curves[-1:])
+
+
+@dataclass(frozen=True)
+class Stack:
+    url: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Sync:
+    """By the clock, and of its own process's processor; without the start of Node.js and the loading of the library."""
+
+    seconds: float
+    cpu_seconds: float
+    added: int
+
+
+@contextmanager
+def stack(couchdb: str, prefix: str = PREFIX) -> Iterator[Stack]:
+    """The stand-in before a CouchDB-protocol server.  Raises NotInstalled."""
+    env = {**os.environ, "STACK_COUCHDB": couchdb, "STACK_PREFIX": prefix}
+    with subprocess.Popen([_node(), HERE / "stack.js"], env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Stack(f"http://127.0.0.1:{int(process.stdout.readline())}", process.pid)
+        finally:
+            process.terminate()
+
+
+def sync(flow: str, rows: Rows, stack_url: str) -> Sync:
+    """One run in a process of its own, as the stack starts it.  Raises CalledProcessError where it fails.
+
+    NODE_ENV: in any other mode the library writes to a file instead of the stack.  Its log lines are left out.
+    """
+    env = {"COZY_URL": stack_url, "COZY_CREDENTIALS": "a-token", "NODE_ENV": "production", "LOG_LEVEL": "warning"}
+    ran = subprocess.run(
+        [_node(), HERE / "konnector.js"],
+        env={**os.environ, **env, "NODE_PATH": str(MODULES)},
+        input=json.dumps({"flow": flow, "daily": rows.daily, "curves": rows.curves}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return Sync(**json.loads(ran.stdout.splitlines()[-1]))
+
+
+def content(couchdb: str, prefix: str = PREFIX) -> Content:
+    """What it has stored, by the keys that Relève gives: load in kWh.  Two documents of one key raise ValueError."""
+    return {period: _loads(couchdb, prefix, period) for period in Period}
+
+
+def database(period: Period, prefix: str = PREFIX) -> str:
+    return prefix + doctype(period).replace(".", "-")
+
+
+def version() -> str:
+    """Of the library.  Raises NotInstalled."""
+    package = MODULES / "cozy-konnector-libs/package.json"
+    if not package.exists():
+        raise NotInstalled("the original's library is not here: run benchmarks/original/install.sh")
+    told: str = json.loads(package.read_text())["version"]
+    return told
+
+
+def _loads(couchdb: str, prefix: str, period: Period) -> dict[str, float]:
+    answer = requests.get(
+        f"{couchdb}/{database(period, prefix)}/_all_docs", params={"include_docs": "true"}, timeout=60
+    )
+    answer.raise_for_status()
+    documents = [row["doc"] for row in answer.json()["rows"] if not row["id"].startswith("_design/")]
+    key_of = _local_start if period not in _CIVIL_KEYS else _CIVIL_KEYS[period].format_map
+    loads = {key_of(document): document["load"] for document in documents}
+    if len(loads) != len(documents):
+        raise ValueError(f"{database(period, prefix)} holds a value twice")
+    return loads
+
+
+def _local_start(document: dict[str, Any]) -> str:
+    names = ("year", "month", "day", "hour", "minute")
+    start = datetime(*(document[name] for name in names), tzinfo=PARIS)
+    return f"{start.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def _end_label(start: str, minutes: int) -> str:
+    end = datetime.fromisoformat(start) + timedelta(minutes=minutes)
+    return f"{end.astimezone(PARIS):%Y-%m-%d %H:%M:%S}"
+
+
+def _node() -> str:
+    if (node := shutil.which("node")) is None:
+        raise NotInstalled("Node.js is not here")
+    return node

@@ -1,0 +1,217 @@
+"""How much of the supplier's quota fifty workers use, and whether it ever refuses one: one JSON object.
+
+Two clocks, as told in the result.  ``simulated``: fifty threads and a whole hour of 3600 s on a clock that jumps when
+all of them sleep; ledger, Redis server and races are real, and the simulator's own counter judges each call.
+``short``: fifty processes by the server's clock, with an hour (and a second, and every wait) shortened to
+``--hour-seconds``; what is judged are the instants of the permits, for no machine sends 1 200 calls a second evenly.
+
+    python benchmarks/quota.py --per-hour 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/quota.py` begins with this folder alone
+
+from redis import Redis
+
+from config.settings import Settings
+from tests import servers
+from tests.simulated_time import SimulatedTime
+from worker.errors import RateLimited
+from worker.lanes import enter_lane
+from worker.simulator.quota import Peaks, Quota
+from worker.stores.quota import QuotaLedger
+from worker.stores.redis_link import connect
+
+HOUR_S: Final = 3600
+PER_SECOND: Final = 5
+BEGIN: Final = datetime(2026, 11, 3, 8, tzinfo=UTC)  # a full hour, as the supplier counts them
+SHORTEST_COUNTDOWN_S: Final = 1.0  # as in tasks.base
+MIX: Final = ("first_screen", "nightly", "nightly", "nightly", "nightly", "repair", "backfill", "backfill")
+SHARES: Final = Settings(_env_file=None).quota_shares()
+
+Json = dict[str, Any]
+
+
+class Judge:
+    """The supplier's side: the simulator's counter, which refuses, and its peaks."""
+
+    def __init__(self, per_hour: int) -> None:
+        self._quota, self._peaks = Quota(PER_SECOND, per_hour), Peaks()
+        self._lock = threading.Lock()
+        self.refused = 0
+        self.hours: Counter[int] = Counter()
+        self.lanes: Counter[str] = Counter()
+
+    def call(self, at_s: float, lane: str) -> None:
+        with self._lock:
+            self.refused += self._quota.take("data", datetime.fromtimestamp(at_s, UTC)) is not None
+            self._peaks.add(at_s)
+            self.hours[int((at_s - BEGIN.timestamp()) // HOUR_S)] += 1
+            self.lanes[lane] += 1
+
+    def verdict(self, per_hour: int, hours: int) -> Json:
+        return {
+            "share_used": [round(self.hours[hour] / per_hour, 4) for hour in range(hours)],
+            "refusals": self.refused,
+            "max_in_any_second": self._peaks.max_in_any_second,
+            "max_in_any_hour": self._peaks.max_in_any_hour,
+            "by_lane": dict(sorted(self.lanes.items())),
+        }
+
+
+def work(
+    ledger: QuotaLedger,
+    seed: int,
+    going: Callable[[], bool],
+    sleep: Callable[[float], None],
+    scale: float,
+    sent: Callable[[str], None],
+) -> int:
+    """What a worker's thread does, task after task; how many were put off."""
+    chance, put_off = Random(seed), 0
+    while going():
+        try:
+            sent(ledger.enter("data"))
+        except RateLimited as error:
+            put_off += 1
+            again_s = (error.retry_after_s or 0) * (1 + 0.1 * chance.random())
+            sleep(max(again_s, SHORTEST_COUNTDOWN_S * scale))
+        else:
+            sleep(chance.uniform(0.1, 0.6) * scale)  # the supplier's answer and our store
+    return put_off
+
+
+def simulated(url: str, per_hour: int, workers: int, hours: int, lanes: tuple[str, ...]) -> Json:
+    clock, judge = SimulatedTime(int(BEGIN.timestamp() * 1e6), workers), Judge(per_hour)
+    end_us = clock.now_us() + hours * HOUR_S * 1_000_000
+    put_off: list[int] = []
+    prefix = f"quota-{uuid.uuid4().hex}:"
+    with connect(url) as redis:
+        calls, usec = _scripts(redis)
+
+        def one(number: int) -> None:
+            lane = lanes[number % len(lanes)]
+            enter_lane(lane)
+            ledger = QuotaLedger(
+                redis,
+                "enedis",
+                per_second=PER_SECOND,
+                per_hour=per_hour,
+                shares=SHARES,
+                prefix=prefix,
+                sleep=clock.sleep,
+                clock_us=clock.now_us,
+            )
+            try:
+                put_off.append(
+                    work(
+                        ledger,
+                        number,
+                        lambda: clock.now_us() < end_us,
+                        clock.sleep,
+                        1.0,
+                        lambda _: judge.call(clock.now_us() / 1e6, lane),
+                    )
+                )
+            finally:
+                clock.leave()
+
+        began = time.perf_counter()
+        threads = [threading.Thread(target=one, args=(number,)) for number in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - began
+        calls, usec = (now - before for now, before in zip(_scripts(redis), (calls, usec), strict=True))
+        memory = sum(redis.memory_usage(key) for key in redis.scan_iter(f"{prefix}*"))
+    return judge.verdict(per_hour, hours) | {
+        "lanes": sorted(set(lanes)),
+        "put_off": sum(put_off),
+        "scripts": calls,
+        "script_us": round(usec / calls, 1),
+        "redis_bytes": memory,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _scripts(redis: Redis) -> tuple[int, int]:
+    """How many have run, and their µs."""
+    told = redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
+    return told["calls"], told["usec"]
+
+
+def short(url: str, per_hour: int, workers: int, hour_s: float) -> Json:
+    scale = hour_s / HOUR_S
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    prefix = f"quota-{uuid.uuid4().hex}:"
+    begin_s = time.time() + 1.0  # all are there by then
+
+    def one(number: int) -> None:
+        lane, permits = MIX[number % len(MIX)], []
+        enter_lane(lane)
+        limits = {"per_second": PER_SECOND, "second_ms": max(1, round(1000 * scale)), "hour_ms": round(1000 * hour_s)}
+        with connect(url) as redis:
+            ledger = QuotaLedger(
+                redis, "enedis", per_hour=per_hour, shares=SHARES, prefix=prefix, max_wait_s=scale, **limits
+            )
+            time.sleep(max(0.0, begin_s - time.time()))
+            end_s = begin_s + hour_s
+
+            def sleep(seconds: float) -> None:
+                time.sleep(max(0.0, min(seconds, end_s - time.time())))
+
+            put_off = work(ledger, number, lambda: time.time() < end_s, sleep, scale, permits.append)
+        told.put((lane, put_off, [int(permit.partition("/")[0]) / 1e6 for permit in permits]))
+
+    processes = [context.Process(target=one, args=(number,)) for number in range(workers)]
+    for process in processes:
+        process.start()
+    answers = [told.get() for _ in processes]
+    for process in processes:
+        process.join()
+    judge = Judge(per_hour)
+    for at_s, lane in sorted((at_s, lane) for lane, _, instants in answers for at_s in instants):
+        judge.call(BEGIN.timestamp() + (at_s - begin_s) / scale, lane)
+    return judge.verdict(per_hour, 1) | {"put_off": sum(count for _, count, _ in answers), "hour_seconds": hour_s}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--per-hour", type=int, nargs="*", default=[10_000, 1_000])
+    parser.add_argument("--workers", type=int, default=50)
+    parser.add_argument("--hours", type=int, default=1, help="of the simulated clock")
+    parser.add_argument("--hour-seconds", type=float, default=60, help="of the short hour; 0 leaves it out")
+    args = parser.parse_args()
+    result: Json = {"benchmark": "quota", "workers": args.workers, "per_second": PER_SECOND}
+    with servers.redis_server() as url:
+        for per_hour in args.per_hour:
+            result[f"{per_hour} an hour, threads, simulated clock"] = {
+                "all lanes": simulated(url, per_hour, args.workers, args.hours, MIX),
+                "history alone": simulated(url, per_hour, args.workers, args.hours, ("backfill",)),
+            }
+            if args.hour_seconds:
+                result[f"{per_hour} an hour, processes, short clock"] = short(
+                    url, per_hour, args.workers, args.hour_seconds
+                )
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A clock that jumps from event to event, in whole microseconds."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any, Final
+
+from worker.domain.readings import PARIS
+
+SECOND_US: Final = 1_000_000
+MINUTE_US: Final = 60 * SECOND_US
+HOUR_US: Final = 3600 * SECOND_US
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SimulatedClock:
+    """Starts at ``begin``; ``run`` does what was put down for each instant, in order."""
+
+    def __init__(self, begin: datetime) -> None:
+        self.begin_us = self.us = to_us(begin)
+        self._events: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._numbers = count()
+
+    def now_us(self) -> int:
+        return self.us
+
+    def now(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=self.us)
+
+    def local(self) -> datetime:
+        return self.now().astimezone(PARIS)
+
+    @property
+    def hour(self) -> int:
+        """Whole hours since the beginning."""
+        return (self.us - self.begin_us) // HOUR_US
+
+    def at(self, us: int, happens: Callable[..., None], *args: Any) -> None:
+        heapq.heappush(self._events, (max(us, self.us), next(self._numbers), happens, args))
+
+    def after(self, seconds: float, happens: Callable[..., None], *args: Any) -> None:
+        self.at(self.us + round(seconds * SECOND_US), happens, *args)
+
+    def run(self, until_us: int, each_hour: Callable[[], None] = lambda: None) -> None:
+        """``each_hour`` is for whoever watches the real time."""
+        events, hour = self._events, self.hour
+        while events and events[0][0] < until_us:
+            self.us, _, happens, args = heapq.heappop(events)
+            happens(*args)
+            if self.us - self.begin_us >= (hour + 1) * HOUR_US:
+                hour = self.hour
+                each_hour()
+        self.us = until_us
+
+
+def to_us(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def paris_us(day: date, hour: float) -> int:
+    """Of a clock in Paris, on days without a change of clocks."""
+    return to_us(datetime(day.year, day.month, day.day, tzinfo=PARIS)) + round(hour * HOUR_US)

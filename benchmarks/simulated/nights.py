@@ -1,0 +1,121 @@
+"""The nights of a simulated week: the real fan-out, with a deque in place of the broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Final
+
+from benchmarks.simulated.ages import Ages, Ids
+from benchmarks.simulated.clock import SimulatedClock
+from benchmarks.simulated.lanes import Lane, Work, Workers
+from worker.domain.batches import NIGHTLY
+from worker.domain.calls import AnswerClass, Call
+from worker.domain.policy import FleetPolicy, look_back
+from worker.domain.readings import Series
+from worker.fanout import FanOut, Night
+from worker.runtime import Runtime
+
+BEGINS_AT: Final = timedelta(hours=8, minutes=30)
+OUT_AT: Final = timedelta(hours=8)  # yesterday's values; the simulated days begin then too
+_BATCH: Final = 2_000
+
+
+@dataclass(eq=False)
+class Nights:
+    """``in_flight``: published and not noted as done; what claims are for real workers."""
+
+    clock: SimulatedClock
+    workers: Workers
+    runtime: Runtime
+    policy: FleetPolicy
+    ids: Ids
+    ages: dict[Series, Ages]
+    fan_out: FanOut = field(init=False)
+    newest: date = date.min
+    in_flight: set[tuple[str, Series]] = field(default_factory=set)
+    _ended: list[tuple[Work, date, Call]] = field(default_factory=list)
+
+    @property
+    def lane(self) -> Lane:
+        return self.workers.lanes[NIGHTLY]
+
+    def tick(self) -> None:
+        """What beat starts: a night at its hour, more of it, or what it lost."""
+        local = self.clock.local()
+        self.flush()
+        day = local.date()
+        if local - local.replace(hour=0, minute=0, second=0, microsecond=0) >= BEGINS_AT and day > self.newest:
+            self.newest = day
+        night = Night(self.newest)
+        if self.newest == date.min or self.fan_out.held():
+            return
+        if not self.fan_out.fed(night):
+            if len(self.lane.queue) < self.fan_out.most_waiting // 2:  # in a real house it looks every five seconds
+                self.fan_out.feed(night)
+        elif not self.lane.queue:  # while some of it waits, nothing can be lost
+            self.fan_out.mend(night)
+
+    def publish(self, account_id: str, series: Series, run: str) -> bool:
+        pair = (account_id, series)
+        if pair in self.in_flight:
+            return False
+        self.in_flight.add(pair)
+        night = date.fromisoformat(run.partition(":")[2])
+        place = self.ids.place(account_id)
+        window = look_back(self.clock.local().date(), series)
+        self.workers.put(self.lane, Work(account_id, series, window, night, place))
+        return True
+
+    def still_due(self, work: Work) -> bool:
+        """As ``Dispatcher.as_of_now``: it serves the newest night."""
+        work.night = self.newest
+        work.window = look_back(self.clock.local().date(), work.series)
+        if self.ages[work.series].noted[work.about] < self.newest.toordinal():
+            return True
+        self.in_flight.discard((work.account_id, work.series))
+        return False
+
+    def done(self, work: Work) -> None:
+        """As the journal notes it, some thousand windows together."""
+        local = self.clock.local()
+        today = local.date()
+        out = local.hour >= OUT_AT // timedelta(hours=1)
+        assert work.night is not None
+        night = max(work.night, today) if out else work.night  # the next one need not ask again
+        newest_day = today.toordinal() - (1 if out else 2)
+        self.ages[work.series].looked_back(work.about, night, today, newest_day)
+        call = Call(self.clock.now(), work.window, AnswerClass.DATA, NIGHTLY)
+        self._ended.append((work, night, call))
+        if len(self._ended) >= _BATCH:
+            self.flush()
+
+    def dropped(self, work: Work, after_us: int) -> None:
+        pair = (work.account_id, work.series)
+        if after_us:
+            self.clock.at(self.clock.us + after_us, self.in_flight.discard, pair)
+        else:
+            self.in_flight.discard(pair)
+
+    def flush(self) -> None:
+        """Write what has ended to Redis; only then it is no more in flight."""
+        if not self._ended:
+            return
+        with self.runtime.redis.pipeline(transaction=False) as pipe:
+            inside = type(self.runtime.state)(pipe)
+            for work, night, call in self._ended:
+                inside.note_night(work.account_id, work.series, night, call)
+            pipe.execute()
+        self.in_flight.difference_update((work.account_id, work.series) for work, _, _ in self._ended)
+        self._ended.clear()
+
+    # -- the end
+
+    def missed(self, last: date) -> int:
+        """Accounts and series whose last turn up to this night nobody served; not those that came meanwhile."""
+        return sum(
+            1
+            for series, ages in self.ages.items()
+            for place, noted in enumerate(ages.noted)
+            if noted and noted < self.policy.last_turn(self.ids[place], series, last).toordinal()
+        )

@@ -1,0 +1,67 @@
+"""The supplier's side: what it answers and when, and its own count, which is the simulator's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from benchmarks.simulated.clock import HOUR_US
+from worker.errors import RateLimited, SupplierUnavailable, WorkerError
+from worker.lanes import QuotaLane
+from worker.simulator.quota import Peaks, Quota
+
+API: Final = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """From ``begin_us`` on, until ``end_us``, every call is answered with ``status``.
+
+    Of a 429 ``names_s`` is the wait that it names; None: until the end.
+    """
+
+    name: str
+    begin_us: int
+    end_us: int
+    status: int
+    names_s: float | None = None
+
+    def error(self, at_us: int) -> WorkerError:
+        if self.status != 429:
+            return SupplierUnavailable(f"the supplier answers {self.status}")
+        wait_s = (self.end_us - at_us) / 1e6 if self.names_s is None else self.names_s
+        return RateLimited("the supplier refuses", retry_after_s=wait_s)
+
+
+class Supplier:
+    """``answer`` must be called in the order of time.  What it refuses by a trouble doesn't count, as it says itself."""
+
+    def __init__(self, per_second: int, per_hour: int, troubles: Sequence[Trouble], begin_us: int, hours: int) -> None:
+        self._quota, self.peaks = Quota(per_second, per_hour), Peaks()
+        self._troubles = troubles
+        self._begin_us = begin_us
+        self.by_hour: list[Counter[QuotaLane]] = [Counter() for _ in range(hours)]
+        self.statuses: Counter[int] = Counter()
+        self.over_the_limit: Counter[str] = Counter()
+
+    def trouble_at(self, at_us: int) -> Trouble | None:
+        return next((trouble for trouble in self._troubles if trouble.begin_us <= at_us < trouble.end_us), None)
+
+    def answer(self, at_us: int, lane: QuotaLane) -> WorkerError | None:
+        """None is the data asked for."""
+        trouble = self.trouble_at(at_us)
+        self.peaks.add(at_us / 1e6)
+        if trouble is not None and trouble.status == 429:
+            self.statuses[429] += 1
+            return trouble.error(at_us)
+        limit = self._quota.take(API, datetime.fromtimestamp(at_us / 1e6, UTC))
+        if limit is not None:
+            self.statuses[429] += 1
+            self.over_the_limit["second" if limit.per_second else "hour"] += 1
+            return RateLimited("over the limit", retry_after_s=60.0)
+        self.by_hour[min((at_us - self._begin_us) // HOUR_US, len(self.by_hour) - 1)][lane] += 1
+        self.statuses[trouble.status if trouble else 200] += 1
+        return trouble.error(at_us) if trouble else None

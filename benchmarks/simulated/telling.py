@@ -1,0 +1,88 @@
+"""A simulated week as JSON."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+from benchmarks.fleet_seed import megabytes
+from benchmarks.simulated.homes import Home
+from benchmarks.simulated.laws import broken, busy_hours, by_day, missed
+from benchmarks.simulated.week import Week
+from worker.domain.incidents import to_json
+from worker.lanes import QuotaLane
+
+Json = dict[str, Any]
+
+
+def told(week: Week) -> Json:
+    supplier, plan, tally = week.supplier, week.plan, week.workers.tally
+    use, busy = [sum(hour.values()) for hour in supplier.by_hour], busy_hours(week)
+    return {
+        "plan": {
+            "policy": {"daily_every": plan.policy.daily_every, "curve_every": plan.policy.curve_every},
+            "fits": plan.fits,
+            "calls_a_night": plan.calls_a_night,
+            "carried_a_night": plan.quota.a_night,
+        },
+        "supplier_saw": {
+            "calls": supplier.peaks.calls,
+            "answers": {str(status): count for status, count in sorted(supplier.statuses.items())},
+            "refused_over_the_hour": supplier.over_the_limit["hour"],
+            "refused_over_the_second": supplier.over_the_limit["second"],
+            "max_in_any_second": supplier.peaks.max_in_any_second,
+            "max_in_any_hour": supplier.peaks.max_in_any_hour,
+        },
+        "use": {
+            "busy_hours": len(busy),
+            "least_share_in_a_busy_hour": round(min(busy.values()), 4) if busy else None,
+            "share_of_all_hours": round(sum(use) / (week.options.per_hour * len(use)), 4),
+            "by_hour": use,
+            "by_lane": {lane.value: [hour[lane] for hour in supplier.by_hour] for lane in QuotaLane},
+        },
+        "look_backs": {
+            "asked": {series.value: ages.asked for series, ages in week.ages.items()},
+            "doubled": sum(ages.doubled for ages in week.ages.values()),
+            "missed": missed(week),
+            "days_between_two": {series.value: ages.days_lost for series, ages in week.ages.items()},
+        },
+        "age_in_days": {series.value: by_day(week, series) for series in week.ages},
+        "first_screen_s": _first_screens(week),
+        "windows_of_history_left": sum(len(home.left) for home in (*week.homes.arrived, *week.homes.started_before)),
+        "troubles": {
+            "incidents": [dict(to_json(incident)) for incident in week.incidents.past()],
+            "hours": sorted(week.troubled),
+            "canaries": tally["canaries"],
+            "held": tally["held"],
+            "put_off": tally["given up for now"],
+            "permits_given_back": tally["given back"],
+            "accounts_judged": week.nobody.refused_accounts,
+            "windows_without_tries": week.spent_tries(),
+        },
+        "permits_asked_for": tally["asked"],
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "redis_mb": {"begin": megabytes(week.redis_bytes[0]), "peak": megabytes(max(week.redis_bytes))}
+        | {"end": megabytes(week.redis_bytes[-1])},
+        "seconds": week.seconds,
+        "broken_laws": list(broken(week)),
+    }
+
+
+def _first_screens(week: Week) -> Json:
+    """From the consent to three years of daily values; in quiet hours, and at all."""
+    ready = [home for home in week.homes.arrived if home.ready_us]
+    hours = {home: (home.arrived_us - week.clock.begin_us) // 3_600_000_000 for home in ready}
+    quiet = [home for home in ready if hours[home] not in week.troubled]
+    return {
+        "homes": len(week.homes.arrived),
+        "ready": len(ready),
+        "in_quiet_hours": _percentiles(quiet),
+        "all": _percentiles(ready),
+    }
+
+
+def _percentiles(homes: list[Home]) -> Json:
+    waits = sorted((home.ready_us - home.arrived_us) / 1e6 for home in homes)
+    if not waits:
+        return {}
+    return {f"p{rank}": round(waits[(len(waits) - 1) * rank // 100], 1) for rank in (50, 99, 100)}

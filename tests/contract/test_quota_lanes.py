@@ -1,0 +1,222 @@
+"""Lanes of the ledger on a real server, by a clock that the test moves: what counts is how many, never how fast."""
+
+from __future__ import annotations
+
+import uuid
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from worker.lanes import QuotaLane, Shares, enter_lane, leave_lane
+from worker.stores.quota import QuotaLedger
+
+FIRST, NIGHTLY, REPAIR, HISTORY = QuotaLane
+QUEUES: Final = {FIRST: "first_screen", NIGHTLY: "nightly", REPAIR: "repair", HISTORY: "backfill"}
+SHARES: Final = Shares.parse("first_screen=10,nightly=30,repair=10,history=10", "first_screen=80,repair=50,history=90")
+HOUR_S: Final = 3600.0
+ALL: Final = 1e9
+
+once_per_example = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+
+
+class Fleet:
+    """A ledger whose time is ours, and who has been let through when."""
+
+    def __init__(self, redis: Redis, shares: Shares = SHARES, per_second: int | None = None, **limits: float) -> None:
+        self.now_s = 1_900_000_000.0
+        self.granted: list[tuple[float, QuotaLane]] = []
+        limits = {"per_hour": 1000, **limits}
+        self.ledger = QuotaLedger(
+            redis,
+            "enedis",
+            per_second=per_second,
+            shares=shares,
+            prefix=f"test-{uuid.uuid4().hex}:",
+            clock_us=lambda: round(self.now_s * 1e6),
+            **limits,
+        )
+
+    def ask(self, lane: QuotaLane, patience_s: float = 0.0) -> bool:
+        with inside(lane):
+            decision = self.ledger.take("data", patience_s)
+        if decision.permit:
+            self.granted.append((decision.at_s, lane))
+        return decision.permit is not None
+
+    def run(
+        self, for_s: float, wants: dict[QuotaLane, float], seed: int = 1, step_s: float = 10, patience_s: float = 0.0
+    ) -> Counter[QuotaLane]:
+        """For so long each lane asks for so many calls a second, ALL: until it is refused; whom it let through."""
+        chance, end_s, before = Random(seed), self.now_s + for_s, len(self.granted)
+        while self.now_s < end_s:
+            left = {lane: rate * step_s for lane, rate in wants.items()}
+            while left:
+                lane = chance.choice(list(left))
+                if left[lane] < chance.random() or not self.ask(lane, patience_s):
+                    del left[lane]
+                else:
+                    left[lane] -= 1
+            self.now_s += step_s
+        return Counter(lane for _, lane in self.granted[before:])
+
+    def most_in(self, length_s: float) -> int:
+        """In any span of this length, both ends included."""
+        instants = sorted(at_s for at_s, _ in self.granted)
+        return max(
+            (bisect_left(instants, at_s + length_s + 1e-6) - begin for begin, at_s in enumerate(instants)), default=0
+        )
+
+
+@contextmanager
+def inside(lane: QuotaLane) -> Iterator[None]:
+    token = enter_lane(QUEUES[lane])
+    try:
+        yield
+    finally:
+        leave_lane(token)
+
+
+lanes = st.sampled_from(list(QuotaLane))
+
+
+@once_per_example
+@given(st.lists(st.tuples(lanes, st.integers(1, 60), st.integers(0, 900)), min_size=1, max_size=60))
+def test_no_interleaving_of_lanes_passes_the_limit(redis: Redis, bursts: list[tuple[QuotaLane, int, int]]) -> None:
+    fleet = Fleet(redis, per_hour=100, per_day=300)
+    for lane, calls, pause_s in bursts:
+        for _ in range(calls):
+            fleet.ask(lane)
+        fleet.now_s += pause_s
+    assert fleet.most_in(HOUR_S) <= 100
+    assert fleet.most_in(24 * HOUR_S) <= 300
+
+
+@once_per_example
+@given(st.lists(st.tuples(lanes, st.integers(0, 400), st.sampled_from([0.0, 1.0])), min_size=10, max_size=120))
+def test_no_second_holds_more_than_five(redis: Redis, asks: list[tuple[QuotaLane, int, float]]) -> None:
+    fleet = Fleet(redis, per_second=5)
+    for lane, pause_ms, patience_s in asks:
+        fleet.ask(lane, patience_s)
+        fleet.now_s += pause_ms / 1000
+    assert fleet.most_in(1.0) <= 5
+
+
+@pytest.mark.parametrize("lane", [FIRST, HISTORY])
+def test_a_lane_alone_uses_at_least_97_percent(redis: Redis, lane: QuotaLane) -> None:
+    fleet = Fleet(redis, per_hour=400)
+    for _ in range(2):  # from an empty hour, and one after a full one
+        assert fleet.run(HOUR_S, {lane: ALL})[lane] >= 0.97 * 400
+    assert fleet.most_in(HOUR_S) <= 400
+
+
+@settings(once_per_example, max_examples=3)
+@given(st.dictionaries(lanes, st.sampled_from([0.08, 0.2, ALL]), min_size=2), st.integers(0, 99))
+def test_lanes_together_use_at_least_97_percent_and_each_has_its_floor(
+    redis: Redis, wants: dict[QuotaLane, float], seed: int
+) -> None:
+    fleet = Fleet(redis, per_hour=400)
+    wants |= {max(wants): ALL}
+    used = fleet.run(HOUR_S, wants, seed)
+    assert used.total() >= 0.97 * 400
+    for lane, rate in wants.items():
+        assert used[lane] >= min(SHARES.floor(lane) * 4, 0.8 * rate * HOUR_S) - 1
+    assert fleet.most_in(HOUR_S) <= 400
+
+
+def test_who_goes_first_gets_what_is_nobodys(redis: Redis) -> None:
+    """All want everything, in short hours: what is shared goes up the lanes, the floors stay where they are."""
+    fleet = Fleet(redis, per_second=5, per_hour=1000, hour_ms=600_000)
+    used = fleet.run(600, dict.fromkeys((NIGHTLY, HISTORY), ALL), step_s=0.5, patience_s=1)
+    assert used.total() >= 970
+    assert used[NIGHTLY] >= 5 * used[HISTORY]
+    assert used[HISTORY] >= 50
+
+
+@pytest.mark.parametrize("asleep_s", [300, 1800, 5400])
+def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) -> None:
+    """Whenever it wakes: the night has used up all that it could."""
+    fleet = Fleet(redis, per_hour=1000)
+    fleet.run(asleep_s, {NIGHTLY: 2})  # ten minutes and the night has its share and all that is shared
+    assert sum(fleet.ask(FIRST) for _ in range(5)) == 5  # a first screen's daily values, now
+    woken = fleet.run(600, {NIGHTLY: 2, FIRST: ALL})
+    assert woken[FIRST] >= 0.97 * 100 / 6 - 5
+    fleet.run(3000, {NIGHTLY: 2, FIRST: ALL})
+    hour = Counter(lane for at_s, lane in fleet.granted if at_s >= fleet.now_s - HOUR_S)
+    assert hour[FIRST] >= 0.97 * 100
+    assert hour.total() >= 0.97 * 1000
+
+
+def test_what_a_lane_leaves_of_its_floor_flows_to_others(redis: Redis) -> None:
+    fleet = Fleet(redis)
+    used = fleet.run(HOUR_S, {NIGHTLY: ALL, FIRST: 0.01, HISTORY: 0.005})
+    assert used[FIRST] >= 25 and used[HISTORY] >= 10  # about all that they asked for
+    assert used.total() >= 970
+
+
+def test_a_ceiling_stops_a_lane_while_another_goes_without(redis: Redis) -> None:
+    shares = Shares.parse("nightly=30", "first_screen=60")
+    fleet = Fleet(redis, shares, per_hour=400)
+    fleet.run(HOUR_S, {FIRST: ALL, HISTORY: ALL})
+    used = fleet.run(HOUR_S, {FIRST: ALL, HISTORY: ALL})
+    assert used[FIRST] <= 242
+    assert used.total() >= 0.97 * 400
+
+
+def test_a_ceiling_is_no_waste_where_nobody_else_wants(redis: Redis) -> None:
+    fleet = Fleet(redis, Shares.parse("", "history=20"), per_hour=400)
+    assert fleet.run(HOUR_S, {HISTORY: ALL})[HISTORY] >= 0.97 * 400
+
+
+def test_above_its_floor_a_lane_books_less_far_ahead_than_those_before_it(redis: Redis) -> None:
+    """So whoever goes first finds room, however many of the others ask all the time."""
+    fleet = Fleet(redis, per_second=5, per_hour=10_000, shares=Shares.parse("nightly=1", ""), max_wait_s=4)
+    booked_s = {}
+    for lane in (HISTORY, REPAIR, NIGHTLY, FIRST):
+        while fleet.ask(lane, patience_s=4.0):
+            booked_s[lane] = fleet.granted[-1][0] - fleet.now_s
+    assert booked_s[HISTORY] <= 1.0 < booked_s[REPAIR] <= 1.8 < booked_s[NIGHTLY] <= 2.6 < booked_s[FIRST] <= 3.4
+
+
+@pytest.mark.parametrize("busy", [FIRST, NIGHTLY])
+def test_the_pace_keeps_floors_too(redis: Redis, busy: QuotaLane) -> None:
+    """Fifty threads of one lane, one of another, and the hour not yet short."""
+    fleet = Fleet(redis, per_second=5, per_hour=10_000)
+    while len(fleet.granted) < 400:
+        for lane in (busy, busy, HISTORY):
+            fleet.ask(lane, 1.0)
+        fleet.now_s += 0.1
+    used = Counter(lane for _, lane in fleet.granted)
+    assert 0.05 * 400 - 2 <= used[HISTORY] <= 0.15 * 400
+
+
+def test_a_call_that_was_never_sent_counts_for_nobody(redis: Redis) -> None:
+    fleet = Fleet(redis, per_hour=10, per_day=20, shares=Shares.parse("nightly=30", ""))
+    for lane in QuotaLane:
+        with inside(lane):
+            permit = fleet.ledger.enter("data")
+            assert fleet.ledger.used_by_lane("data")[lane] == 1
+            fleet.ledger.give_back(permit)
+        assert fleet.ledger.used("data") == 0
+    with inside(NIGHTLY):
+        permit = fleet.ledger.enter("data")
+    fleet.now_s += 2 * HOUR_S
+    fleet.ledger.give_back(permit)  # long forgotten: nothing to undo
+    assert sum(fleet.ask(NIGHTLY) for _ in range(20)) == 10
+
+
+def test_the_day_ends_what_the_hours_would_allow(redis: Redis) -> None:
+    fleet = Fleet(redis, per_hour=100, per_day=250)
+    first = fleet.run(6 * HOUR_S, {NIGHTLY: ALL}, step_s=60)
+    assert first.total() <= 250
+    rest = fleet.run(18 * HOUR_S, {NIGHTLY: ALL}, step_s=120)
+    assert 0.97 * 250 <= first.total() + rest.total() <= 250

@@ -1,0 +1,75 @@
+"""Readings and totals of one SQL database, read and written together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from worker.domain.documents import Document, Entry, key_range, to_document
+from worker.domain.readings import DateWindow, Period
+from worker.stores.consumption import Together
+from worker.stores.sql_database import SqlDatabase
+from worker.stores.sql_measures import SqlMeasures
+
+NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
+WINDOW = DateWindow(date(2024, 7, 20), date(2024, 7, 25))
+RANGES = {period: key_range(WINDOW, period) for period in (Period.MONTH, Period.YEAR, Period.DAY)}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlMeasures]:
+    if request.param == "sqlite":
+        yield SqlMeasures(SqlDatabase(f"sqlite:///{tmp_path / 'm.db'}", 5.0))
+    else:
+        yield SqlMeasures(SqlDatabase(request.getfixturevalue("postgres_database"), 5.0))
+
+
+def documents(account_id: str = "acc") -> dict[Period, list[Document]]:
+    entries = {
+        Period.MONTH: [Entry("2024-07", 6_000_000)],
+        Period.YEAR: [Entry("2024", 6_000_000)],
+        Period.DAY: [Entry(f"2024-07-{day}", 2_000_000) for day in (22, 20, 21)],
+    }
+    return {period: [to_document(account_id, period, each, NOW) for each in some] for period, some in entries.items()}
+
+
+def test_they_can_be_asked_together(measures: SqlMeasures) -> None:
+    assert isinstance(measures, Together)
+
+
+def test_together_is_what_each_gives_alone_in_key_order(measures: SqlMeasures) -> None:
+    for account_id in ("acc", "other"):
+        assert not any(measures.write_together(documents(account_id)).values())
+    together = measures.read_together("acc", RANGES)
+    assert together == {period: measures[period].read("acc", *keys) for period, keys in RANGES.items()}
+    assert [found["_id"] for found in together[Period.DAY]] == [f"acc:2024-07-{day}" for day in (20, 21, 22)]
+    assert [len(together[period]) for period in (Period.MONTH, Period.YEAR)] == [1, 1]
+
+
+@pytest.mark.parametrize("beaten", [Period.DAY, Period.MONTH, Period.YEAR])
+def test_where_one_loses_its_race_nothing_is_written(measures: SqlMeasures, beaten: Period) -> None:
+    first = documents()[beaten][-1]
+    assert measures[beaten].write([first]) == []
+    stored = measures[beaten].read("acc", "", "~")
+    given = documents()
+    assert measures.write_together(given) == given
+    assert {period: measures[period].read("acc", "", "~") for period in RANGES} == {
+        period: stored if period is beaten else [] for period in RANGES
+    }
+
+
+def test_what_was_read_is_replaced(measures: SqlMeasures) -> None:
+    measures.write_together(documents())
+    found = measures.read_together("acc", RANGES)
+    higher = {period: [{**each, "load": each["load"] + 1} for each in some] for period, some in found.items()}
+    assert not any(measures.write_together(higher).values())
+    assert measures.write_together(higher) == higher  # the revisions are used up
+    again = measures.read_together("acc", RANGES)
+    assert [each["load"] for each in again[Period.DAY]] == [each["load"] for each in higher[Period.DAY]]
+
+
+def test_nothing_at_all_is_written_gladly(measures: SqlMeasures) -> None:
+    assert measures.write_together({period: [] for period in RANGES}) == {period: [] for period in RANGES}

@@ -1,0 +1,45 @@
+"""A clock for many real threads: it stands still while any of them works, and jumps when all of them sleep."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from itertools import count
+from typing import Final
+
+_TOGETHER_US: Final = 1000  # who wakes within a millisecond wakes at once, so that threads do race
+
+
+class SimulatedTime:
+    """For exactly so many ``sleepers``; each calls ``leave`` at its end."""
+
+    def __init__(self, now_us: int, sleepers: int) -> None:
+        self._now_us = now_us
+        self._awake = sleepers
+        self._lock = threading.Lock()
+        self._asleep: list[tuple[int, int, threading.Event]] = []
+        self._numbers = count()
+
+    def now_us(self) -> int:
+        return self._now_us
+
+    def sleep(self, seconds: float) -> None:
+        woken = threading.Event()
+        with self._lock:
+            heapq.heappush(self._asleep, (self._now_us + max(1, round(seconds * 1e6)), next(self._numbers), woken))
+            self._one_less()
+        woken.wait()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._one_less()
+
+    def _one_less(self) -> None:
+        self._awake -= 1
+        if self._awake or not self._asleep:
+            return
+        until_us = self._asleep[0][0] + _TOGETHER_US
+        while self._asleep and self._asleep[0][0] <= until_us:
+            self._now_us, _, woken = heapq.heappop(self._asleep)
+            self._awake += 1
+            woken.set()

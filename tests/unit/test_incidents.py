@@ -1,0 +1,432 @@
+"""An incident from its first failure to the replay: nobody is asked in vain, nobody is penalised, all is due again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.factories import serving_days
+from tests.registries import prepare_registry
+from tests.unit.conftest import Household
+from tests.walks import days
+from worker.domain.accounts import AccountState
+from worker.domain.answers import Json
+from worker.domain.consents import NoticeKind
+from worker.domain.incidents import CANARIES, PROBE, Kind, Thresholds
+from worker.domain.readings import DateWindow, Series
+from worker.errors import (
+    ConsentRevoked,
+    Held,
+    HolderChanged,
+    LoginFailed,
+    MalformedAnswer,
+    OperatorFault,
+    RateLimited,
+    StoreUnavailable,
+    SupplierUnavailable,
+    WorkerError,
+)
+from worker.incidents import Incidents
+from worker.journal import attempts_run
+from worker.lanes import enter_lane, leave_lane
+from worker.probing import Probing
+from worker.stores.incidents import IncidentStore
+from worker.stores.redis_link import connect
+from worker.stores.registry import AccountRegistry
+from worker.stores.sealing import Sealer, new_key
+
+RUN = "nightly:2024-07-25"
+DOWN = SupplierUnavailable("500")
+EVERYTHING_BAD: list[WorkerError] = [DOWN, OperatorFault("key"), MalformedAnswer("odd")]
+ALL_ERRORS: list[WorkerError] = [*EVERYTHING_BAD, ConsentRevoked("no"), HolderChanged("moved"), LoginFailed("refused")]
+
+
+class Fleet:
+    """A house with homes; the supplier does to each what ``does`` says, None for an answer."""
+
+    def __init__(self, household: Household, homes: int) -> None:
+        self.house = household
+        self.homes = [household.add(number) for number in range(11, 11 + homes)]
+        self.fault: WorkerError | None = None
+        self.calls = 0
+        household.supplier.daily = self._answer(serving_days(days("2024-07-20", 5000, 6000)))
+        household.supplier.curve = self._answer(lambda window: None)
+
+    def _answer(self, well: Callable[[DateWindow], Json]) -> Callable[[DateWindow], Json]:
+        def answer(window: DateWindow) -> Json:
+            self.calls += 1
+            if self.fault is not None:
+                raise self.fault
+            return well(window)
+
+        return answer
+
+    def look_back(self, home: str, series: Series = Series.DAILY, run: str = RUN) -> bool:
+        """As the queue does it; whether it was published at all."""
+        origin = self.house.dispatcher.claim_look_back(home, series, run)
+        if origin is not None:
+            with task("nightly"):
+                self.house.run(origin)
+        return origin is not None
+
+    def night(self, fault: WorkerError | None, series: Series = Series.DAILY, run: str = RUN) -> int:
+        """How many were published."""
+        self.fault = fault
+        return sum(self.look_back(home, series, run) for home in self.homes)
+
+    def probe(self) -> None:
+        Probing.of(self.house).run()
+
+    def pass_time(self, minutes: float) -> None:
+        self.house.at += timedelta(minutes=minutes)
+
+    @property
+    def kinds(self) -> list[Kind]:
+        return [incident.kind for incident in self.house.incidents.current()]
+
+    def attempts(self) -> set[int]:
+        dispatcher, state = self.house.dispatcher, self.house.state
+        run = attempts_run(self.house.at)
+        origins = [dispatcher.look_back_now(home, series) for home in self.homes for series in Series]
+        window = {origin["series"]: _window(origin["start"], origin["end"]) for origin in origins}
+        return {state.attempts(each["account_id"], each["series"], window[each["series"]], run=run) for each in origins}
+
+    def states(self) -> set[AccountState]:
+        return {self.house.registry.get(home).state for home in self.homes}
+
+
+def _window(start: str, end: str) -> DateWindow:
+    return DateWindow(date.fromisoformat(start), date.fromisoformat(end))
+
+
+@contextmanager
+def task(queue: str) -> Iterator[None]:
+    token = enter_lane(queue)
+    try:
+        yield
+    finally:
+        leave_lane(token)
+
+
+@pytest.fixture
+def fleet(household: Household) -> Fleet:
+    return Fleet(household, 12)
+
+
+@pytest.fixture(scope="module")
+def lasting(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One house for the properties; what Redis knows is lost before each example."""
+    folder: Path = tmp_path_factory.mktemp("incidents")
+    prepare_registry(folder)
+    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([new_key()]))
+    with connect(redis_url) as redis:
+        yield Fleet(Household(registry, redis), 8)
+    registry.close()
+
+
+# It opens
+
+
+@pytest.mark.parametrize(
+    "fault, kind",
+    [(DOWN, Kind.OUTAGE), (OperatorFault("key"), Kind.APPLICATION), (MalformedAnswer("odd"), Kind.ANSWERS)],
+)
+def test_what_fails_for_all_is_an_incident_after_a_few_calls_and_then_nobody_is_asked(
+    fleet: Fleet, fault: WorkerError, kind: Kind, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fleet.night(fault) == 5, "the others are not even published"
+    assert fleet.kinds == [kind]
+    assert fleet.calls == 5
+    assert (fleet.states(), fleet.house.incidents.is_open()) == ({AccountState.READY}, False)
+    fleet.night(fault, Series.LOAD_CURVE)
+    assert fleet.kinds == [kind, kind]
+    assert fleet.house.incidents.is_open()
+    assert fleet.night(fault, run="nightly:2024-07-26") == 0
+    assert fleet.calls == 10
+    assert [line for line in caplog.messages if line == "incident open"] == ["incident open"] * 2
+    told = [fleet.house.notices.claim(notice, fleet.house.at) for notice in fleet.house.notices.due(fleet.house.at)]
+    assert [(notice.kind, notice.reason) for notice in told if notice] == [(NoticeKind.INCIDENT, kind.value)] * 2
+
+
+def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household) -> None:
+    fleet = Fleet(household, 3)
+    for night in range(1, 9):
+        assert fleet.night(DOWN, run=f"nightly:2024-07-{night:02}") == 3
+    assert fleet.kinds == []
+    assert fleet.attempts() == {8, 0}
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ALL_ERRORS), st.integers(0, 3)), max_size=20),
+    st.integers(1, 4),
+)
+def test_fewer_accounts_than_the_threshold_never_open_one(
+    lasting: Fleet, told: list[tuple[int, WorkerError, int]], few: int
+) -> None:
+    lasting.house.lose_redis()
+    incidents = lasting.house.incidents
+    for home, error, minutes in told:
+        lasting.pass_time(minutes)
+        origin = lasting.house.dispatcher.look_back_now(lasting.homes[home % few], Series.DAILY)
+        incidents.failed(origin, error)
+    assert incidents.current() == []
+
+
+def test_one_bad_account_never_opens_one(fleet: Fleet) -> None:
+    for number in range(300):
+        origin = fleet.house.dispatcher.look_back_now(fleet.homes[0], Series.DAILY)
+        fleet.house.incidents.failed(origin, EVERYTHING_BAD[number % 3])
+    assert fleet.kinds == []
+
+
+def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
+    for number, home in enumerate(fleet.homes):
+        fleet.fault = DOWN if number % 2 else None
+        fleet.look_back(home)
+    assert fleet.kinds == []
+
+
+def test_answers_of_which_nothing_can_be_used_are_an_incident(fleet: Fleet) -> None:
+    fleet.house.supplier.daily = serving_days({date(2024, 7, 20): "nonsense"})
+    fleet.night(None)
+    assert fleet.kinds == [Kind.ANSWERS]
+
+
+def test_refusals_of_many_hold_nobody_up_and_set_nobody_aside(fleet: Fleet) -> None:
+    assert fleet.night(HolderChanged("moved")) == 12, "some may be served: all are asked"
+    assert fleet.kinds == [Kind.HOLDER]
+    assert fleet.states() == {AccountState.READY}
+    assert not fleet.house.incidents.is_held(Series.DAILY)
+
+
+def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
+    house = fleet.house
+    store = IncidentStore(house.redis, house.prefix)
+    incidents = Incidents(store, house.notices, (), house.now, Thresholds(accounts=0), fresh_s=0)
+    for home in fleet.homes:
+        incidents.failed(house.dispatcher.look_back_now(home, Series.DAILY), DOWN)
+    assert incidents.current() == []
+    assert not incidents.may_open(Kind.HOLDER)
+
+
+# While it is open
+
+
+def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_not_been(fleet: Fleet) -> None:
+    house, home = fleet.house, fleet.homes[-1]
+    origin = house.dispatcher.claim_look_back(home, Series.DAILY, RUN)
+    assert origin is not None and origin["claim"] is not None
+    fleet.night(DOWN)
+    calls = fleet.calls
+    with task("nightly"), pytest.raises(Held):
+        house.walk.fetch(origin)
+    house.journal.failed(origin, Held("held"))
+    assert fleet.calls == calls
+    assert not house.state.is_claimed(home, *origin["claim"].split("/", 1))
+    window = _window(origin["start"], origin["end"])
+    assert house.state.attempts(home, "daily", window, run=attempts_run(house.at)) == 0
+    assert house.incidents.current()[0].windows_held == 1
+
+
+def test_canaries_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
+    fleet.night(DOWN)
+    fleet.fault = None
+    by_hand = fleet.house.dispatcher.look_back_now(fleet.homes[0], Series.DAILY)
+    assert fleet.house.walk.fetch(by_hand)["facts"]["fetched"] == 2
+    with task("control"):
+        assert fleet.house.walk.fetch({**by_hand, "claim": PROBE})["facts"]["fetched"] == 2
+        with pytest.raises(Held):
+            fleet.house.walk.fetch(by_hand)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ALL_ERRORS)), min_size=1, max_size=12))
+def test_no_attempt_is_counted_and_no_account_set_aside_while_one_holds(
+    lasting: Fleet, told: list[tuple[int, WorkerError]]
+) -> None:
+    lasting.house.lose_redis()
+    published = {home: lasting.house.dispatcher.claim_look_back(home, Series.DAILY, RUN) for home in lasting.homes}
+    for home in lasting.homes:
+        lasting.house.incidents.failed(lasting.house.dispatcher.look_back_now(home, Series.DAILY), DOWN)
+    assert lasting.kinds == [Kind.OUTAGE]
+    for number, error in told:
+        if origin := published.pop(lasting.homes[number], None):
+            lasting.house.journal.failed(origin, error)
+    assert lasting.attempts() <= {0, 4}, "4: published, and nothing has come of it yet"
+    tried = [home for home in lasting.homes if home not in published]
+    window = {_window(each["start"], each["end"]) for each in published.values() if each}
+    run = attempts_run(lasting.house.at)
+    assert {lasting.house.state.attempts(home, "daily", each, run=run) for home in tried for each in window} <= {0}
+    assert lasting.states() == {AccountState.READY}
+
+
+def test_an_outage_of_the_curve_holds_up_no_daily_value(fleet: Fleet) -> None:
+    fleet.night(DOWN, Series.LOAD_CURVE)
+    assert fleet.night(None, Series.DAILY) == 12
+    assert fleet.night(None, Series.LOAD_CURVE, run="nightly:2024-07-26") == 0
+    assert not fleet.house.incidents.is_open()
+    origin = fleet.house.dispatcher.claim_backfill(fleet.homes[0])
+    assert origin is not None and origin["series"] == "daily"
+
+
+def test_a_lost_redis_costs_seeing_it_again(fleet: Fleet) -> None:
+    fleet.night(DOWN)
+    fleet.house.lose_redis()
+    assert fleet.kinds == []
+    assert fleet.night(DOWN) == 5
+    assert fleet.kinds == [Kind.OUTAGE]
+
+
+def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect("redis://127.0.0.1:1/0") as nobody:
+        incidents = Incidents(IncidentStore(nobody), fleet.house.notices, (), fleet.house.now, Thresholds())
+        origin = fleet.house.dispatcher.look_back_now(fleet.homes[0], Series.DAILY)
+        incidents.failed(origin, DOWN)
+        incidents.answered(origin, usable=True)
+        with pytest.raises(StoreUnavailable):
+            incidents.is_held(Series.DAILY)
+    assert len([line for line in caplog.messages if "not noted" in line]) == 2
+
+
+# It ends
+
+
+def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_call(fleet: Fleet) -> None:
+    fleet.night(DOWN)
+    spent, asked_at = fleet.calls, []
+    for minute in range(1, 61):
+        fleet.pass_time(1)
+        fleet.probe()
+        if fleet.calls > spent:
+            assert fleet.calls == spent + 1
+            spent = fleet.calls
+            asked_at.append(minute)
+    assert asked_at == [1, 3, 7, 15, 30, 45, 60]
+    assert fleet.kinds == [Kind.OUTAGE]
+
+
+@pytest.mark.parametrize("fault", EVERYTHING_BAD, ids=lambda fault: type(fault).__name__)
+def test_when_canaries_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_been(
+    fleet: Fleet, fault: WorkerError
+) -> None:
+    """Those that failed before it was known had counted, and kept their claims in part."""
+    fleet.night(fault)
+    fleet.fault = None
+    fleet.pass_time(1)
+    spent = fleet.calls
+    fleet.probe()
+    assert fleet.calls == spent + CANARIES
+    assert fleet.kinds == []
+    assert fleet.attempts() == {0}
+    assert fleet.house.incidents.replay_due()
+    assert fleet.night(None) == 12
+    (over,) = fleet.house.incidents.past()
+    assert (over.how, over.failed_calls, over.accounts, over.rounds) == ("probes", 5, 5, 1)
+    assert over.ended_at == fleet.house.at
+    told = {_kind(fleet, notice) for notice in fleet.house.notices.due(fleet.house.at)}
+    assert told == {NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER}
+
+
+def _kind(fleet: Fleet, notice: str) -> NoticeKind | None:
+    claimed = fleet.house.notices.claim(notice, fleet.house.at)
+    return claimed and claimed.kind
+
+
+def test_refused_accounts_are_asked_for_again_at_once_when_they_are_served_again(fleet: Fleet) -> None:
+    fleet.night(HolderChanged("moved"))
+    fleet.fault = None
+    assert not fleet.look_back(fleet.homes[-1]), "its claim waits six hours"
+    fleet.pass_time(1)
+    fleet.probe()
+    assert fleet.kinds == []
+    assert fleet.night(None) == 12
+
+
+@pytest.mark.parametrize("fault", [RateLimited("wait"), StoreUnavailable("ours")])
+def test_a_canary_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerError) -> None:
+    fleet.night(DOWN)
+    fleet.fault = fault
+    fleet.pass_time(1)
+    fleet.probe()
+    assert fleet.kinds == [Kind.OUTAGE]
+
+
+def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
+    fleet.night(DOWN)
+    fleet.fault = ConsentRevoked("no")
+    fleet.pass_time(1)
+    fleet.probe()
+    assert fleet.kinds == []
+    assert fleet.states() == {AccountState.READY}, "a canary is no sighting"
+
+
+def test_where_all_that_it_touched_are_gone_anybody_is_a_canary(fleet: Fleet) -> None:
+    fleet.night(DOWN)
+    for home in fleet.homes[:5]:
+        fleet.house.registry.remove(home)
+    fleet.fault = None
+    fleet.pass_time(1)
+    fleet.probe()
+    assert fleet.kinds == []
+
+
+def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
+    fleet.night(ConsentRevoked("no"))
+    assert fleet.kinds == [Kind.CONSENT]
+    for _ in range(3):
+        fleet.pass_time(24 * 60)
+        fleet.probe()
+    assert (fleet.kinds, fleet.house.incidents.past()[0].how) == ([], "believed")
+    assert fleet.night(ConsentRevoked("no"), run=f"nightly:{fleet.house.at:%Y-%m-%d}") == 12
+    fleet.pass_time(7 * 60)
+    for home in fleet.homes:
+        fleet.house.desk.refused(home, ConsentRevoked("no"))
+    assert fleet.states() == {AccountState.ACTION_NEEDED}
+
+
+def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) -> None:
+    assert {incident.kind for incident in fleet.house.incidents.open_by_hand()} == {Kind.BY_HAND}
+    assert fleet.house.incidents.open_by_hand() != []
+    for _ in range(23):
+        fleet.pass_time(60)
+        fleet.probe()
+    assert fleet.house.incidents.is_open() and fleet.calls == 0
+    fleet.pass_time(60)
+    fleet.probe()
+    assert fleet.kinds == []
+    assert {over.how for over in fleet.house.incidents.past()} == {"expired"}
+    assert fleet.night(None) == 12
+
+
+def test_a_supplier_that_comes_and_goes_is_none_in_the_end_and_failures_count_again(fleet: Fleet) -> None:
+    opened = 0
+    for lap in range(6):
+        fleet.night(DOWN, run=f"catch-up:{lap}")
+        opened += fleet.kinds == [Kind.OUTAGE]
+        fleet.fault = None
+        for _ in range(8):
+            fleet.pass_time(1)
+            fleet.probe()
+        assert fleet.kinds == []
+    assert opened == 3
+    assert max(fleet.attempts()) > 0
+
+
+def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "releve"):
+        fleet.night(DOWN)
+        fleet.fault = None
+        fleet.pass_time(1)
+        fleet.probe()
+    assert "300016400000" not in caplog.text
+    assert caplog.messages.count("canary asked") == CANARIES

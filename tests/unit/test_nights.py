@@ -1,0 +1,321 @@
+"""A night among others: killed anywhere, fed twice at once, held, taken over, fair, in little memory."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.factories import NOW, serving_days
+from tests.unit.conftest import Household
+from tests.unit.nights import Queue, accounts_of, everything_once
+from worker.dispatch import Dispatcher
+from worker.domain.accounts import Account, AccountState
+from worker.domain.policy import FleetPolicy
+from worker.domain.readings import ONE_DAY, Series
+from worker.domain.rounds import Round
+from worker.fanout import FanOut, Night
+
+NIGHT = Night(date(2024, 7, 25))
+NEXT = Night(date(2024, 7, 26))
+TOUCHES = ("claim", "count_attempt", "get_cursor", "move_cursor", "put_cursor", "nights")
+
+
+class Killed(BaseException):
+    """As kill -9: nothing is tidied up."""
+
+
+class Doom:
+    """Kills at the n-th touch of Redis or of the queue, before or after it was done."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.left: int | None = None
+        for name in TOUCHES:
+            setattr(queue.household.state, name, self._touching(getattr(queue.household.state, name)))
+        queue.waiting = self._list = _Waiting(self.touch)
+
+    def touch(self) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.left = None
+                raise Killed
+
+    def _touching(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def touched(*args: Any, **kwargs: Any) -> Any:
+            self.touch()
+            answer = call(*args, **kwargs)
+            self.touch()
+            return answer
+
+        return touched
+
+
+class _Waiting(list[Any]):
+    def __init__(self, touch: Callable[[], None]) -> None:
+        super().__init__()
+        self._touch = touch
+
+    def append(self, item: Any) -> None:
+        self._touch()
+        super().append(item)
+        self._touch()
+
+
+@pytest.fixture
+def queue(household: Household, monkeypatch: pytest.MonkeyPatch) -> Queue:
+    monkeypatch.setattr("worker.dispatch._PAGE", 2)
+    for number in range(10, 17):
+        household.add(number)
+    return Queue(household, whole_walk=False)
+
+
+def free_lost(queue: Queue, night: Night) -> None:
+    """Of all claims those that no message has, as the mending does with a broker that can be looked into."""
+    held = {(origin["account_id"], origin["series"]) for origin in queue.waiting}
+    for account in accounts_of(queue):
+        for series in Series:
+            if (account, series.value) not in held:
+                queue.household.redis.delete(f"{queue.household.prefix}inflight:{account}:{series}:nightly")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=6), st.integers(1, 9))
+def test_killed_anywhere_a_night_publishes_everything_once(queue: Any, kills: list[int], most: int) -> None:
+    queue = Queue(replace(queue.household, prefix=f"test-{uuid4().hex}:"), whole_walk=False)
+    doom = Doom(queue)
+    fan_out = queue.fan_out(1000, most_accounts=most)
+    for doom.left in kills:
+        try:
+            fan_out.feed(NIGHT)
+        except Killed:
+            continue
+    doom.left = None
+    while not fan_out.feed(NIGHT):
+        pass
+    published = Counter((origin["account_id"], origin["series"]) for origin in queue.waiting)
+    assert max(published.values()) == 1
+    free_lost(queue, NIGHT)
+    for _ in range(8 // most + 3):  # a turn looks at some accounts, a round needs several
+        fan_out.mend(NIGHT)
+    assert Counter((origin["account_id"], origin["series"]) for origin in queue.waiting) == everything_once(queue)
+    queue.work()
+    fan_out.mend(NIGHT)
+    assert queue.asked == everything_once(queue)
+    queue.household.lose_redis()
+
+
+def test_two_beats_that_feed_one_night_publish_everything_once(queue: Queue) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda _: queue.fan_out().feed(NIGHT), range(4)))
+    assert queue.published == everything_once(queue)
+
+
+def test_nothing_is_published_while_it_is_held_and_all_of_it_afterwards(queue: Queue) -> None:
+    held = [False]
+    fan_out = queue.fan_out(4, held=lambda: held[0])
+    assert not fan_out.feed(NIGHT)
+    first = len(queue.waiting)
+    queue.work()
+    held[0] = True
+    assert not fan_out.feed(NIGHT)
+    assert (fan_out.mend(NIGHT), len(queue.waiting)) == (0, 0)
+    held[0] = False
+    while not fan_out.feed(NIGHT):
+        queue.work()
+    assert queue.published == everything_once(queue) and first == 4
+
+
+# -- a night that is not whole when the next one begins
+
+
+def left_of_first_night(queue: Queue, done: int, waiting: int) -> list[str]:
+    """Feed the night until so many accounts are done and so many wait; who has not had a turn, in its order."""
+    fan_out = queue.fan_out(2 * waiting)
+    for _ in range(done):
+        fan_out.feed(NIGHT)
+        queue.work(2)
+    fan_out.feed(NIGHT)
+    assert len(queue.waiting) == 2 * waiting
+    place = Round.parse(queue.household.state.get_cursor(NIGHT.run))
+    assert place is not None
+    accounts = sorted(accounts_of(queue))
+    return [each for each in accounts if each > place.after] + [each for each in accounts if each <= place.after]
+
+
+def test_the_next_night_takes_over_what_is_left_first_and_nothing_twice(queue: Queue) -> None:
+    order = left_of_first_night(queue, done=2, waiting=2)
+    late, done, in_flight = order[:3], order[3:5], order[5:]
+    assert {origin["account_id"] for origin in queue.waiting} == set(in_flight)
+    queue.published.clear()
+    queue.asked.clear()
+    queue.household.at += ONE_DAY
+    assert queue.fan_out().feed(NEXT)
+    assert [origin["account_id"] for origin in queue.waiting[4::2]] == [*late, *done]
+    assert queue.fan_out().feed(NIGHT) and queue.fan_out().mend(NIGHT) == 0  # the old one ends
+    queue.work()
+    assert queue.asked == everything_once(queue)
+    queue.fan_out().mend(NEXT)
+    assert queue.waiting == []
+    assert [note and note.night for note in queue.household.state.nights([*everything_once(queue)])] == [NEXT.date] * 14
+
+
+def test_what_the_old_night_asked_for_after_midnight_and_had_counts_for_the_new_one(queue: Queue) -> None:
+    left_of_first_night(queue, done=0, waiting=1)
+    queue.household.at += timedelta(hours=20)
+    yesterday = queue.household.dispatcher.today() - ONE_DAY
+    assert yesterday == NIGHT.date
+    queue.household.supplier.daily = serving_days({yesterday: 5000})
+    asked = queue.waiting[0]["account_id"]
+    queue.whole_walk = True
+    queue.work()
+    assert {window.end for _, window in queue.household.supplier.asked} == {NEXT.date}
+    queue.published.clear()
+    queue.fan_out().feed(NEXT)
+    assert queue.published[asked, "daily"] == 0
+    assert queue.published[asked, "load_curve"] == 1  # yesterday had not come
+
+
+def test_a_message_that_came_twice_or_too_late_asks_nothing(queue: Queue) -> None:
+    queue.fan_out().feed(NIGHT)
+    twice = queue.waiting[0]
+    queue.work()
+    queue.asked.clear()
+    queue.waiting.append(twice)
+    queue.work()
+    assert not queue.asked
+
+
+def test_a_message_whose_claim_ran_out_is_asked_unless_another_has_it(queue: Queue) -> None:
+    fan_out = queue.fan_out()
+    fan_out.feed(NIGHT)
+    late, *others = queue.waiting
+    queue.waiting[:] = []
+    free_lost(queue, NIGHT)
+    queue.household.at += timedelta(minutes=20)
+    assert fan_out.mend(NIGHT) == 14
+    assert queue.household.dispatcher.as_of_now(late) is None
+    for origin in queue.waiting:
+        queue.household.dispatcher.release(origin["account_id"], str(origin["claim"]), origin["run_id"])
+    queue.waiting[:] = others
+    queue.work()
+    assert set(queue.asked.values()) == {1} and len(queue.asked) == 13
+
+
+def test_a_night_of_a_date_to_come_keeps_none_that_is_here_from_running(queue: Queue) -> None:
+    by_hand = Night(date(2030, 1, 1))
+    assert queue.fan_out().feed(by_hand)
+    queue.work()
+    queue.asked.clear()
+    assert queue.fan_out().feed(NIGHT)
+    queue.work()
+    assert queue.asked == everything_once(queue)
+    assert queue.fan_out().mend(NIGHT) == 0
+    assert queue.household.state.get_cursor(NIGHT.run) == "~complete"
+
+
+# -- fairness
+
+
+def test_where_every_night_ends_early_all_get_as_many_turns(queue: Queue) -> None:
+    for number in range(9):
+        night = Night(NIGHT.date + number * ONE_DAY)
+        queue.fan_out(6).feed(night)  # three accounts, then the night is over
+        queue.work()
+        queue.household.at += ONE_DAY
+    turns = {account: queue.asked[account, "daily"] for account in accounts_of(queue)}
+    assert sum(turns.values()) == 9 * 3
+    assert max(turns.values()) - min(turns.values()) <= 1
+
+
+def test_where_every_night_is_whole_nobody_is_always_last(queue: Queue) -> None:
+    last, first = set(), set()
+    for number in range(12):
+        night = Night(NIGHT.date + number * ONE_DAY)
+        assert queue.fan_out().feed(night)
+        first.add(queue.waiting[0]["account_id"])
+        last.add(queue.waiting[-1]["account_id"])
+        queue.work()
+        queue.household.at += ONE_DAY
+    assert len(first) >= 3 and len(last) >= 3  # seven ids of chance lie unevenly
+
+
+def test_a_policy_says_whose_turn_it_is(queue: Queue) -> None:
+    policy = FleetPolicy(daily_every=1, curve_every=3)
+    for number in range(3):
+        night = Night(NIGHT.date + number * ONE_DAY)
+        fan_out = queue.fan_out(policy=policy)
+        assert fan_out.feed(night)
+        queue.work()
+        fan_out.mend(night)
+        assert queue.household.state.get_cursor(night.run) == "~complete"
+        queue.household.at += ONE_DAY
+    for account in accounts_of(queue):
+        assert (queue.asked[account, "daily"], queue.asked[account, "load_curve"]) == (3, 1)
+
+
+def test_a_catch_up_waits_for_the_end_of_the_feeding_and_stops_where_enough_waits(queue: Queue) -> None:
+    run = "catch-up:2024-07-25T14"
+    fan_out = queue.fan_out(4)
+    assert not fan_out.feed(NIGHT)
+    queue.work()
+    assert fan_out.catch_up(run) == 0 and fan_out.caught_up(run)  # the night itself will ask
+    while not fan_out.feed(NIGHT):
+        queue.work()
+    queue.work()
+    queue.asked.clear()
+    assert fan_out.catch_up(run) == 4 and not fan_out.caught_up(run)
+    while not fan_out.caught_up(run):
+        queue.work()
+        fan_out.catch_up(run)
+    queue.work()
+    assert queue.asked == everything_once(queue)
+
+
+# -- memory
+
+
+class Weighed(Account):
+    """An account that can be watched."""
+
+
+class EndlessRegistry:
+    """``size`` accounts that exist only while somebody looks at them."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.most_alive, self.longest_page = size, 0, 0
+        self.alive: weakref.WeakSet[Account] = weakref.WeakSet()
+
+    def page_active(self, after: str | None, limit: int, *, until: str | None = None) -> list[Account]:
+        first = int(after[1:]) + 1 if after and after[1:].isdigit() else 0
+        last = self.size if until is None else 0  # a night that begins before the first has no second lap
+        page = [Weighed(f"k{n:09d}", AccountState.READY, "enedis", NOW) for n in range(first, min(first + limit, last))]
+        self.alive.update(page)
+        self.most_alive = max(self.most_alive, len(self.alive))
+        self.longest_page = max(self.longest_page, len(page))
+        return page
+
+
+@pytest.mark.parametrize("size", [1_000, 4_000])
+def test_a_feeder_holds_two_pages_however_many_accounts_there_are(household: Household, size: int) -> None:
+    registry: Any = EndlessRegistry(size)
+    household.state.move_cursor(NIGHT.run, None, str(Round.beginning("k")), 60)
+    dispatcher: Dispatcher = replace(household.dispatcher, registry=registry)
+    published = Counter[str]()
+
+    def publish(account_id: str, series: Series, run: str) -> bool:
+        published[series.value] += 1
+        return True
+
+    assert FanOut(dispatcher, household.state, publish, lambda name: 0, 1000).feed(NIGHT)
+    assert published == {"daily": size, "load_curve": size}
+    assert registry.most_alive <= 2 * registry.longest_page <= 1000

@@ -1,0 +1,279 @@
+"""The walk keeps its promise in the packed layout: races, deaths and repeats, where many values share a document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.factories import (
+    NOW,
+    PretendAccounts,
+    PretendSupplier,
+    content,
+    curve_of,
+    make_walk,
+    origin,
+    serving_curves,
+    serving_days,
+)
+from tests.fakes import MemoryStore, memory_measures
+from tests.stepping import SteppedStore
+from tests.unit.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
+from tests.walks import CURVE, FIRST_RUN, RUNS, Run, days, sync_curve, sync_days, truth_of_days, window_over
+from worker.domain.documents import Entry, to_document
+from worker.domain.readings import Period, Series
+from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
+from worker.stores.consumption import Document, Measures
+from worker.stores.measures import Site
+from worker.stores.packed import PackedMeasures
+
+Packs = dict[Series, MemoryStore]
+
+
+class Killed(BaseException):
+    """The worker died here; nothing in the house may catch it."""
+
+
+def packed() -> tuple[PackedMeasures, Packs]:
+    packs = {series: MemoryStore() for series in Series}
+    return PackedMeasures(packs), packs
+
+
+def one_by_one(measures: PackedMeasures) -> Measures:
+    """As a walk uses it that knows nothing of packs."""
+    return dict(measures)
+
+
+def expected_after(*runs: Run) -> Measures:
+    """The plain layout, which is the measure of the other."""
+    plain = memory_measures()
+    for run in runs:
+        run(plain)
+    return plain
+
+
+@pytest.mark.parametrize("series", RUNS)
+@pytest.mark.parametrize("view", [lambda measures: measures, one_by_one], ids=["together", "one by one"])
+def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str, view: Callable[..., Measures]) -> None:
+    measures, packs = packed()
+    for run in RUNS[series]:
+        run(view(measures))  # type: ignore[arg-type]
+    plain = expected_after(*RUNS[series])
+    for period, store in measures.items():
+        found = [{**document, "_rev": ""} for document in store.read("home1", "0", "~")]
+        assert found == [{**document, "_rev": ""} for document in plain[period].read("home1", "0", "~")]
+    assert sum(len(store.documents) for store in packs.values()) == (1 if series == "daily" else 2)
+
+
+@pytest.mark.parametrize("series", RUNS)
+def test_an_unchanged_window_is_one_read_and_a_changed_one_three_requests(series: str) -> None:
+    first, second = RUNS[series]
+    measures, packs = packed()
+    store = packs[Series(series)]
+    first(measures)  # type: ignore[arg-type]
+    assert store.requests == 2  # nothing is read again before what is all new
+    store.requests = 0
+    first(measures)  # type: ignore[arg-type]
+    assert store.requests == 1
+    store.requests = 0
+    second(measures)  # type: ignore[arg-type]
+    assert store.requests == 3
+
+
+def kill_at(packs: Packs, number: int, written_before: int) -> None:
+    count = 0
+    for store in packs.values():
+
+        def before_write(documents: Sequence[Document], store: MemoryStore = store) -> None:
+            nonlocal count
+            count += 1
+            if count == number:
+                store.before_write = None
+                store.write(documents[:written_before])
+                raise Killed
+
+        store.before_write = before_write
+
+
+@pytest.mark.parametrize("series", RUNS)
+@pytest.mark.parametrize("view", [lambda measures: measures, one_by_one], ids=["together", "one by one"])
+@pytest.mark.parametrize("fresh", [True, False], ids=["first run", "second run"])
+def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(
+    series: str, fresh: bool, view: Callable[..., Measures]
+) -> None:
+    first, second = RUNS[series]
+    expected, kills = content(expected_after(first, second)), 0
+    for number in range(1, 5):
+        for written_before in (0, 1, 10**6):
+            measures, packs = packed()
+            if not fresh:
+                first(measures)  # type: ignore[arg-type]
+            kill_at(packs, number, written_before)
+            try:
+                second(view(measures))  # type: ignore[arg-type]
+            except Killed:
+                kills += 1
+            for store in packs.values():
+                store.before_write = None
+            second(view(measures))  # type: ignore[arg-type]
+            assert content(measures) == expected
+            report = second(measures)  # type: ignore[arg-type]
+            assert (report["created"], report["updated"]) == (0, 0)
+    assert kills >= 3
+
+
+def interrupt(packs: Packs, number: int, rival: Callable[[], object]) -> None:
+    """Let ``rival`` run just before the packs are touched for the ``number``-th time."""
+    count = 0
+
+    def touched(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            rival()
+
+    for store in packs.values():
+        store.before_read = store.before_write = touched
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+@pytest.mark.parametrize(
+    "rivals",
+    [{date(2024, 1, 20): 5500}, {date(2024, 1, 20): 4000}, {date(2024, 2, 25): 0}, {date(2023, 12, 31): 5500}],
+)
+def test_two_workers_with_other_days_of_one_year_lose_nothing(rivals: dict[date, int], number: int) -> None:
+    stored, mine = {date(2024, 1, 10): 5000, date(2024, 1, 20): 5000}, {date(2024, 1, 10): 6000}
+    measures, packs = packed()
+    sync_days(measures, stored)  # type: ignore[arg-type]
+    interrupt(packs, number, lambda: sync_days(measures, rivals))  # type: ignore[arg-type]
+    sync_days(measures, mine)  # type: ignore[arg-type]
+    for store in packs.values():
+        store.before_read = store.before_write = None
+    if number > 3:
+        sync_days(measures, rivals)  # type: ignore[arg-type]
+    assert content(measures) == truth_of_days({**stored, **rivals, **mine})
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+def test_two_windows_that_touch_different_half_hours_of_one_day_both_come_in(number: int) -> None:
+    day = date(2024, 10, 27)
+    morning, evening = {day: curve_of(day, 150)[:20]}, {day: curve_of(day, 150)[30:]}
+    measures, packs = packed()
+    interrupt(packs, number, lambda: sync_curve(measures, evening))  # type: ignore[arg-type]
+    sync_curve(measures, morning)  # type: ignore[arg-type]
+    for store in packs.values():
+        store.before_read = store.before_write = None
+    if number > 2:
+        sync_curve(measures, evening)  # type: ignore[arg-type]
+    both = expected_after(lambda plain: sync_curve(plain, morning), lambda plain: sync_curve(plain, evening))
+    assert content(measures) == content(both)
+    assert len(packs[Series.LOAD_CURVE].documents) == 1
+
+
+@pytest.mark.parametrize("number", range(1, 5))
+@pytest.mark.parametrize("series", Series)
+def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series: Series, number: int) -> None:
+    supplier = PretendSupplier(daily=serving_days(FIRST_RUN), curve=serving_curves(CURVE))
+    accounts, (measures, packs) = PretendAccounts(), packed()
+    asked = origin(window_over(FIRST_RUN if series is Series.DAILY else CURVE), series)
+
+    def remove() -> None:
+        accounts.removed.add("home1")
+        for store in measures.values():
+            store.erase("home1")
+
+    interrupt(packs, number, remove)
+    try:
+        make_walk(supplier, measures, accounts).sync_window(asked)
+    except UnknownAccount:
+        assert "home1" in accounts.removed
+    assert not accounts.removed or not any(store.documents for store in packs.values())
+
+
+def test_a_rival_at_every_write_is_a_fault_of_the_store() -> None:
+    measures, packs = packed()
+    store, mine, wins = packs[Series.DAILY], {date(2024, 1, 10): 5000}, 0
+    sync_days(measures, {date(2024, 3, 1): 1})  # type: ignore[arg-type]
+
+    def rival(documents: Sequence[Document]) -> None:
+        nonlocal wins
+        wins += 1
+        store.before_write = None
+        sync_days(measures, {date(2024, 3, 1): wins + 1})  # type: ignore[arg-type]
+        store.before_write = rival
+
+    store.before_write = rival
+    with pytest.raises(StoreUnavailable, match="try again"):
+        sync_days(measures, mine)  # type: ignore[arg-type]
+    store.before_write = None
+    sync_days(measures, mine)  # type: ignore[arg-type]
+    assert content(measures) == truth_of_days({**mine, date(2024, 3, 1): wins + 1})
+
+
+def test_a_pack_of_a_later_program_is_neither_read_nor_written_over() -> None:
+    measures, packs = packed()
+    sync_days(measures, days("2024-05-09", 9000))  # type: ignore[arg-type]
+    store = packs[Series.DAILY]
+    [stored] = store.documents.values()
+    stored["format"] = 2
+    before = dict(stored)
+    for touch in (
+        lambda: measures[Period.DAY].read("home1", "0", "~"),
+        lambda: sync_days(measures, days("2024-05-10", 1)),  # type: ignore[arg-type]
+        lambda: measures[Period.DAY].write([to_document("home1", Period.DAY, Entry("2024-05-10", 1), NOW)]),
+        lambda: measures[Period.MONTH].erase("home1"),
+    ):
+        if touch is not None:
+            stored["month"] = {"later": 1}
+            before = dict(stored)
+            with pytest.raises(StoreUnavailable, match=r"format 2.*update Relève"):
+                touch()
+    assert list(store.documents.values()) == [before]
+
+
+def test_a_document_that_has_no_place_in_a_pack_is_refused_and_nothing_is_written() -> None:
+    measures, packs = packed()
+    good = to_document("home1", Period.DAY, Entry("2024-05-10", 1000), NOW)
+    with pytest.raises(WriteRefused, match="RELEVE_LAYOUT=plain"):
+        measures[Period.DAY].write([good, {**good, "_id": "home1:2024-05-11", "price": 1}])
+    assert packs[Series.DAILY].documents == {}
+
+
+class Packed(WriteProtocol):
+    """Stopped and killed between any two touches of the packs; of a bulk write any number of packs is in."""
+
+    def open_stores(self) -> Measures:
+        return PackedMeasures({series: SteppedStore(MemoryStore()) for series in Series})  # type: ignore[dict-item]
+
+    def stepped_stores(self) -> Measures:
+        return self.measures
+
+
+class OneByOne(Packed):
+    def stepped_stores(self) -> Measures:
+        return dict(self.measures)
+
+
+class PackedSql(SqlWriteProtocol):
+    def open_stores(self) -> Measures:
+        super().open_stores()
+        packs = Site(f"sqlite:///{self.folder.name}/measures.db").packs()
+        return PackedMeasures({series: SteppedStore(store) for series, store in packs.items()})  # type: ignore[dict-item]
+
+    def stepped_stores(self) -> Measures:
+        return self.measures
+
+
+def test_no_order_of_events_makes_packs_that_differ_from_what_was_told_last() -> None:
+    run_state_machine_as_test(Packed, settings=explored(100, 40))
+
+
+def test_nor_where_a_walk_knows_nothing_of_packs() -> None:
+    run_state_machine_as_test(OneByOne, settings=explored(60, 40))
+
+
+def test_nor_in_sql() -> None:
+    run_state_machine_as_test(PackedSql, settings=explored(15, 30))

@@ -1,0 +1,228 @@
+"""Measures moved into another layout: nothing lost, nothing doubled, killed anywhere and run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from tests.factories import NOW, PretendSupplier, content, curve_of, make_walk, origin
+from tests.fakes import MemoryStore, memory_measures
+from tests.walks import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
+from worker.domain.documents import Entry, to_document
+from worker.domain.readings import DateWindow, Period, Series
+from worker.errors import StoreUnavailable
+from worker.relayout import Move, Moved
+from worker.stores.consumption import Document, Measures
+from worker.stores.packed import PackedMeasures
+
+
+class Killed(BaseException):
+    """The command died here; nothing in the house may catch it."""
+
+
+@dataclass
+class Place:
+    """Both layouts on one server of MemoryStores."""
+
+    plain: dict[Period, MemoryStore] = field(default_factory=memory_measures)
+    packs: dict[Series, MemoryStore] = field(default_factory=lambda: {series: MemoryStore() for series in Series})
+
+    def __post_init__(self) -> None:
+        self.packed = PackedMeasures(self.packs)
+
+    @property
+    def stores(self) -> list[MemoryStore]:
+        return [*self.plain.values(), *self.packs.values()]
+
+    def ends(self, to_packed: bool) -> tuple[Measures, Measures]:
+        """Old and new."""
+        return (self.plain, self.packed) if to_packed else (self.packed, self.plain)
+
+    def move(self, to_packed: bool, account_id: str = "home1") -> Moved:
+        old, new = self.ends(to_packed)
+        walk, moved = make_walk(PretendSupplier(), new), Moved()
+        Move(old, new, lambda account, series, window: walk.recount(origin(window, series, account))).account(
+            account_id, moved
+        )
+        return moved
+
+
+def fill(measures: Measures, home: str = "home1") -> None:
+    """Two years, a clock change, a correction, a gap of months, steps of ten minutes."""
+    stores: Any = measures
+    sync_days(stores, {date(2023, 12, 31): 4000, **FIRST_RUN}, home)
+    sync_curve(stores, CURVE, home)
+    sync_curve(stores, CORRECTED_CURVE, home)
+    sync_curve(stores, {date(2024, 3, 31): curve_of(date(2024, 3, 31), 99, minutes=10)}, home)
+
+
+def documents(measures: Measures, home: str = "home1") -> list[Document]:
+    found = [document for store in measures.values() for document in store.read(home, "0", "~")]
+    return [{name: value for name, value in document.items() if name != "_rev"} for document in found]
+
+
+@pytest.fixture(params=[True, False], ids=["to packed", "to plain"])
+def to_packed(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def test_all_of_an_account_is_moved_and_nothing_of_another(to_packed: bool) -> None:
+    place = Place()
+    old, new = place.ends(to_packed)
+    for home in ("home1", "home2"):
+        fill(old, home)
+    before = documents(old)
+    moved = place.move(to_packed)
+    assert (moved.accounts, moved.documents, moved.written, moved.erased) == (1, *[len(before)] * 3)
+    assert moved.recounted == 0
+    assert (documents(new), documents(old)) == (before, [])
+    assert len(documents(old, "home2")) == len(before)
+    assert place.move(to_packed) == Moved()
+
+
+def test_there_and_back_again_is_what_it_was() -> None:
+    place = Place()
+    fill(place.plain)
+    before = documents(place.plain)
+    place.move(True)
+    place.move(False)
+    assert documents(place.plain) == before
+    assert not any(store.documents for store in place.packs.values())
+
+
+def kill_at(place: Place, number: int, written_before: int) -> None:
+    """Die at touch ``number`` that changes anything, after its first documents."""
+    count = 0
+    for store in place.stores:
+
+        def touched(documents: Sequence[Document], store: MemoryStore = store) -> None:
+            nonlocal count
+            count += 1
+            if count == number:
+                store.before_write = None
+                store.write(documents[:written_before])
+                raise Killed
+
+        store.before_write = touched
+
+
+@pytest.mark.parametrize("written_before", [0, 1, 10**6])
+def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, written_before: int) -> None:
+    kills = 0
+    for number in range(1, 40):
+        place = Place()
+        old, new = place.ends(to_packed)
+        fill(old)
+        before, whole = documents(old), content(old)
+        kill_at(place, number, written_before)
+        try:
+            place.move(to_packed)
+        except Killed:
+            kills += 1
+        else:
+            break  # there are no more writes to die at
+        for store in place.stores:
+            store.before_write = None
+        assert {period: {**stored, **content(old)[period]} for period, stored in content(new).items()} == whole
+        place.move(to_packed)
+        assert (documents(new), documents(old)) == (before, [])
+    assert kills >= 4
+
+
+def test_killed_between_any_two_erasures_it_goes_on(to_packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = 0
+    for number in range(5):
+        place = Place()
+        old, new = place.ends(to_packed)
+        fill(old)
+        before = documents(old)
+        die_before_erasure(old, number, monkeypatch)
+        try:
+            place.move(to_packed)
+        except Killed:
+            kills += 1
+        monkeypatch.undo()
+        assert documents(new) == before
+        place.move(to_packed)
+        assert (documents(new), documents(old)) == (before, [])
+    assert kills == 5
+
+
+def die_before_erasure(measures: Measures, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [number]
+    for store in measures.values():
+        erase: Callable[[str], int] = store.erase
+
+        def erase_or_die(account_id: str, erase: Callable[[str], int] = erase) -> int:
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            return erase(account_id)
+
+        monkeypatch.setattr(store, "erase", erase_or_die)
+
+
+def test_where_both_layouts_hold_readings_the_younger_stays_and_totals_are_made_anew(to_packed: bool) -> None:
+    place = Place()
+    old, new = place.ends(to_packed)
+    stores: Any = old
+    sync_days(stores, {date(2024, 5, 9): 9000, date(2024, 5, 10): 8000})
+    later: Any = new
+    walk = make_walk(PretendSupplier(), later, now=lambda: NOW + timedelta(hours=1))
+    young = to_document("home1", Period.DAY, Entry("2024-05-10", 8_500_000), NOW + timedelta(hours=1))
+    assert new[Period.DAY].write([young]) == []
+    walk.recount(origin(DateWindow(date(2024, 5, 10), date(2024, 5, 11)), Series.DAILY))
+    moved = place.move(to_packed)
+    assert moved.recounted == 2
+    assert content(new) == truth_of_days({date(2024, 5, 9): 9000, date(2024, 5, 10): 8500})
+    assert documents(old) == []
+
+
+def test_what_does_not_read_back_alike_is_not_erased(to_packed: bool) -> None:
+    place = Place()
+    old, _ = place.ends(to_packed)
+    fill(old)
+    before = documents(old)
+
+    class Forgetful(PackedMeasures):
+        def read_together(self, account_id: str, ranges: Any) -> Any:
+            found = super().read_together(account_id, ranges)
+            return {period: rows[:-1] for period, rows in found.items()}
+
+    forgetful: Measures = Forgetful(place.packs)
+    if not to_packed:
+        forgetful = {period: Losing(store) for period, store in place.plain.items()}  # type: ignore[misc]
+    with pytest.raises(StoreUnavailable, match="read back"):
+        Move(old, forgetful, lambda *_: 0).account("home1", Moved())
+    assert documents(old) == before
+
+
+class Losing(MemoryStore):
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
+        return self._inner.read(account_id, first_key, end_key, limit)[:-1]
+
+    def write(self, documents: Sequence[Document]) -> list[Document]:
+        return self._inner.write(documents)
+
+
+def test_a_total_without_readings_is_moved_too(to_packed: bool) -> None:
+    place = Place()
+    old, new = place.ends(to_packed)
+    written = [
+        (Period.HOUR, Entry("2024-10-27T01:00Z", 404_600)),
+        (Period.MONTH, Entry("2024-10", 293_336_400)),
+        (Period.YEAR, Entry("2023", 3_052_617_000)),
+    ]
+    for period, entry in written:
+        assert old[period].write([to_document("home1", period, entry, NOW)]) == []
+    before = documents(old)
+    place.move(to_packed)
+    assert (documents(new), documents(old)) == (before, [])

@@ -1,0 +1,66 @@
+"""What the message that starts a window carries: the window, and the steps after it."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from celery import Celery
+from celery.exceptions import Ignore
+
+from tasks import pipeline
+from tests.factories import origin
+from worker.domain.batches import Origin
+from worker.domain.readings import DateWindow, Series
+
+WINDOW = origin(
+    DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="load_curve/nightly:2024-07-25"
+)
+
+
+def message_of(signature: Any) -> tuple[int, Any, Any]:
+    """Bytes of the message as Redis would keep it, its body, and the queue."""
+    app = Celery("tests", broker="memory://", set_as_current=False)
+    app.conf.task_compression = "gzip"
+    with app.connection_for_write() as connection:
+        task = app.tasks[signature.task]
+        task.apply_async(signature.args, signature.kwargs, connection=connection, **signature.options)
+        queue = signature.options["queue"]
+        message = connection.SimpleQueue(queue).get(timeout=5)
+        kept = {"body": message.body.decode(), "headers": message.headers, "properties": message.properties}
+        return len(json.dumps(kept)), message.decode(), queue
+
+
+@pytest.mark.parametrize("claim", ["load_curve/nightly:2024-07-25", "account/backfill", None])
+def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | None) -> None:
+    window = cast(Origin, {**WINDOW, "claim": claim})
+    size, (args, kwargs, embedded), queue = message_of(pipeline.window_chain(window, "nightly"))
+    assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
+    assert kwargs == {"run_id": WINDOW["run_id"], "claim": claim}
+    assert (queue, size < 1_900) == ("nightly", True), size
+    *after, store, aggregate, filter_known = embedded["chain"]  # the next one stands last
+    steps = [filter_known, aggregate, store]
+    assert [step["task"] for step in steps] == [
+        f"tasks.pipeline.{name}" for name in ("filter_known", "aggregate", "store")
+    ]
+    assert {step["options"]["queue"] for step in steps} == {"nightly"}
+    next_choice = [("tasks.backfill.backfill_account", ["home1"], True)] if claim == "account/backfill" else []
+    assert [(step["task"], step["args"], step["immutable"]) for step in after] == next_choice
+
+
+def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Origin] = []
+
+    def as_of_now(told: Origin) -> None:
+        seen.append(told)
+
+    runtime = SimpleNamespace(dispatcher=SimpleNamespace(as_of_now=as_of_now))  # and nobody to ask
+    monkeypatch.setattr(pipeline, "get_runtime", lambda: runtime)
+    with pytest.raises(Ignore):
+        pipeline.fetch.run(
+            "home1", "load_curve", "2024-07-18", "2024-07-25", run_id=WINDOW["run_id"], claim=WINDOW["claim"]
+        )
+    assert seen == [WINDOW]

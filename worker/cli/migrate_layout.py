@@ -1,0 +1,99 @@
+"""releve migrate-layout: the measures of every account from one layout into the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+import click
+
+from config.settings import Settings, get_settings
+from worker.auditing import all_accounts
+from worker.cli.common import json_option, print_json, warn
+from worker.domain.readings import DateWindow, Series
+from worker.errors import StoreUnavailable
+from worker.relayout import Move, Moved, Recount
+from worker.runtime import Runtime, announce_pretence, holds_any, measures_from
+from worker.stores.layouts import Layout
+
+_LOOK_FOR_WORKERS_S: Final = 30.0
+_SAY_EVERY_S: Final = 10.0
+
+
+@click.command()
+@click.option(
+    "--to", "layout", type=click.Choice([layout.value for layout in Layout]), required=True, help="The new layout."
+)
+@click.option("--account", "account_ids", metavar="ACCOUNT", multiple=True, help="These accounts alone.")
+@json_option
+def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> int:
+    """Move the measures of all accounts into another layout; workers, beat and web are stopped meanwhile.
+
+    Each account is copied, read back, compared by counts, sums and documents, and only then erased where it was.
+    Interrupted, the same command goes on; run twice, it changes nothing more. Then set RELEVE_LAYOUT and start the
+    workers. Ends with 1 where measures are left in the old layout, of accounts that were not named or are unknown.
+
+    \b
+    Example:
+      releve migrate-layout --to packed
+    """
+    settings, new = get_settings(), Layout(layout)
+    announce_pretence(settings, warn)
+    moved = Moved()
+    with Runtime(settings) as runtime:
+        move = Move(measures_from(settings, new.other), measures_from(settings, new), _recount(runtime, new))
+        for account_id in _in_turn(runtime, account_ids, moved):
+            move.account(account_id, moved)
+    left = holds_any(settings, new.other)
+    if as_json:
+        print_json({"to": new.value, **moved.as_json(), "left_in_other_layout": left})
+    else:
+        _say(settings, new, moved, left)
+    return 1 if left and not account_ids else 0
+
+
+def _in_turn(runtime: Runtime, account_ids: Sequence[str], moved: Moved) -> Iterator[str]:
+    """Those named, whether the registry knows them or not, or all it knows.  Raises StoreUnavailable where a worker
+    runs: what it writes into the old layout between copy and erasure would be lost.
+    """
+    looked_at, said_at = float("-inf"), time.monotonic()
+    for account_id in account_ids or (account.id for account in all_accounts(runtime)):
+        now = time.monotonic()
+        if now - looked_at >= _LOOK_FOR_WORKERS_S:
+            looked_at = now
+            _refuse_workers(runtime)
+        if now - said_at >= _SAY_EVERY_S:
+            said_at = now
+            warn(f"{moved.accounts} accounts moved, {moved.documents} documents")
+        yield account_id
+
+
+def _refuse_workers(runtime: Runtime) -> None:
+    if alive := runtime.state.alive():
+        raise StoreUnavailable(
+            f"{len(alive)} workers are running ({', '.join(alive[:3])}): stop workers, beat and web, and run it again"
+        )
+
+
+def _recount(runtime: Runtime, layout: Layout) -> Recount:
+    walk = replace(runtime.walk, measures=measures_from(runtime.settings, layout))
+
+    def recount(account_id: str, series: Series, window: DateWindow) -> int:
+        return walk.recount(runtime.dispatcher.window_by_hand(account_id, series, window))
+
+    return recount
+
+
+def _say(settings: Settings, new: Layout, moved: Moved, left: bool) -> None:
+    click.echo(
+        f"moved {moved.accounts} accounts into the {new.value} layout: {moved.documents} documents checked, "
+        f"{moved.written} written, {moved.erased} erased where they were"
+    )
+    if moved.recounted:
+        click.echo(f"{moved.recounted} totals were made anew, for both layouts held readings")
+    if left:
+        click.echo(f"measures are left in the {new.other.value} layout, of accounts not named or not in the registry")
+    elif settings.layout != new.value:
+        click.echo(f"now set RELEVE_LAYOUT={new.value} and start the workers")

@@ -1,0 +1,25 @@
+"""The fleet against its quota: whether the nights of the accounts there are fit, under the policy that holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from worker.clock import clock_from
+from worker.domain.readings import PARIS
+from worker.fitting import fit_of
+from worker.health.findings import Note, ok, warn
+from worker.health.visit import Visit, missing_sqlite_file
+from worker.stores import migrations
+
+
+def quota(visit: Visit) -> Iterator[Note]:
+    """Raises StoreUnavailable."""
+    if missing_sqlite_file(visit.settings.registry()):
+        yield ok("no account yet")
+        return
+    today = clock_from(visit.settings.pretend_now)().astimezone(PARIS).date()
+    with visit.registry.reading() as connection:
+        if migrations.current_step(connection) != migrations.newest_step():
+            return  # told by the registry's own line
+    fit = fit_of(visit.registry, visit.settings, today)
+    yield ok(fit.told()) if fit.fits else warn(fit.told())
