@@ -66,4 +66,6 @@ def window_chain(origin: Origin, queue: str) -> Signature:
     if origin["claim"] == BACKFILL:
         further.insert(0, signature(_NEXT_CHOICE, args=(origin["account_id"],), immutable=True))
     args = (origin["account_id"], origin["series"], origin["start"], origin["end"])
-    return fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"]).set(queue=queue, chain=further)
+    first = fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"])
+    first.options.update(queue=queue, chain=further)
+    return first

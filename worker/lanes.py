@@ -54,8 +54,12 @@ def current_quota_lane() -> QuotaLane:
 
 
 def enter_lane(queue: str | None) -> Token[Lane]:
-    """From now on this thread works for ``queue``; what comes back leads out again (``leave_lane``)."""
-    return _LANE.set(_QUEUES.get(queue or "", Lane.OTHER))
+    """From now on this thread works for ``queue``; what comes back leads out again (``leave_lane``).
+
+    RabbitMQ puts the delay of a message that comes again in front of the queue's name.
+    """
+    name = (queue or "").rpartition(".")[2]
+    return _LANE.set(_QUEUES.get(name, Lane.OTHER))
 
 
 def leave_lane(token: Token[Lane]) -> None:
