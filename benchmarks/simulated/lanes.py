@@ -128,7 +128,7 @@ class Workers:
     def _ask(self, lane: Lane) -> None:
         """Whoever is sent away comes again when the ledger says, and the others of the lane behind it.
 
-        In a fleet all of them ask, which gives the same permits (``benchmarks/quota.py``) at the cost of more questions.
+        In a fleet all of them ask, which gives the same permits (``benchmarks/quota.py``) for more questions.
         """
         enter_lane(lane.name)
         while self.clock.us >= lane.asleep_until_us and (work := self._next(lane)):

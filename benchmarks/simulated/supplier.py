@@ -37,7 +37,7 @@ class Trouble:
 
 
 class Supplier:
-    """``answer`` must be called in the order of time.  What it refuses by a trouble doesn't count, as it says itself."""
+    """``answer`` must be called in the order of time.  What it refuses by a trouble doesn't count, as it says."""
 
     def __init__(self, per_second: int, per_hour: int, troubles: Sequence[Trouble], begin_us: int, hours: int) -> None:
         self._quota, self.peaks = Quota(per_second, per_hour), Peaks()
