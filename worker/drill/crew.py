@@ -143,11 +143,9 @@ class Crew:
             reach(pid, signal.SIGKILL)
 
     def kill_child(self, name: str, luck: random.Random) -> bool:
-        """SIGKILL to one of its children; false where it has none."""
-        if not (children := self.children(name)):
-            return False
-        os.kill(luck.choice(children), signal.SIGKILL)
-        return True
+        """SIGKILL to one of its children; false where it has none, or that one has just ended."""
+        children = self.children(name)
+        return bool(children) and _reached(luck.choice(children), signal.SIGKILL)
 
     def doom(self, name: str, touches: int) -> None:
         """Let it, or the first of its children to come so far, die at its so-many-th touch of the store."""
@@ -169,7 +167,7 @@ class Crew:
         """SIGTERM, as every supervisor does before it starts something new."""
         if (pid := self.pid(name)) and self._posts[name].told_to_end_at is None:
             self._posts[name].told_to_end_at = time.monotonic()
-            os.kill(pid, signal.SIGTERM)
+            _reached(pid, signal.SIGTERM)
 
     def restart_as(self, name: str, app: str | None = None, **extra_env: str) -> None:
         """Kill it; who takes its place runs another app or lives with other settings, or the usual ones."""
@@ -187,6 +185,15 @@ class Crew:
 
     def stop(self) -> None:
         self._supervisor.stop()
+
+
+def _reached(pid: int, number: signal.Signals) -> bool:
+    """Whether there was somebody to send this to."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:  # it ended meanwhile
+        return False
+    return True
 
 
 def _limit_files(pid: int, most_bytes: int | None) -> None:

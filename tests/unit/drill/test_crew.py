@@ -1,0 +1,35 @@
+"""Whom a drill would hit may have ended a moment before."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from worker.drill.crew import Crew
+
+
+def ended() -> int:
+    """The number of a process that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_child_that_has_just_ended_is_no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew: Any = Crew.__new__(Crew)
+    monkeypatch.setattr(Crew, "children", lambda self, name: [ended()])
+    assert crew.kill_child("worker-3", random.Random(1)) is False
+    monkeypatch.setattr(Crew, "children", lambda self, name: [])
+    assert crew.kill_child("worker-3", random.Random(1)) is False
+
+
+def test_a_child_that_runs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew: Any = Crew.__new__(Crew)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        monkeypatch.setattr(Crew, "children", lambda self, name: [process.pid])
+        assert crew.kill_child("worker-3", random.Random(1)) is True
+        assert process.wait() == -9
