@@ -13,7 +13,11 @@ from redis import Redis
 from worker.stores.handshakes import Handshake, Handshakes
 from worker.stores.redis_link import connect
 
-BEGUN = Handshake("enedis", "browser", renews="home1")
+
+@pytest.fixture
+def begun() -> Handshake:
+    """Made by each test: it has a quarter of an hour to live."""
+    return Handshake("enedis", "browser", renews="home1")
 
 
 @pytest.fixture
@@ -30,17 +34,17 @@ def handshakes(redis: Redis) -> Iterator[Handshakes]:
         redis.delete(key)
 
 
-def test_a_state_is_random_and_fits_what_the_supplier_takes(handshakes: Handshakes) -> None:
-    states = {handshakes.start(BEGUN) for _ in range(50)}
+def test_a_state_is_random_and_fits_what_the_supplier_takes(handshakes: Handshakes, begun: Handshake) -> None:
+    states = {handshakes.start(begun) for _ in range(50)}
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_handshake_is_taken_once_however_many_ask(handshakes: Handshakes) -> None:
-    state = handshakes.start(BEGUN)
-    assert handshakes.look(state) == handshakes.look(state) == BEGUN
+def test_a_handshake_is_taken_once_however_many_ask(handshakes: Handshakes, begun: Handshake) -> None:
+    state = handshakes.start(begun)
+    assert handshakes.look(state) == handshakes.look(state) == begun
     with ThreadPoolExecutor(8) as threads:
         taken = list(threads.map(lambda _: handshakes.take(state), range(32)))
-    assert [each for each in taken if each] == [BEGUN]
+    assert [each for each in taken if each] == [begun]
     assert handshakes.outcome(state, "browser") == {}  # somebody works on it
     assert handshakes.look(state) is None
 
@@ -50,8 +54,8 @@ def test_an_unknown_state_leaves_no_trace(handshakes: Handshakes) -> None:
     assert handshakes.outcome("unknown", "browser") is None
 
 
-def test_what_came_of_it_is_for_its_browser(handshakes: Handshakes) -> None:
-    state = handshakes.start(BEGUN)
+def test_what_came_of_it_is_for_its_browser(handshakes: Handshakes, begun: Handshake) -> None:
+    state = handshakes.start(begun)
     handshakes.take(state)
     handshakes.finish(state, "browser", {"go": "/accounts/home1"})
     assert handshakes.outcome(state, "browser") == {"go": "/accounts/home1"}
@@ -59,13 +63,15 @@ def test_what_came_of_it_is_for_its_browser(handshakes: Handshakes) -> None:
     assert handshakes.outcome(state, "") is None
 
 
-def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(handshakes: Handshakes) -> None:
-    state = handshakes.start(BEGUN)
+def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(
+    handshakes: Handshakes, begun: Handshake
+) -> None:
+    state = handshakes.start(begun)
     taken = handshakes.take(state)
     assert taken is not None
     handshakes.put_back(state, taken)
     assert handshakes.outcome(state, "browser") is None
-    assert handshakes.take(state) == BEGUN
+    assert handshakes.take(state) == begun
     handshakes.put_back(state, Handshake("enedis", "browser", started_at=int(time.time()) - 901))
     assert handshakes.look(state) is None
 
