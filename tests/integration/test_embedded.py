@@ -360,7 +360,7 @@ def test_nothing_outlives_a_killed_or_interrupted_parent(number: signal.Signals,
         pids = [int(word) for word in line.split()]
         assert len(pids) == 3
         parent.send_signal(number)
-        parent.wait(20)
+        parent.wait(60)
         until(lambda: not any(alive(pid) for pid in pids))
 
 
