@@ -233,13 +233,19 @@ class Dispatcher:
     def _claim_window(self, account_id: str, series: Series, window: DateWindow, what: str) -> Origin | None:
         if self.held(series):
             return None
-        claim, run_id = f"{series.value}/{what}", new_run_id(self.now())
-        if not self._claim(account_id, claim, run_id):
-            return None
-        if not self._may_try(account_id, series, window):
-            self.release(account_id, claim, run_id)
-            return None
-        return _origin(account_id, series, window, run_id, claim)
+        now = self.now()
+        claim, run_id = f"{series.value}/{what}", new_run_id(now)
+        claimed = self.state.claim_try(
+            account_id,
+            *split_claim(claim),
+            self.claim_ttl_s,
+            window,
+            holder=run_id,
+            run=attempts_run(now),
+            times=TRY,
+            most=MOST_COST,
+        )
+        return _origin(account_id, series, window, run_id, claim) if claimed else None
 
     def _claim(self, account_id: str, claim: str, run_id: str) -> bool:
         return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s, holder=run_id)

@@ -134,6 +134,7 @@ class Probing:
         except WorkerError as failure:
             error = failure
         canary = judge_canary(incident.kind, error)
-        told = fields(incident=incident.id, account_id=account_id, series=series, canary=canary)
+        reason = {"reason": str(error)} if error else {}
+        told = fields(incident=incident.id, account_id=account_id, series=series, canary=canary, **reason)
         log.info("canary asked", extra=told)
         return canary

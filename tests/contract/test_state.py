@@ -236,6 +236,22 @@ def test_attempts_are_counted_per_run_and_window(state: SyncState, redis: Redis,
     assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
 
 
+def test_a_try_is_claimed_and_counted_in_one_go(state: SyncState, redis: Redis, prefix: str) -> None:
+    def claimed(holder: str) -> bool:
+        return state.claim_try("acc", DAILY, "night", 60, WEEK, holder=holder, run="mon", times=4, most=8)
+
+    assert [claimed("first"), claimed("second")] == [True, False]
+    assert state.attempts("acc", DAILY, WEEK, run="mon") == 4, "who got no claim tries nothing"
+    state.release("acc", DAILY, "night", holder="second")
+    assert state.is_claimed("acc", DAILY, "night")
+    state.release("acc", DAILY, "night", holder="first")
+    assert claimed("third")
+    state.release("acc", DAILY, "night", holder="third")
+    assert not claimed("fourth"), "tried too often"
+    assert not state.is_claimed("acc", DAILY, "night")
+    assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
+
+
 def test_a_lock_has_one_holder_at_a_time(state: SyncState) -> None:
     inside, most = [], []
 

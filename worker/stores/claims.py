@@ -24,6 +24,19 @@ local note = string.format('%d.%06d %s', time[1], time[2], ARGV[2])
 return redis.call('SET', KEYS[1], note, 'NX', 'EX', ARGV[1]) and 1 or 0
 """
 
+# KEYS: the claim, the attempts.  ARGV: seconds a claim lives, holder, what a try costs, the most they may, seconds the
+# count lives.
+_CLAIM_A_TRY = """
+local time = redis.call('TIME')
+local note = string.format('%d.%06d %s', time[1], time[2], ARGV[2])
+if not redis.call('SET', KEYS[1], note, 'NX', 'EX', ARGV[1]) then return 0 end
+local cost = redis.call('INCRBY', KEYS[2], ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+if cost <= tonumber(ARGV[4]) then return 1 end
+redis.call('DEL', KEYS[1])
+return 0
+"""
+
 # Only its holder lets go of a claim, or holds it longer (ARGV[2] seconds): the end of an earlier window, told by
 # a message that came twice, must not free the next one's.  What is held on purpose, with no message anywhere, gets
 # the mark "w" (for -1 seconds the time it lives stays), so that it is not taken for lost.
@@ -68,6 +81,7 @@ class Claims(PrefixedKeys):
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
         self._claim = redis.register_script(_CLAIM)
+        self._claim_a_try = redis.register_script(_CLAIM_A_TRY)
         self._as_holder = redis.register_script(_AS_HOLDER)
         self._drop_older = redis.register_script(_DROP_OLDER)
         self._let_go = redis.register_script(_LET_GO)
@@ -79,6 +93,24 @@ class Claims(PrefixedKeys):
         ``holder`` (a run id) is who alone may release or extend it.
         """
         return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s, holder]))
+
+    @redis_errors()
+    def claim_try(
+        self,
+        account_id: str,
+        series: str,
+        what: str,
+        ttl_s: int,
+        window: DateWindow,
+        *,
+        holder: str,
+        run: str,
+        times: int,
+        most: int,
+    ) -> bool:
+        """``claim`` and ``count_attempt`` in one go: nothing stays claimed of what was tried too often in ``run``."""
+        keys = [self._key("inflight", account_id, series, what), self._attempts_key(account_id, series, window, run)]
+        return bool(self._claim_a_try(keys=keys, args=[ttl_s, holder, times, most, ATTEMPTS_TTL_S]))
 
     @redis_errors()
     def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:

@@ -112,6 +112,10 @@ def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> 
         (Kind.OUTAGE, SupplierUnavailable("500"), Canary.FAILED),
         (Kind.OUTAGE, OperatorFault("key"), Canary.FAILED),  # still nobody is served
         (Kind.OUTAGE, ConsentRevoked("no"), Canary.PASSED),  # it answers
+        (Kind.OUTAGE, RefreshAnswerLost("lost"), Canary.PASSED),  # a refusal too: what was lost, was lost before
+        (Kind.ANSWERS, RefreshTokenDead("dead"), Canary.PASSED),
+        (Kind.OUTAGE, RequestRefused("400"), Canary.PASSED),
+        (Kind.OUTAGE, MalformedAnswer("?"), Canary.FAILED),
         (Kind.OUTAGE, RateLimited("wait"), Canary.SAYS_NOTHING),
         (Kind.OUTAGE, StoreUnavailable("ours"), Canary.SAYS_NOTHING),
         (Kind.HOLDER, None, Canary.PASSED),
