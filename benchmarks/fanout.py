@@ -16,17 +16,14 @@ import base64
 import json
 import multiprocessing
 import os
-import random
 import signal
 import sys
 import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from itertools import islice
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, Final
@@ -35,77 +32,28 @@ ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from redis import Redis  # noqa: E402
-from sqlalchemy import insert  # noqa: E402
 
 from benchmarks import common, processes  # noqa: E402
+from benchmarks.fleet_seed import (  # noqa: E402
+    CURVE_DAYS,
+    account_ids,
+    add_accounts,
+    megabytes,
+    remember,
+    used_memory,
+)
 from config.settings import PREFIX, Settings  # noqa: E402
 from worker.domain.batches import Facts, Origin, Report  # noqa: E402
 from worker.domain.documents import to_timestamp  # noqa: E402
 from worker.domain.policy import FleetPolicy  # noqa: E402
 from worker.domain.readings import ONE_DAY, Series  # noqa: E402
-from worker.domain.windows import plan_history  # noqa: E402
 from worker.embedded import EmbeddedRedis, free_port  # noqa: E402
 from worker.runtime import Runtime, get_runtime  # noqa: E402
 from worker.stores.sealing import new_key  # noqa: E402
-from worker.stores.tables import ACCOUNTS, USAGE_POINTS  # noqa: E402
 
 QUEUE: Final = "releve:celery:nightly"
-LETTERS: Final = "abcdefghjkmnpqrstvwxyz"
 MORNING: Final = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 DAY: Final = date(2024, 7, 25)
-_BATCH: Final = 5_000
-_CURVE_DAYS: Final = 28
-
-
-# -- the fleet
-
-
-def account_ids(count: int) -> Iterator[str]:
-    """Of the form that the registry gives; the same each time."""
-    luck = random.Random(6)
-    seen: set[str] = set()
-    while len(seen) < count:
-        made = luck.choice(LETTERS) + "".join(luck.choices("0123456789" + LETTERS, k=11))
-        if made not in seen:
-            seen.add(made)
-            yield made
-
-
-def add_accounts(runtime: Runtime, count: int) -> None:
-    ids, number = account_ids(count), 0
-    ready = {
-        "supplier": "enedis",
-        "state": "ready",
-        "reason": "",
-        "created_at": MORNING,
-        "state_since": MORNING,
-    }
-    while page := list(islice(ids, _BATCH)):
-        with runtime.registry.database.writing() as connection:
-            connection.execute(insert(ACCOUNTS), [{"id": each, **ready} for each in page])
-            meters = [{"account_id": each, "usage_point_id": f"{number + n:014d}"} for n, each in enumerate(page)]
-            values = {"supplier": "enedis", "direction": "consumption"}
-            connection.execute(insert(USAGE_POINTS), [{**values, **meter} for meter in meters])
-        number += len(page)
-
-
-def remember_last_night(runtime: Runtime, count: int) -> None:
-    """The whole history done and yesterday's night over, of every account, by the scripts that note it."""
-    state = runtime.state
-    yesterday = (DAY - ONE_DAY).isoformat()
-    last_night = yesterday, "d390", yesterday
-    ids = account_ids(count)
-    while page := list(islice(ids, _BATCH)):
-        with runtime.redis.pipeline(transaction=False) as pipe:
-            inside = type(state)(pipe)  # the same calls, sent together
-            for each in page:
-                for series in Series:
-                    wanted = plan_history(DAY, series, _CURVE_DAYS)
-                    assert wanted is not None
-                    keys = state._keys(each, series)
-                    inside._replace_done(keys=keys, args=[each, "known", str(wanted)], client=pipe)
-                    inside._note_night(keys=keys[:2], args=[each, *last_night], client=pipe)
-            pipe.execute()
 
 
 # -- the processes
@@ -256,15 +204,6 @@ def night(args: argparse.Namespace, redis: Redis, folder: Path, expected: int) -
     }
 
 
-def used_memory(redis: Redis) -> int:
-    told: Any = redis.info("memory")
-    return int(told["used_memory"])
-
-
-def megabytes(count: int) -> float:
-    return round(count / 1e6, 1)
-
-
 def turns(count: int, every: int) -> int:
     policy = FleetPolicy(every, every)
     return sum(policy.wants(each, series, DAY) for each in account_ids(count) for series in Series)
@@ -280,15 +219,15 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "PRESET": "enedis-2026",
             "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody is asked
             "CALLS_PER_HOUR": str(args.per_hour),
-            "HISTORY_LOAD_DAYS": str(_CURVE_DAYS),
+            "HISTORY_LOAD_DAYS": str(CURVE_DAYS),
             "PRETEND_NOW": MORNING.isoformat(),
             "LOG_LEVEL": "WARNING",
         }
         os.environ.update({PREFIX + name: value for name, value in given.items()})
         with Runtime(Settings.from_env(_env_file=None)) as runtime, Redis.from_url(server.url) as redis:
             began = time.perf_counter()
-            add_accounts(runtime, args.accounts)
-            remember_last_night(runtime, args.accounts)
+            add_accounts(runtime, account_ids(args.accounts), MORNING)
+            remember(runtime, account_ids(args.accounts), DAY, lambda *_: DAY - ONE_DAY)
             seeded_s = time.perf_counter() - began
             before = used_memory(redis)
             told = night(args, redis, folder, turns(args.accounts, args.every))

@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/fleet.p
 
 from benchmarks import common
 from benchmarks.simulated import plot
+from benchmarks.simulated.house import make_week, open_house
 from benchmarks.simulated.telling import told
-from benchmarks.simulated.week import Options, TooLong, make_week, open_house
+from benchmarks.simulated.week import Options, TooLong
 
 
 def simulate(options: Options, picture: Path | None = None) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def simulate(options: Options, picture: Path | None = None) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=100_000, help="how many (default %(default)s)")
-    parser.add_argument("--days", type=int, default=7, help="how long (default %(default)s)")
+    parser.add_argument("--days", type=float, default=7, help="how long (default %(default)s)")
     parser.add_argument("--per-hour", type=int, default=10_000, help="the quota (default %(default)s)")
     parser.add_argument("--per-second", type=int, default=5, help="and of the second (default %(default)s)")
     parser.add_argument("--new", type=float, default=0.5, help="accounts that come, %% a week (default %(default)s)")

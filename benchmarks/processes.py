@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +30,13 @@ def peak_rss_mb(pid: int) -> float | None:
     status = _read(_PROC / str(pid) / "status")
     found = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
     return round(int(found.split()[1]) * 1024 / 1e6, 1) if found else None
+
+
+def forget_peak() -> None:
+    """From now on our own ``peak_rss_mb`` is of what comes; freed memory is given back where it can be."""
+    gc.collect()
+    with suppress(FileNotFoundError):
+        (_PROC / "self/clear_refs").write_text("5")  # proc(5)
 
 
 def _with_all_below(pids: Iterable[int], family: Mapping[int, list[int]]) -> Iterable[int]:

@@ -107,9 +107,12 @@ class Homes:
         """The reconciler finds it when its claim is over."""
         self.clock.at(self.clock.us + max(after_us, SECOND_US), self.parked.append, work)
 
-    def tick(self, *, held: bool) -> None:
-        if held:
-            return
+    @property
+    def waiting(self) -> bool:
+        return bool(self.parked or self.started_before)
+
+    def put_waiting(self) -> None:
+        """What the reconciler does each minute."""
         again, self.parked = self.parked, []
         for work in again:
             self.workers.put(self._lane_of(work), work)

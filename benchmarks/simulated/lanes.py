@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from benchmarks.simulated.clock import SECOND_US, SimulatedClock
 from benchmarks.simulated.supplier import API, Supplier
+from benchmarks.simulated.waiting import Waiting
 from tasks.base import MAX_RETRIES, SHORTEST_COUNTDOWN_S
 from worker.dispatch import new_run_id
 from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
@@ -28,8 +29,8 @@ from worker.lanes import current_quota_lane, enter_lane
 from worker.stores.quota import MAX_WAIT_S, QuotaLedger
 
 CALL_US: Final = 400_000
+_BEHIND_S: Final = 0.01
 _LONGEST_S: Final = 1.2 * LONGEST_DELAY_S  # of a countdown, in ``tasks.base``
-QUEUES: Final = ("first_screen", NIGHTLY, "repair", "backfill")
 
 
 @dataclass(slots=True, eq=False)
@@ -60,35 +61,6 @@ class Lane:
     asleep_until_us: int = 0
 
 
-class Waiting:
-    """How long nothing waited, by the hour."""
-
-    def __init__(self, clock: SimulatedClock) -> None:
-        self._clock, self._count, self._since_us = clock, 0, clock.us
-        self.nothing_us: Counter[int] = Counter()
-
-    def more(self) -> None:
-        if not self._count:
-            self._note()
-        self._count += 1
-
-    def less(self) -> None:
-        self._count -= 1
-        self._since_us = self._clock.us if not self._count else self._since_us
-
-    def close(self) -> None:
-        if not self._count:
-            self._note()
-
-    def _note(self) -> None:
-        at_us, begin_us = self._since_us, self._clock.begin_us
-        while at_us < self._clock.us:
-            hour = (at_us - begin_us) // (3600 * SECOND_US)
-            until_us = min(self._clock.us, begin_us + (hour + 1) * 3600 * SECOND_US)
-            self.nothing_us[hour] += until_us - at_us
-            at_us = until_us
-
-
 class Workers:
     def __init__(
         self, clock: SimulatedClock, ledger: QuotaLedger, supplier: Supplier, incidents: Incidents, journal: Journal
@@ -100,7 +72,7 @@ class Workers:
         self.watched: Callable[[int], bool] = lambda at_us: True
         self.tally: Counter[str] = Counter()
         self._luck = Random(6).random
-        self._shut_us = -1
+        self.shut_us = -(1 << 60)  # when a refusal closed the gate last
 
     def put(self, lane: Lane, work: Work, *, first: bool = False) -> None:
         (lane.queue.appendleft if first else lane.queue.append)(work)
@@ -128,7 +100,8 @@ class Workers:
     def _ask(self, lane: Lane) -> None:
         """Whoever is sent away comes again when the ledger says, and the others of the lane behind it.
 
-        In a fleet all of them ask, which gives the same permits (``benchmarks/quota.py``) for more questions.
+        And who has booked ahead goes before the next asks.  In a fleet all of them ask all the time: the same permits
+        for more questions (``benchmarks/quota.py``).
         """
         enter_lane(lane.name)
         while self.clock.us >= lane.asleep_until_us and (work := self._next(lane)):
@@ -141,16 +114,20 @@ class Workers:
                 self.waiting.less()
                 at_us = self.clock.us + round(decision.wait_s * SECOND_US)
                 self.clock.at(at_us, self._send, lane, work, decision.permit, self.clock.us)
-                self._wake(lane)
+                self._sleep(lane, decision.wait_s + _BEHIND_S if decision.wait_s else 0.0)
                 return
             if decision.come_again_s > _LONGEST_S:
                 self.waiting.less()
                 self._give_up(lane, work, RateLimited("no permit in time", retry_after_s=decision.come_again_s))
                 continue
             lane.queue.appendleft(work)
-            lane.asleep_until_us = self.clock.us + math.ceil(max(decision.come_again_s, 0.001) * SECOND_US)
-            self.clock.at(lane.asleep_until_us, self._wake, lane)
+            self._sleep(lane, max(decision.come_again_s, 0.001))
         lane.idle += 1
+
+    def _sleep(self, lane: Lane, seconds: float) -> None:
+        """Nobody of the lane asks meanwhile."""
+        lane.asleep_until_us = self.clock.us + math.ceil(seconds * SECOND_US)
+        self.clock.at(lane.asleep_until_us, self._wake, lane)
 
     def _next(self, lane: Lane) -> Work | None:
         while lane.queue:
@@ -162,7 +139,7 @@ class Workers:
         return None
 
     def _send(self, lane: Lane, work: Work, permit: str, taken_us: int) -> None:
-        if self._shut_us >= taken_us:  # as the ledger's ``enter`` does after its sleep
+        if self.shut_us >= taken_us:  # as the ledger's ``enter`` does after its sleep
             self.ledger.give_back(permit)
             self.tally["given back"] += 1
             self._again(lane, work, RateLimited("gate closed", retry_after_s=self.ledger.closed_for_s()))
@@ -189,7 +166,7 @@ class Workers:
     def close(self, error: RateLimited, permit: str) -> None:
         """What the session does with a refusal."""
         self.ledger.close(error.retry_after_s or 60.0, permit)
-        self._shut_us = self.clock.us
+        self.shut_us = self.clock.us
         self.tally["gate closed by"] += 1
 
     # -- what did not come about
@@ -229,7 +206,11 @@ class Workers:
         wait_s = getattr(error, "retry_after_s", None) or 0.0
         held = self.incidents.is_held(work.series)
         work.retries = 0
-        lane.dropped(work, 0 if held else round(wait_s * SECOND_US))
+        after_us = 0 if held else round(wait_s * SECOND_US)
+        if after_us:  # it waits all the same
+            self.waiting.more()
+            self.clock.at(self.clock.us + after_us, self.waiting.less)
+        lane.dropped(work, after_us)
 
     def _forget_tries(self, work: Work) -> None:
         run = attempts_run(self.clock.now())

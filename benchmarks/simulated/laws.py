@@ -22,7 +22,7 @@ def busy_hours(week: Week) -> dict[int, float]:
 
 
 def missed(week: Week) -> int:
-    return week.nights.missed(FIRST_DAY + timedelta(days=week.options.days - 1))
+    return week.nights.missed(FIRST_DAY + timedelta(days=week.options.nights - 1))
 
 
 def by_day(week: Week, series: Series) -> list[dict[str, int]]:

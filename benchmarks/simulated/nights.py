@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Final
 
 from benchmarks.simulated.ages import Ages, Ids
@@ -13,11 +13,11 @@ from worker.domain.batches import NIGHTLY
 from worker.domain.calls import AnswerClass, Call
 from worker.domain.policy import FleetPolicy, look_back
 from worker.domain.readings import Series
-from worker.fanout import FanOut, Night
+from worker.fanout import FanOut, Night, night_progress
 from worker.runtime import Runtime
 
-BEGINS_AT: Final = timedelta(hours=8, minutes=30)
-OUT_AT: Final = timedelta(hours=8)  # yesterday's values; the simulated days begin then too
+BEGINS_AT: Final = 8 * 60 + 30  # minutes of the day, in Paris
+OUT_AT: Final = 8  # o'clock: yesterday's values; the simulated days begin then too
 _BATCH: Final = 2_000
 
 
@@ -33,6 +33,8 @@ class Nights:
     ages: dict[Series, Ages]
     fan_out: FanOut = field(init=False)
     newest: date = date.min
+    complete: date = date.min
+    fed: bool = True
     in_flight: set[tuple[str, Series]] = field(default_factory=set)
     _ended: list[tuple[Work, date, Call]] = field(default_factory=list)
 
@@ -40,21 +42,27 @@ class Nights:
     def lane(self) -> Lane:
         return self.workers.lanes[NIGHTLY]
 
-    def tick(self) -> None:
-        """What beat starts: a night at its hour, more of it, or what it lost."""
+    def more(self) -> None:
+        """What ``nightly_sync`` does every few seconds: a night at its hour, and more of it where there is room.
+
+        A real one looks whenever there is any room; half of it is as much as is asked for meanwhile.
+        """
         local = self.clock.local()
-        self.flush()
-        day = local.date()
-        if local - local.replace(hour=0, minute=0, second=0, microsecond=0) >= BEGINS_AT and day > self.newest:
-            self.newest = day
-        night = Night(self.newest)
-        if self.newest == date.min or self.fan_out.held():
+        if local.date() > self.newest and local.hour * 60 + local.minute >= BEGINS_AT:
+            self.newest, self.fed = local.date(), False
+        if self.fed or len(self.lane.queue) > self.fan_out.most_waiting // 2 or self.fan_out.held():
             return
-        if not self.fan_out.fed(night):
-            if len(self.lane.queue) < self.fan_out.most_waiting // 2:  # in a real house it looks every five seconds
-                self.fan_out.feed(night)
-        elif not self.lane.queue:  # while some of it waits, nothing can be lost
+        self.flush()
+        self.fed = self.fan_out.feed(Night(self.newest))
+
+    def mend(self) -> None:
+        """What ``resume_night`` does every minute; while some of it waits, nothing can be lost."""
+        night = Night(self.newest)
+        if self.fed and self.complete != self.newest and not self.lane.queue:
+            self.flush()
             self.fan_out.mend(night)
+            if night_progress(self.runtime.state, night).complete:
+                self.complete = self.newest
 
     def publish(self, account_id: str, series: Series, run: str) -> bool:
         pair = (account_id, series)
@@ -80,7 +88,7 @@ class Nights:
         """As the journal notes it, some thousand windows together."""
         local = self.clock.local()
         today = local.date()
-        out = local.hour >= OUT_AT // timedelta(hours=1)
+        out = local.hour >= OUT_AT
         assert work.night is not None
         night = max(work.night, today) if out else work.night  # the next one need not ask again
         newest_day = today.toordinal() - (1 if out else 2)

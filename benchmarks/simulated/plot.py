@@ -12,12 +12,13 @@ from pygal.style import Style
 
 from benchmarks.simulated.week import FIRST_DAY, Week
 from worker.domain.readings import ONE_DAY, Series
+from worker.fitting import told_policy
 from worker.lanes import QuotaLane
 
 # pygal leaves a hook for plugins of its first version behind, about which Python warns at every later import
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
-WIDTH, USE_HEIGHT, AGE_HEIGHT = 1000, 360, 300
+WIDTH, USE_HEIGHT, AGE_HEIGHT = 1000, 380, 300
 _NAMES: Final = {
     QuotaLane.NIGHTLY: "nights",
     QuotaLane.HISTORY: "histories",
@@ -44,12 +45,10 @@ def save(week: Week, path: Path) -> None:
 
 def _use(week: Week) -> Any:
     options = week.options
-    title = (
-        f"{_number(options.accounts)} accounts, {_number(options.per_hour)} calls an hour, {_policy(week)}: "
-        "calls in each hour"
-    )
+    title = f"{_number(options.accounts)} accounts, {_number(options.per_hour)} calls an hour: {_policy(week)}"
     chart = pygal.StackedBar(
         **_common(week, USE_HEIGHT, title, _LANE_COLORS),
+        legend_at_bottom_columns=5,
         range=(0, options.per_hour),
         y_labels=[options.per_hour * rank // 4 for rank in range(5)],
     )
@@ -62,15 +61,18 @@ def _use(week: Week) -> Any:
 
 
 def _ages(week: Week) -> Any:
+    oldest = 1 + max(hour["max"] for ages in week.freshness.values() for hour in ages)
     chart = pygal.Line(
-        **_common(week, AGE_HEIGHT, "Age of the newest readings, in days", _AGE_COLORS),
+        **_common(week, AGE_HEIGHT, "Days since the newest reading of an account", _AGE_COLORS),
+        legend_at_bottom_columns=4,
         show_dots=False,
-        range=(0, 1 + max(hour["max"] for ages in week.freshness.values() for hour in ages)),
+        range=(0, oldest),
+        y_labels=list(range(0, oldest + 1, 1 + oldest // 8)),
     )
     for series, name in ((Series.DAILY, "daily values"), (Series.LOAD_CURVE, "load curve")):
         ages = week.freshness[series]
-        chart.add(f"{name}: half of the accounts", [hour["p50"] for hour in ages], stroke_style={"width": 2})
-        chart.add(f"{name}: the oldest", [hour["max"] for hour in ages], stroke_style={"width": 2, "dasharray": "5, 4"})
+        chart.add(f"{name}: median", [hour["p50"] for hour in ages], stroke_style={"width": 2})
+        chart.add(f"{name}: oldest", [hour["max"] for hour in ages], stroke_style={"width": 2, "dasharray": "5, 4"})
     return chart
 
 
@@ -82,6 +84,8 @@ def _common(week: Week, height: int, title: str, colors: tuple[str, ...]) -> dic
         plot_background="#ffffff",
         colors=colors,
         opacity="1",
+        guide_stroke_color="#dddddd",
+        major_guide_stroke_color="#dddddd",
         font_family="sans-serif",
         title_font_size=15,
         label_font_size=12,
@@ -99,7 +103,6 @@ def _common(week: Week, height: int, title: str, colors: tuple[str, ...]) -> dic
         "truncate_legend": -1,
         "show_x_guides": False,
         "legend_at_bottom": True,
-        "legend_at_bottom_columns": 5,
         "legend_box_size": 10,
         "spacing": 4,
         "margin": 10,
@@ -109,15 +112,16 @@ def _common(week: Week, height: int, title: str, colors: tuple[str, ...]) -> dic
 
 
 def _strip(part: Element) -> None:
-    """What only scripts would use: the values under each bar."""
+    """What only scripts would use, as the values under each bar; and comments."""
     for parent in part.iter():
-        for child in [child for child in parent if child.tag.rpartition("}")[2] in ("desc", "script")]:
-            parent.remove(child)
+        for child in list(parent):
+            if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] in ("desc", "script"):
+                parent.remove(child)
 
 
 def _policy(week: Week) -> str:
-    policy = week.plan.policy
-    return "too large a fleet" if not week.plan.fits else f"curves every {policy.curve_every} nights"
+    told = told_policy(week.plan.policy)
+    return told if week.plan.fits else f"{told}, and still too many"
 
 
 def _number(value: float) -> str:

@@ -37,7 +37,7 @@ class Trouble:
 
 
 class Supplier:
-    """``answer`` must be called in the order of time.  What it refuses by a trouble doesn't count, as it says."""
+    """``answer`` must be called in the order of time.  What is refused doesn't count."""
 
     def __init__(self, per_second: int, per_hour: int, troubles: Sequence[Trouble], begin_us: int, hours: int) -> None:
         self._quota, self.peaks = Quota(per_second, per_hour), Peaks()
@@ -46,6 +46,10 @@ class Supplier:
         self.by_hour: list[Counter[QuotaLane]] = [Counter() for _ in range(hours)]
         self.statuses: Counter[int] = Counter()
         self.over_the_limit: Counter[str] = Counter()
+
+    def limit(self, per_second: int, per_hour: int) -> None:
+        """From now on; it told nobody."""
+        self._quota.set(per_second, per_hour)
 
     def trouble_at(self, at_us: int) -> Trouble | None:
         return next((trouble for trouble in self._troubles if trouble.begin_us <= at_us < trouble.end_us), None)

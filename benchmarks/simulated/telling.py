@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from typing import Any
 
 from benchmarks.fleet_seed import megabytes
@@ -60,7 +59,7 @@ def told(week: Week) -> Json:
             "windows_without_tries": week.spent_tries(),
         },
         "permits_asked_for": tally["asked"],
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_rss_mb": week.peak_rss_mb,
         "redis_mb": {"begin": megabytes(week.redis_bytes[0]), "peak": megabytes(max(week.redis_bytes))}
         | {"end": megabytes(week.redis_bytes[-1])},
         "seconds": week.seconds,

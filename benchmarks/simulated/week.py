@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Final
 
-from benchmarks.fleet_seed import CURVE_DAYS, account_ids, add_accounts, remember, used_memory
-from benchmarks.simulated.ages import Ages, Ids
-from benchmarks.simulated.clock import HOUR_US, SECOND_US, SimulatedClock, paris_us
-from benchmarks.simulated.homes import Homes, started
-from benchmarks.simulated.lanes import Lane, Workers
+from benchmarks import processes
+from benchmarks.fleet_seed import used_memory
+from benchmarks.simulated.ages import Ages
+from benchmarks.simulated.clock import HOUR_US, SECOND_US, SimulatedClock
+from benchmarks.simulated.homes import Homes
+from benchmarks.simulated.lanes import Workers
 from benchmarks.simulated.nights import Nights
-from benchmarks.simulated.supplier import API, Supplier, Trouble
-from config.settings import Settings
-from worker.domain.batches import NIGHTLY, Origin
-from worker.domain.incidents import Thresholds
-from worker.domain.planning import Fleet, Plan, plan_fleet
+from benchmarks.simulated.nobody import Nobody
+from benchmarks.simulated.supplier import API, Supplier
+from tasks.schedule import MORE_SOON_S
+from worker.domain.batches import Origin
+from worker.domain.planning import Plan
 from worker.domain.readings import Series
-from worker.embedded import EmbeddedRedis, free_port
 from worker.errors import RateLimited
-from worker.fanout import FanOut, most_waiting
-from worker.fitting import quota_from
 from worker.incidents import Incidents
-from worker.journal import MOST_COST, TRY, Journal
+from worker.journal import MOST_COST, TRY
 from worker.lanes import current_quota_lane
 from worker.probing import Probing
 from worker.runtime import Runtime
-from worker.stores.incidents import IncidentStore
 from worker.stores.quota import MAX_WAIT_S, QuotaLedger
-from worker.stores.sealing import new_key
 
 FIRST_DAY: Final = date(2024, 7, 22)  # a Monday; no change of clocks is near
 DAY_BEGINS: Final = 8  # o'clock in Paris
-_AGENTS: Final = 1.2  # in each lane, for each call a second: one takes 0.4 s after up to a second's wait
-_FOR_EVER_S: Final = 1e12
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     accounts: int
-    days: int = 7
+    days: float = 7
     per_hour: int = 10_000
     per_second: int = 5
     new_percent: float = 0.5  # of the fleet, a week
@@ -54,44 +48,15 @@ class Options:
 
     @property
     def hours(self) -> int:
-        return 24 * self.days
+        return round(24 * self.days)
+
+    @property
+    def nights(self) -> int:
+        return math.ceil(self.days)
 
 
 class TooLong(Exception):
     """The time that was given is over."""
-
-
-def usual_troubles() -> list[Trouble]:
-    """Of the second, the fourth and the fifth day."""
-
-    def span(day: int, begin: float, hours: float) -> tuple[int, int]:
-        at_us = paris_us(FIRST_DAY + timedelta(days=day - 1), begin)
-        return at_us, at_us + round(hours * HOUR_US)
-
-    return [
-        Trouble("nothing but 500", *span(2, 10, 1.5), 500),
-        Trouble("429, 20 minutes to wait", *span(4, 14, 1 / 3), 429),
-        Trouble("429 again and again", *span(5, 14, 0.1), 429, names_s=60.0),
-    ]
-
-
-class Nobody:
-    """A registry that notes no outcome, a desk that counts whom it would have judged, books nobody reads."""
-
-    def __init__(self) -> None:
-        self.refused_accounts = self.last_errors = 0
-
-    def record_outcome(self, *_: Any, code: str | None = None, **__: Any) -> None:
-        self.last_errors += code is not None
-
-    def refused(self, *_: Any, **__: Any) -> None:
-        self.refused_accounts += 1
-
-    def succeeded(self, account_id: str) -> None:
-        """Nothing."""
-
-    def note(self, *_: Any) -> None:
-        """Nothing."""
 
 
 @dataclass
@@ -115,21 +80,28 @@ class Week:
     troubled: set[int] = field(default_factory=set)
     redis_bytes: list[int] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_rss_mb: dict[str, float | None] = field(default_factory=dict)
 
     def run(self) -> None:
         began = time.perf_counter()
         begin_us, end_us = self.clock.begin_us, self.clock.begin_us + self.options.hours * HOUR_US
 
         def in_time() -> None:
+            if self.clock.hour % 24 == 0:
+                print(f"day {self.clock.hour // 24} is over: {time.perf_counter() - began:.0f} s", file=sys.stderr)
             if time.perf_counter() - began > self.options.max_seconds:
                 raise TooLong(f"hour {self.clock.hour} of {self.options.hours} after {self.options.max_seconds:.0f} s")
 
+        self.peak_rss_mb["seeding"] = processes.peak_rss_mb(os.getpid())
+        processes.forget_peak()
         self.clock.at(begin_us, self._minute)
+        self.clock.at(begin_us, self._soon)
         for hour in range(1, self.options.hours + 1):
             self.clock.at(begin_us + hour * HOUR_US - 1, self._hour)
         self.clock.run(end_us, in_time)
         self.nights.flush()
         self.workers.waiting.close()
+        self.peak_rss_mb["week"] = processes.peak_rss_mb(os.getpid())
         self.seconds["simulated"] = round(time.perf_counter() - began, 1)
 
     def ask(self, origin: Origin) -> None:
@@ -159,10 +131,20 @@ class Week:
         if any(self.incidents.is_held(series) for series in Series):
             self.probing.run()
             self.incidents.replayed()  # what it would start is below
-        if self.ledger.gate.state()[1] < 1 or self.supplier.trouble_at(self.clock.us) or self.incidents.is_open():
+        if self.supplier.trouble_at(self.clock.us) or self.incidents.is_open() or self._gate_narrow():
             self.troubled.add(self.clock.hour)
-        self.homes.tick(held=self.held())
-        self.nights.tick()
+        if self.homes.waiting and not self.held():
+            self.homes.put_waiting()
+        self.nights.mend()
+
+    def _gate_narrow(self) -> bool:
+        """Closed, or reopening: it is asked only where it was closed lately."""
+        lately = self.clock.us - self.workers.shut_us < 4 * HOUR_US
+        return lately and self.ledger.gate.state()[1] < 1
+
+    def _soon(self) -> None:
+        self.clock.after(MORE_SOON_S, self._soon)
+        self.nights.more()
 
     def _hour(self) -> None:
         night = (self.clock.local() - timedelta(hours=DAY_BEGINS)).date()
@@ -174,112 +156,3 @@ class Week:
         """Windows that have failed so often that nobody tries them any more today."""
         keys = list(self.runtime.redis.scan_iter("releve:attempts:*", count=1000))
         return sum(int(tries or 0) > MOST_COST - TRY for tries in (self.runtime.redis.mget(keys) if keys else ()))
-
-
-@contextmanager
-def open_house(folder: Path, options: Options) -> Iterator[Runtime]:
-    with EmbeddedRedis(folder) as server:
-        given: dict[str, Any] = {
-            "data_dir": folder,
-            "redis_url": server.url,
-            "broker_url": server.url,
-            "token_keys": new_key(),
-            "preset": "enedis-v5",
-            "enedis_url": f"http://127.0.0.1:{free_port()}",  # nobody is asked
-            "calls_per_hour": options.per_hour,
-            "calls_per_second": options.per_second,
-            "history_load_days": CURVE_DAYS,
-        }
-        with Runtime(Settings.from_env(_env_file=None, **given)) as runtime:
-            runtime.redis.config_set("appendonly", "no")  # nothing of it is needed after the end
-            yield runtime
-
-
-def make_week(runtime: Runtime, options: Options) -> Week:
-    """Its accounts in the registry, each with its history and its last turn behind it."""
-    began = time.perf_counter()
-    plan = plan_fleet(Fleet(options.accounts, history_days=CURVE_DAYS), quota_from(runtime.settings))
-    begin_us = paris_us(FIRST_DAY, DAY_BEGINS)
-    clock = SimulatedClock(datetime.fromtimestamp(begin_us / SECOND_US, UTC))
-    troubles = usual_troubles() if options.troubles else []
-    supplier = Supplier(options.per_second, options.per_hour, troubles, begin_us, options.hours)
-    coming = round(options.accounts * options.new_percent / 100 * options.days / 7)
-    made = list(account_ids(options.accounts + coming))
-    here, old = made[: options.accounts], made[: options.old_windows // 4]
-    ids = Ids(made)
-    ages = {series: Ages(series, len(ids)) for series in Series}
-    seed(runtime, plan, here, ids, ages)
-    house = _house(runtime, options, plan, clock, supplier)
-    workers, nobody, ledger, incidents = house
-    most = most_waiting(runtime.calls_per_hour)
-    homes = Homes(clock, workers, runtime, ids, ages, most, started(old, FIRST_DAY, begin_us), len(here))
-    homes.expect(made[options.accounts :], FIRST_DAY, options.days)
-    homes.expect_repairs(options.hours)
-    nights = Nights(clock, workers, runtime, plan.policy, ids, ages)
-    agents = max(2, round(_AGENTS * options.per_second))
-    chains = {name: Lane(name, agents, homes.done, homes.dropped) for name in ("first_screen", "backfill")}
-    workers.lanes = {
-        **chains,
-        NIGHTLY: Lane(NIGHTLY, agents, nights.done, nights.dropped, nights.still_due),
-        "repair": Lane("repair", agents, homes.repaired, homes.dropped),
-    }
-    week = Week(options, plan, clock, supplier, workers, nights, homes, ages, nobody, runtime, ledger, incidents)
-    dispatcher = replace(runtime.dispatcher, now=clock.now, held=incidents.is_held, words_in_flight=lambda: None)
-    nights.fan_out = FanOut(
-        dispatcher,
-        runtime.state,
-        nights.publish,
-        lambda name: len(workers.lanes[name].queue),
-        most,
-        week.held,
-        plan.policy,
-    )
-    week.probing = Probing(incidents, runtime.registry, runtime.state, dispatcher.look_back_now, week.ask, clock.now)
-    workers.watched = _near(troubles, incidents, runtime.settings.incident_minutes)
-    week.seconds["seeded"] = round(time.perf_counter() - began, 1)
-    return week
-
-
-def seed(runtime: Runtime, plan: Plan, here: list[str], ids: Ids, ages: dict[Series, Ages]) -> None:
-    """As a fleet is that has followed its plan for long."""
-    yesterday = FIRST_DAY - timedelta(days=1)
-    add_accounts(runtime, here, datetime(2024, 1, 1, tzinfo=UTC))
-
-    def last_night(account_id: str, series: Series) -> date:
-        night = plan.policy.last_turn(account_id, series, yesterday)
-        ages[series].begin(ids.place(account_id), night)
-        return night
-
-    remember(runtime, here, FIRST_DAY, last_night)
-
-
-def _house(
-    runtime: Runtime, options: Options, plan: Plan, clock: SimulatedClock, supplier: Supplier
-) -> tuple[Workers, Nobody, QuotaLedger, Incidents]:
-    nobody, settings = Nobody(), runtime.settings
-    ledger = QuotaLedger(
-        runtime.redis,
-        runtime.endpoints.preset.name,
-        per_second=options.per_second,
-        per_hour=options.per_hour,
-        shares=settings.quota_shares(),
-        clock_us=clock.now_us,
-    )
-    incidents = Incidents(
-        IncidentStore(runtime.redis, clock_us=clock.now_us),
-        runtime.notices,
-        (),
-        clock.now,
-        Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
-        settings.incident_probe_s,
-        _FOR_EVER_S,  # we are the only process: what is open changes by our own hand
-    )
-    journal = Journal(nobody, runtime.state, runtime.history, clock.now, nobody, nobody, incidents)
-    return Workers(clock, ledger, supplier, incidents, journal), nobody, ledger, incidents
-
-
-def _near(troubles: list[Trouble], incidents: Incidents, minutes: float) -> Callable[[int], bool]:
-    """Whether an answer may still matter to whether an incident is opened."""
-    before_us, after_us = round((minutes + 2) * 60 * SECOND_US), HOUR_US
-    spans = [(trouble.begin_us - before_us, trouble.end_us + after_us) for trouble in troubles]
-    return lambda at_us: any(begin <= at_us < end for begin, end in spans) or incidents.is_open()
