@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
@@ -83,6 +84,10 @@ class Week:
     peak_rss_mb: dict[str, float | None] = field(default_factory=dict)
 
     def run(self) -> None:
+        """In a context of its own: whoever is in a lane leaves it with us."""
+        copy_context().run(self._run)
+
+    def _run(self) -> None:
         began = time.perf_counter()
         begin_us, end_us = self.clock.begin_us, self.clock.begin_us + self.options.hours * HOUR_US
 
