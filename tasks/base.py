@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, cast
 
 from celery import Task
 
+from tasks.onward import OnwardTask
 from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.batches import Origin, origin_of
 from worker.errors import Held, RateLimited, TransientError, WorkerError
@@ -23,7 +24,7 @@ MAX_RETRIES: Final = 4
 SHORTEST_COUNTDOWN_S: Final = 1.0  # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there
 
 
-class WindowTask(Task):  # type: ignore[type-arg]
+class WindowTask(OnwardTask):
     """A step of a window's chain.  Its first argument is the window, or what the step before handed on."""
 
     abstract = True
