@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from itertools import islice
 from typing import Any, Final
 
 from redis import Redis
 from sqlalchemy import insert
 
+from worker.domain.batches import NIGHTLY
+from worker.domain.calls import AnswerClass, Call
+from worker.domain.policy import look_back
 from worker.domain.readings import Series
 from worker.domain.windows import plan_history
 from worker.runtime import Runtime
@@ -19,6 +22,7 @@ from worker.stores.tables import ACCOUNTS, USAGE_POINTS
 _LETTERS: Final = "abcdefghjkmnpqrstvwxyz"
 _BATCH: Final = 5_000
 CURVE_DAYS: Final = 28
+_ASKED_AT: Final = time(6, 30)  # UTC
 
 
 def account_ids(count: int) -> Iterator[str]:
@@ -47,17 +51,17 @@ def add_accounts(runtime: Runtime, ids: Iterable[str], at: datetime, first_meter
 
 def remember(runtime: Runtime, ids: Iterable[str], today: date, last_night: Callable[[str, Series], date]) -> None:
     """The whole history done and a night over, of every account, by the scripts that note it."""
-    state, ids = runtime.state, iter(ids)
-    wanted = {series: str(plan_history(today, series, CURVE_DAYS)) for series in Series}
+    ids = iter(ids)
+    wanted = {series: plan_history(today, series, CURVE_DAYS) for series in Series}
     while page := list(islice(ids, _BATCH)):
-        with runtime.redis.pipeline(transaction=False) as pipe:
-            inside = type(state)(pipe)  # the same calls, sent together
+        with runtime.state.together() as notes:
             for each in page:
-                for series in Series:
-                    night, keys = last_night(each, series).isoformat(), state._keys(each, series)
-                    inside._replace_done(keys=keys, args=[each, "known", wanted[series]], client=pipe)
-                    inside._note_night(keys=keys[:2], args=[each, night, "d390"], client=pipe)
-            pipe.execute()
+                for series, window in wanted.items():
+                    assert window is not None
+                    night = last_night(each, series)
+                    at = datetime.combine(night, _ASKED_AT, UTC)
+                    notes.replace_done(each, series, [window])
+                    notes.note_night(each, series, night, Call(at, look_back(night, series), AnswerClass.DATA, NIGHTLY))
 
 
 def used_memory(redis: Redis) -> int:

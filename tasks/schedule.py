@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Final
 
@@ -37,8 +38,7 @@ def nightly_sync(run_date: str | None = None) -> None:
 @shared_task(base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
     """Publish the look-back of one account, asked for by hand under the name ``run``."""
-    for series in Series:
-        _publish(account_id, series, run)
+    _publish([(account_id, series) for series in Series], run)
 
 
 @shared_task(base=ControlTask)
@@ -104,13 +104,18 @@ def _tell_fit(night: Night) -> None:
         log_fit(runtime.registry.database, runtime.settings, night.run, night.date)
 
 
-def _publish(account_id: str, series: Series, run: str) -> bool:
-    """Put one look-back into the queue unless this run has it already; whether it did."""
-    origin = get_runtime().dispatcher.claim_look_back(account_id, series, run)
-    if origin is None:
-        return False
-    window_chain(origin, "nightly").apply_async()
-    return True
+def _publish(pairs: Sequence[tuple[str, Series]], run: str) -> int:
+    """Put these look-backs into the queue, but for those that this run has already; how many they were."""
+    dispatcher, published = get_runtime().dispatcher, 0
+    origins = dispatcher.claim_look_backs(pairs, run)
+    try:
+        for origin in origins:
+            window_chain(origin, "nightly").apply_async()
+            published += 1
+    finally:
+        for origin in origins[published:]:  # the broker is away: they are due again at once
+            dispatcher.release(origin["account_id"], str(origin["claim"]), origin["run_id"])
+    return published
 
 
 def _my_turn(name: str) -> bool:

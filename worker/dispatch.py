@@ -13,7 +13,7 @@ from typing import Final
 
 from worker.clock import Clock
 from worker.domain.accounts import Account
-from worker.domain.batches import NIGHTLY, Origin, night_of, split_claim
+from worker.domain.batches import NIGHTLY, Origin, night_of, split_claim, window_of
 from worker.domain.policy import FleetPolicy, look_back
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.rounds import serves, takes_over
@@ -21,6 +21,7 @@ from worker.domain.windows import LOOK_BACK_DAYS
 from worker.errors import WorkerError
 from worker.history import History
 from worker.journal import MOST_COST, TRY, attempts_run
+from worker.stores.claims import Try
 from worker.stores.registry import AccountRegistry
 from worker.stores.state import SyncState
 
@@ -28,6 +29,7 @@ BACKFILL: Final = "account/backfill"  # one window in flight per account
 REPAIR: Final = "repair"  # one a series
 LOST_AFTER_S: Final = 20.0  # a claim this old without a message of its run in the broker is a lost message's
 _PAGE: Final = 500
+_A_MOMENT: Final = timedelta(microseconds=1)  # windows published together are runs of their own
 _ANY: Final[Callable[[Series], bool]] = lambda series: True  # noqa: E731 - a default
 _NEVER: Final[Callable[[Series], bool]] = lambda series: False  # noqa: E731 - a default
 
@@ -122,7 +124,12 @@ class Dispatcher:
 
     def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
         """The last days of a series for one run, noted as in flight; None if that run is doing it, or another night."""
-        return self._claim_window(account_id, series, look_back(self.today(), series), run)
+        return next(iter(self.claim_look_backs([(account_id, series)], run)), None)
+
+    def claim_look_backs(self, pairs: Sequence[tuple[str, Series]], run: str) -> list[Origin]:
+        """``claim_look_back`` of many, without those for which it is None."""
+        today = self.today()
+        return self._claim_windows([(*pair, look_back(today, pair[1])) for pair in pairs], run)
 
     def as_of_now(self, origin: Origin) -> Origin | None:
         """A window as it is to be asked for now that its turn has come.
@@ -153,7 +160,7 @@ class Dispatcher:
 
     def claim_repair(self, account_id: str, series: Series, window: DateWindow) -> Origin | None:
         """One window of open days, noted as in flight; None if one of the series is already, or failed too often."""
-        return self._claim_window(account_id, series, window, REPAIR)
+        return next(iter(self._claim_windows([(account_id, series, window)], REPAIR)), None)
 
     def look_back_now(self, account_id: str, series: Series) -> Origin:
         """The last days of a series, asked for by hand: no run, no claim."""
@@ -230,22 +237,19 @@ class Dispatcher:
     def release(self, account_id: str, claim: str, run_id: str) -> None:
         self.state.release(account_id, *split_claim(claim), holder=run_id)
 
-    def _claim_window(self, account_id: str, series: Series, window: DateWindow, what: str) -> Origin | None:
-        if self.held(series):
-            return None
+    def _claim_windows(self, windows: Sequence[tuple[str, Series, DateWindow]], what: str) -> list[Origin]:
         now = self.now()
-        claim, run_id = f"{series.value}/{what}", new_run_id(now)
-        claimed = self.state.claim_try(
-            account_id,
-            *split_claim(claim),
-            self.claim_ttl_s,
-            window,
-            holder=run_id,
-            run=attempts_run(now),
-            times=TRY,
-            most=MOST_COST,
-        )
-        return _origin(account_id, series, window, run_id, claim) if claimed else None
+        wanted = [
+            _origin(account_id, series, window, new_run_id(now + place * _A_MOMENT), f"{series.value}/{what}")
+            for place, (account_id, series, window) in enumerate(windows)
+            if not self.held(series)
+        ]
+        tries = [
+            Try(origin["account_id"], *split_claim(f"{origin['claim']}"), window_of(origin), origin["run_id"])
+            for origin in wanted
+        ]
+        claimed = self.state.claim_tries(tries, self.claim_ttl_s, run=attempts_run(now), times=TRY, most=MOST_COST)
+        return [origin for origin, ours in zip(wanted, claimed, strict=True) if ours]
 
     def _claim(self, account_id: str, claim: str, run_id: str) -> bool:
         return self.state.claim(account_id, *split_claim(claim), self.claim_ttl_s, holder=run_id)

@@ -10,6 +10,7 @@ has begun takes over: the older one publishes no more, and what it has in flight
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -28,7 +29,7 @@ _CURSOR_TTL_S: Final = 3 * 24 * 3600
 _FED: Final = "~fed"  # the cursor's last values; a place on the way begins with a digit
 _COMPLETE: Final = "~complete"
 _UNLIMITED_BACKLOG: Final = 2_000
-_LOOK_EVERY: Final = 100  # windows published between two looks at the queue
+_AT_ONCE: Final = 100  # windows claimed and published between two looks at the queue
 MOST_ACCOUNTS: Final = 50_000  # looked at in one turn: a task's time must end
 
 log = logging.getLogger("releve.fanout")
@@ -42,8 +43,8 @@ class NightProgress:
     complete: bool
 
 
-Publish = Callable[[str, Series, str], bool]
 Pair = tuple[str, Series]
+Publish = Callable[[Sequence[Pair], str], int]
 
 
 class House(Protocol):
@@ -213,23 +214,28 @@ class FanOut:
         self, page: Sequence[Account], due: Sequence[Pair], run: str, superseded: Callable[[], bool]
     ) -> tuple[int, str | None]:
         """Publish what is due of a page as long as there is room; how much, and the last account that is through."""
-        by_account: dict[str, list[Series]] = {}
-        for account_id, series in due:
-            by_account.setdefault(account_id, []).append(series)
-        published, room, last = 0, 0, None
-        for account in page:
-            for place, series in enumerate(by_account.get(account.id, ())):
-                if not place and room <= 0:  # an account's series go together
-                    room = 0 if self.held() or superseded() else self._room()
-                    if room <= 0:
-                        return published, last
-                if self.publish(account.id, series, run):
-                    published, room = published + 1, room - 1
-            last = account.id
+        of_account: dict[str, list[Pair]] = {}
+        for pair in due:
+            of_account.setdefault(pair[0], []).append(pair)
+        published, last, left = 0, None, deque(page)
+        while left:
+            while left and left[0].id not in of_account:
+                last = left.popleft().id
+            batch: list[Pair] = []
+            room = self._room(superseded) if left else 0
+            while left and len(batch) < room:  # an account's series go together
+                last = left.popleft().id
+                batch += of_account.get(last, ())
+            if not batch:
+                break
+            published += self.publish(batch, run)
         return published, last
 
-    def _room(self) -> int:
-        return min(_LOOK_EVERY, self.most_waiting - self.queue_length(NIGHTLY))
+    def _room(self, superseded: Callable[[], bool]) -> int:
+        """How many windows may be published now."""
+        if self.held() or superseded():
+            return 0
+        return min(_AT_ONCE, self.most_waiting - self.queue_length(NIGHTLY))
 
     def _superseded(self, night: Night) -> bool:
         newest = self.state.newest_night()

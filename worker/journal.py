@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
@@ -81,6 +82,8 @@ class Corrections(Protocol):
 class TaskNotes(Protocol):
     """The part of SyncState that keeps task state, nights, claims and attempts."""
 
+    def together(self) -> AbstractContextManager[TaskNotes]: ...
+
     def note_task(self, account_id: str, series: str, **fields: str) -> None: ...
 
     def note_well(self, account_id: str, series: str, call: Call, *, brief: bool, **fields: str) -> None: ...
@@ -153,24 +156,25 @@ class Journal:
             days=self._marks(report, floor),
         )
         call, night = _answer(report, floor), _night_served(report)
-        self.state.note_well(
-            account_id,
-            series.value,
-            call,
-            brief=call.run in _BY_THE_FLEET,
-            state="ok",
-            window=str(batches.window_of(report)),
-            run_id=report["run_id"],
-            error="",
-            last_success=now.isoformat(timespec="seconds"),
-            done=str(done),
-            total=str(total),
-            **_run_done(report),
-        )
-        if night is not None:
-            self.state.note_night(account_id, series.value, night, call)
-        self.state.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
-        self._release(report)
+        with self.state.together() as notes:
+            notes.note_well(
+                account_id,
+                series.value,
+                call,
+                brief=call.run in _BY_THE_FLEET,
+                state="ok",
+                window=str(batches.window_of(report)),
+                run_id=report["run_id"],
+                error="",
+                last_success=now.isoformat(timespec="seconds"),
+                done=str(done),
+                total=str(total),
+                **_run_done(report),
+            )
+            if night is not None:
+                notes.note_night(account_id, series.value, night, call)
+            notes.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
+            _release(notes, report)
         _count(report)
         log.info("window stored", extra=fields(**stored_fields(report, now)))
 
@@ -187,7 +191,7 @@ class Journal:
         WINDOWS.labels(kind_of(error), series).inc()
         now = self.now()
         if isinstance(error, UnknownAccount):  # removed meanwhile: there is nothing left to note
-            self._release(origin)
+            _release(self.state, origin)
             log.info("window dropped", extra=fields(**window_fields(origin), outcome="removed", code=error.code))
             return
         if isinstance(error, Held):
@@ -241,7 +245,7 @@ class Journal:
             window = batches.window_of(origin)
             run = attempts_run(self.now())
             self.state.count_attempt(origin["account_id"], origin["series"], window, run=run, times=-TRY)
-        self._release(origin)
+        _release(self.state, origin)
         log.info("window held", extra=fields(**window_fields(origin), outcome="held", reason=str(error)))
 
     def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None, spared: Kind | None) -> None:
@@ -250,7 +254,7 @@ class Journal:
         Of a series that an incident holds nothing is published until it is over, and then it shall be at once.
         """
         if spared is not None and spared.holds:
-            self._release(origin)
+            _release(self.state, origin)
             return
         wait_s = error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding)
         claim = batches.split_claim(origin["claim"] or "")
@@ -260,12 +264,12 @@ class Journal:
         elif origin["claim"] and wait_s is not None and wait_s >= 1:
             self.state.extend(origin["account_id"], *claim, math.ceil(wait_s), holder=origin["run_id"])
         else:
-            self._release(origin)
+            _release(self.state, origin)
 
-    def _release(self, origin: Origin) -> None:
-        if origin["claim"]:
-            claim = batches.split_claim(origin["claim"])
-            self.state.release(origin["account_id"], *claim, holder=origin["run_id"])
+
+def _release(notes: TaskNotes, origin: Origin) -> None:
+    if origin["claim"]:
+        notes.release(origin["account_id"], *batches.split_claim(origin["claim"]), holder=origin["run_id"])
 
 
 def _night_served(report: Report) -> date | None:

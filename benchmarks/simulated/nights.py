@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
@@ -64,16 +65,14 @@ class Nights:
             if night_progress(self.runtime.state, night).complete:
                 self.complete = self.newest
 
-    def publish(self, account_id: str, series: Series, run: str) -> bool:
-        pair = (account_id, series)
-        if pair in self.in_flight:
-            return False
-        self.in_flight.add(pair)
-        night = date.fromisoformat(run.partition(":")[2])
-        place = self.ids.place(account_id)
-        window = look_back(self.clock.local().date(), series)
-        self.workers.put(self.lane, Work(account_id, series, window, night, place))
-        return True
+    def publish(self, pairs: Sequence[tuple[str, Series]], run: str) -> int:
+        due = [pair for pair in pairs if pair not in self.in_flight]
+        self.in_flight.update(due)
+        night, today = date.fromisoformat(run.partition(":")[2]), self.clock.local().date()
+        for account_id, series in due:
+            place = self.ids.place(account_id)
+            self.workers.put(self.lane, Work(account_id, series, look_back(today, series), night, place))
+        return len(due)
 
     def still_due(self, work: Work) -> bool:
         """As ``Dispatcher.as_of_now``: it serves the newest night."""
@@ -109,11 +108,9 @@ class Nights:
         """Write what has ended to Redis; only then it is no more in flight."""
         if not self._ended:
             return
-        with self.runtime.redis.pipeline(transaction=False) as pipe:
-            inside = type(self.runtime.state)(pipe)
+        with self.runtime.state.together() as notes:
             for work, night, call in self._ended:
-                inside.note_night(work.account_id, work.series, night, call)
-            pipe.execute()
+                notes.note_night(work.account_id, work.series, night, call)
         self.in_flight.difference_update((work.account_id, work.series) for work, _, _ in self._ended)
         self._ended.clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,13 +24,11 @@ class Queue:
     published: Counter[tuple[str, str]] = field(default_factory=Counter)
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)  # of the supplier
 
-    def publish(self, account_id: str, series: Series, run: str) -> bool:
-        origin = self.household.dispatcher.claim_look_back(account_id, series, run)
-        if origin is None:
-            return False
-        self.waiting.append(origin)
-        self.published[account_id, series.value] += 1
-        return True
+    def publish(self, pairs: Sequence[tuple[str, Series]], run: str) -> int:
+        origins = self.household.dispatcher.claim_look_backs(pairs, run)
+        self.waiting += origins
+        self.published.update((origin["account_id"], origin["series"]) for origin in origins)
+        return len(origins)
 
     def length(self, name: str) -> int:
         assert name == "nightly"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -89,10 +90,11 @@ def test_a_fan_out_killed_between_two_accounts_goes_on_from_there(
     class Killed(BaseException):
         pass
 
-    def dying(account_id: str, series: Series, run: str) -> bool:
-        if len(queue.waiting) == 5:
-            raise Killed
-        return queue.publish(account_id, series, run)
+    def dying(pairs: Sequence[tuple[str, Series]], run: str) -> int:
+        if len(queue.waiting) < 4:
+            return queue.publish(pairs, run)
+        queue.publish(pairs[:1], run)
+        raise Killed
 
     whole = queue.fan_out()
     with pytest.raises(Killed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -312,9 +312,9 @@ def test_a_feeder_holds_two_pages_however_many_accounts_there_are(household: Hou
     dispatcher: Dispatcher = replace(household.dispatcher, registry=registry)
     published = Counter[str]()
 
-    def publish(account_id: str, series: Series, run: str) -> bool:
-        published[series.value] += 1
-        return True
+    def publish(pairs: Sequence[tuple[str, Series]], run: str) -> int:
+        published.update(series.value for _, series in pairs)
+        return len(pairs)
 
     assert FanOut(dispatcher, household.state, publish, lambda name: 0, 1000).feed(NIGHT)
     assert published == {"daily": size, "load_curve": size}

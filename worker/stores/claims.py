@@ -7,12 +7,12 @@ reconciler enqueue again what was lost, and the count ends what fails time after
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis import Redis
 
 from worker.domain.readings import DateWindow
-from worker.stores.redis_link import PrefixedKeys, redis_errors
+from worker.stores.redis_link import PrefixedKeys, redis_errors, send
 
 _HOWEVER_HELD: Final = "w?([%d.]+)"  # patterns of Lua for a note's moment
 _UNDER_WAY: Final = "^[%d.]+"
@@ -70,6 +70,16 @@ return dropped
 """
 
 
+class Try(NamedTuple):
+    """A window that ``holder`` (a run id) wants to publish as ``what``."""
+
+    account_id: str
+    series: str
+    what: str
+    window: DateWindow
+    holder: str
+
+
 def holder_of(note: str) -> str:
     """``1721890000.123456 20240725T070000.000001``, with a ``w`` in front where it is held on purpose."""
     return note.partition(" ")[2]
@@ -94,7 +104,6 @@ class Claims(PrefixedKeys):
         """
         return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s, holder]))
 
-    @redis_errors()
     def claim_try(
         self,
         account_id: str,
@@ -109,8 +118,19 @@ class Claims(PrefixedKeys):
         most: int,
     ) -> bool:
         """``claim`` and ``count_attempt`` in one go: nothing stays claimed of what was tried too often in ``run``."""
-        keys = [self._key("inflight", account_id, series, what), self._attempts_key(account_id, series, window, run)]
-        return bool(self._claim_a_try(keys=keys, args=[ttl_s, holder, times, most, ATTEMPTS_TTL_S]))
+        tries = [Try(account_id, series, what, window, holder)]
+        return self.claim_tries(tries, ttl_s, run=run, times=times, most=most)[0]
+
+    @redis_errors()
+    def claim_tries(self, tries: Sequence[Try], ttl_s: int, *, run: str, times: int, most: int) -> list[bool]:
+        """``claim_try`` of many, in their order, in one packet."""
+        with self._redis.pipeline(transaction=False) as packet:
+            for each in tries:
+                claim = self._key("inflight", each.account_id, each.series, each.what)
+                keys = [claim, self._attempts_key(each.account_id, each.series, each.window, run)]
+                told = (ttl_s, each.holder, times, most, ATTEMPTS_TTL_S)
+                self._claim_a_try(keys=keys, args=[*told], client=packet)
+            return [bool(claimed) for claimed in send(packet)]
 
     @redis_errors()
     def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:
@@ -125,7 +145,8 @@ class Claims(PrefixedKeys):
     @redis_errors()
     def release(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
         """The work is over, or was never sent; nothing happens to another holder's claim."""
-        self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, 0])
+        keys = [self._key("inflight", account_id, series, what)]
+        self._as_holder(keys=keys, args=[holder, 0], client=self._redis)
 
     @redis_errors()
     def let_go(self, claims: Sequence[tuple[str, str, str]]) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from redis import Redis, RedisError, ResponseError
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -105,12 +108,43 @@ def check_eviction(redis: Redis) -> None:
         )
 
 
+def send(packet: Pipeline) -> list[Any]:
+    """What was called, in one packet; what each call gave.
+
+    redis-py asks before each packet whether Redis knows its scripts.  It nearly always does, so it is told them, and
+    sent everything once more, only where it doesn't: calls that must not come twice are none for a packet.
+    """
+    calls, scripts = [*packet.command_stack], packet.scripts
+    packet.scripts = set()
+    answers = packet.execute(raise_on_error=False)
+    if any(isinstance(answer, NoScriptError) for answer in answers):
+        packet.command_stack, packet.scripts = calls, scripts
+        return list(packet.execute())
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return list(answers)
+
+
 class PrefixedKeys:
     """What all that speaks to Redis has in common: a client, and one prefix before every key."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
+
+    @contextmanager
+    def together(self) -> Iterator[Self]:
+        """Notes that are sent in one packet at the end of the block; of what is read there, nothing comes back.
+
+        Raises StoreUnavailable then.  Where the block ends with an error nothing is sent.
+        """
+        with self._redis.pipeline(transaction=False) as packet:
+            inside = copy(self)
+            inside._redis = packet
+            yield inside
+            with redis_errors():
+                send(packet)
 
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)

@@ -162,7 +162,8 @@ class SeriesNotes(PrefixedKeys):
     @redis_errors()
     def replace_done(self, account_id: str, series: str, windows: Iterable[DateWindow]) -> None:
         """Tell the coverage as a whole, as read back from the store; none at all is an answer too."""
-        self._replace_done(keys=self._keys(account_id, series), args=[account_id, KNOWN, *map(str, windows)])
+        args = [account_id, KNOWN, *map(str, windows)]
+        self._replace_done(keys=self._keys(account_id, series), args=args, client=self._redis)
 
     # -- the nights
 
@@ -175,13 +176,13 @@ class SeriesNotes(PrefixedKeys):
         answer = f"{_LETTERS[call.answer]}{(call.at - _midnight(night)) // _MINUTE}"
         latest = max(night, call.at.astimezone(PARIS).date())
         args = [account_id, night.isoformat(), answer, latest.isoformat()]
-        self._note_night(keys=self._keys(account_id, series)[:2], args=args)
+        self._note_night(keys=self._keys(account_id, series)[:2], args=args, client=self._redis)
 
     @redis_errors()
     def nights(self, pairs: Sequence[tuple[str, str]]) -> list[NightNote | None]:
         """The last night that asked, of a page of (account, series), in their order, in one round trip."""
         texts = self._texts(pairs)
-        return [_night(series, text) for (_, series), text in zip(pairs, texts, strict=True)]
+        return [to_night(series, text) for (_, series), text in zip(pairs, texts, strict=True)]
 
     # -- the end of an account
 
@@ -224,7 +225,8 @@ def _coverage(text: str, members: Iterable[Any]) -> Coverage:
     return Coverage(not text.startswith("?"), [DateWindow.parse(window)] if window else [])
 
 
-def _night(series: str, text: str) -> NightNote | None:
+def to_night(series: str, text: str) -> NightNote | None:
+    """The night that a field of the hash tells, if any."""
     _, night, answer = (*text.split(" "), "", "")[:3]
     if not night:
         return None

@@ -23,6 +23,7 @@ from worker.stores.locks import Locks
 from worker.stores.parked import Parked
 from worker.stores.presence import Presence
 from worker.stores.redis_link import escape_glob, redis_errors
+from worker.stores.series_notes import to_night
 from worker.stores.task_notes import TaskNotes
 
 ACCOUNT_KINDS: Final = frozenset(
@@ -95,12 +96,14 @@ class SyncState(TaskNotes, Locks, Claims, Presence, Parked):
 
     @redis_errors()
     def look_back_standing(self, account_id: str, series: str) -> LookBackStanding:
-        """What decides whether a look-back that waited is still to be asked for."""
-        claim = self._redis.get(self._key("inflight", account_id, series, NIGHTLY))
-        (told,) = self.nights([(account_id, series)])
-        return LookBackStanding(
-            self.newest_night(), told.night if told else None, holder_of(str(claim)) if claim else None
-        )
+        """What decides whether a look-back that waited is still to be asked for; in one packet."""
+        with self._redis.pipeline(transaction=False) as packet:
+            packet.get(self._key("inflight", account_id, series, NIGHTLY))
+            packet.hget(self._keys(account_id, series)[0], account_id)
+            packet.get(self._key("cursor", NIGHTLY))
+            claim, noted, newest = packet.execute()
+        told = to_night(series, noted or "")
+        return LookBackStanding(_to_date(newest), told.night if told else None, holder_of(claim) if claim else None)
 
     # -- the end of an account
 

@@ -72,7 +72,7 @@ class TaskNotes(SeriesNotes):
         pairs = [text for pair in {**fields, **call_note(call)}.items() for text in pair]
         window = call.window.start.isoformat(), call.window.end.isoformat()
         args = ["1" if brief else "0", WELL_TTL_S, TASK_TTL_S, call.run, *window, *pairs]
-        self._note_well(keys=[self._key("task", account_id, series)], args=args)
+        self._note_well(keys=[self._key("task", account_id, series)], args=args, client=self._redis)
 
     def task_state(self, account_id: str, series: str) -> dict[str, str]:
         """What was noted; empty where nothing was."""
