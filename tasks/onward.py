@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # the stubs lag behind
 from celery import Task
 from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.exceptions import Ignore, Retry
@@ -91,7 +92,7 @@ class OnwardTask(Task):  # type: ignore[type-arg]
         given, ended_badly, runtime_s, result = step.task._trace(step.id, step.args, step.kwargs, request)
         if not ended_badly:
             self._tell("task-succeeded", uuid=step.id, result=result, runtime=runtime_s)
-        elif not isinstance(error := given.exception, Ignore):
+        elif not isinstance(error := _error_of(given), Ignore):
             again = isinstance(error, Retry)
             told = {"exception": saferepr(error.exc if again else error), "traceback": str(given.traceback)}
             self._tell("task-retried" if again else "task-failed", uuid=step.id, **told)
@@ -123,6 +124,12 @@ def _request_of(step: Step, first: Mapping[str, Any]) -> dict[str, Any]:
         "delivery_info": {**(first.get("delivery_info") or {}), "redelivered": False},
         "ignore_result": first.get("ignore_result"),
     }
+
+
+def _error_of(told: ExceptionInfo) -> Any:
+    """What was raised: Celery may have wrapped it, to travel between processes."""
+    error = told.exception
+    return error.exc if isinstance(error, ExceptionWithTraceback) else error
 
 
 def _worker_ends() -> bool:
