@@ -126,7 +126,7 @@ def _kombu_sentinels(url: str) -> str:
 def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
     return {
         "global_keyprefix": BROKER_PREFIX,
-        "visibility_timeout": visibility_timeout_s,  # > longest task (3 calls of 25 s) + longest countdown
+        "visibility_timeout": visibility_timeout_s,  # > longest window (3 calls of 25 s, then the store)
         "unacked_restore_interval": 10,  # a dead worker's messages are looked for every 10 s, not every 100 s
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 30,  # a crash inside that search must not stop it for 300 s
