@@ -20,6 +20,7 @@ from worker.domain.calls import AnswerClass, Call
 from worker.domain.readings import PARIS, DateWindow, Series
 from worker.domain.windows import merge_windows, plan_look_back
 from worker.errors import StoreUnavailable
+from worker.stores.claims import Try
 from worker.stores.redis_link import check_eviction, connect
 from worker.stores.series_notes import NightNote
 from worker.stores.state import SyncState
@@ -252,6 +253,51 @@ def test_a_try_is_claimed_and_counted_in_one_go(state: SyncState, redis: Redis, 
     assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
 
 
+def test_many_tries_are_claimed_each_for_itself_in_one_packet(state: SyncState, redis: Redis, prefix: str) -> None:
+    tries = [Try(account, DAILY, "night", WEEK, f"run of {account}") for account in ("a1", "b2", "c3")]
+    state.claim("b2", DAILY, "night", 60, holder="another")
+    redis.script_flush()  # as a Redis that has just started: it is told the scripts then
+    assert state.claim_tries(tries, 60, run="mon", times=4, most=8) == [True, False, True]
+    assert [state.attempts(account, DAILY, WEEK, run="mon") for account in ("a1", "b2", "c3")] == [4, 0, 4]
+    state.release("a1", DAILY, "night", holder="run of a1")
+    state.release("c3", DAILY, "night", holder="run of a1")  # not its own
+    assert [state.is_claimed(account, DAILY, "night") for account in ("a1", "b2", "c3")] == [False, True, True]
+    assert state.claim_tries([], 60, run="mon", times=4, most=8) == []
+
+
+def test_notes_made_together_are_all_there_at_the_end_of_the_block(state: SyncState, redis: Redis) -> None:
+    state.claim("acc", DAILY, "night", 60, holder="run")
+    state.count_attempt("acc", DAILY, WEEK, run="mon", times=4)
+    redis.script_flush()
+    with state.together() as notes:
+        notes.note_well("acc", DAILY, CALL, state="ok")
+        notes.note_night("acc", DAILY, NIGHT, CALL)
+        notes.clear_attempts("acc", DAILY, WEEK, run="mon")
+        notes.release("acc", DAILY, "night", holder="run")
+        assert state.is_claimed("acc", DAILY, "night"), "nothing is sent before the end"
+    assert state.task_state("acc", DAILY)["state"] == "ok"
+    assert [night.night for night in state.nights([("acc", DAILY)]) if night] == [NIGHT]
+    assert state.attempts("acc", DAILY, WEEK, run="mon") == 0
+    assert not state.is_claimed("acc", DAILY, "night")
+
+
+def test_of_a_block_that_fails_nothing_is_sent(state: SyncState) -> None:
+    with pytest.raises(ZeroDivisionError), state.together() as notes:
+        notes.note_well("acc", DAILY, CALL, state="ok")
+        notes.clear_attempts("acc", DAILY, WEEK, run="mon")
+        raise ZeroDivisionError
+    assert state.task_state("acc", DAILY) == {}
+
+
+def test_a_packet_that_redis_refuses_is_an_outage_in_plain_words(state: SyncState, redis: Redis, prefix: str) -> None:
+    redis.set(f"{prefix}task:acc:daily", "no hash")
+    with (
+        pytest.raises(StoreUnavailable, match=r"^Redis can't be used: it refused with WRONGTYPE$"),
+        state.together() as notes,
+    ):
+        notes.note_well("acc", DAILY, CALL, state="ok")
+
+
 def test_a_lock_has_one_holder_at_a_time(state: SyncState) -> None:
     inside, most = [], []
 
@@ -421,6 +467,7 @@ def test_a_redis_that_evicts_is_refused_with_the_mend(redis: Redis) -> None:
 
 FORK = """
 import os, sys
+from worker.stores.claims import Try
 from worker.stores.redis_link import connect
 client, prefix = connect(sys.argv[1]), sys.argv[2]
 client.ping()

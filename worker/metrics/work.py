@@ -130,7 +130,7 @@ TASK_SECONDS: Final = BOOK.histogram(
 )
 TASK_WAIT: Final = BOOK.histogram(
     "releve_task_wait_seconds",
-    "From when a task was published, or its countdown was over, to its start.",
+    "From when a message was published, or its countdown was over, to the start of its task.",
     (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600),
     lane=Lane,
 )

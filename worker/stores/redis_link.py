@@ -137,7 +137,8 @@ class PrefixedKeys:
     def together(self) -> Iterator[Self]:
         """Notes that are sent in one packet at the end of the block; of what is read there, nothing comes back.
 
-        Raises StoreUnavailable then.  Where the block ends with an error nothing is sent.
+        Each of one command: what takes a packet of its own is sent by itself.  Raises StoreUnavailable at the end.
+        Where the block fails nothing is sent.
         """
         with self._redis.pipeline(transaction=False) as packet:
             inside = copy(self)

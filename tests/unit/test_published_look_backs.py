@@ -1,0 +1,65 @@
+"""Look-backs claimed together and published one by one, where the broker goes away on the way."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from tasks import schedule
+from tests.unit.conftest import Household
+from worker.domain.batches import Origin
+from worker.domain.readings import Series
+
+RUN = "nightly:2024-07-25"
+
+
+class Broker:
+    """Takes ``room`` messages, then is away."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.taken: list[tuple[str, str]] = []
+        self.runs: list[str] = []
+
+    def chain(self, origin: Origin, queue: str) -> Any:
+        assert queue == "nightly"
+        return SimpleNamespace(apply_async=lambda: self._take(origin))
+
+    def _take(self, origin: Origin) -> None:
+        if len(self.taken) == self.room:
+            raise OperationalError("away")
+        self.taken.append((origin["account_id"], origin["series"]))
+        self.runs.append(origin["run_id"])
+
+
+@pytest.fixture
+def pairs(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Series]]:
+    monkeypatch.setattr(schedule, "get_runtime", lambda: household)
+    return [(household.add(number), series) for number in range(10, 13) for series in Series]
+
+
+def test_each_look_back_is_a_message_with_a_run_of_its_own(
+    pairs: list[tuple[str, Series]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = Broker(100)
+    monkeypatch.setattr(schedule, "window_chain", broker.chain)
+    assert schedule._publish(pairs, RUN) == 6
+    assert broker.taken == [(account, series.value) for account, series in pairs]
+    assert len({*broker.runs}) == 6, "a lost message is told by its run"
+    assert broker.runs == sorted(broker.runs)
+    assert schedule._publish(pairs, RUN) == 0
+
+
+def test_what_the_broker_did_not_take_is_due_again_at_once(
+    pairs: list[tuple[str, Series]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = Broker(2)
+    monkeypatch.setattr(schedule, "window_chain", broker.chain)
+    with pytest.raises(OperationalError):
+        schedule._publish(pairs, RUN)
+    broker.room = 100
+    assert schedule._publish(pairs, RUN) == 4
+    assert broker.taken == [(account, series.value) for account, series in pairs]
