@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 PARIS = ZoneInfo("Europe/Paris")  # all civil dates are the meter's, never the worker's (T1)
@@ -85,6 +86,7 @@ def local_midnight(day: date) -> datetime:
     return datetime.combine(day, time(), PARIS)
 
 
+@lru_cache(maxsize=8192)  # all accounts of a night have the same days
 def day_length(day: date) -> timedelta:
     """23, 24 or 25 hours."""
     return local_midnight(day + ONE_DAY).astimezone(UTC) - local_midnight(day).astimezone(UTC)
