@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from benchmarks.simulated.ages import Ages, Ids
@@ -22,9 +22,24 @@ OUT_AT: Final = 8  # o'clock: yesterday's values; the simulated days begin then 
 _BATCH: Final = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Accounts of one series with a turn that nobody has served, and for how many nights the oldest has waited.
+
+    A turn waits from its night on, or from when its window was given back.
+    """
+
+    waiting: int
+    accounts: int
+    oldest_nights: int
+
+
 @dataclass(eq=False)
 class Nights:
-    """``in_flight``: published and not noted as done; what claims are for real workers."""
+    """``in_flight``: published and not noted as done; what claims are for real workers.
+
+    ``given_back``: the last night in which an outage or a refusal ended a window of this place unasked.
+    """
 
     clock: SimulatedClock
     workers: Workers
@@ -37,6 +52,7 @@ class Nights:
     complete: date = date.min
     fed: bool = True
     in_flight: set[tuple[str, Series]] = field(default_factory=set)
+    given_back: dict[tuple[int, Series], int] = field(default_factory=dict)
     _ended: list[tuple[Work, date, Call]] = field(default_factory=list)
 
     @property
@@ -99,6 +115,7 @@ class Nights:
 
     def dropped(self, work: Work, after_us: int) -> None:
         pair = (work.account_id, work.series)
+        self.given_back[work.about, work.series] = self.newest.toordinal()
         if after_us:
             self.clock.at(self.clock.us + after_us, self.in_flight.discard, pair)
         else:
@@ -116,11 +133,18 @@ class Nights:
 
     # -- the end
 
-    def missed(self, last: date) -> int:
-        """Accounts and series whose last turn up to this night nobody served; not those that came meanwhile."""
-        return sum(
-            1
-            for series, ages in self.ages.items()
-            for place, noted in enumerate(ages.noted)
-            if noted and noted < self.policy.last_turn(self.ids[place], series, last).toordinal()
-        )
+    def backlog(self, series: Series, last: date) -> Backlog:
+        """At the end of the night of ``last``; without the accounts that came meanwhile."""
+        waiting = accounts = oldest = 0
+        end, every = last.toordinal(), timedelta(days=self.policy.every(series))
+        for place, noted in enumerate(self.ages[series].noted):
+            accounts += bool(noted)
+            if not noted or noted >= end:
+                continue
+            night = date.fromordinal(noted)
+            turn = self.policy.last_turn(self.ids[place], series, night + every).toordinal()  # the next one
+            if turn <= end:
+                waiting += 1
+                since = max(turn, self.given_back.get((place, series), 0))
+                oldest = max(oldest, end - since + 1)
+        return Backlog(waiting, accounts, oldest)

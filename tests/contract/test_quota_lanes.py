@@ -163,6 +163,25 @@ def test_what_a_lane_leaves_of_its_floor_flows_to_others(redis: Redis) -> None:
     assert used.total() >= 970
 
 
+@pytest.mark.parametrize("lane", [FIRST, REPAIR, HISTORY])
+def test_a_burst_after_an_outage_leaves_nothing_idle_an_hour_later(redis: Redis, lane: QuotaLane) -> None:
+    """It comes back all at once too: had it come out of the lane's floor, that could be lent only evenly."""
+    fleet = Fleet(redis, per_hour=1000)
+    pace = 0.4  # 1.44 of the quota, as 5 a second are of 10 000 an hour
+    assert fleet.run(225, {lane: pace})[lane] >= 80
+    fleet.run(975, {NIGHTLY: pace})
+    assert fleet.run(HOUR_S, {NIGHTLY: pace}).total() >= 0.97 * 1000
+    assert fleet.most_in(HOUR_S) <= 1000
+
+
+def test_a_lane_finds_its_floor_once_what_is_anybodys_is_used_up(redis: Redis) -> None:
+    """However fast it asks: its floor is a count, not a pace."""
+    fleet = Fleet(redis, per_hour=400)
+    while fleet.ask(NIGHTLY):
+        pass
+    assert sum(fleet.ask(HISTORY) for _ in range(60)) >= 40 - 2
+
+
 def test_a_ceiling_stops_a_lane_while_another_goes_without(redis: Redis) -> None:
     shares = Shares.parse("nightly=30", "first_screen=60")
     fleet = Fleet(redis, shares, per_hour=400)

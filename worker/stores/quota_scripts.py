@@ -161,7 +161,9 @@ local function others_want(w)
   return false
 end
 
--- First what another lane lets pass, for that is lost otherwise; then the lane's own; then what is anybody's.
+-- First what another lane lets pass, for that is lost otherwise; then the lane's own, as evenly as it would be lent.
+-- A burst is taken of what is anybody's while half of that is left, for it comes back as a burst an hour later: of a
+-- floor, which is lent only evenly, most would lie idle then.  The other half is for whoever has used its floor up.
 local function source(w)
   if w['u' .. lane] >= w.ceiling and others_want(w) then return nil, expiry(w) end
   local soonest = math.huge
@@ -173,8 +175,10 @@ local function source(w)
       soonest = math.min(soonest, lent_in)
     end
   end
-  if w['f' .. lane] < w.floors[tonumber(lane)] then return 'f' .. lane end
-  if w.s + w.left < w.shared then return 's' end
+  local own = w['f' .. lane] < w.floors[tonumber(lane)]
+  if own and w['t' .. lane] <= now then return 'f' .. lane end
+  if w.s + w.left < (own and w.shared / 2 or w.shared) then return 's' end
+  if own then return 'f' .. lane end
   return nil, math.min(soonest, expiry(w))
 end
 
