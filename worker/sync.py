@@ -7,10 +7,11 @@ worker that dies anywhere costs a repeat, never a hole, and a repeat changes not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from worker.domain import batches
 from worker.domain.accounts import Account, AccountState
@@ -35,7 +36,11 @@ from worker.domain.readings import DateWindow, IntervalReading, Period, Series
 from worker.domain.told import Told
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.consumption import Document, Measures, Together
+from worker.stores.at_once import read_each, write_each
+from worker.stores.consumption import ByPeriod, Document, Measures, Wanted
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 
@@ -76,6 +81,13 @@ class NoWitness:
 NO_WITNESS: Final = NoWitness()
 
 
+class Attempt(NamedTuple):
+    """What one writing of a window's documents came to, readings first."""
+
+    won: dict[Period, list[Entry]]
+    lost: dict[Period, list[Entry]]
+
+
 @dataclass(frozen=True)
 class WindowWalk:
     """The four steps over whatever suppliers and stores it is given; ``now`` gives zone-aware time."""
@@ -91,6 +103,29 @@ class WindowWalk:
     def sync_window(self, origin: Origin) -> Report:
         """The four steps one after the other: the door used without the queue, and by most tests."""
         return self.store(self.aggregate(self.filter_known(self.fetch(origin))))
+
+    def sync_windows(self, origins: Sequence[Origin]) -> list[Report | WorkerError]:
+        """As ``sync_window`` of one after the other, but what they ask and tell the store goes in common requests.
+
+        In their order; where a window failed stands its error, and the others don't notice.
+        """
+        reports: dict[int, Report] = {}
+        failed: dict[int, WorkerError] = {}
+        for turn in _turns(origins):
+            reports |= self._sync_turn(turn, failed)
+        outcomes: dict[int, Report | WorkerError] = {**reports, **failed}
+        return [outcomes[place] for place in range(len(origins))]
+
+    def _sync_turn(self, origins: Mapping[int, Origin], failed: dict[int, WorkerError]) -> dict[int, Report]:
+        """The four steps side by side: each is done for all windows before the next one."""
+        fetched = _each(lambda place: self.fetch(origins[place]), origins, failed)
+        found = _at_once(lambda some: read_each(self.measures, list(map(self._wanted, some))), fetched)
+        works = _each(
+            lambda place: self.aggregate(self.filter_known(fetched[place], found.pop(place))), fetched, failed
+        )
+        kept = _each(lambda place: self._refuse_removed(works[place]), works, failed)
+        attempts = _at_once(self._write, {place: works[place] for place in kept})
+        return _each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
 
     def fetch(self, origin: Origin) -> Batch:
         """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
@@ -146,14 +181,14 @@ class WindowWalk:
         """As ``sync_window``, of an answer that was told before: nobody is asked.  Raises MalformedAnswer."""
         return self.store(self.aggregate(self.filter_known(self.read(origin, told))))
 
-    def filter_known(self, batch: Batch) -> Filtered:
+    def filter_known(self, batch: Batch, found: ByPeriod | None = None) -> Filtered:
         """Compare with what is stored: the new and the changed readings remain.
 
         The revisions of the touched totals are read here, before the inputs, so that one reading of the
-        inputs serves both the comparison and the totals.
+        inputs serves both the comparison and the totals.  ``found``: what was read in this way already.
         """
         entries = batches.unpack_as_entries(batch["readings"], batches.series_of(batch).inputs)
-        return self._compare(batch, entries, batch["facts"])
+        return self._compare(batch, entries, batch["facts"], found)
 
     def aggregate(self, filtered: Filtered, written: Collection[str] = ()) -> Aggregated:
         """Make every touched total anew; those that differ, or whose inputs do, remain.  Reads nothing.
@@ -182,15 +217,18 @@ class WindowWalk:
     def store(self, aggregated: Aggregated) -> Report:
         """Write readings, then totals; decide anew what lost a race; then mark the window done."""
         self._refuse_removed(aggregated)
-        created, updated = self._write_until_settled(aggregated)
+        return self._settle(aggregated)
+
+    def _settle(self, work: Aggregated, attempt: Attempt | None = None) -> Report:
+        created, updated = self._write_until_settled(work, attempt)
         if created or updated:  # else nothing came after them; ``finished`` refuses the account too
-            self._refuse_removed(aggregated)
+            self._refuse_removed(work)
         report = Report(
-            **batches.origin_of(aggregated),
+            **batches.origin_of(work),
             created=created,
             updated=updated,
-            unchanged=aggregated["unchanged"],
-            facts=aggregated["facts"],
+            unchanged=work["unchanged"],
+            facts=work["facts"],
         )
         self.progress.finished(report)
         return report
@@ -225,9 +263,14 @@ class WindowWalk:
                 self.measures[period].erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
-    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts) -> Filtered:
+    def _compare(
+        self, origin: Origin, entries: Sequence[Entry], facts: Facts, found: ByPeriod | None = None
+    ) -> Filtered:
         series, window = batches.series_of(origin), batches.window_of(origin)
-        stored_totals, documents = self._stored(origin["account_id"], series, window)
+        if found is None:
+            [found] = read_each(self.measures, [self._wanted(origin)])
+        stored_totals = {period: [to_entry(document) for document in found[period]] for period in series.totals}
+        documents = found[series.inputs]
         inputs = [to_entry(document) for document in documents]
         told_later = _told_later(documents, facts["fetched_at"], to_timestamp(self.now()))
         news = [entry for entry in entries if entry.key not in told_later]
@@ -239,72 +282,92 @@ class WindowWalk:
             **batches.origin_of(origin),
             changed=batches.pack_entries(changed),
             unchanged=len(entries) - len(changed),
-            stored_totals={period.value: batches.pack_entries(found) for period, found in stored_totals.items()},
+            stored_totals={period.value: batches.pack_entries(some) for period, some in stored_totals.items()},
             rest={period.value: _within(total_entries(rest, period), period, window) for period in series.totals},
             facts={**facts, "open": pack_open(window, covered)},
         )
 
-    def _stored(
-        self, account_id: str, series: Series, window: DateWindow
-    ) -> tuple[dict[Period, list[Entry]], list[Document]]:
-        """The totals that the window touches, and what they are made of: read after them, or at one moment (A5)."""
-        wanted = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
-        if isinstance(self.measures, Together):
-            ranges = {period: key_range(part, period) for period, part in wanted.items()}
-            found = self.measures.read_together(account_id, ranges)
-        else:
-            found = {period: self._documents(account_id, period, part) for period, part in wanted.items()}
-        totals = {period: [to_entry(document) for document in found[period]] for period in series.totals}
-        return totals, found[series.inputs]
+    def _wanted(self, origin: Origin) -> Wanted:
+        """The totals that the window touches, then what they are made of: read in this order, or at one moment (A5)."""
+        series, window = batches.series_of(origin), batches.window_of(origin)
+        parts = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
+        return origin["account_id"], {period: key_range(part, period) for period, part in parts.items()}
 
-    def _documents(self, account_id: str, period: Period, window: DateWindow) -> list[Document]:
-        return self.measures[period].read(account_id, *key_range(window, period))
-
-    def _write_until_settled(self, work: Aggregated) -> tuple[int, int]:
-        """Documents created and updated, over all rounds."""
+    def _write_until_settled(self, work: Aggregated, attempt: Attempt | None = None) -> tuple[int, int]:
+        """Documents created and updated, over all rounds; ``attempt`` was the first."""
         created = updated = 0
         written: set[str] = set()
         inputs = batches.series_of(work).inputs
         for _ in range(MOST_RACES):
-            entries = dict(_in_writing_order(work))
-            if corrected := [entry for entry in entries[inputs] if _corrects(entry)]:
-                self.progress.correcting(work, corrected)
-            lost = self._write(work, entries)
-            for period, of_period in lost.items():
-                won = [entry for entry in entries[period] if entry not in of_period]
-                written |= {entry.key for entry in won} if period is inputs else set()
-                created += sum(entry.revision is None for entry in won)
-                updated += sum(entry.revision is not None for entry in won)
+            won, lost = attempt or self._write([work])[0]
+            written |= {entry.key for entry in won[inputs]}
+            created += sum(entry.revision is None for some in won.values() for entry in some)
+            updated += sum(entry.revision is not None for some in won.values() for entry in some)
             if not any(lost.values()):
                 return created, updated
             again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            work = self.aggregate(self._compare(work, again, work["facts"]), written)
+            work, attempt = self.aggregate(self._compare(work, again, work["facts"]), written), None
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
-    def _write(self, work: Aggregated, entries: dict[Period, list[Entry]]) -> dict[Period, list[Entry]]:
-        """Those that lost a race.  Readings are stamped with the time of their answer: the later answer holds."""
-        if isinstance(self.measures, Together):
-            documents = {period: self._to_documents(work, period, some) for period, some in entries.items()}
-            told = self.measures.write_together(documents) if any(documents.values()) else {}
-            return {period: _those_of(some, told.get(period, [])) for period, some in entries.items()}
-        inputs = batches.series_of(work).inputs
-        lost: dict[Period, list[Entry]] = {}
-        for period, some in entries.items():
-            if lost.get(inputs):  # these totals were made of readings that are not what is stored
-                break
-            written = self._to_documents(work, period, some)
-            lost[period] = _those_of(some, self.measures[period].write(written) if written else [])
-        return lost
+    def _write(self, works: Sequence[Aggregated]) -> list[Attempt]:
+        """Readings, then totals, of all windows together; what is corrected is noted before."""
+        entries = [dict(_in_writing_order(work)) for work in works]
+        for work, of_work in zip(works, entries, strict=True):
+            if corrected := [entry for entry in of_work[batches.series_of(work).inputs] if _corrects(entry)]:
+                self.progress.correcting(work, corrected)
+        told = write_each(self.measures, [self._to_documents(*one) for one in zip(works, entries, strict=True)])
+        return [_attempt(of_work, lost) for of_work, lost in zip(entries, told, strict=True)]
 
-    def _to_documents(self, work: Aggregated, period: Period, entries: Sequence[Entry]) -> list[Document]:
-        is_input = period is batches.series_of(work).inputs
-        at = datetime.fromisoformat(work["facts"]["fetched_at"]) if is_input else self.now()
-        return [to_document(work["account_id"], period, entry, at) for entry in entries]
+    def _to_documents(self, work: Aggregated, entries: Mapping[Period, Sequence[Entry]]) -> ByPeriod:
+        """Readings are stamped with the time of their answer: the later answer holds."""
+        inputs, told_at, now = batches.series_of(work).inputs, work["facts"]["fetched_at"], self.now()
+        at = {period: datetime.fromisoformat(told_at) if period is inputs else now for period in entries}
+        return {
+            period: [to_document(work["account_id"], period, entry, at[period]) for entry in some]
+            for period, some in entries.items()
+        }
 
 
-def _those_of(entries: Sequence[Entry], documents: Iterable[Document]) -> list[Entry]:
-    keys = {key_of(document) for document in documents}
-    return [entry for entry in entries if entry.key in keys]
+def _turns(origins: Iterable[Origin]) -> list[dict[int, Origin]]:
+    """By place; those of one account's series, which share documents, one after the other in different turns."""
+    turns: list[dict[int, Origin]] = []
+    before: Counter[tuple[str, str]] = Counter()
+    for place, origin in enumerate(origins):
+        of_series = origin["account_id"], origin["series"]
+        if before[of_series] == len(turns):
+            turns.append({})
+        turns[before[of_series]][place] = origin
+        before[of_series] += 1
+    return turns
+
+
+def _each(step: Callable[[int], U], places: Iterable[int], failed: dict[int, WorkerError]) -> dict[int, U]:
+    """What a step gives for each place; who fails falls out."""
+    done: dict[int, U] = {}
+    for place in places:
+        try:
+            done[place] = step(place)
+        except WorkerError as error:
+            failed[place] = error
+    return done
+
+
+def _at_once(ask: Callable[[list[T]], list[U]], given: Mapping[int, T]) -> dict[int, U | None]:
+    """What comes of asking for all; None where each must see for itself: one alone may be at fault."""
+    if len(given) > 1:
+        try:
+            return dict(zip(given, ask([*given.values()]), strict=True))
+        except WorkerError:
+            pass
+    return dict.fromkeys(given)
+
+
+def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[Document]]) -> Attempt:
+    keys = {period: {key_of(document) for document in some} for period, some in lost.items()}
+    return Attempt(
+        {period: [entry for entry in some if entry.key not in keys[period]] for period, some in entries.items()},
+        {period: [entry for entry in some if entry.key in keys[period]] for period, some in entries.items()},
+    )
 
 
 def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:

@@ -13,6 +13,8 @@ from worker.domain.readings import Period
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # first key, and the first key after it
+Wanted = tuple[str, Mapping[Period, KeyRange]]  # an account, and what is asked of the doctypes of one series
+ByPeriod = dict[Period, list[Document]]
 
 
 class ConsumptionStore(Protocol):
@@ -53,14 +55,23 @@ Measures = Mapping[Period, ConsumptionStore]
 class Together(Protocol):
     """What Measures can do as well where a series' readings and totals are kept in the same documents."""
 
-    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
+    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:
         """As ``read`` of each doctype of one series, with a total and all it is made of from the same moment."""
         ...
 
-    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
-        """As ``write`` of each doctype of one series; gives back those not written, by doctype.
+    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> ByPeriod:
+        """As ``write`` of each doctype of one series, of any accounts; gives back those not written, by doctype.
 
         A total and what it is made of are written both or neither: where a reading lost its race, the totals of
         the same day or year count as lost with it.
         """
+        ...
+
+
+@runtime_checkable
+class AtOnce(Together, Protocol):
+    """What Measures can do as well where one question may be asked for many accounts."""
+
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[ByPeriod]:
+        """As ``read_together`` of each, in their order, in as few requests as the store can do with (W1)."""
         ...

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from worker.domain.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics.work import STORE_ERRORS, STORE_SECONDS
-from worker.stores.consumption import ConsumptionStore, Document, KeyRange
+from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, KeyRange, Wanted
 from worker.stores.layouts import LayoutGuard
 from worker.stores.packed import PackedMeasures
 from worker.stores.sql_measures import SqlMeasures
@@ -64,6 +64,13 @@ class CountedPacks(Mapping[Period, ConsumptionStore]):
         with _counted("read", self._guard):
             found = self._measures.read_together(account_id, ranges)
         _look_again(self._guard, [document for documents in found.values() for document in documents[:1]])
+        return found
+
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[ByPeriod]:
+        with _counted("read", self._guard):
+            found = self._measures.read_at_once(wanted)
+        for of_one in found:
+            _look_again(self._guard, [document for documents in of_one.values() for document in documents[:1]])
         return found
 
     def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
