@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import CompoundSelect, bindparam, literal, select, union_all
 
+from worker.domain.documents import account_of
 from worker.domain.readings import Period
 from worker.stores.consumption import ByPeriod, Document, KeyRange, Wanted
 from worker.stores.sql import SqlStore, to_document
@@ -63,15 +64,27 @@ class SqlMeasures(Mapping[Period, SqlStore]):
             found[account_id][Period(doctype)].append(to_document(account_id, *row))
         return found
 
-    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
-        """Readings before totals in one transaction; where one loses its race nothing is written, and all are lost."""
-        inputs_first = sorted(documents, key=lambda period: period not in _INPUTS)
+    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> ByPeriod:
+        """In one transaction; of an account of which one loses its race nothing is written, and all are lost."""
+        losers: set[str] = set()
+        left = documents
+        while beaten := self._beaten(left):
+            losers |= beaten
+            left = {
+                period: [each for each in some if account_of(each) not in losers] for period, some in documents.items()
+            }
+        return {period: [each for each in some if account_of(each) in losers] for period, some in documents.items()}
+
+    def _beaten(self, documents: Mapping[Period, Sequence[Document]]) -> set[str]:
+        """Write readings before totals; the accounts for whose sake nothing was written, if any."""
+        if not any(documents.values()):
+            return set()
         with self._database.transaction() as connection:
-            for period in inputs_first:
-                if self._stores[period].write_within(connection, documents[period]):
+            for period in sorted(documents, key=lambda period: period not in _INPUTS):
+                if lost := self._stores[period].write_within(connection, documents[period]):
                     connection.rollback()
-                    return {each: list(given) for each, given in documents.items()}
-        return {period: [] for period in documents}
+                    return {account_of(each) for each in lost}
+        return set()
 
 
 @lru_cache(maxsize=16)  # SQLAlchemy then knows it again
