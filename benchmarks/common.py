@@ -71,7 +71,7 @@ class House:
         self.folder, self.args, self.deadline = folder, args, deadline
         self._open = open_
         before = processes.children()
-        measures, registry = open_.enter_context(_databases(store, folder))
+        measures, registry = open_.enter_context(databases(store, folder))
         self._pids = {"store": sorted(processes.children() - before)}
         redis = open_.enter_context(EmbeddedRedis(folder))
         self._pids["redis"] = [redis.pid]
@@ -208,7 +208,7 @@ def open_house(store: str, args: argparse.Namespace, deadline: Deadline) -> Iter
 
 
 @contextmanager
-def _databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
+def databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
     """URLs of measures and registry: SQL keeps both, CouchDB has its registry in SQLite as when embedded."""
     if store == "sqlite":
         yield f"sqlite:///{folder / 'measures.db'}", f"sqlite:///{folder / 'registry.db'}"
