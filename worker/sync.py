@@ -66,6 +66,10 @@ class Progress(Protocol):
         """Mark the window done and tell how it went; last of all."""
         ...
 
+    def all_finished(self, reports: Sequence[Report]) -> None:
+        """The same of many; where it raises, each may be told again."""
+        ...
+
 
 class Witness(Protocol):
     """Sees each answer before it is read."""
@@ -125,7 +129,9 @@ class WindowWalk:
         )
         kept = _each(lambda place: self._refuse_removed(works[place]), works, failed)
         attempts = _at_once(self._write, {place: works[place] for place in kept})
-        return _each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
+        reports = _each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
+        told = _at_once(self._finish_all, reports)
+        return _each(lambda place: told[place] or self._finish(reports[place]), reports, failed)
 
     def fetch(self, origin: Origin) -> Batch:
         """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
@@ -217,21 +223,27 @@ class WindowWalk:
     def store(self, aggregated: Aggregated) -> Report:
         """Write readings, then totals; decide anew what lost a race; then mark the window done."""
         self._refuse_removed(aggregated)
-        return self._settle(aggregated)
+        return self._finish(self._settle(aggregated))
+
+    def _finish(self, report: Report) -> Report:
+        self.progress.finished(report)
+        return report
+
+    def _finish_all(self, reports: list[Report]) -> list[Report]:
+        self.progress.all_finished(reports)
+        return reports
 
     def _settle(self, work: Aggregated, attempt: Attempt | None = None) -> Report:
         created, updated = self._write_until_settled(work, attempt)
         if created or updated:  # else nothing came after them; ``finished`` refuses the account too
             self._refuse_removed(work)
-        report = Report(
+        return Report(
             **batches.origin_of(work),
             created=created,
             updated=updated,
             unchanged=work["unchanged"],
             facts=work["facts"],
         )
-        self.progress.finished(report)
-        return report
 
     def recount(self, origin: Origin) -> int:
         """Make the window's totals anew of what is stored, asking nobody; documents written."""

@@ -148,7 +148,9 @@ class PackedSeries:
             shelf = unpack_shelf(pack, key_of(pack), period)
         for key, value in shelf.items():
             if keys[0] <= key < keys[1]:
-                yield {**from_value(account_id, key, period, value), "_rev": revision_of(value, pack)}
+                document = from_value(account_id, key, period, value)
+                document["_rev"] = revision_of(value, pack)
+                yield document
 
 
 class PackedStore:
