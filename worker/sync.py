@@ -36,8 +36,8 @@ from worker.domain.readings import DateWindow, IntervalReading, Period, Series
 from worker.domain.told import Told
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.at_once import read_each, write_each
-from worker.stores.consumption import ByPeriod, Document, Measures, Wanted
+from worker.stores.at_once import read_each, read_one, write_each
+from worker.stores.consumption import ByPeriod, Document, Found, Measures, Wanted
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -187,11 +187,11 @@ class WindowWalk:
         """As ``sync_window``, of an answer that was told before: nobody is asked.  Raises MalformedAnswer."""
         return self.store(self.aggregate(self.filter_known(self.read(origin, told))))
 
-    def filter_known(self, batch: Batch, found: ByPeriod | None = None) -> Filtered:
+    def filter_known(self, batch: Batch, found: Found | None = None) -> Filtered:
         """Compare with what is stored: the new and the changed readings remain.
 
         The revisions of the touched totals are read here, before the inputs, so that one reading of the
-        inputs serves both the comparison and the totals.  ``found``: what was read in this way already.
+        inputs serves both the comparison and the totals.  ``found`` gives what was read in this way already.
         """
         entries = batches.unpack_as_entries(batch["readings"], batches.series_of(batch).inputs)
         return self._compare(batch, entries, batch["facts"], found)
@@ -275,14 +275,11 @@ class WindowWalk:
                 self.measures[period].erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
-    def _compare(
-        self, origin: Origin, entries: Sequence[Entry], facts: Facts, found: ByPeriod | None = None
-    ) -> Filtered:
+    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts, found: Found | None = None) -> Filtered:
         series, window = batches.series_of(origin), batches.window_of(origin)
-        if found is None:
-            [found] = read_each(self.measures, [self._wanted(origin)])
-        stored_totals = {period: [to_entry(document) for document in found[period]] for period in series.totals}
-        documents = found[series.inputs]
+        stored = found() if found is not None else read_one(self.measures, *self._wanted(origin))
+        stored_totals = {period: [to_entry(document) for document in stored[period]] for period in series.totals}
+        documents = stored[series.inputs]
         inputs = [to_entry(document) for document in documents]
         told_later = _told_later(documents, facts["fetched_at"], to_timestamp(self.now()))
         news = [entry for entry in entries if entry.key not in told_later]

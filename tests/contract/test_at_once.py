@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import pytest
@@ -11,7 +12,7 @@ from worker.domain.documents import Document, Entry, key_range, to_document
 from worker.domain.pack_keys import PERIODS
 from worker.domain.readings import DateWindow, Period, Series
 from worker.stores.at_once import read_each, write_each
-from worker.stores.consumption import AtOnce, KeyRange, Measures
+from worker.stores.consumption import AtOnce, ByPeriod, KeyRange, Measures, Wanted
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))
@@ -43,6 +44,10 @@ def documents(account: str, series: Series, load: int = 1_000_000) -> dict[Perio
     }
 
 
+def read_all(measures: Measures, wanted: Sequence[Wanted]) -> list[ByPeriod]:
+    return [found() for found in read_each(measures, wanted)]
+
+
 def ranges(window: DateWindow, series: Series) -> dict[Period, KeyRange]:
     return {period: key_range(window, period) for period in (*series.totals, series.inputs)}
 
@@ -63,7 +68,7 @@ def test_what_many_are_asked_at_once_is_what_each_answers_alone(
     alone = [
         {period: measures[period].read(account, *keys) for period, keys in each.items()} for account, each in wanted
     ]
-    assert read_each(measures, wanted) == alone
+    assert read_all(measures, wanted) == alone
     assert sum(len(found) for of_one in alone for found in of_one.values()) > 3 * 9
 
 
@@ -72,7 +77,7 @@ def test_windows_of_both_series_and_of_one_account_may_stand_in_one_question(
 ) -> None:
     write_each(measures, [documents(account, series) for account in accounts for series in Series])
     wanted = [(accounts[0], ranges(window, series)) for series in Series for window in (WEEK, NEW_YEAR, WEEK)]
-    found = read_each(measures, wanted)
+    found = read_all(measures, wanted)
     assert [len(of_one[series.inputs]) for (_, keys), of_one in zip(wanted, found, strict=True) for series in Series
             if series.inputs in keys] == [2, 2, 2, 3, 1, 3]  # fmt: skip
 
@@ -82,13 +87,13 @@ def test_nobody_has_anything_before_the_first_document_and_after_the_last_is_era
     measures: Measures, accounts: list[str], series: Series
 ) -> None:
     wanted = [(account, ranges(WEEK, series)) for account in accounts]
-    nothing: list[dict[Period, list[Document]]] = [{period: [] for period in ranges(WEEK, series)} for _ in accounts]
-    assert read_each(measures, wanted) == nothing
+    nothing: list[ByPeriod] = [{period: [] for period in ranges(WEEK, series)} for _ in accounts]
+    assert read_all(measures, wanted) == nothing
     write_each(measures, [documents(account, series) for account in accounts])
     for account in accounts[1:]:
         for period in PERIODS[series]:
             measures[period].erase(account)
-    found = read_each(measures, wanted)
+    found = read_all(measures, wanted)
     assert found[1:] == nothing[1:]
     assert all(found[0].values())
 
@@ -132,7 +137,7 @@ def test_more_accounts_than_one_request_takes_are_all_written_and_all_found(meas
         for place, account in enumerate(accounts)
     ]  # fmt: skip
     assert not any(any(told.values()) for told in write_each(measures, given))
-    found = read_each(measures, [(account, ranges(WEEK, Series.DAILY)) for account in accounts])
+    found = read_all(measures, [(account, ranges(WEEK, Series.DAILY)) for account in accounts])
     assert [
         {period: [{**document, "_rev": ""} for document in of_period] for period, of_period in each.items()}
         for each in found

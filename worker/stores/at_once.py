@@ -6,19 +6,29 @@ Plain CouchDB is read window by window, for its keys are not known beforehand; i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from worker.domain.pack_keys import PERIODS, SERIES
 from worker.domain.readings import Period
-from worker.stores.consumption import AtOnce, ByPeriod, Document, KeyRange, Measures, Together, Wanted
+from worker.stores.consumption import (
+    AtOnce,
+    ByPeriod,
+    Document,
+    Found,
+    KeyRange,
+    Measures,
+    Together,
+    Wanted,
+)
 
 Given = Mapping[Period, Sequence[Document]]
 
 
-def read_each(measures: Measures, wanted: Sequence[Wanted]) -> list[ByPeriod]:
-    """What is stored of each, in their order."""
+def read_each(measures: Measures, wanted: Sequence[Wanted]) -> list[Found]:
+    """What is stored of each, in their order: asked for at once, or when it is called."""
     if len(wanted) > 1 and isinstance(measures, AtOnce):
         return measures.read_at_once(wanted)
-    return [read_one(measures, *one) for one in wanted]
+    return [partial(read_one, measures, *one) for one in wanted]
 
 
 def read_one(measures: Measures, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:

@@ -6,7 +6,7 @@ twice is a conflict that can be read, never two documents; ``_rev`` is the store
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from worker.domain.readings import Period
@@ -15,6 +15,7 @@ Document = dict[str, Any]
 KeyRange = tuple[str, str]  # first key, and the first key after it
 Wanted = tuple[str, Mapping[Period, KeyRange]]  # an account, and what is asked of the doctypes of one series
 ByPeriod = dict[Period, list[Document]]
+Found = Callable[[], ByPeriod]  # called once, it gives the documents
 
 
 class ConsumptionStore(Protocol):
@@ -72,6 +73,10 @@ class Together(Protocol):
 class AtOnce(Together, Protocol):
     """What Measures can do as well where one question may be asked for many accounts."""
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[ByPeriod]:
-        """As ``read_together`` of each, in their order, in as few requests as the store can do with (W1)."""
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """As ``read_together`` of each, in their order, in as few requests as the store can do with (W1).
+
+        All are asked for now; documents are made of the answer when each is called, for those of many accounts
+        would weigh on the memory.  It may raise StoreUnavailable then, for itself alone.
+        """
         ...

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 from worker.domain.documents import account_of, key_of
@@ -19,7 +20,7 @@ from worker.domain.packing import UnknownPack, from_value, to_value, unpack_shel
 from worker.domain.packs import Change, decide, revision_of, without
 from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, KeyRange, Wanted
+from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
 
 MOST_RACES: Final = 20  # for one pack, before the store counts as unwell
 _FEWEST_A_PACK: Final = {Series.LOAD_CURVE: 23, Series.DAILY: 12}  # values of a whole one, for reads with a limit
@@ -61,18 +62,18 @@ class PackedSeries:
                 return {period: rows[:limit] for period, rows in found.items()}
             first = f"{key_of(packs[-1])} "  # the first text after it
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[ByPeriod]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
         """As ``read`` of each; one request for 500 packs, where the ranges tell which these are."""
         named = [packs_between(*_bounds(ranges), self.series) for _, ranges in wanted]
         asked = zip(wanted, named, strict=True)
         stored = self._stored((account_id, key) for (account_id, _), keys in asked for key in keys or ())
-        found = []
+        found: list[Found] = []
         for (account_id, ranges), keys in zip(wanted, named, strict=True):
             if keys is None:
-                found.append(self.read(account_id, ranges))
+                found.append(partial(self.read, account_id, ranges))
             else:
                 packs = [stored[account_id, key] for key in keys if (account_id, key) in stored]
-                found.append(self._unpacked(account_id, packs, ranges))
+                found.append(partial(self._unpacked, account_id, packs, ranges))
         return found
 
     def write(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
@@ -195,14 +196,13 @@ class PackedMeasures(Mapping[Period, ConsumptionStore]):
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
         return self._packed[_series_of(ranges)].read(account_id, ranges)
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[ByPeriod]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
         """As ``read_together`` of each; the two series have a store each."""
-        found: list[ByPeriod] = [{} for _ in wanted]
+        found: dict[int, Found] = {}
         for series, packed in self._packed.items():
             places = [place for place, (_, ranges) in enumerate(wanted) if _series_of(ranges) is series]
-            for place, part in zip(places, packed.read_at_once([wanted[place] for place in places]), strict=True):
-                found[place] = part
-        return found
+            found |= zip(places, packed.read_at_once([wanted[place] for place in places]), strict=True)
+        return [found[place] for place in range(len(wanted))]
 
     def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
         return self._packed[_series_of(documents)].write(documents)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from sqlalchemy import CompoundSelect, bindparam, literal, select, union_all
 
 from worker.domain.documents import account_of
 from worker.domain.readings import Period
-from worker.stores.consumption import ByPeriod, Document, KeyRange, Wanted
+from worker.stores.consumption import ByPeriod, Document, Found, KeyRange, Wanted
 from worker.stores.sql import SqlStore, to_document
 from worker.stores.sql_database import SqlDatabase
 from worker.stores.sql_tables import TABLES, VALUES
@@ -43,25 +43,29 @@ class SqlMeasures(Mapping[Period, SqlStore]):
 
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:
         """As ``read`` of each doctype; one statement."""
-        return self.read_at_once([(account_id, ranges)])[0]
+        return self.read_at_once([(account_id, ranges)])[0]()
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[ByPeriod]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
         """As ``read_together`` of each; one statement for all that ask for the same keys."""
         asking: defaultdict[tuple[tuple[Period, KeyRange], ...], list[str]] = defaultdict(list)
         for account_id, ranges in wanted:
             asking[tuple(ranges.items())].append(account_id)
         found = {keys: self._read(dict.fromkeys(accounts), dict(keys)) for keys, accounts in asking.items()}
-        return [found[tuple(ranges.items())][account_id] for account_id, ranges in wanted]
+        return [
+            partial(_to_documents, account_id, ranges, found[tuple(ranges.items())][account_id])
+            for account_id, ranges in wanted
+        ]
 
-    def _read(self, account_ids: Iterable[str], ranges: Mapping[Period, KeyRange]) -> dict[str, ByPeriod]:
+    def _read(self, account_ids: Iterable[str], ranges: Mapping[Period, KeyRange]) -> dict[str, list[Any]]:
+        """The rows of each account."""
         bounds: dict[str, Any] = {"accounts": list(account_ids)}
         for period, (first_key, end_key) in ranges.items():
             bounds |= {f"first_{period.value}": first_key, f"end_{period.value}": end_key}
         with self._database.reading() as connection:
             rows = connection.execute(_reading(tuple(ranges)), bounds).all()
-        found: dict[str, ByPeriod] = {name: {period: [] for period in ranges} for name in bounds["accounts"]}
-        for doctype, account_id, *row in sorted(rows, key=_BY_KEY):
-            found[account_id][Period(doctype)].append(to_document(account_id, *row))
+        found: dict[str, list[Any]] = {account_id: [] for account_id in bounds["accounts"]}
+        for row in rows:
+            found[row[1]].append(row)
         return found
 
     def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> ByPeriod:
@@ -85,6 +89,14 @@ class SqlMeasures(Mapping[Period, SqlStore]):
                     connection.rollback()
                     return {account_of(each) for each in lost}
         return set()
+
+
+def _to_documents(account_id: str, ranges: Iterable[Period], rows: Iterable[Any]) -> ByPeriod:
+    """In key order."""
+    found: dict[str, list[Document]] = {period.value: [] for period in ranges}
+    for doctype, _, *row in sorted(rows, key=_BY_KEY):
+        found[doctype].append(to_document(account_id, *row))
+    return {period: found[period.value] for period in ranges}
 
 
 @lru_cache(maxsize=16)  # SQLAlchemy then knows it again
