@@ -7,11 +7,10 @@ worker that dies anywhere costs a repeat, never a hole, and a repeat changes not
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol
 
 from worker.domain import batches
 from worker.domain.accounts import Account, AccountState
@@ -33,14 +32,12 @@ from worker.domain.filtering import keep_changed
 from worker.domain.inquiry import Inquiry
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import DateWindow, IntervalReading, Period, Series
+from worker.domain.side_by_side import at_once, each, in_turns
 from worker.domain.told import Told
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.at_once import read_each, read_one, write_each
 from worker.stores.consumption import ByPeriod, Document, Found, Measures, Wanted
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 
@@ -115,23 +112,22 @@ class WindowWalk:
         """
         reports: dict[int, Report] = {}
         failed: dict[int, WorkerError] = {}
-        for turn in _turns(origins):
+        for turn in in_turns(origins):
             reports |= self._sync_turn(turn, failed)
         outcomes: dict[int, Report | WorkerError] = {**reports, **failed}
         return [outcomes[place] for place in range(len(origins))]
 
     def _sync_turn(self, origins: Mapping[int, Origin], failed: dict[int, WorkerError]) -> dict[int, Report]:
         """The four steps side by side: each is done for all windows before the next one."""
-        fetched = _each(lambda place: self.fetch(origins[place]), origins, failed)
-        found = _at_once(lambda some: read_each(self.measures, list(map(self._wanted, some))), fetched)
-        works = _each(
-            lambda place: self.aggregate(self.filter_known(fetched[place], found.pop(place))), fetched, failed
-        )
-        kept = _each(lambda place: self._refuse_removed(works[place]), works, failed)
-        attempts = _at_once(self._write, {place: works[place] for place in kept})
-        reports = _each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
-        told = _at_once(self._finish_all, reports)
-        return _each(lambda place: told[place] or self._finish(reports[place]), reports, failed)
+        fetched = each(lambda place: self.fetch(origins[place]), origins, failed)
+        found = at_once(self._look_up, fetched)
+        filtered = each(lambda place: self.filter_known(fetched[place], found.pop(place)), fetched, failed)
+        works = each(lambda place: self.aggregate(filtered[place]), filtered, failed)
+        kept = each(lambda place: self._refuse_removed(works[place]), works, failed)
+        attempts = at_once(self._write, {place: works[place] for place in kept})
+        reports = each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
+        told = at_once(self._finish_all, reports)
+        return each(lambda place: told[place] or self._finish(reports[place]), reports, failed)
 
     def fetch(self, origin: Origin) -> Batch:
         """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
@@ -296,6 +292,9 @@ class WindowWalk:
             facts={**facts, "open": pack_open(window, covered)},
         )
 
+    def _look_up(self, origins: Sequence[Origin]) -> list[Found]:
+        return read_each(self.measures, [self._wanted(origin) for origin in origins])
+
     def _wanted(self, origin: Origin) -> Wanted:
         """The totals that the window touches, then what they are made of: read in this order, or at one moment (A5)."""
         series, window = batches.series_of(origin), batches.window_of(origin)
@@ -335,40 +334,6 @@ class WindowWalk:
             period: [to_document(work["account_id"], period, entry, at[period]) for entry in some]
             for period, some in entries.items()
         }
-
-
-def _turns(origins: Iterable[Origin]) -> list[dict[int, Origin]]:
-    """By place; those of one account's series, which share documents, one after the other in different turns."""
-    turns: list[dict[int, Origin]] = []
-    before: Counter[tuple[str, str]] = Counter()
-    for place, origin in enumerate(origins):
-        of_series = origin["account_id"], origin["series"]
-        if before[of_series] == len(turns):
-            turns.append({})
-        turns[before[of_series]][place] = origin
-        before[of_series] += 1
-    return turns
-
-
-def _each(step: Callable[[int], U], places: Iterable[int], failed: dict[int, WorkerError]) -> dict[int, U]:
-    """What a step gives for each place; who fails falls out."""
-    done: dict[int, U] = {}
-    for place in places:
-        try:
-            done[place] = step(place)
-        except WorkerError as error:
-            failed[place] = error
-    return done
-
-
-def _at_once(ask: Callable[[list[T]], list[U]], given: Mapping[int, T]) -> dict[int, U | None]:
-    """What comes of asking for all; None where each must see for itself: one alone may be at fault."""
-    if len(given) > 1:
-        try:
-            return dict(zip(given, ask([*given.values()]), strict=True))
-        except WorkerError:
-            pass
-    return dict.fromkeys(given)
 
 
 def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[Document]]) -> Attempt:
