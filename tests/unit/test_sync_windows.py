@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -301,6 +303,39 @@ def test_an_account_removed_between_any_two_touches_leaves_nothing_behind_and_th
         assert not any(name.startswith("home10:") for store in town.touches for name in store.documents)
     for home in ("home1", "home2", "home3"):
         assert content(town.measures, home) == truth_of_days(MAY)
+
+
+class Killed(BaseException):
+    """The worker died here; nothing in the house may catch it."""
+
+
+@pytest.mark.parametrize("written_before", [0, 1, 10**6])
+@pytest.mark.parametrize("number", range(1, 4))
+def test_a_worker_killed_at_any_write_leaves_what_a_repeat_makes_whole(
+    town: Town, number: int, written_before: int
+) -> None:
+    town.tell(MAY, *HOMES)
+    town.walk.sync_windows(daily(MAY, *HOMES))
+    town.tell(LATER, *HOMES)
+    count = 0
+
+    def die(store: MemoryStore, documents: Sequence[Document]) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            store.before_write = None
+            store.write(documents[:written_before])
+            raise Killed
+
+    for store in town.touches:
+        store.before_write = partial(die, store)
+    with suppress(Killed):
+        town.walk.sync_windows(daily(LATER, *HOMES))
+    town.let_be()
+    town.walk.sync_windows(daily(LATER, *HOMES))
+    assert all(content(town.measures, home) == truth_of_days(LATER) for home in HOMES)
+    unchanged = town.walk.sync_windows(daily(LATER, *HOMES))
+    assert [(report["created"], report["updated"]) for report in unchanged] == [(0, 0)] * len(HOMES)  # type: ignore[index]
 
 
 def test_what_is_corrected_is_noted_before_it_is_written(town: Town) -> None:
