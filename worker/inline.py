@@ -1,4 +1,4 @@
-"""The walk without the queue: the same windows in the same order, with the same patience, in this process."""
+"""The walk without the queue: the same windows with the same patience, in this process, many accounts' at once."""
 
 from __future__ import annotations
 
