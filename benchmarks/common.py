@@ -71,7 +71,7 @@ class House:
         self.folder, self.args, self.deadline = folder, args, deadline
         self._open = open_
         before = processes.children()
-        measures, registry = open_.enter_context(_databases(store, folder))
+        measures, registry = open_.enter_context(databases(store, folder))
         self._pids = {"store": sorted(processes.children() - before)}
         redis = open_.enter_context(EmbeddedRedis(folder))
         self._pids["redis"] = [redis.pid]
@@ -208,7 +208,7 @@ def open_house(store: str, args: argparse.Namespace, deadline: Deadline) -> Iter
 
 
 @contextmanager
-def _databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
+def databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
     """URLs of measures and registry: SQL keeps both, CouchDB has its registry in SQLite as when embedded."""
     if store == "sqlite":
         yield f"sqlite:///{folder / 'measures.db'}", f"sqlite:///{folder / 'registry.db'}"
@@ -233,7 +233,9 @@ def options(description: str | None, *, accounts: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=accounts, help="how many (default %(default)s)")
     parser.add_argument("--stores", default=",".join(STORES), help="which, with commas (default %(default)s)")
-    parser.add_argument("--layout", choices=("plain", "packed"), default="plain", help="of measures (default %(default)s)")
+    parser.add_argument(
+        "--layout", choices=("plain", "packed"), default="plain", help="of measures (default %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=8, help="threads of each worker (default %(default)s)")
     parser.add_argument("--max-seconds", type=float, default=600, help="give up after (default %(default)s)")

@@ -146,6 +146,9 @@ class Reports:
     def finished(self, report: Report) -> None:
         self.finished_with.append(report)
 
+    def all_finished(self, reports: Sequence[Report]) -> None:
+        self.finished_with += reports
+
 
 def memory_measures() -> dict[Period, MemoryStore]:
     return {period: MemoryStore() for period in Period}

@@ -37,6 +37,13 @@ class MemoryStore:
             keys = sorted(key for key in self.documents if first <= key < end)[:limit]
             return [dict(self.documents[key]) for key in keys]
 
+    def look_up(self, ids: Sequence[str]) -> list[Document]:
+        if self.before_read is not None:
+            self.before_read(*ids[0].split(":"), "")
+        with self._lock:
+            self.requests += -(-len(ids) // MOST_DOCUMENTS_A_REQUEST)
+            return [dict(self.documents[name]) for name in ids if name in self.documents]
+
     def write(self, documents: Sequence[Document]) -> list[Document]:
         if self.before_write is not None:
             self.before_write(documents)

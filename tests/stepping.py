@@ -80,6 +80,12 @@ class SteppedStore:
             raise Killed
         return self.inner.read(account_id, first_key, end_key, limit)
 
+    def look_up(self, ids: Sequence[str]) -> list[Document]:
+        if self._fate() is not None:
+            raise Killed
+        found: list[Document] = self.inner.look_up(ids)  # type: ignore[attr-defined]  # of packs alone
+        return found
+
     def write(self, documents: Sequence[Document]) -> list[Document]:
         written = self._fate()
         if written is None:

@@ -60,6 +60,8 @@ class Desk(Protocol):
 
 
 class Registry(Protocol):
+    def together(self) -> AbstractContextManager[Registry]: ...
+
     def record_outcome(
         self,
         account_id: str,
@@ -138,45 +140,68 @@ class Journal:
 
     def finished(self, report: Report) -> None:
         """The window is stored: mark it done, release its claim, tell how it went."""
-        account_id, series = report["account_id"], batches.series_of(report)
-        facts = report["facts"]
-        floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
-        done, total = self.history.finished(account_id, series, batches.window_of(report), floor)
-        self.desk.succeeded(account_id)
+        done = self._mark_done(report)
         now = self.now()
-        self.registry.record_outcome(
-            account_id,
-            series.value,
+        self._record(self.registry, report, now)
+        with self.state.together() as notes:
+            self._note(notes, report, done, now)
+        _tell(report, now)
+
+    def all_finished(self, reports: Sequence[Report]) -> None:
+        """As ``finished`` of each, step by step: the registry notes all in one transaction, or none of them."""
+        done = [self._mark_done(report) for report in reports]
+        now = self.now()
+        with self.registry.together() as registry:
+            for report in sorted(reports, key=lambda report: report["account_id"]):  # two at once take turns
+                self._record(registry, report, now)
+        with self.state.together() as notes:
+            for report, days in zip(reports, done, strict=True):
+                self._note(notes, report, days, now)
+        for report in reports:
+            _tell(report, now)
+
+    def _mark_done(self, report: Report) -> tuple[int, int]:
+        """Days done and days wanted of the history."""
+        account_id, window = report["account_id"], batches.window_of(report)
+        done = self.history.finished(account_id, batches.series_of(report), window, _floor(report))
+        self.desk.succeeded(account_id)
+        return done
+
+    def _record(self, registry: Registry, report: Report, now: datetime) -> None:
+        facts = report["facts"]
+        registry.record_outcome(
+            report["account_id"],
+            report["series"],
             report["run_id"],
             now,
             code=None,
             message="",
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
-            days=self._marks(report, floor),
+            days=self._marks(report, _floor(report)),
         )
-        call, night = _answer(report, floor), _night_served(report)
-        with self.state.together() as notes:
-            notes.note_well(
-                account_id,
-                series.value,
-                call,
-                brief=call.run in _BY_THE_FLEET,
-                state="ok",
-                window=str(batches.window_of(report)),
-                run_id=report["run_id"],
-                error="",
-                last_success=now.isoformat(timespec="seconds"),
-                done=str(done),
-                total=str(total),
-                **_run_done(report),
-            )
-            if night is not None:
-                notes.note_night(account_id, series.value, night, call)
-            notes.clear_attempts(account_id, series.value, batches.window_of(report), run=attempts_run(now))
-            _release(notes, report)
-        _count(report)
-        log.info("window stored", extra=fields(**stored_fields(report, now)))
+
+    def _note(self, notes: TaskNotes, report: Report, days: tuple[int, int], now: datetime) -> None:
+        account_id, series, window = report["account_id"], report["series"], batches.window_of(report)
+        call, night = _answer(report, _floor(report)), _night_served(report)
+        notes.note_well(
+            account_id,
+            series,
+            call,
+            brief=call.run in _BY_THE_FLEET,
+            state="ok",
+            window=str(window),
+            run_id=report["run_id"],
+            error="",
+            last_success=now.isoformat(timespec="seconds"),
+            done=str(days[0]),
+            total=str(days[1]),
+            **_run_done(report),
+        )
+        if night is not None:
+            notes.note_night(account_id, series, night, call)
+        notes.clear_attempts(account_id, series, window, run=attempts_run(now))
+        _release(notes, report)
 
     def _marks(self, report: Report, floor: date | None) -> dict[date, Mark]:
         facts, window = report["facts"], batches.window_of(report)
@@ -272,6 +297,11 @@ def _release(notes: TaskNotes, origin: Origin) -> None:
         notes.release(origin["account_id"], *batches.split_claim(origin["claim"]), holder=origin["run_id"])
 
 
+def _floor(report: Report) -> date | None:
+    floor = report["facts"]["floor"]
+    return date.fromisoformat(floor) if floor else None
+
+
 def _night_served(report: Report) -> date | None:
     """The night whose look-back this was: its own, or that of the day on which it brought yesterday already.
 
@@ -311,7 +341,7 @@ def _further_cost(error: WorkerError) -> int:
     return MOST_COST if isinstance(error, DataError) else 0  # asking again would give the same
 
 
-def _count(report: Report) -> None:
+def _tell(report: Report, now: datetime) -> None:
     """Last of all: after a failure before it everything is done again, and counted then."""
     series, facts = report["series"], report["facts"]
     WINDOWS.labels(STORED, series).inc()
@@ -320,6 +350,7 @@ def _count(report: Report) -> None:
     DOCUMENTS.labels("created", series).inc(report["created"])
     DOCUMENTS.labels("updated", series).inc(report["updated"])
     DOCUMENTS.labels("unchanged", series).inc(report["unchanged"])
+    log.info("window stored", extra=fields(**stored_fields(report, now)))
 
 
 def window_fields(origin: Origin) -> dict[str, str]:

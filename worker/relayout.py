@@ -7,7 +7,7 @@ a move that was killed anywhere is run again and goes on, and twice is once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -16,7 +16,8 @@ from worker.domain.documents import key_of, key_range, to_milliwatt_hours
 from worker.domain.pack_keys import PERIODS
 from worker.domain.readings import PARIS, DateWindow, Period, Series
 from worker.errors import StoreUnavailable
-from worker.stores.consumption import Document, KeyRange, Measures, Together
+from worker.stores.at_once import read_one
+from worker.stores.consumption import Document, Measures, Together
 
 _CURVE_DAYS: Final = 31  # in memory, and in a request
 _SOMEBODY_WRITES: Final = "somebody else writes to the store: stop workers, beat and web, and run it again"
@@ -67,12 +68,12 @@ class Move:
 
     def _window(self, account_id: str, series: Series, window: DateWindow, moved: Moved) -> int:
         wanted = {period: key_range(window, period) for period in PERIODS[series]}
-        source = _read(self.old, account_id, wanted)
-        before = _read(self.new, account_id, wanted)
+        source = read_one(self.old, account_id, wanted)
+        before = read_one(self.new, account_id, wanted)
         missing = {period: list(_missing(source[period], before[period])) for period in wanted}
         if any(_write(self.new, missing).values()):
             raise StoreUnavailable(_SOMEBODY_WRITES)
-        self._check(source, _read(self.new, account_id, wanted))
+        self._check(source, read_one(self.new, account_id, wanted))
         moved.recounted += self.recount(account_id, series, window)
         for period in wanted:
             moved.documents += len(source[period])
@@ -123,12 +124,6 @@ def _day_of(document: Document) -> date:
         return datetime.fromisoformat(key).astimezone(PARIS).date()
     year, month, day = (*map(int, key.split("-")), 1, 1)[:3]
     return date(year, month, day)
-
-
-def _read(measures: Measures, account_id: str, ranges: Mapping[Period, KeyRange]) -> Documents:
-    if isinstance(measures, Together):
-        return measures.read_together(account_id, ranges)
-    return {period: measures[period].read(account_id, *keys) for period, keys in ranges.items()}
 
 
 def _write(measures: Measures, documents: Documents) -> Documents:

@@ -116,6 +116,10 @@ class _Quietly:
             if self.ledgers.exchange(account_id, series, known, known.noting(news)):
                 return
 
+    def all_finished(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            self.finished(report)
+
 
 def _news(known: Ledger, judged: Mapping[date, Mark]) -> Iterable[tuple[date, Mark]]:
     """What an old answer tells of its days; that they were asked for again later is not forgotten."""

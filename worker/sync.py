@@ -7,10 +7,10 @@ worker that dies anywhere costs a repeat, never a hole, and a repeat changes not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from worker.domain import batches
 from worker.domain.accounts import Account, AccountState
@@ -32,10 +32,12 @@ from worker.domain.filtering import keep_changed
 from worker.domain.inquiry import Inquiry
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import DateWindow, IntervalReading, Period, Series
+from worker.domain.side_by_side import at_once, each, in_turns
 from worker.domain.told import Told
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.consumption import Document, Measures, Together
+from worker.stores.at_once import read_each, read_one, write_each
+from worker.stores.consumption import ByPeriod, Document, Found, Measures, Wanted
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 
@@ -61,6 +63,10 @@ class Progress(Protocol):
         """Mark the window done and tell how it went; last of all."""
         ...
 
+    def all_finished(self, reports: Sequence[Report]) -> None:
+        """The same of many; where it raises, each may be told again."""
+        ...
+
 
 class Witness(Protocol):
     """Sees each answer before it is read."""
@@ -74,6 +80,13 @@ class NoWitness:
 
 
 NO_WITNESS: Final = NoWitness()
+
+
+class Attempt(NamedTuple):
+    """What one writing of a window's documents came to, readings first."""
+
+    won: dict[Period, list[Entry]]
+    lost: dict[Period, list[Entry]]
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,30 @@ class WindowWalk:
     def sync_window(self, origin: Origin) -> Report:
         """The four steps one after the other: the door used without the queue, and by most tests."""
         return self.store(self.aggregate(self.filter_known(self.fetch(origin))))
+
+    def sync_windows(self, origins: Sequence[Origin]) -> list[Report | WorkerError]:
+        """As ``sync_window`` of one after the other, but what they ask and tell the store goes in common requests.
+
+        In their order; where a window failed stands its error, and the others don't notice.
+        """
+        reports: dict[int, Report] = {}
+        failed: dict[int, WorkerError] = {}
+        for turn in in_turns(origins):
+            reports |= self._sync_turn(turn, failed)
+        outcomes: dict[int, Report | WorkerError] = {**reports, **failed}
+        return [outcomes[place] for place in range(len(origins))]
+
+    def _sync_turn(self, origins: Mapping[int, Origin], failed: dict[int, WorkerError]) -> dict[int, Report]:
+        """The four steps side by side: each is done for all windows before the next one."""
+        fetched = each(lambda place: self.fetch(origins[place]), origins, failed)
+        found = at_once(self._look_up, fetched)
+        filtered = each(lambda place: self.filter_known(fetched[place], found.pop(place)), fetched, failed)
+        works = each(lambda place: self.aggregate(filtered[place]), filtered, failed)
+        kept = each(lambda place: self._refuse_removed(works[place]), works, failed)
+        attempts = at_once(self._write, {place: works[place] for place in kept})
+        reports = each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
+        told = at_once(self._finish_all, reports)
+        return each(lambda place: told[place] or self._finish(reports[place]), reports, failed)
 
     def fetch(self, origin: Origin) -> Batch:
         """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
@@ -146,14 +183,14 @@ class WindowWalk:
         """As ``sync_window``, of an answer that was told before: nobody is asked.  Raises MalformedAnswer."""
         return self.store(self.aggregate(self.filter_known(self.read(origin, told))))
 
-    def filter_known(self, batch: Batch) -> Filtered:
+    def filter_known(self, batch: Batch, found: Found | None = None) -> Filtered:
         """Compare with what is stored: the new and the changed readings remain.
 
         The revisions of the touched totals are read here, before the inputs, so that one reading of the
-        inputs serves both the comparison and the totals.
+        inputs serves both the comparison and the totals.  ``found`` gives what was read in this way already.
         """
         entries = batches.unpack_as_entries(batch["readings"], batches.series_of(batch).inputs)
-        return self._compare(batch, entries, batch["facts"])
+        return self._compare(batch, entries, batch["facts"], found)
 
     def aggregate(self, filtered: Filtered, written: Collection[str] = ()) -> Aggregated:
         """Make every touched total anew; those that differ, or whose inputs do, remain.  Reads nothing.
@@ -182,18 +219,27 @@ class WindowWalk:
     def store(self, aggregated: Aggregated) -> Report:
         """Write readings, then totals; decide anew what lost a race; then mark the window done."""
         self._refuse_removed(aggregated)
-        created, updated = self._write_until_settled(aggregated)
-        if created or updated:  # else nothing came after them; ``finished`` refuses the account too
-            self._refuse_removed(aggregated)
-        report = Report(
-            **batches.origin_of(aggregated),
-            created=created,
-            updated=updated,
-            unchanged=aggregated["unchanged"],
-            facts=aggregated["facts"],
-        )
+        return self._finish(self._settle(aggregated))
+
+    def _finish(self, report: Report) -> Report:
         self.progress.finished(report)
         return report
+
+    def _finish_all(self, reports: list[Report]) -> list[Report]:
+        self.progress.all_finished(reports)
+        return reports
+
+    def _settle(self, work: Aggregated, attempt: Attempt | None = None) -> Report:
+        created, updated = self._write_until_settled(work, attempt)
+        if created or updated:  # else nothing came after them; ``finished`` refuses the account too
+            self._refuse_removed(work)
+        return Report(
+            **batches.origin_of(work),
+            created=created,
+            updated=updated,
+            unchanged=work["unchanged"],
+            facts=work["facts"],
+        )
 
     def recount(self, origin: Origin) -> int:
         """Make the window's totals anew of what is stored, asking nobody; documents written."""
@@ -225,9 +271,11 @@ class WindowWalk:
                 self.measures[period].erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
-    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts) -> Filtered:
+    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts, found: Found | None = None) -> Filtered:
         series, window = batches.series_of(origin), batches.window_of(origin)
-        stored_totals, documents = self._stored(origin["account_id"], series, window)
+        stored = found() if found is not None else read_one(self.measures, *self._wanted(origin))
+        stored_totals = {period: [to_entry(document) for document in stored[period]] for period in series.totals}
+        documents = stored[series.inputs]
         inputs = [to_entry(document) for document in documents]
         told_later = _told_later(documents, facts["fetched_at"], to_timestamp(self.now()))
         news = [entry for entry in entries if entry.key not in told_later]
@@ -239,72 +287,61 @@ class WindowWalk:
             **batches.origin_of(origin),
             changed=batches.pack_entries(changed),
             unchanged=len(entries) - len(changed),
-            stored_totals={period.value: batches.pack_entries(found) for period, found in stored_totals.items()},
+            stored_totals={period.value: batches.pack_entries(some) for period, some in stored_totals.items()},
             rest={period.value: _within(total_entries(rest, period), period, window) for period in series.totals},
             facts={**facts, "open": pack_open(window, covered)},
         )
 
-    def _stored(
-        self, account_id: str, series: Series, window: DateWindow
-    ) -> tuple[dict[Period, list[Entry]], list[Document]]:
-        """The totals that the window touches, and what they are made of: read after them, or at one moment (A5)."""
-        wanted = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
-        if isinstance(self.measures, Together):
-            ranges = {period: key_range(part, period) for period, part in wanted.items()}
-            found = self.measures.read_together(account_id, ranges)
-        else:
-            found = {period: self._documents(account_id, period, part) for period, part in wanted.items()}
-        totals = {period: [to_entry(document) for document in found[period]] for period in series.totals}
-        return totals, found[series.inputs]
+    def _look_up(self, origins: Sequence[Origin]) -> list[Found]:
+        return read_each(self.measures, [self._wanted(origin) for origin in origins])
 
-    def _documents(self, account_id: str, period: Period, window: DateWindow) -> list[Document]:
-        return self.measures[period].read(account_id, *key_range(window, period))
+    def _wanted(self, origin: Origin) -> Wanted:
+        """The totals that the window touches, then what they are made of: read in this order, or at one moment (A5)."""
+        series, window = batches.series_of(origin), batches.window_of(origin)
+        parts = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
+        return origin["account_id"], {period: key_range(part, period) for period, part in parts.items()}
 
-    def _write_until_settled(self, work: Aggregated) -> tuple[int, int]:
-        """Documents created and updated, over all rounds."""
+    def _write_until_settled(self, work: Aggregated, attempt: Attempt | None = None) -> tuple[int, int]:
+        """Documents created and updated, over all rounds; ``attempt`` was the first."""
         created = updated = 0
         written: set[str] = set()
         inputs = batches.series_of(work).inputs
         for _ in range(MOST_RACES):
-            entries = dict(_in_writing_order(work))
-            if corrected := [entry for entry in entries[inputs] if _corrects(entry)]:
-                self.progress.correcting(work, corrected)
-            lost = self._write(work, entries)
-            for period, of_period in lost.items():
-                won = [entry for entry in entries[period] if entry not in of_period]
-                written |= {entry.key for entry in won} if period is inputs else set()
-                created += sum(entry.revision is None for entry in won)
-                updated += sum(entry.revision is not None for entry in won)
+            won, lost = attempt or self._write([work])[0]
+            written |= {entry.key for entry in won[inputs]}
+            created += sum(entry.revision is None for some in won.values() for entry in some)
+            updated += sum(entry.revision is not None for some in won.values() for entry in some)
             if not any(lost.values()):
                 return created, updated
             again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            work = self.aggregate(self._compare(work, again, work["facts"]), written)
+            work, attempt = self.aggregate(self._compare(work, again, work["facts"]), written), None
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
-    def _write(self, work: Aggregated, entries: dict[Period, list[Entry]]) -> dict[Period, list[Entry]]:
-        """Those that lost a race.  Readings are stamped with the time of their answer: the later answer holds."""
-        if isinstance(self.measures, Together):
-            documents = {period: self._to_documents(work, period, some) for period, some in entries.items()}
-            told = self.measures.write_together(documents) if any(documents.values()) else {}
-            return {period: _those_of(some, told.get(period, [])) for period, some in entries.items()}
-        inputs = batches.series_of(work).inputs
-        lost: dict[Period, list[Entry]] = {}
-        for period, some in entries.items():
-            if lost.get(inputs):  # these totals were made of readings that are not what is stored
-                break
-            written = self._to_documents(work, period, some)
-            lost[period] = _those_of(some, self.measures[period].write(written) if written else [])
-        return lost
+    def _write(self, works: Sequence[Aggregated]) -> list[Attempt]:
+        """Readings, then totals, of all windows together; what is corrected is noted before."""
+        entries = [dict(_in_writing_order(work)) for work in works]
+        for work, of_work in zip(works, entries, strict=True):
+            if corrected := [entry for entry in of_work[batches.series_of(work).inputs] if _corrects(entry)]:
+                self.progress.correcting(work, corrected)
+        told = write_each(self.measures, [self._to_documents(*one) for one in zip(works, entries, strict=True)])
+        return [_attempt(of_work, lost) for of_work, lost in zip(entries, told, strict=True)]
 
-    def _to_documents(self, work: Aggregated, period: Period, entries: Sequence[Entry]) -> list[Document]:
-        is_input = period is batches.series_of(work).inputs
-        at = datetime.fromisoformat(work["facts"]["fetched_at"]) if is_input else self.now()
-        return [to_document(work["account_id"], period, entry, at) for entry in entries]
+    def _to_documents(self, work: Aggregated, entries: Mapping[Period, Sequence[Entry]]) -> ByPeriod:
+        """Readings are stamped with the time of their answer: the later answer holds."""
+        inputs, told_at, now = batches.series_of(work).inputs, work["facts"]["fetched_at"], self.now()
+        at = {period: datetime.fromisoformat(told_at) if period is inputs else now for period in entries}
+        return {
+            period: [to_document(work["account_id"], period, entry, at[period]) for entry in some]
+            for period, some in entries.items()
+        }
 
 
-def _those_of(entries: Sequence[Entry], documents: Iterable[Document]) -> list[Entry]:
-    keys = {key_of(document) for document in documents}
-    return [entry for entry in entries if entry.key in keys]
+def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[Document]]) -> Attempt:
+    keys = {period: {key_of(document) for document in some} for period, some in lost.items()}
+    return Attempt(
+        {period: [entry for entry in some if entry.key not in keys[period]] for period, some in entries.items()},
+        {period: [entry for entry in some if entry.key in keys[period]] for period, some in entries.items()},
+    )
 
 
 def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:

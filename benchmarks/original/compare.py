@@ -4,6 +4,11 @@ One home, three years of daily values and 28 days of load curve (3 152 documents
 first round counts the requests on the wire and is not timed; in the others, all take turns in going first.  What is
 stored is held against what the home measured.  Then both get the load curve of a home that was connected long ago, and
 do the unchanged sync again.
+
+At last Relève does the unchanged sync of --homes homes in one go.  With the original each home has a Cozy instance of
+its own, databases and konnector run included, so that many of them cost it so many times one home's requests and
+seconds: these are what Relève's per home are held against, those of the older home too (there Relève's own are of
+homes as they were, and do not grow with age).
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import processes  # noqa: E402
 from benchmarks.common import TODAY, Deadline, Json, TooLong, machine, morning  # noqa: E402
 from benchmarks.original import ours, theirs  # noqa: E402
-from benchmarks.original.rounds import CURVE_DAYS, KINDS, Outcome, Place, WrongContent  # noqa: E402
+from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Outcome, Place, WrongContent  # noqa: E402
 from config.settings import PREFIX  # noqa: E402
 from tests import servers  # noqa: E402
 from worker.domain.readings import DateWindow  # noqa: E402
@@ -55,8 +60,23 @@ def compare(args: argparse.Namespace, deadline: Deadline) -> Json:
             for name in _turns(list(contestants), number):
                 deadline.check("the comparison")
                 timed[name].append(_told(name, f"round {number + 1}", contestants[name]))
+        together = {}
+        for name, layout in ((RELEVE, "plain"), (PACKED, "packed")):
+            deadline.check("the comparison")
+            print(f"{args.homes} homes: {name} …", file=sys.stderr)
+            together[name] = where.ours_together(args.homes, args.rounds, layout=layout)
     results = {name: _summary(counted[name], timed[name]) for name in contestants}
-    return {"documents": sum(map(len, where.truth.values())), "results": results, "ratios": _ratios(results)}
+    per_home = {name: _per_home(outcome, args.homes) for name, outcome in together.items()}
+    return {
+        "documents": sum(map(len, where.truth.values())),
+        "results": results,
+        "ratios": _ratios(results),
+        "homes_together": {
+            "homes": args.homes,
+            "per_home": per_home,
+            "ratios": {mine: _ratios_per_home(results, told) for mine, told in per_home.items()},
+        },
+    }
 
 
 @contextmanager
@@ -127,6 +147,19 @@ def _summary(counted: Outcome, timed: list[Outcome]) -> Json:
     return summary
 
 
+def _per_home(outcome: Outcome, homes: int) -> Json:
+    return {
+        "requests": {name: count / homes for name, count in outcome.requests[UNCHANGED].items()},
+        "seconds": round(statistics.median(outcome.seconds[UNCHANGED]) / homes, 6),
+        "cpu_seconds": round(statistics.mean(outcome.cpu_seconds[UNCHANGED]) / homes, 6),
+        "all_seconds": [round(second / homes, 6) for second in outcome.seconds[UNCHANGED]],
+    }
+
+
+def _ratios_per_home(results: Json, told: Json) -> Json:
+    return {flow: {kind: _ratio(results[flow][kind], told) for kind in (UNCHANGED, AGED)} for flow in theirs.FLOWS}
+
+
 def _ratios(results: Json) -> Json:
     """Of each of ours to each of theirs: how many times fewer requests to CouchDB, how many times faster and so on."""
     return {
@@ -151,10 +184,11 @@ def main() -> int:
     parser.add_argument(
         "--aged-days", type=int, default=730, help="days of load curve that the older home holds (default %(default)s)"
     )
+    parser.add_argument("--homes", type=int, default=100, help="of an unchanged sync in one go (default %(default)s)")
     parser.add_argument("--max-seconds", type=float, default=600, help="give up after (default %(default)s)")
     args = parser.parse_args()
-    if args.rounds < 1 or args.aged_days < CURVE_DAYS:
-        parser.error(f"--rounds must be at least 1, --aged-days {CURVE_DAYS}")
+    if min(args.rounds, args.homes) < 1 or args.aged_days < CURVE_DAYS:
+        parser.error(f"--rounds and --homes must be at least 1, --aged-days {CURVE_DAYS}")
     told = {"benchmark": "original", "machine": machine(), "settings": vars(args)}
     try:
         told |= {"library": theirs.version(), **compare(args, Deadline(args.max_seconds))}

@@ -54,27 +54,44 @@ class _Remembering:
 
 @dataclass(frozen=True)
 class House:
-    """One new account in an empty registry; its measures are wherever ``settings`` says."""
+    """New accounts in an empty registry; their measures are wherever ``settings`` says."""
 
     runtime: Runtime
-    account_id: str
+    account_ids: list[str]
+
+    @property
+    def account_id(self) -> str:
+        """Of the home that everything but an unchanged sync is about."""
+        return self.account_ids[0]
 
     def first(self) -> Sync:
         """The whole history."""
-        return self._sync(Inline.history)
+        return self._sync(lambda here: here.history(self.account_id))
 
     def unchanged(self) -> Sync:
-        """A night's windows."""
-        return self._sync(Inline.look_back)
+        """A night's windows of all homes in one go."""
+        return self._sync(lambda here: here.look_back(*self.account_ids))
 
-    def content(self) -> Content:
-        stored = {period: store.read(self.account_id, "0", "~") for period, store in self.runtime.measures.items()}
+    def spread(self) -> None:
+        """All homes have the same consumption, straight into the stores."""
+        for store in self.runtime.measures.values():
+            documents = [
+                {name: value for name, value in found.items() if name != "_rev"}
+                for found in store.read(self.account_id, "0", "~")
+            ]
+            for home in self.account_ids[1:]:
+                named = {"source_account": home}
+                store.write([{**each, "_id": f"{home}:{key_of(each)}", **named} for each in documents])
+
+    def content(self, account_id: str | None = None) -> Content:
+        home = account_id or self.account_id
+        stored = {period: store.read(home, "0", "~") for period, store in self.runtime.measures.items()}
         return {period: {key_of(found): found["load"] for found in stored[period]} for period in Period}
 
-    def _sync(self, walk: Callable[[Inline, str], Iterator[Report]]) -> Sync:
+    def _sync(self, walk: Callable[[Inline], Iterator[Report]]) -> Sync:
         here = Inline(self.runtime, say=lambda line: None)
         began, used = time.perf_counter(), time.process_time()
-        reports = list(walk(here, self.account_id))
+        reports = list(walk(here))
         sync = Sync(time.perf_counter() - began, time.process_time() - used, sum(done["created"] for done in reports))
         if here.failures:
             raise RuntimeError(f"the sync failed: {here.failures}")
@@ -82,11 +99,12 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, settings: Mapping[str, Any], at_hand: AtHand | None = None) -> Iterator[House]:
+def house(folder: Path, settings: Mapping[str, Any], at_hand: AtHand | None = None, homes: int = 1) -> Iterator[House]:
     """With ``at_hand`` no time goes into asking the supplier, but for what is not known yet."""
     given = {"data_dir": folder, "pretend_now": morning(TODAY), "calls_per_second": 0, "calls_per_hour": 0, **settings}
     with Runtime(Settings.from_env(_env_file=None, **given)) as runtime:
         if at_hand is not None:
             runtime.walk = replace(runtime.walk, supplier_of=at_hand.before(runtime.walk.supplier_of))
-        account, _ = runtime.registry.add(SUPPLIER, METER, runtime.now(), token_needed=False)
-        yield House(runtime, account.id)
+        meters = (f"{int(METER) + number:014}" for number in range(homes))
+        added = [runtime.registry.add(SUPPLIER, meter, runtime.now(), token_needed=False) for meter in meters]
+        yield House(runtime, [account.id for account, _ in added])

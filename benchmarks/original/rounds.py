@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from benchmarks import processes
 from benchmarks.original import ours, theirs
 from benchmarks.original.aged import age_ours, age_theirs
 from tests.counting_proxy import CountingProxy, counting_proxy
+from worker.stores.measures import open_measures
 from worker.truth import Content
 
 FIRST, UNCHANGED, AGED = KINDS = ("first", "unchanged", "unchanged in an older home")
@@ -104,6 +105,34 @@ class Place:
                 content=house.content,
                 age=lambda: age_ours(house, self.aged_days, CURVE_DAYS),
             )
+
+    def ours_together(self, homes: int, rounds: int, **settings: Any) -> Outcome:
+        """Unchanged syncs of so many homes in one go; counted once, after all that are timed."""
+        self._empty()
+        outcome = Outcome()
+        with ExitStack() as opened:
+            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="releve-benchmark-")))
+            given = {**self.settings, **settings, "measures_url": "couchdb+" + self.couchdb}
+            house = opened.enter_context(ours.house(folder, given, self.at_hand, homes))
+            house.first()
+            house.spread()
+            house.unchanged()  # a new process finds out what its server can do
+            for _ in range(rounds * _RUNS):
+                before = processes.cpu_s(self.couchdb_pids)
+                done = house.unchanged()
+                outcome.seconds[UNCHANGED].append(done.seconds)
+                used = processes.cpu_s(self.couchdb_pids) - before
+                outcome.cpu_seconds[UNCHANGED].append(done.cpu_seconds + used)
+            wires = Wires(True, opened)
+            counted = open_measures("couchdb+" + wires.to("couchdb", self.couchdb), layout=given.get("layout", "plain"))
+            house.runtime.walk = replace(house.runtime.walk, measures=counted)
+            for _ in range(2):  # the same holds for these
+                wires.taken()
+                house.unchanged()
+            outcome.requests[UNCHANGED] = wires.taken()
+            for account_id in house.account_ids:
+                self._check(house.content(account_id))
+        return outcome
 
     def _round(
         self,

@@ -155,7 +155,7 @@ def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: Countin
     stored = packed[Period.MINUTE].read(ACCOUNT, "", "~")
     proxy.clear()
     assert packed[Period.MINUTE].write([{**document, "load": 0.25} for document in stored]) == []
-    assert methods(proxy) == ["GET", "POST"]
+    assert [path.rpartition("/")[2] for _, path in proxy.requests] == ["_all_docs?include_docs=true", "_bulk_docs"]
 
 
 def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: CountingProxy, packed: Measures) -> None:
@@ -163,7 +163,8 @@ def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: Cou
     packed[Period.MINUTE].write(documents[:20])
     proxy.clear()
     assert packed[Period.MINUTE].write(documents[20:]) == []
-    assert methods(proxy) == ["POST", "GET", "POST"]
+    asked = [path.rpartition("/")[2] for _, path in proxy.requests]
+    assert asked == ["_bulk_docs", "_all_docs?include_docs=true", "_bulk_docs"]
     assert len(packed[Period.MINUTE].read(ACCOUNT, "", "~")) == 40
 
 

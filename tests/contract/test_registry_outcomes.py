@@ -9,6 +9,7 @@ import pytest
 
 from tests.registries import LATER, METER, NOW, OTHER_METER, add_ready, record
 from worker.domain.readings import Series
+from worker.errors import UnknownAccount
 from worker.stores.registry import AccountRegistry
 
 
@@ -80,3 +81,18 @@ def test_outcomes_of_a_page_name_each_account_asked_for(registry: AccountRegistr
     found = registry.outcomes_of([first, second])
     assert {account_id: set(outcomes) for account_id, outcomes in found.items()} == {first: set(Series), second: set()}
     assert registry.outcomes_of([]) == {}
+
+
+def test_what_is_recorded_together_is_recorded_all_or_not_at_all(registry: AccountRegistry) -> None:
+    first, second, removed = (add_ready(registry, f"1234567890123{number}") for number in range(3))
+    with registry.together() as inside:
+        record(inside, first, "run1")
+        record(inside, second, "run1", code="VENDOR_DOWN")
+    assert registry.outcomes(second)[Series.DAILY].code == "VENDOR_DOWN"
+    registry.remove(removed)
+    with pytest.raises(UnknownAccount), registry.together() as inside:
+        record(inside, first, "run2")
+        record(inside, removed, "run2")
+    assert registry.outcomes(first)[Series.DAILY].run_id == "run1"
+    record(registry, first, "run3")
+    assert registry.outcomes(first)[Series.DAILY].run_id == "run3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -336,3 +337,37 @@ def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_cla
     household.journal.failed(first, SupplierUnavailable("down"))
     household.journal.failed(first, RateLimited("wait", retry_after_s=30))
     assert in_flight(household, account)
+
+
+def test_many_windows_ends_are_noted_as_each_would_be_alone(household: Household) -> None:
+    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
+    alone, *others = [household.add(number) for number in range(21, 25)]
+    household.walk.sync_window(claimed(household, alone))
+    reports = household.walk.sync_windows([claimed(household, account) for account in others])
+    assert [report["created"] for report in reports] == [4] * 3  # type: ignore[index]
+    [expected, *found] = [household.registry.outcomes(account)[DAILY] for account in (alone, *others)]
+    assert [replace(outcome, account_id=alone) for outcome in found] == [expected] * 3
+    ledgers = [household.registry.completeness.ledger(account, DAILY) for account in (alone, *others)]
+    assert ledgers == [ledgers[0]] * 4
+    notes = [household.state.task_state(account, DAILY) for account in (alone, *others)]
+    assert notes == [notes[0]] * 4
+    assert not any(in_flight(household, account) for account in (alone, *others))
+
+
+def test_an_account_removed_before_its_window_s_end_is_noted_keeps_no_other_from_being_noted(
+    household: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
+    first, removed, last = [household.add(number) for number in range(21, 24)]
+    mark_done = household.state.mark_done
+
+    def remove_meanwhile(account_id: str, series: str, window: DateWindow) -> list[DateWindow]:
+        if account_id == removed:
+            household.registry.remove(removed)
+        return mark_done(account_id, series, window)
+
+    monkeypatch.setattr(household.state, "mark_done", remove_meanwhile)
+    outcomes = household.walk.sync_windows([claimed(household, account) for account in (first, removed, last)])
+    assert isinstance(outcomes[1], UnknownAccount)
+    assert [household.registry.outcomes(account)[DAILY].code for account in (first, last)] == [None, None]
+    assert DAILY not in household.registry.outcomes(removed)

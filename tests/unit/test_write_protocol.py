@@ -8,7 +8,7 @@ found out (the negative control), or this test would prove nothing.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,11 +24,10 @@ from tests.fakes import memory_measures
 from tests.stepping import SteppedStore, SteppedWorker
 from tests.walks import truth_of_days
 from worker import sync
-from worker.domain import batches
-from worker.domain.batches import Aggregated, Facts, Filtered, Origin
-from worker.domain.documents import Document, Entry, touched_window
+from worker.domain.batches import Aggregated, Origin
+from worker.domain.documents import Entry
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.consumption import Measures
+from worker.stores.consumption import Measures, Wanted
 from worker.stores.measures import open_measures
 from worker.sync import WindowWalk
 
@@ -195,15 +194,9 @@ class OnlyRaces(WriteProtocol):
 class InputsBeforeRevisions(WindowWalk):
     """The rule broken: what the totals are made of is read before the revisions that guard them."""
 
-    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts) -> Filtered:
-        series, window = batches.series_of(origin), batches.window_of(origin)
-        documents = super()._documents(origin["account_id"], series.inputs, touched_window(window, series))
-        self.__dict__["early"] = {series.inputs: documents}
-        return super()._compare(origin, entries, facts)
-
-    def _documents(self, account_id: str, period: Period, window: DateWindow) -> list[Document]:
-        early: list[Document] | None = self.__dict__["early"].pop(period, None)
-        return early if early is not None else super()._documents(account_id, period, window)
+    def _wanted(self, origin: Origin) -> Wanted:
+        account_id, ranges = super()._wanted(origin)
+        return account_id, dict(reversed(ranges.items()))
 
 
 def totals_first(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:

@@ -41,7 +41,7 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
     with open_runtime() as runtime:
         accounts = list(_active(runtime)) if everybody else [living_account(runtime, account_id or "")]
         if inline:
-            return _run_inline(runtime, accounts, lambda here, account: here.look_back(account.id), as_json)
+            return _run_inline(runtime, lambda here: here.look_back(*(account.id for account in accounts)), as_json)
         run = f"by-hand:{runtime.now():%Y%m%dT%H%M%S}"
         _check_worker(runtime, wait)
         for account in accounts:
@@ -70,7 +70,7 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
     with open_runtime() as runtime:
         account = living_account(runtime, account_id)
         if inline:
-            return _run_inline(runtime, [account], lambda here, account: here.history(account.id), as_json)
+            return _run_inline(runtime, lambda here: here.history(account.id), as_json)
         _startable(account)
         _check_worker(runtime, wait)
         publish_backfill(runtime, account.id)
@@ -104,20 +104,17 @@ def _active(runtime: Runtime) -> Iterator[Account]:
         yield from page
 
 
-def _run_inline(
-    runtime: Runtime, accounts: list[Account], run: Callable[[Inline, Account], Iterator[Report]], as_json: bool
-) -> int:
+def _run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[Report]], as_json: bool) -> int:
     """Every account gets its turn; a failure is told at once and counts at the end."""
     here = Inline(runtime, say=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "unchanged": 0, "dropped": 0}
-    for account in accounts:
-        for report in run(here, account):
-            totals["windows"] += 1
-            for name in ("created", "updated", "unchanged"):
-                totals[name] += report[name]
-            totals["dropped"] += report["facts"]["dropped"]
-            if not as_json:
-                click.echo(_report_line(report))
+    for report in run(here):
+        totals["windows"] += 1
+        for name in ("created", "updated", "unchanged"):
+            totals[name] += report[name]
+        totals["dropped"] += report["facts"]["dropped"]
+        if not as_json:
+            click.echo(_report_line(report))
     if as_json:
         print_json({"ok": not here.failures, **totals, "failures": here.failures})
     elif not totals["windows"] and not here.failures:

@@ -101,8 +101,13 @@ def from_value(account_id: str, key: str, period: Period, value: Value) -> Docum
         **civil_fields(key, period),
         "source_account": account_id,
     }
-    optional = {"created_at": value.created_at, "updated_at": value.updated_at, "step": value.step}
-    return document | {name: told for name, told in optional.items() if told is not None}
+    if value.created_at is not None:
+        document["created_at"] = value.created_at
+    if value.updated_at is not None:
+        document["updated_at"] = value.updated_at
+    if value.step is not None:
+        document["step"] = value.step
+    return document
 
 
 def _usual_step(period: Period) -> int:

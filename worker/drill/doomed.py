@@ -35,8 +35,8 @@ DOOM: Final = "DRILL_DOOM"
 AHEAD: Final = "DRILL_AHEAD_S"
 _TOUCHES: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
     (SqlStore, ("read", "write")),
-    (SqlPacks, ("read", "write")),
-    (CouchStore, ("read", "_bulk")),
+    (SqlPacks, ("read", "look_up", "write")),
+    (CouchStore, ("read", "look_up", "_bulk")),
     (CorrectionBook, ("note",)),
     (AccountRegistry, ("record_outcome",)),
     (SyncState, ("mark_done", "note_well", "note_night", "note_task", "clear_attempts", "claim", "release")),

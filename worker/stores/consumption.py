@@ -6,13 +6,16 @@ twice is a conflict that can be read, never two documents; ``_rev`` is the store
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from worker.domain.readings import Period
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # first key, and the first key after it
+Wanted = tuple[str, Mapping[Period, KeyRange]]  # an account, and what is asked of the doctypes of one series
+ByPeriod = dict[Period, list[Document]]
+Found = Callable[[], ByPeriod]  # called once, it gives the documents
 
 
 class ConsumptionStore(Protocol):
@@ -53,14 +56,27 @@ Measures = Mapping[Period, ConsumptionStore]
 class Together(Protocol):
     """What Measures can do as well where a series' readings and totals are kept in the same documents."""
 
-    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
+    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:
         """As ``read`` of each doctype of one series, with a total and all it is made of from the same moment."""
         ...
 
-    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
-        """As ``write`` of each doctype of one series; gives back those not written, by doctype.
+    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> ByPeriod:
+        """As ``write`` of each doctype of one series, of any accounts; gives back those not written, by doctype.
 
         A total and what it is made of are written both or neither: where a reading lost its race, the totals of
         the same day or year count as lost with it.
+        """
+        ...
+
+
+@runtime_checkable
+class AtOnce(Together, Protocol):
+    """What Measures can do as well where one question may be asked for many accounts."""
+
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """As ``read_together`` of each, in their order, in as few requests as the store can do with (W1).
+
+        All are asked for now; documents are made of the answer when each is called, for those of many accounts
+        would weigh on the memory.  It may raise StoreUnavailable then, for itself alone.
         """
         ...

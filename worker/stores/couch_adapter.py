@@ -71,12 +71,12 @@ class CouchServer:
         """As ``get``; a ``body`` must bear to be sent twice, as with ``post``."""
         return self._request("PUT", path, query, None if body is None else _to_json(body))
 
-    def post(self, *path: str, body: Json) -> CouchAnswer:
+    def post(self, *path: str, body: Json, **query: str | int) -> CouchAnswer:
         """As ``get``.  After a lost connection the package sends it once more, so it must bear to be repeated.
 
         Raises also WriteRefused for a body that is no JSON.
         """
-        return self._request("POST", path, {}, _to_json(body))
+        return self._request("POST", path, query, _to_json(body))
 
     def _request(
         self, method: str, path: tuple[str, ...], query: dict[str, str | int], body: bytes | None = None

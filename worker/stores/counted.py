@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from worker.domain.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics.work import STORE_ERRORS, STORE_SECONDS
-from worker.stores.consumption import ConsumptionStore, Document, KeyRange
+from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
 from worker.stores.layouts import LayoutGuard
 from worker.stores.packed import PackedMeasures
 from worker.stores.sql_measures import SqlMeasures
@@ -63,12 +64,21 @@ class CountedPacks(Mapping[Period, ConsumptionStore]):
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
         with _counted("read", self._guard):
             found = self._measures.read_together(account_id, ranges)
-        _look_again(self._guard, [document for documents in found.values() for document in documents[:1]])
-        return found
+        return self._looked_at(lambda: found)
+
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+        with _counted("read", self._guard):
+            found = self._measures.read_at_once(wanted)
+        return [partial(self._looked_at, of_one) for of_one in found]
 
     def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
         with _counted("write", self._guard):
             return self._measures.write_together(documents)
+
+    def _looked_at(self, found: Found) -> ByPeriod:
+        documents = found()
+        _look_again(self._guard, [each for of_period in documents.values() for each in of_period[:1]])
+        return documents
 
 
 def _look_again(guard: LayoutGuard | None, found: Sequence[Document]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import (
@@ -37,6 +38,7 @@ class Database:
         self._engine = _open(url)
         self._reading_engine = for_reading(self._engine)
         self._writing_engine = self._engine.execution_options(writes=True)  # the same connections
+        self._within: Connection | None = None
 
     @property
     def dialect(self) -> str:
@@ -68,8 +70,17 @@ class Database:
 
         On SQLite it is the only writer from its start: one that began as a reader would not wait.
         """
+        if self._within is not None:
+            yield self._within
+            return
         with self._plain_words(), self._writing_engine.begin() as connection:
             yield connection
+
+    def within(self, connection: Connection) -> Database:
+        """The same database, where all that is written belongs to the transaction of ``connection``."""
+        inside = copy(self)
+        inside._within = connection
+        return inside
 
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""

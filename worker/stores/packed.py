@@ -9,18 +9,18 @@ isn't there yet, and where it is, the store says so.
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from worker.domain.documents import account_of, key_of
-from worker.domain.pack_keys import PERIODS, SERIES, pack_range, place_of
+from worker.domain.pack_keys import PERIODS, SERIES, pack_range, packs_between, place_of
 from worker.domain.packing import UnknownPack, from_value, to_value, unpack_shelf
 from worker.domain.packs import Change, decide, revision_of, without
 from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.consumption import ConsumptionStore, Document, KeyRange
+from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
 
 MOST_RACES: Final = 20  # for one pack, before the store counts as unwell
 _FEWEST_A_PACK: Final = {Series.LOAD_CURVE: 23, Series.DAILY: 12}  # values of a whole one, for reads with a limit
@@ -30,10 +30,18 @@ PackId = tuple[str, str]  # account, pack key
 Changes = dict[Period, list[Change]]
 
 
+class PackStore(ConsumptionStore, Protocol):
+    """Keeps packs.  A document with ``_deleted`` is removed by its writing."""
+
+    def look_up(self, ids: Sequence[str]) -> list[Document]:
+        """Those of these documents that are there, of any accounts and in any order.  None named twice."""
+        ...
+
+
 class PackedSeries:
     """The documents of one series, readings and totals, in the packs of ``store``."""
 
-    def __init__(self, store: ConsumptionStore, series: Series) -> None:
+    def __init__(self, store: PackStore, series: Series) -> None:
         self.store = store
         self.series = series
 
@@ -41,20 +49,32 @@ class PackedSeries:
         self, account_id: str, ranges: Mapping[Period, KeyRange], limit: int | None = None
     ) -> dict[Period, list[Document]]:
         """The documents of each range, as they were at one moment within a pack; one request without ``limit``."""
-        bounds = [pack_range(*keys, period) for period, keys in ranges.items() if keys[0] < keys[1]]
         found: dict[Period, list[Document]] = {period: [] for period in ranges}
-        if not bounds:
+        first, end = _bounds(ranges)
+        if first >= end:
             return found
-        first, end = min(start for start, _ in bounds), max(stop for _, stop in bounds)
         most = None if limit is None else limit // _FEWEST_A_PACK[self.series] + 2
         while True:
             packs = self.store.read(account_id, first, end, most)
-            for pack in packs:
-                for period, keys in ranges.items():
-                    found[period] += self._documents(account_id, pack, period, keys)
+            for period, documents in self._unpacked(account_id, packs, ranges).items():
+                found[period] += documents
             if most is None or len(packs) < most or all(len(rows) >= (limit or 0) for rows in found.values()):
                 return {period: rows[:limit] for period, rows in found.items()}
             first = f"{key_of(packs[-1])} "  # the first text after it
+
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """As ``read`` of each; one request for 500 packs, where the ranges tell which these are."""
+        named = [packs_between(*_bounds(ranges), self.series) for _, ranges in wanted]
+        asked = zip(wanted, named, strict=True)
+        stored = self._stored((account_id, key) for (account_id, _), keys in asked for key in keys or ())
+        found: list[Found] = []
+        for (account_id, ranges), keys in zip(wanted, named, strict=True):
+            if keys is None:
+                found.append(partial(self.read, account_id, ranges))
+            else:
+                packs = [stored[account_id, key] for key in keys if (account_id, key) in stored]
+                found.append(partial(self._unpacked, account_id, packs, ranges))
+        return found
 
     def write(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
         """Write all in one request for 500 packs; give back, by doctype, those not written."""
@@ -111,23 +131,27 @@ class PackedSeries:
         return [pack for pack in written if ":".join(pack) in beaten]
 
     def _stored(self, packs: Iterable[PackId]) -> dict[PackId, Document]:
-        """These packs as they are now; one request an account."""
-        keys_of: defaultdict[str, set[str]] = defaultdict(set)
-        for account_id, key in packs:
-            keys_of[account_id].add(key)
-        return {
-            (account_id, key_of(document)): document
-            for account_id, keys in keys_of.items()
-            for document in self.store.read(account_id, min(keys), f"{max(keys)} ")
-            if key_of(document) in keys
-        }
+        """Those of these packs that are there, as they are now."""
+        ids = dict.fromkeys(":".join(pack) for pack in packs)
+        found = self.store.look_up(list(ids)) if ids else []
+        return {(account_of(document), key_of(document)): document for document in found}
+
+    def _unpacked(self, account_id: str, packs: Iterable[Document], ranges: Mapping[Period, KeyRange]) -> ByPeriod:
+        """What packs in key order hold of each range."""
+        found: ByPeriod = {period: [] for period in ranges}
+        for pack in packs:
+            for period, keys in ranges.items():
+                found[period] += self._documents(account_id, pack, period, keys)
+        return found
 
     def _documents(self, account_id: str, pack: Document, period: Period, keys: KeyRange) -> Iterator[Document]:
         with _in_plain_words():
             shelf = unpack_shelf(pack, key_of(pack), period)
         for key, value in shelf.items():
             if keys[0] <= key < keys[1]:
-                yield {**from_value(account_id, key, period, value), "_rev": revision_of(value, pack)}
+                document = from_value(account_id, key, period, value)
+                document["_rev"] = revision_of(value, pack)
+                yield document
 
 
 class PackedStore:
@@ -156,7 +180,7 @@ class PackedStore:
 class PackedMeasures(Mapping[Period, ConsumptionStore]):
     """The five doctypes over two stores of packs; those of one series are read and written together."""
 
-    def __init__(self, stores: Mapping[Series, ConsumptionStore]) -> None:
+    def __init__(self, stores: Mapping[Series, PackStore]) -> None:
         self._packed = {series: PackedSeries(store, series) for series, store in stores.items()}
         self._views = {period: PackedStore(self._packed[SERIES[period]], period) for period in Period}
 
@@ -172,8 +196,22 @@ class PackedMeasures(Mapping[Period, ConsumptionStore]):
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
         return self._packed[_series_of(ranges)].read(account_id, ranges)
 
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+        """As ``read_together`` of each; the two series have a store each."""
+        found: dict[int, Found] = {}
+        for series, packed in self._packed.items():
+            places = [place for place, (_, ranges) in enumerate(wanted) if _series_of(ranges) is series]
+            found |= zip(places, packed.read_at_once([wanted[place] for place in places]), strict=True)
+        return [found[place] for place in range(len(wanted))]
+
     def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
         return self._packed[_series_of(documents)].write(documents)
+
+
+def _bounds(ranges: Mapping[Period, KeyRange]) -> KeyRange:
+    """First and end key of the packs that hold these ranges; no pack lies between where they are empty."""
+    bounds = [pack_range(*keys, period) for period, keys in ranges.items() if keys[0] < keys[1]]
+    return min((first for first, _ in bounds), default=""), max((end for _, end in bounds), default="")
 
 
 def _series_of(periods: Iterable[Period]) -> Series:

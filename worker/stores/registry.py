@@ -7,11 +7,12 @@ and not taken for a new account.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -259,6 +260,14 @@ class AccountRegistry:
             account_rows.lock(connection, account_id, shared=True)
             connection.execute(merging(self._database.dialect), to_row(outcome))
             self.completeness.note(connection, account_id, outcome.series, days or {})
+
+    @contextmanager
+    def together(self) -> Iterator[Self]:
+        """What is recorded within the block is one transaction: all of it or nothing."""
+        with self._database.writing() as connection:
+            inside = copy(self)
+            inside._database = self._database.within(connection)
+            yield inside
 
     def outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """The last outcome of each series that has one."""

@@ -12,7 +12,17 @@ from worker.domain.readings import Series
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.consumption import Document
 from worker.stores.sql_database import SqlDatabase
-from worker.stores.sql_statements import EXPECTED, erasing, in_pieces, is_any, reading, removing, writing
+from worker.stores.sql_statements import (
+    EXPECTED,
+    MOST_ROWS_A_STATEMENT,
+    erasing,
+    in_pieces,
+    is_any,
+    looking_up,
+    reading,
+    removing,
+    writing,
+)
 from worker.stores.sql_tables import PACK_TABLES
 
 
@@ -23,6 +33,7 @@ class SqlPacks:
         self._database = database
         self._table = PACK_TABLES[series]
         self._read = reading(self._table)
+        self._look_up = looking_up(self._table)
         self._erase = erasing(self._table)
         self._remove = removing(self._table)
         self._statements = writing(self._table, database.dialect)
@@ -37,6 +48,17 @@ class SqlPacks:
         with self._database.reading() as connection:
             rows = connection.execute(query, bounds).all()
         return [self._to_document(account_id, *row) for row in rows]
+
+    def look_up(self, ids: Sequence[str]) -> list[Document]:
+        """Those of these packs that are there; one statement for 500."""
+        wanted = [tuple(name.split(":", 1)) for name in ids]
+        with self._database.reading() as connection:
+            rows = [
+                row
+                for first in range(0, len(wanted), MOST_ROWS_A_STATEMENT)
+                for row in connection.execute(self._look_up, {"keys": wanted[first : first + MOST_ROWS_A_STATEMENT]})
+            ]
+        return [self._to_document(*row) for row in rows]
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
         """Write in one transaction; give back those that lost a race."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     inspect,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -51,6 +52,14 @@ def reading(table: Table) -> Select[Any]:
         .where(columns.account_id == bindparam("account"))
         .where(columns.key >= bindparam("first_key"), columns.key < bindparam("end_key"))
         .order_by(columns.key)
+    )
+
+
+def looking_up(table: Table) -> Select[Any]:
+    """Takes ``keys``, pairs of account and key; account, key, revision and values of each row."""
+    columns = table.c
+    return select(*(columns[name] for name in (*_KEYS, "revision", *_values(table)))).where(
+        tuple_(*(columns[name] for name in _KEYS)).in_(bindparam("keys", expanding=True))
     )
 
 

@@ -82,6 +82,35 @@ def test_a_server_without_partitions_is_found_out_once_for_all_doctypes() -> Non
     assert len(server.requests) == 3
 
 
+def test_documents_of_many_accounts_are_looked_up_by_their_ids_whatever_their_rows_say() -> None:
+    """Rows as CouchDB 3 gives them: found, never there, deleted, and erased while it answered."""
+    stored, ids = {**DOCUMENT, "_rev": "1-a"}, [DOCUMENT["_id"], "acc:none", "b:gone", "c:going"]
+    told = rows(stored)["rows"] + [
+        {"key": "acc:none", "error": "not_found"},
+        {"id": "b:gone", "key": "b:gone", "value": {"rev": "2-b", "deleted": True}, "doc": None},
+        {"id": "c:going", "key": "c:going", "value": {"rev": "1-c"}, "doc": None},
+    ]
+    with canned_server(answer(200, {"total_rows": 9, "offset": None, "rows": told})) as server:
+        assert store_at(server).look_up(ids) == [stored]
+    assert server.requests == [("POST", f"{ALL_DOCS}?include_docs=true", {"keys": ids})]
+
+
+def test_a_look_up_finds_nothing_in_a_missing_database_which_the_next_write_makes() -> None:
+    with canned_server(answer(404, NO_DATABASE), answer(201, {"ok": True}), written(DOCUMENT)) as server:
+        store = store_at(server)
+        assert store.look_up(["acc:1"]) == []
+        assert store.write([DOCUMENT]) == []
+    assert paths(server) == [("POST", ALL_DOCS), ("PUT", f"/{DATABASE}"), ("POST", BULK)]
+
+
+@pytest.mark.parametrize(
+    "told", [answer(200, {"rows": []}), answer(200, {"rows": [1]}), answer(200, [1]), answer(400, {}), answer(500, {})]
+)
+def test_a_look_up_that_is_not_answered_for_every_document_is_an_outage(told: Canned) -> None:
+    with canned_server(*[told] * 2) as server, pytest.raises(StoreUnavailable):
+        store_at(server).look_up(["acc:1"])
+
+
 def test_a_missing_database_is_empty_and_made_by_the_first_write() -> None:
     script = answer(404, NO_DATABASE), answer(201, {"ok": True}), written(DOCUMENT)
     with canned_server(*script) as server:
