@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,7 @@ import amqp
 
 from tests.certificates import Certificates
 from tests.servers import START_TIMEOUT_S, NotInstalled
-from worker.supervisor import Supervisor, free_port
+from worker.supervisor import Supervisor, free_port, free_ports
 
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's; the one on the PATH changes user and folders
 USER, PASSWORD, VHOST = "releve", "s3cret-of-rabbit", "homes"
@@ -39,7 +41,8 @@ class RabbitMQ:
 
     def __init__(self, folder: Path, children: Supervisor, epmd_port: int, tls: Certificates) -> None:
         self._folder, self._children, self._epmd_port = folder, children, epmd_port
-        self.port, self.tls_port, self._dist_port = free_port(), free_port(), free_port()
+        self._tls = ssl.create_default_context(cafile=tls.authority)
+        self.port, self.tls_port, self._dist_port = free_ports(3)
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{VHOST}"
         self.tls_url = f"amqps://{USER}:{PASSWORD}@127.0.0.1:{self.tls_port}/{VHOST}"
         config = _CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=tls.certificate, key=tls.key)
@@ -63,11 +66,15 @@ class RabbitMQ:
             pass
 
     def _answers(self) -> bool:
+        """At both doors: what is opened last may be slow, or somebody else's."""
         try:
             with amqp.Connection(f"127.0.0.1:{self.port}", USER, PASSWORD, virtual_host=VHOST, connect_timeout=5):
-                return True
+                pass
+            with socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as door:
+                self._tls.wrap_socket(door, server_hostname="localhost").close()
         except (OSError, amqp.AMQPError):
             return False
+        return True
 
     def _env(self) -> Mapping[str, str]:
         folder = self._folder

@@ -16,7 +16,7 @@ import redis
 
 from tests.certificates import Certificates
 from tests.servers import START_TIMEOUT_S, NotInstalled
-from worker.supervisor import Supervisor, free_port
+from worker.supervisor import Supervisor, free_port, free_ports
 
 PASSWORD: Final = "s3cret-of-redis"
 MASTER: Final = "homes"
@@ -35,7 +35,7 @@ class Watched:
 
     def __init__(self, folder: Path, children: Supervisor) -> None:
         self._folder, self._children, self._program = folder, children, _program()
-        self.leader, self.replica = free_port(), free_port()
+        self.leader, self.replica = free_ports(2)
         self._pid = self._start("leader", self.leader)
         self._start("replica", self.replica, "--replicaof", "127.0.0.1", str(self.leader))
         _until(lambda: _at(self.replica).info("replication")["master_link_status"] == "up")
