@@ -233,7 +233,9 @@ def options(description: str | None, *, accounts: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=accounts, help="how many (default %(default)s)")
     parser.add_argument("--stores", default=",".join(STORES), help="which, with commas (default %(default)s)")
-    parser.add_argument("--layout", choices=("plain", "packed"), default="plain", help="of measures (default %(default)s)")
+    parser.add_argument(
+        "--layout", choices=("plain", "packed"), default="plain", help="of measures (default %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=8, help="threads of each worker (default %(default)s)")
     parser.add_argument("--max-seconds", type=float, default=600, help="give up after (default %(default)s)")
