@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
+from datetime import date, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from benchmarks.simulated import plot
+from benchmarks.simulated.clock import paris_us
 from benchmarks.simulated.house import make_week, open_house
-from benchmarks.simulated.laws import broken, busy_hours
+from benchmarks.simulated.laws import broken, busy_hours, round_nights
 from benchmarks.simulated.telling import told
-from benchmarks.simulated.week import Options, Week
+from benchmarks.simulated.week import FIRST_DAY, Options, Week
 from worker.domain.readings import Series
+from worker.domain.rounds import Round
+from worker.fanout import FanOut, Night
 
 # A night, and until noon of the next: the supplier is down from 10:00 to 11:30.
 SMALL = Options(accounts=600, days=1.2, per_hour=600, new_percent=1, old_windows=400)
+TOO_LARGE = Options(accounts=3500, per_hour=30, new_percent=0, old_windows=0, troubles=False)
 
 
 @contextmanager
@@ -45,3 +52,49 @@ def test_a_supplier_that_lets_less_through_than_it_says_breaks_a_law(tmp_path: P
         week.supplier.limit(per_second=5, per_hour=500)
         week.run()
         assert any("over its limits" in law for law in broken(week))
+
+
+class FromTheSamePlace(FanOut):
+    """Each night begins at the first account, however far the one before it came."""
+
+    def _first_place(self, night: Night, newest: date | None) -> Round:
+        return Round.beginning("")
+
+
+def only_nights(week: Week, calls: int) -> None:
+    """Each night so many calls for what the fan-out publishes, and nothing else: no ledger, no other lane."""
+    queue = week.nights.lane.queue
+    for night in range(week.options.nights):
+        week.clock.us = paris_us(FIRST_DAY + timedelta(days=night), 9)
+        left = calls
+        while left:
+            week.nights.more()
+            while queue and left:
+                if week.nights.still_due(work := queue.popleft()):
+                    week.nights.done(work)
+                    left -= 1
+    week.nights.flush()
+
+
+@pytest.mark.parametrize("starves", [False, True])
+def test_a_fleet_too_large_breaks_a_law_where_each_night_begins_at_the_same_account(
+    tmp_path: Path, starves: bool
+) -> None:
+    with week_of(tmp_path, TOO_LARGE) as week:
+        assert not week.plan.fits
+        if starves:
+            fan_out = week.nights.fan_out
+            week.nights.fan_out = FromTheSamePlace(
+                **{each.name: getattr(fan_out, each.name) for each in fields(fan_out)}
+            )
+        only_nights(week, calls=week.plan.calls_a_night * 4 // 5)
+        broken_by = [law for law in broken(week) if "passed over" in law]
+        assert len(broken_by) == (len(Series) if starves else 0), broken_by
+
+
+@pytest.mark.parametrize("nights", [2, 7, 12, 40])
+def test_how_long_a_round_takes_follows_from_who_waits(nights: int) -> None:
+    """Places that the round came by 0 to so many nights ago, each with an account for each seventh night."""
+    gaps = [place * nights / 1000 for place in range(1000)]
+    waiting = sum(min(1, gap / 7) for gap in gaps) / len(gaps)
+    assert round_nights(waiting, every=7) == pytest.approx(nights, rel=0.01)
