@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from threading import Lock
 
 from worker.domain.readings import Period, Series
@@ -74,6 +75,43 @@ class MemoryStore:
         self._revisions += 1  # over all documents, so that what was erased and written again has a new one
         self.documents[document["_id"]] = {**document, "_rev": str(self._revisions)}
         return True
+
+
+def interrupt(stores: Iterable[MemoryStore], number: int, rival: Callable[[], object]) -> Callable[[], int]:
+    """Let ``rival`` run just before the stores are touched for the ``number``-th time; how often they were touched."""
+    count = 0
+
+    def touched(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            rival()
+
+    for store in stores:
+        store.before_read = store.before_write = touched
+    return lambda: count
+
+
+def die_at(stores: Iterable[MemoryStore], number: int, written_before: int, death: type[BaseException]) -> None:
+    """Die of the ``number``-th writing, after its first documents."""
+    count = 0
+
+    def touched(store: MemoryStore, documents: Sequence[Document]) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            store.before_write = None
+            store.write(documents[:written_before])
+            raise death
+
+    for store in stores:
+        store.before_write = partial(touched, store)
+
+
+def let_be(stores: Iterable[MemoryStore]) -> None:
+    """From now on nothing happens before a touch."""
+    for store in stores:
+        store.before_read = store.before_write = None
 
 
 def memory_measures() -> dict[Period, MemoryStore]:

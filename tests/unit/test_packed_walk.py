@@ -19,7 +19,7 @@ from tests.factories import (
     serving_curves,
     serving_days,
 )
-from tests.fakes import MemoryStore, memory_measures
+from tests.fakes import MemoryStore, interrupt, memory_measures
 from tests.stepping import SteppedStore
 from tests.unit.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
 from tests.walks import CURVE, FIRST_RUN, RUNS, Run, days, sync_curve, sync_days, truth_of_days, window_over
@@ -125,20 +125,6 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(
     assert kills >= 3
 
 
-def interrupt(packs: Packs, number: int, rival: Callable[[], object]) -> None:
-    """Let ``rival`` run just before the packs are touched for the ``number``-th time."""
-    count = 0
-
-    def touched(*_: object) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            rival()
-
-    for store in packs.values():
-        store.before_read = store.before_write = touched
-
-
 @pytest.mark.parametrize("number", range(1, 6))
 @pytest.mark.parametrize(
     "rivals",
@@ -148,7 +134,7 @@ def test_two_workers_with_other_days_of_one_year_lose_nothing(rivals: dict[date,
     stored, mine = {date(2024, 1, 10): 5000, date(2024, 1, 20): 5000}, {date(2024, 1, 10): 6000}
     measures, packs = packed()
     sync_days(measures, stored)  # type: ignore[arg-type]
-    interrupt(packs, number, lambda: sync_days(measures, rivals))  # type: ignore[arg-type]
+    interrupt(packs.values(), number, lambda: sync_days(measures, rivals))  # type: ignore[arg-type]
     sync_days(measures, mine)  # type: ignore[arg-type]
     for store in packs.values():
         store.before_read = store.before_write = None
@@ -162,7 +148,7 @@ def test_two_windows_that_touch_different_half_hours_of_one_day_both_come_in(num
     day = date(2024, 10, 27)
     morning, evening = {day: curve_of(day, 150)[:20]}, {day: curve_of(day, 150)[30:]}
     measures, packs = packed()
-    interrupt(packs, number, lambda: sync_curve(measures, evening))  # type: ignore[arg-type]
+    interrupt(packs.values(), number, lambda: sync_curve(measures, evening))  # type: ignore[arg-type]
     sync_curve(measures, morning)  # type: ignore[arg-type]
     for store in packs.values():
         store.before_read = store.before_write = None
@@ -185,7 +171,7 @@ def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series
         for store in measures.values():
             store.erase("home1")
 
-    interrupt(packs, number, remove)
+    interrupt(packs.values(), number, remove)
     try:
         make_walk(supplier, measures, accounts).sync_window(asked)
     except UnknownAccount:

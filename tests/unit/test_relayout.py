@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.factories import NOW, PretendSupplier, content, curve_of, make_walk, origin
-from tests.fakes import MemoryStore, memory_measures
+from tests.fakes import MemoryStore, die_at, memory_measures
 from tests.walks import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
 from worker.domain.documents import Entry, to_document
 from worker.domain.readings import DateWindow, Period, Series
@@ -94,22 +94,6 @@ def test_there_and_back_again_is_what_it_was() -> None:
     assert not any(store.documents for store in place.packs.values())
 
 
-def kill_at(place: Place, number: int, written_before: int) -> None:
-    """Die at touch ``number`` that changes anything, after its first documents."""
-    count = 0
-    for store in place.stores:
-
-        def touched(documents: Sequence[Document], store: MemoryStore = store) -> None:
-            nonlocal count
-            count += 1
-            if count == number:
-                store.before_write = None
-                store.write(documents[:written_before])
-                raise Killed
-
-        store.before_write = touched
-
-
 @pytest.mark.parametrize("written_before", [0, 1, 10**6])
 def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, written_before: int) -> None:
     kills = 0
@@ -118,7 +102,7 @@ def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, writt
         old, new = place.ends(to_packed)
         fill(old)
         before, whole = documents(old), content(old)
-        kill_at(place, number, written_before)
+        die_at(place.stores, number, written_before, Killed)
         try:
             place.move(to_packed)
         except Killed:

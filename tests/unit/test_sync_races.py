@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import pytest
@@ -20,32 +20,13 @@ from tests.factories import (
     serving_curves,
     serving_days,
 )
+from tests.fakes import interrupt, let_be
 from tests.strategies import many, some
 from tests.turns import Turns
-from tests.walks import CURVE, FIRST_RUN, RUNS, Stores, days, sync_days, truth_of_days, window_over
+from tests.walks import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
 from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.stores.consumption import Document
-
-
-def interrupt(stores: Stores, number: int, rival: Callable[[], None]) -> Callable[[], int]:
-    """Let ``rival`` run just before the store is touched for the ``number``-th time; how often it was touched."""
-    count = 0
-
-    def touched(*_: object) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            rival()
-
-    for store in stores.values():
-        store.before_read = store.before_write = touched
-    return lambda: count
-
-
-def let_be(stores: Stores) -> None:
-    for store in stores.values():
-        store.before_read = store.before_write = None
 
 
 @pytest.mark.parametrize("series", RUNS)
@@ -57,9 +38,9 @@ def test_the_same_window_twice_at_once_gives_the_same_store(series: str) -> None
     for number in range(1, 8):
         stores = memory_measures()
         first(stores)
-        interrupt(stores, number, lambda stores=stores: second(stores))
+        interrupt(stores.values(), number, lambda stores=stores: second(stores))
         second(stores)
-        let_be(stores)
+        let_be(stores.values())
         assert content(stores) == content(expected)
 
 
@@ -80,9 +61,9 @@ def test_two_workers_with_other_days_of_one_month_lose_nothing(
     stored = {date(2024, 1, 10): 5000, date(2024, 1, 20): 5000}
     stores = memory_measures()
     sync_days(stores, stored)
-    interrupt(stores, number, lambda: sync_days(stores, rivals))
+    interrupt(stores.values(), number, lambda: sync_days(stores, rivals))
     sync_days(stores, mine)
-    let_be(stores)
+    let_be(stores.values())
     if number > 6:
         sync_days(stores, rivals)
     assert content(stores) == truth_of_days({**stored, **rivals, **mine})
@@ -151,7 +132,7 @@ def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series:
         for store in stores.values():
             store.erase("home1")
 
-    touched = interrupt(stores, number, remove)
+    touched = interrupt(stores.values(), number, remove)
     try:
         make_walk(supplier, stores, accounts).sync_window(asked)
     except UnknownAccount:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.factories import NOW, PretendAccounts, PretendSupplier, Reports, content, curve_of, origin, serving_curves
 from tests.factories import serving_days as serving
-from tests.fakes import MemoryStore, memory_measures
+from tests.fakes import MemoryStore, die_at, interrupt, let_be, memory_measures
 from tests.strategies import some
 from tests.walks import days, truth_of_days, window_over
 from worker.domain.accounts import Account
@@ -64,23 +63,6 @@ class Town:
 
     def requests(self) -> int:
         return sum(store.requests for store in self.touches)
-
-    def let_be(self) -> None:
-        for store in self.touches:
-            store.before_read = store.before_write = None
-
-    def interrupt(self, number: int, rival: Callable[[], object]) -> None:
-        """Let ``rival`` run just before the store is touched for the ``number``-th time."""
-        count = 0
-
-        def touched(*_: object) -> None:
-            nonlocal count
-            count += 1
-            if count == number:
-                rival()
-
-        for store in self.touches:
-            store.before_read = store.before_write = touched
 
 
 def plain_town() -> Town:
@@ -275,9 +257,9 @@ def test_another_writer_at_any_touch_loses_nothing_and_takes_nothing(
     town.tell({**MAY, **mine}, *HOMES)
     rival = Town(town.measures, town.touches)
     rival.tell(rivals, "home10")
-    town.interrupt(number, lambda: rival.walk.sync_window(*daily(rivals, "home10")))
+    interrupt(town.touches, number, lambda: rival.walk.sync_window(*daily(rivals, "home10")))
     town.walk.sync_windows(daily(mine, *HOMES))
-    town.let_be()
+    let_be(town.touches)
     rival.walk.sync_window(*daily(rivals, "home10"))
     for home in HOMES:
         truth = {**MAY, **mine, **(rivals if home == "home10" else {})}
@@ -295,9 +277,9 @@ def test_an_account_removed_between_any_two_touches_leaves_nothing_behind_and_th
         for store in town.measures.values():
             store.erase("home10")
 
-    town.interrupt(number, remove)
+    interrupt(town.touches, number, remove)
     outcomes = town.walk.sync_windows(daily(MAY, *HOMES))
-    town.let_be()
+    let_be(town.touches)
     if town.accounts.removed:
         assert isinstance(outcomes[1], UnknownAccount)
         assert not any(name.startswith("home10:") for store in town.touches for name in store.documents)
@@ -317,21 +299,10 @@ def test_a_worker_killed_at_any_write_leaves_what_a_repeat_makes_whole(
     town.tell(MAY, *HOMES)
     town.walk.sync_windows(daily(MAY, *HOMES))
     town.tell(LATER, *HOMES)
-    count = 0
-
-    def die(store: MemoryStore, documents: Sequence[Document]) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            store.before_write = None
-            store.write(documents[:written_before])
-            raise Killed
-
-    for store in town.touches:
-        store.before_write = partial(die, store)
+    die_at(town.touches, number, written_before, Killed)
     with suppress(Killed):
         town.walk.sync_windows(daily(LATER, *HOMES))
-    town.let_be()
+    let_be(town.touches)
     town.walk.sync_windows(daily(LATER, *HOMES))
     assert all(content(town.measures, home) == truth_of_days(LATER) for home in HOMES)
     unchanged = town.walk.sync_windows(daily(LATER, *HOMES))
