@@ -239,7 +239,8 @@ def test_attempts_are_counted_per_run_and_window(state: SyncState, redis: Redis,
 
 def test_a_try_is_claimed_and_counted_in_one_go(state: SyncState, redis: Redis, prefix: str) -> None:
     def claimed(holder: str) -> bool:
-        return state.claim_try("acc", DAILY, "night", 60, WEEK, holder=holder, run="mon", times=4, most=8)
+        tries = [Try("acc", DAILY, "night", WEEK, holder)]
+        return state.claim_tries(tries, 60, run="mon", times=4, most=8) == [True]
 
     assert [claimed("first"), claimed("second")] == [True, False]
     assert state.attempts("acc", DAILY, WEEK, run="mon") == 4, "who got no claim tries nothing"

@@ -104,26 +104,12 @@ class Claims(PrefixedKeys):
         """
         return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s, holder]))
 
-    def claim_try(
-        self,
-        account_id: str,
-        series: str,
-        what: str,
-        ttl_s: int,
-        window: DateWindow,
-        *,
-        holder: str,
-        run: str,
-        times: int,
-        most: int,
-    ) -> bool:
-        """``claim`` and ``count_attempt`` in one go: nothing stays claimed of what was tried too often in ``run``."""
-        tries = [Try(account_id, series, what, window, holder)]
-        return self.claim_tries(tries, ttl_s, run=run, times=times, most=most)[0]
-
     @redis_errors()
     def claim_tries(self, tries: Sequence[Try], ttl_s: int, *, run: str, times: int, most: int) -> list[bool]:
-        """``claim_try`` of many, in their order, in one packet."""
+        """``claim`` and ``count_attempt`` of each in one go, all in one packet; which are claimed, in their order.
+
+        Nothing stays claimed of what was tried too often in ``run``.
+        """
         with self._redis.pipeline(transaction=False) as packet:
             for each in tries:
                 claim = self._key("inflight", each.account_id, each.series, each.what)
