@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/quota.p
 from redis import Redis
 
 from config.settings import Settings
-from tests import servers
-from tests.simulated_time import SimulatedTime
+from tests.support import servers
+from tests.support.simulated_time import SimulatedTime
 from worker.errors import RateLimited
 from worker.lanes import enter_lane
 from worker.simulator.quota import Peaks, Quota

@@ -24,9 +24,9 @@ from typing import Any, Final
 from common import Json, machine
 
 from config.settings import Settings
-from tests import servers
-from tests.counting_proxy import counting_proxy
-from tests.factories import PretendSupplier, Row, end_labels, make_walk, origin, serving_curves, serving_days
+from tests.support import servers
+from tests.support.counting_proxy import counting_proxy
+from tests.support.factories import PretendSupplier, Row, end_labels, make_walk, origin, serving_curves, serving_days
 from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.windows import plan_look_back
 from worker.embedded import EmbeddedRedis

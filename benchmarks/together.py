@@ -26,8 +26,8 @@ from typing import Final
 from common import STORES, TODAY, Deadline, Json, TooLong, databases, machine
 
 from benchmarks import processes
-from tests import servers
-from tests.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
+from tests.support import servers
+from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
 from worker.domain.batches import Origin
 from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.windows import plan_look_back

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests import redis_servers, servers
-from tests.certificates import Certificates, make_certificates
-from tests.rabbitmq import RabbitMQ, rabbitmq
+from tests.support import redis_servers, servers
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from worker.logs import ConsoleLines
 
 Server = TypeVar("Server")

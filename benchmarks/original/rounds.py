@@ -15,7 +15,7 @@ import requests
 from benchmarks import processes
 from benchmarks.original import ours, theirs
 from benchmarks.original.aged import age_ours, age_theirs
-from tests.counting_proxy import CountingProxy, counting_proxy
+from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.stores.measures import open_measures
 from worker.truth import Content
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import requests
 
-from tests.servers import ROOT, NotInstalled
+from tests.support.servers import ROOT, NotInstalled
 from worker.domain.documents import doctype
 from worker.domain.readings import PARIS, Period
 from worker.truth import Content, Truth

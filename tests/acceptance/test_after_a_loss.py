@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import NO_QUOTA, QUICKLY, House, open_house
+from tests.support.system import NO_QUOTA, QUICKLY, House, open_house
 from worker.domain.accounts import AccountState
 from worker.stores.sealing import new_key
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.acceptance.house import BIN, ROOT
+from tests.support.system import BIN, ROOT
 
 
 def test_a_short_drill_loses_and_doubles_nothing(tmp_path: Path) -> None:

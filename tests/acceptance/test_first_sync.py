@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.house import METER_NUMBER, House, open_house
+from tests.support.system import METER_NUMBER, House, open_house
 from worker.domain.readings import Period, Series
 
 FIRST, SECOND = "12345678901299", "20123456789012"

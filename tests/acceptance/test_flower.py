@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.acceptance.house import BIN, House, open_house, until
+from tests.support.system import BIN, House, open_house, until
 from worker.supervisor import free_port
 
 METER, SILENT, REFUSED = "12345678901299", "20123456789012", "21345678901234"

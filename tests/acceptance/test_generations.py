@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import METER_NUMBER, NO_QUOTA, QUICKLY, House, open_house, until
+from tests.support.system import METER_NUMBER, NO_QUOTA, QUICKLY, House, open_house, until
 from worker.domain.readings import Period
 
 METER = "50000000000001"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.house import QUICKLY, House, open_house, until
+from tests.support.system import QUICKLY, House, open_house, until
 from worker.stores.pulse import Pulse
 
 

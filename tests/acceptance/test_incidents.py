@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.house import NO_QUOTA, QUICKLY, House, open_house, until
+from tests.support.system import NO_QUOTA, QUICKLY, House, open_house, until
 from worker.domain.incidents import Kind
 from worker.domain.readings import Series
 

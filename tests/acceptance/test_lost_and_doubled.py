@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from tests.acceptance.house import (
+from tests.support.system import (
     METER_NUMBER,
     NO_QUOTA,
     QUEUE_PREFIX,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import amqp
 import pytest
 
-from tests.acceptance.house import NO_QUOTA, QUICKLY, House, open_house, until
-from tests.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+from tests.support.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
+from tests.support.system import NO_QUOTA, QUICKLY, House, open_house, until
 
 QUEUES = ("control", "first_screen", "nightly", "repair", "backfill")
 MEASURES = "mesure_synchrone_auto"

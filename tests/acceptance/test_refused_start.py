@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.house import BIN, open_house, until
+from tests.support.system import BIN, open_house, until
 
 
 def start(env: dict[str, str], *words: str) -> tuple[int, str]:

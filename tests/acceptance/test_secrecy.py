@@ -18,10 +18,10 @@ import pytest
 import redis
 import requests
 
-from tests import servers
-from tests.acceptance.house import BIN, NO_QUOTA, QUICKLY, House, until
-from tests.eavesdropper import Overheard, overhear
-from tests.factories import origin
+from tests.support import servers
+from tests.support.factories import origin
+from tests.support.redis_recorder import Overheard, overhear
+from tests.support.system import BIN, NO_QUOTA, QUICKLY, House, until
 from worker.domain.readings import DateWindow, Series
 from worker.redaction import forms_of
 from worker.stores.sealing import new_key

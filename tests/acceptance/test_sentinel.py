@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.house import NO_QUOTA, QUICK_HEALING, QUICKLY, House, open_house, until
-from tests.redis_servers import PASSWORD, Watched
+from tests.support.redis_servers import PASSWORD, Watched
+from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICKLY, House, open_house, until
 from worker.domain.readings import Series
 
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 
-from tests.acceptance.house import QUEUE_PREFIX, QUICKLY, House, open_house, until
-from tests.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.support.system import QUEUE_PREFIX, QUICKLY, House, open_house, until
 from worker.stores.pulse import Pulse, WorkerPulse
 from worker.stores.redis_link import connect
 

@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from tests.fakes import memory_measures, packed_memory_measures
-from tests.registries import opened
+from tests.support.fakes import memory_measures, packed_memory_measures
+from tests.support.registries import opened
 from worker.stores.consumption import Measures
 from worker.stores.measures import open_measures
 from worker.stores.redis_link import connect

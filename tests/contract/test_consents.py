@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.registries import KEY, METER, NOW
+from tests.support.registries import KEY, METER, NOW
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.readings import PARIS

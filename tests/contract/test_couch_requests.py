@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.contract.conftest import couch_databases
-from tests.counting_proxy import CountingProxy, counting_proxy
+from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.domain.documents import Document, Entry, to_document
 from worker.domain.readings import Period
 from worker.stores.consumption import Measures, Together

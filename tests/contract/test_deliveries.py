@@ -10,7 +10,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.message import Message
 from redis import Redis
 
-from tests.counts import Counts
+from tests.support.metric_counts import Counts
 from worker.presence import Heartbeat, give_back_orphans
 from worker.stores.deliveries import Deliveries, broker_keys
 from worker.stores.redis_link import connect

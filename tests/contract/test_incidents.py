@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.domain.batches import Origin
 from worker.domain.incidents import MOST_RELAPSES, Burst, Incident, Kind
 from worker.domain.readings import Series

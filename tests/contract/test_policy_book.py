@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
-from tests.registries import METER, add_ready, opened
+from tests.support.registries import METER, add_ready, opened
 from worker.domain.policy import FleetPolicy
 from worker.domain.readings import Series
 from worker.stores import migrations

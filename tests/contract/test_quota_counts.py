@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.counts import Counts
+from tests.support.metric_counts import Counts
 from worker.errors import RateLimited, StoreUnavailable
 from worker.lanes import enter_lane, leave_lane
 from worker.stores.quota import QuotaLedger

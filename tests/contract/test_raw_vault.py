@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.factories import USAGE_POINT, curve_of, v5_answer
+from tests.support.factories import USAGE_POINT, curve_of, v5_answer
 from worker.domain.consents import Notice, NoticeKind
 from worker.domain.contract import Kind, Surprise
 from worker.domain.readings import ONE_DAY, DateWindow, Series

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.domain.documents import Entry, key_of, to_document
 from worker.domain.readings import DateWindow, Period
 from worker.stores.consumption import Measures

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registries import LATER, METER, NOW, OTHER_METER, add_ready, opened, record
+from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, opened, record
 from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
 from worker.errors import UnknownAccount

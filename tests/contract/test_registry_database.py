@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from tests.registries import KEY, METER, NOW, add_ready, chain_of, opened, record
+from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, opened, record
 from worker.domain.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores import migrations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.registries import KEY, add_ready, opened
+from tests.support.registries import KEY, add_ready, opened
 from worker.errors import OperatorFault
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import new_key

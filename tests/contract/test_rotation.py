@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.registries import KEY, METER, NOW, OTHER_METER, opened
+from tests.support.registries import KEY, METER, NOW, OTHER_METER, opened
 from worker.clients.tokens import Token
 from worker.errors import OperatorFault
 from worker.stores.redis_link import connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from tests.registries import METER, NOW
+from tests.support.registries import METER, NOW
 from worker import vaults
 from worker.clients.tokens import Token
 from worker.stores.registry import AccountRegistry, NewConsent

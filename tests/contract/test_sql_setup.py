@@ -10,7 +10,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.registries import add_ready, opened
+from tests.support.registries import add_ready, opened
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.schema import bring_up

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from tests.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
+from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.unit.simulator.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
 from worker.domain.readings import Series
 

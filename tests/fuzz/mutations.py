@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from tests.strategies import bad_values, json_values, scalars
+from tests.support.strategies import bad_values, json_values, scalars
 
 _UNITS: Final = ["W", "Wh", "kW", "kWh", "VA", "w", "", None, 1]
 _CELLS: Final = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     PretendSupplier,
     answer_2026,

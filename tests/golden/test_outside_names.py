@@ -28,7 +28,7 @@ from starlette.routing import Mount
 
 from config import celery_options
 from config.settings import PREFIX, Settings
-from tests.pages import ROOT
+from tests.support.pages import ROOT
 from worker.app import app as celery_app
 from worker.cli.main import cli
 from worker.domain.documents import doctype, packed_doctype

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.connect_house import Stage, open_stage
+from tests.support.connect_service import Stage, open_stage
 
 
 @pytest.fixture(scope="session")

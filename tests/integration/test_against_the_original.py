@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from benchmarks.original import theirs
-from tests import servers
-from tests.canned_server import CUT, Canned, CannedServer, answer, canned_server
+from tests.support import servers
+from tests.support.canned_server import CUT, Canned, CannedServer, answer, canned_server
 from worker.truth import Truth
 
 DAY, DATABASE = "/data/com.grandlyon.enedis.day/", "/home-com-grandlyon-enedis-day"

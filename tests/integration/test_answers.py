@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from config.settings import PREFIX, Settings, get_settings
-from tests.answer_house import METER, AnswerHouse
-from tests.factories import NOW
+from tests.support.explained_household import METER, AnswerHouse
+from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.completeness import Ledger
 from worker.domain.readings import Series

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from config.settings import Settings
-from tests.factories import origin
-from tests.registries import METER, NOW, OTHER_METER
+from tests.support.factories import origin
+from tests.support.registries import METER, NOW, OTHER_METER
 from worker.archive import MANIFEST, BackupRefused
 from worker.backup import back_up, restore
 from worker.domain.accounts import AccountState

@@ -10,8 +10,8 @@ import click
 import pytest
 
 from config.settings import PREFIX
-from tests import servers
-from tests.commands import Ended, run_here
+from tests.support import servers
+from tests.support.commands import Ended, run_here
 from worker.cli.main import cli
 from worker.supervisor import free_port
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import PREFIX
-from tests.commands import Ended, run_here
+from tests.support.commands import Ended, run_here
 from worker.audit import Tally
 from worker.auditing import keep_tally
 from worker.domain.accounts import AccountState

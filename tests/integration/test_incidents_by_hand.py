@@ -12,8 +12,8 @@ from redis import Redis
 
 import tasks.incidents
 from config.settings import PREFIX, Settings
-from tests.commands import Ended, run_here
-from tests.factories import NOW
+from tests.support.commands import Ended, run_here
+from tests.support.factories import NOW
 from worker.domain.incidents import Burst, Kind
 from worker.runtime import Runtime
 

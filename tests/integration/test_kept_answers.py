@@ -16,7 +16,7 @@ from redis import Redis
 
 from config.settings import Settings
 from tasks import upkeep
-from tests.factories import NOW, PretendSupplier, content, origin, serving_days, v5_answer
+from tests.support.factories import NOW, PretendSupplier, content, origin, serving_days, v5_answer
 from tests.unit.test_replay import DAYS, FIRST, WEEK, halving
 from worker.cli.main import cli
 from worker.domain.readings import Period, Series

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from config.settings import ConfigError, Settings
-from tests import servers
-from tests.commands import Ended, run_here
-from tests.registries import METER, NOW, OTHER_METER
+from tests.support import servers
+from tests.support.commands import Ended, run_here
+from tests.support.registries import METER, NOW, OTHER_METER
+from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from tests.unit.health.conftest import assert_told
-from tests.walks import CURVE, FIRST_RUN, sync_curve, sync_days
 from worker import starting
 from worker.errors import StoreUnavailable
 from worker.health.findings import Level

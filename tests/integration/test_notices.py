@@ -19,8 +19,8 @@ from redis import Redis
 
 import tasks.notices
 from config.settings import ConfigError, Settings
-from tests.factories import origin
-from tests.receivers import CUT, SLOW, certificate, hook, postbox
+from tests.support.factories import origin
+from tests.support.receivers import CUT, SLOW, certificate, hook, postbox
 from worker import channels
 from worker.channels import SIGNATURE_HEADER, Mail, Webhook
 from worker.domain.accounts import AccountState

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from config.settings import PREFIX
-from tests.commands import Ended, run_here
-from tests.registries import add_ready, opened, prepare_registry
+from tests.support.commands import Ended, run_here
+from tests.support.registries import add_ready, opened, prepare_registry
 from worker.domain.completeness import COMPLETE, DayState, Mark
 from worker.domain.policy import FleetPolicy
 from worker.domain.readings import ONE_DAY, Series

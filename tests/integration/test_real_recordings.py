@@ -17,8 +17,16 @@ from typing import Any
 
 import pytest
 
-from tests.factories import PretendSupplier, Row, make_walk, memory_measures, origin, serving_curves, serving_days
-from tests.walks import Stores
+from tests.support.factories import (
+    PretendSupplier,
+    Row,
+    make_walk,
+    memory_measures,
+    origin,
+    serving_curves,
+    serving_days,
+)
+from tests.support.window_runs import Stores
 from worker.domain.parsing.enedis import Parsed, parse_daily, parse_load_curve
 from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import MalformedAnswer

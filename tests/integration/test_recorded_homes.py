@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.house import NO_QUOTA, House, open_house
+from tests.support.system import NO_QUOTA, House, open_house
 from worker.domain.readings import PARIS, Period
 from worker.truth import Content, Truth
 

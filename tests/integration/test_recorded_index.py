@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import Reports, content, curve_of, memory_measures, origin, v5_answer
+from tests.support.factories import Reports, content, curve_of, memory_measures, origin, v5_answer
 from worker.clients.classification import Reply
 from worker.clients.enedis import EnedisClient
 from worker.clients.presets import PRESETS

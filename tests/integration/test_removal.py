@@ -15,8 +15,8 @@ import pytest
 from redis import Redis
 
 from config.settings import PREFIX, Settings
-from tests.commands import Ended, run_here
-from tests.factories import origin
+from tests.support.commands import Ended, run_here
+from tests.support.factories import origin
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind
 from worker.domain.documents import Entry, to_document

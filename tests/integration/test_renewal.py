@@ -11,7 +11,7 @@ import pytest
 
 import worker.runtime
 from tasks.upkeep import renew_tokens
-from tests.connect_house import METER, OTHER, ConnectHouse, Stage, connect_house
+from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, connect_house
 from worker.domain.accounts import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
 from worker.renewal import renew_ending

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from tests import servers
-from tests.counting_proxy import CountingProxy, counting_proxy
+from tests.support import servers
+from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.domain.readings import Period
 from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Ended, run_here
+from tests.support.commands import Ended, run_here
 from worker.strongbox import OURS, OWNERS, SECRETS
 
 

@@ -17,9 +17,9 @@ import redis
 from kombu import Connection
 
 from config.brokers import broker_from
-from tests.certificates import Certificates
-from tests.rabbitmq import RabbitMQ
-from tests.redis_servers import PASSWORD as REDIS_PASSWORD
+from tests.support.certificates import Certificates
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
 from worker.broker import broker_errors
 from worker.domain.readings import Period
 from worker.errors import StoreUnavailable

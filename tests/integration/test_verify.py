@@ -11,7 +11,7 @@ import click
 import pytest
 
 from config.settings import PREFIX, Settings, get_settings
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.documents import Entry, to_document
 from worker.domain.readings import Period

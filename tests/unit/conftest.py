@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from tests.factories import NOW, PretendSupplier, memory_measures
-from tests.fakes import MemoryStore
-from tests.registries import prepare_registry
+from tests.support.factories import NOW, PretendSupplier, memory_measures
+from tests.support.fakes import MemoryStore
+from tests.support.registries import prepare_registry
 from worker.desk import Desk
 from worker.dispatch import Dispatcher
 from worker.domain.batches import Origin, Report

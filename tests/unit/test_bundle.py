@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from tests.answer_house import METER, AnswerHouse
-from tests.factories import NOW
+from tests.support.explained_household import METER, AnswerHouse
+from tests.support.factories import NOW
 from worker.bundle import Bundle, harmless_settings, make_bundle
 from worker.domain.consents import Notice, NoticeKind
 from worker.runtime import Runtime

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import USAGE_POINT, PretendSupplier, content, origin, v5_answer
+from tests.support.factories import USAGE_POINT, PretendSupplier, content, origin, v5_answer
 from tests.unit.conftest import Household
 from tests.unit.test_replay import FIRST, WEEK
 from worker.canary import Canary

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.desk import APART, Desk, Finding, is_certain, is_settled, reminder_of
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind, Doubt, Notice, NoticeKind

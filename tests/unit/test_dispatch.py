@@ -6,7 +6,7 @@ import time
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 
-from tests.factories import Answer, Verdict, curve_of, serving_curves, serving_days
+from tests.support.factories import Answer, Verdict, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.dispatch import BACKFILL, new_run_id
 from worker.domain.accounts import AccountState

@@ -14,7 +14,7 @@ import pytest
 
 from config import reference as settings_reference
 from config.settings import PREFIX, Settings
-from tests.pages import ROOT, anchors, links, pages
+from tests.support.pages import ROOT, anchors, links, pages
 from worker.cli import error_reference
 from worker.cli import reference as cli_reference
 from worker.cli.main import cli

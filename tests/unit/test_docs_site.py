@@ -11,7 +11,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
-from tests.pages import ROOT
+from tests.support.pages import ROOT
 
 pytestmark = pytest.mark.filterwarnings("default")  # MkDocs' own are not ours to mend
 

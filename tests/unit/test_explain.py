@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.factories import curve_of, serving_curves, serving_days
+from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.accounts import AccountState
 from worker.domain.audit import Cause, Law

@@ -9,9 +9,9 @@ from datetime import date
 
 import pytest
 
-from tests.factories import serving_days
+from tests.support.factories import serving_days
+from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
-from tests.unit.nights import Queue, accounts_of, everything_once
 from worker.dispatch import Dispatcher
 from worker.domain.readings import ONE_DAY, Series
 from worker.errors import WorkerError

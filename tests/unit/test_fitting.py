@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
-from tests.registries import NOW, add_ready, opened, prepare_registry
+from tests.support.registries import NOW, add_ready, opened, prepare_registry
 from worker.domain.planning import Quota
 from worker.domain.policy import FleetPolicy
 from worker.fitting import log_fit, quota_from

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import content, curve_of, memory_measures, serving_curves, serving_days
-from tests.strategies import few
+from tests.support.factories import content, curve_of, memory_measures, serving_curves, serving_days
+from tests.support.strategies import few
+from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
-from tests.walks import days, sync_curve, sync_days
 from worker.domain.answers import Answer, Verdict
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
 from worker.history import covered_days

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import serving_days
-from tests.registries import prepare_registry
+from tests.support.factories import serving_days
+from tests.support.registries import prepare_registry
+from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from tests.walks import days
 from worker.domain.accounts import AccountState
 from worker.domain.answers import Json
 from worker.domain.consents import NoticeKind

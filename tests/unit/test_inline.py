@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import origin
+from tests.support.factories import origin
 from worker.domain.batches import Origin
 from worker.domain.readings import DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, SupplierUnavailable, WorkerError

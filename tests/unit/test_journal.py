@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.factories import USAGE_POINT, origin, serving_days
+from tests.support.factories import USAGE_POINT, origin, serving_days
+from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from tests.walks import days
 from worker.desk import APART
 from worker.domain.accounts import AccountState
 from worker.domain.batches import Origin, split_claim

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.counts import Counts
-from tests.factories import origin, serving_days
+from tests.support.factories import origin, serving_days
+from tests.support.metric_counts import Counts
+from tests.support.window_runs import days, window_over
 from tests.unit.conftest import Household
-from tests.walks import days, window_over
 from worker.domain.readings import Series
 from worker.errors import (
     ConsentRevoked,

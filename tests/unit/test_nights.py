@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import NOW, serving_days
+from tests.support.factories import NOW, serving_days
+from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
-from tests.unit.nights import Queue, accounts_of, everything_once
 from worker.dispatch import Dispatcher
 from worker.domain.accounts import Account, AccountState
 from worker.domain.policy import FleetPolicy

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     PretendAccounts,
     PretendSupplier,
@@ -19,10 +19,20 @@ from tests.factories import (
     serving_curves,
     serving_days,
 )
-from tests.fakes import MemoryStore, interrupt, memory_measures
-from tests.stepping import SteppedStore
+from tests.support.fakes import MemoryStore, interrupt, memory_measures
+from tests.support.stepped_stores import SteppedStore
+from tests.support.window_runs import (
+    CURVE,
+    FIRST_RUN,
+    RUNS,
+    Run,
+    days,
+    sync_curve,
+    sync_days,
+    truth_of_days,
+    window_over,
+)
 from tests.unit.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
-from tests.walks import CURVE, FIRST_RUN, RUNS, Run, days, sync_curve, sync_days, truth_of_days, window_over
 from worker.domain.documents import Entry, to_document
 from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused

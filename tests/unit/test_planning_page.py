@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.pages import ROOT
+from tests.support.pages import ROOT
 from worker.clients.presets import PRESETS
 from worker.domain.planning import STEPS, USUAL_SHARES, Fleet, Plan, Quota, plan_fleet
 from worker.domain.policy import MOST_NIGHTS

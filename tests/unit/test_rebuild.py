@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.factories import Row, curve_of, serving_curves, serving_days
+from tests.support.factories import Row, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Ledger, Mark
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series, day_length

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.factories import NOW, PretendSupplier, content, curve_of, make_walk, origin
-from tests.fakes import MemoryStore, die_at, memory_measures
-from tests.walks import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
+from tests.support.factories import NOW, PretendSupplier, content, curve_of, make_walk, origin
+from tests.support.fakes import MemoryStore, die_at, memory_measures
+from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
 from worker.domain.documents import Entry, to_document
 from worker.domain.readings import DateWindow, Period, Series
 from worker.errors import StoreUnavailable

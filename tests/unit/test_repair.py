@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import curve_of, serving_curves, serving_days
-from tests.strategies import some
+from tests.support.factories import curve_of, serving_curves, serving_days
+from tests.support.strategies import some
 from tests.unit.conftest import Household
 from worker.domain.batches import Origin
 from worker.domain.completeness import DayState

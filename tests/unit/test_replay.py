@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     PretendSupplier,
     Reports,
@@ -23,9 +23,9 @@ from tests.factories import (
     serving_curves,
     serving_days,
 )
-from tests.strategies import few
+from tests.support.strategies import few
+from tests.support.window_runs import revisions
 from tests.unit.conftest import Household
-from tests.walks import revisions
 from worker.domain.batches import Aggregated
 from worker.domain.completeness import COMPLETE, DayState, Ledger, Mark
 from worker.domain.documents import Entry

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     USAGE_POINT,
     PretendAccounts,
@@ -27,8 +27,8 @@ from tests.factories import (
     serving_days,
     v5_answer,
 )
-from tests.strategies import few
-from tests.walks import (
+from tests.support.strategies import few
+from tests.support.window_runs import (
     FIRST_RUN,
     Stores,
     days,
@@ -339,7 +339,7 @@ def test_an_account_removed_before_or_amid_the_walk_writes_nothing() -> None:
 
 
 def test_an_account_without_a_meter_waits_for_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.factories.USAGE_POINT", None)
+    monkeypatch.setattr("tests.support.factories.USAGE_POINT", None)
     supplier = PretendSupplier()
     with pytest.raises(UnknownUsagePoint, match="connect the meter"):
         make_walk(supplier).sync_window(origin(JUNE, Series.DAILY))

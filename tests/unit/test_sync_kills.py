@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.factories import PretendSupplier, content, make_walk, memory_measures, origin, serving_days
-from tests.fakes import MemoryStore
-from tests.walks import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
+from tests.support.factories import PretendSupplier, content, make_walk, memory_measures, origin, serving_days
+from tests.support.fakes import MemoryStore
+from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
 from worker.domain.batches import Report
 from worker.domain.readings import Period, Series
 from worker.stores.consumption import Document

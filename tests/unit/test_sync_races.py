@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import (
+from tests.support.factories import (
     NOW,
     PretendAccounts,
     PretendSupplier,
@@ -20,10 +20,10 @@ from tests.factories import (
     serving_curves,
     serving_days,
 )
-from tests.fakes import interrupt, let_be
-from tests.strategies import many, some
-from tests.turns import Turns
-from tests.walks import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
+from tests.support.fakes import interrupt, let_be
+from tests.support.interleaving import Turns
+from tests.support.strategies import many, some
+from tests.support.window_runs import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
 from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.stores.consumption import Document

@@ -13,11 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import NOW, PretendAccounts, PretendSupplier, Reports, content, curve_of, origin, serving_curves
-from tests.factories import serving_days as serving
-from tests.fakes import MemoryStore, die_at, interrupt, let_be, memory_measures
-from tests.strategies import some
-from tests.walks import days, truth_of_days, window_over
+from tests.support.factories import (
+    NOW,
+    PretendAccounts,
+    PretendSupplier,
+    Reports,
+    content,
+    curve_of,
+    origin,
+    serving_curves,
+)
+from tests.support.factories import serving_days as serving
+from tests.support.fakes import MemoryStore, die_at, interrupt, let_be, memory_measures
+from tests.support.strategies import some
+from tests.support.window_runs import days, truth_of_days, window_over
 from worker.domain.accounts import Account
 from worker.domain.batches import Origin, Report
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series

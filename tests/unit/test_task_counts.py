@@ -12,7 +12,7 @@ import pytest
 from celery import Celery, signals
 from celery.app.task import Context
 
-from tests.counts import Counts
+from tests.support.metric_counts import Counts
 from worker import task_counts
 from worker.errors import RateLimited, WorkerError
 from worker.lanes import Lane, current_lane

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.utils.imports import symbol_by_name
 
 from tasks.pipeline import aggregate, fetch, filter_known, store
-from tests.factories import origin
+from tests.support.factories import origin
 from worker.domain.readings import DateWindow, Series
 
 BATCH = origin(DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE)

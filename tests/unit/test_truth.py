@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.factories import PretendSupplier, curve_of, make_walk, memory_measures, origin, serving_curves, serving_days
+from tests.support.factories import (
+    PretendSupplier,
+    curve_of,
+    make_walk,
+    memory_measures,
+    origin,
+    serving_curves,
+    serving_days,
+)
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series, day_length, local_midnight
 from worker.truth import Content, Differences, Truth, differences
 

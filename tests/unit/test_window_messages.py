@@ -12,7 +12,7 @@ from celery import Celery
 from celery.exceptions import Ignore
 
 from tasks import pipeline
-from tests.factories import origin
+from tests.support.factories import origin
 from worker.domain.batches import Origin
 from worker.domain.readings import DateWindow, Series
 

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.factories import NOW, PretendAccounts, PretendSupplier, Reports, content, origin, serving_days
-from tests.fakes import memory_measures
-from tests.stepping import SteppedStore, SteppedWorker
-from tests.walks import truth_of_days
+from tests.support.factories import NOW, PretendAccounts, PretendSupplier, Reports, content, origin, serving_days
+from tests.support.fakes import memory_measures
+from tests.support.stepped_stores import SteppedStore, SteppedWorker
+from tests.support.window_runs import truth_of_days
 from worker import sync
 from worker.domain.batches import Aggregated, Origin
 from worker.domain.documents import Entry

@@ -21,9 +21,9 @@ import redis
 import requests
 
 from config.settings import PREFIX
-from tests import servers
-from tests.commands import Ended, run_here
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
+from tests.support import servers
+from tests.support.commands import Ended, run_here
 from worker.supervisor import Guard, free_port
 
 BIN = Path(sys.executable).parent

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests import servers
 from tests.integration.compose.by_hand import ByHand, by_hand
+from tests.support import servers
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.connect_house import PRESETS, ConnectHouse, Stage, connect_house
+from tests.support.connect_service import PRESETS, ConnectHouse, Stage, connect_house
 
 
 @pytest.fixture

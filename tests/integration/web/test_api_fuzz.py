@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.api_house import ApiHouse, api_house
+from tests.support.api_service import ApiHouse, api_house
 from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
 from worker.web.api import auth, set_up

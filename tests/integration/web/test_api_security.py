@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api_house import ApiHouse, api_house
+from tests.support.api_service import ApiHouse, api_house
 from worker.domain.accounts import AccountState
 from worker.domain.scopes import Scope
 from worker.web.api import auth

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.acceptance.house import House, open_house, until
-from tests.browser import open_browser
+from tests.support.browser import open_browser
+from tests.support.system import House, open_house, until
 from worker.supervisor import free_port
 
 _LONGEST_S = 60.0

@@ -10,7 +10,7 @@ import pytest
 
 import worker.runtime
 from tasks.schedule import resume_backfills
-from tests.connect_house import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
+from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.app import app
 from worker.domain.accounts import AccountState
 from worker.domain.consents import ConsentKind

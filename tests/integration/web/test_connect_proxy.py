@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.connect_house import CREDENTIALS, METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
+from tests.support.connect_service import (
+    CREDENTIALS,
+    METER,
+    OTHER,
+    ConnectHouse,
+    Stage,
+    changed,
+    connect_house,
+    query_of,
+)
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET
 
 ORIGINS = "https://*.cozy.example, https://stack.example:8443"

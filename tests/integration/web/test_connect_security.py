@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.connect_house import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
+from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.stores.handshakes import Handshakes
 from worker.web.browsers import COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session

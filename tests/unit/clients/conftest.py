@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import responses
 
-from tests.unit.clients.pretend_supplier import BASE_URL, NOW, SECRETS, FakeTurnstile, FakeVault, House, far_away
+from tests.support.supplier_server import BASE_URL, NOW, SECRETS, FakeTurnstile, FakeVault, House, far_away
 from worker.clients.enedis import EnedisClient
 from worker.clients.oauth import OAuthClient
 from worker.clients.presets import PRESETS

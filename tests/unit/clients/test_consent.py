@@ -12,7 +12,7 @@ import responses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.clients.pretend_supplier import BASE_URL, NOW, House
+from tests.support.supplier_server import BASE_URL, NOW, House
 from worker.clients.consent import Callback, authorize_url, read_callback, usage_points_of, usage_points_of_grant
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant

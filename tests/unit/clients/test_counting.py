@@ -8,9 +8,9 @@ from datetime import date
 import pytest
 import requests
 
-from tests.counts import Counts
-from tests.factories import v5_answer
-from tests.unit.clients.pretend_supplier import BASE_URL, USAGE_POINT, House
+from tests.support.factories import v5_answer
+from tests.support.metric_counts import Counts
+from tests.support.supplier_server import BASE_URL, USAGE_POINT, House
 from worker.domain.readings import DateWindow
 from worker.errors import WorkerError
 from worker.lanes import enter_lane, leave_lane

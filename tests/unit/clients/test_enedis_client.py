@@ -12,7 +12,7 @@ import pytest
 import requests
 import responses
 
-from tests.unit.clients.pretend_supplier import BASE_URL, SECRETS, USAGE_POINT, House
+from tests.support.supplier_server import BASE_URL, SECRETS, USAGE_POINT, House
 from worker.domain.answers import Verdict
 from worker.domain.readings import DateWindow, Series
 from worker.errors import (

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
-from tests.unit.clients.pretend_supplier import SECRETS, USAGE_POINT, House
+from tests.support.supplier_server import SECRETS, USAGE_POINT, House
 from worker.errors import (
     MalformedAnswer,
     OperatorFault,

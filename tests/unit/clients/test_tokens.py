@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.unit.clients.pretend_supplier import FakeVault
+from tests.support.supplier_server import FakeVault
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
 from worker.errors import (
     ConsentRevoked,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import json_values, many
-from tests.unit.clients.pretend_supplier import NOW, USAGE_POINT, House
+from tests.support.strategies import json_values, many
+from tests.support.supplier_server import NOW, USAGE_POINT, House
 from tests.unit.clients.test_classification import ERRORS, THROTTLED, VERDICTS
 from worker.clients.classification import Reply, classify, unforeseen
 from worker.clients.enedis import EnedisClient

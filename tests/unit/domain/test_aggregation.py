@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import Row, end_labels, v5_answer
-from tests.strategies import curve_days, some
+from tests.support.factories import Row, end_labels, v5_answer
+from tests.support.strategies import curve_days, some
 from worker.domain.aggregation import keep_different, total_by_period, total_entries, total_key
 from worker.domain.documents import Entry, to_entries
 from worker.domain.parsing.enedis import parse_load_curve

@@ -8,8 +8,8 @@ from datetime import date
 import pytest
 from hypothesis import given
 
-from tests.factories import curve_of, v5_answer
-from tests.strategies import curve_days, some
+from tests.support.factories import curve_of, v5_answer
+from tests.support.strategies import curve_days, some
 from worker.domain.aggregation import total_entries
 from worker.domain.audit import Cause, Finding, Law, check_days, check_totals
 from worker.domain.completeness import civil_day

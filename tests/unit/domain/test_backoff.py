@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many
+from tests.support.strategies import many
 from worker.domain.backoff import FIRST_DELAY_S, LONGEST_DELAY_S, retry_delay_s
 
 jitters = st.floats(0, 1)

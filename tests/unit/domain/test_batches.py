@@ -9,8 +9,8 @@ from datetime import UTC, date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import Row, end_labels, origin, v5_answer
-from tests.strategies import curve_days, some
+from tests.support.factories import Row, end_labels, origin, v5_answer
+from tests.support.strategies import curve_days, some
 from worker.domain.batches import (
     origin_of,
     pack_entries,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import curve_of
-from tests.strategies import some, windows
+from tests.support.factories import curve_of
+from tests.support.strategies import some, windows
 from worker.domain.completeness import (
     ASKED_AT_AGES,
     BEFORE,

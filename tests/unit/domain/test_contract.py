@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
-from tests.strategies import json_values, many
+from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
+from tests.support.strategies import json_values, many
 from worker.domain.contract import MOST_SURPRISES, Kind, Surprise, look_at
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import Series

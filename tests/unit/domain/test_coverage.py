@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import curve_of, v5_answer
-from tests.strategies import STEPS, days, some
+from tests.support.factories import curve_of, v5_answer
+from tests.support.strategies import STEPS, days, some
 from worker.domain.completeness import Ledger, half_hours_in
 from worker.domain.coverage import asked_next, find_gaps, sum_up
 from worker.domain.documents import to_entries

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import NOW
-from tests.strategies import days, many, some, windows
+from tests.support.factories import NOW
+from tests.support.strategies import days, many, some, windows
 from worker.domain.documents import (
     Entry,
     doctype,

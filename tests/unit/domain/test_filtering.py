@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many
+from tests.support.strategies import many
 from worker.domain.documents import Entry
 from worker.domain.filtering import keep_changed, replacing
 

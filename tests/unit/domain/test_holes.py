@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many
+from tests.support.strategies import many
 from worker.domain.completeness import DayState, Ledger
 from worker.domain.holes import IN_A_ROW, IN_A_ROW_AFTER_A_CURVE, Hole, MissingCurve, find_holes, missing_curve
 

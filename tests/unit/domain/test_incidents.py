@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.domain.incidents import (
     REFUSALS,
     Burst,

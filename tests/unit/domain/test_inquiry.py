@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many
+from tests.support.strategies import many
 from worker.domain.answers import Answer, Verdict
 from worker.domain.inquiry import Inquiry
 from worker.domain.readings import ONE_DAY, DateWindow

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import strategies
-from tests.strategies import CLOCK_CHANGE_DAYS, many
+from tests.support import strategies
+from tests.support.strategies import CLOCK_CHANGE_DAYS, many
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.pack_keys import PERIODS, SERIES, key_at, pack_range, packs_between, place_of
 from worker.domain.packing import FORMAT, UnknownPack, Value, from_value, pack_shelf, to_value, unpack_shelf

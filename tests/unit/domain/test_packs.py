@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many
+from tests.support.strategies import many
 from worker.domain.packing import UnknownPack, Value, unpack_shelf
 from worker.domain.packs import Change, decide, revision_of, without
 from worker.domain.readings import Period, Series

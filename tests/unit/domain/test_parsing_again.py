@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.factories import Row, end_labels, v5_answer
-from tests.strategies import curve_days, some
+from tests.support.factories import Row, end_labels, v5_answer
+from tests.support.strategies import curve_days, some
 from worker.domain.contract import Kind, look_at
 from worker.domain.parsing import enedis, values
 from worker.domain.parsing.enedis import Parsed, parse_load_curve

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import USAGE_POINT, Row, answer_2026, end_labels, v5_answer
-from tests.strategies import bad_values, curve_days, days, good_values, json_values, many, some
+from tests.support.factories import USAGE_POINT, Row, answer_2026, end_labels, v5_answer
+from tests.support.strategies import bad_values, curve_days, days, good_values, json_values, many, some
 from worker.domain.parsing.enedis import Parsed, parse, parse_daily, parse_load_curve
 from worker.domain.readings import PARIS, DateWindow, IntervalReading, Series, day_length, local_midnight
 from worker.errors import MalformedAnswer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import USAGE_POINT, answer_2026, v5_answer
+from tests.support.factories import USAGE_POINT, answer_2026, v5_answer
 from worker.domain.parsing.envelopes import RawRow, open_envelope
 from worker.domain.readings import Series
 from worker.errors import MalformedAnswer

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import end_labels
-from tests.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, some
+from tests.support.factories import end_labels
+from tests.support.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, some
 from worker.domain.parsing.labels import Label, to_starts
 from worker.domain.readings import ONE_DAY, PARIS, day_length, local_midnight
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import bad_values, json_values, many, watts
+from tests.support.strategies import bad_values, json_values, many, watts
 from worker.domain.parsing.values import (
     parse_number,
     parse_step_minutes,

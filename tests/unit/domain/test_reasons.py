@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many, some
+from tests.support.strategies import many, some
 from worker import errors
 from worker.domain.accounts import AccountState
 from worker.domain.calls import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import many, windows
+from tests.support.strategies import many, windows
 from worker.domain.readings import ONE_DAY, DateWindow, Series
 from worker.domain.windows import (
     merge_windows,

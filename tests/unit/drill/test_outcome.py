@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.domain.batches import Facts, Report
 from worker.drill.outcome import repeats
 from worker.journal import stored_fields

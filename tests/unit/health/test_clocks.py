@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 import pytest
 
-from tests.canned_server import answer, canned_server
+from tests.support.canned_server import answer, canned_server
 from tests.unit.health.conftest import Premises, assert_told
 from worker.health.clocks import clock, judge
 from worker.health.findings import Level

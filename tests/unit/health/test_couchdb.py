@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.canned_server import Canned, CannedServer, answer, canned_server
+from tests.support.canned_server import Canned, CannedServer, answer, canned_server
 from tests.unit.health.conftest import Premises, assert_told
 from worker.errors import StoreUnavailable
 from worker.health.couchdb import couchdb

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.canned_server import Canned, answer, canned_server
+from tests.support.canned_server import Canned, answer, canned_server
 from tests.unit.health.conftest import Premises, assert_told
 from worker.health.doors import flower, metrics, web
 from worker.health.findings import Level, Note

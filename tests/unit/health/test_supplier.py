@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.canned_server import answer, canned_server
+from tests.support.canned_server import answer, canned_server
 from tests.unit.health.conftest import Premises, assert_told
 from worker.errors import WorkerError
 from worker.health.findings import Level

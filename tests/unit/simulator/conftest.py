@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import Caller
+from tests.support.enedis_caller import Caller
 
 
 @pytest.fixture

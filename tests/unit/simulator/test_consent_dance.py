@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import CALLBACK, HOME, NOW, Caller, error_of
+from tests.support.enedis_caller import CALLBACK, HOME, NOW, Caller, error_of
 from worker.simulator.options import SimulatorOptions
 
 

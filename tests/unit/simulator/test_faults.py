@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.unit.simulator.enedis_caller import CALLBACK, HOME, NOW, Caller
+from tests.support.enedis_caller import CALLBACK, HOME, NOW, Caller
 from worker.simulator.faults import KINDS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background

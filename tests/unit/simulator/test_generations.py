@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import HOME, PATHS, Caller, points
+from tests.support.enedis_caller import HOME, PATHS, Caller, points
 from worker.domain.parsing.enedis import parse
 from worker.domain.readings import Series
 

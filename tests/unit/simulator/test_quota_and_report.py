@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.simulator.enedis_caller import HOME, Caller
+from tests.support.enedis_caller import HOME, Caller
 from worker.simulator.quota import Peaks, Quota, Report
 
 NOON = datetime(2024, 11, 5, 12, 59, 30, tzinfo=UTC)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import CALLBACK, Caller, error_of, points
+from tests.support.enedis_caller import CALLBACK, Caller, error_of, points
 from worker.domain.readings import PARIS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.recorded_files import BrokenRecording, read_r63_export

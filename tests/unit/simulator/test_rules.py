@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import HOME, PATHS, Caller, error_of, points
+from tests.support.enedis_caller import HOME, PATHS, Caller, error_of, points
 from worker.simulator.refusals import TABLE
 
 NO_DATA = (404, "no_data_found")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import CALLBACK, NOW, Caller, error_of, points
+from tests.support.enedis_caller import CALLBACK, NOW, Caller, error_of, points
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.sandbox import CUSTOMERS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.simulator.enedis_caller import HOME, Caller, points
+from tests.support.enedis_caller import HOME, Caller, points
 from worker.clients.classification import Reply, unforeseen
 from worker.domain.contract import look_at
 from worker.domain.parsing.enedis import parse_load_curve

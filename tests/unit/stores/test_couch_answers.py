@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.canned_server import CUT, SILENT, Canned, CannedServer, answer, canned_server, chunked, cut_short
+from tests.support.canned_server import CUT, SILENT, Canned, CannedServer, answer, canned_server, chunked, cut_short
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.couch import CouchStore
 from worker.stores.couch_adapter import CouchServer

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.counts import Counts
-from tests.fakes import MemoryStore
+from tests.support.fakes import MemoryStore
+from tests.support.metric_counts import Counts
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.counted import CountedStore
 

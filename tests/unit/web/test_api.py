@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api_house import TODAY, ApiHouse, api_house
-from tests.factories import NOW
+from tests.support.api_service import TODAY, ApiHouse, api_house
+from tests.support.factories import NOW
 from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
 from worker.errors import StoreUnavailable

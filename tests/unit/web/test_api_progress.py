@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.api_house import ApiHouse, api_house
+from tests.support.api_service import ApiHouse, api_house
 from worker.domain.accounts import AccountState
 from worker.domain.readings import Series
 from worker.errors import StoreUnavailable

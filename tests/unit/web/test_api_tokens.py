@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.settings import get_settings
-from tests.factories import NOW
+from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.scopes import Scope
 from worker.stores.api_tokens import ApiTokens, UnknownToken

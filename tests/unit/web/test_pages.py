@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api_house import SESSION_KEY, TODAY, ApiHouse, api_house
-from tests.factories import NOW
+from tests.support.api_service import SESSION_KEY, TODAY, ApiHouse, api_house
+from tests.support.factories import NOW
 from worker.domain.accounts import AccountState
 from worker.domain.completeness import Ledger
 from worker.domain.readings import Period, Series

@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from tests.api_house import SESSION_KEY, TODAY, ApiHouse, api_house
-from tests.factories import NOW
+from tests.support.api_service import SESSION_KEY, TODAY, ApiHouse, api_house
+from tests.support.factories import NOW
 from worker.domain.accounts import AccountState
 from worker.domain.completeness import COMPLETE
 from worker.domain.readings import Series

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Condition, local
 from typing import Any, TypeVar
 
-from tests.fakes import MemoryStore
+from tests.support.fakes import MemoryStore
 
 T = TypeVar("T")
 LONGEST_WAIT_S = 20.0  # a test that hangs is a fault of the test: fail instead

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from tests.fakes import MemoryStore
+from tests.support.fakes import MemoryStore
 from worker.domain.accounts import Account, AccountState
 from worker.domain.answers import Answer, Json, Verdict
 from worker.domain.batches import Aggregated, Origin, Report

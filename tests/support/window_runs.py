@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from tests.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
-from tests.fakes import MemoryStore
+from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
+from tests.support.fakes import MemoryStore
 from worker.domain.batches import Report
 from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
 

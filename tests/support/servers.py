@@ -22,7 +22,7 @@ import redis
 
 from worker.supervisor import Guard, free_port
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0
 
 

@@ -14,8 +14,8 @@ from typing import Final
 
 import redis
 
-from tests.certificates import Certificates
-from tests.servers import START_TIMEOUT_S, NotInstalled
+from tests.support.certificates import Certificates
+from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from worker.supervisor import Supervisor, free_port, free_ports
 
 PASSWORD: Final = "s3cret-of-redis"

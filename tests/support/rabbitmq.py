@@ -16,8 +16,8 @@ from typing import Final
 
 import amqp
 
-from tests.certificates import Certificates
-from tests.servers import START_TIMEOUT_S, NotInstalled
+from tests.support.certificates import Certificates
+from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from worker.supervisor import Supervisor, free_port, free_ports
 
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's; the one on the PATH changes user and folders

@@ -29,8 +29,8 @@ import requests
 from celery import Celery
 
 from config.settings import PREFIX, Settings
-from tests import servers
-from tests.commands import run_here
+from tests.support import servers
+from tests.support.commands import run_here
 from worker.domain.readings import Period, Series
 from worker.inline import Inline
 from worker.runtime import Runtime

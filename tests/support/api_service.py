@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from config.settings import Settings
-from tests.factories import NOW
-from tests.registries import prepare_registry
+from tests.support.factories import NOW
+from tests.support.registries import prepare_registry
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.readings import Period, local_midnight
 from worker.domain.scopes import Scope

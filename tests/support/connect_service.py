@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from config.settings import Settings
-from tests.factories import NOW
-from tests.registries import prepare_registry
+from tests.support.factories import NOW
+from tests.support.registries import prepare_registry
 from worker.domain.accounts import Account
 from worker.runtime import Runtime, session_key_from
 from worker.simulator.app import create_app as create_simulator

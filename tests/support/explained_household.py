@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
-from tests.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
+from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
 from worker.domain.consents import ConsentKind
 from worker.domain.readings import ONE_DAY, Series
 from worker.runtime import Runtime

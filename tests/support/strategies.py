@@ -8,7 +8,7 @@ from typing import Any, Final
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.factories import Row
+from tests.support.factories import Row
 from worker.domain.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 
 FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2030, 12, 31)
