@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` begins with this
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
-from worker.domain.readings import Series  # noqa: E402
+from worker.domain.measures.readings import Series  # noqa: E402
 from worker.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 from worker.runtime import SUPPLIER, Runtime  # noqa: E402
 from worker.stores.sealing import new_key  # noqa: E402

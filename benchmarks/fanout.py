@@ -43,10 +43,10 @@ from benchmarks.fleet_seed import (  # noqa: E402
     used_memory,
 )
 from config.settings import PREFIX, Settings  # noqa: E402
-from worker.domain.batches import Facts, Origin, Report  # noqa: E402
-from worker.domain.documents import to_timestamp  # noqa: E402
-from worker.domain.policy import FleetPolicy  # noqa: E402
-from worker.domain.readings import ONE_DAY, Series  # noqa: E402
+from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
+from worker.domain.measures.documents import to_timestamp  # noqa: E402
+from worker.domain.measures.messages import Facts, Origin, Report  # noqa: E402
+from worker.domain.measures.readings import ONE_DAY, Series  # noqa: E402
 from worker.embedded import EmbeddedRedis, free_port  # noqa: E402
 from worker.runtime import Runtime, get_runtime  # noqa: E402
 from worker.stores.sealing import new_key  # noqa: E402

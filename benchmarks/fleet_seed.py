@@ -11,11 +11,11 @@ from typing import Any, Final
 from redis import Redis
 from sqlalchemy import insert
 
-from worker.domain.batches import NIGHTLY
-from worker.domain.calls import AnswerClass, Call
-from worker.domain.policy import look_back
-from worker.domain.readings import Series
-from worker.domain.windows import plan_history
+from worker.domain.fleet.outcomes import AnswerClass, Call
+from worker.domain.fleet.policy import look_back
+from worker.domain.measures.messages import NIGHTLY
+from worker.domain.measures.readings import Series
+from worker.domain.measures.windows import plan_history
 from worker.runtime import Runtime
 from worker.stores.tables import ACCOUNTS, USAGE_POINTS
 

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 
 from common import TODAY, House, Json, morning, next_day, options, run, stored_documents
 
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.fanout import Night
 from worker.runtime import Runtime
 

@@ -31,8 +31,8 @@ from redis import Redis
 from config.settings import Settings
 from tests.support import servers
 from tests.support.simulated_time import SimulatedTime
+from worker.domain.fleet.lanes import enter_lane
 from worker.errors import RateLimited
-from worker.lanes import enter_lane
 from worker.simulator.quota import Peaks, Quota
 from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import connect

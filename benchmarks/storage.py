@@ -27,8 +27,8 @@ from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import counting_proxy
 from tests.support.factories import PretendSupplier, Row, end_labels, make_walk, origin, serving_curves, serving_days
-from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
-from worker.domain.windows import plan_look_back
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.windows import plan_look_back
 from worker.embedded import EmbeddedRedis
 from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime

@@ -28,9 +28,9 @@ from common import STORES, TODAY, Deadline, Json, TooLong, databases, machine
 from benchmarks import processes
 from tests.support import servers
 from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
-from worker.domain.batches import Origin
-from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
-from worker.domain.windows import plan_look_back
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.layouts import Layout
 from worker.stores.measures import open_measures

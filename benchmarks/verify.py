@@ -14,10 +14,10 @@ from common import TODAY, House, Json, options, run
 
 from worker.audit import Auditor, Tally
 from worker.auditing import auditor_of
-from worker.domain.aggregation import total_entries
-from worker.domain.completeness import half_hours_of
-from worker.domain.documents import Entry, period_key, to_document
-from worker.domain.readings import ONE_DAY, Period, local_midnight
+from worker.domain.measures.aggregation import total_entries
+from worker.domain.measures.completeness import half_hours_of
+from worker.domain.measures.documents import Entry, period_key, to_document
+from worker.domain.measures.readings import ONE_DAY, Period, local_midnight
 from worker.runtime import Runtime
 
 _HALF_HOUR = timedelta(minutes=30)

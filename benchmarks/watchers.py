@@ -28,8 +28,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from config.settings import Settings
-from worker.domain.readings import DateWindow, Series
-from worker.domain.scopes import Scope
+from worker.domain.consent.scopes import Scope
+from worker.domain.measures.readings import DateWindow, Series
 from worker.embedded import EmbeddedRedis
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor, free_port

@@ -7,7 +7,7 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.fanout import most_waiting
 from worker.resumption import QUEUES, Room
 from worker.runtime import get_runtime

@@ -10,11 +10,11 @@ from typing import Any, Final, NoReturn, cast
 from celery import Task
 
 from tasks.onward import OnwardTask
-from worker.domain.backoff import LONGEST_DELAY_S, retry_delay_s
-from worker.domain.batches import Origin, origin_of
+from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
+from worker.domain.fleet.lanes import current_lane
+from worker.domain.measures.messages import Origin, origin_of
 from worker.errors import Held, RateLimited, TransientError, WorkerError
 from worker.journal import window_fields
-from worker.lanes import current_lane
 from worker.logs import fields
 from worker.runtime import get_runtime
 

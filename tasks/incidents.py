@@ -10,7 +10,7 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.repair import repair_open_days
 from tasks.schedule import catch_up, resume_backfills, resume_night
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 from worker.probing import Probing
 from worker.runtime import get_runtime
 

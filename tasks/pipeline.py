@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
 from worker.dispatch import BACKFILL
-from worker.domain.batches import Aggregated, Batch, Filtered, Origin, Report
+from worker.domain.measures.messages import Aggregated, Batch, Filtered, Origin, Report
 from worker.errors import TransientError
 from worker.runtime import get_runtime
 

@@ -13,8 +13,8 @@ from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.audit import Tally
 from worker.auditing import auditor_of, keep_tally, sample_accounts
-from worker.domain.batches import Origin
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import DateWindow, Series
 from worker.repair import QUEUE, Repair
 from worker.runtime import get_runtime
 from worker.stores.completeness import HourFreshness

@@ -12,7 +12,7 @@ from tasks.backfill import backfill_account
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
-from worker.domain.readings import PARIS, Series
+from worker.domain.measures.readings import PARIS, Series
 from worker.fanout import FanOut, Night
 from worker.fitting import log_fit
 from worker.resumption import Resumption

@@ -12,12 +12,12 @@ from datetime import date
 from typing import Any, Final
 
 from worker.dispatch import Dispatcher
-from worker.domain.audit import Cause, Finding, Law, check_days, check_totals
-from worker.domain.batches import Origin
-from worker.domain.completeness import civil_day
-from worker.domain.documents import Entry, key_range, to_entry
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
-from worker.domain.windows import MAX_WINDOW_DAYS, plan_repair, split_window
+from worker.domain.measures.completeness import civil_day
+from worker.domain.measures.conservation import Cause, Finding, Law, check_days, check_totals
+from worker.domain.measures.documents import Entry, key_range, to_entry
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
 from worker.stores.consumption import Measures
 from worker.stores.corrections import CorrectionBook
 from worker.sync import WindowWalk

@@ -10,8 +10,8 @@ from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from worker.audit import Auditor, Tally
-from worker.domain.accounts import Account
-from worker.domain.batches import Origin
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.messages import Origin
 from worker.runtime import Runtime
 from worker.stores.state import SyncState
 

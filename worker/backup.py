@@ -19,9 +19,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from worker.archive import Archive, BackupRefused, Row, sum_of, writing
-from worker.domain.accounts import AccountState
-from worker.domain.documents import doctype, key_of
-from worker.domain.readings import Period
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.documents import doctype, key_of
+from worker.domain.measures.readings import Period
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.runtime import Runtime
 from worker.stores import migrations

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
-from worker.domain.accounts import Account
-from worker.domain.consents import Notice
-from worker.domain.readings import ONE_DAY
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.consents import Notice
+from worker.domain.measures.readings import ONE_DAY
 from worker.explaining import coverage_of, coverage_to_json, explainer_of, explanation_to_json
 from worker.runtime import Runtime
 from worker.standing import standing

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
 
-from worker.domain.consents import Notice, NoticeKind
-from worker.domain.contract import Surprise, look_at
-from worker.domain.readings import PARIS
-from worker.domain.told import Told
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.measures.answer_shapes import Surprise, look_at
+from worker.domain.measures.answers import Told
+from worker.domain.measures.readings import PARIS
 from worker.errors import StoreUnavailable
 from worker.stores import desk_rows
 from worker.stores.quarantine import Noted, QuarantineBook

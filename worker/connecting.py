@@ -18,10 +18,10 @@ from sqlalchemy import Connection
 
 from worker.clients.consent import Callback, authorize_url, usage_points_of, usage_points_of_grant
 from worker.clients.oauth import Grant
-from worker.domain.accounts import Account
-from worker.domain.consents import ConsentKind
-from worker.domain.durations import last_day_of, without_years
-from worker.domain.readings import PARIS
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.consents import ConsentKind
+from worker.domain.consent.durations import last_day_of, without_years
+from worker.domain.measures.readings import PARIS
 from worker.errors import ConsentNotThere, UnknownUsagePoint
 from worker.runtime import SUPPLIER, Runtime
 from worker.stores.registry import NewConsent

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from worker.desk import Desk
-from worker.domain.completeness import Ledger
-from worker.domain.holes import missing_curve
-from worker.domain.readings import Series
+from worker.domain.measures.completeness import Ledger
+from worker.domain.measures.holes import missing_curve
+from worker.domain.measures.readings import Series
 from worker.stores.registry import AccountRegistry
 
 

@@ -16,10 +16,10 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.accounts import AccountState
-from worker.domain.consents import Doubt, Notice, NoticeKind
-from worker.domain.incidents import LEAST_SHARE_OF_REFUSALS, Burst, kind_of
-from worker.domain.readings import PARIS
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import Doubt, Notice, NoticeKind
+from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, Burst, kind_of
+from worker.domain.measures.readings import PARIS
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields

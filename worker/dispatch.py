@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from worker.clock import Clock
-from worker.domain.accounts import Account
-from worker.domain.batches import NIGHTLY, Origin, night_of, split_claim, window_of
-from worker.domain.policy import FleetPolicy, look_back
-from worker.domain.readings import PARIS, DateWindow, Series
-from worker.domain.rounds import serves, takes_over
-from worker.domain.windows import LOOK_BACK_DAYS
+from worker.domain.clock import Clock
+from worker.domain.consent.accounts import Account
+from worker.domain.fleet.policy import FleetPolicy, look_back
+from worker.domain.fleet.rounds import serves, takes_over
+from worker.domain.measures.messages import NIGHTLY, Origin, night_of, split_claim, window_of
+from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.windows import LOOK_BACK_DAYS
 from worker.errors import WorkerError
 from worker.history import History
 from worker.journal import MOST_COST, TRY, attempts_run

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
-from worker.domain.accounts import Account
-from worker.domain.audit import Finding, check_days, check_totals
-from worker.domain.calls import Call, read_calls, standing_failure
-from worker.domain.completeness import DayState, Ledger, Mark, civil_day, half_hours_in, half_hours_of
-from worker.domain.consents import ConsentProof
-from worker.domain.coverage import asked_next, find_gaps
-from worker.domain.documents import USUAL_STEP_MINUTES, Entry, key_range, to_entry, touched_window
-from worker.domain.holes import Hole, find_holes
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.consent.accounts import Account
+from worker.domain.consent.consents import ConsentProof
+from worker.domain.fleet.outcomes import Call, read_calls, standing_failure
+from worker.domain.measures.completeness import DayState, Ledger, Mark, civil_day, half_hours_in, half_hours_of
+from worker.domain.measures.conservation import Finding, check_days, check_totals
+from worker.domain.measures.coverage import asked_next, find_gaps
+from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_range, to_entry, touched_window
+from worker.domain.measures.holes import Hole, find_holes
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
 from worker.history import History
 from worker.sentences import LANGUAGES, say

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from worker.domain.audit import Finding
-from worker.domain.completeness import half_hours_of
-from worker.domain.consents import ConsentProof
-from worker.domain.coverage import Coverage, sum_up
-from worker.domain.holes import MissingCurve, find_holes, missing_curve
-from worker.domain.readings import Series
+from worker.domain.consent.consents import ConsentProof
+from worker.domain.measures.completeness import half_hours_of
+from worker.domain.measures.conservation import Finding
+from worker.domain.measures.coverage import Coverage, sum_up
+from worker.domain.measures.holes import MissingCurve, find_holes, missing_curve
+from worker.domain.measures.readings import Series
 from worker.explain import Explainer, Explanation, SeriesExplained
 from worker.rebuild import Rebuild
 from worker.runtime import Runtime

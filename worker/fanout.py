@@ -17,11 +17,11 @@ from datetime import date
 from typing import Final, Protocol, Self
 
 from worker.dispatch import Dispatcher
-from worker.domain.accounts import Account
-from worker.domain.batches import NIGHTLY
-from worker.domain.policy import FleetPolicy
-from worker.domain.readings import Series
-from worker.domain.rounds import Round, start_of, takes_over
+from worker.domain.consent.accounts import Account
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.fleet.rounds import Round, start_of, takes_over
+from worker.domain.measures.messages import NIGHTLY
+from worker.domain.measures.readings import Series
 from worker.logs import fields
 from worker.stores.state import SyncState
 

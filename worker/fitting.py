@@ -9,9 +9,9 @@ from typing import Final
 
 from config.settings import Settings
 from worker.clients.presets import PRESETS, Preset
-from worker.domain.planning import Fleet, Plan, Quota, plan_fleet
-from worker.domain.policy import FleetPolicy
-from worker.domain.readings import Series
+from worker.domain.fleet.planning import Fleet, Plan, Quota, plan_fleet
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.measures.readings import Series
 from worker.logs import fields
 from worker.stores.completeness import CompletenessBook
 from worker.stores.database import Database

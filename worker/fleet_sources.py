@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from config.settings import ConfigError, Settings
 from worker.auditing import last_tally
-from worker.clock import clock_from
-from worker.domain.audit import Cause, Law
-from worker.domain.incidents import Kind
-from worker.domain.readings import ONE_DAY, PARIS, Period, Series
+from worker.domain.clock import clock_from
+from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.fanout import Night, night_progress
 from worker.fitting import fit_of
 from worker.fleet_metrics import Told, Values
-from worker.lanes import QuotaLane
 from worker.metrics import fleet
 from worker.publishing import count_workers, queue_ages, queue_lengths
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from

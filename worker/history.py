@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 
-from worker.domain.aggregation import keep_different, total_entries, total_key
-from worker.domain.documents import Entry, key_range, to_entry, to_reading, touched_window
-from worker.domain.readings import PARIS, DateWindow, Period, Series, day_length
-from worker.domain.windows import (
+from worker.domain.measures.aggregation import keep_different, total_entries, total_key
+from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading, touched_window
+from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length
+from worker.domain.measures.windows import (
     MAX_WINDOW_DAYS,
     merge_windows,
     plan_backfill,

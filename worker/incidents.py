@@ -1,6 +1,6 @@
 """Incidents: opened by what the walk and the desk see, asked by whoever would feed or judge, closed by canaries.
 
-One mechanism for both families (``worker.domain.incidents``).  What is open is read at most once a second in each
+One mechanism for both families (``worker.domain.fleet.incidents``).  What is open is read at most once a second in each
 process: an incident that another has opened is known a second later.
 """
 
@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from worker.domain.batches import Origin, series_of
-from worker.domain.consents import Notice, NoticeKind
-from worker.domain.incidents import (
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.fleet.incidents import (
     PROBE,
     REFUSALS,
     Burst,
@@ -27,9 +26,10 @@ from worker.domain.incidents import (
     probe_wait_s,
     slot_of,
 )
-from worker.domain.readings import Series
+from worker.domain.fleet.lanes import Lane, current_lane
+from worker.domain.measures.messages import Origin, series_of
+from worker.domain.measures.readings import Series
 from worker.errors import Held, StoreUnavailable, WorkerError
-from worker.lanes import Lane, current_lane
 from worker.logs import fields
 from worker.metrics.work import HELD, INCIDENTS
 from worker.stores import desk_rows

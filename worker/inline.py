@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from worker.domain.backoff import retry_delay_s
-from worker.domain.batches import Origin, Report
-from worker.domain.readings import DateWindow, Series
+from worker.domain.fleet.backoff import retry_delay_s
+from worker.domain.measures.messages import Origin, Report
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import AccountError, TransientError, WorkerError
 from worker.runtime import Runtime
 

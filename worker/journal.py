@@ -14,13 +14,13 @@ from datetime import date, datetime
 from typing import Final, Protocol
 
 from worker.desk import APART, Finding
-from worker.domain import batches
-from worker.domain.batches import Aggregated, Origin, Report
-from worker.domain.calls import Call, call_note, class_of_answer, class_of_error, run_of
-from worker.domain.completeness import Mark, judge_days, unpack_open
-from worker.domain.documents import Entry
-from worker.domain.incidents import Kind
-from worker.domain.readings import ONE_DAY, PARIS, DateWindow
+from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.outcomes import Call, call_note, class_of_answer, class_of_error, run_of
+from worker.domain.measures import messages
+from worker.domain.measures.completeness import Mark, judge_days, unpack_open
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.messages import Aggregated, Origin, Report
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import (
     AccountError,
@@ -120,7 +120,7 @@ class Journal:
 
     def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
         """These readings are about to take the place of other values: kept before, for after a crash nobody knows."""
-        at, series = datetime.fromisoformat(work["facts"]["fetched_at"]), batches.series_of(work)
+        at, series = datetime.fromisoformat(work["facts"]["fetched_at"]), messages.series_of(work)
         corrections = [
             Correction(
                 work["account_id"],
@@ -162,8 +162,8 @@ class Journal:
 
     def _mark_done(self, report: Report) -> tuple[int, int]:
         """Days done and days wanted of the history."""
-        account_id, window = report["account_id"], batches.window_of(report)
-        done = self.history.finished(account_id, batches.series_of(report), window, _floor(report))
+        account_id, window = report["account_id"], messages.window_of(report)
+        done = self.history.finished(account_id, messages.series_of(report), window, _floor(report))
         self.desk.succeeded(account_id)
         return done
 
@@ -182,7 +182,7 @@ class Journal:
         )
 
     def _note(self, notes: TaskNotes, report: Report, days: tuple[int, int], now: datetime) -> None:
-        account_id, series, window = report["account_id"], report["series"], batches.window_of(report)
+        account_id, series, window = report["account_id"], report["series"], messages.window_of(report)
         call, night = _answer(report, _floor(report)), _night_served(report)
         notes.note_well(
             account_id,
@@ -204,15 +204,15 @@ class Journal:
         _release(notes, report)
 
     def _marks(self, report: Report, floor: date | None) -> dict[date, Mark]:
-        facts, window = report["facts"], batches.window_of(report)
+        facts, window = report["facts"], messages.window_of(report)
         if "open" not in facts:  # a message from before an upgrade
             return {}
         today = self.now().astimezone(PARIS).date()
-        return judge_days(batches.series_of(report), window, unpack_open(window, facts["open"]), today, floor)
+        return judge_days(messages.series_of(report), window, unpack_open(window, facts["open"]), today, floor)
 
     def failed(self, origin: Origin, error: WorkerError) -> None:
         """The window is given up for now: its account's state says why, others are not touched."""
-        account_id, series = origin["account_id"], batches.series_of(origin)
+        account_id, series = origin["account_id"], messages.series_of(origin)
         WINDOWS.labels(kind_of(error), series).inc()
         now = self.now()
         if isinstance(error, UnknownAccount):  # removed meanwhile: there is nothing left to note
@@ -237,7 +237,7 @@ class Journal:
                 last_day=None,
                 stored=False,
             )
-        window = batches.window_of(origin)
+        window = messages.window_of(origin)
         self.state.note_task(
             account_id,
             series.value,
@@ -267,7 +267,7 @@ class Journal:
     def _put_off(self, origin: Origin, error: Held) -> None:
         """Nobody was asked: as if it had not been published.  Cheap, for a whole queue may end so."""
         if origin["claim"]:
-            window = batches.window_of(origin)
+            window = messages.window_of(origin)
             run = attempts_run(self.now())
             self.state.count_attempt(origin["account_id"], origin["series"], window, run=run, times=-TRY)
         _release(self.state, origin)
@@ -282,7 +282,7 @@ class Journal:
             _release(self.state, origin)
             return
         wait_s = error.retry_after_s if isinstance(error, TransientError) else _PATIENCE_S.get(finding)
-        claim = batches.split_claim(origin["claim"] or "")
+        claim = messages.split_claim(origin["claim"] or "")
         if origin["claim"] and isinstance(error, OperatorFault):
             # until the claim expires: the operator needs a while, and nobody should hammer meanwhile
             self.state.keep(origin["account_id"], *claim, holder=origin["run_id"])
@@ -294,7 +294,7 @@ class Journal:
 
 def _release(notes: TaskNotes, origin: Origin) -> None:
     if origin["claim"]:
-        notes.release(origin["account_id"], *batches.split_claim(origin["claim"]), holder=origin["run_id"])
+        notes.release(origin["account_id"], *messages.split_claim(origin["claim"]), holder=origin["run_id"])
 
 
 def _floor(report: Report) -> date | None:
@@ -307,7 +307,11 @@ def _night_served(report: Report) -> date | None:
 
     So what a night that is late has just asked for after midnight, the next one doesn't ask for again.
     """
-    night, window, last_day = batches.night_of(report["claim"]), batches.window_of(report), report["facts"]["last_day"]
+    night, window, last_day = (
+        messages.night_of(report["claim"]),
+        messages.window_of(report),
+        report["facts"]["last_day"],
+    )
     if night is None or last_day is None or date.fromisoformat(last_day) < window.end - ONE_DAY:
         return night
     return max(night, window.end)
@@ -315,7 +319,7 @@ def _night_served(report: Report) -> date | None:
 
 def _run_done(report: Report) -> dict[str, str]:
     """A look-back ends its run for the series, noted by the run's kind; a window of the history ends none."""
-    scope, run = batches.split_run(report["claim"] or "")
+    scope, run = messages.split_run(report["claim"] or "")
     return {"last_run": f"{scope}/{run}", f"last_{run.partition(':')[0]}": run} if scope == report["series"] else {}
 
 
@@ -323,7 +327,7 @@ def _answer(report: Report, floor: date | None) -> Call:
     facts = report["facts"]
     answer = class_of_answer(facts["fetched"], facts["dropped"], floor)
     at = datetime.fromisoformat(facts["fetched_at"])
-    return Call(at, batches.window_of(report), answer, run_of(report["claim"]))
+    return Call(at, messages.window_of(report), answer, run_of(report["claim"]))
 
 
 def _cost_of(origin: Origin, error: WorkerError, not_its_fault: bool) -> int:

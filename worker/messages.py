@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from worker.domain.consents import Notice, NoticeKind
-from worker.domain.incidents import Kind
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.fleet.incidents import Kind
 
 _WITH_LINK: Final = frozenset({NoticeKind.ACTION_NEEDED, NoticeKind.CONSENT_ENDS_30, NoticeKind.CONSENT_ENDS_7})
 _CURABLE: Final = frozenset(

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Protocol
 
 from worker.channels import Channel
-from worker.domain.accounts import Account, AccountState
-from worker.domain.consents import Notice, NoticeKind
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import Notice, NoticeKind
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.messages import to_message

@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from worker.clock import Clock
 from worker.dispatch import Dispatcher
-from worker.domain.accounts import Account
-from worker.domain.batches import Origin, series_of, split_claim, window_of
-from worker.domain.incidents import CANARIES, PROBE, Canary, Incident, judge_canary
-from worker.domain.readings import DateWindow, Series
+from worker.domain.clock import Clock
+from worker.domain.consent.accounts import Account
+from worker.domain.fleet.incidents import CANARIES, PROBE, Canary, Incident, judge_canary
+from worker.domain.fleet.lanes import enter_lane, leave_lane
+from worker.domain.measures.messages import Origin, series_of, split_claim, window_of
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import WorkerError
 from worker.incidents import Incidents
 from worker.journal import attempts_run
-from worker.lanes import enter_lane, leave_lane
 from worker.logs import fields
 from worker.sync import WindowWalk
 

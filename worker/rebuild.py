@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final, Protocol
 
-from worker.domain.completeness import (
+from worker.domain.measures.completeness import (
     COMPLETE,
     UNKNOWN,
     DayState,
@@ -22,9 +22,9 @@ from worker.domain.completeness import (
     covered_by,
     half_hours_in,
 )
-from worker.domain.documents import key_range, to_entry
-from worker.domain.readings import ONE_DAY, DateWindow, Series, day_length
-from worker.domain.windows import split_window
+from worker.domain.measures.documents import key_range, to_entry
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, day_length
+from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
 from worker.stores.completeness import CompletenessBook
 from worker.stores.consumption import Measures

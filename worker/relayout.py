@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from worker.domain.documents import key_of, key_range, to_milliwatt_hours
+from worker.domain.measures.documents import key_of, key_range, to_milliwatt_hours
+from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.domain.pack_keys import PERIODS
-from worker.domain.readings import PARIS, DateWindow, Period, Series
 from worker.errors import StoreUnavailable
 from worker.stores.at_once import read_one
 from worker.stores.consumption import Document, Measures, Together

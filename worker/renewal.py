@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from worker.clients.tokens import RENEW_AHEAD_S
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.runtime import Runtime

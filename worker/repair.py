@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from worker.dispatch import REPAIR, Dispatcher
-from worker.domain.batches import Origin
-from worker.domain.readings import Series
-from worker.domain.windows import MAX_WINDOW_DAYS, plan_repair
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import Series
+from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair
 from worker.stores.completeness import CompletenessBook, DueDays
 
 QUEUE: Final = "repair"

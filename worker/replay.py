@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, Protocol
 
-from worker.domain import batches
-from worker.domain.batches import Aggregated, Origin, Report
-from worker.domain.completeness import UNKNOWN, DayState, Ledger, Mark, judge_days, unpack_open
-from worker.domain.documents import Entry
-from worker.domain.readings import PARIS, DateWindow, Series
-from worker.domain.told import Told
+from worker.domain.measures import messages
+from worker.domain.measures.answers import Told
+from worker.domain.measures.completeness import UNKNOWN, DayState, Ledger, Mark, judge_days, unpack_open
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.messages import Aggregated, Origin, Report
+from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
 from worker.sync import WindowWalk
 
@@ -107,8 +107,8 @@ class _Quietly:
         self.corrections.correcting(work, entries)
 
     def finished(self, report: Report) -> None:
-        account_id, series, facts = report["account_id"], batches.series_of(report), report["facts"]
-        window = batches.window_of(report)
+        account_id, series, facts = report["account_id"], messages.series_of(report), report["facts"]
+        window = messages.window_of(report)
         asked_on = datetime.fromisoformat(facts["fetched_at"]).astimezone(PARIS).date()
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         judged = judge_days(series, window, unpack_open(window, facts["open"]), asked_on, floor)

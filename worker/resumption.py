@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from worker.dispatch import Dispatcher
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.fanout import House, most_waiting, never
 from worker.stores.state import SyncState
 

@@ -23,13 +23,13 @@ from worker.clients.presets import PRESETS, Endpoints
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
 from worker.clients.transport import Transport
-from worker.clock import Clock, clock_from
 from worker.desk import Desk
 from worker.dispatch import LOST_AFTER_S, Dispatcher
-from worker.domain.accounts import Account
-from worker.domain.incidents import Thresholds
-from worker.domain.readings import Series
-from worker.domain.told import Told
+from worker.domain.clock import Clock, clock_from
+from worker.domain.consent.accounts import Account
+from worker.domain.fleet.incidents import Thresholds
+from worker.domain.measures.answers import Told
+from worker.domain.measures.readings import Series
 from worker.embedded import shared_redis
 from worker.history import History, paris_today
 from worker.incidents import Incidents

@@ -9,7 +9,7 @@ from typing import Final
 from babel import Locale
 from babel.dates import format_date
 
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.domain.reasons import Reason
 
 LANGUAGES: Final = ("fr", "en")

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from worker.domain import batches
-from worker.domain.accounts import Account, AccountState
-from worker.domain.aggregation import keep_different, total_entries, total_key
 from worker.domain.answers import Answer
-from worker.domain.batches import Aggregated, Batch, Facts, Filtered, Origin, Report
-from worker.domain.completeness import covered_by, pack_open
-from worker.domain.documents import (
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures import messages
+from worker.domain.measures.aggregation import keep_different, total_entries, total_key
+from worker.domain.measures.answers import Told
+from worker.domain.measures.completeness import covered_by, pack_open
+from worker.domain.measures.documents import (
     Entry,
     key_of,
     key_range,
@@ -28,12 +28,12 @@ from worker.domain.documents import (
     to_timestamp,
     touched_window,
 )
-from worker.domain.filtering import keep_changed
-from worker.domain.inquiry import Inquiry
+from worker.domain.measures.filtering import keep_changed
+from worker.domain.measures.messages import Aggregated, Batch, Facts, Filtered, Origin, Report
+from worker.domain.measures.readings import DateWindow, IntervalReading, Period, Series
+from worker.domain.measures.splitting import Inquiry
 from worker.domain.parsing.enedis import parse
-from worker.domain.readings import DateWindow, IntervalReading, Period, Series
 from worker.domain.side_by_side import at_once, each, in_turns
-from worker.domain.told import Told
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.at_once import read_each, read_one, write_each
@@ -148,10 +148,10 @@ class WindowWalk:
         return batch
 
     def _ask(self, account: Account, meter: str, origin: Origin) -> Told:
-        series, supplier = batches.series_of(origin), self.supplier_of(account)
+        series, supplier = messages.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
-        asked_at, window = self.now(), batches.window_of(origin)
+        asked_at, window = self.now(), messages.window_of(origin)
         inquiry = Inquiry(lambda piece: method(meter, piece)).put(window)  # a partial shows it
         asked = DateWindow(window.start, inquiry.end or window.end)
         told = Told(series, asked_at, asked, inquiry.payloads, inquiry.floor)
@@ -163,8 +163,8 @@ class WindowWalk:
         parsed = [parse(payload, told.series).within(piece) for piece, payload in told.pieces]
         readings = [reading for part in parsed for reading in part.readings]
         batch = Batch(
-            **batches.origin_of(origin),
-            readings=batches.pack_readings(readings),
+            **messages.origin_of(origin),
+            readings=messages.pack_readings(readings),
             facts=Facts(
                 fetched=len(readings),
                 asked_at=told.asked_at.timestamp(),
@@ -189,7 +189,7 @@ class WindowWalk:
         The revisions of the touched totals are read here, before the inputs, so that one reading of the
         inputs serves both the comparison and the totals.  ``found`` gives what was read in this way already.
         """
-        entries = batches.unpack_as_entries(batch["readings"], batches.series_of(batch).inputs)
+        entries = messages.unpack_as_entries(batch["readings"], messages.series_of(batch).inputs)
         return self._compare(batch, entries, batch["facts"], found)
 
     def aggregate(self, filtered: Filtered, written: Collection[str] = ()) -> Aggregated:
@@ -197,19 +197,19 @@ class WindowWalk:
 
         ``written``: keys of inputs that this walk has changed in the store already.
         """
-        changed = batches.unpack_entries(filtered["changed"])
+        changed = messages.unpack_entries(filtered["changed"])
         changed_keys = {*written, *(entry.key for entry in changed)}
         totals: dict[str, list[list[Any]]] = {}
         unchanged = filtered["unchanged"]
-        for period in batches.series_of(filtered).totals:
+        for period in messages.series_of(filtered).totals:
             sums = _sum_up(filtered["rest"][period.value], total_entries(changed, period))
-            stored = batches.unpack_entries(filtered["stored_totals"][period.value])
+            stored = messages.unpack_entries(filtered["stored_totals"][period.value])
             touched = {total_key(key, period) for key in changed_keys}
             different = keep_different(sums, {entry.key: entry for entry in stored}, period, touched)
-            totals[period.value] = batches.pack_entries(different)
+            totals[period.value] = messages.pack_entries(different)
             unchanged += len(sums) - len(different)
         return Aggregated(
-            **batches.origin_of(filtered),
+            **messages.origin_of(filtered),
             changed=filtered["changed"],
             totals=totals,
             unchanged=unchanged,
@@ -234,7 +234,7 @@ class WindowWalk:
         if created or updated:  # else nothing came after them; ``finished`` refuses the account too
             self._refuse_removed(work)
         return Report(
-            **batches.origin_of(work),
+            **messages.origin_of(work),
             created=created,
             updated=updated,
             unchanged=work["unchanged"],
@@ -265,14 +265,14 @@ class WindowWalk:
 
     def _refuse_removed(self, origin: Origin) -> None:
         """Raise UnknownAccount for a removed account, and leave nothing of what came after its measures were erased."""
-        account_id, series = origin["account_id"], batches.series_of(origin)
+        account_id, series = origin["account_id"], messages.series_of(origin)
         if self.accounts.get(account_id).state is AccountState.DELETED:
             for period in (series.inputs, *series.totals):
                 self.measures[period].erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
     def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts, found: Found | None = None) -> Filtered:
-        series, window = batches.series_of(origin), batches.window_of(origin)
+        series, window = messages.series_of(origin), messages.window_of(origin)
         stored = found() if found is not None else read_one(self.measures, *self._wanted(origin))
         stored_totals = {period: [to_entry(document) for document in stored[period]] for period in series.totals}
         documents = stored[series.inputs]
@@ -284,10 +284,10 @@ class WindowWalk:
         rest = [entry for entry in inputs if entry.key not in replaced]
         covered = covered_by(series, [*changed, *_inputs_within(rest, series, window)])
         return Filtered(
-            **batches.origin_of(origin),
-            changed=batches.pack_entries(changed),
+            **messages.origin_of(origin),
+            changed=messages.pack_entries(changed),
             unchanged=len(entries) - len(changed),
-            stored_totals={period.value: batches.pack_entries(some) for period, some in stored_totals.items()},
+            stored_totals={period.value: messages.pack_entries(some) for period, some in stored_totals.items()},
             rest={period.value: _within(total_entries(rest, period), period, window) for period in series.totals},
             facts={**facts, "open": pack_open(window, covered)},
         )
@@ -297,7 +297,7 @@ class WindowWalk:
 
     def _wanted(self, origin: Origin) -> Wanted:
         """The totals that the window touches, then what they are made of: read in this order, or at one moment (A5)."""
-        series, window = batches.series_of(origin), batches.window_of(origin)
+        series, window = messages.series_of(origin), messages.window_of(origin)
         parts = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
         return origin["account_id"], {period: key_range(part, period) for period, part in parts.items()}
 
@@ -305,7 +305,7 @@ class WindowWalk:
         """Documents created and updated, over all rounds; ``attempt`` was the first."""
         created = updated = 0
         written: set[str] = set()
-        inputs = batches.series_of(work).inputs
+        inputs = messages.series_of(work).inputs
         for _ in range(MOST_RACES):
             won, lost = attempt or self._write([work])[0]
             written |= {entry.key for entry in won[inputs]}
@@ -321,14 +321,14 @@ class WindowWalk:
         """Readings, then totals, of all windows together; what is corrected is noted before."""
         entries = [dict(_in_writing_order(work)) for work in works]
         for work, of_work in zip(works, entries, strict=True):
-            if corrected := [entry for entry in of_work[batches.series_of(work).inputs] if _corrects(entry)]:
+            if corrected := [entry for entry in of_work[messages.series_of(work).inputs] if _corrects(entry)]:
                 self.progress.correcting(work, corrected)
         told = write_each(self.measures, [self._to_documents(*one) for one in zip(works, entries, strict=True)])
         return [_attempt(of_work, lost) for of_work, lost in zip(entries, told, strict=True)]
 
     def _to_documents(self, work: Aggregated, entries: Mapping[Period, Sequence[Entry]]) -> ByPeriod:
         """Readings are stamped with the time of their answer: the later answer holds."""
-        inputs, told_at, now = batches.series_of(work).inputs, work["facts"]["fetched_at"], self.now()
+        inputs, told_at, now = messages.series_of(work).inputs, work["facts"]["fetched_at"], self.now()
         at = {period: datetime.fromisoformat(told_at) if period is inputs else now for period in entries}
         return {
             period: [to_document(work["account_id"], period, entry, at[period]) for entry in some]
@@ -346,10 +346,10 @@ def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[
 
 def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:
     """Readings before totals (W3)."""
-    series = batches.series_of(work)
-    yield series.inputs, batches.unpack_entries(work["changed"])
+    series = messages.series_of(work)
+    yield series.inputs, messages.unpack_entries(work["changed"])
     for period in series.totals:
-        yield period, batches.unpack_entries(work["totals"][period.value])
+        yield period, messages.unpack_entries(work["totals"][period.value])
 
 
 def _told_later(documents: Iterable[Document], fetched_at: str, now: str) -> set[str]:

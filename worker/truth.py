@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import requests
 
-from worker.domain.readings import DateWindow, Period
+from worker.domain.measures.readings import DateWindow, Period
 
 Content = dict[Period, dict[str, float]]  # load in kWh by key
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}

@@ -10,8 +10,8 @@ import requests
 
 from benchmarks.common import TODAY
 from benchmarks.original import ours, theirs
-from worker.domain.documents import Entry, period_key, to_document
-from worker.domain.readings import PARIS, Period, local_midnight
+from worker.domain.measures.documents import Entry, period_key, to_document
+from worker.domain.measures.readings import PARIS, Period, local_midnight
 
 _STEPS: Final = {Period.MINUTE: (timedelta(minutes=30), 153_000), Period.HOUR: (timedelta(hours=1), 306_000)}  # mWh
 _AT_ONCE: Final = 2_000

@@ -37,7 +37,7 @@ from benchmarks.original import ours, theirs  # noqa: E402
 from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Outcome, Place, WrongContent  # noqa: E402
 from config.settings import PREFIX  # noqa: E402
 from tests.support import servers  # noqa: E402
-from worker.domain.readings import DateWindow  # noqa: E402
+from worker.domain.measures.readings import DateWindow  # noqa: E402
 from worker.supervisor import Supervisor, free_port  # noqa: E402
 from worker.truth import Truth  # noqa: E402
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import Sync
 from config.settings import Settings
-from worker.domain.accounts import Account
 from worker.domain.answers import Answer
-from worker.domain.batches import Report
-from worker.domain.documents import key_of
-from worker.domain.readings import DateWindow, Period, Series
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.documents import key_of
+from worker.domain.measures.messages import Report
+from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime
 from worker.sync import Supplier

@@ -16,8 +16,8 @@ from typing import Any, Final
 import requests
 
 from tests.support.servers import ROOT, NotInstalled
-from worker.domain.documents import doctype
-from worker.domain.readings import PARIS, Period
+from worker.domain.measures.documents import doctype
+from worker.domain.measures.readings import PARIS, Period
 from worker.truth import Content, Truth
 
 HERE: Final = Path(__file__).parent

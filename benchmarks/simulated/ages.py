@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Final
 
-from worker.domain.readings import Series
-from worker.domain.windows import LOOK_BACK_DAYS
+from worker.domain.measures.readings import Series
+from worker.domain.measures.windows import LOOK_BACK_DAYS
 
 PERCENTILES: Final = (50, 90, 99, 100)
 _LENGTH: Final = 12  # of an id

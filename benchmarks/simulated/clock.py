@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 
 SECOND_US: Final = 1_000_000
 MINUTE_US: Final = 60 * SECOND_US

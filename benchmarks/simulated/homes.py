@@ -13,8 +13,8 @@ from benchmarks.fleet_seed import CURVE_DAYS, add_accounts
 from benchmarks.simulated.ages import Ages, Ids
 from benchmarks.simulated.clock import HOUR_US, SECOND_US, SimulatedClock, paris_us
 from benchmarks.simulated.lanes import Lane, Work, Workers
-from worker.domain.readings import ONE_DAY, DateWindow, Series
-from worker.domain.windows import MAX_WINDOW_DAYS, plan_history, split_window
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_history, split_window
 from worker.runtime import Runtime
 
 FIRST_HOUR, LAST_HOUR = 8, 20  # in which people connect their meters

@@ -20,10 +20,10 @@ from benchmarks.simulated.nobody import Nobody
 from benchmarks.simulated.supplier import Supplier, Trouble
 from benchmarks.simulated.week import DAY_BEGINS, FIRST_DAY, Options, Week
 from config.settings import Settings
-from worker.domain.batches import NIGHTLY
-from worker.domain.incidents import Thresholds
-from worker.domain.planning import Fleet, Plan, plan_fleet
-from worker.domain.readings import Series
+from worker.domain.fleet.incidents import Thresholds
+from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
+from worker.domain.measures.messages import NIGHTLY
+from worker.domain.measures.readings import Series
 from worker.embedded import EmbeddedRedis, free_port
 from worker.fanout import FanOut, most_waiting
 from worker.fitting import quota_from

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.simulated.nights import Backlog
 from benchmarks.simulated.week import FIRST_DAY, Week
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 
 LEAST_USE: Final = 0.97
 _IDLE_US: Final = 36_000_000  # a hundredth of an hour: between two windows of a chain

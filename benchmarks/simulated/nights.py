@@ -10,10 +10,10 @@ from typing import Final
 from benchmarks.simulated.ages import Ages, Ids
 from benchmarks.simulated.clock import SimulatedClock
 from benchmarks.simulated.lanes import Lane, Work, Workers
-from worker.domain.batches import NIGHTLY
-from worker.domain.calls import AnswerClass, Call
-from worker.domain.policy import FleetPolicy, look_back
-from worker.domain.readings import Series
+from worker.domain.fleet.outcomes import AnswerClass, Call
+from worker.domain.fleet.policy import FleetPolicy, look_back
+from worker.domain.measures.messages import NIGHTLY
+from worker.domain.measures.readings import Series
 from worker.fanout import FanOut, Night, night_progress
 from worker.runtime import Runtime
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from benchmarks.simulated.clock import HOUR_US
+from worker.domain.fleet.lanes import QuotaLane
 from worker.errors import RateLimited, SupplierUnavailable, WorkerError
-from worker.lanes import QuotaLane
 from worker.simulator.quota import Peaks, Quota
 
 API: Final = "data"

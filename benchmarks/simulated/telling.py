@@ -8,8 +8,8 @@ from benchmarks.fleet_seed import megabytes
 from benchmarks.simulated.homes import Home
 from benchmarks.simulated.laws import broken, busy_hours, by_day, missed
 from benchmarks.simulated.week import Week
-from worker.domain.incidents import to_json
-from worker.lanes import QuotaLane
+from worker.domain.fleet.incidents import to_json
+from worker.domain.fleet.lanes import QuotaLane
 
 Json = dict[str, Any]
 

@@ -21,13 +21,13 @@ from benchmarks.simulated.nights import Nights
 from benchmarks.simulated.nobody import Nobody
 from benchmarks.simulated.supplier import API, Supplier
 from tasks.schedule import MORE_SOON_S
-from worker.domain.batches import Origin
-from worker.domain.planning import Plan
-from worker.domain.readings import Series
+from worker.domain.fleet.lanes import current_quota_lane
+from worker.domain.fleet.planning import Plan
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import Series
 from worker.errors import RateLimited
 from worker.incidents import Incidents
 from worker.journal import MOST_COST, TRY
-from worker.lanes import current_quota_lane
 from worker.probing import Probing
 from worker.runtime import Runtime
 from worker.stores.quota import MAX_WAIT_S, QuotaLedger

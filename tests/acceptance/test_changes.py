@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import NO_QUOTA, QUICKLY, House, open_house, until
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Period, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Period, Series
 
 WITHOUT_CURVE = "32320647321714"  # a customer of the supplier's own sandbox
 MEASURES = "mesure_synchrone_auto"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import METER_NUMBER, House, open_house
-from worker.domain.readings import Period, Series
+from worker.domain.measures.readings import Period, Series
 
 FIRST, SECOND = "12345678901299", "20123456789012"
 SECRET = "canary-of-a-secret"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.system import METER_NUMBER, NO_QUOTA, QUICKLY, House, open_house, until
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 
 METER = "50000000000001"
 SECRET = "canary-of-a-secret"

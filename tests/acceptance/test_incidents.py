@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import NO_QUOTA, QUICKLY, House, open_house, until
-from worker.domain.incidents import Kind
-from worker.domain.readings import Series
+from worker.domain.fleet.incidents import Kind
+from worker.domain.measures.readings import Series
 
 MEASURES = "mesure_synchrone_auto"
 METERS = [f"3000000000{number:04}" for number in range(1, 8)]

@@ -17,8 +17,8 @@ from tests.support.system import (
     open_house,
     until,
 )
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Series
 
 SECRET = "canary-of-a-secret"
 SLOW = {"path": "mesure_synchrone_auto", "delay_s": 0.3, "count": None}

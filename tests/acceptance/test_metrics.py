@@ -12,7 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.system import METER_NUMBER, QUICKLY, House, open_house, until
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.listening import listen
 from worker.supervisor import free_port
 

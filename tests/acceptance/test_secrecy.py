@@ -22,7 +22,7 @@ from tests.support import servers
 from tests.support.factories import origin
 from tests.support.redis_recorder import Overheard, overhear
 from tests.support.system import BIN, NO_QUOTA, QUICKLY, House, until
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.redaction import forms_of
 from worker.stores.sealing import new_key
 from worker.supervisor import free_port

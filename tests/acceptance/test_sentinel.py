@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.redis_servers import PASSWORD, Watched
 from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICKLY, House, open_house, until
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 
 
 @pytest.fixture(scope="module")

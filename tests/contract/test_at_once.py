@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from worker.domain.documents import Document, Entry, key_range, to_document
+from worker.domain.measures.documents import Document, Entry, key_range, to_document
+from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.pack_keys import PERIODS
-from worker.domain.readings import DateWindow, Period, Series
 from worker.stores.at_once import read_each, write_each
 from worker.stores.consumption import AtOnce, ByPeriod, KeyRange, Measures, Wanted
 

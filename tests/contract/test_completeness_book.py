@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from worker.domain.accounts import AccountState
-from worker.domain.completeness import COMPLETE, DayState, Ledger, Mark
-from worker.domain.readings import ONE_DAY, Period, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.completeness import COMPLETE, DayState, Ledger, Mark
+from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.errors import UnknownAccount
 from worker.stores.completeness import HourFreshness
 from worker.stores.corrections import Correction, CorrectionBook

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from tests.support.registries import KEY, METER, NOW
-from worker.domain.accounts import AccountState
-from worker.domain.consents import ConsentKind, Notice, NoticeKind
-from worker.domain.readings import PARIS
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.measures.readings import PARIS
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.consents import ConsentBook, Farewell
 from worker.stores.desk_rows import new_id

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.domain.documents import Document, Entry, key_of, period_key, to_document, to_entries, to_load
-from worker.domain.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
+from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entries, to_load
+from worker.domain.measures.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
 from worker.stores.consumption import ConsumptionStore, Measures
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.contract.conftest import couch_databases
 from tests.support.counting_proxy import CountingProxy, counting_proxy
-from worker.domain.documents import Document, Entry, to_document
-from worker.domain.readings import Period
+from worker.domain.measures.documents import Document, Entry, to_document
+from worker.domain.measures.readings import Period
 from worker.stores.consumption import Measures, Together
 from worker.stores.measures import open_measures
 

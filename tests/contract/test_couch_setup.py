@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.contract.conftest import couch_databases
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.stores.couch_adapter import CouchServer
 from worker.stores.couch_setup import SYSTEM_DATABASES, admit, create_system_database, set_up_user

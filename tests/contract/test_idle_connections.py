@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, text
 
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.stores import idle_connections
 from worker.stores.measures import open_measures

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
-from worker.domain.batches import Origin
-from worker.domain.incidents import MOST_RELAPSES, Burst, Incident, Kind
-from worker.domain.readings import Series
+from worker.domain.fleet.incidents import MOST_RELAPSES, Burst, Incident, Kind
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import Series
 from worker.stores.incidents import MOST_PAST, MOST_RECENT, IncidentStore
 
 MINUTES = 10.0

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 from tests.support.registries import METER, add_ready, opened
-from worker.domain.policy import FleetPolicy
-from worker.domain.readings import Series
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.measures.readings import Series
 from worker.stores import migrations
 from worker.stores.registry import AccountRegistry
 

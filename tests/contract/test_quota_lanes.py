@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from worker.lanes import QuotaLane, Shares, enter_lane, leave_lane
+from worker.domain.fleet.lanes import QuotaLane, Shares, enter_lane, leave_lane
 from worker.stores.quota import QuotaLedger
 
 FIRST, NIGHTLY, REPAIR, HISTORY = QuotaLane

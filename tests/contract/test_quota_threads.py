@@ -6,7 +6,7 @@ The small form of ``benchmarks/quota.py``.
 from __future__ import annotations
 
 from benchmarks.quota import MIX, SHARES, simulated
-from worker.lanes import QuotaLane
+from worker.domain.fleet.lanes import QuotaLane
 
 
 def test_sixteen_threads_use_an_hour_up_and_are_never_refused(redis_url: str) -> None:

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
-from worker.domain.consents import Notice, NoticeKind
-from worker.domain.contract import Kind, Surprise
-from worker.domain.readings import ONE_DAY, DateWindow, Series
-from worker.domain.told import Told
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.answers import Told
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.notices import NoticeBook
 from worker.stores.overview import Overview

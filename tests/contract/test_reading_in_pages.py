@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from tests.support.factories import NOW
-from worker.domain.documents import Entry, key_of, to_document
-from worker.domain.readings import DateWindow, Period
+from worker.domain.measures.documents import Entry, key_of, to_document
+from worker.domain.measures.readings import DateWindow, Period
 from worker.stores.consumption import Measures
 from worker.stores.redis_link import connect
 from worker.stores.state import SyncState

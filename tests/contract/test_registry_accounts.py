@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, opened, record
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
 from worker.stores.registry import AccountRegistry, Removal
 

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
 from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, opened, record
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores import migrations
 from worker.stores.registry import AccountRegistry

@@ -8,7 +8,7 @@ from datetime import UTC, date
 import pytest
 
 from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
 from worker.stores.registry import AccountRegistry
 

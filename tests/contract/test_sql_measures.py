@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.domain.documents import Document, Entry, key_range, to_document
-from worker.domain.readings import DateWindow, Period
+from worker.domain.measures.documents import Document, Entry, key_range, to_document
+from worker.domain.measures.readings import DateWindow, Period
 from worker.stores.consumption import Together
 from worker.stores.sql_database import SqlDatabase
 from worker.stores.sql_measures import SqlMeasures

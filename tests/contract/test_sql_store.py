@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.domain.documents import Document
-from worker.domain.readings import Period
+from worker.domain.measures.documents import Document
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.consumption import ConsumptionStore
 from worker.stores.measures import open_measures

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from worker.domain.calls import AnswerClass, Call
-from worker.domain.readings import PARIS, DateWindow, Series
-from worker.domain.windows import merge_windows, plan_look_back
+from worker.domain.fleet.outcomes import AnswerClass, Call
+from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.windows import merge_windows, plan_look_back
 from worker.errors import StoreUnavailable
 from worker.stores.claims import Try
 from worker.stores.redis_link import check_eviction, connect

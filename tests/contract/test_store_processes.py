@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.conftest import couch_databases
-from worker.domain.documents import Document
-from worker.domain.readings import Period
+from worker.domain.measures.documents import Document
+from worker.domain.measures.readings import Period
 from worker.stores.measures import open_measures
 
 SPAWN = multiprocessing.get_context("spawn")

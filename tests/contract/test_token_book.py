@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import bindparam, create_engine, text
 
-from worker.domain.accounts import AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores import migrations
 from worker.stores.registry import AccountRegistry, NewConsent

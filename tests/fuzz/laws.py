@@ -28,12 +28,12 @@ from tests.support.strategies import json_values
 from worker.clients.classification import Reply, classify, code_of, refused_as_wrong, token_refused, unforeseen
 from worker.clients.id_token import usage_points_from_id_token
 from worker.domain.answers import Verdict
-from worker.domain.contract import MOST_SURPRISES, look_at
-from worker.domain.documents import key_range
+from worker.domain.measures.answer_samples import to_masked, to_sample
+from worker.domain.measures.answer_shapes import MOST_SURPRISES, look_at
+from worker.domain.measures.answers import Told, pack_told, unpack_told
+from worker.domain.measures.documents import key_range
+from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.parsing.enedis import parse
-from worker.domain.readings import DateWindow, Series
-from worker.domain.samples import to_masked, to_sample
-from worker.domain.told import Told, pack_told, unpack_told
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.recorded_files import BrokenRecording
 from worker.simulator.recordings import read_folder

@@ -21,8 +21,8 @@ from tests.support.factories import (
     origin,
     v5_answer,
 )
-from worker.domain.documents import Entry, to_document
-from worker.domain.readings import DateWindow, Period, Series
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.stores.consumption import Document, Measures
 from worker.stores.measures import open_measures
 

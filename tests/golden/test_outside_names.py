@@ -31,8 +31,8 @@ from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT
 from worker.app import app as celery_app
 from worker.cli.main import cli
-from worker.domain.documents import doctype, packed_doctype
-from worker.domain.readings import Period, Series
+from worker.domain.measures.documents import doctype, packed_doctype
+from worker.domain.measures.readings import Period, Series
 from worker.logs import JsonLines, add_context, bind, bound, fields
 from worker.metrics import fleet, work
 from worker.simulator.admin_api import admin_routes

@@ -14,8 +14,8 @@ from config.settings import PREFIX, Settings, get_settings
 from tests.support.explained_household import METER, AnswerHouse
 from tests.support.factories import NOW
 from worker.cli.main import cli
-from worker.domain.completeness import Ledger
-from worker.domain.readings import Series
+from worker.domain.measures.completeness import Ledger
+from worker.domain.measures.readings import Series
 from worker.runtime import Runtime
 from worker.stores.completeness import HourFreshness
 

@@ -20,14 +20,14 @@ from tests.support.factories import origin
 from tests.support.registries import METER, NOW, OTHER_METER
 from worker.archive import MANIFEST, BackupRefused
 from worker.backup import back_up, restore
-from worker.domain.accounts import AccountState
-from worker.domain.completeness import COMPLETE, Ledger
-from worker.domain.consents import ConsentKind
-from worker.domain.contract import Kind, Surprise
-from worker.domain.documents import Entry, to_document
-from worker.domain.policy import FleetPolicy
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
-from worker.domain.told import Told
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.answers import Told
+from worker.domain.measures.completeness import COMPLETE, Ledger
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
 from worker.runtime import Runtime
 from worker.stores.completeness import HourFreshness

@@ -15,11 +15,11 @@ from config.settings import PREFIX
 from tests.support.commands import Ended, run_here
 from worker.audit import Tally
 from worker.auditing import keep_tally
-from worker.domain.accounts import AccountState
-from worker.domain.audit import Cause, Law
-from worker.domain.completeness import COMPLETE, DayState, Mark
-from worker.domain.contract import Kind, Surprise
-from worker.domain.readings import PARIS, Period, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.completeness import COMPLETE, DayState, Mark
+from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.readings import PARIS, Period, Series
 from worker.fanout import Night
 from worker.listening import listen
 from worker.metrics.fleet import BOOK

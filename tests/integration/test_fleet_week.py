@@ -17,8 +17,8 @@ from benchmarks.simulated.house import make_week, open_house
 from benchmarks.simulated.laws import broken, busy_hours, round_nights
 from benchmarks.simulated.telling import told
 from benchmarks.simulated.week import FIRST_DAY, Options, Week
-from worker.domain.readings import Series
-from worker.domain.rounds import Round
+from worker.domain.fleet.rounds import Round
+from worker.domain.measures.readings import Series
 from worker.fanout import FanOut, Night
 
 # A night, and until noon of the next: the supplier is down from 10:00 to 11:30.

@@ -14,7 +14,7 @@ import tasks.incidents
 from config.settings import PREFIX, Settings
 from tests.support.commands import Ended, run_here
 from tests.support.factories import NOW
-from worker.domain.incidents import Burst, Kind
+from worker.domain.fleet.incidents import Burst, Kind
 from worker.runtime import Runtime
 
 

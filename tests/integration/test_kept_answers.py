@@ -19,8 +19,8 @@ from tasks import upkeep
 from tests.support.factories import NOW, PretendSupplier, content, origin, serving_days, v5_answer
 from tests.unit.test_replay import DAYS, FIRST, WEEK, halving
 from worker.cli.main import cli
-from worker.domain.readings import Period, Series
-from worker.domain.told import Told
+from worker.domain.measures.answers import Told
+from worker.domain.measures.readings import Period, Series
 from worker.runtime import Runtime
 
 METER = "30001640000011"

@@ -23,9 +23,9 @@ from tests.support.factories import origin
 from tests.support.receivers import CUT, SLOW, certificate, hook, postbox
 from worker import channels
 from worker.channels import SIGNATURE_HEADER, Mail, Webhook
-from worker.domain.accounts import AccountState
-from worker.domain.consents import ConsentKind, Notice, NoticeKind
-from worker.domain.readings import PARIS, DateWindow, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.messages import Message, to_message
 from worker.runtime import Runtime

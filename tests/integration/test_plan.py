@@ -13,9 +13,9 @@ import pytest
 from config.settings import PREFIX
 from tests.support.commands import Ended, run_here
 from tests.support.registries import add_ready, opened, prepare_registry
-from worker.domain.completeness import COMPLETE, DayState, Mark
-from worker.domain.policy import FleetPolicy
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.measures.completeness import COMPLETE, DayState, Mark
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.stores.registry import AccountRegistry
 
 NIGHT = date(2026, 11, 2)

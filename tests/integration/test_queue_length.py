@@ -25,7 +25,7 @@ from celery.exceptions import Retry
 from tasks.pipeline import fetch
 from tasks.queues import queue_length
 from worker.errors import RateLimited
-from worker.lanes import enter_lane
+from worker.domain.fleet.lanes import enter_lane
 enter_lane("nightly")
 window = dict(args=("home1", "daily", "2024-07-01", "2024-07-08"), kwargs={"run_id": "r"})
 fetch.push_request(id="m1", retries=0, called_directly=False, delivery_info={"routing_key": "nightly"}, **window)

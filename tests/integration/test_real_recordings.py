@@ -27,8 +27,8 @@ from tests.support.factories import (
     serving_days,
 )
 from tests.support.window_runs import Stores
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.domain.parsing.enedis import Parsed, parse_daily, parse_load_curve
-from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import MalformedAnswer
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.system import NO_QUOTA, House, open_house
-from worker.domain.readings import PARIS, Period
+from worker.domain.measures.readings import PARIS, Period
 from worker.truth import Content, Truth
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -24,10 +24,10 @@ from worker.clients.enedis import EnedisClient
 from worker.clients.presets import PRESETS
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
-from worker.domain.accounts import Account, AccountState
-from worker.domain.contract import Surprise, look_at
-from worker.domain.readings import ONE_DAY, PARIS, DateWindow, Series
-from worker.domain.told import Told
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.answer_shapes import Surprise, look_at
+from worker.domain.measures.answers import Told
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,

@@ -17,11 +17,11 @@ from redis import Redis
 from config.settings import PREFIX, Settings
 from tests.support.commands import Ended, run_here
 from tests.support.factories import origin
-from worker.domain.accounts import AccountState
-from worker.domain.consents import ConsentKind
-from worker.domain.documents import Entry, to_document
-from worker.domain.readings import PARIS, DateWindow, Period, Series
-from worker.domain.told import Told
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind
+from worker.domain.measures.answers import Told
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead
 from worker.runtime import Runtime
 

@@ -12,7 +12,7 @@ import pytest
 import worker.runtime
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, connect_house
-from worker.domain.accounts import AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
 from worker.renewal import renew_ending
 

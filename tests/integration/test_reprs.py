@@ -18,8 +18,8 @@ from worker.clients.classification import Reply
 from worker.clients.consent import Callback
 from worker.clients.tokens import Token, UserTokens
 from worker.domain.answers import Answer, Verdict
-from worker.domain.consents import Notice, NoticeKind
-from worker.domain.inquiry import Inquiry
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.measures.splitting import Inquiry
 from worker.messages import to_message
 from worker.redaction import REDACTOR, Redactor, forms_of
 from worker.runtime import Runtime

@@ -12,7 +12,7 @@ import pytest
 from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions

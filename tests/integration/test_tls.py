@@ -21,7 +21,7 @@ from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
 from worker.broker import broker_errors
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.stores.measures import open_measures
 from worker.stores.redis_link import check_eviction, connect

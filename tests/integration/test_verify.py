@@ -13,8 +13,8 @@ import pytest
 from config.settings import PREFIX, Settings, get_settings
 from tests.support.factories import NOW
 from worker.cli.main import cli
-from worker.domain.documents import Entry, to_document
-from worker.domain.readings import Period
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import Period
 from worker.runtime import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]

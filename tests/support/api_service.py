@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from config.settings import Settings
 from tests.support.factories import NOW
 from tests.support.registries import prepare_registry
-from worker.domain.documents import Entry, period_key, to_document
-from worker.domain.readings import Period, local_midnight
-from worker.domain.scopes import Scope
+from worker.domain.consent.scopes import Scope
+from worker.domain.measures.documents import Entry, period_key, to_document
+from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime import Runtime
 from worker.web.api import set_up
 from worker.web.api.auth import CSRF_HEADER

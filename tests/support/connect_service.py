@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from config.settings import Settings
 from tests.support.factories import NOW
 from tests.support.registries import prepare_registry
-from worker.domain.accounts import Account
+from worker.domain.consent.accounts import Account
 from worker.runtime import Runtime, session_key_from
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
-from worker.domain.consents import ConsentKind
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.consent.consents import ConsentKind
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime import Runtime
 from worker.sync import WindowWalk
 

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tests.support.fakes import MemoryStore
-from worker.domain.accounts import Account, AccountState
 from worker.domain.answers import Answer, Json, Verdict
-from worker.domain.batches import Aggregated, Origin, Report
-from worker.domain.documents import Entry
-from worker.domain.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.messages import Aggregated, Origin, Report
+from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
 from worker.stores.consumption import Measures
 from worker.sync import WindowWalk

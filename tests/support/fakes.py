@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from threading import Lock
 
-from worker.domain.readings import Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.stores.consumption import Document
 from worker.stores.packed import PackedMeasures
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.unit.conftest import Household
-from worker.domain.batches import Origin, night_of, window_of
-from worker.domain.calls import AnswerClass, Call
-from worker.domain.readings import Series
+from worker.domain.fleet.outcomes import AnswerClass, Call
+from worker.domain.measures.messages import Origin, night_of, window_of
+from worker.domain.measures.readings import Series
 from worker.fanout import FanOut
 
 

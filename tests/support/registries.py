@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from worker.domain.readings import PARIS, Series
+from worker.domain.measures.readings import PARIS, Series
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key
 

@@ -31,7 +31,7 @@ from celery import Celery
 from config.settings import PREFIX, Settings
 from tests.support import servers
 from tests.support.commands import run_here
-from worker.domain.readings import Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.inline import Inline
 from worker.runtime import Runtime
 from worker.supervisor import Supervisor, free_port

@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
 from tests.support.fakes import MemoryStore
-from worker.domain.batches import Report
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.messages import Report
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 
 Stores = dict[Period, MemoryStore]
 

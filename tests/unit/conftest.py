@@ -16,9 +16,9 @@ from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.desk import Desk
 from worker.dispatch import Dispatcher
-from worker.domain.batches import Origin, Report
-from worker.domain.incidents import Thresholds
-from worker.domain.readings import Period, Series
+from worker.domain.fleet.incidents import Thresholds
+from worker.domain.measures.messages import Origin, Report
+from worker.domain.measures.readings import Period, Series
 from worker.errors import WorkerError
 from worker.history import History, paris_today
 from worker.incidents import Incidents

@@ -9,9 +9,9 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.audit import Auditor, Tally
-from worker.domain.audit import Cause, Law
-from worker.domain.batches import Origin
-from worker.domain.readings import ONE_DAY, Period, Series
+from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.stores.corrections import CorrectionBook
 
 

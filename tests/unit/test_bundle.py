@@ -14,7 +14,7 @@ from config.settings import Settings
 from tests.support.explained_household import METER, AnswerHouse
 from tests.support.factories import NOW
 from worker.bundle import Bundle, harmless_settings, make_bundle
-from worker.domain.consents import Notice, NoticeKind
+from worker.domain.consent.consents import Notice, NoticeKind
 from worker.runtime import Runtime
 from worker.stores.sealing import new_key
 

@@ -13,9 +13,9 @@ from tests.support.factories import USAGE_POINT, PretendSupplier, content, origi
 from tests.unit.conftest import Household
 from tests.unit.test_replay import FIRST, WEEK
 from worker.canary import Canary
-from worker.domain.consents import NoticeKind
-from worker.domain.contract import Kind, Surprise
-from worker.domain.readings import Period, Series
+from worker.domain.consent.consents import NoticeKind
+from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.messages import to_message
 from worker.stores.quarantine import MOST_ROWS, QuarantineBook

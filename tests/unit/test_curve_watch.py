@@ -9,9 +9,9 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.curve_watch import tell_of_missing_curves
-from worker.domain.accounts import AccountState
-from worker.domain.consents import Notice, NoticeKind
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.messages import CURVE_NOT_ACTIVATED, WHAT_TO_DO, Message, to_message
 from worker.notify import Courier
 

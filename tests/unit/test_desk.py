@@ -17,10 +17,10 @@ from redis import Redis
 
 from tests.support.factories import NOW
 from worker.desk import APART, Desk, Finding, is_certain, is_settled, reminder_of
-from worker.domain.accounts import AccountState
-from worker.domain.consents import ConsentKind, Doubt, Notice, NoticeKind
-from worker.domain.incidents import Thresholds
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind, Doubt, Notice, NoticeKind
+from worker.domain.fleet.incidents import Thresholds
+from worker.domain.measures.readings import Series
 from worker.errors import (
     AccountError,
     ConsentRevoked,

@@ -18,8 +18,8 @@ from tests.support.pages import ROOT, anchors, links, pages
 from worker.cli import error_reference
 from worker.cli import reference as cli_reference
 from worker.cli.main import cli
-from worker.domain.documents import Entry, to_document
-from worker.domain.readings import Period
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import Period
 from worker.metrics import fleet, work
 from worker.metrics import reference as metrics_reference
 

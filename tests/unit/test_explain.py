@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.domain.accounts import AccountState
-from worker.domain.audit import Cause, Law
-from worker.domain.calls import AnswerClass
-from worker.domain.completeness import DayState
-from worker.domain.readings import ONE_DAY, PARIS, Period, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.measures.completeness import DayState
+from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
 from worker.explain import Explainer, Explanation

@@ -13,7 +13,7 @@ from tests.support.factories import serving_days
 from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
 from worker.dispatch import Dispatcher
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import WorkerError
 from worker.fanout import FanOut, Night
 from worker.stores.state import SyncState

@@ -10,8 +10,8 @@ import pytest
 
 from config.settings import Settings
 from tests.support.registries import NOW, add_ready, opened, prepare_registry
-from worker.domain.planning import Quota
-from worker.domain.policy import FleetPolicy
+from worker.domain.fleet.planning import Quota
+from worker.domain.fleet.policy import FleetPolicy
 from worker.fitting import log_fit, quota_from
 from worker.stores.registry import AccountRegistry
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.simulated.ages import Ages, Ids
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 
 TODAY = date(2024, 7, 25)
 

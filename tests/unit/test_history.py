@@ -13,7 +13,7 @@ from tests.support.strategies import few
 from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
 from worker.domain.answers import Answer, Verdict
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.history import covered_days
 from worker.stores.consumption import Measures
 

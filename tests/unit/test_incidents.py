@@ -16,11 +16,12 @@ from tests.support.factories import serving_days
 from tests.support.registries import prepare_registry
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.domain.accounts import AccountState
 from worker.domain.answers import Json
-from worker.domain.consents import NoticeKind
-from worker.domain.incidents import CANARIES, PROBE, Kind, Thresholds
-from worker.domain.readings import DateWindow, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import NoticeKind
+from worker.domain.fleet.incidents import CANARIES, PROBE, Kind, Thresholds
+from worker.domain.fleet.lanes import enter_lane, leave_lane
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
     Held,
@@ -35,7 +36,6 @@ from worker.errors import (
 )
 from worker.incidents import Incidents
 from worker.journal import attempts_run
-from worker.lanes import enter_lane, leave_lane
 from worker.probing import Probing
 from worker.stores.incidents import IncidentStore
 from worker.stores.redis_link import connect

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.factories import origin
-from worker.domain.batches import Origin
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, SupplierUnavailable, WorkerError
 from worker.inline import MOST_AT_ONCE, MOST_TRIES, Inline
 

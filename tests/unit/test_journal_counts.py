@@ -8,7 +8,7 @@ from tests.support.factories import origin, serving_days
 from tests.support.metric_counts import Counts
 from tests.support.window_runs import days, window_over
 from tests.unit.conftest import Household
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.errors import (
     ConsentRevoked,
     MalformedAnswer,

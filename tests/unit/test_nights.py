@@ -19,10 +19,10 @@ from tests.support.factories import NOW, serving_days
 from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
 from worker.dispatch import Dispatcher
-from worker.domain.accounts import Account, AccountState
-from worker.domain.policy import FleetPolicy
-from worker.domain.readings import ONE_DAY, Series
-from worker.domain.rounds import Round
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.fleet.rounds import Round
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.fanout import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))

@@ -33,8 +33,8 @@ from tests.support.window_runs import (
     window_over,
 )
 from tests.unit.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
-from worker.domain.documents import Entry, to_document
-from worker.domain.readings import Period, Series
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
 from worker.stores.consumption import Document, Measures
 from worker.stores.measures import Site

@@ -10,8 +10,8 @@ from kombu.exceptions import OperationalError
 
 from tasks import schedule
 from tests.unit.conftest import Household
-from worker.domain.batches import Origin
-from worker.domain.readings import Series
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import Series
 
 RUN = "nightly:2024-07-25"
 

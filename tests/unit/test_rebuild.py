@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.factories import Row, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Ledger, Mark
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series, day_length
+from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Ledger, Mark
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.rebuild import Rebuild, rebuilt
 

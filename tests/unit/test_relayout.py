@@ -12,8 +12,8 @@ import pytest
 from tests.support.factories import NOW, PretendSupplier, content, curve_of, make_walk, origin
 from tests.support.fakes import MemoryStore, die_at, memory_measures
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
-from worker.domain.documents import Entry, to_document
-from worker.domain.readings import DateWindow, Period, Series
+from worker.domain.measures.documents import Entry, to_document
+from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.errors import StoreUnavailable
 from worker.relayout import Move, Moved
 from worker.stores.consumption import Document, Measures

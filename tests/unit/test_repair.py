@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.support.strategies import some
 from tests.unit.conftest import Household
-from worker.domain.batches import Origin
-from worker.domain.completeness import DayState
-from worker.domain.readings import ONE_DAY, Series
-from worker.domain.windows import MAX_WINDOW_DAYS, plan_repair
+from worker.domain.measures.completeness import DayState
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair
 from worker.repair import Repair
 
 

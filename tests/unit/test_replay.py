@@ -26,13 +26,13 @@ from tests.support.factories import (
 from tests.support.strategies import few
 from tests.support.window_runs import revisions
 from tests.unit.conftest import Household
-from worker.domain.batches import Aggregated
-from worker.domain.completeness import COMPLETE, DayState, Ledger, Mark
-from worker.domain.documents import Entry
+from worker.domain.measures.answers import Told
+from worker.domain.measures.completeness import COMPLETE, DayState, Ledger, Mark
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.messages import Aggregated
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.parsing import enedis
 from worker.domain.parsing.enedis import Parsed
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
-from worker.domain.told import Told
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.replay import Replay
 from worker.stores.corrections import CorrectionBook

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.unit.conftest import Household
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.resumption import Resumption, Room
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.clock import clock_from, real_clock
+from worker.domain.clock import clock_from, real_clock
 
 SECRET = "canary-7f3a"
 

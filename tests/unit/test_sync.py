@@ -39,8 +39,8 @@ from tests.support.window_runs import (
     window_over,
 )
 from worker.domain.answers import Answer, Verdict
-from worker.domain.documents import to_timestamp
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.documents import to_timestamp
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     DataError,
     SupplierUnavailable,

@@ -9,8 +9,8 @@ import pytest
 from tests.support.factories import PretendSupplier, content, make_walk, memory_measures, origin, serving_days
 from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
-from worker.domain.batches import Report
-from worker.domain.readings import Period, Series
+from worker.domain.measures.messages import Report
+from worker.domain.measures.readings import Period, Series
 from worker.stores.consumption import Document
 
 

@@ -24,7 +24,7 @@ from tests.support.fakes import interrupt, let_be
 from tests.support.interleaving import Turns
 from tests.support.strategies import many, some
 from tests.support.window_runs import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
-from worker.domain.readings import Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.stores.consumption import Document
 

@@ -27,9 +27,9 @@ from tests.support.factories import serving_days as serving
 from tests.support.fakes import MemoryStore, die_at, interrupt, let_be, memory_measures
 from tests.support.strategies import some
 from tests.support.window_runs import days, truth_of_days, window_over
-from worker.domain.accounts import Account
-from worker.domain.batches import Origin, Report
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.messages import Origin, Report
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     ConsentRevoked,
     StoreUnavailable,

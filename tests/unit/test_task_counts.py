@@ -14,8 +14,8 @@ from celery.app.task import Context
 
 from tests.support.metric_counts import Counts
 from worker import task_counts
+from worker.domain.fleet.lanes import Lane, current_lane
 from worker.errors import RateLimited, WorkerError
-from worker.lanes import Lane, current_lane
 from worker.queues import PUBLISHED_AT
 
 

@@ -11,7 +11,7 @@ from kombu.utils.imports import symbol_by_name
 
 from tasks.pipeline import aggregate, fetch, filter_known, store
 from tests.support.factories import origin
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 
 BATCH = origin(DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE)
 LINE = "home1 load_curve 2024-07-18/2024-07-25 20240725T070000"

@@ -13,8 +13,8 @@ from celery.exceptions import Ignore
 
 from tasks import pipeline
 from tests.support.factories import origin
-from worker.domain.batches import Origin
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import DateWindow, Series
 
 WINDOW = origin(
     DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="load_curve/nightly:2024-07-25"

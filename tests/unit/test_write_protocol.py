@@ -24,9 +24,9 @@ from tests.support.fakes import memory_measures
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
 from worker import sync
-from worker.domain.batches import Aggregated, Origin
-from worker.domain.documents import Entry
-from worker.domain.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.messages import Aggregated, Origin
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.consumption import Measures, Wanted
 from worker.stores.measures import open_measures
 from worker.sync import WindowWalk

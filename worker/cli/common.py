@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from config.settings import get_settings
-from worker.domain.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
 from worker.runtime import Runtime, announce_pretence
 

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from worker.auditing import all_accounts
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.domain.accounts import Account
-from worker.domain.completeness import DayState
-from worker.domain.coverage import Coverage
-from worker.domain.holes import Hole, MissingCurve
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.completeness import DayState
+from worker.domain.measures.coverage import Coverage
+from worker.domain.measures.holes import Hole, MissingCurve
+from worker.domain.measures.readings import Series
 from worker.explaining import Covered, coverage_of, coverage_to_json, rebuild_of
 from worker.messages import CURVE_NOT_ACTIVATED, WHAT_TO_DO
 from worker.runtime import Runtime

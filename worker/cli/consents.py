@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.domain.accounts import Account
+from worker.domain.consent.accounts import Account
 
 _DAYS: Final = re.compile(r"([0-9]{1,4})d")
 

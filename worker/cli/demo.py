@@ -28,9 +28,9 @@ from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
 from worker.cli.house import last_words, start_engine, start_flower, start_web, wait_for
 from worker.cli.show import plot
 from worker.clients.presets import PRESETS
-from worker.domain.documents import key_range
-from worker.domain.readings import Period, Series
-from worker.domain.windows import plan_look_back
+from worker.domain.measures.documents import key_range
+from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.windows import plan_look_back
 from worker.embedded import EmbeddedRedis, Supervisor, free_port
 from worker.errors import SupplierUnavailable
 from worker.flower import USER as FLOWER_USER

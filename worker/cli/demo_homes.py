@@ -10,8 +10,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
-from worker.domain.documents import key_range
-from worker.domain.readings import Period, Series
+from worker.domain.measures.documents import key_range
+from worker.domain.measures.readings import Period, Series
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
 from worker.truth import Truth, differences, loads

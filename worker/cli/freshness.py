@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
-from worker.domain.freshness import by_hour_of_day, share_of, spark
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.fleet.freshness import by_hour_of_day, share_of, spark
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime import Runtime
 from worker.stores.completeness import HourFreshness
 

@@ -12,7 +12,7 @@ import click
 from config.settings import Settings, get_settings
 from worker.auditing import all_accounts
 from worker.cli.common import json_option, print_json, warn
-from worker.domain.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import StoreUnavailable
 from worker.relayout import Move, Moved, Recount
 from worker.runtime import Runtime, announce_pretence, holds_any, measures_from

@@ -11,10 +11,10 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.clients.presets import PRESETS
-from worker.clock import clock_from
-from worker.domain.planning import HOURS_A_DAY, Fleet, Plan, Quota, plan_fleet
-from worker.domain.readings import ONE_DAY, PARIS
-from worker.domain.windows import MAX_LOAD_CURVE_HISTORY_DAYS
+from worker.domain.clock import clock_from
+from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, Quota, plan_fleet
+from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.fitting import fleet_from, quota_from, told_policy, too_large
 from worker.stores.database import Database
 from worker.stores.policies import Applied, PolicyBook

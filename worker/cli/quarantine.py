@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
-from worker.domain.samples import to_masked
+from worker.domain.measures.answer_samples import to_masked
 from worker.stores.quarantine import Quarantined
 
 

@@ -11,8 +11,8 @@ import click
 from worker.auditing import all_accounts
 from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
 from worker.dispatch import new_run_id
-from worker.domain.accounts import Account
-from worker.domain.readings import DateWindow
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.readings import DateWindow
 from worker.replay import Replay, Replayed
 from worker.runtime import Runtime
 

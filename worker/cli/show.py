@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import Day, living_account, open_runtime, print_json
-from worker.domain.documents import SHOWN_FIELDS, Document, key_range, to_shown
-from worker.domain.readings import DateWindow, Period
+from worker.domain.measures.documents import SHOWN_FIELDS, Document, key_range, to_shown
+from worker.domain.measures.readings import DateWindow, Period
 
 _FIRST_DAY: Final = date(2000, 1, 1)
 _FORMATS: Final = ("table", "plot", "csv", "json")

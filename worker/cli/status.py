@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.messages import WHAT_TO_DO
 from worker.standing import standing
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json, warn
-from worker.domain.scopes import Scope
+from worker.domain.consent.scopes import Scope
 from worker.runtime import sealer_from
 from worker.stores.api_tokens import ApiToken, ApiTokens
 from worker.stores.registry import AccountRegistry

@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from worker.cli.common import print_json, warn
 from worker.dispatch import BACKFILL
-from worker.domain.accounts import Account
-from worker.domain.batches import split_claim
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.messages import split_claim
+from worker.domain.measures.readings import Series
 from worker.runtime import Runtime
 
 _POLL_S: Final = 0.5

@@ -18,7 +18,7 @@ from typing import Final
 from worker.clients.presets import TokenMode
 from worker.clients.waits import retry_after_s, to_wait_s
 from worker.domain.answers import Answer, Json, Verdict
-from worker.domain.contract import Kind, Surprise, names_of
+from worker.domain.measures.answer_shapes import Kind, Surprise, names_of
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,

@@ -11,8 +11,8 @@ from requests.adapters import HTTPAdapter
 
 from worker.clients.classification import Reply
 from worker.domain.answers import Answer
+from worker.domain.fleet.lanes import current_lane
 from worker.errors import WorkerError
-from worker.lanes import current_lane
 from worker.metrics.work import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, kind_of
 
 Api = Literal["data", "token"]

@@ -11,8 +11,8 @@ from worker.clients.classification import Reply, classify, refused_as_wrong, unf
 from worker.clients.presets import Endpoints
 from worker.clients.session import SupplierSession
 from worker.domain.answers import Answer, Json, Verdict
-from worker.domain.contract import Surprise
-from worker.domain.readings import PARIS, DateWindow, Series
+from worker.domain.measures.answer_shapes import Surprise
+from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")

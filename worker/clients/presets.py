@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 
 TokenMode = Literal["user", "application"]
 ConsentStyle = Literal["usage_point", "autorisation"]

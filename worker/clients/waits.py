@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from worker.domain.answers import Json
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 
 DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0

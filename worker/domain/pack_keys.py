@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
-from worker.domain.documents import period_key
-from worker.domain.readings import ONE_DAY, PARIS, Period, Series, local_midnight
+from worker.domain.measures.documents import period_key
+from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series, local_midnight
 
 PERIODS: Final = {series: (series.inputs, *series.totals) for series in Series}  # readings first
 SERIES: Final = {period: series for series, periods in PERIODS.items() for period in periods}

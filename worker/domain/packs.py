@@ -12,9 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from worker.domain.measures.packing import (
+    FORMAT,
+    Fields,
+    Shelf,
+    UnknownPack,
+    Value,
+    check_format,
+    pack_shelf,
+    unpack_shelf,
+)
+from worker.domain.measures.readings import Period, Series
 from worker.domain.pack_keys import PERIODS, SERIES
-from worker.domain.packing import FORMAT, Fields, Shelf, UnknownPack, Value, check_format, pack_shelf, unpack_shelf
-from worker.domain.readings import Period, Series
 
 
 class Change(NamedTuple):

@@ -12,11 +12,11 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.accounts import AccountState
-from worker.domain.calls import AnswerClass
-from worker.domain.completeness import UNKNOWN, DayState, Mark
-from worker.domain.holes import Hole
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.measures.completeness import UNKNOWN, DayState, Mark
+from worker.domain.measures.holes import Hole
+from worker.domain.measures.readings import Series
 
 
 class Reason(StrEnum):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from worker.domain.batches import Origin
+from worker.domain.measures.messages import Origin
 from worker.errors import WorkerError
 
 T = TypeVar("T")

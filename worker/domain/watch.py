@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from worker.domain.batches import Origin
-from worker.domain.incidents import Burst, Kind
-from worker.domain.readings import Series
+from worker.domain.fleet.incidents import Burst, Kind
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import Series
 from worker.errors import WorkerError
 
 

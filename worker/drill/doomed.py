@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import worker.runtime
 from worker.app import app
-from worker.clock import Clock, real_clock
+from worker.domain.clock import Clock, real_clock
 from worker.stores.corrections import CorrectionBook
 from worker.stores.couch import CouchStore
 from worker.stores.registry import AccountRegistry

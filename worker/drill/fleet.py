@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from worker.domain.accounts import AccountState
-from worker.domain.readings import ONE_DAY, Period, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.drill.owners import give_consent
 from worker.drill.servers import Simulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable

@@ -16,8 +16,8 @@ import requests
 
 from config.settings import PREFIX, get_settings
 from worker.apart import settings_apart
-from worker.clock import real_clock
-from worker.domain.readings import PARIS
+from worker.domain.clock import real_clock
+from worker.domain.measures.readings import PARIS
 from worker.drill.crew import POOLS, Crew
 from worker.drill.doomed import AHEAD, set_clock
 from worker.drill.servers import Couch, Redis, Simulator

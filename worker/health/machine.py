@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Final
 from zoneinfo import ZoneInfoNotFoundError
 
-from worker.domain.readings import day_length
+from worker.domain.measures.readings import day_length
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit
 from worker.runtime import calls_per_hour, endpoints_from

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.clock import clock_from
-from worker.domain.readings import PARIS
+from worker.domain.clock import clock_from
+from worker.domain.measures.readings import PARIS
 from worker.fitting import fit_of
 from worker.health.findings import Note, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file

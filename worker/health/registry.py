@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, func, select
 
-from worker.domain.accounts import AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file
 from worker.stores import migrations

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.domain.accounts import AccountState
-from worker.domain.audit import Cause, Law
-from worker.domain.incidents import Kind
-from worker.domain.readings import Series
-from worker.lanes import QuotaLane
+from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.readings import Series
 from worker.metrics.definitions import Book
 
 BOOK: Final = Book()

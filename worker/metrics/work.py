@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from worker.domain.answers import Verdict
-from worker.domain.incidents import Kind
-from worker.domain.readings import Series
+from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.lanes import Lane
+from worker.domain.measures.readings import Series
 from worker.errors import (
     AccountError,
     DataError,
@@ -18,7 +19,6 @@ from worker.errors import (
     UnknownAccount,
     WorkerError,
 )
-from worker.lanes import Lane
 from worker.metrics.definitions import Book
 
 BOOK: Final = Book()

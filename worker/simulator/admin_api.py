@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.domain.answers import Json
-from worker.domain.readings import ONE_DAY, PARIS
+from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.simulator.faults import Fault
 from worker.simulator.meters import Meter
 from worker.simulator.questions import is_usage_point

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from random import Random
 from typing import Final
 
-from worker.domain.readings import ONE_DAY
+from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.dst_labels import relabel
 from worker.simulator.meters import Meter
 from worker.simulator.questions import Question

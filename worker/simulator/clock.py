@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 
 
 class Clock:

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final
 
 from worker.domain.answers import Json
-from worker.domain.readings import local_midnight
+from worker.domain.measures.readings import local_midnight
 from worker.simulator.meters import Meter
 from worker.simulator.series import Direction
 

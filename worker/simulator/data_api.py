@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.domain.answers import Json
-from worker.domain.readings import ONE_DAY
+from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.answers import rows_of
 from worker.simulator.answers_2026 import Quantity, body_2026, index_body
 from worker.simulator.answers_v5 import body_v5

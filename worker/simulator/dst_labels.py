@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
-from worker.domain.readings import ONE_DAY, PARIS, day_length
+from worker.domain.measures.readings import ONE_DAY, PARIS, day_length
 from worker.simulator.series import Point
 
 _HOUR: Final = timedelta(hours=1)

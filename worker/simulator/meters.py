@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from worker.domain.answers import Json
-from worker.domain.readings import ONE_DAY, day_length
+from worker.domain.measures.readings import ONE_DAY, day_length
 from worker.simulator.clock import Clock
 from worker.simulator.homes import Home
 from worker.simulator.sandbox import METERS

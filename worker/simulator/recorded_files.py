@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 from worker.errors import DataError
 from worker.simulator.series import STEPS, Direction, Number
 

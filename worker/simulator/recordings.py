@@ -20,7 +20,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 from worker.simulator.recorded_files import (
     BrokenRecording,
     RecordedFile,

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple, Protocol
 
-from worker.domain.readings import PARIS, day_length, local_midnight
+from worker.domain.measures.readings import PARIS, day_length, local_midnight
 
 Number = int | float
 HALF_HOUR: Final = 30

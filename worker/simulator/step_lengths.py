@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 from worker.simulator.series import HALF_HOUR, STEPS
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from worker.domain.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
 from worker.stores.tables import ACCOUNTS, USAGE_POINTS
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, insert, or_, select, update
 
-from worker.clock import Clock, real_clock
+from worker.domain.clock import Clock, real_clock
 from worker.errors import DataError
 from worker.stores.database import Database
 from worker.stores.tables import API_TOKENS

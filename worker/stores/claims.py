@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from redis import Redis
 
-from worker.domain.readings import DateWindow
+from worker.domain.measures.readings import DateWindow
 from worker.stores.redis_link import PrefixedKeys, redis_errors, send
 
 _HOWEVER_HELD: Final = "w?([%d.]+)"  # patterns of Lua for a note's moment

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, or_, select, tuple_
 
-from worker.domain.accounts import AccountState
-from worker.domain.completeness import Ledger, Mark
-from worker.domain.holes import IN_A_ROW_AFTER_A_CURVE, MissingCurve, missing_curve
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.completeness import Ledger, Mark
+from worker.domain.measures.holes import IN_A_ROW_AFTER_A_CURVE, MissingCurve, missing_curve
+from worker.domain.measures.readings import Series
 from worker.stores import account_rows
 from worker.stores.database import Database
 from worker.stores.outcomes import insert

@@ -12,9 +12,9 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from worker.domain.accounts import Account, AccountState
-from worker.domain.consents import ConsentKind, ConsentProof, EndReason
-from worker.domain.readings import local_midnight
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
+from worker.domain.measures.readings import local_midnight
 from worker.stores import account_rows, desk_rows
 from worker.stores.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.database import Database

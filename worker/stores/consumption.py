@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 
 Document = dict[str, Any]
 KeyRange = tuple[str, str]  # first key, and the first key after it

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, select
 
-from worker.domain.readings import Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.stores import account_rows
 from worker.stores.database import Database
 from worker.stores.outcomes import insert

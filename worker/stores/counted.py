@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics.work import STORE_ERRORS, STORE_SECONDS
 from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from worker.domain.consents import ConsentKind, ConsentProof, Doubt, Notice, NoticeKind
+from worker.domain.consent.consents import ConsentKind, ConsentProof, Doubt, Notice, NoticeKind
 from worker.stores.outcomes import insert
 from worker.stores.tables import CONSENT_PROOFS, DOUBTS, NOTICES
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import case, func, select, update
 
-from worker.domain.accounts import Account, AccountState
-from worker.domain.consents import Doubt, Notice
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.consents import Doubt, Notice
 from worker.stores import account_rows, desk_rows
 from worker.stores.account_rows import EVERY_ACCOUNT
 from worker.stores.database import Database

@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from redis import Redis
 
-from worker.domain.batches import Origin
-from worker.domain.incidents import BY_HAND_LASTS, LONGEST_WAIT, MOST_RELAPSES, SLOTS, Burst, Incident, Kind
-from worker.domain.readings import Series
+from worker.domain.fleet.incidents import BY_HAND_LASTS, LONGEST_WAIT, MOST_RELAPSES, SLOTS, Burst, Incident, Kind
+from worker.domain.measures.messages import Origin
+from worker.domain.measures.readings import Series
 from worker.stores import incident_scripts as scripts
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 

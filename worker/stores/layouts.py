@@ -12,8 +12,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.documents import doctype, packed_doctype
-from worker.domain.readings import Period, Series
+from worker.domain.measures.documents import doctype, packed_doctype
+from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable
 
 LOOK_AGAIN_S: Final = 60.0

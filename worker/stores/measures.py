@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from worker.domain.documents import doctype, packed_doctype
-from worker.domain.readings import Period, Series
+from worker.domain.measures.documents import doctype, packed_doctype
+from worker.domain.measures.readings import Period, Series
 from worker.stores.consumption import Measures
 from worker.stores.counted import CountedPacks, CountedStore
 from worker.stores.layouts import Layout, LayoutGuard, readings_of

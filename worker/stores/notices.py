@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, delete, select, update
 
-from worker.domain.consents import Notice
+from worker.domain.consent.consents import Notice
 from worker.stores import desk_rows
 from worker.stores.database import Database
 from worker.stores.tables import NOTICES

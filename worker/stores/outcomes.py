@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, case, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.stores.tables import SERIES_OUTCOMES
 
 _NOT_FOR_SHOW = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")  # a meter number, or what may be a token

@@ -7,8 +7,8 @@ from datetime import date, datetime
 
 from sqlalchemy import case, func, select
 
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Series
 from worker.stores.completeness import CompletenessBook
 from worker.stores.corrections import CorrectionBook
 from worker.stores.database import Database

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final, Protocol
 
-from worker.domain.documents import account_of, key_of
+from worker.domain.measures.documents import account_of, key_of
+from worker.domain.measures.packing import UnknownPack, from_value, to_value, unpack_shelf
+from worker.domain.measures.readings import Period, Series
 from worker.domain.pack_keys import PERIODS, SERIES, pack_range, packs_between, place_of
-from worker.domain.packing import UnknownPack, from_value, to_value, unpack_shelf
 from worker.domain.packs import Change, decide, revision_of, without
-from worker.domain.readings import Period, Series
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.consumption import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from worker.domain.policy import FleetPolicy
+from worker.domain.fleet.policy import FleetPolicy
 from worker.stores.database import Database
 from worker.stores.outcomes import insert
 from worker.stores.tables import POLICIES

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from worker.domain.consents import Notice
-from worker.domain.contract import Kind, Surprise
-from worker.domain.samples import to_sample
+from worker.domain.consent.consents import Notice
+from worker.domain.measures.answer_samples import to_sample
+from worker.domain.measures.answer_shapes import Kind, Surprise
 from worker.errors import OperatorFault
 from worker.stores import desk_rows
 from worker.stores.database import Database

@@ -16,8 +16,8 @@ from typing import Final
 
 from redis import Redis
 
+from worker.domain.fleet.lanes import ALL_ALIKE, QuotaLane, Shares, current_lane, current_quota_lane
 from worker.errors import RateLimited
-from worker.lanes import ALL_ALIKE, QuotaLane, Shares, current_lane, current_quota_lane
 from worker.metrics.work import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.stores import quota_scripts
 from worker.stores.gate import Gate

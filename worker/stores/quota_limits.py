@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from worker.lanes import ALL_ALIKE, QuotaLane, Shares
+from worker.domain.fleet.lanes import ALL_ALIKE, QuotaLane, Shares
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000

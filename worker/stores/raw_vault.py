@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from worker.domain.told import Told, pack_told, unpack_told
+from worker.domain.measures.answers import Told, pack_told, unpack_told
 from worker.errors import UnknownAccount
 from worker.stores import account_rows, desk_rows
 from worker.stores.database import Database

@@ -17,9 +17,9 @@ from typing import Any, Self
 from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from worker.domain.accounts import Account, AccountState
-from worker.domain.completeness import Mark
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.completeness import Mark
+from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores import account_rows, migrations
 from worker.stores.account_rows import EVERY_ACCOUNT, LIVING

@@ -19,10 +19,10 @@ from typing import Any, Final, NamedTuple
 
 from redis import Redis
 
-from worker.domain.batches import NIGHTLY
-from worker.domain.calls import AnswerClass, Call
-from worker.domain.readings import PARIS, DateWindow, Series
-from worker.domain.windows import merge_windows, plan_look_back
+from worker.domain.fleet.outcomes import AnswerClass, Call
+from worker.domain.measures.messages import NIGHTLY
+from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.windows import merge_windows, plan_look_back
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
 KNOWN: Final = "known"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.errors import WriteRefused
 from worker.stores.consumption import Document
 from worker.stores.sql_database import SqlDatabase

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sqlalchemy import CompoundSelect, bindparam, literal, select, union_all
 
-from worker.domain.documents import account_of
-from worker.domain.readings import Period
+from worker.domain.measures.documents import account_of
+from worker.domain.measures.readings import Period
 from worker.stores.consumption import ByPeriod, Document, Found, KeyRange, Wanted
 from worker.stores.sql import SqlStore, to_document
 from worker.stores.sql_database import SqlDatabase

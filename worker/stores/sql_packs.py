@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from worker.domain.documents import account_of, key_of
-from worker.domain.readings import Series
+from worker.domain.measures.documents import account_of, key_of
+from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.consumption import Document
 from worker.stores.sql_database import SqlDatabase

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateTable
 
-from worker.domain.readings import Period, Series
+from worker.domain.measures.readings import Period, Series
 
 METADATA: Final = MetaData()
 PACK_METADATA: Final = MetaData()  # apart: who keeps one layout makes no table of the other

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from redis import Redis
 
-from worker.domain.batches import NIGHTLY
+from worker.domain.measures.messages import NIGHTLY
 from worker.stores.claims import Claims, holder_of
 from worker.stores.locks import Locks
 from worker.stores.parked import Parked

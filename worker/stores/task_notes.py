@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from redis import Redis
 
-from worker.domain.batches import NIGHTLY
-from worker.domain.calls import Call, call_note
+from worker.domain.fleet.outcomes import Call, call_note
+from worker.domain.measures.messages import NIGHTLY
 from worker.stores.redis_link import redis_errors
 from worker.stores.series_notes import NightNote, SeriesNotes
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from worker.domain.accounts import AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.stores import account_rows
 from worker.stores.database import Database
 from worker.stores.rotation import rotate_seals

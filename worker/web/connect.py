@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis import USAGE_POINT
-from worker.domain.accounts import AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores.handshakes import Handshake
 from worker.web.arrivals import arrive

@@ -13,8 +13,16 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.documents import Document, key_range, to_reading
-from worker.domain.readings import ONE_DAY, PARIS, DateWindow, IntervalReading, Period, day_length, local_midnight
+from worker.domain.measures.documents import Document, key_range, to_reading
+from worker.domain.measures.readings import (
+    ONE_DAY,
+    PARIS,
+    DateWindow,
+    IntervalReading,
+    Period,
+    day_length,
+    local_midnight,
+)
 from worker.stores.consumption import Measures
 
 USUAL_STEP: Final = timedelta(minutes=30)

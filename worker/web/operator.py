@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.freshness import share_of
-from worker.domain.readings import ONE_DAY, Series
+from worker.domain.fleet.freshness import share_of
+from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.publishing import queue_lengths

@@ -15,7 +15,7 @@ from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton
 from babel.numbers import format_decimal, format_percent
 
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 from worker.web.language import LANGUAGES
 
 Texts = dict[str, dict[str, str]]

@@ -17,8 +17,8 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.support.api_service import ApiHouse, api_house
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Series
 from worker.web.api import auth, set_up
 from worker.web.limits import Rate
 

@@ -14,8 +14,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiHouse, api_house
-from worker.domain.accounts import AccountState
-from worker.domain.scopes import Scope
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.scopes import Scope
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import SESSION_COOKIE, Session, Signer

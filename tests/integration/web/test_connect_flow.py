@@ -12,8 +12,8 @@ import worker.runtime
 from tasks.schedule import resume_backfills
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.app import app
-from worker.domain.accounts import AccountState
-from worker.domain.consents import ConsentKind
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind
 from worker.errors import StoreUnavailable
 
 KINDS = {

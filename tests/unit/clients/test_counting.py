@@ -11,9 +11,9 @@ import requests
 from tests.support.factories import v5_answer
 from tests.support.metric_counts import Counts
 from tests.support.supplier_server import BASE_URL, USAGE_POINT, House
-from worker.domain.readings import DateWindow
+from worker.domain.fleet.lanes import enter_lane, leave_lane
+from worker.domain.measures.readings import DateWindow
 from worker.errors import WorkerError
-from worker.lanes import enter_lane, leave_lane
 
 WINDOW = DateWindow(date(2024, 7, 1), date(2024, 7, 20))
 CALLS, ANSWERS = "releve_supplier_calls_total", "releve_supplier_answers_total"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from worker.clients.presets import PRESETS, SUBSCRIBED_SERVICES
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -16,8 +16,8 @@ from tests.support.supplier_server import NOW, USAGE_POINT, House
 from tests.unit.clients.test_classification import ERRORS, THROTTLED, VERDICTS
 from worker.clients.classification import Reply, classify, unforeseen
 from worker.clients.enedis import EnedisClient
-from worker.domain.contract import Kind, Surprise
-from worker.domain.readings import DateWindow
+from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.readings import DateWindow
 from worker.errors import RequestRefused, WorkerError
 
 NEW_CODES = {"SOMETHING-NEW", "something_new"}

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.domain.packing import UnknownPack, Value, unpack_shelf
+from worker.domain.measures.packing import UnknownPack, Value, unpack_shelf
+from worker.domain.measures.readings import Period, Series
 from worker.domain.packs import Change, decide, revision_of, without
-from worker.domain.readings import Period, Series
 
 DAY = "2024-07-01"
 MINUTES = [f"{DAY}T{hour:02}:{minute:02}Z" for hour in range(4, 8) for minute in (0, 30)]

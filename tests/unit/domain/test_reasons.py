@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many, some
 from worker import errors
-from worker.domain.accounts import AccountState
-from worker.domain.calls import (
+from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.outcomes import (
     AnswerClass,
     Call,
     call_note,
@@ -21,9 +21,9 @@ from worker.domain.calls import (
     run_of,
     standing_failure,
 )
-from worker.domain.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Mark
-from worker.domain.holes import Hole
-from worker.domain.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Mark
+from worker.domain.measures.holes import Hole
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
 from worker.errors import StoreUnavailable, WorkerError
 from worker.sentences import LANGUAGES, SENTENCES, say

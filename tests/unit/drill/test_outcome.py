@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from tests.support.factories import NOW
-from worker.domain.batches import Facts, Report
+from worker.domain.measures.messages import Facts, Report
 from worker.drill.outcome import repeats
 from worker.journal import stored_fields
 from worker.logs import ConsoleLines

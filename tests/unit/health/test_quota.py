@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.health.conftest import Premises, assert_told
-from worker.domain.policy import FleetPolicy
+from worker.domain.fleet.policy import FleetPolicy
 from worker.health.findings import Level
 from worker.health.quota import quota
 from worker.stores.policies import PolicyBook

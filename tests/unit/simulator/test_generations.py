@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, Caller, points
+from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse
-from worker.domain.readings import Series
 
 GENERATIONS = ("v4", "v5", "2026")
 

@@ -8,7 +8,7 @@ from statistics import mean
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.readings import ONE_DAY, day_length
+from worker.domain.measures.readings import ONE_DAY, day_length
 from worker.simulator.homes import Home
 from worker.simulator.series import (
     STEPS,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.enedis_caller import CALLBACK, Caller, error_of, points
-from worker.domain.readings import PARIS
+from worker.domain.measures.readings import PARIS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.recorded_files import BrokenRecording, read_r63_export
 from worker.simulator.recordings import RecordedMeter, read_folder

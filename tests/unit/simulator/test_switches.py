@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.enedis_caller import HOME, Caller, points
 from worker.clients.classification import Reply, unforeseen
-from worker.domain.contract import look_at
+from worker.domain.measures.answer_shapes import look_at
+from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse_load_curve
-from worker.domain.readings import Series
 
 
 def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: Caller) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.stores.measures import open_measures
 

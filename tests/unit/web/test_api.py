@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiHouse, api_house
 from tests.support.factories import NOW
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.standing import standing
 

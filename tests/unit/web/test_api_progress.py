@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.api_service import ApiHouse, api_house
-from worker.domain.accounts import AccountState
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.standing import Progress, SeriesProgress
 from worker.web.api import progress as streams

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from config.settings import get_settings
 from tests.support.factories import NOW
 from worker.cli.main import cli
-from worker.domain.scopes import Scope
+from worker.domain.consent.scopes import Scope
 from worker.stores.api_tokens import ApiTokens, UnknownToken
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key

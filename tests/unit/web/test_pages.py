@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import SESSION_KEY, TODAY, ApiHouse, api_house
 from tests.support.factories import NOW
-from worker.domain.accounts import AccountState
-from worker.domain.completeness import Ledger
-from worker.domain.readings import Period, Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.completeness import Ledger
+from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable
 from worker.web.app import create_app
 from worker.web.sessions import SESSION_COOKIE, Session

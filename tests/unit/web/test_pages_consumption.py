@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
+from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
 from worker.web.consumption import Consumption, Slot, Span, View, of_curve, of_days
 from worker.web.drawing import NARROW, WIDE, draw, scale
 from worker.web.pages.charts import to_chart, to_row

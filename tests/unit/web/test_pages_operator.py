@@ -15,9 +15,9 @@ from httpx2 import Response
 
 from tests.support.api_service import SESSION_KEY, TODAY, ApiHouse, api_house
 from tests.support.factories import NOW
-from worker.domain.accounts import AccountState
-from worker.domain.completeness import COMPLETE
-from worker.domain.readings import Series
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.completeness import COMPLETE
+from worker.domain.measures.readings import Series
 from worker.publishing import publish_backfill, queue_lengths
 from worker.stores.completeness import HourFreshness
 from worker.web.app import create_app

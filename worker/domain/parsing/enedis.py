@@ -15,15 +15,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from worker.domain.answers import Json
-from worker.domain.parsing.envelopes import RawRow, open_envelope
-from worker.domain.parsing.labels import Label, to_starts
-from worker.domain.parsing.values import (
-    parse_number,
-    parse_step_minutes,
-    to_energy,
-    watt_hours_to_milliwatt_hours,
-)
-from worker.domain.readings import (
+from worker.domain.measures.readings import (
     ONE_DAY,
     PARIS,
     DateWindow,
@@ -31,6 +23,14 @@ from worker.domain.readings import (
     Series,
     day_length,
     local_midnight,
+)
+from worker.domain.parsing.envelopes import RawRow, open_envelope
+from worker.domain.parsing.labels import Label, to_starts
+from worker.domain.parsing.values import (
+    parse_number,
+    parse_step_minutes,
+    to_energy,
+    watt_hours_to_milliwatt_hours,
 )
 
 # A day is labelled by itself or by its midnight: the moment of a day's highest power is no label of a day.

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from worker.domain.answers import Json
-from worker.domain.readings import Series
+from worker.domain.measures.readings import Series
 from worker.errors import MalformedAnswer
 
 _UNITS: Final = {Series.DAILY: "Wh", Series.LOAD_CURVE: "W"}

@@ -20,7 +20,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from worker.domain.readings import PARIS, day_length, local_midnight
+from worker.domain.measures.readings import PARIS, day_length, local_midnight
 
 _ONE_TICK = timedelta(microseconds=1)
 

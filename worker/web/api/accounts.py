@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from worker.domain.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.publishing import publish_backfill

@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from worker.domain.scopes import Scope
+from worker.domain.consent.scopes import Scope
 from worker.logs import fields
 from worker.web.api.errors import ApiError, no_such_account
 from worker.web.house import House, HouseDep

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.domain.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account, AccountState
 
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 AccountId = Annotated[

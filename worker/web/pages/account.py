@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from worker.domain.accounts import Account, AccountState
-from worker.domain.holes import Hole
-from worker.domain.readings import ONE_DAY, DateWindow, Series
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.holes import Hole
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.explaining import Covered, coverage_of
 from worker.messages import CURVE_NOT_ACTIVATED
 from worker.runtime import Runtime

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 from markupsafe import Markup
 
-from worker.domain.readings import ONE_DAY, Period, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.runtime import Runtime
 from worker.web.consumption import Consumption, Slot, Span, View, first_day, read_view
 from worker.web.drawing import NARROW, WIDE, draw

@@ -7,7 +7,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from worker.domain.readings import Period
+from worker.domain.measures.readings import Period
 from worker.web.consumption import first_day
 from worker.web.house import HouseDep
 from worker.web.pages.own import OwnAccount, digits_of

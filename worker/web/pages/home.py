@@ -7,8 +7,8 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from worker.domain.accounts import Account, AccountState
-from worker.domain.windows import DAILY_HISTORY_DAYS
+from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.windows import DAILY_HISTORY_DAYS
 from worker.errors import UnknownAccount
 from worker.runtime import SUPPLIER, Runtime
 from worker.web.house import HouseDep, SessionDep

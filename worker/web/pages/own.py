@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from worker.domain.accounts import Account, AccountState
+from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
 from worker.web.house import HouseDep, SessionDep
 

@@ -1,0 +1,85 @@
+"""A thread's work has a lane: its task's queue, or none."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from worker.domain.fleet.lanes import (
+    ALL_ALIKE,
+    Lane,
+    QuotaLane,
+    Shares,
+    current_lane,
+    current_quota_lane,
+    enter_lane,
+    leave_lane,
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "0.0.1.0.1."])  # a delay, as RabbitMQ writes it
+@pytest.mark.parametrize("queue", ["control", "first_screen", "nightly", "repair", "backfill"])
+def test_a_task_has_the_lane_of_its_queue_until_it_ends(prefix: str, queue: str) -> None:
+    token = enter_lane(prefix + queue)
+    assert current_lane() == queue
+    leave_lane(token)
+    assert current_lane() is Lane.BY_HAND
+
+
+@pytest.mark.parametrize("queue", ["by_hand", "celery", "", None])
+def test_an_unknown_queue_is_another_lane_and_never_a_name_of_its_own(queue: str | None) -> None:
+    token = enter_lane(queue)
+    assert current_lane() is Lane.OTHER
+    leave_lane(token)
+
+
+def test_threads_do_not_see_each_others_lane() -> None:
+    token, seen = enter_lane("nightly"), []
+    thread = threading.Thread(target=lambda: seen.append(current_lane()))
+    thread.start()
+    thread.join()
+    leave_lane(token)
+    assert seen == [Lane.BY_HAND]
+
+
+@pytest.mark.parametrize(
+    "queue, lane",
+    [
+        ("first_screen", QuotaLane.FIRST_SCREEN),
+        ("nightly", QuotaLane.NIGHTLY),
+        ("repair", QuotaLane.REPAIR),
+        ("backfill", QuotaLane.HISTORY),
+        ("control", QuotaLane.HISTORY),
+        ("of an operator", QuotaLane.HISTORY),
+    ],
+)
+def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: QuotaLane) -> None:
+    assert current_quota_lane() is QuotaLane.FIRST_SCREEN  # by hand: somebody waits
+    token = enter_lane(queue)
+    assert current_quota_lane() is lane
+    leave_lane(token)
+
+
+def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None:
+    shares = Shares.parse(" nightly = 30,history=5,", "history=90")
+    assert [shares.floor(lane) for lane in QuotaLane] == [0, 30, 0, 5]
+    assert [shares.ceiling(lane) for lane in QuotaLane] == [100, 100, 100, 90]
+    assert Shares.parse("", "") == ALL_ALIKE
+
+
+@pytest.mark.parametrize(
+    "floors, ceilings",
+    [
+        ("nightly", ""),
+        ("nightly=101", ""),
+        ("nightly=-1", ""),
+        ("evening=3", ""),
+        ("nightly=60,history=31", ""),
+        ("", "history=0"),
+        ("history=20", "history=10"),
+    ],
+)
+def test_shares_that_can_not_work_are_refused_with_a_word(floors: str, ceilings: str) -> None:
+    with pytest.raises(ValueError, match=r"needs|below"):
+        Shares.parse(floors, ceilings)

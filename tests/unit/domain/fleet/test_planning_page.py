@@ -1,0 +1,108 @@
+"""The numbers of docs/explanation/planning.md are those of the code."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.pages import ROOT
+from worker.clients.presets import PRESETS
+from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.fleet.planning import STEPS, USUAL_SHARES, Fleet, Plan, Quota, plan_fleet
+from worker.domain.fleet.policy import MOST_NIGHTS
+from worker.domain.measures.readings import Series
+from worker.domain.measures.windows import LOOK_BACK_DAYS, MAX_WINDOW_DAYS
+from worker.fitting import told_policy
+
+PAGE = ROOT / "docs" / "explanation" / "planning.md"
+FLEETS = (1_000, 100_000, 1_000_000)
+
+
+def limits() -> dict[int, list[str]]:
+    """The presets by their calls an hour."""
+    found: dict[int, list[str]] = {}
+    for name, preset in PRESETS.items():
+        found.setdefault(preset.calls_per_hour, []).append(f"`{name}`")
+    return dict(sorted(found.items()))
+
+
+def rows() -> list[str]:
+    return [row(plan_fleet(Fleet(n), Quota(limit)), names) for limit, names in limits().items() for n in FLEETS]
+
+
+def row(plan: Plan, names: list[str]) -> str:
+    alone, beside = plan.hours
+    fits = told_policy(plan.policy) if plan.fits else f"does not fit; {number(most(plan))} accounts would"
+    cells = [
+        number(plan.fleet.accounts),
+        ", ".join(names),
+        fits,
+        number(plan.calls_a_night),
+        f"{alone:.1f} to {beside:.1f} h",
+        f"{plan.backfill_days:.1f} days",
+        number(plan.quota.needed_for(plan.fleet.calls_a_night(STEPS["everything_every_night"]))),
+        number(plan.quota.needed_for(plan.fleet.calls_a_night(STEPS["once_a_week"]))),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def most_rows() -> list[str]:
+    found = []
+    for limit, names in limits().items():
+        fitting = [number(most(Plan(Fleet(1), Quota(limit), step))) for step in STEPS.values()]
+        found.append(f"| {', '.join(names)} | {' | '.join(fitting)} |")
+    return found
+
+
+def lane_rows() -> list[str]:
+    """Of the example with 100 000 accounts on 10 000 calls an hour."""
+    plan = plan_fleet(Fleet(100_000), Quota(10_000))
+    lanes = plan.as_json()["lanes"]
+    return [
+        f"| `{lane}` | {number(told['a_day'])} | {'' if told['needed'] is None else number(told['needed'])} |"
+        for lane, told in lanes.items()
+    ]
+
+
+def most(plan: Plan) -> int:
+    found = plan.most_accounts(plan.policy)
+    assert found is not None
+    return found
+
+
+def number(told: int) -> str:
+    return f"{told:,}".replace(",", " ")
+
+
+@pytest.mark.parametrize("line", [*rows(), *most_rows(), *lane_rows()])
+def test_a_line_of_the_page_is_what_the_code_says(line: str) -> None:
+    assert line in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_formula_of_the_example_is_worked_as_the_code_works_it() -> None:
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    quota, fleet = Quota(10_000), Fleet(100_000)
+    percent = quota.nights_percent
+    assert f"10 000 × 24 × {percent} % = {number(quota.a_night or 0)}" in text
+    calls = [
+        fleet.calls_a_night(policy) for policy in (STEPS["everything_every_night"], plan_fleet(fleet, quota).policy)
+    ]
+    assert f"100 000 + 100 000 = {number(calls[0])}" in text
+    assert f"100 000 + 100 000 / 2 = {number(calls[1])}" in text
+
+
+def test_what_the_page_says_of_calls_and_shares_holds() -> None:
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert (MAX_WINDOW_DAYS[Series.LOAD_CURVE], LOOK_BACK_DAYS[Series.LOAD_CURVE], MOST_NIGHTS) == (7, 7, 7)
+    assert f"{MAX_WINDOW_DAYS[Series.DAILY]} daily values or 7 days of curve" in text
+    assert f"the last {LOOK_BACK_DAYS[Series.DAILY]} days" in text
+    floors = {USUAL_SHARES.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY}
+    assert f"{floors.pop()} % each" in text and not floors
+    paced = Quota(1).paced
+    assert f"four calls a second, {number(paced or 0)} an hour" in text
+
+
+def test_both_series_are_paths_of_one_api_so_its_limit_counts_once() -> None:
+    assert all(len(preset.apis) == 1 for preset in PRESETS.values())
+    assert re.search(r"mesure_synchrone_auto", PAGE.read_text(encoding="utf-8"))

@@ -1,0 +1,94 @@
+"""Totals conserve energy: from steps to hours to days to months to years, on every kind of day."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.factories import Row, end_labels, v5_answer
+from tests.support.strategies import curve_days, some
+from worker.domain.measures.aggregation import keep_different, total_by_period, total_entries, total_key
+from worker.domain.measures.documents import Entry, to_entries
+from worker.domain.measures.readings import IntervalReading, Period, day_length, local_midnight
+from worker.domain.parsing.enedis import parse_load_curve
+
+
+@some
+@given(curve_days())
+def test_no_energy_is_lost_from_steps_to_hours_to_days(curve: tuple[date, list[Row]]) -> None:
+    day, rows = curve
+    parsed = parse_load_curve(v5_answer(rows))
+    assert (len(parsed.readings), parsed.dropped, parsed.differing) == (len(rows), 0, 0)
+    assert sum((reading.length for reading in parsed.readings), timedelta()) == day_length(day)
+
+    by_hour = total_by_period(parsed.readings, Period.HOUR)
+    by_day = total_by_period(parsed.readings, Period.DAY)
+    assert len(by_hour) == day_length(day) / timedelta(hours=1)
+    assert by_day == {day.isoformat(): sum(by_hour.values())}
+
+    exact = sum(Fraction(row[1] * int(row[2][2:-1]) * 1000, 60) for row in rows)
+    assert abs(by_day[day.isoformat()] - exact) <= Fraction(len(rows), 2)
+
+
+@some
+@given(curve_days())
+def test_stored_steps_add_up_as_readings_do(curve: tuple[date, list[Row]]) -> None:
+    readings = parse_load_curve(v5_answer(curve[1])).readings
+    entries = to_entries(readings, Period.MINUTE)
+    assert total_entries(entries, Period.HOUR) == total_by_period(readings, Period.HOUR)
+
+
+@some
+@given(st.dictionaries(st.dates(date(2022, 11, 1), date(2025, 2, 1)), st.integers(0, 10**6), max_size=40))
+def test_days_add_up_to_months_and_months_to_years(watt_hours: dict[date, int]) -> None:
+    readings = [
+        IntervalReading(local_midnight(day), day_length(day), energy * 1000) for day, energy in watt_hours.items()
+    ]
+    months, years = (total_by_period(readings, period) for period in (Period.MONTH, Period.YEAR))
+    entries = to_entries(readings, Period.DAY)
+    assert total_entries(entries, Period.MONTH) == months
+    assert total_entries(entries, Period.YEAR) == years
+    assert sum(months.values()) == sum(years.values()) == sum(watt_hours.values()) * 1000
+    for year, energy in years.items():
+        assert energy == sum(of_month for month, of_month in months.items() if month.startswith(year))
+
+
+@pytest.mark.parametrize("day, hours", [("2024-03-31", 23), ("2024-06-15", 24), ("2024-10-27", 25)])
+@pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
+def test_every_hour_of_a_local_day_is_kept(day: str, hours: int, minutes: int) -> None:
+    rows = [[label, 600, f"PT{minutes}M"] for label in end_labels(date.fromisoformat(day), minutes)]
+    by_hour = total_by_period(parse_load_curve(v5_answer(rows)).readings, Period.HOUR)
+    assert list(by_hour.values()) == [600_000] * hours
+
+
+def test_a_period_without_a_reading_has_no_total() -> None:
+    assert total_by_period([], Period.HOUR) == {} == total_entries([], Period.MONTH)
+
+
+@pytest.mark.parametrize(
+    "key, period, total",
+    [
+        ("2024-10-27T01:30Z", Period.HOUR, "2024-10-27T01:00Z"),
+        ("2024-10-27", Period.MONTH, "2024-10"),
+        ("2024-10-27", Period.YEAR, "2024"),
+    ],
+)
+def test_an_input_tells_by_its_key_which_total_it_goes_into(key: str, period: Period, total: str) -> None:
+    assert total_key(key, period) == total
+
+
+def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:
+    stored = {
+        "2024-01": Entry("2024-01", 7_000_000, None, "1-a", "born"),
+        "2024-02": Entry("2024-02", 9_000_000, None, "1-b", "born"),
+        "2024-04": Entry("2024-04", 1_000_000, None, "1-c", "born"),
+    }
+    totals = {"2024-03": 5_000_049, "2024-02": 9_000_049, "2024-01": 7_000_050}
+    assert keep_different(totals, stored, Period.MONTH) == [
+        Entry("2024-01", 7_000_100, None, "1-a", "born"),
+        Entry("2024-03", 5_000_000),
+    ]

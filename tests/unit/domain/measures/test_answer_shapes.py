@@ -1,0 +1,201 @@
+"""What an answer holds that nobody has told us of: named without values, once, and no known answer has any."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
+from tests.support.strategies import json_values, many
+from worker.domain.measures.answer_samples import MOST_CHARACTERS, to_masked, to_sample
+from worker.domain.measures.answer_shapes import MOST_SURPRISES, Kind, Surprise, look_at
+from worker.domain.measures.readings import Series
+from worker.domain.parsing.enedis import parse
+from worker.errors import MalformedAnswer
+
+DAY = date(2024, 1, 15)
+CURVE, DAILY = Series.LOAD_CURVE, Series.DAILY
+
+
+def v5_curve() -> Any:
+    return v5_answer(curve_of(DAY, 300), "W", start="2024-01-15", end="2024-01-16", quality="BRUT")
+
+
+def v5_days() -> Any:
+    return v5_answer([["2024-01-15", "10412"], ["2024-01-16", 9876]], "Wh")
+
+
+def told(answer: Any, series: Series) -> list[tuple[Kind, str, str]]:
+    return [(found.kind, found.place, found.detail) for found in look_at(answer, series)]
+
+
+@pytest.mark.parametrize(
+    "answer, series",
+    [
+        (v5_curve(), CURVE),
+        (v5_days(), DAILY),
+        (v5_days()["meter_reading"], DAILY),
+        ({"usage_point": [{"usage_point_id": USAGE_POINT, **v5_curve()}]}, CURVE),
+        ({"usage_point": {"usage_point_id": USAGE_POINT, **v5_curve()}}, CURVE),
+        ({"meter_reading": {"reading_type": {"interval_length": "1800"}, "interval_reading": [{"rank": "49"}]}}, CURVE),
+        ({"meter_reading": {"interval_reading": []}}, DAILY),
+        (
+            answer_2026([["2024-01-15 00:30:00", "412", "PT30M"], ["2024-01-15 01:00:00", "null", "PT60M"]], CURVE),
+            CURVE,
+        ),
+        ({"idPrm": USAGE_POINT, "grandeur": []}, DAILY),
+    ],
+)
+def test_a_known_answer_holds_no_surprise(answer: Any, series: Series) -> None:
+    answer = copy.deepcopy(answer)
+    for item in answer.get("grandeur", []):  # the factory's other quantity has a date that is none
+        item["points"] = [point for point in item["points"] if point["d"] != "x"]
+    assert told(answer, series) == []
+
+
+@pytest.mark.parametrize(
+    "answer, expected",
+    [
+        ({}, (Kind.EMPTY, "answer", "object")),
+        ([], (Kind.EMPTY, "answer", "list")),
+        ({"meter_reading": {}}, (Kind.EMPTY, "meter_reading.interval_reading", "absent")),
+        ({"meter_reading": {"interval_reading": None}}, (Kind.EMPTY, "meter_reading.interval_reading", "null")),
+        ([{"value": "1"}], (Kind.SHAPE, "answer", "list")),
+        ("text", (Kind.SHAPE, "answer", "text")),
+        ({"measures": [], "id": 1}, (Kind.SHAPE, "answer", "id,measures")),
+        ({"meter_reading": []}, (Kind.SHAPE, "meter_reading", "list")),
+        ({"meter_reading": {"interval_reading": ["1"]}}, (Kind.SHAPE, "meter_reading.interval_reading[]", "text")),
+    ],
+)
+def test_an_empty_or_unknown_shape_is_told(answer: Any, expected: tuple[Kind, str, str]) -> None:
+    assert told(answer, CURVE) == [expected]
+
+
+@pytest.mark.parametrize(
+    "place, value, expected",
+    [
+        ("flow_direction", "CONS", (Kind.FIELD, "meter_reading.flow_direction", "text")),
+        ("quality", "CORR", (Kind.CODE, "meter_reading.quality", "CORR")),
+        ("quality", 3, (Kind.SHAPE, "meter_reading.quality", "number")),
+        ("reading_type.unit", "kW", (Kind.UNIT, "meter_reading.reading_type.unit", "kW")),
+        ("reading_type.unit", 7, (Kind.UNIT, "meter_reading.reading_type.unit", "number")),
+        ("reading_type.aggregate", "maximum", (Kind.UNIT, "meter_reading.reading_type.aggregate", "maximum")),
+        ("reading_type.tariff", {}, (Kind.FIELD, "meter_reading.reading_type.tariff", "object")),
+        ("interval_reading.9.value", "0,412", (Kind.SHAPE, "meter_reading.interval_reading[].value", "9,999")),
+        ("interval_reading.9.value", True, (Kind.SHAPE, "meter_reading.interval_reading[].value", "boolean")),
+        ("interval_reading.9.date", "15/01/2024", (Kind.SHAPE, "meter_reading.interval_reading[].date", "99/99/9999")),
+        ("interval_reading.9.measure_type", "E", (Kind.CODE, "meter_reading.interval_reading[].measure_type", "E")),
+        ("interval_reading.9.interval_length", "PT7M", (Kind.CODE, "meter_reading.interval_reading[].interval_length",
+                                                        "PT7M")),
+        ("interval_reading.9.price", 0.2, (Kind.FIELD, "meter_reading.interval_reading[].price", "number")),
+    ],
+)  # fmt: skip
+def test_what_changed_in_one_place_is_told_with_its_place(place: str, value: Any, expected: Any) -> None:
+    answer = v5_curve()
+    *path, last = place.split(".")
+    node = answer["meter_reading"]
+    for name in path:
+        node = node[int(name)] if name.isdigit() else node[name]
+    node[last] = value
+    assert told(answer, CURVE) == [expected]
+
+
+def test_of_2026_too() -> None:
+    answer = answer_2026([["2024-01-15 00:30:00", "412", "PT30M"]], CURVE)
+    del answer["grandeur"][0]
+    answer["grandeur"][0] |= {"unite": "kW", "grandeurMetier": "STOCK"}
+    answer["grandeur"][0]["points"][0] |= {"n": "Z", "co2": 12}
+    answer["version"] = "3.0"
+    assert set(told(answer, CURVE)) == {
+        (Kind.FIELD, "version", "text"),
+        (Kind.UNIT, "grandeur[].unite", "kW"),
+        (Kind.CODE, "grandeur[].grandeurMetier", "STOCK"),
+        (Kind.CODE, "grandeur[].points[].n", "Z"),
+        (Kind.FIELD, "grandeur[].points[].co9", "number"),
+    }
+
+
+def test_a_new_field_in_every_point_is_one_surprise_and_stops_no_reading() -> None:
+    answer = v5_curve()
+    whole = parse(answer, CURVE)
+    for number, row in enumerate(answer["meter_reading"]["interval_reading"]):
+        row[f"tariff_{number}"] = "HC"
+    assert told(answer, CURVE) == [(Kind.FIELD, "meter_reading.interval_reading[].tariff_9", "text")]
+    assert parse(answer, CURVE) == whole
+
+
+@pytest.mark.parametrize("name, wrong", [("unit", "kW"), ("measurement_kind", "current"), ("aggregate", "maximum")])
+@pytest.mark.parametrize("answer, series", [(v5_curve(), CURVE), (v5_days(), DAILY)])
+def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str, answer: Any, series: Series) -> None:
+    answer = copy.deepcopy(answer)
+    answer["meter_reading"]["reading_type"][name] = wrong
+    assert {found.kind for found in look_at(answer, series)} == {Kind.UNIT}
+    with pytest.raises(MalformedAnswer):
+        parse(answer, series)
+
+
+@pytest.mark.parametrize("answer", [None, {}, [], "", 0, {"a": 1}, [[]]])
+@pytest.mark.parametrize("series", Series)
+def test_what_is_no_answer_is_both_told_and_refused(answer: Any, series: Series) -> None:
+    assert len(look_at(answer, series)) == 1
+    with pytest.raises(MalformedAnswer):
+        parse(answer, series)
+
+
+@many
+@given(json_values, st.sampled_from(Series))
+def test_any_json_at_all_is_looked_at_and_no_value_gets_into_a_text(answer: Any, series: Series) -> None:
+    found = look_at(answer, series)
+    assert len(found) <= MOST_SURPRISES
+    assert len({each.fingerprint for each in found}) == len(found)
+    sample = to_sample(answer)
+    assert len(sample) <= MOST_CHARACTERS
+    to_masked(sample)
+
+
+@many
+@given(st.text("0123456789", min_size=14, max_size=14), st.sampled_from(["value", "quality", "who", "date"]))
+def test_a_meter_number_anywhere_is_in_no_text_and_no_sample(meter: str, name: str) -> None:
+    answer = v5_curve()
+    answer["meter_reading"][meter] = meter
+    answer["meter_reading"]["quality"] = meter
+    for row in answer["meter_reading"]["interval_reading"][::7]:
+        row[name] = int(meter) if name == "value" else meter
+    answer["meter_reading"]["usage_point_id"] = meter
+    found = look_at(answer, CURVE)
+    told_of = "".join(f"{each!r}{each.place}{each.detail}" for each in found) + to_sample(answer)
+    assert found
+    assert meter not in told_of or meter == "0" * 14
+    masked = json.dumps(to_masked(to_sample(answer)))
+    assert not re.search(r"[0-8]", masked.replace("a9", ""))
+
+
+def test_a_sample_keeps_one_point_of_each_form() -> None:
+    answer = v5_curve()
+    answer["meter_reading"]["interval_reading"][40]["price"] = 0.2
+    sample = json.loads(to_sample(answer))
+    assert len(sample["meter_reading"]["interval_reading"]) == 2
+    assert sample["meter_reading"]["interval_reading"][1]["price"] == 0.2
+    assert sample["meter_reading"]["usage_point_id"] == "0" * 14
+    masked = to_masked(to_sample(answer))
+    assert masked["meter_reading"]["interval_reading"][0]["date"] == "9999-99-99 99:99:99"
+
+
+def test_a_sample_that_had_to_be_cut_is_shown_as_its_form() -> None:
+    sample = to_sample({f"field{chr(97 + n % 26)}{n}": "x" * 190 + str(n) for n in range(60)})
+    assert len(sample) == MOST_CHARACTERS
+    masked = to_masked(sample)
+    assert isinstance(masked, str) and not re.search(r"[b-zA-Z0-8]", masked)
+
+
+def test_the_fingerprint_is_of_what_surprised_and_not_of_the_answer() -> None:
+    one, other = Surprise(Kind.FIELD, "a.b", "text", {"a": 1}), Surprise(Kind.FIELD, "a.b", "text", {"a": 2})
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != Surprise(Kind.FIELD, "a.b", "list").fingerprint

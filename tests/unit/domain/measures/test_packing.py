@@ -1,0 +1,259 @@
+"""Packed days and years give back what was put in, whatever the day, the steps, the gaps and the corrections."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import strategies
+from tests.support.strategies import CLOCK_CHANGE_DAYS, many
+from worker.domain.measures.documents import Entry, period_key, to_document
+from worker.domain.measures.packing import FORMAT, UnknownPack, Value, from_value, pack_shelf, to_value, unpack_shelf
+from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series, day_length, local_midnight
+from worker.domain.pack_keys import PERIODS, SERIES, key_at, pack_range, packs_between, place_of
+
+NOW = datetime(2024, 10, 28, 7, 31, 2, tzinfo=UTC)
+stamps = st.one_of(st.none(), st.sampled_from(["2024-10-28T07:31:02+00:00", "2024-10-29T07:30:00+00:00", "é"]))
+values = st.builds(Value, st.integers(-(10**12), 10**12), st.none(), stamps, stamps, st.integers(1, 9))
+
+
+def moments(first_year: int, last_year: int) -> st.SearchStrategy[datetime]:
+    days = st.dates(date(first_year, 1, 1), date(last_year, 12, 31))
+    return st.builds(lambda day, minutes: local_midnight(day) + timedelta(minutes=minutes), days, st.integers(0, 1439))
+
+
+def curve_keys(day: date, steps: list[int]) -> dict[str, int | None]:
+    """Keys of a whole local day, each hour with a step of its own."""
+    start = local_midnight(day).astimezone(UTC)
+    found: dict[str, int | None] = {}
+    for hour in range(day_length(day) // timedelta(hours=1)):
+        step = steps[hour % len(steps)]
+        for minute in range(0, 60, step):
+            key = period_key(start + timedelta(hours=hour, minutes=minute), Period.MINUTE)
+            found[key] = None if step == 30 else step
+    return found
+
+
+@st.composite
+def curve_shelves(draw: st.DrawFn) -> tuple[str, dict[str, Value]]:
+    """Any day, steps mixed, gaps anywhere, some of it corrected later."""
+    day = draw(strategies.days)
+    steps = draw(st.lists(st.sampled_from([5, 10, 15, 30, 60]), min_size=1, max_size=4))
+    gaps = draw(st.sets(st.integers(0, 299), max_size=20))
+    drawn = draw(st.lists(values, min_size=1, max_size=6))
+    keys = [item for number, item in enumerate(curve_keys(day, steps).items()) if number not in gaps]
+    shelf = {
+        key: drawn[number * len(drawn) // 50 % len(drawn)]._replace(step=step)
+        for number, (key, step) in enumerate(keys)
+    }
+    return day.isoformat(), shelf
+
+
+def through_json(shelf: dict[str, Value], pack: str, period: Period) -> dict[str, Value]:
+    text = json.dumps({"format": FORMAT, period.value: pack_shelf(shelf, period)}, allow_nan=False)
+    return unpack_shelf(json.loads(text), pack, period)
+
+
+@many
+@given(curve_shelves())
+def test_a_day_of_load_curve_comes_back_value_by_value(told: tuple[str, dict[str, Value]]) -> None:
+    pack, shelf = told
+    assert through_json(shelf, pack, Period.MINUTE) == shelf
+
+
+@many
+@given(st.integers(2000, 2099), st.sampled_from(PERIODS[Series.DAILY]), st.data())
+def test_a_year_of_daily_values_comes_back(year: int, period: Period, data: Any) -> None:
+    days = [date(year, 1, 1) + n * ONE_DAY for n in range((date(year + 1, 1, 1) - date(year, 1, 1)).days)]
+    keys = sorted({period_key(local_midnight(day), period) for day in days})
+    chosen = data.draw(st.sets(st.sampled_from(keys)))
+    shelf = {key: data.draw(values) for key in sorted(chosen)[:8]} | {
+        key: Value(1, version=1) for key in sorted(chosen)[8:]
+    }
+    assert through_json(shelf, str(year), period) == shelf
+
+
+@pytest.mark.parametrize("day", CLOCK_CHANGE_DAYS[:6])
+def test_the_hours_of_a_clock_change_day_have_a_place_each(day: date) -> None:
+    start, hours = local_midnight(day).astimezone(UTC), day_length(day) // timedelta(hours=1)
+    keys = [period_key(start + n * timedelta(hours=1), Period.HOUR) for n in range(hours)]
+    assert hours in (23, 25)
+    assert [place_of(key, Period.HOUR) for key in keys] == [(day.isoformat(), n) for n in range(hours)]
+    shelf = {key: Value(number, version=1) for number, key in enumerate(keys)}
+    assert len(pack_shelf(shelf, Period.HOUR)["runs"]) == 1
+    assert through_json(shelf, day.isoformat(), Period.HOUR) == shelf
+
+
+def test_a_common_day_is_short_and_its_numbers_are_the_watts_of_the_curve() -> None:
+    watts = list(range(200, 248))
+    shelf = {
+        key: Value(power * 500, None, "a", "a", 1)
+        for key, power in zip(curve_keys(date(2024, 7, 1), [30]), watts, strict=True)
+    }
+    assert pack_shelf(shelf, Period.MINUTE) == {
+        "runs": [{"at": 0, "step": 30, "unit": 500, "values": watts}],
+        "written": [[48, 1, "a"]],
+    }
+
+
+@many
+@given(moments(1990, 2090), st.sampled_from(list(Period)))
+def test_each_key_has_one_place(moment: datetime, period: Period) -> None:
+    key = period_key(moment, period)
+    pack, place = place_of(key, period)
+    assert key_at(pack, place, period) == key
+    assert pack == period_key(moment, Period.DAY if SERIES[period] is Series.LOAD_CURVE else Period.YEAR)
+
+
+@pytest.mark.parametrize(
+    "period, key",
+    [
+        (Period.MINUTE, "2024-01-01"),
+        (Period.MINUTE, "2024-01-01T00:00"),
+        (Period.MINUTE, "2024-01-01T00:00:30Z"),
+        (Period.MINUTE, "2024-01-01T00:00+01:00"),
+        (Period.MINUTE, "20240101T0000Z"),
+        (Period.HOUR, "2024-01-01T00:30Z"),
+        (Period.DAY, "2024-02-30"),
+        (Period.DAY, "2024-W01-1"),
+        (Period.MONTH, "2024-13"),
+        (Period.MONTH, "2024-00"),
+        (Period.MONTH, "2024-1"),
+        (Period.YEAR, "24"),
+        (Period.YEAR, "2024-01"),
+        (Period.YEAR, ""),
+        (Period.DAY, "0000-01-01"),
+    ],
+)
+def test_what_is_no_key_has_no_place(period: Period, key: str) -> None:
+    with pytest.raises(ValueError, match="no key"):
+        place_of(key, period)
+
+
+keys = moments(2023, 2025)
+tails = st.sampled_from(["", " ", "~", "0", "-", "Z", "T"])
+
+
+@many
+@given(st.sampled_from(list(Period)), keys, keys, keys, st.integers(0, 18), st.integers(0, 18), tails)
+def test_no_pack_of_a_range_is_left_out(
+    period: Period, of: datetime, one: datetime, other: datetime, cut: int, cut_end: int, tail: str
+) -> None:
+    """Whatever texts bound it: a whole key, a piece, one with something after it."""
+    key = period_key(of, period)
+    first = period_key(one, period)[:cut]
+    end = period_key(other, period)[:cut_end] + tail
+    if first <= key < end:
+        start, stop = pack_range(first, end, period)
+        assert start <= place_of(key, period)[0] < stop
+
+
+def test_a_range_of_whole_days_or_years_reads_no_pack_too_many() -> None:
+    assert pack_range("2024-10-26T22:00Z", "2024-10-27T23:00Z", Period.MINUTE) == ("2024-10-27", "2024-10-28")
+    assert pack_range("2024-01-01", "2025-01-01", Period.DAY) == ("2024", "2025")
+    assert pack_range("2024-01", "2025-01", Period.MONTH) == ("2024", "2025")
+    assert pack_range("2024", "2025", Period.YEAR) == ("2024", "2025")
+
+
+@pytest.mark.parametrize("series", Series)
+@many
+@given(moments(2023, 2026), moments(2023, 2026), moments(2023, 2026))
+def test_the_packs_named_for_a_range_are_all_that_hold_a_key_of_it(  # type: ignore[no-untyped-def]
+    series, of, one, other
+) -> None:
+    for period in PERIODS[series]:
+        key, first, end = (period_key(moment, period) for moment in (of, one, other))
+        named = packs_between(*pack_range(first, end, period), series)
+        assert named is None or named == sorted(set(named))
+        if named is not None and first <= key < end:
+            assert place_of(key, period)[0] in named
+
+
+def test_the_packs_of_a_night_are_named_one_by_one() -> None:
+    assert packs_between("2024-02-27", "2024-03-02", Series.LOAD_CURVE) == [
+        "2024-02-27",
+        "2024-02-28",
+        "2024-02-29",
+        "2024-03-01",
+    ]
+    assert (
+        packs_between("2023", "2025", Series.DAILY) == packs_between("2023", "2024~", Series.DAILY) == ["2023", "2024"]
+    )
+    assert packs_between("2024", "2024", Series.DAILY) == []
+
+
+@pytest.mark.parametrize(
+    "first, end",
+    [("", "~"), ("2024-01", "2024-02"), ("20240101", "20240105"), ("2024-W01-1", "2025"), ("2024-01-01", "~")],
+)
+def test_of_ranges_that_are_no_dates_or_have_no_end_the_packs_are_not_named(first: str, end: str) -> None:
+    assert packs_between(first, end, Series.LOAD_CURVE) is None
+
+
+@pytest.mark.parametrize("period", Period)
+def test_a_document_comes_back_with_all_its_fields(period: Period) -> None:
+    key = period_key(datetime(2024, 10, 27, 2, 0, tzinfo=PARIS, fold=1), period)
+    document = to_document("home1", period, Entry(key, 198_500, 15 if period is Period.MINUTE else None), NOW)
+    assert from_value("home1", key, period, to_value({**document, "_rev": "x"}, period)) == document
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"price": 1}, {"load": 0.1234567}, {"hour": 5}, {"step": 30}, {"created_at": None}, {"fold": 0}],
+)
+def test_a_document_that_would_not_come_back_as_it_is_is_refused(change: dict[str, Any]) -> None:
+    document = to_document("home1", Period.MINUTE, Entry("2024-01-01T10:00Z", 1_000), NOW)
+    with pytest.raises(ValueError, match="no place for"):
+        to_value({**document, **change}, Period.MINUTE)
+
+
+@pytest.mark.parametrize("told", [2, 0, "1", None, 99])
+def test_another_format_is_refused_in_one_line_and_not_guessed_at(told: Any) -> None:
+    with pytest.raises(UnknownPack, match="update Relève") as caught:
+        unpack_shelf({"format": told, "minute": {"news": []}}, "2024-01-01", Period.MINUTE)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "shelf",
+    [
+        {},
+        {"runs": [], "written": [[1, 1, "a"]]},
+        {"runs": [{"at": 0, "step": 30, "unit": 1, "values": [1, 2]}], "written": [[1, 1, "a"]]},
+        {"runs": [{"at": 0, "step": 30, "unit": 1, "values": [None]}], "written": [[1, 1, "a"]]},
+        {"runs": [{"at": 0, "step": "x", "unit": 1, "values": [1]}], "written": [[1, 1, "a"]]},
+        {"runs": "no", "written": 3},
+    ],
+)
+def test_a_damaged_pack_is_refused_and_not_read_in_part(shelf: Any) -> None:
+    with pytest.raises(UnknownPack, match="damaged"):
+        unpack_shelf({"format": FORMAT, "minute": shelf}, "2024-01-01", Period.MINUTE)
+
+
+def test_the_packed_document_of_the_reference_page_is_what_is_stored() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "documents.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"```jsonc\n(.*?)```", page, re.DOTALL)
+    told = json.loads(text)
+    first, later = "2024-10-28T07:31:02+00:00", "2024-10-29T07:30:40+00:00"
+    minutes = {
+        "2024-10-26T22:00Z": Value(206_000, None, first, first, 1),
+        "2024-10-26T22:30Z": Value(198_500, None, first, first, 1),
+        "2024-10-27T00:00Z": Value(70_000, 10, first, later, 2),
+        "2024-10-27T00:10Z": Value(68_000, 10, first, later, 2),
+    }
+    total_at = "2024-10-29T07:30:41+00:00"
+    hours = {
+        "2024-10-26T22:00Z": Value(404_500, None, total_at, total_at, 2),
+        "2024-10-27T00:00Z": Value(138_000, None, total_at, total_at, 2),
+    }
+    pack = told["_id"].partition(":")[2]
+    for period, shelf in ((Period.MINUTE, minutes), (Period.HOUR, hours)):
+        assert unpack_shelf(told, pack, period) == shelf
+        assert pack_shelf(shelf, period) == told[period.value]

@@ -1,0 +1,113 @@
+"""Which days are asked for: all that are missing, in few calls, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.strategies import many, windows
+from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.domain.measures.windows import (
+    merge_windows,
+    plan_backfill,
+    plan_history,
+    plan_look_back,
+    split_window,
+    subtract_windows,
+    to_windows,
+)
+
+TODAY = date(2024, 7, 25)
+
+
+def days_of(parts: Iterable[DateWindow]) -> set[date]:
+    return {part.start + number * ONE_DAY for part in parts for number in range(part.days)}
+
+
+def window(start: str, end: str) -> DateWindow:
+    return DateWindow(date.fromisoformat(start), date.fromisoformat(end))
+
+
+def test_a_look_back_ends_with_yesterday() -> None:
+    assert plan_look_back(TODAY, Series.DAILY) == window("2024-06-25", "2024-07-25")
+    assert plan_look_back(TODAY, Series.LOAD_CURVE) == window("2024-07-18", "2024-07-25")
+
+
+def test_the_history_is_three_years_of_daily_values_and_as_much_curve_as_wished() -> None:
+    assert plan_history(TODAY, Series.DAILY, load_curve_days=28) == window("2021-07-26", "2024-07-25")
+    assert plan_history(TODAY, Series.LOAD_CURVE, load_curve_days=28) == window("2024-06-27", "2024-07-25")
+    assert plan_history(TODAY, Series.LOAD_CURVE, load_curve_days=0) is None
+
+
+def test_a_new_account_needs_three_calls_for_days_and_four_for_its_curve() -> None:
+    daily = plan_history(TODAY, Series.DAILY, 28)
+    curve = plan_history(TODAY, Series.LOAD_CURVE, 28)
+    assert daily and curve
+    assert [part.days for part in plan_backfill(daily, [], 365)] == [365, 365, 365]
+    assert [part.days for part in plan_backfill(curve, [], 7)] == [7, 7, 7, 7]
+
+
+@pytest.mark.parametrize("start, end", [("2024-01-02", "2024-01-02"), ("2024-01-03", "2024-01-02")])
+def test_a_window_without_a_day_is_refused(start: str, end: str) -> None:
+    with pytest.raises(ValueError, match="must come before"):
+        window(start, end)
+
+
+@given(windows())
+def test_a_window_is_written_and_read_back(one: DateWindow) -> None:
+    assert DateWindow.parse(str(one)) == one
+
+
+@many
+@given(st.lists(windows(), max_size=8), st.randoms())
+def test_merging_keeps_the_days_in_the_fewest_windows_whatever_their_order(parts, random) -> None:  # type: ignore[no-untyped-def]
+    merged = merge_windows(parts)
+    assert days_of(merged) == days_of(parts)
+    assert all(earlier.end < later.start for earlier, later in pairwise(merged))
+    assert merge_windows(merged) == merged
+    assert merge_windows(random.sample(parts, len(parts))) == merged
+
+
+@many
+@given(windows(120), st.lists(windows(), max_size=8))
+def test_subtracting_leaves_exactly_the_other_days(wanted: DateWindow, done: list[DateWindow]) -> None:
+    missing = subtract_windows(wanted, done)
+    assert days_of(missing) == days_of([wanted]) - days_of(done)
+    assert merge_windows(missing) == missing
+    assert merge_windows([*missing, *done, wanted]) == merge_windows([*done, wanted])
+
+
+@many
+@given(windows(200), st.lists(windows(), max_size=8), st.sampled_from([1, 2, 6, 7, 30, 365]))
+def test_a_backfill_asks_for_all_that_is_missing_in_the_fewest_calls_newest_first(
+    wanted: DateWindow, done: list[DateWindow], max_days: int
+) -> None:
+    missing = days_of([wanted]) - days_of(done)
+    planned = plan_backfill(wanted, done, max_days)
+    assert missing <= days_of(planned) <= days_of([wanted])
+    for part in planned:
+        assert part.days <= max_days
+        assert {part.start, part.end - ONE_DAY} <= missing
+    for newer, older in pairwise(planned):
+        assert older.end <= newer.start
+        assert older.end <= newer.end - timedelta(days=max_days)  # so no plan can do with fewer
+    assert plan_backfill(wanted, [*done, *planned], max_days) == []
+
+
+@many
+@given(windows(400), st.integers(1, 30))
+def test_splitting_keeps_every_day_once(one: DateWindow, max_days: int) -> None:
+    parts = split_window(one, max_days)
+    assert merge_windows(parts) == [one]
+    assert sum(part.days for part in parts) == one.days
+    assert max(part.days for part in parts) <= max_days
+
+
+@given(st.sets(st.dates(date(2024, 1, 1), date(2024, 2, 15)), max_size=20))
+def test_single_days_become_windows(single: set[date]) -> None:
+    assert days_of(to_windows(single)) == single

@@ -1,0 +1,137 @@
+"""End labels to starts: on every day of eleven years, and however the autumn hour is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.factories import end_labels
+from tests.support.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, some
+from worker.domain.measures.readings import ONE_DAY, PARIS, day_length, local_midnight
+from worker.domain.parsing.labels import Label, to_starts
+
+AUTUMN_DAYS = [day for day in CLOCK_CHANGE_DAYS if day_length(day) == timedelta(hours=25)]
+AUTUMN, SPRING = date(2024, 10, 27), date(2024, 3, 31)
+
+
+def true_starts(day: date, minutes: int) -> list[datetime]:
+    start, step = local_midnight(day).astimezone(UTC), timedelta(minutes=minutes)
+    return [start + number * step for number in range(day_length(day) // step)]
+
+
+def to_labels(texts: Sequence[str], minutes: int) -> list[Label]:
+    return [Label(datetime.fromisoformat(text), timedelta(minutes=minutes)) for text in texts]
+
+
+def true_labels(day: date, minutes: int) -> list[Label]:
+    return to_labels(end_labels(day, minutes), minutes)
+
+
+def wall_clock_labels(day: date, minutes: int) -> list[Label]:
+    """A step added to the clock on the wall: the repeated hour is labelled 02:30, 03:00, 02:30, 03:00."""
+    starts = (start.astimezone(PARIS).replace(tzinfo=None) for start in true_starts(day, minutes))
+    return [Label(start + timedelta(minutes=minutes), timedelta(minutes=minutes)) for start in starts]
+
+
+def starts_of(labels: Sequence[Label]) -> list[datetime]:
+    return [start.astimezone(UTC) for start in to_starts(labels)]
+
+
+@pytest.mark.parametrize("minutes", [30, 60])
+@pytest.mark.parametrize("year", range(2020, 2031))
+def test_true_labels_give_back_true_starts_on_every_day(year: int, minutes: int) -> None:
+    days = [day for day in ALL_DAYS if day.year == year]
+    labels = [label for day in days for label in true_labels(day, minutes)]
+    starts = [start for day in days for start in true_starts(day, minutes)]
+    assert starts_of(labels) == starts
+    assert starts_of(labels[::-1]) == starts[::-1]
+
+
+@pytest.mark.parametrize("minutes", [5, 10, 15, 20, 30, 60])
+@pytest.mark.parametrize("day", CLOCK_CHANGE_DAYS, ids=str)
+def test_every_way_to_label_a_clock_change_day_gives_its_true_starts(day: date, minutes: int) -> None:
+    starts = true_starts(day, minutes)
+    assert starts_of(true_labels(day, minutes)) == starts
+    assert starts_of(true_labels(day, minutes)[::-1]) == starts[::-1]
+    assert starts_of(wall_clock_labels(day, minutes)) == starts
+    assert starts_of(wall_clock_labels(day, minutes)[::-1]) == starts[::-1]
+
+
+@pytest.mark.parametrize("minutes", [5, 10, 15, 30, 60])
+@pytest.mark.parametrize("day", AUTUMN_DAYS, ids=str)
+def test_the_autumn_day_in_the_middle_of_its_week_is_no_different(day: date, minutes: int) -> None:
+    week = [day + number * ONE_DAY for number in range(-3, 4)]
+    starts = [start for one in week for start in true_starts(one, minutes)]
+    for style in (true_labels, wall_clock_labels):
+        labels = [label for one in week for label in style(one, minutes)]
+        assert starts_of(labels) == starts
+        assert starts_of(labels[::-1]) == starts[::-1]
+
+
+@some
+@given(st.sampled_from(CLOCK_CHANGE_DAYS), st.integers(0, 49), st.integers(0, 49))
+def test_a_hole_elsewhere_does_not_move_the_other_steps(day: date, first: int, second: int) -> None:
+    labels, starts = true_labels(day, 30), true_starts(day, 30)
+    passes = {start for start in starts if start.astimezone(PARIS).hour in (1, 2)}
+    holes = {index for index in (first, second) if index < len(starts) and starts[index] not in passes}
+    kept = [index for index in range(len(starts)) if index not in holes]
+    assert starts_of([labels[index] for index in kept]) == [starts[index] for index in kept]
+
+
+@pytest.mark.parametrize("missing", range(50))
+@pytest.mark.parametrize("day", AUTUMN_DAYS[:3], ids=str)
+def test_one_missing_label_of_the_autumn_day_loses_no_other(day: date, missing: int) -> None:
+    labels, starts = true_labels(day, 30), true_starts(day, 30)
+    found = starts_of(labels[:missing] + labels[missing + 1 :])
+    assert len(set(found)) == 49
+    assert set(found) <= set(starts)
+
+
+@some
+@given(st.sampled_from(AUTUMN_DAYS), st.randoms(), st.sampled_from([30, 60]))
+def test_a_shuffled_autumn_day_keeps_every_step(day: date, random, minutes: int) -> None:  # type: ignore[no-untyped-def]
+    labels = true_labels(day, minutes)
+    found = starts_of(random.sample(labels, len(labels)))
+    assert sorted(found) == true_starts(day, minutes)
+
+
+@pytest.mark.parametrize("at", [5, 30])
+def test_a_label_sent_twice_elsewhere_does_not_disturb_the_autumn_hour(at: int) -> None:
+    labels, starts = true_labels(AUTUMN, 30), true_starts(AUTUMN, 30)
+    assert starts_of(labels[: at + 1] + labels[at:]) == starts[: at + 1] + starts[at:]
+
+
+def test_labels_with_their_own_offset_need_no_guess_in_any_order() -> None:
+    starts = true_starts(AUTUMN, 30)
+    labels = [Label(start + timedelta(minutes=30), timedelta(minutes=30)) for start in starts]
+    local = [Label(label.end.astimezone(PARIS), label.length) for label in labels]
+    for told in (labels, local):
+        assert starts_of(told) == starts
+        assert starts_of(told[::-1]) == starts[::-1]
+
+
+def test_an_answer_without_the_repeated_hour_has_a_hole_there() -> None:
+    texts = list(dict.fromkeys(end_labels(AUTUMN)))
+    found = starts_of(to_labels(texts, 30))
+    assert len(found) == len(set(found)) == 48
+    assert set(found) < set(true_starts(AUTUMN, 30))
+
+
+def test_mixed_steps_on_the_autumn_day_are_told_apart() -> None:
+    texts = ["01:30", "02:00", "02:15", "02:30", "02:45", "02:00", "02:30", "03:00", "04:00"]
+    lengths = [30, 30, 15, 15, 15, 15, 30, 30, 60]
+    labels = [
+        Label(datetime.fromisoformat(f"2024-10-27 {text}"), timedelta(minutes=length))
+        for text, length in zip(texts, lengths, strict=True)
+    ]
+    found = [start.strftime("%H:%M") for start in starts_of(labels)]
+    # in UTC: 23:00 is one o'clock of summer
+    assert found == ["23:00", "23:30", "00:00", "00:15", "00:30", "00:45", "01:00", "01:30", "02:00"]
+
+
+def test_no_labels_give_no_starts() -> None:
+    assert to_starts([]) == []

@@ -1,0 +1,64 @@
+"""Answers alike are read with what was worked out before: that must be told from none of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from tests.support.factories import Row, end_labels, v5_answer
+from tests.support.strategies import curve_days, some
+from worker.domain.measures.answer_shapes import Kind, look_at
+from worker.domain.measures.readings import Series
+from worker.domain.parsing import enedis, values
+from worker.domain.parsing.enedis import Parsed, parse_load_curve
+
+DAY = date(2024, 10, 27)
+
+
+def forget() -> None:
+    enedis._to_steps_again.cache_clear()
+    values._read_energy.cache_clear()
+
+
+def facts_of(parsed: Parsed) -> Any:
+    steps = [(each.start.isoformat(), each.start.fold, each.length, each.milliwatt_hours) for each in parsed.readings]
+    return steps, parsed.dropped, parsed.differing
+
+
+@some
+@given(curve_days(), curve_days())
+def test_an_answer_reads_the_same_after_any_other(one: tuple[date, list[Row]], other: tuple[date, list[Row]]) -> None:
+    forget()
+    alone = facts_of(parse_load_curve(v5_answer(one[1])))
+    parse_load_curve(v5_answer(other[1]))
+    assert facts_of(parse_load_curve(v5_answer(one[1]))) == alone
+
+
+@pytest.mark.parametrize("odd", [1, 1.0, True, 1800, ["PT30M"], {}, "PT7M"])
+def test_an_odd_step_is_judged_by_itself(odd: Any) -> None:
+    answer = v5_answer([(label, "600") for label in end_labels(DAY)])
+    parse_load_curve(answer)
+    answer["meter_reading"]["interval_reading"][3]["interval_length"] = odd
+    after = facts_of(parse_load_curve(answer))
+    forget()
+    assert facts_of(parse_load_curve(answer)) == after
+
+
+def test_a_bad_value_takes_no_place_of_another() -> None:
+    rows = [(label, "600") for label in end_labels(DAY)]
+    whole = parse_load_curve(v5_answer(rows)).readings
+    parsed = parse_load_curve(
+        v5_answer([(label, "-1" if place == 5 else "600") for place, (label, _) in enumerate(rows)])
+    )
+    assert (parsed.readings, parsed.dropped) == ([*whole[:5], *whole[6:]], 1)
+
+
+def test_a_list_where_a_word_should_be_is_told() -> None:
+    answer = v5_answer([(label, "600") for label in end_labels(DAY)])
+    for point in answer["meter_reading"]["interval_reading"][2:]:
+        point["measure_type"] = ["B"]
+    found = [(each.kind, each.place) for each in look_at(answer, Series.LOAD_CURVE)]
+    assert found == [(Kind.SHAPE, "meter_reading.interval_reading[].measure_type")]

@@ -1,0 +1,202 @@
+"""A reading or a total to its document and back: keys, fields, kWh and rounding.
+
+The fields are those of the seed's doctypes (semantics, D2 to D6): ``load`` in kWh and the local civil
+time as numbers.  Keys of minutes and hours are UTC, so the two passes of the autumn hour stay apart and
+keys sort as time does; ``fold`` is 1 in the second pass and absent elsewhere.  ``step`` is the length of a
+load-curve step in minutes and absent for the usual 30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from worker.domain.measures.readings import (
+    PARIS,
+    DateWindow,
+    IntervalReading,
+    Period,
+    Series,
+    day_length,
+    local_midnight,
+)
+
+Document = dict[str, Any]
+
+DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
+USUAL_STEP_MINUTES: Final = 30
+_MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
+_MINUTE: Final = timedelta(minutes=1)
+_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}  # V6
+_LAST_PLACES_MWH: Final[dict[Period, int]] = {period: 10 ** (6 - places) for period, places in _DECIMALS.items()}
+_IN_UTC: Final = (Period.MINUTE, Period.HOUR)
+_LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
+SHOWN_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")  # what leaves the house
+_PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may read them
+    Period.DAY: {"hour": 0, "minute": 0},
+    Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
+    Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
+}
+
+
+class Entry(NamedTuple):
+    """One document in its shortest form, as it travels between tasks: a JSON array.
+
+    ``revision`` and ``created_at`` are those of the stored document that it replaces, ``was`` its energy; None for a
+    new one.
+    """
+
+    key: str
+    milliwatt_hours: int
+    step: int | None = None
+    revision: str | None = None
+    created_at: str | None = None
+    was: int | None = None
+
+
+def doctype(period: Period) -> str:
+    return DOCTYPE_PREFIX + period.value
+
+
+def packed_doctype(series: Series) -> str:
+    """Of the packs of a series, in the packed layout."""
+    return f"{DOCTYPE_PREFIX}packed-{series.value.replace('_', '-')}"
+
+
+def period_key(start: datetime, period: Period) -> str:
+    """Text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
+    if period in _IN_UTC:  # for the local hour 02 comes twice in October
+        text = start.astimezone(UTC).isoformat()
+        return f"{text[:16]}Z" if period is Period.MINUTE else f"{text[:13]}:00Z"
+    return start.astimezone(PARIS).date().isoformat()[: _LOCAL_KEY_LENGTH[period]]
+
+
+def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
+    """First key that the window touches, and the first key after it."""
+    if period in _IN_UTC:
+        start, end = window.instants()
+        return period_key(start, period), period_key(end, period)
+    last = window.end - timedelta(days=1)
+    after = {
+        Period.DAY: window.end,
+        Period.MONTH: last.replace(day=1) + timedelta(days=31),
+        Period.YEAR: date(last.year + 1, 1, 1),
+    }
+    length = _LOCAL_KEY_LENGTH[period]
+    return window.start.isoformat()[:length], after[period].isoformat()[:length]
+
+
+def touched_window(window: DateWindow, series: Series) -> DateWindow:
+    """All days whose readings go into the totals that the window touches.
+
+    Hours end where days do (the zone is whole hours from UTC), months and years don't.
+    """
+    if series is Series.LOAD_CURVE:
+        return window
+    last = window.end - timedelta(days=1)
+    return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
+
+
+def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
+    """Readings as entries of their own doctype, minute or day, in time order."""
+    entries = []
+    for reading in sorted(readings, key=lambda reading: reading.start.astimezone(UTC)):
+        minutes = reading.length // _MINUTE
+        step = minutes if period is Period.MINUTE and minutes != USUAL_STEP_MINUTES else None
+        energy = round_as_stored(reading.milliwatt_hours, period)
+        entries.append(Entry(period_key(reading.start, period), energy, step))
+    return entries
+
+
+def to_reading(document: Document, period: Period) -> IntervalReading:
+    """The reading that a stored minute or day document was made from."""
+    key = key_of(document)
+    energy = to_milliwatt_hours(document["load"])
+    if period is Period.DAY:
+        day = date.fromisoformat(key)
+        return IntervalReading(local_midnight(day), day_length(day), energy)
+    start = datetime.fromisoformat(key).astimezone(PARIS)
+    return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), energy)
+
+
+def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
+    """The document of the seed's doctype, ready to be written at ``now``."""
+    written_at = to_timestamp(now)
+    document: Document = {
+        "_id": f"{account_id}:{entry.key}",
+        "load": to_load(entry.milliwatt_hours, period),
+        **civil_fields(entry.key, period),
+        "created_at": entry.created_at or written_at,
+        "updated_at": written_at,
+        "source_account": account_id,
+    }
+    if entry.step is not None:
+        document["step"] = entry.step
+    if entry.revision is not None:
+        document["_rev"] = entry.revision
+    return document
+
+
+def to_timestamp(instant: datetime) -> str:
+    """As documents carry it: UTC, to the second, so that texts compare as time does."""
+    return instant.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def to_entry(document: Document) -> Entry:
+    """A stored document in its shortest form.  Calls nothing of ours: it is made of each of a night's documents."""
+    told = document.get
+    energy = round(document["load"] * _MILLIWATT_HOURS_PER_KWH)
+    return Entry(document["_id"].partition(":")[2], energy, told("step"), told("_rev"), told("created_at"))
+
+
+def to_shown(document: Document) -> Document:
+    """What people and programs outside are shown of a stored document: ``load`` in kWh and the civil time."""
+    return {name: document[name] for name in SHOWN_FIELDS if name in document}
+
+
+def account_of(document: Document) -> str:
+    return str(document["_id"]).partition(":")[0]
+
+
+def key_of(document: Document) -> str:
+    return str(document["_id"]).partition(":")[2]
+
+
+def to_load(milliwatt_hours: int, period: Period) -> float:
+    """kWh, rounded half up to the decimals of the doctype (V6)."""
+    return round_as_stored(milliwatt_hours, period) / _MILLIWATT_HOURS_PER_KWH
+
+
+def round_as_stored(milliwatt_hours: int, period: Period) -> int:
+    """The same in whole mWh; half goes away from zero."""
+    return round_to(milliwatt_hours, _LAST_PLACES_MWH[period])
+
+
+def stored_place(period: Period) -> int:
+    """The last place of the doctype's decimals, in mWh."""
+    return _LAST_PLACES_MWH[period]
+
+
+def round_to(milliwatt_hours: int, place: int) -> int:
+    """``round_as_stored`` for who rounds many of one doctype."""
+    size = (abs(milliwatt_hours) + place // 2) // place * place
+    return size if milliwatt_hours >= 0 else -size
+
+
+def to_milliwatt_hours(load: float) -> int:
+    """A stored load in whole mWh; exact, for a load has at most six decimals."""
+    return round(load * _MILLIWATT_HOURS_PER_KWH)
+
+
+@lru_cache(maxsize=8192)  # all accounts of a night have the same keys; who calls copies
+def civil_fields(key: str, period: Period) -> dict[str, int]:
+    """Year to minute and fold of a period's start, as its document has them."""
+    if period in _IN_UTC:
+        local = datetime.fromisoformat(key).astimezone(PARIS)
+        names = ("year", "month", "day", "hour", "minute")
+        fields = {name: getattr(local, name) for name in names}
+        return fields | {"fold": 1} if local.fold else fields
+    numbers = dict(zip(("year", "month", "day"), map(int, key.split("-")), strict=False))
+    return numbers | _PLACE_HOLDERS[period]
