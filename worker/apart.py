@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from config.settings import PREFIX, Settings
-from worker.clients.presets import PRESETS
+from worker.clients.enedis.presets import PRESETS
 
 
 def settings_apart(own: dict[str, Any], say: Callable[[str], object]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.clients.consent import Callback, authorize_url, usage_points_of, usage_points_of_grant
+from worker.clients.enedis.consent import Callback, authorize_url, usage_points_of, usage_points_of_grant
 from worker.clients.oauth import Grant
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentKind

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
-from worker.clients.presets import PRESETS, Preset
+from worker.clients.enedis.presets import PRESETS, Preset
 from worker.domain.fleet.planning import Fleet, Plan, Quota, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series

@@ -17,9 +17,9 @@ from redis import Redis
 from config.settings import ConfigError, Settings, get_settings
 from worker.canary import Canary
 from worker.channels import Channel, Log, Mail, Webhook
-from worker.clients.enedis import EnedisClient
+from worker.clients.enedis.client import EnedisClient
+from worker.clients.enedis.presets import PRESETS, Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.presets import PRESETS, Endpoints
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
 from worker.clients.transport import Transport

@@ -25,7 +25,7 @@ from tests.fuzz import corpus
 from tests.fuzz.mutations import injured, injured_bytes, injured_file
 from tests.support.factories import USAGE_POINT, PretendSupplier, make_walk, memory_measures, origin
 from tests.support.strategies import json_values
-from worker.clients.classification import Reply, classify, code_of, refused_as_wrong, token_refused, unforeseen
+from worker.clients.enedis.errors import Reply, classify, code_of, refused_as_wrong, token_refused, unforeseen
 from worker.clients.id_token import usage_points_from_id_token
 from worker.domain.answers import Verdict
 from worker.domain.measures.answer_samples import to_masked, to_sample

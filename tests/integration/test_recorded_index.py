@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from tests.support.factories import Reports, content, curve_of, memory_measures, origin, v5_answer
-from worker.clients.classification import Reply
-from worker.clients.enedis import EnedisClient
-from worker.clients.presets import PRESETS
+from worker.clients.enedis.client import EnedisClient
+from worker.clients.enedis.errors import Reply
+from worker.clients.enedis.presets import PRESETS
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState

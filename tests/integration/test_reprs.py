@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
-from worker.clients.classification import Reply
-from worker.clients.consent import Callback
+from worker.clients.enedis.consent import Callback
+from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token, UserTokens
 from worker.domain.answers import Answer, Verdict
 from worker.domain.consent.consents import Notice, NoticeKind

@@ -11,9 +11,9 @@ from typing import Any
 
 import responses
 
-from worker.clients.enedis import EnedisClient
+from worker.clients.enedis.client import EnedisClient
+from worker.clients.enedis.presets import Endpoints
 from worker.clients.oauth import OAuthClient
-from worker.clients.presets import Endpoints
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.measures.readings import PARIS

@@ -10,7 +10,7 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
-from worker.clients.presets import PRESETS
+from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, Quota, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, PARIS

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 
-from worker.clients.classification import Reply
+from worker.clients.enedis.errors import Reply
 from worker.domain.answers import Answer
 from worker.domain.fleet.lanes import current_lane
 from worker.errors import WorkerError

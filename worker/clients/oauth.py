@@ -18,12 +18,12 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.classification import Reply, code_of, wait_of
-from worker.clients.presets import TOKEN_API, Endpoints
+from worker.clients.enedis.errors import Reply, code_of, wait_of
+from worker.clients.enedis.presets import TOKEN_API, Endpoints
+from worker.clients.retry_after import retry_after_s
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport, as_signed
 from worker.clients.turnstile import Turnstile
-from worker.clients.waits import retry_after_s
 from worker.domain.answers import Json
 from worker.errors import (
     MalformedAnswer,

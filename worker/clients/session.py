@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
-from worker.clients.classification import Reply, token_refused
 from worker.clients.counting import count_refused_token, judge_and_count
-from worker.clients.presets import Endpoints
+from worker.clients.enedis.errors import Reply, token_refused
+from worker.clients.enedis.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
 from worker.clients.transport import Transport
 from worker.clients.turnstile import Turnstile

@@ -17,8 +17,8 @@ from oauthlib.oauth2 import Client, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError
 
-from worker.clients.classification import Reply
 from worker.clients.counting import Api, CountedHttp
+from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token
 from worker.domain.answers import Json
 from worker.errors import StoreUnavailable, SupplierUnavailable

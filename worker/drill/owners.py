@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from worker.clients.consent import read_callback
+from worker.clients.enedis.consent import read_callback
 from worker.connecting import connect, consent_page
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime

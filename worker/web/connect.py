@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.clients.enedis import USAGE_POINT
+from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores.handshakes import Handshake

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from fastapi import Response
 from fastapi.responses import RedirectResponse
 
-from worker.clients.consent import Callback
+from worker.clients.enedis.consent import Callback
 from worker.errors import WorkerError
 from worker.runtime import Runtime
 from worker.stores.handshakes import Handshake, Handshakes

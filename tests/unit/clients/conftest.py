@@ -6,9 +6,9 @@ import pytest
 import responses
 
 from tests.support.supplier_server import BASE_URL, NOW, SECRETS, FakeTurnstile, FakeVault, House, far_away
-from worker.clients.enedis import EnedisClient
+from worker.clients.enedis.client import EnedisClient
+from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
-from worker.clients.presets import PRESETS
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
 from worker.clients.transport import Transport

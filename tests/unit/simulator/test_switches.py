@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.enedis_caller import HOME, Caller, points
-from worker.clients.classification import Reply, unforeseen
+from worker.clients.enedis.errors import Reply, unforeseen
 from worker.domain.measures.answer_shapes import look_at
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse_load_curve

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.support.pages import ROOT
-from worker.clients.presets import PRESETS
+from worker.clients.enedis.presets import PRESETS
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.fleet.planning import STEPS, USUAL_SHARES, Fleet, Plan, Quota, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS

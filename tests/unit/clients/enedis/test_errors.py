@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.clients.classification import Reply, classify, code_of, token_refused
+from worker.clients.enedis.errors import Reply, classify, code_of, token_refused
 from worker.domain.answers import Verdict
 from worker.errors import (
     ConsentRevoked,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.clients.presets import PRESETS, SUBSCRIBED_SERVICES
+from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
 from worker.domain.measures.readings import Series
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, many
 from tests.support.supplier_server import NOW, USAGE_POINT, House
-from tests.unit.clients.test_classification import ERRORS, THROTTLED, VERDICTS
-from worker.clients.classification import Reply, classify, unforeseen
-from worker.clients.enedis import EnedisClient
+from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS
+from worker.clients.enedis.client import EnedisClient
+from worker.clients.enedis.errors import Reply, classify, unforeseen
 from worker.domain.measures.answer_shapes import Kind, Surprise
 from worker.domain.measures.readings import DateWindow
 from worker.errors import RequestRefused, WorkerError

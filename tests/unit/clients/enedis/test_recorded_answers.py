@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.clients.classification import Reply, classify, token_refused
+from worker.clients.enedis.errors import Reply, classify, token_refused
 from worker.domain.answers import Verdict
 from worker.errors import (
     ConsentRevoked,
@@ -19,7 +19,7 @@ from worker.errors import (
     WorkerError,
 )
 
-FOLDER = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "responses"
+FOLDER = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "responses"
 NOW = datetime(2026, 7, 17, 4, 0, tzinfo=UTC)
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recorded answers are not here")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from worker.clients.classification import Reply, classify, refused_as_wrong, unforeseen
-from worker.clients.presets import Endpoints
+from worker.clients.enedis.errors import Reply, classify, refused_as_wrong, unforeseen
+from worker.clients.enedis.presets import Endpoints
 from worker.clients.session import SupplierSession
 from worker.domain.answers import Answer, Json, Verdict
 from worker.domain.measures.answer_shapes import Surprise

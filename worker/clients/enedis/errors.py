@@ -15,8 +15,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Final
 
-from worker.clients.presets import TokenMode
-from worker.clients.waits import retry_after_s, to_wait_s
+from worker.clients.enedis.presets import TokenMode
+from worker.clients.retry_after import retry_after_s, to_wait_s
 from worker.domain.answers import Answer, Json, Verdict
 from worker.domain.measures.answer_shapes import Kind, Surprise, names_of
 from worker.errors import (

@@ -13,11 +13,11 @@ from typing import Final
 
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.classification import Reply, classify
-from worker.clients.enedis import USAGE_POINT
+from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.enedis.errors import Reply, classify
+from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
-from worker.clients.presets import SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.session import SupplierSession
 from worker.clients.transport import as_signed
 from worker.domain.answers import Json

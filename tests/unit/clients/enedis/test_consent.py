@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.supplier_server import BASE_URL, NOW, House
-from worker.clients.consent import Callback, authorize_url, read_callback, usage_points_of, usage_points_of_grant
+from worker.clients.enedis.consent import Callback, authorize_url, read_callback, usage_points_of, usage_points_of_grant
+from worker.clients.enedis.presets import PRESETS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
-from worker.clients.presets import PRESETS
 from worker.clients.tokens import Token
 from worker.errors import ConsentRevoked, MalformedAnswer, RequestRefused, SupplierUnavailable
 
