@@ -33,8 +33,8 @@ from tests.support import servers
 from tests.support.simulated_time import SimulatedTime
 from worker.domain.fleet.lanes import enter_lane
 from worker.errors import RateLimited
+from worker.quota.ledger import QuotaLedger
 from worker.simulator.quota import Peaks, Quota
-from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import connect
 
 HOUR_S: Final = 3600

@@ -36,6 +36,7 @@ from worker.incidents import Incidents
 from worker.journal import Journal
 from worker.notify import Courier
 from worker.queue_names import BROKER_PREFIX, QUEUES
+from worker.quota.ledger import QuotaLedger
 from worker.redaction import REDACTOR
 from worker.sightings import Sightings
 from worker.signing import Signer
@@ -51,7 +52,6 @@ from worker.stores.measures import Site, open_measures
 from worker.stores.notices import NoticeBook
 from worker.stores.pulse import Pulse
 from worker.stores.quarantine import QuarantineBook
-from worker.stores.quota import QuotaLedger
 from worker.stores.raw_vault import RawVault
 from worker.stores.redis_link import check_eviction, connect, is_redis
 from worker.stores.registry import AccountRegistry

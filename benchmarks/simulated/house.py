@@ -30,9 +30,9 @@ from worker.fitting import quota_from
 from worker.incidents import Incidents
 from worker.journal import Journal
 from worker.probing import Probing
+from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
 from worker.stores.incidents import IncidentStore
-from worker.stores.quota import QuotaLedger
 from worker.stores.sealing import new_key
 
 _AGENTS: Final = 1.2  # in each lane, for each call a second: one takes 0.4 s after up to a second's wait

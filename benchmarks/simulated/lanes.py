@@ -26,7 +26,7 @@ from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import Held, RateLimited, SupplierUnavailable, WorkerError
 from worker.incidents import Incidents
 from worker.journal import TRY, Journal, attempts_run
-from worker.stores.quota import MAX_WAIT_S, QuotaLedger
+from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
 
 CALL_US: Final = 400_000
 _BEHIND_S: Final = 0.01

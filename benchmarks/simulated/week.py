@@ -29,8 +29,8 @@ from worker.errors import RateLimited
 from worker.incidents import Incidents
 from worker.journal import MOST_COST, TRY
 from worker.probing import Probing
+from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
 from worker.runtime import Runtime
-from worker.stores.quota import MAX_WAIT_S, QuotaLedger
 
 FIRST_DAY: Final = date(2024, 7, 22)  # a Monday; no change of clocks is near
 DAY_BEGINS: Final = 8  # o'clock in Paris

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from worker.errors import RateLimited
-from worker.stores.quota import QuotaLedger
+from worker.quota.ledger import QuotaLedger
 
 RAMP_S = 60.0
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from worker.errors import RateLimited, StoreUnavailable
-from worker.stores.quota import Decision, QuotaLedger
-from worker.stores.quota_limits import SECOND_MS, spacing_us
+from worker.quota.ledger import Decision, QuotaLedger
+from worker.quota.limits import SECOND_MS, spacing_us
 from worker.stores.redis_link import connect
 from worker.supervisor import free_port
 
@@ -49,7 +49,7 @@ def test_many_threads_never_get_more_than_both_limits(redis: Redis, prefix: str)
 
 ENTER = """
 import sys
-from worker.stores.quota import Decision, QuotaLedger
+from worker.quota.ledger import Decision, QuotaLedger
 from worker.stores.redis_link import connect
 
 class Noting(QuotaLedger):

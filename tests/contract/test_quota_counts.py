@@ -8,7 +8,7 @@ from redis import Redis
 from tests.support.metric_counts import Counts
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
-from worker.stores.quota import QuotaLedger
+from worker.quota.ledger import QuotaLedger
 from worker.stores.redis_link import connect
 from worker.supervisor import free_port
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from worker.domain.fleet.lanes import QuotaLane, Shares, enter_lane, leave_lane
-from worker.stores.quota import QuotaLedger
+from worker.quota.ledger import QuotaLedger
 
 FIRST, NIGHTLY, REPAIR, HISTORY = QuotaLane
 QUEUES: Final = {FIRST: "first_screen", NIGHTLY: "nightly", REPAIR: "repair", HISTORY: "backfill"}

@@ -24,11 +24,11 @@ from worker.fanout import Night
 from worker.listening import listen
 from worker.metrics.fleet import BOOK
 from worker.queue_names import QUEUES
+from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
 from worker.stores.corrections import Correction, CorrectionBook
 from worker.stores.pulse import Pulse, WorkerPulse
 from worker.stores.quarantine import QuarantineBook
-from worker.stores.quota import QuotaLedger
 from worker.stores.redis_link import connect
 from worker.stores.registry import AccountRegistry
 from worker.stores.sealing import Sealer, new_key

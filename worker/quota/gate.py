@@ -13,8 +13,8 @@ from typing import Final
 from redis import Redis
 
 from worker.metrics.work import GATE_CLOSINGS
-from worker.stores import quota_scripts
-from worker.stores.quota_limits import RAMP_S
+from worker.quota import scripts
+from worker.quota.limits import RAMP_S
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
 _REMEMBERED_S: Final = 600.0
@@ -37,8 +37,8 @@ class Gate(PrefixedKeys):
         self.key = self._key("gate", supplier, "state")
         self.ramp_us = int(ramp_s * 1e6)
         self._clock_us = clock_us
-        self._close = redis.register_script(quota_scripts.CLOSE)
-        self._look = redis.register_script(quota_scripts.GATE)
+        self._close = redis.register_script(scripts.CLOSE)
+        self._look = redis.register_script(scripts.GATE)
 
     @property
     def now_us(self) -> int:

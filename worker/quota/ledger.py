@@ -3,7 +3,7 @@
 The second is a pace: permits are booked evenly spaced, at most a moment ahead.  The hour (and the day, where there is
 one) is a sliding count, safe whichever way the supplier counts its hour.  All limits and the gate are asked in one
 script by the server's own clock, so a permit is taken of all or of none, and clocks of hosts don't matter.  Redis
-emptied costs some refusals by the supplier: a 429 closes the gate (``worker.stores.gate``).
+emptied costs some refusals by the supplier: a 429 closes the gate (``worker.quota.gate``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from redis import Redis
 from worker.domain.fleet.lanes import ALL_ALIKE, QuotaLane, Shares, current_lane, current_quota_lane
 from worker.errors import RateLimited
 from worker.metrics.work import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
-from worker.stores import quota_scripts
-from worker.stores.gate import Gate
-from worker.stores.quota_limits import DAY_MS, HOUR_MS, LANES, RAMP_S, SECOND_MS, Limits
+from worker.quota import scripts
+from worker.quota.gate import Gate
+from worker.quota.limits import DAY_MS, HOUR_MS, LANES, RAMP_S, SECOND_MS, Limits
 from worker.stores.redis_link import PrefixedKeys, redis_errors
 
 MAX_WAIT_S: Final = 1.0
@@ -75,8 +75,8 @@ class QuotaLedger(PrefixedKeys):
         self.gate = Gate(redis, supplier, prefix, ramp_s=ramp_s, clock_us=clock_us)
         longest_us = math.ceil(max_wait_s * 1e6)
         self._numbers = {lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in LANES}
-        self._take = redis.register_script(quota_scripts.TAKE)
-        self._give_back = redis.register_script(quota_scripts.GIVE_BACK)
+        self._take = redis.register_script(scripts.TAKE)
+        self._give_back = redis.register_script(scripts.GIVE_BACK)
 
     def enter(self, api: str) -> str:
         """Come back with one permit of every limit, after at most ``max_wait_s`` in all.
