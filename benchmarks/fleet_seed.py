@@ -17,7 +17,7 @@ from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import plan_history
 from worker.runtime import Runtime
-from worker.stores.tables import ACCOUNTS, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
 _LETTERS: Final = "abcdefghjkmnpqrstvwxyz"
 _BATCH: Final = 5_000

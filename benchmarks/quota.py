@@ -35,7 +35,7 @@ from worker.domain.fleet.lanes import enter_lane
 from worker.errors import RateLimited
 from worker.quota.ledger import QuotaLedger
 from worker.simulator.quota import Peaks, Quota
-from worker.stores.redis_link import connect
+from worker.stores.redis.connection import connect
 
 HOUR_S: Final = 3600
 PER_SECOND: Final = 5

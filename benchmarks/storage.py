@@ -34,9 +34,9 @@ from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
-from worker.stores.couch import CouchStore
 from worker.stores.layouts import Layout
-from worker.stores.measures import Site, open_couchdb, open_measures
+from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.factory import Site, open_couchdb, open_measures
 
 YEAR: Final = 2023
 ACCOUNT: Final = "k9xgwnz9gvp2"

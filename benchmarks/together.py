@@ -33,7 +33,7 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.layouts import Layout
-from worker.stores.measures import open_measures
+from worker.stores.measures.factory import open_measures
 from worker.sync import WindowWalk
 
 FIRST_DAY: Final = date(TODAY.year, 1, 1)

@@ -32,7 +32,7 @@ from worker.domain.consent.scopes import Scope
 from worker.domain.measures.readings import DateWindow, Series
 from worker.embedded import EmbeddedRedis
 from worker.runtime import Runtime
-from worker.supervisor import Supervisor, free_port
+from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.web.api import set_up
 from worker.web.house import House
 from worker.web.security import add_security_headers

@@ -17,7 +17,7 @@ from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import DateWindow, Series
 from worker.repair import QUEUE, Repair
 from worker.runtime import get_runtime
-from worker.stores.completeness import HourFreshness
+from worker.stores.registry.completeness import HourFreshness
 
 log = logging.getLogger("releve.tasks")
 

@@ -40,8 +40,8 @@ if "flower" in sys.argv[1:]:  # `celery -A worker flower`, which reads its optio
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     """Without an address of our own the embedded server serves, shared with this user's other commands."""
     from worker.presence import WORKER
-    from worker.stores.deliveries import broker_keys
-    from worker.stores.redis_link import is_redis
+    from worker.stores.redis.broker import broker_keys
+    from worker.stores.redis.connection import is_redis
 
     if not sender.conf.broker_url:
         from worker.runtime import redis_url_from

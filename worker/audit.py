@@ -18,8 +18,8 @@ from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
-from worker.stores.consumption import Measures
-from worker.stores.corrections import CorrectionBook
+from worker.stores.measures.base import Measures
+from worker.stores.registry.corrections import CorrectionBook
 from worker.sync import WindowWalk
 
 _DAYS_AT_ONCE: Final = 31

@@ -13,7 +13,7 @@ from worker.audit import Auditor, Tally
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import Origin
 from worker.runtime import Runtime
-from worker.stores.state import SyncState
+from worker.stores.redis.progress import SyncState
 
 _CURSOR: Final = "audit"
 _KEPT_S: Final = 7 * 24 * 3600

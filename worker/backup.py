@@ -24,10 +24,10 @@ from worker.domain.measures.documents import doctype, key_of
 from worker.domain.measures.readings import Period
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.runtime import Runtime
-from worker.stores import migrations
-from worker.stores.consumption import ConsumptionStore, Document
-from worker.stores.registry_rows import TABLES, fill, is_empty, rows_of, snapshot
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import Sealer
+from worker.stores.measures.base import ConsumptionStore, Document
+from worker.stores.registry import migrations
+from worker.stores.registry.dump import TABLES, fill, is_empty, rows_of, snapshot
 
 _AT_ONCE: Final = 500  # documents, in memory and in a request (W1)
 _CLOCKS_APART: Final = timedelta(minutes=5)  # of this machine and of the one where an account is removed

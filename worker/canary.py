@@ -19,8 +19,8 @@ from worker.domain.measures.answer_shapes import Surprise, look_at
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import PARIS
 from worker.errors import StoreUnavailable
-from worker.stores import desk_rows
-from worker.stores.quarantine import Noted, QuarantineBook
+from worker.stores.registry import consent_rows
+from worker.stores.registry.unknown_answers import Noted, QuarantineBook
 
 log = logging.getLogger("releve.contract")
 
@@ -100,4 +100,6 @@ class Canary:
         else:
             reason, about = surprise.kind.value, f"{surprise.fingerprint}@{now.isoformat(timespec='seconds')}"
         kind = NoticeKind.SUPPLIER_CHANGED
-        return [Notice(desk_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self.channels]
+        return [
+            Notice(consent_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self.channels
+        ]

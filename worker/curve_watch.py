@@ -6,7 +6,7 @@ from worker.desk import Desk
 from worker.domain.measures.completeness import Ledger
 from worker.domain.measures.holes import missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.registry import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry
 
 
 def tell_of_missing_curves(registry: AccountRegistry, desk: Desk) -> int:

@@ -23,10 +23,10 @@ from worker.domain.measures.readings import PARIS
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
-from worker.stores import desk_rows
-from worker.stores.consents import ConsentBook
-from worker.stores.doubts import DoubtBook
-from worker.stores.notices import NoticeBook
+from worker.stores.registry import consent_rows
+from worker.stores.registry.consents import ConsentBook
+from worker.stores.registry.notices import NoticeBook
+from worker.stores.registry.refusals import DoubtBook
 
 log = logging.getLogger("releve.desk")
 
@@ -152,7 +152,8 @@ class Desk:
 
     def _drafts(self, account_id: str | None, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
         return [
-            Notice(desk_rows.new_id(), account_id, kind, reason, about, channel, now, now) for channel in self.channels
+            Notice(consent_rows.new_id(), account_id, kind, reason, about, channel, now, now)
+            for channel in self.channels
         ]
 
     def _today(self) -> date:

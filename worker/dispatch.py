@@ -21,9 +21,9 @@ from worker.domain.measures.windows import LOOK_BACK_DAYS
 from worker.errors import WorkerError
 from worker.history import History
 from worker.journal import MOST_COST, TRY, attempts_run
-from worker.stores.claims import Try
-from worker.stores.registry import AccountRegistry
-from worker.stores.state import SyncState
+from worker.stores.redis.claims import Try
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.accounts import AccountRegistry
 
 BACKFILL: Final = "account/backfill"  # one window in flight per account
 REPAIR: Final = "repair"  # one a series

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from worker.redis_server import ServerFolder, find_server, open_lock, try_flock
-from worker.supervisor import Guard, Supervisor, free_port
+from worker.stores.redis.child_processes import Guard, Supervisor, free_port
+from worker.stores.redis.embedded import ServerFolder, find_server, open_lock, try_flock
 
 __all__ = ["EmbeddedRedis", "Supervisor", "find_server", "free_port", "shared_redis"]
 

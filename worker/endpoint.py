@@ -11,7 +11,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from worker.supervisor import lives
+from worker.stores.redis.child_processes import lives
 
 log = logging.getLogger("releve.metrics")
 

@@ -15,7 +15,7 @@ from worker.domain.measures.readings import Series
 from worker.explain import Explainer, Explanation, SeriesExplained
 from worker.rebuild import Rebuild
 from worker.runtime import Runtime
-from worker.stores.corrections import Correction
+from worker.stores.registry.corrections import Correction
 
 _MILLIWATT_HOURS_PER_KWH = 1_000_000
 

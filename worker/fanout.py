@@ -23,7 +23,7 @@ from worker.domain.fleet.rounds import Round, start_of, takes_over
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.logs import fields
-from worker.stores.state import SyncState
+from worker.stores.redis.progress import SyncState
 
 _CURSOR_TTL_S: Final = 3 * 24 * 3600
 _FED: Final = "~fed"  # the cursor's last values; a place on the way begins with a digit

@@ -13,9 +13,9 @@ from worker.domain.fleet.planning import Fleet, Plan, Quota, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series
 from worker.logs import fields
-from worker.stores.completeness import CompletenessBook
-from worker.stores.database import Database
-from worker.stores.policies import PolicyBook
+from worker.stores.registry.completeness import CompletenessBook
+from worker.stores.registry.database import Database
+from worker.stores.registry.policies import PolicyBook
 
 APPLY: Final = "`releve plan --apply`"
 

@@ -24,12 +24,12 @@ from worker.fleet_metrics import Told, Values
 from worker.metrics import fleet
 from worker.publishing import count_workers, queue_ages, queue_lengths
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
-from worker.stores.database import Database
-from worker.stores.incidents import IncidentStore
-from worker.stores.overview import Overview
-from worker.stores.pulse import Pulse
-from worker.stores.redis_link import connect
-from worker.stores.state import SyncState
+from worker.stores.redis.connection import connect
+from worker.stores.redis.heartbeats import Pulse
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.database import Database
+from worker.stores.registry.overview import Overview
 
 SILENT_S: Final = 60.0  # a worker tells of itself every quarter of a minute
 _PING_S: Final = 1.0

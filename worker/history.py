@@ -24,8 +24,8 @@ from worker.domain.measures.windows import (
     subtract_windows,
     to_windows,
 )
-from worker.stores.consumption import Document, Measures
-from worker.stores.series_notes import Coverage
+from worker.stores.measures.base import Document, Measures
+from worker.stores.redis.series_progress import Coverage
 
 # Bounds the memory of a reading; a year's total needs the whole year, so daily values are never cut.
 _DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}

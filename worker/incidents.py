@@ -32,9 +32,9 @@ from worker.domain.measures.readings import Series
 from worker.errors import Held, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics.work import HELD, INCIDENTS
-from worker.stores import desk_rows
-from worker.stores.incidents import IncidentStore
-from worker.stores.notices import NoticeBook
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.registry import consent_rows
+from worker.stores.registry.notices import NoticeBook
 
 log = logging.getLogger("releve.incidents")
 
@@ -205,7 +205,7 @@ class Incidents:
     def _tell(self, incident: Incident, kind: NoticeKind) -> None:
         now = self._now()
         reason, about = incident.kind.value, f"{incident.slot}@{incident.began_at.isoformat(timespec='microseconds')}"
-        drafts = [Notice(desk_rows.new_id(), None, kind, reason, about, each, now, now) for each in self._channels]
+        drafts = [Notice(consent_rows.new_id(), None, kind, reason, about, each, now, now) for each in self._channels]
         self._noting(lambda: self._notices.post(drafts))
 
     def _past_one(self, incident: Incident) -> Incident:

@@ -37,7 +37,7 @@ from worker.errors import (
 from worker.history import History
 from worker.logs import fields
 from worker.metrics.work import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
-from worker.stores.corrections import Correction
+from worker.stores.registry.corrections import Correction
 
 log = logging.getLogger("releve.sync")
 

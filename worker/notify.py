@@ -17,7 +17,7 @@ from worker.domain.consent.consents import Notice, NoticeKind
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.messages import to_message
-from worker.stores.notices import MOST_ATTEMPTS, NoticeBook
+from worker.stores.registry.notices import MOST_ATTEMPTS, NoticeBook
 
 log = logging.getLogger("releve.notices")
 

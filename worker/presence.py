@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from worker.errors import WorkerError
 from worker.metrics.work import GIVEN_BACK
-from worker.stores.deliveries import Deliveries
+from worker.stores.redis.broker import Deliveries
 
 log = logging.getLogger("releve.presence")
 

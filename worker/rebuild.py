@@ -26,8 +26,8 @@ from worker.domain.measures.documents import key_range, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, day_length
 from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
-from worker.stores.completeness import CompletenessBook
-from worker.stores.consumption import Measures
+from worker.stores.measures.base import Measures
+from worker.stores.registry.completeness import CompletenessBook
 
 _DAYS_AT_ONCE: Final = {Series.DAILY: 366, Series.LOAD_CURVE: 31}  # memory stays flat whatever the depth
 _ALL: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))  # wider than any meter's life

@@ -16,8 +16,8 @@ from worker.domain.measures.documents import key_of, key_range, to_milliwatt_hou
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.domain.pack_keys import PERIODS
 from worker.errors import StoreUnavailable
-from worker.stores.at_once import read_one
-from worker.stores.consumption import Document, Measures, Together
+from worker.stores.measures.at_once import read_one
+from worker.stores.measures.base import Document, Measures, Together
 
 _CURVE_DAYS: Final = 31  # in memory, and in a request
 _SOMEBODY_WRITES: Final = "somebody else writes to the store: stop workers, beat and web, and run it again"

@@ -14,7 +14,7 @@ from typing import Final, Self
 from worker.dispatch import Dispatcher
 from worker.domain.measures.readings import Series
 from worker.fanout import House, most_waiting, never
-from worker.stores.state import SyncState
+from worker.stores.redis.progress import SyncState
 
 QUEUES: Final = {Series.DAILY: "first_screen", Series.LOAD_CURVE: "backfill"}
 _STARTED_IN: Final = "control"  # where each of them waits for its first window to be chosen

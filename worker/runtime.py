@@ -40,23 +40,23 @@ from worker.quota.ledger import QuotaLedger
 from worker.redaction import REDACTOR
 from worker.sightings import Sightings
 from worker.signing import Signer
-from worker.stores.api_tokens import ApiTokens
-from worker.stores.consents import ConsentBook
-from worker.stores.consumption import Measures
-from worker.stores.corrections import CorrectionBook
-from worker.stores.deliveries import Deliveries
-from worker.stores.doubts import DoubtBook
-from worker.stores.incidents import IncidentStore
+from worker.stores.encryption import Sealer, new_key
 from worker.stores.layouts import Layout
-from worker.stores.measures import Site, open_measures
-from worker.stores.notices import NoticeBook
-from worker.stores.pulse import Pulse
-from worker.stores.quarantine import QuarantineBook
-from worker.stores.raw_vault import RawVault
-from worker.stores.redis_link import check_eviction, connect, is_redis
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
-from worker.stores.state import SyncState
+from worker.stores.measures.base import Measures
+from worker.stores.measures.factory import Site, open_measures
+from worker.stores.redis.broker import Deliveries
+from worker.stores.redis.connection import check_eviction, connect, is_redis
+from worker.stores.redis.heartbeats import Pulse
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.api_tokens import ApiTokens
+from worker.stores.registry.consents import ConsentBook
+from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.notices import NoticeBook
+from worker.stores.registry.raw_answers import RawVault
+from worker.stores.registry.refusals import DoubtBook
+from worker.stores.registry.unknown_answers import QuarantineBook
 from worker.sync import WindowWalk, Witness
 from worker.vaults import AccountVault, SharedVault
 

@@ -20,8 +20,8 @@ from worker.broker import refuse_wrong_broker
 from worker.errors import StoreUnavailable, WorkerError
 from worker.runtime import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
 from worker.stores.layouts import Layout, wrong_layout
-from worker.stores.pulse import Pulse
-from worker.stores.redis_link import check_eviction, connect
+from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.heartbeats import Pulse
 
 log = logging.getLogger("releve")
 T = TypeVar("T")

@@ -36,8 +36,8 @@ from worker.domain.parsing.enedis import parse
 from worker.domain.side_by_side import at_once, each, in_turns
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.at_once import read_each, read_one, write_each
-from worker.stores.consumption import ByPeriod, Document, Found, Measures, Wanted
+from worker.stores.measures.at_once import read_each, read_one, write_each
+from worker.stores.measures.base import ByPeriod, Document, Found, Measures, Wanted
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 

@@ -15,9 +15,9 @@ from typing import Final
 from worker.clients.tokens import Token
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer
-from worker.stores.state import SyncState
+from worker.stores.encryption import Sealer
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.accounts import AccountRegistry
 
 log = logging.getLogger("releve.tokens")
 

@@ -22,7 +22,7 @@ from celery.worker import state
 from worker.earshot import ANSWER_S, Earshot, Heard
 from worker.errors import StoreUnavailable
 from worker.runtime import get_runtime
-from worker.stores.pulse import Pulse, WorkerPulse
+from worker.stores.redis.heartbeats import Pulse, WorkerPulse
 
 log = logging.getLogger("releve.watchdog")
 

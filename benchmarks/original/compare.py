@@ -38,7 +38,7 @@ from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Outco
 from config.settings import PREFIX  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.domain.measures.readings import DateWindow  # noqa: E402
-from worker.supervisor import Supervisor, free_port  # noqa: E402
+from worker.stores.redis.child_processes import Supervisor, free_port  # noqa: E402
 from worker.truth import Truth  # noqa: E402
 
 DAILY_DAYS: Final = 3 * 365

@@ -32,8 +32,8 @@ from worker.journal import Journal
 from worker.probing import Probing
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
-from worker.stores.incidents import IncidentStore
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
+from worker.stores.redis.incidents import IncidentStore
 
 _AGENTS: Final = 1.2  # in each lane, for each call a second: one takes 0.4 s after up to a second's wait
 _FOR_EVER_S: Final = 1e12

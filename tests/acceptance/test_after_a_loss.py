@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.system import NO_QUOTA, QUICKLY, House, open_house
 from worker.domain.consent.accounts import AccountState
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
 
 FIRST, PAUSED = "12345678901299", "20123456789012"
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.support.system import BIN, House, open_house, until
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 METER, SILENT, REFUSED = "12345678901299", "20123456789012", "21345678901234"
 PASSWORD = "canary,of a:password"  # with what Flower's own variable could not hold

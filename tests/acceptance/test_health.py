@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.system import QUICKLY, House, open_house, until
-from worker.stores.pulse import Pulse
+from worker.stores.redis.heartbeats import Pulse
 
 
 @pytest.fixture(scope="module")

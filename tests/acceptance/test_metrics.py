@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.system import METER_NUMBER, QUICKLY, House, open_house, until
 from worker.domain.measures.readings import Period
-from worker.listening import listen
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.sockets import listen
 
 METER = "12345678901299"
 Samples = dict[str, dict[tuple[str, ...], float]]

@@ -24,8 +24,8 @@ from tests.support.redis_recorder import Overheard, overhear
 from tests.support.system import BIN, NO_QUOTA, QUICKLY, House, until
 from worker.domain.measures.readings import DateWindow, Series
 from worker.redaction import forms_of
-from worker.stores.sealing import new_key
-from worker.supervisor import free_port
+from worker.stores.encryption import new_key
+from worker.stores.redis.child_processes import free_port
 
 GOOD, REFUSED, SILENT, ODD = "98765432109801", "98765432109802", "98765432109803", "98765432109804"
 METERS = (GOOD, REFUSED, SILENT, ODD)

@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.system import QUEUE_PREFIX, QUICKLY, House, open_house, until
-from worker.stores.pulse import Pulse, WorkerPulse
-from worker.stores.redis_link import connect
+from worker.stores.redis.connection import connect
+from worker.stores.redis.heartbeats import Pulse, WorkerPulse
 
 SILENCE_S: Final = 6
 GRACE_S: Final = 10.1  # a call to the supplier, and ten seconds

@@ -14,10 +14,10 @@ from sqlalchemy import create_engine, text
 
 from tests.support.fakes import memory_measures, packed_memory_measures
 from tests.support.registries import opened
-from worker.stores.consumption import Measures
-from worker.stores.measures import open_measures
-from worker.stores.redis_link import connect
-from worker.stores.registry import AccountRegistry
+from worker.stores.measures.base import Measures
+from worker.stores.measures.factory import open_measures
+from worker.stores.redis.connection import connect
+from worker.stores.registry.accounts import AccountRegistry
 
 STORES = ("memory", "sqlite", "postgresql", "couchdb")
 LAYOUTS = ("plain", "packed")

@@ -11,8 +11,8 @@ import pytest
 from worker.domain.measures.documents import Document, Entry, key_range, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.pack_keys import PERIODS
-from worker.stores.at_once import read_each, write_each
-from worker.stores.consumption import AtOnce, ByPeriod, KeyRange, Measures, Wanted
+from worker.stores.measures.at_once import read_each, write_each
+from worker.stores.measures.base import AtOnce, ByPeriod, KeyRange, Measures, Wanted
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))

@@ -14,12 +14,12 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.measures.readings import PARIS
 from worker.errors import OperatorFault, UnknownAccount
-from worker.stores.consents import ConsentBook, Farewell
-from worker.stores.desk_rows import new_id
-from worker.stores.doubts import DoubtBook
-from worker.stores.notices import MOST_ATTEMPTS, WAITS, NoticeBook
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consent_rows import new_id
+from worker.stores.registry.consents import ConsentBook, Farewell
+from worker.stores.registry.notices import MOST_ATTEMPTS, WAITS, NoticeBook
+from worker.stores.registry.refusals import DoubtBook
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)

@@ -14,7 +14,7 @@ from tests.support.factories import NOW
 from worker.domain.fleet.incidents import MOST_RELAPSES, Burst, Incident, Kind
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import Series
-from worker.stores.incidents import MOST_PAST, MOST_RECENT, IncidentStore
+from worker.stores.redis.incidents import MOST_PAST, MOST_RECENT, IncidentStore
 
 MINUTES = 10.0
 DAILY = Series.DAILY

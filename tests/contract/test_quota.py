@@ -16,8 +16,8 @@ from redis import Redis
 from worker.errors import RateLimited, StoreUnavailable
 from worker.quota.ledger import Decision, QuotaLedger
 from worker.quota.limits import SECOND_MS, spacing_us
-from worker.stores.redis_link import connect
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.connection import connect
 
 
 def most_in_any_window(instants: list[float], length_s: float) -> int:
@@ -50,7 +50,7 @@ def test_many_threads_never_get_more_than_both_limits(redis: Redis, prefix: str)
 ENTER = """
 import sys
 from worker.quota.ledger import Decision, QuotaLedger
-from worker.stores.redis_link import connect
+from worker.stores.redis.connection import connect
 
 class Noting(QuotaLedger):
     def take(self, api: str, patience_s: float = 0.0) -> Decision:

@@ -9,8 +9,8 @@ from tests.support.metric_counts import Counts
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
 from worker.quota.ledger import QuotaLedger
-from worker.stores.redis_link import connect
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.connection import connect
 
 
 def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, prefix: str) -> None:

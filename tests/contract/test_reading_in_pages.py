@@ -9,9 +9,9 @@ import pytest
 from tests.support.factories import NOW
 from worker.domain.measures.documents import Entry, key_of, to_document
 from worker.domain.measures.readings import DateWindow, Period
-from worker.stores.consumption import Measures
-from worker.stores.redis_link import connect
-from worker.stores.state import SyncState
+from worker.stores.measures.base import Measures
+from worker.stores.redis.connection import connect
+from worker.stores.redis.progress import SyncState
 
 
 @pytest.mark.parametrize(("limit", "days"), [(1, [3]), (3, [3, 4, 5]), (9, [3, 4, 5, 6]), (None, [3, 4, 5, 6])])

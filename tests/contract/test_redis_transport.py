@@ -14,8 +14,8 @@ from kombu.message import Message
 from redis import Redis
 
 from worker.redis_transport import Transport
-from worker.stores.deliveries import Deliveries, broker_keys
-from worker.stores.redis_link import connect
+from worker.stores.redis.broker import Deliveries, broker_keys
+from worker.stores.redis.connection import connect
 
 QUEUE = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
 

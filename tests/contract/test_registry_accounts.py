@@ -13,7 +13,7 @@ from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
-from worker.stores.registry import AccountRegistry, Removal
+from worker.stores.registry.accounts import AccountRegistry, Removal
 
 
 def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:

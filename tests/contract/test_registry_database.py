@@ -18,10 +18,10 @@ from sqlalchemy import create_engine, inspect
 from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, opened, record
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
-from worker.stores import migrations
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer
-from worker.stores.tables import METADATA
+from worker.stores.encryption import Sealer
+from worker.stores.registry import migrations
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.tables import METADATA
 
 HEAD = migrations.newest_step()
 SPAWN = multiprocessing.get_context("spawn")

@@ -10,7 +10,7 @@ import pytest
 from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
-from worker.stores.registry import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry
 
 
 def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None:

@@ -7,8 +7,8 @@ from sqlalchemy import create_engine, text
 
 from tests.support.registries import KEY, add_ready, opened
 from worker.errors import OperatorFault
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
+from worker.stores.registry.accounts import AccountRegistry
 
 
 def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, url: str) -> None:

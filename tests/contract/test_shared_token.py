@@ -7,9 +7,9 @@ from redis import Redis
 from tests.support.registries import METER, NOW
 from worker import vaults
 from worker.clients.tokens import Token
-from worker.stores.registry import AccountRegistry, NewConsent
-from worker.stores.sealing import Sealer, new_key
-from worker.stores.state import SyncState
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.vaults import AccountVault, SharedVault
 
 

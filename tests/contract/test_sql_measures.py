@@ -10,9 +10,9 @@ import pytest
 
 from worker.domain.measures.documents import Document, Entry, key_range, to_document
 from worker.domain.measures.readings import DateWindow, Period
-from worker.stores.consumption import Together
-from worker.stores.sql_database import SqlDatabase
-from worker.stores.sql_measures import SqlMeasures
+from worker.stores.measures.base import Together
+from worker.stores.measures.sql_database import SqlDatabase
+from worker.stores.measures.sql_measures import SqlMeasures
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 WINDOW = DateWindow(date(2024, 7, 20), date(2024, 7, 25))

@@ -11,8 +11,8 @@ import pytest
 from worker.domain.measures.documents import Document
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.consumption import ConsumptionStore
-from worker.stores.measures import open_measures
+from worker.stores.measures.base import ConsumptionStore
+from worker.stores.measures.factory import open_measures
 
 DOCUMENT: Document = {
     "_id": "acc:2024-01-15",

@@ -13,7 +13,7 @@ import pytest
 from tests.contract.conftest import couch_databases
 from worker.domain.measures.documents import Document
 from worker.domain.measures.readings import Period
-from worker.stores.measures import open_measures
+from worker.stores.measures.factory import open_measures
 
 SPAWN = multiprocessing.get_context("spawn")
 FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}

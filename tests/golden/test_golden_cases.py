@@ -23,8 +23,8 @@ from tests.support.factories import (
 )
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.stores.consumption import Document, Measures
-from worker.stores.measures import open_measures
+from worker.stores.measures.base import Document, Measures
+from worker.stores.measures.factory import open_measures
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="utf-8"))
 GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}

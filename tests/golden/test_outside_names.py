@@ -36,9 +36,9 @@ from worker.domain.measures.readings import Period, Series
 from worker.logs import JsonLines, add_context, bind, bound, fields
 from worker.metrics import fleet, work
 from worker.simulator.admin_api import admin_routes
-from worker.stores.sql_tables import METADATA as MEASURES
-from worker.stores.sql_tables import PACK_METADATA
-from worker.stores.tables import METADATA as REGISTRY
+from worker.stores.measures.sql_tables import METADATA as MEASURES
+from worker.stores.measures.sql_tables import PACK_METADATA
+from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
 from worker.web.limits import Rate
 

@@ -17,7 +17,7 @@ from worker.cli.main import cli
 from worker.domain.measures.completeness import Ledger
 from worker.domain.measures.readings import Series
 from worker.runtime import Runtime
-from worker.stores.completeness import HourFreshness
+from worker.stores.registry.completeness import HourFreshness
 
 Releve = Callable[..., str]
 

@@ -30,12 +30,12 @@ from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
 from worker.runtime import Runtime
-from worker.stores.completeness import HourFreshness
-from worker.stores.corrections import Correction
-from worker.stores.registry import NewConsent
-from worker.stores.registry_rows import TABLES, rows_of, snapshot
-from worker.stores.sealing import new_key
-from worker.stores.sql import SqlStore
+from worker.stores.encryption import new_key
+from worker.stores.measures.sql import SqlStore
+from worker.stores.registry.accounts import NewConsent
+from worker.stores.registry.completeness import HourFreshness
+from worker.stores.registry.corrections import Correction
+from worker.stores.registry.dump import TABLES, rows_of, snapshot
 
 KEY = new_key()
 PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"

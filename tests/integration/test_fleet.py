@@ -21,19 +21,19 @@ from worker.domain.measures.completeness import COMPLETE, DayState, Mark
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.fanout import Night
-from worker.listening import listen
 from worker.metrics.fleet import BOOK
 from worker.queue_names import QUEUES
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
-from worker.stores.corrections import Correction, CorrectionBook
-from worker.stores.pulse import Pulse, WorkerPulse
-from worker.stores.quarantine import QuarantineBook
-from worker.stores.redis_link import connect
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
-from worker.stores.state import SyncState
-from worker.supervisor import free_port
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.connection import connect
+from worker.stores.redis.heartbeats import Pulse, WorkerPulse
+from worker.stores.redis.progress import SyncState
+from worker.stores.redis.sockets import listen
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.corrections import Correction, CorrectionBook
+from worker.stores.registry.unknown_answers import QuarantineBook
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 YESTERDAY = date(2024, 7, 24)

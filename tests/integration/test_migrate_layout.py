@@ -24,8 +24,8 @@ from worker.health.findings import Level
 from worker.health.measures import measures as look_at_measures
 from worker.health.visit import Visit
 from worker.runtime import Runtime, holds_any
+from worker.stores.encryption import new_key
 from worker.stores.layouts import LOOK_AGAIN_S, Layout, LayoutGuard
-from worker.stores.sealing import new_key
 
 KEY = new_key()
 

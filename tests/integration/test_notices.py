@@ -29,7 +29,7 @@ from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.messages import Message, to_message
 from worker.runtime import Runtime
-from worker.stores.notices import WAITS
+from worker.stores.registry.notices import WAITS
 
 METER = "30001640000011"
 SECRET = "between us and the receiver"

@@ -16,7 +16,7 @@ from tests.support.registries import add_ready, opened, prepare_registry
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayState, Mark
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.stores.registry import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry
 
 NIGHT = date(2026, 11, 2)
 NOW = "2026-11-01T23:30:00+00:00"  # half past midnight in Paris, of the 2nd

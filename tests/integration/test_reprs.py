@@ -23,8 +23,8 @@ from worker.domain.measures.splitting import Inquiry
 from worker.messages import to_message
 from worker.redaction import REDACTOR, Redactor, forms_of
 from worker.runtime import Runtime
-from worker.stores.couch_adapter import CouchAnswer
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
+from worker.stores.measures.couchdb_http import CouchAnswer
 from worker.vaults import AccountVault
 from worker.web.sessions import Session
 

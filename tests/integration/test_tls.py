@@ -23,8 +23,8 @@ from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
 from worker.broker import broker_errors
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
-from worker.stores.measures import open_measures
-from worker.stores.redis_link import check_eviction, connect
+from worker.stores.measures.factory import open_measures
+from worker.stores.redis.connection import check_eviction, connect
 
 RELEVE = Path(sys.executable).with_name("releve")
 

@@ -14,7 +14,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
-from worker.stores.consumption import Measures
+from worker.stores.measures.base import Measures
 from worker.sync import WindowWalk
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)

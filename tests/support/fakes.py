@@ -7,8 +7,8 @@ from functools import partial
 from threading import Lock
 
 from worker.domain.measures.readings import Period, Series
-from worker.stores.consumption import Document
-from worker.stores.packed import PackedMeasures
+from worker.stores.measures.base import Document
+from worker.stores.measures.packed import PackedMeasures
 
 MOST_DOCUMENTS_A_REQUEST = 500
 

@@ -18,7 +18,7 @@ import amqp
 
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
-from worker.supervisor import Supervisor, free_port, free_ports
+from worker.stores.redis.child_processes import Supervisor, free_port, free_ports
 
 PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's; the one on the PATH changes user and folders
 USER, PASSWORD, VHOST = "releve", "s3cret-of-rabbit", "homes"

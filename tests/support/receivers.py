@@ -109,7 +109,7 @@ def postbox(
 
 @contextmanager
 def _on_a_free_port(controller: Controller) -> Iterator[None]:
-    from worker.supervisor import free_port
+    from worker.stores.redis.child_processes import free_port
 
     controller.port = free_port()
     controller.start()

@@ -16,7 +16,7 @@ import redis
 
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
-from worker.supervisor import Supervisor, free_port, free_ports
+from worker.stores.redis.child_processes import Supervisor, free_port, free_ports
 
 PASSWORD: Final = "s3cret-of-redis"
 MASTER: Final = "homes"

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from worker.domain.measures.readings import PARIS, Series
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry.accounts import AccountRegistry
 
 KEY = new_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
-from worker.supervisor import Guard, free_port
+from worker.stores.redis.child_processes import Guard, free_port
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0

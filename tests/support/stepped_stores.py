@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread, local
 from typing import Final
 
-from worker.stores.consumption import ConsumptionStore, Document
+from worker.stores.measures.base import ConsumptionStore, Document
 
 LONGEST_WAIT_S: Final = 30.0  # a worker that neither stops nor ends is a fault of the test: fail instead
 _here = local()

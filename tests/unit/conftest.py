@@ -23,15 +23,15 @@ from worker.errors import WorkerError
 from worker.history import History, paris_today
 from worker.incidents import Incidents
 from worker.journal import Journal
-from worker.stores.consents import ConsentBook
-from worker.stores.corrections import CorrectionBook
-from worker.stores.doubts import DoubtBook
-from worker.stores.incidents import IncidentStore
-from worker.stores.notices import NoticeBook
-from worker.stores.redis_link import connect
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
-from worker.stores.state import SyncState
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.redis.connection import connect
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentBook
+from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.notices import NoticeBook
+from worker.stores.registry.refusals import DoubtBook
 from worker.sync import WindowWalk
 
 

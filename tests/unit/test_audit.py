@@ -12,7 +12,7 @@ from worker.audit import Auditor, Tally
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import ONE_DAY, Period, Series
-from worker.stores.corrections import CorrectionBook
+from worker.stores.registry.corrections import CorrectionBook
 
 
 class Home:

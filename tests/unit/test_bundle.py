@@ -16,7 +16,7 @@ from tests.support.factories import NOW
 from worker.bundle import Bundle, harmless_settings, make_bundle
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.runtime import Runtime
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
 
 SECRETS = {
     "enedis_client_id": "CANARY-client",

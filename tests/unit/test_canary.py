@@ -18,8 +18,8 @@ from worker.domain.measures.answer_shapes import Kind, Surprise
 from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.messages import to_message
-from worker.stores.quarantine import MOST_ROWS, QuarantineBook
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry.unknown_answers import MOST_ROWS, QuarantineBook
 
 
 @pytest.fixture

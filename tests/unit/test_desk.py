@@ -32,13 +32,13 @@ from worker.errors import (
     UnknownUsagePoint,
 )
 from worker.incidents import Incidents
-from worker.stores.consents import ConsentBook
-from worker.stores.doubts import DoubtBook
-from worker.stores.incidents import IncidentStore
-from worker.stores.notices import NoticeBook
-from worker.stores.redis_link import connect
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.redis.connection import connect
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentBook
+from worker.stores.registry.notices import NoticeBook
+from worker.stores.registry.refusals import DoubtBook
 
 HOUR = timedelta(hours=1)
 REVOKED, MOVED = ConsentRevoked("no consent"), HolderChanged("moved")

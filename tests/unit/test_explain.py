@@ -17,7 +17,7 @@ from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
 from worker.explain import Explainer, Explanation
 from worker.explaining import explanation_to_json
-from worker.stores.corrections import CorrectionBook
+from worker.stores.registry.corrections import CorrectionBook
 
 METER = "30001640000011"
 

@@ -16,7 +16,7 @@ from worker.dispatch import Dispatcher
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import WorkerError
 from worker.fanout import FanOut, Night
-from worker.stores.state import SyncState
+from worker.stores.redis.progress import SyncState
 
 NIGHT = Night(date(2024, 7, 25))
 CATCH_UP = "catch-up:2024-07-25T14"

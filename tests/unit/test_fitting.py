@@ -13,7 +13,7 @@ from tests.support.registries import NOW, add_ready, opened, prepare_registry
 from worker.domain.fleet.planning import Quota
 from worker.domain.fleet.policy import FleetPolicy
 from worker.fitting import log_fit, quota_from
-from worker.stores.registry import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry
 
 
 def settings_of(tmp_path: Path, **told: Any) -> Settings:

@@ -15,7 +15,7 @@ from tests.unit.conftest import Household
 from worker.domain.answers import Answer, Verdict
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.history import covered_days
-from worker.stores.consumption import Measures
+from worker.stores.measures.base import Measures
 
 TODAY = date(2024, 7, 25)
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE

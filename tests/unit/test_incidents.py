@@ -37,10 +37,10 @@ from worker.errors import (
 from worker.incidents import Incidents
 from worker.journal import attempts_run
 from worker.probing import Probing
-from worker.stores.incidents import IncidentStore
-from worker.stores.redis_link import connect
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.redis.connection import connect
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.registry.accounts import AccountRegistry
 
 RUN = "nightly:2024-07-25"
 DOWN = SupplierUnavailable("500")

@@ -36,9 +36,9 @@ from tests.unit.test_write_protocol import SqlWriteProtocol, WriteProtocol, expl
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
-from worker.stores.consumption import Document, Measures
-from worker.stores.measures import Site
-from worker.stores.packed import PackedMeasures
+from worker.stores.measures.base import Document, Measures
+from worker.stores.measures.factory import Site
+from worker.stores.measures.packed import PackedMeasures
 
 Packs = dict[Series, MemoryStore]
 

@@ -16,8 +16,8 @@ from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.errors import StoreUnavailable
 from worker.relayout import Move, Moved
-from worker.stores.consumption import Document, Measures
-from worker.stores.packed import PackedMeasures
+from worker.stores.measures.base import Document, Measures
+from worker.stores.measures.packed import PackedMeasures
 
 
 class Killed(BaseException):

@@ -35,9 +35,9 @@ from worker.domain.parsing import enedis
 from worker.domain.parsing.enedis import Parsed
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.replay import Replay
-from worker.stores.corrections import CorrectionBook
-from worker.stores.raw_vault import RawVault
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.raw_answers import RawVault
 from worker.sync import WindowWalk
 
 FIRST = date(2024, 7, 18)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
 from worker.strongbox import SECRETS, Addresses, Secret, SecretRefused, choose, hand_out
 
 BY_NAME = {secret.name: secret for secret in SECRETS}

@@ -48,7 +48,7 @@ from worker.errors import (
     UnknownUsagePoint,
     WriteRefused,
 )
-from worker.stores.consumption import Document
+from worker.stores.measures.base import Document
 
 JUNE = DateWindow(date(2024, 6, 1), date(2024, 6, 11))
 AUTUMN_WEEK = DateWindow(date(2024, 10, 24), date(2024, 10, 31))

@@ -11,7 +11,7 @@ from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
 from worker.domain.measures.messages import Report
 from worker.domain.measures.readings import Period, Series
-from worker.stores.consumption import Document
+from worker.stores.measures.base import Document
 
 
 class Killed(BaseException):

@@ -26,7 +26,7 @@ from tests.support.strategies import many, some
 from tests.support.window_runs import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount
-from worker.stores.consumption import Document
+from worker.stores.measures.base import Document
 
 
 @pytest.mark.parametrize("series", RUNS)

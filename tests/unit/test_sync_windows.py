@@ -38,8 +38,8 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
-from worker.stores.consumption import Document, Measures
-from worker.stores.packed import PackedMeasures
+from worker.stores.measures.base import Document, Measures
+from worker.stores.measures.packed import PackedMeasures
 from worker.sync import Supplier, WindowWalk
 
 HOMES = ("home1", "home10", "home2", "home3")

@@ -27,8 +27,8 @@ from worker import sync
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.consumption import Measures, Wanted
-from worker.stores.measures import open_measures
+from worker.stores.measures.base import Measures, Wanted
+from worker.stores.measures.factory import open_measures
 from worker.sync import WindowWalk
 
 DAYS: Final = [date(2023, 12, 30) + number * ONE_DAY for number in range(4)]  # two months, two years

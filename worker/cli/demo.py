@@ -35,7 +35,7 @@ from worker.embedded import EmbeddedRedis, Supervisor, free_port
 from worker.errors import SupplierUnavailable
 from worker.flower import USER as FLOWER_USER
 from worker.runtime import Runtime
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
 
 _POLL_S: Final = 0.25
 _OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - opens pretend homes

@@ -13,7 +13,7 @@ from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.fleet.freshness import by_hour_of_day, share_of, spark
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime import Runtime
-from worker.stores.completeness import HourFreshness
+from worker.stores.registry.completeness import HourFreshness
 
 
 @click.command()

@@ -11,7 +11,7 @@ from rich.table import Table
 from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
 from worker.domain.measures.readings import PARIS, Period
 from worker.explaining import correction_to_json, explainer_of, to_kwh
-from worker.stores.corrections import Correction
+from worker.stores.registry.corrections import Correction
 
 
 @click.command()

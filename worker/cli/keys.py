@@ -6,10 +6,10 @@ import click
 
 from config.settings import get_settings
 from worker.runtime import registry_from, sealer_from
-from worker.stores.consents import ConsentBook
-from worker.stores.quarantine import QuarantineBook
-from worker.stores.raw_vault import RawVault
-from worker.stores.sealing import new_key
+from worker.stores.encryption import new_key
+from worker.stores.registry.consents import ConsentBook
+from worker.stores.registry.raw_answers import RawVault
+from worker.stores.registry.unknown_answers import QuarantineBook
 
 
 @click.group()

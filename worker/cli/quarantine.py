@@ -11,7 +11,7 @@ from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.measures.answer_samples import to_masked
-from worker.stores.quarantine import Quarantined
+from worker.stores.registry.unknown_answers import Quarantined
 
 
 @click.group()

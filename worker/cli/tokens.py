@@ -16,8 +16,8 @@ from config.settings import get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.domain.consent.scopes import Scope
 from worker.runtime import sealer_from
-from worker.stores.api_tokens import ApiToken, ApiTokens
-from worker.stores.registry import AccountRegistry
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.api_tokens import ApiToken, ApiTokens
 
 _DAYS: Final = re.compile(r"([1-9][0-9]{0,3})d")
 

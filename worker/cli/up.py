@@ -10,9 +10,9 @@ from worker.cli.house import last_words, public_url, start_engine, start_flower,
 from worker.embedded import Supervisor
 from worker.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.flower import USER, password, where_password_is
-from worker.listening import listen
 from worker.runtime import Runtime, announce_pretence
 from worker.starting import check_credentials
+from worker.stores.redis.sockets import listen
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
 _LOOK_S = 1.0

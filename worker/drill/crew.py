@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from worker.drill.doomed import DOOM
-from worker.guard import reach
-from worker.supervisor import Supervisor, lives
+from worker.stores.redis.child_processes import Supervisor, lives
+from worker.stores.redis.guard import reach
 
 _RESPAWN_AFTER_S: Final = 0.5
 _GRACE_S: Final = 20.0  # from SIGTERM to the supervisor's SIGKILL

@@ -22,12 +22,12 @@ from typing import Any, Final
 import worker.runtime
 from worker.app import app
 from worker.domain.clock import Clock, real_clock
-from worker.stores.corrections import CorrectionBook
-from worker.stores.couch import CouchStore
-from worker.stores.registry import AccountRegistry
-from worker.stores.sql import SqlStore
-from worker.stores.sql_packs import SqlPacks
-from worker.stores.state import SyncState
+from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.sql import SqlStore
+from worker.stores.measures.sql_packs import SqlPacks
+from worker.stores.redis.progress import SyncState
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.corrections import CorrectionBook
 
 __all__ = ["AHEAD", "DOOM", "app", "set_clock"]
 

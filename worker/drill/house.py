@@ -23,8 +23,8 @@ from worker.drill.doomed import AHEAD, set_clock
 from worker.drill.servers import Couch, Redis, Simulator
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
-from worker.stores.sealing import new_key
-from worker.supervisor import Supervisor
+from worker.stores.encryption import new_key
+from worker.stores.redis.child_processes import Supervisor
 
 PRETEND_NOW: Final = datetime(2024, 11, 4, 9, 0, tzinfo=PARIS)  # 27 October, of 25 hours, is in every history
 _START_S: Final = 60.0

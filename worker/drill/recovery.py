@@ -20,8 +20,8 @@ from redis import Redis
 from worker.drill.schedule import Kind
 from worker.errors import TransientError
 from worker.queue_names import BROKER_PREFIX
-from worker.stores.deliveries import UNACKED
-from worker.stores.redis_link import redis_errors
+from worker.stores.redis.broker import UNACKED
+from worker.stores.redis.connection import redis_errors
 
 _CLAIMS: Final = "releve:inflight:"
 _ASK_AGAIN_S: Final = 5.0  # as a person does who sees nothing come

@@ -22,7 +22,7 @@ def broker(visit: Visit) -> Iterator[Note]:
         yield ok("the same Redis")
     elif visit.settings.broker_options().kind == "redis":
         from worker.health.redis_server import judge
-        from worker.stores.redis_link import connect
+        from worker.stores.redis.connection import connect
 
         redis = connect(told.get_secret_value())
         visit.opened.callback(redis.close)

@@ -14,7 +14,7 @@ from worker.errors import WorkerError
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file
 from worker.runtime import endpoints_from
-from worker.stores.redis_link import redis_errors
+from worker.stores.redis.connection import redis_errors
 
 DOUBTFUL_S: Final = 5.0
 WRONG_S: Final = 60.0

@@ -16,7 +16,7 @@ from worker.errors import StoreUnavailable
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit
 from worker.stores.layouts import Layout, doctypes_of
-from worker.stores.measures import couchdb_user, open_couchdb
+from worker.stores.measures.factory import couchdb_user, open_couchdb
 
 _CLOSE_IT: Final = (
     "give it an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "

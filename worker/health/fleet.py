@@ -1,4 +1,4 @@
-"""Who is at work: the workers and beat, by the signs of life that they leave in Redis (worker/stores/pulse.py)."""
+"""Who is at work: the workers and beat, by the signs of life that they leave in Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from worker.errors import StoreUnavailable
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit
-from worker.stores.pulse import Pulse, WorkerPulse
+from worker.stores.redis.heartbeats import Pulse, WorkerPulse
 
 SEEN_S: Final = 90.0  # a worker leaves its sign every 15 s; in between a call to Redis may take its time
 TAKES_NOTHING_S: Final = 300.0

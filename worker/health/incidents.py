@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from worker.health.findings import Note, ok, warn
 from worker.health.visit import Visit
-from worker.stores.incidents import IncidentStore
+from worker.stores.redis.incidents import IncidentStore
 
 
 def incidents(visit: Visit) -> Iterator[Note]:

@@ -14,9 +14,9 @@ from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file
 from worker.runtime import sealer_from, session_key_from
 from worker.signing import SHORTEST_KEY
-from worker.stores import migrations
-from worker.stores.sealing import Sealer, sealed_at
-from worker.stores.tables import CONSENT_PROOFS, TOKENS
+from worker.stores.encryption import Sealer, sealed_at
+from worker.stores.registry import migrations
+from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
 
 KEY_FILE: Final = "token.keys"
 MOST_LOOKED_AT: Final = 2_000  # of each kind, those longest untouched first: a million would take minutes

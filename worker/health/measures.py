@@ -12,7 +12,7 @@ from worker.health.visit import Visit, missing_sqlite_file
 from worker.stores.layouts import Layout, doctypes_of, readings_of, wrong_layout
 
 if TYPE_CHECKING:
-    from worker.stores.measures import Site
+    from worker.stores.measures.factory import Site
 
 
 def measures(visit: Visit) -> Iterator[Note]:
@@ -47,7 +47,7 @@ def _layout(name: str, layout: dict[str, Any], settings: Settings) -> Iterator[N
 
 
 def _site(settings: Settings) -> Site:
-    from worker.stores.measures import Site
+    from worker.stores.measures.factory import Site
 
     try:
         return Site(settings.measures(), settings.store_timeout_s)
@@ -57,7 +57,7 @@ def _site(settings: Settings) -> Site:
 
 def _sql(visit: Visit, layout: Layout) -> Iterator[Note]:
     from worker.health.registry import sql_version
-    from worker.stores.database import Database
+    from worker.stores.registry.database import Database
 
     url = visit.settings.measures()
     if missing_sqlite_file(url):

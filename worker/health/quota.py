@@ -9,7 +9,7 @@ from worker.domain.measures.readings import PARIS
 from worker.fitting import fit_of
 from worker.health.findings import Note, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file
-from worker.stores import migrations
+from worker.stores.registry import migrations
 
 
 def quota(visit: Visit) -> Iterator[Note]:

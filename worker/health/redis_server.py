@@ -9,7 +9,7 @@ from redis import Redis
 
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit
-from worker.stores.redis_link import redis_errors
+from worker.stores.redis.connection import redis_errors
 
 
 def state(visit: Visit) -> Iterator[Note]:

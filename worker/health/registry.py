@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select
 from worker.domain.consent.accounts import AccountState
 from worker.health.findings import Note, fail, ok, warn
 from worker.health.visit import Visit, missing_sqlite_file
-from worker.stores import migrations
-from worker.stores.tables import ACCOUNTS
+from worker.stores.registry import migrations
+from worker.stores.registry.tables import ACCOUNTS
 
 
 def registry(visit: Visit) -> Iterator[Note]:

@@ -11,7 +11,7 @@ from worker.health.findings import Note, ok
 from worker.health.keys import KEY_FILE
 from worker.health.visit import Visit
 from worker.runtime import endpoints_from, ledger_from, sealer_from
-from worker.stores.state import SyncState
+from worker.stores.redis.progress import SyncState
 from worker.vaults import SharedVault
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from worker.health.couchdb import CouchSite
-    from worker.stores.database import Database
+    from worker.stores.registry.database import Database
 
 
 class Visit:
@@ -38,7 +38,7 @@ class Visit:
             from worker.runtime import redis_url_from
 
             return redis_url_from(self.settings, self.opened)
-        from worker.redis_server import ServerFolder
+        from worker.stores.redis.embedded import ServerFolder
 
         folder = self.settings.data_dir
         if (folder / "redis").is_dir() and (url := ServerFolder(folder).url):
@@ -47,7 +47,7 @@ class Visit:
 
     @cached_property
     def redis(self) -> Redis:
-        from worker.stores.redis_link import connect
+        from worker.stores.redis.connection import connect
 
         redis = connect(self.redis_url)
         self.opened.callback(redis.close)
@@ -55,7 +55,7 @@ class Visit:
 
     @cached_property
     def registry(self) -> Database:
-        from worker.stores.database import Database
+        from worker.stores.registry.database import Database
 
         try:
             database = Database(self.settings.registry())

@@ -15,7 +15,7 @@ from redis import Redis
 from worker.metrics.work import GATE_CLOSINGS
 from worker.quota import scripts
 from worker.quota.limits import RAMP_S
-from worker.stores.redis_link import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 _REMEMBERED_S: Final = 600.0
 _LONGEST_OF_OURS_S: Final = 3600.0  # what the supplier asks for is kept to, however long

@@ -22,7 +22,7 @@ from worker.metrics.work import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
 from worker.quota.gate import Gate
 from worker.quota.limits import DAY_MS, HOUR_MS, LANES, RAMP_S, SECOND_MS, Limits
-from worker.stores.redis_link import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 MAX_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001

@@ -11,9 +11,9 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from worker.listening import address_of, listen
 from worker.simulator.app import create_app
 from worker.simulator.options import SimulatorOptions
+from worker.stores.redis.sockets import address_of, listen
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8765

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.couch_adapter import CouchAnswer, CouchServer
+from worker.stores.measures.couchdb_http import CouchAnswer, CouchServer
 
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from redis import Redis
 
-from worker.stores.redis_link import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 # KEYS: a sorted set of messages by the moment (ms, the server's clock) at which each comes back.
 _NOW: Final = """

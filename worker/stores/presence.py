@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from worker.stores.redis_link import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 ALIVE_TTL_S: Final = 20  # a worker says so every few seconds; one that is silent this long is taken for dead
 

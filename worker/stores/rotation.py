@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Column, select, update
 
 from worker.errors import OperatorFault
-from worker.stores.database import Database
-from worker.stores.sealing import Sealer
+from worker.stores.encryption import Sealer
+from worker.stores.registry.database import Database
 
 PAGE = 500
 

@@ -11,8 +11,8 @@ from typing import Final
 from sqlalchemy import func, select
 
 from worker.errors import OperatorFault
-from worker.stores import migrations
-from worker.stores.database import Database
+from worker.stores.registry import migrations
+from worker.stores.registry.database import Database
 
 _LOCK: Final = 0x52656C6576  # "Relev": PostgreSQL's advisory locks are named by number
 

@@ -29,7 +29,7 @@ from worker.errors import (
 from worker.logs import fields
 from worker.publishing import publish_backfill
 from worker.runtime import Runtime
-from worker.stores.handshakes import Handshake, Handshakes
+from worker.stores.redis.consent_flows import Handshake, Handshakes
 from worker.web.browsers import browser_of
 from worker.web.house import House
 from worker.web.proxy_returns import forward, forward_again

@@ -11,7 +11,7 @@ from typing import Final
 
 from fastapi import Request, Response
 
-from worker.stores.handshakes import LIFE_S
+from worker.stores.redis.consent_flows import LIFE_S
 from worker.web.house import House
 
 COOKIE: Final = "releve_connect"

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
-from worker.stores.handshakes import Handshake
+from worker.stores.redis.consent_flows import Handshake
 from worker.web.arrivals import arrive
 from worker.web.browsers import browser_of, mark, new_browser
 from worker.web.consents import STARTS, begin, is_pretend, known_supplier

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from worker.connecting import consent_page
 from worker.runtime import Runtime
-from worker.stores.handshakes import Handshake, Handshakes
+from worker.stores.redis.consent_flows import Handshake, Handshakes
 from worker.web.limits import Rate
 
 SUPPLIERS: Final = ("enedis",)

@@ -23,7 +23,7 @@ from worker.domain.measures.readings import (
     day_length,
     local_midnight,
 )
-from worker.stores.consumption import Measures
+from worker.stores.measures.base import Measures
 
 USUAL_STEP: Final = timedelta(minutes=30)
 Days = Mapping[date, int]

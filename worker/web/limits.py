@@ -15,7 +15,7 @@ from typing import Final
 from fastapi import Request
 from redis import Redis
 
-from worker.stores.redis_link import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 # KEYS: the subject.  ARGV: calls, window in ms, whether to count this call.  Gives ms to wait, 0 for a free way.
 _TAKE = """

@@ -19,7 +19,7 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.publishing import queue_lengths
 from worker.runtime import Runtime
-from worker.stores.overview import Freshness, Overview
+from worker.stores.registry.overview import Freshness, Overview
 from worker.web.house import House, HouseDep
 from worker.web.limits import Limiter, Rate, address_of
 from worker.web.render import render

@@ -34,7 +34,7 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.runtime import Runtime
-from worker.stores.handshakes import Handshake, Handshakes
+from worker.stores.redis.consent_flows import Handshake, Handshakes
 from worker.web.arrivals import arrive
 from worker.web.consents import GLUED, STARTS, SUPPLIERS, begin
 from worker.web.house import HouseDep, SessionDep

@@ -17,7 +17,7 @@ from fastapi.responses import RedirectResponse
 from worker.clients.enedis.consent import Callback
 from worker.errors import WorkerError
 from worker.runtime import Runtime
-from worker.stores.handshakes import Handshake, Handshakes
+from worker.stores.redis.consent_flows import Handshake, Handshakes
 
 
 def forward(runtime: Runtime, handshakes: Handshakes, callback: Callback) -> Response | None:

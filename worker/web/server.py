@@ -10,7 +10,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from worker.listening import address_of, listen
+from worker.stores.redis.sockets import address_of, listen
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000

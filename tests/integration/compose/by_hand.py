@@ -24,7 +24,7 @@ from config.settings import PREFIX
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from tests.support import servers
 from tests.support.commands import Ended, run_here
-from worker.supervisor import Guard, free_port
+from worker.stores.redis.child_processes import Guard, free_port
 
 BIN = Path(sys.executable).parent
 PATIENCE_S = 60.0

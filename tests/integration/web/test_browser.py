@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.browser import open_browser
 from tests.support.system import House, open_house, until
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 _LONGEST_S = 60.0
 _FETCHES_A_SECOND = "3"  # slow enough that the progress bar can be seen moving

@@ -13,7 +13,7 @@ import pytest
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport
 from worker.errors import StoreUnavailable, SupplierUnavailable
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 TOKEN = Token("access-token-one")
 

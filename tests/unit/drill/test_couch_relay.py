@@ -12,7 +12,7 @@ import pytest
 
 from worker.drill.couch_relay import CouchRelay, Mood
 from worker.errors import StoreUnavailable
-from worker.stores.couch_adapter import CouchServer
+from worker.stores.measures.couchdb_http import CouchServer
 
 DOCS = [{"_id": f"home:{number}"} for number in range(6)]
 

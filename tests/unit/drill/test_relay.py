@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from worker.drill.relay import Line, TcpRelay
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 
 class Echo:

@@ -8,7 +8,7 @@ from tests.unit.health.conftest import Premises, assert_told
 from worker.errors import StoreUnavailable
 from worker.health.broker import broker, judge_queues, queues
 from worker.health.findings import Level
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 
 def test_the_same_redis_is_not_looked_at_twice(premises: Premises) -> None:

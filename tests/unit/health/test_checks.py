@@ -13,7 +13,7 @@ from tests.unit.health.conftest import Premises
 from worker.health import checks
 from worker.health.checks import CHECKS, OF_ROLES, READY, Check, examine, live, ready
 from worker.health.findings import Level
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 PAGE = Path(__file__).parents[3] / "docs/reference/doctor.md"
 

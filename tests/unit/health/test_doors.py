@@ -11,7 +11,7 @@ from tests.unit.health.conftest import Premises, assert_told
 from worker.health.doors import flower, metrics, web
 from worker.health.findings import Level, Note
 from worker.health.visit import Visit
-from worker.supervisor import free_port
+from worker.stores.redis.child_processes import free_port
 
 CUT = Canned(cut=True)
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.health.conftest import assert_told
 from worker.health.findings import Level
 from worker.health.fleet import judge_beat, judge_workers
-from worker.stores.pulse import WorkerPulse
+from worker.stores.redis.heartbeats import WorkerPulse
 
 NOW = 1_721_890_800.0
 EMPTY = {"control": 0, "nightly": 0, "backfill": 0}

@@ -10,8 +10,8 @@ from cryptography.fernet import Fernet
 from tests.unit.health.conftest import Premises, assert_told
 from worker.health.findings import Level
 from worker.health.keys import session_key, token_keys
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key, sealed_at
+from worker.stores.encryption import Sealer, new_key, sealed_at
+from worker.stores.registry.accounts import AccountRegistry
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 

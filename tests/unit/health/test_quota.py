@@ -11,9 +11,9 @@ from tests.unit.health.conftest import Premises, assert_told
 from worker.domain.fleet.policy import FleetPolicy
 from worker.health.findings import Level
 from worker.health.quota import quota
-from worker.stores.policies import PolicyBook
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.policies import PolicyBook
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 

@@ -11,9 +11,9 @@ import pytest
 from tests.unit.health.conftest import Premises, assert_told
 from worker.health.findings import Level
 from worker.health.registry import registry
-from worker.stores import migrations
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry import migrations
+from worker.stores.registry.accounts import AccountRegistry
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from worker.errors import StoreUnavailable
-from worker.stores.redis_link import connect
+from worker.stores.redis.connection import connect
 from worker.web.limits import Limiter, Rate, address_of
 
 

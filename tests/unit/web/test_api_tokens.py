@@ -16,9 +16,9 @@ from config.settings import get_settings
 from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.consent.scopes import Scope
-from worker.stores.api_tokens import ApiTokens, UnknownToken
-from worker.stores.registry import AccountRegistry
-from worker.stores.sealing import Sealer, new_key
+from worker.stores.encryption import Sealer, new_key
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.api_tokens import ApiTokens, UnknownToken
 
 READING = {Scope.READ_ACCOUNTS, Scope.READ_MEASURES}
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from worker.stores.handshakes import Handshake, Handshakes
-from worker.stores.redis_link import connect
+from worker.stores.redis.connection import connect
+from worker.stores.redis.consent_flows import Handshake, Handshakes
 
 
 @pytest.fixture

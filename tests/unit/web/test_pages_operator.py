@@ -19,7 +19,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import COMPLETE
 from worker.domain.measures.readings import Series
 from worker.publishing import publish_backfill, queue_lengths
-from worker.stores.completeness import HourFreshness
+from worker.stores.registry.completeness import HourFreshness
 from worker.web.app import create_app
 from worker.web.sessions import OPERATOR_COOKIE
 

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import SHOWN_FIELDS, Document, key_of, key_range, to_shown
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
-from worker.stores.consumption import ConsumptionStore
+from worker.stores.measures.base import ConsumptionStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import AccountId, MeasurePage, faults

@@ -1,0 +1,178 @@
+"""How many requests the CouchDB store makes, counted on the wire between it and a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.contract.conftest import couch_databases
+from tests.support.counting_proxy import CountingProxy, counting_proxy
+from worker.domain.measures.documents import Document, Entry, to_document
+from worker.domain.measures.readings import Period
+from worker.stores.measures.base import Measures, Together
+from worker.stores.measures.factory import open_measures
+
+ACCOUNT = "acc"
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def proxy(couchdb_url: str) -> Iterator[CountingProxy]:
+    with counting_proxy(couchdb_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def measures(proxy: CountingProxy) -> Iterator[Measures]:
+    with couch_databases(proxy.url) as (url, prefix):
+        yield open_measures(url, prefix=prefix)
+
+
+@pytest.fixture
+def known(proxy: CountingProxy, measures: Measures) -> Measures:
+    """All five databases there already, and found out of which kind they are."""
+    for store in measures.values():
+        store.write(documents(1))
+        store.read(ACCOUNT, "", "~")
+        store.erase(ACCOUNT)
+    proxy.clear()
+    return measures
+
+
+def documents(count: int) -> list[Document]:
+    keys = (FIRST + n * timedelta(minutes=30) for n in range(count))
+    return [{"_id": f"{ACCOUNT}:{key:%Y-%m-%dT%H:%MZ}", "load": 0.5} for key in keys]
+
+
+def methods(proxy: CountingProxy) -> list[str]:
+    return [method for method, _ in proxy.requests]
+
+
+def test_an_account_is_read_in_one_request_however_much_it_has(proxy: CountingProxy, known: Measures) -> None:
+    known[Period.MINUTE].write(documents(1_400))
+    proxy.clear()
+    assert len(known[Period.MINUTE].read(ACCOUNT, "", "~")) == 1_400
+    assert methods(proxy) == ["GET"]
+
+
+@pytest.mark.parametrize("count, requests", [(0, 0), (1, 1), (500, 1), (501, 2), (1_344, 3)])
+def test_a_write_takes_one_request_per_five_hundred(
+    proxy: CountingProxy, known: Measures, count: int, requests: int
+) -> None:
+    assert known[Period.MINUTE].write(documents(count)) == []
+    assert methods(proxy) == ["POST"] * requests
+
+
+def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, known: Measures) -> None:
+    known[Period.MINUTE].write(documents(500))
+    proxy.clear()
+    assert len(known[Period.MINUTE].write(documents(500))) == 500
+    assert methods(proxy) == ["POST"]
+
+
+def test_a_fresh_server_costs_one_request_a_database_and_one_a_process_more(
+    proxy: CountingProxy, measures: Measures
+) -> None:
+    for store in measures.values():
+        store.read(ACCOUNT, "", "~")
+        store.write(documents(1))
+        store.read(ACCOUNT, "", "~")
+    assert methods(proxy).count("PUT") == 5
+    assert methods(proxy).count("POST") == 5
+    assert methods(proxy).count("GET") - 10 <= 1  # none with partitions, one to find out that there are none
+
+
+def test_making_the_databases_ahead_takes_one_request_each_and_none_later(
+    proxy: CountingProxy, measures: Measures
+) -> None:
+    for store in measures.values():
+        store.create_if_missing()
+    assert methods(proxy) == ["PUT"] * 5
+    proxy.clear()
+    for store in measures.values():
+        store.write(documents(1))
+    assert methods(proxy) == ["POST"] * 5
+
+
+def test_databases_that_are_there_cost_at_most_one_request_a_process_more(
+    proxy: CountingProxy, measures: Measures
+) -> None:
+    for store in measures.values():
+        store.write(documents(1))
+    prefix = "".join(path.partition("-")[0].lstrip("/") + "-" for _, path in proxy.requests[:1])
+    proxy.clear()
+    another_process = open_measures(proxy.url, prefix=prefix)
+    for store in another_process.values():
+        assert len(store.read(ACCOUNT, "", "~")) == 1
+    assert 5 <= len(proxy.requests) <= 6
+
+
+def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(proxy: CountingProxy, known: Measures) -> None:
+    known[Period.MINUTE].write(documents(1_001))
+    proxy.clear()
+    assert known[Period.MINUTE].erase(ACCOUNT) == 1_001
+    assert methods(proxy) == ["GET", "POST"] * 3 + ["GET"]
+
+
+def test_connections_are_kept(proxy: CountingProxy, known: Measures) -> None:
+    for _ in range(5):
+        known[Period.MINUTE].read(ACCOUNT, "", "~")
+    assert len(proxy.connections) == 1
+
+
+@pytest.fixture
+def packed(proxy: CountingProxy) -> Iterator[Measures]:
+    """Both databases of the packed layout there already, and found out of which kind they are."""
+    with couch_databases(proxy.url) as (url, prefix):
+        measures = open_measures(url, prefix=prefix, layout="packed")
+        for store in measures.values():
+            store.create_if_missing()
+            store.read(ACCOUNT, "", "~")
+        proxy.clear()
+        yield measures
+
+
+def half_hours(count: int, energy: int = 500_000) -> list[Document]:
+    keys = (FIRST + n * timedelta(minutes=30) for n in range(count))
+    return [
+        to_document(ACCOUNT, Period.MINUTE, Entry(f"{key:%Y-%m-%dT%H:%MZ}", energy), datetime(2024, 3, 1, tzinfo=UTC))
+        for key in keys
+    ]
+
+
+@pytest.mark.parametrize("days", [0, 1, 28])
+def test_new_days_are_packed_in_one_request_however_many_half_hours_they_have(
+    proxy: CountingProxy, packed: Measures, days: int
+) -> None:
+    assert packed[Period.MINUTE].write(half_hours(48 * days)) == []
+    assert methods(proxy) == ["POST"] * bool(days)
+
+
+def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: CountingProxy, packed: Measures) -> None:
+    packed[Period.MINUTE].write(half_hours(48 * 28))
+    stored = packed[Period.MINUTE].read(ACCOUNT, "", "~")
+    proxy.clear()
+    assert packed[Period.MINUTE].write([{**document, "load": 0.25} for document in stored]) == []
+    assert [path.rpartition("/")[2] for _, path in proxy.requests] == ["_all_docs?include_docs=true", "_bulk_docs"]
+
+
+def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: CountingProxy, packed: Measures) -> None:
+    documents = half_hours(40)
+    packed[Period.MINUTE].write(documents[:20])
+    proxy.clear()
+    assert packed[Period.MINUTE].write(documents[20:]) == []
+    asked = [path.rpartition("/")[2] for _, path in proxy.requests]
+    assert asked == ["_bulk_docs", "_all_docs?include_docs=true", "_bulk_docs"]
+    assert len(packed[Period.MINUTE].read(ACCOUNT, "", "~")) == 40
+
+
+def test_readings_and_totals_are_read_and_written_together(proxy: CountingProxy, packed: Measures) -> None:
+    assert isinstance(packed, Together)
+    hours = [to_document(ACCOUNT, Period.HOUR, Entry("2024-01-01T00:00Z", 1_000_000), datetime(2024, 3, 1, tzinfo=UTC))]
+    lost = packed.write_together({Period.MINUTE: half_hours(2), Period.HOUR: hours})
+    assert lost == {Period.MINUTE: [], Period.HOUR: []}
+    found = packed.read_together(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
+    assert [len(found[period]) for period in (Period.MINUTE, Period.HOUR)] == [2, 1]
+    assert methods(proxy) == ["POST", "GET"]

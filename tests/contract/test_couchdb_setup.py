@@ -1,0 +1,79 @@
+"""CouchDB's set-up: every step once, and the workers' user in and no other."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.contract.conftest import couch_databases
+from worker.domain.measures.readings import Period
+from worker.errors import StoreUnavailable
+from worker.stores.couch_setup import SYSTEM_DATABASES, admit, create_system_database, set_up_user
+from worker.stores.measures.couchdb_http import CouchServer
+from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
+
+
+@pytest.fixture
+def admin(couchdb_url: str) -> CouchServer:
+    server = open_couchdb(couchdb_url, 30)
+    assert server is not None
+    for name in SYSTEM_DATABASES:
+        create_system_database(server, name)
+    return server
+
+
+@pytest.fixture
+def name(admin: CouchServer) -> Iterator[str]:
+    """Of a user that nobody has, gone afterwards."""
+    name = f"t{uuid.uuid4().hex}"
+    yield name
+    path = ("_users", f"org.couchdb.user:{name}")
+    if (found := admin.get(*path)).ok:
+        admin.put(*path, body={"_id": found.body["_id"], "_rev": found.body["_rev"], "_deleted": True})
+
+
+def as_user(couchdb_url: str, name: str, password: str) -> CouchServer:
+    parts = urlsplit(couchdb_url.removeprefix("couchdb+"))
+    host = parts.netloc.rpartition("@")[2]
+    server = open_couchdb(f"couchdb+{parts.scheme}://{name}:{password}@{host}{parts.path}", 30)
+    assert server is not None
+    return server
+
+
+@pytest.mark.parametrize("database", SYSTEM_DATABASES)
+def test_a_system_database_is_made_once(admin: CouchServer, database: str) -> None:
+    assert create_system_database(admin, database) == "there"
+    assert admin.get(database).ok
+
+
+def test_a_user_is_made_once_and_gets_a_new_password_where_it_has_another(
+    admin: CouchServer, couchdb_url: str, name: str
+) -> None:
+    old, new = as_user(couchdb_url, name, "old-password"), as_user(couchdb_url, name, "new-password")
+    assert set_up_user(admin, old, name, "old-password") == "made"
+    assert set_up_user(admin, old, name, "old-password") == "there"
+    assert set_up_user(admin, new, name, "new-password") == "changed"
+    assert new.get("_session").ok
+    with pytest.raises(StoreUnavailable):
+        old.get("_session")
+
+
+def test_a_user_is_let_in_once(admin: CouchServer, couchdb_url: str, name: str) -> None:
+    user = as_user(couchdb_url, name, "password")
+    set_up_user(admin, user, name, "password")
+    with couch_databases(couchdb_url) as (url, prefix):
+        store = open_measures(url, prefix=prefix)[Period.DAY]
+        assert store.create_if_missing() is True
+        database = f"{prefix}com-grandlyon-enedis-day"
+        assert admit(admin, database, name) == "made"
+        assert admit(admin, database, name) == "there"
+        assert user.get(database, "_all_docs").ok
+
+
+def test_user_and_password_are_read_from_the_url() -> None:
+    assert couchdb_user("couchdb+http://releve:p%2Fw@couchdb:5984/") == ("releve", "p/w")
+    assert couchdb_user("couchdb+http://couchdb:5984/") is None
+    assert open_couchdb("sqlite:///measures.db", 30) is None

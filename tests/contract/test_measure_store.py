@@ -1,0 +1,310 @@
+"""What every measure store promises: one suite on the fake, SQLite, PostgreSQL and a CouchDB-protocol server."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entries, to_load
+from worker.domain.measures.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
+from worker.stores.measures.base import ConsumptionStore, Measures
+
+NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
+HALF_HOUR = timedelta(minutes=30)
+JANUARY = datetime(2024, 1, 1, tzinfo=PARIS)
+ALL_KEYS = ("", "~")
+KEYS = {
+    Period.MINUTE: "2024-01-01T00:30Z",
+    Period.HOUR: "2024-01-01T00:00Z",
+    Period.DAY: "2024-01-01",
+    Period.MONTH: "2024-01",
+    Period.YEAR: "2024",
+}
+
+
+@pytest.fixture
+def store(measures: Measures) -> ConsumptionStore:
+    return measures[Period.MINUTE]
+
+
+@pytest.fixture
+def account() -> str:
+    """An account that nobody used before, in the shape of the registry's ids."""
+    return uuid.uuid4().hex[:12]
+
+
+def half_hours(account: str, count: int, *, first: datetime = JANUARY, energy: int = 600_000) -> list[Document]:
+    start = first.astimezone(UTC)
+    readings = [IntervalReading((start + n * HALF_HOUR).astimezone(PARIS), HALF_HOUR, energy + n) for n in range(count)]
+    documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries(readings, Period.MINUTE)]
+    return sorted(documents, key=lambda document: str(document["_id"]))
+
+
+def changed(document: Document, load: float) -> Document:
+    return {**document, "load": load}
+
+
+def without_revision(documents: Sequence[Document]) -> list[Document]:
+    return [{name: value for name, value in document.items() if name != "_rev"} for document in documents]
+
+
+def test_a_doctype_nobody_wrote_to_has_no_documents(store: ConsumptionStore, account: str) -> None:
+    assert store.read(account, *ALL_KEYS) == []
+    assert store.erase(account) == 0
+    assert store.write([]) == []
+
+
+def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measures, layout: str, account: str) -> None:
+    databases = len(Period) if layout == "plain" else len(Series)  # packs of a series share one
+    assert sum(store.create_if_missing() for store in measures.values()) == databases
+    assert [store.create_if_missing() for store in measures.values()] == [False] * len(Period)
+    store = measures[Period.MINUTE]
+    assert store.read(account, *ALL_KEYS) == []
+    documents = half_hours(account, 3)
+    assert store.write(documents) == []
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+
+
+def test_a_doctype_that_was_written_to_is_there(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 1))
+    assert not store.create_if_missing()
+
+
+def test_what_is_written_comes_back_whole_with_a_revision(store: ConsumptionStore, account: str) -> None:
+    documents = half_hours(account, 48)
+    assert store.write(documents) == []
+    stored = store.read(account, *ALL_KEYS)
+    assert without_revision(stored) == documents
+    assert all(isinstance(document["_rev"], str) and document["_rev"] for document in stored)
+
+
+@pytest.mark.parametrize("period", Period)
+def test_each_doctype_keeps_its_own_documents(measures: Measures, account: str, period: Period) -> None:
+    document = to_document(account, period, Entry(KEYS[period], 1_200_000), NOW)
+    assert measures[period].write([document]) == []
+    holders = [kind for kind, store in measures.items() if store.read(account, *ALL_KEYS)]
+    assert holders == [period]
+
+
+def test_the_first_document_of_a_doctype_can_be_written_before_anything_is_read(
+    store: ConsumptionStore, account: str
+) -> None:
+    assert store.write(half_hours(account, 1)) == []
+
+
+def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: ConsumptionStore, account: str) -> None:
+    documents = half_hours(account, 50, first=datetime(2024, 10, 27, tzinfo=PARIS))
+    store.write(documents)
+    stored = store.read(account, *ALL_KEYS)
+    assert without_revision(stored) == documents
+    assert [document["hour"] for document in stored if "fold" in document] == [2, 2]
+
+
+def test_a_step_other_than_thirty_minutes_is_kept(store: ConsumptionStore, account: str) -> None:
+    reading = IntervalReading(JANUARY, timedelta(minutes=10), 1)
+    documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries([reading], Period.MINUTE)]
+    assert documents[0]["step"] == 10
+    store.write(documents)
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+
+
+def test_a_range_holds_its_first_key_and_not_its_last(store: ConsumptionStore, account: str) -> None:
+    documents = half_hours(account, 6)
+    store.write(list(reversed(documents)))
+    keys = [document["_id"].partition(":")[2] for document in documents]
+    found = store.read(account, keys[1], keys[4])
+    assert [document["_id"] for document in found] == [document["_id"] for document in documents[1:4]]
+    assert store.read(account, keys[2], keys[2]) == []
+    assert store.read(account, keys[4], keys[1]) == []
+
+
+def test_keys_sort_by_their_bytes(store: ConsumptionStore, account: str) -> None:
+    keys = ["2024-01-01T00:00Z", "2024-01-01T09:30Z", "2024-01-01T10:00Z", "2024-01-10T00:00Z", "2024-02-01T23:30Z"]
+    store.write([to_document(account, Period.MINUTE, Entry(key, 600_000), NOW) for key in reversed(keys)])
+    assert [document["_id"] for document in store.read(account, *ALL_KEYS)] == [f"{account}:{key}" for key in keys]
+    assert len(store.read(account, "2024-01-01", "2024-01-02")) == 3
+
+
+@pytest.mark.parametrize("period", Period)
+def test_any_texts_bound_a_range(measures: Measures, account: str, period: Period) -> None:
+    """A key, a piece of one, one with something after it, in local years of any number of days."""
+    days = [date(2023, 12, 31), date(2024, 1, 1), date(2024, 3, 31), date(2024, 10, 27), date(2024, 12, 31)]
+    keys = sorted({key for day in days for key in (keys_of(day, period))})
+    measures[period].write([to_document(account, period, Entry(key, 100_000), NOW) for key in keys])
+    texts = [*keys[:2], *keys[-2:], "", "0", "~", "2023", "2024", "2024-", "2024-0", "2024-01", "2024-01-01", "2024-1"]
+    texts += ["2024-03-31T01", "2024-12-31", "2024-12-31T23:00Z", "2025", "2025-01-01", "2024-02-30", "2024-13"]
+    texts += [f"{key} " for key in (keys[0], keys[len(keys) // 2], keys[-1])]
+    for first, end in zip(texts, [*texts[7:], *texts[:7]], strict=True):  # all of them: tests/unit/domain/test_packing
+        found = [key_of(document) for document in measures[period].read(account, first, end)]
+        assert found == [key for key in keys if first <= key < end], (first, end)
+
+
+def keys_of(day: date, period: Period) -> set[str]:
+    first = local_midnight(day).astimezone(UTC)
+    return {period_key((first + n * 6 * HALF_HOUR), period) for n in range(day_length(day) // (6 * HALF_HOUR))}
+
+
+def test_accounts_don_t_see_each_other(store: ConsumptionStore, account: str) -> None:
+    neighbours = [account, f"{account}0", account[:-1]]
+    for number, neighbour in enumerate(neighbours):
+        store.write(half_hours(neighbour, number + 1))
+    assert [len(store.read(neighbour, *ALL_KEYS)) for neighbour in neighbours] == [1, 2, 3]
+    assert store.erase(account) == 1
+    assert [len(store.read(neighbour, *ALL_KEYS)) for neighbour in neighbours] == [0, 2, 3]
+
+
+def test_one_write_may_hold_several_accounts(store: ConsumptionStore, account: str) -> None:
+    other = f"{account}x"
+    assert store.write(half_hours(account, 2) + half_hours(other, 3)) == []
+    assert (len(store.read(account, *ALL_KEYS)), len(store.read(other, *ALL_KEYS))) == (2, 3)
+
+
+def test_more_documents_than_one_request_takes_are_all_written(store: ConsumptionStore, account: str) -> None:
+    documents = half_hours(account, 1_201)
+    assert store.write(documents) == []
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+    assert store.write(documents) == documents
+
+
+def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: ConsumptionStore, account: str) -> None:
+    first, second = half_hours(account, 2)
+    store.write([first])
+    again = changed(first, 9.9)
+    assert store.write([again, second]) == [again]
+    assert without_revision(store.read(account, *ALL_KEYS)) == [first, second]
+
+
+def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 2))
+    before = store.read(account, *ALL_KEYS)
+    assert store.write([changed(before[0], 1.234567)]) == []
+    after = store.read(account, *ALL_KEYS)
+    assert after[0]["load"] == 1.234567
+    assert after[0]["_rev"] != before[0]["_rev"]
+    assert after[1] == before[1]
+
+
+def test_of_two_writers_with_the_same_revision_one_loses(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 1))
+    [stored] = store.read(account, *ALL_KEYS)
+    winner, loser = changed(stored, 1.0), changed(stored, 2.0)
+    assert store.write([winner]) == []
+    assert store.write([loser]) == [loser]
+    assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [1.0]
+
+
+def test_a_replaced_document_that_was_erased_meanwhile_loses(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 1))
+    stored = store.read(account, *ALL_KEYS)
+    store.erase(account)
+    assert store.write(stored) == stored
+    assert store.read(account, *ALL_KEYS) == []
+
+
+def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(
+    store: ConsumptionStore, account: str
+) -> None:
+    store.write(half_hours(account, 1))
+    before = store.read(account, *ALL_KEYS)
+    store.erase(account)
+    assert store.write(half_hours(account, 1, energy=700_000)) == []
+    assert store.write(before) == before
+    assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [0.7]
+
+
+def test_a_revision_of_another_store_replaces_nothing(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 1))
+    [stored] = store.read(account, *ALL_KEYS)
+    foreign = {**stored, "_rev": "7-967a00dff5e02add41819138abb3284d"}
+    assert store.write([foreign]) == [foreign]
+
+
+def test_losers_and_winners_of_one_write_are_told_apart(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 2))
+    fresh, stale = store.read(account, *ALL_KEYS)
+    store.write([stale])
+    new = half_hours(account, 3)[2]
+    assert store.write([fresh, stale, new]) == [stale]
+
+
+def test_erasing_forgets_every_page_and_counts(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 1_005))
+    assert store.erase(account) == 1_005
+    assert store.read(account, *ALL_KEYS) == []
+    assert store.erase(account) == 0
+
+
+def test_an_erased_account_can_be_written_anew(store: ConsumptionStore, account: str) -> None:
+    documents = half_hours(account, 3)
+    store.write(documents)
+    store.erase(account)
+    assert store.write(documents) == []
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+
+
+def test_a_write_leaves_the_documents_it_was_given_alone(store: ConsumptionStore, account: str) -> None:
+    documents = half_hours(account, 2)
+    copies = [dict(document) for document in documents]
+    store.write(documents)
+    store.read(account, *ALL_KEYS)[0]["load"] = 99.0
+    assert documents == copies
+    assert without_revision(store.read(account, *ALL_KEYS)) == copies
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(energies=st.lists(st.integers(0, 10**12), min_size=1, max_size=60))
+def test_a_load_of_six_decimals_comes_back_equal(store: ConsumptionStore, energies: list[int]) -> None:
+    account = uuid.uuid4().hex[:12]
+    documents = [
+        changed(document, to_load(energy, Period.MINUTE))
+        for document, energy in zip(half_hours(account, len(energies)), energies, strict=True)
+    ]
+    store.write(documents)
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_writes_in_any_order_and_twice_give_the_same_content(store: ConsumptionStore, data: Any) -> None:
+    account = uuid.uuid4().hex[:12]
+    documents = half_hours(account, 12)
+    pieces = [documents[first : first + 4] for first in range(0, 12, 4)]
+    for piece in data.draw(st.permutations(pieces + pieces)):
+        store.write(data.draw(st.permutations(piece)))
+    assert without_revision(store.read(account, *ALL_KEYS)) == documents
+
+
+def test_threads_that_race_lose_all_but_one_each_document(store: ConsumptionStore, account: str) -> None:
+    store.write(half_hours(account, 20))
+    stored = store.read(account, *ALL_KEYS)
+    versions = [[changed(document, float(writer)) for document in stored] for writer in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        lost = list(pool.map(store.write, versions))
+    winners = {document["_id"]: document["load"] for document in store.read(account, *ALL_KEYS)}
+    assert sum(len(losers) for losers in lost) == 7 * 20
+    for version, losers in zip(versions, lost, strict=True):
+        beaten = [document["_id"] for document in losers]
+        assert all(
+            winners[document["_id"]] == document["load"] for document in version if document["_id"] not in beaten
+        )
+
+
+def test_threads_read_what_they_asked_for(store: ConsumptionStore, account: str) -> None:
+    accounts = [f"{account}{number}" for number in range(8)]
+    for number, name in enumerate(accounts):
+        store.write(half_hours(name, 30 + number))
+
+    def sizes(number: int) -> set[tuple[str, int]]:
+        found = [store.read(accounts[number], *ALL_KEYS) for _ in range(20)]
+        return {(document["source_account"], len(documents)) for documents in found for document in documents}
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(sizes, range(8)))
+    assert seen == [{(accounts[number], 30 + number)} for number in range(8)]

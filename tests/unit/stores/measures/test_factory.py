@@ -1,0 +1,94 @@
+"""One URL opens all five stores, or says in one line what is wrong with it, and never the password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.domain.measures.readings import Period
+from worker.errors import StoreUnavailable
+from worker.stores.measures.factory import open_measures
+
+
+@pytest.mark.parametrize(
+    "url, place",
+    [
+        ("couchdb+http://user:s3cret@couch:5984/", "http://couch:5984/com-grandlyon-enedis-day"),
+        ("couchdb+https://couch.example.org", "https://couch.example.org/com-grandlyon-enedis-day"),
+        ("couchdb+http://user:s3cret%2F%40@[::1]:5984/behind/", "http://[::1]:5984/behind/com-grandlyon-enedis-day"),
+        ("postgresql://user:s3cret@db:5433/measures", "postgresql://db:5433/measures"),
+        ("postgresql+psycopg://user:s3cret@db/measures?application_name=s3cret", "postgresql://db/measures"),
+        ("sqlite:///measures.db", "sqlite:///measures.db"),
+    ],
+)
+def test_a_good_url_opens_a_store_for_each_doctype_and_connects_to_nothing(url: str, place: str) -> None:
+    measures = open_measures(url)
+    assert list(measures) == list(Period)
+    assert place in repr(measures[Period.DAY])
+    assert "s3cret" not in repr(measures) + repr([vars(store) for store in measures.values()])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "measures.db",
+        "http://user:s3cret@couch:5984/",
+        "couchdb://user:s3cret@couch:5984/",
+        "couchdb+ftp://user:s3cret@couch/",
+        "couchdb+http://",
+        "couchdb+http://user:s3cret@couch:port/",
+        "couchdb+http://user:s3cret/half@couch:5984/",
+        "couchdb+http://user:s3cret#half@couch:5984/",
+        "couchdb+http://user:s3cret?half@couch:5984/",
+        "couchdb+http://user:s3cret@[::1:5984/",
+        "couchdb+http://user:s3cret@couch:5984/?x=1",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite+aiosqlite:///s3cret.db",
+        "postgres://user:s3cret@db/measures",
+        "postgresql://user:s3cret@db",
+        "postgresql://user:s3cret@db:port/measures",
+        "postgresql+nodriver://user:s3cret@db/measures",
+        "postgresql+psycopg2://user:s3cret@db/measures",
+        "mysql://user:s3cret@db/measures",
+    ],
+)
+def test_a_bad_url_is_refused_in_one_line_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match="measures URL") as caught:
+        open_measures(url)
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_prefix_that_no_database_may_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="database"):
+        open_measures("couchdb+http://couch/", prefix="Relève")
+
+
+def test_a_sql_server_that_is_not_there_is_an_outage_without_the_password() -> None:
+    store = open_measures("postgresql://user:s3cret@127.0.0.1:1/measures")[Period.DAY]
+    with pytest.raises(StoreUnavailable) as caught:
+        store.read("acc", "", "~")
+    assert "127.0.0.1" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_file_whose_folder_is_missing_says_so(tmp_path: Path) -> None:
+    store = open_measures(f"sqlite:///{tmp_path}/nowhere/measures.db")[Period.DAY]
+    with pytest.raises(StoreUnavailable, match="folder"):
+        store.read("acc", "", "~")
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    (tmp_path / "measures.db").write_text("not a database, but long enough to look at" * 50)
+    store = open_measures(f"sqlite:///{tmp_path}/measures.db")[Period.DAY]
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        store.read("acc", "", "~")
+
+
+def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    open_measures(f"sqlite:///{tmp_path}/measures.db")[Period.DAY].read("acc", "", "~")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}

@@ -1,0 +1,47 @@
+"""A counted store is the store itself, timed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.fakes import MemoryStore
+from tests.support.metric_counts import Counts
+from worker.errors import StoreUnavailable, WriteRefused
+from worker.stores.measures.instrumented import CountedStore
+
+DOCUMENT = {"_id": "acc:2024-07-01", "load": 1.5}
+
+
+class Down(MemoryStore):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def read(self, *_: Any, **__: Any) -> list[Any]:
+        raise self.error
+
+
+def test_each_operation_is_done_and_timed_once() -> None:
+    counts, store = Counts(), CountedStore(MemoryStore())
+    store.create_if_missing()
+    assert store.write([dict(DOCUMENT)]) == []
+    assert [found["load"] for found in store.read("acc", "2024", "2025")] == [1.5]
+    assert store.read("acc", "2024", "2025", 1) and store.erase("acc") == 1
+    assert counts.all_grown("releve_store_request_seconds_count") == {
+        ("create",): 1,
+        ("write",): 1,
+        ("read",): 2,
+        ("erase",): 1,
+    }
+    assert counts.all_grown("releve_store_errors_total") == {}
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), WriteRefused("no")])
+def test_a_failure_is_counted_and_stays_what_it_is(error: Exception) -> None:
+    counts = Counts()
+    with pytest.raises(type(error)):
+        CountedStore(Down(error)).read("acc", "2024", "2025")
+    assert counts.all_grown("releve_store_errors_total") == {("measures",): 1}
+    assert counts.grown("releve_store_request_seconds_count", operation="read") == 1

@@ -1,0 +1,73 @@
+"""Sealed tokens: readable under any given key, and never a key or a text in what is said about them."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.errors import OperatorFault, WorkerError
+from worker.stores.encryption import Sealer, new_key
+
+OLD, NEW = new_key(), new_key()
+
+
+@given(st.text())
+def test_what_was_sealed_is_read_back(text: str) -> None:
+    sealer = Sealer([OLD])
+    assert sealer.unseal(sealer.seal(text)) == text
+
+
+def test_a_seal_shows_nothing_of_its_text() -> None:
+    sealed = Sealer([OLD]).seal("refresh-token-of-somebody")
+    assert "refresh" not in sealed
+    assert sealed != Sealer([OLD]).seal("refresh-token-of-somebody")
+
+
+def test_a_text_sealed_under_the_old_key_is_read_while_the_old_key_is_given() -> None:
+    assert Sealer([NEW, OLD]).unseal(Sealer([OLD]).seal("token")) == "token"
+
+
+def test_a_rotated_text_needs_the_new_key_only() -> None:
+    rotated = Sealer([NEW, OLD]).rotate(Sealer([OLD]).seal("token"))
+    assert Sealer([NEW]).unseal(rotated) == "token"
+    with pytest.raises(WorkerError):
+        Sealer([OLD]).unseal(rotated)
+
+
+@pytest.mark.parametrize(
+    "sealed", [pytest.param(Sealer([OLD]).seal("token"), id="under another key"), "", "no seal", "é", "gAAAAA=="]
+)
+def test_what_no_key_opens_tells_to_put_the_old_key_back(sealed: str) -> None:
+    sealer = Sealer([NEW])
+    for read in (sealer.unseal, sealer.rotate):
+        with pytest.raises(OperatorFault, match="put the old key back into RELEVE_TOKEN_KEYS") as caught:
+            read(sealed)
+        assert NEW not in "".join(traceback.format_exception(caught.value))
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "secret-pass-phrase", pytest.param(OLD[:-4], id="a key cut short"), "é" * 44, "*" * 44]
+)
+def test_a_bad_key_is_named_by_its_place_and_not_shown(bad: str) -> None:
+    with pytest.raises(ValueError, match="key 2 is not a Fernet key") as caught:
+        Sealer([OLD, bad])
+    told = "".join(traceback.format_exception(caught.value)).split("ValueError", 1)[1]
+    assert OLD not in told
+    assert not bad or bad not in told
+
+
+def test_without_a_key_nothing_is_sealed() -> None:
+    with pytest.raises(ValueError, match="RELEVE_TOKEN_KEYS"):
+        Sealer([])
+
+
+def test_a_sealer_does_not_show_its_keys() -> None:
+    sealer = Sealer([NEW, OLD])
+    for shown in (repr(sealer), str(sealer), f"{sealer}"):
+        assert NEW not in shown
+        assert OLD not in shown

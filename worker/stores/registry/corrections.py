@@ -1,0 +1,77 @@
+"""What the supplier corrected: each reading's old and new value, first seen when, changed when and by which run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, func, select
+
+from worker.domain.measures.readings import Period, Series
+from worker.stores.registry import account_rows
+from worker.stores.registry.database import Database
+from worker.stores.registry.outcomes import insert
+from worker.stores.registry.tables import CORRECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Energies in milliwatt-hours; ``first_seen`` is None where the stored reading did not tell."""
+
+    account_id: str
+    period: Period
+    key: str
+    was_mwh: int
+    became_mwh: int
+    first_seen: datetime | None
+    changed_at: datetime
+    run_id: str
+
+
+class CorrectionBook:
+    """Every method raises StoreUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def note(self, corrections: Iterable[Correction]) -> None:
+        """Keep them; one that is kept already stays as it was noted first.  Raises UnknownAccount."""
+        rows = [{**asdict(each), "period": each.period.value} for each in corrections]
+        if not rows:
+            return
+        statement = insert(self._database.dialect, CORRECTIONS).on_conflict_do_nothing()
+        with self._database.writing() as connection:
+            for account_id in sorted({row["account_id"] for row in rows}):
+                account_rows.lock(connection, account_id, shared=True)
+            connection.execute(statement, rows)
+
+    def between(self, account_id: str, period: Period, first_key: str, end_key: str) -> list[Correction]:
+        """Those of the account's readings with ``first_key <= key < end_key``, by key, then as they happened."""
+        columns = CORRECTIONS.c
+        query = (
+            select(CORRECTIONS)
+            .where(columns.account_id == account_id, columns.period == period.value)
+            .where(columns.key >= first_key, columns.key < end_key)
+            .order_by(columns.key, columns.changed_at)
+        )
+        with self._database.reading() as connection:
+            return [_to_correction(row) for row in connection.execute(query)]
+
+    def count_since(self, moment: datetime) -> dict[Series, int]:
+        """How many happened since, over all accounts."""
+        columns = CORRECTIONS.c
+        query = select(columns.period, func.count().label("number")).where(columns.changed_at >= moment)
+        with self._database.reading() as connection:
+            counts = {row.period: row.number for row in connection.execute(query.group_by(columns.period))}
+        return {series: counts.get(series.inputs.value, 0) for series in Series}
+
+    def forget_before(self, moment: datetime) -> int:
+        """How many were too old to be kept."""
+        with self._database.writing() as connection:
+            return connection.execute(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment)).rowcount
+
+
+def _to_correction(row: Row[Any]) -> Correction:
+    return Correction(**{**row._asdict(), "period": Period(row.period)})
