@@ -55,7 +55,7 @@ docs: $(VENV)/.installed-dev
 
 # Page and the module that prints it; a page is replaced only when its module came to an end.
 GENERATED := settings=config.reference cli=worker.cli.reference errors=worker.cli.error_reference \
-  metrics=worker.metrics.reference
+  metrics=tools.metrics_reference
 
 reference: $(VENV)/.installed-dev
 	@mkdir -p build

@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.errors import WorkerError
-from worker.metrics.definitions import Definition
-from worker.metrics.fleet import UP
+from worker.metrics import Definition
+from worker.ops.fleet_metrics import UP
 
 log = logging.getLogger("releve.metrics")
 

@@ -21,7 +21,7 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.fanout import Night, night_progress
 from worker.fitting import fit_of
 from worker.fleet_metrics import Told, Values
-from worker.metrics import fleet
+from worker.ops import fleet_metrics
 from worker.publishing import count_workers, queue_ages, queue_lengths
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
 from worker.stores.redis.connection import connect
@@ -58,26 +58,29 @@ class FleetSources:
     @cached_property
     def parts(self) -> Mapping[str, Callable[[], Told]]:
         told = (self.registry, self.measures, self.redis, self.broker)
-        return dict(zip(fleet.PARTS, told, strict=True))
+        return dict(zip(fleet_metrics.PARTS, told, strict=True))
 
     def registry(self) -> Told:
         overview = Overview(self._database)
         now = self._now()
         today = now.astimezone(PARIS).date()
         shares = {series: overview.freshness(series, today - ONE_DAY).share for series in Series}
-        yield fleet.ACCOUNTS, _by_label(overview.accounts_by_state())
-        yield fleet.FRESHNESS, _by_label({series: share for series, share in shares.items() if share is not None})
-        yield fleet.NOTICES, _one(overview.notices_waiting())
-        yield fleet.REPAIR_DUE, _by_label(overview.accounts_due(today))
-        yield fleet.CORRECTED, _by_label(overview.corrections_since(now - ONE_DAY))
+        yield fleet_metrics.ACCOUNTS, _by_label(overview.accounts_by_state())
+        yield (
+            fleet_metrics.FRESHNESS,
+            _by_label({series: share for series, share in shares.items() if share is not None}),
+        )
+        yield fleet_metrics.NOTICES, _one(overview.notices_waiting())
+        yield fleet_metrics.REPAIR_DUE, _by_label(overview.accounts_due(today))
+        yield fleet_metrics.CORRECTED, _by_label(overview.corrections_since(now - ONE_DAY))
         new, known = overview.surprises_since(now - ONE_DAY)
-        yield fleet.SURPRISES, _by_label({"new": new, "known": known})
+        yield fleet_metrics.SURPRISES, _by_label({"new": new, "known": known})
         yield from self._fit(today)
 
     def _fit(self, today: date) -> Told:
         held = fit_of(self._database, self.settings, today).held
-        yield fleet.NIGHT_CALLS, _one(held.calls_a_night)
-        yield fleet.NIGHT_CALLS_LIMIT, _known(held.quota.a_night)
+        yield fleet_metrics.NIGHT_CALLS, _one(held.calls_a_night)
+        yield fleet_metrics.NIGHT_CALLS_LIMIT, _known(held.quota.a_night)
 
     def measures(self) -> Told:
         """Nothing but that it answers."""
@@ -88,41 +91,44 @@ class FleetSources:
         opens_in_s, pace = self._ledger.gate.state()
         apis = self._endpoints.preset.apis
         limit = calls_per_hour(self.settings, self._endpoints)
-        yield fleet.GATE_OPEN, _one(opens_in_s <= 0)
-        yield fleet.GATE_OPENS_IN, _one(opens_in_s)
-        yield fleet.GATE_PACE, _one(pace)
+        yield fleet_metrics.GATE_OPEN, _one(opens_in_s <= 0)
+        yield fleet_metrics.GATE_OPENS_IN, _one(opens_in_s)
+        yield fleet_metrics.GATE_PACE, _one(pace)
         used = {api: self._ledger.used_by_lane(api) for api in apis}
-        yield fleet.PERMITS_USED, _by_label({api: sum(lanes.values()) for api, lanes in used.items()})
-        yield fleet.PERMITS_USED_BY_LANE, _by_labels(used)
-        yield fleet.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
+        yield fleet_metrics.PERMITS_USED, _by_label({api: sum(lanes.values()) for api, lanes in used.items()})
+        yield fleet_metrics.PERMITS_USED_BY_LANE, _by_labels(used)
+        yield fleet_metrics.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
         open_now = {incident.kind for incident in self._incidents.all_open().values()}
-        yield fleet.INCIDENT_OPEN, _by_label({kind: kind in open_now for kind in Kind})
+        yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_now for kind in Kind})
         yield from self._night()
         yield from self._pulse()
         yield from self._audit()
 
     def broker(self) -> Told:
-        yield fleet.ANSWERING, _one(count_workers(self, _PING_S))  # the first, for it says soonest that nobody is there
-        yield fleet.QUEUE_MESSAGES, _by_label(queue_lengths(self))
-        yield fleet.QUEUE_AGE, _by_label(queue_ages(self))
+        yield (
+            fleet_metrics.ANSWERING,
+            _one(count_workers(self, _PING_S)),
+        )  # the first, for it says soonest that nobody is there
+        yield fleet_metrics.QUEUE_MESSAGES, _by_label(queue_lengths(self))
+        yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self))
 
     def _night(self) -> Told:
         """Of the last one whose hour has come."""
         now = self._now().astimezone(PARIS)
         begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
         progress = night_progress(self.state, Night(now.date() - timedelta(days=0 if begun else 1)))
-        yield fleet.NIGHT_FED, _one(progress.fed)
-        yield fleet.NIGHT_COMPLETE, _one(progress.complete)
+        yield fleet_metrics.NIGHT_FED, _one(progress.fed)
+        yield fleet_metrics.NIGHT_COMPLETE, _one(progress.complete)
 
     def _pulse(self) -> Told:
         pulse = Pulse(self._redis)
         published, tick = pulse.beat_and_tick()
         workers = pulse.workers()
         silent = sum(time.time() - worker.seen_at > SILENT_S for worker in workers)
-        yield fleet.BEAT_PUBLISHED, _known(published)
-        yield fleet.BEAT_TICK, _known(tick)
-        yield fleet.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
-        yield fleet.RESTARTS, _one(sum(pulse.restarts().values()))
+        yield fleet_metrics.BEAT_PUBLISHED, _known(published)
+        yield fleet_metrics.BEAT_TICK, _known(tick)
+        yield fleet_metrics.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
+        yield fleet_metrics.RESTARTS, _one(sum(pulse.restarts().values()))
 
     def _audit(self) -> Told:
         """Every law and cause, those that were not found too."""
@@ -131,10 +137,10 @@ class FleetSources:
         at, told = last
         findings: dict[tuple[str, ...], float] = {(law.value, cause.value): 0.0 for law, cause in product(Law, Cause)}
         findings.update(((found["law"], found["cause"]), float(found["number"])) for found in told["findings"])
-        yield fleet.AUDIT_AT, _one(at.timestamp())
-        yield fleet.AUDIT_ACCOUNTS, _one(told["accounts"])
-        yield fleet.AUDIT_AT_FAULT, _one(told["accounts_at_fault"])
-        yield fleet.AUDIT_FINDINGS, findings
+        yield fleet_metrics.AUDIT_AT, _one(at.timestamp())
+        yield fleet_metrics.AUDIT_ACCOUNTS, _one(told["accounts"])
+        yield fleet_metrics.AUDIT_AT_FAULT, _one(told["accounts_at_fault"])
+        yield fleet_metrics.AUDIT_FINDINGS, findings
 
 
 def _one(value: float) -> Values:

@@ -31,7 +31,7 @@ from worker.domain.measures.messages import Origin, series_of
 from worker.domain.measures.readings import Series
 from worker.errors import Held, StoreUnavailable, WorkerError
 from worker.logs import fields
-from worker.metrics.work import HELD, INCIDENTS
+from worker.metrics import HELD, INCIDENTS
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry import consent_rows
 from worker.stores.registry.notices import NoticeBook

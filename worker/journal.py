@@ -36,7 +36,7 @@ from worker.errors import (
 )
 from worker.history import History
 from worker.logs import fields
-from worker.metrics.work import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
+from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
 from worker.stores.registry.corrections import Correction
 
 log = logging.getLogger("releve.sync")

@@ -13,7 +13,7 @@ import threading
 from typing import Final, Protocol
 
 from worker.errors import WorkerError
-from worker.metrics.work import GIVEN_BACK
+from worker.metrics import GIVEN_BACK
 from worker.stores.redis.broker import Deliveries
 
 log = logging.getLogger("releve.presence")

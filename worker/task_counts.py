@@ -11,7 +11,7 @@ from typing import Any, Final
 from celery import Task, current_app, signals
 
 from worker.domain.fleet.lanes import Lane, current_lane, enter_lane, leave_lane
-from worker.metrics.work import (
+from worker.metrics import (
     ERROR_KINDS,
     TASK_FAILURES,
     TASK_RETRIES,

@@ -29,12 +29,13 @@ from starlette.routing import Mount
 from config import celery_options
 from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT
+from worker import metrics as worker_metrics
 from worker.app import app as celery_app
 from worker.cli.main import cli
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
 from worker.logs import JsonLines, add_context, bind, bound, fields
-from worker.metrics import fleet, work
+from worker.ops import fleet_metrics
 from worker.simulator.admin_api import admin_routes
 from worker.stores.measures.sql_tables import METADATA as MEASURES
 from worker.stores.measures.sql_tables import PACK_METADATA
@@ -205,7 +206,7 @@ def error_codes() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
-    for told in (*work.BOOK.definitions, *fleet.BOOK.definitions):
+    for told in (*worker_metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions):
         yield f"{told.kind} {told.name}{{{','.join(told.labels)}}}"
         for label, values in told.labels.items():
             yield from (f'{told.name}{{{label}="{value}"}}' for value in values)

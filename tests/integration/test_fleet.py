@@ -21,7 +21,7 @@ from worker.domain.measures.completeness import COMPLETE, DayState, Mark
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.fanout import Night
-from worker.metrics.fleet import BOOK
+from worker.ops.fleet_metrics import BOOK
 from worker.queue_names import QUEUES
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime

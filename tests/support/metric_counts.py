@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.metrics.definitions import REGISTRY
+from worker.metrics import REGISTRY
 
 
 class Counts:

@@ -15,13 +15,14 @@ import pytest
 from config import reference as settings_reference
 from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT, anchors, links, pages
+from tools import metrics_reference as metrics_reference
+from worker import metrics
 from worker.cli import error_reference
 from worker.cli import reference as cli_reference
 from worker.cli.main import cli
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period
-from worker.metrics import fleet, work
-from worker.metrics import reference as metrics_reference
+from worker.ops import fleet_metrics
 
 REFERENCE = ROOT / "docs" / "reference"
 README, FRENCH = ROOT / "README.md", ROOT / "README.fr.md"
@@ -110,7 +111,7 @@ def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
 
 def test_the_metrics_to_watch_are_those_there_are() -> None:
     named = set(re.findall(r"`(releve_[a-z_]+)`", read(ROOT / "docs" / "how-to" / "monitor.md")))
-    defined = {told.name for book in (work.BOOK, fleet.BOOK) for told in book.definitions}
+    defined = {told.name for book in (metrics.BOOK, fleet_metrics.BOOK) for told in book.definitions}
     assert named and named <= defined
 
 

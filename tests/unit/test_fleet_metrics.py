@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.errors import StoreUnavailable
 from worker.fleet_metrics import FleetCollector, Told
-from worker.metrics.fleet import ACCOUNTS, NOTICES, RESTARTS
+from worker.ops.fleet_metrics import ACCOUNTS, NOTICES, RESTARTS
 
 
 class Parts:

@@ -14,7 +14,7 @@ from pathlib import Path
 import prometheus_client  # as Celery's command line does, for Flower
 from worker.metrics_folder import open_folder
 folder = open_folder(Path(sys.argv[1]))
-from worker.metrics.work import GATE_CLOSINGS
+from worker.metrics import GATE_CLOSINGS
 GATE_CLOSINGS.inc()
 print(folder.name, sorted(found.name.split("_")[0] for found in folder.glob("*.db")))
 print(*sorted(found.name for found in folder.parent.iterdir() if found != folder))

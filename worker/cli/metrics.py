@@ -13,7 +13,7 @@ from config.settings import Settings, get_settings
 from worker.cli.common import warn
 from worker.fleet_metrics import FleetCollector
 from worker.fleet_sources import FleetSources
-from worker.metrics.fleet import PARTS, UP
+from worker.ops.fleet_metrics import PARTS, UP
 from worker.process_logs import configure_process
 from worker.runtime import announce_pretence
 

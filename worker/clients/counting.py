@@ -13,7 +13,7 @@ from worker.clients.enedis.errors import Reply
 from worker.domain.answers import Answer
 from worker.domain.fleet.lanes import current_lane
 from worker.errors import WorkerError
-from worker.metrics.work import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, kind_of
+from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, kind_of
 
 Api = Literal["data", "token"]
 Judged = TypeVar("Judged")

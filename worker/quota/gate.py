@@ -12,7 +12,7 @@ from typing import Final
 
 from redis import Redis
 
-from worker.metrics.work import GATE_CLOSINGS
+from worker.metrics import GATE_CLOSINGS
 from worker.quota import scripts
 from worker.quota.limits import RAMP_S
 from worker.stores.redis.connection import PrefixedKeys, redis_errors

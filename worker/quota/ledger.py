@@ -18,7 +18,7 @@ from redis import Redis
 
 from worker.domain.fleet.lanes import ALL_ALIKE, QuotaLane, Shares, current_lane, current_quota_lane
 from worker.errors import RateLimited
-from worker.metrics.work import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
+from worker.metrics import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
 from worker.quota.gate import Gate
 from worker.quota.limits import DAY_MS, HOUR_MS, LANES, RAMP_S, SECOND_MS, Limits

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from worker.metrics import fleet, reference, work
-from worker.metrics.definitions import OPEN_LABELS, REGISTRY, Definition, define
+from tools import metrics_reference
+from worker import metrics
+from worker.metrics import OPEN_LABELS, REGISTRY, Definition, define
+from worker.ops import fleet_metrics
 
 ROOT = Path(__file__).parents[3]
-DEFINITIONS = [*work.BOOK.definitions, *fleet.BOOK.definitions]
+DEFINITIONS = [*metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions]
 UNITS = ("_seconds", "_ratio", "_total")
 COUNTED_THINGS = {"accounts", "workers", "messages", "tasks", "notices", "permits", "night", "gate", "up"}
 COUNTED_THINGS |= {"corrections", "findings", "incident", "surprises"}
@@ -19,17 +21,17 @@ COUNTED_THINGS |= {"corrections", "findings", "incident", "surprises"}
 
 def test_the_page_of_metrics_is_what_the_code_says() -> None:
     page = ROOT / "docs" / "reference" / "metrics.md"
-    assert page.read_text(encoding="utf-8") == reference.to_markdown()
+    assert page.read_text(encoding="utf-8") == metrics_reference.to_markdown()
 
 
 def test_every_metric_that_is_counted_is_defined_and_every_defined_one_is_counted() -> None:
     counted = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
-    defined = {name for told in work.BOOK.definitions for name in told.exposed}
-    unlabelled = {name for told in work.BOOK.definitions if not told.labels for name in told.exposed}
+    defined = {name for told in metrics.BOOK.definitions for name in told.exposed}
+    unlabelled = {name for told in metrics.BOOK.definitions if not told.labels for name in told.exposed}
     assert unlabelled <= counted
     assert {name for name in counted if not name.endswith("_created")} <= defined
     assert {metric.name for metric in REGISTRY.collect()} == {
-        told.name.removesuffix("_total") for told in work.BOOK.definitions
+        told.name.removesuffix("_total") for told in metrics.BOOK.definitions
     }
 
 

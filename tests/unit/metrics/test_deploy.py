@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from worker.metrics import fleet, work
+from worker import metrics
+from worker.ops import fleet_metrics
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 STORIES = Path(__file__).parent / "alerts_test.yml"
 CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
-DEFINED = {name: told for told in [*work.BOOK.definitions, *fleet.BOOK.definitions] for name in told.exposed}
+DEFINED = {name: told for told in [*metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions] for name in told.exposed}
 # What the library tells of a process, and Prometheus of a target.
 FOREIGN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 OF_TARGETS = {"job", "instance", "service", "le"}

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from worker.errors import StoreUnavailable
-from worker.metrics.work import STORE_ERRORS
+from worker.metrics import STORE_ERRORS
 from worker.stores.redis_address import Sentinels, parse_sentinels
 
 SOCKET_TIMEOUT_S: Final = 10

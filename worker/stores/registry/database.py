@@ -22,7 +22,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.errors import StoreUnavailable
-from worker.metrics.work import STORE_ERRORS
+from worker.metrics import STORE_ERRORS
 from worker.stores.sql_engines import create_file, first_line, for_reading, open_engine, parse_url
 
 _TIMEOUT_S = 30.0

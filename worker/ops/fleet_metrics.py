@@ -9,7 +9,7 @@ from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import Series
-from worker.metrics.definitions import Book
+from worker.metrics import Book
 
 BOOK: Final = Book()
 

@@ -1,16 +1,17 @@
-"""Writes docs/reference/metrics.md: ``python -m worker.metrics.reference > docs/reference/metrics.md``."""
+"""Writes docs/reference/metrics.md: ``python -m tools.metrics_reference > docs/reference/metrics.md``."""
 
 from __future__ import annotations
 
 import sys
 from typing import Final
 
-from worker.metrics import fleet, work
-from worker.metrics.definitions import OPEN_LABELS, Book, Definition
+from worker import metrics
+from worker.metrics import OPEN_LABELS, Book, Definition
+from worker.ops import fleet_metrics
 
 _HEAD: Final = """# Metrics
 
-Made from `worker/metrics/` by `python -m worker.metrics.reference`; a test keeps this page in step, and another holds
+Made from `worker/metrics/` by `python -m tools.metrics_reference`; a test keeps this page in step, and another holds
 the dashboard and the alerts in `deploy/` to these names.
 
 No label ever holds an account, a meter, a run or an address: each takes the values listed below and no others.
@@ -41,9 +42,11 @@ _LABELS: Final = """## Labels
 
 
 def to_markdown() -> str:
-    books = {"## Of each worker": work.BOOK, "## Of the fleet": fleet.BOOK}
+    books = {"## Of each worker": metrics.BOOK, "## Of the fleet": fleet_metrics.BOOK}
     tables = [f"{title}\n\n{_COLUMNS}{_rows(book)}" for title, book in books.items()]
-    return "\n".join([_HEAD, *tables, _LABELS + _label_rows([*work.BOOK.definitions, *fleet.BOOK.definitions])])
+    return "\n".join(
+        [_HEAD, *tables, _LABELS + _label_rows([*metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions])]
+    )
 
 
 def _rows(book: Book) -> str:
