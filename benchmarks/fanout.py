@@ -64,7 +64,7 @@ def feed(policy: FleetPolicy, pause_s: float, begun: Path) -> None:
     from tasks.queues import queue_length
     from tasks.schedule import _publish
     from worker.app import app
-    from worker.fanout import FanOut, Night
+    from worker.sync.due import FanOut, Night
 
     app.finalize()
     fan_out = FanOut.of(get_runtime(), _publish, queue_length, policy=policy)

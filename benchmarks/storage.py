@@ -30,13 +30,13 @@ from tests.support.factories import PretendSupplier, Row, end_labels, make_walk,
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.embedded import EmbeddedRedis
-from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 from worker.stores.layouts import Layout
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.factory import Site, open_couchdb, open_measures
+from worker.sync.inline import Inline
 
 YEAR: Final = 2023
 ACCOUNT: Final = "k9xgwnz9gvp2"

@@ -34,7 +34,7 @@ from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.layouts import Layout
 from worker.stores.measures.factory import open_measures
-from worker.sync import WindowWalk
+from worker.sync.window import WindowWalk
 
 FIRST_DAY: Final = date(TODAY.year, 1, 1)
 SEPARATE, TOGETHER = WAYS = ("separate", "together")

@@ -8,9 +8,9 @@ from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.readings import Series
-from worker.fanout import most_waiting
-from worker.resumption import QUEUES, Room
 from worker.runtime import get_runtime
+from worker.sync.backfills import QUEUES, Room
+from worker.sync.due import most_waiting
 
 
 @shared_task(base=ControlTask)

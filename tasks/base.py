@@ -14,9 +14,9 @@ from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.messages import Origin, origin_of
 from worker.errors import Held, RateLimited, TransientError, WorkerError
-from worker.journal import window_fields
 from worker.logs import fields
 from worker.runtime import get_runtime
+from worker.sync.results import window_fields
 
 log = logging.getLogger("releve.tasks")
 

@@ -1,4 +1,4 @@
-"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync``."""
+"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync.window``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
-from worker.dispatch import BACKFILL
 from worker.domain.measures.messages import Aggregated, Batch, Filtered, Origin, Report
 from worker.errors import TransientError
 from worker.runtime import get_runtime
+from worker.sync.claims import BACKFILL
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 

@@ -11,13 +11,13 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
-from worker.audit import Tally
 from worker.auditing import auditor_of, keep_tally, sample_accounts
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import DateWindow, Series
-from worker.repair import QUEUE, Repair
 from worker.runtime import get_runtime
 from worker.stores.registry.completeness import HourFreshness
+from worker.sync.audit import Tally
+from worker.sync.repair import QUEUE, Repair
 
 log = logging.getLogger("releve.tasks")
 

@@ -13,10 +13,10 @@ from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.readings import PARIS, Series
-from worker.fanout import FanOut, Night
 from worker.fitting import log_fit
-from worker.resumption import Resumption
 from worker.runtime import get_runtime
+from worker.sync.backfills import Resumption
+from worker.sync.due import FanOut, Night
 
 MORE_SOON_S: Final = 5.0
 _A_DAY_S: Final = 24 * 3600

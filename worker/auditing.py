@@ -9,11 +9,11 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from worker.audit import Auditor, Tally
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import Origin
 from worker.runtime import Runtime
 from worker.stores.redis.progress import SyncState
+from worker.sync.audit import Auditor, Tally
 
 _CURSOR: Final = "audit"
 _KEPT_S: Final = 7 * 24 * 3600

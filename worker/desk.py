@@ -3,7 +3,7 @@
 A dead token or a login refused twice is certain.  "No consent" (ADAM-DC-0008) and "not the holder"
 (ADAM-DC-0007) are not: suppliers have said both wrongly for days (upstream-apis, 1.9).  So these two must be seen
 twice, hours apart, with no success between; and where many accounts are refused alike at once it is none of them,
-but an incident (``worker.incidents``).
+but an incident (``worker.sync.incidents``).
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_rang
 from worker.domain.measures.holes import Hole, find_holes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
-from worker.history import History
 from worker.sentences import LANGUAGES, say
 from worker.stores.measures.base import Measures
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentBook
 from worker.stores.registry.corrections import Correction, CorrectionBook
 from worker.stores.registry.outcomes import SeriesOutcome
+from worker.sync.history import History
 
 _MINUTE: Final = timedelta(minutes=1)
 # What a support person may want of a series' state; everything else there is bookkeeping.

@@ -13,9 +13,9 @@ from worker.domain.measures.coverage import Coverage, sum_up
 from worker.domain.measures.holes import MissingCurve, find_holes, missing_curve
 from worker.domain.measures.readings import Series
 from worker.explain import Explainer, Explanation, SeriesExplained
-from worker.rebuild import Rebuild
 from worker.runtime import Runtime
 from worker.stores.registry.corrections import Correction
+from worker.sync.completeness import Rebuild
 
 _MILLIWATT_HOURS_PER_KWH = 1_000_000
 

@@ -18,7 +18,6 @@ from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
-from worker.fanout import Night, night_progress
 from worker.fitting import fit_of
 from worker.fleet_metrics import Told, Values
 from worker.ops import fleet_metrics
@@ -30,6 +29,7 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import SyncState
 from worker.stores.registry.database import Database
 from worker.stores.registry.overview import Overview
+from worker.sync.due import Night, night_progress
 
 SILENT_S: Final = 60.0  # a worker tells of itself every quarter of a minute
 _PING_S: Final = 1.0

@@ -15,7 +15,6 @@ from typing import Final, Self
 from redis import Redis
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.canary import Canary
 from worker.channels import Channel, Log, Mail, Webhook
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS, Endpoints
@@ -24,16 +23,12 @@ from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
 from worker.clients.transport import Transport
 from worker.desk import Desk
-from worker.dispatch import LOST_AFTER_S, Dispatcher
 from worker.domain.clock import Clock, clock_from
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Series
 from worker.embedded import shared_redis
-from worker.history import History, paris_today
-from worker.incidents import Incidents
-from worker.journal import Journal
 from worker.notify import Courier
 from worker.queue_names import BROKER_PREFIX, QUEUES
 from worker.quota.ledger import QuotaLedger
@@ -57,7 +52,12 @@ from worker.stores.registry.notices import NoticeBook
 from worker.stores.registry.raw_answers import RawVault
 from worker.stores.registry.refusals import DoubtBook
 from worker.stores.registry.unknown_answers import QuarantineBook
-from worker.sync import WindowWalk, Witness
+from worker.sync.answer_watch import Canary
+from worker.sync.claims import LOST_AFTER_S, Dispatcher
+from worker.sync.history import History, paris_today
+from worker.sync.incidents import Incidents
+from worker.sync.results import Journal
+from worker.sync.window import WindowWalk, Witness
 from worker.vaults import AccountVault, SharedVault
 
 SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken is a setting, not the account's

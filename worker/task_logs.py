@@ -71,7 +71,7 @@ def _one_line_a_window() -> None:
 def _worth_a_line(record: logging.LogRecord) -> bool:
     """Of the steps of a window, by the thousand each night, Celery's "received" and "succeeded" are for DEBUG.
 
-    What goes wrong with one, or is tried again, is told all the same; and the window's end by ``worker.journal``.
+    What goes wrong with one, or is tried again, is told all the same; and the window's end by ``worker.sync.results``.
     """
     from celery.app import trace
 

@@ -17,9 +17,9 @@ from worker.domain.consent.accounts import Account
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import Report
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime
-from worker.sync import Supplier
+from worker.sync.inline import Inline
+from worker.sync.window import Supplier
 from worker.truth import Content
 
 METER: Final = "30000000000001"

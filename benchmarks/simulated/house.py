@@ -25,15 +25,15 @@ from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.embedded import EmbeddedRedis, free_port
-from worker.fanout import FanOut, most_waiting
 from worker.fitting import quota_from
-from worker.incidents import Incidents
-from worker.journal import Journal
-from worker.probing import Probing
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.redis.incidents import IncidentStore
+from worker.sync.due import FanOut, most_waiting
+from worker.sync.incidents import Incidents
+from worker.sync.probes import Probing
+from worker.sync.results import Journal
 
 _AGENTS: Final = 1.2  # in each lane, for each call a second: one takes 0.4 s after up to a second's wait
 _FOR_EVER_S: Final = 1e12

@@ -18,15 +18,15 @@ from benchmarks.simulated.clock import SECOND_US, SimulatedClock
 from benchmarks.simulated.supplier import API, Supplier
 from benchmarks.simulated.waiting import Waiting
 from tasks.base import MAX_RETRIES, SHORTEST_COUNTDOWN_S
-from worker.dispatch import new_run_id
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.fleet.lanes import current_quota_lane, enter_lane
 from worker.domain.measures.messages import NIGHTLY, Origin, window_of
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import Held, RateLimited, SupplierUnavailable, WorkerError
-from worker.incidents import Incidents
-from worker.journal import TRY, Journal, attempts_run
 from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
+from worker.sync.claims import new_run_id
+from worker.sync.incidents import Incidents
+from worker.sync.results import TRY, Journal, attempts_run
 
 CALL_US: Final = 400_000
 _BEHIND_S: Final = 0.01

@@ -26,11 +26,11 @@ from worker.domain.fleet.planning import Plan
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import Series
 from worker.errors import RateLimited
-from worker.incidents import Incidents
-from worker.journal import MOST_COST, TRY
-from worker.probing import Probing
 from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
 from worker.runtime import Runtime
+from worker.sync.incidents import Incidents
+from worker.sync.probes import Probing
+from worker.sync.results import MOST_COST, TRY
 
 FIRST_DAY: Final = date(2024, 7, 22)  # a Monday; no change of clocks is near
 DAY_BEGINS: Final = 8  # o'clock in Paris

@@ -181,7 +181,7 @@ def test_a_measure_store_out_of_reach_is_told(releve: Releve, url: str) -> None:
 def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
     releve: Releve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.inline.MOST_TRIES", 1)
+    monkeypatch.setattr("worker.sync.inline.MOST_TRIES", 1)
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     ended = releve("sync", account, "--inline", "--json")
     told = json.loads(ended.out)

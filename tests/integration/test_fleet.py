@@ -13,14 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import PREFIX
 from tests.support.commands import Ended, run_here
-from worker.audit import Tally
 from worker.auditing import keep_tally
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.answer_shapes import Kind, Surprise
 from worker.domain.measures.completeness import COMPLETE, DayState, Mark
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import PARIS, Period, Series
-from worker.fanout import Night
 from worker.ops.fleet_metrics import BOOK
 from worker.queue_names import QUEUES
 from worker.quota.ledger import QuotaLedger
@@ -34,6 +32,8 @@ from worker.stores.redis.sockets import listen
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionBook
 from worker.stores.registry.unknown_answers import QuarantineBook
+from worker.sync.audit import Tally
+from worker.sync.due import Night
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 YESTERDAY = date(2024, 7, 24)

@@ -19,7 +19,7 @@ from benchmarks.simulated.telling import told
 from benchmarks.simulated.week import FIRST_DAY, Options, Week
 from worker.domain.fleet.rounds import Round
 from worker.domain.measures.readings import Series
-from worker.fanout import FanOut, Night
+from worker.sync.due import FanOut, Night
 
 # A night, and until noon of the next: the supplier is down from 10:00 to 11:30.
 SMALL = Options(accounts=600, days=1.2, per_hour=600, new_percent=1, old_windows=400)

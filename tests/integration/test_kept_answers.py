@@ -17,7 +17,7 @@ from redis import Redis
 from config.settings import Settings
 from tasks import upkeep
 from tests.support.factories import NOW, PretendSupplier, content, origin, serving_days, v5_answer
-from tests.unit.test_replay import DAYS, FIRST, WEEK, halving
+from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.cli.main import cli
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Period, Series
@@ -88,7 +88,7 @@ def home(told: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     with Runtime(settings(told, raw_vault_days="30")) as house:
         account = add(house)
         with monkeypatch.context() as patch:
-            patch.setattr("worker.sync.parse", halving)
+            patch.setattr("worker.sync.window.parse", halving)
             house.walk.sync_window(origin(WEEK, Series.DAILY, account))
     monkeypatch.setattr(Runtime, "client_of", lambda self, account: pytest.fail("nobody must be asked"))
     return account

@@ -39,7 +39,7 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.sync import WindowWalk
+from worker.sync.window import WindowWalk
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "responses"
 NOW = datetime(2026, 10, 4, 9, 0, tzinfo=PARIS)

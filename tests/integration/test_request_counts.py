@@ -13,10 +13,10 @@ from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.domain.measures.readings import Period
-from worker.inline import Inline
 from worker.runtime import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
+from worker.sync.inline import Inline
 
 NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")
 MOST = {"plain": (40, 6), "packed": (20, 2)}  # of a first and of an unchanged sync

@@ -9,7 +9,7 @@ from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime import Runtime
-from worker.sync import WindowWalk
+from worker.sync.window import WindowWalk
 
 METER = "30001640000011"
 TOKEN = "CANARY-token-0123456789-abcdefghij"

@@ -15,7 +15,7 @@ from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import Measures
-from worker.sync import WindowWalk
+from worker.sync.window import WindowWalk
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 USAGE_POINT = "98765432109876"

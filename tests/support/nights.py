@@ -11,7 +11,7 @@ from tests.unit.conftest import Household
 from worker.domain.fleet.outcomes import AnswerClass, Call
 from worker.domain.measures.messages import Origin, night_of, window_of
 from worker.domain.measures.readings import Series
-from worker.fanout import FanOut
+from worker.sync.due import FanOut
 
 
 @dataclass

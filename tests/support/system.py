@@ -32,9 +32,9 @@ from config.settings import PREFIX, Settings
 from tests.support import servers
 from tests.support.commands import run_here
 from worker.domain.measures.readings import Period, Series
-from worker.inline import Inline
 from worker.runtime import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.sync.inline import Inline
 from worker.truth import Content, Truth, loads, repeats
 
 DEADLINE_S: Final = 20.0

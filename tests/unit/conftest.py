@@ -15,14 +15,10 @@ from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.desk import Desk
-from worker.dispatch import Dispatcher
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.messages import Origin, Report
 from worker.domain.measures.readings import Period, Series
 from worker.errors import WorkerError
-from worker.history import History, paris_today
-from worker.incidents import Incidents
-from worker.journal import Journal
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
@@ -32,7 +28,11 @@ from worker.stores.registry.consents import ConsentBook
 from worker.stores.registry.corrections import CorrectionBook
 from worker.stores.registry.notices import NoticeBook
 from worker.stores.registry.refusals import DoubtBook
-from worker.sync import WindowWalk
+from worker.sync.claims import Dispatcher
+from worker.sync.history import History, paris_today
+from worker.sync.incidents import Incidents
+from worker.sync.results import Journal
+from worker.sync.window import WindowWalk
 
 
 @dataclass

@@ -31,7 +31,6 @@ from worker.errors import (
     UnknownAccount,
     UnknownUsagePoint,
 )
-from worker.incidents import Incidents
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
@@ -39,6 +38,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentBook
 from worker.stores.registry.notices import NoticeBook
 from worker.stores.registry.refusals import DoubtBook
+from worker.sync.incidents import Incidents
 
 HOUR = timedelta(hours=1)
 REVOKED, MOVED = ConsentRevoked("no consent"), HolderChanged("moved")

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.fleet.incidents import Incident, to_json
-from worker.probing import Probing
 from worker.runtime import Runtime
+from worker.sync.probes import Probing
 
 _SHOWN = 20
 

@@ -10,11 +10,11 @@ import click
 
 from worker.auditing import all_accounts
 from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
-from worker.dispatch import new_run_id
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import DateWindow
-from worker.replay import Replay, Replayed
 from worker.runtime import Runtime
+from worker.sync.claims import new_run_id
+from worker.sync.replay import Replay, Replayed
 
 _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 

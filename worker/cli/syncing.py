@@ -11,9 +11,9 @@ from worker.cli.common import json_option, living_account, open_runtime, print_j
 from worker.cli.watching import history_left, look_back_left, watch
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import Report
-from worker.inline import Inline
 from worker.publishing import publish_backfill, publish_look_back, workers_answer
 from worker.runtime import Runtime
+from worker.sync.inline import Inline
 
 _NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"
 

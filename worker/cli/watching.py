@@ -9,11 +9,11 @@ from typing import Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.cli.common import print_json, warn
-from worker.dispatch import BACKFILL
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import split_claim
 from worker.domain.measures.readings import Series
 from worker.runtime import Runtime
+from worker.sync.claims import BACKFILL
 
 _POLL_S: Final = 0.5
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.factories import NOW
 from worker.domain.measures.messages import Facts, Report
 from worker.drill.outcome import repeats
-from worker.journal import stored_fields
 from worker.logs import ConsoleLines
+from worker.sync.results import stored_fields
 
 
 def line(run_id: str, updated: int) -> str:

@@ -14,8 +14,8 @@ from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
 from worker.domain.answers import Answer, Verdict
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.history import covered_days
 from worker.stores.measures.base import Measures
+from worker.sync.history import covered_days
 
 TODAY = date(2024, 7, 25)
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE

@@ -16,7 +16,7 @@ from worker.domain.measures.completeness import DayState
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair
-from worker.repair import Repair
+from worker.sync.repair import Repair
 
 
 def repair_of(house: Household, published: list[Origin], most: int = 100, waiting: int = 0) -> Repair:

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from tests.support.factories import NOW, serving_days
 from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
-from worker.dispatch import Dispatcher
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.fleet.rounds import Round
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.fanout import FanOut, Night
+from worker.sync.claims import Dispatcher
+from worker.sync.due import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))
 NEXT = Night(date(2024, 7, 26))
@@ -73,7 +73,7 @@ class _Waiting(list[Any]):
 
 @pytest.fixture
 def queue(household: Household, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setattr("worker.dispatch._PAGE", 2)
+    monkeypatch.setattr("worker.sync.claims._PAGE", 2)
     for number in range(10, 17):
         household.add(number)
     return Queue(household, whole_walk=False)

@@ -14,7 +14,7 @@ from tests.support.factories import origin
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, SupplierUnavailable, WorkerError
-from worker.inline import MOST_AT_ONCE, MOST_TRIES, Inline
+from worker.sync.inline import MOST_AT_ONCE, MOST_TRIES, Inline
 
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))
 DAILY, CURVE = Series.DAILY.value, Series.LOAD_CURVE.value

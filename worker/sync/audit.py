@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
-from worker.dispatch import Dispatcher
 from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.conservation import Cause, Finding, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, key_range, to_entry
@@ -20,7 +19,8 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
 from worker.stores.measures.base import Measures
 from worker.stores.registry.corrections import CorrectionBook
-from worker.sync import WindowWalk
+from worker.sync.claims import Dispatcher
+from worker.sync.window import WindowWalk
 
 _DAYS_AT_ONCE: Final = 31
 _ALL: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))  # wider than any meter's life

@@ -23,18 +23,18 @@ from tests.support.factories import NOW, PretendAccounts, PretendSupplier, Repor
 from tests.support.fakes import memory_measures
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
-from worker import sync
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.measures.base import Measures, Wanted
 from worker.stores.measures.factory import open_measures
-from worker.sync import WindowWalk
+from worker.sync import window
+from worker.sync.window import WindowWalk
 
 DAYS: Final = [date(2023, 12, 30) + number * ONE_DAY for number in range(4)]  # two months, two years
 STEPS: Final = ("filter_known", "aggregate", "store")
 ACCOUNT: Final = "home1"
-WRITING_ORDER: Final = sync._in_writing_order
+WRITING_ORDER: Final = window._in_writing_order
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def test_a_walk_that_reads_inputs_before_revisions_is_found_out() -> None:
 
 
 def test_a_walk_that_writes_totals_before_readings_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "_in_writing_order", totals_first)
+    monkeypatch.setattr(window, "_in_writing_order", totals_first)
     assert_found_out(OnlyRaces)
 
 

@@ -15,9 +15,9 @@ from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_cu
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.errors import StoreUnavailable
-from worker.relayout import Move, Moved
 from worker.stores.measures.base import Document, Measures
 from worker.stores.measures.packed import PackedMeasures
+from worker.sync.relayout import Move, Moved
 
 
 class Killed(BaseException):

@@ -19,11 +19,11 @@ from worker.domain.measures.messages import NIGHTLY, Origin, night_of, split_cla
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.domain.measures.windows import LOOK_BACK_DAYS
 from worker.errors import WorkerError
-from worker.history import History
-from worker.journal import MOST_COST, TRY, attempts_run
 from worker.stores.redis.claims import Try
 from worker.stores.redis.progress import SyncState
 from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.history import History
+from worker.sync.results import MOST_COST, TRY, attempts_run
 
 BACKFILL: Final = "account/backfill"  # one window in flight per account
 REPAIR: Final = "repair"  # one a series

@@ -32,7 +32,7 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from tests.unit.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
+from tests.unit.sync.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused

@@ -33,11 +33,11 @@ from worker.domain.measures.messages import Aggregated, Batch, Facts, Filtered, 
 from worker.domain.measures.readings import DateWindow, IntervalReading, Period, Series
 from worker.domain.measures.splitting import Inquiry
 from worker.domain.parsing.enedis import parse
-from worker.domain.side_by_side import at_once, each, in_turns
 from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.at_once import read_each, read_one, write_each
 from worker.stores.measures.base import ByPeriod, Document, Found, Measures, Wanted
+from worker.sync.side_by_side import at_once, each, in_turns
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 

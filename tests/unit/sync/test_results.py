@@ -32,7 +32,7 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
-from worker.journal import MOST_COST, TRY, attempts_run
+from worker.sync.results import MOST_COST, TRY, attempts_run
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
 CLAIM = "daily/nightly:2024-07-25"

@@ -34,13 +34,13 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.incidents import Incidents
-from worker.journal import attempts_run
-from worker.probing import Probing
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.incidents import Incidents
+from worker.sync.probes import Probing
+from worker.sync.results import attempts_run
 
 RUN = "nightly:2024-07-25"
 DOWN = SupplierUnavailable("500")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.conftest import Household
 from worker.domain.measures.readings import DateWindow, Series
-from worker.resumption import Resumption, Room
+from worker.sync.backfills import Resumption, Room
 
 
 class House:
@@ -33,7 +33,7 @@ class House:
 
 @pytest.fixture
 def accounts(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr("worker.dispatch._PAGE", 2)
+    monkeypatch.setattr("worker.sync.claims._PAGE", 2)
     return sorted(household.add(number) for number in range(10, 19))
 
 

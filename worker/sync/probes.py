@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from worker.dispatch import Dispatcher
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import CANARIES, PROBE, Canary, Incident, judge_canary
@@ -19,10 +18,11 @@ from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.messages import Origin, series_of, split_claim, window_of
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import WorkerError
-from worker.incidents import Incidents
-from worker.journal import attempts_run
 from worker.logs import fields
-from worker.sync import WindowWalk
+from worker.sync.claims import Dispatcher
+from worker.sync.incidents import Incidents
+from worker.sync.results import attempts_run
+from worker.sync.window import WindowWalk
 
 log = logging.getLogger("releve.incidents")
 

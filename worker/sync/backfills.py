@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
-from worker.dispatch import Dispatcher
 from worker.domain.measures.readings import Series
-from worker.fanout import House, most_waiting, never
 from worker.stores.redis.progress import SyncState
+from worker.sync.claims import Dispatcher
+from worker.sync.due import House, most_waiting, never
 
 QUEUES: Final = {Series.DAILY: "first_screen", Series.LOAD_CURVE: "backfill"}
 _STARTED_IN: Final = "control"  # where each of them waits for its first window to be chosen

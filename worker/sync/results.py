@@ -34,10 +34,10 @@ from worker.errors import (
     UnknownAccount,
     WorkerError,
 )
-from worker.history import History
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, kind_of
 from worker.stores.registry.corrections import Correction
+from worker.sync.history import History
 
 log = logging.getLogger("releve.sync")
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from worker.dispatch import REPAIR, Dispatcher
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair
 from worker.stores.registry.completeness import CompletenessBook, DueDays
+from worker.sync.claims import REPAIR, Dispatcher
 
 QUEUE: Final = "repair"
 _SHARE: Final = 10  # of an hour's quota one part in so many, for each hourly run

@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.audit import Auditor, Tally
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.stores.registry.corrections import CorrectionBook
+from worker.sync.audit import Auditor, Tally
 
 
 class Home:

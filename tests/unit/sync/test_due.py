@@ -12,11 +12,11 @@ import pytest
 from tests.support.factories import serving_days
 from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
-from worker.dispatch import Dispatcher
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import WorkerError
-from worker.fanout import FanOut, Night
 from worker.stores.redis.progress import SyncState
+from worker.sync.claims import Dispatcher
+from worker.sync.due import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))
 CATCH_UP = "catch-up:2024-07-25T14"
@@ -30,7 +30,7 @@ def queue(household: Household) -> Queue:
 
 
 def one_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.dispatch._PAGE", 1)
+    monkeypatch.setattr("worker.sync.claims._PAGE", 1)
 
 
 def test_a_night_publishes_each_series_of_each_account_once(queue: Queue) -> None:

@@ -14,7 +14,7 @@ from tests.unit.conftest import Household
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Ledger, Mark
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
 from worker.errors import StoreUnavailable, UnknownAccount
-from worker.rebuild import Rebuild, rebuilt
+from worker.sync.completeness import Rebuild, rebuilt
 
 SPRING, AUTUMN = datetime(2024, 4, 10, 7, 0, tzinfo=UTC), datetime(2024, 11, 5, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)

@@ -20,7 +20,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
-from worker.sync import WindowWalk
+from worker.sync.window import WindowWalk
 
 log = logging.getLogger("releve.replay")
 

@@ -40,7 +40,7 @@ from worker.errors import (
 )
 from worker.stores.measures.base import Document, Measures
 from worker.stores.measures.packed import PackedMeasures
-from worker.sync import Supplier, WindowWalk
+from worker.sync.window import Supplier, WindowWalk
 
 HOMES = ("home1", "home10", "home2", "home3")
 FIRST = date(2024, 1, 29)

@@ -34,11 +34,11 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.parsing import enedis
 from worker.domain.parsing.enedis import Parsed
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
-from worker.replay import Replay
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.corrections import CorrectionBook
 from worker.stores.registry.raw_answers import RawVault
-from worker.sync import WindowWalk
+from worker.sync.replay import Replay
+from worker.sync.window import WindowWalk
 
 FIRST = date(2024, 7, 18)
 WEEK = DateWindow(FIRST, FIRST + 7 * ONE_DAY)
@@ -105,7 +105,7 @@ def sync_badly(household: Household, vault: RawVault, parser: Any, monkeypatch: 
     home = household.add()
     household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
     with monkeypatch.context() as patch:
-        patch.setattr("worker.sync.parse", parser)
+        patch.setattr("worker.sync.window.parse", parser)
         for series in Series:
             try:
                 watched(household, vault).sync_window(origin(WEEK, series, home))
@@ -145,12 +145,12 @@ def test_a_replay_gives_the_store_that_a_right_parser_would_have_given(
             supplier = PretendSupplier(daily=serving_days({FIRST + day * ONE_DAY: wh for day, wh in values.items()}))
             make_walk(supplier, expected, now=lambda: clock[0]).sync_window(origin(WEEK, Series.DAILY))
             walk = replace(make_walk(supplier, stored, now=lambda: clock[0]), witness=kept)
-            patch.setattr("worker.sync.parse", fault if number < bad else enedis.parse)
+            patch.setattr("worker.sync.window.parse", fault if number < bad else enedis.parse)
             try:
                 walk.sync_window(origin(WEEK, Series.DAILY))
             except MalformedAnswer:
                 assert number < bad
-            patch.setattr("worker.sync.parse", enedis.parse)
+            patch.setattr("worker.sync.window.parse", enedis.parse)
     replay = Replay(make_walk(PretendSupplier(), stored, now=lambda: clock[0]), kept, NoCorrections(), LedgerInMemory())
     replay.account("home1", "r1")
     assert content(stored) == content(expected)
@@ -231,7 +231,9 @@ def test_a_crash_between_answer_and_store_loses_nothing(
     home = household.add()
     household.supplier = PretendSupplier(daily=serving_days(DAYS))
     with monkeypatch.context() as patch:
-        patch.setattr("worker.sync.parse" if step == "parse" else f"worker.sync.WindowWalk.{step}", _killed)
+        patch.setattr(
+            "worker.sync.window.parse" if step == "parse" else f"worker.sync.window.WindowWalk.{step}", _killed
+        )
         with pytest.raises(KeyboardInterrupt):
             watched(household, vault).sync_window(origin(WEEK, Series.DAILY, home))
     household.supplier = PretendSupplier()

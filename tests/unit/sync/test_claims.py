@@ -8,14 +8,14 @@ from datetime import time as time_of_day
 
 from tests.support.factories import Answer, Verdict, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.dispatch import BACKFILL, new_run_id
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass, Call
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.messages import split_claim
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, RateLimited, SupplierUnavailable, WorkerError
-from worker.journal import MOST_ATTEMPTS, MOST_COST, TRY
+from worker.sync.claims import BACKFILL, new_run_id
+from worker.sync.results import MOST_ATTEMPTS, MOST_COST, TRY
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = date(2024, 7, 25)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Protocol, Self
 
-from worker.dispatch import Dispatcher
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.fleet.rounds import Round, start_of, takes_over
@@ -24,6 +23,7 @@ from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.logs import fields
 from worker.stores.redis.progress import SyncState
+from worker.sync.claims import Dispatcher
 
 _CURSOR_TTL_S: Final = 3 * 24 * 3600
 _FED: Final = "~fed"  # the cursor's last values; a place on the way begins with a digit
