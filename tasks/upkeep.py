@@ -11,8 +11,8 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from worker import presence
+from worker.accounts.token_renewal import renew_ending
 from worker.logs import fields
-from worker.renewal import renew_ending
 from worker.runtime import get_runtime
 
 log = logging.getLogger("releve.tasks")

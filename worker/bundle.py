@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
+from worker.accounts.explanations import coverage_of, coverage_to_json, explainer_of, explanation_to_json
+from worker.accounts.status import standing
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.readings import ONE_DAY
-from worker.explaining import coverage_of, coverage_to_json, explainer_of, explanation_to_json
 from worker.runtime import Runtime
-from worker.standing import standing
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
 _VALUES: Final = "_kwh"  # what the name of an energy ends with

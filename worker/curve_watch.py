@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.desk import Desk
+from worker.accounts.refusals import Desk
 from worker.domain.measures.completeness import Ledger
 from worker.domain.measures.holes import missing_curve
 from worker.domain.measures.readings import Series

@@ -64,7 +64,7 @@ class AccountError(WorkerError):
 class ConsentRevoked(AccountError):
     """The consent ended or was withdrawn: the owner must consent again.
 
-    Of a data call this is a doubt, for suppliers say it wrongly too (``worker.desk`` decides).
+    Of a data call this is a doubt, for suppliers say it wrongly too (``worker.accounts.refusals`` decides).
     """
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED"

@@ -15,21 +15,22 @@ from typing import Final, Self
 from redis import Redis
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.channels import Channel, Log, Mail, Webhook
+from worker.accounts.channels import Channel, Log, Mail, Webhook
+from worker.accounts.notices import Courier
+from worker.accounts.refusals import Desk
+from worker.accounts.token_store import AccountVault, SharedVault
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS, Endpoints
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
 from worker.clients.transport import Transport
-from worker.desk import Desk
 from worker.domain.clock import Clock, clock_from
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Series
 from worker.embedded import shared_redis
-from worker.notify import Courier
 from worker.queue_names import BROKER_PREFIX, QUEUES
 from worker.quota.ledger import QuotaLedger
 from worker.redaction import REDACTOR
@@ -58,7 +59,6 @@ from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
 from worker.sync.results import Journal
 from worker.sync.window import WindowWalk, Witness
-from worker.vaults import AccountVault, SharedVault
 
 SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken is a setting, not the account's
 

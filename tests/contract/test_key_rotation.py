@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 
 from tests.support.registries import KEY, METER, NOW, OTHER_METER, opened
+from worker.accounts.token_store import SharedVault
 from worker.clients.tokens import Token
 from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import SyncState
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.vaults import SharedVault
 
 ROTATE = Sealer.rotate
 

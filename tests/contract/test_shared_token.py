@@ -5,12 +5,12 @@ from __future__ import annotations
 from redis import Redis
 
 from tests.support.registries import METER, NOW
-from worker import vaults
+from worker.accounts import token_store
+from worker.accounts.token_store import AccountVault, SharedVault
 from worker.clients.tokens import Token
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.progress import SyncState
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.vaults import AccountVault, SharedVault
 
 
 def held_ms(vault: AccountVault | SharedVault, redis: Redis, prefix: str) -> int:
@@ -25,7 +25,7 @@ def test_a_killed_renewal_keeps_nobody_waiting_in_vain(registry: AccountRegistry
     ((account, _),) = registry.add_all("enedis", [METER], NOW, NewConsent(token=token.to_text()))
     users, shared = AccountVault(account.id, registry, state), SharedVault("enedis", Sealer([new_key()]), state)
     for vault in (users, shared):
-        assert 0 < held_ms(vault, redis, prefix) < vaults._PATIENCE_S * 1000
+        assert 0 < held_ms(vault, redis, prefix) < token_store._PATIENCE_S * 1000
         with vault.renewing():
             vault.save(token)
         assert vault.load() == token

@@ -23,6 +23,7 @@ from typing import Any, cast
 
 import click
 import pytest
+from celery import Celery
 from pydantic import SecretStr
 from starlette.routing import Mount
 
@@ -30,7 +31,6 @@ from config import celery_options
 from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT
 from worker import metrics as worker_metrics
-from worker.app import app as celery_app
 from worker.cli.main import cli
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
@@ -240,7 +240,8 @@ def loggers(called: Any, module: Module) -> Iterator[str]:
 def tasks() -> Iterator[str]:
     for name in celery_options.imports:
         import_module(name)
-    for name, task in celery_app.tasks.items():
+    bare = Celery("releve", set_as_current=False)  # Ours would start the embedded broker.
+    for name, task in bare.tasks.items():
         if task.run.__module__.startswith(PACKAGES):
             yield f"task {name}({', '.join(inspect.signature(task.run).parameters)})"
     yield from (f"beat {name}: {entry['task']}" for name, entry in celery_options.beat_schedule.items())

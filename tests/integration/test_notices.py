@@ -21,13 +21,13 @@ import tasks.notices
 from config.settings import ConfigError, Settings
 from tests.support.factories import origin
 from tests.support.receivers import CUT, SLOW, certificate, hook, postbox
-from worker import channels
-from worker.channels import SIGNATURE_HEADER, Mail, Webhook
+from worker.accounts import channels
+from worker.accounts.channels import SIGNATURE_HEADER, Mail, Webhook
+from worker.accounts.notice_texts import Message, to_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
-from worker.messages import Message, to_message
 from worker.runtime import Runtime
 from worker.stores.registry.notices import WAITS
 

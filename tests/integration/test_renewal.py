@@ -12,9 +12,9 @@ import pytest
 import worker.runtime
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, connect_house
+from worker.accounts.token_renewal import renew_ending
 from worker.domain.consent.accounts import AccountState
 from worker.errors import RefreshAnswerLost, SupplierUnavailable
-from worker.renewal import renew_ending
 
 TOKEN_PATH = "/v1/oauth2/token"
 LOST = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"

@@ -14,18 +14,18 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
+from worker.accounts.notice_texts import to_message
+from worker.accounts.token_store import AccountVault
 from worker.clients.enedis.consent import Callback
 from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token, UserTokens
 from worker.domain.answers import Answer, Verdict
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.splitting import Inquiry
-from worker.messages import to_message
 from worker.redaction import REDACTOR, Redactor, forms_of
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.measures.couchdb_http import CouchAnswer
-from worker.vaults import AccountVault
 from worker.web.sessions import Session
 
 ROOT = Path(__file__).parents[2]

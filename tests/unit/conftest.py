@@ -14,7 +14,7 @@ from redis import Redis
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
-from worker.desk import Desk
+from worker.accounts.refusals import Desk
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.messages import Origin, Report
 from worker.domain.measures.readings import Period, Series

@@ -8,6 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from worker.accounts.explanations import Covered, coverage_of, coverage_to_json, rebuild_of
+from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, WHAT_TO_DO
 from worker.auditing import all_accounts
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.consent.accounts import Account
@@ -15,8 +17,6 @@ from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
 from worker.domain.measures.readings import Series
-from worker.explaining import Covered, coverage_of, coverage_to_json, rebuild_of
-from worker.messages import CURVE_NOT_ACTIVATED, WHAT_TO_DO
 from worker.runtime import Runtime
 
 

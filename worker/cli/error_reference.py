@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from worker import errors
+from worker.accounts.notice_texts import WHAT_TO_DO
 from worker.errors import AccountError, DataError, TransientError, WorkerError
-from worker.messages import WHAT_TO_DO
 
 _HEAD: Final = """# Error codes
 
-Made from `worker/errors.py` and `worker/messages.py` by `python -m worker.cli.error_reference`; a test keeps this page
-in step. A code is what `releve status`, the API, notices and logs show; the kind says what Relève itself does about it.
+Made from `worker/errors.py` and `worker/accounts/notice_texts.py` by `make reference`; a test keeps this page in
+step. A code is what `releve status`, the API, notices and logs show; the kind says what Relève itself does about it.
 """
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (

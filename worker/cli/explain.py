@@ -7,12 +7,12 @@ from datetime import date, datetime
 
 import click
 
+from worker.accounts.explain import Explanation, SeriesExplained
+from worker.accounts.explain_texts import LANGUAGES
+from worker.accounts.explanations import correction_to_json, explainer_of, explanation_to_json, finding_to_json, to_kwh
 from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import PARIS, Series
-from worker.explain import Explanation, SeriesExplained
-from worker.explaining import correction_to_json, explainer_of, explanation_to_json, finding_to_json, to_kwh
-from worker.sentences import LANGUAGES
 
 
 @click.command()

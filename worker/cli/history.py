@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from worker.accounts.explanations import correction_to_json, explainer_of, to_kwh
 from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
 from worker.domain.measures.readings import PARIS, Period
-from worker.explaining import correction_to_json, explainer_of, to_kwh
 from worker.stores.registry.corrections import Correction
 
 

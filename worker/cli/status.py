@@ -8,10 +8,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from worker.accounts.notice_texts import WHAT_TO_DO
+from worker.accounts.status import standing
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.measures.readings import Series
-from worker.messages import WHAT_TO_DO
-from worker.standing import standing
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """Why a day of a series is as it is: one reason, told by what is known of the day and of its account.
 
-Pure; the words stand in ``worker.sentences``.  What can't change any more comes first (a whole day stays whole
+Pure; the words stand in ``worker.accounts.explain_texts``.  What can't change any more comes first (a whole day
+stays whole
 when its account is paused), then what keeps us from asking, then what the last try met, then the wait itself.
 """
 

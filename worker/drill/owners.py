@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
+from worker.accounts.connect import connect, consent_page
 from worker.clients.enedis.consent import read_callback
-from worker.connecting import connect, consent_page
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from worker.accounts.token_store import SharedVault
 from worker.clients.oauth import OAuthClient
 from worker.clients.tokens import ApplicationTokens
 from worker.clients.transport import Transport
@@ -12,7 +13,6 @@ from worker.health.keys import KEY_FILE
 from worker.health.visit import Visit
 from worker.runtime import endpoints_from, ledger_from, sealer_from
 from worker.stores.redis.progress import SyncState
-from worker.vaults import SharedVault
 
 
 def supplier(visit: Visit) -> Iterator[Note]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
 
-from worker.desk import APART, Finding
+from worker.accounts.refusals import APART, Finding
 from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.outcomes import Call, call_note, class_of_answer, class_of_error, run_of
 from worker.domain.measures import messages

@@ -16,8 +16,8 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
+from worker.accounts.connect import Connected, connect
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
-from worker.connecting import Connected, connect
 from worker.errors import (
     AccountError,
     ConsentNotThere,

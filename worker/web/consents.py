@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
-from worker.connecting import consent_page
+from worker.accounts.connect import consent_page
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import Handshake, Handshakes
 from worker.web.limits import Rate

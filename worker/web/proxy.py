@@ -22,9 +22,9 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
+from worker.accounts.connect import authorised_usage_points
 from worker.clients.enedis.consent import usage_points_of_grant
 from worker.clients.tokens import Token
-from worker.connecting import authorised_usage_points
 from worker.errors import (
     AccountError,
     RateLimited,

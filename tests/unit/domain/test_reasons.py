@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many, some
 from worker import errors
+from worker.accounts.explain_texts import LANGUAGES, SENTENCES, say
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import (
     AnswerClass,
@@ -26,7 +27,6 @@ from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
 from worker.errors import StoreUnavailable, WorkerError
-from worker.sentences import LANGUAGES, SENTENCES, say
 
 TODAY = date(2024, 7, 25)
 DAY = date(2024, 7, 10)

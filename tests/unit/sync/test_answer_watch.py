@@ -12,11 +12,11 @@ import pytest
 from tests.support.factories import USAGE_POINT, PretendSupplier, content, origin, v5_answer
 from tests.unit.conftest import Household
 from tests.unit.sync.test_replay import FIRST, WEEK
+from worker.accounts.notice_texts import to_message
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.measures.answer_shapes import Kind, Surprise
 from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
-from worker.messages import to_message
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.unknown_answers import MOST_ROWS, QuarantineBook
 from worker.sync.answer_watch import Canary

@@ -12,7 +12,7 @@ import pytest
 from tests.support.factories import USAGE_POINT, origin, serving_days
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.desk import APART
+from worker.accounts.refusals import APART
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.messages import Origin, split_claim
 from worker.domain.measures.readings import DateWindow, Series

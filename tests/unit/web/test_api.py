@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiHouse, api_house
 from tests.support.factories import NOW
+from worker.accounts.status import standing
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
-from worker.standing import standing
 
 METER = "30001640000011"
 

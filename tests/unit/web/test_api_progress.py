@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support.api_service import ApiHouse, api_house
+from worker.accounts.status import Progress, SeriesProgress
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
-from worker.standing import Progress, SeriesProgress
 from worker.web.api import progress as streams
 from worker.web.api.progress import Hub
 

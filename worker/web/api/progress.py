@@ -18,10 +18,10 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from worker.accounts.status import Progress, progress_of, standing
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime import Runtime
-from worker.standing import Progress, progress_of, standing
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
 from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, faults

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from worker.accounts.explanations import Covered, coverage_of
+from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
+from worker.accounts.status import standing
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
-from worker.explaining import Covered, coverage_of
-from worker.messages import CURVE_NOT_ACTIVATED
 from worker.runtime import Runtime
-from worker.standing import standing
 from worker.web.consumption import Span, View, of_days, read_days
 from worker.web.house import HouseDep
 from worker.web.pages.charts import build_chart, compare, span_title, total_words

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
-from worker.desk import APART, Desk, Finding, is_certain, is_settled, reminder_of
+from worker.accounts.refusals import APART, Desk, Finding, is_certain, is_settled, reminder_of
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Doubt, Notice, NoticeKind
 from worker.domain.fleet.incidents import Thresholds

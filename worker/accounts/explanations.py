@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
+from worker.accounts.explain import Explainer, Explanation, SeriesExplained
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.conservation import Finding
 from worker.domain.measures.coverage import Coverage, sum_up
 from worker.domain.measures.holes import MissingCurve, find_holes, missing_curve
 from worker.domain.measures.readings import Series
-from worker.explain import Explainer, Explanation, SeriesExplained
 from worker.runtime import Runtime
 from worker.stores.registry.corrections import Correction
 from worker.sync.completeness import Rebuild

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
+from worker.accounts.explain_texts import LANGUAGES, say
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import Call, read_calls, standing_failure
@@ -17,7 +18,6 @@ from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_rang
 from worker.domain.measures.holes import Hole, find_holes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
-from worker.sentences import LANGUAGES, say
 from worker.stores.measures.base import Measures
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentBook

@@ -23,9 +23,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 
+from worker.accounts.notice_texts import Message
 from worker.errors import NotDelivered
 from worker.logs import fields
-from worker.messages import Message
 
 log = logging.getLogger("releve.notices")
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
+from worker.accounts.explain import Explainer, Explanation
+from worker.accounts.explanations import explanation_to_json
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import DayState
@@ -15,8 +17,6 @@ from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
-from worker.explain import Explainer, Explanation
-from worker.explaining import explanation_to_json
 from worker.stores.registry.corrections import CorrectionBook
 
 METER = "30001640000011"

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.measures.windows import subtract_windows
-from worker.messages import CURVE_NOT_ACTIVATED
 from worker.runtime import Runtime
 
 

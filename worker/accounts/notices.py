@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from worker.channels import Channel
+from worker.accounts.channels import Channel
+from worker.accounts.notice_texts import to_message
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
-from worker.messages import to_message
 from worker.stores.registry.notices import MOST_ATTEMPTS, NoticeBook
 
 log = logging.getLogger("releve.notices")
