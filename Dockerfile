@@ -18,7 +18,7 @@ ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONFAULTHANDLER=1 \
     RELEVE_DATA_DIR=/var/lib/releve
-# The number is fixed: volumes and secrets belong to it (worker/strongbox.py).
+# The number is fixed: volumes and secrets belong to it (worker/ops/secrets.py).
 RUN groupadd --gid 10001 releve \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/releve --shell /usr/sbin/nologin releve
 # Compiled now: the file system is read-only later.

@@ -77,7 +77,7 @@ task_routes: dict[str, dict[str, str]] = {
 # -- beat
 timezone = "Europe/Paris"  # all civil times are the meters'
 enable_utc = True
-beat_scheduler = "worker.beat:Scheduler"
+beat_scheduler = "worker.ops.beat:Scheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 beat_schedule: dict[str, dict[str, Any]] = {
     "nightly sync": {

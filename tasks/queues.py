@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import current_app
 
-from worker.broker import broker_errors
+from worker.ops.broker import broker_errors
 from worker.queues import queue_lengths
 from worker.runtime import get_runtime
 

@@ -10,9 +10,9 @@ from typing import Final
 from celery import shared_task
 
 from tasks.base import ControlTask
-from worker import presence
 from worker.accounts.token_renewal import renew_ending
 from worker.logs import fields
+from worker.ops import heartbeat
 from worker.runtime import get_runtime
 
 log = logging.getLogger("releve.tasks")
@@ -54,7 +54,7 @@ def give_back_orphans() -> None:
     """Put back what workers held that are gone: it must not wait for the broker's own time-out."""
     runtime = get_runtime()
     if runtime.deliveries is not None:
-        presence.give_back_orphans(runtime.state, runtime.deliveries)
+        heartbeat.give_back_orphans(runtime.state, runtime.deliveries)
 
 
 @shared_task(base=ControlTask)

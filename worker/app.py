@@ -13,21 +13,21 @@ from typing import Any
 from celery import Celery, signals
 
 from config.settings import ConfigError, get_settings
-from worker import task_logs, telemetry
-from worker.process_logs import configure_process
-from worker.redis_transport import use_mended
+from worker.ops import metrics_setup, task_logging
+from worker.ops.kombu_redis import use_mended
+from worker.ops.logging_setup import configure_process
 
 use_mended()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
-task_logs.install()
-telemetry.install(sys.argv)
+task_logging.install()
+metrics_setup.install(sys.argv)
 _opened = ExitStack()
 atexit.register(_opened.close)  # the embedded server ends with the last of its users
 
 
 if "flower" in sys.argv[1:]:  # `celery -A worker flower`, which reads its options when it has loaded us
-    from worker.flower import set_defaults
+    from worker.ops.flower import set_defaults
 
     try:
         configure_process(get_settings(), takeover=True)  # Tornado then adds no handler of its own
@@ -39,7 +39,7 @@ if "flower" in sys.argv[1:]:  # `celery -A worker flower`, which reads its optio
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     """Without an address of our own the embedded server serves, shared with this user's other commands."""
-    from worker.presence import WORKER
+    from worker.ops.heartbeat import WORKER
     from worker.stores.redis.broker import broker_keys
     from worker.stores.redis.connection import is_redis
 
@@ -53,7 +53,7 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
 
 @signals.worker_init.connect
 def _look_as_worker(**_: Any) -> None:
-    from worker.starting import look_as_worker
+    from worker.ops.startup import look_as_worker
 
     look_as_worker()
 
@@ -61,7 +61,7 @@ def _look_as_worker(**_: Any) -> None:
 @signals.worker_init.connect
 def _say_alive(**_: Any) -> None:
     """From before the first message is taken: what a worker holds that says nothing is given to others."""
-    from worker.presence import Heartbeat
+    from worker.ops.heartbeat import Heartbeat
     from worker.runtime import get_runtime
 
     heartbeat = Heartbeat(get_runtime().state)
@@ -72,13 +72,13 @@ def _say_alive(**_: Any) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def _look_as_beat(**_: Any) -> None:
-    from worker.starting import look_as_beat
+    from worker.ops.startup import look_as_beat
 
     signals.after_task_publish.connect(look_as_beat(_opened), weak=False)
 
 
 @signals.worker_ready.connect
 def _watch(sender: Any, **_: Any) -> None:
-    from worker.watchdog import watch
+    from worker.ops.watchdog import watch
 
     watch(sender)

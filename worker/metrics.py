@@ -1,4 +1,4 @@
-"""What each worker counts of its own work; told at its own endpoint (``worker.endpoint``)."""
+"""What each worker counts of its own work; told at its own endpoint (``worker.ops.metrics_endpoint``)."""
 
 from __future__ import annotations
 

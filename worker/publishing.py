@@ -15,8 +15,8 @@ from kombu.pools import connections
 
 from config.settings import Settings
 from worker.app import app
-from worker.broker import broker_errors
 from worker.domain.measures.messages import Origin
+from worker.ops.broker import broker_errors
 from worker.queues import oldest_ages
 from worker.queues import queue_lengths as lengths_of
 

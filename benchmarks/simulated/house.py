@@ -25,7 +25,7 @@ from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.embedded import EmbeddedRedis, free_port
-from worker.fitting import quota_from
+from worker.ops.capacity import quota_from
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key

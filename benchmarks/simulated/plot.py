@@ -13,7 +13,7 @@ from pygal.style import Style
 from benchmarks.simulated.week import FIRST_DAY, Week
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.fitting import told_policy
+from worker.ops.capacity import told_policy
 
 # pygal leaves a hook for plugins of its first version behind, about which Python warns at every later import
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]

@@ -11,7 +11,7 @@ from kombu.message import Message
 from redis import Redis
 
 from tests.support.metric_counts import Counts
-from worker.presence import Heartbeat, give_back_orphans
+from worker.ops.heartbeat import Heartbeat, give_back_orphans
 from worker.stores.redis.broker import Deliveries, broker_keys
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import SyncState

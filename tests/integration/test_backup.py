@@ -18,8 +18,6 @@ from sqlalchemy import create_engine, inspect
 from config.settings import Settings
 from tests.support.factories import origin
 from tests.support.registries import METER, NOW, OTHER_METER
-from worker.archive import MANIFEST, BackupRefused
-from worker.backup import back_up, restore
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.fleet.policy import FleetPolicy
@@ -29,6 +27,8 @@ from worker.domain.measures.completeness import COMPLETE, Ledger
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
+from worker.ops.backup import back_up, restore
+from worker.ops.backup_file import MANIFEST, BackupRefused
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.measures.sql import SqlStore
@@ -282,7 +282,7 @@ def cut_short(path: Path) -> None:
 
 
 def one_byte_changed(path: Path) -> None:
-    """One of a member's content: others are told twice (tests/unit/test_archive.py changes each)."""
+    """One of a member's content: others are told twice (tests/unit/ops/test_backup_file.py changes each)."""
     with zipfile.ZipFile(path) as file:
         member = max(file.infolist(), key=lambda member: member.compress_size)
     content = bytearray(path.read_bytes())

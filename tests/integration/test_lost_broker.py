@@ -10,7 +10,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import resolve_transport
 from redis import RedisError
 
-from worker.redis_transport import SentinelTransport, Transport, use_mended
+from worker.ops.kombu_redis import SentinelTransport, Transport, use_mended
 
 
 @pytest.fixture(autouse=True)

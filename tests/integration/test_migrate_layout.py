@@ -17,12 +17,12 @@ from tests.support import servers
 from tests.support.commands import Ended, run_here
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
-from tests.unit.health.conftest import assert_told
-from worker import starting
+from tests.unit.ops.health.conftest import assert_told
 from worker.errors import StoreUnavailable
-from worker.health.findings import Level
-from worker.health.measures import measures as look_at_measures
-from worker.health.visit import Visit
+from worker.ops import startup
+from worker.ops.health.connections import Visit
+from worker.ops.health.measures import measures as look_at_measures
+from worker.ops.health.results import Level
 from worker.runtime import Runtime, holds_any
 from worker.stores.encryption import new_key
 from worker.stores.layouts import LOOK_AGAIN_S, Layout, LayoutGuard
@@ -125,11 +125,11 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
     assert refused.code == 1
     assert "releve migrate-layout --to packed" in refused.line and "RELEVE_LAYOUT=plain" in refused.line
     with pytest.raises(ConfigError, match="migrate-layout --to packed"):
-        starting._refuse_wrong_layout(place.settings("packed"))
+        startup._refuse_wrong_layout(place.settings("packed"))
     with place.open("packed", guarded=True) as runtime, pytest.raises(StoreUnavailable, match="migrate-layout"):
         sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
     assert not holds_any(place.settings(), Layout.PACKED)
-    starting._refuse_wrong_layout(place.settings("plain"))
+    startup._refuse_wrong_layout(place.settings("plain"))
 
 
 def test_doctor_sees_measures_in_the_other_layout(place: Place) -> None:

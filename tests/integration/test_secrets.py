@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Ended, run_here
-from worker.strongbox import OURS, OWNERS, SECRETS
+from worker.ops.secrets import OURS, OWNERS, SECRETS
 
 
 @pytest.fixture(autouse=True)

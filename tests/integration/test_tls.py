@@ -20,9 +20,9 @@ from config.brokers import broker_from
 from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
-from worker.broker import broker_errors
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
+from worker.ops.broker import broker_errors
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import check_eviction, connect
 

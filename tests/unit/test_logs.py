@@ -15,8 +15,9 @@ from celery.app import trace
 from pydantic import SecretStr
 
 from config.settings import Settings
-from worker import logs, process_logs, task_logs
+from worker import logs
 from worker.logs import ConsoleLines, JsonLines, fields
+from worker.ops import logging_setup, task_logging
 from worker.redaction import REDACTOR
 
 log = logging.getLogger("releve.tests")
@@ -158,11 +159,11 @@ def context_of_a_line() -> dict[str, Any]:
     ],
 )
 def test_each_line_of_a_task_says_which_task_run_and_chain_it_is_of(args: Any, kwargs: Any, run: Any) -> None:
-    task_logs._bind(task=WindowStep(), task_id="t1", args=args, kwargs=kwargs)  # type: ignore[arg-type]
+    task_logging._bind(task=WindowStep(), task_id="t1", args=args, kwargs=kwargs)  # type: ignore[arg-type]
     try:
         assert context_of_a_line() == {"task": "tasks.pipeline.fetch", **run, "chain": "root-1"}
     finally:
-        task_logs._unbind()
+        task_logging._unbind()
     assert context_of_a_line() == {}
 
 
@@ -203,7 +204,7 @@ def test_every_secret_of_the_settings_is_known_to_the_mask_one_by_one(tmp_path: 
         "smtp_url": "smtp://releve:canary-smtp@host:587",
     }
     given = {**secret, **urls, "token_keys": "canary-key-1, canary-key-2", "notify_mail": "a@example.org"}
-    known = set(process_logs.known_secrets(settings(tmp_path, **given)))
+    known = set(logging_setup.known_secrets(settings(tmp_path, **given)))
     assert {"canary-r%40dis", "canary-broker", "canary-registry", "canary-measures", "canary-smtp"} <= known
     assert {"canary-key-1", "canary-key-2", "kept-session-key"} <= known
     assert {value.get_secret_value() for name, value in secret.items() if name not in {*urls, "token_keys"}} <= known
@@ -221,7 +222,7 @@ def test_every_secret_of_the_settings_is_known_to_the_mask_one_by_one(tmp_path: 
 def test_celerys_option_may_ask_for_more_than_the_settings_and_not_for_less(
     tmp_path: Path, told: Any, asked: int, level: int
 ) -> None:
-    process_logs.configure_process(settings(tmp_path, log_level=told), level=asked)
+    logging_setup.configure_process(settings(tmp_path, log_level=told), level=asked)
     assert ROOT.level == level
 
 
@@ -245,7 +246,7 @@ def test_a_command_is_quiet_unless_asked(
     monkeypatch.chdir(tmp_path)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    process_logs.configure_command(verbose=verbose)
+    logging_setup.configure_command(verbose=verbose)
     assert ROOT.level == level
 
 
@@ -258,7 +259,7 @@ def test_a_key_made_at_first_use_is_known_to_the_mask_at_once(tmp_path: Path) ->
 
 @fresh_root()
 def test_it_writes_to_a_file_that_celery_was_given(tmp_path: Path) -> None:
-    process_logs.configure_process(settings(tmp_path, log_format="json"), logfile=str(tmp_path / "log"), takeover=True)
+    logging_setup.configure_process(settings(tmp_path, log_format="json"), logfile=str(tmp_path / "log"), takeover=True)
     log.info("x", extra=fields(created=1))
     assert read(tmp_path / "log")[0]["created"] == 1
 
@@ -283,7 +284,7 @@ def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
 def test_of_a_windows_steps_only_what_is_no_success_is_a_line(
     logger: str, message: str, name: str, level: int, told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_logs._one_line_a_window()
+    task_logging._one_line_a_window()
     facts = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
     with caplog.at_level(level):
         logging.getLogger(logger).info(message, {"id": "i1", "name": name, **facts})

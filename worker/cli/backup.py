@@ -8,10 +8,10 @@ from typing import Final
 
 import click
 
-from worker.archive import BackupRefused
-from worker.backup import Receipt, back_up
-from worker.backup import restore as bring_back
 from worker.cli.common import json_option, open_runtime, print_json
+from worker.ops.backup import Receipt, back_up
+from worker.ops.backup import restore as bring_back
+from worker.ops.backup_file import BackupRefused
 
 _NAME: Final = "releve-backup-"
 

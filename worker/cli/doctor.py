@@ -9,9 +9,9 @@ import click
 
 from config.settings import ConfigError, get_settings
 from worker.cli.common import json_option, print_json
-from worker.health.checks import examine
-from worker.health.findings import Finding, Level
-from worker.health.visit import Visit
+from worker.ops.health.checks import examine
+from worker.ops.health.connections import Visit
+from worker.ops.health.results import Finding, Level
 
 
 @click.command()

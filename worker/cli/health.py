@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import click
 
 from config.settings import get_settings
-from worker.health import checks
-from worker.health.findings import Finding
-from worker.health.visit import Visit
+from worker.ops.health import checks
+from worker.ops.health.connections import Visit
+from worker.ops.health.results import Finding
 
 _role = click.option(
     "--role", required=True, type=click.Choice(list(checks.OF_ROLES)), help="What the container is there for."

@@ -33,7 +33,7 @@ def start_web(supervisor: Supervisor, env: Mapping[str, str], logs: Path, host: 
 
 
 def start_flower(supervisor: Supervisor, env: Mapping[str, str], logs: Path, port: int) -> None:
-    """Flower for this machine alone, with its log file; its other defaults are in ``worker.flower``."""
+    """Flower for this machine alone, with its log file; its other defaults are in ``worker.ops.flower``."""
     argv = [sys.executable, "-m", "celery", "-A", "worker", "flower", "--address=127.0.0.1", f"--port={port}"]
     supervisor.start("flower", argv, env=env, log_path=logs / "flower.log")
 

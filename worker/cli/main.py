@@ -13,7 +13,7 @@ import click
 
 from config.settings import ConfigError
 from worker.errors import WorkerError
-from worker.process_logs import configure_command
+from worker.ops.logging_setup import configure_command
 
 FAILED: Final = 1
 MISUSE: Final = 2

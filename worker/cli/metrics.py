@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from config.settings import Settings, get_settings
 from worker.cli.common import warn
 from worker.fleet_metrics import FleetCollector
-from worker.fleet_sources import FleetSources
 from worker.ops.fleet_metrics import PARTS, UP
-from worker.process_logs import configure_process
+from worker.ops.fleet_sources import FleetSources
+from worker.ops.logging_setup import configure_process
 from worker.runtime import announce_pretence
 
 DEFAULT_HOST = "127.0.0.1"

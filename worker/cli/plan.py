@@ -15,7 +15,7 @@ from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, Quota, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
-from worker.fitting import fleet_from, quota_from, told_policy, too_large
+from worker.ops.capacity import fleet_from, quota_from, told_policy, too_large
 from worker.stores.registry.database import Database
 from worker.stores.registry.policies import Applied, PolicyBook
 from worker.stores.schema import bring_up

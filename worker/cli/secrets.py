@@ -10,7 +10,7 @@ import click
 
 from config.settings import ConfigError
 from worker.cli.common import json_option, print_json
-from worker.strongbox import OURS, OWNERS, SECRETS, Addresses, Secret, SecretRefused, choose, hand_out
+from worker.ops.secrets import OURS, OWNERS, SECRETS, Addresses, Secret, SecretRefused, choose, hand_out
 
 KEPT: Final = "kept"  # the folder of the truth; the readers' are copies
 _FOLDER: Final = Path("/secrets")

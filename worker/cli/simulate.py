@@ -8,7 +8,7 @@ import click
 
 from config.settings import Settings
 from worker.cli.common import warn
-from worker.process_logs import configure_process
+from worker.ops.logging_setup import configure_process
 from worker.runtime import announce_pretence
 from worker.simulator.options import CLIENT_ID, SimulatorOptions
 from worker.simulator.recorded_files import BrokenRecording

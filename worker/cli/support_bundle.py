@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from worker.bundle import make_bundle
 from worker.cli.common import living_account, open_runtime
+from worker.ops.support_bundle import make_bundle
 
 
 @click.command("support-bundle")

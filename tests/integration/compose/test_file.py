@@ -23,8 +23,8 @@ from tests.integration.compose.reading import (
     mounts,
     words,
 )
-from worker.strongbox import OURS as OUR_USER
-from worker.strongbox import OWNERS, SECRETS, Addresses, hand_out
+from worker.ops.secrets import OURS as OUR_USER
+from worker.ops.secrets import OWNERS, SECRETS, Addresses, hand_out
 
 LASTING = sorted(set(SERVICES) - set(ONCE))
 SERVERS = ("redis", "couchdb", "postgres")

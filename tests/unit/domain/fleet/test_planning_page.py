@@ -13,7 +13,7 @@ from worker.domain.fleet.planning import STEPS, USUAL_SHARES, Fleet, Plan, Quota
 from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import LOOK_BACK_DAYS, MAX_WINDOW_DAYS
-from worker.fitting import told_policy
+from worker.ops.capacity import told_policy
 
 PAGE = ROOT / "docs" / "explanation" / "planning.md"
 FLEETS = (1_000, 100_000, 1_000_000)

@@ -1,0 +1,70 @@
+"""What a night's log says of the fleet and its quota, and whose limits are reckoned with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import Settings
+from tests.support.registries import NOW, add_ready, opened, prepare_registry
+from worker.domain.fleet.planning import Quota
+from worker.domain.fleet.policy import FleetPolicy
+from worker.ops.capacity import log_fit, quota_from
+from worker.stores.registry.accounts import AccountRegistry
+
+
+def settings_of(tmp_path: Path, **told: Any) -> Settings:
+    return Settings.from_env(_env_file=None, data_dir=str(tmp_path), **told)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> AccountRegistry:
+    """Of twenty active accounts."""
+    prepare_registry(tmp_path)
+    registry = opened(f"sqlite:///{tmp_path / 'registry.db'}")
+    for number in range(20):
+        add_ready(registry, f"300016400000{number:02}")
+    return registry
+
+
+@pytest.mark.parametrize(
+    "calls_per_hour, level, carried", [(1_000, logging.INFO, 16_800), (2, logging.WARNING, 33), (0, logging.INFO, None)]
+)
+def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
+    registry: AccountRegistry,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    calls_per_hour: int,
+    level: int,
+    carried: int | None,
+) -> None:
+    caplog.set_level(logging.INFO, "releve")
+    settings = settings_of(tmp_path, calls_per_hour=calls_per_hour, calls_per_second=5 if calls_per_hour else 0)
+    log_fit(registry.database, settings, "nightly:2024-07-25", NOW.date())
+    (line,) = caplog.records
+    assert line.levelno == level
+    assert line.__dict__["fields"] == {
+        "run": "nightly:2024-07-25",
+        "accounts": 20,
+        "calls": 40,
+        "carried": carried,
+        "daily_every": 1,
+        "curve_every": 1,
+    }
+
+
+def test_a_night_under_a_policy_takes_what_the_policy_asks_for(registry: AccountRegistry, tmp_path: Path) -> None:
+    registry.policies.apply(FleetPolicy(1, 2), NOW.date(), NOW, {})
+    fit = log_fit(registry.database, settings_of(tmp_path, calls_per_hour=2), "nightly:2024-07-25", NOW.date())
+    assert (fit.fits, fit.held.calls_a_night, fit.worse_than_needed) == (True, 30, False)
+
+
+def test_limits_are_the_presets_unless_others_are_set_for_it(tmp_path: Path) -> None:
+    ours = settings_of(tmp_path, preset="enedis-v5", calls_per_hour=0, calls_per_second=2)
+    quotas = {name: quota_from(ours, name) for name in ("enedis-v4", "enedis-v5", "enedis-2026")}
+    limits = {name: (quota.per_hour, quota.per_second) for name, quota in quotas.items()}
+    assert limits == {"enedis-v4": (10_000, 5), "enedis-v5": (None, 2), "enedis-2026": (1_000, 5)}
+    assert quota_from(settings_of(tmp_path)) == Quota(1_000, 5)

@@ -1,0 +1,27 @@
+"""Which process is a worker, with counts to be told."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.ops.metrics_setup import is_worker
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/opt/venv/bin/celery -A worker worker -l INFO",
+        "celery --app worker worker",
+        "celery --app=worker worker",
+        "/usr/lib/python3/site-packages/celery/__main__.py -A worker worker -Q nightly",
+    ],
+)
+def test_a_worker_is_known_by_its_command_line(line: str) -> None:
+    assert is_worker(line.split())
+
+
+@pytest.mark.parametrize(
+    "line", ["celery -A worker beat", "celery -A worker flower", "celery", "releve status worker", "pytest worker", ""]
+)
+def test_nobody_else_is_one(line: str) -> None:
+    assert not is_worker(line.split())

@@ -1,0 +1,121 @@
+"""What is counted of a task, told by Celery's own signals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery, signals
+from celery.app.task import Context
+
+from tests.support.metric_counts import Counts
+from worker.domain.fleet.lanes import Lane, current_lane
+from worker.errors import RateLimited, WorkerError
+from worker.ops import task_metrics
+from worker.queues import PUBLISHED_AT
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """An app of the test's own, whose tasks run where they are called."""
+    task_metrics.install()
+    app = Celery("counted", set_as_current=False)
+    yield app
+    app.close()
+
+
+def test_a_task_runs_in_its_lane_and_its_time_is_noted(app: Celery) -> None:
+    seen: list[tuple[Lane, float]] = []
+    counts = Counts()
+
+    @app.task(name="tasks.pipeline.fetch", shared=False)
+    def fetch() -> None:
+        seen.append((current_lane(), counts.grown("releve_tasks_running", lane="nightly")))
+
+    fetch.apply(routing_key="nightly")
+    assert seen == [(Lane.NIGHTLY, 1.0)]
+    assert current_lane() is Lane.BY_HAND
+    assert counts.grown("releve_tasks_running", lane="nightly") == 0
+    assert counts.grown("releve_task_seconds_count", task="tasks.pipeline.fetch") == 1
+
+
+def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_same(app: Celery) -> None:
+    counts = Counts()
+
+    @app.task(name="tasks.pipeline.store", bind=True, throws=(WorkerError,), shared=False)
+    def store(self: Any) -> None:
+        if self.request.retries < 2:
+            raise self.retry(exc=RateLimited("later"), countdown=0)
+        raise RateLimited("too late")
+
+    @app.task(name="tasks.schedule.catch_up", shared=False)
+    def catch_up() -> None:
+        raise KeyError("a bug")
+
+    store.apply(routing_key="nightly")
+    catch_up.apply(routing_key="control")
+    assert counts.all_grown("releve_task_retries_total") == {("tasks.pipeline.store",): 2}
+    assert counts.grown("releve_task_seconds_count", task="tasks.pipeline.store") == 3
+    assert counts.all_grown("releve_task_failures_total") == {
+        ("rate_limited", "tasks.pipeline.store"): 1,
+        ("unforeseen", "tasks.schedule.catch_up"): 1,
+    }
+    assert current_lane() is Lane.BY_HAND
+
+
+def test_a_foreign_task_has_no_label_of_its_own(app: Celery) -> None:
+    counts = Counts()
+
+    @app.task(name="12345678901234", shared=False)
+    def foreign() -> None: ...
+
+    foreign.apply()
+    assert counts.all_grown("releve_task_seconds_count") == {("other",): 1}
+
+
+def test_a_published_message_carries_its_time_and_nothing_else_of_ours() -> None:
+    task_metrics.install()
+    headers: dict[str, Any] = {"task": "tasks.pipeline.fetch"}
+    before = time.time()
+    signals.before_task_publish.send(sender="tasks.pipeline.fetch", headers=headers)
+    assert before <= headers.pop(PUBLISHED_AT) <= time.time()
+    assert headers == {"task": "tasks.pipeline.fetch"}
+
+
+def started(**request: Any) -> Counts:
+    task_metrics.install()
+    counts = Counts()
+    context = Context(id="any", delivery_info={"routing_key": "backfill"}, **request)
+    task = SimpleNamespace(name="tasks.pipeline.fetch", request=context)
+    signals.task_prerun.send(sender=task.name, task_id="any", task=task)
+    signals.task_postrun.send(sender=task.name, task_id="any", task=task)
+    return counts
+
+
+def waited_under(limit_s: str, counts: Counts) -> float:
+    return counts.grown("releve_task_wait_seconds_bucket", lane="backfill", le=limit_s)
+
+
+def test_the_wait_is_from_publishing_to_start() -> None:
+    counts = started(**{PUBLISHED_AT: time.time() - 100})
+    assert (waited_under("60.0", counts), waited_under("300.0", counts)) == (0, 1)
+
+
+def test_a_countdown_is_no_wait() -> None:
+    eta = (datetime.now(UTC) - timedelta(seconds=10)).isoformat()
+    counts = started(eta=eta, **{PUBLISHED_AT: time.time() - 1000})
+    assert (waited_under("5.0", counts), waited_under("60.0", counts)) == (0, 1)
+
+
+def test_a_clock_that_is_ahead_makes_no_negative_wait() -> None:
+    counts = started(**{PUBLISHED_AT: time.time() + 1000})
+    assert counts.grown("releve_task_wait_seconds_sum", lane="backfill") == 0
+    assert counts.grown("releve_task_wait_seconds_count", lane="backfill") == 1
+
+
+def test_a_message_that_says_nothing_of_its_time_is_left_out() -> None:
+    assert started().all_grown("releve_task_wait_seconds_count") == {}

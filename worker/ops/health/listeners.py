@@ -1,0 +1,44 @@
+"""Whether a door that listens here answers.  No library but Python's own: this is asked every few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+from urllib.parse import urlsplit
+
+from worker.ops.health.connections import Visit
+from worker.ops.health.results import Note, fail, ok
+
+_TIMEOUT_S: Final = 5.0
+ADDRESSES: Final = {
+    "web": "http://127.0.0.1:8000/static/page.css",
+    "flower": "http://127.0.0.1:5555/healthcheck",
+    "metrics": "http://127.0.0.1:9808/metrics",
+}
+
+
+def web(visit: Visit) -> Iterator[Note]:
+    yield _ask(visit.address or ADDRESSES["web"])
+
+
+def flower(visit: Visit) -> Iterator[Note]:
+    """Its health page is open even with a password."""
+    yield _ask(visit.address or ADDRESSES["flower"])
+
+
+def metrics(visit: Visit) -> Iterator[Note]:
+    yield _ask(visit.address or ADDRESSES["metrics"])
+
+
+def _ask(address: str) -> Note:
+    parts = urlsplit(address)
+    connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        return fail(f"{address} does not answer ({type(error).__name__}): look at its log")
+    finally:
+        connection.close()
+    return ok(f"answers {status}") if status < 500 else fail(f"{address} answers {status}: look at its log")
