@@ -54,7 +54,7 @@ docs: $(VENV)/.installed-dev
 	@echo "open build/site/index.html"
 
 # Page and the module that prints it; a page is replaced only when its module came to an end.
-GENERATED := settings=config.reference cli=worker.cli.reference errors=worker.cli.error_reference \
+GENERATED := settings=tools.settings_reference cli=tools.cli_reference errors=tools.error_reference \
   metrics=tools.metrics_reference
 
 reference: $(VENV)/.installed-dev

@@ -37,9 +37,9 @@ from benchmarks.original import ours, theirs  # noqa: E402
 from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Outcome, Place, WrongContent  # noqa: E402
 from config.settings import PREFIX  # noqa: E402
 from tests.support import servers  # noqa: E402
+from worker.cli.totals_check import Truth  # noqa: E402
 from worker.domain.measures.readings import DateWindow  # noqa: E402
 from worker.stores.redis.child_processes import Supervisor, free_port  # noqa: E402
-from worker.truth import Truth  # noqa: E402
 
 DAILY_DAYS: Final = 3 * 365
 RELEVE, ASKING, PACKED = "releve", "asking the supplier", "packed"

@@ -12,6 +12,7 @@ from typing import Any, Final
 from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import Sync
 from config.settings import Settings
+from worker.cli.totals_check import Content
 from worker.domain.answers import Answer
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.documents import key_of
@@ -20,7 +21,6 @@ from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime import SUPPLIER, Runtime
 from worker.sync.inline import Inline
 from worker.sync.window import Supplier
-from worker.truth import Content
 
 METER: Final = "30000000000001"
 

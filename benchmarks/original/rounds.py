@@ -16,8 +16,8 @@ from benchmarks import processes
 from benchmarks.original import ours, theirs
 from benchmarks.original.aged import age_ours, age_theirs
 from tests.support.counting_proxy import CountingProxy, counting_proxy
+from worker.cli.totals_check import Content
 from worker.stores.measures.factory import open_measures
-from worker.truth import Content
 
 FIRST, UNCHANGED, AGED = KINDS = ("first", "unchanged", "unchanged in an older home")
 CURVE_DAYS: Final = 28

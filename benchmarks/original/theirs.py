@@ -16,9 +16,9 @@ from typing import Any, Final
 import requests
 
 from tests.support.servers import ROOT, NotInstalled
+from worker.cli.totals_check import Content, Truth
 from worker.domain.measures.documents import doctype
 from worker.domain.measures.readings import PARIS, Period
-from worker.truth import Content, Truth
 
 HERE: Final = Path(__file__).parent
 MODULES: Final = ROOT / ".test-servers/original/node_modules"

@@ -13,7 +13,7 @@ import requests
 from benchmarks.original import theirs
 from tests.support import servers
 from tests.support.canned_server import CUT, Canned, CannedServer, answer, canned_server
-from worker.truth import Truth
+from worker.cli.totals_check import Truth
 
 DAY, DATABASE = "/data/com.grandlyon.enedis.day/", "/home-com-grandlyon-enedis-day"
 NO_DATABASE = answer(404, {"error": "not_found", "reason": "no_db_file"})

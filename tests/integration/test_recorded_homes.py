@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.support.system import NO_QUOTA, House, open_house
+from worker.cli.totals_check import Content, Truth
 from worker.domain.measures.readings import PARIS, Period
-from worker.truth import Content, Truth
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SECRET = "releve-simulator-secret"

@@ -31,11 +31,11 @@ from celery import Celery
 from config.settings import PREFIX, Settings
 from tests.support import servers
 from tests.support.commands import run_here
+from worker.cli.totals_check import Content, Truth, loads, repeats
 from worker.domain.measures.readings import Period, Series
 from worker.runtime import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.sync.inline import Inline
-from worker.truth import Content, Truth, loads, repeats
 
 DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 import pytest
 
-from config import reference as settings_reference
 from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT, anchors, links, pages
+from tools import cli_reference as cli_reference
+from tools import error_reference
 from tools import metrics_reference as metrics_reference
+from tools import settings_reference as settings_reference
 from worker import metrics
-from worker.cli import error_reference
-from worker.cli import reference as cli_reference
 from worker.cli.main import cli
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period

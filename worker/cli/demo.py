@@ -25,8 +25,8 @@ from config.settings import get_settings
 from worker.apart import settings_apart
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
-from worker.cli.house import last_words, start_engine, start_flower, start_web, wait_for
 from worker.cli.show import plot
+from worker.cli.supervise import last_words, start_engine, start_flower, start_web, wait_for
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series

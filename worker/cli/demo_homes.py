@@ -10,11 +10,11 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
+from worker.cli.totals_check import Truth, differences, loads
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
-from worker.truth import Truth, differences, loads
 
 _TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10

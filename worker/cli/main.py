@@ -22,7 +22,7 @@ INTERRUPTED: Final = 130
 # Commands are imported when called: `releve --help` needs neither Celery nor a database driver.
 _COMMANDS: Final = {
     "accounts": ("worker.cli.accounts", "accounts"),
-    "backfill": ("worker.cli.syncing", "backfill"),
+    "backfill": ("worker.cli.sync", "backfill"),
     "backup": ("worker.cli.backup", "backup"),
     "completeness": ("worker.cli.completeness", "completeness"),
     "consents": ("worker.cli.consents", "consents"),
@@ -48,7 +48,7 @@ _COMMANDS: Final = {
     "simulate": ("worker.cli.simulate", "simulate"),
     "status": ("worker.cli.status", "status"),
     "support-bundle": ("worker.cli.support_bundle", "support_bundle"),
-    "sync": ("worker.cli.syncing", "sync"),
+    "sync": ("worker.cli.sync", "sync"),
     "tokens": ("worker.cli.tokens", "tokens"),
     "up": ("worker.cli.up", "up"),
     "verify": ("worker.cli.verify", "verify"),

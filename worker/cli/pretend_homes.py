@@ -12,7 +12,7 @@ import requests
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
 from worker.cli.demo_homes import HOMES, Home, connect_home
-from worker.cli.house import public_url
+from worker.cli.supervise import public_url
 from worker.errors import SupplierUnavailable
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 

@@ -6,7 +6,7 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import warn
-from worker.cli.house import last_words, public_url, start_engine, start_flower, start_web
+from worker.cli.supervise import last_words, public_url, start_engine, start_flower, start_web
 from worker.embedded import Supervisor
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, where_password_is

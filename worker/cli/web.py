@@ -6,7 +6,7 @@ import click
 
 from config.settings import get_settings
 from worker.cli.common import warn
-from worker.cli.house import public_url
+from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
 from worker.runtime import Runtime, announce_pretence, session_key_from
 from worker.web.app import create_app

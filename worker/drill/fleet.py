@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
+from worker.cli.totals_check import Differences, Truth, differences
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.drill.owners import give_consent
@@ -19,7 +20,6 @@ from worker.drill.servers import Simulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable
 from worker.publishing import publish_backfill, publish_look_back, queue_lengths, send
 from worker.runtime import SUPPLIER, Runtime
-from worker.truth import Differences, Truth, differences
 
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from worker.truth import Differences
+from worker.cli.totals_check import Differences
 
 _RECOVER_S: Final = 60.0
 _STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")

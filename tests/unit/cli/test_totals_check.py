@@ -17,8 +17,8 @@ from tests.support.factories import (
     serving_curves,
     serving_days,
 )
+from worker.cli.totals_check import Content, Differences, Truth, differences
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length, local_midnight
-from worker.truth import Content, Differences, Truth, differences
 
 Stored = dict[Period, list[dict[str, Any]]]
 

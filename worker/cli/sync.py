@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from worker.cli.common import json_option, living_account, open_runtime, print_json
-from worker.cli.watching import history_left, look_back_left, watch
+from worker.cli.progress import history_left, look_back_left, watch
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import Report
 from worker.publishing import publish_backfill, publish_look_back, workers_answer

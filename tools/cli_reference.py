@@ -1,4 +1,4 @@
-"""Writes docs/reference/cli.md: ``python -m worker.cli.reference > docs/reference/cli.md``.
+"""Writes docs/reference/cli.md: ``python -m tools.cli_reference > docs/reference/cli.md``.
 
 Made from the commands themselves; hidden ones are left out.  A test keeps the page in step.
 """
@@ -16,7 +16,7 @@ from worker.cli.main import cli
 
 _HEAD: Final = """# Commands
 
-Made from `worker/cli/` by `python -m worker.cli.reference`; a test keeps this page in step.
+Made from `worker/cli/` by `python -m tools.cli_reference`; a test keeps this page in step.
 
 Every command takes `-h` and `--help`. Exit codes: 0 all is well, 1 it failed, 2 it was called or set up wrongly, 130
 it was interrupted. An error is one line on the error stream that says what to do. `python -m worker` is the same as

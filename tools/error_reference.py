@@ -1,4 +1,4 @@
-"""Writes docs/reference/errors.md: ``python -m worker.cli.error_reference > docs/reference/errors.md``.
+"""Writes docs/reference/errors.md: ``python -m tools.error_reference > docs/reference/errors.md``.
 
 Codes and meanings come from the error tree, what to do from the words that notices carry.  A test keeps
 the page in step.

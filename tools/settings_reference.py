@@ -1,4 +1,4 @@
-"""Writes the settings page from the settings: ``python -m config.reference > docs/reference/settings.md``."""
+"""Writes the settings page from the settings: ``python -m tools.settings_reference > docs/reference/settings.md``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from config.settings import PREFIX, Settings
 
 _HEAD = """# Settings
 
-Made from `config/settings.py` by `python -m config.reference`; a test keeps this page in step.
+Made from `config/settings.py` by `python -m tools.settings_reference`; a test keeps this page in step.
 
 Values come from the environment, from a `.env` file in the working folder, and for secrets from the file that
 `RELEVE_<NAME>_FILE` names. An empty variable counts as unset. All faults are reported at once, one line each.
