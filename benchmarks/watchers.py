@@ -34,7 +34,7 @@ from worker.embedded import EmbeddedRedis
 from worker.runtime import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.web.api import set_up
-from worker.web.house import House
+from worker.web.context import House
 from worker.web.security import add_security_headers
 from worker.web.sessions import Signer
 

@@ -41,7 +41,7 @@ from worker.stores.measures.sql_tables import METADATA as MEASURES
 from worker.stores.measures.sql_tables import PACK_METADATA
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
-from worker.web.limits import Rate
+from worker.web.rate_limit import Rate
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker")

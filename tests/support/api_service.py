@@ -21,7 +21,7 @@ from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime import Runtime
 from worker.web.api import set_up
 from worker.web.api.auth import CSRF_HEADER
-from worker.web.house import House
+from worker.web.context import House
 from worker.web.security import add_security_headers
 from worker.web.sessions import SESSION_COOKIE, Session, Signer
 

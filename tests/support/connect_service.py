@@ -23,8 +23,8 @@ from worker.runtime import Runtime, session_key_from
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.simulator.server import run_in_background
-from worker.web import connect, proxy
 from worker.web.app import create_app
+from worker.web.consent import proxy, routes
 from worker.web.sessions import SESSION_COOKIE, Session
 
 PUBLIC = "http://testserver"
@@ -124,7 +124,7 @@ def connect_house(stage: Stage, folder: Path, preset: str, **changes: Any) -> It
         _empty(runtime)
         app = create_app(runtime, session_key_from(settings))
         known = {getattr(route, "path", "") for route in app.routes}
-        for part in (connect, proxy):
+        for part in (routes, proxy):
             if not known & {getattr(route, "path", "") for route in part.router.routes}:
                 app.include_router(part.router)
         yield ConnectHouse(runtime, app, stage.supplier)

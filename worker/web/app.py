@@ -9,9 +9,11 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from worker.runtime import Runtime
-from worker.web import api, connect, operator, pages, proxy
-from worker.web.failures import answer_failures
-from worker.web.house import House
+from worker.web import api, pages
+from worker.web.consent import proxy, routes
+from worker.web.context import House
+from worker.web.errors import answer_failures
+from worker.web.pages import operator
 from worker.web.security import add_security_headers
 from worker.web.sessions import Signer
 
@@ -25,7 +27,7 @@ def create_app(runtime: Runtime, session_key: str) -> FastAPI:
     app.middleware("http")(add_security_headers)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     answer_failures(app)
-    for part in (connect, proxy, pages, operator):
+    for part in (routes, proxy, pages, operator):
         app.include_router(part.router)
     api.set_up(app)  # last, for it asks our failures about what is not below /api
     return app

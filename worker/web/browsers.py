@@ -12,7 +12,7 @@ from typing import Final
 from fastapi import Request, Response
 
 from worker.stores.redis.consent_flows import LIFE_S
-from worker.web.house import House
+from worker.web.context import House
 
 COOKIE: Final = "releve_connect"
 _KIND: Final = "browser"

@@ -20,7 +20,7 @@ from tests.support.api_service import ApiHouse, api_house
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.web.api import auth, set_up
-from worker.web.limits import Rate
+from worker.web.rate_limit import Rate
 
 ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
 

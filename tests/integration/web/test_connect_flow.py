@@ -29,7 +29,7 @@ class Crash(Exception):
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.arrivals._PATIENCE_S", 0.2)
+    monkeypatch.setattr("worker.web.consent.callback._PATIENCE_S", 0.2)
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(house: ConnectHouse, mon
     def die(*_: object) -> None:
         raise Crash
 
-    monkeypatch.setattr("worker.web.arrivals.publish_backfill", die)
+    monkeypatch.setattr("worker.web.consent.callback.publish_backfill", die)
     browser = house.browser()
     back = house.begin(browser)
     with pytest.raises(Crash):
@@ -254,7 +254,7 @@ def test_a_broker_that_is_away_does_not_spoil_a_consent(house: ConnectHouse, mon
     def away(*_: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.arrivals.publish_backfill", away)
+    monkeypatch.setattr("worker.web.consent.callback.publish_backfill", away)
     assert house.connect(house.browser()).status_code == 303
     assert len(list(house.runtime.dispatcher.due_backfills())) == 1
 

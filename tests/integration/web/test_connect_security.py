@@ -18,7 +18,7 @@ from worker.web.sessions import SESSION_COOKIE, Session
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.arrivals._PATIENCE_S", 5.0)
+    monkeypatch.setattr("worker.web.consent.callback._PATIENCE_S", 5.0)
 
 
 def test_a_stolen_state_is_nothing_in_another_browser_and_stays_good_in_its_own(house: ConnectHouse) -> None:

@@ -24,7 +24,7 @@ from worker.web.api.schemas import (
     Receipt,
     faults,
 )
-from worker.web.house import HouseDep
+from worker.web.context import HouseDep
 
 log = logging.getLogger("releve.api")
 

@@ -18,8 +18,8 @@ from fastapi.security.utils import get_authorization_scheme_param
 from worker.domain.consent.scopes import Scope
 from worker.logs import fields
 from worker.web.api.errors import ApiError, no_such_account
-from worker.web.house import House, HouseDep
-from worker.web.limits import Limiter, Rate, address_of
+from worker.web.context import House, HouseDep
+from worker.web.rate_limit import Limiter, Rate, address_of
 from worker.web.sessions import SESSION_COOKIE, Session
 
 log = logging.getLogger("releve.api")

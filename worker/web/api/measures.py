@@ -21,7 +21,7 @@ from worker.stores.measures.base import ConsumptionStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import AccountId, MeasurePage, faults
-from worker.web.house import HouseDep
+from worker.web.context import HouseDep
 
 router = APIRouter(route_class=ApiRoute, tags=["measures"])
 

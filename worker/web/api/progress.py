@@ -25,7 +25,7 @@ from worker.runtime import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
 from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, faults
-from worker.web.house import HouseDep
+from worker.web.context import HouseDep
 
 log = logging.getLogger("releve.api")
 

@@ -15,12 +15,12 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.runtime import Runtime
-from worker.web.consumption import Span, View, of_days, read_days
-from worker.web.house import HouseDep
+from worker.web.context import HouseDep
 from worker.web.pages.charts import build_chart, compare, span_title, total_words
+from worker.web.pages.consumption import Span, View, of_days, read_days
 from worker.web.pages.own import OwnAccount, digits_of
 from worker.web.render import render, words_of
-from worker.web.words import Words
+from worker.web.texts import Words
 
 router = APIRouter()
 

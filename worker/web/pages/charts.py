@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.runtime import Runtime
-from worker.web.consumption import Consumption, Slot, Span, View, first_day, read_view
-from worker.web.drawing import NARROW, WIDE, draw
-from worker.web.words import Words
+from worker.web.pages.consumption import Consumption, Slot, Span, View, first_day, read_view
+from worker.web.pages.svg import NARROW, WIDE, draw
+from worker.web.texts import Words
 
 
 @dataclass(frozen=True, slots=True)

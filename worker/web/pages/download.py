@@ -8,8 +8,8 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from worker.domain.measures.readings import Period
-from worker.web.consumption import first_day
-from worker.web.house import HouseDep
+from worker.web.context import HouseDep
+from worker.web.pages.consumption import first_day
 from worker.web.pages.own import OwnAccount, digits_of
 from worker.web.render import render
 

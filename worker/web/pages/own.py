@@ -8,7 +8,7 @@ from fastapi import Depends
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
-from worker.web.house import HouseDep, SessionDep
+from worker.web.context import HouseDep, SessionDep
 
 
 def own_account(account_id: str, house: HouseDep, session: SessionDep) -> Account:

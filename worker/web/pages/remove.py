@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from worker.web.house import HouseDep, SessionDep
+from worker.web.context import HouseDep, SessionDep
 from worker.web.pages.own import OwnAccount, digits_of
 from worker.web.render import render
 

@@ -20,8 +20,8 @@ from worker.logs import fields
 from worker.publishing import queue_lengths
 from worker.runtime import Runtime
 from worker.stores.registry.overview import Freshness, Overview
-from worker.web.house import House, HouseDep
-from worker.web.limits import Limiter, Rate, address_of
+from worker.web.context import House, HouseDep
+from worker.web.rate_limit import Limiter, Rate, address_of
 from worker.web.render import render
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from worker.accounts.connect import consent_page
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import Handshake, Handshakes
-from worker.web.limits import Rate
+from worker.web.rate_limit import Rate
 
 SUPPLIERS: Final = ("enedis",)
 GLUED: Final = "_parent"  # the 2026 portal glues it to addresses (upstream-apis, 1.12)

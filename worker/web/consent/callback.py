@@ -31,8 +31,8 @@ from worker.publishing import publish_backfill
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import Handshake, Handshakes
 from worker.web.browsers import browser_of
-from worker.web.house import House
-from worker.web.proxy_returns import forward, forward_again
+from worker.web.consent.proxy_return import forward, forward_again
+from worker.web.context import House
 from worker.web.render import render
 from worker.web.sessions import Session
 

@@ -35,12 +35,12 @@ from worker.errors import (
 from worker.logs import fields
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import Handshake, Handshakes
-from worker.web.arrivals import arrive
-from worker.web.consents import GLUED, STARTS, SUPPLIERS, begin
-from worker.web.house import HouseDep, SessionDep
-from worker.web.limits import Limiter, address_of
+from worker.web.consent.callback import arrive
+from worker.web.consent.proxy_return import redeem, unredeem
+from worker.web.consent.start import GLUED, STARTS, SUPPLIERS, begin
+from worker.web.context import HouseDep, SessionDep
 from worker.web.origins import may_send_to, read_origins
-from worker.web.proxy_returns import redeem, unredeem
+from worker.web.rate_limit import Limiter, address_of
 
 log = logging.getLogger("releve.proxy")
 router = APIRouter(prefix="/proxy", include_in_schema=False)

@@ -18,8 +18,8 @@ from markupsafe import Markup
 from pygal import Bar
 from pygal.style import Style
 
-from worker.web.consumption import Consumption, Slot, View
-from worker.web.words import Words
+from worker.web.pages.consumption import Consumption, Slot, View
+from worker.web.texts import Words
 
 # pygal leaves a hook for plugins of its first version behind, about which Python warns at every later import
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]

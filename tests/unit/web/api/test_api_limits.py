@@ -14,7 +14,7 @@ from redis import Redis
 
 from worker.errors import StoreUnavailable
 from worker.stores.redis.connection import connect
-from worker.web.limits import Limiter, Rate, address_of
+from worker.web.rate_limit import Limiter, Rate, address_of
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
-from worker.web.consumption import Consumption, Slot, Span, View, of_curve, of_days
-from worker.web.drawing import NARROW, WIDE, draw, scale
 from worker.web.pages.charts import to_chart, to_row
-from worker.web.words import Words
+from worker.web.pages.consumption import Consumption, Slot, Span, View, of_curve, of_days
+from worker.web.pages.svg import NARROW, WIDE, draw, scale
+from worker.web.texts import Words
 
 FRENCH = Words("fr")
 LATER = date(2030, 1, 1)
