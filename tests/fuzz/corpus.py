@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
-from tests.unit.simulator.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
+from tests.unit.simulator.homes.test_recordings import HOUR_EXPORT, INDEX_EXPORT, METER
 from worker.domain.measures.readings import Series
 
 _SHARED: Final = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -35,9 +35,9 @@ from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer, WorkerError
-from worker.simulator.recorded_files import BrokenRecording
-from worker.simulator.recordings import read_folder
-from worker.simulator.series import Direction
+from worker.simulator.homes.recording_formats import BrokenRecording
+from worker.simulator.homes.recordings import read_folder
+from worker.simulator.homes.series import Direction
 
 NOW: Final = datetime(2026, 10, 4, 9, 0, tzinfo=UTC)
 WINDOW: Final = DateWindow(date(2024, 10, 1), date(2024, 11, 1))

@@ -36,7 +36,7 @@ from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
 from worker.logs import JsonLines, add_context, bind, bound, fields
 from worker.ops import fleet_metrics
-from worker.simulator.admin_api import admin_routes
+from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql_tables import METADATA as MEASURES
 from worker.stores.measures.sql_tables import PACK_METADATA
 from worker.stores.registry.tables import METADATA as REGISTRY

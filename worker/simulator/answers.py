@@ -9,10 +9,10 @@ from random import Random
 from typing import Final
 
 from worker.domain.measures.readings import ONE_DAY
-from worker.simulator.dst_labels import relabel
-from worker.simulator.meters import Meter
-from worker.simulator.questions import Question
-from worker.simulator.series import Direction, Kind, Number, Point
+from worker.simulator.api.requests import Question
+from worker.simulator.homes.dst_labels import relabel
+from worker.simulator.homes.meters import Meter
+from worker.simulator.homes.series import Direction, Kind, Number, Point
 
 _VOLT_AMPERES_OF_WATTS: Final = 1.15  # a peak within a half-hour is above its mean
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from worker.domain.answers import Json
 from worker.simulator.answers import Row
-from worker.simulator.questions import Question
-from worker.simulator.series import Kind
+from worker.simulator.api.requests import Question
+from worker.simulator.homes.series import Kind
 
 _READING_TYPES: Final = {
     Kind.LOAD_CURVE: {"unit": "W", "measurement_kind": "power", "aggregate": "average"},

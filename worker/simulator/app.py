@@ -7,15 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.simulator.admin_api import admin_routes
-from worker.simulator.consent_api import consent_routes
-from worker.simulator.data_api import data_routes
-from worker.simulator.gateway import behind_gateway
+from worker.simulator.api.admin import admin_routes
+from worker.simulator.api.consent import consent_routes
+from worker.simulator.api.errors import FIREWALL, Generation
+from worker.simulator.api.gateway import behind_gateway
+from worker.simulator.api.measures import data_routes
+from worker.simulator.api.services import service_routes
+from worker.simulator.api.tokens import token_routes
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.refusals import FIREWALL, Generation
-from worker.simulator.services_api import service_routes
-from worker.simulator.token_api import token_routes
-from worker.simulator.world import World, build_world
+from worker.simulator.state import World, build_world
 
 
 def create_app(options: SimulatorOptions) -> Starlette:

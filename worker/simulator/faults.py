@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from worker.domain.answers import Json
-from worker.simulator.refusals import TABLE, Generation
+from worker.simulator.api.errors import TABLE, Generation
 
 TIMEOUT_S: Final = 120.0
 _SPOILING: Final = ("truncated", "cut", "refresh_lost")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from worker.domain.measures.readings import PARIS
-from worker.simulator.series import HALF_HOUR, STEPS
+from worker.simulator.homes.series import HALF_HOUR, STEPS
 
 
 def to_instants(labels: Sequence[datetime]) -> list[datetime]:

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Any, Final, NamedTuple, Self
 
 from worker.domain.answers import Json
-from worker.simulator.series import HALF_HOUR, STEPS
+from worker.simulator.homes.series import HALF_HOUR, STEPS
 
 
 class Correction(NamedTuple):

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import day_length
-from worker.simulator.series import HALF_HOUR, Direction, Point, apportion, step_ends
+from worker.simulator.homes.series import HALF_HOUR, Direction, Point, apportion, step_ends
 
 _MORNING, _NOON, _EVENING = (7.5, 1.2), (12.6, 1.0), (20.0, 2.2)  # hour and width of the day's peaks
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.simulator.homes import Home
-from worker.simulator.series import (
+from worker.simulator.homes.households import Home
+from worker.simulator.homes.series import (
     STEPS,
     Direction,
     apportion,

@@ -8,8 +8,8 @@ from typing import Final
 
 from worker.domain.answers import Json
 from worker.domain.measures.readings import local_midnight
-from worker.simulator.meters import Meter
-from worker.simulator.series import Direction
+from worker.simulator.homes.meters import Meter
+from worker.simulator.homes.series import Direction
 
 _TARIFF: Final = "Tarif BT<=36kVA Moyenne Utilisation heures pleines heures creuses"
 _ROLL_OUT: Final = date(2015, 12, 1)  # where the recording doesn't tell when the contract began

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.domain.answers import Json
+from worker.simulator.api.errors import TABLE, Generation, to_json
+from worker.simulator.api.gateway import Handler, behind_gateway
 from worker.simulator.consents import Consent
-from worker.simulator.gateway import Handler, behind_gateway
-from worker.simulator.refusals import TABLE, Generation, to_json
-from worker.simulator.world import World
+from worker.simulator.state import World
 
 _SCOPE_V4 = (
     "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "

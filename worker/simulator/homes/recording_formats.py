@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from worker.domain.measures.readings import PARIS
 from worker.errors import DataError
-from worker.simulator.series import STEPS, Direction, Number
+from worker.simulator.homes.series import STEPS, Direction, Number
 
 _YEARS: Final = range(1980, 2100)  # near the ends of the calendar no zone can be applied
 _ONE_DAY: Final = timedelta(days=1)

@@ -9,12 +9,12 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker.simulator.api.errors import NOT_SUBSCRIBED, Generation, bad_token, throttled
+from worker.simulator.api.requests import usage_point_of
 from worker.simulator.consents import Consent
 from worker.simulator.faults import Fault
-from worker.simulator.questions import usage_point_of
 from worker.simulator.quota import Limit
-from worker.simulator.refusals import NOT_SUBSCRIBED, Generation, bad_token, throttled
-from worker.simulator.world import World
+from worker.simulator.state import World
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.domain.answers import Json
+from worker.simulator.api.errors import NO_SERVICES, OUTSIDE_THE_SWAGGER, Generation, to_json
+from worker.simulator.api.gateway import behind_gateway, let_through
 from worker.simulator.consents import Consent
-from worker.simulator.gateway import behind_gateway, let_through
-from worker.simulator.refusals import NO_SERVICES, OUTSIDE_THE_SWAGGER, Generation, to_json
-from worker.simulator.series import Direction
-from worker.simulator.world import World
+from worker.simulator.homes.series import Direction
+from worker.simulator.state import World
 
 _API: Final = "subscribed_services"
 _KINDS_OF_MEASURE: Final = (("CDC", "PT30M"), ("IDX", "P1D"), ("PMAX", "P1D"), ("ENERGIE", "P1D"))

@@ -11,9 +11,9 @@ from typing import Final
 from worker.domain.answers import Json
 from worker.domain.measures.readings import ONE_DAY, day_length
 from worker.simulator.clock import Clock
-from worker.simulator.homes import Home
-from worker.simulator.sandbox import METERS
-from worker.simulator.series import (
+from worker.simulator.homes.households import Home
+from worker.simulator.homes.sandbox import METERS
+from worker.simulator.homes.series import (
     HALF_HOUR,
     Direction,
     Measured,

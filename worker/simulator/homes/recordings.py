@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import PARIS
-from worker.simulator.recorded_files import (
+from worker.simulator.homes.recording_formats import (
     BrokenRecording,
     RecordedFile,
     read_curve,
@@ -30,7 +30,7 @@ from worker.simulator.recorded_files import (
     read_index_export,
     read_r63_export,
 )
-from worker.simulator.series import Direction, Number, Point
+from worker.simulator.homes.series import Direction, Number, Point
 from worker.simulator.step_lengths import infer_minutes, to_instants
 
 _READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {

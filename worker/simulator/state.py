@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from worker.simulator.clock import Clock
 from worker.simulator.consents import Consents, Tokens
 from worker.simulator.faults import Faults
-from worker.simulator.meters import Meters
+from worker.simulator.homes.meters import Meters
+from worker.simulator.homes.recordings import read_folder
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.quota import Quota, Report
-from worker.simulator.recordings import read_folder
 from worker.simulator.switches import ServiceSwitches
 
 

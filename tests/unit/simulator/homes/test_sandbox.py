@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.enedis_caller import CALLBACK, NOW, Caller, error_of, points
+from worker.simulator.homes.sandbox import CUSTOMERS
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.sandbox import CUSTOMERS
 
 
 @pytest.fixture

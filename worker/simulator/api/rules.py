@@ -11,10 +11,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Final
 
-from worker.simulator.consents import Consent
-from worker.simulator.meters import Meter
-from worker.simulator.questions import Question
-from worker.simulator.refusals import (
+from worker.simulator.api.errors import (
     BEFORE_ACTIVATION,
     BEFORE_HISTORY,
     CURVE_OBJECTED,
@@ -28,8 +25,11 @@ from worker.simulator.refusals import (
     Refusal,
     Verbatim,
 )
-from worker.simulator.series import Kind
-from worker.simulator.world import World
+from worker.simulator.api.requests import Question
+from worker.simulator.consents import Consent
+from worker.simulator.homes.meters import Meter
+from worker.simulator.homes.series import Kind
+from worker.simulator.state import World
 
 AnyRefusal = Refusal | Verbatim
 _EXTRA_HISTORY: Final = timedelta(days=15)

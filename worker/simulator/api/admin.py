@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from worker.domain.answers import Json
 from worker.domain.measures.readings import ONE_DAY, PARIS
+from worker.simulator.api.errors import TABLE, to_json
+from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import Fault
-from worker.simulator.meters import Meter
-from worker.simulator.questions import is_usage_point
-from worker.simulator.refusals import TABLE, to_json
-from worker.simulator.series import Direction
-from worker.simulator.world import World
+from worker.simulator.homes.meters import Meter
+from worker.simulator.homes.series import Direction
+from worker.simulator.state import World
 
 Action = Callable[[World, Request, Json], Json]
 _BASE: Final = "/__sim__"

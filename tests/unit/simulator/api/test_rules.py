@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, Caller, error_of, points
-from worker.simulator.refusals import TABLE
+from worker.simulator.api.errors import TABLE
 
 NO_DATA = (404, "no_data_found")
 

@@ -12,13 +12,12 @@ from starlette.routing import Route
 from worker.domain.answers import Json
 from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.answers import rows_of
-from worker.simulator.answers_2026 import Quantity, body_2026, index_body
 from worker.simulator.answers_v5 import body_v5
-from worker.simulator.checks import AnyRefusal, refusal_of, refusal_of_usage_point
-from worker.simulator.contracts import PATHS_2026, V3_PATHS, V5_PATHS, Answer
-from worker.simulator.gateway import Caller, behind_gateway, let_through, single_parameters
-from worker.simulator.meters import Meter
-from worker.simulator.questions import (
+from worker.simulator.api.answers import Quantity, body_2026, index_body
+from worker.simulator.api.contracts import PATHS_2026, V3_PATHS, V5_PATHS, Answer
+from worker.simulator.api.errors import NO_DATA, Generation, Refusal, invalid_request, to_json
+from worker.simulator.api.gateway import Caller, behind_gateway, let_through, single_parameters
+from worker.simulator.api.requests import (
     MEASURES_2026,
     OLDER_API,
     RESOURCES,
@@ -28,9 +27,10 @@ from worker.simulator.questions import (
     read_question,
     usage_point_of,
 )
-from worker.simulator.refusals import NO_DATA, Generation, Refusal, invalid_request, to_json
-from worker.simulator.series import Direction, Kind, Number
-from worker.simulator.world import World
+from worker.simulator.api.rules import AnyRefusal, refusal_of, refusal_of_usage_point
+from worker.simulator.homes.meters import Meter
+from worker.simulator.homes.series import Direction, Kind, Number
+from worker.simulator.state import World
 
 _BINARY: Final = "application/octet-stream"  # so C's answers came (upstream-apis, 1.12); never decide on it
 _INDEXES: Final = {

@@ -8,7 +8,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final
 
-from worker.simulator.series import Direction
+from worker.simulator.homes.series import Direction
 from worker.simulator.switches import MeterSwitches
 
 _CONSUMPTION: Final = frozenset({Direction.CONSUMPTION})

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from worker.simulator.api.errors import Generation, to_json
+from worker.simulator.api.gateway import behind_gateway, single_parameters
 from worker.simulator.consents import Consent, WrongDuration, parse_duration
-from worker.simulator.gateway import behind_gateway, single_parameters
-from worker.simulator.refusals import Generation, to_json
-from worker.simulator.sandbox import usage_points_of
-from worker.simulator.world import World
+from worker.simulator.homes.sandbox import usage_points_of
+from worker.simulator.state import World
 
 _LONGEST_STATE: Final = 100
 _FAILURES: Final[Mapping[str, Mapping[str, str]]] = {

@@ -12,8 +12,8 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from worker.simulator.refusals import Generation, Refusal, invalid_request
-from worker.simulator.series import Direction, Kind
+from worker.simulator.api.errors import Generation, Refusal, invalid_request
+from worker.simulator.homes.series import Direction, Kind
 
 _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)

@@ -12,14 +12,14 @@ import pytest
 
 from tests.support.enedis_caller import CALLBACK, Caller, error_of, points
 from worker.domain.measures.readings import PARIS
+from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
+from worker.simulator.homes.recordings import RecordedMeter, read_folder
+from worker.simulator.homes.series import Direction, energy_wh
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.recorded_files import BrokenRecording, read_r63_export
-from worker.simulator.recordings import RecordedMeter, read_folder
-from worker.simulator.series import Direction, energy_wh
 from worker.simulator.step_lengths import infer_minutes, to_instants
 
 METER = "01234567890123"
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = Path(__file__).parents[5] / "shared" / "data"
 needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason="no recorded meters beside the project")
 HOUR_EXPORT = """\ufeffIdentifiant PRM;Type de donnees;Date de debut;Date de fin;Grandeur physique;Grandeur metier;\
 Etape metier;Unite;Pas en minutes

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from worker.domain.measures.readings import ONE_DAY, PARIS, day_length
-from worker.simulator.series import Point
+from worker.simulator.homes.series import Point
 
 _HOUR: Final = timedelta(hours=1)
 

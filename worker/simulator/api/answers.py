@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from worker.domain.answers import Json
 from worker.simulator.answers import Row
-from worker.simulator.questions import Question
-from worker.simulator.series import Direction, Kind, Number
+from worker.simulator.api.requests import Question
+from worker.simulator.homes.series import Direction, Kind, Number
 
 _TRADES: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
 _QUANTITIES: Final = {Kind.LOAD_CURVE: ("PA", "W"), Kind.DAILY: ("EA", "Wh"), Kind.MAX_POWER: ("PMA", "VA")}
