@@ -124,7 +124,7 @@ def test_a_night_whose_messages_are_lost_is_mended(house: House) -> None:
 
 def test_every_message_delivered_twice_gives_the_same_store(house: House) -> None:
     meter = "40000000000006"
-    log = house.start_worker(*QUICKLY, app="worker.drill.doubling")
+    log = house.start_worker(*QUICKLY, app="worker.drill.doubling_worker")
     account = house.add(meter)
     house.wait_loaded(account)
     until(lambda: not house.messages(), "the end of the doubled messages")

@@ -52,7 +52,7 @@ def drill(
       releve drill --minutes 10 --seed 4
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
-    from worker.drill.outcome import Outcome
+    from worker.drill.report import Outcome
     from worker.drill.servers import find_couch_program
 
     if store == "sqlite" and measures_url:
@@ -84,9 +84,9 @@ def drill(
 
 
 def _run(folder: Path, outcome: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
-    from worker.drill.crew import CAN_FILL_DISK
     from worker.drill.fleet import Fleet
     from worker.drill.house import open_house
+    from worker.drill.processes import CAN_FILL_DISK
     from worker.drill.run import Drill
     from worker.drill.schedule import Kind, plan
 

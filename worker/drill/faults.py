@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from worker.drill.couch_relay import Mood
-from worker.drill.crew import DOUBLING_APP, PREFORK, Crew
-from worker.drill.doomed import AHEAD
+from worker.drill.couchdb_relay import Mood
+from worker.drill.crash_worker import AHEAD
+from worker.drill.processes import DOUBLING_APP, PREFORK, Crew
 from worker.drill.relay import Line
 from worker.drill.schedule import KILLS, Kind, Planned
 from worker.drill.servers import MEASURES, Couch, Redis, Simulator

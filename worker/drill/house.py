@@ -18,8 +18,8 @@ from config.settings import PREFIX, get_settings
 from worker.apart import settings_apart
 from worker.domain.clock import real_clock
 from worker.domain.measures.readings import PARIS
-from worker.drill.crew import POOLS, Crew
-from worker.drill.doomed import AHEAD, set_clock
+from worker.drill.crash_worker import AHEAD, set_clock
+from worker.drill.processes import POOLS, Crew
 from worker.drill.servers import Couch, Redis, Simulator
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime

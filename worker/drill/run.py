@@ -12,8 +12,8 @@ from typing import Final
 from worker.drill.faults import Faults, Undo
 from worker.drill.fleet import Fleet
 from worker.drill.house import House
-from worker.drill.outcome import Outcome, repeats
 from worker.drill.recovery import Watch, patiently
+from worker.drill.report import Outcome, repeats
 from worker.drill.schedule import BESIDE, KILLS, Kind, Planned
 
 _TICK_S: Final = 0.1

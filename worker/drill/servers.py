@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from worker.drill.couch_relay import CouchRelay
+from worker.drill.couchdb_relay import CouchRelay
 from worker.drill.relay import TcpRelay
 from worker.embedded import EmbeddedRedis
 from worker.errors import SupplierUnavailable

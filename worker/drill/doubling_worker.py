@@ -1,11 +1,11 @@
-"""``celery -A worker.drill.doubling worker``: Relève's own app, every message of which is sent twice."""
+"""``celery -A worker.drill.doubling_worker worker``: Relève's own app, every message of which is sent twice."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from worker.drill.doomed import app
+from worker.drill.crash_worker import app
 
 __all__ = ["app"]
 

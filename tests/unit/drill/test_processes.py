@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.drill.crew import Crew
+from worker.drill.processes import Crew
 
 
 def ended() -> int:

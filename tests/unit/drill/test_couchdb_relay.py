@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from worker.drill.couch_relay import CouchRelay, Mood
+from worker.drill.couchdb_relay import CouchRelay, Mood
 from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import CouchServer
 

@@ -1,4 +1,4 @@
-"""``celery -A worker.drill.doomed worker``: Relève's own app, whose processes can be told when to die.
+"""``celery -A worker.drill.crash_worker worker``: Relève's own app, whose processes can be told when to die.
 
 A file ``<process id>`` in the folder DRILL_DOOM holds a number n: this process kills itself, as kill -9 would, at
 the n-th touch from then on of the store, the registry or what is noted of a window in Redis.  So a kill lands

@@ -12,7 +12,7 @@ import pytest
 TOUCHING = """
 import os, sys
 from pathlib import Path
-from worker.drill.doomed import Doom
+from worker.drill.crash_worker import Doom
 doom, mark, told = Doom(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
 for number in range(1, 11):
     if number == 4 and told != "never":

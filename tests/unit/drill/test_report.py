@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.factories import NOW
 from worker.domain.measures.messages import Facts, Report
-from worker.drill.outcome import repeats
+from worker.drill.report import repeats
 from worker.logs import ConsoleLines
 from worker.sync.results import stored_fields
 

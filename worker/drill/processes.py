@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from worker.drill.doomed import DOOM
+from worker.drill.crash_worker import DOOM
 from worker.stores.redis.child_processes import Supervisor, lives
 from worker.stores.redis.guard import reach
 
 _RESPAWN_AFTER_S: Final = 0.5
 _GRACE_S: Final = 20.0  # from SIGTERM to the supervisor's SIGKILL
 _DOOM_WITHIN_S: Final = 8.0  # a process that has nothing to do touches nothing: then it is killed as it stands
-_APP: Final = "worker.drill.doomed"
-DOUBLING_APP: Final = "worker.drill.doubling"
+_APP: Final = "worker.drill.crash_worker"
+DOUBLING_APP: Final = "worker.drill.doubling_worker"
 CAN_FILL_DISK: Final = hasattr(resource, "prlimit")  # of Linux
 _QUICKLY: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
 POOLS: Final[Mapping[str, tuple[str, ...]]] = {
