@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
-from worker.queue_names import BROKER_PREFIX
+from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.stores.redis_address import (
     TLS_OPTIONS,
     check_options,

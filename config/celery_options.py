@@ -11,7 +11,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
-from worker.queue_names import QUEUES
+from worker.domain.fleet.lanes import QUEUES
 
 try:
     _settings = get_settings()

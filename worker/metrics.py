@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from worker.domain.answers import Verdict
 from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.lanes import Lane
+from worker.domain.measures.answers import Verdict
 from worker.domain.measures.readings import Series
 from worker.errors import (
     AccountError,

@@ -28,10 +28,10 @@ from worker.clients.transport import Transport
 from worker.domain.clock import Clock, clock_from
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import Thresholds
+from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Series
 from worker.embedded import shared_redis
-from worker.queue_names import BROKER_PREFIX, QUEUES
 from worker.quota.ledger import QuotaLedger
 from worker.redaction import REDACTOR
 from worker.sightings import Sightings

@@ -13,8 +13,8 @@ from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import Sync
 from config.settings import Settings
 from worker.cli.totals_check import Content
-from worker.domain.answers import Answer
 from worker.domain.consent.accounts import Account
+from worker.domain.measures.answers import Answer
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import Report
 from worker.domain.measures.readings import DateWindow, Period, Series

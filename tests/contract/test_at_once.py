@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime
 import pytest
 
 from worker.domain.measures.documents import Document, Entry, key_range, to_document
+from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.domain.pack_keys import PERIODS
 from worker.stores.measures.at_once import read_each, write_each
 from worker.stores.measures.base import AtOnce, ByPeriod, KeyRange, Measures, Wanted
 

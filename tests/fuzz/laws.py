@@ -27,10 +27,9 @@ from tests.support.factories import USAGE_POINT, PretendSupplier, make_walk, mem
 from tests.support.strategies import json_values
 from worker.clients.enedis.errors import Reply, classify, code_of, refused_as_wrong, token_refused, unforeseen
 from worker.clients.id_token import usage_points_from_id_token
-from worker.domain.answers import Verdict
 from worker.domain.measures.answer_samples import to_masked, to_sample
 from worker.domain.measures.answer_shapes import MOST_SURPRISES, look_at
-from worker.domain.measures.answers import Told, pack_told, unpack_told
+from worker.domain.measures.answers import Told, Verdict, pack_told, unpack_told
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.parsing.enedis import parse

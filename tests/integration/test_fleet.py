@@ -15,12 +15,12 @@ from config.settings import PREFIX
 from tests.support.commands import Ended, run_here
 from worker.auditing import keep_tally
 from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.answer_shapes import Kind, Surprise
 from worker.domain.measures.completeness import COMPLETE, DayState, Mark
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.ops.fleet_metrics import BOOK
-from worker.queue_names import QUEUES
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
 from worker.stores.encryption import Sealer, new_key

@@ -19,8 +19,8 @@ from worker.accounts.token_store import AccountVault
 from worker.clients.enedis.consent import Callback
 from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token, UserTokens
-from worker.domain.answers import Answer, Verdict
 from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.measures.answers import Answer, Verdict
 from worker.domain.measures.splitting import Inquiry
 from worker.redaction import REDACTOR, Redactor, forms_of
 from worker.runtime import Runtime

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tests.support.fakes import MemoryStore
-from worker.domain.answers import Answer, Json, Verdict
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.answers import Answer, Json, Verdict
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight

@@ -18,9 +18,8 @@ from typing import Final
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Doubt, Notice, NoticeKind
-from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, Burst, kind_of
+from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, NO_WATCH, Burst, Watch, kind_of
 from worker.domain.measures.readings import PARIS
-from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
 from worker.stores.registry import consent_rows

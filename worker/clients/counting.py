@@ -10,8 +10,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from worker.clients.enedis.errors import Reply
-from worker.domain.answers import Answer
 from worker.domain.fleet.lanes import current_lane
+from worker.domain.measures.answers import Answer
 from worker.errors import WorkerError
 from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, kind_of
 

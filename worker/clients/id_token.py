@@ -13,7 +13,7 @@ from typing import Final
 
 import jwt
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.errors import MalformedAnswer
 
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")

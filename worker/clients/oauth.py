@@ -24,7 +24,7 @@ from worker.clients.retry_after import retry_after_s
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport, as_signed
 from worker.clients.turnstile import Turnstile
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.errors import (
     MalformedAnswer,
     OperatorFault,

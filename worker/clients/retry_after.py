@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import PARIS
 
 DEFAULT_WAIT_S: Final = 60.0

@@ -15,7 +15,7 @@ from worker.clients.enedis.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
 from worker.clients.transport import Transport
 from worker.clients.turnstile import Turnstile
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.errors import LoginFailed, OperatorFault, RateLimited
 
 Judged = TypeVar("Judged")

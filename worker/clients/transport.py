@@ -20,7 +20,7 @@ from urllib3.exceptions import NewConnectionError
 from worker.clients.counting import Api, CountedHttp
 from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.errors import StoreUnavailable, SupplierUnavailable
 
 Timeouts = tuple[float, float]  # seconds to connect, seconds between two bytes

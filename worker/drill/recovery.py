@@ -17,9 +17,9 @@ from typing import Any, Final, Protocol
 
 from redis import Redis
 
+from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.drill.schedule import Kind
 from worker.errors import TransientError
-from worker.queue_names import BROKER_PREFIX
 from worker.stores.redis.broker import UNACKED
 from worker.stores.redis.connection import redis_errors
 

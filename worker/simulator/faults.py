@@ -11,7 +11,7 @@ from typing import Final, Self
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.simulator.api.errors import TABLE, Generation
 
 TIMEOUT_S: Final = 120.0

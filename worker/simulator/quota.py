@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 
 _HOUR_S: Final = 3600
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple, Self
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.simulator.homes.series import HALF_HOUR, STEPS
 
 

@@ -13,8 +13,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from worker.domain.measures.documents import key_of, key_range, to_milliwatt_hours
+from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
-from worker.domain.pack_keys import PERIODS
 from worker.errors import StoreUnavailable
 from worker.stores.measures.at_once import read_one
 from worker.stores.measures.base import Document, Measures, Together

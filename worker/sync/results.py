@@ -14,14 +14,13 @@ from datetime import date, datetime
 from typing import Final, Protocol
 
 from worker.accounts.refusals import APART, Finding
-from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.incidents import NO_WATCH, Kind, Watch
 from worker.domain.fleet.outcomes import Call, call_note, class_of_answer, class_of_error, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import Mark, judge_days, unpack_open
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
-from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import (
     AccountError,
     DataError,

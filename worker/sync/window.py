@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
-from worker.domain.answers import Answer
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.fleet.incidents import NO_WATCH, Watch
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answers import Answer, Told
 from worker.domain.measures.completeness import covered_by, pack_open
 from worker.domain.measures.documents import (
     Entry,
@@ -33,7 +33,6 @@ from worker.domain.measures.messages import Aggregated, Batch, Facts, Filtered, 
 from worker.domain.measures.readings import DateWindow, IntervalReading, Period, Series
 from worker.domain.measures.splitting import Inquiry
 from worker.domain.parsing.enedis import parse
-from worker.domain.watch import NO_WATCH, Watch
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.at_once import read_each, read_one, write_each
 from worker.stores.measures.base import ByPeriod, Document, Found, Measures, Wanted

@@ -12,7 +12,7 @@ from tests.support.factories import content, curve_of, memory_measures, serving_
 from tests.support.strategies import few
 from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
-from worker.domain.answers import Answer, Verdict
+from worker.domain.measures.answers import Answer, Verdict
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.measures.base import Measures
 from worker.sync.history import covered_days

@@ -16,11 +16,11 @@ from tests.support.factories import serving_days
 from tests.support.registries import prepare_registry
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.domain.answers import Json
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.incidents import CANARIES, PROBE, Kind, Thresholds
 from worker.domain.fleet.lanes import enter_lane, leave_lane
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,

@@ -38,7 +38,7 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from worker.domain.answers import Answer, Verdict
+from worker.domain.measures.answers import Answer, Verdict
 from worker.domain.measures.documents import to_timestamp
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (

@@ -10,8 +10,8 @@ from typing import Final
 from worker.clients.enedis.errors import Reply, classify, refused_as_wrong, unforeseen
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.session import SupplierSession
-from worker.domain.answers import Answer, Json, Verdict
 from worker.domain.measures.answer_shapes import Surprise
+from worker.domain.measures.answers import Answer, Json, Verdict
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
 

@@ -20,7 +20,7 @@ from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
 from worker.clients.session import SupplierSession
 from worker.clients.transport import as_signed
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 
 LONGEST_STATE: Final = 100  # characters; a longer one comes back cut, or not at all
 _GLUED: Final = "_parent"  # the 2026 portal glues it to addresses

@@ -17,8 +17,8 @@ from typing import Final
 
 from worker.clients.enedis.presets import TokenMode
 from worker.clients.retry_after import retry_after_s, to_wait_s
-from worker.domain.answers import Answer, Json, Verdict
 from worker.domain.measures.answer_shapes import Kind, Surprise, names_of
+from worker.domain.measures.answers import Answer, Json, Verdict
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
 
-from worker.queue_names import QUEUES
+QUEUES: Final = ("control", "first_screen", "nightly", "repair", "backfill")
+BROKER_PREFIX: Final = "releve:celery:"  # a shared Redis stays readable
 
 
 class Lane(StrEnum):

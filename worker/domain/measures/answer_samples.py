@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from worker.domain.answers import Json
 from worker.domain.measures.answer_shapes import clean_name, form_of
+from worker.domain.measures.answers import Json
 
 MOST_CHARACTERS: Final = 8_000
 _MOST_ITEMS: Final = 6

@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Final
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.values import parse_step_minutes
 

@@ -11,9 +11,9 @@ import lzma
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any, Final
 
-from worker.domain.answers import Json
 from worker.domain.measures.readings import DateWindow, Series
 
 _PRESET: Final = 1  # ten times faster than the usual 6, and a quarter larger
@@ -60,3 +60,24 @@ def _from_json(line: dict[str, Any]) -> Told:
         [(DateWindow.parse(piece), body) for piece, body in line["pieces"]],
         date.fromisoformat(line["floor"]) if line["floor"] else None,
     )
+
+
+# What a supplier can say to one request that is no error.
+
+Json = Any  # a body as it came, until it is parsed
+
+
+class Verdict(StrEnum):
+    DATA = "data"
+    NO_DATA = "no_data"  # nothing measured, curve not collected or objected to: normal
+    BEFORE_HISTORY = "before_history"  # the window starts before activation, consent or the supplier's history
+    TOO_LONG = "too_long"  # the window has more days than the supplier takes
+    END_TOO_LATE = "end_too_late"  # the end must lie one day earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One classified answer; ``payload`` is there with DATA alone and stays out of every text."""
+
+    verdict: Verdict
+    payload: Json = field(default=None, repr=False)

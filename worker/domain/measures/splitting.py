@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
-from worker.domain.answers import Answer, Json, Verdict
+from worker.domain.measures.answers import Answer, Json, Verdict
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.windows import split_window
 from worker.errors import RequestRefused

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import (
     ONE_DAY,
     PARIS,

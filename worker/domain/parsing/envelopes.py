@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import Series
 from worker.errors import MalformedAnswer
 

@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Final
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 
 USUAL_STEP_MINUTES: Final = 30  # where a point does not tell its own (upstream-apis, 1.6)
 _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # no exponent, no "NaN", no digit flood

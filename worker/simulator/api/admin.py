@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.simulator.api.errors import TABLE, to_json
 from worker.simulator.api.requests import is_usage_point

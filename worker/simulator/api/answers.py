@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.simulator.answers import Row
 from worker.simulator.api.requests import Question
 from worker.simulator.homes.series import Direction, Kind, Number

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Final
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import local_midnight
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Direction

@@ -16,7 +16,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 
 # English whatever the locale of this machine
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.answers import rows_of
 from worker.simulator.answers_v5 import body_v5

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.simulator.api.errors import NO_SERVICES, OUTSIDE_THE_SWAGGER, Generation, to_json
 from worker.simulator.api.gateway import behind_gateway, let_through
 from worker.simulator.consents import Consent

@@ -8,7 +8,7 @@ from datetime import date, time, timedelta
 from functools import lru_cache
 from typing import Final
 
-from worker.domain.answers import Json
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY, day_length
 from worker.simulator.clock import Clock
 from worker.simulator.homes.households import Home

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from worker.domain.measures.packing import PERIODS, SERIES
 from worker.domain.measures.readings import Period
-from worker.domain.pack_keys import PERIODS, SERIES
 from worker.stores.measures.base import (
     AtOnce,
     ByPeriod,

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from worker.domain.measures.packing import (
     FORMAT,
+    PERIODS,
+    SERIES,
     Fields,
     Shelf,
     UnknownPack,
@@ -23,7 +25,6 @@ from worker.domain.measures.packing import (
     unpack_shelf,
 )
 from worker.domain.measures.readings import Period, Series
-from worker.domain.pack_keys import PERIODS, SERIES
 
 
 class Change(NamedTuple):

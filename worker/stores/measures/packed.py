@@ -15,9 +15,18 @@ from functools import partial
 from typing import Final, Protocol
 
 from worker.domain.measures.documents import account_of, key_of
-from worker.domain.measures.packing import UnknownPack, from_value, to_value, unpack_shelf
+from worker.domain.measures.packing import (
+    PERIODS,
+    SERIES,
+    UnknownPack,
+    from_value,
+    pack_range,
+    packs_between,
+    place_of,
+    to_value,
+    unpack_shelf,
+)
 from worker.domain.measures.readings import Period, Series
-from worker.domain.pack_keys import PERIODS, SERIES, pack_range, packs_between, place_of
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.base import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
 from worker.stores.measures.pack_revisions import Change, decide, revision_of, without

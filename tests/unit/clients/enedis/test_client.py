@@ -13,7 +13,7 @@ import requests
 import responses
 
 from tests.support.supplier_server import BASE_URL, SECRETS, USAGE_POINT, House
-from worker.domain.answers import Verdict
+from worker.domain.measures.answers import Verdict
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.clients.enedis.errors import Reply, classify, code_of, token_refused
-from worker.domain.answers import Verdict
+from worker.domain.measures.answers import Verdict
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,

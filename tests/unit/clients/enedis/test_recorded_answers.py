@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.clients.enedis.errors import Reply, classify, token_refused
-from worker.domain.answers import Verdict
+from worker.domain.measures.answers import Verdict
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,

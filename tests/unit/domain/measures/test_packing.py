@@ -15,9 +15,22 @@ from hypothesis import strategies as st
 from tests.support import strategies
 from tests.support.strategies import CLOCK_CHANGE_DAYS, many
 from worker.domain.measures.documents import Entry, period_key, to_document
-from worker.domain.measures.packing import FORMAT, UnknownPack, Value, from_value, pack_shelf, to_value, unpack_shelf
+from worker.domain.measures.packing import (
+    FORMAT,
+    PERIODS,
+    SERIES,
+    UnknownPack,
+    Value,
+    from_value,
+    key_at,
+    pack_range,
+    pack_shelf,
+    packs_between,
+    place_of,
+    to_value,
+    unpack_shelf,
+)
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series, day_length, local_midnight
-from worker.domain.pack_keys import PERIODS, SERIES, key_at, pack_range, packs_between, place_of
 
 NOW = datetime(2024, 10, 28, 7, 31, 2, tzinfo=UTC)
 stamps = st.one_of(st.none(), st.sampled_from(["2024-10-28T07:31:02+00:00", "2024-10-29T07:30:00+00:00", "é"]))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.domain.answers import Answer, Verdict
+from worker.domain.measures.answers import Answer, Verdict
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.splitting import Inquiry
 from worker.domain.measures.windows import merge_windows
