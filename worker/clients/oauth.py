@@ -21,9 +21,9 @@ from requests_oauthlib import OAuth2Session
 from worker.clients.enedis.errors import Reply, code_of, wait_of
 from worker.clients.enedis.presets import TOKEN_API, Endpoints
 from worker.clients.retry_after import retry_after_s
+from worker.clients.session import Turnstile
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport, as_signed
-from worker.clients.turnstile import Turnstile
 from worker.domain.measures.answers import Json
 from worker.errors import (
     MalformedAnswer,

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from worker.clients.counting import count_refused_token, judge_and_count
 from worker.clients.enedis.errors import Reply, token_refused
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
-from worker.clients.transport import Transport
-from worker.clients.turnstile import Turnstile
+from worker.clients.transport import Transport, count_refused_token, judge_and_count
 from worker.domain.measures.answers import Json
 from worker.errors import LoginFailed, OperatorFault, RateLimited
+
+
+class Turnstile(Protocol):
+    """The fleet's quota, seen by one client; the ledger behind it lives with the stores."""
+
+    def enter(self, api: str) -> str:
+        """Take a permit to send one request of ``api``, after a short wait at most; what it is called.
+
+        Raises RateLimited, with the longer wait, where none comes.
+        """
+
+    def give_back(self, permit: str) -> None:
+        """The request never left, so the supplier can't have counted it."""
+
+    def close(self, retry_after_s: float, permit: str) -> None:
+        """Shut the way for everybody: the supplier said of the request with this permit that the quota is used up."""
+
 
 Judged = TypeVar("Judged")
 _LOGIN_FAILED: Final = "Enedis refused the token again right after its renewal: the owner must consent again"
