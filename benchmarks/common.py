@@ -32,9 +32,9 @@ from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.domain.measures.readings import Series  # noqa: E402
-from worker.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 from worker.runtime import SUPPLIER, Runtime  # noqa: E402
 from worker.stores.encryption import new_key  # noqa: E402
+from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # the same day each time: how much of the year is stored counts

@@ -47,9 +47,9 @@ from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
 from worker.domain.measures.documents import to_timestamp  # noqa: E402
 from worker.domain.measures.messages import Facts, Origin, Report  # noqa: E402
 from worker.domain.measures.readings import ONE_DAY, Series  # noqa: E402
-from worker.embedded import EmbeddedRedis, free_port  # noqa: E402
 from worker.runtime import Runtime, get_runtime  # noqa: E402
 from worker.stores.encryption import new_key  # noqa: E402
+from worker.stores.redis.embedded import EmbeddedRedis, free_port  # noqa: E402
 
 QUEUE: Final = "releve:celery:nightly"
 MORNING: Final = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)

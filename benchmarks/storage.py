@@ -29,13 +29,13 @@ from tests.support.counting_proxy import counting_proxy
 from tests.support.factories import PretendSupplier, Row, end_labels, make_walk, origin, serving_curves, serving_days
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
-from worker.embedded import EmbeddedRedis
 from worker.runtime import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
-from worker.stores.layouts import Layout
+from worker.stores.measures.base import Layout
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.factory import Site, open_couchdb, open_measures
+from worker.stores.redis.embedded import EmbeddedRedis
 from worker.sync.inline import Inline
 
 YEAR: Final = 2023

@@ -32,7 +32,7 @@ from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
-from worker.stores.layouts import Layout
+from worker.stores.measures.base import Layout
 from worker.stores.measures.factory import open_measures
 from worker.sync.window import WindowWalk
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
 from worker.domain.fleet.lanes import BROKER_PREFIX
-from worker.stores.redis_address import (
+from worker.stores.redis.connection import (
     TLS_OPTIONS,
     check_options,
     check_redis_url,

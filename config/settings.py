@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from config.brokers import Broker, broker_from, check_broker_url
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares, parse_ceilings, parse_floors
-from worker.stores.redis_address import check_redis_url
+from worker.stores.redis.connection import check_redis_url
 
 PREFIX = "RELEVE_"
 PRODUCTION_DOMAIN = "enedis.fr"

@@ -31,17 +31,15 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Series
-from worker.embedded import shared_redis
 from worker.quota.ledger import QuotaLedger
 from worker.redaction import REDACTOR
 from worker.sightings import Sightings
-from worker.signing import Signer
-from worker.stores.encryption import Sealer, new_key
-from worker.stores.layouts import Layout
-from worker.stores.measures.base import Measures
+from worker.stores.encryption import Sealer, Signer, new_key
+from worker.stores.measures.base import Layout, Measures
 from worker.stores.measures.factory import Site, open_measures
 from worker.stores.redis.broker import Deliveries
 from worker.stores.redis.connection import check_eviction, connect, is_redis
+from worker.stores.redis.embedded import shared_redis
 from worker.stores.redis.heartbeats import Pulse
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import SyncState

@@ -24,11 +24,11 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
-from worker.embedded import EmbeddedRedis, free_port
 from worker.ops.capacity import quota_from
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
+from worker.stores.redis.embedded import EmbeddedRedis, free_port
 from worker.stores.redis.incidents import IncidentStore
 from worker.sync.due import FanOut, most_waiting
 from worker.sync.incidents import Incidents

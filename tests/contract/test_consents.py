@@ -212,7 +212,7 @@ def test_tidying_finishes_a_removal_that_died_half_way(books: Books) -> None:
 def test_meters_sealed_under_an_old_key_outlive_it_through_rotation(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.rotation.PAGE", 2)
+    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
     accounts = [books.add(f"{30001640000000 + n}") for n in range(5)]
     proofs = [books.consents.record(account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
     fresh, database = new_key(), books.registry.database

@@ -11,8 +11,13 @@ import pytest
 from tests.contract.conftest import couch_databases
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
-from worker.stores.couch_setup import SYSTEM_DATABASES, admit, create_system_database, set_up_user
-from worker.stores.measures.couchdb_http import CouchServer
+from worker.stores.measures.couchdb_http import (
+    SYSTEM_DATABASES,
+    CouchServer,
+    admit,
+    create_system_database,
+    set_up_user,
+)
 from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
 
 

@@ -39,7 +39,7 @@ def test_a_token_of_several_accounts_is_sealed_anew_once_and_serves_them_all(
 def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.rotation.PAGE", 2)
+    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
     ids = [consented(registry, f"{30001640000000 + n}", token=f"token {n}")[0] for n in range(5)]
     young, calls = new_key(), [0]
     with_both, with_young = opened(url, young, KEY), opened(url, young)

@@ -28,7 +28,7 @@ def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, u
 def test_tokens_sealed_under_an_old_key_outlive_it_through_rotation(
     registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.rotation.PAGE", 2)
+    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
     ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(5)]
     for account_id in ids:
         registry.save_token(account_id, f"token of {account_id}")

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine, text
 
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
-from worker.stores import idle_connections
+from worker.stores import sql_engines
 from worker.stores.measures.factory import open_measures
 
 _END_ALL = text(
@@ -25,7 +25,7 @@ def end_all_others(url: str) -> int:
 
 
 def test_one_that_lay_idle_is_replaced_unseen(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle_connections, "TRUSTED_S", 0.0)
+    monkeypatch.setattr(sql_engines, "TRUSTED_S", 0.0)
     store = open_measures(postgres_database)[Period.DAY]
     assert store.read("acc", "", "~") == []
     assert end_all_others(postgres_database) >= 1
@@ -35,7 +35,7 @@ def test_one_that_lay_idle_is_replaced_unseen(postgres_database: str, monkeypatc
 def test_one_that_was_just_used_fails_once_in_plain_words(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idle_connections, "TRUSTED_S", 3600.0)
+    monkeypatch.setattr(sql_engines, "TRUSTED_S", 3600.0)
     store = open_measures(postgres_database)[Period.DAY]
     assert store.read("acc", "", "~") == []
     assert end_all_others(postgres_database) >= 1

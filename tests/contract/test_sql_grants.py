@@ -12,9 +12,8 @@ import pytest
 
 from tests.support.registries import add_ready, opened
 from worker.errors import OperatorFault, StoreUnavailable
-from worker.stores.registry.database import Database
+from worker.stores.registry.database import Database, bring_up
 from worker.stores.registry.grants import grant_rows, set_up_role
-from worker.stores.schema import bring_up
 
 
 @pytest.fixture

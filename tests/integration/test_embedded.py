@@ -15,12 +15,11 @@ from pathlib import Path
 import pytest
 from redis import Redis, RedisError
 
-from worker.embedded import EmbeddedRedis, Supervisor, free_port, shared_redis
 from worker.errors import StoreUnavailable
 from worker.stores.redis import embedded
 from worker.stores.redis.child_processes import Ended
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.embedded import ServerFolder, find_server
+from worker.stores.redis.embedded import EmbeddedRedis, ServerFolder, Supervisor, find_server, free_port, shared_redis
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -154,7 +153,7 @@ def test_a_server_that_cannot_start_says_where_to_look(tmp_path: Path, monkeypat
 OWNER = """
 import sys, time
 from pathlib import Path
-from worker.embedded import EmbeddedRedis
+from worker.stores.redis.embedded import EmbeddedRedis
 print(EmbeddedRedis(Path(sys.argv[1])).pid, flush=True)
 time.sleep(60)
 """
@@ -174,7 +173,7 @@ def test_the_server_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
 USER = """
 import sys
 from pathlib import Path
-from worker.embedded import shared_redis
+from worker.stores.redis.embedded import shared_redis
 with shared_redis(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()

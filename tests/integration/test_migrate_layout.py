@@ -25,7 +25,7 @@ from worker.ops.health.measures import measures as look_at_measures
 from worker.ops.health.results import Level
 from worker.runtime import Runtime, holds_any
 from worker.stores.encryption import new_key
-from worker.stores.layouts import LOOK_AGAIN_S, Layout, LayoutGuard
+from worker.stores.measures.base import LOOK_AGAIN_S, Layout, LayoutGuard
 
 KEY = new_key()
 
@@ -72,7 +72,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Ite
 @pytest.fixture(autouse=True)
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other tests on the same Redis are not ours."""
-    monkeypatch.setattr("worker.stores.presence.Presence.alive", lambda _: [])
+    monkeypatch.setattr("worker.stores.redis.heartbeats.Presence.alive", lambda _: [])
 
 
 def filled(place: Place, layout: str) -> list[str]:
@@ -155,7 +155,7 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(place: Place
 
 def test_it_waits_for_no_worker_but_refuses(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(place, "plain")
-    monkeypatch.setattr("worker.stores.presence.Presence.alive", lambda _: ["host-1-abc"])
+    monkeypatch.setattr("worker.stores.redis.heartbeats.Presence.alive", lambda _: ["host-1-abc"])
     refused = place.releve("migrate-layout", "--to", "packed")
     assert refused.code == 1
     assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.line

@@ -31,11 +31,11 @@ from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
-from worker.embedded import EmbeddedRedis, Supervisor, free_port
 from worker.errors import SupplierUnavailable
 from worker.ops.flower import USER as FLOWER_USER
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
+from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port
 
 _POLL_S: Final = 0.25
 _OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - opens pretend homes

@@ -11,14 +11,18 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
-from worker.stores.couch_setup import SYSTEM_DATABASES, admit, create_system_database, set_up_user
-from worker.stores.layouts import Layout
+from worker.stores.measures.base import Layout
 from worker.stores.measures.couchdb import CouchStore
-from worker.stores.measures.couchdb_http import CouchServer
+from worker.stores.measures.couchdb_http import (
+    SYSTEM_DATABASES,
+    CouchServer,
+    admit,
+    create_system_database,
+    set_up_user,
+)
 from worker.stores.measures.factory import Site, couchdb_user, open_couchdb
-from worker.stores.registry.database import Database
+from worker.stores.registry.database import Database, bring_up
 from worker.stores.registry.grants import grant_rows, set_up_role
-from worker.stores.schema import bring_up
 
 _DONE: Final = {True: "made", False: "there"}
 

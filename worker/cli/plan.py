@@ -16,9 +16,8 @@ from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, Quota, plan_f
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import fleet_from, quota_from, told_policy, too_large
-from worker.stores.registry.database import Database
+from worker.stores.registry.database import Database, bring_up
 from worker.stores.registry.policies import Applied, PolicyBook
-from worker.stores.schema import bring_up
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million meters
 _MOST_CALLS: Final = 1_000_000_000

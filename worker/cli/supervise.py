@@ -11,8 +11,8 @@ from typing import Final
 import requests
 
 from config.settings import Settings
-from worker.embedded import Supervisor
 from worker.errors import SupplierUnavailable
+from worker.stores.redis.embedded import Supervisor
 
 _TIMEOUT_S: Final = 30.0
 _START_S: Final = 30.0

@@ -7,11 +7,11 @@ import click
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import warn
 from worker.cli.supervise import last_words, public_url, start_engine, start_flower, start_web
-from worker.embedded import Supervisor
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, where_password_is
 from worker.ops.startup import check_credentials
 from worker.runtime import Runtime, announce_pretence
+from worker.stores.redis.embedded import Supervisor
 from worker.stores.redis.sockets import listen
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 

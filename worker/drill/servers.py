@@ -15,9 +15,9 @@ import requests
 
 from worker.drill.couchdb_relay import CouchRelay
 from worker.drill.relay import TcpRelay
-from worker.embedded import EmbeddedRedis
 from worker.errors import SupplierUnavailable
 from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.redis.embedded import EmbeddedRedis
 
 _TIMEOUT_S: Final = 30.0
 MEASURES: Final = "mesure_synchrone_auto|metering_data"  # 2026, and before

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from worker.signing import SHORTEST_KEY
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import SHORTEST_KEY, Sealer, new_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # needs no quoting in a URL, an .ini file or redis.conf
 APP_ROLE: Final = "releve_app"

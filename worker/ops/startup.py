@@ -19,7 +19,7 @@ from config.settings import PRODUCTION_DOMAIN, ConfigError, Settings, get_settin
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import refuse_wrong_broker
 from worker.runtime import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
-from worker.stores.layouts import Layout, wrong_layout
+from worker.stores.measures.base import Layout, wrong_layout
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Pulse
 

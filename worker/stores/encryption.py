@@ -6,12 +6,18 @@ To change keys, put the new one first in RELEVE_TOKEN_KEYS, rotate, then drop th
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
+import jwt
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from sqlalchemy import Column, select, update
 
 from worker.errors import OperatorFault
+from worker.stores.registry.database import Database
 
 _UNREADABLE = (
     "a stored token was sealed under a key that is no longer given: put the old key back into "
@@ -101,3 +107,98 @@ def _to_fernet(key: str, place: int) -> Fernet:
         raise ValueError(
             f"token key {place} is not a Fernet key: 32 random bytes in URL-safe base64, 44 characters"
         ) from None
+
+
+# Short signed texts (JWT, HS256): sessions of browsers, states of consents, renewal links in messages.
+
+_ALGORITHM: Final = "HS256"
+SHORTEST_KEY: Final = 32
+RENEWAL: Final = "renewal"
+RENEWAL_LIFE: Final = timedelta(days=30)
+
+
+class Signer:
+    """Signs and reads; what is forged, expired or of another kind reads as nothing."""
+
+    def __init__(self, key: str) -> None:
+        if len(key) < SHORTEST_KEY:
+            raise ValueError(f"the session key must have at least {SHORTEST_KEY} characters")
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def sign(self, kind: str, claims: dict[str, Any], life: timedelta) -> str:
+        now = datetime.now(UTC)
+        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + life}, self._key, _ALGORITHM)
+
+    def read(self, kind: str, token: str | None) -> dict[str, Any] | None:
+        """The claims, or None for whatever is not ours, not of this kind or no longer good."""
+        if not token:
+            return None
+        try:
+            claims: dict[str, Any] = jwt.decode(token, self._key, [_ALGORITHM], audience=kind)
+        except jwt.InvalidTokenError:
+            return None
+        return claims
+
+    def csrf(self, sid: str) -> str:
+        """What a form of this session carries; it can't be guessed without the key, nor taken from another session."""
+        return hmac.new(self._key.encode(), f"csrf:{sid}".encode(), hashlib.sha256).hexdigest()
+
+    def csrf_holds(self, sid: str, told: str | None) -> bool:
+        return told is not None and hmac.compare_digest(self.csrf(sid).encode(), told.encode("utf-8", "replace"))
+
+    def renewal(self, account_id: str) -> str:
+        """What a renewal link carries: who holds it may give this account a new consent, and nothing else."""
+        return self.sign(RENEWAL, {"account": account_id}, RENEWAL_LIFE)
+
+    def renewed_account(self, token: str | None) -> str | None:
+        """The account that a renewal link is for, or None."""
+        claims = self.read(RENEWAL, token)
+        account_id = claims.get("account") if claims else None
+        return account_id if isinstance(account_id, str) else None
+
+
+# A column of seals, sealed anew under the first key: page by page, beside whoever works.
+
+PAGE = 500
+
+
+def rotate_seals(
+    database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], what: str, *, page: int | None = None
+) -> int:
+    """How many ``seals``, found by their row's ``key``, are under the first key now.  Safe to repeat and to stop.
+
+    Raises OperatorFault at the end if some could not be read; the others are done.  ``what`` they are, it says.
+    ``page``: rows held at once, PAGE unless told.  Seals are text or bytes.
+    """
+    done, unread, after = 0, 0, ""
+    while turned := _rotate_page(database, sealer, key, seals, after, page or PAGE):
+        after = turned[-1][0]
+        done += sum(readable for _, readable in turned)
+        unread += sum(not readable for _, readable in turned)
+    if unread:
+        raise OperatorFault(
+            f"{done} {what} are sealed under the first key, {unread} can't be read: put the key they were "
+            "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
+        )
+    return done
+
+
+def _rotate_page(
+    database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], after: str, limit: int
+) -> list[tuple[str, bool]]:
+    """The keys of the next page, each with whether its seal could be read."""
+    query = select(key, seals).where(key > after, seals.is_not(None)).order_by(key).limit(limit)
+    page = []
+    with database.writing() as connection:
+        for found, sealed in connection.execute(query.with_for_update()).all():
+            try:
+                rotated = sealer.rotate_bytes(sealed) if isinstance(sealed, bytes) else sealer.rotate(sealed)
+            except OperatorFault:  # counted; one lost key must not keep the rest from moving on
+                page.append((found, False))
+                continue
+            connection.execute(update(seals.table).where(key == found).values({seals: rotated}))
+            page.append((found, True))
+    return page

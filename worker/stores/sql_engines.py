@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 
 from worker.errors import StoreUnavailable
-from worker.stores.forks import close_around_forks
-from worker.stores.idle_connections import ping_the_idle
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 
@@ -107,3 +107,53 @@ def create_file(url: URL) -> None:
 def first_line(error: object) -> str:
     """Of what a driver says: it names a server or a file, where a longer text may quote what was written."""
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
+
+
+# SQL connections and forks: none is carried over.
+
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def close_around_forks(engine: Engine) -> None:
+    """From now on ``engine`` is safe to use on both sides of any fork."""
+    _ENGINES.add(engine)
+
+
+def _close_idle() -> None:
+    for engine in list(_ENGINES):
+        engine.dispose()
+
+
+def _forget() -> None:
+    for engine in list(_ENGINES):
+        engine.dispose(close=False)
+
+
+os.register_at_fork(before=_close_idle, after_in_child=_forget)
+
+
+# SQL connections that lay idle are asked whether they still live before they are used.
+
+TRUSTED_S: Final = 2.0
+_USED_AT: Final = "used_at"
+
+
+def ping_the_idle(engine: Engine) -> None:
+    """From now on a connection of ``engine`` that was idle for longer than ``TRUSTED_S`` proves itself at first."""
+
+    def note(_connection: Any, record: Any) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    def look(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED_AT, 0.0) < TRUSTED_S:
+            return
+        try:
+            alive = engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            raise DisconnectionError  # the pool opens another
+
+    event.listen(engine, "connect", note)
+    event.listen(engine, "checkin", note)
+    event.listen(engine, "checkout", look)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from worker import signing
-from worker.signing import SHORTEST_KEY as SHORTEST_KEY
+from worker.stores import encryption
+from worker.stores.encryption import SHORTEST_KEY as SHORTEST_KEY
 
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
@@ -36,7 +36,7 @@ class Session:
         return replace(self, accounts=tuple(known for known in self.accounts if known != account_id))
 
 
-class Signer(signing.Signer):
+class Signer(encryption.Signer):
     """The house's signer, with what browsers carry."""
 
     def session(self, cookie: str | None) -> Session:

@@ -11,7 +11,7 @@ from kombu import Connection
 
 from config.brokers import broker_from, check_broker_url, to_kombu
 from config.settings import ConfigError, Settings
-from worker.stores.redis_address import Sentinels, check_redis_url, parse_sentinels
+from worker.stores.redis.connection import Sentinels, check_redis_url, parse_sentinels
 
 SECRET = "s3cret"
 SENTINELS = f"sentinel://user:{SECRET}%40@h1,h2:26380,[::1]:26381/3?master=homes&sentinel_password=an0ther"

@@ -15,7 +15,7 @@ from config.settings import ConfigError
 from worker.errors import StoreUnavailable
 from worker.ops.health.connections import Visit
 from worker.ops.health.results import Note, fail, ok, warn
-from worker.stores.layouts import Layout, doctypes_of
+from worker.stores.measures.base import Layout, doctypes_of
 from worker.stores.measures.factory import couchdb_user, open_couchdb
 
 _CLOSE_IT: Final = (

@@ -13,8 +13,7 @@ from worker.errors import OperatorFault
 from worker.ops.health.connections import Visit, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
 from worker.runtime import sealer_from, session_key_from
-from worker.signing import SHORTEST_KEY
-from worker.stores.encryption import Sealer, sealed_at
+from worker.stores.encryption import SHORTEST_KEY, Sealer, sealed_at
 from worker.stores.registry import migrations
 from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
 

@@ -9,7 +9,7 @@ from config.settings import ConfigError, Settings
 from worker.ops.health.connections import Visit, missing_sqlite_file
 from worker.ops.health.databases import database_names
 from worker.ops.health.results import Note, fail, ok, warn
-from worker.stores.layouts import Layout, doctypes_of, readings_of, wrong_layout
+from worker.stores.measures.base import Layout, doctypes_of, readings_of, wrong_layout
 
 if TYPE_CHECKING:
     from worker.stores.measures.factory import Site

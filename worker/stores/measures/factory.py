@@ -8,8 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
-from worker.stores.layouts import Layout, LayoutGuard, readings_of
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import Layout, LayoutGuard, Measures, readings_of
 from worker.stores.measures.instrumented import CountedPacks, CountedStore
 from worker.stores.measures.packed import PackedMeasures
 from worker.stores.measures.sql import SqlStore

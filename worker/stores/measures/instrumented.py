@@ -10,8 +10,7 @@ from functools import partial
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics import STORE_ERRORS, STORE_SECONDS
-from worker.stores.layouts import LayoutGuard
-from worker.stores.measures.base import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
+from worker.stores.measures.base import ByPeriod, ConsumptionStore, Document, Found, KeyRange, LayoutGuard, Wanted
 from worker.stores.measures.packed import PackedMeasures
 from worker.stores.measures.sql_measures import SqlMeasures
 

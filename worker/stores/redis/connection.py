@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis import Redis, RedisError, ResponseError
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
@@ -21,7 +24,6 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
-from worker.stores.redis_address import Sentinels, parse_sentinels
 
 SOCKET_TIMEOUT_S: Final = 10
 CONNECT_TIMEOUT_S: Final = 5
@@ -160,3 +162,107 @@ class PrefixedKeys:
 def escape_glob(text: str) -> str:
     """``text`` with its glob signs taken at their word."""
     return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+
+
+# Where Redis is: the URLs that settings may hold, checked, and taken to pieces where Sentinels stand before it.
+
+SENTINEL_PORT: Final = 26379
+SENTINEL_TIMEOUT_S: Final = 2
+TLS_OPTIONS: Final = frozenset(
+    {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
+)  # redis-py's names
+_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_CERT_REQS: Final = ("required", "optional", "none")
+_OPTIONS: Final = {
+    "redis": frozenset({"db"}),
+    "rediss": TLS_OPTIONS | {"db"},
+    "unix": frozenset({"db", "password"}),
+    "sentinel": frozenset({"master", "sentinel_password"}),
+}
+_SHAPES: Final = (
+    "needs a redis://, rediss://, unix:// or sentinel:// URL, "
+    "like redis://:PASSWORD@HOST:6379/0 or sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """Who knows which server leads; ``username``, ``password`` and ``database`` are the server's own."""
+
+    nodes: tuple[tuple[str, int], ...]
+    master: str
+    database: int
+    username: str | None
+    password: str | None = field(repr=False)
+    sentinel_password: str | None = field(repr=False)
+
+    def asking(self) -> dict[str, Any]:
+        """How redis-py is to ask them: each once and briefly, for there are others."""
+        options: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_TIMEOUT_S)
+        return options | {"password": self.sentinel_password, "retry": Retry(NoBackoff(), 0)}
+
+
+def check_redis_url(url: str) -> None:
+    """Raises ValueError, in words for whoever sets it."""
+    scheme = url.partition("://")[0]
+    if scheme not in _OPTIONS:
+        raise ValueError(_SHAPES)
+    if scheme == "sentinel":
+        parse_sentinels(url)
+        return
+    parts = split_url(url)
+    if parts is None or (scheme == "unix" and not parts.path):
+        raise ValueError(_SHAPES)
+    check_options(parts, _OPTIONS[scheme])
+
+
+def parse_sentinels(url: str) -> Sentinels:
+    """``sentinel://:PASSWORD@HOST1:26379,HOST2,HOST3/0?master=NAME``; ``sentinel_password`` where they ask for one.
+
+    Raises ValueError.
+    """
+    hosts, _, rest = url.removeprefix("sentinel://").partition("/")
+    hosts, question, query = hosts.partition("?")  # no database named
+    credentials, _, addresses = hosts.rpartition("@")
+    user, _, password = credentials.partition(":")
+    nodes = [split_url(f"sentinel://{address}") for address in addresses.split(",")]
+    tail = urlsplit(f"sentinel://host/{rest}{question}{query}")
+    database = tail.path.strip("/") or "0"
+    options = check_options(tail, _OPTIONS["sentinel"])
+    if not all(node and node.hostname for node in nodes) or not database.isdecimal():
+        raise ValueError(_SHAPES)
+    if not options.get("master"):
+        raise ValueError("needs ?master=NAME: the name that the Sentinels watch the server under")
+    return Sentinels(
+        nodes=tuple((node.hostname, node.port or SENTINEL_PORT) for node in nodes if node and node.hostname),
+        master=options["master"],
+        database=int(database),
+        username=unquote(user) or None,
+        password=unquote(password) or None,
+        sentinel_password=options.get("sentinel_password"),
+    )
+
+
+def check_options(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:
+    """What stands behind the question mark.  Raises ValueError for a name that is not ``known``, or a wrong value."""
+    options = dict(parse_qsl(parts.query))
+    if options.keys() - known:
+        allowed = f"only {', '.join(sorted(known))}" if known else "nothing"
+        raise ValueError(f"takes {allowed} behind the question mark of a {parts.scheme}:// URL")
+    if options.get("ssl_cert_reqs", "none") not in _CERT_REQS:
+        raise ValueError(f"takes {', '.join(_CERT_REQS)} as ssl_cert_reqs")
+    for name in _FILES & options.keys():
+        if not Path(options[name]).is_file():
+            raise ValueError(f"names a file as {name} that is not there")
+    if not options.get("db", "0").isdecimal():
+        raise ValueError("takes a number as db")
+    return options
+
+
+def split_url(url: str) -> SplitResult | None:
+    """None where it is no URL: what the library says then may quote a password."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port is None or parts.port else None
+    except ValueError:
+        return None

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisError
@@ -28,7 +29,7 @@ from redis.retry import Retry
 
 from worker.errors import StoreUnavailable
 from worker.stores.redis import guard
-from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.child_processes import Guard, Supervisor, free_port
 
 START_TIMEOUT_S: Final = 60.0  # a long append-only file is read first
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -217,3 +218,71 @@ def _wait_for(happened: Callable[[], bool], timeout_s: float) -> bool:
             return False
         time.sleep(POLL_S)
     return True
+
+
+# A Redis of our own, for one machine and no root, in `<data dir>/redis`.
+
+__all__ = ["EmbeddedRedis", "Supervisor", "find_server", "free_port", "shared_redis"]
+
+# Servers started here and left to other users: kept, for Popen warns of a child it never saw end.
+_left_running: list[subprocess.Popen[bytes]] = []
+
+
+class EmbeddedRedis:
+    """A server of our own, up when this returns; ``url`` stays the same over a restart in the same folder.
+
+    Raises StoreUnavailable.  It ends with ``stop``, or by its guard when we are killed.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = ServerFolder(data_dir)
+        self._guard = Guard()
+        try:
+            self._process = self._folder.launch()
+        except BaseException:
+            self._guard.close()
+            raise
+        self._guard.watch(self._process.pid)
+        self.url = self._folder.url
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Ask it to end, wait, kill it last.  Safe to repeat; what was written is kept."""
+        if self._process.returncode is None:
+            self._folder.stop()
+            self._process.wait()
+            self._guard.unwatch(self._process.pid)
+        self._guard.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+@contextmanager
+def shared_redis(data_dir: Path) -> Iterator[str]:
+    """The URL of the server that all commands on this folder share; starts it for the first of them.
+
+    Raises StoreUnavailable.
+    """
+    folder = ServerFolder(data_dir)
+    with open_lock(folder.path / "users.lock") as users:
+        with folder.alone():
+            process = None if folder.joinable() else folder.launch()
+            fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            yield folder.url
+        finally:
+            with folder.alone():
+                last = try_flock(users, fcntl.LOCK_EX)
+                if last:
+                    folder.stop()
+                if process is not None:
+                    process.wait() if last else _left_running.append(process)

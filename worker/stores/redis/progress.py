@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 from redis import Redis
 
 from worker.domain.measures.messages import NIGHTLY
-from worker.stores.parked import Parked
-from worker.stores.presence import Presence
+from worker.stores.redis.broker import Parked
 from worker.stores.redis.claims import Claims, holder_of
 from worker.stores.redis.connection import escape_glob, redis_errors
+from worker.stores.redis.heartbeats import Presence
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.series_progress import to_night
 from worker.stores.redis.task_progress import TaskNotes

@@ -25,13 +25,12 @@ from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.registry.completeness import CompletenessBook
-from worker.stores.registry.database import Database
+from worker.stores.registry.database import Database, bring_up
 from worker.stores.registry.outcomes import SeriesOutcome, merging, to_outcome, to_row
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyBook
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
 from worker.stores.registry.tokens import TokenBook, take_away
-from worker.stores.schema import bring_up
 
 PAGE = 500
 

@@ -15,12 +15,11 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.measures.readings import local_midnight
-from worker.stores.encryption import Sealer
+from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import EVERY_ACCOUNT, LIVING
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, DOUBTS, NOTICES
-from worker.stores.rotation import rotate_seals
 
 
 @dataclass(frozen=True, slots=True)

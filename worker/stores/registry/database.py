@@ -1,6 +1,6 @@
 """The SQL database behind the registry: one engine, short transactions, outages in plain words.
 
-Safe with threads, each transaction has a connection of its own, and over a fork (worker/stores/forks.py).
+Safe with threads, each transaction has a connection of its own, and over a fork (worker/stores/sql_engines.py).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from typing import Final
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, func, select
 from sqlalchemy.exc import (
     DatabaseError,
     InterfaceError,
@@ -21,8 +22,9 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.errors import StoreUnavailable
+from worker.errors import OperatorFault, StoreUnavailable
 from worker.metrics import STORE_ERRORS
+from worker.stores.registry import migrations
 from worker.stores.sql_engines import create_file, first_line, for_reading, open_engine, parse_url
 
 _TIMEOUT_S = 30.0
@@ -132,3 +134,31 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+# Brings the registry's schema up to this program, once, whoever comes first.
+
+_LOCK: Final = 0x52656C6576  # "Relev": PostgreSQL's advisory locks are named by number
+
+
+def bring_up(database: Database) -> tuple[str | None, str]:
+    """Create the tables or bring them up to date; two processes at once take turns.  The steps before and after.
+
+    Raises StoreUnavailable, and OperatorFault where a newer program has been here.
+    """
+    newest = migrations.newest_step()
+    with database.reading() as connection:
+        before = migrations.current_step(connection)
+    if before == newest:
+        return before, newest
+    if before is not None and before not in migrations.known_steps():
+        raise OperatorFault(
+            f"the registry's tables are at step {before}, which a newer Relève has made: update this one, or restore "
+            "the backup from before"
+        )
+    with database.writing() as connection:
+        if database.dialect == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # the other may take its time
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        migrations.upgrade(connection)
+    return before, newest

@@ -13,11 +13,10 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from worker.domain.measures.answers import Told, pack_told, unpack_told
 from worker.errors import UnknownAccount
-from worker.stores.encryption import Sealer
+from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import RAW_ANSWERS
-from worker.stores.rotation import rotate_seals
 
 _C = RAW_ANSWERS.c
 PAGE = 50
