@@ -31,8 +31,8 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
 from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Series
+from worker.logs import REDACTOR
 from worker.quota.ledger import QuotaLedger
-from worker.redaction import REDACTOR
 from worker.sightings import Sightings
 from worker.stores.encryption import Sealer, Signer, new_key
 from worker.stores.measures.base import Layout, Measures

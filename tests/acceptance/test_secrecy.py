@@ -23,7 +23,7 @@ from tests.support.factories import origin
 from tests.support.redis_recorder import Overheard, overhear
 from tests.support.system import BIN, NO_QUOTA, QUICKLY, House, until
 from worker.domain.measures.readings import DateWindow, Series
-from worker.redaction import forms_of
+from worker.logs import forms_of
 from worker.stores.encryption import new_key
 from worker.stores.redis.child_processes import free_port
 

@@ -22,7 +22,7 @@ from worker.clients.tokens import Token, UserTokens
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.answers import Answer, Verdict
 from worker.domain.measures.splitting import Inquiry
-from worker.redaction import REDACTOR, Redactor, forms_of
+from worker.logs import REDACTOR, Redactor, forms_of
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.measures.couchdb_http import CouchAnswer

@@ -16,9 +16,8 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from worker import logs
-from worker.logs import ConsoleLines, JsonLines, fields
+from worker.logs import REDACTOR, ConsoleLines, JsonLines, fields
 from worker.ops import logging_setup, task_logging
-from worker.redaction import REDACTOR
 
 log = logging.getLogger("releve.tests")
 

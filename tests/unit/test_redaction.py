@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.logs import ConsoleLines, JsonLines, fields
-from worker.redaction import MASK, SHORTEST, Redaction, Redactor, forms_of
+from worker.logs import MASK, SHORTEST, ConsoleLines, JsonLines, Redaction, Redactor, fields, forms_of
 
 SECRET = 'p@ss/wörd "1" \\&x=y%'
 METER = "98765432109876"

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from config.settings import ConfigError, Settings
 from worker import logs
-from worker.redaction import REDACTOR
+from worker.logs import REDACTOR
 
 _KEPT_SECRETS: Final = ("token.keys", "session.key", "flower.password")  # in data_dir, made at first use
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
