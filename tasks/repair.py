@@ -11,12 +11,11 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
-from worker.auditing import auditor_of, keep_tally, sample_accounts
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import DateWindow, Series
 from worker.runtime import get_runtime
 from worker.stores.registry.completeness import HourFreshness
-from worker.sync.audit import Tally
+from worker.sync.audit import Tally, auditor_of, keep_tally, sample_accounts
 from worker.sync.repair import QUEUE, Repair
 
 log = logging.getLogger("releve.tasks")

@@ -33,7 +33,6 @@ from worker.domain.measures.answers import Told
 from worker.domain.measures.readings import Series
 from worker.logs import REDACTOR
 from worker.quota.ledger import QuotaLedger
-from worker.sightings import Sightings
 from worker.stores.encryption import Sealer, Signer, new_key
 from worker.stores.measures.base import Layout, Measures
 from worker.stores.measures.factory import Site, open_measures
@@ -52,7 +51,7 @@ from worker.stores.registry.raw_answers import RawVault
 from worker.stores.registry.refusals import DoubtBook
 from worker.stores.registry.unknown_answers import QuarantineBook
 from worker.sync.answer_watch import Canary
-from worker.sync.claims import LOST_AFTER_S, Dispatcher
+from worker.sync.claims import LOST_AFTER_S, Dispatcher, Sightings
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
 from worker.sync.results import Journal

@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from config.settings import PREFIX
 from tests.support.commands import Ended, run_here
-from worker.auditing import keep_tally
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.answer_shapes import Kind, Surprise
@@ -32,7 +31,7 @@ from worker.stores.redis.sockets import listen
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionBook
 from worker.stores.registry.unknown_answers import QuarantineBook
-from worker.sync.audit import Tally
+from worker.sync.audit import Tally, keep_tally
 from worker.sync.due import Night
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from worker.accounts.explanations import Covered, coverage_of, coverage_to_json, rebuild_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, WHAT_TO_DO
-from worker.auditing import all_accounts
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import DayState
@@ -18,6 +17,7 @@ from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
 from worker.domain.measures.readings import Series
 from worker.runtime import Runtime
+from worker.sync.audit import all_accounts
 
 
 @click.command()

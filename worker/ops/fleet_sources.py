@@ -12,7 +12,6 @@ from itertools import product
 from typing import Any, Final
 
 from config.settings import ConfigError, Settings
-from worker.auditing import last_tally
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.lanes import QuotaLane
@@ -29,6 +28,7 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import SyncState
 from worker.stores.registry.database import Database
 from worker.stores.registry.overview import Overview
+from worker.sync.audit import last_tally
 from worker.sync.due import Night, night_progress
 
 SILENT_S: Final = 60.0  # a worker tells of itself every quarter of a minute

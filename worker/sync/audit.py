@@ -5,19 +5,25 @@ A curve is read a month at a time, so memory stays flat whatever the depth of it
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Any, Final
+from datetime import date, datetime
+from itertools import chain, islice
+from typing import Any, Final, Protocol
 
+from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.conservation import Cause, Finding, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import Origin
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
+from worker.runtime import Runtime
 from worker.stores.measures.base import Measures
+from worker.stores.redis.progress import SyncState
 from worker.stores.registry.corrections import CorrectionBook
 from worker.sync.claims import Dispatcher
 from worker.sync.window import WindowWalk
@@ -148,3 +154,47 @@ def _stale(findings: Sequence[Finding]) -> dict[Series, list[date]]:
             year, month = int(found.key[:4]), int(found.key[5:7] or 1)
             stale[Series.DAILY].append(date(year, month, 1))
     return stale
+
+
+# The audit as doors use it: put together from the house, which accounts it takes, and what it found last.
+
+_CURSOR: Final = "audit"
+_KEPT_S: Final = 7 * 24 * 3600
+_START: Final = "23456789abcdefghjkmnpqrstvwxyz"
+
+
+class Remembering(Protocol):
+    @property
+    def state(self) -> SyncState: ...
+
+
+def auditor_of(runtime: Runtime, ask_again: Callable[[Origin], None]) -> Auditor:
+    return Auditor(runtime.measures, runtime.corrections, runtime.walk, runtime.dispatcher, ask_again)
+
+
+def all_accounts(runtime: Runtime, after: str | None = None) -> Iterator[Account]:
+    """Active or not, by id; removed ones left out."""
+    while page := runtime.registry.page(after):
+        yield from page
+        after = page[-1].id
+
+
+def sample_accounts(runtime: Runtime, number: int) -> Iterator[Account]:
+    """So many accounts, one after the other from a place drawn by lot; each comes once."""
+    start = "".join(secrets.choice(_START) for _ in range(4))
+    before = (account for account in all_accounts(runtime) if account.id <= start)
+    return islice(chain(all_accounts(runtime, start), before), number)
+
+
+def keep_tally(runtime: Runtime, tally: Tally) -> None:
+    """Kept for a week, for whoever asks how the last audit went."""
+    told = {"at": runtime.now().isoformat(timespec="seconds"), **tally.as_json()}
+    runtime.state.put_cursor(_CURSOR, json.dumps(told), _KEPT_S)
+
+
+def last_tally(house: Remembering) -> tuple[datetime, dict[str, Any]] | None:
+    """When the last audit was, and what it found; None where none is known."""
+    if (text := house.state.get_cursor(_CURSOR)) is None:
+        return None
+    told = json.loads(text)
+    return datetime.fromisoformat(told["at"]), told

@@ -6,6 +6,8 @@ publishing notes the window in ``inflight:*``, and what is due, not done and not
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -278,3 +280,26 @@ def _night(run: str) -> date:
 def new_run_id(now: datetime) -> str:
     """Sorts as time does, so that an older run's late outcome can be told from a newer one."""
     return now.strftime("%Y%m%dT%H%M%S.%f")
+
+
+# What the broker holds, as somebody saw it a few seconds ago: to look into it costs more than to decide.
+
+Words = Collection[str] | None
+
+
+class Sightings:
+    """Called, gives what ``look`` found at most ``good_for_s`` ago."""
+
+    def __init__(
+        self, look: Callable[[], Words], good_for_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._look, self._good_for_s, self._clock = look, good_for_s, clock
+        self._lock = threading.Lock()
+        self._seen: tuple[float, Words] | None = None
+
+    def __call__(self) -> Words:
+        with self._lock:
+            now = self._clock()  # before the look: what is published meanwhile may be missed by it
+            if self._seen is None or now - self._seen[0] > self._good_for_s:
+                self._seen = now, self._look()
+            return self._seen[1]

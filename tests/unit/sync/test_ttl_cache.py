@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from worker.sightings import Sightings
-from worker.sync.claims import LOST_AFTER_S
+from worker.sync.claims import LOST_AFTER_S, Sightings
 
 
 def test_a_look_serves_as_long_as_it_may_and_then_another_is_taken() -> None:
