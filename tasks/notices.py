@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import ControlTask
-from worker.curve_watch import tell_of_missing_curves
+from worker.accounts.notices import tell_of_missing_curves
 from worker.runtime import get_runtime
 
 

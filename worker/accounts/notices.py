@@ -13,10 +13,15 @@ from typing import Protocol
 
 from worker.accounts.channels import Channel
 from worker.accounts.notice_texts import to_message
+from worker.accounts.refusals import Desk
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.measures.completeness import Ledger
+from worker.domain.measures.holes import missing_curve
+from worker.domain.measures.readings import Series
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
+from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.notices import MOST_ATTEMPTS, NoticeBook
 
 log = logging.getLogger("releve.notices")
@@ -98,3 +103,19 @@ class Courier:
                 reason=str(error),
             ),
         )
+
+
+# Accounts whose curve nobody has switched on, found in the ledgers of days and told of once.
+
+
+def tell_of_missing_curves(registry: AccountRegistry, desk: Desk) -> int:
+    """How many accounts were told of; the active ones are looked at, a page at a time."""
+    told, after = 0, None
+    while page := registry.page_active(after):
+        ledgers = registry.completeness.ledgers_of([account.id for account in page])
+        for account in page:
+            daily, curve = (ledgers.get((account.id, series), Ledger()) for series in Series)
+            if missing := missing_curve(daily, curve):
+                told += bool(desk.curve_missing(account.id, missing.last_curve))
+        after = page[-1].id
+    return told
