@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from celery import current_app
 
-from worker.ops.broker import broker_errors
-from worker.queues import queue_lengths
+from worker.ops.broker import broker_errors, queue_lengths
 from worker.runtime import get_runtime
 
 

@@ -16,9 +16,8 @@ from kombu.pools import connections
 from config.settings import Settings
 from worker.app import app
 from worker.domain.measures.messages import Origin
-from worker.ops.broker import broker_errors
-from worker.queues import oldest_ages
-from worker.queues import queue_lengths as lengths_of
+from worker.ops.broker import broker_errors, oldest_ages
+from worker.ops.broker import queue_lengths as lengths_of
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
@@ -75,7 +74,7 @@ def queue_lengths(runtime: House) -> dict[str, int]:
 
 
 def queue_ages(runtime: House) -> dict[str, float]:
-    """For how long the next message of each queue has waited, in seconds; see ``worker.queues``.
+    """For how long the next message of each queue has waited, in seconds; see ``worker.ops.broker``.
 
     Raises StoreUnavailable.
     """

@@ -21,7 +21,7 @@ from tests.unit.ops.health.conftest import assert_told
 from worker.errors import StoreUnavailable
 from worker.ops import startup
 from worker.ops.health.connections import Visit
-from worker.ops.health.measures import measures as look_at_measures
+from worker.ops.health.databases import measures as look_at_measures
 from worker.ops.health.results import Level
 from worker.runtime import Runtime, holds_any
 from worker.stores.encryption import new_key

@@ -9,7 +9,7 @@ import pytest
 from kombu import Connection, Exchange, Producer, Queue
 
 from config.brokers import broker_from
-from worker.queues import PUBLISHED_AT, oldest_ages, queue_lengths
+from worker.ops.broker import PUBLISHED_AT, oldest_ages, queue_lengths
 
 QUEUES = [Queue(name, Exchange("releve", type="direct"), routing_key=name) for name in ("nightly", "backfill")]
 

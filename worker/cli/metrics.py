@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 
 from config.settings import Settings, get_settings
 from worker.cli.common import warn
-from worker.fleet_metrics import FleetCollector
-from worker.ops.fleet_metrics import PARTS, UP
+from worker.ops.fleet_metrics import PARTS, UP, FleetCollector
 from worker.ops.fleet_sources import FleetSources
 from worker.ops.logging_setup import configure_process
 from worker.runtime import announce_pretence

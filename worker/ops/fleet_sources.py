@@ -17,9 +17,9 @@ from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
-from worker.fleet_metrics import Told, Values
 from worker.ops import fleet_metrics
 from worker.ops.capacity import fit_of
+from worker.ops.fleet_metrics import Told, Values
 from worker.publishing import count_workers, queue_ages, queue_lengths
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
 from worker.stores.redis.connection import connect

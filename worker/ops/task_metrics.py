@@ -20,7 +20,7 @@ from worker.metrics import (
     TASKS_RUNNING,
     kind_of,
 )
-from worker.queues import PUBLISHED_AT
+from worker.ops.broker import PUBLISHED_AT
 
 _OURS: Final = "tasks."
 _OTHERS: Final = "other"  # Celery's own: a label must not be whatever a name is

@@ -11,8 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from worker.errors import StoreUnavailable
-from worker.fleet_metrics import FleetCollector, Told
-from worker.ops.fleet_metrics import ACCOUNTS, NOTICES, RESTARTS
+from worker.ops.fleet_metrics import ACCOUNTS, NOTICES, RESTARTS, FleetCollector, Told
 
 
 class Parts:

@@ -16,7 +16,7 @@ from tests.support.metric_counts import Counts
 from worker.domain.fleet.lanes import Lane, current_lane
 from worker.errors import RateLimited, WorkerError
 from worker.ops import task_metrics
-from worker.queues import PUBLISHED_AT
+from worker.ops.broker import PUBLISHED_AT
 
 
 @pytest.fixture

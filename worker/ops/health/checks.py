@@ -30,31 +30,31 @@ class Check:
 
 
 CHECKS: Final = {
-    "settings": Check("machine:settings", "what is spoken, where, and how many calls an hour"),
-    "credentials": Check("machine:credentials", "the application's own id and secret, where Enedis itself is asked"),
-    "python": Check("machine:python", "which Python, and which Relève"),
-    "time zone": Check("machine:time_zone", "data of Europe/Paris is there and right"),
-    "disk": Check("machine:disk", "data_dir can be written to and has 200 MiB left"),
+    "settings": Check("host:settings", "what is spoken, where, and how many calls an hour"),
+    "credentials": Check("host:credentials", "the application's own id and secret, where Enedis itself is asked"),
+    "python": Check("host:python", "which Python, and which Relève"),
+    "time zone": Check("host:time_zone", "data of Europe/Paris is there and right"),
+    "disk": Check("host:disk", "data_dir can be written to and has 200 MiB left"),
     "token keys": Check(
         "keys:token_keys", "tokens can be sealed, and those stored can be opened; keys of old are out of use"
     ),
     "session key": Check("keys:session_key", "long enough, and for its owner's eyes alone"),
-    "redis": Check("redis_server:state", "version, no eviction, append-only file, a primary and no cluster"),
+    "redis": Check("redis:state", "version, no eviction, append-only file, a primary and no cluster"),
     "broker": Check("redis:broker", "where it is not the same Redis: reachable, version"),
     "registry": Check(
-        "registry:registry", "reachable, version, its tables are those of this program, accounts by state"
+        "databases:registry", "reachable, version, its tables are those of this program, accounts by state"
     ),
     "measures": Check(
-        "measures:measures", "each database answers; shards and copies are as told; nothing is in the other layout"
+        "databases:measures", "each database answers; shards and copies are as told; nothing is in the other layout"
     ),
     "couchdb": Check("databases:couchdb", "version, set-up finished, nobody gets in without a password"),
     "supplier": Check(
         "supplier:supplier", "it answers; with v5 and 2026 it gives the application a token", ("redis", "credentials")
     ),
     "clock": Check("host:clock", "this machine's clock beside Redis', PostgreSQL's, CouchDB's and the supplier's"),
-    "quota": Check("quota:quota", "the nights of the accounts there are fit into the quota", ("registry",)),
+    "quota": Check("supplier:quota", "the nights of the accounts there are fit into the quota", ("registry",)),
     "queues": Check("redis:queues", "how many messages wait in each", ("redis", "broker")),
-    "incidents": Check("incidents:incidents", "whether the supplier is known to be unwell", ("redis",)),
+    "incidents": Check("supplier:incidents", "whether the supplier is known to be unwell", ("redis",)),
     "workers": Check(
         "fleet:workers", "each worker heard of, when, and whether it takes the work that waits", ("redis", "broker")
     ),

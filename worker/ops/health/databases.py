@@ -6,17 +6,22 @@ Source: CouchDB 3.5 manual, "Single node setup", "GET /_session", "Security"; tr
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import requests
+from sqlalchemy import Connection, func, select
 
-from config.settings import ConfigError
+from config.settings import ConfigError, Settings
+from worker.domain.consent.accounts import AccountState
 from worker.errors import StoreUnavailable
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import Visit, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
-from worker.stores.measures.base import Layout, doctypes_of
+from worker.stores.measures.base import Layout, doctypes_of, readings_of, wrong_layout
 from worker.stores.measures.factory import couchdb_user, open_couchdb
+from worker.stores.registry import migrations
+from worker.stores.registry.tables import ACCOUNTS
 
 _CLOSE_IT: Final = (
     "give it an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
@@ -139,3 +144,108 @@ def _set_up(site: CouchSite) -> Iterator[Note]:
             "we speak as its administrator: `releve migrate` with RELEVE_MEASURES_ADMIN_URL makes a user who may read "
             "and write measures and nothing else"
         )
+
+
+# The measure store: each doctype's database answers, and is laid out as we were told.
+
+if TYPE_CHECKING:
+    from worker.stores.measures.factory import Site
+
+
+def measures(visit: Visit) -> Iterator[Note]:
+    """Raises StoreUnavailable and ConfigError."""
+    layout = Layout(visit.settings.layout)
+    if visit.couchdb is None:
+        yield from _sql(visit, layout)
+        return
+    names = database_names(doctypes_of(layout))
+    found = {name: facts for name in names if (facts := visit.couchdb.database(name)) is not None}
+    others = (visit.couchdb.database(name) for name in database_names(readings_of(layout.other)))
+    if any(facts is not None and facts.get("doc_count") for facts in others):
+        yield fail(wrong_layout(layout))
+    for name, facts in found.items():
+        yield from _layout(name, facts.get("cluster", {}), visit.settings)
+    if missing := len(names) - len(found):
+        yield ok(
+            f"{missing} of {len(names)} databases are not made yet: `releve migrate` makes them, or the first writing"
+        )
+    else:
+        yield ok(f"all {len(names)} databases answer")
+
+
+def _layout(name: str, layout: dict[str, Any], settings: Settings) -> Iterator[Note]:
+    wanted = {"q": settings.couchdb_shards, "n": settings.couchdb_replicas}
+    for letter, count in wanted.items():
+        if count is not None and layout.get(letter, count) != count:
+            yield warn(
+                f"{name} was made with {letter}={layout[letter]}, not {count}: that is fixed when a database is made; "
+                "make it anew and replicate into it, or set RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS as it is"
+            )
+
+
+def _site(settings: Settings) -> Site:
+    from worker.stores.measures.factory import Site
+
+    try:
+        return Site(settings.measures(), settings.store_timeout_s)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+
+
+def _sql(visit: Visit, layout: Layout) -> Iterator[Note]:
+    from worker.stores.registry.database import Database
+
+    url = visit.settings.measures()
+    if missing_sqlite_file(url):
+        yield warn("not made yet: `releve migrate` makes it, or the first writing")
+        return
+    site = _site(visit.settings)
+    if site.holds_any(layout.other):
+        yield fail(wrong_layout(layout))
+    stores, database = site.stores(layout), Database(url)
+    for store in stores.values():
+        store.read("doctor", "0", "1")
+    visit.opened.callback(database.close)
+    with database.reading() as connection:
+        yield ok(f"{sql_version(connection)}, all {len(stores)} tables answer")
+
+
+# The registry: it answers, and its tables are those of this program.
+
+
+def registry(visit: Visit) -> Iterator[Note]:
+    """Raises StoreUnavailable and ConfigError."""
+    if missing_sqlite_file(visit.settings.registry()):
+        yield warn("not made yet: `releve migrate` makes it, or the first command that needs it")
+        return
+    newest = migrations.newest_step()
+    with visit.registry.reading() as connection:
+        version, step = sql_version(connection), migrations.current_step(connection)
+        if step == newest:
+            yield ok(f"{version}, tables at step {step}, {_accounts(connection)}")
+            return
+    yield _other(step, newest)
+
+
+def _other(step: str | None, newest: str) -> Note:
+    if step is None:
+        return fail("it has no tables yet: run `releve migrate`")
+    if step in migrations.known_steps():
+        return fail(f"its tables are at step {step}, this program needs {newest}: run `releve migrate`")
+    return fail(
+        f"its tables are at step {step}, which a newer Relève has made; this one knows {newest}: update this one, or "
+        "restore the backup from before"
+    )
+
+
+def sql_version(connection: Connection) -> str:
+    if connection.dialect.name == "sqlite":
+        return f"SQLite {sqlite3.sqlite_version}"
+    return f"PostgreSQL {connection.exec_driver_sql('SHOW server_version').scalar()}"
+
+
+def _accounts(connection: Connection) -> str:
+    query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)
+    counts = {row[0]: int(row[1]) for row in connection.execute(query)}
+    told = [f"{counts[state.value]} {state.value}" for state in AccountState if counts.get(state.value)]
+    return ", ".join(told) or "no accounts"

@@ -8,11 +8,16 @@ from worker.accounts.token_store import SharedVault
 from worker.clients.oauth import OAuthClient
 from worker.clients.tokens import ApplicationTokens
 from worker.clients.transport import Transport
-from worker.ops.health.connections import Visit
+from worker.domain.clock import clock_from
+from worker.domain.measures.readings import PARIS
+from worker.ops.capacity import fit_of
+from worker.ops.health.connections import Visit, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
-from worker.ops.health.results import Note, ok
+from worker.ops.health.results import Note, ok, warn
 from worker.runtime import endpoints_from, ledger_from, sealer_from
+from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import SyncState
+from worker.stores.registry import migrations
 
 
 def supplier(visit: Visit) -> Iterator[Note]:
@@ -37,3 +42,35 @@ def supplier(visit: Visit) -> Iterator[Note]:
     else:
         oauth.application_token()  # not kept: whoever only looks makes no key to seal it with
     yield ok("gives the application a token")
+
+
+# Whether the supplier is known to be unwell: an open incident explains why nothing new comes.
+
+
+def incidents(visit: Visit) -> Iterator[Note]:
+    """Raises StoreUnavailable."""
+    found = IncidentStore(visit.redis).all_open().values()
+    for incident in found:
+        what = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
+        series = " and ".join(incident.series)
+        yield warn(
+            f"{incident.kind} since {incident.began_at:%Y-%m-%d %H:%M}, {series}: {what} until it is over "
+            "(`releve incidents`)"
+        )
+    yield ok("none is open")
+
+
+# The fleet against its quota: whether the nights of the accounts there are fit, under the policy that holds.
+
+
+def quota(visit: Visit) -> Iterator[Note]:
+    """Raises StoreUnavailable."""
+    if missing_sqlite_file(visit.settings.registry()):
+        yield ok("no account yet")
+        return
+    today = clock_from(visit.settings.pretend_now)().astimezone(PARIS).date()
+    with visit.registry.reading() as connection:
+        if migrations.current_step(connection) != migrations.newest_step():
+            return  # told by the registry's own line
+    fit = fit_of(visit.registry, visit.settings, today)
+    yield ok(fit.told()) if fit.fits else warn(fit.told())

@@ -12,8 +12,7 @@ from tests.support.canned_server import Canned, CannedServer, answer, canned_ser
 from tests.unit.ops.health.conftest import Premises, assert_told
 from worker.errors import StoreUnavailable
 from worker.ops.health.connections import Visit
-from worker.ops.health.databases import couchdb
-from worker.ops.health.measures import measures
+from worker.ops.health.databases import couchdb, measures
 from worker.ops.health.results import Level
 
 WELCOME = answer(200, {"couchdb": "Welcome", "version": "3.5.2"})

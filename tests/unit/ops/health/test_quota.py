@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.ops.health.conftest import Premises, assert_told
 from worker.domain.fleet.policy import FleetPolicy
-from worker.ops.health.quota import quota
 from worker.ops.health.results import Level
+from worker.ops.health.supplier import quota
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.policies import PolicyBook

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.unit.ops.health.conftest import assert_told
-from worker.ops.health.redis_server import judge
+from worker.ops.health.redis import judge
 from worker.ops.health.results import Level
 
 WELL = {

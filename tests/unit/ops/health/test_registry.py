@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.ops.health.conftest import Premises, assert_told
-from worker.ops.health.registry import registry
+from worker.ops.health.databases import registry
 from worker.ops.health.results import Level
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry import migrations
