@@ -42,7 +42,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 from worker.drill.relay import Line, TcpRelay
 from worker.errors import StoreUnavailable
-from worker.publishing import publish_backfill, queue_lengths
+from worker.app import publish_backfill, queue_lengths
 with TcpRelay(urlsplit(sys.argv[1]).port) as relay:
     url = f"redis://127.0.0.1:{relay.port}/7"
     runtime = SimpleNamespace(settings=SimpleNamespace(broker=lambda: url), redis_url=url)

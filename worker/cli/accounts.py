@@ -161,7 +161,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 def _enqueue_backfill(runtime: Runtime, account_id: str) -> None:
     """After the commit.  A lost message is no loss: the reconciler finds the account."""
-    from worker.publishing import publish_backfill
+    from worker.app import publish_backfill
 
     publish_backfill(runtime, account_id)
 

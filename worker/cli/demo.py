@@ -22,11 +22,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from config.settings import get_settings
-from worker.apart import settings_apart
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
 from worker.cli.show import plot
-from worker.cli.supervise import last_words, start_engine, start_flower, start_web, wait_for
+from worker.cli.supervise import last_words, settings_apart, start_engine, start_flower, start_web, wait_for
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series

@@ -7,11 +7,11 @@ from typing import Final
 
 import click
 
+from worker.app import publish_backfill, publish_look_back, workers_answer
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.cli.progress import history_left, look_back_left, watch
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import Report
-from worker.publishing import publish_backfill, publish_look_back, workers_answer
 from worker.runtime import Runtime
 from worker.sync.inline import Inline
 

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from worker.accounts.explanations import finding_to_json
+from worker.app import publish_window
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.consent.accounts import Account
-from worker.publishing import publish_window
 from worker.runtime import Runtime
 from worker.sync.audit import Tally, Verdict, all_accounts, auditor_of, sample_accounts
 

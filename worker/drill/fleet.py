@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
+from worker.app import publish_backfill, publish_look_back, queue_lengths, send
 from worker.cli.totals_check import Differences, Truth, differences
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.drill.owners import give_consent
 from worker.drill.servers import Simulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable
-from worker.publishing import publish_backfill, publish_look_back, queue_lengths, send
 from worker.runtime import SUPPLIER, Runtime
 
 _FIRST_METER: Final = 40_000_000_000_001

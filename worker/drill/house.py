@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 from config.settings import PREFIX, get_settings
-from worker.apart import settings_apart
+from worker.cli.supervise import settings_apart
 from worker.domain.clock import real_clock
 from worker.domain.measures.readings import PARIS
 from worker.drill.crash_worker import AHEAD, set_clock

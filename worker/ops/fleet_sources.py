@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any, Final
 
 from config.settings import ConfigError, Settings
+from worker.app import count_workers, queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import Kind
 from worker.domain.fleet.lanes import QuotaLane
@@ -20,7 +21,6 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
 from worker.ops.capacity import fit_of
 from worker.ops.fleet_metrics import Told, Values
-from worker.publishing import count_workers, queue_ages, queue_lengths
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Pulse

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import standing
+from worker.app import publish_backfill
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.publishing import publish_backfill
 from worker.runtime import SUPPLIER, Runtime
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account

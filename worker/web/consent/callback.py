@@ -17,6 +17,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.connect import Connected, connect
+from worker.app import publish_backfill
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
 from worker.errors import (
     AccountError,
@@ -27,7 +28,6 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.publishing import publish_backfill
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import Handshake, Handshakes
 from worker.web.browsers import browser_of

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from worker.app import queue_lengths
 from worker.domain.fleet.freshness import share_of
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.publishing import queue_lengths
 from worker.runtime import Runtime
 from worker.stores.registry.overview import Freshness, Overview
 from worker.web.context import House, HouseDep

@@ -15,10 +15,10 @@ from httpx2 import Response
 
 from tests.support.api_service import SESSION_KEY, TODAY, ApiHouse, api_house
 from tests.support.factories import NOW
+from worker.app import publish_backfill, queue_lengths
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import COMPLETE
 from worker.domain.measures.readings import Series
-from worker.publishing import publish_backfill, queue_lengths
 from worker.stores.registry.completeness import HourFreshness
 from worker.web.app import create_app
 from worker.web.sessions import OPERATOR_COOKIE
