@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
 from worker.runtime import Runtime
+from worker.stores.redis.consent_flows import LIFE_S
 from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, Signer
 
 
@@ -42,3 +45,25 @@ def get_session(request: Request) -> Session:
 
 HouseDep = Annotated[House, Depends(get_house)]
 SessionDep = Annotated[Session, Depends(get_session)]
+
+
+# Which browser began a consent, so that nobody else can end it.
+
+COOKIE: Final = "releve_connect"
+_KIND: Final = "browser"
+
+
+def browser_of(house: House, request: Request) -> str | None:
+    """The browser's name, or None where it has begun nothing lately."""
+    claims = house.signer.read(_KIND, request.cookies.get(COOKIE))
+    name = claims.get("name") if claims else None
+    return name if isinstance(name, str) and name else None
+
+
+def new_browser() -> str:
+    return secrets.token_urlsafe(24)
+
+
+def mark(house: House, response: Response, name: str) -> None:
+    """Let the browser remember its name; several consents at once, in several tabs, share it."""
+    house.set_cookie(response, COOKIE, house.signer.sign(_KIND, {"name": name}, timedelta(seconds=LIFE_S)), LIFE_S)

@@ -13,8 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.web.context import get_house, get_session
-from worker.web.language import CHOICE, LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGES, chosen_language, language_of
-from worker.web.texts import Words
+from worker.web.texts import CHOICE, LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGES, Words, chosen_language, language_of
 
 _HERE: Final = Path(__file__).parent
 _ENVIRONMENT: Final = Environment(

@@ -14,9 +14,9 @@ from typing import Any, Final
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton
 from babel.numbers import format_decimal, format_percent
+from fastapi import Request
 
 from worker.domain.measures.readings import PARIS
-from worker.web.language import LANGUAGES
 
 Texts = dict[str, dict[str, str]]
 
@@ -138,3 +138,45 @@ def _digits(kwh: float) -> int:
     if kwh >= 100:
         return 0
     return 1 if kwh >= 10 else 2
+
+
+# Which language a person reads: what they chose here, else what their browser asks for, else French.
+
+LANGUAGES: Final = ("fr", "en")
+LANGUAGE_COOKIE: Final = "releve_language"
+LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
+CHOICE: Final = "lang"  # in the query: `?lang=en`
+
+
+def chosen_language(request: Request) -> str | None:
+    """The language asked for in the address, which the browser shall remember."""
+    told = request.query_params.get(CHOICE)
+    return told if told in LANGUAGES else None
+
+
+def language_of(request: Request) -> str:
+    told = chosen_language(request) or request.cookies.get(LANGUAGE_COOKIE)
+    if told in LANGUAGES:
+        return str(told)
+    return preferred(request.headers.get("Accept-Language", ""))
+
+
+def preferred(header: str) -> str:
+    """The first of ours in an Accept-Language header, by weight; a language we don't have gets French.
+
+    Source: RFC 9110, 12.5.4.
+    """
+    weighed = []
+    for rank, part in enumerate(header.split(",")):
+        tag, _, weight = part.strip().partition(";q=")
+        language = tag.strip().lower().partition("-")[0]
+        if language in LANGUAGES and (value := _weight(weight)) > 0:
+            weighed.append((-value, rank, language))
+    return min(weighed)[2] if weighed else LANGUAGES[0]
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text) if text else 1.0
+    except ValueError:
+        return 0.0

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.stores.redis.consent_flows import Handshakes
-from worker.web.browsers import COOKIE
+from worker.web.context import COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session
 
 

@@ -10,8 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from worker import web
-from worker.web.language import LANGUAGES, language_of, preferred
-from worker.web.texts import Words, check_text, load_texts, typeset_french
+from worker.web.texts import LANGUAGES, Words, check_text, language_of, load_texts, preferred, typeset_french
 
 ROOT = Path(web.__file__).parent
 _KEY = re.compile(r"""\bt\(\s*'([^']+)'\s*[,)]""")

@@ -30,9 +30,8 @@ from worker.errors import (
 from worker.logs import fields
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import Handshake, Handshakes
-from worker.web.browsers import browser_of
 from worker.web.consent.proxy_return import forward, forward_again
-from worker.web.context import House
+from worker.web.context import House, browser_of
 from worker.web.render import render
 from worker.web.sessions import Session
 

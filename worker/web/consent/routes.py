@@ -9,10 +9,9 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores.redis.consent_flows import Handshake
-from worker.web.browsers import browser_of, mark, new_browser
 from worker.web.consent.callback import arrive
 from worker.web.consent.start import STARTS, begin, is_pretend, known_supplier
-from worker.web.context import House, HouseDep, SessionDep
+from worker.web.context import House, HouseDep, SessionDep, browser_of, mark, new_browser
 from worker.web.rate_limit import Limiter, address_of
 from worker.web.render import render
 

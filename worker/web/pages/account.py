@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from worker.accounts.explanations import Covered, coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
@@ -14,11 +14,11 @@ from worker.accounts.status import standing
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
+from worker.errors import UnknownAccount
 from worker.runtime import Runtime
-from worker.web.context import HouseDep
+from worker.web.context import HouseDep, SessionDep
 from worker.web.pages.charts import build_chart, compare, span_title, total_words
 from worker.web.pages.consumption import Span, View, of_days, read_days
-from worker.web.pages.own import OwnAccount, digits_of
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -158,3 +158,23 @@ def gaps_of(covered: Covered, today: date) -> Gaps:
     daily, curve = (coverage[name].open_days for name in (Series.DAILY, Series.LOAD_CURVE))
     waited = sum(lately <= each.day < today - ONE_DAY for each in daily)  # yesterday may come in a moment
     return Gaps(waited, sum(each.hole is Hole.TRANSMISSION and each.day >= lately for each in curve))
+
+
+# The account of an address, if it is the browser's own.
+
+
+def own_account(account_id: str, house: HouseDep, session: SessionDep) -> Account:
+    """Raises UnknownAccount in the same words for one that isn't there and for one of another household."""
+    if account_id in session.accounts:
+        account = house.runtime.registry.get(account_id)
+        if account.state is not AccountState.DELETED:
+            return account
+    raise UnknownAccount("no such account in this browser's session")
+
+
+def digits_of(account: Account) -> str:
+    """The meter as its own household may see it: by its last four digits."""
+    return f"…{account.usage_point_id[-4:]}" if account.usage_point_id else "…"
+
+
+OwnAccount = Annotated[Account, Depends(own_account)]

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 
 from worker.domain.measures.readings import Period
 from worker.web.context import HouseDep
+from worker.web.pages.account import OwnAccount, digits_of
 from worker.web.pages.consumption import first_day
-from worker.web.pages.own import OwnAccount, digits_of
 from worker.web.render import render
 
 router = APIRouter()

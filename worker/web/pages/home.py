@@ -12,7 +12,7 @@ from worker.domain.measures.windows import DAILY_HISTORY_DAYS
 from worker.errors import UnknownAccount
 from worker.runtime import SUPPLIER, Runtime
 from worker.web.context import HouseDep, SessionDep
-from worker.web.pages.own import digits_of
+from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of
 
 router = APIRouter()

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 
 from worker.web.context import HouseDep, SessionDep
-from worker.web.pages.own import OwnAccount, digits_of
+from worker.web.pages.account import OwnAccount, digits_of
 from worker.web.render import render
 
 router = APIRouter()

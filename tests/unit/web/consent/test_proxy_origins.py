@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import ConfigError, Settings
-from worker.web.origins import may_send_to, read_origins
+from worker.web.consent.proxy import may_send_to, read_origins
 
 ORIGINS = read_origins("https://*.cozy.example, https://stack.example:8443 ,http://localhost:8080,")
 
