@@ -11,9 +11,7 @@ from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
-from worker.simulator.answers import rows_of
-from worker.simulator.answers_v5 import body_v5
-from worker.simulator.api.answers import Quantity, body_2026, index_body
+from worker.simulator.api.answers import Quantity, body_2026, body_v5, index_body, rows_of
 from worker.simulator.api.contracts import PATHS_2026, V3_PATHS, V5_PATHS, Answer
 from worker.simulator.api.errors import NO_DATA, Generation, Refusal, invalid_request, to_json
 from worker.simulator.api.gateway import Caller, behind_gateway, let_through, single_parameters

@@ -13,10 +13,9 @@ import pytest
 from tests.support.enedis_caller import CALLBACK, Caller, error_of, points
 from worker.domain.measures.readings import PARIS
 from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
-from worker.simulator.homes.recordings import RecordedMeter, read_folder
+from worker.simulator.homes.recordings import RecordedMeter, infer_minutes, read_folder, to_instants
 from worker.simulator.homes.series import Direction, energy_wh
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.step_lengths import infer_minutes, to_instants
 
 METER = "01234567890123"
 SHARED = Path(__file__).parents[5] / "shared" / "data"

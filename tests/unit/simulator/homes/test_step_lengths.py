@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.simulator.step_lengths import infer_minutes, to_instants
+from worker.simulator.homes.recordings import infer_minutes, to_instants
 
 MIDNIGHT = datetime(2024, 1, 10, tzinfo=UTC)
 
