@@ -85,10 +85,10 @@ def drill(
 
 def _run(folder: Path, outcome: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
     from worker.drill.fleet import Fleet
-    from worker.drill.house import open_house
     from worker.drill.processes import CAN_FILL_DISK
     from worker.drill.run import Drill
     from worker.drill.schedule import Kind, plan
+    from worker.drill.servers import open_house
 
     seed, seconds, couchdb = outcome.seed, outcome.minutes * 60, outcome.store == "couchdb"
     planned = plan(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (Kind.DISK_FULL,))

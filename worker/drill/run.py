@@ -11,10 +11,10 @@ from typing import Final
 
 from worker.drill.faults import Faults, Undo
 from worker.drill.fleet import Fleet
-from worker.drill.house import House
 from worker.drill.recovery import Watch, patiently
 from worker.drill.report import Outcome, repeats
 from worker.drill.schedule import BESIDE, KILLS, Kind, Planned
+from worker.drill.servers import House
 
 _TICK_S: Final = 0.1
 _TELL_EVERY_S: Final = 10.0
