@@ -21,7 +21,7 @@ from typing import IO, Final, Self
 
 from worker.stores.redis import guard
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.supervisor")
 
 POLL_S: Final = 0.1
 

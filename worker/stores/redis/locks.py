@@ -21,7 +21,7 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.stores.locks")
 
 LOCK_POLL_S: Final = 0.05
 
