@@ -34,7 +34,7 @@ from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.measures.base import Layout
 from worker.stores.measures.factory import open_measures
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 FIRST_DAY: Final = date(TODAY.year, 1, 1)
 SEPARATE, TOGETHER = WAYS = ("separate", "together")
@@ -116,13 +116,13 @@ def supplier() -> PretendSupplier:
     return PretendSupplier(daily=lru_cache(daily), curve=lru_cache(curves))
 
 
-def seed(walk: WindowWalk, homes: Sequence[str]) -> None:
+def seed(walk: WindowSync, homes: Sequence[str]) -> None:
     for series, days in ((Series.DAILY, (TODAY - FIRST_DAY).days), (Series.LOAD_CURVE, 7)):
         window = DateWindow(TODAY - timedelta(days=days), TODAY)
         sync(walk, [[origin(window, series, home) for home in homes]], TOGETHER)
 
 
-def sync(walk: WindowWalk, windows: Sequence[Sequence[Origin]], way: str) -> int:
+def sync(walk: WindowSync, windows: Sequence[Sequence[Origin]], way: str) -> int:
     """Documents created."""
     created = 0
     for some in windows:

@@ -55,7 +55,7 @@ from worker.sync.claims import LOST_AFTER_S, Dispatcher, Sightings
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
 from worker.sync.results import Journal
-from worker.sync.window import WindowWalk, Witness
+from worker.sync.window import WindowSync, Witness
 
 SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken is a setting, not the account's
 
@@ -131,7 +131,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             Sightings(self._words_in_flight, LOST_AFTER_S / 2),
             self.incidents.is_held,
         )
-        self.walk = WindowWalk(
+        self.walk = WindowSync(
             self.registry, self.client_of, self.measures, self.journal, self.now, self._witness(), self.incidents
         )
 

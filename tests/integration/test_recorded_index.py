@@ -39,7 +39,7 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "responses"
 NOW = datetime(2026, 10, 4, 9, 0, tzinfo=PARIS)
@@ -178,10 +178,10 @@ class House:
         if echoed := re.search(rb'"(?:usage_point_id|idPrm)": ?"(\d{14})"', self.recorded.content):
             self.meter = echoed[1].decode()
 
-    def walk(self) -> WindowWalk:
+    def walk(self) -> WindowSync:
         session = SupplierSession(self.endpoints, self, self, self)  # type: ignore[arg-type]
         client = EnedisClient(self.endpoints, session, lambda: NOW, self.surprises.append)
-        return WindowWalk(self, lambda account: client, self.measures, Reports(), lambda: NOW, self)
+        return WindowSync(self, lambda account: client, self.measures, Reports(), lambda: NOW, self)
 
     def prepare(self, series: Series, window: DateWindow) -> None:
         """Something is stored already: of the window's first day and the day before."""

@@ -9,7 +9,7 @@ from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime import Runtime
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 METER = "30001640000011"
 TOKEN = "CANARY-token-0123456789-abcdefghij"
@@ -39,6 +39,6 @@ class AnswerHouse:
     def sync(self) -> None:
         runtime = self.runtime
         supplier = PretendSupplier(serving_days(self.values), serving_curves(self.rows))
-        walk = WindowWalk(runtime.registry, lambda _: supplier, runtime.measures, runtime.journal, runtime.now)
+        walk = WindowSync(runtime.registry, lambda _: supplier, runtime.measures, runtime.journal, runtime.now)
         for series in Series:
             walk.sync_window(runtime.dispatcher.look_back_now(self.account_id, series))

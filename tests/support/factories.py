@@ -15,7 +15,7 @@ from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import Measures
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 USAGE_POINT = "98765432109876"
@@ -160,8 +160,8 @@ def make_walk(
     accounts: PretendAccounts | None = None,
     progress: Reports | None = None,
     now: Callable[[], datetime] = lambda: NOW,
-) -> WindowWalk:
-    return WindowWalk(
+) -> WindowSync:
+    return WindowSync(
         accounts or PretendAccounts(),
         lambda account: supplier,
         measures if measures is not None else memory_measures(),

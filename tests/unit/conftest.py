@@ -32,7 +32,7 @@ from worker.sync.claims import Dispatcher
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
 from worker.sync.results import Journal
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Household:
         self.dispatcher = Dispatcher(
             self.registry, self.state, self.history, self.now, self.claim_ttl_s, held=self.incidents.is_held
         )
-        self.walk = WindowWalk(
+        self.walk = WindowSync(
             self.registry,
             lambda account: self.supplier,
             self.measures,

@@ -26,7 +26,7 @@ from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import SyncState
 from worker.stores.registry.corrections import CorrectionBook
 from worker.sync.claims import Dispatcher
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
 _ALL: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))  # wider than any meter's life
@@ -74,7 +74,7 @@ class Auditor:
 
     measures: Measures
     corrections: CorrectionBook
-    walk: WindowWalk
+    walk: WindowSync
     dispatcher: Dispatcher
     ask_again: Callable[[Origin], None]
 

@@ -22,7 +22,7 @@ from worker.logs import fields
 from worker.sync.claims import Dispatcher
 from worker.sync.incidents import Incidents
 from worker.sync.results import attempts_run
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 log = logging.getLogger("releve.incidents")
 
@@ -60,7 +60,7 @@ class House(Protocol):
     def dispatcher(self) -> Dispatcher: ...
 
     @property
-    def walk(self) -> WindowWalk: ...
+    def walk(self) -> WindowSync: ...
 
     @property
     def now(self) -> Clock: ...

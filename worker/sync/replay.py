@@ -20,7 +20,7 @@ from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Aggregated, Origin, Report
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 log = logging.getLogger("releve.replay")
 
@@ -57,7 +57,7 @@ class Replayed:
 class Replay:
     """``walk``: the house's own; only what it tells of its progress goes elsewhere."""
 
-    walk: WindowWalk
+    walk: WindowSync
     kept: KeptAnswers
     corrections: Corrections
     ledgers: Ledgers

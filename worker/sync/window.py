@@ -89,7 +89,7 @@ class Attempt(NamedTuple):
 
 
 @dataclass(frozen=True)
-class WindowWalk:
+class WindowSync:
     """The four steps over whatever suppliers and stores it is given; ``now`` gives zone-aware time."""
 
     accounts: Accounts

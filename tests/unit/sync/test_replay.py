@@ -38,7 +38,7 @@ from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.corrections import CorrectionBook
 from worker.stores.registry.raw_answers import RawVault
 from worker.sync.replay import Replay
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 FIRST = date(2024, 7, 18)
 WEEK = DateWindow(FIRST, FIRST + 7 * ONE_DAY)
@@ -92,7 +92,7 @@ def vault(household: Household) -> RawVault:
     return RawVault(household.registry.database, Sealer([new_key()]))
 
 
-def watched(household: Household, vault: RawVault) -> WindowWalk:
+def watched(household: Household, vault: RawVault) -> WindowSync:
     return replace(household.walk, witness=vault)
 
 

@@ -40,7 +40,7 @@ from worker.errors import (
 )
 from worker.stores.measures.base import Document, Measures
 from worker.stores.measures.packed import PackedMeasures
-from worker.sync.window import Supplier, WindowWalk
+from worker.sync.window import Supplier, WindowSync
 
 HOMES = ("home1", "home10", "home2", "home3")
 FIRST = date(2024, 1, 29)
@@ -59,8 +59,8 @@ class Town:
     progress: Reports = field(default_factory=Reports)
 
     @property
-    def walk(self) -> WindowWalk:
-        return WindowWalk(self.accounts, self._supplier, self.measures, self.progress, lambda: NOW + timedelta(hours=1))
+    def walk(self) -> WindowSync:
+        return WindowSync(self.accounts, self._supplier, self.measures, self.progress, lambda: NOW + timedelta(hours=1))
 
     def _supplier(self, account: Account) -> Supplier:
         return self.suppliers[account.id]
@@ -94,7 +94,7 @@ def daily(values: Mapping[date, Any], *homes: str) -> list[Origin]:
     return [origin(window_over(dict(values)), Series.DAILY, home) for home in homes]
 
 
-def one_after_the_other(walk: WindowWalk, origins: Sequence[Origin]) -> list[Report | WorkerError]:
+def one_after_the_other(walk: WindowSync, origins: Sequence[Origin]) -> list[Report | WorkerError]:
     outcomes: list[Report | WorkerError] = []
     for each in origins:
         try:

@@ -29,7 +29,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.measures.base import Measures, Wanted
 from worker.stores.measures.factory import open_measures
 from worker.sync import window
-from worker.sync.window import WindowWalk
+from worker.sync.window import WindowSync
 
 DAYS: Final = [date(2023, 12, 30) + number * ONE_DAY for number in range(4)]  # two months, two years
 STEPS: Final = ("filter_known", "aggregate", "store")
@@ -48,7 +48,7 @@ class Message:
 class Chain:
     """One chain in one worker, from a message to its end; ``left`` is what the broker delivers again after a kill."""
 
-    def __init__(self, walk: WindowWalk, message: Message, published: Callable[[Message], None]) -> None:
+    def __init__(self, walk: WindowSync, message: Message, published: Callable[[Message], None]) -> None:
         self._walk, self._published = walk, published
         self.left: Message | None = message
         self.worker = SteppedWorker(self._run)
@@ -66,7 +66,7 @@ class Chain:
 class WriteProtocol(RuleBasedStateMachine):
     """``walk_of`` and ``open_stores`` are set by the subclasses below."""
 
-    walk_of: ClassVar[type[WindowWalk]] = WindowWalk
+    walk_of: ClassVar[type[WindowSync]] = WindowSync
     most_workers: ClassVar[int] = 3
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class WriteProtocol(RuleBasedStateMachine):
             for chain in self.chains:
                 chain.worker.kill()
 
-    def _walk(self) -> WindowWalk:
+    def _walk(self) -> WindowSync:
         supplier = PretendSupplier(daily=serving_days(dict(self.supplier_has)))
         return self.walk_of(PretendAccounts(), lambda _: supplier, self.stepped, Reports(), self._now)
 
@@ -191,7 +191,7 @@ class OnlyRaces(WriteProtocol):
     a_worker_is_killed = what_a_dead_worker_had_is_delivered_again = an_old_message_comes_twice = None
 
 
-class InputsBeforeRevisions(WindowWalk):
+class InputsBeforeRevisions(WindowSync):
     """The rule broken: what the totals are made of is read before the revisions that guard them."""
 
     def _wanted(self, origin: Origin) -> Wanted:
