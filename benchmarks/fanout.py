@@ -45,7 +45,7 @@ from benchmarks.fleet_seed import (  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
 from worker.domain.measures.documents import to_timestamp  # noqa: E402
-from worker.domain.measures.messages import Facts, Origin, Report  # noqa: E402
+from worker.domain.measures.messages import AnswerFacts, WindowJob, WindowResult  # noqa: E402
 from worker.domain.measures.readings import ONE_DAY, Series  # noqa: E402
 from worker.runtime import Runtime, get_runtime  # noqa: E402
 from worker.stores.encryption import new_key  # noqa: E402
@@ -103,16 +103,16 @@ def consume(asked: Path, ended: Any) -> None:
                 journal.finished(report_of(origin, runtime.now()))
 
 
-def origin_of_message(raw: bytes) -> Origin:
+def origin_of_message(raw: bytes) -> WindowJob:
     body = zlib.decompress(base64.b64decode(json.loads(raw)["body"]))
     (account_id, series, start, end), named, _ = json.loads(body)
-    return Origin(account_id=account_id, series=series, start=start, end=end, **named)
+    return WindowJob(account_id=account_id, series=series, start=start, end=end, **named)
 
 
-def report_of(origin: Origin, now: datetime) -> Report:
+def report_of(origin: WindowJob, now: datetime) -> WindowResult:
     """A look-back that found what was known, and yesterday."""
     last_day = date.fromisoformat(origin["end"]) - ONE_DAY
-    facts = Facts(
+    facts = AnswerFacts(
         fetched=30,
         asked_at=now.timestamp(),
         fetched_at=to_timestamp(now),
@@ -122,7 +122,7 @@ def report_of(origin: Origin, now: datetime) -> Report:
         floor=None,
         open=[],
     )
-    return Report(**origin, created=0, updated=0, unchanged=30, facts=facts)
+    return WindowResult(**origin, created=0, updated=0, unchanged=30, facts=facts)
 
 
 # -- the night, watched

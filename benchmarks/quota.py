@@ -34,7 +34,7 @@ from tests.support.simulated_time import SimulatedTime
 from worker.domain.fleet.lanes import enter_lane
 from worker.errors import RateLimited
 from worker.quota.ledger import QuotaLedger
-from worker.simulator.quota import Peaks, Quota
+from worker.simulator.quota import CallQuota, Peaks
 from worker.stores.redis.connection import connect
 
 HOUR_S: Final = 3600
@@ -51,7 +51,7 @@ class Judge:
     """The supplier's side: the simulator's counter, which refuses, and its peaks."""
 
     def __init__(self, per_hour: int) -> None:
-        self._quota, self._peaks = Quota(PER_SECOND, per_hour), Peaks()
+        self._quota, self._peaks = CallQuota(PER_SECOND, per_hour), Peaks()
         self._lock = threading.Lock()
         self.refused = 0
         self.hours: Counter[int] = Counter()

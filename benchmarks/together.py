@@ -28,7 +28,7 @@ from common import STORES, TODAY, Deadline, Json, TooLong, databases, machine
 from benchmarks import processes
 from tests.support import servers
 from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
@@ -122,7 +122,7 @@ def seed(walk: WindowSync, homes: Sequence[str]) -> None:
         sync(walk, [[origin(window, series, home) for home in homes]], TOGETHER)
 
 
-def sync(walk: WindowSync, windows: Sequence[Sequence[Origin]], way: str) -> int:
+def sync(walk: WindowSync, windows: Sequence[Sequence[WindowJob]], way: str) -> int:
     """Documents created."""
     created = 0
     for some in windows:

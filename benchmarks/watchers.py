@@ -34,9 +34,9 @@ from worker.runtime import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.api import set_up
-from worker.web.context import House
+from worker.web.context import ServiceContext
 from worker.web.security import add_security_headers
-from worker.web.sessions import Signer
+from worker.web.sessions import SessionSigner
 
 STEPS = 8  # of progress, then the history is loaded
 STEP_S = 1.5
@@ -76,7 +76,7 @@ def _serve(port: int) -> int:
     """The web process; settings come by the environment."""
     with Runtime(Settings.from_env()) as runtime:
         app = FastAPI(openapi_url="/api/openapi.json")
-        app.state.house = House(runtime, Signer("a session key for this benchmark alone"))
+        app.state.house = ServiceContext(runtime, SessionSigner("a session key for this benchmark alone"))
         app.middleware("http")(add_security_headers)
         set_up(app)
         uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)

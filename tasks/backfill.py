@@ -9,7 +9,7 @@ from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.readings import Series
 from worker.runtime import get_runtime
-from worker.sync.backfills import QUEUES, Room
+from worker.sync.backfills import QUEUES, Capacity
 from worker.sync.due import most_waiting
 
 
@@ -21,7 +21,7 @@ def backfill_account(account_id: str) -> None:
     back to what finds its queue full.
     """
     runtime = get_runtime()
-    room = Room(queue_length, most_waiting(runtime.calls_per_hour))
+    room = Capacity(queue_length, most_waiting(runtime.calls_per_hour))
     origin = runtime.dispatcher.claim_backfill(account_id, room)
     if origin is not None:
         window_chain(origin, QUEUES[Series(origin["series"])]).apply_async()

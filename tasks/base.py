@@ -12,8 +12,8 @@ from celery import Task
 from tasks.onward import OnwardTask
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.fleet.lanes import current_lane
-from worker.domain.measures.messages import Origin, origin_of
-from worker.errors import Held, RateLimited, TransientError, WorkerError
+from worker.domain.measures.messages import WindowJob, origin_of
+from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.logs import fields
 from worker.runtime import get_runtime
 from worker.sync.results import window_fields
@@ -45,7 +45,7 @@ class WindowTask(OnwardTask):
 
         So is an incident: a message that waits for its end costs memory, and it is due again then anyway.
         """
-        if isinstance(error, Held):
+        if isinstance(error, IncidentOpen):
             raise error
         delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
         if delay_s > 1.2 * LONGEST_DELAY_S:
@@ -89,11 +89,11 @@ def _window_line(args: Sequence[Any]) -> str:
     return " ".join(map(str, args))
 
 
-def _origin(args: Any, kwargs: Any) -> Origin:
+def _origin(args: Any, kwargs: Any) -> WindowJob:
     if isinstance(args[0], dict):
-        return origin_of(cast(Origin, args[0]))
+        return origin_of(cast(WindowJob, args[0]))
     account_id, series, start, end = args
-    return Origin(
+    return WindowJob(
         account_id=account_id,
         series=series,
         start=start,

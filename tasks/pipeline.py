@@ -9,7 +9,7 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
-from worker.domain.measures.messages import Aggregated, Batch, Filtered, Origin, Report
+from worker.domain.measures.messages import Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.errors import TransientError
 from worker.runtime import get_runtime
 from worker.sync.claims import BACKFILL
@@ -20,9 +20,9 @@ _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 @shared_task(bind=True, base=WindowTask)
 def fetch(
     self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
-) -> Batch:
+) -> Fetched:
     """Ask the supplier for one window.  Asking again gives the same readings."""
-    origin = Origin(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
+    origin = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     try:
         asked = get_runtime().dispatcher.as_of_now(origin)
         if asked is None:
@@ -33,7 +33,7 @@ def fetch(
 
 
 @shared_task(bind=True, base=WindowTask)
-def filter_known(self: WindowTask, batch: Batch) -> Filtered:
+def filter_known(self: WindowTask, batch: Fetched) -> Changes:
     """Keep what is new or changed.  Reads only."""
     try:
         return get_runtime().walk.filter_known(batch)
@@ -42,13 +42,13 @@ def filter_known(self: WindowTask, batch: Batch) -> Filtered:
 
 
 @shared_task(bind=True, base=WindowTask)
-def aggregate(self: WindowTask, filtered: Filtered) -> Aggregated:
+def aggregate(self: WindowTask, filtered: Changes) -> Writes:
     """Make the touched totals anew.  Pure."""
     return get_runtime().walk.aggregate(filtered)
 
 
 @shared_task(bind=True, base=WindowTask)
-def store(self: WindowTask, aggregated: Aggregated) -> Report:
+def store(self: WindowTask, aggregated: Writes) -> WindowResult:
     """Write readings, then totals, then the mark.  Writing again changes nothing."""
     try:
         return get_runtime().walk.store(aggregated)
@@ -56,7 +56,7 @@ def store(self: WindowTask, aggregated: Aggregated) -> Report:
         self.again(error)
 
 
-def window_chain(origin: Origin, queue: str) -> Signature:
+def window_chain(origin: WindowJob, queue: str) -> Signature:
     """``fetch | filter_known | aggregate | store``, all in ``queue``; a window of the history then chooses the next.
 
     Told as Celery's own chain is told to its first step, the last one first: to build that one costs as much as to

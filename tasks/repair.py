@@ -11,7 +11,7 @@ from celery import shared_task
 from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.runtime import get_runtime
 from worker.stores.registry.completeness import HourFreshness
@@ -71,5 +71,5 @@ def keep_freshness() -> None:
     book.forget_freshness_before(hour - KEEP_FRESHNESS)
 
 
-def _publish(origin: Origin) -> None:
+def _publish(origin: WindowJob) -> None:
     window_chain(origin, QUEUE).apply_async()

@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from worker import metrics
-from worker.metrics import OPEN_LABELS, Book, Definition
+from worker.metrics import OPEN_LABELS, Definition, MetricRegistry
 from worker.ops import fleet_metrics
 
 _HEAD: Final = """# Metrics
@@ -49,7 +49,7 @@ def to_markdown() -> str:
     )
 
 
-def _rows(book: Book) -> str:
+def _rows(book: MetricRegistry) -> str:
     return "".join(
         f"| `{told.name}` | {told.kind} | {', '.join(f'`{label}`' for label in told.labels)} | {told.help} |\n"
         for told in book.definitions

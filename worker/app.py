@@ -17,7 +17,7 @@ from kombu.pidbox import Mailbox
 from kombu.pools import connections
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.ops import metrics_setup, task_logging
 from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of
@@ -136,7 +136,7 @@ def send(runtime: House, task: str, *args: str) -> None:
     _publish(runtime, task, *args)
 
 
-def publish_window(runtime: House, origin: Origin) -> None:
+def publish_window(runtime: House, origin: WindowJob) -> None:
     """Ask for one window again, outside every run."""
     _publish(runtime, ASK_AGAIN_TASK, origin["account_id"], origin["series"], origin["start"], origin["end"])
 

@@ -31,7 +31,7 @@ class RateLimited(TransientError):
     """The quota is used up, by the supplier's word or by our own ledger."""
 
 
-class Held(RateLimited):
+class IncidentOpen(RateLimited):
     """An incident is open, so nobody is asked; the window is due again when that is over."""
 
 

@@ -9,14 +9,14 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import Lane
-from worker.domain.measures.answers import Verdict
+from worker.domain.measures.answers import AnswerKind
 from worker.domain.measures.readings import Series
 from worker.errors import (
     AccountError,
     DataError,
-    Held,
+    IncidentOpen,
     OperatorFault,
     RateLimited,
     StoreUnavailable,
@@ -65,7 +65,7 @@ def define(kind: MetricKind, name: str, told: str, labels: Mapping[str, Iterable
     return Definition(kind, name, told, listed)
 
 
-class Book:
+class MetricRegistry:
     """The definitions of one endpoint, in the order of its page; also makes what is counted."""
 
     def __init__(self) -> None:
@@ -95,12 +95,12 @@ class Book:
         return Histogram(name, told, list(definition.labels), buckets=buckets, registry=REGISTRY)
 
 
-BOOK: Final = Book()
+BOOK: Final = MetricRegistry()
 
 STORED: Final = "stored"
 UNFORESEEN: Final = "unforeseen"
 _KINDS: Final[tuple[tuple[type[WorkerError], str], ...]] = (  # the first that fits
-    (Held, "held"),
+    (IncidentOpen, "held"),
     (RateLimited, "rate_limited"),
     (StoreUnavailable, "store_unavailable"),
     (TransientError, "supplier_unavailable"),
@@ -158,7 +158,7 @@ CALL_SECONDS: Final = BOOK.histogram(
 ANSWERS: Final = BOOK.counter(
     "releve_supplier_answers_total",
     "What the supplier's answers meant, token requests apart.",
-    answer=(*Verdict, OTHER, TOKEN_REFUSED, *(kind for kind in ERROR_KINDS if kind not in _OF_OURS)),
+    answer=(*AnswerKind, OTHER, TOKEN_REFUSED, *(kind for kind in ERROR_KINDS if kind not in _OF_OURS)),
     lane=Lane,
 )
 PERMIT_WAIT: Final = BOOK.histogram(
@@ -177,7 +177,9 @@ GATE_CLOSINGS: Final = BOOK.counter(
     "releve_gate_closings_total", "Answers of the supplier that closed the gate for all workers."
 )
 
-INCIDENTS: Final = BOOK.counter("releve_incidents_total", "Incidents that this worker was the first to see.", kind=Kind)
+INCIDENTS: Final = BOOK.counter(
+    "releve_incidents_total", "Incidents that this worker was the first to see.", kind=IncidentKind
+)
 HELD: Final = BOOK.counter(
     "releve_windows_held_total", "Windows that ended without a call, for an incident was open.", series=Series
 )

@@ -16,9 +16,9 @@ from redis import Redis
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.accounts.channels import Channel, Log, Mail, Webhook
-from worker.accounts.notices import Courier
-from worker.accounts.refusals import Desk
-from worker.accounts.token_store import AccountVault, SharedVault
+from worker.accounts.notices import NoticeSender
+from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.token_store import ApplicationTokenStore, UserTokenStore
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS, Endpoints
 from worker.clients.oauth import OAuthClient
@@ -29,33 +29,33 @@ from worker.domain.clock import Clock, clock_from
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Series
 from worker.logs import REDACTOR
 from worker.quota.ledger import QuotaLedger
 from worker.stores.encryption import Sealer, Signer, new_key
 from worker.stores.measures.base import Layout, Measures
 from worker.stores.measures.factory import Site, open_measures
-from worker.stores.redis.broker import Deliveries
+from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import check_eviction, connect, is_redis
 from worker.stores.redis.embedded import shared_redis
-from worker.stores.redis.heartbeats import Pulse
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.api_tokens import ApiTokens
-from worker.stores.registry.consents import ConsentBook
-from worker.stores.registry.corrections import CorrectionBook
-from worker.stores.registry.notices import NoticeBook
-from worker.stores.registry.raw_answers import RawVault
-from worker.stores.registry.refusals import DoubtBook
-from worker.stores.registry.unknown_answers import QuarantineBook
-from worker.sync.answer_watch import Canary
-from worker.sync.claims import LOST_AFTER_S, Dispatcher, Sightings
+from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.unknown_answers import QuarantineTable
+from worker.sync.answer_watch import AnswerWatch
+from worker.sync.claims import LOST_AFTER_S, ClaimPolicy, TtlCache
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
-from worker.sync.results import Journal
-from worker.sync.window import WindowSync, Witness
+from worker.sync.results import ResultRecorder
+from worker.sync.window import AnswerObserver, WindowSync
 
 SUPPLIER: Final = "enedis"  # an account's supplier; which generation is spoken is a setting, not the account's
 
@@ -83,26 +83,28 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.registry = registry_from(settings, self.sealer)
         self._open.callback(self.registry.close)
         self.registry.migrate()
-        self.api_tokens = ApiTokens(self.registry.database)
-        self.consents = ConsentBook(self.registry.database, self.sealer)
-        self.notices = NoticeBook(self.registry.database)
+        self.api_tokens = ApiTokenTable(self.registry.database)
+        self.consents = ConsentTable(self.registry.database, self.sealer)
+        self.notices = NoticeTable(self.registry.database)
         self.signer = signer_from(settings)
         channels = channels_from(settings)
-        self.courier = Courier(self.notices, self.registry, channels, self.renewal_link, self.now, self._curve_missing)
-        self.raw_vault = RawVault(self.registry.database, self.sealer)
-        self.quarantine = QuarantineBook(self.registry.database, self.sealer)
-        self.canary = Canary(self.quarantine, tuple(channels), self.endpoints.preset.name, self.now)
+        self.courier = NoticeSender(
+            self.notices, self.registry, channels, self.renewal_link, self.now, self._curve_missing
+        )
+        self.raw_vault = RawAnswerTable(self.registry.database, self.sealer)
+        self.quarantine = QuarantineTable(self.registry.database, self.sealer)
+        self.canary = AnswerWatch(self.quarantine, tuple(channels), self.endpoints.preset.name, self.now)
         self.measures = measures_from(settings, guarded=self._guarded)
         self.redis_url = redis_url_from(settings, self._open)
         self.redis = connect(self.redis_url)
         self._open.callback(self.redis.close)
         check_eviction(self.redis)
-        self.state = SyncState(self.redis)
+        self.state = ProgressStore(self.redis)
         self.incidents = incidents_from(settings, IncidentStore(self.redis), self.notices, tuple(channels), self.now)
-        doubts = DoubtBook(self.registry.database)
-        self.desk = Desk(self.consents, doubts, self.notices, tuple(channels), self.now, self.incidents)
+        doubts = PendingRefusals(self.registry.database)
+        self.desk = RefusalPolicy(self.consents, doubts, self.notices, tuple(channels), self.now, self.incidents)
         self.deliveries = self._deliveries()
-        self.pulse = Pulse(self.redis)
+        self.pulse = Heartbeats(self.redis)
         self.ledger = ledger_from(settings, self.redis, self.endpoints)
         self.transport = Transport(self.endpoints.base_url, (5.0, settings.supplier_timeout_s))
         self.oauth = OAuthClient(
@@ -113,22 +115,22 @@ class Runtime(AbstractContextManager["Runtime"]):
             self.ledger,
         )
         self._application_tokens = ApplicationTokens(
-            SharedVault(self.endpoints.preset.name, self.sealer, self.state), self.oauth
+            ApplicationTokenStore(self.endpoints.preset.name, self.sealer, self.state), self.oauth
         )
         self.history = History(
             self.state, self.measures, self._stored_before, paris_today(self.now), settings.history_load_days
         )
-        self.corrections = CorrectionBook(self.registry.database)
-        self.journal = Journal(
+        self.corrections = CorrectionTable(self.registry.database)
+        self.journal = ResultRecorder(
             self.registry, self.state, self.history, self.now, self.desk, self.corrections, self.incidents
         )
-        self.dispatcher = Dispatcher(
+        self.dispatcher = ClaimPolicy(
             self.registry,
             self.state,
             self.history,
             self.now,
             settings.inflight_expiry_s,
-            Sightings(self._words_in_flight, LOST_AFTER_S / 2),
+            TtlCache(self._words_in_flight, LOST_AFTER_S / 2),
             self.incidents.is_held,
         )
         self.walk = WindowSync(
@@ -156,7 +158,7 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def tokens_of(self, account_id: str) -> TokenProvider:
         if self.account_tokens:
-            return UserTokens(AccountVault(account_id, self.registry, self.state), self.oauth)
+            return UserTokens(UserTokenStore(account_id, self.registry, self.state), self.oauth)
         return self._application_tokens
 
     def session_of(self, account_id: str) -> SupplierSession:
@@ -191,18 +193,18 @@ class Runtime(AbstractContextManager["Runtime"]):
             "consent_proofs_kept": papers.proofs_kept,
         }
 
-    def _witness(self) -> Witness:
+    def _witness(self) -> AnswerObserver:
         """Who sees the answers: the canary, and the vault where it is switched on."""
         return _All((self.raw_vault, self.canary) if self.settings.raw_vault_days else (self.canary,))
 
-    def _deliveries(self) -> Deliveries | None:
+    def _deliveries(self) -> BrokerMessages | None:
         """What the broker holds; None where it isn't Redis and sees to its own."""
         url = self.settings.broker_address() or self.redis_url
         if not is_redis(url):
             return None
         client = connect(url)
         self._open.callback(client.close)
-        return Deliveries(client, BROKER_PREFIX)
+        return BrokerMessages(client, BROKER_PREFIX)
 
     def _words_in_flight(self) -> frozenset[str] | None:
         return self.deliveries.words_in_flight(QUEUES) if self.deliveries else None
@@ -219,9 +221,9 @@ class Runtime(AbstractContextManager["Runtime"]):
 class _All:
     """Several witnesses, one after the other."""
 
-    witnesses: Sequence[Witness]
+    witnesses: Sequence[AnswerObserver]
 
-    def answered(self, account_id: str, told: Told) -> None:
+    def answered(self, account_id: str, told: RawAnswer) -> None:
         for witness in self.witnesses:
             witness.answered(account_id, told)
 
@@ -236,7 +238,7 @@ def endpoints_from(settings: Settings) -> Endpoints:
 
 
 def incidents_from(
-    settings: Settings, store: IncidentStore, notices: NoticeBook, channels: Sequence[str], now: Clock
+    settings: Settings, store: IncidentStore, notices: NoticeTable, channels: Sequence[str], now: Clock
 ) -> Incidents:
     limits = Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes)
     return Incidents(store, notices, channels, now, limits, settings.incident_probe_s)

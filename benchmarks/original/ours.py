@@ -16,11 +16,11 @@ from worker.cli.totals_check import Content
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.answers import Answer
 from worker.domain.measures.documents import key_of
-from worker.domain.measures.messages import Report
+from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime import SUPPLIER, Runtime
 from worker.sync.inline import Inline
-from worker.sync.window import Supplier
+from worker.sync.window import SupplierClient
 
 METER: Final = "30000000000001"
 
@@ -31,13 +31,13 @@ class AtHand:
 
     known: dict[tuple[Series, DateWindow], Answer] = field(default_factory=dict)
 
-    def before(self, supplier_of: Callable[[Account], Supplier]) -> Callable[[Account], Supplier]:
+    def before(self, supplier_of: Callable[[Account], SupplierClient]) -> Callable[[Account], SupplierClient]:
         return lambda account: _Remembering(supplier_of(account), self.known)
 
 
 @dataclass
 class _Remembering:
-    supplier: Supplier
+    supplier: SupplierClient
     known: dict[tuple[Series, DateWindow], Answer]
 
     def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
@@ -88,7 +88,7 @@ class House:
         stored = {period: store.read(home, "0", "~") for period, store in self.runtime.measures.items()}
         return {period: {key_of(found): found["load"] for found in stored[period]} for period in Period}
 
-    def _sync(self, walk: Callable[[Inline], Iterator[Report]]) -> Sync:
+    def _sync(self, walk: Callable[[Inline], Iterator[WindowResult]]) -> Sync:
         here = Inline(self.runtime, say=lambda line: None)
         began, used = time.perf_counter(), time.process_time()
         reports = list(walk(here))

@@ -33,7 +33,7 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.sync.due import FanOut, most_waiting
 from worker.sync.incidents import Incidents
 from worker.sync.probes import Probing
-from worker.sync.results import Journal
+from worker.sync.results import ResultRecorder
 
 _AGENTS: Final = 1.2  # in each lane, for each call a second: one takes 0.4 s after up to a second's wait
 _FOR_EVER_S: Final = 1e12
@@ -151,7 +151,7 @@ def _house(
         settings.incident_probe_s,
         _FOR_EVER_S,  # we are the only process: what is open changes by our own hand
     )
-    journal = Journal(nobody, runtime.state, runtime.history, clock.now, nobody, nobody, incidents)
+    journal = ResultRecorder(nobody, runtime.state, runtime.history, clock.now, nobody, nobody, incidents)
     return Workers(clock, ledger, supplier, incidents, journal), nobody, ledger, incidents
 
 

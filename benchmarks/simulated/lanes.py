@@ -20,13 +20,13 @@ from benchmarks.simulated.waiting import Waiting
 from tasks.base import MAX_RETRIES, SHORTEST_COUNTDOWN_S
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.fleet.lanes import current_quota_lane, enter_lane
-from worker.domain.measures.messages import NIGHTLY, Origin, window_of
+from worker.domain.measures.messages import NIGHTLY, WindowJob, window_of
 from worker.domain.measures.readings import DateWindow, Series
-from worker.errors import Held, RateLimited, SupplierUnavailable, WorkerError
+from worker.errors import IncidentOpen, RateLimited, SupplierUnavailable, WorkerError
 from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
 from worker.sync.claims import new_run_id
 from worker.sync.incidents import Incidents
-from worker.sync.results import TRY, Journal, attempts_run
+from worker.sync.results import TRY, ResultRecorder, attempts_run
 
 CALL_US: Final = 400_000
 _BEHIND_S: Final = 0.01
@@ -63,7 +63,12 @@ class Lane:
 
 class Workers:
     def __init__(
-        self, clock: SimulatedClock, ledger: QuotaLedger, supplier: Supplier, incidents: Incidents, journal: Journal
+        self,
+        clock: SimulatedClock,
+        ledger: QuotaLedger,
+        supplier: Supplier,
+        incidents: Incidents,
+        journal: ResultRecorder,
     ) -> None:
         self.clock, self.ledger, self.supplier = clock, ledger, supplier
         self.incidents, self.journal = incidents, journal
@@ -84,9 +89,9 @@ class Workers:
             lane.idle -= 1
             self.clock.at(self.clock.us, self._ask, lane)
 
-    def origin(self, lane: Lane, work: Work) -> Origin:
+    def origin(self, lane: Lane, work: Work) -> WindowJob:
         claim = f"{work.series}/{NIGHTLY}:{work.night}" if work.night else f"{work.series}/{lane.name}"
-        return Origin(
+        return WindowJob(
             account_id=work.account_id,
             series=work.series.value,
             start=work.window.start.isoformat(),
@@ -188,7 +193,7 @@ class Workers:
         self.waiting.less()
         try:
             self.incidents.admit(self.origin(lane, work))
-        except Held as error:
+        except IncidentOpen as error:
             self.tally["held"] += 1
             self._give_up(lane, work, error)
             return
@@ -202,7 +207,7 @@ class Workers:
             work.account_id, work.series.value, window_of(origin), run=run, times=TRY
         )  # as when it was published
         self.journal.failed(origin, error)
-        self.tally["given up for now"] += not isinstance(error, Held)
+        self.tally["given up for now"] += not isinstance(error, IncidentOpen)
         wait_s = getattr(error, "retry_after_s", None) or 0.0
         held = self.incidents.is_held(work.series)
         work.retries = 0

@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks.simulated.clock import HOUR_US
 from worker.domain.fleet.lanes import QuotaLane
 from worker.errors import RateLimited, SupplierUnavailable, WorkerError
-from worker.simulator.quota import Peaks, Quota
+from worker.simulator.quota import CallQuota, Peaks
 
 API: Final = "data"
 
@@ -40,7 +40,7 @@ class Supplier:
     """``answer`` must be called in the order of time.  What is refused doesn't count."""
 
     def __init__(self, per_second: int, per_hour: int, troubles: Sequence[Trouble], begin_us: int, hours: int) -> None:
-        self._quota, self.peaks = Quota(per_second, per_hour), Peaks()
+        self._quota, self.peaks = CallQuota(per_second, per_hour), Peaks()
         self._troubles = troubles
         self._begin_us = begin_us
         self.by_hour: list[Counter[QuotaLane]] = [Counter() for _ in range(hours)]

@@ -23,7 +23,7 @@ from benchmarks.simulated.supplier import API, Supplier
 from tasks.schedule import MORE_SOON_S
 from worker.domain.fleet.lanes import current_quota_lane
 from worker.domain.fleet.planning import Plan
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 from worker.errors import RateLimited
 from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
@@ -109,7 +109,7 @@ class Week:
         self.peak_rss_mb["week"] = processes.peak_rss_mb(os.getpid())
         self.seconds["simulated"] = round(time.perf_counter() - began, 1)
 
-    def ask(self, origin: Origin) -> None:
+    def ask(self, origin: WindowJob) -> None:
         """What a canary's walk comes to: one call, with its permit."""
         decision = self.ledger.take(API, MAX_WAIT_S)
         if decision.permit is None:

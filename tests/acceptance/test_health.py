@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.system import QUICKLY, House, open_house, until
-from worker.stores.redis.heartbeats import Pulse
+from worker.stores.redis.heartbeats import Heartbeats
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_before_anything_runs_the_doctor_names_what_is_missing_and_makes_nothing
 def test_a_house_at_work_is_well_and_its_containers_say_nothing(house: House) -> None:
     house.start_worker(*QUICKLY)
     house.start_beat()
-    pulse = Pulse(house.redis)
+    pulse = Heartbeats(house.redis)
     until(pulse.workers, "the worker's sign of life")
     until(lambda: pulse.beat_and_tick()[0], "beat's sign of life")
     house.send("tasks.upkeep.tick")
@@ -56,9 +56,9 @@ def test_a_house_at_work_is_well_and_its_containers_say_nothing(house: House) ->
 def test_a_goodbye_is_heard(house: House) -> None:
     if not house.runs("worker"):
         house.start_worker(*QUICKLY)
-        until(Pulse(house.redis).workers, "the worker's sign of life")
+        until(Heartbeats(house.redis).workers, "the worker's sign of life")
     house.stop("worker")
-    assert Pulse(house.redis).workers() == []
+    assert Heartbeats(house.redis).workers() == []
     assert "no worker has been heard of" in lines(house, code=1)["workers"]["told"]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.system import NO_QUOTA, QUICKLY, House, open_house, until
-from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.measures.readings import Series
 
 MEASURES = "mesure_synchrone_auto"
@@ -30,7 +30,7 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
     accounts = [house.add(meter) for meter in METERS]
     incidents = house.inside.incidents
     until(incidents.current, "the incident")
-    assert {each.kind for each in incidents.current()} == {Kind.OUTAGE}
+    assert {each.kind for each in incidents.current()} == {IncidentKind.OUTAGE}
     until(lambda: any(each.rounds for each in incidents.current()), "the first canary")
 
     house.simulator("DELETE", "faults")
@@ -45,7 +45,7 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
     until(lambda: all(_codes(house, account) == {None} for account in accounts), "a success of each series")
     assert _attempts(house, accounts) == {0}
     over = incidents.past()
-    assert {(each.kind, each.how) for each in over} == {(Kind.OUTAGE, "probes")}
+    assert {(each.kind, each.how) for each in over} == {(IncidentKind.OUTAGE, "probes")}
     assert max(each.accounts for each in over) >= 5
     assert 5 <= sum(each.failed_calls for each in over) <= house.report()["data_calls"]
     shown = house.ask("incidents")

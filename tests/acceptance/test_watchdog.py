@@ -17,7 +17,7 @@ import pytest
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.support.system import QUEUE_PREFIX, QUICKLY, House, open_house, until
 from worker.stores.redis.connection import connect
-from worker.stores.redis.heartbeats import Pulse, WorkerPulse
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 SILENCE_S: Final = 6
 GRACE_S: Final = 10.1  # a call to the supplier, and ten seconds
@@ -28,7 +28,7 @@ class Ward:
 
     def __init__(self, house: House, proxy: CuttingProxy, folder: Path) -> None:
         self.house, self.proxy, self.folder = house, proxy, folder
-        self.pulse = Pulse(connect(house.settings["REDIS_URL"]))
+        self.pulse = Heartbeats(connect(house.settings["REDIS_URL"]))
         self.marks = 0
         self.pid = 0
         self.log = Path()
@@ -54,7 +54,7 @@ class Ward:
     def answers(self) -> bool:
         return bool(self.house.publisher.control.ping(timeout=1.0))
 
-    def its_pulse(self) -> WorkerPulse:
+    def its_pulse(self) -> WorkerHeartbeat:
         return until(self.pulse.workers, "a pulse")[0]
 
     def lives_on(self, seconds: float) -> None:

@@ -12,9 +12,9 @@ from redis import Redis
 
 from tests.support.metric_counts import Counts
 from worker.ops.heartbeat import Heartbeat, give_back_orphans
-from worker.stores.redis.broker import Deliveries, broker_keys
+from worker.stores.redis.broker import BrokerMessages, broker_keys
 from worker.stores.redis.connection import connect
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ class Broker:
     def __init__(self, url: str, redis: Redis) -> None:
         self.url, self.prefix = url, f"t{uuid4().hex}:"
         self.queue = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
-        self.state, self.deliveries = SyncState(redis, self.prefix), Deliveries(redis, self.prefix)
+        self.state, self.deliveries = ProgressStore(redis, self.prefix), BrokerMessages(redis, self.prefix)
         self._open: list[Connection] = []
 
     def connection(self, worker: str) -> Connection:

@@ -13,7 +13,7 @@ from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.completeness import HourFreshness
-from worker.stores.registry.corrections import Correction, CorrectionBook
+from worker.stores.registry.corrections import Correction, CorrectionTable
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)
@@ -79,7 +79,7 @@ def test_open_days_are_found_when_they_fall_due_in_pages(registry: AccountRegist
 def test_a_removal_takes_ledger_and_corrections_with_it(registry: AccountRegistry) -> None:
     home = add(registry)
     note(registry, home, {DAY: LATE})
-    corrections = CorrectionBook(registry.database)
+    corrections = CorrectionTable(registry.database)
     corrections.note([correction(home)])
     registry.remove(home)
     assert registry.completeness.ledger(home, Series.DAILY) == Ledger()
@@ -121,7 +121,7 @@ def correction(home: str, was: int = 1000, became: int = 2000, at: datetime = NO
 
 
 def test_a_correction_noted_again_after_a_crash_is_one(registry: AccountRegistry) -> None:
-    home, book = add(registry), CorrectionBook(registry.database)
+    home, book = add(registry), CorrectionTable(registry.database)
     book.note([correction(home)])
     again = correction(home, at=NOW + timedelta(hours=1))
     second = correction(home, 2000, 2500, NOW + timedelta(hours=2))

@@ -17,9 +17,9 @@ from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import new_id
-from worker.stores.registry.consents import ConsentBook, Farewell
-from worker.stores.registry.notices import MOST_ATTEMPTS, WAITS, NoticeBook
-from worker.stores.registry.refusals import DoubtBook
+from worker.stores.registry.consents import ConsentTable, ErasedProofs
+from worker.stores.registry.notices import MOST_ATTEMPTS, WAITS, NoticeTable
+from worker.stores.registry.refusals import PendingRefusals
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)
@@ -34,8 +34,8 @@ class Books:
 
     def __post_init__(self) -> None:
         database = self.registry.database
-        self.consents = ConsentBook(database, Sealer([KEY]))
-        self.doubts, self.notices = DoubtBook(database), NoticeBook(database)
+        self.consents = ConsentTable(database, Sealer([KEY]))
+        self.doubts, self.notices = PendingRefusals(database), NoticeTable(database)
 
     def add(self, meter: str = METER, until: date | None = None) -> str:
         return self.registry.add("enedis", meter, NOW, consent_until=until, token_needed=False)[0].id
@@ -165,8 +165,8 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(books: Books) ->
     books.doubts.note(account, CODE, NOW)
     books.notices.post([notice(account)])
     books.registry.remove(account)
-    assert books.consents.removed(account, NOW, keep_days=1825) == Farewell(1, 0, doubts=1, notices=1)
-    assert books.consents.removed(account, NOW + DAY, keep_days=1825) == Farewell(1, 0, 0, 0)
+    assert books.consents.removed(account, NOW, keep_days=1825) == ErasedProofs(1, 0, doubts=1, notices=1)
+    assert books.consents.removed(account, NOW + DAY, keep_days=1825) == ErasedProofs(1, 0, 0, 0)
     (proof,) = books.consents.of(account)
     assert (proof.end_reason, proof.ended_at, proof.reference, proof.names_meter) == ("removed", NOW, "1", False)
     assert books.consents.usage_point_of(proof) is None
@@ -177,7 +177,7 @@ def test_a_policy_of_no_days_erases_the_proofs_with_the_account(books: Books) ->
     for number in range(3):
         books.consents.record(account, ConsentKind.AUTORISATION, NOW, reference=str(number))
     books.registry.remove(account)
-    assert books.consents.removed(account, NOW, keep_days=0) == Farewell(0, 3, 0, 0)
+    assert books.consents.removed(account, NOW, keep_days=0) == ErasedProofs(0, 3, 0, 0)
     assert books.consents.of(account) == []
 
 
@@ -217,9 +217,9 @@ def test_meters_sealed_under_an_old_key_outlive_it_through_rotation(
     proofs = [books.consents.record(account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
     fresh, database = new_key(), books.registry.database
     with pytest.raises(OperatorFault, match="5 can't be read"):
-        ConsentBook(database, Sealer([fresh])).rotate_seals()
-    assert ConsentBook(database, Sealer([fresh, KEY])).rotate_seals() == 5
-    rotated = ConsentBook(database, Sealer([fresh]))
+        ConsentTable(database, Sealer([fresh])).rotate_seals()
+    assert ConsentTable(database, Sealer([fresh, KEY])).rotate_seals() == 5
+    rotated = ConsentTable(database, Sealer([fresh]))
     assert [rotated.usage_point_of(proof) for proof in proofs] == [f"{30001640000000 + n}" for n in range(5)]
 
 

@@ -8,48 +8,48 @@ from uuid import uuid4
 import pytest
 
 from worker.stores.redis.connection import connect
-from worker.stores.redis.heartbeats import WORKER_TTL_S, Pulse, WorkerPulse
+from worker.stores.redis.heartbeats import WORKER_TTL_S, Heartbeats, WorkerHeartbeat
 
-ONE = WorkerPulse("nightly@one", 1000.5, 990.25, running=2, slots=16, queues=("control", "nightly"))
-OTHER = WorkerPulse("backfill@two", 1001.0, 1001.0, running=0, slots=4, queues=())
+ONE = WorkerHeartbeat("nightly@one", 1000.5, 990.25, running=2, slots=16, queues=("control", "nightly"))
+OTHER = WorkerHeartbeat("backfill@two", 1001.0, 1001.0, running=0, slots=4, queues=())
 
 
 @pytest.fixture
-def pulse(redis_url: str) -> Iterator[Pulse]:
+def pulse(redis_url: str) -> Iterator[Heartbeats]:
     prefix = f"test-{uuid4().hex}:"
     with connect(redis_url) as redis:
-        yield Pulse(redis, prefix)
+        yield Heartbeats(redis, prefix)
         for key in redis.scan_iter(f"{prefix}*"):
             redis.delete(key)
 
 
-def test_workers_are_told_as_they_were_noted_last(pulse: Pulse) -> None:
-    pulse.note_worker(WorkerPulse("nightly@one", 1.0, 1.0, 0, 16, ()))
+def test_workers_are_told_as_they_were_noted_last(pulse: Heartbeats) -> None:
+    pulse.note_worker(WorkerHeartbeat("nightly@one", 1.0, 1.0, 0, 16, ()))
     pulse.note_worker(ONE)
     pulse.note_worker(OTHER)
     assert pulse.workers() == [OTHER, ONE]
     assert [worker.host for worker in pulse.workers()] == ["two", "one"]
 
 
-def test_who_says_goodbye_is_forgotten(pulse: Pulse) -> None:
+def test_who_says_goodbye_is_forgotten(pulse: Heartbeats) -> None:
     pulse.note_worker(ONE)
     pulse.forget_worker("nightly@one")
     assert pulse.workers() == []
 
 
-def test_who_vanishes_is_forgotten_by_itself(pulse: Pulse) -> None:
+def test_who_vanishes_is_forgotten_by_itself(pulse: Heartbeats) -> None:
     pulse.note_worker(ONE)
     assert 0 < pulse._redis.ttl(pulse._key("worker", ONE.name)) <= WORKER_TTL_S
 
 
-def test_restarts_are_counted_by_worker(pulse: Pulse) -> None:
+def test_restarts_are_counted_by_worker(pulse: Heartbeats) -> None:
     assert pulse.restarts() == {}
     for name in ("b@1", "a@1", "b@1"):
         pulse.note_restart(name)
     assert pulse.restarts() == {"a@1": 1, "b@1": 2}
 
 
-def test_beat_and_its_echo_are_noted_apart(pulse: Pulse) -> None:
+def test_beat_and_its_echo_are_noted_apart(pulse: Heartbeats) -> None:
     assert list(pulse.beat_and_tick()) == [None, None]
     pulse.note_beat(1000.5)
     assert list(pulse.beat_and_tick()) == [1000.5, None]

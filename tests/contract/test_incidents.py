@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
-from worker.domain.fleet.incidents import MOST_RELAPSES, Burst, Incident, Kind
-from worker.domain.measures.messages import Origin
+from worker.domain.fleet.incidents import MOST_RELAPSES, FailureCount, Incident, IncidentKind
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 from worker.stores.redis.incidents import MOST_PAST, MOST_RECENT, IncidentStore
 
@@ -28,10 +28,10 @@ class Shelf:
         self.at_s = 1_000_000.0
         self.store = IncidentStore(redis, prefix, lambda: round(self.at_s * 1e6))
 
-    def note(self, account: str, kind: Kind | None, series: Series = DAILY) -> Burst:
+    def note(self, account: str, kind: IncidentKind | None, series: Series = DAILY) -> FailureCount:
         return self.store.note(asked(account, series), kind, MINUTES)
 
-    def open(self, kind: Kind = Kind.OUTAGE, slot: str = "daily", name: str = "one") -> bool | None:
+    def open(self, kind: IncidentKind = IncidentKind.OUTAGE, slot: str = "daily", name: str = "one") -> bool | None:
         return self.store.open(Incident(name, slot, kind, NOW), 60)
 
     def only(self) -> Incident:
@@ -47,63 +47,71 @@ def shelf(redis: Redis, prefix: str) -> Shelf:
     return Shelf(redis, prefix)
 
 
-def asked(account: str, series: Series = DAILY) -> Origin:
-    return Origin(
+def asked(account: str, series: Series = DAILY) -> WindowJob:
+    return WindowJob(
         account_id=account, series=series, start="2024-06-25", end="2024-07-25", run_id=f"run-{account}", claim="a/b"
     )
 
 
 def test_an_account_counts_once_however_often_it_fails_and_as_it_went_last(shelf: Shelf) -> None:
     for _ in range(1000):
-        burst = shelf.note("a", Kind.OUTAGE)
-    assert burst == Burst(1, 1)
-    assert shelf.note("b", Kind.OUTAGE) == Burst(2, 2)
+        burst = shelf.note("a", IncidentKind.OUTAGE)
+    assert burst == FailureCount(1, 1)
+    assert shelf.note("b", IncidentKind.OUTAGE) == FailureCount(2, 2)
     shelf.note("a", None)
-    assert shelf.note("b", Kind.OUTAGE) == Burst(1, 2)
-    assert shelf.note("c", Kind.APPLICATION) == Burst(1, 3)
-    assert shelf.note("a", Kind.OUTAGE, Series.LOAD_CURVE) == Burst(1, 1), "each series stands for itself"
+    assert shelf.note("b", IncidentKind.OUTAGE) == FailureCount(1, 2)
+    assert shelf.note("c", IncidentKind.APPLICATION) == FailureCount(1, 3)
+    assert shelf.note("a", IncidentKind.OUTAGE, Series.LOAD_CURVE) == FailureCount(1, 1), (
+        "each series stands for itself"
+    )
 
 
 def test_who_was_asked_longer_ago_is_forgotten(shelf: Shelf) -> None:
-    shelf.note("a", Kind.OUTAGE)
+    shelf.note("a", IncidentKind.OUTAGE)
     shelf.at_s += MINUTES * 60
-    assert shelf.note("b", Kind.OUTAGE) == Burst(2, 2)
+    assert shelf.note("b", IncidentKind.OUTAGE) == FailureCount(2, 2)
     shelf.at_s += 1
-    assert shelf.note("c", Kind.OUTAGE) == Burst(2, 2)
+    assert shelf.note("c", IncidentKind.OUTAGE) == FailureCount(2, 2)
 
 
 def test_a_clock_set_back_leaves_nothing_behind_from_the_future(shelf: Shelf) -> None:
-    shelf.note("a", Kind.OUTAGE)
+    shelf.note("a", IncidentKind.OUTAGE)
     shelf.at_s -= 3600
-    assert shelf.note("b", Kind.OUTAGE) == Burst(1, 1)
+    assert shelf.note("b", IncidentKind.OUTAGE) == FailureCount(1, 1)
 
 
 def test_what_is_remembered_of_answers_is_bounded(shelf: Shelf) -> None:
     for number in range(MOST_RECENT + 50):
         shelf.at_s += 0.001
-        burst = shelf.note(f"account-{number}", Kind.OUTAGE)
-    assert burst == Burst(MOST_RECENT, MOST_RECENT)
+        burst = shelf.note(f"account-{number}", IncidentKind.OUTAGE)
+    assert burst == FailureCount(MOST_RECENT, MOST_RECENT)
     assert shelf.redis.hlen(f"{shelf.prefix}incident:last:daily") == MOST_RECENT
     assert shelf.kept() == ["incident:last:daily", "incident:ring:daily", "incident:tally:daily"]
     assert all(shelf.redis.ttl(shelf.prefix + key) > 0 for key in shelf.kept())
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, Kind.OUTAGE, Kind.HOLDER]), st.integers(0, 400))))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5), st.sampled_from([None, IncidentKind.OUTAGE, IncidentKind.HOLDER]), st.integers(0, 400)
+        )
+    )
+)
 def test_the_counts_are_those_of_a_plain_model(
-    redis: Redis, prefix: str, told: list[tuple[int, Kind | None, int]]
+    redis: Redis, prefix: str, told: list[tuple[int, IncidentKind | None, int]]
 ) -> None:
     for key in redis.scan_iter(f"{prefix}*"):
         redis.delete(key)
     shelf = Shelf(redis, prefix)
-    model: dict[int, tuple[float, Kind | None]] = {}
+    model: dict[int, tuple[float, IncidentKind | None]] = {}
     for account, kind, pause_s in told:
         shelf.at_s += pause_s
         model = {each: seen for each, seen in model.items() if seen[0] >= shelf.at_s - MINUTES * 60}
         model[account] = (shelf.at_s, kind)
         burst = shelf.note(str(account), kind)
         if kind is not None:
-            assert burst == Burst(sum(seen[1] is kind for seen in model.values()), len(model))
+            assert burst == FailureCount(sum(seen[1] is kind for seen in model.values()), len(model))
 
 
 def test_one_of_many_opens_it(shelf: Shelf) -> None:
@@ -115,8 +123,8 @@ def test_one_of_many_opens_it(shelf: Shelf) -> None:
 
 def test_an_incident_takes_over_what_failed_alike_before_it_and_counts_on(shelf: Shelf) -> None:
     for account in ("a", "a", "b"):
-        shelf.note(account, Kind.OUTAGE)
-    shelf.note("c", Kind.APPLICATION)
+        shelf.note(account, IncidentKind.OUTAGE)
+    shelf.note("c", IncidentKind.APPLICATION)
     shelf.note("d", None)
     shelf.open()
     assert (shelf.only().failed_calls, shelf.only().accounts) == (3, 2)
@@ -131,9 +139,9 @@ def test_an_incident_takes_over_what_failed_alike_before_it_and_counts_on(shelf:
 
 
 def test_an_incident_of_refusals_takes_over_those_of_both_series(shelf: Shelf) -> None:
-    shelf.note("a", Kind.HOLDER)
-    shelf.note("b", Kind.HOLDER, Series.LOAD_CURVE)
-    shelf.open(Kind.HOLDER, "holder")
+    shelf.note("a", IncidentKind.HOLDER)
+    shelf.note("b", IncidentKind.HOLDER, Series.LOAD_CURVE)
+    shelf.open(IncidentKind.HOLDER, "holder")
     told = {(each["account_id"], each["series"]) for each in shelf.store.failed("holder")}
     assert told == {("a", "daily"), ("b", "load_curve")}
 
@@ -159,19 +167,25 @@ def test_each_turn_of_the_canaries_comes_once_and_when_it_is_due(shelf: Shelf) -
 
 
 def test_one_closes_it_and_then_a_replay_is_due_until_it_was_asked_for(shelf: Shelf) -> None:
-    shelf.note("a", Kind.OUTAGE)
+    shelf.note("a", IncidentKind.OUTAGE)
     shelf.open()
     found = shelf.only()
     assert not shelf.store.replay_due()
     assert shelf.store.close(found, NOW + timedelta(minutes=7), "probes")
     assert shelf.store.all_open() == {}
     (over,) = shelf.store.past()
-    assert (over.id, over.kind, over.how, over.accounts, over.failed_calls) == ("one", Kind.OUTAGE, "probes", 1, 1)
+    assert (over.id, over.kind, over.how, over.accounts, over.failed_calls) == (
+        "one",
+        IncidentKind.OUTAGE,
+        "probes",
+        1,
+        1,
+    )
     assert (over.ended_at, over.began_at) == (NOW + timedelta(minutes=7), NOW)
     assert shelf.store.replay_due()
     shelf.store.replayed()
     assert not shelf.store.replay_due()
-    assert not shelf.store.close(Incident("other", "daily", Kind.OUTAGE, NOW), NOW, "probes")
+    assert not shelf.store.close(Incident("other", "daily", IncidentKind.OUTAGE, NOW), NOW, "probes")
 
 
 def test_one_that_comes_again_waits_as_long_as_the_one_before_and_is_none_in_the_end(shelf: Shelf) -> None:
@@ -185,24 +199,24 @@ def test_one_that_comes_again_waits_as_long_as_the_one_before_and_is_none_in_the
         shelf.store.close(found, NOW, "probes")
     assert waits == [60, 120, 240]
     assert shelf.open() is None
-    assert shelf.open(Kind.BY_HAND), "but the operator may"
+    assert shelf.open(IncidentKind.BY_HAND), "but the operator may"
 
 
 def test_a_muted_kind_is_not_opened(shelf: Shelf) -> None:
-    shelf.open(Kind.HOLDER, "holder")
+    shelf.open(IncidentKind.HOLDER, "holder")
     shelf.store.close(shelf.only(), NOW, "by_hand", muted_s=60)
-    assert shelf.open(Kind.HOLDER, "holder") is None
-    assert shelf.store.muted([Kind.HOLDER, Kind.CONSENT]) == {Kind.HOLDER}
-    assert shelf.open(Kind.CONSENT, "consent")
+    assert shelf.open(IncidentKind.HOLDER, "holder") is None
+    assert shelf.store.muted([IncidentKind.HOLDER, IncidentKind.CONSENT]) == {IncidentKind.HOLDER}
+    assert shelf.open(IncidentKind.CONSENT, "consent")
 
 
 def test_an_incident_that_nobody_probes_ends_by_itself_and_the_past_is_bounded(shelf: Shelf) -> None:
     for number in range(MOST_PAST + 5):
-        shelf.open(Kind.BY_HAND, name=f"i{number}")
+        shelf.open(IncidentKind.BY_HAND, name=f"i{number}")
         shelf.store.close(shelf.only(), NOW, "by_hand")
     assert len(shelf.store.past()) == MOST_PAST
-    shelf.note("a", Kind.CONSENT)
-    shelf.open(Kind.CONSENT, "consent")
+    shelf.note("a", IncidentKind.CONSENT)
+    shelf.open(IncidentKind.CONSENT, "consent")
     shelf.store.add("consent", asked("b"))
     for what in ("open", "failed", "touched"):
         assert 0 < shelf.redis.ttl(f"{shelf.prefix}incident:{what}:consent") <= 3 * 3600

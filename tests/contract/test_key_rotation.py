@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from tests.support.registries import KEY, METER, NOW, OTHER_METER, opened
-from worker.accounts.token_store import SharedVault
+from worker.accounts.token_store import ApplicationTokenStore
 from worker.clients.tokens import Token
 from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 
 ROTATE = Sealer.rotate
@@ -95,10 +95,13 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
 
 def test_the_applications_token_under_a_key_that_is_gone_counts_as_none_and_is_replaced(redis_url: str) -> None:
     with connect(redis_url) as redis:
-        state, young = SyncState(redis, f"test-{uuid4().hex}:"), new_key()
-        old_vault, vault = SharedVault("enedis", Sealer([KEY]), state), SharedVault("enedis", Sealer([young]), state)
+        state, young = ProgressStore(redis, f"test-{uuid4().hex}:"), new_key()
+        old_vault, vault = (
+            ApplicationTokenStore("enedis", Sealer([KEY]), state),
+            ApplicationTokenStore("enedis", Sealer([young]), state),
+        )
         old_vault.save(Token("of-old"))
-        both = SharedVault("enedis", Sealer([young, KEY]), state)
+        both = ApplicationTokenStore("enedis", Sealer([young, KEY]), state)
         assert both.load() == Token("of-old")  # as long as the old key is given
         assert vault.load() is None  # then it costs one call
         vault.save(Token("of-now"))

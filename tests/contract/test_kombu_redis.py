@@ -13,8 +13,8 @@ from kombu import Connection, Exchange, Queue
 from kombu.message import Message
 from redis import Redis
 
-from worker.ops.kombu_redis import Transport
-from worker.stores.redis.broker import Deliveries, broker_keys
+from worker.ops.kombu_redis import RedisTransport
+from worker.stores.redis.broker import BrokerMessages, broker_keys
 from worker.stores.redis.connection import connect
 
 QUEUE = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
@@ -34,7 +34,7 @@ def prefix() -> str:
 @pytest.fixture
 def broker(redis_url: str, prefix: str) -> Iterator[Connection]:
     options = {"global_keyprefix": prefix, "priority_steps": [0], **broker_keys("w1")}
-    with Connection(redis_url, transport=Transport, transport_options=options) as connection:
+    with Connection(redis_url, transport=RedisTransport, transport_options=options) as connection:
         yield connection
 
 
@@ -76,7 +76,7 @@ def test_what_a_dead_worker_held_is_given_back_whole(broker: Connection, redis: 
     publish(broker, {"n": 2})
     taken(broker)
     redis.delete(f"{prefix}unacked_index:w1")  # as if it had died between the two commands
-    assert Deliveries(redis, prefix).give_back("w1") == 1
+    assert BrokerMessages(redis, prefix).give_back("w1") == 1
     assert taken(broker, lambda message: message.ack()) == [{"n": 2}]
 
 

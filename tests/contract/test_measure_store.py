@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entries, to_load
 from worker.domain.measures.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
-from worker.stores.measures.base import ConsumptionStore, Measures
+from worker.stores.measures.base import Measures, MeasureStore
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
@@ -30,7 +30,7 @@ KEYS = {
 
 
 @pytest.fixture
-def store(measures: Measures) -> ConsumptionStore:
+def store(measures: Measures) -> MeasureStore:
     return measures[Period.MINUTE]
 
 
@@ -55,7 +55,7 @@ def without_revision(documents: Sequence[Document]) -> list[Document]:
     return [{name: value for name, value in document.items() if name != "_rev"} for document in documents]
 
 
-def test_a_doctype_nobody_wrote_to_has_no_documents(store: ConsumptionStore, account: str) -> None:
+def test_a_doctype_nobody_wrote_to_has_no_documents(store: MeasureStore, account: str) -> None:
     assert store.read(account, *ALL_KEYS) == []
     assert store.erase(account) == 0
     assert store.write([]) == []
@@ -72,12 +72,12 @@ def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measur
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_a_doctype_that_was_written_to_is_there(store: ConsumptionStore, account: str) -> None:
+def test_a_doctype_that_was_written_to_is_there(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 1))
     assert not store.create_if_missing()
 
 
-def test_what_is_written_comes_back_whole_with_a_revision(store: ConsumptionStore, account: str) -> None:
+def test_what_is_written_comes_back_whole_with_a_revision(store: MeasureStore, account: str) -> None:
     documents = half_hours(account, 48)
     assert store.write(documents) == []
     stored = store.read(account, *ALL_KEYS)
@@ -94,12 +94,12 @@ def test_each_doctype_keeps_its_own_documents(measures: Measures, account: str, 
 
 
 def test_the_first_document_of_a_doctype_can_be_written_before_anything_is_read(
-    store: ConsumptionStore, account: str
+    store: MeasureStore, account: str
 ) -> None:
     assert store.write(half_hours(account, 1)) == []
 
 
-def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: ConsumptionStore, account: str) -> None:
+def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: MeasureStore, account: str) -> None:
     documents = half_hours(account, 50, first=datetime(2024, 10, 27, tzinfo=PARIS))
     store.write(documents)
     stored = store.read(account, *ALL_KEYS)
@@ -107,7 +107,7 @@ def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: ConsumptionSto
     assert [document["hour"] for document in stored if "fold" in document] == [2, 2]
 
 
-def test_a_step_other_than_thirty_minutes_is_kept(store: ConsumptionStore, account: str) -> None:
+def test_a_step_other_than_thirty_minutes_is_kept(store: MeasureStore, account: str) -> None:
     reading = IntervalReading(JANUARY, timedelta(minutes=10), 1)
     documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries([reading], Period.MINUTE)]
     assert documents[0]["step"] == 10
@@ -115,7 +115,7 @@ def test_a_step_other_than_thirty_minutes_is_kept(store: ConsumptionStore, accou
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_a_range_holds_its_first_key_and_not_its_last(store: ConsumptionStore, account: str) -> None:
+def test_a_range_holds_its_first_key_and_not_its_last(store: MeasureStore, account: str) -> None:
     documents = half_hours(account, 6)
     store.write(list(reversed(documents)))
     keys = [document["_id"].partition(":")[2] for document in documents]
@@ -125,7 +125,7 @@ def test_a_range_holds_its_first_key_and_not_its_last(store: ConsumptionStore, a
     assert store.read(account, keys[4], keys[1]) == []
 
 
-def test_keys_sort_by_their_bytes(store: ConsumptionStore, account: str) -> None:
+def test_keys_sort_by_their_bytes(store: MeasureStore, account: str) -> None:
     keys = ["2024-01-01T00:00Z", "2024-01-01T09:30Z", "2024-01-01T10:00Z", "2024-01-10T00:00Z", "2024-02-01T23:30Z"]
     store.write([to_document(account, Period.MINUTE, Entry(key, 600_000), NOW) for key in reversed(keys)])
     assert [document["_id"] for document in store.read(account, *ALL_KEYS)] == [f"{account}:{key}" for key in keys]
@@ -151,7 +151,7 @@ def keys_of(day: date, period: Period) -> set[str]:
     return {period_key((first + n * 6 * HALF_HOUR), period) for n in range(day_length(day) // (6 * HALF_HOUR))}
 
 
-def test_accounts_don_t_see_each_other(store: ConsumptionStore, account: str) -> None:
+def test_accounts_don_t_see_each_other(store: MeasureStore, account: str) -> None:
     neighbours = [account, f"{account}0", account[:-1]]
     for number, neighbour in enumerate(neighbours):
         store.write(half_hours(neighbour, number + 1))
@@ -160,20 +160,20 @@ def test_accounts_don_t_see_each_other(store: ConsumptionStore, account: str) ->
     assert [len(store.read(neighbour, *ALL_KEYS)) for neighbour in neighbours] == [0, 2, 3]
 
 
-def test_one_write_may_hold_several_accounts(store: ConsumptionStore, account: str) -> None:
+def test_one_write_may_hold_several_accounts(store: MeasureStore, account: str) -> None:
     other = f"{account}x"
     assert store.write(half_hours(account, 2) + half_hours(other, 3)) == []
     assert (len(store.read(account, *ALL_KEYS)), len(store.read(other, *ALL_KEYS))) == (2, 3)
 
 
-def test_more_documents_than_one_request_takes_are_all_written(store: ConsumptionStore, account: str) -> None:
+def test_more_documents_than_one_request_takes_are_all_written(store: MeasureStore, account: str) -> None:
     documents = half_hours(account, 1_201)
     assert store.write(documents) == []
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
     assert store.write(documents) == documents
 
 
-def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: ConsumptionStore, account: str) -> None:
+def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: MeasureStore, account: str) -> None:
     first, second = half_hours(account, 2)
     store.write([first])
     again = changed(first, 9.9)
@@ -181,7 +181,7 @@ def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: Consump
     assert without_revision(store.read(account, *ALL_KEYS)) == [first, second]
 
 
-def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: ConsumptionStore, account: str) -> None:
+def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 2))
     before = store.read(account, *ALL_KEYS)
     assert store.write([changed(before[0], 1.234567)]) == []
@@ -191,7 +191,7 @@ def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: Consum
     assert after[1] == before[1]
 
 
-def test_of_two_writers_with_the_same_revision_one_loses(store: ConsumptionStore, account: str) -> None:
+def test_of_two_writers_with_the_same_revision_one_loses(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 1))
     [stored] = store.read(account, *ALL_KEYS)
     winner, loser = changed(stored, 1.0), changed(stored, 2.0)
@@ -200,7 +200,7 @@ def test_of_two_writers_with_the_same_revision_one_loses(store: ConsumptionStore
     assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [1.0]
 
 
-def test_a_replaced_document_that_was_erased_meanwhile_loses(store: ConsumptionStore, account: str) -> None:
+def test_a_replaced_document_that_was_erased_meanwhile_loses(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 1))
     stored = store.read(account, *ALL_KEYS)
     store.erase(account)
@@ -208,9 +208,7 @@ def test_a_replaced_document_that_was_erased_meanwhile_loses(store: ConsumptionS
     assert store.read(account, *ALL_KEYS) == []
 
 
-def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(
-    store: ConsumptionStore, account: str
-) -> None:
+def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 1))
     before = store.read(account, *ALL_KEYS)
     store.erase(account)
@@ -219,14 +217,14 @@ def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(
     assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [0.7]
 
 
-def test_a_revision_of_another_store_replaces_nothing(store: ConsumptionStore, account: str) -> None:
+def test_a_revision_of_another_store_replaces_nothing(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 1))
     [stored] = store.read(account, *ALL_KEYS)
     foreign = {**stored, "_rev": "7-967a00dff5e02add41819138abb3284d"}
     assert store.write([foreign]) == [foreign]
 
 
-def test_losers_and_winners_of_one_write_are_told_apart(store: ConsumptionStore, account: str) -> None:
+def test_losers_and_winners_of_one_write_are_told_apart(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 2))
     fresh, stale = store.read(account, *ALL_KEYS)
     store.write([stale])
@@ -234,14 +232,14 @@ def test_losers_and_winners_of_one_write_are_told_apart(store: ConsumptionStore,
     assert store.write([fresh, stale, new]) == [stale]
 
 
-def test_erasing_forgets_every_page_and_counts(store: ConsumptionStore, account: str) -> None:
+def test_erasing_forgets_every_page_and_counts(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 1_005))
     assert store.erase(account) == 1_005
     assert store.read(account, *ALL_KEYS) == []
     assert store.erase(account) == 0
 
 
-def test_an_erased_account_can_be_written_anew(store: ConsumptionStore, account: str) -> None:
+def test_an_erased_account_can_be_written_anew(store: MeasureStore, account: str) -> None:
     documents = half_hours(account, 3)
     store.write(documents)
     store.erase(account)
@@ -249,7 +247,7 @@ def test_an_erased_account_can_be_written_anew(store: ConsumptionStore, account:
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_a_write_leaves_the_documents_it_was_given_alone(store: ConsumptionStore, account: str) -> None:
+def test_a_write_leaves_the_documents_it_was_given_alone(store: MeasureStore, account: str) -> None:
     documents = half_hours(account, 2)
     copies = [dict(document) for document in documents]
     store.write(documents)
@@ -260,7 +258,7 @@ def test_a_write_leaves_the_documents_it_was_given_alone(store: ConsumptionStore
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(energies=st.lists(st.integers(0, 10**12), min_size=1, max_size=60))
-def test_a_load_of_six_decimals_comes_back_equal(store: ConsumptionStore, energies: list[int]) -> None:
+def test_a_load_of_six_decimals_comes_back_equal(store: MeasureStore, energies: list[int]) -> None:
     account = uuid.uuid4().hex[:12]
     documents = [
         changed(document, to_load(energy, Period.MINUTE))
@@ -272,7 +270,7 @@ def test_a_load_of_six_decimals_comes_back_equal(store: ConsumptionStore, energi
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_writes_in_any_order_and_twice_give_the_same_content(store: ConsumptionStore, data: Any) -> None:
+def test_writes_in_any_order_and_twice_give_the_same_content(store: MeasureStore, data: Any) -> None:
     account = uuid.uuid4().hex[:12]
     documents = half_hours(account, 12)
     pieces = [documents[first : first + 4] for first in range(0, 12, 4)]
@@ -281,7 +279,7 @@ def test_writes_in_any_order_and_twice_give_the_same_content(store: ConsumptionS
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_threads_that_race_lose_all_but_one_each_document(store: ConsumptionStore, account: str) -> None:
+def test_threads_that_race_lose_all_but_one_each_document(store: MeasureStore, account: str) -> None:
     store.write(half_hours(account, 20))
     stored = store.read(account, *ALL_KEYS)
     versions = [[changed(document, float(writer)) for document in stored] for writer in range(1, 9)]
@@ -296,7 +294,7 @@ def test_threads_that_race_lose_all_but_one_each_document(store: ConsumptionStor
         )
 
 
-def test_threads_read_what_they_asked_for(store: ConsumptionStore, account: str) -> None:
+def test_threads_read_what_they_asked_for(store: MeasureStore, account: str) -> None:
     accounts = [f"{account}{number}" for number in range(8)]
     for number, name in enumerate(accounts):
         store.write(half_hours(name, 30 + number))

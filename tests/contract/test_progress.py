@@ -23,8 +23,8 @@ from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.claims import Try
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.progress import SyncState
-from worker.stores.redis.series_progress import NightNote
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.redis.series_progress import LastNight
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 WEEK = DateWindow(date(2024, 3, 4), date(2024, 3, 11))
@@ -33,8 +33,8 @@ CALL = Call(datetime(2024, 7, 25, 7, 0, tzinfo=UTC), WEEK, AnswerClass.DATA, "ni
 
 
 @pytest.fixture
-def state(redis: Redis, prefix: str) -> SyncState:
-    return SyncState(redis, prefix)
+def state(redis: Redis, prefix: str) -> ProgressStore:
+    return ProgressStore(redis, prefix)
 
 
 def window(first: int, days: int) -> DateWindow:
@@ -42,7 +42,7 @@ def window(first: int, days: int) -> DateWindow:
     return DateWindow(start, start + timedelta(days=days))
 
 
-def test_an_account_never_seen_has_nothing(state: SyncState) -> None:
+def test_an_account_never_seen_has_nothing(state: ProgressStore) -> None:
     assert state.done_windows("acc", DAILY) == []
     assert not state.has_history("acc", DAILY)
     assert state.task_state("acc", DAILY) == {}
@@ -55,7 +55,7 @@ def test_an_account_never_seen_has_nothing(state: SyncState) -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.builds(window, st.integers(0, 60), st.integers(1, 15)), min_size=1, max_size=8))
-def test_days_marked_done_are_remembered_in_the_fewest_windows(state: SyncState, windows: list[DateWindow]) -> None:
+def test_days_marked_done_are_remembered_in_the_fewest_windows(state: ProgressStore, windows: list[DateWindow]) -> None:
     account = uuid4().hex
     for done in windows:
         state.mark_done(account, DAILY, done)
@@ -63,21 +63,21 @@ def test_days_marked_done_are_remembered_in_the_fewest_windows(state: SyncState,
     assert state.done_windows(account, CURVE) == []
 
 
-def test_windows_marked_at_the_same_time_are_all_kept(state: SyncState) -> None:
+def test_windows_marked_at_the_same_time_are_all_kept(state: ProgressStore) -> None:
     every_other = [window(2 * n, 1) for n in range(40)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda done: state.mark_done("acc", DAILY, done), every_other))
     assert state.done_windows("acc", DAILY) == every_other
 
 
-def test_merged_windows_leave_no_old_ones_behind(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_merged_windows_leave_no_old_ones_behind(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.replace_done("acc", CURVE, [window(0, 7), window(14, 7)])
     state.mark_done("acc", CURVE, window(7, 7))
     assert redis.hgetall(f"{prefix}days:load_curve:acc") == {"acc": str(window(0, 21))}
     assert not redis.exists(f"{prefix}history:acc:load_curve")
 
 
-def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: SyncState) -> None:
+def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: ProgressStore) -> None:
     state.mark_done("acc", DAILY, WEEK)  # e.g. the first window to finish after Redis was emptied
     assert not state.has_history("acc", DAILY)
     state.replace_done("acc", DAILY, [])
@@ -88,7 +88,7 @@ def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: SyncState) ->
     assert state.done_windows("acc", DAILY) == [WEEK]
 
 
-def test_coverages_and_nights_come_in_the_order_of_the_page(state: SyncState) -> None:
+def test_coverages_and_nights_come_in_the_order_of_the_page(state: ProgressStore) -> None:
     state.replace_done("b", DAILY, [WEEK, window(0, 2)])
     state.mark_done("b1", CURVE, WEEK)
     state.note_night("b1", CURVE, NIGHT, CALL)
@@ -115,7 +115,7 @@ def test_coverages_and_nights_come_in_the_order_of_the_page(state: SyncState) ->
     )
 )
 def test_days_and_nights_of_one_field_leave_each_other_alone(
-    state: SyncState, steps: list[DateWindow | list[DateWindow] | date]
+    state: ProgressStore, steps: list[DateWindow | list[DateWindow] | date]
 ) -> None:
     account, told, done, night = uuid4().hex, False, list[DateWindow](), None
     for step in steps:
@@ -133,7 +133,7 @@ def test_days_and_nights_of_one_field_leave_each_other_alone(
         assert (noted.night if noted else None) == night
 
 
-def test_what_was_kept_as_a_set_is_read_and_taken_over(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_what_was_kept_as_a_set_is_read_and_taken_over(state: ProgressStore, redis: Redis, prefix: str) -> None:
     redis.sadd(f"{prefix}history:acc:daily", "known", str(window(0, 7)))
     redis.set(f"{prefix}history_loaded:acc:daily", "2024-01-08")
     assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 7)])]
@@ -146,26 +146,26 @@ def test_what_was_kept_as_a_set_is_read_and_taken_over(state: SyncState, redis: 
 
 @pytest.mark.parametrize("minutes", [-3_000_000, -1, 0, 1, 1439, 4000])
 @pytest.mark.parametrize("answer", ["data", "no_data", "unusable", "before_history"])
-def test_a_night_tells_when_it_was_asked_and_what_came(state: SyncState, minutes: int, answer: str) -> None:
+def test_a_night_tells_when_it_was_asked_and_what_came(state: ProgressStore, minutes: int, answer: str) -> None:
     at = datetime(2024, 7, 25, tzinfo=UTC) + timedelta(minutes=minutes)
     call = Call(at, plan_look_back(at.astimezone(PARIS).date(), CURVE), AnswerClass(answer), "nightly")
     state.note_night("acc", CURVE, NIGHT, call)
-    assert state.nights([("acc", CURVE)]) == [(NightNote(NIGHT, call))]
+    assert state.nights([("acc", CURVE)]) == [(LastNight(NIGHT, call))]
 
 
-def test_a_night_is_not_put_back_by_an_older_one_that_ends_later(state: SyncState) -> None:
+def test_a_night_is_not_put_back_by_an_older_one_that_ends_later(state: ProgressStore) -> None:
     for night in (NIGHT, NIGHT - timedelta(days=1)):
         state.note_night("acc", DAILY, night, CALL)
     assert [note and note.night for note in state.nights([("acc", DAILY)])] == [NIGHT]
 
 
-def test_a_night_of_a_date_to_come_gives_way(state: SyncState) -> None:
+def test_a_night_of_a_date_to_come_gives_way(state: ProgressStore) -> None:
     for night in (date(2030, 1, 1), NIGHT):
         state.note_night("acc", DAILY, night, CALL)
     assert [note and note.night for note in state.nights([("acc", DAILY)])] == [NIGHT]
 
 
-def test_a_cursor_is_moved_by_whoever_saw_it_last(state: SyncState) -> None:
+def test_a_cursor_is_moved_by_whoever_saw_it_last(state: ProgressStore) -> None:
     assert state.move_cursor("c", None, "1", 60) == "1"
     assert state.move_cursor("c", None, "other", 60) == "1"
     assert state.move_cursor("c", "1", "2", 60) == "2"
@@ -174,7 +174,7 @@ def test_a_cursor_is_moved_by_whoever_saw_it_last(state: SyncState) -> None:
     assert (state.get_cursor("c"), state.get_cursor("gone")) == ("2", None)
 
 
-def test_forty_accounts_of_a_hash_stay_packed_and_small(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_forty_accounts_of_a_hash_stay_packed_and_small(state: ProgressStore, redis: Redis, prefix: str) -> None:
     """What a million accounts take is some 60 bytes each, as `docs/reference/redis-keys.md` says."""
     accounts = [f"k9x{number:09d}" for number in range(44)]
     for account in accounts:
@@ -185,7 +185,7 @@ def test_forty_accounts_of_a_hash_stay_packed_and_small(state: SyncState, redis:
     assert redis.memory_usage(key) / len(accounts) < 75
 
 
-def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.note_task("acc", DAILY, state="ok", error="VENDOR_DOWN")
     state.note_task("acc", DAILY, error="", done="3")
     state.note_task("acc", DAILY)
@@ -195,7 +195,7 @@ def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: SyncState, redis
     assert 89 < redis.ttl(f"{prefix}task:acc:daily") / 86400 <= 90
 
 
-def test_work_is_claimed_by_one(state: SyncState) -> None:
+def test_work_is_claimed_by_one(state: ProgressStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda _: state.claim("acc", DAILY, "2024-07-25", 60), range(20)))
     assert got.count(True) == 1
@@ -206,7 +206,7 @@ def test_work_is_claimed_by_one(state: SyncState) -> None:
     assert state.claimed_flags([], DAILY, "2024-07-25") == []
 
 
-def test_an_extended_claim_keeps_its_time_of_publishing(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_an_extended_claim_keeps_its_time_of_publishing(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.claim("acc", DAILY, "night", 5)
     published = redis.get(f"{prefix}inflight:acc:daily:night")
     assert state.extend("acc", DAILY, "night", 60)
@@ -216,18 +216,18 @@ def test_an_extended_claim_keeps_its_time_of_publishing(state: SyncState, redis:
     assert not state.is_claimed("acc", DAILY, "other")
 
 
-def test_old_claims_are_dropped_and_young_ones_kept(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_old_claims_are_dropped_and_young_ones_kept(state: ProgressStore, redis: Redis, prefix: str) -> None:
     for account in ("a", "b"):
         state.claim(account, DAILY, "night", 60)
     redis.set(f"{prefix}inflight:a:daily:night", time.time() - 1000, ex=60)
-    SyncState(redis, "test-other:").claim("a", DAILY, "night", 60)
+    ProgressStore(redis, "test-other:").claim("a", DAILY, "night", 60)
     assert state.drop_claims_older_than(900) == 1
     assert not state.is_claimed("a", DAILY, "night")
     assert state.is_claimed("b", DAILY, "night")
     assert state.drop_claims_older_than(0) == 1
 
 
-def test_attempts_are_counted_per_run_and_window(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_attempts_are_counted_per_run_and_window(state: ProgressStore, redis: Redis, prefix: str) -> None:
     assert [state.count_attempt("acc", DAILY, WEEK, run="mon") for _ in range(3)] == [1, 2, 3]
     assert state.count_attempt("acc", DAILY, WEEK, run="tue") == 1
     assert state.count_attempt("acc", DAILY, window(0, 1), run="mon", times=5) == 5
@@ -237,7 +237,7 @@ def test_attempts_are_counted_per_run_and_window(state: SyncState, redis: Redis,
     assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
 
 
-def test_a_try_is_claimed_and_counted_in_one_go(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_a_try_is_claimed_and_counted_in_one_go(state: ProgressStore, redis: Redis, prefix: str) -> None:
     def claimed(holder: str) -> bool:
         tries = [Try("acc", DAILY, "night", WEEK, holder)]
         return state.claim_tries(tries, 60, run="mon", times=4, most=8) == [True]
@@ -254,7 +254,7 @@ def test_a_try_is_claimed_and_counted_in_one_go(state: SyncState, redis: Redis, 
     assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
 
 
-def test_many_tries_are_claimed_each_for_itself_in_one_packet(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_many_tries_are_claimed_each_for_itself_in_one_packet(state: ProgressStore, redis: Redis, prefix: str) -> None:
     tries = [Try(account, DAILY, "night", WEEK, f"run of {account}") for account in ("a1", "b2", "c3")]
     state.claim("b2", DAILY, "night", 60, holder="another")
     redis.script_flush()  # as a Redis that has just started: it is told the scripts then
@@ -266,7 +266,7 @@ def test_many_tries_are_claimed_each_for_itself_in_one_packet(state: SyncState, 
     assert state.claim_tries([], 60, run="mon", times=4, most=8) == []
 
 
-def test_notes_made_together_are_all_there_at_the_end_of_the_block(state: SyncState, redis: Redis) -> None:
+def test_notes_made_together_are_all_there_at_the_end_of_the_block(state: ProgressStore, redis: Redis) -> None:
     state.claim("acc", DAILY, "night", 60, holder="run")
     state.count_attempt("acc", DAILY, WEEK, run="mon", times=4)
     redis.script_flush()
@@ -282,7 +282,7 @@ def test_notes_made_together_are_all_there_at_the_end_of_the_block(state: SyncSt
     assert not state.is_claimed("acc", DAILY, "night")
 
 
-def test_of_a_block_that_fails_nothing_is_sent(state: SyncState) -> None:
+def test_of_a_block_that_fails_nothing_is_sent(state: ProgressStore) -> None:
     with pytest.raises(ZeroDivisionError), state.together() as notes:
         notes.note_well("acc", DAILY, CALL, state="ok")
         notes.clear_attempts("acc", DAILY, WEEK, run="mon")
@@ -290,7 +290,9 @@ def test_of_a_block_that_fails_nothing_is_sent(state: SyncState) -> None:
     assert state.task_state("acc", DAILY) == {}
 
 
-def test_a_packet_that_redis_refuses_is_an_outage_in_plain_words(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_a_packet_that_redis_refuses_is_an_outage_in_plain_words(
+    state: ProgressStore, redis: Redis, prefix: str
+) -> None:
     redis.set(f"{prefix}task:acc:daily", "no hash")
     with (
         pytest.raises(StoreUnavailable, match=r"^Redis can't be used: it refused with WRONGTYPE$"),
@@ -299,7 +301,7 @@ def test_a_packet_that_redis_refuses_is_an_outage_in_plain_words(state: SyncStat
         notes.note_well("acc", DAILY, CALL, state="ok")
 
 
-def test_a_lock_has_one_holder_at_a_time(state: SyncState) -> None:
+def test_a_lock_has_one_holder_at_a_time(state: ProgressStore) -> None:
     inside, most = [], []
 
     def work(number: int) -> None:
@@ -313,7 +315,7 @@ def test_a_lock_has_one_holder_at_a_time(state: SyncState) -> None:
     assert most == [1] * 24
 
 
-def test_a_busy_lock_is_a_result_or_try_again_later(state: SyncState) -> None:
+def test_a_busy_lock_is_a_result_or_try_again_later(state: ProgressStore) -> None:
     with state.try_lock("token", ttl_s=30) as got, state.try_lock("token", ttl_s=30) as second:
         assert (got, second) == (True, False)
         busy = pytest.raises(StoreUnavailable, match="lock token stays busy")
@@ -325,7 +327,7 @@ def test_a_busy_lock_is_a_result_or_try_again_later(state: SyncState) -> None:
 
 
 def test_a_lock_that_ended_before_its_holder_is_told_and_harmless(
-    state: SyncState, redis: Redis, prefix: str, caplog: pytest.LogCaptureFixture
+    state: ProgressStore, redis: Redis, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with state.lock("token", ttl_s=30):
         redis.delete(f"{prefix}lock:token")
@@ -339,7 +341,7 @@ def until(happened: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_lock_is_prolonged_while_its_holder_lives(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_a_lock_is_prolonged_while_its_holder_lives(state: ProgressStore, redis: Redis, prefix: str) -> None:
     with state.lock("token", ttl_s=5, most_s=60):
         redis.pexpire(f"{prefix}lock:token", 2_000)  # as if three seconds had passed
         until(lambda: redis.pttl(f"{prefix}lock:token") > 2_000)
@@ -347,7 +349,7 @@ def test_a_lock_is_prolonged_while_its_holder_lives(state: SyncState, redis: Red
             assert not second
 
 
-def test_a_lock_is_not_prolonged_for_ever(state: SyncState) -> None:
+def test_a_lock_is_not_prolonged_for_ever(state: ProgressStore) -> None:
     def another_gets_in() -> bool:
         with state.try_lock("token", ttl_s=30) as second:
             return second
@@ -356,7 +358,7 @@ def test_a_lock_is_not_prolonged_for_ever(state: SyncState) -> None:
         until(another_gets_in)
 
 
-def test_a_lock_that_another_has_by_now_is_not_prolonged(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_a_lock_that_another_has_by_now_is_not_prolonged(state: ProgressStore, redis: Redis, prefix: str) -> None:
     with state.lock("token", ttl_s=0.4, most_s=60):
         redis.set(f"{prefix}lock:token", "another", px=30_000)
         until(lambda: not any(thread.name == "keeps token" for thread in threading.enumerate()))
@@ -365,7 +367,7 @@ def test_a_lock_that_another_has_by_now_is_not_prolonged(state: SyncState, redis
 
 
 def test_the_lock_of_a_killed_holder_is_free_when_its_time_is_over(
-    state: SyncState, redis_url: str, prefix: str
+    state: ProgressStore, redis_url: str, prefix: str
 ) -> None:
     die_holding = f"""
 import os, redis
@@ -379,14 +381,14 @@ with SyncState(client, {prefix!r}).lock("token", ttl_s=1, most_s=30):
         pass
 
 
-def test_a_failure_inside_a_lock_goes_out_and_frees_it(state: SyncState) -> None:
+def test_a_failure_inside_a_lock_goes_out_and_frees_it(state: ProgressStore) -> None:
     with pytest.raises(KeyError), state.lock("token", ttl_s=30):
         raise KeyError("the caller's own")
     with state.try_lock("token", ttl_s=30) as got:
         assert got
 
 
-def test_a_lease_is_renewed_by_its_holder_alone(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_a_lease_is_renewed_by_its_holder_alone(state: ProgressStore, redis: Redis, prefix: str) -> None:
     assert state.lease("beat", "one", 30)
     assert not state.lease("beat", "two", 30)
     assert state.lease("beat", "one", 90)
@@ -395,13 +397,13 @@ def test_a_lease_is_renewed_by_its_holder_alone(state: SyncState, redis: Redis, 
     assert state.lease("beat", "two", 30)
 
 
-def test_a_slot_is_given_once(state: SyncState) -> None:
+def test_a_slot_is_given_once(state: ProgressStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda _: state.slot("nightly:2024-07-25", 60), range(20)))
     assert got.count(True) == 1
 
 
-def test_secrets_and_cursors_end_by_themselves(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_secrets_and_cursors_end_by_themselves(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.put_secret("app", "sealed", 60)
     state.put_cursor("nightly", "acc-7", 60)
     assert (state.get_secret("app"), state.get_cursor("nightly")) == ("sealed", "acc-7")
@@ -410,7 +412,7 @@ def test_secrets_and_cursors_end_by_themselves(state: SyncState, redis: Redis, p
 
 @pytest.mark.parametrize("account", ["acc", "a*", "a[b]?\\"])
 def test_forgetting_an_account_leaves_the_others_alone(
-    state: SyncState, redis: Redis, prefix: str, account: str
+    state: ProgressStore, redis: Redis, prefix: str, account: str
 ) -> None:
     for each in (account, "account", "acc2", "abc"):
         state.mark_done(each, DAILY, WEEK)
@@ -429,7 +431,7 @@ def test_forgetting_an_account_leaves_the_others_alone(
     assert state.forget(account) == 0
 
 
-def test_redis_emptied_in_between_is_forgetting_and_no_more(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_redis_emptied_in_between_is_forgetting_and_no_more(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.replace_done("acc", DAILY, [WEEK])
     state.claim("acc", DAILY, "night", 60)
     redis.delete(*redis.scan_iter(f"{prefix}*"))
@@ -441,7 +443,7 @@ def test_redis_emptied_in_between_is_forgetting_and_no_more(state: SyncState, re
 
 def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://:secret@127.0.0.1:{free_port()}/0") as nobody:
-        state = SyncState(nobody)
+        state = ProgressStore(nobody)
         with pytest.raises(StoreUnavailable, match=r"Redis can't be used: .*refused") as caught:
             state.done_windows("acc", DAILY)
         assert "secret" not in str(caught.value)
@@ -449,7 +451,7 @@ def test_an_unreachable_redis_means_try_again_later() -> None:
             pytest.fail("no lock without Redis")
 
 
-def test_what_a_refusal_quotes_stays_out_of_the_error(state: SyncState, redis: Redis, prefix: str) -> None:
+def test_what_a_refusal_quotes_stays_out_of_the_error(state: ProgressStore, redis: Redis, prefix: str) -> None:
     redis.set(f"{prefix}history:acc:daily", "not a set")
     with pytest.raises(StoreUnavailable) as caught:
         state.done_windows("acc", DAILY)

@@ -12,17 +12,17 @@ from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answer_shapes import Kind, Surprise
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answer_shapes import Deviation, DeviationKind
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.notices import NoticeBook
+from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.overview import Overview
-from worker.stores.registry.raw_answers import RawVault
+from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.tables import QUARANTINE, RAW_ANSWERS
-from worker.stores.registry.unknown_answers import MOST_ROWS, Noted, QuarantineBook
+from worker.stores.registry.unknown_answers import MOST_ROWS, Noted, QuarantineTable
 
 OLD, NEW = new_key(), new_key()
 MAY = datetime(2024, 5, 3, 7, 0, tzinfo=UTC)
@@ -41,19 +41,19 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Account
     registry.close()
 
 
-def vault_of(registry: AccountRegistry, *keys: str) -> RawVault:
-    return RawVault(registry.database, Sealer(keys or [OLD]))
+def vault_of(registry: AccountRegistry, *keys: str) -> RawAnswerTable:
+    return RawAnswerTable(registry.database, Sealer(keys or [OLD]))
 
 
 def add(registry: AccountRegistry, number: int = 11) -> str:
     return registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)[0].id
 
 
-def told(at: datetime, series: Series = Series.LOAD_CURVE) -> Told:
+def told(at: datetime, series: Series = Series.LOAD_CURVE) -> RawAnswer:
     day = at.date() - ONE_DAY
     rows = curve_of(day, 300 + at.day) if series is Series.LOAD_CURVE else [[day.isoformat(), "10412"]]
     window = DateWindow(day, day + ONE_DAY)
-    return Told(series, at, window, [(window, v5_answer(rows))], date(2024, 1, 1))
+    return RawAnswer(series, at, window, [(window, v5_answer(rows))], date(2024, 1, 1))
 
 
 def sealed_rows(registry: AccountRegistry) -> list[bytes]:
@@ -140,12 +140,12 @@ def test_keys_can_be_changed_and_a_lost_one_is_told(registry: AccountRegistry) -
 # -- the quarantine
 
 
-def surprise(number: int = 0) -> Surprise:
-    return Surprise(Kind.FIELD, f"meter_reading.new{number}", "text", {"idPrm": USAGE_POINT, "new": number})
+def surprise(number: int = 0) -> Deviation:
+    return Deviation(DeviationKind.FIELD, f"meter_reading.new{number}", "text", {"idPrm": USAGE_POINT, "new": number})
 
 
-def quarantine_of(registry: AccountRegistry, *keys: str) -> QuarantineBook:
-    return QuarantineBook(registry.database, Sealer(keys or [OLD]))
+def quarantine_of(registry: AccountRegistry, *keys: str) -> QuarantineTable:
+    return QuarantineTable(registry.database, Sealer(keys or [OLD]))
 
 
 def notice_of(noted: Noted) -> list[Notice]:
@@ -158,8 +158,13 @@ def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: A
     assert noted == [Noted.NEW, Noted.KNOWN, Noted.KNOWN]
     (row,) = book.list()
     assert (row.times, row.first_seen, row.last_seen) == (6, NOW, NOW + 2 * ONE_DAY)
-    assert (row.kind, row.place, row.detail, row.preset) == (Kind.FIELD, "meter_reading.new0", "text", "enedis-v5")
-    assert [notice.reason for notice in NoticeBook(registry.database)._list()] == ["NEW"]
+    assert (row.kind, row.place, row.detail, row.preset) == (
+        DeviationKind.FIELD,
+        "meter_reading.new0",
+        "text",
+        "enedis-v5",
+    )
+    assert [notice.reason for notice in NoticeTable(registry.database)._list()] == ["NEW"]
     assert book.clear(row.fingerprint) and not book.clear(row.fingerprint)
     assert book.note(surprise(), 1, "enedis-v5", NOW, notice_of) is Noted.NEW
 

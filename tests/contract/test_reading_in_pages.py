@@ -11,7 +11,7 @@ from worker.domain.measures.documents import Entry, key_of, to_document
 from worker.domain.measures.readings import DateWindow, Period
 from worker.stores.measures.base import Measures
 from worker.stores.redis.connection import connect
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 
 
 @pytest.mark.parametrize(("limit", "days"), [(1, [3]), (3, [3, 4, 5]), (9, [3, 4, 5, 6]), (None, [3, 4, 5, 6])])
@@ -33,7 +33,7 @@ def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: Measu
 
 def test_the_windows_of_many_accounts_come_in_their_order(redis_url: str) -> None:
     with connect(redis_url) as redis:
-        state = SyncState(redis, f"test-{uuid4().hex}:")
+        state = ProgressStore(redis, f"test-{uuid4().hex}:")
         one, other = DateWindow.parse("2024-01-01/2024-02-01"), DateWindow.parse("2024-03-01/2024-04-01")
         state.mark_done("home1", "daily", one)
         state.replace_done("home2", "load_curve", [other])

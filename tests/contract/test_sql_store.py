@@ -11,7 +11,7 @@ import pytest
 from worker.domain.measures.documents import Document
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.base import ConsumptionStore
+from worker.stores.measures.base import MeasureStore
 from worker.stores.measures.factory import open_measures
 
 DOCUMENT: Document = {
@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "measures.db"
 
 
-def open_days(file: Path, timeout_s: float = 30.0) -> ConsumptionStore:
+def open_days(file: Path, timeout_s: float = 30.0) -> MeasureStore:
     return open_measures(f"sqlite:///{file}", timeout_s=timeout_s)[Period.DAY]
 
 

@@ -29,7 +29,7 @@ from worker.clients.enedis.errors import Reply, classify, code_of, refused_as_wr
 from worker.clients.id_token import usage_points_from_id_token
 from worker.domain.measures.answer_samples import to_masked, to_sample
 from worker.domain.measures.answer_shapes import MOST_SURPRISES, look_at
-from worker.domain.measures.answers import Told, Verdict, pack_told, unpack_told
+from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answer, unpack_raw_answer
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.parsing.enedis import parse
@@ -108,8 +108,8 @@ def any_answer_can_be_looked_at_and_kept(body: Any, series: Series) -> None:
     assert len(found) <= MOST_SURPRISES
     assert not any(re.search(r"\d{14}", each.place + each.detail.replace("9" * 14, "")) for each in found)
     to_masked(to_sample(body))
-    told = Told(series, NOW, WINDOW, [(WINDOW, body)])
-    (kept,) = unpack_told(pack_told([told]))
+    told = RawAnswer(series, NOW, WINDOW, [(WINDOW, body)])
+    (kept,) = unpack_raw_answer(pack_raw_answer([told]))
     assert json.dumps(kept.pieces[0][1]) == json.dumps(body)
     try:
         parsed = parse(body, series)
@@ -140,8 +140,8 @@ def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) 
         wait_s = getattr(error, "retry_after_s", None)
         assert wait_s is None or 0 < wait_s <= 86_400
     else:
-        assert (answer.payload is not None) == (answer.verdict is Verdict.DATA)
-        if answer.verdict is Verdict.DATA:
+        assert (answer.payload is not None) == (answer.verdict is AnswerKind.DATA)
+        if answer.verdict is AnswerKind.DATA:
             assert 200 <= status < 300
             assert json.dumps(answer.payload) == json.dumps(json.loads(content))
         texts.append(repr(answer))

@@ -21,8 +21,8 @@ from tests.support.registries import METER, NOW, OTHER_METER
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.answer_shapes import Kind, Surprise
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answer_shapes import Deviation, DeviationKind
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import COMPLETE, Ledger
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
@@ -110,8 +110,10 @@ def note_what_came_of_days(runtime: Runtime, account_id: str) -> None:
     runtime.registry.completeness.exchange(account_id, Series.DAILY, Ledger(), Ledger(NOW.date(), [COMPLETE]))
     runtime.registry.completeness.keep_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
     runtime.corrections.note([Correction(account_id, Period.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
-    runtime.raw_vault.answered(account_id, Told(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), []))
-    runtime.quarantine.note(Surprise(Kind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: [])
+    runtime.raw_vault.answered(
+        account_id, RawAnswer(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), [])
+    )
+    runtime.quarantine.note(Deviation(DeviationKind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: [])
 
 
 def registry_rows(runtime: Runtime) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from config.settings import PREFIX
 from tests.support.commands import Ended, run_here
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.lanes import QUEUES
-from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.completeness import COMPLETE, DayState, Mark
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import PARIS, Period, Series
@@ -25,12 +25,12 @@ from worker.runtime import Runtime
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.connection import connect
-from worker.stores.redis.heartbeats import Pulse, WorkerPulse
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.sockets import listen
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.corrections import Correction, CorrectionBook
-from worker.stores.registry.unknown_answers import QuarantineBook
+from worker.stores.registry.corrections import Correction, CorrectionTable
+from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.sync.audit import Tally, keep_tally
 from worker.sync.due import Night
 
@@ -74,12 +74,14 @@ class Fleet:
 
     def _surprise(self, registry: AccountRegistry) -> None:
         """Of yesterday and older: corrections, and what nobody knows."""
-        corrections, quarantine = CorrectionBook(registry.database), QuarantineBook(registry.database, SEALER)
+        corrections, quarantine = CorrectionTable(registry.database), QuarantineTable(registry.database, SEALER)
         for number, at in enumerate((NOW - timedelta(hours=23), NOW - timedelta(hours=25))):
             account, key = self.accounts[0], f"2024-07-0{number + 1}"
             corrections.note([Correction(account, Period.DAY, key, 1, 2, None, at, "run")])
-            quarantine.note(Surprise(Kind.FIELD, f"place{number}", "text", {}), 1, "enedis-2026", at, lambda _: ())
-        quarantine.note(Surprise(Kind.FIELD, "place1", "text", {}), 1, "enedis-2026", NOW, lambda _: ())
+            quarantine.note(
+                Deviation(DeviationKind.FIELD, f"place{number}", "text", {}), 1, "enedis-2026", at, lambda _: ()
+            )
+        quarantine.note(Deviation(DeviationKind.FIELD, "place1", "text", {}), 1, "enedis-2026", NOW, lambda _: ())
 
     def remember(self) -> None:
         """What workers and beat leave in Redis."""
@@ -89,11 +91,11 @@ class Fleet:
             for _ in range(3):
                 ledger.enter("mesure_synchrone_auto")
             ledger.close(600)
-            SyncState(redis).put_cursor(Night(NOW.date()).run, "~fed", 600)
-            house = cast(Runtime, SimpleNamespace(state=SyncState(redis), now=lambda: NOW))
+            ProgressStore(redis).put_cursor(Night(NOW.date()).run, "~fed", 600)
+            house = cast(Runtime, SimpleNamespace(state=ProgressStore(redis), now=lambda: NOW))
             keep_tally(house, Tally(50, 900, 1, Counter({(Law.MONTH, Cause.STALE_TOTAL): 2})))
-            pulse = Pulse(redis)
-            pulse.note_worker(WorkerPulse("silent@host", 1.0, 1.0, 0, 16, ("nightly",)))
+            pulse = Heartbeats(redis)
+            pulse.note_worker(WorkerHeartbeat("silent@host", 1.0, 1.0, 0, 16, ("nightly",)))
             pulse.note_restart("silent@host")
             pulse.note_beat(1_700_000_000.5)
             pulse.note_tick(1_700_000_060.5)

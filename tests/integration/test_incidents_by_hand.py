@@ -14,7 +14,7 @@ import tasks.incidents
 from config.settings import PREFIX, Settings
 from tests.support.commands import Ended, run_here
 from tests.support.factories import NOW
-from worker.domain.fleet.incidents import Burst, Kind
+from worker.domain.fleet.incidents import FailureCount, IncidentKind
 from worker.runtime import Runtime
 
 
@@ -70,12 +70,12 @@ def test_both_at_once_is_misuse(releve: Desk) -> None:
 
 def test_a_mistaken_one_is_closed_and_does_not_open_again_for_a_day(releve: Desk) -> None:
     incidents = releve.runtime.incidents
-    assert incidents.open_refusals(Kind.CONSENT, Burst(9, 9))
+    assert incidents.open_refusals(IncidentKind.CONSENT, FailureCount(9, 9))
     releve.shown("--close")
     with Runtime(releve.runtime.settings) as later:
-        assert not later.incidents.may_open(Kind.CONSENT)
-        assert not later.incidents.open_refusals(Kind.CONSENT, Burst(9, 9))
-        assert later.incidents.may_open(Kind.HOLDER)
+        assert not later.incidents.may_open(IncidentKind.CONSENT)
+        assert not later.incidents.open_refusals(IncidentKind.CONSENT, FailureCount(9, 9))
+        assert later.incidents.may_open(IncidentKind.HOLDER)
 
 
 def test_what_was_missed_is_asked_for_once_in_the_order_of_treatment(

@@ -19,7 +19,7 @@ from tasks import upkeep
 from tests.support.factories import NOW, PretendSupplier, content, origin, serving_days, v5_answer
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.cli.main import cli
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Period, Series
 from worker.runtime import Runtime
 
@@ -102,7 +102,7 @@ def test_history_is_read_again_by_command(home: str, releve: Run, runtime: Runti
     (again,) = json.loads(releve("replay", "--all", "--json").text)["accounts"]
     assert (again["created"], again["updated"]) == (0, 0)
 
-    runtime.raw_vault.answered(home, Told(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})]))
+    runtime.raw_vault.answered(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})]))
     assert "1 still can't be read" in releve("replay", home, code=1).text
 
 
@@ -142,7 +142,7 @@ def test_upkeep_packs_months_and_erases_what_is_too_old(runtime: Runtime, monkey
     monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
     for days in (50, 29, 28, 1):
         body = v5_answer([[FIRST.isoformat(), days]])
-        runtime.raw_vault.answered(home, Told(Series.DAILY, NOW - timedelta(days=days), WEEK, [(WEEK, body)]))
+        runtime.raw_vault.answered(home, RawAnswer(Series.DAILY, NOW - timedelta(days=days), WEEK, [(WEEK, body)]))
     upkeep.tend_kept_answers()
     kept = [(NOW - each.asked_at).days for each in runtime.raw_vault.told(home)]
     assert kept == [29, 28, 1]

@@ -10,7 +10,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import resolve_transport
 from redis import RedisError
 
-from worker.ops.kombu_redis import SentinelTransport, Transport, use_mended
+from worker.ops.kombu_redis import RedisTransport, SentinelTransport, use_mended
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +19,11 @@ def _mended() -> None:
 
 
 def test_each_way_to_redis_is_the_mended_one() -> None:
-    assert resolve_transport("redis") is resolve_transport("rediss") is Transport
+    assert resolve_transport("redis") is resolve_transport("rediss") is RedisTransport
     assert resolve_transport("sentinel") is SentinelTransport
 
 
-@pytest.mark.parametrize("transport", [kombu_redis.Transport, Transport])
+@pytest.mark.parametrize("transport", [kombu_redis.Transport, RedisTransport])
 def test_a_channel_closed_after_its_connection_says_that_the_connection_is_lost(
     redis_url: str, transport: type[Any]
 ) -> None:
@@ -40,4 +40,4 @@ def test_a_channel_closed_after_its_connection_says_that_the_connection_is_lost(
         with pytest.raises(AttributeError if transport is kombu_redis.Transport else RedisError) as caught:
             channel.close()
     assert received
-    assert isinstance(caught.value, expected) is (transport is Transport)
+    assert isinstance(caught.value, expected) is (transport is RedisTransport)

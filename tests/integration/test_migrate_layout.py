@@ -20,7 +20,7 @@ from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from tests.unit.ops.health.conftest import assert_told
 from worker.errors import StoreUnavailable
 from worker.ops import startup
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import measures as look_at_measures
 from worker.ops.health.results import Level
 from worker.runtime import Runtime, holds_any
@@ -136,9 +136,12 @@ def test_doctor_sees_measures_in_the_other_layout(place: Place) -> None:
     filled(place, "packed")
     with ExitStack() as opened:
         assert_told(
-            look_at_measures(Visit(place.settings("plain"), opened)), Level.FAIL, "migrate-layout --to plain", "packed"
+            look_at_measures(CheckConnections(place.settings("plain"), opened)),
+            Level.FAIL,
+            "migrate-layout --to plain",
+            "packed",
         )
-        assert_told(look_at_measures(Visit(place.settings("packed"), opened)), Level.OK, "all 2")
+        assert_told(look_at_measures(CheckConnections(place.settings("packed"), opened)), Level.OK, "all 2")
 
 
 def test_measures_of_unknown_accounts_are_left_until_they_are_named(place: Place) -> None:

@@ -25,8 +25,8 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answer_shapes import Surprise, look_at
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answer_shapes import Deviation, look_at
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
@@ -173,7 +173,7 @@ class House:
         self.endpoints = PRESETS[self.preset].at("http://127.0.0.1:9")
         self.reply = Reply(self.status, {}, self.recorded.content)
         self.measures = memory_measures()
-        self.surprises: list[Surprise] = []
+        self.surprises: list[Deviation] = []
         self.meter = METER
         if echoed := re.search(rb'"(?:usage_point_id|idPrm)": ?"(\d{14})"', self.recorded.content):
             self.meter = echoed[1].decode()
@@ -187,7 +187,7 @@ class House:
         """Something is stored already: of the window's first day and the day before."""
         for day in (window.start - ONE_DAY, window.start):
             rows = [[day.isoformat(), "4321"]] if series is Series.DAILY else curve_of(day, 321)
-            told = Told(
+            told = RawAnswer(
                 series,
                 NOW - ONE_DAY,
                 DateWindow(day, day + ONE_DAY),
@@ -200,7 +200,7 @@ class House:
     def get(self, account_id: str) -> Account:
         return Account(account_id, AccountState.READY, "enedis", NOW, self.meter)
 
-    def answered(self, account_id: str, told: Told) -> None:
+    def answered(self, account_id: str, told: RawAnswer) -> None:
         self.surprises += [found for _, body in told.pieces for found in look_at(body, told.series)]
 
     def send(self, *_: Any, **__: Any) -> Reply:

@@ -19,7 +19,7 @@ from tests.support.commands import Ended, run_here
 from tests.support.factories import origin
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead
@@ -63,7 +63,7 @@ def house(redis_url: str, tmp_path: Path) -> House:
 def filled(runtime: Runtime, meter: str = METER) -> str:
     """An account with something in every drawer."""
     account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
-    runtime.raw_vault.answered(account, Told(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
+    runtime.raw_vault.answered(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
     runtime.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]

@@ -15,13 +15,13 @@ from pydantic import SecretStr
 from config.settings import Settings
 from tests.unit.test_errors import MESSAGE, TREE
 from worker.accounts.notice_texts import to_message
-from worker.accounts.token_store import AccountVault
+from worker.accounts.token_store import UserTokenStore
 from worker.clients.enedis.consent import Callback
 from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token, UserTokens
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answers import Answer, Verdict
-from worker.domain.measures.splitting import Inquiry
+from worker.domain.measures.answers import Answer, AnswerKind
+from worker.domain.measures.splitting import SplitFetch
 from worker.logs import REDACTOR, Redactor, forms_of
 from worker.runtime import Runtime
 from worker.stores.encryption import new_key
@@ -89,13 +89,13 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
     account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=True)
     token = Token(*TOKENS, expires_at=1_900_000_000)
     runtime.registry.tokens.save(account.id, token.to_text(), NOW)
-    vault = AccountVault(account.id, runtime.registry, runtime.state)
+    vault = UserTokenStore(account.id, runtime.registry, runtime.state)
     assert vault.load() == token
     objects = [runtime, vault, UserTokens(vault, runtime.oauth), runtime.session_of(account.id), token]
     objects += [account, runtime.client_of(account), REDACTOR, Redactor(secrets.values())]
-    objects += [Callback(TOKENS[0], "", (METER,), code=TOKENS[1]), Session(TOKENS[0]), Answer(Verdict.DATA, METER)]
+    objects += [Callback(TOKENS[0], "", (METER,), code=TOKENS[1]), Session(TOKENS[0]), Answer(AnswerKind.DATA, METER)]
     objects += [CouchAnswer(200, {"x": METER}), Reply(200, {"x": TOKENS[0]}, METER.encode())]
-    objects += [Inquiry(lambda _: Answer(Verdict.DATA, METER), [(None, METER)])]  # type: ignore[list-item]
+    objects += [SplitFetch(lambda _: Answer(AnswerKind.DATA, METER), [(None, METER)])]  # type: ignore[list-item]
     objects.append(
         to_message(Notice("n1", account.id, NoticeKind.ACTION_NEEDED, "", "x", "mail", NOW, NOW), lambda _: TOKENS[0])
     )

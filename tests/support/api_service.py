@@ -21,9 +21,9 @@ from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime import Runtime
 from worker.web.api import set_up
 from worker.web.api.auth import CSRF_HEADER
-from worker.web.context import House
+from worker.web.context import ServiceContext
 from worker.web.security import add_security_headers
-from worker.web.sessions import SESSION_COOKIE, Session, Signer
+from worker.web.sessions import SESSION_COOKIE, Session, SessionSigner
 
 SESSION_KEY = "a session key for tests, long enough"
 TODAY = date(2024, 7, 25)
@@ -87,7 +87,7 @@ def api_house(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiHouse
     with Runtime(settings) as runtime:
         _forget_limits(runtime)
         app = FastAPI(openapi_url="/api/openapi.json")
-        app.state.house = House(runtime, Signer(SESSION_KEY))
+        app.state.house = ServiceContext(runtime, SessionSigner(SESSION_KEY))
         app.middleware("http")(add_security_headers)
         set_up(app)
         yield ApiHouse(runtime, app)

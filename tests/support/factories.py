@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.support.fakes import MemoryStore
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answers import Answer, Json, Verdict
+from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import Aggregated, Origin, Report
+from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
 from worker.stores.measures.base import Measures
@@ -83,7 +83,7 @@ def curve_of(day: date, watts: int, minutes: int = 30) -> list[Row]:
     return [[label, str(watts + number), f"PT{minutes}M"] for number, label in enumerate(labels)]
 
 
-def origin(window: DateWindow, series: Series, account_id: str = "home1", **fields: Any) -> Origin:
+def origin(window: DateWindow, series: Series, account_id: str = "home1", **fields: Any) -> WindowJob:
     base: Any = {
         "account_id": account_id,
         "series": series.value,
@@ -92,7 +92,7 @@ def origin(window: DateWindow, series: Series, account_id: str = "home1", **fiel
         "run_id": "20240725T070000",
         "claim": None,
     }
-    return Origin(**{**base, **fields})
+    return WindowJob(**{**base, **fields})
 
 
 @dataclass
@@ -116,7 +116,7 @@ class PretendSupplier:
             raise answer
         if isinstance(answer, Answer):
             return answer
-        return Answer(Verdict.NO_DATA) if answer is None else Answer(Verdict.DATA, answer)
+        return Answer(AnswerKind.NO_DATA) if answer is None else Answer(AnswerKind.DATA, answer)
 
 
 @dataclass
@@ -137,16 +137,16 @@ class PretendAccounts:
 class Reports:
     """A Progress that remembers."""
 
-    finished_with: list[Report] = field(default_factory=list)
+    finished_with: list[WindowResult] = field(default_factory=list)
     corrected: list[Entry] = field(default_factory=list)
 
-    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
         self.corrected += entries
 
-    def finished(self, report: Report) -> None:
+    def finished(self, report: WindowResult) -> None:
         self.finished_with.append(report)
 
-    def all_finished(self, reports: Sequence[Report]) -> None:
+    def all_finished(self, reports: Sequence[WindowResult]) -> None:
         self.finished_with += reports
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.unit.conftest import Household
 from worker.domain.fleet.outcomes import AnswerClass, Call
-from worker.domain.measures.messages import Origin, night_of, window_of
+from worker.domain.measures.messages import WindowJob, night_of, window_of
 from worker.domain.measures.readings import Series
 from worker.sync.due import FanOut
 
@@ -20,7 +20,7 @@ class Queue:
 
     household: Household
     whole_walk: bool = True
-    waiting: list[Origin] = field(default_factory=list)
+    waiting: list[WindowJob] = field(default_factory=list)
     published: Counter[tuple[str, str]] = field(default_factory=Counter)
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)  # of the supplier
 
@@ -42,7 +42,7 @@ class Queue:
                 self.asked[origin["account_id"], origin["series"]] += 1
                 self.household.run(origin) if self.whole_walk else self._end(origin)
 
-    def _end(self, origin: Origin) -> None:
+    def _end(self, origin: WindowJob) -> None:
         """What is left of a look-back that found nothing new, without the walk."""
         night, state = night_of(origin["claim"]), self.household.state
         if night is not None:

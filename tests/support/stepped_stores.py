@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread, local
 from typing import Final
 
-from worker.stores.measures.base import ConsumptionStore, Document
+from worker.stores.measures.base import Document, MeasureStore
 
 LONGEST_WAIT_S: Final = 30.0  # a worker that neither stops nor ends is a fault of the test: fail instead
 _here = local()
@@ -72,7 +72,7 @@ class SteppedWorker:
 class SteppedStore:
     """A ConsumptionStore that stops its worker before each touch; a thread that is no such worker goes through."""
 
-    def __init__(self, inner: ConsumptionStore) -> None:
+    def __init__(self, inner: MeasureStore) -> None:
         self.inner = inner
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
 from tests.support.fakes import MemoryStore
-from worker.domain.measures.messages import Report
+from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 
 Stores = dict[Period, MemoryStore]
@@ -26,14 +26,14 @@ def window_over(*values: dict[date, Any]) -> DateWindow:
 
 def sync_days(
     measures: Stores, values: dict[date, Any], home: str = "home1", window: DateWindow | None = None
-) -> Report:
+) -> WindowResult:
     walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
     return walk.sync_window(origin(window or window_over(values), Series.DAILY, home))
 
 
 def sync_curve(
     measures: Stores, rows: dict[date, Any], home: str = "home1", window: DateWindow | None = None
-) -> Report:
+) -> WindowResult:
     walk = make_walk(PretendSupplier(curve=serving_curves(rows)), measures)
     return walk.sync_window(origin(window or window_over(rows), Series.LOAD_CURVE, home))
 
@@ -63,7 +63,7 @@ SECOND_RUN = days("2020-10-30", 7000, 8000, 25500, 26213, 25000, 5500)
 CURVE = {day: curve_of(day, 150) for day in (date(2024, 10, 26), date(2024, 10, 27))}
 CORRECTED_CURVE = {**CURVE, date(2024, 10, 27): curve_of(date(2024, 10, 27), 151)}
 
-Run = Callable[[Stores], Report]
+Run = Callable[[Stores], WindowResult]
 RUNS: dict[str, tuple[Run, Run]] = {
     "daily": (lambda stores: sync_days(stores, FIRST_RUN), lambda stores: sync_days(stores, SECOND_RUN)),
     "load_curve": (lambda stores: sync_curve(stores, CURVE), lambda stores: sync_curve(stores, CORRECTED_CURVE)),

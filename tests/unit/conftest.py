@@ -14,24 +14,24 @@ from redis import Redis
 from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
-from worker.accounts.refusals import Desk
+from worker.accounts.refusals import RefusalPolicy
 from worker.domain.fleet.incidents import Thresholds
-from worker.domain.measures.messages import Origin, Report
+from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.errors import WorkerError
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentBook
-from worker.stores.registry.corrections import CorrectionBook
-from worker.stores.registry.notices import NoticeBook
-from worker.stores.registry.refusals import DoubtBook
-from worker.sync.claims import Dispatcher
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.refusals import PendingRefusals
+from worker.sync.claims import ClaimPolicy
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
-from worker.sync.results import Journal
+from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
 
@@ -49,25 +49,27 @@ class Household:
     prefix: str = field(default_factory=lambda: f"test-{uuid4().hex}:")
 
     def __post_init__(self) -> None:
-        self.state = SyncState(self.redis, self.prefix)
+        self.state = ProgressStore(self.redis, self.prefix)
         self.history = History(
             self.state, self.measures, self._stored_before, paris_today(self.now), self.load_curve_days
         )
         database = self.registry.database
-        self.consents, self.notices = ConsentBook(database, Sealer([new_key()])), NoticeBook(database)
+        self.consents, self.notices = ConsentTable(database, Sealer([new_key()])), NoticeTable(database)
         store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
         self.incidents = Incidents(store, self.notices, ("log",), self.now, Thresholds(), fresh_s=0)
-        self.desk = Desk(self.consents, DoubtBook(database), self.notices, ("log",), self.now, self.incidents)
-        self.journal = Journal(
+        self.desk = RefusalPolicy(
+            self.consents, PendingRefusals(database), self.notices, ("log",), self.now, self.incidents
+        )
+        self.journal = ResultRecorder(
             self.registry,
             self.state,
             self.history,
             self.now,
             self.desk,
-            CorrectionBook(self.registry.database),
+            CorrectionTable(self.registry.database),
             self.incidents,
         )
-        self.dispatcher = Dispatcher(
+        self.dispatcher = ClaimPolicy(
             self.registry, self.state, self.history, self.now, self.claim_ttl_s, held=self.incidents.is_held
         )
         self.walk = WindowSync(
@@ -89,7 +91,7 @@ class Household:
         account, _ = self.registry.add("enedis", f"300016400000{number}", self.at, token_needed=False)
         return account.id
 
-    def run(self, origin: Origin) -> Report | None:
+    def run(self, origin: WindowJob) -> WindowResult | None:
         """As a chain of tasks does it: a failure is noted in the journal, and nothing comes of it."""
         try:
             return self.walk.sync_window(origin)
@@ -97,9 +99,9 @@ class Household:
             self.journal.failed(origin, error)
             return None
 
-    def backfill(self, account_id: str, most: int = 200) -> list[Origin]:
+    def backfill(self, account_id: str, most: int = 200) -> list[WindowJob]:
         """One window after the other until none is due; those that were tried."""
-        tried: list[Origin] = []
+        tried: list[WindowJob] = []
         while origin := self.dispatcher.claim_backfill(account_id):
             tried.append(origin)
             self.run(origin)

@@ -100,9 +100,9 @@ def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
     made = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', source))
     import inspect
 
-    from worker.stores.redis.heartbeats import Pulse
+    from worker.stores.redis.heartbeats import Heartbeats
 
-    pulse = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', inspect.getsource(Pulse)))
+    pulse = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', inspect.getsource(Heartbeats)))
     rows = "".join(re.findall(r"^\| (`.*?) \|", read(REFERENCE / "redis-keys.md"), re.MULTILINE))
     told = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "pulse", "cursor"}
     assert told | {"cursor"} == made - pulse

@@ -43,7 +43,7 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
+class _ConsentAnswer:
     kind: ConsentKind
     usage_points: tuple[str, ...] = field(repr=False)
     grant: Grant | None = None
@@ -97,18 +97,18 @@ def connect(runtime: Runtime, callback: Callback, sleep: Callable[[float], None]
     )
 
 
-def _find(runtime: Runtime, callback: Callback, sleep: Callable[[float], None]) -> _Finding:
+def _find(runtime: Runtime, callback: Callback, sleep: Callable[[float], None]) -> _ConsentAnswer:
     if callback.failure:
         raise UnknownUsagePoint(f"the supplier's consent page answered {callback.failure}: connect again")
     if runtime.account_tokens:
         return _by_code(runtime, callback)
     if callback.autorisation_id is not None:
         usage_points = authorised_usage_points(runtime, callback.autorisation_id, sleep)
-        return _Finding(ConsentKind.AUTORISATION, usage_points, reference=str(callback.autorisation_id))
-    return _Finding(ConsentKind.USAGE_POINT, callback.usage_points)
+        return _ConsentAnswer(ConsentKind.AUTORISATION, usage_points, reference=str(callback.autorisation_id))
+    return _ConsentAnswer(ConsentKind.USAGE_POINT, callback.usage_points)
 
 
-def _by_code(runtime: Runtime, callback: Callback) -> _Finding:
+def _by_code(runtime: Runtime, callback: Callback) -> _ConsentAnswer:
     if callback.code is None:
         raise UnknownUsagePoint("the consent page sent no code: connect again")
     grant = runtime.oauth.exchange_code(callback.code)
@@ -118,7 +118,7 @@ def _by_code(runtime: Runtime, callback: Callback) -> _Finding:
         raise UnknownUsagePoint("the consent page named a meter that the supplier does not confirm: connect again")
     usage_points = callback.usage_points or named
     kind = ConsentKind.ID_TOKEN if "usage_points_id" not in grant.extras and named else ConsentKind.CODE
-    return _Finding(kind, usage_points, grant, proven=bool(named))
+    return _ConsentAnswer(kind, usage_points, grant, proven=bool(named))
 
 
 def authorised_usage_points(
@@ -143,7 +143,7 @@ def _new_consent(grant: Grant | None, first_day: date, last_day: date, *, token_
 
 
 def _proof(
-    runtime: Runtime, finding: _Finding, now: datetime, first_day: date, last_day: date
+    runtime: Runtime, finding: _ConsentAnswer, now: datetime, first_day: date, last_day: date
 ) -> Callable[[Connection, str], object]:
     def witness(connection: Connection, account_id: str) -> None:
         runtime.consents.record_in(

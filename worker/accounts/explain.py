@@ -12,7 +12,7 @@ from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import Call, read_calls, standing_failure
 from worker.domain.measures.completeness import DayState, Ledger, Mark, civil_day, half_hours_in, half_hours_of
-from worker.domain.measures.conservation import Finding, check_days, check_totals
+from worker.domain.measures.conservation import Discrepancy, check_days, check_totals
 from worker.domain.measures.coverage import asked_next, find_gaps
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_range, to_entry, touched_window
 from worker.domain.measures.holes import Hole, find_holes
@@ -20,8 +20,8 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
 from worker.stores.measures.base import Measures
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentBook
-from worker.stores.registry.corrections import Correction, CorrectionBook
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
 
@@ -69,15 +69,15 @@ class Explanation:
     proof: ConsentProof | None
     series: Mapping[Series, SeriesExplained]
     corrections: Sequence[Correction]
-    findings: Sequence[Finding] | None
+    findings: Sequence[Discrepancy] | None
 
 
 @dataclass(frozen=True)
 class Explainer:
     registry: AccountRegistry
-    consents: ConsentBook
+    consents: ConsentTable
     measures: Measures
-    corrections: CorrectionBook
+    corrections: CorrectionTable
     state: TaskNotes
     history: History
 
@@ -194,7 +194,7 @@ def _stored(day: date, series: Series, entries: Mapping[Period, Sequence[Entry]]
     return Stored(energy, half_hours_in(minutes * _MINUTE), find_gaps(day, steps))
 
 
-def _audit(day: date, entries: Mapping[Period, Sequence[Entry]], corrected: bool) -> list[Finding] | None:
+def _audit(day: date, entries: Mapping[Period, Sequence[Entry]], corrected: bool) -> list[Discrepancy] | None:
     """What does not agree of the totals that the day goes into; None where nothing of the day is stored."""
     of_day = [entry for entry in entries[Period.DAY] if entry.key == day.isoformat()]
     steps = [entry for entry in entries[Period.MINUTE] if civil_day(entry.key) == day]

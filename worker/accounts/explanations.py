@@ -9,7 +9,7 @@ from typing import Any
 from worker.accounts.explain import Explainer, Explanation, SeriesExplained
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.conservation import Finding
+from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, sum_up
 from worker.domain.measures.holes import MissingCurve, find_holes, missing_curve
 from worker.domain.measures.readings import Series
@@ -89,7 +89,7 @@ def correction_to_json(each: Correction) -> dict[str, Any]:
     }
 
 
-def finding_to_json(found: Finding) -> dict[str, Any]:
+def finding_to_json(found: Discrepancy) -> dict[str, Any]:
     return {
         "law": found.law.value,
         "key": found.key,

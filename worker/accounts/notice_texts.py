@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.incidents import IncidentKind
 
 _WITH_LINK: Final = frozenset({NoticeKind.ACTION_NEEDED, NoticeKind.CONSENT_ENDS_30, NoticeKind.CONSENT_ENDS_7})
 _CURABLE: Final = frozenset(
@@ -81,24 +81,24 @@ _STORM: Final = {
     "readings go on by themselves.",
 }
 _INCIDENTS: Final[dict[str, dict[str, str]]] = {
-    Kind.OUTAGE: {
+    IncidentKind.OUTAGE: {
         "fr": "Le gestionnaire de réseau ne répond plus à personne : on ne lui demande rien jusqu'à la fin, sauf pour "
         "quelques comptes témoins.",
         "en": "The grid operator answers nobody: it is not asked meanwhile, but for a few canary accounts.",
     },
-    Kind.APPLICATION: {
+    IncidentKind.APPLICATION: {
         "fr": "Le gestionnaire de réseau refuse l'application elle-même : vérifiez ses identifiants et ses abonnements "
         "(`releve doctor`). Rien n'est demandé jusqu'à la fin.",
         "en": "The grid operator refuses the application itself: check its credentials and subscriptions (`releve "
         "doctor`). Nothing is asked meanwhile.",
     },
-    Kind.ANSWERS: {
+    IncidentKind.ANSWERS: {
         "fr": "Les réponses du gestionnaire de réseau ne sont plus lisibles : voir `releve quarantine list`. Rien "
         "n'est demandé jusqu'à la fin.",
         "en": "The grid operator's answers can't be read any more: see `releve quarantine list`. Nothing is asked "
         "meanwhile.",
     },
-    Kind.BY_HAND: {
+    IncidentKind.BY_HAND: {
         "fr": "Les demandes au gestionnaire de réseau sont arrêtées à la main, pour un jour au plus.",
         "en": "Asking the grid operator was stopped by hand, for a day at most.",
     },

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from worker.accounts.channels import Channel
 from worker.accounts.notice_texts import to_message
-from worker.accounts.refusals import Desk
+from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.completeness import Ledger
@@ -22,7 +22,7 @@ from worker.domain.measures.readings import Series
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.notices import MOST_ATTEMPTS, NoticeBook
+from worker.stores.registry.notices import MOST_ATTEMPTS, NoticeTable
 
 log = logging.getLogger("releve.notices")
 
@@ -32,13 +32,13 @@ class Accounts(Protocol):
 
 
 @dataclass(frozen=True)
-class Courier:
+class NoticeSender:
     """``renewal_link`` makes the link that a message about an account carries.
 
     ``curve_missing`` tells whether an account's curve still isn't collected.
     """
 
-    notices: NoticeBook
+    notices: NoticeTable
     accounts: Accounts
     channels: Mapping[str, Channel]
     renewal_link: Callable[[str], str]
@@ -108,7 +108,7 @@ class Courier:
 # Accounts whose curve nobody has switched on, found in the ledgers of days and told of once.
 
 
-def tell_of_missing_curves(registry: AccountRegistry, desk: Desk) -> int:
+def tell_of_missing_curves(registry: AccountRegistry, desk: RefusalPolicy) -> int:
     """How many accounts were told of; the active ones are looked at, a page at a time."""
     told, after = 0, None
     while page := registry.page_active(after):

@@ -17,15 +17,15 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import Doubt, Notice, NoticeKind
-from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, NO_WATCH, Burst, Watch, kind_of
+from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
+from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, NO_INCIDENTS, FailureCount, IncidentGate, kind_of
 from worker.domain.measures.readings import PARIS
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
 from worker.stores.registry import consent_rows
-from worker.stores.registry.consents import ConsentBook
-from worker.stores.registry.notices import NoticeBook
-from worker.stores.registry.refusals import DoubtBook
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.refusals import PendingRefusals
 
 log = logging.getLogger("releve.desk")
 
@@ -36,7 +36,7 @@ REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS
 _NOTICES_KEPT: Final = timedelta(days=400)
 
 
-class Finding(StrEnum):
+class Ruling(StrEnum):
     SET_ASIDE = "set_aside"  # the account waits for its owner
     DOUBT = "doubt"  # asked again in some hours
     STORM = "storm"  # not the account's affair, and it doesn't count
@@ -50,7 +50,7 @@ def is_certain(error: AccountError) -> bool:
     return isinstance(error, RefreshTokenDead) or not isinstance(error, ConsentRevoked | HolderChanged)
 
 
-def is_settled(doubt: Doubt) -> bool:
+def is_settled(doubt: PendingRefusal) -> bool:
     """Whether the refusal was seen twice, far enough apart."""
     return doubt.times >= 2 and doubt.last_seen - doubt.first_seen >= APART
 
@@ -65,17 +65,17 @@ def reminder_of(consent_until: date, today: date) -> NoticeKind | None:
 
 
 @dataclass(frozen=True)
-class Desk:
+class RefusalPolicy:
     """``channels``: over which notices go; each posts its own.  ``watch`` knows of incidents."""
 
-    consents: ConsentBook
-    doubts: DoubtBook
-    notices: NoticeBook
+    consents: ConsentTable
+    doubts: PendingRefusals
+    notices: NoticeTable
     channels: Sequence[str]
     now: Callable[[], datetime]
-    watch: Watch = NO_WATCH
+    watch: IncidentGate = NO_INCIDENTS
 
-    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Finding:
+    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Ruling:
         """The supplier refused the account: note it, and set it aside if that is certain by now.
 
         ``spared``: an incident is open that this belongs to, so nothing is noted.  Raises UnknownAccount where the
@@ -83,16 +83,16 @@ class Desk:
         """
         now = self.now()
         if spared:
-            return Finding.STORM
+            return Ruling.STORM
         if is_certain(error):
-            return Finding.STORM if self._storm(error, now, 1) else self._set_aside(account_id, error, now)
+            return Ruling.STORM if self._storm(error, now, 1) else self._set_aside(account_id, error, now)
         account = self.doubts.account(account_id)
         if account.state is AccountState.ACTION_NEEDED:  # tried by hand: it waits already
-            return Finding.SET_ASIDE
+            return Ruling.SET_ASIDE
         doubt = self.doubts.note(account_id, error.code, now)
         if self._storm(error, now):
-            return Finding.STORM
-        return self._set_aside(account_id, error, now) if is_settled(doubt) else Finding.DOUBT
+            return Ruling.STORM
+        return self._set_aside(account_id, error, now) if is_settled(doubt) else Ruling.DOUBT
 
     def succeeded(self, account_id: str) -> None:
         """The supplier answered: what it refused before were mistakes."""
@@ -129,14 +129,14 @@ class Desk:
         since, certain = now - STORM_WINDOW, is_certain(error)
         refused = self.doubts.newly_refused(error.code, since, certain=certain) + not_noted
         tried = self.doubts.tried(since, most=math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1)
-        if not self.watch.open_refusals(kind, Burst(refused, max(tried, refused))):
+        if not self.watch.open_refusals(kind, FailureCount(refused, max(tried, refused))):
             return False
         freed = self.doubts.absolve(error.code, now - STORM_REACHES_BACK, now)
         if freed:
             log.warning("accounts set back", extra=fields(code=error.code, accounts=len(freed)))
         return True
 
-    def _set_aside(self, account_id: str, error: AccountError, now: datetime) -> Finding:
+    def _set_aside(self, account_id: str, error: AccountError, now: datetime) -> Ruling:
         ended = isinstance(error, ConsentRevoked)
         self.doubts.set_aside(
             account_id,
@@ -147,7 +147,7 @@ class Desk:
                 account_id, NoticeKind.ACTION_NEEDED, error.code, now.isoformat(timespec="microseconds"), now
             ),
         )
-        return Finding.SET_ASIDE
+        return Ruling.SET_ASIDE
 
     def _drafts(self, account_id: str | None, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
         return [

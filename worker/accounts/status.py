@@ -53,7 +53,7 @@ class SeriesProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class AccountProgress:
     """How far an account's first sync has come."""
 
     account_id: str
@@ -66,7 +66,7 @@ class Progress:
         return all(part.done == part.total for part in self.series.values())
 
 
-def progress_of(runtime: Runtime, account_ids: Collection[str]) -> dict[str, Progress]:
+def progress_of(runtime: Runtime, account_ids: Collection[str]) -> dict[str, AccountProgress]:
     """The progress of many accounts in two queries and one round trip to Redis; removed ones have no entry.
 
     After a loss of Redis the days count as not done until somebody asks for the account's ``standing``, or the
@@ -87,7 +87,7 @@ def progress_of(runtime: Runtime, account_ids: Collection[str]) -> dict[str, Pro
             outcome = outcomes[account.id].get(name)
             days = _count_days(wanted[name], done[account.id, name])
             series[name] = SeriesProgress(*days, outcome.code if outcome else None)
-        found[account.id] = Progress(account.id, account.state, account.reason, series)
+        found[account.id] = AccountProgress(account.id, account.state, account.reason, series)
     return found
 
 

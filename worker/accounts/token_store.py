@@ -16,7 +16,7 @@ from worker.clients.tokens import Token
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.encryption import Sealer
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 
 log = logging.getLogger("releve.tokens")
@@ -27,14 +27,14 @@ _PATIENCE_S: Final = 30.0  # longer than that: whoever waits gets it
 _SHARED_TTL_S: Final = 24 * 3600
 
 
-class AccountVault:
+class UserTokenStore:
     """A user's rotating token; losing it would lose the consent, so it is in the registry.
 
     Accounts of one consent share one token, so what is locked and saved is the token's id, not the account's.  One
     vault serves one session in one thread.
     """
 
-    def __init__(self, account_id: str, registry: AccountRegistry, state: SyncState) -> None:
+    def __init__(self, account_id: str, registry: AccountRegistry, state: ProgressStore) -> None:
         self.account_id = account_id
         self.registry = registry
         self.state = state
@@ -78,12 +78,12 @@ class AccountVault:
 
 
 @dataclass(frozen=True)
-class SharedVault:
+class ApplicationTokenStore:
     """The application's token; losing it costs one call."""
 
     supplier: str
     sealer: Sealer
-    state: SyncState
+    state: ProgressStore
 
     def load(self) -> Token | None:
         sealed = self.state.get_secret(f"token:{self.supplier}")

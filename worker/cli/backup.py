@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from worker.cli.common import json_option, open_runtime, print_json
-from worker.ops.backup import Receipt, back_up
+from worker.ops.backup import BackupSummary, back_up
 from worker.ops.backup import restore as bring_back
 from worker.ops.backup_file import BackupRefused
 
@@ -68,7 +68,7 @@ def restore(target: Path, as_json: bool) -> None:
         click.echo("whoever was removed since then is back: `releve accounts remove` them again, they asked for it")
 
 
-def _counted(receipt: Receipt) -> str:
+def _counted(receipt: BackupSummary) -> str:
     return f"{receipt.accounts} accounts ({receipt.rows} rows of the registry) and {receipt.documents} documents"
 
 

@@ -16,7 +16,7 @@ from worker.domain.consent.accounts import Account
 _DAYS: Final = re.compile(r"([0-9]{1,4})d")
 
 
-class Days(click.ParamType[Any]):
+class DayCount(click.ParamType[Any]):
     name = "DAYS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -28,7 +28,9 @@ class Days(click.ParamType[Any]):
 
 
 @click.group(invoke_without_command=True)
-@click.option("--expiring", type=Days(), help="Only consents that end within so many days, or have ended: like 30d.")
+@click.option(
+    "--expiring", type=DayCount(), help="Only consents that end within so many days, or have ended: like 30d."
+)
 @json_option
 @click.pass_context
 def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> None:

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json, warn
-from worker.cli.demo_homes import HOMES, Home, Verdict, check_home, connect_home
+from worker.cli.demo_homes import HOMES, DemoHome, HomeResult, check_home, connect_home
 from worker.cli.show import plot
 from worker.cli.supervise import last_words, settings_apart, start_engine, start_flower, start_web, wait_for
 from worker.clients.enedis.presets import PRESETS
@@ -70,7 +70,7 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
     return 0 if ok else 1
 
 
-class House:
+class Demo:
     """The running demo."""
 
     def __init__(
@@ -82,9 +82,9 @@ class House:
         self._simulator = simulator
         self._web = web
         self._console = console
-        self._accounts: dict[Home, str] = {}
+        self._accounts: dict[DemoHome, str] = {}
 
-    def run(self) -> list[Verdict]:
+    def run(self) -> list[HomeResult]:
         """Connect the homes, watch their history arrive, compare all with the simulator's truth."""
         for home in HOMES:
             self._accounts[home] = connect_home(self._web, home)
@@ -92,7 +92,7 @@ class House:
         self._watch(list(self._accounts.values()))
         return [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
 
-    def show(self, verdicts: list[Verdict]) -> None:
+    def show(self, verdicts: list[HomeResult]) -> None:
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, verdict in zip(HOMES, verdicts, strict=True):
             counts = (str(verdict.days), str(verdict.half_hours), f"{verdict.kwh:.3f}", f"{verdict.expected_kwh:.3f}")
@@ -145,7 +145,7 @@ class House:
 
 
 @contextmanager
-def _started(folder: Path, preset: str, console: Console) -> Iterator[House]:
+def _started(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
     """Servers up, own environment set; everything ends with the block, last started first."""
     with EmbeddedRedis(folder) as redis, Supervisor() as supervisor:
         port, web_port = free_port(), free_port()
@@ -165,7 +165,7 @@ def _started(folder: Path, preset: str, console: Console) -> Iterator[House]:
             wait_for("the simulator", f"{simulator}/__sim__/health")
             wait_for("the web service", f"{web}/")
             console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}")
-            yield House(folder, supervisor, runtime, simulator, web, console)
+            yield Demo(folder, supervisor, runtime, simulator, web, console)
 
 
 def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web: str) -> dict[str, str]:

@@ -23,20 +23,20 @@ _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class DemoHome:
     name: str
     usage_point_id: str
 
 
 HOMES: Final = (
-    Home("flat", "30001000000014"),
-    Home("house", "30001000000027"),
-    Home("studio", "30001000000035"),
+    DemoHome("flat", "30001000000014"),
+    DemoHome("house", "30001000000027"),
+    DemoHome("studio", "30001000000035"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HomeResult:
     """What is stored of a home, and whether it is what the simulator measured, to the watt-hour."""
 
     account: str
@@ -50,7 +50,7 @@ class Verdict:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def connect_home(web: str, home: Home, ways: Mapping[str, str] | None = None) -> str:
+def connect_home(web: str, home: DemoHome, ways: Mapping[str, str] | None = None) -> str:
     """The account's id, by the pages that a person goes through: first page, consent page, callback, own page.
 
     ``ways``: origins that a browser is sent to, and where we reach them.  Raises SupplierUnavailable where the way
@@ -80,7 +80,7 @@ def _follow(browser: requests.Session, url: str, ways: Mapping[str, str]) -> req
     raise SupplierUnavailable("connecting a home leads round in a circle")
 
 
-def check_home(runtime: Runtime, simulator: str, home: Home, account_id: str) -> Verdict:
+def check_home(runtime: Runtime, simulator: str, home: DemoHome, account_id: str) -> HomeResult:
     """Every day, half-hour and total against the truth."""
     history = {series: runtime.history.wanted(series) for series in Series}
     daily_window, curve_window = history[Series.DAILY], history[Series.LOAD_CURVE]
@@ -88,7 +88,7 @@ def check_home(runtime: Runtime, simulator: str, home: Home, account_id: str) ->
         raise ValueError("the demo needs a history of both series")
     truth = Truth.of(simulator, home.usage_point_id, daily_window, curve_window).content()
     stored = {period: runtime.measures[period].read(account_id, *key_range(daily_window, period)) for period in Period}
-    return Verdict(
+    return HomeResult(
         account_id,
         len(stored[Period.DAY]),
         len(stored[Period.MINUTE]),

@@ -10,8 +10,8 @@ import click
 from config.settings import ConfigError, get_settings
 from worker.cli.common import json_option, print_json
 from worker.ops.health.checks import examine
-from worker.ops.health.connections import Visit
-from worker.ops.health.results import Finding, Level
+from worker.ops.health.connections import CheckConnections
+from worker.ops.health.results import CheckResult, Level
 
 
 @click.command()
@@ -35,11 +35,11 @@ def doctor(as_json: bool) -> int:
     return 1 if any(finding.failed for finding in findings) else 0
 
 
-def _findings() -> Iterator[Finding]:
+def _findings() -> Iterator[CheckResult]:
     try:
         settings = get_settings()
     except ConfigError as error:
-        yield from (Finding("settings", Level.FAIL, line) for line in str(error).splitlines())
+        yield from (CheckResult("settings", Level.FAIL, line) for line in str(error).splitlines())
         return
     with ExitStack() as opened:
-        yield from examine(Visit(settings, opened))
+        yield from examine(CheckConnections(settings, opened))

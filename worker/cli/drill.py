@@ -52,7 +52,7 @@ def drill(
       releve drill --minutes 10 --seed 4
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
-    from worker.drill.report import Outcome
+    from worker.drill.report import DrillReport
     from worker.drill.servers import find_couch_program
 
     if store == "sqlite" and measures_url:
@@ -63,7 +63,7 @@ def drill(
     folder = Path(tempfile.mkdtemp(prefix="releve-drill-"))
     outcome = None
     try:
-        planned = Outcome(seed, minutes, "couchdb" if couchdb else "sqlite", preset or _PRESETS[seed % 4])
+        planned = DrillReport(seed, minutes, "couchdb" if couchdb else "sqlite", preset or _PRESETS[seed % 4])
         outcome = _run(folder, planned, accounts, measures_url, console)
     finally:
         if keep or outcome is None or not outcome.ok:
@@ -84,24 +84,24 @@ def drill(
 
 
 def _run(folder: Path, outcome: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
-    from worker.drill.fleet import Fleet
+    from worker.drill.fleet import DrillFleet
     from worker.drill.processes import CAN_FILL_DISK
     from worker.drill.run import Drill
-    from worker.drill.schedule import Kind, plan
-    from worker.drill.servers import open_house
+    from worker.drill.schedule import FaultKind, plan
+    from worker.drill.servers import open_servers
 
     seed, seconds, couchdb = outcome.seed, outcome.minutes * 60, outcome.store == "couchdb"
-    planned = plan(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (Kind.DISK_FULL,))
+    planned = plan(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
     drills: list[Drill] = []
 
     def say_dead(name: str, pid: int, code: int) -> None:
         for each in drills:
             each.died(name, pid, code)
 
-    with open_house(
+    with open_servers(
         folder, preset=outcome.preset, couchdb=couchdb, measures_url=measures_url, say=warn, say_dead=say_dead
     ) as house:
-        fleet = Fleet(house.runtime, house.simulator, seed, accounts, seconds)
+        fleet = DrillFleet(house.runtime, house.simulator, seed, accounts, seconds)
         drills.append(Drill(house, fleet, outcome, planned, console.print))
         console.print(
             f"drill of {outcome.minutes:g} minutes, seed {seed}, {outcome.preset}, {outcome.store}; "

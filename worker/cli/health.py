@@ -9,8 +9,8 @@ import click
 
 from config.settings import get_settings
 from worker.ops.health import checks
-from worker.ops.health.connections import Visit
-from worker.ops.health.results import Finding
+from worker.ops.health.connections import CheckConnections
+from worker.ops.health.results import CheckResult
 
 _role = click.option(
     "--role", required=True, type=click.Choice(list(checks.OF_ROLES)), help="What the container is there for."
@@ -52,9 +52,9 @@ def ready(role: str, url: str | None) -> int:
     return _tell(checks.ready, role, url)
 
 
-def _tell(ask: Callable[[str, Visit], Iterator[Finding]], role: str, url: str | None) -> int:
+def _tell(ask: Callable[[str, CheckConnections], Iterator[CheckResult]], role: str, url: str | None) -> int:
     with ExitStack() as opened:
-        visit = Visit(get_settings(), opened, start_embedded=False, address=url)
+        visit = CheckConnections(get_settings(), opened, start_embedded=False, address=url)
         failed = [finding for finding in ask(role, visit) if finding.failed]
     for finding in failed:
         click.echo(f"releve: {finding.check}: {finding.told}", err=True)

@@ -7,9 +7,9 @@ import click
 from config.settings import get_settings
 from worker.runtime import registry_from, sealer_from
 from worker.stores.encryption import new_key
-from worker.stores.registry.consents import ConsentBook
-from worker.stores.registry.raw_answers import RawVault
-from worker.stores.registry.unknown_answers import QuarantineBook
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.stores.registry.unknown_answers import QuarantineTable
 
 
 @click.group()
@@ -42,8 +42,8 @@ def rotate() -> None:
     try:
         registry.migrate()
         click.echo(f"{registry.rotate_tokens()} tokens sealed anew")
-        click.echo(f"{ConsentBook(registry.database, sealer).rotate_seals()} proofs of consent sealed anew")
-        click.echo(f"{RawVault(registry.database, sealer).rotate_seals()} kept answers sealed anew")
-        click.echo(f"{QuarantineBook(registry.database, sealer).rotate_seals()} samples in quarantine sealed anew")
+        click.echo(f"{ConsentTable(registry.database, sealer).rotate_seals()} proofs of consent sealed anew")
+        click.echo(f"{RawAnswerTable(registry.database, sealer).rotate_seals()} kept answers sealed anew")
+        click.echo(f"{QuarantineTable(registry.database, sealer).rotate_seals()} samples in quarantine sealed anew")
     finally:
         registry.close()

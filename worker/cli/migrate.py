@@ -28,7 +28,7 @@ _DONE: Final = {True: "made", False: "there"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class MigrationStep:
     what: str
     done: str  # made, changed or there
 
@@ -47,7 +47,7 @@ def migrate(as_json: bool) -> None:
       releve migrate
     """
     settings = get_settings()
-    steps: list[Step] = []
+    steps: list[MigrationStep] = []
     for step in _steps(settings):
         steps.append(step)
         if not as_json:
@@ -56,21 +56,23 @@ def migrate(as_json: bool) -> None:
         print_json([asdict(step) for step in steps])
 
 
-def _steps(settings: Settings) -> Iterator[Step]:
+def _steps(settings: Settings) -> Iterator[MigrationStep]:
     """Each when it is done.  Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with closing(_database(settings)) as registry:
         before, after = bring_up(registry)
-        yield Step(f"registry tables, step {after}", "there" if before == after else "changed" if before else "made")
+        yield MigrationStep(
+            f"registry tables, step {after}", "there" if before == after else "changed" if before else "made"
+        )
         if settings.registry_admin_url:
             if registry.dialect != "postgresql":
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
-            yield Step("registry user of the workers", set_up_role(registry, settings.registry()))
-            yield Step("its rights: rows, no tables", grant_rows(registry, settings.registry()))
+            yield MigrationStep("registry user of the workers", set_up_role(registry, settings.registry()))
+            yield MigrationStep("its rights: rows, no tables", grant_rows(registry, settings.registry()))
     yield from _measures(settings)
 
 
-def _measures(settings: Settings) -> Iterator[Step]:
+def _measures(settings: Settings) -> Iterator[MigrationStep]:
     url, timeout_s = settings.measures_owner(), settings.store_timeout_s
     try:
         admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
@@ -84,20 +86,20 @@ def _measures(settings: Settings) -> Iterator[Step]:
         raise ConfigError("RELEVE_MEASURES_ADMIN_URL is for CouchDB, and so must RELEVE_MEASURES_URL be: unset it")
     if admin is not None:
         for name in SYSTEM_DATABASES:
-            yield Step(f"CouchDB's database {name}", create_system_database(admin, name))
+            yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name))
     for kept, store in stores.items():
-        yield Step(f"measures {kept}", _DONE[store.create_if_missing()])
+        yield MigrationStep(f"measures {kept}", _DONE[store.create_if_missing()])
     if admin is not None and user is not None:
         yield from _couchdb_user(admin, user, settings.measures(), list(stores.values()))
 
 
-def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: Sequence[object]) -> Iterator[Step]:
+def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: Sequence[object]) -> Iterator[MigrationStep]:
     if (told := couchdb_user(url)) is None:
         raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
-    yield Step("CouchDB user of the workers", set_up_user(admin, user, *told))
+    yield MigrationStep("CouchDB user of the workers", set_up_user(admin, user, *told))
     for store in stores:
         if isinstance(store, CouchStore):
-            yield Step(f"its access to {store.database}", admit(admin, store.database, told[0]))
+            yield MigrationStep(f"its access to {store.database}", admit(admin, store.database, told[0]))
 
 
 def _database(settings: Settings) -> Database:

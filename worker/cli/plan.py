@@ -12,12 +12,12 @@ from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
-from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, Quota, plan_fleet
+from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import fleet_from, quota_from, told_policy, too_large
 from worker.stores.registry.database import Database, bring_up
-from worker.stores.registry.policies import Applied, PolicyBook
+from worker.stores.registry.policies import Applied, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million meters
 _MOST_CALLS: Final = 1_000_000_000
@@ -66,7 +66,7 @@ def plan(
     settings = get_settings()
     with ExitStack() as opened:
         if to_show or to_reset:
-            book = PolicyBook(_registry(settings, opened))
+            book = PolicyTable(_registry(settings, opened))
             _reset(book, as_json) if to_reset else _show(book, as_json)
             return
         days = settings.history_load_days if asked["history_days"] is None else asked["history_days"]
@@ -80,7 +80,7 @@ def plan(
         told = {"preset": preset, **found.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
-            told["since"] = _apply(PolicyBook(_registry(settings, opened)), found, now, told)
+            told["since"] = _apply(PolicyTable(_registry(settings, opened)), found, now, told)
     if as_json:
         print_json(told)
     else:
@@ -109,19 +109,19 @@ def _present(database: Database, settings: Settings, history_days: int) -> Fleet
     return fleet
 
 
-def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_hours: int) -> Quota:
+def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_hours: int) -> QuotaBudget:
     quota = quota_from(settings, preset, night_hours)
-    return quota if calls_per_hour is None else Quota(calls_per_hour or None, quota.per_second, night_hours)
+    return quota if calls_per_hour is None else QuotaBudget(calls_per_hour or None, quota.per_second, night_hours)
 
 
-def _apply(book: PolicyBook, found: Plan, now: datetime, told: dict[str, Any]) -> str:
+def _apply(book: PolicyTable, found: Plan, now: datetime, told: dict[str, Any]) -> str:
     """From tomorrow's night on: one under way goes on as it began.  The first day, as ISO text."""
     since = now.astimezone(PARIS).date() + ONE_DAY
     book.apply(found.policy, since, now, told)
     return since.isoformat()
 
 
-def _show(book: PolicyBook, as_json: bool) -> None:
+def _show(book: PolicyTable, as_json: bool) -> None:
     kept = book.all()
     if as_json:
         print_json([_applied(each) for each in kept])
@@ -146,7 +146,7 @@ def _applied(each: Applied) -> dict[str, Any]:
     }
 
 
-def _reset(book: PolicyBook, as_json: bool) -> None:
+def _reset(book: PolicyTable, as_json: bool) -> None:
     number = book.forget()
     if as_json:
         print_json({"forgotten": number})

@@ -11,7 +11,7 @@ import requests
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
-from worker.cli.demo_homes import HOMES, Home, connect_home
+from worker.cli.demo_homes import HOMES, DemoHome, connect_home
 from worker.cli.supervise import public_url
 from worker.errors import SupplierUnavailable
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
@@ -51,7 +51,7 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
         click.echo(f"{name} is connected as account {account_id}")
 
 
-def _connect(web: str, home: Home, ways: dict[str, str], give_up: float) -> str:
+def _connect(web: str, home: DemoHome, ways: dict[str, str], give_up: float) -> str:
     while True:
         try:
             return connect_home(web, home, ways)

@@ -11,7 +11,7 @@ from worker.app import publish_backfill, publish_look_back, workers_answer
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.cli.progress import history_left, look_back_left, watch
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.messages import Report
+from worker.domain.measures.messages import WindowResult
 from worker.runtime import Runtime
 from worker.sync.inline import Inline
 
@@ -104,7 +104,7 @@ def _active(runtime: Runtime) -> Iterator[Account]:
         yield from page
 
 
-def _run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[Report]], as_json: bool) -> int:
+def _run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
     """Every account gets its turn; a failure is told at once and counts at the end."""
     here = Inline(runtime, say=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "unchanged": 0, "dropped": 0}
@@ -122,7 +122,7 @@ def _run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[Report]], as_
     return 1 if here.failures else 0
 
 
-def _report_line(report: Report) -> str:
+def _report_line(report: WindowResult) -> str:
     counts = f"{report['created']} created, {report['updated']} updated, {report['unchanged']} unchanged"
     return f"{report['account_id']} {report['series']:10} {report['start']}/{report['end']}: {counts}"
 

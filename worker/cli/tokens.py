@@ -17,7 +17,7 @@ from worker.cli.common import json_option, print_json, warn
 from worker.domain.consent.scopes import Scope
 from worker.runtime import sealer_from
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.api_tokens import ApiToken, ApiTokens
+from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 
 _DAYS: Final = re.compile(r"([1-9][0-9]{0,3})d")
 
@@ -38,7 +38,7 @@ class Scopes(click.ParamType[Any]):
         return scopes
 
 
-class Days(click.ParamType[Any]):
+class DayCount(click.ParamType[Any]):
     name = "90d"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -57,7 +57,7 @@ def tokens() -> None:
 @tokens.command()
 @click.option("--name", required=True, help="Whose it is, up to 100 characters, for the list and the log.")
 @click.option("--scope", "scopes", required=True, type=Scopes(), help=f"What it opens: {', '.join(Scope)}.")
-@click.option("--expires", "expires_in", type=Days(), help="It ends after so many days; without it, when revoked.")
+@click.option("--expires", "expires_in", type=DayCount(), help="It ends after so many days; without it, when revoked.")
 @json_option
 def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_json: bool) -> None:
     """Make a token and print it: once, for only its hash is kept.
@@ -115,14 +115,14 @@ def revoke(token_id: str) -> None:
 
 
 @contextmanager
-def _api_tokens() -> Iterator[ApiTokens]:
+def _api_tokens() -> Iterator[ApiTokenTable]:
     """Of the registry alone: no Redis is started for a token."""
     settings = get_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     registry = AccountRegistry(settings.registry(), sealer_from(settings))
     try:
         registry.migrate()
-        yield ApiTokens(registry.database)
+        yield ApiTokenTable(registry.database)
     finally:
         registry.close()
 

@@ -13,7 +13,7 @@ from worker.app import publish_window
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.consent.accounts import Account
 from worker.runtime import Runtime
-from worker.sync.audit import Tally, Verdict, all_accounts, auditor_of, sample_accounts
+from worker.sync.audit import AuditResult, Tally, all_accounts, auditor_of, sample_accounts
 
 
 @click.command()
@@ -64,11 +64,11 @@ def _chosen(runtime: Runtime, account_id: str | None, sample: int | None) -> Ite
         yield from all_accounts(runtime)
 
 
-def _row(verdict: Verdict) -> dict[str, Any]:
+def _row(verdict: AuditResult) -> dict[str, Any]:
     return {"account": verdict.account_id, "findings": [finding_to_json(found) for found in verdict.findings]}
 
 
-def _say(verdict: Verdict, mended: dict[str, int]) -> None:
+def _say(verdict: AuditResult, mended: dict[str, int]) -> None:
     for found in verdict.findings:
         told = finding_to_json(found)
         expected, stored = (

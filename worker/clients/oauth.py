@@ -21,7 +21,7 @@ from requests_oauthlib import OAuth2Session
 from worker.clients.enedis.errors import Reply, code_of, wait_of
 from worker.clients.enedis.presets import TOKEN_API, Endpoints
 from worker.clients.retry_after import retry_after_s
-from worker.clients.session import Turnstile
+from worker.clients.session import Permits
 from worker.clients.tokens import Token
 from worker.clients.transport import Transport, as_signed
 from worker.domain.measures.answers import Json
@@ -60,7 +60,7 @@ class OAuthClient:
         client_id: str,
         client_secret: str,
         transport: Transport,
-        turnstile: Turnstile,
+        turnstile: Permits,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoints = endpoints

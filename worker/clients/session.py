@@ -17,7 +17,7 @@ from worker.domain.measures.answers import Json
 from worker.errors import LoginFailed, OperatorFault, RateLimited
 
 
-class Turnstile(Protocol):
+class Permits(Protocol):
     """The fleet's quota, seen by one client; the ledger behind it lives with the stores."""
 
     def enter(self, api: str) -> str:
@@ -44,7 +44,7 @@ class SupplierSession:
     Cheap to make: the connections belong to ``transport``, which all sessions share.
     """
 
-    def __init__(self, endpoints: Endpoints, transport: Transport, tokens: TokenProvider, turnstile: Turnstile) -> None:
+    def __init__(self, endpoints: Endpoints, transport: Transport, tokens: TokenProvider, turnstile: Permits) -> None:
         self._endpoints = endpoints
         self._transport = transport
         self._tokens = tokens

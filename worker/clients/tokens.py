@@ -55,7 +55,7 @@ class Token:
             raise ValueError("this is no token that Relève wrote") from None  # the text is a secret
 
 
-class TokenVault(Protocol):
+class TokenStore(Protocol):
     """Where one token is kept, sealed: an account's in the registry, the application's in Redis."""
 
     def load(self) -> Token | None: ...
@@ -69,7 +69,7 @@ class TokenVault(Protocol):
         """
 
 
-class UserTokenVault(TokenVault, Protocol):
+class RotatingTokenStore(TokenStore, Protocol):
     """A vault that remembers a refresh token which was sent, and whose answer nobody has read.
 
     Asked only by who holds ``renewing``; ``save`` ends the note.
@@ -98,10 +98,10 @@ class TokenProvider(Protocol):
         """Another token than ``refused``: the one a colleague brought meanwhile, or a new one."""
 
 
-VaultT = TypeVar("VaultT", bound=TokenVault)
+VaultT = TypeVar("VaultT", bound=TokenStore)
 
 
-class _KeptToken(Generic[VaultT]):
+class _StoredToken(Generic[VaultT]):
     """What both strategies share; they differ in what a new token is paid with."""
 
     def __init__(self, vault: VaultT, oauth: TokenSource, clock: Callable[[], float] = time.time) -> None:
@@ -144,7 +144,7 @@ class _KeptToken(Generic[VaultT]):
         raise NotImplementedError
 
 
-class UserTokens(_KeptToken[UserTokenVault]):
+class UserTokens(_StoredToken[RotatingTokenStore]):
     """A user's token (v4): each refresh token works once and brings the next.
 
     So an answer lost after the supplier took the token loses the consent.  That can't be told from a withdrawn
@@ -170,7 +170,7 @@ class UserTokens(_KeptToken[UserTokenVault]):
             raise
 
 
-class ApplicationTokens(_KeptToken[TokenVault]):
+class ApplicationTokens(_StoredToken[TokenStore]):
     """The application's token (v5, 2026): asked for with its credentials, shared by all accounts."""
 
     def _fresh(self, stored: Token | None) -> Token:

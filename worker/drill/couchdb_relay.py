@@ -17,7 +17,7 @@ _SLOW_S: Final = 1.5
 _TIMEOUT_S: Final = 60.0
 
 
-class Mood(StrEnum):
+class FaultMode(StrEnum):
     PASS = "pass"  # noqa: S105 - a mode, no secret
     AWAY = "away"  # connections end without a word
     SLOW = "slow"
@@ -31,7 +31,7 @@ class CouchRelay:
     """``mood`` may be set at any moment."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.mood = Mood.PASS
+        self.mood = FaultMode.PASS
         self._server = _Server(self, (host, port))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="couch relay")
         self.port = int(self._server.server_address[1])
@@ -87,22 +87,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ask(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
         mood = self.server.relay.mood
-        if mood is Mood.AWAY:
+        if mood is FaultMode.AWAY:
             raise _Gone
-        if mood is Mood.ERRORS:
+        if mood is FaultMode.ERRORS:
             return 500, b'{"error":"internal_server_error","reason":"a drill"}', [("Content-Type", "application/json")]
-        if mood is Mood.SLOW:
+        if mood is FaultMode.SLOW:
             time.sleep(_SLOW_S)
-        if mood in (Mood.CONFLICTS, Mood.HALF) and self.path.partition("?")[0].endswith("/_bulk_docs"):
+        if mood in (FaultMode.CONFLICTS, FaultMode.HALF) and self.path.partition("?")[0].endswith("/_bulk_docs"):
             return self._bulk_in_part(json.loads(body), mood)
         answer = self._pass_on(body)
-        if mood is Mood.LOST:
+        if mood is FaultMode.LOST:
             raise _Gone
         return answer
 
-    def _bulk_in_part(self, bulk: Any, mood: Mood) -> tuple[int, bytes, list[tuple[str, str]]]:
+    def _bulk_in_part(self, bulk: Any, mood: FaultMode) -> tuple[int, bytes, list[tuple[str, str]]]:
         docs = bulk["docs"]
-        if mood is Mood.CONFLICTS:
+        if mood is FaultMode.CONFLICTS:
             taken, refused, why = docs[::2], docs[1::2], "conflict"
         else:
             taken, refused, why = docs[: len(docs) // 2], docs[len(docs) // 2 :], "internal_server_error"

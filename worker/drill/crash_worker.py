@@ -25,9 +25,9 @@ from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.sql import SqlStore
 from worker.stores.measures.sql_packs import SqlPacks
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.corrections import CorrectionTable
 
 __all__ = ["AHEAD", "DOOM", "app", "set_clock"]
 
@@ -37,13 +37,13 @@ _TOUCHES: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
     (SqlStore, ("read", "write")),
     (SqlPacks, ("read", "look_up", "write")),
     (CouchStore, ("read", "look_up", "_bulk")),
-    (CorrectionBook, ("note",)),
+    (CorrectionTable, ("note",)),
     (AccountRegistry, ("record_outcome",)),
-    (SyncState, ("mark_done", "note_well", "note_night", "note_task", "clear_attempts", "claim", "release")),
+    (ProgressStore, ("mark_done", "note_well", "note_night", "note_task", "clear_attempts", "claim", "release")),
 )
 
 
-class Doom:
+class CrashPoint:
     """Counts the touches left, once there is a file for this process."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Doom:
             return None
 
 
-def _touching(method: Callable[..., Any], doom: Doom) -> Callable[..., Any]:
+def _touching(method: Callable[..., Any], doom: CrashPoint) -> Callable[..., Any]:
     @functools.wraps(method)
     def touched(*args: Any, **kwargs: Any) -> Any:
         doom.touch()
@@ -90,7 +90,7 @@ def set_clock(ahead: timedelta) -> None:
 
 
 if DOOM in os.environ:
-    _doom = Doom(Path(os.environ[DOOM]))
+    _doom = CrashPoint(Path(os.environ[DOOM]))
     for _kind, _names in _TOUCHES:
         for _name in _names:
             setattr(_kind, _name, _touching(getattr(_kind, _name), _doom))

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from worker.drill.couchdb_relay import Mood
+from worker.drill.couchdb_relay import FaultMode
 from worker.drill.crash_worker import AHEAD
-from worker.drill.processes import DOUBLING_APP, PREFORK, Crew
+from worker.drill.processes import DOUBLING_APP, PREFORK, DrillProcesses
 from worker.drill.relay import Line
-from worker.drill.schedule import KILLS, Kind, Planned
+from worker.drill.schedule import KILLS, FaultKind, Planned
 from worker.drill.servers import MEASURES, Couch, Redis, Simulator
 
 _TOKENS: Final = r"oauth2/(v3/)?token"
@@ -25,26 +25,28 @@ _HTML: Final = "<html><body>maintenance</body></html>"
 
 Undo = Callable[[], None]
 _MOODS: Final = {
-    Kind.COUCH_SLOW: Mood.SLOW,
-    Kind.COUCH_CONFLICTS: Mood.CONFLICTS,
-    Kind.COUCH_ERRORS: Mood.ERRORS,
-    Kind.COUCH_HALF: Mood.HALF,
-    Kind.COUCH_CUT: Mood.LOST,
+    FaultKind.COUCH_SLOW: FaultMode.SLOW,
+    FaultKind.COUCH_CONFLICTS: FaultMode.CONFLICTS,
+    FaultKind.COUCH_ERRORS: FaultMode.ERRORS,
+    FaultKind.COUCH_HALF: FaultMode.HALF,
+    FaultKind.COUCH_CUT: FaultMode.LOST,
 }
-_LINES: Final = {Kind.REDIS_STALLED: Line.STALL, Kind.REDIS_AWAY: Line.REFUSE}
-_STORMS: Final[dict[Kind, dict[str, Any]]] = {
-    Kind.SUPPLIER_429: {"status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "3"}},
-    Kind.SUPPLIER_HTML: {"status": 200, "body": _HTML},
-    Kind.SUPPLIER_EMPTY: {"status": 200, "body": ""},
-    Kind.SUPPLIER_SILENT: {"kind": "timeout", "delay_s": 30.0},
-    Kind.SUPPLIER_TRUNCATED: {"kind": "truncated"},
+_LINES: Final = {FaultKind.REDIS_STALLED: Line.STALL, FaultKind.REDIS_AWAY: Line.REFUSE}
+_STORMS: Final[dict[FaultKind, dict[str, Any]]] = {
+    FaultKind.SUPPLIER_429: {"status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "3"}},
+    FaultKind.SUPPLIER_HTML: {"status": 200, "body": _HTML},
+    FaultKind.SUPPLIER_EMPTY: {"status": 200, "body": ""},
+    FaultKind.SUPPLIER_SILENT: {"kind": "timeout", "delay_s": 30.0},
+    FaultKind.SUPPLIER_TRUNCATED: {"kind": "truncated"},
 }
 
 
-class Faults:
+class FaultInjector:
     """Does them; ``kill`` says which worker process a kill is about to hit, ``start`` how to undo what lasts."""
 
-    def __init__(self, crew: Crew, redis: Redis, couch: Couch | None, simulator: Simulator, measures: Path) -> None:
+    def __init__(
+        self, crew: DrillProcesses, redis: Redis, couch: Couch | None, simulator: Simulator, measures: Path
+    ) -> None:
         self._crew, self._redis, self._couch, self._simulator = crew, redis, couch, simulator
         self._measures = measures
         self.emptied: Callable[[], None] = lambda: None
@@ -54,12 +56,12 @@ class Faults:
     def kill(self, fault: Planned) -> tuple[str, int] | None:
         """Whom it hits: the post and its process; None where nobody stands at any.  See ``Crew.doom`` for when."""
         luck = fault.luck()
-        if fault.kind is Kind.KILL_BEAT:
+        if fault.kind is FaultKind.KILL_BEAT:
             pid = self._crew.pid("beat")
             self._crew.kill("beat")
             return ("beat", pid) if pid else None
         posts = self._crew.unharmed()
-        if fault.kind is Kind.KILL_CHILD:
+        if fault.kind is FaultKind.KILL_CHILD:
             posts = [name for name in posts if name == PREFORK]
         if not posts:
             return None
@@ -67,12 +69,12 @@ class Faults:
         pid = self._crew.pid(name)
         return (name, pid) if pid and self._kill(fault.kind, name, luck) else None
 
-    def _kill(self, kind: Kind, name: str, luck: random.Random) -> bool:
-        if kind is Kind.KILL_CHILD:
+    def _kill(self, kind: FaultKind, name: str, luck: random.Random) -> bool:
+        if kind is FaultKind.KILL_CHILD:
             return self._crew.kill_child(name, luck)
-        if kind is Kind.KILL_BETWEEN_WRITES:
+        if kind is FaultKind.KILL_BETWEEN_WRITES:
             self._crew.doom(name, luck.randint(1, _MOST_TOUCHES))
-        elif kind is Kind.TERM_WORKER:
+        elif kind is FaultKind.TERM_WORKER:
             self._crew.tell_to_end(name)
         else:
             self._crew.kill(name)
@@ -95,12 +97,12 @@ class Faults:
         self._simulator.storm(*faults)
         return self._simulator.calm
 
-    def _mood(self, mood: Mood) -> Undo:
+    def _mood(self, mood: FaultMode) -> Undo:
         assert self._couch is not None  # noqa: S101 - the plan knows the store
         relay = self._couch.relay
 
         def undo() -> None:
-            relay.mood = Mood.PASS
+            relay.mood = FaultMode.PASS
 
         relay.mood = mood
         return undo
@@ -135,7 +137,7 @@ class Faults:
 
     def _stop_couch(self, _: random.Random) -> Undo:
         assert self._couch is not None  # noqa: S101 - the plan knows the store
-        return self._couch.start if self._couch.kill() else self._mood(Mood.AWAY)
+        return self._couch.start if self._couch.kill() else self._mood(FaultMode.AWAY)
 
     def _lock_sqlite(self, _: random.Random) -> Undo:
         connection = sqlite3.connect(self._measures, timeout=10, isolation_level=None, check_same_thread=False)
@@ -174,17 +176,17 @@ def _nothing() -> None:
     """It was over at once."""
 
 
-_OTHERS: Final[dict[Kind, Callable[[Faults, random.Random], Undo]]] = {
-    Kind.SUPPLIER_5XX: Faults._errors_of_its_own,
-    Kind.TOKEN_LOST: Faults._lose_tokens,
-    Kind.REDIS_RESTARTED: Faults._restart_redis,
-    Kind.REDIS_KILLED: Faults._kill_redis,
-    Kind.REDIS_EMPTIED: Faults._empty_redis,
-    Kind.REDIS_CUT: Faults._cut_redis,
-    Kind.COUCH_STOPPED: Faults._stop_couch,
-    Kind.SQLITE_LOCKED: Faults._lock_sqlite,
-    Kind.DISK_FULL: Faults._fill_disk,
-    Kind.TWO_BEATS: Faults._second_beat,
-    Kind.DOUBLED: Faults._double,
-    Kind.CLOCK_BACK: Faults._set_clock_back,
+_OTHERS: Final[dict[FaultKind, Callable[[FaultInjector, random.Random], Undo]]] = {
+    FaultKind.SUPPLIER_5XX: FaultInjector._errors_of_its_own,
+    FaultKind.TOKEN_LOST: FaultInjector._lose_tokens,
+    FaultKind.REDIS_RESTARTED: FaultInjector._restart_redis,
+    FaultKind.REDIS_KILLED: FaultInjector._kill_redis,
+    FaultKind.REDIS_EMPTIED: FaultInjector._empty_redis,
+    FaultKind.REDIS_CUT: FaultInjector._cut_redis,
+    FaultKind.COUCH_STOPPED: FaultInjector._stop_couch,
+    FaultKind.SQLITE_LOCKED: FaultInjector._lock_sqlite,
+    FaultKind.DISK_FULL: FaultInjector._fill_disk,
+    FaultKind.TWO_BEATS: FaultInjector._second_beat,
+    FaultKind.DOUBLED: FaultInjector._double,
+    FaultKind.CLOCK_BACK: FaultInjector._set_clock_back,
 }

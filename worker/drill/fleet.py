@@ -38,7 +38,7 @@ _OWNERS_LOOK_EVERY_S: Final = 1.0
 
 
 @dataclass
-class Home:
+class DrillHome:
     """One meter, its account, and what of its values the supplier has changed so far."""
 
     usage_point: str
@@ -47,12 +47,12 @@ class Home:
     holes: list[str] = field(default_factory=list)
 
 
-class Fleet:
+class DrillFleet:
     def __init__(self, runtime: Runtime, simulator: Simulator, seed: int, size: int, seconds: float) -> None:
         self._runtime, self._simulator = runtime, simulator
         self._luck = random.Random(f"{seed} fleet")
         self.size = size
-        self.homes: list[Home] = []
+        self.homes: list[DrillHome] = []
         self.nights = 0
         self.corrected = self.consented_again = 0
         at_once = min(_AT_ONCE, size)
@@ -84,7 +84,7 @@ class Fleet:
         """One more account; its history is enqueued."""
         rank = len(self.homes)
         usage_point = str(_FIRST_METER + rank)
-        home = Home(usage_point, self._account_of(usage_point))
+        home = DrillHome(usage_point, self._account_of(usage_point))
         if rank % 4 == 2:  # a hole that stays, and one that is filled later
             home.holes = [f"{self._day(5)}T10:00/{self._day(5)}T12:00", f"{self._day(3)}T01:00/{self._day(3)}T05:00"]
             self._switch(home, holes=home.holes)
@@ -152,7 +152,7 @@ class Fleet:
         outcomes = self._runtime.registry.outcomes(account_id)
         return account.active and all(outcome.code is None for outcome in outcomes.values())
 
-    def differences(self, home: Home) -> tuple[Differences, int]:
+    def differences(self, home: DrillHome) -> tuple[Differences, int]:
         """How the whole store differs from what the meter measured, and how many documents there are."""
         wanted = {series: self._runtime.history.wanted(series) for series in Series}
         daily, curve = wanted[Series.DAILY], wanted[Series.LOAD_CURVE]
@@ -169,7 +169,7 @@ class Fleet:
     def _day(self, ago: int) -> date:
         return self._runtime.dispatcher.today() - timedelta(days=ago)
 
-    def _switch(self, home: Home, **switches: Any) -> None:
+    def _switch(self, home: DrillHome, **switches: Any) -> None:
         self._simulator.admin("POST", f"meters/{home.usage_point}", switches)
 
 

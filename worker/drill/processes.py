@@ -34,7 +34,7 @@ PREFORK: Final = "worker-3"
 
 
 @dataclass
-class Post:
+class ProcessRole:
     """One place of the crew: what stands there, or since when it stands empty."""
 
     name: str
@@ -47,7 +47,7 @@ class Post:
     starts: int = 0
 
 
-class Crew:
+class DrillProcesses:
     """Workers and beats.  ``env``: their settings, made anew for every start; ``say_dead``: hears of each
     end: post, process, exit code."""
 
@@ -59,7 +59,7 @@ class Crew:
         self.doom_folder.mkdir()
         self.env, self._say_dead = env, say_dead
         self._supervisor = Supervisor(grace_s=_GRACE_S)
-        self._posts: dict[str, Post] = {}
+        self._posts: dict[str, ProcessRole] = {}
         self._doomed: dict[str, tuple[float, list[int]]] = {}  # by post: since when which processes wait for their doom
         self.file_limit: int | None = None
         self.respawns = 0
@@ -68,10 +68,10 @@ class Crew:
 
     def hire(self, name: str, *options: str) -> None:
         """A worker, from now on kept running."""
-        self._posts[name] = Post(name, ["worker", *_QUICKLY, "-n", f"{name}@drill", *options])
+        self._posts[name] = ProcessRole(name, ["worker", *_QUICKLY, "-n", f"{name}@drill", *options])
 
     def hire_beat(self, name: str) -> None:
-        self._posts[name] = Post(name, ["beat", "-l", "INFO", "-s", str(self.folder / f"{name}-schedule")])
+        self._posts[name] = ProcessRole(name, ["beat", "-l", "INFO", "-s", str(self.folder / f"{name}-schedule")])
 
     def dismiss(self, name: str) -> None:
         """Ask one to end, wait for it, and leave its place empty."""
@@ -89,7 +89,7 @@ class Crew:
         """Workers that stand at their post and have not been told to die or to end."""
         return [name for name in self.names if self._is_unharmed(self._posts[name])]
 
-    def _is_unharmed(self, post: Post) -> bool:
+    def _is_unharmed(self, post: ProcessRole) -> bool:
         return post.pid is not None and post.told_to_end_at is None and post.name not in self._doomed
 
     def pid(self, name: str) -> int | None:
@@ -125,7 +125,7 @@ class Crew:
             elif post.pid and post.told_to_end_at is not None and now - post.told_to_end_at > _GRACE_S:
                 reach(post.pid, signal.SIGKILL)
 
-    def _start(self, post: Post) -> None:
+    def _start(self, post: ProcessRole) -> None:
         env = {**self.env(), DOOM: str(self.doom_folder), **post.extra_env}
         command = [sys.executable, "-m", "celery", "-A", post.app, *post.command]
         log = self.folder / "logs" / f"{post.name}.log"

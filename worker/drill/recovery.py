@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from redis import Redis
 
 from worker.domain.fleet.lanes import BROKER_PREFIX
-from worker.drill.schedule import Kind
+from worker.drill.schedule import FaultKind
 from worker.errors import TransientError
 from worker.stores.redis.broker import UNACKED
 from worker.stores.redis.connection import redis_errors
@@ -32,7 +32,7 @@ _WORDS: Final = re.compile(r"\w+", re.ASCII)
 Claim = tuple[str, str]  # key below the prefix, note: who holds it since when
 
 
-class Work(Protocol):
+class PendingWork(Protocol):
     """The part of the fleet that is asked."""
 
     @property
@@ -51,7 +51,7 @@ class Work(Protocol):
 class Recovery:
     """One fault.  Moments are seconds of the drill."""
 
-    kind: Kind
+    kind: FaultKind
     ended_s: float
     noticed_s: float
     pending: set[Claim] = field(default_factory=set)
@@ -78,10 +78,10 @@ class Recovery:
         }
 
 
-class Watch:
+class FaultWatch:
     """Keeps a Recovery for each fault; ``clock`` gives seconds of the drill."""
 
-    def __init__(self, redis: Redis, work: Work, clock: Callable[[], float]) -> None:
+    def __init__(self, redis: Redis, work: PendingWork, clock: Callable[[], float]) -> None:
         self._redis, self._work, self._clock = redis, work, clock
         self.recoveries: list[Recovery] = []
         self._open: list[Recovery] = []
@@ -90,7 +90,7 @@ class Watch:
 
     # -- what is told to it
 
-    def killed(self, kind: Kind, pid: int, at_s: float) -> None:
+    def killed(self, kind: FaultKind, pid: int, at_s: float) -> None:
         """A worker's process is gone; what it held is left undone, and what no message names any more."""
         claims = self._claims_now()
         held, named = self._words(pid)
@@ -98,7 +98,7 @@ class Watch:
         self._hit(hit)
         self._begin(kind, hit, at_s)
 
-    def emptied(self, kind: Kind, accounts: Iterable[str]) -> None:
+    def emptied(self, kind: FaultKind, accounts: Iterable[str]) -> None:
         """Redis knows nothing any more: until every account was brought up to date again."""
         self._hit(None)
         self._begin(kind, set()).everybody = set(accounts)
@@ -107,16 +107,16 @@ class Watch:
         """A fault that touches everything is going on."""
         self._hit(None)
 
-    def calm(self, kind: Kind) -> None:
+    def calm(self, kind: FaultKind) -> None:
         """It is over: everything in hand was touched by it."""
         self._hit(None)
         self._begin(kind, set(self._claims_now().items()))
 
-    def over(self, kind: Kind) -> None:
+    def over(self, kind: FaultKind) -> None:
         """A fault that left nothing undone: new work alone is waited for."""
         self._begin(kind, set())
 
-    def _begin(self, kind: Kind, pending: set[Claim], at_s: float | None = None) -> Recovery:
+    def _begin(self, kind: FaultKind, pending: set[Claim], at_s: float | None = None) -> Recovery:
         noticed_s = self._clock()
         ended_s = noticed_s if at_s is None else at_s
         recovery = Recovery(kind, ended_s, noticed_s, pending, from_s=ended_s)

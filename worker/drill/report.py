@@ -17,7 +17,7 @@ _STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetc
 
 
 @dataclass
-class Outcome:
+class DrillReport:
     """What a drill found.  ``ok``: nothing lost, nothing doubled, nothing wrong, nobody stuck."""
 
     seed: int

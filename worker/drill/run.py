@@ -9,12 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from worker.drill.faults import Faults, Undo
-from worker.drill.fleet import Fleet
-from worker.drill.recovery import Watch, patiently
-from worker.drill.report import Outcome, repeats
-from worker.drill.schedule import BESIDE, KILLS, Kind, Planned
-from worker.drill.servers import House
+from worker.drill.faults import FaultInjector, Undo
+from worker.drill.fleet import DrillFleet
+from worker.drill.recovery import FaultWatch, patiently
+from worker.drill.report import DrillReport, repeats
+from worker.drill.schedule import BESIDE, KILLS, FaultKind, Planned
+from worker.drill.servers import DrillServers
 
 _TICK_S: Final = 0.1
 _TELL_EVERY_S: Final = 10.0
@@ -24,17 +24,24 @@ _LONG_S: Final = 35.0  # worth a line
 
 class Drill:
     def __init__(
-        self, house: House, fleet: Fleet, outcome: Outcome, planned: list[Planned], say: Callable[[str], object]
+        self,
+        house: DrillServers,
+        fleet: DrillFleet,
+        outcome: DrillReport,
+        planned: list[Planned],
+        say: Callable[[str], object],
     ):
         self._house, self._fleet, self._outcome, self._say = house, fleet, outcome, say
         self._planned = planned
         self._seconds = outcome.minutes * 60
-        self._watch = Watch(house.runtime.redis, fleet, self.elapsed_s)
-        self._faults = Faults(house.crew, house.redis, house.couch, house.simulator, house.folder / "measures.db")
+        self._watch = FaultWatch(house.runtime.redis, fleet, self.elapsed_s)
+        self._faults = FaultInjector(
+            house.crew, house.redis, house.couch, house.simulator, house.folder / "measures.db"
+        )
         self._faults.emptied = self._empty_redis
-        self._lasting: list[tuple[float, Kind, Undo]] = []
-        self._hit: dict[int, Kind] = {}  # process: what it is about to die of
-        self._deaths: list[tuple[Kind, int, float]] = []  # not yet looked into: Redis may be away just now
+        self._lasting: list[tuple[float, FaultKind, Undo]] = []
+        self._hit: dict[int, FaultKind] = {}  # process: what it is about to die of
+        self._deaths: list[tuple[FaultKind, int, float]] = []  # not yet looked into: Redis may be away just now
         self._begun = time.monotonic()
 
     def elapsed_s(self) -> float:
@@ -44,7 +51,7 @@ class Drill:
         """A process of the crew has ended."""
         kind = self._hit.pop(pid, None)
         if kind is not None:
-            self._outcome.kills += kind is not Kind.TERM_WORKER
+            self._outcome.kills += kind is not FaultKind.TERM_WORKER
             self._deaths.append((kind, pid, self.elapsed_s()))
         elif code > 0:
             self._outcome.ended_by_themselves[f"{name}: {code}"] = (
@@ -92,19 +99,19 @@ class Drill:
             return
         self._say(f"{self.elapsed_s():5.0f} s  {fault.kind}: {hit[0]}")
         self._hit[hit[1]] = fault.kind
-        if fault.kind is Kind.KILL_CHILD:
+        if fault.kind is FaultKind.KILL_CHILD:
             self.died(*hit, -signal.SIGKILL)
 
-    def _end(self, lasting: tuple[float, Kind, Undo]) -> None:
+    def _end(self, lasting: tuple[float, FaultKind, Undo]) -> None:
         _, kind, undo = lasting
         undo()
-        if kind is not Kind.REDIS_EMPTIED:
+        if kind is not FaultKind.REDIS_EMPTIED:
             self._deaths.append((kind, 0, self.elapsed_s()))
 
     def _empty_redis(self) -> None:
         accounts = [home.account_id for home in self._fleet.homes]
         self._house.runtime.redis.flushall()
-        self._watch.emptied(Kind.REDIS_EMPTIED, accounts)
+        self._watch.emptied(FaultKind.REDIS_EMPTIED, accounts)
 
     def _tend(self) -> None:
         self._house.crew.tend()
@@ -115,7 +122,7 @@ class Drill:
     def _look(self) -> None:
         while self._deaths:
             kind, pid, at_s = self._deaths[0]
-            if kind is Kind.KILL_BEAT:
+            if kind is FaultKind.KILL_BEAT:
                 self._watch.over(kind)
             elif kind in KILLS:
                 self._watch.killed(kind, pid, at_s)

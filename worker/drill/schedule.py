@@ -23,7 +23,7 @@ _LEAST_S: Final = 3.0
 _START_S: Final = 9.0  # where processes must start first
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong; the value is how the report calls it."""
 
     # to processes, at any moment
@@ -63,24 +63,28 @@ class Kind(StrEnum):
     CLOCK_BACK = "clock set back an hour"
 
 
-BESIDE: Final = (Kind.TWO_BEATS, Kind.DOUBLED, Kind.CLOCK_BACK)  # processes start first, and work goes on meanwhile
-AT_ONCE: Final = (Kind.REDIS_EMPTIED, Kind.REDIS_CUT)
+BESIDE: Final = (
+    FaultKind.TWO_BEATS,
+    FaultKind.DOUBLED,
+    FaultKind.CLOCK_BACK,
+)  # processes start first, and work goes on meanwhile
+AT_ONCE: Final = (FaultKind.REDIS_EMPTIED, FaultKind.REDIS_CUT)
 KILLS: Final = (
-    Kind.KILL_BETWEEN_WRITES,
-    Kind.KILL_WORKER,
-    Kind.KILL_CHILD,
-    Kind.TERM_WORKER,
-    Kind.KILL_BEAT,
+    FaultKind.KILL_BETWEEN_WRITES,
+    FaultKind.KILL_WORKER,
+    FaultKind.KILL_CHILD,
+    FaultKind.TERM_WORKER,
+    FaultKind.KILL_BEAT,
 )
 _WEIGHTS: Final = (8, 5, 5, 2, 1)
-_COUCH: Final = tuple(kind for kind in Kind if kind.name.startswith("COUCH"))
-_SQLITE: Final = (Kind.SQLITE_LOCKED, Kind.DISK_FULL)
+_COUCH: Final = tuple(kind for kind in FaultKind if kind.name.startswith("COUCH"))
+_SQLITE: Final = (FaultKind.SQLITE_LOCKED, FaultKind.DISK_FULL)
 
 
-def others(couchdb: bool) -> tuple[Kind, ...]:
+def others(couchdb: bool) -> tuple[FaultKind, ...]:
     """The kinds that last a while, of a drill over that store."""
     left_out = {*KILLS, *(_SQLITE if couchdb else _COUCH)}
-    return tuple(kind for kind in Kind if kind not in left_out)
+    return tuple(kind for kind in FaultKind if kind not in left_out)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,7 +92,7 @@ class Planned:
     """``at_s`` from the drill's start; ``lasts_s`` is 0 for what is over at once; ``seed``: its own luck."""
 
     at_s: float
-    kind: Kind
+    kind: FaultKind
     lasts_s: float
     seed: int
 
@@ -96,7 +100,7 @@ class Planned:
         return random.Random(self.seed)
 
 
-def plan(seed: int, seconds: float, *, couchdb: bool, without: Collection[Kind] = ()) -> list[Planned]:
+def plan(seed: int, seconds: float, *, couchdb: bool, without: Collection[FaultKind] = ()) -> list[Planned]:
     """The faults in their order; ``without`` those that this machine can't do."""
     end_s = seconds - min(_CALM_END_S, seconds / 4)
     kinds = [kind for kind in others(couchdb) if kind not in without]
@@ -116,7 +120,7 @@ def _kills(luck: random.Random, end_s: float) -> Iterator[Planned]:
         at_s += hurry * luck.uniform(*_KILL_EVERY_S)
 
 
-def _storms(luck: random.Random, end_s: float, kinds: Sequence[Kind], all_of_them: bool) -> Iterator[Planned]:
+def _storms(luck: random.Random, end_s: float, kinds: Sequence[FaultKind], all_of_them: bool) -> Iterator[Planned]:
     """Rounds of every kind in an order of their own; squeezed where one round would not fit otherwise."""
     spans = [(luck.uniform(*_LASTS_S), luck.uniform(*_GAP_S)) for _ in kinds]
     begin_s = min(_FIRST_S, end_s / 3)

@@ -23,7 +23,7 @@ from worker.domain.clock import real_clock
 from worker.domain.measures.readings import PARIS
 from worker.drill.couchdb_relay import CouchRelay
 from worker.drill.crash_worker import AHEAD, set_clock
-from worker.drill.processes import POOLS, Crew
+from worker.drill.processes import POOLS, DrillProcesses
 from worker.drill.relay import TcpRelay
 from worker.errors import SupplierUnavailable
 from worker.runtime import Runtime
@@ -160,18 +160,18 @@ _FIRST_CANARY_S: Final = 1  # faults last seconds here, not hours
 
 
 @dataclass
-class House:
+class DrillServers:
     folder: Path
     supervisor: Supervisor
     runtime: Runtime
     redis: Redis
     couch: Couch | None
     simulator: Simulator
-    crew: Crew
+    crew: DrillProcesses
 
 
 @contextmanager
-def open_house(
+def open_servers(
     folder: Path,
     *,
     preset: str,
@@ -179,7 +179,7 @@ def open_house(
     measures_url: str | None,
     say: Callable[[str], object],
     say_dead: Callable[[str, int, int], None],
-) -> Iterator[House]:
+) -> Iterator[DrillServers]:
     """Servers and simulator are up, the crew is hired; everything ends with the block, workers first.
 
     Our own environment is the pretend one from here on: what the user has set must not be touched by a drill.
@@ -229,12 +229,12 @@ def open_house(
 
         set_clock(ahead)
         runtime = opened.enter_context(Runtime(get_settings()))
-        crew = Crew(folder, env, say_dead)
+        crew = DrillProcesses(folder, env, say_dead)
         opened.callback(crew.stop)
         for name, pool in POOLS.items():
             crew.hire(name, *pool)
         crew.hire_beat("beat")
-        yield House(folder, supervisor, runtime, redis, couch, simulator, crew)
+        yield DrillServers(folder, supervisor, runtime, redis, couch, simulator, crew)
 
 
 def _http(url: str) -> str:

@@ -25,7 +25,7 @@ from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backup_file import Archive, BackupRefused, Row, sum_of, writing
 from worker.runtime import Runtime
 from worker.stores.encryption import Sealer
-from worker.stores.measures.base import ConsumptionStore, Document
+from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import TABLES, fill, is_empty, rows_of, snapshot
 
@@ -37,7 +37,7 @@ _SEALS_TRIED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class BackupSummary:
     """What was saved or brought back, counted; ``kept``: documents that were there already, as old or younger.
 
     ``registry_was_there``: just as it is in the archive, from a restore before.
@@ -55,7 +55,7 @@ class Receipt:
         return asdict(self)
 
 
-def back_up(runtime: Runtime, path: Path) -> Receipt:
+def back_up(runtime: Runtime, path: Path) -> BackupSummary:
     """Write the archive; nothing is at ``path`` until it is whole.  Raises BackupRefused or StoreUnavailable."""
     began = datetime.now(UTC)
     made_at = began.isoformat(timespec="seconds")
@@ -65,10 +65,10 @@ def back_up(runtime: Runtime, path: Path) -> Receipt:
             rows = {table: archive.add(_table(table), rows_of(connection, table)) for table in TABLES}
             schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCKS_APART)
         archive.finish({"made_at": made_at, "schema": schema, "removed_meanwhile": removed})
-    return Receipt(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
+    return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
 
 
-def restore(runtime: Runtime, path: Path) -> Receipt:
+def restore(runtime: Runtime, path: Path) -> BackupSummary:
     """Bring back what the archive holds, into an empty registry.  Twice is once, and an interrupted one goes on.
 
     A document that is stored already and not older than the archive's stays.  Raises BackupRefused, then nothing was
@@ -89,7 +89,7 @@ def restore(runtime: Runtime, path: Path) -> Receipt:
                 _refuse_filled(connection)
                 fill(connection, step, lambda table: archive.rows(_table(table)))
         members = archive.manifest["members"]
-        return Receipt(
+        return BackupSummary(
             str(path),
             archive.manifest["made_at"],
             members[_table("accounts")]["lines"],
@@ -113,7 +113,7 @@ def _documents_of(runtime: Runtime, period: Period) -> Iterator[Row]:
                 yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 
 
-def _paged(store: ConsumptionStore, account_id: str) -> Iterator[Document]:
+def _paged(store: MeasureStore, account_id: str) -> Iterator[Document]:
     first = "0"
     while page := store.read(account_id, first, "~", _AT_ONCE):
         yield from page
@@ -169,7 +169,7 @@ def _refuse_filled(connection: Connection) -> None:
         )
 
 
-def _bring_back(rows: Iterable[Row], store: ConsumptionStore, removed: frozenset[str]) -> tuple[int, int]:
+def _bring_back(rows: Iterable[Row], store: MeasureStore, removed: frozenset[str]) -> tuple[int, int]:
     """How many documents were written, and how many were there already."""
     written = kept = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
@@ -183,7 +183,7 @@ def _bring_back(rows: Iterable[Row], store: ConsumptionStore, removed: frozenset
     return written, kept
 
 
-def _missing(account_id: str, page: list[Document], store: ConsumptionStore) -> Iterator[Document]:
+def _missing(account_id: str, page: list[Document], store: MeasureStore) -> Iterator[Document]:
     """What is not stored, or is stored in an older state, ready to be written."""
     stored = {document["_id"]: document for document in store.read(account_id, key_of(page[0]), f"{key_of(page[-1])} ")}
     for document in page:

@@ -9,13 +9,13 @@ from typing import Final
 
 from config.settings import Settings
 from worker.clients.enedis.presets import PRESETS, Preset
-from worker.domain.fleet.planning import Fleet, Plan, Quota, plan_fleet
+from worker.domain.fleet.planning import Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series
 from worker.logs import fields
-from worker.stores.registry.completeness import CompletenessBook
+from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.database import Database
-from worker.stores.registry.policies import PolicyBook
+from worker.stores.registry.policies import PolicyTable
 
 APPLY: Final = "`releve plan --apply`"
 
@@ -50,13 +50,13 @@ class Fit:
         return f"a night takes {calls} calls, and the quota carries {room}: {way}"
 
 
-def quota_from(settings: Settings, preset: str | None = None, night_hours: int = 24) -> Quota:
+def quota_from(settings: Settings, preset: str | None = None, night_hours: int = 24) -> QuotaBudget:
     """What the ledger lets through; the settings' figures belong to their own preset.  0 there is no limit."""
     chosen: Preset = PRESETS[preset or settings.preset]
     ours = chosen.name == settings.preset
     per_hour = settings.calls_per_hour if ours else None
     per_second = settings.calls_per_second if ours else None
-    return Quota(
+    return QuotaBudget(
         (chosen.calls_per_hour if per_hour is None else per_hour) or None,
         (chosen.calls_per_second if per_second is None else per_second) or None,
         night_hours,
@@ -66,7 +66,7 @@ def quota_from(settings: Settings, preset: str | None = None, night_hours: int =
 
 def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
     """The active accounts, and those of them that never had a whole day of curve.  Raises StoreUnavailable."""
-    book = CompletenessBook(database)
+    book = CompletenessTable(database)
     (active, _), (with_curve, _) = (book.complete_since(series, today) for series in (Series.DAILY, Series.LOAD_CURVE))
     return Fleet(active, max(0, active - with_curve), history_days)
 
@@ -74,7 +74,7 @@ def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
 def fit_of(database: Database, settings: Settings, today: date) -> Fit:
     """Raises StoreUnavailable."""
     fleet, quota = fleet_from(database, today, settings.history_load_days), quota_from(settings)
-    stored = PolicyBook(database).current()
+    stored = PolicyTable(database).current()
     return Fit(Plan(fleet, quota, FleetPolicy(stored.daily_every, stored.curve_every)), plan_fleet(fleet, quota))
 
 

@@ -15,14 +15,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import Series
 from worker.errors import WorkerError
-from worker.metrics import Book, Definition
+from worker.metrics import Definition, MetricRegistry
 
-BOOK: Final = Book()
+BOOK: Final = MetricRegistry()
 
 PARTS: Final = ("registry", "measures", "redis", "broker")
 
@@ -91,7 +91,7 @@ INCIDENT_OPEN: Final = BOOK.define(
     "gauge",
     "releve_incident_open",
     "1 while an incident of this kind is open: the same failure on many accounts, so the supplier's.",
-    kind=Kind,
+    kind=IncidentKind,
 )
 NIGHT_FED: Final = BOOK.define(
     "gauge", "releve_night_fed", "1 when the newest night that was due has published all of its work."

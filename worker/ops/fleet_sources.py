@@ -14,7 +14,7 @@ from typing import Any, Final
 from config.settings import ConfigError, Settings
 from worker.app import count_workers, queue_ages, queue_lengths
 from worker.domain.clock import clock_from
-from worker.domain.fleet.incidents import Kind
+from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
@@ -23,9 +23,9 @@ from worker.ops.capacity import fit_of
 from worker.ops.fleet_metrics import Told, Values
 from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
 from worker.stores.redis.connection import connect
-from worker.stores.redis.heartbeats import Pulse
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.database import Database
 from worker.stores.registry.overview import Overview
 from worker.sync.audit import last_tally
@@ -44,7 +44,7 @@ class FleetSources:
         self._endpoints = endpoints_from(settings)
         self.redis_url = redis_url_from(settings, opened)
         self._redis = connect(self.redis_url)
-        self.state = SyncState(self._redis)
+        self.state = ProgressStore(self._redis)
         self._incidents = IncidentStore(self._redis)
         opened.callback(self._redis.close)
         self._ledger = ledger_from(settings, self._redis, self._endpoints)
@@ -99,7 +99,7 @@ class FleetSources:
         yield fleet_metrics.PERMITS_USED_BY_LANE, _by_labels(used)
         yield fleet_metrics.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
         open_now = {incident.kind for incident in self._incidents.all_open().values()}
-        yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_now for kind in Kind})
+        yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_now for kind in IncidentKind})
         yield from self._night()
         yield from self._pulse()
         yield from self._audit()
@@ -121,7 +121,7 @@ class FleetSources:
         yield fleet_metrics.NIGHT_COMPLETE, _one(progress.complete)
 
     def _pulse(self) -> Told:
-        pulse = Pulse(self._redis)
+        pulse = Heartbeats(self._redis)
         published, tick = pulse.beat_and_tick()
         workers = pulse.workers()
         silent = sum(time.time() - worker.seen_at > SILENT_S for worker in workers)

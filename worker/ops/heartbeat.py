@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from worker.errors import WorkerError
 from worker.metrics import GIVEN_BACK
-from worker.stores.redis.broker import Deliveries
+from worker.stores.redis.broker import BrokerMessages
 
 log = logging.getLogger("releve.presence")
 
@@ -61,7 +61,7 @@ class Heartbeat:
             log.warning("could not say that this worker lives: %s", unwell)
 
 
-def give_back_orphans(state: Alive, deliveries: Deliveries) -> int:
+def give_back_orphans(state: Alive, deliveries: BrokerMessages) -> int:
     """Put back what dead workers held; how many messages."""
     given_back = 0
     for worker in state.gone(deliveries.holders()):

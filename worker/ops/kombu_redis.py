@@ -71,7 +71,7 @@ class _Mended:
         return kept
 
 
-class Channel(_Mended, kombu_redis.Channel):
+class RedisChannel(_Mended, kombu_redis.Channel):
     pass
 
 
@@ -79,8 +79,8 @@ class SentinelChannel(_Mended, kombu_redis.SentinelChannel):
     pass
 
 
-class Transport(kombu_redis.Transport):
-    Channel = Channel
+class RedisTransport(kombu_redis.Transport):
+    Channel = RedisChannel
 
 
 class SentinelTransport(kombu_redis.SentinelTransport):
@@ -89,5 +89,5 @@ class SentinelTransport(kombu_redis.SentinelTransport):
 
 def use_mended() -> None:
     """From now on ``redis://``, ``rediss://`` and ``sentinel://`` mean these, with sockets and every failover too."""
-    for scheme, transport in (("redis", Transport), ("rediss", Transport), ("sentinel", SentinelTransport)):
+    for scheme, transport in (("redis", RedisTransport), ("rediss", RedisTransport), ("sentinel", SentinelTransport)):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"

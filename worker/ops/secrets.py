@@ -28,7 +28,7 @@ class SecretRefused(ValueError):
     """What the operator gives can't be used; one line that says what to do and never the value."""
 
 
-class Change(Enum):
+class KeyChange(Enum):
     """What a value given later does to the one that is kept."""
 
     TAKEN = "replaces it"
@@ -44,7 +44,7 @@ class Secret:
     variable: str
     make: Callable[[], str]
     check: Callable[[str], str | None]  # what is wrong with a value given, or None
-    change: Change = Change.TAKEN
+    change: KeyChange = KeyChange.TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ def choose(secret: Secret, kept: str | None, given: str | None) -> str:
         return kept or secret.make()
     if fault := secret.check(given):
         raise SecretRefused(f"{secret.variable}: {fault}")
-    if kept is not None and secret.change is Change.REFUSED:
+    if kept is not None and secret.change is KeyChange.REFUSED:
         raise SecretRefused(
             f"{secret.variable} is not the password in use, which the server has written into its data: take it out of "
             ".env, or change it as docs/how-to/production.md tells"
         )
-    if kept is not None and secret.change is Change.OVERLAPPING and not _keys(kept) & _keys(given):
+    if kept is not None and secret.change is KeyChange.OVERLAPPING and not _keys(kept) & _keys(given):
         raise SecretRefused(
             f"{secret.variable} shares no key with those in use, so what they sealed could not be read: put the new "
             f"key before the old ones (`releve secrets show {secret.name}`), and drop those after `releve keys rotate`"
@@ -148,15 +148,15 @@ def _anything(value: str) -> str | None:
 
 SECRETS: Final = (
     Secret("redis_password", "REDIS_PASSWORD", _password, _plain),
-    Secret("postgres_admin_password", "POSTGRES_ADMIN_PASSWORD", _password, _plain, Change.REFUSED),
+    Secret("postgres_admin_password", "POSTGRES_ADMIN_PASSWORD", _password, _plain, KeyChange.REFUSED),
     Secret("postgres_password", "POSTGRES_PASSWORD", _password, _plain),
-    Secret("couchdb_admin_password", "COUCHDB_ADMIN_PASSWORD", _password, _plain, Change.REFUSED),
+    Secret("couchdb_admin_password", "COUCHDB_ADMIN_PASSWORD", _password, _plain, KeyChange.REFUSED),
     Secret("couchdb_password", "COUCHDB_PASSWORD", _password, _plain),
-    Secret("token_keys", "RELEVE_TOKEN_KEYS", new_key, _sealing_keys, Change.OVERLAPPING),
+    Secret("token_keys", "RELEVE_TOKEN_KEYS", new_key, _sealing_keys, KeyChange.OVERLAPPING),
     Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _long),
     Secret("operator_password", "RELEVE_OPERATOR_PASSWORD", lambda: secrets.token_urlsafe(18), _ascii),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _ascii),
-    Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _ascii, Change.REFUSED),
+    Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _ascii, KeyChange.REFUSED),
     # what any application of the simulator may say; Enedis gives the real one
     Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: "releve-simulator-secret", _anything),
 )

@@ -21,7 +21,7 @@ from worker.ops.broker import refuse_wrong_broker
 from worker.runtime import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
 from worker.stores.measures.base import Layout, wrong_layout
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.heartbeats import Pulse
+from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def _beat(opened: ExitStack) -> Callable[..., None]:
     opened.callback(redis.close)
     check_eviction(redis)
     refuse_wrong_broker(current_app)
-    pulse = Pulse(redis)
+    pulse = Heartbeats(redis)
 
     def leave_sign(**_: Any) -> None:
         try:

@@ -28,7 +28,7 @@ from kombu.pidbox import Mailbox
 from worker.errors import StoreUnavailable
 from worker.ops.broker import queue_lengths
 from worker.runtime import get_runtime
-from worker.stores.redis.heartbeats import Pulse, WorkerPulse
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.watchdog")
 
@@ -42,10 +42,10 @@ LATE: Final = 1  # exit code of a worker that didn't come to its end
 class Watchdog(threading.Thread):
     """Of one worker, from when it is ready to its end."""
 
-    def __init__(self, consumer: Any, pulse: Pulse, *, silence_s: float) -> None:
+    def __init__(self, consumer: Any, pulse: Heartbeats, *, silence_s: float) -> None:
         super().__init__(name="watchdog", daemon=True)
         self._name_of_worker = str(consumer.hostname)
-        self._earshot = Earshot(consumer.app, consumer)
+        self._earshot = BrokerProbe(consumer.app, consumer)
         self._pulse = pulse
         self._silence_s = silence_s
         self._look_every_s = min(LOOK_EVERY_S, silence_s / 4) if silence_s else LOOK_EVERY_S
@@ -90,7 +90,7 @@ class Watchdog(threading.Thread):
         began = time.monotonic()
         if self._connection != (now := self._earshot.connection):  # it noticed itself, and has its time for a new one
             self._connection, self._deaf_since = now, None
-        if self._earshot.listen(progress, self._patience_s) is not Heard.NOTHING:
+        if self._earshot.listen(progress, self._patience_s) is not BrokerAnswer.NOTHING:
             self._deaf_since = None
             return 0.0
         if self._deaf_since is None:
@@ -103,7 +103,7 @@ class Watchdog(threading.Thread):
 
     def _note_pulse(self) -> None:
         queues = tuple(sorted(queue.name for queue in self._earshot.queues()))
-        told = WorkerPulse(
+        told = WorkerHeartbeat(
             self._name_of_worker, time.time(), self._progress_at, self._earshot.running, self._earshot.slots, queues
         )
         try:
@@ -179,13 +179,13 @@ _IO_TIME_OUTS: Final = {  # whatever the worker's own connection does, ours must
 }
 
 
-class Heard(Enum):
+class BrokerAnswer(Enum):
     WELL = "hears"
     NOTHING = "is deaf"
     BROKER_AWAY = "can't be asked: the broker does not answer us either"
 
 
-class Earshot:
+class BrokerProbe:
     """Of one running worker; ``consumer`` is what ``worker_ready`` hands over."""
 
     def __init__(self, app: Celery, consumer: Any) -> None:
@@ -222,7 +222,7 @@ class Earshot:
         consumer = self._consumer.task_consumer
         return list(consumer.queues) if consumer is not None else []
 
-    def listen(self, progress: int, patience_s: float = ANSWER_S) -> Heard:
+    def listen(self, progress: int, patience_s: float = ANSWER_S) -> BrokerAnswer:
         """Ask both ways over a fresh connection; ``progress`` grows with each task taken."""
         try:
             with self._fresh_connection() as connection:
@@ -231,8 +231,8 @@ class Earshot:
         except _broker_errors(self._app) as error:
             log.debug("the broker does not answer: %s", type(error).__name__)
             self._hungry_at = None
-            return Heard.BROKER_AWAY
-        return Heard.WELL if answers and works else Heard.NOTHING
+            return BrokerAnswer.BROKER_AWAY
+        return BrokerAnswer.WELL if answers and works else BrokerAnswer.NOTHING
 
     @contextmanager
     def _fresh_connection(self) -> Iterator[Connection]:

@@ -15,12 +15,12 @@ from worker.simulator.api.measures import data_routes
 from worker.simulator.api.services import service_routes
 from worker.simulator.api.tokens import token_routes
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.state import World, build_world
+from worker.simulator.state import SimulatorState, build_state
 
 
 def create_app(options: SimulatorOptions) -> Starlette:
     """The pretend supplier.  Raises BrokenRecording when ``data_dir`` can't be served."""
-    world = build_world(options)
+    world = build_state(options)
     routes = [
         *admin_routes(world),
         *consent_routes(world),
@@ -32,7 +32,7 @@ def create_app(options: SimulatorOptions) -> Starlette:
     return Starlette(routes=routes)
 
 
-def _anything_else(world: World) -> Route:
+def _anything_else(world: SimulatorState) -> Route:
     """The web firewall answers for paths that nobody serves."""
 
     async def reject(request: Request) -> Response:

@@ -29,7 +29,7 @@ KINDS: Final = ("timeout", "throttled", "bad_token", *_SPOILING, *TABLE)
 
 
 @dataclass(slots=True)
-class Fault:
+class InjectedFault:
     """``path``: regular expression, or just a part of the path.  ``count``: how often, None for ever; ``skip``: so
     many calls pass before.  Without status, body and kind it only waits ``delay_s``.  Kinds:
 
@@ -116,19 +116,19 @@ class Fault:
         }
 
 
-class Faults:
+class InjectedFaults:
     """The faults on order; the first that matches a call has it."""
 
     def __init__(self) -> None:
-        self._faults: list[Fault] = []
+        self._faults: list[InjectedFault] = []
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: InjectedFault) -> None:
         self._faults.append(fault)
 
     def clear(self) -> None:
         self._faults.clear()
 
-    def take(self, path: str, usage_point: str | None) -> Fault | None:
+    def take(self, path: str, usage_point: str | None) -> InjectedFault | None:
         for fault in self._faults:
             if not fault.matches(path, usage_point):
                 continue

@@ -27,7 +27,7 @@ def start_of_hour(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0)
 
 
-class Quota:
+class CallQuota:
     """Calls per second, and per hour of the clock, of each API; a refused call doesn't count.
 
     The moments are those of the simulated clock, which flows as time does, so a second is a second.
@@ -99,7 +99,7 @@ class Peaks:
             self._in_hour -= self._hour.popleft()[1]
 
 
-class Report:
+class CallReport:
     """What the supplier saw; the peaks are of questions for data, which are what a quota counts."""
 
     def __init__(self) -> None:

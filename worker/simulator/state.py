@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 from worker.simulator.clock import Clock
 from worker.simulator.consents import Consents, Tokens
-from worker.simulator.faults import Faults
+from worker.simulator.faults import InjectedFaults
 from worker.simulator.homes.meters import Meters
 from worker.simulator.homes.recordings import read_folder
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.quota import Quota, Report
+from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.switches import ServiceSwitches
 
 
 @dataclass(slots=True)
-class World:
+class SimulatorState:
     options: SimulatorOptions
     clock: Clock
     meters: Meters
     consents: Consents
     tokens: Tokens
-    quota: Quota
-    report: Report
-    faults: Faults
+    quota: CallQuota
+    report: CallReport
+    faults: InjectedFaults
     switches: ServiceSwitches
 
     @property
@@ -32,18 +32,18 @@ class World:
         return self.options.token_life_s if life_s is None else life_s
 
 
-def build_world(options: SimulatorOptions) -> World:
+def build_state(options: SimulatorOptions) -> SimulatorState:
     """Reads the recorded series.  Raises BrokenRecording."""
     clock = Clock(options.pretend_now)
     recorded = read_folder(options.data_dir) if options.data_dir is not None else {}
-    return World(
+    return SimulatorState(
         options=options,
         clock=clock,
         meters=Meters(recorded, clock, options.seed),
         consents=Consents(clock, options.seed),
         tokens=Tokens(clock, options.code_life_s),
-        quota=Quota(options.per_second, options.per_hour),
-        report=Report(),
-        faults=Faults(),
+        quota=CallQuota(options.per_second, options.per_hour),
+        report=CallReport(),
+        faults=InjectedFaults(),
         switches=ServiceSwitches(),
     )

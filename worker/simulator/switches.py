@@ -15,7 +15,7 @@ from worker.domain.measures.answers import Json
 from worker.simulator.homes.series import HALF_HOUR, STEPS
 
 
-class Correction(NamedTuple):
+class ScheduledCorrection(NamedTuple):
     """A value that the supplier worked out anew; one of the three is set."""
 
     factor: float | None = None
@@ -29,7 +29,7 @@ class Correction(NamedTuple):
         return max(0, round(wh * (1 if self.factor is None else self.factor) + (self.add_w or 0) * hours))
 
 
-class Hole(NamedTuple):
+class DataGap(NamedTuple):
     """Steps ending after ``start``, up to ``end`` (naive local labels), are missing; a whole day loses both series."""
 
     start: str
@@ -79,9 +79,9 @@ class MeterSwitches(_Switches):
     delay_days: int = 0
     step: int = HALF_HOUR
     step_change: StepChange | None = None
-    holes: tuple[Hole, ...] = ()
+    holes: tuple[DataGap, ...] = ()
     weekday_holes: tuple[int, ...] = ()
-    corrections: Mapping[date, Correction] = dataclasses.field(default_factory=dict)
+    corrections: Mapping[date, ScheduledCorrection] = dataclasses.field(default_factory=dict)
     activated_on: date | None = None
     curve_enabled: bool = True
     curve_objected: bool = False
@@ -153,26 +153,26 @@ def _step(raw: Json) -> int:
     return int(raw)
 
 
-def _hole(raw: Json) -> Hole:
+def _hole(raw: Json) -> DataGap:
     """``2024-01-10`` for a day, ``2024-01-10T13:00/2024-01-10T15:00`` for steps between two labels."""
     start, slash, end = str(raw).partition("/")
     if not slash:
-        return Hole("", "", date.fromisoformat(start))
-    return Hole(_label(start), _label(end))
+        return DataGap("", "", date.fromisoformat(start))
+    return DataGap(_label(start), _label(end))
 
 
 def _label(raw: str) -> str:
     return datetime.fromisoformat(raw).replace(tzinfo=None).isoformat(" ", "seconds")
 
 
-def _corrections(raw: Json) -> dict[date, Correction]:
+def _corrections(raw: Json) -> dict[date, ScheduledCorrection]:
     """``[{"day": "2024-01-10", "factor": 1.1 | "add_w": 50 | "wh": 9000}]``"""
     found = {}
     for entry in raw:
         ways = {name: entry[name] for name in ("factor", "add_w", "wh") if name in entry}
         if len(ways) != 1 or not all(isinstance(value, int | float) for value in ways.values()):
             raise ValueError("each needs day and one number of factor, add_w or wh")
-        found[date.fromisoformat(entry["day"])] = Correction(**ways)
+        found[date.fromisoformat(entry["day"])] = ScheduledCorrection(**ways)
     return found
 
 

@@ -15,12 +15,12 @@ from threading import Lock
 from typing import Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answer_shapes import Surprise, look_at
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answer_shapes import Deviation, look_at
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import PARIS
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
-from worker.stores.registry.unknown_answers import Noted, QuarantineBook
+from worker.stores.registry.unknown_answers import Noted, QuarantineTable
 
 log = logging.getLogger("releve.contract")
 
@@ -37,23 +37,23 @@ class _Count:
 
 
 @dataclass
-class Canary:
+class AnswerWatch:
     """``channels``: over which notices go."""
 
-    quarantine: QuarantineBook
+    quarantine: QuarantineTable
     channels: Sequence[str]
     preset: str
     now: Callable[[], datetime]
     _counts: dict[str, _Count] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def answered(self, account_id: str, told: Told) -> None:
+    def answered(self, account_id: str, told: RawAnswer) -> None:
         """Look at an answer of measures."""
         for _, body in told.pieces:
             for surprise in look_at(body, told.series):
                 self.report(surprise)
 
-    def report(self, surprise: Surprise) -> None:
+    def report(self, surprise: Deviation) -> None:
         """Count it, and keep it if that is due.  A registry that is down costs no reading: it is kept next time."""
         now = self.now()
         times = self._take(surprise.fingerprint, now)
@@ -92,7 +92,7 @@ class Canary:
             count = self._counts.setdefault(fingerprint, _Count())
             count.unwritten, count.due = count.unwritten + times, None
 
-    def _notices(self, surprise: Surprise, noted: Noted) -> list[Notice]:
+    def _notices(self, surprise: Deviation, noted: Noted) -> list[Notice]:
         """Of each new surprise one a channel; of a full quarantine one a day."""
         now = self.now()
         if noted is Noted.FULL:

@@ -16,16 +16,16 @@ from typing import Any, Final, Protocol
 
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.conservation import Cause, Finding, Law, check_days, check_totals
+from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, key_range, to_entry
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
 from worker.runtime import Runtime
 from worker.stores.measures.base import Measures
-from worker.stores.redis.progress import SyncState
-from worker.stores.registry.corrections import CorrectionBook
-from worker.sync.claims import Dispatcher
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.corrections import CorrectionTable
+from worker.sync.claims import ClaimPolicy
 from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
@@ -33,12 +33,12 @@ _ALL: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))  # wider than any m
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AuditResult:
     """How many documents of an account were looked at, and what was found wrong."""
 
     account_id: str
     documents: int
-    findings: Sequence[Finding]
+    findings: Sequence[Discrepancy]
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Tally:
     accounts_at_fault: int = 0
     findings: Counter[tuple[Law, Cause]] = field(default_factory=Counter)
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: AuditResult) -> None:
         self.accounts += 1
         self.documents += verdict.documents
         self.accounts_at_fault += bool(verdict.findings)
@@ -73,12 +73,12 @@ class Auditor:
     """``ask_again`` publishes a window of an account; it is told the windows whose readings are in doubt."""
 
     measures: Measures
-    corrections: CorrectionBook
+    corrections: CorrectionTable
     walk: WindowSync
-    dispatcher: Dispatcher
-    ask_again: Callable[[Origin], None]
+    dispatcher: ClaimPolicy
+    ask_again: Callable[[WindowJob], None]
 
-    def verify(self, account_id: str) -> Verdict:
+    def verify(self, account_id: str) -> AuditResult:
         """Raises StoreUnavailable."""
         days = self._read(account_id, Period.DAY, _ALL)
         months, years = (self._read(account_id, period, _ALL) for period in Series.DAILY.totals)
@@ -94,9 +94,9 @@ class Auditor:
             findings += check_totals(within, hours, Period.HOUR)
             of_part = [entry for entry in days if part.start.isoformat() <= entry.key < part.end.isoformat()]
             findings += check_days(steps, of_part, self._corrected(account_id, part))
-        return Verdict(account_id, documents, findings)
+        return AuditResult(account_id, documents, findings)
 
-    def repair(self, verdict: Verdict) -> tuple[int, int]:
+    def repair(self, verdict: AuditResult) -> tuple[int, int]:
         """Make wrong totals anew and ask again for readings in doubt; documents written, windows asked for."""
         written = asked = 0
         account_id = verdict.account_id
@@ -142,7 +142,7 @@ def _within(steps: Sequence[Entry], window: DateWindow) -> list[Entry]:
     return [entry for entry in steps if first_key <= entry.key < end_key]
 
 
-def _stale(findings: Sequence[Finding]) -> dict[Series, list[date]]:
+def _stale(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
     """A day of each total that can be made anew."""
     stale: dict[Series, list[date]] = {series: [] for series in Series}
     for found in findings:
@@ -165,10 +165,10 @@ _START: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
 class Remembering(Protocol):
     @property
-    def state(self) -> SyncState: ...
+    def state(self) -> ProgressStore: ...
 
 
-def auditor_of(runtime: Runtime, ask_again: Callable[[Origin], None]) -> Auditor:
+def auditor_of(runtime: Runtime, ask_again: Callable[[WindowJob], None]) -> Auditor:
     return Auditor(runtime.measures, runtime.corrections, runtime.walk, runtime.dispatcher, ask_again)
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from worker.domain.measures.readings import Series
-from worker.stores.redis.progress import SyncState
-from worker.sync.claims import Dispatcher
+from worker.stores.redis.progress import ProgressStore
+from worker.sync.claims import ClaimPolicy
 from worker.sync.due import House, most_waiting, never
 
 QUEUES: Final = {Series.DAILY: "first_screen", Series.LOAD_CURVE: "backfill"}
@@ -23,7 +23,7 @@ MOST_ACCOUNTS: Final = 20_000  # looked at in one turn of a lane
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """How many more windows of a series' history may wait."""
 
     queue_length: Callable[[str], int]
@@ -37,8 +37,8 @@ class Room:
 class Resumption:
     """``publish`` starts the history of one account.  ``held``: nothing shall be published now."""
 
-    dispatcher: Dispatcher
-    state: SyncState
+    dispatcher: ClaimPolicy
+    state: ProgressStore
     publish: Callable[[str], object]
     queue_length: Callable[[str], int]
     most_waiting: int

@@ -17,12 +17,12 @@ from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.fleet.policy import FleetPolicy, look_back
 from worker.domain.fleet.rounds import serves, takes_over
-from worker.domain.measures.messages import NIGHTLY, Origin, night_of, split_claim, window_of
+from worker.domain.measures.messages import NIGHTLY, WindowJob, night_of, split_claim, window_of
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.domain.measures.windows import LOOK_BACK_DAYS
 from worker.errors import WorkerError
 from worker.stores.redis.claims import Try
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 from worker.sync.results import MOST_COST, TRY, attempts_run
@@ -37,13 +37,13 @@ _NEVER: Final[Callable[[Series], bool]] = lambda series: False  # noqa: E731 - a
 
 
 @dataclass(frozen=True)
-class Dispatcher:
+class ClaimPolicy:
     """``words_in_flight``: what the messages in the broker name, as of the last seconds (``Sightings``), or None
     where it can't tell.  ``held``: nothing of such a series is published, for an incident is open.
     """
 
     registry: AccountRegistry
-    state: SyncState
+    state: ProgressStore
     history: History
     now: Clock
     claim_ttl_s: int
@@ -55,7 +55,7 @@ class Dispatcher:
 
     # -- one account's history
 
-    def claim_backfill(self, account_id: str, room: Callable[[Series], bool] = _ANY) -> Origin | None:
+    def claim_backfill(self, account_id: str, room: Callable[[Series], bool] = _ANY) -> WindowJob | None:
         """The next window of the account's history, noted as in flight; None if nothing is due or one is already.
 
         Daily values first, for totals appear at once, then the load curve, newest window first.  A series whose
@@ -73,7 +73,7 @@ class Dispatcher:
             self.release(account_id, BACKFILL, run_id)
         return origin
 
-    def _next_window(self, account_id: str, run_id: str, room: Callable[[Series], bool]) -> Origin | None:
+    def _next_window(self, account_id: str, run_id: str, room: Callable[[Series], bool]) -> WindowJob | None:
         for series in Series:
             missing = self.history.missing(account_id, series)
             if not missing or not room(series) or self.held(series):
@@ -124,16 +124,16 @@ class Dispatcher:
 
     # -- the look-back of all
 
-    def claim_look_back(self, account_id: str, series: Series, run: str) -> Origin | None:
+    def claim_look_back(self, account_id: str, series: Series, run: str) -> WindowJob | None:
         """The last days of a series for one run, noted as in flight; None if that run is doing it, or another night."""
         return next(iter(self.claim_look_backs([(account_id, series)], run)), None)
 
-    def claim_look_backs(self, pairs: Sequence[tuple[str, Series]], run: str) -> list[Origin]:
+    def claim_look_backs(self, pairs: Sequence[tuple[str, Series]], run: str) -> list[WindowJob]:
         """``claim_look_back`` of many, without those for which it is None."""
         today = self.today()
         return self._claim_windows([(*pair, look_back(today, pair[1])) for pair in pairs], run)
 
-    def as_of_now(self, origin: Origin) -> Origin | None:
+    def as_of_now(self, origin: WindowJob) -> WindowJob | None:
         """A window as it is to be asked for now that its turn has come.
 
         The look-back of a night waits for hours where quota is short.  It then serves the newest night, up to its own
@@ -160,15 +160,15 @@ class Dispatcher:
 
     # -- open days, asked for again
 
-    def claim_repair(self, account_id: str, series: Series, window: DateWindow) -> Origin | None:
+    def claim_repair(self, account_id: str, series: Series, window: DateWindow) -> WindowJob | None:
         """One window of open days, noted as in flight; None if one of the series is already, or failed too often."""
         return next(iter(self._claim_windows([(account_id, series, window)], REPAIR)), None)
 
-    def look_back_now(self, account_id: str, series: Series) -> Origin:
+    def look_back_now(self, account_id: str, series: Series) -> WindowJob:
         """The last days of a series, asked for by hand: no run, no claim."""
         return self.window_by_hand(account_id, series, look_back(self.today(), series))
 
-    def window_by_hand(self, account_id: str, series: Series, window: DateWindow) -> Origin:
+    def window_by_hand(self, account_id: str, series: Series, window: DateWindow) -> WindowJob:
         """Any window, without a claim: whoever asks by hand is not held up by what is in flight."""
         return _origin(account_id, series, window, new_run_id(self.now()), None)
 
@@ -239,7 +239,7 @@ class Dispatcher:
     def release(self, account_id: str, claim: str, run_id: str) -> None:
         self.state.release(account_id, *split_claim(claim), holder=run_id)
 
-    def _claim_windows(self, windows: Sequence[tuple[str, Series, DateWindow]], what: str) -> list[Origin]:
+    def _claim_windows(self, windows: Sequence[tuple[str, Series, DateWindow]], what: str) -> list[WindowJob]:
         now = self.now()
         wanted = [
             _origin(account_id, series, window, new_run_id(now + place * _A_MOMENT), f"{series.value}/{what}")
@@ -262,8 +262,8 @@ class Dispatcher:
         return self.state.count_attempt(account_id, series.value, window, run=run, times=TRY) <= MOST_COST
 
 
-def _origin(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> Origin:
-    return Origin(
+def _origin(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> WindowJob:
+    return WindowJob(
         account_id=account_id,
         series=series.value,
         start=window.start.isoformat(),
@@ -287,7 +287,7 @@ def new_run_id(now: datetime) -> str:
 Words = Collection[str] | None
 
 
-class Sightings:
+class TtlCache:
     """Called, gives what ``look`` found at most ``good_for_s`` ago."""
 
     def __init__(

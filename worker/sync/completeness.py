@@ -27,7 +27,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, day_len
 from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
 from worker.stores.measures.base import Measures
-from worker.stores.registry.completeness import CompletenessBook
+from worker.stores.registry.completeness import CompletenessTable
 
 _DAYS_AT_ONCE: Final = {Series.DAILY: 366, Series.LOAD_CURVE: 31}  # memory stays flat whatever the depth
 _ALL: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))  # wider than any meter's life
@@ -43,7 +43,7 @@ class DoneWindows(Protocol):
 @dataclass(frozen=True)
 class Rebuild:
     measures: Measures
-    book: CompletenessBook
+    book: CompletenessTable
     state: DoneWindows
     today: Callable[[], date]
 

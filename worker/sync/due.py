@@ -22,8 +22,8 @@ from worker.domain.fleet.rounds import Round, start_of, takes_over
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.logs import fields
-from worker.stores.redis.progress import SyncState
-from worker.sync.claims import Dispatcher
+from worker.stores.redis.progress import ProgressStore
+from worker.sync.claims import ClaimPolicy
 
 _CURSOR_TTL_S: Final = 3 * 24 * 3600
 _FED: Final = "~fed"  # the cursor's last values; a place on the way begins with a digit
@@ -49,10 +49,10 @@ Publish = Callable[[Sequence[Pair], str], int]
 
 class House(Protocol):
     @property
-    def dispatcher(self) -> Dispatcher: ...
+    def dispatcher(self) -> ClaimPolicy: ...
 
     @property
-    def state(self) -> SyncState: ...
+    def state(self) -> ProgressStore: ...
 
     @property
     def calls_per_hour(self) -> int | None: ...
@@ -69,7 +69,7 @@ class Night:
         return f"{NIGHTLY}:{self.date.isoformat()}"
 
 
-def night_progress(state: SyncState, night: Night) -> NightProgress:
+def night_progress(state: ProgressStore, night: Night) -> NightProgress:
     """As its cursor tells, which a lost Redis forgets."""
     cursor = state.get_cursor(night.run)
     return NightProgress(cursor in (_FED, _COMPLETE), cursor == _COMPLETE)
@@ -91,8 +91,8 @@ class FanOut:
     ``policy``: whose turn it is, as read for this night; without one everybody's.
     """
 
-    dispatcher: Dispatcher
-    state: SyncState
+    dispatcher: ClaimPolicy
+    state: ProgressStore
     publish: Publish
     queue_length: Callable[[str], int]
     most_waiting: int

@@ -25,7 +25,7 @@ from worker.domain.measures.windows import (
     to_windows,
 )
 from worker.stores.measures.base import Document, Measures
-from worker.stores.redis.series_progress import Coverage
+from worker.stores.redis.series_progress import SeriesCoverage
 
 # Bounds the memory of a reading; a year's total needs the whole year, so daily values are never cut.
 _DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}
@@ -42,7 +42,7 @@ class DoneWindows(Protocol):
 
     def mark_done(self, account_id: str, series: str, window: DateWindow) -> list[DateWindow]: ...
 
-    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[Coverage]: ...
+    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[SeriesCoverage]: ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class History:
         yield from to_windows(covered_days(series, stored))
 
 
-def _reaches(first: date, coverage: Coverage) -> date | None:
+def _reaches(first: date, coverage: SeriesCoverage) -> date | None:
     """The end of what is done without a hole from the ``first`` day on."""
     holding = (window.end for window in coverage.windows if window.start <= first < window.end)
     return next(holding, None) if coverage.told else None

@@ -17,9 +17,9 @@ from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import (
     PROBE,
     REFUSALS,
-    Burst,
+    FailureCount,
     Incident,
-    Kind,
+    IncidentKind,
     Thresholds,
     is_incident,
     kind_of,
@@ -27,14 +27,14 @@ from worker.domain.fleet.incidents import (
     slot_of,
 )
 from worker.domain.fleet.lanes import Lane, current_lane
-from worker.domain.measures.messages import Origin, series_of
+from worker.domain.measures.messages import WindowJob, series_of
 from worker.domain.measures.readings import Series
-from worker.errors import Held, StoreUnavailable, WorkerError
+from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
 from worker.metrics import HELD, INCIDENTS
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry import consent_rows
-from worker.stores.registry.notices import NoticeBook
+from worker.stores.registry.notices import NoticeTable
 
 log = logging.getLogger("releve.incidents")
 
@@ -49,7 +49,7 @@ class Incidents:
     def __init__(
         self,
         store: IncidentStore,
-        notices: NoticeBook,
+        notices: NoticeTable,
         channels: Sequence[str],
         now: Callable[[], datetime],
         thresholds: Thresholds,
@@ -63,7 +63,7 @@ class Incidents:
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
         self._fresh_s = fresh_s
-        self._known: tuple[float, dict[str, Incident], set[Kind]] | None = None
+        self._known: tuple[float, dict[str, Incident], set[IncidentKind]] | None = None
 
     # -- whoever would feed
 
@@ -75,7 +75,7 @@ class Incidents:
         """Whether nobody should be asked for this series.  Raises StoreUnavailable, as all that reads does."""
         return self._holding(series) is not None
 
-    def admit(self, origin: Origin) -> None:
+    def admit(self, origin: WindowJob) -> None:
         """Raises Held, for a window that a task would ask for now; canaries and what a person asks for go on."""
         if origin["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
@@ -83,22 +83,24 @@ class Incidents:
         if incident := self._holding(series):
             self._store.count(incident.slot, "windows_held")
             HELD.labels(series).inc()
-            raise Held(f"nobody is asked for this during an incident ({incident.kind}): it is due again afterwards")
+            raise IncidentOpen(
+                f"nobody is asked for this during an incident ({incident.kind}): it is due again afterwards"
+            )
 
     # -- whoever saw how an account was answered
 
-    def failed(self, origin: Origin, error: WorkerError) -> None:
+    def failed(self, origin: WindowJob, error: WorkerError) -> None:
         if kind := kind_of(error):
             self._noting(lambda: self._failed(origin, kind))
 
-    def answered(self, origin: Origin, *, usable: bool) -> None:
+    def answered(self, origin: WindowJob, *, usable: bool) -> None:
         """``usable`` false: points came, and none could be used."""
         if usable:
             self._noting(lambda: self._store.note(origin, None, self._thresholds.minutes))
         else:
-            self._noting(lambda: self._failed(origin, Kind.ANSWERS))
+            self._noting(lambda: self._failed(origin, IncidentKind.ANSWERS))
 
-    def _failed(self, origin: Origin, kind: Kind) -> None:
+    def _failed(self, origin: WindowJob, kind: IncidentKind) -> None:
         series = series_of(origin)
         burst = self._store.note(origin, kind, self._thresholds.minutes)
         found = self._holding(series) or self._open_now().get(kind.value)
@@ -118,7 +120,7 @@ class Incidents:
 
     # -- whoever judges an account or a window
 
-    def spares(self, series: Series | None, error: WorkerError) -> Kind | None:
+    def spares(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
         """See ``Watch``; counted, where it concerns a series."""
         kind = kind_of(error)
         if incident := self._holding(series) if series else self._holding_any():
@@ -131,10 +133,10 @@ class Incidents:
             self._noting(lambda: self._store.count(found.slot, "windows_failed"))
         return found.kind
 
-    def may_open(self, kind: Kind) -> bool:
+    def may_open(self, kind: IncidentKind) -> bool:
         return self._thresholds.accounts > 0 and kind not in self._look()[2]
 
-    def open_refusals(self, kind: Kind, burst: Burst) -> bool:
+    def open_refusals(self, kind: IncidentKind, burst: FailureCount) -> bool:
         return is_incident(kind, burst, self._thresholds) and self._open(kind.value, kind, burst)
 
     # -- what is open, by hand and by canaries
@@ -148,22 +150,24 @@ class Incidents:
 
     def open_by_hand(self) -> list[Incident]:
         """Nobody is asked from now on, for a day at most; those opened."""
-        kind = Kind.BY_HAND
+        kind = IncidentKind.BY_HAND
         for series in Series:
-            self._open(series.value, kind, Burst(0, 0))
+            self._open(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.current() if incident.kind is kind]
 
     def rounds_due(self) -> Iterator[Incident]:
         """Those whose canaries are due and ours to send; each turn comes once.  What is overdue is left out."""
         for incident in self.current():
             wait_s = probe_wait_s(incident.rounds + incident.relapses + 1, self._first_wait_s)
-            if incident.kind is not Kind.BY_HAND and self._store.take_turn(incident, wait_s, self._first_wait_s):
+            if incident.kind is not IncidentKind.BY_HAND and self._store.take_turn(
+                incident, wait_s, self._first_wait_s
+            ):
                 yield incident
 
-    def some_failed(self, incident: Incident, most: int) -> list[Origin]:
+    def some_failed(self, incident: Incident, most: int) -> list[WindowJob]:
         return self._store.some_failed(incident.slot, most)
 
-    def all_failed(self, incident: Incident) -> Iterator[Origin]:
+    def all_failed(self, incident: Incident) -> Iterator[WindowJob]:
         return self._store.failed(incident.slot)
 
     def close(self, incident: Incident, how: str) -> None:
@@ -171,7 +175,7 @@ class Incidents:
         ended for a while.
         """
         muted = {"by_hand": MUTED_BY_HAND, "believed": MUTED_AFTER_DISBELIEF}.get(how, timedelta())
-        if incident.kind is Kind.BY_HAND:
+        if incident.kind is IncidentKind.BY_HAND:
             muted = timedelta()
         ended_at = self._now()
         done = self._store.close(incident, ended_at, how, muted_s=int(muted.total_seconds()))
@@ -190,7 +194,7 @@ class Incidents:
 
     # -- inside
 
-    def _open(self, slot: str, kind: Kind, burst: Burst) -> bool:
+    def _open(self, slot: str, kind: IncidentKind, burst: FailureCount) -> bool:
         """Whether one is open from here on."""
         incident = Incident(secrets.token_hex(6), slot, kind, self._now())
         opened = self._store.open(incident, self._first_wait_s)
@@ -221,7 +225,7 @@ class Incidents:
     def _open_now(self) -> dict[str, Incident]:
         return self._look()[1]
 
-    def _look(self) -> tuple[float, dict[str, Incident], set[Kind]]:
+    def _look(self) -> tuple[float, dict[str, Incident], set[IncidentKind]]:
         known, at = self._known, time.monotonic()
         if known is None or at - known[0] >= self._fresh_s:
             known = self._known = (at, self._store.all_open(), self._store.muted(REFUSALS))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from worker.domain.fleet.backoff import retry_delay_s
-from worker.domain.measures.messages import Origin, Report
+from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import AccountError, TransientError, WorkerError
 from worker.runtime import Runtime
@@ -28,7 +28,7 @@ class Inline:
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
 
-    def look_back(self, *account_ids: str) -> Iterator[Report]:
+    def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
         """The last days of both series, of many accounts in common requests to the store.
 
         A curve that can't be had doesn't stop the daily values.
@@ -38,7 +38,7 @@ class Inline:
             some = account_ids[first : first + MOST_AT_ONCE]
             yield from self._run([look_back_now(account_id, series) for account_id in some] for series in Series)
 
-    def history(self, account_id: str) -> Iterator[Report]:
+    def history(self, account_id: str) -> Iterator[WindowResult]:
         """All missing windows, daily values first, newest window first."""
         for series in Series:
             windows = self.runtime.history.missing(account_id, series)
@@ -53,7 +53,7 @@ class Inline:
             if not self.runtime.history.covers(account_id, series, window):
                 yield window
 
-    def _run(self, groups: Iterable[Sequence[Origin]]) -> Iterator[Report]:
+    def _run(self, groups: Iterable[Sequence[WindowJob]]) -> Iterator[WindowResult]:
         """Group by group; an account that waits for its owner is left alone from then on."""
         waiting: set[str] = set()
         for group in groups:
@@ -66,7 +66,7 @@ class Inline:
                     if isinstance(error, AccountError):
                         waiting.add(origin["account_id"])
 
-    def _patiently(self, origin: Origin, outcome: Report | WorkerError) -> Report:
+    def _patiently(self, origin: WindowJob, outcome: WindowResult | WorkerError) -> WindowResult:
         """What came of a window in the end: what may well work later is tried again, by itself."""
         tried = 1
         while isinstance(outcome, TransientError) and tried < MOST_TRIES:
@@ -81,11 +81,11 @@ class Inline:
             raise outcome
         return outcome
 
-    def _give_up(self, origin: Origin, error: WorkerError) -> None:
+    def _give_up(self, origin: WindowJob, error: WorkerError) -> None:
         self.runtime.journal.failed(origin, error)
         self.failures.append({**_told(origin), "code": error.code, "reason": str(error)})
         self.say(f"{origin['account_id']} {origin['series']} {origin['start']}/{origin['end']}: {error}")
 
 
-def _told(origin: Origin) -> dict[str, str]:
+def _told(origin: WindowJob) -> dict[str, str]:
     return {name: str(origin[name]) for name in ("account_id", "series", "start", "end")}

@@ -13,13 +13,13 @@ from typing import Final, Protocol, Self
 
 from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
-from worker.domain.fleet.incidents import CANARIES, PROBE, Canary, Incident, judge_canary
+from worker.domain.fleet.incidents import CANARIES, PROBE, Incident, ProbeResult, judge_canary
 from worker.domain.fleet.lanes import enter_lane, leave_lane
-from worker.domain.measures.messages import Origin, series_of, split_claim, window_of
+from worker.domain.measures.messages import WindowJob, series_of, split_claim, window_of
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.sync.claims import Dispatcher
+from worker.sync.claims import ClaimPolicy
 from worker.sync.incidents import Incidents
 from worker.sync.results import attempts_run
 from worker.sync.window import WindowSync
@@ -57,7 +57,7 @@ class House(Protocol):
     def state(self) -> Notes: ...
 
     @property
-    def dispatcher(self) -> Dispatcher: ...
+    def dispatcher(self) -> ClaimPolicy: ...
 
     @property
     def walk(self) -> WindowSync: ...
@@ -73,8 +73,8 @@ class Probing:
     incidents: Incidents
     accounts: Accounts
     state: Notes
-    look_back: Callable[[str, Series], Origin]
-    ask: Callable[[Origin], object]
+    look_back: Callable[[str, Series], WindowJob]
+    ask: Callable[[WindowJob], object]
     now: Clock
 
     @classmethod
@@ -108,9 +108,9 @@ class Probing:
         passed = 0
         for account_id, series in self._canaries(incident):
             canary = self._send(incident, account_id, series)
-            if canary is Canary.FAILED:
+            if canary is ProbeResult.FAILED:
                 return
-            passed += canary is Canary.PASSED
+            passed += canary is ProbeResult.PASSED
             if passed == CANARIES:
                 break
         if passed:
@@ -126,8 +126,8 @@ class Probing:
             pairs = [(account.id, incident.series[0]) for account in self.accounts.page_active(None, CANARIES)]
         yield from pairs
 
-    def _send(self, incident: Incident, account_id: str, series: Series) -> Canary:
-        origin: Origin = {**self.look_back(account_id, series), "claim": PROBE}
+    def _send(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:
+        origin: WindowJob = {**self.look_back(account_id, series), "claim": PROBE}
         error: WorkerError | None = None
         try:
             self.ask(origin)

@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair
-from worker.stores.registry.completeness import CompletenessBook, DueDays
-from worker.sync.claims import REPAIR, Dispatcher
+from worker.stores.registry.completeness import CompletenessTable, DueDays
+from worker.sync.claims import REPAIR, ClaimPolicy
 
 QUEUE: Final = "repair"
 _SHARE: Final = 10  # of an hour's quota one part in so many, for each hourly run
 _UNLIMITED: Final = 2_000
 _LEAST: Final = 20
 
-Publish = Callable[[Origin], None]
+Publish = Callable[[WindowJob], None]
 
 
 class House(Protocol):
     @property
-    def dispatcher(self) -> Dispatcher: ...
+    def dispatcher(self) -> ClaimPolicy: ...
 
     @property
     def calls_per_hour(self) -> int | None: ...
@@ -35,8 +35,8 @@ class House(Protocol):
 class Repair:
     """``most``: windows that may wait in the queue, all in all."""
 
-    dispatcher: Dispatcher
-    book: CompletenessBook
+    dispatcher: ClaimPolicy
+    book: CompletenessTable
     publish: Publish
     waiting: Callable[[], int]
     most: int
@@ -77,7 +77,7 @@ class Repair:
             if due.series is not Series.LOAD_CURVE or due.account_id not in off:
                 yield due
 
-    def _claim(self, due: DueDays) -> Origin | None:
+    def _claim(self, due: DueDays) -> WindowJob | None:
         """The newest window of an account's series; its others come once that one has come back."""
         days = due.ledger.due(self.dispatcher.today())
         if not (windows := plan_repair(days, MAX_WINDOW_DAYS[due.series])):

@@ -14,10 +14,10 @@ from datetime import date, datetime
 from typing import Final, Protocol
 
 from worker.domain.measures import messages
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import UNKNOWN, DayState, Ledger, Mark, judge_days, unpack_open
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import Aggregated, Origin, Report
+from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
 from worker.sync.window import WindowSync
@@ -28,7 +28,7 @@ _GIVEN_UP: Final = (DayState.ABSENT, DayState.BEFORE)
 
 
 class Corrections(Protocol):
-    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None: ...
+    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None: ...
 
 
 class Ledgers(Protocol):
@@ -38,7 +38,7 @@ class Ledgers(Protocol):
 
 
 class KeptAnswers(Protocol):
-    def told(self, account_id: str) -> Iterable[Told]: ...
+    def told(self, account_id: str) -> Iterable[RawAnswer]: ...
 
 
 @dataclass
@@ -85,8 +85,8 @@ class Replay:
         return done
 
 
-def _origin(account_id: str, run_id: str, told: Told) -> Origin:
-    return Origin(
+def _origin(account_id: str, run_id: str, told: RawAnswer) -> WindowJob:
+    return WindowJob(
         account_id=account_id,
         series=told.series.value,
         start=told.window.start.isoformat(),
@@ -103,10 +103,10 @@ class _Quietly:
     corrections: Corrections
     ledgers: Ledgers
 
-    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
         self.corrections.correcting(work, entries)
 
-    def finished(self, report: Report) -> None:
+    def finished(self, report: WindowResult) -> None:
         account_id, series, facts = report["account_id"], messages.series_of(report), report["facts"]
         window = messages.window_of(report)
         asked_on = datetime.fromisoformat(facts["fetched_at"]).astimezone(PARIS).date()
@@ -116,7 +116,7 @@ class _Quietly:
             if self.ledgers.exchange(account_id, series, known, known.noting(news)):
                 return
 
-    def all_finished(self, reports: Sequence[Report]) -> None:
+    def all_finished(self, reports: Sequence[WindowResult]) -> None:
         for report in reports:
             self.finished(report)
 

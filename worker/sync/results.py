@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Protocol
 
-from worker.accounts.refusals import APART, Finding
-from worker.domain.fleet.incidents import NO_WATCH, Kind, Watch
+from worker.accounts.refusals import APART, Ruling
+from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate, IncidentKind
 from worker.domain.fleet.outcomes import Call, call_note, class_of_answer, class_of_error, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import Mark, judge_days, unpack_open
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import Aggregated, Origin, Report
+from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow
 from worker.errors import (
     AccountError,
     DataError,
-    Held,
+    IncidentOpen,
     OperatorFault,
     RateLimited,
     StoreUnavailable,
@@ -44,16 +44,16 @@ MOST_ATTEMPTS: Final = 5  # the fifth failure of a window ends it until the next
 TRY: Final = 4  # what a try costs; one that met an outage of the supplier costs 1: minutes must not end the day
 MOST_COST: Final = MOST_ATTEMPTS * TRY
 _BY_THE_FLEET: Final = ("nightly", "catch-up")  # runs over all accounts, for whose end nobody waits
-_PATIENCE_S: Final[dict[Finding | None, float]] = {  # a day's tries are spread over the time that settles a doubt
-    Finding.DOUBT: APART.total_seconds() / (MOST_ATTEMPTS - 1),
-    Finding.STORM: APART.total_seconds(),
+_PATIENCE_S: Final[dict[Ruling | None, float]] = {  # a day's tries are spread over the time that settles a doubt
+    Ruling.DOUBT: APART.total_seconds() / (MOST_ATTEMPTS - 1),
+    Ruling.STORM: APART.total_seconds(),
 }
 
 
 class Desk(Protocol):
     """Who judges refusals."""
 
-    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Finding: ...
+    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Ruling: ...
 
     def succeeded(self, account_id: str) -> None: ...
 
@@ -108,16 +108,16 @@ def attempts_run(now: datetime) -> str:
 
 
 @dataclass(frozen=True)
-class Journal:
+class ResultRecorder:
     registry: Registry
     state: TaskNotes
     history: History
     now: Callable[[], datetime]
     desk: Desk
     corrections: Corrections
-    watch: Watch = NO_WATCH
+    watch: IncidentGate = NO_INCIDENTS
 
-    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
         """These readings are about to take the place of other values: kept before, for after a crash nobody knows."""
         at, series = datetime.fromisoformat(work["facts"]["fetched_at"]), messages.series_of(work)
         corrections = [
@@ -137,7 +137,7 @@ class Journal:
         self.corrections.note(corrections)
         CORRECTIONS.labels(series).inc(len(corrections))
 
-    def finished(self, report: Report) -> None:
+    def finished(self, report: WindowResult) -> None:
         """The window is stored: mark it done, release its claim, tell how it went."""
         done = self._mark_done(report)
         now = self.now()
@@ -146,7 +146,7 @@ class Journal:
             self._note(notes, report, done, now)
         _tell(report, now)
 
-    def all_finished(self, reports: Sequence[Report]) -> None:
+    def all_finished(self, reports: Sequence[WindowResult]) -> None:
         """As ``finished`` of each, step by step: the registry notes all in one transaction, or none of them."""
         done = [self._mark_done(report) for report in reports]
         now = self.now()
@@ -159,14 +159,14 @@ class Journal:
         for report in reports:
             _tell(report, now)
 
-    def _mark_done(self, report: Report) -> tuple[int, int]:
+    def _mark_done(self, report: WindowResult) -> tuple[int, int]:
         """Days done and days wanted of the history."""
         account_id, window = report["account_id"], messages.window_of(report)
         done = self.history.finished(account_id, messages.series_of(report), window, _floor(report))
         self.desk.succeeded(account_id)
         return done
 
-    def _record(self, registry: Registry, report: Report, now: datetime) -> None:
+    def _record(self, registry: Registry, report: WindowResult, now: datetime) -> None:
         facts = report["facts"]
         registry.record_outcome(
             report["account_id"],
@@ -180,7 +180,7 @@ class Journal:
             days=self._marks(report, _floor(report)),
         )
 
-    def _note(self, notes: TaskNotes, report: Report, days: tuple[int, int], now: datetime) -> None:
+    def _note(self, notes: TaskNotes, report: WindowResult, days: tuple[int, int], now: datetime) -> None:
         account_id, series, window = report["account_id"], report["series"], messages.window_of(report)
         call, night = _answer(report, _floor(report)), _night_served(report)
         notes.note_well(
@@ -202,14 +202,14 @@ class Journal:
         notes.clear_attempts(account_id, series, window, run=attempts_run(now))
         _release(notes, report)
 
-    def _marks(self, report: Report, floor: date | None) -> dict[date, Mark]:
+    def _marks(self, report: WindowResult, floor: date | None) -> dict[date, Mark]:
         facts, window = report["facts"], messages.window_of(report)
         if "open" not in facts:  # a message from before an upgrade
             return {}
         today = self.now().astimezone(PARIS).date()
         return judge_days(messages.series_of(report), window, unpack_open(window, facts["open"]), today, floor)
 
-    def failed(self, origin: Origin, error: WorkerError) -> None:
+    def failed(self, origin: WindowJob, error: WorkerError) -> None:
         """The window is given up for now: its account's state says why, others are not touched."""
         account_id, series = origin["account_id"], messages.series_of(origin)
         WINDOWS.labels(kind_of(error), series).inc()
@@ -218,7 +218,7 @@ class Journal:
             _release(self.state, origin)
             log.info("window dropped", extra=fields(**window_fields(origin), outcome="removed", code=error.code))
             return
-        if isinstance(error, Held):
+        if isinstance(error, IncidentOpen):
             self._put_off(origin, error)
             return
         spared = self.watch.spares(series, error)
@@ -247,7 +247,7 @@ class Journal:
             **{"failed_run": origin["claim"]} if origin["claim"] else {},
             **call_note(Call(now, window, class_of_error(error), run_of(origin["claim"]))),
         )
-        if cost := _cost_of(origin, error, spared is not None or finding is Finding.STORM):
+        if cost := _cost_of(origin, error, spared is not None or finding is Ruling.STORM):
             self.state.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
         self._set_down(origin, error, finding, spared)
         waits = isinstance(error, RateLimited)
@@ -263,7 +263,7 @@ class Journal:
             ),
         )
 
-    def _put_off(self, origin: Origin, error: Held) -> None:
+    def _put_off(self, origin: WindowJob, error: IncidentOpen) -> None:
         """Nobody was asked: as if it had not been published.  Cheap, for a whole queue may end so."""
         if origin["claim"]:
             window = messages.window_of(origin)
@@ -272,7 +272,9 @@ class Journal:
         _release(self.state, origin)
         log.info("window held", extra=fields(**window_fields(origin), outcome="held", reason=str(error)))
 
-    def _set_down(self, origin: Origin, error: WorkerError, finding: Finding | None, spared: Kind | None) -> None:
+    def _set_down(
+        self, origin: WindowJob, error: WorkerError, finding: Ruling | None, spared: IncidentKind | None
+    ) -> None:
         """Release the claim, or keep it as long as the supplier or the desk asks to wait: nobody tries before.
 
         Of a series that an incident holds nothing is published until it is over, and then it shall be at once.
@@ -291,17 +293,17 @@ class Journal:
             _release(self.state, origin)
 
 
-def _release(notes: TaskNotes, origin: Origin) -> None:
+def _release(notes: TaskNotes, origin: WindowJob) -> None:
     if origin["claim"]:
         notes.release(origin["account_id"], *messages.split_claim(origin["claim"]), holder=origin["run_id"])
 
 
-def _floor(report: Report) -> date | None:
+def _floor(report: WindowResult) -> date | None:
     floor = report["facts"]["floor"]
     return date.fromisoformat(floor) if floor else None
 
 
-def _night_served(report: Report) -> date | None:
+def _night_served(report: WindowResult) -> date | None:
     """The night whose look-back this was: its own, or that of the day on which it brought yesterday already.
 
     So what a night that is late has just asked for after midnight, the next one doesn't ask for again.
@@ -316,20 +318,20 @@ def _night_served(report: Report) -> date | None:
     return max(night, window.end)
 
 
-def _run_done(report: Report) -> dict[str, str]:
+def _run_done(report: WindowResult) -> dict[str, str]:
     """A look-back ends its run for the series, noted by the run's kind; a window of the history ends none."""
     scope, run = messages.split_run(report["claim"] or "")
     return {"last_run": f"{scope}/{run}", f"last_{run.partition(':')[0]}": run} if scope == report["series"] else {}
 
 
-def _answer(report: Report, floor: date | None) -> Call:
+def _answer(report: WindowResult, floor: date | None) -> Call:
     facts = report["facts"]
     answer = class_of_answer(facts["fetched"], facts["dropped"], floor)
     at = datetime.fromisoformat(facts["fetched_at"])
     return Call(at, messages.window_of(report), answer, run_of(report["claim"]))
 
 
-def _cost_of(origin: Origin, error: WorkerError, not_its_fault: bool) -> int:
+def _cost_of(origin: WindowJob, error: WorkerError, not_its_fault: bool) -> int:
     """On top of the try that was counted when the window was published."""
     if not_its_fault:
         return -TRY if origin["claim"] else 0
@@ -344,7 +346,7 @@ def _further_cost(error: WorkerError) -> int:
     return MOST_COST if isinstance(error, DataError) else 0  # asking again would give the same
 
 
-def _tell(report: Report, now: datetime) -> None:
+def _tell(report: WindowResult, now: datetime) -> None:
     """Last of all: after a failure before it everything is done again, and counted then."""
     series, facts = report["series"], report["facts"]
     WINDOWS.labels(STORED, series).inc()
@@ -356,7 +358,7 @@ def _tell(report: Report, now: datetime) -> None:
     log.info("window stored", extra=fields(**stored_fields(report, now)))
 
 
-def window_fields(origin: Origin) -> dict[str, str]:
+def window_fields(origin: WindowJob) -> dict[str, str]:
     """Which window a log line is about."""
     return {
         "account_id": origin["account_id"],
@@ -367,7 +369,7 @@ def window_fields(origin: Origin) -> dict[str, str]:
     }
 
 
-def stored_fields(report: Report, now: datetime) -> dict[str, str | int | float]:
+def stored_fields(report: WindowResult, now: datetime) -> dict[str, str | int | float]:
     """What the log tells of a stored window; ``duration_s`` from the question to the supplier until ``now``."""
     facts = report["facts"]
     return {

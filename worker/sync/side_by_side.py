@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.errors import WorkerError
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-def in_turns(origins: Iterable[Origin]) -> list[dict[int, Origin]]:
+def in_turns(origins: Iterable[WindowJob]) -> list[dict[int, WindowJob]]:
     """By place; those of one account's series, which share documents, one after the other in different turns."""
-    turns: list[dict[int, Origin]] = []
+    turns: list[dict[int, WindowJob]] = []
     before: Counter[tuple[str, str]] = Counter()
     for place, origin in enumerate(origins):
         of_series = origin["account_id"], origin["series"]

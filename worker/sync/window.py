@@ -13,10 +13,10 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.fleet.incidents import NO_WATCH, Watch
+from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.measures import messages
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
-from worker.domain.measures.answers import Answer, Told
+from worker.domain.measures.answers import Answer, RawAnswer
 from worker.domain.measures.completeness import covered_by, pack_open
 from worker.domain.measures.documents import (
     Entry,
@@ -29,19 +29,19 @@ from worker.domain.measures.documents import (
     touched_window,
 )
 from worker.domain.measures.filtering import keep_changed
-from worker.domain.measures.messages import Aggregated, Batch, Facts, Filtered, Origin, Report
+from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import DateWindow, IntervalReading, Period, Series
-from worker.domain.measures.splitting import Inquiry
+from worker.domain.measures.splitting import SplitFetch
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.at_once import read_each, read_one, write_each
-from worker.stores.measures.base import ByPeriod, Document, Found, Measures, Wanted
+from worker.stores.measures.base import ByPeriod, Document, LazyDocuments, Measures, Wanted
 from worker.sync.side_by_side import at_once, each, in_turns
 
 MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
 
 
-class Supplier(Protocol):
+class SupplierClient(Protocol):
     """One method a series; the client's errors are already ours."""
 
     def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer: ...
@@ -54,34 +54,34 @@ class Accounts(Protocol):
 
 
 class Progress(Protocol):
-    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
         """Note what these readings are about to replace; told again after a crash."""
         ...
 
-    def finished(self, report: Report) -> None:
+    def finished(self, report: WindowResult) -> None:
         """Mark the window done and tell how it went; last of all."""
         ...
 
-    def all_finished(self, reports: Sequence[Report]) -> None:
+    def all_finished(self, reports: Sequence[WindowResult]) -> None:
         """The same of many; where it raises, each may be told again."""
         ...
 
 
-class Witness(Protocol):
+class AnswerObserver(Protocol):
     """Sees each answer before it is read."""
 
-    def answered(self, account_id: str, told: Told) -> None: ...
+    def answered(self, account_id: str, told: RawAnswer) -> None: ...
 
 
-class NoWitness:
-    def answered(self, account_id: str, told: Told) -> None:
+class NoObserver:
+    def answered(self, account_id: str, told: RawAnswer) -> None:
         """Nobody looks, nothing is kept."""
 
 
-NO_WITNESS: Final = NoWitness()
+NO_OBSERVER: Final = NoObserver()
 
 
-class Attempt(NamedTuple):
+class Written(NamedTuple):
     """What one writing of a window's documents came to, readings first."""
 
     won: dict[Period, list[Entry]]
@@ -93,30 +93,30 @@ class WindowSync:
     """The four steps over whatever suppliers and stores it is given; ``now`` gives zone-aware time."""
 
     accounts: Accounts
-    supplier_of: Callable[[Account], Supplier]
+    supplier_of: Callable[[Account], SupplierClient]
     measures: Measures
     progress: Progress
     now: Callable[[], datetime]
-    witness: Witness = NO_WITNESS
-    watch: Watch = NO_WATCH
+    witness: AnswerObserver = NO_OBSERVER
+    watch: IncidentGate = NO_INCIDENTS
 
-    def sync_window(self, origin: Origin) -> Report:
+    def sync_window(self, origin: WindowJob) -> WindowResult:
         """The four steps one after the other: the door used without the queue, and by most tests."""
         return self.store(self.aggregate(self.filter_known(self.fetch(origin))))
 
-    def sync_windows(self, origins: Sequence[Origin]) -> list[Report | WorkerError]:
+    def sync_windows(self, origins: Sequence[WindowJob]) -> list[WindowResult | WorkerError]:
         """As ``sync_window`` of one after the other, but what they ask and tell the store goes in common requests.
 
         In their order; where a window failed stands its error, and the others don't notice.
         """
-        reports: dict[int, Report] = {}
+        reports: dict[int, WindowResult] = {}
         failed: dict[int, WorkerError] = {}
         for turn in in_turns(origins):
             reports |= self._sync_turn(turn, failed)
-        outcomes: dict[int, Report | WorkerError] = {**reports, **failed}
+        outcomes: dict[int, WindowResult | WorkerError] = {**reports, **failed}
         return [outcomes[place] for place in range(len(origins))]
 
-    def _sync_turn(self, origins: Mapping[int, Origin], failed: dict[int, WorkerError]) -> dict[int, Report]:
+    def _sync_turn(self, origins: Mapping[int, WindowJob], failed: dict[int, WorkerError]) -> dict[int, WindowResult]:
         """The four steps side by side: each is done for all windows before the next one."""
         fetched = each(lambda place: self.fetch(origins[place]), origins, failed)
         found = at_once(self._look_up, fetched)
@@ -128,7 +128,7 @@ class WindowSync:
         told = at_once(self._finish_all, reports)
         return each(lambda place: told[place] or self._finish(reports[place]), reports, failed)
 
-    def fetch(self, origin: Origin) -> Batch:
+    def fetch(self, origin: WindowJob) -> Fetched:
         """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
 
         Raises TransientError (Held where nobody shall be asked now), AccountError or DataError.
@@ -146,25 +146,25 @@ class WindowSync:
         self.watch.answered(origin, usable=bool(facts["fetched"]) or not facts["dropped"])
         return batch
 
-    def _ask(self, account: Account, meter: str, origin: Origin) -> Told:
+    def _ask(self, account: Account, meter: str, origin: WindowJob) -> RawAnswer:
         series, supplier = messages.series_of(origin), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
         asked_at, window = self.now(), messages.window_of(origin)
-        inquiry = Inquiry(lambda piece: method(meter, piece)).put(window)  # a partial shows it
+        inquiry = SplitFetch(lambda piece: method(meter, piece)).put(window)  # a partial shows it
         asked = DateWindow(window.start, inquiry.end or window.end)
-        told = Told(series, asked_at, asked, inquiry.payloads, inquiry.floor)
+        told = RawAnswer(series, asked_at, asked, inquiry.payloads, inquiry.floor)
         self.witness.answered(account.id, told)  # before it is read: what can't be read is worth the most
         return told
 
-    def read(self, origin: Origin, told: Told) -> Batch:
+    def read(self, origin: WindowJob, told: RawAnswer) -> Fetched:
         """What was told of one window, as readings.  Raises MalformedAnswer."""
         parsed = [parse(payload, told.series).within(piece) for piece, payload in told.pieces]
         readings = [reading for part in parsed for reading in part.readings]
-        batch = Batch(
+        batch = Fetched(
             **messages.origin_of(origin),
             readings=messages.pack_readings(readings),
-            facts=Facts(
+            facts=AnswerFacts(
                 fetched=len(readings),
                 asked_at=told.asked_at.timestamp(),
                 fetched_at=to_timestamp(told.asked_at),
@@ -178,11 +178,11 @@ class WindowSync:
         batch["end"] = told.window.end.isoformat()
         return batch
 
-    def replay(self, origin: Origin, told: Told) -> Report:
+    def replay(self, origin: WindowJob, told: RawAnswer) -> WindowResult:
         """As ``sync_window``, of an answer that was told before: nobody is asked.  Raises MalformedAnswer."""
         return self.store(self.aggregate(self.filter_known(self.read(origin, told))))
 
-    def filter_known(self, batch: Batch, found: Found | None = None) -> Filtered:
+    def filter_known(self, batch: Fetched, found: LazyDocuments | None = None) -> Changes:
         """Compare with what is stored: the new and the changed readings remain.
 
         The revisions of the touched totals are read here, before the inputs, so that one reading of the
@@ -191,7 +191,7 @@ class WindowSync:
         entries = messages.unpack_as_entries(batch["readings"], messages.series_of(batch).inputs)
         return self._compare(batch, entries, batch["facts"], found)
 
-    def aggregate(self, filtered: Filtered, written: Collection[str] = ()) -> Aggregated:
+    def aggregate(self, filtered: Changes, written: Collection[str] = ()) -> Writes:
         """Make every touched total anew; those that differ, or whose inputs do, remain.  Reads nothing.
 
         ``written``: keys of inputs that this walk has changed in the store already.
@@ -207,7 +207,7 @@ class WindowSync:
             different = keep_different(sums, {entry.key: entry for entry in stored}, period, touched)
             totals[period.value] = messages.pack_entries(different)
             unchanged += len(sums) - len(different)
-        return Aggregated(
+        return Writes(
             **messages.origin_of(filtered),
             changed=filtered["changed"],
             totals=totals,
@@ -215,24 +215,24 @@ class WindowSync:
             facts=filtered["facts"],
         )
 
-    def store(self, aggregated: Aggregated) -> Report:
+    def store(self, aggregated: Writes) -> WindowResult:
         """Write readings, then totals; decide anew what lost a race; then mark the window done."""
         self._refuse_removed(aggregated)
         return self._finish(self._settle(aggregated))
 
-    def _finish(self, report: Report) -> Report:
+    def _finish(self, report: WindowResult) -> WindowResult:
         self.progress.finished(report)
         return report
 
-    def _finish_all(self, reports: list[Report]) -> list[Report]:
+    def _finish_all(self, reports: list[WindowResult]) -> list[WindowResult]:
         self.progress.all_finished(reports)
         return reports
 
-    def _settle(self, work: Aggregated, attempt: Attempt | None = None) -> Report:
+    def _settle(self, work: Writes, attempt: Written | None = None) -> WindowResult:
         created, updated = self._write_until_settled(work, attempt)
         if created or updated:  # else nothing came after them; ``finished`` refuses the account too
             self._refuse_removed(work)
-        return Report(
+        return WindowResult(
             **messages.origin_of(work),
             created=created,
             updated=updated,
@@ -240,10 +240,10 @@ class WindowSync:
             facts=work["facts"],
         )
 
-    def recount(self, origin: Origin) -> int:
+    def recount(self, origin: WindowJob) -> int:
         """Make the window's totals anew of what is stored, asking nobody; documents written."""
         now = self.now()
-        facts = Facts(
+        facts = AnswerFacts(
             fetched=0,
             asked_at=now.timestamp(),
             fetched_at=to_timestamp(now),
@@ -262,7 +262,7 @@ class WindowSync:
             raise UnknownAccount(f"account {account_id} was removed")
         return account
 
-    def _refuse_removed(self, origin: Origin) -> None:
+    def _refuse_removed(self, origin: WindowJob) -> None:
         """Raise UnknownAccount for a removed account, and leave nothing of what came after its measures were erased."""
         account_id, series = origin["account_id"], messages.series_of(origin)
         if self.accounts.get(account_id).state is AccountState.DELETED:
@@ -270,7 +270,9 @@ class WindowSync:
                 self.measures[period].erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
-    def _compare(self, origin: Origin, entries: Sequence[Entry], facts: Facts, found: Found | None = None) -> Filtered:
+    def _compare(
+        self, origin: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, found: LazyDocuments | None = None
+    ) -> Changes:
         series, window = messages.series_of(origin), messages.window_of(origin)
         stored = found() if found is not None else read_one(self.measures, *self._wanted(origin))
         stored_totals = {period: [to_entry(document) for document in stored[period]] for period in series.totals}
@@ -282,7 +284,7 @@ class WindowSync:
         replaced = {entry.key for entry in changed}
         rest = [entry for entry in inputs if entry.key not in replaced]
         covered = covered_by(series, [*changed, *_inputs_within(rest, series, window)])
-        return Filtered(
+        return Changes(
             **messages.origin_of(origin),
             changed=messages.pack_entries(changed),
             unchanged=len(entries) - len(changed),
@@ -291,16 +293,16 @@ class WindowSync:
             facts={**facts, "open": pack_open(window, covered)},
         )
 
-    def _look_up(self, origins: Sequence[Origin]) -> list[Found]:
+    def _look_up(self, origins: Sequence[WindowJob]) -> list[LazyDocuments]:
         return read_each(self.measures, [self._wanted(origin) for origin in origins])
 
-    def _wanted(self, origin: Origin) -> Wanted:
+    def _wanted(self, origin: WindowJob) -> Wanted:
         """The totals that the window touches, then what they are made of: read in this order, or at one moment (A5)."""
         series, window = messages.series_of(origin), messages.window_of(origin)
         parts = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
         return origin["account_id"], {period: key_range(part, period) for period, part in parts.items()}
 
-    def _write_until_settled(self, work: Aggregated, attempt: Attempt | None = None) -> tuple[int, int]:
+    def _write_until_settled(self, work: Writes, attempt: Written | None = None) -> tuple[int, int]:
         """Documents created and updated, over all rounds; ``attempt`` was the first."""
         created = updated = 0
         written: set[str] = set()
@@ -316,7 +318,7 @@ class WindowSync:
             work, attempt = self.aggregate(self._compare(work, again, work["facts"]), written), None
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
-    def _write(self, works: Sequence[Aggregated]) -> list[Attempt]:
+    def _write(self, works: Sequence[Writes]) -> list[Written]:
         """Readings, then totals, of all windows together; what is corrected is noted before."""
         entries = [dict(_in_writing_order(work)) for work in works]
         for work, of_work in zip(works, entries, strict=True):
@@ -325,7 +327,7 @@ class WindowSync:
         told = write_each(self.measures, [self._to_documents(*one) for one in zip(works, entries, strict=True)])
         return [_attempt(of_work, lost) for of_work, lost in zip(entries, told, strict=True)]
 
-    def _to_documents(self, work: Aggregated, entries: Mapping[Period, Sequence[Entry]]) -> ByPeriod:
+    def _to_documents(self, work: Writes, entries: Mapping[Period, Sequence[Entry]]) -> ByPeriod:
         """Readings are stamped with the time of their answer: the later answer holds."""
         inputs, told_at, now = messages.series_of(work).inputs, work["facts"]["fetched_at"], self.now()
         at = {period: datetime.fromisoformat(told_at) if period is inputs else now for period in entries}
@@ -335,15 +337,15 @@ class WindowSync:
         }
 
 
-def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[Document]]) -> Attempt:
+def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[Document]]) -> Written:
     keys = {period: {key_of(document) for document in some} for period, some in lost.items()}
-    return Attempt(
+    return Written(
         {period: [entry for entry in some if entry.key not in keys[period]] for period, some in entries.items()},
         {period: [entry for entry in some if entry.key in keys[period]] for period, some in entries.items()},
     )
 
 
-def _in_writing_order(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:
+def _in_writing_order(work: Writes) -> Iterator[tuple[Period, list[Entry]]]:
     """Readings before totals (W3)."""
     series = messages.series_of(work)
     yield series.inputs, messages.unpack_entries(work["changed"])

@@ -11,11 +11,11 @@ from fastapi.staticfiles import StaticFiles
 from worker.runtime import Runtime
 from worker.web import api, pages
 from worker.web.consent import proxy, routes
-from worker.web.context import House
+from worker.web.context import ServiceContext
 from worker.web.errors import answer_failures
 from worker.web.pages import operator
 from worker.web.security import add_security_headers
-from worker.web.sessions import Signer
+from worker.web.sessions import SessionSigner
 
 _HERE: Final = Path(__file__).parent
 
@@ -23,7 +23,7 @@ _HERE: Final = Path(__file__).parent
 def create_app(runtime: Runtime, session_key: str) -> FastAPI:
     """Raises ValueError where the session key is too short."""
     app = FastAPI(title="Relève", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    app.state.house = House(runtime, Signer(session_key))
+    app.state.house = ServiceContext(runtime, SessionSigner(session_key))
     app.middleware("http")(add_security_headers)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     answer_failures(app)

@@ -11,13 +11,13 @@ from fastapi import Depends, Request, Response
 
 from worker.runtime import Runtime
 from worker.stores.redis.consent_flows import LIFE_S
-from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, Signer
+from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, SessionSigner
 
 
 @dataclass(frozen=True)
-class House:
+class ServiceContext:
     runtime: Runtime
-    signer: Signer
+    signer: SessionSigner
 
     @property
     def secure(self) -> bool:
@@ -34,16 +34,16 @@ class House:
         self.set_cookie(response, SESSION_COOKIE, self.signer.cookie(session), int(SESSION_LIFE.total_seconds()))
 
 
-def get_house(request: Request) -> House:
-    house: House = request.app.state.house
+def get_context(request: Request) -> ServiceContext:
+    house: ServiceContext = request.app.state.house
     return house
 
 
 def get_session(request: Request) -> Session:
-    return get_house(request).signer.session(request.cookies.get(SESSION_COOKIE))
+    return get_context(request).signer.session(request.cookies.get(SESSION_COOKIE))
 
 
-HouseDep = Annotated[House, Depends(get_house)]
+ContextDep = Annotated[ServiceContext, Depends(get_context)]
 SessionDep = Annotated[Session, Depends(get_session)]
 
 
@@ -53,7 +53,7 @@ COOKIE: Final = "releve_connect"
 _KIND: Final = "browser"
 
 
-def browser_of(house: House, request: Request) -> str | None:
+def browser_of(house: ServiceContext, request: Request) -> str | None:
     """The browser's name, or None where it has begun nothing lately."""
     claims = house.signer.read(_KIND, request.cookies.get(COOKIE))
     name = claims.get("name") if claims else None
@@ -64,6 +64,6 @@ def new_browser() -> str:
     return secrets.token_urlsafe(24)
 
 
-def mark(house: House, response: Response, name: str) -> None:
+def mark(house: ServiceContext, response: Response, name: str) -> None:
     """Let the browser remember its name; several consents at once, in several tabs, share it."""
     house.set_cookie(response, COOKIE, house.signer.sign(_KIND, {"name": name}, timedelta(seconds=LIFE_S)), LIFE_S)

@@ -12,7 +12,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from worker.web.context import get_house, get_session
+from worker.web.context import get_context, get_session
 from worker.web.texts import CHOICE, LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGES, Words, chosen_language, language_of
 
 _HERE: Final = Path(__file__).parent
@@ -30,7 +30,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
 
     ``message.html`` takes ``title`` and ``text`` (keys of texts), ``action`` (address and key, or None) and facts.
     """
-    house, session = get_house(request), get_session(request)
+    house, session = get_context(request), get_session(request)
     words = words_of(request)
     base = {
         "t": words,

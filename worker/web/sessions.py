@@ -36,7 +36,7 @@ class Session:
         return replace(self, accounts=tuple(known for known in self.accounts if known != account_id))
 
 
-class Signer(encryption.Signer):
+class SessionSigner(encryption.Signer):
     """The house's signer, with what browsers carry."""
 
     def session(self, cookie: str | None) -> Session:

@@ -18,7 +18,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import SESSION_COOKIE, Session, Signer
+from worker.web.sessions import SESSION_COOKIE, Session, SessionSigner
 
 METER = "30001640000011"
 CALLS = [  # method, path, scope
@@ -102,7 +102,7 @@ def test_a_household_removes_its_own_account_only_with_the_pages_csrf_value(hous
 
 
 def test_a_session_signed_by_another_key_is_nobodys(house: ApiHouse) -> None:
-    forged = Signer("another key, just as long as the true one").cookie(Session(accounts=(house.add(),)))
+    forged = SessionSigner("another key, just as long as the true one").cookie(Session(accounts=(house.add(),)))
     stranger = TestClient(house.app, cookies={SESSION_COOKIE: forged})
     assert call(stranger, "GET", "/api/accounts")[0] == 401
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
-from worker.stores.redis.consent_flows import Handshakes
+from worker.stores.redis.consent_flows import ConsentFlows
 from worker.web.context import COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session
 
@@ -97,7 +97,7 @@ def test_cookies_insist_on_https_where_browsers_come_so(stage: Stage, tmp_path: 
 def test_a_forged_browser_cookie_is_nobodys(house: ConnectHouse) -> None:
     browser, thief = house.browser(), house.browser()
     back = house.begin(browser)
-    name = Handshakes(house.runtime.redis).look(query_of(back)["state"]).browser  # type: ignore[union-attr]
+    name = ConsentFlows(house.runtime.redis).look(query_of(back)["state"]).browser  # type: ignore[union-attr]
     for forged in (name, house.app.state.house.signer.sign("session", {"name": name}, timedelta(hours=1)), "x.y.z"):
         thief.cookies.set(COOKIE, forged)
         assert thief.get(back).status_code == 403

@@ -17,7 +17,7 @@ from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.domain.reasons import Reason
 from worker.errors import MalformedAnswer, RateLimited, RefreshTokenDead, SupplierUnavailable, WorkerError
-from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.corrections import CorrectionTable
 
 METER = "30001640000011"
 
@@ -36,7 +36,7 @@ class Home:
         house.backfill(self.account)
         for series in Series:
             self.look_back(series)
-        self.corrections = CorrectionBook(house.registry.database)
+        self.corrections = CorrectionTable(house.registry.database)
         self.explainer = Explainer(
             house.registry, house.consents, house.measures, self.corrections, house.state, house.history
         )

@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, WHAT_TO_DO, Message, to_message
-from worker.accounts.notices import Courier, tell_of_missing_curves
+from worker.accounts.notices import NoticeSender, tell_of_missing_curves
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.readings import ONE_DAY, Series
@@ -30,7 +30,7 @@ class Home:
 
     def __init__(self, house: Household) -> None:
         self.house, self.account, self.box = house, house.add(), Box()
-        self.courier = Courier(
+        self.courier = NoticeSender(
             house.notices,
             house.registry,
             {"log": self.box},

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
-from worker.accounts.refusals import APART, Desk, Finding, is_certain, is_settled, reminder_of
+from worker.accounts.refusals import APART, RefusalPolicy, Ruling, is_certain, is_settled, reminder_of
 from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Doubt, Notice, NoticeKind
+from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind, PendingRefusal
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.readings import Series
 from worker.errors import (
@@ -35,9 +35,9 @@ from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentBook
-from worker.stores.registry.notices import NoticeBook
-from worker.stores.registry.refusals import DoubtBook
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.refusals import PendingRefusals
 from worker.sync.incidents import Incidents
 
 HOUR = timedelta(hours=1)
@@ -56,18 +56,18 @@ class Counter:
 
     def __post_init__(self) -> None:
         database, sealer = self.registry.database, Sealer([new_key()])
-        self.consents, self.notices = ConsentBook(database, sealer), NoticeBook(database)
-        self.doubts = DoubtBook(database)
+        self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
+        self.doubts = PendingRefusals(database)
         channels = ("webhook", "mail")
         store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
         self.incidents = Incidents(store, self.notices, channels, lambda: self.at, Thresholds(), fresh_s=0)
-        self.desk = Desk(self.consents, self.doubts, self.notices, channels, lambda: self.at, self.incidents)
+        self.desk = RefusalPolicy(self.consents, self.doubts, self.notices, channels, lambda: self.at, self.incidents)
 
     def add(self, until: date | None = None) -> str:
         number = str(next(self.numbers))
         return self.registry.add("enedis", number, self.at, consent_until=until, token_needed=False)[0].id
 
-    def refuse(self, account: str, error: AccountError = REVOKED) -> Finding:
+    def refuse(self, account: str, error: AccountError = REVOKED) -> Ruling:
         """As the journal does it: the desk first, then the outcome."""
         spared = self.incidents.spares(Series.DAILY, error)
         finding = self.desk.refused(account, error, spared=spared is not None)
@@ -132,7 +132,7 @@ def test_two_refusals_are_doubtful_and_no_other(error: AccountError, certain: bo
 
 @pytest.mark.parametrize("times, apart, settled", [(1, 0, False), (2, 5.99, False), (2, 6, True), (9, 5, False)])
 def test_a_doubt_is_settled_by_two_sightings_six_hours_apart(times: int, apart: float, settled: bool) -> None:
-    assert is_settled(Doubt("a", "c", NOW, NOW + apart * HOUR, times)) is settled
+    assert is_settled(PendingRefusal("a", "c", NOW, NOW + apart * HOUR, times)) is settled
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_the_nearest_reminder_is_the_one_that_is_told(left: int, kind: NoticeKin
 def test_a_consent_refused_twice_within_five_hours_does_nothing(counter: Counter) -> None:
     account = counter.add()
     for _ in range(6):
-        assert counter.refuse(account) is Finding.DOUBT
+        assert counter.refuse(account) is Ruling.DOUBT
         counter.at += HOUR
     assert counter.state(account) is AccountState.READY
     assert counter.notices.of(account) == []
-    assert counter.refuse(account) is Finding.SET_ASIDE
+    assert counter.refuse(account) is Ruling.SET_ASIDE
     assert counter.state(account) is AccountState.ACTION_NEEDED
 
 
@@ -169,7 +169,7 @@ def test_an_account_set_aside_tells_its_owner_once_over_each_channel(counter: Co
     counter.refuse(account, RefreshTokenDead("dead"))
     counter.at += 7 * HOUR
     for error in (RefreshTokenDead("dead"), REVOKED, LoginFailed("refused"), MOVED):  # tried by hand, time and again
-        assert counter.refuse(account, error) is Finding.SET_ASIDE
+        assert counter.refuse(account, error) is Ruling.SET_ASIDE
     told = counter.notices.of(account)
     assert sorted(notice.channel for notice in told) == ["mail", "webhook"]
     assert {(notice.kind, notice.reason) for notice in told} == {
@@ -180,9 +180,9 @@ def test_an_account_set_aside_tells_its_owner_once_over_each_channel(counter: Co
 def test_an_account_set_aside_again_is_told_again_and_needs_two_sightings_again(counter: Counter) -> None:
     account = counter.add()
     for _ in range(2):
-        assert counter.refuse(account) is Finding.DOUBT
+        assert counter.refuse(account) is Ruling.DOUBT
         counter.at += APART
-        assert counter.refuse(account) is Finding.SET_ASIDE
+        assert counter.refuse(account) is Ruling.SET_ASIDE
         counter.registry.set_state(account, AccountState.READY, now=counter.at)
     assert len(counter.notices.of(account)) == 4
 
@@ -200,17 +200,17 @@ def test_the_two_doubts_of_an_account_do_not_add_up(counter: Counter) -> None:
     account = counter.add()
     counter.refuse(account, REVOKED)
     counter.at += APART
-    assert counter.refuse(account, MOVED) is Finding.DOUBT
-    assert counter.refuse(account, REVOKED) is Finding.SET_ASIDE
+    assert counter.refuse(account, MOVED) is Ruling.DOUBT
+    assert counter.refuse(account, REVOKED) is Ruling.SET_ASIDE
 
 
 def test_a_clock_set_back_settles_nothing(counter: Counter) -> None:
     account = counter.add()
     counter.refuse(account)
     counter.at -= 12 * HOUR
-    assert counter.refuse(account) is Finding.DOUBT
+    assert counter.refuse(account) is Ruling.DOUBT
     counter.at += 12 * HOUR + APART
-    assert counter.refuse(account) is Finding.SET_ASIDE
+    assert counter.refuse(account) is Ruling.SET_ASIDE
 
 
 def test_a_refused_consent_ends_in_the_book_and_a_lost_holder_s_does_not(counter: Counter) -> None:
@@ -286,8 +286,8 @@ def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_w
     for account in accounts:
         counter.consents.record(account, ConsentKind.USAGE_POINT, counter.at)
     found = [counter.refuse(account, error) for account in accounts]
-    assert Finding.STORM not in found[:4]
-    assert found[4:] == [Finding.STORM] * 26
+    assert Ruling.STORM not in found[:4]
+    assert found[4:] == [Ruling.STORM] * 26
     assert counter.set_aside() == []
     assert all(counter.consents.of(account)[0].open for account in accounts)
     assert all(counter.notices.of(account) == [] for account in accounts)
@@ -296,11 +296,11 @@ def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_w
 def test_a_storm_sets_those_back_that_were_set_aside_at_its_beginning(counter: Counter) -> None:
     accounts = [counter.add() for _ in range(100)]
     for account in accounts[:3]:  # the night before, too few to tell
-        assert counter.refuse(account, MOVED) is Finding.DOUBT
+        assert counter.refuse(account, MOVED) is Ruling.DOUBT
     counter.at += 24 * HOUR
     found = [counter.refuse(account, MOVED) for account in accounts]
-    assert found[:3] == [Finding.SET_ASIDE] * 3
-    assert found[10:] == [Finding.STORM] * 90
+    assert found[:3] == [Ruling.SET_ASIDE] * 3
+    assert found[10:] == [Ruling.STORM] * 90
     assert counter.set_aside() == []
     assert all(counter.notices.of(account) == [] for account in accounts)
 
@@ -312,7 +312,7 @@ def test_a_few_who_moved_among_many_are_set_aside_one_by_one(counter: Counter, e
         for number, account in enumerate(accounts):
             counter.at += timedelta(seconds=20)
             if number % 10 == 9:  # six of sixty
-                expected = Finding.SET_ASIDE if night else Finding.DOUBT
+                expected = Ruling.SET_ASIDE if night else Ruling.DOUBT
                 assert counter.refuse(account, error) is expected
             else:
                 counter.desk.succeeded(account)
@@ -328,11 +328,11 @@ def test_those_who_wait_for_their_second_sighting_are_no_storm_though_nobody_els
         if number % 10:
             counter.tried(account)
         else:
-            assert counter.refuse(account) is Finding.DOUBT
+            assert counter.refuse(account) is Ruling.DOUBT
     for _ in range(4):
         counter.at += APART / 4
         found = {counter.refuse(account) for account in accounts[::10]}
-    assert found == {Finding.SET_ASIDE}
+    assert found == {Ruling.SET_ASIDE}
     assert counter.set_aside() == sorted(accounts[::10])
 
 
@@ -346,31 +346,31 @@ def test_who_is_refused_after_a_storm_as_before_it_is_set_aside_in_the_end(count
     for account in accounts[1:]:
         counter.desk.succeeded(account)
         counter.tried(account)
-    assert counter.refuse(accounts[0], MOVED) is Finding.DOUBT  # what was said in the storm doesn't count
+    assert counter.refuse(accounts[0], MOVED) is Ruling.DOUBT  # what was said in the storm doesn't count
     counter.at += APART
-    assert counter.refuse(accounts[0], MOVED) is Finding.SET_ASIDE
+    assert counter.refuse(accounts[0], MOVED) is Ruling.SET_ASIDE
 
 
 def test_a_storm_that_the_operator_takes_for_the_truth_is_each_account_s_own_affair(counter: Counter) -> None:
     accounts = [counter.add() for _ in range(10)]
-    assert Finding.STORM in {counter.refuse(account) for account in accounts}
+    assert Ruling.STORM in {counter.refuse(account) for account in accounts}
     (storm,) = counter.incidents.current()
     counter.incidents.close(storm, "by_hand")
-    assert {counter.refuse(account) for account in accounts} == {Finding.DOUBT}
+    assert {counter.refuse(account) for account in accounts} == {Ruling.DOUBT}
     counter.at += APART
-    assert {counter.refuse(account) for account in accounts} == {Finding.SET_ASIDE}
+    assert {counter.refuse(account) for account in accounts} == {Ruling.SET_ASIDE}
 
 
 def test_an_answer_that_was_really_lost_is_no_storm(counter: Counter) -> None:
     accounts = [counter.add() for _ in range(10)]
-    assert {counter.refuse(account, RefreshAnswerLost("lost")) for account in accounts} == {Finding.SET_ASIDE}
+    assert {counter.refuse(account, RefreshAnswerLost("lost")) for account in accounts} == {Ruling.SET_ASIDE}
 
 
 def test_a_refusal_of_another_kind_is_believed_during_a_storm(counter: Counter) -> None:
     accounts = [counter.add() for _ in range(11)]
     for account in accounts[:10]:
         counter.refuse(account, MOVED)
-    assert counter.refuse(accounts[10], LoginFailed("refused")) is Finding.SET_ASIDE
+    assert counter.refuse(accounts[10], LoginFailed("refused")) is Ruling.SET_ASIDE
 
 
 # Reminders

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from worker.drill.couchdb_relay import CouchRelay, Mood
+from worker.drill.couchdb_relay import CouchRelay, FaultMode
 from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import CouchServer
 
@@ -67,15 +67,15 @@ def test_as_usual_everything_is_passed_on(relay: CouchRelay) -> None:
 
 
 def test_conflicts_and_halves_are_told_row_by_row_and_not_written(relay: CouchRelay) -> None:
-    relay.mood = Mood.CONFLICTS
+    relay.mood = FaultMode.CONFLICTS
     assert errors(bulk(relay)) == {f"home:{number}": "conflict" for number in (1, 3, 5)}
-    relay.mood = Mood.HALF
+    relay.mood = FaultMode.HALF
     assert errors(bulk(relay)) == {f"home:{number}": "internal_server_error" for number in (3, 4, 5)}
     assert sorted(TinyCouch.taken) == sorted(["home:0", "home:2", "home:4", "home:0", "home:1", "home:2"])
 
 
-@pytest.mark.parametrize("mood", [Mood.ERRORS, Mood.AWAY])
-def test_nothing_is_written_where_it_fails(relay: CouchRelay, mood: Mood) -> None:
+@pytest.mark.parametrize("mood", [FaultMode.ERRORS, FaultMode.AWAY])
+def test_nothing_is_written_where_it_fails(relay: CouchRelay, mood: FaultMode) -> None:
     relay.mood = mood
     with pytest.raises(StoreUnavailable):
         bulk(relay)
@@ -83,7 +83,7 @@ def test_nothing_is_written_where_it_fails(relay: CouchRelay, mood: Mood) -> Non
 
 
 def test_a_lost_answer_is_a_written_bulk_that_looks_like_an_outage(relay: CouchRelay) -> None:
-    relay.mood = Mood.LOST
+    relay.mood = FaultMode.LOST
     with pytest.raises(StoreUnavailable):
         bulk(relay)
     assert set(TinyCouch.taken) == {doc["_id"] for doc in DOCS}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.drill.processes import Crew
+from worker.drill.processes import DrillProcesses
 
 
 def ended() -> int:
@@ -20,16 +20,16 @@ def ended() -> int:
 
 
 def test_a_child_that_has_just_ended_is_no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew: Any = Crew.__new__(Crew)
-    monkeypatch.setattr(Crew, "children", lambda self, name: [ended()])
+    crew: Any = DrillProcesses.__new__(DrillProcesses)
+    monkeypatch.setattr(DrillProcesses, "children", lambda self, name: [ended()])
     assert crew.kill_child("worker-3", random.Random(1)) is False
-    monkeypatch.setattr(Crew, "children", lambda self, name: [])
+    monkeypatch.setattr(DrillProcesses, "children", lambda self, name: [])
     assert crew.kill_child("worker-3", random.Random(1)) is False
 
 
 def test_a_child_that_runs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew: Any = Crew.__new__(Crew)
+    crew: Any = DrillProcesses.__new__(DrillProcesses)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        monkeypatch.setattr(Crew, "children", lambda self, name: [process.pid])
+        monkeypatch.setattr(DrillProcesses, "children", lambda self, name: [process.pid])
         assert crew.kill_child("worker-3", random.Random(1)) is True
         assert process.wait() == -9

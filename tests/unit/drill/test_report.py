@@ -6,17 +6,17 @@ import logging
 from pathlib import Path
 
 from tests.support.factories import NOW
-from worker.domain.measures.messages import Facts, Report
+from worker.domain.measures.messages import AnswerFacts, WindowResult
 from worker.drill.report import repeats
 from worker.logs import ConsoleLines
 from worker.sync.results import stored_fields
 
 
 def line(run_id: str, updated: int) -> str:
-    facts = Facts(
+    facts = AnswerFacts(
         fetched=30, asked_at=NOW.timestamp(), fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open=[]
     )
-    report = Report(
+    report = WindowResult(
         account_id="home1",
         series="daily",
         start="2024-10-05",

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from worker.drill.schedule import AT_ONCE, KILLS, Kind, Planned, others, plan
+from worker.drill.schedule import AT_ONCE, KILLS, FaultKind, Planned, others, plan
 
 SEEDS = range(40)
 STORES = pytest.mark.parametrize("couchdb", [True, False], ids=["couchdb", "sqlite"])
@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_plan_and_another_seed_another(couchdb: boo
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ten_minutes_hold_fifty_kills_by_signal(seed: int, couchdb: bool) -> None:
     counted = Counter(fault.kind for fault in plan(seed, 600, couchdb=couchdb))
-    assert sum(counted[kind] for kind in KILLS if kind is not Kind.TERM_WORKER) >= 50
+    assert sum(counted[kind] for kind in KILLS if kind is not FaultKind.TERM_WORKER) >= 50
 
 
 @STORES
@@ -52,5 +52,5 @@ def test_what_lasts_comes_one_at_a_time_and_all_begins_within_the_drill(seed: in
 
 
 def test_no_store_is_drilled_with_the_faults_of_another() -> None:
-    assert {kind for kind in Kind if kind.name.startswith("COUCH")}.isdisjoint(others(couchdb=False))
-    assert {Kind.SQLITE_LOCKED, Kind.DISK_FULL}.isdisjoint(others(couchdb=True))
+    assert {kind for kind in FaultKind if kind.name.startswith("COUCH")}.isdisjoint(others(couchdb=False))
+    assert {FaultKind.SQLITE_LOCKED, FaultKind.DISK_FULL}.isdisjoint(others(couchdb=True))

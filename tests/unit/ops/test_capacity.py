@@ -10,7 +10,7 @@ import pytest
 
 from config.settings import Settings
 from tests.support.registries import NOW, add_ready, opened, prepare_registry
-from worker.domain.fleet.planning import Quota
+from worker.domain.fleet.planning import QuotaBudget
 from worker.domain.fleet.policy import FleetPolicy
 from worker.ops.capacity import log_fit, quota_from
 from worker.stores.registry.accounts import AccountRegistry
@@ -67,4 +67,4 @@ def test_limits_are_the_presets_unless_others_are_set_for_it(tmp_path: Path) -> 
     quotas = {name: quota_from(ours, name) for name in ("enedis-v4", "enedis-v5", "enedis-2026")}
     limits = {name: (quota.per_hour, quota.per_second) for name, quota in quotas.items()}
     assert limits == {"enedis-v4": (10_000, 5), "enedis-v5": (None, 2), "enedis-2026": (1_000, 5)}
-    assert quota_from(settings_of(tmp_path)) == Quota(1_000, 5)
+    assert quota_from(settings_of(tmp_path)) == QuotaBudget(1_000, 5)

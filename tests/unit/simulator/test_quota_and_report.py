@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.enedis_caller import HOME, Caller
-from worker.simulator.quota import Peaks, Quota, Report
+from worker.simulator.quota import CallQuota, CallReport, Peaks
 
 NOON = datetime(2024, 11, 5, 12, 59, 30, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def test_a_quota_can_be_lifted(supplier: Caller) -> None:
 
 
 def test_a_second_lets_so_many_through_and_opens_again() -> None:
-    quota = Quota(per_second=2)
+    quota = CallQuota(per_second=2)
     moments = [NOON + timedelta(milliseconds=each) for each in (0, 400, 900, 1000, 1100)]
     assert [quota.take("data", moment) is None for moment in moments] == [True, True, False, True, False]
     limit = quota.take("data", moments[-1])
@@ -63,7 +63,7 @@ def test_a_second_lets_so_many_through_and_opens_again() -> None:
 
 @given(st.lists(st.integers(0, 4000), max_size=60), st.integers(1, 5))
 def test_no_second_ever_holds_more_than_the_quota(gaps_ms: list[int], per_second: int) -> None:
-    quota, peaks, now = Quota(per_second=per_second), Peaks(), NOON
+    quota, peaks, now = CallQuota(per_second=per_second), Peaks(), NOON
     for gap_ms in gaps_ms:
         now += timedelta(milliseconds=gap_ms)
         if quota.take("data", now) is None:
@@ -102,4 +102,4 @@ def test_the_report_tells_the_suppliers_side(supplier: Caller) -> None:
     assert 1 <= report["max_in_any_second"] <= 3
     assert report["max_in_any_hour"] == 3
     supplier.http.delete("/__sim__/report")
-    assert supplier.report() == Report().as_json()
+    assert supplier.report() == CallReport().as_json()

@@ -9,9 +9,9 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.measures.conservation import Cause, Law
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, Period, Series
-from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.corrections import CorrectionTable
 from worker.sync.audit import Auditor, Tally
 
 
@@ -19,7 +19,7 @@ class Home:
     """A month of both series that agree, and an auditor."""
 
     def __init__(self, house: Household) -> None:
-        self.house, self.account, self.asked = house, house.add(), list[Origin]()
+        self.house, self.account, self.asked = house, house.add(), list[WindowJob]()
         today = house.dispatcher.today()
         days = [today - age * ONE_DAY for age in range(1, 31)]
         self.rows = {day: curve_of(day, 100 + day.day) for day in days}
@@ -28,7 +28,7 @@ class Home:
         house.backfill(self.account)
         self.auditor = Auditor(
             house.measures,
-            CorrectionBook(house.registry.database),
+            CorrectionTable(house.registry.database),
             house.walk,
             house.dispatcher,
             self.asked.append,

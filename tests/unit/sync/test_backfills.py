@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.conftest import Household
 from worker.domain.measures.readings import DateWindow, Series
-from worker.sync.backfills import Resumption, Room
+from worker.sync.backfills import Capacity, Resumption
 
 
 class House:
@@ -98,7 +98,7 @@ def test_a_turn_looks_at_so_many_accounts_and_no_more(household: Household, acco
 def test_a_curve_that_finds_its_queue_full_waits_and_costs_no_try(household: Household) -> None:
     account = household.add()
     waiting = {"first_screen": 0, "backfill": 20}
-    room = Room(waiting.__getitem__, 20)
+    room = Capacity(waiting.__getitem__, 20)
     first = household.dispatcher.claim_backfill(account, room)
     assert first is not None and first["series"] == Series.DAILY
     household.dispatcher.release(account, "account/backfill", first["run_id"])

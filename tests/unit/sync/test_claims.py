@@ -6,7 +6,7 @@ import time
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 
-from tests.support.factories import Answer, Verdict, curve_of, serving_curves, serving_days
+from tests.support.factories import Answer, AnswerKind, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass, Call
@@ -109,7 +109,7 @@ def test_a_failing_load_curve_does_not_hold_up_daily_values_nor_the_other_way_ro
 
 
 def test_a_curve_that_is_not_collected_is_a_finished_history_without_readings(household: Household) -> None:
-    household.supplier.curve = Answer(Verdict.NO_DATA)
+    household.supplier.curve = Answer(AnswerKind.NO_DATA)
     account = household.add()
     household.backfill(account)
     assert household.history.loaded_until(account, CURVE) == TODAY

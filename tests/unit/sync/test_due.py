@@ -14,8 +14,8 @@ from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import WorkerError
-from worker.stores.redis.progress import SyncState
-from worker.sync.claims import Dispatcher
+from worker.stores.redis.progress import ProgressStore
+from worker.sync.claims import ClaimPolicy
 from worker.sync.due import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))
@@ -183,8 +183,8 @@ def test_as_much_waits_as_the_quota_lets_through_in_ten_minutes(
 ) -> None:
     @dataclass
     class House:
-        dispatcher: Dispatcher
-        state: SyncState
+        dispatcher: ClaimPolicy
+        state: ProgressStore
         calls_per_hour: int | None
 
     house = House(household.dispatcher, household.state, per_hour)

@@ -12,7 +12,7 @@ from tests.support.factories import content, curve_of, memory_measures, serving_
 from tests.support.strategies import few
 from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
-from worker.domain.measures.answers import Answer, Verdict
+from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.measures.base import Measures
 from worker.sync.history import covered_days
@@ -150,7 +150,7 @@ def test_what_lies_before_the_floor_is_done_with(household: Household) -> None:
     floor = date(2024, 5, 1)
     values = {day: energy for day, energy in three_years().items() if day >= floor}
     serve = serving_days(values)
-    household.supplier.daily = lambda asked: serve(asked) if asked.start >= floor else Answer(Verdict.BEFORE_HISTORY)
+    household.supplier.daily = lambda asked: serve(asked) if asked.start >= floor else Answer(AnswerKind.BEFORE_HISTORY)
     account = household.add()
     asked = [origin for origin in household.backfill(account) if origin["series"] == DAILY.value]
     assert len(asked) == 1  # the two older years would only be refused again
@@ -159,7 +159,7 @@ def test_what_lies_before_the_floor_is_done_with(household: Household) -> None:
 
 
 def test_a_meter_activated_today_has_no_history_and_no_endless_backfill(household: Household) -> None:
-    household.supplier.daily = household.supplier.curve = Answer(Verdict.BEFORE_HISTORY)
+    household.supplier.daily = household.supplier.curve = Answer(AnswerKind.BEFORE_HISTORY)
     account = household.add()
     assert len(household.backfill(account)) == 2
     assert household.history.days(account, DAILY) == (1095, 1095)
@@ -167,7 +167,7 @@ def test_a_meter_activated_today_has_no_history_and_no_endless_backfill(househol
 
 def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in_circles(household: Household) -> None:
     serve = serving_days(three_years())
-    household.supplier.daily = lambda asked: serve(asked) if asked.end < TODAY else Answer(Verdict.END_TOO_LATE)
+    household.supplier.daily = lambda asked: serve(asked) if asked.end < TODAY else Answer(AnswerKind.END_TOO_LATE)
     account = household.add()
     household.backfill(account)
     assert len(content(household.measures, account)[Period.DAY]) == 1094

@@ -18,14 +18,14 @@ from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.incidents import CANARIES, PROBE, Kind, Thresholds
+from worker.domain.fleet.incidents import CANARIES, PROBE, IncidentKind, Thresholds
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
-    Held,
     HolderChanged,
+    IncidentOpen,
     LoginFailed,
     MalformedAnswer,
     OperatorFault,
@@ -88,7 +88,7 @@ class Fleet:
         self.house.at += timedelta(minutes=minutes)
 
     @property
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> list[IncidentKind]:
         return [incident.kind for incident in self.house.incidents.current()]
 
     def attempts(self) -> set[int]:
@@ -136,10 +136,14 @@ def lasting(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.parametrize(
     "fault, kind",
-    [(DOWN, Kind.OUTAGE), (OperatorFault("key"), Kind.APPLICATION), (MalformedAnswer("odd"), Kind.ANSWERS)],
+    [
+        (DOWN, IncidentKind.OUTAGE),
+        (OperatorFault("key"), IncidentKind.APPLICATION),
+        (MalformedAnswer("odd"), IncidentKind.ANSWERS),
+    ],
 )
 def test_what_fails_for_all_is_an_incident_after_a_few_calls_and_then_nobody_is_asked(
-    fleet: Fleet, fault: WorkerError, kind: Kind, caplog: pytest.LogCaptureFixture
+    fleet: Fleet, fault: WorkerError, kind: IncidentKind, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert fleet.night(fault) == 5, "the others are not even published"
     assert fleet.kinds == [kind]
@@ -197,12 +201,12 @@ def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> N
 def test_answers_of_which_nothing_can_be_used_are_an_incident(fleet: Fleet) -> None:
     fleet.house.supplier.daily = serving_days({date(2024, 7, 20): "nonsense"})
     fleet.night(None)
-    assert fleet.kinds == [Kind.ANSWERS]
+    assert fleet.kinds == [IncidentKind.ANSWERS]
 
 
 def test_refusals_of_many_hold_nobody_up_and_set_nobody_aside(fleet: Fleet) -> None:
     assert fleet.night(HolderChanged("moved")) == 12, "some may be served: all are asked"
-    assert fleet.kinds == [Kind.HOLDER]
+    assert fleet.kinds == [IncidentKind.HOLDER]
     assert fleet.states() == {AccountState.READY}
     assert not fleet.house.incidents.is_held(Series.DAILY)
 
@@ -214,7 +218,7 @@ def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
     for home in fleet.homes:
         incidents.failed(house.dispatcher.look_back_now(home, Series.DAILY), DOWN)
     assert incidents.current() == []
-    assert not incidents.may_open(Kind.HOLDER)
+    assert not incidents.may_open(IncidentKind.HOLDER)
 
 
 # While it is open
@@ -226,9 +230,9 @@ def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_no
     assert origin is not None and origin["claim"] is not None
     fleet.night(DOWN)
     calls = fleet.calls
-    with task("nightly"), pytest.raises(Held):
+    with task("nightly"), pytest.raises(IncidentOpen):
         house.walk.fetch(origin)
-    house.journal.failed(origin, Held("held"))
+    house.journal.failed(origin, IncidentOpen("held"))
     assert fleet.calls == calls
     assert not house.state.is_claimed(home, *origin["claim"].split("/", 1))
     window = _window(origin["start"], origin["end"])
@@ -243,7 +247,7 @@ def test_canaries_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None
     assert fleet.house.walk.fetch(by_hand)["facts"]["fetched"] == 2
     with task("control"):
         assert fleet.house.walk.fetch({**by_hand, "claim": PROBE})["facts"]["fetched"] == 2
-        with pytest.raises(Held):
+        with pytest.raises(IncidentOpen):
             fleet.house.walk.fetch(by_hand)
 
 
@@ -256,7 +260,7 @@ def test_no_attempt_is_counted_and_no_account_set_aside_while_one_holds(
     published = {home: lasting.house.dispatcher.claim_look_back(home, Series.DAILY, RUN) for home in lasting.homes}
     for home in lasting.homes:
         lasting.house.incidents.failed(lasting.house.dispatcher.look_back_now(home, Series.DAILY), DOWN)
-    assert lasting.kinds == [Kind.OUTAGE]
+    assert lasting.kinds == [IncidentKind.OUTAGE]
     for number, error in told:
         if origin := published.pop(lasting.homes[number], None):
             lasting.house.journal.failed(origin, error)
@@ -282,7 +286,7 @@ def test_a_lost_redis_costs_seeing_it_again(fleet: Fleet) -> None:
     fleet.house.lose_redis()
     assert fleet.kinds == []
     assert fleet.night(DOWN) == 5
-    assert fleet.kinds == [Kind.OUTAGE]
+    assert fleet.kinds == [IncidentKind.OUTAGE]
 
 
 def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
@@ -312,7 +316,7 @@ def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_c
             spent = fleet.calls
             asked_at.append(minute)
     assert asked_at == [1, 3, 7, 15, 30, 45, 60]
-    assert fleet.kinds == [Kind.OUTAGE]
+    assert fleet.kinds == [IncidentKind.OUTAGE]
 
 
 @pytest.mark.parametrize("fault", EVERYTHING_BAD, ids=lambda fault: type(fault).__name__)
@@ -358,7 +362,7 @@ def test_a_canary_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerErro
     fleet.fault = fault
     fleet.pass_time(1)
     fleet.probe()
-    assert fleet.kinds == [Kind.OUTAGE]
+    assert fleet.kinds == [IncidentKind.OUTAGE]
 
 
 def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
@@ -382,7 +386,7 @@ def test_where_all_that_it_touched_are_gone_anybody_is_a_canary(fleet: Fleet) ->
 
 def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
     fleet.night(ConsentRevoked("no"))
-    assert fleet.kinds == [Kind.CONSENT]
+    assert fleet.kinds == [IncidentKind.CONSENT]
     for _ in range(3):
         fleet.pass_time(24 * 60)
         fleet.probe()
@@ -395,7 +399,7 @@ def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
 
 
 def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) -> None:
-    assert {incident.kind for incident in fleet.house.incidents.open_by_hand()} == {Kind.BY_HAND}
+    assert {incident.kind for incident in fleet.house.incidents.open_by_hand()} == {IncidentKind.BY_HAND}
     assert fleet.house.incidents.open_by_hand() != []
     for _ in range(23):
         fleet.pass_time(60)
@@ -412,7 +416,7 @@ def test_a_supplier_that_comes_and_goes_is_none_in_the_end_and_failures_count_ag
     opened = 0
     for lap in range(6):
         fleet.night(DOWN, run=f"catch-up:{lap}")
-        opened += fleet.kinds == [Kind.OUTAGE]
+        opened += fleet.kinds == [IncidentKind.OUTAGE]
         fleet.fault = None
         for _ in range(8):
             fleet.pass_time(1)

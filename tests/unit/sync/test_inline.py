@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import origin
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, SupplierUnavailable, WorkerError
 from worker.sync.inline import MOST_AT_ONCE, MOST_TRIES, Inline
@@ -40,11 +40,11 @@ class PretendRuntime:
     def walk(self) -> Any:
         return SimpleNamespace(sync_windows=self._sync_windows)
 
-    def _sync_windows(self, origins: Sequence[Origin]) -> list[Any]:
+    def _sync_windows(self, origins: Sequence[WindowJob]) -> list[Any]:
         self.asked.append([(each["account_id"], each["series"]) for each in origins])
         return [self._outcome(each) for each in origins]
 
-    def _outcome(self, each: Origin) -> Any:
+    def _outcome(self, each: WindowJob) -> Any:
         left = self.failing.get((each["account_id"], each["series"]), [])
         return left.pop(0) if left else each
 

@@ -22,7 +22,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.fleet.rounds import Round
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.sync.claims import Dispatcher
+from worker.sync.claims import ClaimPolicy
 from worker.sync.due import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))
@@ -309,7 +309,7 @@ class EndlessRegistry:
 def test_a_feeder_holds_two_pages_however_many_accounts_there_are(household: Household, size: int) -> None:
     registry: Any = EndlessRegistry(size)
     household.state.move_cursor(NIGHT.run, None, str(Round.beginning("k")), 60)
-    dispatcher: Dispatcher = replace(household.dispatcher, registry=registry)
+    dispatcher: ClaimPolicy = replace(household.dispatcher, registry=registry)
     published = Counter[str]()
 
     def publish(pairs: Sequence[tuple[str, Series]], run: str) -> int:

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 from tasks import schedule
 from tests.unit.conftest import Household
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 
 RUN = "nightly:2024-07-25"
@@ -24,11 +24,11 @@ class Broker:
         self.taken: list[tuple[str, str]] = []
         self.runs: list[str] = []
 
-    def chain(self, origin: Origin, queue: str) -> Any:
+    def chain(self, origin: WindowJob, queue: str) -> Any:
         assert queue == "nightly"
         return SimpleNamespace(apply_async=lambda: self._take(origin))
 
-    def _take(self, origin: Origin) -> None:
+    def _take(self, origin: WindowJob) -> None:
         if len(self.taken) == self.room:
             raise OperationalError("away")
         self.taken.append((origin["account_id"], origin["series"]))

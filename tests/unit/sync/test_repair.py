@@ -13,13 +13,13 @@ from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.support.strategies import some
 from tests.unit.conftest import Household
 from worker.domain.measures.completeness import DayState
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair
 from worker.sync.repair import Repair
 
 
-def repair_of(house: Household, published: list[Origin], most: int = 100, waiting: int = 0) -> Repair:
+def repair_of(house: Household, published: list[WindowJob], most: int = 100, waiting: int = 0) -> Repair:
     return Repair(house.dispatcher, house.registry.completeness, published.append, lambda: waiting, most)
 
 
@@ -41,7 +41,7 @@ def holed(household: Household) -> tuple[Household, str, dict[date, int]]:
 def test_a_day_that_came_late_is_asked_for_until_it_is_there(holed: tuple[Household, str, dict[date, int]]) -> None:
     house, home, told = holed
     hole = house.dispatcher.today() - 10 * ONE_DAY
-    published: list[Origin] = []
+    published: list[WindowJob] = []
     house.at += timedelta(days=5)
     assert repair_of(house, published).run() == 1
     assert [(origin["account_id"], origin["start"]) for origin in published] == [(home, hole.isoformat())]
@@ -64,7 +64,7 @@ def test_a_day_that_never_comes_is_absent_for_good_in_the_end(holed: tuple[House
     asked = 0
     for _ in range(90):
         house.at += timedelta(days=1)
-        published: list[Origin] = []
+        published: list[WindowJob] = []
         asked += repair_of(house, published).run()
         for origin in published:
             house.supplier.daily = serving_days(told)
@@ -79,7 +79,7 @@ def test_a_curve_that_nobody_has_switched_on_takes_no_call_until_one_comes(house
     sync_daily(household, home, {today - age * ONE_DAY: 5000 for age in range(1, 31)})
     household.run(household.dispatcher.look_back_now(home, Series.LOAD_CURVE))
     household.at += timedelta(days=2)
-    published: list[Origin] = []
+    published: list[WindowJob] = []
     assert repair_of(household, published).run() == 0
     switched_on = household.dispatcher.today() - ONE_DAY
     household.supplier.curve = serving_curves({switched_on: curve_of(switched_on, 100)})
@@ -93,7 +93,7 @@ def test_no_more_is_published_than_the_share_lets_wait(household: Household) -> 
     for number in range(11, 16):
         sync_daily(household, household.add(number), {today - ONE_DAY: 5000})
     household.at += timedelta(days=5)
-    published: list[Origin] = []
+    published: list[WindowJob] = []
     assert repair_of(household, published, most=4, waiting=2).run() == 2
     assert repair_of(household, published, most=4, waiting=4).run() == 0
     assert repair_of(household, published, most=100).run() == 3

@@ -26,17 +26,17 @@ from tests.support.factories import (
 from tests.support.strategies import few
 from tests.support.window_runs import revisions
 from tests.unit.conftest import Household
-from worker.domain.measures.answers import Told
+from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import COMPLETE, DayState, Ledger, Mark
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import Aggregated
+from worker.domain.measures.messages import Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.parsing import enedis
 from worker.domain.parsing.enedis import Parsed
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import Sealer, new_key
-from worker.stores.registry.corrections import CorrectionBook
-from worker.stores.registry.raw_answers import RawVault
+from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.sync.replay import Replay
 from worker.sync.window import WindowSync
 
@@ -51,12 +51,12 @@ CURVES = {day: curve_of(day, 300) for day in DAYS}
 
 @dataclass
 class KeptInMemory:
-    answers: list[Told] = field(default_factory=list)
+    answers: list[RawAnswer] = field(default_factory=list)
 
-    def answered(self, account_id: str, told: Told) -> None:
+    def answered(self, account_id: str, told: RawAnswer) -> None:
         self.answers.append(told)
 
-    def told(self, account_id: str) -> Iterator[Told]:
+    def told(self, account_id: str) -> Iterator[RawAnswer]:
         yield from self.answers
 
 
@@ -73,7 +73,7 @@ class LedgerInMemory:
 
 
 class NoCorrections:
-    def correcting(self, work: Aggregated, entries: Sequence[Entry]) -> None:
+    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
         pass
 
 
@@ -88,19 +88,19 @@ def refusing(payload: Any, series: Series) -> Parsed:
 
 
 @pytest.fixture
-def vault(household: Household) -> RawVault:
-    return RawVault(household.registry.database, Sealer([new_key()]))
+def vault(household: Household) -> RawAnswerTable:
+    return RawAnswerTable(household.registry.database, Sealer([new_key()]))
 
 
-def watched(household: Household, vault: RawVault) -> WindowSync:
+def watched(household: Household, vault: RawAnswerTable) -> WindowSync:
     return replace(household.walk, witness=vault)
 
 
-def replay_of(household: Household, vault: RawVault) -> Replay:
+def replay_of(household: Household, vault: RawAnswerTable) -> Replay:
     return Replay(household.walk, vault, household.journal, household.registry.completeness)
 
 
-def sync_badly(household: Household, vault: RawVault, parser: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def sync_badly(household: Household, vault: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both series of a week through a parser with a fault."""
     home = household.add()
     household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
@@ -165,7 +165,7 @@ def test_a_replay_gives_the_store_that_a_right_parser_would_have_given(
 
 @pytest.mark.parametrize("parser", [halving, refusing])
 def test_a_mended_parser_mends_what_is_stored_without_a_call(
-    household: Household, vault: RawVault, parser: Any, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = sync_badly(household, vault, parser, monkeypatch)
     assert content(household.measures, home) != right(home)
@@ -180,19 +180,19 @@ def test_a_mended_parser_mends_what_is_stored_without_a_call(
 
 
 def test_what_a_replay_corrects_is_kept_with_the_time_of_the_answer(
-    household: Household, vault: RawVault, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = sync_badly(household, vault, halving, monkeypatch)
     household.at += timedelta(days=3)
     replay_of(household, vault).account(home, "r9")
-    found = CorrectionBook(household.registry.database).between(home, Period.DAY, "0", "~")
+    found = CorrectionTable(household.registry.database).between(home, Period.DAY, "0", "~")
     assert [(each.key, each.was_mwh, each.became_mwh, each.run_id) for each in found] == [
         (day.isoformat(), wh * 500, wh * 1000, "r9") for day, wh in list(DAYS.items())[:-1]
     ]
     assert {each.changed_at for each in found} == {NOW}
 
 
-def test_a_value_told_later_stands_against_an_older_answer(household: Household, vault: RawVault) -> None:
+def test_a_value_told_later_stands_against_an_older_answer(household: Household, vault: RawAnswerTable) -> None:
     home, day = household.add(), DateWindow(FIRST, FIRST + ONE_DAY)
     for number, watt_hours in enumerate((8000, 8640)):
         household.at = NOW + number * ONE_DAY
@@ -204,17 +204,17 @@ def test_a_value_told_later_stands_against_an_older_answer(household: Household,
 
 
 def test_an_answer_that_still_cant_be_read_is_counted_and_the_others_are_read(
-    household: Household, vault: RawVault, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = sync_badly(household, vault, halving, monkeypatch)
-    vault.answered(home, Told(Series.DAILY, NOW, WEEK, [(WEEK, {"what": "is this"})]))
+    vault.answered(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"what": "is this"})]))
     done = replay_of(household, vault).account(home, "r9")
     assert (done.answers, done.unreadable) == (3, 1)
     assert content(household.measures, home) == right(home)
 
 
 def test_only_answers_of_the_wanted_days_are_read(
-    household: Household, vault: RawVault, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = sync_badly(household, vault, halving, monkeypatch)
     replay = replay_of(household, vault)
@@ -225,7 +225,7 @@ def test_only_answers_of_the_wanted_days_are_read(
 
 @pytest.mark.parametrize("step", ["parse", "filter_known", "aggregate", "store"])
 def test_a_crash_between_answer_and_store_loses_nothing(
-    household: Household, vault: RawVault, step: str, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process dies and the supplier never tells it again: the answer is there."""
     home = household.add()
@@ -248,7 +248,7 @@ def _killed(*_: Any) -> None:
 
 def test_an_answer_that_could_not_be_kept_is_not_taken_for_stored(household: Household) -> None:
     class Full:
-        def answered(self, account_id: str, told: Told) -> None:
+        def answered(self, account_id: str, told: RawAnswer) -> None:
             raise StoreUnavailable("the disk is full")
 
     home, progress = household.add(), Reports()
@@ -260,7 +260,7 @@ def test_an_answer_that_could_not_be_kept_is_not_taken_for_stored(household: Hou
 
 
 def test_a_removed_account_is_not_read_again(
-    household: Household, vault: RawVault, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = sync_badly(household, vault, halving, monkeypatch)
     answers = list(vault.told(home))
@@ -277,7 +277,7 @@ def test_a_removed_account_is_not_read_again(
 
 
 def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
-    household: Household, vault: RawVault, monkeypatch: pytest.MonkeyPatch
+    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = sync_badly(household, vault, halving, monkeypatch)
     outcomes, state = household.registry.outcomes(home), household.state.task_state(home, "daily")
@@ -305,7 +305,7 @@ def test_an_old_answer_does_not_make_an_open_day_younger(known: Mark | None, aft
     """COMPLETE comes last: a ledger that says so of a day with nothing stored was wrong."""
     day = NOW.date() - ONE_DAY
     ledgers = LedgerInMemory(Ledger(day, [known]) if known else Ledger())
-    kept = KeptInMemory([Told(Series.DAILY, NOW, DateWindow(day, day + ONE_DAY), [])])
+    kept = KeptInMemory([RawAnswer(Series.DAILY, NOW, DateWindow(day, day + ONE_DAY), [])])
     walk = make_walk(PretendSupplier(), now=lambda: datetime(2024, 9, 25, tzinfo=NOW.tzinfo))
     Replay(walk, kept, NoCorrections(), ledgers).account("home1", "r1")
     assert ledgers.known.of(day) == after

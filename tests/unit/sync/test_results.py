@@ -14,7 +14,7 @@ from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.accounts.refusals import APART
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.messages import Origin, split_claim
+from worker.domain.measures.messages import WindowJob, split_claim
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     AccountError,
@@ -39,7 +39,7 @@ CLAIM = "daily/nightly:2024-07-25"
 DAILY = Series.DAILY
 
 
-def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> Origin:
+def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> WindowJob:
     held = origin(WINDOW, series, account, claim=claim)
     household.state.claim(account, *split_claim(claim), 600, holder=held["run_id"])
     return held

@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import PretendSupplier, content, make_walk, memory_measures, origin, serving_days
 from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
-from worker.domain.measures.messages import Report
+from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.stores.measures.base import Document
 
@@ -94,7 +94,7 @@ def test_a_worker_killed_before_the_mark_has_stored_everything() -> None:
     measures, values = memory_measures(), days("2024-05-09", 9000, 8000)
     walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
 
-    def die(report: Report) -> None:
+    def die(report: WindowResult) -> None:
         raise Killed
 
     walk.progress.finished = die  # type: ignore[method-assign]

@@ -28,7 +28,7 @@ from tests.support.fakes import MemoryStore, die_at, interrupt, let_be, memory_m
 from tests.support.strategies import some
 from tests.support.window_runs import days, truth_of_days, window_over
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.messages import Origin, Report
+from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
     ConsentRevoked,
@@ -40,7 +40,7 @@ from worker.errors import (
 )
 from worker.stores.measures.base import Document, Measures
 from worker.stores.measures.packed import PackedMeasures
-from worker.sync.window import Supplier, WindowSync
+from worker.sync.window import SupplierClient, WindowSync
 
 HOMES = ("home1", "home10", "home2", "home3")
 FIRST = date(2024, 1, 29)
@@ -62,7 +62,7 @@ class Town:
     def walk(self) -> WindowSync:
         return WindowSync(self.accounts, self._supplier, self.measures, self.progress, lambda: NOW + timedelta(hours=1))
 
-    def _supplier(self, account: Account) -> Supplier:
+    def _supplier(self, account: Account) -> SupplierClient:
         return self.suppliers[account.id]
 
     def tell(self, values: Mapping[date, Any], *homes: str) -> None:
@@ -90,12 +90,12 @@ def town(request: pytest.FixtureRequest) -> Town:
     return made
 
 
-def daily(values: Mapping[date, Any], *homes: str) -> list[Origin]:
+def daily(values: Mapping[date, Any], *homes: str) -> list[WindowJob]:
     return [origin(window_over(dict(values)), Series.DAILY, home) for home in homes]
 
 
-def one_after_the_other(walk: WindowSync, origins: Sequence[Origin]) -> list[Report | WorkerError]:
-    outcomes: list[Report | WorkerError] = []
+def one_after_the_other(walk: WindowSync, origins: Sequence[WindowJob]) -> list[WindowResult | WorkerError]:
+    outcomes: list[WindowResult | WorkerError] = []
     for each in origins:
         try:
             outcomes.append(walk.sync_window(each))
@@ -104,7 +104,7 @@ def one_after_the_other(walk: WindowSync, origins: Sequence[Origin]) -> list[Rep
     return outcomes
 
 
-def in_words(outcomes: Sequence[Report | WorkerError]) -> list[Any]:
+def in_words(outcomes: Sequence[WindowResult | WorkerError]) -> list[Any]:
     return [repr(outcome) if isinstance(outcome, WorkerError) else outcome for outcome in outcomes]
 
 

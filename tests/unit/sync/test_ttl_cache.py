@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from worker.sync.claims import LOST_AFTER_S, Sightings
+from worker.sync.claims import LOST_AFTER_S, TtlCache
 
 
 def test_a_look_serves_as_long_as_it_may_and_then_another_is_taken() -> None:
     now, looks = [0.0], iter([{"a"}, {"b"}, None])
-    seen = Sightings(lambda: next(looks), 10, lambda: now[0])
+    seen = TtlCache(lambda: next(looks), 10, lambda: now[0])
     assert [seen(), seen()] == [{"a"}, {"a"}]
     now[0] = 10.0
     assert seen() == {"a"}

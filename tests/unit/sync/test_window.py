@@ -38,7 +38,7 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from worker.domain.measures.answers import Answer, Verdict
+from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.documents import to_timestamp
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
@@ -209,7 +209,7 @@ def test_a_window_refused_as_too_long_is_asked_again_with_six_days() -> None:
         AUTUMN_WEEK.start + number * ONE_DAY: curve_of(AUTUMN_WEEK.start + number * ONE_DAY, 200) for number in range(7)
     }
     serve = serving_curves(rows)
-    supplier = PretendSupplier(curve=lambda asked: serve(asked) if asked.days <= 6 else Answer(Verdict.TOO_LONG))
+    supplier = PretendSupplier(curve=lambda asked: serve(asked) if asked.days <= 6 else Answer(AnswerKind.TOO_LONG))
     measures, expected = memory_measures(), memory_measures()
     report = make_walk(supplier, measures).sync_window(origin(AUTUMN_WEEK, Series.LOAD_CURVE))
     assert [asked.days for _, asked in supplier.asked] == [7, 6, 1]
@@ -224,7 +224,7 @@ def test_a_window_that_begins_before_the_history_finds_its_first_day(known_days:
     values = {floor + number * ONE_DAY: 1000 + number for number in range(known_days)}
     serve = serving_days(values)
     supplier = PretendSupplier(
-        daily=lambda asked: serve(asked) if asked.start >= floor else Answer(Verdict.BEFORE_HISTORY)
+        daily=lambda asked: serve(asked) if asked.start >= floor else Answer(AnswerKind.BEFORE_HISTORY)
     )
     measures = memory_measures()
     report = make_walk(supplier, measures).sync_window(origin(JUNE, Series.DAILY))
@@ -236,7 +236,7 @@ def test_an_end_too_late_leaves_its_last_day_undone() -> None:
     values = {JUNE.start + number * ONE_DAY: 1000 for number in range(9)}
     serve = serving_days(values)
     supplier = PretendSupplier(
-        daily=lambda asked: serve(asked) if asked.end < JUNE.end else Answer(Verdict.END_TOO_LATE)
+        daily=lambda asked: serve(asked) if asked.end < JUNE.end else Answer(AnswerKind.END_TOO_LATE)
     )
     progress, measures = Reports(), memory_measures()
     make_walk(supplier, measures, progress=progress).sync_window(origin(JUNE, Series.DAILY))

@@ -24,7 +24,7 @@ from tests.support.fakes import memory_measures
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import Aggregated, Origin
+from worker.domain.measures.messages import WindowJob, Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.stores.measures.base import Measures, Wanted
 from worker.stores.measures.factory import open_measures
@@ -194,12 +194,12 @@ class OnlyRaces(WriteProtocol):
 class InputsBeforeRevisions(WindowSync):
     """The rule broken: what the totals are made of is read before the revisions that guard them."""
 
-    def _wanted(self, origin: Origin) -> Wanted:
+    def _wanted(self, origin: WindowJob) -> Wanted:
         account_id, ranges = super()._wanted(origin)
         return account_id, dict(reversed(ranges.items()))
 
 
-def totals_first(work: Aggregated) -> Iterator[tuple[Period, list[Entry]]]:
+def totals_first(work: Writes) -> Iterator[tuple[Period, list[Entry]]]:
     """The other rule broken: totals are written before the readings they are made of."""
     readings, *totals = WRITING_ORDER(work)
     yield from totals

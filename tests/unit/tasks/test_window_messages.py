@@ -13,7 +13,7 @@ from celery.exceptions import Ignore
 
 from tasks import pipeline
 from tests.support.factories import origin
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 
 WINDOW = origin(
@@ -36,7 +36,7 @@ def message_of(signature: Any) -> tuple[int, Any, Any]:
 
 @pytest.mark.parametrize("claim", ["load_curve/nightly:2024-07-25", "account/backfill", None])
 def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | None) -> None:
-    window = cast(Origin, {**WINDOW, "claim": claim})
+    window = cast(WindowJob, {**WINDOW, "claim": claim})
     size, (args, kwargs, embedded), queue = message_of(pipeline.window_chain(window, "nightly"))
     assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
     assert kwargs == {"run_id": WINDOW["run_id"], "claim": claim}
@@ -52,9 +52,9 @@ def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | 
 
 
 def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Origin] = []
+    seen: list[WindowJob] = []
 
-    def as_of_now(told: Origin) -> None:
+    def as_of_now(told: WindowJob) -> None:
         seen.append(told)
 
     runtime = SimpleNamespace(dispatcher=SimpleNamespace(as_of_now=as_of_now))  # and nobody to ask

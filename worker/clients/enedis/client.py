@@ -10,8 +10,8 @@ from typing import Final
 from worker.clients.enedis.errors import Reply, classify, refused_as_wrong, unforeseen
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.session import SupplierSession
-from worker.domain.measures.answer_shapes import Surprise
-from worker.domain.measures.answers import Answer, Json, Verdict
+from worker.domain.measures.answer_shapes import Deviation
+from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import MalformedAnswer
 
@@ -29,7 +29,7 @@ class EnedisClient:
         endpoints: Endpoints,
         session: SupplierSession,
         now: Callable[[], datetime],
-        report: Callable[[Surprise], object] = lambda surprise: None,
+        report: Callable[[Deviation], object] = lambda surprise: None,
     ) -> None:
         self._preset = endpoints.preset
         self._session = session
@@ -73,7 +73,7 @@ class EnedisClient:
             self._report(surprise)
         # The error table advises yesterday as the last end (1.5): only we know that today was asked.
         if refused_as_wrong(reply) and window.end == now.astimezone(PARIS).date():
-            return Answer(Verdict.END_TOO_LATE)
+            return Answer(AnswerKind.END_TOO_LATE)
         return classify(reply, now)
 
 

@@ -17,8 +17,8 @@ from typing import Final
 
 from worker.clients.enedis.presets import TokenMode
 from worker.clients.retry_after import retry_after_s, to_wait_s
-from worker.domain.measures.answer_shapes import Kind, Surprise, names_of
-from worker.domain.measures.answers import Answer, Json, Verdict
+from worker.domain.measures.answer_shapes import Deviation, DeviationKind, names_of
+from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -50,17 +50,17 @@ class Reply:
 
 # Codes are compared in lower case and with "-" for "_" and for blanks.
 _VERDICTS: Final = {
-    "no-data-found": Verdict.NO_DATA,
-    "stm-err-0000014": Verdict.NO_DATA,
-    "stm-err-0000020": Verdict.NO_DATA,
-    "adam-err0075": Verdict.NO_DATA,  # the customer objected to the load curve; daily values go on
-    "adam-err0069": Verdict.NO_DATA,  # a production point has no consumption
-    "adam-err0123": Verdict.BEFORE_HISTORY,
-    "adam-err0125": Verdict.BEFORE_HISTORY,
-    "adam-dc-0016": Verdict.BEFORE_HISTORY,
-    "adam-dc-0009": Verdict.BEFORE_HISTORY,
-    "adam-err0126": Verdict.TOO_LONG,
-    "adam-dc-0015": Verdict.TOO_LONG,
+    "no-data-found": AnswerKind.NO_DATA,
+    "stm-err-0000014": AnswerKind.NO_DATA,
+    "stm-err-0000020": AnswerKind.NO_DATA,
+    "adam-err0075": AnswerKind.NO_DATA,  # the customer objected to the load curve; daily values go on
+    "adam-err0069": AnswerKind.NO_DATA,  # a production point has no consumption
+    "adam-err0123": AnswerKind.BEFORE_HISTORY,
+    "adam-err0125": AnswerKind.BEFORE_HISTORY,
+    "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
+    "adam-dc-0009": AnswerKind.BEFORE_HISTORY,
+    "adam-err0126": AnswerKind.TOO_LONG,
+    "adam-dc-0015": AnswerKind.TOO_LONG,
 }
 _NO_CONSENT: Final = "Enedis finds no consent for this meter: its holder must consent again"
 _NOT_HOLDER: Final = (
@@ -148,7 +148,7 @@ def refused_as_wrong(reply: Reply) -> bool:
     return reply.status == 400 and code_of(reply) in _WRONG_REQUEST
 
 
-def unforeseen(reply: Reply) -> Surprise | None:
+def unforeseen(reply: Reply) -> Deviation | None:
     """What of a refusal no page tells of: a code of its own, or none where one belongs.
 
     Measures, what is no JSON (gateways, firewalls) and outages without a code are looked at elsewhere or known.
@@ -164,8 +164,8 @@ def unforeseen(reply: Reply) -> Surprise | None:
         return None
     if code in _KNOWN or code == str(status) or _GATEWAY.fullmatch(code) or _THROTTLED.fullmatch(code):
         return None
-    kind, detail = (Kind.CODE, code) if code else (Kind.SHAPE, names_of(envelope))
-    return Surprise(kind, f"refusal {status}", detail, payload)
+    kind, detail = (DeviationKind.CODE, code) if code else (DeviationKind.SHAPE, names_of(envelope))
+    return Deviation(kind, f"refusal {status}", detail, payload)
 
 
 def code_of(reply: Reply) -> str:
@@ -181,15 +181,15 @@ def _with_data(reply: Reply, payload: Json, code: str, now: datetime) -> Answer:
         if _REFUSALS & payload.keys():
             raise _down(reply, code, now)
     if isinstance(payload, dict) and "idPrm" in payload and not payload.get("grandeur"):
-        return Answer(Verdict.NO_DATA)
-    return Answer(Verdict.DATA, payload)
+        return Answer(AnswerKind.NO_DATA)
+    return Answer(AnswerKind.DATA, payload)
 
 
 def _by_status(status: int, envelope: Mapping[str, Json], code: str, down: SupplierUnavailable) -> Answer:
     """Known status, JSON body, unknown code: the 2026 API publishes none with its ``{code, message}``."""
     of_2026 = {"code", "message"} <= envelope.keys() and not {"type", "description"} & envelope.keys()
     if status == 404 and of_2026:
-        return Answer(Verdict.NO_DATA)
+        return Answer(AnswerKind.NO_DATA)
     if status == 403 and of_2026:
         if "titulaire" in str(envelope["message"]).lower():  # nothing else tells it from a missing consent
             raise HolderChanged(_NOT_HOLDER)

@@ -47,7 +47,7 @@ class ConsentProof:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class PendingRefusal:
     """A refusal that may be the supplier's mistake.  ``times``: since the last success or storm; 0 in a storm."""
 
     account_id: str

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
-from worker.domain.measures.messages import Origin
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 from worker.errors import (
     AccountError,
@@ -36,7 +36,7 @@ LONGEST_WAIT: Final = 15  # first waits
 MOST_RELAPSES: Final = 3  # within an hour; then it isn't one, or not one that waiting helps
 
 
-class Kind(StrEnum):
+class IncidentKind(StrEnum):
     OUTAGE = "outage"  # faults of the supplier's own, time-outs, HTML
     APPLICATION = "application"  # our credentials, our token or our subscription are refused
     ANSWERS = "answers"  # what comes can't be read or used
@@ -60,36 +60,36 @@ class Kind(StrEnum):
 # Wrong refusals lasted days (consents), or weeks (holders: upstream-apis, 1.9).  Consents that were all given on one
 # day end on one day too, so disbelief must end.
 _PATIENCE: Final = {
-    Kind.CONSENT: timedelta(days=3),
-    Kind.HOLDER: timedelta(days=45),
-    Kind.METER: timedelta(days=3),
-    Kind.LOGIN: timedelta(days=3),
+    IncidentKind.CONSENT: timedelta(days=3),
+    IncidentKind.HOLDER: timedelta(days=45),
+    IncidentKind.METER: timedelta(days=3),
+    IncidentKind.LOGIN: timedelta(days=3),
 }
-HOLDING: Final = (Kind.OUTAGE, Kind.APPLICATION, Kind.ANSWERS)
+HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.ANSWERS)
 REFUSALS: Final = tuple(_PATIENCE)
 BY_HAND_LASTS: Final = timedelta(hours=24)  # a forgotten one must not stop the house for good
 
-_OF_ERRORS: Final[tuple[tuple[type[WorkerError], Kind | None], ...]] = (  # the first that fits
+_OF_ERRORS: Final[tuple[tuple[type[WorkerError], IncidentKind | None], ...]] = (  # the first that fits
     (ConsentNotThere, None),  # one account's, minutes after its consent
     (RefreshAnswerLost, None),  # really lost: nothing but a new consent helps
-    (SupplierUnavailable, Kind.OUTAGE),
-    (OperatorFault, Kind.APPLICATION),
-    (MalformedAnswer, Kind.ANSWERS),
-    (ConsentRevoked, Kind.CONSENT),
-    (HolderChanged, Kind.HOLDER),
-    (UnknownUsagePoint, Kind.METER),
-    (LoginFailed, Kind.LOGIN),
+    (SupplierUnavailable, IncidentKind.OUTAGE),
+    (OperatorFault, IncidentKind.APPLICATION),
+    (MalformedAnswer, IncidentKind.ANSWERS),
+    (ConsentRevoked, IncidentKind.CONSENT),
+    (HolderChanged, IncidentKind.HOLDER),
+    (UnknownUsagePoint, IncidentKind.METER),
+    (LoginFailed, IncidentKind.LOGIN),
 )
 # An incident of the first family concerns a series, for suppliers lose one and keep the other; one of the second all.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
 
 
-def kind_of(error: WorkerError) -> Kind | None:
+def kind_of(error: WorkerError) -> IncidentKind | None:
     """What many such failures would be; None for what tells nothing of the supplier (our stores, the quota, bugs)."""
     return next((kind for errors, kind in _OF_ERRORS if isinstance(error, errors)), None)
 
 
-def slot_of(kind: Kind, series: Series) -> str:
+def slot_of(kind: IncidentKind, series: Series) -> str:
     """Where such an incident stands: one at a time in each."""
     return series.value if kind.holds else kind.value
 
@@ -104,14 +104,14 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Burst:
+class FailureCount:
     """Distinct accounts by how each was answered last: alike, and at all."""
 
     failed: int
     tried: int
 
 
-def is_incident(kind: Kind, burst: Burst, limits: Thresholds) -> bool:
+def is_incident(kind: IncidentKind, burst: FailureCount, limits: Thresholds) -> bool:
     """Whether so many fail alike that it can't be their own affair."""
     share = limits.share if kind.holds else LEAST_SHARE_OF_REFUSALS
     return 0 < limits.accounts <= burst.failed and burst.failed >= share * max(burst.tried, burst.failed)
@@ -122,7 +122,7 @@ def probe_wait_s(rounds: int, first_s: float) -> float:
     return first_s * min(2.0 ** min(rounds, 10), LONGEST_WAIT)
 
 
-class Canary(StrEnum):
+class ProbeResult(StrEnum):
     """What came of asking for one account while an incident is open."""
 
     PASSED = "passed"
@@ -130,7 +130,7 @@ class Canary(StrEnum):
     SAYS_NOTHING = "says_nothing"
 
 
-def judge_canary(kind: Kind, error: WorkerError | None) -> Canary:
+def judge_canary(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     """``error`` None is an answer.  A refusal is one too, of a supplier that was thought to serve nobody.
 
     So is that of a refresh token whose answer was lost: during an outage many are, and if it said nothing, with all
@@ -138,8 +138,8 @@ def judge_canary(kind: Kind, error: WorkerError | None) -> Canary:
     """
     found = kind_of(error) if error else None
     if error is None or (kind.holds and isinstance(error, AccountError | RequestRefused)):
-        return Canary.PASSED
-    return Canary.FAILED if found is kind or found in HOLDING else Canary.SAYS_NOTHING
+        return ProbeResult.PASSED
+    return ProbeResult.FAILED if found is kind or found in HOLDING else ProbeResult.SAYS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Incident:
 
     id: str
     slot: str
-    kind: Kind
+    kind: IncidentKind
     began_at: datetime
     failed_calls: int = 0
     windows_failed: int = 0
@@ -170,7 +170,7 @@ class Incident:
 
     def overdue(self, now: datetime) -> str:
         """How it ends for its age alone; empty where it doesn't."""
-        if self.kind is Kind.BY_HAND:
+        if self.kind is IncidentKind.BY_HAND:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
         patience = self.kind.patience
         return "believed" if patience is not None and now - self.began_at >= patience else ""
@@ -197,53 +197,53 @@ def to_json(incident: Incident) -> Mapping[str, object]:
 # Who tells the walk, the journal and the desk whether a failure is an incident's; the one that never does.
 
 
-class Watch(Protocol):
+class IncidentGate(Protocol):
     """Who sees how the supplier treats each account, and says what not to hold against whom."""
 
-    def admit(self, origin: Origin) -> None:
+    def admit(self, origin: WindowJob) -> None:
         """Raises Held where nobody shall be asked now."""
         ...
 
-    def failed(self, origin: Origin, error: WorkerError) -> None: ...
+    def failed(self, origin: WindowJob, error: WorkerError) -> None: ...
 
-    def answered(self, origin: Origin, *, usable: bool) -> None: ...
+    def answered(self, origin: WindowJob, *, usable: bool) -> None: ...
 
-    def spares(self, series: Series | None, error: WorkerError) -> Kind | None:
+    def spares(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
         """The open incident that a failure belongs to and not to its account; ``series`` None for either."""
         ...
 
     def is_held(self, series: Series) -> bool: ...
 
-    def may_open(self, kind: Kind) -> bool: ...
+    def may_open(self, kind: IncidentKind) -> bool: ...
 
-    def open_refusals(self, kind: Kind, burst: Burst) -> bool:
+    def open_refusals(self, kind: IncidentKind, burst: FailureCount) -> bool:
         """Whether so many refusals are an incident, open from now on."""
         ...
 
 
-class NoWatch:
+class NoIncidents:
     """Nothing is ever an incident."""
 
-    def admit(self, origin: Origin) -> None:
+    def admit(self, origin: WindowJob) -> None:
         """Whoever comes is let through."""
 
-    def failed(self, origin: Origin, error: WorkerError) -> None:
+    def failed(self, origin: WindowJob, error: WorkerError) -> None:
         """Nobody counts."""
 
-    def answered(self, origin: Origin, *, usable: bool) -> None:
+    def answered(self, origin: WindowJob, *, usable: bool) -> None:
         """Nobody counts."""
 
-    def spares(self, series: Series | None, error: WorkerError) -> Kind | None:
+    def spares(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
         return None
 
     def is_held(self, series: Series) -> bool:
         return False
 
-    def may_open(self, kind: Kind) -> bool:
+    def may_open(self, kind: IncidentKind) -> bool:
         return False
 
-    def open_refusals(self, kind: Kind, burst: Burst) -> bool:
+    def open_refusals(self, kind: IncidentKind, burst: FailureCount) -> bool:
         return False
 
 
-NO_WATCH: Final = NoWatch()
+NO_INCIDENTS: Final = NoIncidents()

@@ -62,7 +62,7 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class QuotaBudget:
     """Of one application, both series together; None is no limit.
 
     ``shares``: of each hour the night leaves the others their floors, and stops at its own ceiling.
@@ -119,7 +119,7 @@ class Plan:
     """``policy``: the freshest that fits; where none does, the one that asks least."""
 
     fleet: Fleet
-    quota: Quota
+    quota: QuotaBudget
     policy: FleetPolicy
 
     @property
@@ -195,13 +195,13 @@ STEPS: Final[Mapping[str, FleetPolicy]] = {
 }
 
 
-def plan_fleet(fleet: Fleet, quota: Quota) -> Plan:
+def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
     """The freshest that the quota carries."""
     fitting = (policy for policy in LADDER if _fits(fleet, quota, policy))
     return Plan(fleet, quota, next(fitting, LADDER[-1]))
 
 
-def _fits(fleet: Fleet, quota: Quota, policy: FleetPolicy) -> bool:
+def _fits(fleet: Fleet, quota: QuotaBudget, policy: FleetPolicy) -> bool:
     return quota.a_night is None or fleet.calls_a_night(policy) <= quota.a_night
 
 

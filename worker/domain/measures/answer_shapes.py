@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
 
 
-class Kind(StrEnum):
+class DeviationKind(StrEnum):
     EMPTY = "empty_answer"
     SHAPE = "unknown_shape"
     FIELD = "unknown_field"
@@ -38,10 +38,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)  # no slots: the fingerprint is kept beside the fields
-class Surprise:
+class Deviation:
     """``place``: a path like ``meter_reading.interval_reading[].quality``; ``sample``: the answer, as it came."""
 
-    kind: Kind
+    kind: DeviationKind
     place: str
     detail: str = ""
     sample: Json = field(default=None, repr=False, compare=False)
@@ -61,7 +61,7 @@ class Leaf:
     types: tuple[type, ...] = (str, type(None))
     form: re.Pattern[str] | None = None
     known: frozenset[str] | None = None
-    odd: Kind = Kind.CODE
+    odd: DeviationKind = DeviationKind.CODE
 
 
 @dataclass(frozen=True)  # no slots: what is worked out of the fields is kept beside them
@@ -109,7 +109,7 @@ def _remembering(form: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: short(text) if len(text) <= _LONGEST_REMEMBERED else form.fullmatch(text) is not None
 
 
-def _words(*known: str, odd: Kind = Kind.CODE) -> Leaf:
+def _words(*known: str, odd: DeviationKind = DeviationKind.CODE) -> Leaf:
     return Leaf(known=frozenset(known), odd=odd)
 
 
@@ -132,9 +132,9 @@ def _reading(series: Series) -> dict[str, Node]:
         "quality": _words("BRUT"),
         "reading_type": One(
             {
-                "unit": _words("Wh" if daily else "W", odd=Kind.UNIT),
-                "measurement_kind": _words("energy" if daily else "power", odd=Kind.UNIT),
-                "aggregate": _words("sum" if daily else "average", odd=Kind.UNIT),
+                "unit": _words("Wh" if daily else "W", odd=DeviationKind.UNIT),
+                "measurement_kind": _words("energy" if daily else "power", odd=DeviationKind.UNIT),
+                "aggregate": _words("sum" if daily else "average", odd=DeviationKind.UNIT),
                 "measuring_period": _words("P1D"),
                 "interval_length": step,
             }
@@ -175,8 +175,8 @@ def _answer_2026(series: Series) -> dict[str, Node]:
         "grandeur": Many(
             {
                 "grandeurMetier": _words("CONS", "PROD"),
-                "grandeurPhysique": _words("EA" if daily else "PA", odd=Kind.UNIT),
-                "unite": _words("Wh" if daily else "W", odd=Kind.UNIT),
+                "grandeurPhysique": _words("EA" if daily else "PA", odd=DeviationKind.UNIT),
+                "unite": _words("Wh" if daily else "W", odd=DeviationKind.UNIT),
                 "calendrier": Anything(),
                 "points": points,
             }
@@ -202,37 +202,37 @@ _ROOTS: Final = {
 # -- looking
 
 
-def look_at(payload: Json, series: Series) -> list[Surprise]:
+def look_at(payload: Json, series: Series) -> list[Deviation]:
     """What an answer of measures holds that nobody has told us of; none twice, at most ``MOST_SURPRISES``."""
-    found = dict.fromkeys(Surprise(kind, place, detail) for kind, place, detail in _look(payload, series))
-    return [Surprise(each.kind, each.place, each.detail, payload) for each in islice(found, MOST_SURPRISES)]
+    found = dict.fromkeys(Deviation(kind, place, detail) for kind, place, detail in _look(payload, series))
+    return [Deviation(each.kind, each.place, each.detail, payload) for each in islice(found, MOST_SURPRISES)]
 
 
-Found = tuple[Kind, str, str]
+Found = tuple[DeviationKind, str, str]
 
 
 def _look(payload: Json, series: Series) -> Iterator[Found]:
     if payload is None or payload == {} or payload == []:
-        yield Kind.EMPTY, "answer", _type(payload)
+        yield DeviationKind.EMPTY, "answer", _type(payload)
         return
     if not isinstance(payload, dict):
-        yield Kind.SHAPE, "answer", _type(payload)
+        yield DeviationKind.SHAPE, "answer", _type(payload)
         return
     for names, fields in _ROOTS[series]:
         if any(name in payload for name in names):
             yield from _object(payload, fields, "")
             return
-    yield Kind.SHAPE, "answer", names_of(payload)
+    yield DeviationKind.SHAPE, "answer", names_of(payload)
 
 
 def _object(value: Mapping[str, Json], fields: Mapping[str, Node], path: str) -> Iterator[Found]:
     for name in value.keys() - fields.keys():
-        yield Kind.FIELD, _join(path, name), _type(value[name])
+        yield DeviationKind.FIELD, _join(path, name), _type(value[name])
     for name, node in fields.items():
         if name in value:
             yield from _node(value[name], node, _join(path, name))
         elif isinstance(node, Many | One) and node.needed:
-            yield Kind.EMPTY, _join(path, name), "absent"
+            yield DeviationKind.EMPTY, _join(path, name), "absent"
 
 
 def _node(value: Json, node: Node, path: str) -> Iterator[Found]:
@@ -242,7 +242,7 @@ def _node(value: Json, node: Node, path: str) -> Iterator[Found]:
         if isinstance(value, dict):
             yield from _object(value, node.fields, path)
         elif value is not None or node.needed:
-            yield (Kind.SHAPE if value is not None else Kind.EMPTY), path, _type(value)
+            yield (DeviationKind.SHAPE if value is not None else DeviationKind.EMPTY), path, _type(value)
     elif isinstance(node, Many):
         yield from _list(value, node, path)
 
@@ -250,27 +250,27 @@ def _node(value: Json, node: Node, path: str) -> Iterator[Found]:
 def _list(value: Json, node: Many, path: str) -> Iterator[Found]:
     if value is None:
         if node.needed:
-            yield Kind.EMPTY, path, "null"
+            yield DeviationKind.EMPTY, path, "null"
         return
     # the oldest answers have a single usage point without its list
     items = [value] if isinstance(value, dict) and path == "usage_point" else value
     if not isinstance(items, list):
-        yield Kind.SHAPE, path, _type(value)
+        yield DeviationKind.SHAPE, path, _type(value)
         return
     meters = {str(item.get("usage_point_id")) for item in items if isinstance(item, dict)}
     if path == "usage_point" and len(meters) > 1:
-        yield Kind.SHAPE, f"{path}[].usage_point_id", "several meters"
+        yield DeviationKind.SHAPE, f"{path}[].usage_point_id", "several meters"
     known: set[tuple[object, ...]] = set()
     for item in items:
         if not isinstance(item, dict):
-            yield Kind.SHAPE, f"{path}[]", _type(item)
+            yield DeviationKind.SHAPE, f"{path}[]", _type(item)
         elif (alike := _signature(item, node)) not in known:
             known.add(alike)
             yield from _object(item, node.fields, f"{path}[]")
         else:
             for name, has_form in node.formed:
                 if isinstance(text := item.get(name), str) and not has_form(text):
-                    yield Kind.SHAPE, _join(f"{path}[]", name), form_of(text)
+                    yield DeviationKind.SHAPE, _join(f"{path}[]", name), form_of(text)
 
 
 def _signature(item: Mapping[str, Json], node: Many) -> tuple[object, ...]:
@@ -287,15 +287,15 @@ def _signature(item: Mapping[str, Json], node: Many) -> tuple[object, ...]:
 
 def _leaf(value: Json, leaf: Leaf, path: str) -> Iterator[Found]:
     if type(value) not in leaf.types:
-        yield (leaf.odd if leaf.odd is Kind.UNIT else Kind.SHAPE), path, _type(value)
+        yield (leaf.odd if leaf.odd is DeviationKind.UNIT else DeviationKind.SHAPE), path, _type(value)
     elif leaf is _STEP:
         if parse_step_minutes(value) is None:
-            yield Kind.CODE, path, word_of(str(value))
+            yield DeviationKind.CODE, path, word_of(str(value))
     elif isinstance(value, str):
         if leaf.known is not None and value not in leaf.known:
             yield leaf.odd, path, word_of(value)
         elif leaf.form is not None and not leaf.form.fullmatch(value):
-            yield Kind.SHAPE, path, form_of(value)
+            yield DeviationKind.SHAPE, path, form_of(value)
 
 
 # -- words without values

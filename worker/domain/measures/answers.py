@@ -20,7 +20,7 @@ _PRESET: Final = 1  # ten times faster than the usual 6, and a quarter larger
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RawAnswer:
     """``window``: what was asked for, as far as it could be; ``pieces``: bodies, with the days each is for."""
 
     series: Series
@@ -30,19 +30,19 @@ class Told:
     floor: date | None = None
 
 
-def pack_told(told: Iterable[Told]) -> bytes:
+def pack_raw_answer(told: Iterable[RawAnswer]) -> bytes:
     """Compressed, in the order given."""
     lines = (json.dumps(_to_json(each), ensure_ascii=False, separators=(",", ":")) for each in told)
     return lzma.compress("\n".join(lines).encode("utf-8", "surrogatepass"), preset=_PRESET)
 
 
-def unpack_told(packed: bytes) -> list[Told]:
+def unpack_raw_answer(packed: bytes) -> list[RawAnswer]:
     """What ``pack_told`` packed."""
     text = lzma.decompress(packed).decode("utf-8", "surrogatepass")
     return [_from_json(json.loads(line)) for line in text.split("\n") if line]
 
 
-def _to_json(told: Told) -> dict[str, Any]:
+def _to_json(told: RawAnswer) -> dict[str, Any]:
     return {
         "series": told.series.value,
         "at": told.asked_at.isoformat(),
@@ -52,8 +52,8 @@ def _to_json(told: Told) -> dict[str, Any]:
     }
 
 
-def _from_json(line: dict[str, Any]) -> Told:
-    return Told(
+def _from_json(line: dict[str, Any]) -> RawAnswer:
+    return RawAnswer(
         Series(line["series"]),
         datetime.fromisoformat(line["at"]),
         DateWindow.parse(line["window"]),
@@ -67,7 +67,7 @@ def _from_json(line: dict[str, Any]) -> Told:
 Json = Any  # a body as it came, until it is parsed
 
 
-class Verdict(StrEnum):
+class AnswerKind(StrEnum):
     DATA = "data"
     NO_DATA = "no_data"  # nothing measured, curve not collected or objected to: normal
     BEFORE_HISTORY = "before_history"  # the window starts before activation, consent or the supplier's history
@@ -79,5 +79,5 @@ class Verdict(StrEnum):
 class Answer:
     """One classified answer; ``payload`` is there with DATA alone and stays out of every text."""
 
-    verdict: Verdict
+    verdict: AnswerKind
     payload: Json = field(default=None, repr=False)

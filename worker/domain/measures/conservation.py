@@ -49,7 +49,7 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Discrepancy:
     """``expected_mwh``: what the finer documents add up to; ``found_mwh``: what is stored; None where there is none."""
 
     law: Law
@@ -62,14 +62,14 @@ class Finding:
 _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law.YEAR}
 
 
-def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], period: Period) -> Iterator[Finding]:
+def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], period: Period) -> Iterator[Discrepancy]:
     """Hours against steps, months or years against days; both of the same time.  In key order."""
     sums = {key: round_as_stored(energy, period) for key, energy in total_entries(inputs, period).items()}
     stored = {entry.key: entry.milliwatt_hours for entry in totals}
     for key in sorted(sums.keys() | stored.keys()):
         expected, found = sums.get(key), stored.get(key)
         if expected != found:
-            yield Finding(_LAWS[period], key, expected, found, _cause_of_total(expected, found))
+            yield Discrepancy(_LAWS[period], key, expected, found, _cause_of_total(expected, found))
 
 
 def _cause_of_total(expected: int | None, found: int | None) -> Cause:
@@ -78,7 +78,9 @@ def _cause_of_total(expected: int | None, found: int | None) -> Cause:
     return Cause.ORPHAN_TOTAL if expected is None else Cause.STALE_TOTAL
 
 
-def check_days(steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()) -> Iterator[Finding]:
+def check_days(
+    steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()
+) -> Iterator[Discrepancy]:
     """The curve of each whole day against the day's value.
 
     ``steps``: in key order, of whole civil days, best with a day more at either end.  ``corrected``: days of which
@@ -93,7 +95,7 @@ def check_days(steps: Sequence[Entry], days: Sequence[Entry], corrected: Collect
         energy = sum(step.milliwatt_hours for step in curve[day])
         if abs(energy - entry.milliwatt_hours) >= _ONE_WATT_HOUR:
             cause = _cause_of_day(day, curve, energy, entry.milliwatt_hours, corrected)
-            yield Finding(Law.DAY, entry.key, energy, entry.milliwatt_hours, cause)
+            yield Discrepancy(Law.DAY, entry.key, energy, entry.milliwatt_hours, cause)
 
 
 def _cause_of_day(

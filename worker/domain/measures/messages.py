@@ -26,7 +26,7 @@ _MINUTE = timedelta(minutes=1)
 NIGHTLY: Final = "nightly"
 
 
-class Origin(TypedDict):
+class WindowJob(TypedDict):
     """Which window this is about, and in which run."""
 
     account_id: str
@@ -37,7 +37,7 @@ class Origin(TypedDict):
     claim: str | None  # the note in ``inflight:*`` that this chain holds, released at its end
 
 
-class Facts(TypedDict):
+class AnswerFacts(TypedDict):
     """What the answer told, carried along unchanged: readings taken, points kept out (V4, K2)."""
 
     fetched: int
@@ -50,14 +50,14 @@ class Facts(TypedDict):
     open: list[list[int]]  # days of the window that are not whole (completeness.pack_open); told by filter_known
 
 
-class Batch(Origin):
+class Fetched(WindowJob):
     """What ``fetch`` hands on."""
 
     readings: list[list[int]]
-    facts: Facts
+    facts: AnswerFacts
 
 
-class Filtered(Origin):
+class Changes(WindowJob):
     """What ``filter_known`` hands on: the changed inputs, and what their totals need.
 
     ``stored_totals``: the touched totals with the revisions they had BEFORE the inputs were read (A5).
@@ -68,30 +68,30 @@ class Filtered(Origin):
     unchanged: int
     stored_totals: dict[str, list[list[Any]]]
     rest: dict[str, dict[str, int]]
-    facts: Facts
+    facts: AnswerFacts
 
 
-class Aggregated(Origin):
+class Writes(WindowJob):
     """What ``aggregate`` hands on: all that has to be written, and nothing else."""
 
     changed: list[list[Any]]
     totals: dict[str, list[list[Any]]]
     unchanged: int
-    facts: Facts
+    facts: AnswerFacts
 
 
-class Report(Origin):
+class WindowResult(WindowJob):
     """What came of the window, counted in documents over all doctypes."""
 
     created: int
     updated: int
     unchanged: int
-    facts: Facts
+    facts: AnswerFacts
 
 
-def origin_of(batch: Origin) -> Origin:
+def origin_of(batch: WindowJob) -> WindowJob:
     """Just the part that says which window this is."""
-    return Origin(
+    return WindowJob(
         account_id=batch["account_id"],
         series=batch["series"],
         start=batch["start"],
@@ -122,11 +122,11 @@ def night_of(claim: str | None) -> date | None:
     return date.fromisoformat(name) if kind == NIGHTLY and name else None
 
 
-def series_of(batch: Origin) -> Series:
+def series_of(batch: WindowJob) -> Series:
     return Series(batch["series"])
 
 
-def window_of(batch: Origin) -> DateWindow:
+def window_of(batch: WindowJob) -> DateWindow:
     return DateWindow(date.fromisoformat(batch["start"]), date.fromisoformat(batch["end"]))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
-from worker.domain.measures.answers import Answer, Json, Verdict
+from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.windows import split_window
 from worker.errors import RequestRefused
@@ -18,7 +18,7 @@ Ask = Callable[[DateWindow], Answer]
 
 
 @dataclass
-class Inquiry:
+class SplitFetch:
     """What came of asking: the payloads with the days they are for, and how far the supplier reaches.
 
     ``floor``: first day the supplier answers for, where the window began before it.  ``end``: day after the
@@ -30,24 +30,24 @@ class Inquiry:
     floor: date | None = None
     end: date | None = None
 
-    def put(self, window: DateWindow) -> Inquiry:
+    def put(self, window: DateWindow) -> SplitFetch:
         """Ask for the whole window, in as many pieces as it takes.  Raises what ``ask`` raises."""
         self.end = window.end
         self._settle(window, self.ask(window))
         return self
 
     def _settle(self, window: DateWindow, answer: Answer) -> None:
-        if answer.verdict is Verdict.DATA:
+        if answer.verdict is AnswerKind.DATA:
             self.payloads.append((window, answer.payload))
-        elif answer.verdict is Verdict.BEFORE_HISTORY:
+        elif answer.verdict is AnswerKind.BEFORE_HISTORY:
             self.floor = window.end
             for piece, accepted in ask_from_floor(self.ask, window):
                 self.floor = piece.start
                 self._settle(piece, accepted)
-        elif answer.verdict is Verdict.TOO_LONG:
+        elif answer.verdict is AnswerKind.TOO_LONG:
             for part in split_window(window, _shorter(window)):
                 self._settle(part, self.ask(part))
-        elif answer.verdict is Verdict.END_TOO_LATE and window.days > 1:
+        elif answer.verdict is AnswerKind.END_TOO_LATE and window.days > 1:
             self.end = window.end - ONE_DAY
             earlier = DateWindow(window.start, self.end)
             self._settle(earlier, self.ask(earlier))
@@ -63,7 +63,7 @@ def ask_from_floor(ask: Ask, refused: DateWindow) -> Iterator[tuple[DateWindow, 
     while high - low > ONE_DAY:
         piece = DateWindow(low + (high - low) // 2, high)
         answer = ask(piece)
-        if answer.verdict is Verdict.BEFORE_HISTORY:
+        if answer.verdict is AnswerKind.BEFORE_HISTORY:
             low = piece.start
         else:
             high = piece.start

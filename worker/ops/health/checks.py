@@ -9,10 +9,10 @@ from typing import Final
 
 from config.settings import ConfigError
 from worker.errors import WorkerError
-from worker.ops.health.connections import Visit
-from worker.ops.health.results import Finding, Level, Note, sum_up, warn
+from worker.ops.health.connections import CheckConnections
+from worker.ops.health.results import CheckResult, Level, Note, sum_up, warn
 
-Look = Callable[[Visit], Iterable[Note]]
+Look = Callable[[CheckConnections], Iterable[Note]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ READY: Final = {
 }
 
 
-def examine(visit: Visit) -> Iterator[Finding]:
+def examine(visit: CheckConnections) -> Iterator[CheckResult]:
     """Every check; what depends on a fault already found is not looked at."""
     failed: set[str] = set()
     for name, check in CHECKS.items():
@@ -88,22 +88,22 @@ def examine(visit: Visit) -> Iterator[Finding]:
         yield finding
 
 
-def live(role: str, visit: Visit) -> Iterator[Finding]:
+def live(role: str, visit: CheckConnections) -> Iterator[CheckResult]:
     """Whether the process itself is at work: a false answer is a reason to start it anew."""
     yield _look(role, OF_ROLES[role], visit)
 
 
-def ready(role: str, visit: Visit) -> Iterator[Finding]:
+def ready(role: str, visit: CheckConnections) -> Iterator[CheckResult]:
     """Whether it can do its work now: what it needs, then itself."""
     for name in READY[role]:
         yield _look(name, CHECKS[name], visit)
     yield from live(role, visit)
 
 
-def _look(name: str, check: Check, visit: Visit, failed: Iterable[str] = ()) -> Finding:
+def _look(name: str, check: Check, visit: CheckConnections, failed: Iterable[str] = ()) -> CheckResult:
     if missing := [need for need in check.needs if need in failed]:
         return sum_up(name, [warn(f"not looked at: mend {' and '.join(missing)} first")])
     try:
         return sum_up(name, check.look()(visit))
     except (ConfigError, WorkerError) as error:
-        return Finding(name, Level.FAIL, " ".join(str(error).split()))
+        return CheckResult(name, Level.FAIL, " ".join(str(error).split()))

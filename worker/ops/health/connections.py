@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.stores.registry.database import Database
 
 
-class Visit:
+class CheckConnections:
     """``start_embedded``: start our own Redis where none is named; else only one that runs is looked at.
     ``address`` is that of the door to knock at, where it is not the usual one.
 

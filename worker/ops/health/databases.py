@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 from config.settings import ConfigError, Settings
 from worker.domain.consent.accounts import AccountState
 from worker.errors import StoreUnavailable
-from worker.ops.health.connections import Visit, missing_sqlite_file
+from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
 from worker.stores.measures.base import Layout, doctypes_of, readings_of, wrong_layout
 from worker.stores.measures.factory import couchdb_user, open_couchdb
@@ -102,7 +102,7 @@ def couch_site(url: str, timeout_s: float) -> CouchSite | None:
     return None if server is None else CouchSite(server.origin, couchdb_user(url), timeout_s)
 
 
-def couchdb(visit: Visit) -> Iterator[Note]:
+def couchdb(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     site = visit.couchdb
     if site is None:
@@ -152,7 +152,7 @@ if TYPE_CHECKING:
     from worker.stores.measures.factory import Site
 
 
-def measures(visit: Visit) -> Iterator[Note]:
+def measures(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable and ConfigError."""
     layout = Layout(visit.settings.layout)
     if visit.couchdb is None:
@@ -192,7 +192,7 @@ def _site(settings: Settings) -> Site:
         raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
 
 
-def _sql(visit: Visit, layout: Layout) -> Iterator[Note]:
+def _sql(visit: CheckConnections, layout: Layout) -> Iterator[Note]:
     from worker.stores.registry.database import Database
 
     url = visit.settings.measures()
@@ -213,7 +213,7 @@ def _sql(visit: Visit, layout: Layout) -> Iterator[Note]:
 # The registry: it answers, and its tables are those of this program.
 
 
-def registry(visit: Visit) -> Iterator[Note]:
+def registry(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable and ConfigError."""
     if missing_sqlite_file(visit.settings.registry()):
         yield warn("not made yet: `releve migrate` makes it, or the first command that needs it")

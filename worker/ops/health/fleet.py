@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from worker.errors import StoreUnavailable
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import Note, fail, ok, warn
-from worker.stores.redis.heartbeats import Pulse, WorkerPulse
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 SEEN_S: Final = 90.0  # a worker leaves its sign every 15 s; in between a call to Redis may take its time
 TAKES_NOTHING_S: Final = 300.0
@@ -19,16 +19,16 @@ LOOP_S: Final = 300.0
 _START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
-def workers(visit: Visit) -> Iterator[Note]:
+def workers(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     from worker.ops.health.redis import lengths
 
-    pulse = Pulse(visit.redis)
+    pulse = Heartbeats(visit.redis)
     yield from judge_workers(pulse.workers(), lengths(visit), pulse.restarts(), time.time())
 
 
 def judge_workers(
-    pulses: Sequence[WorkerPulse], waiting: Mapping[str, int], restarts: Mapping[str, int], now: float
+    pulses: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], restarts: Mapping[str, int], now: float
 ) -> Iterator[Note]:
     if not pulses:
         yield fail(f"no worker has been heard of: {_START_ONE}")
@@ -47,7 +47,7 @@ def judge_workers(
     yield ok(", ".join(f"{pulse.name} ({pulse.running} of {pulse.slots} busy)" for pulse in pulses))
 
 
-def _judge_worker(pulse: WorkerPulse, waiting: Mapping[str, int], now: float) -> Iterator[Note]:
+def _judge_worker(pulse: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Iterator[Note]:
     length = sum(waiting.get(queue, 0) for queue in pulse.queues)
     silent_s, idle_s = now - pulse.seen_at, now - pulse.progress_at
     if silent_s > SEEN_S:
@@ -63,13 +63,13 @@ def _judge_worker(pulse: WorkerPulse, waiting: Mapping[str, int], now: float) ->
         )
 
 
-def _served(queue: str, pulses: Sequence[WorkerPulse], now: float) -> bool:
+def _served(queue: str, pulses: Sequence[WorkerHeartbeat], now: float) -> bool:
     return any(queue in pulse.queues and now - pulse.seen_at <= SEEN_S for pulse in pulses)
 
 
-def beat(visit: Visit) -> Iterator[Note]:
+def beat(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
-    beat_at, tick_at = Pulse(visit.redis).beat_and_tick()
+    beat_at, tick_at = Heartbeats(visit.redis).beat_and_tick()
     yield from judge_beat(beat_at, tick_at, time.time())
 
 
@@ -90,11 +90,11 @@ def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iter
 # -- a container's own; where Redis does not answer it can't be told, and restarting the container would not help
 
 
-def own_worker(visit: Visit) -> Iterator[Note]:
+def own_worker(visit: CheckConnections) -> Iterator[Note]:
     """Of this host: containers have one of their own."""
     host = socket.gethostname()
     try:
-        pulses = [pulse for pulse in Pulse(visit.redis).workers() if pulse.host == host]
+        pulses = [pulse for pulse in Heartbeats(visit.redis).workers() if pulse.host == host]
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return
@@ -106,9 +106,9 @@ def own_worker(visit: Visit) -> Iterator[Note]:
     yield ok(", ".join(pulse.name for pulse in pulses))
 
 
-def own_beat(visit: Visit) -> Iterator[Note]:
+def own_beat(visit: CheckConnections) -> Iterator[Note]:
     try:
-        beat_at, _ = Pulse(visit.redis).beat_and_tick()
+        beat_at, _ = Heartbeats(visit.redis).beat_and_tick()
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return

@@ -18,7 +18,7 @@ import requests
 from config.settings import ConfigError
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
-from worker.ops.health.connections import Visit, missing_sqlite_file
+from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
 from worker.ops.startup import SIMULATORS_OWN, check_credentials
 from worker.runtime import calls_per_hour, endpoints_from
@@ -30,7 +30,7 @@ _MEND: Final = "keep both right with NTP (chrony, systemd-timesyncd)"
 _WHOLE_SECOND: Final = 0.5  # a Date header leaves out the fraction: in the middle it is half a second
 
 
-def clock(visit: Visit) -> Iterator[Note]:
+def clock(visit: CheckConnections) -> Iterator[Note]:
     compared = []
     for name, ask in _SERVERS.items():
         try:
@@ -52,19 +52,19 @@ def judge(name: str, ahead_s: float) -> Iterator[Note]:
     yield fail(told) if abs(ahead_s) > WRONG_S else warn(told)
 
 
-def _ahead_s(ask: Callable[[Visit], float | None], visit: Visit) -> float | None:
+def _ahead_s(ask: Callable[[CheckConnections], float | None], visit: CheckConnections) -> float | None:
     before = time.time()
     theirs = ask(visit)
     return None if theirs is None else theirs - (before + time.time()) / 2
 
 
 @redis_errors()
-def _redis(visit: Visit) -> float:
+def _redis(visit: CheckConnections) -> float:
     seconds, microseconds = visit.redis.time()
     return float(seconds) + float(microseconds) / 1e6
 
 
-def _registry(visit: Visit) -> float | None:
+def _registry(visit: CheckConnections) -> float | None:
     """None for SQLite, which has ours."""
     if missing_sqlite_file(visit.settings.registry()) or visit.registry.dialect == "sqlite":
         return None
@@ -72,11 +72,11 @@ def _registry(visit: Visit) -> float | None:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 
-def _couchdb(visit: Visit) -> float | None:
+def _couchdb(visit: CheckConnections) -> float | None:
     return None if visit.couchdb is None else _moment(visit.couchdb.ask("", as_nobody=True))
 
 
-def _supplier(visit: Visit) -> float | None:
+def _supplier(visit: CheckConnections) -> float | None:
     """Without a token: whatever the answer, it is dated."""
     with requests.Session() as session:
         session.trust_env = endpoints_from(visit.settings).production
@@ -93,7 +93,7 @@ def _moment(answer: requests.Response) -> float | None:
         return None
 
 
-_SERVERS: Final[dict[str, Callable[[Visit], float | None]]] = {
+_SERVERS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
     "Redis": _redis,
     "PostgreSQL": _registry,
     "CouchDB": _couchdb,
@@ -107,7 +107,7 @@ _LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()
 _LEAST_FREE_MIB: Final = 200
 
 
-def settings(visit: Visit) -> Iterator[Note]:
+def settings(visit: CheckConnections) -> Iterator[Note]:
     told = visit.settings
     where = "the supplier's own hosts" if told.speaks_to_production else "a sandbox or simulator"
     per_hour = calls_per_hour(told, endpoints_from(told)) or "no limit of"
@@ -118,18 +118,18 @@ def settings(visit: Visit) -> Iterator[Note]:
         )
 
 
-def credentials(visit: Visit) -> Iterator[Note]:
+def credentials(visit: CheckConnections) -> Iterator[Note]:
     """Raises ConfigError."""
     check_credentials(visit.settings)
     own = visit.settings.enedis_client_id != SIMULATORS_OWN["enedis_client_id"]
     yield ok("the application's own" if own else "the simulator's, which a simulator takes")
 
 
-def python(visit: Visit) -> Iterator[Note]:
+def python(visit: CheckConnections) -> Iterator[Note]:
     yield ok(f"Python {sys.version.split()[0]}, Relève {version('releve')}")
 
 
-def time_zone(visit: Visit) -> Iterator[Note]:
+def time_zone(visit: CheckConnections) -> Iterator[Note]:
     try:
         length = day_length(_LONGEST_DAY)
     except ZoneInfoNotFoundError:
@@ -140,7 +140,7 @@ def time_zone(visit: Visit) -> Iterator[Note]:
     yield ok("Europe/Paris knows its clock changes")
 
 
-def disk(visit: Visit) -> Iterator[Note]:
+def disk(visit: CheckConnections) -> Iterator[Note]:
     folder = visit.settings.data_dir.absolute()
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import Column, select
 
 from worker.errors import OperatorFault
-from worker.ops.health.connections import Visit, missing_sqlite_file
+from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
 from worker.runtime import sealer_from, session_key_from
 from worker.stores.encryption import SHORTEST_KEY, Sealer, sealed_at
@@ -22,7 +22,7 @@ MOST_LOOKED_AT: Final = 2_000  # of each kind, those longest untouched first: a 
 OTHERS: Final = 0o077
 
 
-def token_keys(visit: Visit) -> Iterator[Note]:
+def token_keys(visit: CheckConnections) -> Iterator[Note]:
     settings = visit.settings
     file = settings.data_dir / KEY_FILE
     if not settings.token_keys and not file.exists():
@@ -45,7 +45,7 @@ def token_keys(visit: Visit) -> Iterator[Note]:
     yield ok(f"{where}; {_oldest(seals)}")
 
 
-def session_key(visit: Visit) -> Iterator[Note]:
+def session_key(visit: CheckConnections) -> Iterator[Note]:
     settings = visit.settings
     file = settings.data_dir / "session.key"
     if not settings.session_key and not file.exists():
@@ -77,7 +77,7 @@ def _oldest(seals: list[str]) -> str:
     return f"the oldest of {len(seals)} seals looked at is {(datetime.now(UTC) - oldest).days} days old"
 
 
-def _seals(visit: Visit) -> list[str]:
+def _seals(visit: CheckConnections) -> list[str]:
     """None where the registry is not there yet, or has tables that we don't know: the registry's check tells."""
     if missing_sqlite_file(visit.settings.registry()):
         return []

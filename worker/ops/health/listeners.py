@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 from urllib.parse import urlsplit
 
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import Note, fail, ok
 
 _TIMEOUT_S: Final = 5.0
@@ -18,16 +18,16 @@ ADDRESSES: Final = {
 }
 
 
-def web(visit: Visit) -> Iterator[Note]:
+def web(visit: CheckConnections) -> Iterator[Note]:
     yield _ask(visit.address or ADDRESSES["web"])
 
 
-def flower(visit: Visit) -> Iterator[Note]:
+def flower(visit: CheckConnections) -> Iterator[Note]:
     """Its health page is open even with a password."""
     yield _ask(visit.address or ADDRESSES["flower"])
 
 
-def metrics(visit: Visit) -> Iterator[Note]:
+def metrics(visit: CheckConnections) -> Iterator[Note]:
     yield _ask(visit.address or ADDRESSES["metrics"])
 
 

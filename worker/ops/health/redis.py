@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis import Redis
 
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import Note, fail, ok, warn
 from worker.stores.redis.connection import redis_errors
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LONG_S: Final = 300.0
 
 
-def broker(visit: Visit) -> Iterator[Note]:
+def broker(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     told = visit.settings.broker_url
     if told is None:
@@ -35,7 +35,7 @@ def broker(visit: Visit) -> Iterator[Note]:
         yield ok(f"{facts.get('product', 'AMQP')} {facts.get('version', 'of unknown version')}")
 
 
-def queues(visit: Visit) -> Iterator[Note]:
+def queues(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     from worker.app import app
     from worker.ops.broker import oldest_ages
@@ -60,7 +60,7 @@ def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s:
     yield ok("waiting: " + ", ".join(told))
 
 
-def lengths(visit: Visit) -> dict[str, int]:
+def lengths(visit: CheckConnections) -> dict[str, int]:
     """Messages that wait, by queue.  Raises StoreUnavailable."""
     from worker.app import app
     from worker.ops.broker import queue_lengths
@@ -70,7 +70,7 @@ def lengths(visit: Visit) -> dict[str, int]:
 
 
 @contextmanager
-def connected(visit: Visit) -> Iterator[Connection]:
+def connected(visit: CheckConnections) -> Iterator[Connection]:
     """A connection of its own.  Raises StoreUnavailable."""
     from worker.app import app
     from worker.ops.broker import broker_errors
@@ -84,7 +84,7 @@ def connected(visit: Visit) -> Iterator[Connection]:
 # Redis: a server that keeps what it is given, takes what it is sent, and is one.
 
 
-def state(visit: Visit) -> Iterator[Note]:
+def state(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     yield from judge(visit.redis)
 

@@ -21,7 +21,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One line of `releve doctor`."""
 
     check: str
@@ -51,8 +51,8 @@ def fail(told: str) -> Note:
     return Note(Level.FAIL, told)
 
 
-def sum_up(check: str, notes: Iterable[Note]) -> Finding:
+def sum_up(check: str, notes: Iterable[Note]) -> CheckResult:
     """The worst level, and all that was said on it: what is fine is not worth a word beside a fault."""
     told = list(notes)
     worst = max((note.level for note in told), key=list(Level).index, default=Level.OK)
-    return Finding(check, worst, "; ".join(note.told for note in told if note.level is worst))
+    return CheckResult(check, worst, "; ".join(note.told for note in told if note.level is worst))

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.accounts.token_store import SharedVault
+from worker.accounts.token_store import ApplicationTokenStore
 from worker.clients.oauth import OAuthClient
 from worker.clients.tokens import ApplicationTokens
 from worker.clients.transport import Transport
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS
 from worker.ops.capacity import fit_of
-from worker.ops.health.connections import Visit, missing_sqlite_file
+from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import Note, ok, warn
 from worker.runtime import endpoints_from, ledger_from, sealer_from
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry import migrations
 
 
-def supplier(visit: Visit) -> Iterator[Note]:
+def supplier(visit: CheckConnections) -> Iterator[Note]:
     """One token for the application's credentials; a user's token can't be had without the user.
 
     Raises a WorkerError.
@@ -37,7 +37,7 @@ def supplier(visit: Visit) -> Iterator[Note]:
         ledger_from(settings, visit.redis, endpoints),
     )
     if settings.token_keys or (settings.data_dir / KEY_FILE).exists():
-        vault = SharedVault(endpoints.preset.name, sealer_from(settings), SyncState(visit.redis))
+        vault = ApplicationTokenStore(endpoints.preset.name, sealer_from(settings), ProgressStore(visit.redis))
         ApplicationTokens(vault, oauth).current()
     else:
         oauth.application_token()  # not kept: whoever only looks makes no key to seal it with
@@ -47,7 +47,7 @@ def supplier(visit: Visit) -> Iterator[Note]:
 # Whether the supplier is known to be unwell: an open incident explains why nothing new comes.
 
 
-def incidents(visit: Visit) -> Iterator[Note]:
+def incidents(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     found = IncidentStore(visit.redis).all_open().values()
     for incident in found:
@@ -63,7 +63,7 @@ def incidents(visit: Visit) -> Iterator[Note]:
 # The fleet against its quota: whether the nights of the accounts there are fit, under the policy that holds.
 
 
-def quota(visit: Visit) -> Iterator[Note]:
+def quota(visit: CheckConnections) -> Iterator[Note]:
     """Raises StoreUnavailable."""
     if missing_sqlite_file(visit.settings.registry()):
         yield ok("no account yet")

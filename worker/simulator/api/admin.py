@@ -16,16 +16,16 @@ from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.simulator.api.errors import TABLE, to_json
 from worker.simulator.api.requests import is_usage_point
-from worker.simulator.faults import Fault
+from worker.simulator.faults import InjectedFault
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Direction
-from worker.simulator.state import World
+from worker.simulator.state import SimulatorState
 
-Action = Callable[[World, Request, Json], Json]
+Action = Callable[[SimulatorState, Request, Json], Json]
 _BASE: Final = "/__sim__"
 
 
-def admin_routes(world: World) -> list[Route]:
+def admin_routes(world: SimulatorState) -> list[Route]:
     return [
         _route(world, "/health", GET=_health),
         _route(world, "/faults", GET=_faults, POST=_add_fault, DELETE=_clear_faults),
@@ -39,7 +39,7 @@ def admin_routes(world: World) -> list[Route]:
     ]
 
 
-def _route(world: World, path: str, **actions: Action) -> Route:
+def _route(world: SimulatorState, path: str, **actions: Action) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
             body = await request.body()
@@ -59,7 +59,7 @@ def _as_handler(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[
     return handle
 
 
-def _health(world: World, request: Request, body: Json) -> Json:
+def _health(world: SimulatorState, request: Request, body: Json) -> Json:
     return {
         "ok": True,
         "simulator": "enedis",
@@ -68,22 +68,22 @@ def _health(world: World, request: Request, body: Json) -> Json:
     }
 
 
-def _faults(world: World, request: Request, body: Json) -> Json:
+def _faults(world: SimulatorState, request: Request, body: Json) -> Json:
     return world.faults.as_json()
 
 
-def _add_fault(world: World, request: Request, body: Json) -> Json:
+def _add_fault(world: SimulatorState, request: Request, body: Json) -> Json:
     for raw in body if isinstance(body, list) else [body]:
-        world.faults.add(Fault.from_json(raw))
+        world.faults.add(InjectedFault.from_json(raw))
     return world.faults.as_json()
 
 
-def _clear_faults(world: World, request: Request, body: Json) -> Json:
+def _clear_faults(world: SimulatorState, request: Request, body: Json) -> Json:
     world.faults.clear()
     return []
 
 
-def _clock(world: World, request: Request, body: Json) -> Json:
+def _clock(world: SimulatorState, request: Request, body: Json) -> Json:
     return {
         "now": world.clock.local().isoformat(),
         "today": str(world.clock.today()),
@@ -91,7 +91,7 @@ def _clock(world: World, request: Request, body: Json) -> Json:
     }
 
 
-def _set_clock(world: World, request: Request, body: Json) -> Json:
+def _set_clock(world: SimulatorState, request: Request, body: Json) -> Json:
     """``{"now": "2024-07-25T09:00+02:00"}``, naive is local, or ``{"advance_s": 3600}``."""
     if not isinstance(body, dict) or len(body) != 1 or not body.keys() <= {"now", "advance_s"}:
         raise ValueError('send {"now": "2024-07-25T09:00+02:00"} or {"advance_s": 3600}')
@@ -103,11 +103,11 @@ def _set_clock(world: World, request: Request, body: Json) -> Json:
     return _clock(world, request, body)
 
 
-def _quota(world: World, request: Request, body: Json) -> Json:
+def _quota(world: SimulatorState, request: Request, body: Json) -> Json:
     return {"per_second": world.quota.per_second, "per_hour": world.quota.per_hour}
 
 
-def _set_quota(world: World, request: Request, body: Json) -> Json:
+def _set_quota(world: SimulatorState, request: Request, body: Json) -> Json:
     """``{"per_second": 5, "per_hour": 1000}``; null or left out is no limit; ``null`` alone lifts both."""
     limits = body or {}
     if not isinstance(limits, dict) or not limits.keys() <= {"per_second", "per_hour"}:
@@ -118,34 +118,34 @@ def _set_quota(world: World, request: Request, body: Json) -> Json:
     return _quota(world, request, body)
 
 
-def _switches(world: World, request: Request, body: Json) -> Json:
+def _switches(world: SimulatorState, request: Request, body: Json) -> Json:
     return _plain(asdict(world.switches))
 
 
-def _set_switches(world: World, request: Request, body: Json) -> Json:
+def _set_switches(world: SimulatorState, request: Request, body: Json) -> Json:
     world.switches = world.switches.changed(body)
     return _switches(world, request, body)
 
 
-def _meter(world: World, request: Request, body: Json) -> Json:
+def _meter(world: SimulatorState, request: Request, body: Json) -> Json:
     meter = world.meters.get(_usage_point(request))
     known = _plain(asdict(meter.switches))
     return known | {"activated_on": _plain(meter.activated_on), "last_day": str(meter.last_day)}
 
 
-def _set_meter(world: World, request: Request, body: Json) -> Json:
+def _set_meter(world: SimulatorState, request: Request, body: Json) -> Json:
     if isinstance(body, dict) and body.get("refusal") not in (None, *TABLE):
         raise ValueError(f"no refusal {body['refusal']!r}; there are {', '.join(TABLE)}")
     world.meters.switch(_usage_point(request), body)
     return _meter(world, request, body)
 
 
-def _reset_meter(world: World, request: Request, body: Json) -> Json:
+def _reset_meter(world: SimulatorState, request: Request, body: Json) -> Json:
     world.meters.reset(_usage_point(request))
     return _meter(world, request, body)
 
 
-def _expire_tokens(world: World, request: Request, body: Json) -> Json:
+def _expire_tokens(world: SimulatorState, request: Request, body: Json) -> Json:
     """Every access token is refused from now on; with ``?refresh=1`` every refresh token too."""
     world.tokens.expire_all()
     if request.query_params.get("refresh") == "1":
@@ -153,16 +153,16 @@ def _expire_tokens(world: World, request: Request, body: Json) -> Json:
     return {"ok": True}
 
 
-def _report(world: World, request: Request, body: Json) -> Json:
+def _report(world: SimulatorState, request: Request, body: Json) -> Json:
     return world.report.as_json()
 
 
-def _reset_report(world: World, request: Request, body: Json) -> Json:
+def _reset_report(world: SimulatorState, request: Request, body: Json) -> Json:
     world.report.reset()
     return world.report.as_json()
 
 
-def _truth(world: World, request: Request, body: Json) -> Json:
+def _truth(world: SimulatorState, request: Request, body: Json) -> Json:
     """What a perfect copy would hold of the days ``start`` to ``end`` (excluded), as published by now.
 
     With ``?measured=1`` also what is measured and not out yet; ``direction=production`` for what was fed in;

@@ -13,14 +13,18 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.api.requests import Question
 from worker.simulator.homes.dst_labels import relabel
 from worker.simulator.homes.meters import Meter
-from worker.simulator.homes.series import Direction, Kind, Number, Point
+from worker.simulator.homes.series import Direction, MeasureKind, Number, Point
 
 _TRADES: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
-_QUANTITIES: Final = {Kind.LOAD_CURVE: ("PA", "W"), Kind.DAILY: ("EA", "Wh"), Kind.MAX_POWER: ("PMA", "VA")}
-_HEADS: Final[Mapping[Kind, Mapping[str, str]]] = {
-    Kind.LOAD_CURVE: {"modeCalcul": "MESURE"},
-    Kind.DAILY: {"typeValeur": "GLOBALE", "modeCalcul": "DIFF.INDEX", "pas": "P1D"},
-    Kind.MAX_POWER: {"typeValeur": "GLOBALE", "modeCalcul": "MESURE", "pas": "P1D"},
+_QUANTITIES: Final = {
+    MeasureKind.LOAD_CURVE: ("PA", "W"),
+    MeasureKind.DAILY: ("EA", "Wh"),
+    MeasureKind.MAX_POWER: ("PMA", "VA"),
+}
+_HEADS: Final[Mapping[MeasureKind, Mapping[str, str]]] = {
+    MeasureKind.LOAD_CURVE: {"modeCalcul": "MESURE"},
+    MeasureKind.DAILY: {"typeValeur": "GLOBALE", "modeCalcul": "DIFF.INDEX", "pas": "P1D"},
+    MeasureKind.MAX_POWER: {"typeValeur": "GLOBALE", "modeCalcul": "MESURE", "pas": "P1D"},
 }
 
 
@@ -28,7 +32,7 @@ class Quantity(NamedTuple):
     """One item of ``grandeur``: what flowed in one direction."""
 
     direction: Direction
-    rows: Sequence[Row]
+    rows: Sequence[AnswerRow]
 
 
 def body_2026(question: Question, quantities: Sequence[Quantity], quality: str, without_marks: bool) -> Json:
@@ -42,7 +46,7 @@ def body_2026(question: Question, quantities: Sequence[Quantity], quality: str, 
     }
 
 
-def _quantity(kind: Kind, quantity: Quantity, without_marks: bool) -> Json:
+def _quantity(kind: MeasureKind, quantity: Quantity, without_marks: bool) -> Json:
     name, unit = _QUANTITIES[kind]
     return {
         "grandeurMetier": _TRADES[quantity.direction],
@@ -53,7 +57,7 @@ def _quantity(kind: Kind, quantity: Quantity, without_marks: bool) -> Json:
     }
 
 
-def _point(row: Row, without_marks: bool) -> Json:
+def _point(row: AnswerRow, without_marks: bool) -> Json:
     value = "null" if row.value is None else row.value
     if not row.minutes:
         return {"v": value, "d": row.label}
@@ -96,7 +100,7 @@ _VOLT_AMPERES_OF_WATTS: Final = 1.15  # a peak within a half-hour is above its m
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnswerRow:
     """One value with its label, as text; ``minutes`` and marks with points of the curve alone."""
 
     value: str | None
@@ -105,13 +109,13 @@ class Row:
     marks: tuple[str, str, str] = ("B", "0", "0")
 
 
-def rows_of(meter: Meter, question: Question, direction: Direction | None = None) -> list[Row]:
+def rows_of(meter: Meter, question: Question, direction: Direction | None = None) -> list[AnswerRow]:
     """The rows for the days asked for, spoilt as the meter's switches say; empty where nothing is published."""
     asked = direction or question.resource.direction
     days = _days(question)
-    if question.resource.kind is Kind.DAILY:
-        rows = [Row(text(wh), str(day)) for day in days if (wh := meter.daily(asked, day)) is not None]
-    elif question.resource.kind is Kind.LOAD_CURVE:
+    if question.resource.kind is MeasureKind.DAILY:
+        rows = [AnswerRow(text(wh), str(day)) for day in days if (wh := meter.daily(asked, day)) is not None]
+    elif question.resource.kind is MeasureKind.LOAD_CURVE:
         rows = [_to_row(point) for day in days for point in _labelled(meter, asked, day)]
     else:
         rows = [peak for day in days if (peak := _peak(meter, asked, day)) is not None]
@@ -134,25 +138,25 @@ def _labelled(meter: Meter, direction: Direction, day: date) -> list[Point]:
     return relabel(meter.switches.dst_labels, day, meter.curve(direction, day))
 
 
-def _to_row(point: Point) -> Row:
-    return Row(text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
+def _to_row(point: Point) -> AnswerRow:
+    return AnswerRow(text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
 
 
-def _peak(meter: Meter, direction: Direction, day: date) -> Row | None:
+def _peak(meter: Meter, direction: Direction, day: date) -> AnswerRow | None:
     """The day's highest power in VA, at a moment that is on no grid."""
     points = meter.curve(direction, day)
     if not points:
         return None
     highest = max(points, key=lambda point: point.watts)
     moment = datetime.fromisoformat(highest.label) - timedelta(minutes=7, seconds=int(highest.watts) % 60)
-    return Row(text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
+    return AnswerRow(text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
 
 
-def _spoilt(meter: Meter, question: Question, rows: list[Row]) -> list[Row]:
+def _spoilt(meter: Meter, question: Question, rows: list[AnswerRow]) -> list[AnswerRow]:
     switches = meter.switches
     if switches.null_every:
         rows = [
-            Row(switches.null_text, row.label, row.minutes, row.marks) if rank % switches.null_every == 0 else row
+            AnswerRow(switches.null_text, row.label, row.minutes, row.marks) if rank % switches.null_every == 0 else row
             for rank, row in enumerate(rows, start=1)
         ]
     if switches.shuffled:
@@ -163,9 +167,9 @@ def _spoilt(meter: Meter, question: Question, rows: list[Row]) -> list[Row]:
 # Measures as v4 and v5 send them (upstream-apis, 1.6).
 
 _READING_TYPES: Final = {
-    Kind.LOAD_CURVE: {"unit": "W", "measurement_kind": "power", "aggregate": "average"},
-    Kind.DAILY: {"unit": "Wh", "measurement_kind": "energy", "aggregate": "sum", "measuring_period": "P1D"},
-    Kind.MAX_POWER: {
+    MeasureKind.LOAD_CURVE: {"unit": "W", "measurement_kind": "power", "aggregate": "average"},
+    MeasureKind.DAILY: {"unit": "Wh", "measurement_kind": "energy", "aggregate": "sum", "measuring_period": "P1D"},
+    MeasureKind.MAX_POWER: {
         "unit": "VA",
         "measurement_kind": "power",
         "aggregate": "maximum",
@@ -174,7 +178,7 @@ _READING_TYPES: Final = {
 }
 
 
-def body_v5(question: Question, rows: Sequence[Row], quality: str) -> Json:
+def body_v5(question: Question, rows: Sequence[AnswerRow], quality: str) -> Json:
     return {
         "meter_reading": {
             "usage_point_id": question.usage_point,
@@ -187,7 +191,7 @@ def body_v5(question: Question, rows: Sequence[Row], quality: str) -> Json:
     }
 
 
-def _row(row: Row) -> Json:
+def _row(row: AnswerRow) -> Json:
     if not row.minutes:
         return {"value": row.value, "date": row.label}
     return {

@@ -17,7 +17,7 @@ from worker.simulator.api.errors import Generation, to_json
 from worker.simulator.api.gateway import behind_gateway, single_parameters
 from worker.simulator.consents import Consent, WrongDuration, parse_duration
 from worker.simulator.homes.sandbox import usage_points_of
-from worker.simulator.state import World
+from worker.simulator.state import SimulatorState
 
 _LONGEST_STATE: Final = 100
 _FAILURES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -42,14 +42,14 @@ class _Wish:
     usage_points: tuple[str, ...] | None
 
 
-def consent_routes(world: World) -> list[Route]:
+def consent_routes(world: SimulatorState) -> list[Route]:
     return [
         _authorize_route(world, "/dataconnect/v1/oauth2/authorize", Generation.V5),
         _authorize_route(world, "/dataconnect/v2/oauth2/authorize", Generation.V2026),
     ]
 
 
-def _authorize_route(world: World, path: str, generation: Generation) -> Route:
+def _authorize_route(world: SimulatorState, path: str, generation: Generation) -> Route:
     async def authorize(request: Request) -> Response:
         parameters = single_parameters(request)
         wish = _read_wish(world, parameters, generation)
@@ -64,7 +64,7 @@ def _authorize_route(world: World, path: str, generation: Generation) -> Route:
     return Route(path, behind_gateway(world, authorize, path, generation), methods=["GET"])
 
 
-def _read_wish(world: World, parameters: Mapping[str, str], generation: Generation) -> _Wish | Response:
+def _read_wish(world: SimulatorState, parameters: Mapping[str, str], generation: Generation) -> _Wish | Response:
     """The request, or the error that the page itself shows."""
     required = ("client_id", "response_type", "state", "duration")
     if not all(parameters.get(name) for name in required) or len(parameters["state"]) > _LONGEST_STATE:
@@ -88,7 +88,7 @@ def _read_wish(world: World, parameters: Mapping[str, str], generation: Generati
     return _Wish(callback, parameters["state"], duration, _chosen(world, parameters))
 
 
-def _chosen(world: World, parameters: Mapping[str, str]) -> tuple[str, ...] | None:
+def _chosen(world: SimulatorState, parameters: Mapping[str, str]) -> tuple[str, ...] | None:
     """Which meters the holder picks: a hint of ours, or a sandbox customer; else a home nobody has seen."""
     hinted = tuple(part for part in parameters.get("usage_point_id", "").replace(";", ",").split(",") if part.strip())
     if hinted:
@@ -101,7 +101,7 @@ def _shown(error: str, description: str, status: int = 400) -> Response:
     return to_json({"error": error, "error_description": description}, status)
 
 
-def _callback(world: World, wish: _Wish, outcome: str, generation: Generation) -> Response:
+def _callback(world: SimulatorState, wish: _Wish, outcome: str, generation: Generation) -> Response:
     if outcome == "shared_already":  # that page never returns to the application
         return HTMLResponse("<h1>Vous partagez déjà vos données avec cette application</h1>")
     if outcome in _FAILURES:
@@ -115,7 +115,7 @@ def _callback(world: World, wish: _Wish, outcome: str, generation: Generation) -
     return response
 
 
-def _success(world: World, consent: Consent, generation: Generation) -> Mapping[str, str]:
+def _success(world: SimulatorState, consent: Consent, generation: Generation) -> Mapping[str, str]:
     if generation is Generation.V2026:
         return {"autorisation_id": str(consent.autorisation_id)}
     joined = world.switches.usage_point_separator.join(consent.usage_points)

@@ -12,22 +12,22 @@ from starlette.responses import Response
 from worker.simulator.api.errors import NOT_SUBSCRIBED, Generation, bad_token, throttled
 from worker.simulator.api.requests import usage_point_of
 from worker.simulator.consents import Consent
-from worker.simulator.faults import Fault
+from worker.simulator.faults import InjectedFault
 from worker.simulator.quota import Limit
-from worker.simulator.state import World
+from worker.simulator.state import SimulatorState
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class SupplierCaller:
     """Who calls: a user, by the consent behind the token, or the application as such."""
 
     consent: Consent | None = None
 
 
 def behind_gateway(
-    world: World, handler: Handler, path: str, generation: Generation, api: str | None = None
+    world: SimulatorState, handler: Handler, path: str, generation: Generation, api: str | None = None
 ) -> Handler:
     """``handler`` as it is reached from outside; ``api`` names the quota that its calls are counted under."""
 
@@ -43,7 +43,7 @@ def behind_gateway(
 
 
 async def _answer(
-    world: World, handler: Handler, request: Request, generation: Generation, fault: Fault | None
+    world: SimulatorState, handler: Handler, request: Request, generation: Generation, fault: InjectedFault | None
 ) -> Response:
     if fault is None:
         return await handler(request)
@@ -55,7 +55,7 @@ async def _answer(
     return fault.spoil(response) if fault.spoils else response
 
 
-def _canned(world: World, generation: Generation, fault: Fault) -> Response | None:
+def _canned(world: SimulatorState, generation: Generation, fault: InjectedFault) -> Response | None:
     if fault.kind == "throttled":
         return _too_many(world, generation, Limit.of_hour(world.clock.now()))
     if fault.kind == "bad_token":
@@ -63,7 +63,7 @@ def _canned(world: World, generation: Generation, fault: Fault) -> Response | No
     return fault.canned(generation)
 
 
-def let_through(world: World, request: Request, generation: Generation, api: str) -> Caller | Response:
+def let_through(world: SimulatorState, request: Request, generation: Generation, api: str) -> SupplierCaller | Response:
     """The caller, or the gateway's refusal: token first, then subscription, then quota."""
     caller = _caller(world, request, generation)
     if caller is None:
@@ -74,19 +74,19 @@ def let_through(world: World, request: Request, generation: Generation, api: str
     return caller if limit is None else _too_many(world, generation, limit)
 
 
-def _too_many(world: World, generation: Generation, limit: Limit) -> Response:
+def _too_many(world: SimulatorState, generation: Generation, limit: Limit) -> Response:
     return throttled(generation, limit.per_second, limit.opens_at, world.clock.now(), world.switches.sla_wording)
 
 
-def _caller(world: World, request: Request, generation: Generation) -> Caller | None:
+def _caller(world: SimulatorState, request: Request, generation: Generation) -> SupplierCaller | None:
     """The oldest generation takes users' tokens alone, the others the application's."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return None
     if generation is Generation.V4:
         consent = world.tokens.user(token.strip())
-        return Caller(consent) if consent is not None else None
-    return Caller() if world.tokens.application(token.strip()) else None
+        return SupplierCaller(consent) if consent is not None else None
+    return SupplierCaller() if world.tokens.application(token.strip()) else None
 
 
 def single_parameters(request: Request) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.api.answers import Quantity, body_2026, body_v5, index_body, rows_of
 from worker.simulator.api.contracts import PATHS_2026, V3_PATHS, V5_PATHS, Answer
 from worker.simulator.api.errors import NO_DATA, Generation, Refusal, invalid_request, to_json
-from worker.simulator.api.gateway import Caller, behind_gateway, let_through, single_parameters
+from worker.simulator.api.gateway import SupplierCaller, behind_gateway, let_through, single_parameters
 from worker.simulator.api.requests import (
     MEASURES_2026,
     OLDER_API,
@@ -27,12 +27,12 @@ from worker.simulator.api.requests import (
 )
 from worker.simulator.api.rules import AnyRefusal, refusal_of, refusal_of_usage_point
 from worker.simulator.homes.meters import Meter
-from worker.simulator.homes.series import Direction, Kind, Number
-from worker.simulator.state import World
+from worker.simulator.homes.series import Direction, MeasureKind, Number
+from worker.simulator.state import SimulatorState
 
 _BINARY: Final = "application/octet-stream"  # so C's answers came (upstream-apis, 1.12); never decide on it
 _INDEXES: Final = {
-    Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name}", Kind.DAILY, direction, MEASURES_2026)
+    Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name}", MeasureKind.DAILY, direction, MEASURES_2026)
     for name, direction in (
         ("index_consommation", Direction.CONSUMPTION),
         ("index_production", Direction.PRODUCTION),
@@ -41,7 +41,7 @@ _INDEXES: Final = {
 _OLDEST_INDEX: Final = date(2010, 1, 1)
 
 
-def data_routes(world: World) -> list[Route]:
+def data_routes(world: SimulatorState) -> list[Route]:
     return [
         *(_measure_route(world, resource) for resource in (*RESOURCES, *_INDEXES)),
         *(_customer_route(world, Generation.V4, path, answer, OLDER_API) for path, answer in V3_PATHS.items()),
@@ -53,7 +53,7 @@ def data_routes(world: World) -> list[Route]:
     ]
 
 
-def _measure_route(world: World, resource: Resource) -> Route:
+def _measure_route(world: SimulatorState, resource: Resource) -> Route:
     async def measure(request: Request) -> Response:
         caller = let_through(world, request, resource.generation, resource.api)
         if isinstance(caller, Response):
@@ -66,7 +66,7 @@ def _measure_route(world: World, resource: Resource) -> Route:
     return Route(resource.path, endpoint, methods=["GET"])
 
 
-def _answer(world: World, question: Question, caller: Caller) -> Json | AnyRefusal:
+def _answer(world: SimulatorState, question: Question, caller: SupplierCaller) -> Json | AnyRefusal:
     if (refusal := refusal_of(world, question, caller.consent)) is not None:
         return refusal
     meter = world.meters.get(question.usage_point)
@@ -108,7 +108,7 @@ def _midnight_indexes(meter: Meter, question: Question) -> list[tuple[str, Numbe
     return indexes
 
 
-def _customer_route(world: World, generation: Generation, path: str, answer: Answer, api: str) -> Route:
+def _customer_route(world: SimulatorState, generation: Generation, path: str, answer: Answer, api: str) -> Route:
     """A contract or customer endpoint; the newest has the meter in its path, and nowhere else."""
 
     async def customer(request: Request) -> Response:
@@ -127,7 +127,7 @@ def _customer_route(world: World, generation: Generation, path: str, answer: Ans
     return Route(path, behind_gateway(world, customer, path, generation, api), methods=["GET"])
 
 
-def _send(world: World, generation: Generation, answer: Json | AnyRefusal) -> Response:
+def _send(world: SimulatorState, generation: Generation, answer: Json | AnyRefusal) -> Response:
     response = answer.respond(generation) if isinstance(answer, AnyRefusal) else to_json(answer)
     if generation is Generation.V2026 and not world.switches.json_content_type:
         response.headers["content-type"] = _BINARY

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from worker.simulator.api.errors import Generation, Refusal, invalid_request
-from worker.simulator.homes.series import Direction, Kind
+from worker.simulator.homes.series import Direction, MeasureKind
 
 _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -24,7 +24,7 @@ class Resource(NamedTuple):
 
     generation: Generation
     path: str
-    kind: Kind
+    kind: MeasureKind
     direction: Direction
     api: str
 
@@ -40,18 +40,18 @@ class Question:
 
 
 _NAMES: Final = {
-    (Kind.LOAD_CURVE, Direction.CONSUMPTION): ("consumption_load_curve", "clc"),
-    (Kind.DAILY, Direction.CONSUMPTION): ("daily_consumption", "dc"),
-    (Kind.MAX_POWER, Direction.CONSUMPTION): ("daily_consumption_max_power", "dcmp"),
-    (Kind.LOAD_CURVE, Direction.PRODUCTION): ("production_load_curve", "plc"),
-    (Kind.DAILY, Direction.PRODUCTION): ("daily_production", "dp"),
+    (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION): ("consumption_load_curve", "clc"),
+    (MeasureKind.DAILY, Direction.CONSUMPTION): ("daily_consumption", "dc"),
+    (MeasureKind.MAX_POWER, Direction.CONSUMPTION): ("daily_consumption_max_power", "dcmp"),
+    (MeasureKind.LOAD_CURVE, Direction.PRODUCTION): ("production_load_curve", "plc"),
+    (MeasureKind.DAILY, Direction.PRODUCTION): ("daily_production", "dp"),
 }
 _NAMES_2026: Final = {
-    (Kind.LOAD_CURVE, Direction.CONSUMPTION): "courbe_de_charge_consommation",
-    (Kind.DAILY, Direction.CONSUMPTION): "consommation_quotidienne",
-    (Kind.MAX_POWER, Direction.CONSUMPTION): "puissance_conso_max_quotidienne",
-    (Kind.LOAD_CURVE, Direction.PRODUCTION): "courbe_de_charge_production",
-    (Kind.DAILY, Direction.PRODUCTION): "production_quotidienne",
+    (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION): "courbe_de_charge_consommation",
+    (MeasureKind.DAILY, Direction.CONSUMPTION): "consommation_quotidienne",
+    (MeasureKind.MAX_POWER, Direction.CONSUMPTION): "puissance_conso_max_quotidienne",
+    (MeasureKind.LOAD_CURVE, Direction.PRODUCTION): "courbe_de_charge_production",
+    (MeasureKind.DAILY, Direction.PRODUCTION): "production_quotidienne",
 }
 MEASURES_2026: Final = "mesure_synchrone_auto"
 OLDER_API: Final = "data"  # one quota for all of v4 and v5
@@ -109,7 +109,7 @@ def read_question(resource: Resource, parameters: Mapping[str, str]) -> Question
 
 def _in_swagger(resource: Resource, parameters: Mapping[str, str]) -> bool:
     """The newest generation takes exactly the parameters that it knows."""
-    special = _MAX_POWER_ONLY if resource.kind is Kind.MAX_POWER else {}
+    special = _MAX_POWER_ONLY if resource.kind is MeasureKind.MAX_POWER else {}
     if set(parameters) != {*_NEWER, *special}:
         return False
     return all(parameters[name] in values for name, values in special.items())

@@ -28,15 +28,15 @@ from worker.simulator.api.errors import (
 from worker.simulator.api.requests import Question
 from worker.simulator.consents import Consent
 from worker.simulator.homes.meters import Meter
-from worker.simulator.homes.series import Kind
-from worker.simulator.state import World
+from worker.simulator.homes.series import MeasureKind
+from worker.simulator.state import SimulatorState
 
 AnyRefusal = Refusal | Verbatim
 _EXTRA_HISTORY: Final = timedelta(days=15)
 _LONGEST_CURVE_DAYS: Final = 7
 
 
-def refusal_of(world: World, question: Question, consent: Consent | None) -> AnyRefusal | None:
+def refusal_of(world: SimulatorState, question: Question, consent: Consent | None) -> AnyRefusal | None:
     """The first rule that the question breaks; ``consent`` stands behind a user's token, None for an application's."""
     if question.end > world.clock.today():
         return END_TOO_LATE
@@ -48,7 +48,7 @@ def refusal_of(world: World, question: Question, consent: Consent | None) -> Any
     return next((refusal for rule in _RULES if (refusal := rule(world, question, meter))), None)
 
 
-def refusal_of_usage_point(world: World, usage_point: str, consent: Consent | None) -> AnyRefusal | None:
+def refusal_of_usage_point(world: SimulatorState, usage_point: str, consent: Consent | None) -> AnyRefusal | None:
     """Consent, then whatever refusal was switched on for this meter."""
     switches = world.meters.switches(usage_point)
     if consent is not None and usage_point not in consent.usage_points:
@@ -58,40 +58,40 @@ def refusal_of_usage_point(world: World, usage_point: str, consent: Consent | No
     return TABLE[switches.refusal] if switches.refusal is not None else None
 
 
-def _direction(world: World, question: Question, meter: Meter) -> AnyRefusal | None:
+def _direction(world: SimulatorState, question: Question, meter: Meter) -> AnyRefusal | None:
     return None if meter.measured.measures(question.resource.direction) else WRONG_DIRECTION
 
 
-def _period_length(world: World, question: Question, meter: Meter) -> AnyRefusal | None:
-    if question.resource.kind is not Kind.LOAD_CURVE:
+def _period_length(world: SimulatorState, question: Question, meter: Meter) -> AnyRefusal | None:
+    if question.resource.kind is not MeasureKind.LOAD_CURVE:
         return None
     longest = _LONGEST_CURVE_DAYS - world.switches.seven_days_refused
     return TOO_LONG if (question.end - question.start).days > longest else None
 
 
-def _history(world: World, question: Question, meter: Meter) -> AnyRefusal | None:
+def _history(world: SimulatorState, question: Question, meter: Meter) -> AnyRefusal | None:
     options = world.options
-    curve = question.resource.kind is Kind.LOAD_CURVE
+    curve = question.resource.kind is MeasureKind.LOAD_CURVE
     months = options.load_curve_history_months if curve else options.daily_history_months
     deadline = months_before(world.clock.today(), months) - _EXTRA_HISTORY
     return BEFORE_HISTORY if question.start < deadline else None
 
 
-def _activation(world: World, question: Question, meter: Meter) -> AnyRefusal | None:
+def _activation(world: SimulatorState, question: Question, meter: Meter) -> AnyRefusal | None:
     active = meter.activated_on
     return BEFORE_ACTIVATION if active is not None and question.start < active else None
 
 
-def _curve_switched_on(world: World, question: Question, meter: Meter) -> AnyRefusal | None:
+def _curve_switched_on(world: SimulatorState, question: Question, meter: Meter) -> AnyRefusal | None:
     """Without hourly collection there is just no data; an objection is said as such (1.3, 1.9)."""
-    if question.resource.kind is not Kind.LOAD_CURVE:
+    if question.resource.kind is not MeasureKind.LOAD_CURVE:
         return None
     if meter.switches.curve_objected:
         return CURVE_OBJECTED
     return None if meter.switches.curve_enabled else NO_DATA
 
 
-_RULES: Final[tuple[Callable[[World, Question, Meter], AnyRefusal | None], ...]] = (
+_RULES: Final[tuple[Callable[[SimulatorState, Question, Meter], AnyRefusal | None], ...]] = (
     _direction,
     _period_length,
     _history,

@@ -18,13 +18,13 @@ from worker.simulator.api.errors import NO_SERVICES, OUTSIDE_THE_SWAGGER, Genera
 from worker.simulator.api.gateway import behind_gateway, let_through
 from worker.simulator.consents import Consent
 from worker.simulator.homes.series import Direction
-from worker.simulator.state import World
+from worker.simulator.state import SimulatorState
 
 _API: Final = "subscribed_services"
 _KINDS_OF_MEASURE: Final = (("CDC", "PT30M"), ("IDX", "P1D"), ("PMAX", "P1D"), ("ENERGIE", "P1D"))
 
 
-def service_routes(world: World) -> list[Route]:
+def service_routes(world: SimulatorState) -> list[Route]:
     """With and without the final slash: both are in use."""
 
     async def subscribed_services(request: Request) -> Response:
@@ -53,7 +53,7 @@ def _json_object(body: bytes) -> dict[str, Json] | None:
     return parsed if isinstance(parsed, dict) else None
 
 
-def _not_yet(world: World) -> Response | None:
+def _not_yet(world: SimulatorState) -> Response | None:
     """While switched on: no service is known yet, in one of the forms that were seen."""
     if not world.switches.services_empty:
         return None
@@ -65,7 +65,7 @@ def _not_yet(world: World) -> Response | None:
     return to_json({"nbTotalServices": 0} | lists.get(form, {}))
 
 
-def _services_body(world: World, wish: Mapping[str, Json]) -> Json:
+def _services_body(world: SimulatorState, wish: Mapping[str, Json]) -> Json:
     consent = world.consents.by_autorisation(wish["autorisationId"])
     wanted_states = wish.get("etatCode") or ["ACTIF", "DEMANDE"]
     if consent is None or world.switches.services_state not in wanted_states:
@@ -81,7 +81,7 @@ def _services_body(world: World, wish: Mapping[str, Json]) -> Json:
     return {"nbTotalServices": len(services), "serviceSouscrit": services}
 
 
-def _service(world: World, consent: Consent, usage_point: str, kind: str, step: str, rank: int) -> Json:
+def _service(world: SimulatorState, consent: Consent, usage_point: str, kind: str, step: str, rank: int) -> Json:
     measured = world.meters.get(usage_point).measured
     state = world.switches.services_state
     return {

@@ -17,7 +17,7 @@ from worker.domain.measures.answers import Json
 from worker.simulator.api.errors import TABLE, Generation, to_json
 from worker.simulator.api.gateway import Handler, behind_gateway
 from worker.simulator.consents import Consent
-from worker.simulator.state import World
+from worker.simulator.state import SimulatorState
 
 _SCOPE_V4 = (
     "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "
@@ -25,7 +25,7 @@ _SCOPE_V4 = (
 )
 
 
-def token_routes(world: World) -> list[Route]:
+def token_routes(world: SimulatorState) -> list[Route]:
     async def user_token(request: Request) -> Response:
         form = await _form(request)
         return form if isinstance(form, Response) else _user_token(world, request, form)
@@ -48,7 +48,7 @@ def token_routes(world: World) -> list[Route]:
     ]
 
 
-def _post(world: World, path: str, handler: Handler, generation: Generation) -> Route:
+def _post(world: SimulatorState, path: str, handler: Handler, generation: Generation) -> Route:
     return Route(path, behind_gateway(world, handler, path, generation), methods=["POST"])
 
 
@@ -59,7 +59,7 @@ async def _form(request: Request) -> Mapping[str, str] | Response:
     return dict(parse_qsl(body, keep_blank_values=True))
 
 
-def _user_token(world: World, request: Request, form: Mapping[str, str]) -> Response:
+def _user_token(world: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
     if not form.get("grant_type"):
         return _refused("invalid_request", "missing_parameter")
     if not _known_client(world, request, form):
@@ -78,7 +78,7 @@ def _user_token(world: World, request: Request, form: Mapping[str, str]) -> Resp
     return to_json(_user_body(world, consent))
 
 
-def _application_token(world: World, request: Request, form: Mapping[str, str]) -> Response:
+def _application_token(world: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
     if not form.get("grant_type"):
         return _refused("invalid_request", "missing_parameter")
     if not _known_client(world, request, form):
@@ -97,7 +97,7 @@ def _application_token(world: World, request: Request, form: Mapping[str, str]) 
     )
 
 
-def _user_body(world: World, consent: Consent) -> Json:
+def _user_body(world: SimulatorState, consent: Consent) -> Json:
     life_s = world.token_life_s
     access, refresh = world.tokens.issue_user(consent, life_s)
     issued_at = str(int(world.clock.now().timestamp() * 1000))
@@ -114,7 +114,7 @@ def _user_body(world: World, consent: Consent) -> Json:
     return body | {"id_token": _invented_id_token(consent)} if world.switches.id_token else body
 
 
-def _expires_in(world: World, life_s: int) -> int | str:
+def _expires_in(world: SimulatorState, life_s: int) -> int | str:
     return str(life_s) if world.switches.expires_as_text else life_s
 
 
@@ -125,7 +125,7 @@ def _invented_id_token(consent: Consent) -> str:
     return ".".join((*encoded, ""))
 
 
-def _known_client(world: World, request: Request, form: Mapping[str, str]) -> bool:
+def _known_client(world: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
     """By header or by form; both are in use."""
     client_id, secret = _basic(request) or (form.get("client_id", ""), form.get("client_secret", ""))
     options = world.options
@@ -147,7 +147,7 @@ def _basic(request: Request) -> tuple[str, str] | None:
     return client_id, secret
 
 
-def _same_callback(world: World, request: Request, form: Mapping[str, str]) -> bool:
+def _same_callback(world: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
     """Sent in the query, in the body or not at all; if sent, it must be the registered one."""
     sent = form.get("redirect_uri") or request.query_params.get("redirect_uri")
     return not sent or world.options.redirect_uri in (None, sent)

@@ -52,7 +52,7 @@ class _Household:
     away_from: int  # day of the year on which two weeks of holiday begin
 
 
-class Home:
+class PretendHome:
     """One pretend household; ``directions`` says whether it consumes, produces or does both."""
 
     def __init__(

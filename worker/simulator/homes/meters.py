@@ -11,7 +11,7 @@ from typing import Final
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY, day_length
 from worker.simulator.clock import Clock
-from worker.simulator.homes.households import Home
+from worker.simulator.homes.households import PretendHome
 from worker.simulator.homes.sandbox import METERS
 from worker.simulator.homes.series import (
     HALF_HOUR,
@@ -85,7 +85,7 @@ class Meter:
         """Pretend homes are measured by the half-hour; recordings keep the steps they have."""
         switches = self.switches
         plain = switches.step == HALF_HOUR and switches.step_change is None
-        if plain or not points or not isinstance(self.measured, Home):
+        if plain or not points or not isinstance(self.measured, PretendHome):
             return points
         return regroup(day, points, self._minutes_of_hours(day))
 
@@ -139,7 +139,7 @@ class Meters:
 _AS_USUAL: Final = MeterSwitches()
 
 
-def _grow(usage_point: str, seed: int) -> Home:
+def _grow(usage_point: str, seed: int) -> PretendHome:
     if usage_point in METERS:
-        return Home(usage_point, seed, METERS[usage_point].directions)
-    return Home(usage_point, seed)
+        return PretendHome(usage_point, seed, METERS[usage_point].directions)
+    return PretendHome(usage_point, seed)

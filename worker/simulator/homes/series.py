@@ -25,7 +25,7 @@ class Direction(StrEnum):
     PRODUCTION = "production"
 
 
-class Kind(StrEnum):
+class MeasureKind(StrEnum):
     DAILY = "daily"
     LOAD_CURVE = "load_curve"
     MAX_POWER = "max_power"

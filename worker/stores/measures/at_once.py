@@ -14,8 +14,8 @@ from worker.stores.measures.base import (
     AtOnce,
     ByPeriod,
     Document,
-    Found,
     KeyRange,
+    LazyDocuments,
     Measures,
     Together,
     Wanted,
@@ -24,7 +24,7 @@ from worker.stores.measures.base import (
 Given = Mapping[Period, Sequence[Document]]
 
 
-def read_each(measures: Measures, wanted: Sequence[Wanted]) -> list[Found]:
+def read_each(measures: Measures, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
     """What is stored of each, in their order: asked for at once, or when it is called."""
     if len(wanted) > 1 and isinstance(measures, AtOnce):
         return measures.read_at_once(wanted)

@@ -19,10 +19,10 @@ Document = dict[str, Any]
 KeyRange = tuple[str, str]  # first key, and the first key after it
 Wanted = tuple[str, Mapping[Period, KeyRange]]  # an account, and what is asked of the doctypes of one series
 ByPeriod = dict[Period, list[Document]]
-Found = Callable[[], ByPeriod]  # called once, it gives the documents
+LazyDocuments = Callable[[], ByPeriod]  # called once, it gives the documents
 
 
-class ConsumptionStore(Protocol):
+class MeasureStore(Protocol):
     """The documents of one doctype.  All methods raise StoreUnavailable, ``write`` also WriteRefused."""
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
@@ -53,7 +53,7 @@ class ConsumptionStore(Protocol):
         ...
 
 
-Measures = Mapping[Period, ConsumptionStore]
+Measures = Mapping[Period, MeasureStore]
 
 
 @runtime_checkable
@@ -77,7 +77,7 @@ class Together(Protocol):
 class AtOnce(Together, Protocol):
     """What Measures can do as well where one question may be asked for many accounts."""
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
         """As ``read_together`` of each, in their order, in as few requests as the store can do with (W1).
 
         All are asked for now; documents are made of the answer when each is called, for those of many accounts

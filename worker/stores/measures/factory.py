@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
 from worker.stores.measures.base import Layout, LayoutGuard, Measures, readings_of
-from worker.stores.measures.instrumented import CountedPacks, CountedStore
+from worker.stores.measures.instrumented import InstrumentedPacks, InstrumentedStore
 from worker.stores.measures.packed import PackedMeasures
 from worker.stores.measures.sql import SqlStore
 from worker.stores.measures.sql_database import SqlDatabase
@@ -44,11 +44,11 @@ def open_measures(
     kept = Layout(layout)
     guard = LayoutGuard(kept, lambda: site.holds_any(kept.other)) if guarded else None
     if kept is Layout.PACKED:
-        return CountedPacks(PackedMeasures(site.packs()), guard)
+        return InstrumentedPacks(PackedMeasures(site.packs()), guard)
     plain = site.plain()
     if isinstance(plain, SqlMeasures):
-        return CountedPacks(plain, guard)
-    return {period: CountedStore(store, guard) for period, store in plain.items()}
+        return InstrumentedPacks(plain, guard)
+    return {period: InstrumentedStore(store, guard) for period, store in plain.items()}
 
 
 class Site:

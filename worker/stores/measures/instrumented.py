@@ -10,15 +10,15 @@ from functools import partial
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics import STORE_ERRORS, STORE_SECONDS
-from worker.stores.measures.base import ByPeriod, ConsumptionStore, Document, Found, KeyRange, LayoutGuard, Wanted
+from worker.stores.measures.base import ByPeriod, Document, KeyRange, LayoutGuard, LazyDocuments, MeasureStore, Wanted
 from worker.stores.measures.packed import PackedMeasures
 from worker.stores.measures.sql_measures import SqlMeasures
 
 
-class CountedStore:
+class InstrumentedStore:
     """The documents of one doctype, in ``store``."""
 
-    def __init__(self, store: ConsumptionStore, guard: LayoutGuard | None = None) -> None:
+    def __init__(self, store: MeasureStore, guard: LayoutGuard | None = None) -> None:
         self._store = store
         self._guard = guard
 
@@ -44,14 +44,14 @@ class CountedStore:
             return self._store.create_if_missing()
 
 
-class CountedPacks(Mapping[Period, ConsumptionStore]):
+class InstrumentedPacks(Mapping[Period, MeasureStore]):
     """The five doctypes of ``measures``, one by one and together."""
 
     def __init__(self, measures: PackedMeasures | SqlMeasures, guard: LayoutGuard | None = None) -> None:
         self._measures, self._guard = measures, guard
-        self._stores = {period: CountedStore(store, guard) for period, store in measures.items()}
+        self._stores = {period: InstrumentedStore(store, guard) for period, store in measures.items()}
 
-    def __getitem__(self, period: Period) -> ConsumptionStore:
+    def __getitem__(self, period: Period) -> MeasureStore:
         return self._stores[period]
 
     def __iter__(self) -> Iterator[Period]:
@@ -65,7 +65,7 @@ class CountedPacks(Mapping[Period, ConsumptionStore]):
             found = self._measures.read_together(account_id, ranges)
         return self._looked_at(lambda: found)
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
         with _counted("read", self._guard):
             found = self._measures.read_at_once(wanted)
         return [partial(self._looked_at, of_one) for of_one in found]
@@ -74,7 +74,7 @@ class CountedPacks(Mapping[Period, ConsumptionStore]):
         with _counted("write", self._guard):
             return self._measures.write_together(documents)
 
-    def _looked_at(self, found: Found) -> ByPeriod:
+    def _looked_at(self, found: LazyDocuments) -> ByPeriod:
         documents = found()
         _look_again(self._guard, [each for of_period in documents.values() for each in of_period[:1]])
         return documents

@@ -27,7 +27,7 @@ from worker.domain.measures.packing import (
 from worker.domain.measures.readings import Period, Series
 
 
-class Change(NamedTuple):
+class ValueWrite(NamedTuple):
     """One value to write; without ``revision`` it is created, with it that very revision is replaced."""
 
     key: str
@@ -36,7 +36,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PackDecision:
     """``fields``: the pack as it should be stored, None where nothing of it changes; ``lost``: keys, by doctype."""
 
     fields: dict[str, Any] | None
@@ -47,7 +47,7 @@ def revision_of(value: Value, fields: Fields) -> str:
     return f"{value.version}-{fields['salt']}"
 
 
-def decide(stored: Fields | None, pack: str, changes: Mapping[Period, Sequence[Change]], salt: str) -> Outcome:
+def decide(stored: Fields | None, pack: str, changes: Mapping[Period, Sequence[ValueWrite]], salt: str) -> PackDecision:
     """What becomes of a pack; ``salt`` is for one that is not there yet.
 
     Where a reading lost its race, no total of this pack is written: it was made of readings that are not what is
@@ -66,7 +66,7 @@ def decide(stored: Fields | None, pack: str, changes: Mapping[Period, Sequence[C
             won_any = True
             shelf |= {change.key: change.value._replace(version=version) for change in won}
             fields[period.value] = pack_shelf(shelf, period)
-    return Outcome({**fields, "version": version} if won_any else None, lost)
+    return PackDecision({**fields, "version": version} if won_any else None, lost)
 
 
 def without(stored: Fields, pack: str, period: Period, series: Series) -> tuple[dict[str, Any] | None, int]:
@@ -78,7 +78,7 @@ def without(stored: Fields, pack: str, period: Period, series: Series) -> tuple[
     return {**left, "version": _version(stored) + 1}, erased
 
 
-def _fits(change: Change, shelf: Shelf, fields: Fields) -> bool:
+def _fits(change: ValueWrite, shelf: Shelf, fields: Fields) -> bool:
     known = shelf.get(change.key)
     return change.revision == (revision_of(known, fields) if known is not None else None)
 

@@ -28,18 +28,18 @@ from worker.domain.measures.packing import (
 )
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.base import ByPeriod, ConsumptionStore, Document, Found, KeyRange, Wanted
-from worker.stores.measures.pack_revisions import Change, decide, revision_of, without
+from worker.stores.measures.base import ByPeriod, Document, KeyRange, LazyDocuments, MeasureStore, Wanted
+from worker.stores.measures.pack_revisions import ValueWrite, decide, revision_of, without
 
 MOST_RACES: Final = 20  # for one pack, before the store counts as unwell
 _FEWEST_A_PACK: Final = {Series.LOAD_CURVE: 23, Series.DAILY: 12}  # values of a whole one, for reads with a limit
 _ALL: Final = ("", "~")
 
 PackId = tuple[str, str]  # account, pack key
-Changes = dict[Period, list[Change]]
+Changes = dict[Period, list[ValueWrite]]
 
 
-class PackStore(ConsumptionStore, Protocol):
+class PackStore(MeasureStore, Protocol):
     """Keeps packs.  A document with ``_deleted`` is removed by its writing."""
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
@@ -71,12 +71,12 @@ class PackedSeries:
                 return {period: rows[:limit] for period, rows in found.items()}
             first = f"{key_of(packs[-1])} "  # the first text after it
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
         """As ``read`` of each; one request for 500 packs, where the ranges tell which these are."""
         named = [packs_between(*_bounds(ranges), self.series) for _, ranges in wanted]
         asked = zip(wanted, named, strict=True)
         stored = self._stored((account_id, key) for (account_id, _), keys in asked for key in keys or ())
-        found: list[Found] = []
+        found: list[LazyDocuments] = []
         for (account_id, ranges), keys in zip(wanted, named, strict=True):
             if keys is None:
                 found.append(partial(self.read, account_id, ranges))
@@ -186,14 +186,14 @@ class PackedStore:
         return self._packed.store.create_if_missing()
 
 
-class PackedMeasures(Mapping[Period, ConsumptionStore]):
+class PackedMeasures(Mapping[Period, MeasureStore]):
     """The five doctypes over two stores of packs; those of one series are read and written together."""
 
     def __init__(self, stores: Mapping[Series, PackStore]) -> None:
         self._packed = {series: PackedSeries(store, series) for series, store in stores.items()}
         self._views = {period: PackedStore(self._packed[SERIES[period]], period) for period in Period}
 
-    def __getitem__(self, period: Period) -> ConsumptionStore:
+    def __getitem__(self, period: Period) -> MeasureStore:
         return self._views[period]
 
     def __iter__(self) -> Iterator[Period]:
@@ -205,9 +205,9 @@ class PackedMeasures(Mapping[Period, ConsumptionStore]):
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
         return self._packed[_series_of(ranges)].read(account_id, ranges)
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
         """As ``read_together`` of each; the two series have a store each."""
-        found: dict[int, Found] = {}
+        found: dict[int, LazyDocuments] = {}
         for series, packed in self._packed.items():
             places = [place for place, (_, ranges) in enumerate(wanted) if _series_of(ranges) is series]
             found |= zip(places, packed.read_at_once([wanted[place] for place in places]), strict=True)
@@ -234,7 +234,7 @@ def _by_pack(documents: Mapping[Period, Sequence[Document]]) -> dict[PackId, Cha
     for period, given in sorted(documents.items(), key=lambda item: PERIODS[SERIES[item[0]]].index(item[0])):
         for document in given:
             try:
-                change = Change(key_of(document), document.get("_rev"), to_value(document, period))
+                change = ValueWrite(key_of(document), document.get("_rev"), to_value(document, period))
                 pack = account_of(document), place_of(change.key, period)[0]
             except (KeyError, TypeError, ValueError, OverflowError):
                 raise WriteRefused(

@@ -16,7 +16,7 @@ from sqlalchemy import CompoundSelect, bindparam, literal, select, union_all
 
 from worker.domain.measures.documents import account_of
 from worker.domain.measures.readings import Period
-from worker.stores.measures.base import ByPeriod, Document, Found, KeyRange, Wanted
+from worker.stores.measures.base import ByPeriod, Document, KeyRange, LazyDocuments, Wanted
 from worker.stores.measures.sql import SqlStore, to_document
 from worker.stores.measures.sql_database import SqlDatabase
 from worker.stores.measures.sql_tables import TABLES, VALUES
@@ -45,7 +45,7 @@ class SqlMeasures(Mapping[Period, SqlStore]):
         """As ``read`` of each doctype; one statement."""
         return self.read_at_once([(account_id, ranges)])[0]()
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[Found]:
+    def read_at_once(self, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
         """As ``read_together`` of each; one statement for all that ask for the same keys."""
         asking: defaultdict[tuple[tuple[Period, KeyRange], ...], list[str]] = defaultdict(list)
         for account_id, ranges in wanted:

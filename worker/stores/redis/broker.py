@@ -37,7 +37,7 @@ def broker_keys(worker: str) -> dict[str, str]:
     }
 
 
-class Deliveries(PrefixedKeys):
+class BrokerMessages(PrefixedKeys):
     """Every method raises StoreUnavailable; ``prefix`` is the broker's, beneath which all its keys lie."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
@@ -128,7 +128,7 @@ redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), ARGV[2] + 6
 _COUNT: Final = _NOW + "return redis.call('ZCARD', KEYS[1])"
 
 
-class Parked(PrefixedKeys):
+class ParkedMessages(PrefixedKeys):
     """Every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:

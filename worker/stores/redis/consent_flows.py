@@ -35,7 +35,7 @@ return handshake
 
 
 @dataclass(frozen=True, slots=True)
-class Handshake:
+class ConsentFlow:
     """A consent under way.
 
     ``browser``: who started it, by the secret that only this browser holds; empty for the proxy's.  ``renews``: the
@@ -55,7 +55,7 @@ class Handshake:
         return self.redirect_uri is not None
 
 
-class Handshakes(PrefixedKeys):
+class ConsentFlows(PrefixedKeys):
     """Every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
@@ -63,25 +63,25 @@ class Handshakes(PrefixedKeys):
         self._take = redis.register_script(_TAKE)
 
     @redis_errors()
-    def start(self, handshake: Handshake) -> str:
+    def start(self, handshake: ConsentFlow) -> str:
         """Its state: 43 characters that nobody can guess."""
         state = secrets.token_urlsafe(32)
         self._redis.set(self._key("handshake", state), _to_text(asdict(handshake)), ex=LIFE_S)
         return state
 
     @redis_errors()
-    def look(self, state: str) -> Handshake | None:
+    def look(self, state: str) -> ConsentFlow | None:
         """The handshake, left where it is; None for a state that is unknown, used or too old."""
         return _to_handshake(self._redis.get(self._key("handshake", state)))
 
     @redis_errors()
-    def take(self, state: str) -> Handshake | None:
+    def take(self, state: str) -> ConsentFlow | None:
         """The handshake for the first who asks; from then on its outcome is ``working``."""
         keys = [self._key("handshake", state), self._key("outcome", state)]
         return _to_handshake(self._take(keys=keys, args=[_to_text({"is": _WORKING}), WORKING_S]))
 
     @redis_errors()
-    def put_back(self, state: str, handshake: Handshake) -> None:
+    def put_back(self, state: str, handshake: ConsentFlow) -> None:
         """Nothing came of it yet: the same callback may be tried again until its time is over."""
         left_s = handshake.started_at + LIFE_S - int(time.time())
         with self._redis.pipeline() as pipe:
@@ -135,5 +135,5 @@ def _to_text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _to_handshake(text: Any) -> Handshake | None:
-    return None if text is None else Handshake(**json.loads(str(text)))
+def _to_handshake(text: Any) -> ConsentFlow | None:
+    return None if text is None else ConsentFlow(**json.loads(str(text)))

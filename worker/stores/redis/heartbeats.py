@@ -19,7 +19,7 @@ RESTARTS_TTL_S: Final = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerPulse:
+class WorkerHeartbeat:
     """What a worker tells of itself every few seconds.
 
     ``progress_at``: when it last took or finished work, at first when it became ready.
@@ -37,7 +37,7 @@ class WorkerPulse:
         return self.name.partition("@")[2]
 
 
-class Pulse(PrefixedKeys):
+class Heartbeats(PrefixedKeys):
     """Every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
@@ -46,7 +46,7 @@ class Pulse(PrefixedKeys):
     # -- workers
 
     @redis_errors()
-    def note_worker(self, pulse: WorkerPulse) -> None:
+    def note_worker(self, pulse: WorkerHeartbeat) -> None:
         told: dict[Any, Any] = {
             "seen_at": pulse.seen_at,
             "progress_at": pulse.progress_at,
@@ -66,7 +66,7 @@ class Pulse(PrefixedKeys):
         self._redis.delete(self._key("worker", name))
 
     @redis_errors()
-    def workers(self) -> list[WorkerPulse]:
+    def workers(self) -> list[WorkerHeartbeat]:
         """Those heard of in the last quarter of an hour, by name."""
         names = sorted(
             {str(key).removeprefix(self._key("worker", "")) for page in self._scan("worker:*") for key in page}
@@ -110,8 +110,8 @@ class Pulse(PrefixedKeys):
         return [None if answer is None else float(answer) for answer in answers]
 
 
-def _to_pulse(name: str, told: dict[str, str]) -> WorkerPulse:
-    return WorkerPulse(
+def _to_pulse(name: str, told: dict[str, str]) -> WorkerHeartbeat:
+    return WorkerHeartbeat(
         name,
         float(told["seen_at"]),
         float(told["progress_at"]),
@@ -126,7 +126,7 @@ def _to_pulse(name: str, told: dict[str, str]) -> WorkerPulse:
 ALIVE_TTL_S: Final = 20  # a worker says so every few seconds; one that is silent this long is taken for dead
 
 
-class Presence(PrefixedKeys):
+class LivingWorkers(PrefixedKeys):
     """Every method raises StoreUnavailable."""
 
     @redis_errors()

@@ -22,8 +22,16 @@ from typing import Any, Final
 
 from redis import Redis
 
-from worker.domain.fleet.incidents import BY_HAND_LASTS, LONGEST_WAIT, MOST_RELAPSES, SLOTS, Burst, Incident, Kind
-from worker.domain.measures.messages import Origin
+from worker.domain.fleet.incidents import (
+    BY_HAND_LASTS,
+    LONGEST_WAIT,
+    MOST_RELAPSES,
+    SLOTS,
+    FailureCount,
+    Incident,
+    IncidentKind,
+)
+from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 from worker.stores.redis import incident_scripts as scripts
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
@@ -55,12 +63,12 @@ class IncidentStore(PrefixedKeys):
     # -- how accounts are answered
 
     @redis_errors()
-    def note(self, origin: Origin, kind: Kind | None, minutes: float) -> Burst:
+    def note(self, origin: WindowJob, kind: IncidentKind | None, minutes: float) -> FailureCount:
         """Note how an account was answered last (None: well); how many of those asked lately were answered alike."""
         keys = [self._of(what, origin["series"]) for what in ("ring", "last", "tally")]
         told = [origin["account_id"], kind or "", _window_text(origin)]
         failed, tried = self._note(keys=keys, args=[self._now(), *told, minutes * 60e6, MOST_RECENT, RECENT_TTL_S])
-        return Burst(int(failed), int(tried))
+        return FailureCount(int(failed), int(tried))
 
     # -- what is open
 
@@ -75,14 +83,14 @@ class IncidentStore(PrefixedKeys):
         keys.append(self._of("muted", incident.kind.value))
         keys += [self._of("last", series.value) for series in incident.series]
         told = [incident.id, incident.kind.value, incident.began_at.isoformat()]
-        relapses = _NO_LIMIT if incident.kind is Kind.BY_HAND else MOST_RELAPSES
+        relapses = _NO_LIMIT if incident.kind is IncidentKind.BY_HAND else MOST_RELAPSES
         limits = [first_wait_s * 1e6, LONGEST_WAIT, relapses, self._ttl_s(incident.kind, first_wait_s)]
         args = [self._now(), *told, *limits, *(series.value for series in incident.series)]
         opened = int(self._open(keys=keys, args=args))
         return None if opened < 0 else bool(opened)
 
     @redis_errors()
-    def add(self, slot: str, origin: Origin) -> None:
+    def add(self, slot: str, origin: WindowJob) -> None:
         """One more that failed while it is open."""
         keys = [self._of(what, slot) for what in ("open", "failed", "touched")]
         account_id = origin["account_id"]
@@ -105,7 +113,7 @@ class IncidentStore(PrefixedKeys):
         return {slot: _to_incident(slot, told[2 * rank], told[2 * rank + 1]) for rank, slot in _found(told)}
 
     @redis_errors()
-    def muted(self, kinds: Sequence[Kind]) -> set[Kind]:
+    def muted(self, kinds: Sequence[IncidentKind]) -> set[IncidentKind]:
         found = self._redis.mget([self._of("muted", kind.value) for kind in kinds])
         return {kind for kind, told in zip(kinds, found, strict=True) if told is not None}
 
@@ -118,13 +126,13 @@ class IncidentStore(PrefixedKeys):
         return bool(self._turn(keys=keys, args=args))
 
     @redis_errors()
-    def some_failed(self, slot: str, most: int) -> list[Origin]:
+    def some_failed(self, slot: str, most: int) -> list[WindowJob]:
         """Windows it touched, picked at random, none twice."""
         told: Any = self._redis.hrandfield(self._of("failed", slot), most, withvalues=True)
         return [_to_origin(member, text) for member, text in _pairs(told)]
 
     @redis_errors()
-    def failed(self, slot: str) -> Iterator[Origin]:
+    def failed(self, slot: str) -> Iterator[WindowJob]:
         """All windows remembered of it; one may come twice."""
         for member, text in self._redis.hscan_iter(self._of("failed", slot), count=500):
             yield _to_origin(member, text)
@@ -161,20 +169,20 @@ class IncidentStore(PrefixedKeys):
     def _now(self) -> int | str:
         return "" if self._clock_us is None else self._clock_us()
 
-    def _ttl_s(self, kind: Kind, first_wait_s: float) -> int:
-        if kind is Kind.BY_HAND:
+    def _ttl_s(self, kind: IncidentKind, first_wait_s: float) -> int:
+        if kind is IncidentKind.BY_HAND:
             return int(BY_HAND_LASTS.total_seconds())
         return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 
-def _window_text(origin: Origin) -> str:
+def _window_text(origin: WindowJob) -> str:
     return " ".join((origin["start"], origin["end"], origin["run_id"], origin["claim"] or ""))
 
 
-def _to_origin(member: str, text: str) -> Origin:
+def _to_origin(member: str, text: str) -> WindowJob:
     account_id, _, series = member.partition("/")
     start, end, run_id, claim = text.split(" ", 3)
-    return Origin(
+    return WindowJob(
         account_id=account_id, series=Series(series).value, start=start, end=end, run_id=run_id, claim=claim or None
     )
 
@@ -195,7 +203,7 @@ def _to_incident(slot: str, fields: dict[str, str], accounts: int) -> Incident:
     return Incident(
         fields["id"],
         slot,
-        Kind(fields["kind"]),
+        IncidentKind(fields["kind"]),
         datetime.fromisoformat(fields["began_at"]),
         **{name: int(fields.get(name, 0)) for name in _COUNTS},
         accounts=accounts,

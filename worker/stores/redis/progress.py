@@ -18,13 +18,13 @@ from typing import Any, Final, NamedTuple
 from redis import Redis
 
 from worker.domain.measures.messages import NIGHTLY
-from worker.stores.redis.broker import Parked
+from worker.stores.redis.broker import ParkedMessages
 from worker.stores.redis.claims import Claims, holder_of
 from worker.stores.redis.connection import escape_glob, redis_errors
-from worker.stores.redis.heartbeats import Presence
+from worker.stores.redis.heartbeats import LivingWorkers
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.series_progress import to_night
-from worker.stores.redis.task_progress import TaskNotes
+from worker.stores.redis.task_progress import TaskProgressStore
 
 ACCOUNT_KINDS: Final = frozenset(
     {"days", "history", "history_loaded", "task", "inflight", "attempts", "secret", "cursor", "slot"}
@@ -50,7 +50,7 @@ class LookBackStanding(NamedTuple):
     holder: str | None
 
 
-class SyncState(TaskNotes, Locks, Claims, Presence, Parked):
+class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessages):
     """Every method raises StoreUnavailable; losing any key costs a repeat, never data.
 
     ``series`` is a Series or its value.

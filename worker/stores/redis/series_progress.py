@@ -102,7 +102,7 @@ return 1
 """
 
 
-class Coverage(NamedTuple):
+class SeriesCoverage(NamedTuple):
     """``told``: as a whole since Redis was last empty; a window marked done alone does not make it so, or the next
     one to finish after a loss would hide that all the others are forgotten, and they would be fetched again.
     """
@@ -112,14 +112,14 @@ class Coverage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class NightNote:
+class LastNight:
     """The last night that a series was asked for, and what came."""
 
     night: date
     call: Call
 
 
-class SeriesNotes(PrefixedKeys):
+class SeriesProgressStore(PrefixedKeys):
     """Every method raises StoreUnavailable.  ``series`` is a Series or its value."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
@@ -143,7 +143,7 @@ class SeriesNotes(PrefixedKeys):
         return self.coverages([(account_id, series)])[0].told
 
     @redis_errors()
-    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[Coverage]:
+    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[SeriesCoverage]:
         """The coverage of a page of (account, series), in their order, in two round trips at most."""
         texts = [text.partition(" ")[0] for text in self._texts(pairs)]
         several = [pair for pair, text in zip(pairs, texts, strict=True) if text in ("", _SEVERAL)]
@@ -179,7 +179,7 @@ class SeriesNotes(PrefixedKeys):
         self._note_night(keys=self._keys(account_id, series)[:2], args=args, client=self._redis)
 
     @redis_errors()
-    def nights(self, pairs: Sequence[tuple[str, str]]) -> list[NightNote | None]:
+    def nights(self, pairs: Sequence[tuple[str, str]]) -> list[LastNight | None]:
         """The last night that asked, of a page of (account, series), in their order, in one round trip."""
         texts = self._texts(pairs)
         return [to_night(series, text) for (_, series), text in zip(pairs, texts, strict=True)]
@@ -217,15 +217,15 @@ class SeriesNotes(PrefixedKeys):
         ]
 
 
-def _coverage(text: str, members: Iterable[Any]) -> Coverage:
+def _coverage(text: str, members: Iterable[Any]) -> SeriesCoverage:
     if text in ("", _SEVERAL):
         several = set(members)
-        return Coverage(KNOWN in several, merge_windows(map(DateWindow.parse, several - {KNOWN})))
+        return SeriesCoverage(KNOWN in several, merge_windows(map(DateWindow.parse, several - {KNOWN})))
     window = text.removeprefix("?").removeprefix("-")
-    return Coverage(not text.startswith("?"), [DateWindow.parse(window)] if window else [])
+    return SeriesCoverage(not text.startswith("?"), [DateWindow.parse(window)] if window else [])
 
 
-def to_night(series: str, text: str) -> NightNote | None:
+def to_night(series: str, text: str) -> LastNight | None:
     """The night that a field of the hash tells, if any."""
     _, night, answer = (*text.split(" "), "", "")[:3]
     if not night:
@@ -233,7 +233,7 @@ def to_night(series: str, text: str) -> NightNote | None:
     on = date.fromisoformat(night)
     at = _midnight(on) + int(answer[1:]) * _MINUTE
     window = plan_look_back(at.astimezone(PARIS).date(), Series(series))
-    return NightNote(on, Call(at, window, _CLASSES[answer[0]], NIGHTLY))
+    return LastNight(on, Call(at, window, _CLASSES[answer[0]], NIGHTLY))
 
 
 def _midnight(day: date) -> datetime:

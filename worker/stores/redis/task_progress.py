@@ -15,7 +15,7 @@ from redis import Redis
 from worker.domain.fleet.outcomes import Call, call_note
 from worker.domain.measures.messages import NIGHTLY
 from worker.stores.redis.connection import redis_errors
-from worker.stores.redis.series_progress import NightNote, SeriesNotes
+from worker.stores.redis.series_progress import LastNight, SeriesProgressStore
 
 TASK_TTL_S: Final = 90 * 24 * 3600
 WELL_TTL_S: Final = 15 * 60
@@ -45,7 +45,7 @@ return 1
 """
 
 
-class TaskNotes(SeriesNotes):
+class TaskProgressStore(SeriesProgressStore):
     """Every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
@@ -89,7 +89,7 @@ class TaskNotes(SeriesNotes):
         return [_with_night(*each) for each in zip(pairs, noted, nights, strict=True)]
 
 
-def _with_night(pair: tuple[str, str], noted: Mapping[str, str], told: NightNote | None) -> dict[str, str]:
+def _with_night(pair: tuple[str, str], noted: Mapping[str, str], told: LastNight | None) -> dict[str, str]:
     """What the hash of a night that ended well would say, where it isn't there any more."""
     if told is None:
         return dict(noted)

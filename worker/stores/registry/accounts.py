@@ -24,13 +24,13 @@ from worker.errors import StoreUnavailable
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import EVERY_ACCOUNT, LIVING
-from worker.stores.registry.completeness import CompletenessBook
+from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.database import Database, bring_up
 from worker.stores.registry.outcomes import SeriesOutcome, merging, to_outcome, to_row
 from worker.stores.registry.overview import Overview
-from worker.stores.registry.policies import PolicyBook
+from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
-from worker.stores.registry.tokens import TokenBook, take_away
+from worker.stores.registry.tokens import TokenTable, take_away
 
 PAGE = 500
 
@@ -78,9 +78,9 @@ class AccountRegistry:
     def __init__(self, url: str, sealer: Sealer) -> None:
         """``url``: sqlite:///FILE or postgresql://…; nothing is opened yet.  Raises ValueError."""
         self._database = Database(url)
-        self.tokens = TokenBook(self._database, sealer)
-        self.completeness = CompletenessBook(self._database)
-        self.policies = PolicyBook(self._database)
+        self.tokens = TokenTable(self._database, sealer)
+        self.completeness = CompletenessTable(self._database)
+        self.policies = PolicyTable(self._database)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self._database.address})"

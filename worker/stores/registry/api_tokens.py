@@ -50,7 +50,7 @@ class ApiToken:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-class ApiTokens:
+class ApiTokenTable:
     """Every method raises StoreUnavailable.
 
     ``now`` is the real time even where measures live at a pretended one: a key must not outlive its end.

@@ -42,7 +42,7 @@ class HourFreshness(NamedTuple):
     complete: int
 
 
-class CompletenessBook:
+class CompletenessTable:
     """Every method that opens the database raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from worker.domain.consent.consents import ConsentKind, ConsentProof, Doubt, Notice, NoticeKind
+from worker.domain.consent.consents import ConsentKind, ConsentProof, Notice, NoticeKind, PendingRefusal
 from worker.stores.registry.outcomes import insert
 from worker.stores.registry.tables import CONSENT_PROOFS, DOUBTS, NOTICES
 
@@ -87,8 +87,8 @@ def to_proof(row: Row[Any]) -> ConsentProof:
     )
 
 
-def to_doubt(row: Row[Any]) -> Doubt:
-    return Doubt(row.account_id, row.code, row.first_seen, row.last_seen, row.times)
+def to_doubt(row: Row[Any]) -> PendingRefusal:
+    return PendingRefusal(row.account_id, row.code, row.first_seen, row.last_seen, row.times)
 
 
 def to_notice(row: Row[Any]) -> Notice:

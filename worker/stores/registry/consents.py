@@ -23,7 +23,7 @@ from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, DOUBTS, NOTI
 
 
 @dataclass(frozen=True, slots=True)
-class Farewell:
+class ErasedProofs:
     """What a removal did to the account's papers."""
 
     proofs_kept: int
@@ -32,7 +32,7 @@ class Farewell:
     notices: int
 
 
-class ConsentBook:
+class ConsentTable:
     """Every method raises StoreUnavailable; those that take an account id raise UnknownAccount."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
@@ -133,7 +133,7 @@ class ConsentBook:
 
     # The end of accounts and of proofs
 
-    def removed(self, account_id: str, now: datetime, keep_days: int) -> Farewell:
+    def removed(self, account_id: str, now: datetime, keep_days: int) -> ErasedProofs:
         """The account is gone: nothing names its meter any more, and proofs stay as the policy says.
 
         Safe to repeat.
@@ -148,7 +148,7 @@ class ConsentBook:
             kept = connection.execute(select(func.count()).select_from(CONSENT_PROOFS).where(mine)).scalar_one()
             doubts = consent_rows.clear_doubts(connection, account_id)
             notices = connection.execute(delete(NOTICES).where(NOTICES.c.account_id == account_id)).rowcount
-        return Farewell(kept, erased, doubts, notices)
+        return ErasedProofs(kept, erased, doubts, notices)
 
     def tidy(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
         """End proofs whose time is over, erase those kept long enough: how many of each.  Safe to repeat.

@@ -30,7 +30,7 @@ class Correction:
     run_id: str
 
 
-class CorrectionBook:
+class CorrectionTable:
     """Every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:

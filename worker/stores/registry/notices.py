@@ -22,7 +22,7 @@ WAITS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 18
 _PAGE: Final = 500
 
 
-class NoticeBook:
+class NoticeTable:
     """Every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import case, func, select
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
-from worker.stores.registry.completeness import CompletenessBook
-from worker.stores.registry.corrections import CorrectionBook
+from worker.stores.registry.completeness import CompletenessTable
+from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.database import Database
 from worker.stores.registry.notices import MOST_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
@@ -46,7 +46,7 @@ class Overview:
 
     def freshness(self, series: Series, day: date) -> Freshness:
         """How many of the active accounts have ``day``, or a later one, of the series whole, as their ledgers tell."""
-        active, complete = CompletenessBook(self._database).complete_since(series, day)
+        active, complete = CompletenessTable(self._database).complete_since(series, day)
         return Freshness(complete, active)
 
     def accounts_by_state(self) -> dict[AccountState, int]:
@@ -64,11 +64,11 @@ class Overview:
 
     def accounts_due(self, today: date) -> dict[Series, int]:
         """Active accounts with open days that the repair is to ask for again."""
-        return CompletenessBook(self._database).count_due(today)
+        return CompletenessTable(self._database).count_due(today)
 
     def corrections_since(self, moment: datetime) -> dict[Series, int]:
         """What the supplier changed since."""
-        return CorrectionBook(self._database).count_since(moment)
+        return CorrectionTable(self._database).count_since(moment)
 
     def surprises_since(self, moment: datetime) -> tuple[int, int]:
         """Those in quarantine that came since for the first time, and those that came again."""

@@ -26,7 +26,7 @@ class Applied:
     arithmetic: Mapping[str, Any]
 
 
-class PolicyBook:
+class PolicyTable:
     """One row a first night; a night's fan-out reads it once.  Every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:

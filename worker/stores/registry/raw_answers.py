@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from worker.domain.measures.answers import Told, pack_told, unpack_told
+from worker.domain.measures.answers import RawAnswer, pack_raw_answer, unpack_raw_answer
 from worker.errors import UnknownAccount
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
@@ -22,16 +22,16 @@ _C = RAW_ANSWERS.c
 PAGE = 50
 
 
-class RawVault:
+class RawAnswerTable:
     """Every method raises StoreUnavailable; those that open a seal OperatorFault where its key is gone."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
 
-    def answered(self, account_id: str, told: Told) -> None:
+    def answered(self, account_id: str, told: RawAnswer) -> None:
         """Keep an answer; it is on disk when this returns.  Raises UnknownAccount for a removed account."""
-        sealed = self._sealer.seal_bytes(pack_told([told]))  # outside of the transaction: it takes the longest
+        sealed = self._sealer.seal_bytes(pack_raw_answer([told]))  # outside of the transaction: it takes the longest
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
             self._insert(connection, account_id, month_of(told.asked_at), (told.asked_at, told.asked_at), sealed)
@@ -42,7 +42,7 @@ class RawVault:
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
-    def told(self, account_id: str) -> Iterator[Told]:
+    def told(self, account_id: str) -> Iterator[RawAnswer]:
         """All that is kept of an account, as it was told in time; a month at a time in memory."""
         for month in self.months(account_id):
             with self._database.reading() as connection:
@@ -79,14 +79,14 @@ class RawVault:
             if len(rows) == 1:
                 connection.execute(update(RAW_ANSWERS).where(*mine).values(packed=True))
             elif rows:
-                sealed = self._sealer.seal_bytes(pack_told(self._open([row.sealed for row in rows])))
+                sealed = self._sealer.seal_bytes(pack_raw_answer(self._open([row.sealed for row in rows])))
                 connection.execute(delete(RAW_ANSWERS).where(_C.id.in_([row.id for row in rows])))
                 span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
                 self._insert(connection, account_id, month, span, sealed, packed=True)
             return bool(rows)
 
-    def _open(self, rows: Iterable[bytes]) -> list[Told]:
-        every = [told for sealed in rows for told in unpack_told(self._sealer.unseal_bytes(sealed))]
+    def _open(self, rows: Iterable[bytes]) -> list[RawAnswer]:
+        every = [told for sealed in rows for told in unpack_raw_answer(self._sealer.unseal_bytes(sealed))]
         return sorted(every, key=lambda told: told.asked_at)
 
     def _insert(

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import case, func, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.consent.consents import Doubt, Notice
+from worker.domain.consent.consents import Notice, PendingRefusal
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import EVERY_ACCOUNT
 from worker.stores.registry.database import Database
@@ -16,7 +16,7 @@ from worker.stores.registry.outcomes import insert
 from worker.stores.registry.tables import ACCOUNTS, DOUBTS, SERIES_OUTCOMES
 
 
-class DoubtBook:
+class PendingRefusals:
     """Every method raises StoreUnavailable; those that write to an account also UnknownAccount."""
 
     def __init__(self, database: Database) -> None:
@@ -26,7 +26,7 @@ class DoubtBook:
         with self._database.reading() as connection:
             return account_rows.get(connection, account_id)
 
-    def note(self, account_id: str, code: str, now: datetime) -> Doubt:
+    def note(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
         """One more sighting, right also when two come at once; a sighting after a storm is a first one."""
         statement = insert(self._database.dialect, DOUBTS).values(
             account_id=account_id, code=code, first_seen=now, last_seen=now, times=1
@@ -53,7 +53,7 @@ class DoubtBook:
         with self._database.writing() as connection:
             return consent_rows.clear_doubts(connection, account_id)
 
-    def of(self, account_id: str) -> list[Doubt]:
+    def of(self, account_id: str) -> list[PendingRefusal]:
         query = select(DOUBTS).where(DOUBTS.c.account_id == account_id).order_by(DOUBTS.c.code)
         with self._database.reading() as connection:
             return [consent_rows.to_doubt(row) for row in connection.execute(query)]

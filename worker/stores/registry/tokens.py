@@ -31,7 +31,7 @@ class EndingToken:
     expires_at: datetime
 
 
-class TokenBook:
+class TokenTable:
     """Every method raises StoreUnavailable.  Token texts are secrets; ``expires_at`` is when the access part ends."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.answer_samples import to_sample
-from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows
@@ -35,7 +35,7 @@ class Quarantined:
     """``times`` is counted by each process for itself and added up now and then, so it may lag a little."""
 
     fingerprint: str
-    kind: Kind
+    kind: DeviationKind
     place: str
     detail: str
     preset: str
@@ -44,7 +44,7 @@ class Quarantined:
     times: int
 
 
-class QuarantineBook:
+class QuarantineTable:
     """Every method raises StoreUnavailable."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
@@ -52,7 +52,7 @@ class QuarantineBook:
         self._sealer = sealer
 
     def note(
-        self, surprise: Surprise, times: int, preset: str, now: datetime, notices: Callable[[Noted], Iterable[Notice]]
+        self, surprise: Deviation, times: int, preset: str, now: datetime, notices: Callable[[Noted], Iterable[Notice]]
     ) -> Noted:
         """Count a surprise, keep a sample of the first; ``notices`` of it are posted in the same transaction."""
         with self._database.writing() as connection:
@@ -107,7 +107,7 @@ class QuarantineBook:
                 done += 1
         return done
 
-    def _insert(self, connection: Connection, surprise: Surprise, times: int, preset: str, now: datetime) -> bool:
+    def _insert(self, connection: Connection, surprise: Deviation, times: int, preset: str, now: datetime) -> bool:
         row = {
             "fingerprint": surprise.fingerprint,
             "kind": surprise.kind.value,
@@ -127,7 +127,7 @@ class QuarantineBook:
 def _to_quarantined(row: Row[Any]) -> Quarantined:
     return Quarantined(
         row.fingerprint,
-        Kind(row.kind),
+        DeviationKind(row.kind),
         row.place,
         row.detail,
         row.preset,

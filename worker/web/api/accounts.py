@@ -24,7 +24,7 @@ from worker.web.api.schemas import (
     Receipt,
     faults,
 )
-from worker.web.context import HouseDep
+from worker.web.context import ContextDep
 
 log = logging.getLogger("releve.api")
 
@@ -35,7 +35,7 @@ MOST_ACCOUNTS = 500
 
 @router.get("/accounts", summary="List accounts", response_model=AccountPage, responses=faults(422))
 def list_accounts(
-    house: HouseDep,
+    house: ContextDep,
     caller: ReadAccounts,
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: Annotated[
@@ -50,7 +50,7 @@ def list_accounts(
 
 
 @router.get("/accounts/{account_id}", summary="Show an account", response_model=AccountOut, responses=faults(404, 422))
-def read_account(account_id: AccountId, house: HouseDep, caller: ReadAccounts) -> AccountOut:
+def read_account(account_id: AccountId, house: ContextDep, caller: ReadAccounts) -> AccountOut:
     """Its state and consent; nothing of its measures."""
     return _shown(_living(house.runtime, caller, account_id), caller)
 
@@ -65,7 +65,7 @@ def read_account(account_id: AccountId, house: HouseDep, caller: ReadAccounts) -
         **faults(400, 409, 411, 413, 422),
     },
 )
-def add_account(new: NewAccount, house: HouseDep, caller: WriteAccounts, response: Response) -> AccountOut:
+def add_account(new: NewAccount, house: ContextDep, caller: WriteAccounts, response: Response) -> AccountOut:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409.
@@ -87,7 +87,7 @@ def add_account(new: NewAccount, house: HouseDep, caller: WriteAccounts, respons
     response_model=AccountOut,
     responses=faults(404, 409, 422),
 )
-def pause_account(account_id: AccountId, house: HouseDep, caller: WriteAccounts) -> AccountOut:
+def pause_account(account_id: AccountId, house: ContextDep, caller: WriteAccounts) -> AccountOut:
     """What is stored stays."""
     return _set_state(house.runtime, caller, account_id, AccountState.PAUSED)
 
@@ -98,7 +98,7 @@ def pause_account(account_id: AccountId, house: HouseDep, caller: WriteAccounts)
     response_model=AccountOut,
     responses=faults(404, 409, 422),
 )
-def resume_account(account_id: AccountId, house: HouseDep, caller: WriteAccounts) -> AccountOut:
+def resume_account(account_id: AccountId, house: ContextDep, caller: WriteAccounts) -> AccountOut:
     """A paused one, or one that needed its owner."""
     return _set_state(house.runtime, caller, account_id, AccountState.READY)
 
@@ -109,7 +109,7 @@ def resume_account(account_id: AccountId, house: HouseDep, caller: WriteAccounts
     response_model=Receipt,
     responses=faults(404, 422),
 )
-def remove_account(account_id: AccountId, house: HouseDep, caller: MayRemove) -> Receipt:
+def remove_account(account_id: AccountId, house: ContextDep, caller: MayRemove) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
@@ -124,7 +124,7 @@ def remove_account(account_id: AccountId, house: HouseDep, caller: MayRemove) ->
     response_model=AccountStatus,
     responses=faults(404, 422),
 )
-def read_status(account_id: AccountId, house: HouseDep, caller: ReadAccounts) -> AccountStatus:
+def read_status(account_id: AccountId, house: ContextDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
     account = _living(house.runtime, caller, account_id)
     return AccountStatus.model_validate(standing(house.runtime, account))

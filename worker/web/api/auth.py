@@ -18,7 +18,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from worker.domain.consent.scopes import Scope
 from worker.logs import fields
 from worker.web.api.errors import ApiError, no_such_account
-from worker.web.context import House, HouseDep
+from worker.web.context import ContextDep, ServiceContext
 from worker.web.rate_limit import Limiter, Rate, address_of
 from worker.web.sessions import SESSION_COOKIE, Session
 
@@ -62,7 +62,7 @@ class Caller:
 
 
 def _identify(
-    request: Request, house: HouseDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
+    request: Request, house: ContextDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
 ) -> Caller:
     """Raises ApiError 401 or 429."""
     limiter, address = Limiter(house.runtime.redis), address_of(request)
@@ -76,7 +76,7 @@ def _identify(
     return Caller(_HOUSEHOLD, session)
 
 
-def _identify_client(house: House, limiter: Limiter, address: str, authorization: str) -> Caller:
+def _identify_client(house: ServiceContext, limiter: Limiter, address: str, authorization: str) -> Caller:
     """An address that sent too many bad tokens isn't even listened to: a right guess would not be seen."""
     if wait_s := limiter.closed_for_s(BAD_TOKENS, address):
         raise _too_many(wait_s)
@@ -105,7 +105,7 @@ def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
 
 async def may_remove(
-    request: Request, house: HouseDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+    request: Request, house: ContextDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
 ) -> Caller:
     """A client that may write, or a household's own page: another site's form or script can't send the header."""
     if caller.session is None:
@@ -121,7 +121,7 @@ def _check_scope(caller: Caller, scope: Scope) -> None:
         raise ApiError(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
 
 
-def _usual_rate(house: House) -> Rate:
+def _usual_rate(house: ServiceContext) -> Rate:
     return Rate("api", house.runtime.settings.api_calls_per_minute)
 
 

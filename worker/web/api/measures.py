@@ -17,11 +17,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import SHOWN_FIELDS, Document, key_of, key_range, to_shown
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
-from worker.stores.measures.base import ConsumptionStore
+from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import AccountId, MeasurePage, faults
-from worker.web.context import HouseDep
+from worker.web.context import ContextDep
 
 router = APIRouter(route_class=ApiRoute, tags=["measures"])
 
@@ -51,7 +51,7 @@ class Form(StrEnum):
 )
 def read_measures(
     account_id: AccountId,
-    house: HouseDep,
+    house: ContextDep,
     caller: ReadMeasures,
     by: Annotated[Period, Query(description="Which documents; `minute` is one step of the load curve.")] = Period.DAY,
     first: Annotated[
@@ -100,7 +100,7 @@ def read_measures(
 class _Pages:
     """Reads a range on from where the page before ended: behind ``after``, a key, or from ``first``."""
 
-    store: ConsumptionStore
+    store: MeasureStore
     account_id: str
     first: str
     end: str

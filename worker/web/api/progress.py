@@ -18,14 +18,14 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from worker.accounts.status import Progress, progress_of, standing
+from worker.accounts.status import AccountProgress, progress_of, standing
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
 from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, faults
-from worker.web.context import HouseDep
+from worker.web.context import ContextDep
 
 log = logging.getLogger("releve.api")
 
@@ -48,7 +48,7 @@ _EVENT: Final = {
     "required": ["event", "data"],
 }
 
-Look = Callable[[Collection[str]], dict[str, Progress]]
+Look = Callable[[Collection[str]], dict[str, AccountProgress]]
 
 
 @router.get(
@@ -57,7 +57,7 @@ Look = Callable[[Collection[str]], dict[str, Progress]]
     response_model=ProgressOut,
     responses=faults(404, 422),
 )
-def read_progress(account_id: AccountId, house: HouseDep, caller: ReadAccounts) -> ProgressOut:
+def read_progress(account_id: AccountId, house: ContextDep, caller: ReadAccounts) -> ProgressOut:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
     caller.check_sees(account_id)
     return to_out(_first_look(house.runtime, account_id))
@@ -80,7 +80,7 @@ def read_progress(account_id: AccountId, house: HouseDep, caller: ReadAccounts) 
 async def watch_progress(
     request: Request,
     account_id: AccountId,
-    house: HouseDep,
+    house: ContextDep,
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
 ) -> Response:
@@ -97,7 +97,7 @@ async def watch_progress(
     )
 
 
-def to_out(progress: Progress) -> ProgressOut:
+def to_out(progress: AccountProgress) -> ProgressOut:
     return ProgressOut(
         account=progress.account_id,
         state=progress.state,
@@ -110,7 +110,7 @@ def to_out(progress: Progress) -> ProgressOut:
     )
 
 
-def _first_look(runtime: Runtime, account_id: str) -> Progress:
+def _first_look(runtime: Runtime, account_id: str) -> AccountProgress:
     """Raises UnknownAccount."""
     account = runtime.registry.get(account_id)
     standing(runtime, account)
@@ -137,13 +137,13 @@ def _event(name: str, data: Any, *, last: bool = False) -> bytes:
 class _Watched:
     """What the watchers of one account share; ``changed`` is set once and then another takes its place."""
 
-    seen: Progress | None = None
+    seen: AccountProgress | None = None
     text: bytes = b""
     over: bool = False
     watchers: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, progress: Progress | None) -> None:
+    def tell(self, progress: AccountProgress | None) -> None:
         if progress is None:
             self.text, self.over = _event("removed", {}, last=True), True
         elif progress == self.seen:

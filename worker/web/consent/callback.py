@@ -29,9 +29,9 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.runtime import Runtime
-from worker.stores.redis.consent_flows import Handshake, Handshakes
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.proxy_return import forward, forward_again
-from worker.web.context import House, browser_of
+from worker.web.context import ServiceContext, browser_of
 from worker.web.render import render
 from worker.web.sessions import Session
 
@@ -56,10 +56,10 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # by name: status and
 }
 
 
-def arrive(request: Request, house: House, session: Session) -> Response:
+def arrive(request: Request, house: ServiceContext, session: Session) -> Response:
     """The answer to a callback, whichever address it came to."""
     callback = read_callback(request.query_params.multi_items())
-    handshakes, state = Handshakes(house.runtime.redis), callback.state
+    handshakes, state = ConsentFlows(house.runtime.redis), callback.state
     if not _STATE.fullmatch(state):
         return _page(request, _failure_page(callback) if callback.failure else "unknown_state")
     handshake, browser = handshakes.look(state), browser_of(house, request)
@@ -75,8 +75,10 @@ def arrive(request: Request, house: House, session: Session) -> Response:
     return _conclude(request, house, session, callback, taken)
 
 
-def _conclude(request: Request, house: House, session: Session, callback: Callback, handshake: Handshake) -> Response:
-    handshakes = Handshakes(house.runtime.redis)
+def _conclude(
+    request: Request, house: ServiceContext, session: Session, callback: Callback, handshake: ConsentFlow
+) -> Response:
+    handshakes = ConsentFlows(house.runtime.redis)
     try:
         outcome = _outcome(house.runtime, session, callback, handshake)
     except TransientError as error:
@@ -87,7 +89,7 @@ def _conclude(request: Request, house: House, session: Session, callback: Callba
     return _show(request, house, session, outcome)
 
 
-def _outcome(runtime: Runtime, session: Session, callback: Callback, handshake: Handshake) -> dict[str, Any]:
+def _outcome(runtime: Runtime, session: Session, callback: Callback, handshake: ConsentFlow) -> dict[str, Any]:
     """What came of it, for good.  Raises TransientError where that can't be told yet."""
     if callback.failure:
         return {"page": _failure_page(callback)}
@@ -120,7 +122,7 @@ def _enqueue(runtime: Runtime, connected: Connected) -> None:
             log.warning("backfill not enqueued: the reconciler will", extra=told)
 
 
-def _let_in(connected: Connected, session: Session, handshake: Handshake) -> dict[str, Any]:
+def _let_in(connected: Connected, session: Session, handshake: ConsentFlow) -> dict[str, Any]:
     """Which accounts this browser may see from now on.
 
     A new account is whoever's brought it about.  One that was there before holds a household's measures: it opens
@@ -139,9 +141,11 @@ def _let_in(connected: Connected, session: Session, handshake: Handshake) -> dic
     return outcome
 
 
-def _again(request: Request, house: House, session: Session, callback: Callback, browser: str | None) -> Response:
+def _again(
+    request: Request, house: ServiceContext, session: Session, callback: Callback, browser: str | None
+) -> Response:
     """A callback whose state is gone: show what came of it, or wait for whoever is finding out."""
-    handshakes = Handshakes(house.runtime.redis)
+    handshakes = ConsentFlows(house.runtime.redis)
     if (forwarded := forward_again(house.runtime, handshakes, callback.state)) is not None:
         return forwarded
     give_up = time.monotonic() + _PATIENCE_S
@@ -154,7 +158,7 @@ def _again(request: Request, house: House, session: Session, callback: Callback,
     return _page(request, _failure_page(callback) if callback.failure else "unknown_state")
 
 
-def _show(request: Request, house: House, session: Session, outcome: dict[str, Any]) -> Response:
+def _show(request: Request, house: ServiceContext, session: Session, outcome: dict[str, Any]) -> Response:
     accounts: list[str] = outcome.get("accounts", [])
     page: str | None = outcome.get("page")
     go: str = outcome.get("go", "/")

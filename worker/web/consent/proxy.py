@@ -35,11 +35,11 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.runtime import Runtime
-from worker.stores.redis.consent_flows import Handshake, Handshakes
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import arrive
 from worker.web.consent.proxy_return import redeem, unredeem
 from worker.web.consent.start import GLUED, STARTS, SUPPLIERS, begin
-from worker.web.context import HouseDep, SessionDep
+from worker.web.context import ContextDep, SessionDep
 from worker.web.rate_limit import Limiter, address_of
 
 log = logging.getLogger("releve.proxy")
@@ -67,7 +67,7 @@ class _Refused(Exception):
 
 
 @router.get("/{supplier}/auth")
-def authorize(request: Request, supplier: str, house: HouseDep) -> Response:
+def authorize(request: Request, supplier: str, house: ContextDep) -> Response:
     """Off to the supplier's page, for a caller whose address is on one of the allowed origins."""
     runtime = house.runtime
     try:
@@ -75,7 +75,7 @@ def authorize(request: Request, supplier: str, house: HouseDep) -> Response:
         redirect_uri, state = _read_wish(request, runtime)
         if wait_s := Limiter(runtime.redis).wait_s(STARTS, address_of(request)):
             raise _Refused("temporarily_unavailable", "too many at once", 429, {"Retry-After": str(wait_s)})
-        handshake = Handshake(supplier, redirect_uri=redirect_uri, caller_state=state)
+        handshake = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
         hint = request.query_params.get("usage_point_id")  # for a simulator
         return RedirectResponse(begin(runtime, handshake, f"/proxy/{supplier}/redirect", hint), 302)
     except _Refused as refused:
@@ -86,7 +86,7 @@ def authorize(request: Request, supplier: str, house: HouseDep) -> Response:
 
 @router.get("/{supplier}/redirect")
 @router.get(f"/{{supplier}}/redirect{GLUED}")
-def come_back(request: Request, supplier: str, house: HouseDep, session: SessionDep) -> Response:
+def come_back(request: Request, supplier: str, house: ContextDep, session: SessionDep) -> Response:
     """Back from the supplier's page.  It knows one address of ours, so a household of our own may come here too."""
     if supplier not in SUPPLIERS:
         return _Refused("not_found", "no such supplier", 404).to_response()
@@ -132,7 +132,7 @@ async def _form(request: Request) -> dict[str, str] | _Refused:
 
 @router.post("/{supplier}/token")
 def give_token(
-    request: Request, supplier: str, house: HouseDep, form: Annotated[dict[str, str] | _Refused, Depends(_form)]
+    request: Request, supplier: str, house: ContextDep, form: Annotated[dict[str, str] | _Refused, Depends(_form)]
 ) -> Response:
     """The exchange of a code, and each renewal."""
     try:
@@ -167,7 +167,7 @@ def _by_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dict[str,
     if runtime.account_tokens:
         grant = runtime.oauth.exchange_code(code)
         return {**grant.extras, **_naming(usage_points_of_grant(grant)), **_to_body(grant.token)}
-    handshakes = Handshakes(runtime.redis)
+    handshakes = ConsentFlows(runtime.redis)
     facts = redeem(runtime, handshakes, code)
     if facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
         raise _Refused("invalid_grant", "this code is unknown, used, too old or another caller's")

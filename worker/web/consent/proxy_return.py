@@ -17,10 +17,10 @@ from fastapi.responses import RedirectResponse
 from worker.clients.enedis.consent import Callback
 from worker.errors import WorkerError
 from worker.runtime import Runtime
-from worker.stores.redis.consent_flows import Handshake, Handshakes
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 
-def forward(runtime: Runtime, handshakes: Handshakes, callback: Callback) -> Response | None:
+def forward(runtime: Runtime, handshakes: ConsentFlows, callback: Callback) -> Response | None:
     """To the caller; None where another request has taken the state at this moment."""
     taken = handshakes.take(callback.state)
     if taken is None:
@@ -30,7 +30,7 @@ def forward(runtime: Runtime, handshakes: Handshakes, callback: Callback) -> Res
     return RedirectResponse(address, 302)
 
 
-def forward_again(runtime: Runtime, handshakes: Handshakes, state: str) -> Response | None:
+def forward_again(runtime: Runtime, handshakes: ConsentFlows, state: str) -> Response | None:
     """The same callback once more gets the same answer; None where it was no caller's."""
     outcome = handshakes.outcome(state, "")
     if not outcome:
@@ -38,11 +38,11 @@ def forward_again(runtime: Runtime, handshakes: Handshakes, state: str) -> Respo
     return RedirectResponse(runtime.sealer.unseal(outcome["to"]), 302)
 
 
-def hand_over(runtime: Runtime, handshakes: Handshakes, facts: dict[str, Any]) -> str:
+def hand_over(runtime: Runtime, handshakes: ConsentFlows, facts: dict[str, Any]) -> str:
     return handshakes.hand_over({"sealed": runtime.sealer.seal(json.dumps(facts))})
 
 
-def redeem(runtime: Runtime, handshakes: Handshakes, code: str) -> dict[str, Any] | None:
+def redeem(runtime: Runtime, handshakes: ConsentFlows, code: str) -> dict[str, Any] | None:
     """What a code of ours stands for, once."""
     found = handshakes.redeem(code)
     if found is None:
@@ -54,17 +54,17 @@ def redeem(runtime: Runtime, handshakes: Handshakes, code: str) -> dict[str, Any
     return facts
 
 
-def unredeem(runtime: Runtime, handshakes: Handshakes, code: str, facts: dict[str, Any]) -> None:
+def unredeem(runtime: Runtime, handshakes: ConsentFlows, code: str, facts: dict[str, Any]) -> None:
     handshakes.unredeem(code, {"sealed": runtime.sealer.seal(json.dumps(facts))})
 
 
-def _address(runtime: Runtime, handshakes: Handshakes, handshake: Handshake, callback: Callback) -> str:
+def _address(runtime: Runtime, handshakes: ConsentFlows, handshake: ConsentFlow, callback: Callback) -> str:
     target = str(handshake.redirect_uri)
     query = {"state": handshake.caller_state or "", **_answer(runtime, handshakes, target, callback)}
     return f"{target}{'&' if '?' in target else '?'}{urlencode(query)}"
 
 
-def _answer(runtime: Runtime, handshakes: Handshakes, target: str, callback: Callback) -> dict[str, str]:
+def _answer(runtime: Runtime, handshakes: ConsentFlows, target: str, callback: Callback) -> dict[str, str]:
     if callback.failure or (runtime.account_tokens and callback.code is None):
         return {"error": callback.failure or "server_error", "error_description": "the consent was not given"}
     told = {"usage_point_id": ",".join(callback.usage_points), "autorisation_id": str(callback.autorisation_id or "")}

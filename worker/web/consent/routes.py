@@ -8,10 +8,10 @@ from fastapi.responses import RedirectResponse
 from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
-from worker.stores.redis.consent_flows import Handshake
+from worker.stores.redis.consent_flows import ConsentFlow
 from worker.web.consent.callback import arrive
 from worker.web.consent.start import STARTS, begin, is_pretend, known_supplier
-from worker.web.context import House, HouseDep, SessionDep, browser_of, mark, new_browser
+from worker.web.context import ContextDep, ServiceContext, SessionDep, browser_of, mark, new_browser
 from worker.web.rate_limit import Limiter, address_of
 from worker.web.render import render
 
@@ -19,15 +19,15 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/connect/{supplier}")
-def start_consent(request: Request, supplier: str, house: HouseDep) -> Response:
+def start_consent(request: Request, supplier: str, house: ContextDep) -> Response:
     """Off to the supplier's page.  ``?usage_point_id=`` picks a simulator's home and is nothing to a real one."""
     if supplier == "enedis":
-        return _leave(request, house, Handshake(supplier), request.query_params.get("usage_point_id"))
+        return _leave(request, house, ConsentFlow(supplier), request.query_params.get("usage_point_id"))
     return _message(request, "unknown_supplier", 404)
 
 
 @router.get("/renew/{token}")
-def renew_consent(request: Request, token: str, house: HouseDep) -> Response:
+def renew_consent(request: Request, token: str, house: ContextDep) -> Response:
     """The same by a signed link that was sent to the owner: the account and its history go on."""
     account_id = house.signer.renewed_account(token)
     if account_id is None:
@@ -38,18 +38,18 @@ def renew_consent(request: Request, token: str, house: HouseDep) -> Response:
         return _message(request, "account_gone", 410)
     if account.state is AccountState.DELETED:
         return _message(request, "account_gone", 410)
-    return _leave(request, house, Handshake(account.supplier, renews=account.id), account.usage_point_id)
+    return _leave(request, house, ConsentFlow(account.supplier, renews=account.id), account.usage_point_id)
 
 
 @router.get("/callback/{supplier}")
-def come_back(request: Request, supplier: str, house: HouseDep, session: SessionDep) -> Response:
+def come_back(request: Request, supplier: str, house: ContextDep, session: SessionDep) -> Response:
     """Back from the supplier's page."""
     if not known_supplier(supplier):
         return _message(request, "unknown_supplier", 404)
     return arrive(request, house, session)
 
 
-def _leave(request: Request, house: House, handshake: Handshake, usage_point_id: str | None) -> Response:
+def _leave(request: Request, house: ServiceContext, handshake: ConsentFlow, usage_point_id: str | None) -> Response:
     runtime = house.runtime
     if wait_s := Limiter(runtime.redis).wait_s(STARTS, address_of(request)):
         response = _message(request, "too_many", 429)
@@ -57,7 +57,7 @@ def _leave(request: Request, house: House, handshake: Handshake, usage_point_id:
         return response
     browser = browser_of(house, request) or new_browser()
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    begun = Handshake(handshake.supplier, browser, handshake.renews)
+    begun = ConsentFlow(handshake.supplier, browser, handshake.renews)
     try:
         page = begin(runtime, begun, "/callback/enedis", hint if is_pretend(runtime) else None)
     except ValueError:  # a sandbox whose customers have consented already

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from worker.accounts.connect import consent_page
 from worker.runtime import Runtime
-from worker.stores.redis.consent_flows import Handshake, Handshakes
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.rate_limit import Rate
 
 SUPPLIERS: Final = ("enedis",)
@@ -19,14 +19,14 @@ def known_supplier(name: str) -> bool:
     return name.removesuffix(GLUED) in SUPPLIERS
 
 
-def begin(runtime: Runtime, handshake: Handshake, callback_path: str, usage_point_id: str | None = None) -> str:
+def begin(runtime: Runtime, handshake: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:
     """The address of the supplier's page.  Raises ValueError where there is none (a sandbox without consent).
 
     ``callback_path`` and ``usage_point_id`` are told to a simulator alone: the supplier knows our callback address
     from our contract, and which meter is the holder's business.
     """
     consent_page(runtime, "")  # before anything is kept
-    page = consent_page(runtime, Handshakes(runtime.redis).start(handshake))
+    page = consent_page(runtime, ConsentFlows(runtime.redis).start(handshake))
     if not is_pretend(runtime):
         return page
     hints = {"redirect_uri": runtime.settings.public_url + callback_path, "usage_point_id": usage_point_id}

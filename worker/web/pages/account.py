@@ -16,7 +16,7 @@ from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import UnknownAccount
 from worker.runtime import Runtime
-from worker.web.context import HouseDep, SessionDep
+from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.charts import build_chart, compare, span_title, total_words
 from worker.web.pages.consumption import Span, View, of_days, read_days
 from worker.web.render import render, words_of
@@ -70,7 +70,7 @@ class Figure:
 @router.get("/accounts/{account_id}")
 def show_account(
     request: Request,
-    house: HouseDep,
+    house: ContextDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
@@ -163,7 +163,7 @@ def gaps_of(covered: Covered, today: date) -> Gaps:
 # The account of an address, if it is the browser's own.
 
 
-def own_account(account_id: str, house: HouseDep, session: SessionDep) -> Account:
+def own_account(account_id: str, house: ContextDep, session: SessionDep) -> Account:
     """Raises UnknownAccount in the same words for one that isn't there and for one of another household."""
     if account_id in session.accounts:
         account = house.runtime.registry.get(account_id)

@@ -16,7 +16,7 @@ from worker.web.texts import Words
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A slot in words: what the table shows, and the line above the chart when it is pointed at."""
 
     label: str
@@ -35,7 +35,7 @@ class Chart:
     comparison: str
     trend: str  # less, more, same or nothing
     drawings: list[Markup]
-    rows: list[Row]
+    rows: list[TableRow]
     notes: list[str]
     tabs: list[tuple[View, str]]
     previous: tuple[str, str] | None  # address, title
@@ -82,7 +82,7 @@ def span_title(span: Span, words: Words) -> str:
     return words.weekday(span.start) if span.view is View.DAY else words.month(span.start)
 
 
-def to_row(slot: Slot, view: View, words: Words) -> Row:
+def to_row(slot: Slot, view: View, words: Words) -> TableRow:
     notes = []
     if slot.gap:
         notes.append(words("chart.gap"))
@@ -93,7 +93,7 @@ def to_row(slot: Slot, view: View, words: Words) -> Row:
     if slot.again:
         notes.append(words("chart.again"))
     digits = 3 if view is View.DAY else 2
-    return Row(
+    return TableRow(
         slot_label(slot, view, words),
         "–" if slot.energy is None else words.kwh(slot.energy, digits),
         "–" if slot.before is None else words.kwh(slot.before, digits),

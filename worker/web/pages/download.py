@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from worker.domain.measures.readings import Period
-from worker.web.context import HouseDep
+from worker.web.context import ContextDep
 from worker.web.pages.account import OwnAccount, digits_of
 from worker.web.pages.consumption import first_day
 from worker.web.render import render
@@ -27,7 +27,7 @@ class Choice:
 
 
 @router.get("/accounts/{account_id}/download")
-def download(request: Request, house: HouseDep, account: OwnAccount) -> Response:
+def download(request: Request, house: ContextDep, account: OwnAccount) -> Response:
     measures = house.runtime.measures
     stored = [period for period in Period if measures[period].read(account.id, "0", "~", limit=1)]
     return render(

@@ -11,7 +11,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.windows import DAILY_HISTORY_DAYS
 from worker.errors import UnknownAccount
 from worker.runtime import SUPPLIER, Runtime
-from worker.web.context import HouseDep, SessionDep
+from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of
 
@@ -31,7 +31,7 @@ class Card:
 
 
 @router.get("/")
-def home(request: Request, house: HouseDep, session: SessionDep) -> Response:
+def home(request: Request, house: ContextDep, session: SessionDep) -> Response:
     runtime = house.runtime
     settings, words = runtime.settings, words_of(request)
     return render(

@@ -20,7 +20,7 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime import Runtime
 from worker.stores.registry.overview import Freshness, Overview
-from worker.web.context import House, HouseDep
+from worker.web.context import ContextDep, ServiceContext
 from worker.web.rate_limit import Limiter, Rate, address_of
 from worker.web.render import render
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
@@ -36,7 +36,7 @@ _TRIES_BY_ALL: Final = Rate("operator-login-all", calls=50, window_s=300)  # man
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class LoginAttempt:
     """Who looks at the operator's door.  ``sid`` is new at the login, so that a planted cookie gains nothing."""
 
     sid: str
@@ -44,7 +44,7 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class QuotaUse:
     """Permits of one API taken within the last hour; ``limit`` None is no limit."""
 
     api: str
@@ -65,7 +65,7 @@ class FreshHour:
 
 
 @router.get("")
-def show_operator(request: Request, house: HouseDep) -> Response:
+def show_operator(request: Request, house: ContextDep) -> Response:
     if house.runtime.settings.operator_password is None:
         return render(request, "message.html", 404, title="operator.closed.title", text="operator.closed.text")
     visit = _visit(request, house)
@@ -77,7 +77,7 @@ def show_operator(request: Request, house: HouseDep) -> Response:
 @router.post("/login")
 def log_in(
     request: Request,
-    house: HouseDep,
+    house: ContextDep,
     password: Annotated[str, Form()] = "",
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
@@ -94,11 +94,11 @@ def log_in(
     if not hmac.compare_digest(password.encode(), told.get_secret_value().encode()):
         log.warning("operator login refused", extra=fields(address=address))
         return _ask(request, house, visit, 403, "operator.wrong")
-    return _enter(house, Visit(_new_sid(), inside=True))
+    return _enter(house, LoginAttempt(_new_sid(), inside=True))
 
 
 @router.post("/logout")
-def log_out(request: Request, house: HouseDep, csrf: Annotated[str, Form()] = "") -> Response:
+def log_out(request: Request, house: ContextDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not house.signer.csrf_holds(_visit(request, house).sid, csrf):
         return render(
             request, "message.html", 403, title="csrf.title", text="csrf.text", action=(_PATH, "message.again")
@@ -108,16 +108,21 @@ def log_out(request: Request, house: HouseDep, csrf: Annotated[str, Form()] = ""
     return response
 
 
-def _visit(request: Request, house: House) -> Visit:
+def _visit(request: Request, house: ServiceContext) -> LoginAttempt:
     claims = house.signer.read(_KIND, request.cookies.get(OPERATOR_COOKIE))
-    return Visit(str(claims["sid"]), bool(claims["inside"])) if claims else Visit(_new_sid())
+    return LoginAttempt(str(claims["sid"]), bool(claims["inside"])) if claims else LoginAttempt(_new_sid())
 
 
 def _ask(
-    request: Request, house: House, visit: Visit, status: int = 200, fault: str | None = None, wait_s: int = 0
+    request: Request,
+    house: ServiceContext,
+    visit: LoginAttempt,
+    status: int = 200,
+    fault: str | None = None,
+    wait_s: int = 0,
 ) -> Response:
     """The password's form; the cookie that its hidden field belongs to comes with it."""
-    visit = Visit(visit.sid)
+    visit = LoginAttempt(visit.sid)
     response = render(
         request, "operator_login.html", status, visit_csrf=house.signer.csrf(visit.sid), fault=fault, wait_s=wait_s
     )
@@ -125,13 +130,13 @@ def _ask(
     return response
 
 
-def _enter(house: House, visit: Visit) -> Response:
+def _enter(house: ServiceContext, visit: LoginAttempt) -> Response:
     response = RedirectResponse(_PATH, 303)
     _remember(house, response, visit)
     return response
 
 
-def _remember(house: House, response: Response, visit: Visit) -> None:
+def _remember(house: ServiceContext, response: Response, visit: LoginAttempt) -> None:
     life: timedelta = OPERATOR_LIFE
     token = house.signer.sign(_KIND, {"sid": visit.sid, "inside": visit.inside}, life)
     house.set_cookie(response, OPERATOR_COOKIE, token, int(life.total_seconds()), path=_PATH)
@@ -165,9 +170,9 @@ def fresh_hours(runtime: Runtime) -> list[FreshHour]:
     return [FreshHour(hour, {series: told.get(series) for series in Series}) for hour, told in shares.items()]
 
 
-def _quotas(runtime: Runtime) -> list[Quota]:
+def _quotas(runtime: Runtime) -> list[QuotaUse]:
     apis = runtime.endpoints.preset.apis
-    return [Quota(api, runtime.ledger.used(api), runtime.calls_per_hour) for api in apis]
+    return [QuotaUse(api, runtime.ledger.used(api), runtime.calls_per_hour) for api in apis]
 
 
 def _queues(runtime: Runtime) -> dict[str, int] | None:

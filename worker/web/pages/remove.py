@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from worker.web.context import HouseDep, SessionDep
+from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import OwnAccount, digits_of
 from worker.web.render import render
 
@@ -23,7 +23,7 @@ def ask(request: Request, account: OwnAccount) -> Response:
 @router.post("/accounts/{account_id}/remove")
 def remove(
     request: Request,
-    house: HouseDep,
+    house: ContextDep,
     session: SessionDep,
     account: OwnAccount,
     csrf: Annotated[str, Form()] = "",

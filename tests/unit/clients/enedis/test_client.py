@@ -13,7 +13,7 @@ import requests
 import responses
 
 from tests.support.supplier_server import BASE_URL, SECRETS, USAGE_POINT, House
-from worker.domain.measures.answers import Verdict
+from worker.domain.measures.answers import AnswerKind
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
@@ -52,7 +52,7 @@ def test_a_window_is_asked_in_the_words_of_its_generation(house: House, series: 
     house.measures(200, body_of(house))
     ask = house.client.daily_consumption if series is Series.DAILY else house.client.load_curve
     answer = ask(USAGE_POINT, WINDOW)
-    assert (answer.verdict, answer.payload) == (Verdict.DATA, body_of(house))
+    assert (answer.verdict, answer.payload) == (AnswerKind.DATA, body_of(house))
 
     request = house.supplier.calls[-1].request
     address, preset = urlsplit(request.url), house.endpoints.preset
@@ -71,7 +71,7 @@ def test_a_refused_token_is_renewed_once_and_the_walk_does_not_notice(house: Hou
     refuse_token(house)
     house.tokens(200, TOKEN)
     house.measures(200, body_of(house))
-    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.DATA
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is AnswerKind.DATA
     assert house.vault.token is not None and house.vault.token.access == "access-token-two"
     assert house.supplier.calls[-1].request.headers["Authorization"] == "Bearer access-token-two"
     api = house.endpoints.preset.api(house.endpoints.preset.paths[Series.DAILY])
@@ -144,7 +144,7 @@ def test_without_a_permit_nothing_is_sent_and_nothing_is_closed(house: House) ->
 def test_a_refused_end_of_today_is_to_be_moved_and_any_other_is_our_bug(house: House, spelling: str) -> None:
     refusal = {"error": spelling, "error_description": "The end date parameter must be earlier than the current date"}
     house.measures(400, refusal)
-    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.END_TOO_LATE
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is AnswerKind.END_TOO_LATE
     with pytest.raises(RequestRefused):
         house.client.daily_consumption(USAGE_POINT, PAST)
 
@@ -158,13 +158,13 @@ def test_the_answer_for_another_meter_is_kept_out(house: House) -> None:
 @pytest.mark.parametrize("masked", ["<masque>", None, 5, ""])
 def test_an_answer_that_masks_its_meter_is_taken(house: House, masked: Any) -> None:
     house.measures(200, body_of(house, masked))
-    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.DATA
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is AnswerKind.DATA
 
 
 @pytest.mark.parametrize("body", [[], [1], {}, {"meter_reading": None}, {"meter_reading": []}, 5, "text"])
 def test_a_shape_never_seen_is_left_to_the_parser(house: House, body: Any) -> None:
     house.measures(200, body if isinstance(body, dict | list) else str(body).replace("text", '"text"'))
-    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is Verdict.DATA
+    assert house.client.daily_consumption(USAGE_POINT, WINDOW).verdict is AnswerKind.DATA
 
 
 def test_a_redirect_is_not_followed_with_our_token(house: House) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.clients.enedis.errors import Reply, classify, code_of, token_refused
-from worker.domain.measures.answers import Verdict
+from worker.domain.measures.answers import AnswerKind
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -42,17 +42,17 @@ def error(code: Any) -> dict[str, Any]:
 
 
 VERDICTS = [
-    (403, "ADAM-DC-0009", Verdict.BEFORE_HISTORY),
-    (404, "no_data_found", Verdict.NO_DATA),
-    (404, "STM-ERR-0000014", Verdict.NO_DATA),
-    (404, "STM-ERR-0000020", Verdict.NO_DATA),
-    (400, "ADAM-ERR0123", Verdict.BEFORE_HISTORY),
-    (400, "ADAM-ERR0125", Verdict.BEFORE_HISTORY),
-    (400, "ADAM-DC-0016", Verdict.BEFORE_HISTORY),
-    (400, "ADAM-ERR0126", Verdict.TOO_LONG),
-    (400, "ADAM-DC-0015", Verdict.TOO_LONG),
-    (400, "ADAM-ERR0075", Verdict.NO_DATA),
-    (400, "ADAM-ERR0069", Verdict.NO_DATA),
+    (403, "ADAM-DC-0009", AnswerKind.BEFORE_HISTORY),
+    (404, "no_data_found", AnswerKind.NO_DATA),
+    (404, "STM-ERR-0000014", AnswerKind.NO_DATA),
+    (404, "STM-ERR-0000020", AnswerKind.NO_DATA),
+    (400, "ADAM-ERR0123", AnswerKind.BEFORE_HISTORY),
+    (400, "ADAM-ERR0125", AnswerKind.BEFORE_HISTORY),
+    (400, "ADAM-DC-0016", AnswerKind.BEFORE_HISTORY),
+    (400, "ADAM-ERR0126", AnswerKind.TOO_LONG),
+    (400, "ADAM-DC-0015", AnswerKind.TOO_LONG),
+    (400, "ADAM-ERR0075", AnswerKind.NO_DATA),
+    (400, "ADAM-ERR0069", AnswerKind.NO_DATA),
 ]
 ERRORS: list[tuple[int, str, type[WorkerError]]] = [
     (403, "ADAM-DC-0008", ConsentRevoked),
@@ -77,12 +77,12 @@ ERRORS: list[tuple[int, str, type[WorkerError]]] = [
 
 @pytest.mark.parametrize("status, code, verdict", VERDICTS)
 @pytest.mark.parametrize("spell", [str, str.lower, lambda code: code.replace("-", "_")])
-def test_a_code_means_the_same_however_it_is_spelled(status: int, code: str, verdict: Verdict, spell: Any) -> None:
+def test_a_code_means_the_same_however_it_is_spelled(status: int, code: str, verdict: AnswerKind, spell: Any) -> None:
     assert classify(reply(status, error(spell(code))), NOW).verdict is verdict
 
 
 @pytest.mark.parametrize("status, code, verdict", VERDICTS)
-def test_a_code_means_the_same_inside_any_envelope(status: int, code: str, verdict: Verdict) -> None:
+def test_a_code_means_the_same_inside_any_envelope(status: int, code: str, verdict: AnswerKind) -> None:
     inner = error(code)
     envelopes = [
         {"fault": {"code": code, "message": "m"}},
@@ -131,7 +131,7 @@ def test_an_unpublished_code_leaves_it_to_the_status(status: int, message: str, 
 
 
 def test_a_404_of_2026_is_an_empty_answer_but_that_of_its_gateway_is_not() -> None:
-    assert classify(reply(404, {"code": "X", "message": "Pas de mesure trouvée"}), NOW).verdict is Verdict.NO_DATA
+    assert classify(reply(404, {"code": "X", "message": "Pas de mesure trouvée"}), NOW).verdict is AnswerKind.NO_DATA
     gateway = {"code": "404", "type": "Status report", "message": "Not Found", "description": "No matching resource"}
     with pytest.raises(RequestRefused):
         classify(reply(404, gateway), NOW)
@@ -146,12 +146,12 @@ def test_a_missing_subscription_is_the_operators(status: int) -> None:
 @pytest.mark.parametrize("body", [{}, [], {"meter_reading": {"interval_reading": []}}, {"usage_point": []}, [1]])
 def test_any_other_success_goes_to_the_parser_as_it_came(body: Any) -> None:
     answer = classify(reply(200, body), NOW)
-    assert (answer.verdict, answer.payload) == (Verdict.DATA, body)
+    assert (answer.verdict, answer.payload) == (AnswerKind.DATA, body)
 
 
 @pytest.mark.parametrize("body", [{"idPrm": "1"}, {"idPrm": "1", "grandeur": []}, {"idPrm": "1", "grandeur": None}])
 def test_a_2026_answer_without_quantities_is_no_data(body: Any) -> None:
-    assert classify(reply(200, body), NOW).verdict is Verdict.NO_DATA
+    assert classify(reply(200, body), NOW).verdict is AnswerKind.NO_DATA
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.clients.enedis.errors import Reply, classify, token_refused
-from worker.domain.measures.answers import Verdict
+from worker.domain.measures.answers import AnswerKind
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -24,23 +24,23 @@ NOW = datetime(2026, 7, 17, 4, 0, tzinfo=UTC)
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recorded answers are not here")
 
-CASES: list[tuple[str, int, Verdict | type[WorkerError]]] = [
+CASES: list[tuple[str, int, AnswerKind | type[WorkerError]]] = [
     ("consoapi_403_cloudflare_block.fragment.html", 403, SupplierUnavailable),
     ("consoapi_502_cloudflare.fragment.txt", 502, SupplierUnavailable),
     ("consoapi_v5_400_adam_dc_0007.json", 400, HolderChanged),
-    ("consoapi_v5_400_adam_err0123.json", 400, Verdict.BEFORE_HISTORY),
+    ("consoapi_v5_400_adam_err0123.json", 400, AnswerKind.BEFORE_HISTORY),
     ("consoapi_v5_400_daily_consumption_2023-04-02_2023-04-01.json", 400, RequestRefused),
     ("consoapi_v5_401_invalid_token.json", 401, OperatorFault),
     ("consoapi_v5_403_adam_dc_0008.json", 403, ConsentRevoked),
-    ("consoapi_v5_404_no_data_found.json", 404, Verdict.NO_DATA),
+    ("consoapi_v5_404_no_data_found.json", 404, AnswerKind.NO_DATA),
     ("consoapi_v5_429_900804_throttled.json", 429, RateLimited),
     ("consoapi_v5_500_technical_error.json", 500, SupplierUnavailable),
     ("consoapi_v5_500_unknown.json", 500, SupplierUnavailable),
-    ("dc2026_400_adam_err0123_fr.json", 400, Verdict.BEFORE_HISTORY),
+    ("dc2026_400_adam_err0123_fr.json", 400, AnswerKind.BEFORE_HISTORY),
     ("dc2026_400_no_subscribed_service_fr.json", 400, RequestRefused),
     ("dc2026_403_900908_not_subscribed.json", 403, OperatorFault),
-    ("enedisgateway_no_data_found.json", 200, Verdict.NO_DATA),
-    ("enedisgateway_no_data_found.json", 404, Verdict.NO_DATA),
+    ("enedisgateway_no_data_found.json", 200, AnswerKind.NO_DATA),
+    ("enedisgateway_no_data_found.json", 404, AnswerKind.NO_DATA),
     ("enedisgateway_result_400_end_date.json", 400, RequestRefused),
     ("enedisgateway_result_400_end_date.json", 200, RequestRefused),
     ("med_quota_valid_access_2022.json", 200, RateLimited),
@@ -49,9 +49,9 @@ CASES: list[tuple[str, int, Verdict | type[WorkerError]]] = [
 
 
 @pytest.mark.parametrize("name, status, expected", CASES)
-def test_each_recorded_refusal_has_its_class(name: str, status: int, expected: Verdict | type[WorkerError]) -> None:
+def test_each_recorded_refusal_has_its_class(name: str, status: int, expected: AnswerKind | type[WorkerError]) -> None:
     reply = Reply(status, {}, (FOLDER / name).read_bytes())
-    if isinstance(expected, Verdict):
+    if isinstance(expected, AnswerKind):
         assert classify(reply, NOW).verdict is expected
         return
     with pytest.raises(expected) as caught:
@@ -74,7 +74,7 @@ def test_every_recorded_measure_is_data() -> None:
     measures = [body for body in bodies if "valid_access" not in body.name]
     verdicts = {body.name: classify(Reply(200, {}, body.read_bytes()), NOW).verdict for body in measures}
     assert len(verdicts) > 10
-    assert set(verdicts.values()) == {Verdict.DATA}
+    assert set(verdicts.values()) == {AnswerKind.DATA}
 
 
 def test_no_recorded_refusal_is_left_out() -> None:

@@ -16,7 +16,7 @@ from tests.support.supplier_server import NOW, USAGE_POINT, House
 from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import Reply, classify, unforeseen
-from worker.domain.measures.answer_shapes import Kind, Surprise
+from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.readings import DateWindow
 from worker.errors import RequestRefused, WorkerError
 
@@ -57,12 +57,12 @@ def test_what_is_known_or_looked_at_elsewhere_is_not_reported(status: int, body:
 @pytest.mark.parametrize(
     "status, body, expected",
     [
-        (400, {"error": "ADAM-ERR0999", "error_description": "x"}, (Kind.CODE, "refusal 400", "adam-err0999")),
-        (200, {"error": "ADAM-ERR0999", "error_description": "x"}, (Kind.CODE, "refusal 200", "adam-err0999")),
-        (500, {"error": "ADAM-DC-0501"}, (Kind.CODE, "refusal 500", "adam-dc-0501")),
-        (403, {"code": "SGT4X1", "message": "Refus"}, (Kind.SHAPE, "refusal 403", "code,message")),
-        (404, {"detail": "no"}, (Kind.SHAPE, "refusal 404", "detail")),
-        (400, {"error": USAGE_POINT}, (Kind.SHAPE, "refusal 400", "error")),
+        (400, {"error": "ADAM-ERR0999", "error_description": "x"}, (DeviationKind.CODE, "refusal 400", "adam-err0999")),
+        (200, {"error": "ADAM-ERR0999", "error_description": "x"}, (DeviationKind.CODE, "refusal 200", "adam-err0999")),
+        (500, {"error": "ADAM-DC-0501"}, (DeviationKind.CODE, "refusal 500", "adam-dc-0501")),
+        (403, {"code": "SGT4X1", "message": "Refus"}, (DeviationKind.SHAPE, "refusal 403", "code,message")),
+        (404, {"detail": "no"}, (DeviationKind.SHAPE, "refusal 404", "detail")),
+        (400, {"error": USAGE_POINT}, (DeviationKind.SHAPE, "refusal 400", "error")),
     ],
 )
 def test_an_unknown_refusal_is_reported_with_its_code_or_its_shape(status: int, body: Any, expected: Any) -> None:
@@ -87,11 +87,11 @@ def test_any_body_is_looked_at_and_a_refusal_that_is_our_bug_is_always_reported(
 
 
 def test_the_client_reports_and_raises_as_before(build: Callable[[str], House]) -> None:
-    house, seen = build("enedis-2026"), list[Surprise]()
+    house, seen = build("enedis-2026"), list[Deviation]()
     client = EnedisClient(house.endpoints, house.session, lambda: NOW, seen.append)
     house.measures(400, {"error": "ADAM-ERR0999", "error_description": "x"})
     with pytest.raises(RequestRefused, match="adam-err0999"):
         client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
-    assert [(found.kind, found.detail) for found in seen] == [(Kind.CODE, "adam-err0999")]
+    assert [(found.kind, found.detail) for found in seen] == [(DeviationKind.CODE, "adam-err0999")]
     with pytest.raises(RequestRefused):
         house.client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))

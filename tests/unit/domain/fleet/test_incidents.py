@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.support.factories import NOW
 from worker.domain.fleet.incidents import (
     REFUSALS,
-    Burst,
-    Canary,
+    FailureCount,
     Incident,
-    Kind,
+    IncidentKind,
+    ProbeResult,
     Thresholds,
     is_incident,
     judge_canary,
@@ -24,8 +24,8 @@ from worker.domain.fleet.incidents import (
 from worker.errors import (
     ConsentNotThere,
     ConsentRevoked,
-    Held,
     HolderChanged,
+    IncidentOpen,
     LoginFailed,
     MalformedAnswer,
     OperatorFault,
@@ -41,25 +41,25 @@ from worker.errors import (
     WriteRefused,
 )
 
-KINDS = st.sampled_from(Kind)
+KINDS = st.sampled_from(IncidentKind)
 LIMITS = st.builds(Thresholds, st.integers(0, 50), st.floats(0.01, 1.0), st.just(10.0))
 
 
 @pytest.mark.parametrize(
     "error, kind",
     [
-        (SupplierUnavailable("500"), Kind.OUTAGE),
+        (SupplierUnavailable("500"), IncidentKind.OUTAGE),
         (ConsentNotThere("a moment ago"), None),
-        (OperatorFault("key"), Kind.APPLICATION),
-        (MalformedAnswer("odd"), Kind.ANSWERS),
-        (ConsentRevoked("no"), Kind.CONSENT),
-        (RefreshTokenDead("dead"), Kind.CONSENT),
+        (OperatorFault("key"), IncidentKind.APPLICATION),
+        (MalformedAnswer("odd"), IncidentKind.ANSWERS),
+        (ConsentRevoked("no"), IncidentKind.CONSENT),
+        (RefreshTokenDead("dead"), IncidentKind.CONSENT),
         (RefreshAnswerLost("lost"), None),
-        (HolderChanged("moved"), Kind.HOLDER),
-        (UnknownUsagePoint("who"), Kind.METER),
-        (LoginFailed("no"), Kind.LOGIN),
+        (HolderChanged("moved"), IncidentKind.HOLDER),
+        (UnknownUsagePoint("who"), IncidentKind.METER),
+        (LoginFailed("no"), IncidentKind.LOGIN),
         (RateLimited("wait"), None),
-        (Held("wait"), None),
+        (IncidentOpen("wait"), None),
         (StoreUnavailable("ours"), None),
         (UnknownAccount("gone"), None),
         (RequestRefused("our bug"), None),
@@ -67,25 +67,25 @@ LIMITS = st.builds(Thresholds, st.integers(0, 50), st.floats(0.01, 1.0), st.just
         (WorkerError("unforeseen"), None),
     ],
 )
-def test_a_failure_speaks_of_the_supplier_or_of_nobody(error: WorkerError, kind: Kind | None) -> None:
+def test_a_failure_speaks_of_the_supplier_or_of_nobody(error: WorkerError, kind: IncidentKind | None) -> None:
     assert kind_of(error) is kind
 
 
 @given(KINDS, st.integers(0, 60), st.integers(0, 200), LIMITS)
 def test_it_takes_the_threshold_of_accounts_and_never_fewer(
-    kind: Kind, failed: int, tried: int, limits: Thresholds
+    kind: IncidentKind, failed: int, tried: int, limits: Thresholds
 ) -> None:
-    if is_incident(kind, Burst(failed, tried), limits):
+    if is_incident(kind, FailureCount(failed, tried), limits):
         assert 0 < limits.accounts <= failed
 
 
 @given(KINDS, st.integers(0, 60), st.integers(0, 200), LIMITS)
 def test_more_that_fail_alike_make_it_no_less_an_incident_and_more_that_are_well_no_more(
-    kind: Kind, failed: int, well: int, limits: Thresholds
+    kind: IncidentKind, failed: int, well: int, limits: Thresholds
 ) -> None:
-    found = is_incident(kind, Burst(failed, failed + well), limits)
-    assert found <= is_incident(kind, Burst(failed + 1, failed + 1 + well), limits)
-    assert is_incident(kind, Burst(failed, failed + well + 1), limits) <= found
+    found = is_incident(kind, FailureCount(failed, failed + well), limits)
+    assert found <= is_incident(kind, FailureCount(failed + 1, failed + 1 + well), limits)
+    assert is_incident(kind, FailureCount(failed, failed + well + 1), limits) <= found
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_more_that_fail_alike_make_it_no_less_an_incident_and_more_that_are_well
     [(4, 4, False), (5, 5, True), (5, 0, True), (5, 25, True), (5, 26, False), (19, 100, False), (20, 100, True)],
 )
 def test_refusals_are_one_when_many_of_those_tried_are_refused(affected: int, tried: int, storm: bool) -> None:
-    assert {is_incident(kind, Burst(affected, tried), Thresholds()) for kind in REFUSALS} == {storm}
+    assert {is_incident(kind, FailureCount(affected, tried), Thresholds()) for kind in REFUSALS} == {storm}
 
 
 @pytest.mark.parametrize("failed, tried, open_now", [(4, 4, False), (5, 5, True), (7, 10, False), (8, 10, True)])
 def test_an_outage_is_one_when_nearly_nobody_is_answered(failed: int, tried: int, open_now: bool) -> None:
-    assert is_incident(Kind.OUTAGE, Burst(failed, tried), Thresholds()) is open_now
+    assert is_incident(IncidentKind.OUTAGE, FailureCount(failed, tried), Thresholds()) is open_now
 
 
 def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> None:
@@ -108,39 +108,43 @@ def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> 
 @pytest.mark.parametrize(
     "kind, error, verdict",
     [
-        (Kind.OUTAGE, None, Canary.PASSED),
-        (Kind.OUTAGE, SupplierUnavailable("500"), Canary.FAILED),
-        (Kind.OUTAGE, OperatorFault("key"), Canary.FAILED),  # still nobody is served
-        (Kind.OUTAGE, ConsentRevoked("no"), Canary.PASSED),  # it answers
-        (Kind.OUTAGE, RefreshAnswerLost("lost"), Canary.PASSED),  # a refusal too: what was lost, was lost before
-        (Kind.ANSWERS, RefreshTokenDead("dead"), Canary.PASSED),
-        (Kind.OUTAGE, RequestRefused("400"), Canary.PASSED),
-        (Kind.OUTAGE, MalformedAnswer("?"), Canary.FAILED),
-        (Kind.OUTAGE, RateLimited("wait"), Canary.SAYS_NOTHING),
-        (Kind.OUTAGE, StoreUnavailable("ours"), Canary.SAYS_NOTHING),
-        (Kind.HOLDER, None, Canary.PASSED),
-        (Kind.HOLDER, HolderChanged("moved"), Canary.FAILED),
-        (Kind.HOLDER, ConsentRevoked("no"), Canary.SAYS_NOTHING),
+        (IncidentKind.OUTAGE, None, ProbeResult.PASSED),
+        (IncidentKind.OUTAGE, SupplierUnavailable("500"), ProbeResult.FAILED),
+        (IncidentKind.OUTAGE, OperatorFault("key"), ProbeResult.FAILED),  # still nobody is served
+        (IncidentKind.OUTAGE, ConsentRevoked("no"), ProbeResult.PASSED),  # it answers
+        (
+            IncidentKind.OUTAGE,
+            RefreshAnswerLost("lost"),
+            ProbeResult.PASSED,
+        ),  # a refusal too: what was lost, was lost before
+        (IncidentKind.ANSWERS, RefreshTokenDead("dead"), ProbeResult.PASSED),
+        (IncidentKind.OUTAGE, RequestRefused("400"), ProbeResult.PASSED),
+        (IncidentKind.OUTAGE, MalformedAnswer("?"), ProbeResult.FAILED),
+        (IncidentKind.OUTAGE, RateLimited("wait"), ProbeResult.SAYS_NOTHING),
+        (IncidentKind.OUTAGE, StoreUnavailable("ours"), ProbeResult.SAYS_NOTHING),
+        (IncidentKind.HOLDER, None, ProbeResult.PASSED),
+        (IncidentKind.HOLDER, HolderChanged("moved"), ProbeResult.FAILED),
+        (IncidentKind.HOLDER, ConsentRevoked("no"), ProbeResult.SAYS_NOTHING),
     ],
 )
-def test_what_a_canary_says(kind: Kind, error: WorkerError | None, verdict: Canary) -> None:
+def test_what_a_canary_says(kind: IncidentKind, error: WorkerError | None, verdict: ProbeResult) -> None:
     assert judge_canary(kind, error) is verdict
 
 
 def test_disbelief_and_what_was_opened_by_hand_end_in_time_and_an_outage_when_it_is_over() -> None:
-    days = {kind: _days_until_overdue(kind) for kind in Kind}
+    days = {kind: _days_until_overdue(kind) for kind in IncidentKind}
     assert days == {
-        Kind.OUTAGE: None,
-        Kind.APPLICATION: None,
-        Kind.ANSWERS: None,
-        Kind.CONSENT: (3, "believed"),
-        Kind.HOLDER: (45, "believed"),
-        Kind.METER: (3, "believed"),
-        Kind.LOGIN: (3, "believed"),
-        Kind.BY_HAND: (1, "expired"),
+        IncidentKind.OUTAGE: None,
+        IncidentKind.APPLICATION: None,
+        IncidentKind.ANSWERS: None,
+        IncidentKind.CONSENT: (3, "believed"),
+        IncidentKind.HOLDER: (45, "believed"),
+        IncidentKind.METER: (3, "believed"),
+        IncidentKind.LOGIN: (3, "believed"),
+        IncidentKind.BY_HAND: (1, "expired"),
     }
 
 
-def _days_until_overdue(kind: Kind) -> tuple[int, str] | None:
+def _days_until_overdue(kind: IncidentKind) -> tuple[int, str] | None:
     incident = Incident("i", "daily", kind, NOW)
     return next(((day, how) for day in range(100) if (how := incident.overdue(NOW + timedelta(days=day)))), None)

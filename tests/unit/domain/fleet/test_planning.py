@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.fleet.planning import HOURS_A_DAY, LADDER, STEPS, Fleet, Plan, Quota, plan_fleet
+from worker.domain.fleet.planning import HOURS_A_DAY, LADDER, STEPS, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series
 
 limits = st.one_of(st.none(), st.integers(1, 100_000))
-quotas = st.builds(Quota, limits, st.one_of(st.none(), st.integers(1, 50)), st.integers(1, HOURS_A_DAY))
+quotas = st.builds(QuotaBudget, limits, st.one_of(st.none(), st.integers(1, 50)), st.integers(1, HOURS_A_DAY))
 
 
 @st.composite
@@ -24,7 +24,9 @@ def fleets(draw: st.DrawFn) -> Fleet:
 
 
 @given(fleets(), quotas)
-def test_a_night_takes_what_its_quota_allows_or_the_plan_says_that_it_does_not_fit(fleet: Fleet, quota: Quota) -> None:
+def test_a_night_takes_what_its_quota_allows_or_the_plan_says_that_it_does_not_fit(
+    fleet: Fleet, quota: QuotaBudget
+) -> None:
     plan = plan_fleet(fleet, quota)
     assert plan.fits == (quota.a_night is None or plan.calls_a_night <= quota.a_night)
     if not plan.fits:
@@ -32,19 +34,19 @@ def test_a_night_takes_what_its_quota_allows_or_the_plan_says_that_it_does_not_f
 
 
 @given(fleets(), quotas)
-def test_never_more_calls_than_asking_everything_of_everybody(fleet: Fleet, quota: Quota) -> None:
+def test_never_more_calls_than_asking_everything_of_everybody(fleet: Fleet, quota: QuotaBudget) -> None:
     assert plan_fleet(fleet, quota).calls_a_night <= fleet.naive_calls_a_night
 
 
 @given(fleets(), quotas)
-def test_nothing_is_given_up_that_the_quota_carries(fleet: Fleet, quota: Quota) -> None:
+def test_nothing_is_given_up_that_the_quota_carries(fleet: Fleet, quota: QuotaBudget) -> None:
     """Fresher policies than the chosen one don't fit; where all fits, all is asked for."""
     chosen = plan_fleet(fleet, quota).policy
     assert not any(Plan(fleet, quota, policy).fits for policy in LADDER[: LADDER.index(chosen)])
 
 
 @given(fleets(), quotas, st.integers(1, 1_000_000))
-def test_a_larger_fleet_is_never_asked_for_more_often(fleet: Fleet, quota: Quota, more: int) -> None:
+def test_a_larger_fleet_is_never_asked_for_more_often(fleet: Fleet, quota: QuotaBudget, more: int) -> None:
     larger = Fleet(fleet.accounts + more, fleet.without_curve, fleet.history_days)
     now, then = plan_fleet(fleet, quota), plan_fleet(larger, quota)
     assert LADDER.index(then.policy) >= LADDER.index(now.policy)
@@ -52,15 +54,15 @@ def test_a_larger_fleet_is_never_asked_for_more_often(fleet: Fleet, quota: Quota
 
 
 @given(fleets(), quotas, st.integers(0, 50_000))
-def test_a_larger_quota_never_makes_it_worse(fleet: Fleet, quota: Quota, more: int) -> None:
+def test_a_larger_quota_never_makes_it_worse(fleet: Fleet, quota: QuotaBudget, more: int) -> None:
     if quota.per_hour is not None:
-        larger = Quota(quota.per_hour + more, quota.per_second, quota.night_hours)
+        larger = QuotaBudget(quota.per_hour + more, quota.per_second, quota.night_hours)
         now, then = plan_fleet(fleet, quota), plan_fleet(fleet, larger)
         assert LADDER.index(then.policy) <= LADDER.index(now.policy)
 
 
 @given(fleets(), quotas)
-def test_the_most_accounts_fit_and_one_more_does_not(fleet: Fleet, quota: Quota) -> None:
+def test_the_most_accounts_fit_and_one_more_does_not(fleet: Fleet, quota: QuotaBudget) -> None:
     plan = plan_fleet(fleet, quota)
     for policy in STEPS.values():
         most = plan.most_accounts(policy)
@@ -71,15 +73,15 @@ def test_the_most_accounts_fit_and_one_more_does_not(fleet: Fleet, quota: Quota)
 
 
 @given(fleets(), quotas)
-def test_the_calls_an_hour_that_are_needed_are_enough_and_one_less_is_not(fleet: Fleet, quota: Quota) -> None:
+def test_the_calls_an_hour_that_are_needed_are_enough_and_one_less_is_not(fleet: Fleet, quota: QuotaBudget) -> None:
     for policy in STEPS.values():
         needed = quota.needed_for(fleet.calls_a_night(policy))
         for per_hour, fits in ((needed, True), (needed - 1, False)):
-            assert Plan(fleet, Quota(per_hour, None, quota.night_hours), policy).fits is fits
+            assert Plan(fleet, QuotaBudget(per_hour, None, quota.night_hours), policy).fits is fits
 
 
 @given(fleets(), quotas)
-def test_the_lanes_share_a_day_and_none_is_shut_out(fleet: Fleet, quota: Quota) -> None:
+def test_the_lanes_share_a_day_and_none_is_shut_out(fleet: Fleet, quota: QuotaBudget) -> None:
     plan = plan_fleet(fleet, quota)
     rooms = plan.rooms
     if rooms is None or quota.a_day is None:
@@ -91,7 +93,9 @@ def test_the_lanes_share_a_day_and_none_is_shut_out(fleet: Fleet, quota: Quota) 
 
 
 @given(fleets(), quotas)
-def test_a_night_beside_busy_lanes_is_no_shorter_and_one_that_fits_ends_in_time(fleet: Fleet, quota: Quota) -> None:
+def test_a_night_beside_busy_lanes_is_no_shorter_and_one_that_fits_ends_in_time(
+    fleet: Fleet, quota: QuotaBudget
+) -> None:
     plan = plan_fleet(fleet, quota)
     alone, beside = plan.hours
     assert 0 <= alone <= beside + 1e-9
@@ -100,11 +104,11 @@ def test_a_night_beside_busy_lanes_is_no_shorter_and_one_that_fits_ends_in_time(
 
 
 def test_the_hour_is_used_at_once_and_then_waited_for() -> None:
-    assert Quota(1_000).hours_for(1_000) == pytest.approx(1_000 / 14_400)
-    assert Quota(1_000).hours_for(1_001) == pytest.approx(1 + 1 / 14_400)
-    assert Quota(10_000).hours_for(40_000) == pytest.approx(3 + 10_000 / 14_400)
-    assert Quota(100_000).hours_for(28_800) == 2, "the second is the lower limit"
-    assert Quota(None, None).hours_for(28_800) == 0
+    assert QuotaBudget(1_000).hours_for(1_000) == pytest.approx(1_000 / 14_400)
+    assert QuotaBudget(1_000).hours_for(1_001) == pytest.approx(1 + 1 / 14_400)
+    assert QuotaBudget(10_000).hours_for(40_000) == pytest.approx(3 + 10_000 / 14_400)
+    assert QuotaBudget(100_000).hours_for(28_800) == 2, "the second is the lower limit"
+    assert QuotaBudget(None, None).hours_for(28_800) == 0
 
 
 @pytest.mark.parametrize("policy", LADDER, ids=lambda policy: f"{policy.daily_every}-{policy.curve_every}")
@@ -122,7 +126,7 @@ def test_what_is_counted_is_what_the_nights_ask_for(policy: FleetPolicy) -> None
 
 def test_more_is_given_up_step_by_step() -> None:
     """5 000 calls a night: more and more accounts, first older curves, then older totals."""
-    quota = Quota(5_000 * 100 // 70 // 24 + 1, None)
+    quota = QuotaBudget(5_000 * 100 // 70 // 24 + 1, None)
     told = {accounts: plan_fleet(Fleet(accounts), quota).policy for accounts in (2_000, 3_000, 4_000, 4_500, 9_000)}
     assert told == {
         2_000: FleetPolicy(1, 1),

@@ -9,7 +9,7 @@ import pytest
 from tests.support.pages import ROOT
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.fleet.lanes import QuotaLane
-from worker.domain.fleet.planning import STEPS, USUAL_SHARES, Fleet, Plan, Quota, plan_fleet
+from worker.domain.fleet.planning import STEPS, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import LOOK_BACK_DAYS, MAX_WINDOW_DAYS
@@ -28,7 +28,7 @@ def limits() -> dict[int, list[str]]:
 
 
 def rows() -> list[str]:
-    return [row(plan_fleet(Fleet(n), Quota(limit)), names) for limit, names in limits().items() for n in FLEETS]
+    return [row(plan_fleet(Fleet(n), QuotaBudget(limit)), names) for limit, names in limits().items() for n in FLEETS]
 
 
 def row(plan: Plan, names: list[str]) -> str:
@@ -50,14 +50,14 @@ def row(plan: Plan, names: list[str]) -> str:
 def most_rows() -> list[str]:
     found = []
     for limit, names in limits().items():
-        fitting = [number(most(Plan(Fleet(1), Quota(limit), step))) for step in STEPS.values()]
+        fitting = [number(most(Plan(Fleet(1), QuotaBudget(limit), step))) for step in STEPS.values()]
         found.append(f"| {', '.join(names)} | {' | '.join(fitting)} |")
     return found
 
 
 def lane_rows() -> list[str]:
     """Of the example with 100 000 accounts on 10 000 calls an hour."""
-    plan = plan_fleet(Fleet(100_000), Quota(10_000))
+    plan = plan_fleet(Fleet(100_000), QuotaBudget(10_000))
     lanes = plan.as_json()["lanes"]
     return [
         f"| `{lane}` | {number(told['a_day'])} | {'' if told['needed'] is None else number(told['needed'])} |"
@@ -82,7 +82,7 @@ def test_a_line_of_the_page_is_what_the_code_says(line: str) -> None:
 
 def test_the_formula_of_the_example_is_worked_as_the_code_works_it() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
-    quota, fleet = Quota(10_000), Fleet(100_000)
+    quota, fleet = QuotaBudget(10_000), Fleet(100_000)
     percent = quota.nights_percent
     assert f"10 000 × 24 × {percent} % = {number(quota.a_night or 0)}" in text
     calls = [
@@ -99,7 +99,7 @@ def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     assert f"the last {LOOK_BACK_DAYS[Series.DAILY]} days" in text
     floors = {USUAL_SHARES.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY}
     assert f"{floors.pop()} % each" in text and not floors
-    paced = Quota(1).paced
+    paced = QuotaBudget(1).paced
     assert f"four calls a second, {number(paced or 0)} an hour" in text
 
 

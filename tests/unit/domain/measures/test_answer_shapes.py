@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.support.strategies import json_values, many
 from worker.domain.measures.answer_samples import MOST_CHARACTERS, to_masked, to_sample
-from worker.domain.measures.answer_shapes import MOST_SURPRISES, Kind, Surprise, look_at
+from worker.domain.measures.answer_shapes import MOST_SURPRISES, Deviation, DeviationKind, look_at
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer
@@ -32,7 +32,7 @@ def v5_days() -> Any:
     return v5_answer([["2024-01-15", "10412"], ["2024-01-16", 9876]], "Wh")
 
 
-def told(answer: Any, series: Series) -> list[tuple[Kind, str, str]]:
+def told(answer: Any, series: Series) -> list[tuple[DeviationKind, str, str]]:
     return [(found.kind, found.place, found.detail) for found in look_at(answer, series)]
 
 
@@ -63,38 +63,44 @@ def test_a_known_answer_holds_no_surprise(answer: Any, series: Series) -> None:
 @pytest.mark.parametrize(
     "answer, expected",
     [
-        ({}, (Kind.EMPTY, "answer", "object")),
-        ([], (Kind.EMPTY, "answer", "list")),
-        ({"meter_reading": {}}, (Kind.EMPTY, "meter_reading.interval_reading", "absent")),
-        ({"meter_reading": {"interval_reading": None}}, (Kind.EMPTY, "meter_reading.interval_reading", "null")),
-        ([{"value": "1"}], (Kind.SHAPE, "answer", "list")),
-        ("text", (Kind.SHAPE, "answer", "text")),
-        ({"measures": [], "id": 1}, (Kind.SHAPE, "answer", "id,measures")),
-        ({"meter_reading": []}, (Kind.SHAPE, "meter_reading", "list")),
-        ({"meter_reading": {"interval_reading": ["1"]}}, (Kind.SHAPE, "meter_reading.interval_reading[]", "text")),
+        ({}, (DeviationKind.EMPTY, "answer", "object")),
+        ([], (DeviationKind.EMPTY, "answer", "list")),
+        ({"meter_reading": {}}, (DeviationKind.EMPTY, "meter_reading.interval_reading", "absent")),
+        (
+            {"meter_reading": {"interval_reading": None}},
+            (DeviationKind.EMPTY, "meter_reading.interval_reading", "null"),
+        ),
+        ([{"value": "1"}], (DeviationKind.SHAPE, "answer", "list")),
+        ("text", (DeviationKind.SHAPE, "answer", "text")),
+        ({"measures": [], "id": 1}, (DeviationKind.SHAPE, "answer", "id,measures")),
+        ({"meter_reading": []}, (DeviationKind.SHAPE, "meter_reading", "list")),
+        (
+            {"meter_reading": {"interval_reading": ["1"]}},
+            (DeviationKind.SHAPE, "meter_reading.interval_reading[]", "text"),
+        ),
     ],
 )
-def test_an_empty_or_unknown_shape_is_told(answer: Any, expected: tuple[Kind, str, str]) -> None:
+def test_an_empty_or_unknown_shape_is_told(answer: Any, expected: tuple[DeviationKind, str, str]) -> None:
     assert told(answer, CURVE) == [expected]
 
 
 @pytest.mark.parametrize(
     "place, value, expected",
     [
-        ("flow_direction", "CONS", (Kind.FIELD, "meter_reading.flow_direction", "text")),
-        ("quality", "CORR", (Kind.CODE, "meter_reading.quality", "CORR")),
-        ("quality", 3, (Kind.SHAPE, "meter_reading.quality", "number")),
-        ("reading_type.unit", "kW", (Kind.UNIT, "meter_reading.reading_type.unit", "kW")),
-        ("reading_type.unit", 7, (Kind.UNIT, "meter_reading.reading_type.unit", "number")),
-        ("reading_type.aggregate", "maximum", (Kind.UNIT, "meter_reading.reading_type.aggregate", "maximum")),
-        ("reading_type.tariff", {}, (Kind.FIELD, "meter_reading.reading_type.tariff", "object")),
-        ("interval_reading.9.value", "0,412", (Kind.SHAPE, "meter_reading.interval_reading[].value", "9,999")),
-        ("interval_reading.9.value", True, (Kind.SHAPE, "meter_reading.interval_reading[].value", "boolean")),
-        ("interval_reading.9.date", "15/01/2024", (Kind.SHAPE, "meter_reading.interval_reading[].date", "99/99/9999")),
-        ("interval_reading.9.measure_type", "E", (Kind.CODE, "meter_reading.interval_reading[].measure_type", "E")),
-        ("interval_reading.9.interval_length", "PT7M", (Kind.CODE, "meter_reading.interval_reading[].interval_length",
+        ("flow_direction", "CONS", (DeviationKind.FIELD, "meter_reading.flow_direction", "text")),
+        ("quality", "CORR", (DeviationKind.CODE, "meter_reading.quality", "CORR")),
+        ("quality", 3, (DeviationKind.SHAPE, "meter_reading.quality", "number")),
+        ("reading_type.unit", "kW", (DeviationKind.UNIT, "meter_reading.reading_type.unit", "kW")),
+        ("reading_type.unit", 7, (DeviationKind.UNIT, "meter_reading.reading_type.unit", "number")),
+        ("reading_type.aggregate", "maximum", (DeviationKind.UNIT, "meter_reading.reading_type.aggregate", "maximum")),
+        ("reading_type.tariff", {}, (DeviationKind.FIELD, "meter_reading.reading_type.tariff", "object")),
+        ("interval_reading.9.value", "0,412", (DeviationKind.SHAPE, "meter_reading.interval_reading[].value", "9,999")),
+        ("interval_reading.9.value", True, (DeviationKind.SHAPE, "meter_reading.interval_reading[].value", "boolean")),
+        ("interval_reading.9.date", "15/01/2024", (DeviationKind.SHAPE, "meter_reading.interval_reading[].date", "99/99/9999")),
+        ("interval_reading.9.measure_type", "E", (DeviationKind.CODE, "meter_reading.interval_reading[].measure_type", "E")),
+        ("interval_reading.9.interval_length", "PT7M", (DeviationKind.CODE, "meter_reading.interval_reading[].interval_length",
                                                         "PT7M")),
-        ("interval_reading.9.price", 0.2, (Kind.FIELD, "meter_reading.interval_reading[].price", "number")),
+        ("interval_reading.9.price", 0.2, (DeviationKind.FIELD, "meter_reading.interval_reading[].price", "number")),
     ],
 )  # fmt: skip
 def test_what_changed_in_one_place_is_told_with_its_place(place: str, value: Any, expected: Any) -> None:
@@ -114,11 +120,11 @@ def test_of_2026_too() -> None:
     answer["grandeur"][0]["points"][0] |= {"n": "Z", "co2": 12}
     answer["version"] = "3.0"
     assert set(told(answer, CURVE)) == {
-        (Kind.FIELD, "version", "text"),
-        (Kind.UNIT, "grandeur[].unite", "kW"),
-        (Kind.CODE, "grandeur[].grandeurMetier", "STOCK"),
-        (Kind.CODE, "grandeur[].points[].n", "Z"),
-        (Kind.FIELD, "grandeur[].points[].co9", "number"),
+        (DeviationKind.FIELD, "version", "text"),
+        (DeviationKind.UNIT, "grandeur[].unite", "kW"),
+        (DeviationKind.CODE, "grandeur[].grandeurMetier", "STOCK"),
+        (DeviationKind.CODE, "grandeur[].points[].n", "Z"),
+        (DeviationKind.FIELD, "grandeur[].points[].co9", "number"),
     }
 
 
@@ -127,7 +133,7 @@ def test_a_new_field_in_every_point_is_one_surprise_and_stops_no_reading() -> No
     whole = parse(answer, CURVE)
     for number, row in enumerate(answer["meter_reading"]["interval_reading"]):
         row[f"tariff_{number}"] = "HC"
-    assert told(answer, CURVE) == [(Kind.FIELD, "meter_reading.interval_reading[].tariff_9", "text")]
+    assert told(answer, CURVE) == [(DeviationKind.FIELD, "meter_reading.interval_reading[].tariff_9", "text")]
     assert parse(answer, CURVE) == whole
 
 
@@ -136,7 +142,7 @@ def test_a_new_field_in_every_point_is_one_surprise_and_stops_no_reading() -> No
 def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str, answer: Any, series: Series) -> None:
     answer = copy.deepcopy(answer)
     answer["meter_reading"]["reading_type"][name] = wrong
-    assert {found.kind for found in look_at(answer, series)} == {Kind.UNIT}
+    assert {found.kind for found in look_at(answer, series)} == {DeviationKind.UNIT}
     with pytest.raises(MalformedAnswer):
         parse(answer, series)
 
@@ -196,6 +202,9 @@ def test_a_sample_that_had_to_be_cut_is_shown_as_its_form() -> None:
 
 
 def test_the_fingerprint_is_of_what_surprised_and_not_of_the_answer() -> None:
-    one, other = Surprise(Kind.FIELD, "a.b", "text", {"a": 1}), Surprise(Kind.FIELD, "a.b", "text", {"a": 2})
+    one, other = (
+        Deviation(DeviationKind.FIELD, "a.b", "text", {"a": 1}),
+        Deviation(DeviationKind.FIELD, "a.b", "text", {"a": 2}),
+    )
     assert one.fingerprint == other.fingerprint
-    assert one.fingerprint != Surprise(Kind.FIELD, "a.b", "list").fingerprint
+    assert one.fingerprint != Deviation(DeviationKind.FIELD, "a.b", "list").fingerprint

@@ -12,7 +12,7 @@ from tests.support.factories import curve_of, v5_answer
 from tests.support.strategies import curve_days, some
 from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import civil_day
-from worker.domain.measures.conservation import Cause, Finding, Law, check_days, check_totals
+from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, round_as_stored, to_entries
 from worker.domain.measures.readings import ONE_DAY, Period
 from worker.domain.parsing.enedis import parse_load_curve
@@ -68,7 +68,7 @@ def test_a_curve_that_does_not_make_its_day_is_found_with_its_cause(
     steps: list[Entry], value: int, cause: Cause
 ) -> None:
     energy = sum(entry.milliwatt_hours for entry in steps if civil_day(entry.key) == DAY)
-    assert list(check_days(steps, day_entry(value))) == [Finding(Law.DAY, DAY.isoformat(), energy, value, cause)]
+    assert list(check_days(steps, day_entry(value))) == [Discrepancy(Law.DAY, DAY.isoformat(), energy, value, cause)]
 
 
 def test_power_in_steps_of_ten_minutes_taken_for_energy_is_six_times_too_much() -> None:
@@ -103,7 +103,7 @@ def test_totals_wrong_missing_or_without_readings_are_each_named() -> None:
     days = [Entry("2024-06-30", 5_000_000), Entry("2024-07-01", 6_000_000), Entry("2024-07-02", 7_000_000)]
     months = [Entry("2024-05", 1_000_000), Entry("2024-07", 12_000_000)]
     assert list(check_totals(days, months, Period.MONTH)) == [
-        Finding(Law.MONTH, "2024-05", None, 1_000_000, Cause.ORPHAN_TOTAL),
-        Finding(Law.MONTH, "2024-06", 5_000_000, None, Cause.MISSING_TOTAL),
-        Finding(Law.MONTH, "2024-07", 13_000_000, 12_000_000, Cause.STALE_TOTAL),
+        Discrepancy(Law.MONTH, "2024-05", None, 1_000_000, Cause.ORPHAN_TOTAL),
+        Discrepancy(Law.MONTH, "2024-06", 5_000_000, None, Cause.MISSING_TOTAL),
+        Discrepancy(Law.MONTH, "2024-07", 13_000_000, 12_000_000, Cause.STALE_TOTAL),
     ]

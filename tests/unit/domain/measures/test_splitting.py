@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
-from worker.domain.measures.answers import Answer, Verdict
+from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.splitting import Inquiry
+from worker.domain.measures.splitting import SplitFetch
 from worker.domain.measures.windows import merge_windows
 from worker.errors import RequestRefused
 
@@ -35,40 +35,40 @@ class Strict:
     def __call__(self, asked: DateWindow) -> Answer:
         self.asked.append(asked)
         if asked.end > self.latest_end:
-            return Answer(Verdict.END_TOO_LATE)
+            return Answer(AnswerKind.END_TOO_LATE)
         if asked.days > self.max_days:
-            return Answer(Verdict.TOO_LONG)
+            return Answer(AnswerKind.TOO_LONG)
         if asked.start < self.since:
-            return Answer(Verdict.BEFORE_HISTORY)
-        return Answer(Verdict.DATA, str(asked))
+            return Answer(AnswerKind.BEFORE_HISTORY)
+        return Answer(AnswerKind.DATA, str(asked))
 
 
 def test_a_window_that_suits_takes_one_call() -> None:
     strict = Strict()
-    inquiry = Inquiry(strict).put(window(7))
+    inquiry = SplitFetch(strict).put(window(7))
     assert inquiry.payloads == [(window(7), "2024-03-01/2024-03-08")]
     assert (inquiry.floor, inquiry.end, len(strict.asked)) == (None, date(2024, 3, 8), 1)
 
 
 def test_seven_days_refused_are_asked_as_six_and_one() -> None:
     strict = Strict(max_days=6)
-    inquiry = Inquiry(strict).put(window(7))
+    inquiry = SplitFetch(strict).put(window(7))
     assert [part.days for part, _ in inquiry.payloads] == [6, 1]
     assert len(strict.asked) == 3
 
 
 def test_a_day_that_is_too_long_is_our_bug() -> None:
     with pytest.raises(RequestRefused, match="one day"):
-        Inquiry(Strict(max_days=0)).put(window(7))
+        SplitFetch(Strict(max_days=0)).put(window(7))
 
 
 def test_no_data_is_an_answer() -> None:
-    inquiry = Inquiry(lambda asked: Answer(Verdict.NO_DATA)).put(window(7))
+    inquiry = SplitFetch(lambda asked: Answer(AnswerKind.NO_DATA)).put(window(7))
     assert (inquiry.payloads, inquiry.floor, inquiry.end) == ([], None, date(2024, 3, 8))
 
 
 def test_an_end_too_late_is_moved_one_day_and_the_day_left_out_is_not_claimed() -> None:
-    inquiry = Inquiry(Strict(latest_end=date(2024, 3, 7))).put(window(7))
+    inquiry = SplitFetch(Strict(latest_end=date(2024, 3, 7))).put(window(7))
     assert [part for part, _ in inquiry.payloads] == [window(6)]
     assert inquiry.end == date(2024, 3, 7)
 
@@ -77,7 +77,7 @@ def test_an_end_too_late_is_moved_one_day_and_the_day_left_out_is_not_claimed() 
 @given(st.integers(1, 365), st.integers(-5, 400))
 def test_the_first_day_of_history_is_found_in_few_calls_and_all_after_it_is_asked(days: int, offset: int) -> None:
     wanted, strict = window(days), Strict(since=FIRST + timedelta(days=offset))
-    inquiry = Inquiry(strict).put(wanted)
+    inquiry = SplitFetch(strict).put(wanted)
     parts = [part for part, _ in inquiry.payloads]
     answered = merge_windows(parts)
     assert sum(part.days for part in parts) == sum(part.days for part in answered)  # none twice
@@ -97,7 +97,7 @@ def test_a_supplier_with_every_limit_at_once_still_gives_each_day_once(
 ) -> None:
     wanted = window(days)
     strict = Strict(FIRST + timedelta(days=offset), max_days, wanted.end - late * ONE_DAY)
-    inquiry = Inquiry(strict).put(wanted)
+    inquiry = SplitFetch(strict).put(wanted)
     parts = [part for part, _ in inquiry.payloads]
     first, end = max(wanted.start, strict.since), strict.latest_end
     assert merge_windows(parts) == ([DateWindow(first, end)] if first < end else [])
@@ -105,6 +105,6 @@ def test_a_supplier_with_every_limit_at_once_still_gives_each_day_once(
 
 
 def test_an_inquiry_does_not_show_what_it_was_told() -> None:
-    inquiry = Inquiry(lambda asked: Answer(Verdict.DATA, {"usage_point_id": "98765432109876"})).put(window(1))
+    inquiry = SplitFetch(lambda asked: Answer(AnswerKind.DATA, {"usage_point_id": "98765432109876"})).put(window(1))
     assert "98765432109876" not in repr(inquiry)
-    assert "98765432109876" not in repr(Answer(Verdict.DATA, "98765432109876"))
+    assert "98765432109876" not in repr(Answer(AnswerKind.DATA, "98765432109876"))

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from tests.support.factories import Row, end_labels, v5_answer
 from tests.support.strategies import curve_days, some
-from worker.domain.measures.answer_shapes import Kind, look_at
+from worker.domain.measures.answer_shapes import DeviationKind, look_at
 from worker.domain.measures.readings import Series
 from worker.domain.parsing import enedis, values
 from worker.domain.parsing.enedis import Parsed, parse_load_curve
@@ -61,4 +61,4 @@ def test_a_list_where_a_word_should_be_is_told() -> None:
     for point in answer["meter_reading"]["interval_reading"][2:]:
         point["measure_type"] = ["B"]
     found = [(each.kind, each.place) for each in look_at(answer, Series.LOAD_CURVE)]
-    assert found == [(Kind.SHAPE, "meter_reading.interval_reading[].measure_type")]
+    assert found == [(DeviationKind.SHAPE, "meter_reading.interval_reading[].measure_type")]

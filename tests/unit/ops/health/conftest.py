@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from config.settings import PREFIX, Settings
-from worker.ops.health.connections import Visit
-from worker.ops.health.results import Finding, Level, Note, sum_up
+from worker.ops.health.connections import CheckConnections
+from worker.ops.health.results import CheckResult, Level, Note, sum_up
 
-Premises = Callable[..., Visit]
+Premises = Callable[..., CheckConnections]
 
 
 @pytest.fixture
@@ -23,14 +23,16 @@ def premises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Premis
         monkeypatch.delenv(name)
     with ExitStack() as opened:
 
-        def visit(address: str | None = None, **settings: object) -> Visit:
+        def visit(address: str | None = None, **settings: object) -> CheckConnections:
             told = {"data_dir": tmp_path, "enedis_url": "http://127.0.0.1:9", **settings}
-            return Visit(Settings.from_env(_env_file=None, **told), opened, start_embedded=False, address=address)
+            return CheckConnections(
+                Settings.from_env(_env_file=None, **told), opened, start_embedded=False, address=address
+            )
 
         yield visit
 
 
-def seen(notes: Iterable[Note]) -> Finding:
+def seen(notes: Iterable[Note]) -> CheckResult:
     return sum_up("check", notes)
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.canned_server import Canned, CannedServer, answer, canned_server
 from tests.unit.ops.health.conftest import Premises, assert_told
 from worker.errors import StoreUnavailable
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import couchdb, measures
 from worker.ops.health.results import Level
 
@@ -30,7 +30,7 @@ def database(**cluster: int) -> Canned:
 
 
 @contextmanager
-def site(premises: Premises, *script: Canned, **settings: Any) -> Iterator[tuple[Visit, CannedServer]]:
+def site(premises: Premises, *script: Canned, **settings: Any) -> Iterator[tuple[CheckConnections, CannedServer]]:
     with canned_server(*script) as server:
         url = server.url.replace("http://", "couchdb+http://releve:pass%2Fword@")
         yield premises(measures_url=url, **settings), server

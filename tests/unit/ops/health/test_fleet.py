@@ -9,12 +9,12 @@ import pytest
 from tests.unit.ops.health.conftest import assert_told
 from worker.ops.health.fleet import judge_beat, judge_workers
 from worker.ops.health.results import Level
-from worker.stores.redis.heartbeats import WorkerPulse
+from worker.stores.redis.heartbeats import WorkerHeartbeat
 
 NOW = 1_721_890_800.0
 EMPTY = {"control": 0, "nightly": 0, "backfill": 0}
-WORKER = WorkerPulse("nightly@one", NOW - 10, NOW - 20, running=3, slots=16, queues=("control", "nightly"))
-OTHER = WorkerPulse("backfill@two", NOW - 5, NOW - 5, running=16, slots=16, queues=("backfill", "control"))
+WORKER = WorkerHeartbeat("nightly@one", NOW - 10, NOW - 20, running=3, slots=16, queues=("control", "nightly"))
+OTHER = WorkerHeartbeat("backfill@two", NOW - 5, NOW - 5, running=16, slots=16, queues=("backfill", "control"))
 
 
 def test_workers_that_work_are_named() -> None:
@@ -39,7 +39,7 @@ def test_a_worker_that_lives_and_takes_nothing_is_named() -> None:
         replace(WORKER, progress_at=NOW - 400, running=16),  # all threads in long calls
     ],
 )
-def test_idle_and_busy_workers_are_well(idle: WorkerPulse) -> None:
+def test_idle_and_busy_workers_are_well(idle: WorkerHeartbeat) -> None:
     waiting = EMPTY | {"nightly": 7 if idle.running else 0, "backfill": 5}
     assert_told(judge_workers([idle, OTHER], waiting, {}, NOW), Level.OK)
 

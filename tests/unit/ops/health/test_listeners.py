@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.canned_server import Canned, answer, canned_server
 from tests.unit.ops.health.conftest import Premises, assert_told
-from worker.ops.health.connections import Visit
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.listeners import flower, metrics, web
 from worker.ops.health.results import Level, Note
 from worker.stores.redis.child_processes import free_port
@@ -17,7 +17,7 @@ CUT = Canned(cut=True)
 
 
 @pytest.mark.parametrize("door", [web, flower, metrics])
-def test_a_door_that_answers_is_well(premises: Premises, door: Callable[[Visit], Iterator[Note]]) -> None:
+def test_a_door_that_answers_is_well(premises: Premises, door: Callable[[CheckConnections], Iterator[Note]]) -> None:
     with canned_server(answer(200, "OK"), answer(401, "who are you")) as server:
         visit = premises(address=f"{server.url}page?x=1")
         assert_told(door(visit), Level.OK, "answers 200")

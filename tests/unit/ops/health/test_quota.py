@@ -13,7 +13,7 @@ from worker.ops.health.results import Level
 from worker.ops.health.supplier import quota
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.policies import PolicyBook
+from worker.stores.registry.policies import PolicyTable
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
@@ -39,14 +39,14 @@ def test_one_that_does_not_is_told_what_to_apply(premises: Premises, registry: A
 
 
 def test_once_the_policy_is_applied_it_fits_again(premises: Premises, registry: AccountRegistry) -> None:
-    PolicyBook(registry.database).apply(FleetPolicy(1, 2), date(2026, 11, 3), NOW, {})
+    PolicyTable(registry.database).apply(FleetPolicy(1, 2), date(2026, 11, 3), NOW, {})
     assert_told(quota(premises(calls_per_hour=2)), Level.OK, "30 calls a night of 33")
 
 
 def test_a_policy_that_gives_up_more_than_needed_is_fine_and_said(
     premises: Premises, registry: AccountRegistry
 ) -> None:
-    PolicyBook(registry.database).apply(FleetPolicy(1, 7), date(2026, 11, 3), NOW, {})
+    PolicyTable(registry.database).apply(FleetPolicy(1, 7), date(2026, 11, 3), NOW, {})
     assert_told(quota(premises()), Level.OK, "it carries totals every night, curves every night", "--apply")
 
 

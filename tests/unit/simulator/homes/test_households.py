@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.simulator.homes.households import Home
+from worker.simulator.homes.households import PretendHome
 from worker.simulator.homes.series import (
     STEPS,
     Direction,
@@ -27,7 +27,7 @@ METERS = st.integers(10**13, 10**14 - 1).map(str)
 
 @given(METERS, DAYS)
 def test_a_days_curve_adds_up_to_its_daily_value(usage_point: str, day: date) -> None:
-    home = Home(usage_point, seed=1)
+    home = PretendHome(usage_point, seed=1)
     curve = home.curve(CONSUMPTION, day)
     assert len(curve) == day_length(day) // timedelta(minutes=30)
     assert energy_wh(curve) == home.daily(CONSUMPTION, day)
@@ -37,7 +37,7 @@ def test_a_days_curve_adds_up_to_its_daily_value(usage_point: str, day: date) ->
 
 @given(METERS, DAYS, st.sampled_from(STEPS), st.integers(0, 60_000))
 def test_corrections_and_steps_keep_the_energy_whole(usage_point: str, day: date, step: int, wh: int) -> None:
-    rescaled = rescale(Home(usage_point, seed=1).curve(CONSUMPTION, day), wh)
+    rescaled = rescale(PretendHome(usage_point, seed=1).curve(CONSUMPTION, day), wh)
     assert energy_wh(rescaled) == wh
     regrouped = regroup(day, rescaled, [step] * (len(rescaled) // 2))
     assert energy_wh(regrouped) == wh
@@ -52,18 +52,18 @@ def test_shares_are_whole_and_lose_nothing(total: int, weights: list[int]) -> No
 
 def test_a_home_is_the_same_every_time_and_its_neighbour_another() -> None:
     day = date(2024, 5, 17)
-    first, again = (Home("98765432109876", seed=1).curve(CONSUMPTION, day) for _ in range(2))
+    first, again = (PretendHome("98765432109876", seed=1).curve(CONSUMPTION, day) for _ in range(2))
     assert first == again
-    assert first != Home("98765432109877", seed=1).curve(CONSUMPTION, day)
-    assert first != Home("98765432109876", seed=2).curve(CONSUMPTION, day)
+    assert first != PretendHome("98765432109877", seed=1).curve(CONSUMPTION, day)
+    assert first != PretendHome("98765432109876", seed=2).curve(CONSUMPTION, day)
 
 
-def _year_of(home: Home) -> list[int]:
+def _year_of(home: PretendHome) -> list[int]:
     return [home.daily(CONSUMPTION, date(2023, 1, 1) + rank * ONE_DAY) or 0 for rank in range(365)]
 
 
 def test_households_use_what_french_households_use() -> None:
-    years = [_year_of(Home(f"{number:014d}", seed=1)) for number in range(60)]
+    years = [_year_of(PretendHome(f"{number:014d}", seed=1)) for number in range(60)]
     means = [mean(year) / 1000 for year in years]
     assert min(means) > 3
     assert max(means) < 30
@@ -76,7 +76,7 @@ def test_households_use_what_french_households_use() -> None:
 def test_evenings_are_above_the_small_hours_and_weekend_mornings_start_later() -> None:
     curves: dict[bool, list[list[float]]] = {True: [], False: []}
     for number in range(30):
-        home = Home(f"{number:014d}", seed=1)
+        home = PretendHome(f"{number:014d}", seed=1)
         for day in (date(2024, 5, 13) + rank * ONE_DAY for rank in range(7)):
             curves[day.weekday() >= 5].append([point.watts for point in home.curve(CONSUMPTION, day)])
     workday, weekend = ([mean(curve[slot] for curve in curves[kind]) for slot in range(48)] for kind in (False, True))
@@ -86,14 +86,14 @@ def test_evenings_are_above_the_small_hours_and_weekend_mornings_start_later() -
 
 
 def test_before_its_contract_a_home_has_nothing() -> None:
-    home = Home("98765432109876", seed=1)
+    home = PretendHome("98765432109876", seed=1)
     eve = home.activated_on - ONE_DAY
     assert (home.daily(CONSUMPTION, eve), home.curve(CONSUMPTION, eve)) == (None, [])
     assert home.activated_on < date(2015, 1, 1)
 
 
 def test_panels_feed_in_by_day_alone() -> None:
-    home = Home("98765432109876", seed=1, directions=frozenset({Direction.PRODUCTION}))
+    home = PretendHome("98765432109876", seed=1, directions=frozenset({Direction.PRODUCTION}))
     curve = home.curve(Direction.PRODUCTION, date(2024, 6, 15))
     assert energy_wh(curve) == home.daily(Direction.PRODUCTION, date(2024, 6, 15)) > 0
     assert energy_wh(curve[:8]) == energy_wh(curve[-3:]) == 0

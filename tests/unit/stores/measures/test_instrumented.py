@@ -9,7 +9,7 @@ import pytest
 from tests.support.fakes import MemoryStore
 from tests.support.metric_counts import Counts
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.instrumented import CountedStore
+from worker.stores.measures.instrumented import InstrumentedStore
 
 DOCUMENT = {"_id": "acc:2024-07-01", "load": 1.5}
 
@@ -24,7 +24,7 @@ class Down(MemoryStore):
 
 
 def test_each_operation_is_done_and_timed_once() -> None:
-    counts, store = Counts(), CountedStore(MemoryStore())
+    counts, store = Counts(), InstrumentedStore(MemoryStore())
     store.create_if_missing()
     assert store.write([dict(DOCUMENT)]) == []
     assert [found["load"] for found in store.read("acc", "2024", "2025")] == [1.5]
@@ -42,6 +42,6 @@ def test_each_operation_is_done_and_timed_once() -> None:
 def test_a_failure_is_counted_and_stays_what_it_is(error: Exception) -> None:
     counts = Counts()
     with pytest.raises(type(error)):
-        CountedStore(Down(error)).read("acc", "2024", "2025")
+        InstrumentedStore(Down(error)).read("acc", "2024", "2025")
     assert counts.all_grown("releve_store_errors_total") == {("measures",): 1}
     assert counts.grown("releve_store_request_seconds_count", operation="read") == 1

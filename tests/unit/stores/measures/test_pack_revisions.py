@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import many
 from worker.domain.measures.packing import UnknownPack, Value, unpack_shelf
 from worker.domain.measures.readings import Period, Series
-from worker.stores.measures.pack_revisions import Change, decide, revision_of, without
+from worker.stores.measures.pack_revisions import ValueWrite, decide, revision_of, without
 
 DAY = "2024-07-01"
 MINUTES = [f"{DAY}T{hour:02}:{minute:02}Z" for hour in range(4, 8) for minute in (0, 30)]
@@ -19,7 +19,7 @@ HOURS = [f"{DAY}T{hour:02}:00Z" for hour in range(4, 8)]
 
 
 def made(*keys: str, energy: int = 500) -> dict[str, Any]:
-    fields = decide(None, DAY, {Period.MINUTE: [Change(key, None, Value(energy)) for key in keys]}, "salt").fields
+    fields = decide(None, DAY, {Period.MINUTE: [ValueWrite(key, None, Value(energy)) for key in keys]}, "salt").fields
     assert fields is not None
     return fields
 
@@ -30,16 +30,16 @@ def revisions(fields: dict[str, Any], period: Period = Period.MINUTE) -> dict[st
 
 def test_values_are_created_once() -> None:
     fields = made(MINUTES[0])
-    again = decide(fields, DAY, {Period.MINUTE: [Change(MINUTES[0], None, Value(1))]}, "other")
+    again = decide(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], None, Value(1))]}, "other")
     assert (again.fields, again.lost) == (None, {Period.MINUTE: {MINUTES[0]}})
 
 
 def test_who_changed_other_values_of_the_pack_does_no_harm() -> None:
     fields = made(*MINUTES[:2])
     before = revisions(fields)
-    first = decide(fields, DAY, {Period.MINUTE: [Change(MINUTES[0], before[MINUTES[0]], Value(7))]}, "x").fields
+    first = decide(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], before[MINUTES[0]], Value(7))]}, "x").fields
     assert first is not None
-    second = decide(first, DAY, {Period.MINUTE: [Change(MINUTES[1], before[MINUTES[1]], Value(8))]}, "x")
+    second = decide(first, DAY, {Period.MINUTE: [ValueWrite(MINUTES[1], before[MINUTES[1]], Value(8))]}, "x")
     assert second.fields is not None and not any(second.lost.values())
     energies = {key: value.milliwatt_hours for key, value in unpack_shelf(second.fields, DAY, Period.MINUTE).items()}
     assert energies == {MINUTES[0]: 7, MINUTES[1]: 8}
@@ -48,17 +48,19 @@ def test_who_changed_other_values_of_the_pack_does_no_harm() -> None:
 def test_a_value_written_again_as_it_was_has_a_new_revision() -> None:
     fields = made(MINUTES[0])
     before = revisions(fields)
-    after = decide(fields, DAY, {Period.MINUTE: [Change(MINUTES[0], before[MINUTES[0]], Value(500))]}, "x").fields
+    after = decide(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], before[MINUTES[0]], Value(500))]}, "x").fields
     assert after is not None
     assert revisions(after) != before
-    assert decide(after, DAY, {Period.MINUTE: [Change(MINUTES[0], before[MINUTES[0]], Value(9))]}, "x").fields is None
+    assert (
+        decide(after, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], before[MINUTES[0]], Value(9))]}, "x").fields is None
+    )
 
 
 def test_where_a_reading_lost_no_total_of_the_pack_is_written() -> None:
     fields = made(MINUTES[0])
     changes = {
-        Period.MINUTE: [Change(MINUTES[0], None, Value(1)), Change(MINUTES[1], None, Value(2))],
-        Period.HOUR: [Change(HOURS[0], None, Value(3))],
+        Period.MINUTE: [ValueWrite(MINUTES[0], None, Value(1)), ValueWrite(MINUTES[1], None, Value(2))],
+        Period.HOUR: [ValueWrite(HOURS[0], None, Value(3))],
     }
     outcome = decide(fields, DAY, changes, "x")
     assert outcome.fields is not None
@@ -68,11 +70,11 @@ def test_where_a_reading_lost_no_total_of_the_pack_is_written() -> None:
 
 
 def test_a_total_that_lost_leaves_the_other_totals_alone() -> None:
-    one = decide(None, "2024", {Period.MONTH: [Change("2024-07", None, Value(1))]}, "x").fields
+    one = decide(None, "2024", {Period.MONTH: [ValueWrite("2024-07", None, Value(1))]}, "x").fields
     changes = {
-        Period.DAY: [Change("2024-07-01", None, Value(1))],
-        Period.MONTH: [Change("2024-07", None, Value(2))],
-        Period.YEAR: [Change("2024", None, Value(2))],
+        Period.DAY: [ValueWrite("2024-07-01", None, Value(1))],
+        Period.MONTH: [ValueWrite("2024-07", None, Value(2))],
+        Period.YEAR: [ValueWrite("2024", None, Value(2))],
     }
     assert {period: bool(keys) for period, keys in decide(one, "2024", changes, "x").lost.items()} == {
         Period.DAY: False,
@@ -82,7 +84,10 @@ def test_a_total_that_lost_leaves_the_other_totals_alone() -> None:
 
 
 def test_one_doctype_is_erased_and_the_other_stays() -> None:
-    changes = {Period.MINUTE: [Change(MINUTES[0], None, Value(1))], Period.HOUR: [Change(HOURS[0], None, Value(1))]}
+    changes = {
+        Period.MINUTE: [ValueWrite(MINUTES[0], None, Value(1))],
+        Period.HOUR: [ValueWrite(HOURS[0], None, Value(1))],
+    }
     fields = decide(None, DAY, changes, "x").fields
     assert fields is not None
     left, erased = without(fields, DAY, Period.MINUTE, Series.LOAD_CURVE)
@@ -93,7 +98,10 @@ def test_one_doctype_is_erased_and_the_other_stays() -> None:
 
 
 def test_what_comes_after_an_erasure_has_no_revision_of_before() -> None:
-    changes = {Period.MINUTE: [Change(MINUTES[0], None, Value(1))], Period.HOUR: [Change(HOURS[0], None, Value(1))]}
+    changes = {
+        Period.MINUTE: [ValueWrite(MINUTES[0], None, Value(1))],
+        Period.HOUR: [ValueWrite(HOURS[0], None, Value(1))],
+    }
     fields = decide(None, DAY, changes, "x").fields
     assert fields is not None
     left, _ = without(fields, DAY, Period.MINUTE, Series.LOAD_CURVE)
@@ -105,7 +113,7 @@ def test_what_comes_after_an_erasure_has_no_revision_of_before() -> None:
 @pytest.mark.parametrize("fields", [{"format": 2, "version": 1}, {"format": 1}, {"format": 1, "version": "x"}])
 def test_a_pack_that_can_t_be_read_is_not_written_over(fields: dict[str, Any]) -> None:
     with pytest.raises(UnknownPack):
-        decide(fields, DAY, {Period.MINUTE: [Change(MINUTES[0], None, Value(1))]}, "x")
+        decide(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], None, Value(1))]}, "x")
 
 
 writes = st.lists(
@@ -125,7 +133,9 @@ def test_a_pack_answers_as_a_store_with_a_document_each_would(history: list[tupl
     seen: list[tuple[dict[str, str], dict[str, tuple[int, int]]]] = [({}, {})]
     for number, (wanted, age) in enumerate(history):
         told, known = seen[max(0, len(seen) - 1 - age)]
-        changes = [Change(key, told.get(key) if replace else None, Value(energy)) for key, replace, energy in wanted]
+        changes = [
+            ValueWrite(key, told.get(key) if replace else None, Value(energy)) for key, replace, energy in wanted
+        ]
         outcome = decide(fields, DAY, {Period.MINUTE: changes}, "salt")
         expected = {
             key

@@ -18,7 +18,7 @@ from worker.cli.main import cli
 from worker.domain.consent.scopes import Scope
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.api_tokens import ApiTokens, UnknownToken
+from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
 
 READING = {Scope.READ_ACCOUNTS, Scope.READ_MEASURES}
 
@@ -42,21 +42,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tokens(folder: Path, clock: Clock) -> Iterator[ApiTokens]:
+def tokens(folder: Path, clock: Clock) -> Iterator[ApiTokenTable]:
     registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([new_key()]))
     registry.migrate()
-    yield ApiTokens(registry.database, clock)
+    yield ApiTokenTable(registry.database, clock)
     registry.close()
 
 
-def test_a_token_is_found_by_its_text_with_its_scopes(tokens: ApiTokens) -> None:
+def test_a_token_is_found_by_its_text_with_its_scopes(tokens: ApiTokenTable) -> None:
     made, text = tokens.new("dashboard", READING)
     found = tokens.find(text)
     assert found == made
     assert found.scopes == {"read:accounts", "read:measures"}
 
 
-def test_neither_the_text_nor_the_secret_is_in_the_file(tokens: ApiTokens, folder: Path) -> None:
+def test_neither_the_text_nor_the_secret_is_in_the_file(tokens: ApiTokenTable, folder: Path) -> None:
     _, text = tokens.new("dashboard", READING)
     kept = b"".join(path.read_bytes() for path in folder.iterdir())
     assert b"dashboard" in kept
@@ -65,25 +65,25 @@ def test_neither_the_text_nor_the_secret_is_in_the_file(tokens: ApiTokens, folde
 
 
 @pytest.mark.parametrize("place", [-1, -20, -43])
-def test_one_letter_changed_opens_nothing(tokens: ApiTokens, place: int) -> None:
+def test_one_letter_changed_opens_nothing(tokens: ApiTokenTable, place: int) -> None:
     _, text = tokens.new("dashboard", READING)
     letter = "A" if text[place] != "A" else "B"
     changed = text[:place] + letter + (text[place + 1 :] if place != -1 else "")
     assert tokens.find(changed) is None
 
 
-def test_the_secret_of_one_token_does_not_open_another(tokens: ApiTokens) -> None:
+def test_the_secret_of_one_token_does_not_open_another(tokens: ApiTokenTable) -> None:
     (one, _), (_, text) = tokens.new("one", READING), tokens.new("other", READING)
     assert tokens.find(f"releve_{one.id}_{text.split('_', 2)[2]}") is None
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text())
-def test_no_other_text_opens_anything(tokens: ApiTokens, text: str) -> None:
+def test_no_other_text_opens_anything(tokens: ApiTokenTable, text: str) -> None:
     assert tokens.find(text) is None
 
 
-def test_a_token_ends_on_time(tokens: ApiTokens, clock: Clock) -> None:
+def test_a_token_ends_on_time(tokens: ApiTokenTable, clock: Clock) -> None:
     _, text = tokens.new("dashboard", READING, timedelta(days=90))
     clock.at = NOW + timedelta(days=90) - timedelta(seconds=1)
     assert tokens.find(text) is not None
@@ -91,7 +91,7 @@ def test_a_token_ends_on_time(tokens: ApiTokens, clock: Clock) -> None:
     assert tokens.find(text) is None
 
 
-def test_a_revoked_token_opens_nothing_and_the_first_moment_stays(tokens: ApiTokens, clock: Clock) -> None:
+def test_a_revoked_token_opens_nothing_and_the_first_moment_stays(tokens: ApiTokenTable, clock: Clock) -> None:
     made, text = tokens.new("dashboard", READING)
     assert tokens.revoke(made.id).revoked_at == NOW
     clock.at = NOW + timedelta(hours=1)
@@ -99,14 +99,14 @@ def test_a_revoked_token_opens_nothing_and_the_first_moment_stays(tokens: ApiTok
     assert tokens.find(text) is None
 
 
-def test_revoking_what_never_was_says_so_without_repeating_it(tokens: ApiTokens) -> None:
+def test_revoking_what_never_was_says_so_without_repeating_it(tokens: ApiTokenTable) -> None:
     _, text = tokens.new("dashboard", READING)
     with pytest.raises(UnknownToken) as refused:
         tokens.revoke(text)
     assert text not in str(refused.value)
 
 
-def test_last_use_is_noted_to_the_minute(tokens: ApiTokens, clock: Clock) -> None:
+def test_last_use_is_noted_to_the_minute(tokens: ApiTokenTable, clock: Clock) -> None:
     _, text = tokens.new("dashboard", READING)
     for seconds, noted in ((0, 0), (30, 0), (61, 61), (100, 61)):
         clock.at = NOW + timedelta(seconds=seconds)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.api_service import ApiHouse, api_house
-from worker.accounts.status import Progress, SeriesProgress
+from worker.accounts.status import AccountProgress, SeriesProgress
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
@@ -19,19 +19,19 @@ from worker.web.api import progress as streams
 from worker.web.api.progress import Hub
 
 
-def at(done: int, account_id: str = "home") -> Progress:
+def at(done: int, account_id: str = "home") -> AccountProgress:
     series = {name: SeriesProgress(done, 10, None) for name in Series}
-    return Progress(account_id, AccountState.READY, "", series)
+    return AccountProgress(account_id, AccountState.READY, "", series)
 
 
 class Supplier:
     """Answers one look after the other; the last one for ever."""
 
-    def __init__(self, *seen: Progress | Exception | None) -> None:
+    def __init__(self, *seen: AccountProgress | Exception | None) -> None:
         self.seen = list(seen)
         self.looks: list[list[str]] = []
 
-    def __call__(self, account_ids: Collection[str]) -> dict[str, Progress]:
+    def __call__(self, account_ids: Collection[str]) -> dict[str, AccountProgress]:
         self.looks.append(list(account_ids))
         now = self.seen.pop(0) if len(self.seen) > 1 else self.seen[0]
         if isinstance(now, Exception):
@@ -39,7 +39,7 @@ class Supplier:
         return {} if now is None else dict.fromkeys(account_ids, now)
 
 
-def hub(look: Callable[..., dict[str, Progress]], **times: float) -> Hub:
+def hub(look: Callable[..., dict[str, AccountProgress]], **times: float) -> Hub:
     return Hub(look, **{"look_every_s": 0.01, "heartbeat_s": 5.0, "longest_s": 5.0, **times})
 
 

@@ -11,13 +11,13 @@ import pytest
 from redis import Redis
 
 from worker.stores.redis.connection import connect
-from worker.stores.redis.consent_flows import Handshake, Handshakes
+from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 
 @pytest.fixture
-def begun() -> Handshake:
+def begun() -> ConsentFlow:
     """Made by each test: it has a quarter of an hour to live."""
-    return Handshake("enedis", "browser", renews="home1")
+    return ConsentFlow("enedis", "browser", renews="home1")
 
 
 @pytest.fixture
@@ -27,19 +27,19 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def handshakes(redis: Redis) -> Iterator[Handshakes]:
+def handshakes(redis: Redis) -> Iterator[ConsentFlows]:
     prefix = f"test-{uuid4().hex}:"
-    yield Handshakes(redis, prefix)
+    yield ConsentFlows(redis, prefix)
     for key in redis.scan_iter(f"{prefix}*"):
         redis.delete(key)
 
 
-def test_a_state_is_random_and_fits_what_the_supplier_takes(handshakes: Handshakes, begun: Handshake) -> None:
+def test_a_state_is_random_and_fits_what_the_supplier_takes(handshakes: ConsentFlows, begun: ConsentFlow) -> None:
     states = {handshakes.start(begun) for _ in range(50)}
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_handshake_is_taken_once_however_many_ask(handshakes: Handshakes, begun: Handshake) -> None:
+def test_a_handshake_is_taken_once_however_many_ask(handshakes: ConsentFlows, begun: ConsentFlow) -> None:
     state = handshakes.start(begun)
     assert handshakes.look(state) == handshakes.look(state) == begun
     with ThreadPoolExecutor(8) as threads:
@@ -49,12 +49,12 @@ def test_a_handshake_is_taken_once_however_many_ask(handshakes: Handshakes, begu
     assert handshakes.look(state) is None
 
 
-def test_an_unknown_state_leaves_no_trace(handshakes: Handshakes) -> None:
+def test_an_unknown_state_leaves_no_trace(handshakes: ConsentFlows) -> None:
     assert handshakes.take("unknown") is None
     assert handshakes.outcome("unknown", "browser") is None
 
 
-def test_what_came_of_it_is_for_its_browser(handshakes: Handshakes, begun: Handshake) -> None:
+def test_what_came_of_it_is_for_its_browser(handshakes: ConsentFlows, begun: ConsentFlow) -> None:
     state = handshakes.start(begun)
     handshakes.take(state)
     handshakes.finish(state, "browser", {"go": "/accounts/home1"})
@@ -64,7 +64,7 @@ def test_what_came_of_it_is_for_its_browser(handshakes: Handshakes, begun: Hands
 
 
 def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(
-    handshakes: Handshakes, begun: Handshake
+    handshakes: ConsentFlows, begun: ConsentFlow
 ) -> None:
     state = handshakes.start(begun)
     taken = handshakes.take(state)
@@ -72,11 +72,11 @@ def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(
     handshakes.put_back(state, taken)
     assert handshakes.outcome(state, "browser") is None
     assert handshakes.take(state) == begun
-    handshakes.put_back(state, Handshake("enedis", "browser", started_at=int(time.time()) - 901))
+    handshakes.put_back(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
     assert handshakes.look(state) is None
 
 
-def test_a_code_of_ours_is_redeemed_once(handshakes: Handshakes) -> None:
+def test_a_code_of_ours_is_redeemed_once(handshakes: ConsentFlows) -> None:
     code = handshakes.hand_over({"sealed": "x"})
     assert handshakes.redeem(code) == {"sealed": "x"}
     assert handshakes.redeem(code) is None
@@ -86,5 +86,5 @@ def test_a_code_of_ours_is_redeemed_once(handshakes: Handshakes) -> None:
 
 
 def test_a_handshake_shows_nobody_who_takes_part() -> None:
-    shown = repr(Handshake("enedis", "browser-name", redirect_uri="https://x.example", caller_state="their-state"))
+    shown = repr(ConsentFlow("enedis", "browser-name", redirect_uri="https://x.example", caller_state="their-state"))
     assert not [secret for secret in ("browser-name", "x.example", "their-state") if secret in shown]
