@@ -96,10 +96,18 @@ def test_an_empty_or_unknown_shape_is_told(answer: Any, expected: tuple[Deviatio
         ("reading_type.tariff", {}, (DeviationKind.FIELD, "meter_reading.reading_type.tariff", "object")),
         ("interval_reading.9.value", "0,412", (DeviationKind.SHAPE, "meter_reading.interval_reading[].value", "9,999")),
         ("interval_reading.9.value", True, (DeviationKind.SHAPE, "meter_reading.interval_reading[].value", "boolean")),
-        ("interval_reading.9.date", "15/01/2024", (DeviationKind.SHAPE, "meter_reading.interval_reading[].date", "99/99/9999")),
-        ("interval_reading.9.measure_type", "E", (DeviationKind.CODE, "meter_reading.interval_reading[].measure_type", "E")),
-        ("interval_reading.9.interval_length", "PT7M", (DeviationKind.CODE, "meter_reading.interval_reading[].interval_length",
-                                                        "PT7M")),
+        (
+            "interval_reading.9.date", "15/01/2024",
+            (DeviationKind.SHAPE, "meter_reading.interval_reading[].date", "99/99/9999"),
+        ),
+        (
+            "interval_reading.9.measure_type", "E",
+            (DeviationKind.CODE, "meter_reading.interval_reading[].measure_type", "E"),
+        ),
+        (
+            "interval_reading.9.interval_length", "PT7M",
+            (DeviationKind.CODE, "meter_reading.interval_reading[].interval_length", "PT7M"),
+        ),
         ("interval_reading.9.price", 0.2, (DeviationKind.FIELD, "meter_reading.interval_reading[].price", "number")),
     ],
 )  # fmt: skip
