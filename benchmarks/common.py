@@ -32,7 +32,7 @@ from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.domain.measures.readings import Series  # noqa: E402
-from worker.runtime import SUPPLIER, Runtime  # noqa: E402
+from worker.runtime.process import SUPPLIER, Runtime  # noqa: E402
 from worker.stores.encryption import new_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 

@@ -47,7 +47,7 @@ from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
 from worker.domain.measures.documents import to_timestamp  # noqa: E402
 from worker.domain.measures.messages import AnswerFacts, WindowJob, WindowResult  # noqa: E402
 from worker.domain.measures.readings import ONE_DAY, Series  # noqa: E402
-from worker.runtime import Runtime, get_runtime  # noqa: E402
+from worker.runtime.process import Runtime, get_runtime  # noqa: E402
 from worker.stores.encryption import new_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis, free_port  # noqa: E402
 

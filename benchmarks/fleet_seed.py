@@ -16,7 +16,7 @@ from worker.domain.fleet.policy import look_back
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import plan_history
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
 _LETTERS: Final = "abcdefghjkmnpqrstvwxyz"

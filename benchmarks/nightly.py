@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from common import TODAY, House, Json, morning, next_day, options, run, stored_documents
 
 from worker.domain.measures.readings import DateWindow, Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.due import Night
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}

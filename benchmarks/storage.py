@@ -29,7 +29,7 @@ from tests.support.counting_proxy import counting_proxy
 from tests.support.factories import PretendSupplier, Row, end_labels, make_walk, origin, serving_curves, serving_days
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 from worker.stores.measures.base import Layout

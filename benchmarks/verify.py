@@ -16,7 +16,7 @@ from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import ONE_DAY, Period, local_midnight
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.audit import Auditor, Tally, auditor_of
 
 _HALF_HOUR = timedelta(minutes=30)

@@ -30,7 +30,7 @@ from fastapi import FastAPI
 from config.settings import Settings
 from worker.domain.consent.scopes import Scope
 from worker.domain.measures.readings import DateWindow, Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.api import set_up

@@ -8,7 +8,7 @@ from tasks.base import ControlTask
 from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.readings import Series
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.sync.backfills import QUEUES, Capacity
 from worker.sync.due import most_waiting
 

@@ -15,7 +15,7 @@ from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.messages import WindowJob, origin_of
 from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.logs import fields
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.sync.results import window_fields
 
 log = logging.getLogger("releve.tasks")

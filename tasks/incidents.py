@@ -11,7 +11,7 @@ from tasks.base import ControlTask
 from tasks.repair import repair_open_days
 from tasks.schedule import catch_up, resume_backfills, resume_night
 from worker.domain.measures.readings import PARIS
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.sync.probes import Probing
 
 _CATCH_UP_FROM: Final = time(14, 30)  # the afternoon's runs may have found the supplier away

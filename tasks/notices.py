@@ -6,7 +6,7 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from worker.accounts.notices import tell_of_missing_curves
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 
 
 @shared_task(base=ControlTask)

@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from tasks.base import WindowTask
 from worker.domain.measures.messages import Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.errors import TransientError
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.sync.claims import BACKFILL
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import current_app
 
 from worker.ops.broker import broker_errors, queue_lengths
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 
 
 def queue_length(name: str) -> int:

@@ -13,7 +13,7 @@ from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.stores.registry.completeness import HourFreshness
 from worker.sync.audit import Tally, auditor_of, keep_tally, sample_accounts
 from worker.sync.repair import QUEUE, Repair

@@ -14,7 +14,7 @@ from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.readings import PARIS, Series
 from worker.ops.capacity import log_fit
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.sync.backfills import Resumption
 from worker.sync.due import FanOut, Night
 

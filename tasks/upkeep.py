@@ -13,7 +13,7 @@ from tasks.base import ControlTask
 from worker.accounts.token_renewal import renew_ending
 from worker.logs import fields
 from worker.ops import heartbeat
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 
 log = logging.getLogger("releve.tasks")
 

@@ -51,7 +51,7 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     from worker.stores.redis.connection import is_redis
 
     if not sender.conf.broker_url:
-        from worker.runtime import redis_url_from
+        from worker.runtime.process import redis_url_from
 
         sender.conf.update(broker_url=redis_url_from(get_settings(), _opened))
     if is_redis(sender.conf.broker_url):
@@ -69,7 +69,7 @@ def _look_as_worker(**_: Any) -> None:
 def _say_alive(**_: Any) -> None:
     """From before the first message is taken: what a worker holds that says nothing is given to others."""
     from worker.ops.heartbeat import Heartbeat
-    from worker.runtime import get_runtime
+    from worker.runtime.process import get_runtime
 
     heartbeat = Heartbeat(get_runtime().state)
     heartbeat.start()

@@ -18,7 +18,7 @@ from worker.domain.measures.answers import Answer
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient
 

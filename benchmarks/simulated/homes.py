@@ -15,7 +15,7 @@ from benchmarks.simulated.clock import HOUR_US, SECOND_US, SimulatedClock, paris
 from benchmarks.simulated.lanes import Lane, Work, Workers
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_history, split_window
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 FIRST_HOUR, LAST_HOUR = 8, 20  # in which people connect their meters
 REPAIRED_A_DAY: Final = 0.01  # of the fleet's days

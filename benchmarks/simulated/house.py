@@ -26,7 +26,7 @@ from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
 from worker.ops.capacity import quota_from
 from worker.quota.ledger import QuotaLedger
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.redis.embedded import EmbeddedRedis, free_port
 from worker.stores.redis.incidents import IncidentStore

@@ -14,7 +14,7 @@ from worker.domain.fleet.outcomes import AnswerClass, Call
 from worker.domain.fleet.policy import FleetPolicy, look_back
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.due import FanOut, Night, night_progress
 
 BEGINS_AT: Final = 8 * 60 + 30  # minutes of the day, in Paris

@@ -27,7 +27,7 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
 from worker.errors import RateLimited
 from worker.quota.ledger import MAX_WAIT_S, QuotaLedger
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.incidents import Incidents
 from worker.sync.probes import Probing
 from worker.sync.results import MOST_COST, TRY

@@ -16,7 +16,7 @@ from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.measures.completeness import Ledger
 from worker.domain.measures.readings import Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
 
 Releve = Callable[..., str]

@@ -29,7 +29,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_file import MANIFEST, BackupRefused
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry.accounts import NewConsent

@@ -21,7 +21,7 @@ from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.ops.fleet_metrics import BOOK
 from worker.quota.ledger import QuotaLedger
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer, new_key
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.connection import connect

@@ -15,7 +15,7 @@ from config.settings import PREFIX, Settings
 from tests.support.commands import Ended, run_here
 from tests.support.factories import NOW
 from worker.domain.fleet.incidents import FailureCount, IncidentKind
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 
 class Desk:

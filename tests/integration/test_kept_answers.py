@@ -21,7 +21,7 @@ from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.cli.main import cli
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Period, Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 

@@ -23,7 +23,7 @@ from worker.ops import startup
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import measures as look_at_measures
 from worker.ops.health.results import Level
-from worker.runtime import Runtime, holds_any
+from worker.runtime.process import Runtime, holds_any
 from worker.stores.encryption import new_key
 from worker.stores.measures.base import LOOK_AGAIN_S, Layout, LayoutGuard
 

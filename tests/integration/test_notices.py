@@ -28,7 +28,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.notices import WAITS
 
 METER = "30001640000011"

@@ -23,7 +23,7 @@ from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)

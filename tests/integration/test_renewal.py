@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
-import worker.runtime
+import worker.runtime.process
 from tasks.upkeep import renew_tokens
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, connect_house
 from worker.accounts.token_renewal import renew_ending
@@ -39,7 +39,7 @@ def renewals(house: ConnectHouse) -> int:
 
 
 def test_beat_renews_what_ends_soon_and_nothing_else(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.runtime, "_runtime", (worker.runtime.os.getpid(), house.runtime))
+    monkeypatch.setattr(worker.runtime.process, "_runtime", (worker.runtime.process.os.getpid(), house.runtime))
     (account,) = connected(house, METER)
     before = house.runtime.registry.load_token(account)
     house.simulate("POST", "switches", {"token_life_s": 12_600})

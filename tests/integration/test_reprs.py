@@ -23,7 +23,7 @@ from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.splitting import SplitFetch
 from worker.logs import REDACTOR, Redactor, forms_of
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.measures.couchdb_http import CouchAnswer
 from worker.web.sessions import Session

@@ -13,7 +13,7 @@ from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.domain.measures.readings import Period
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 from worker.sync.inline import Inline

@@ -15,7 +15,7 @@ from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 DAYS = [Entry("2024-07-01", 5_000_000), Entry("2024-07-02", 6_000_000)]
 RIGHT = {Period.DAY: DAYS, Period.MONTH: [Entry("2024-07", 11_000_000)], Period.YEAR: [Entry("2024", 11_000_000)]}

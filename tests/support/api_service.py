@@ -18,7 +18,7 @@ from tests.support.registries import prepare_registry
 from worker.domain.consent.scopes import Scope
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import Period, local_midnight
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.web.api import set_up
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.context import ServiceContext

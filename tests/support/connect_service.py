@@ -19,7 +19,7 @@ from config.settings import Settings
 from tests.support.factories import NOW
 from tests.support.registries import prepare_registry
 from worker.domain.consent.accounts import Account
-from worker.runtime import Runtime, session_key_from
+from worker.runtime.process import Runtime, session_key_from
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.simulator.server import run_in_background

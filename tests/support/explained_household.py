@@ -8,7 +8,7 @@ from datetime import date
 from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.window import WindowSync
 
 METER = "30001640000011"

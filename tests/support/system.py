@@ -33,7 +33,7 @@ from tests.support import servers
 from tests.support.commands import run_here
 from worker.cli.totals_check import Content, Truth, loads, repeats
 from worker.domain.measures.readings import Period, Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.sync.inline import Inline
 

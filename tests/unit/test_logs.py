@@ -250,7 +250,7 @@ def test_a_command_is_quiet_unless_asked(
 
 
 def test_a_key_made_at_first_use_is_known_to_the_mask_at_once(tmp_path: Path) -> None:
-    from worker.runtime import kept_text
+    from worker.runtime.process import kept_text
 
     key = kept_text(tmp_path, "session.key", lambda: "made-just-now-0123").strip()
     assert REDACTOR.text(f"with {key}") == "with ***"

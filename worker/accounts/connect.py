@@ -23,7 +23,7 @@ from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import last_day_of, without_years
 from worker.domain.measures.readings import PARIS
 from worker.errors import ConsentNotThere, UnknownUsagePoint
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 from worker.stores.registry.accounts import NewConsent
 
 _WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)

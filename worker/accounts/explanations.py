@@ -13,7 +13,7 @@ from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, sum_up
 from worker.domain.measures.holes import MissingCurve, find_holes, missing_curve
 from worker.domain.measures.readings import Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.corrections import Correction
 from worker.sync.completeness import Rebuild
 

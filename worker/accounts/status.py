@@ -10,7 +10,7 @@ from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.measures.windows import subtract_windows
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 
 def standing(runtime: Runtime, account: Account) -> dict[str, Any]:

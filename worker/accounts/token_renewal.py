@@ -14,7 +14,7 @@ from worker.clients.tokens import RENEW_AHEAD_S
 from worker.domain.measures.readings import Series
 from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 log = logging.getLogger("releve.tokens")
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from worker.cli.common import UsagePoint, json_option, living_account, open_runtime, print_json
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 
 
 @click.group()

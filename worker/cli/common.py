@@ -14,7 +14,7 @@ import click
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
-from worker.runtime import Runtime, announce_pretence
+from worker.runtime.process import Runtime, announce_pretence
 
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 

@@ -16,7 +16,7 @@ from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
 from worker.domain.measures.readings import Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.audit import all_accounts
 
 

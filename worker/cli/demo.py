@@ -32,7 +32,7 @@ from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import SupplierUnavailable
 from worker.ops.flower import USER as FLOWER_USER
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port
 

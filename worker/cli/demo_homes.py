@@ -14,7 +14,7 @@ from worker.cli.totals_check import Truth, differences, loads
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series
 from worker.errors import SupplierUnavailable
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 _TIMEOUT_S: Final = 30.0
 _MOST_HOPS: Final = 10

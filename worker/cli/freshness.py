@@ -12,7 +12,7 @@ from rich.table import Table
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.fleet.freshness import by_hour_of_day, share_of, spark
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
 
 

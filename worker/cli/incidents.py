@@ -8,7 +8,7 @@ from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.fleet.incidents import Incident, to_json
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.probes import Probing
 
 _SHOWN = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from config.settings import get_settings
-from worker.runtime import registry_from, sealer_from
+from worker.runtime.process import registry_from, sealer_from
 from worker.stores.encryption import new_key
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.raw_answers import RawAnswerTable

@@ -14,7 +14,7 @@ from worker.cli.common import warn
 from worker.ops.fleet_metrics import PARTS, UP, FleetCollector
 from worker.ops.fleet_sources import FleetSources
 from worker.ops.logging_setup import configure_process
-from worker.runtime import announce_pretence
+from worker.runtime.process import announce_pretence
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9808

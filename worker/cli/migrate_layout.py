@@ -13,7 +13,7 @@ from config.settings import Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import StoreUnavailable
-from worker.runtime import Runtime, announce_pretence, holds_any, measures_from
+from worker.runtime.process import Runtime, announce_pretence, holds_any, measures_from
 from worker.stores.measures.base import Layout
 from worker.sync.audit import all_accounts
 from worker.sync.relayout import Move, Moved, Recount

@@ -12,7 +12,7 @@ from worker.cli.common import print_json, warn
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import split_claim
 from worker.domain.measures.readings import Series
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.claims import BACKFILL
 
 _POLL_S: Final = 0.5

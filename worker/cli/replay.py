@@ -11,7 +11,7 @@ import click
 from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.readings import DateWindow
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.audit import all_accounts
 from worker.sync.claims import new_run_id
 from worker.sync.replay import Replay, Replayed

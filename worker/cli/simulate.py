@@ -9,7 +9,7 @@ import click
 from config.settings import Settings
 from worker.cli.common import warn
 from worker.ops.logging_setup import configure_process
-from worker.runtime import announce_pretence
+from worker.runtime.process import announce_pretence
 from worker.simulator.homes.recording_formats import BrokenRecording
 from worker.simulator.options import CLIENT_ID, SimulatorOptions
 from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve

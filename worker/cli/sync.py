@@ -12,7 +12,7 @@ from worker.cli.common import json_option, living_account, open_runtime, print_j
 from worker.cli.progress import history_left, look_back_left, watch
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import WindowResult
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 
 _NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"

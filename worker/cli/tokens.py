@@ -15,7 +15,7 @@ from rich.table import Table
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.domain.consent.scopes import Scope
-from worker.runtime import sealer_from
+from worker.runtime.process import sealer_from
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 

@@ -10,7 +10,7 @@ from worker.cli.supervise import last_words, public_url, start_engine, start_flo
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, where_password_is
 from worker.ops.startup import check_credentials
-from worker.runtime import Runtime, announce_pretence
+from worker.runtime.process import Runtime, announce_pretence
 from worker.stores.redis.embedded import Supervisor
 from worker.stores.redis.sockets import listen
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT

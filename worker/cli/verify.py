@@ -12,7 +12,7 @@ from worker.accounts.explanations import finding_to_json
 from worker.app import publish_window
 from worker.cli.common import json_option, living_account, open_runtime, print_json
 from worker.domain.consent.accounts import Account
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.sync.audit import AuditResult, Tally, all_accounts, auditor_of, sample_accounts
 
 

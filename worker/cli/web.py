@@ -8,7 +8,7 @@ from config.settings import get_settings
 from worker.cli.common import warn
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
-from worker.runtime import Runtime, announce_pretence, session_key_from
+from worker.runtime.process import Runtime, announce_pretence, session_key_from
 from worker.web.app import create_app
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 

@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import worker.runtime
+import worker.runtime.process
 from worker.app import app
 from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchStore
@@ -86,7 +86,7 @@ def set_clock(ahead: timedelta) -> None:
     def clock_from(_pretend_now: object) -> Clock:
         return lambda: real_clock() + ahead
 
-    setattr(worker.runtime, "clock_from", clock_from)  # noqa: B010 - a seam that nobody but the drill needs
+    setattr(worker.runtime.process, "clock_from", clock_from)  # noqa: B010 - a seam that nobody but the drill needs
 
 
 if DOOM in os.environ:

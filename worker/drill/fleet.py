@@ -23,7 +23,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.drill.servers import Simulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today

@@ -26,7 +26,7 @@ from worker.drill.crash_worker import AHEAD, set_clock
 from worker.drill.processes import POOLS, DrillProcesses
 from worker.drill.relay import TcpRelay
 from worker.errors import SupplierUnavailable
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import new_key
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import EmbeddedRedis

@@ -23,7 +23,7 @@ from worker.domain.measures.documents import doctype, key_of
 from worker.domain.measures.readings import Period
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backup_file import Archive, BackupRefused, Row, sum_of, writing
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.registry import migrations

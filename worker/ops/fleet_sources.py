@@ -21,7 +21,7 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
 from worker.ops.capacity import fit_of
 from worker.ops.fleet_metrics import Told, Values
-from worker.runtime import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
+from worker.runtime.process import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore

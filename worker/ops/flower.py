@@ -10,7 +10,7 @@ import secrets
 from typing import Final
 
 from config.settings import ConfigError, Settings
-from worker.runtime import kept_text
+from worker.runtime.process import kept_text
 
 USER: Final = "releve"
 PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - a file's name

@@ -18,7 +18,7 @@ from celery import current_app
 from config.settings import PRODUCTION_DOMAIN, ConfigError, Settings, get_settings
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import refuse_wrong_broker
-from worker.runtime import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
+from worker.runtime.process import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
 from worker.stores.measures.base import Layout, wrong_layout
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats

@@ -27,7 +27,7 @@ from worker.accounts.status import standing
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.readings import ONE_DAY
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
 _VALUES: Final = "_kwh"  # what the name of an energy ends with

@@ -27,7 +27,7 @@ from kombu.pidbox import Mailbox
 
 from worker.errors import StoreUnavailable
 from worker.ops.broker import queue_lengths
-from worker.runtime import get_runtime
+from worker.runtime.process import get_runtime
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.watchdog")

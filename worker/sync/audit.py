@@ -21,7 +21,7 @@ from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.corrections import CorrectionTable

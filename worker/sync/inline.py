@@ -12,7 +12,7 @@ from worker.domain.fleet.backoff import retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import AccountError, TransientError, WorkerError
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 
 MOST_TRIES: Final = 4
 MOST_AT_ONCE: Final = 100  # accounts: their documents are in memory together

@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.consent import proxy, routes
 from worker.web.context import ServiceContext

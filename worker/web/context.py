@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import LIFE_S
 from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, SessionSigner
 

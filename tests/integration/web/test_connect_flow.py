@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import worker.runtime
+import worker.runtime.process
 from tasks.schedule import resume_backfills
 from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
 from worker.app import app
@@ -243,7 +243,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(house: ConnectHouse, mon
         browser.get(back)
     (account,) = house.accounts()
     assert account.active and house.queued() == 0
-    monkeypatch.setattr(worker.runtime, "_runtime", (worker.runtime.os.getpid(), house.runtime))
+    monkeypatch.setattr(worker.runtime.process, "_runtime", (worker.runtime.process.os.getpid(), house.runtime))
     speak_to_broker_of(house, monkeypatch)
     resume_backfills()
     assert house.queued() == 1

@@ -15,7 +15,7 @@ from tests.support.explained_household import METER, AnswerHouse
 from tests.support.factories import NOW
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.ops.support_bundle import Bundle, harmless_settings, make_bundle
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.encryption import new_key
 
 SECRETS = {

@@ -35,7 +35,7 @@ class CheckConnections:
         if told := self.settings.redis():
             return told
         if self._start_embedded:
-            from worker.runtime import redis_url_from
+            from worker.runtime.process import redis_url_from
 
             return redis_url_from(self.settings, self.opened)
         from worker.stores.redis.embedded import ServerFolder

@@ -21,7 +21,7 @@ from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
 from worker.ops.startup import SIMULATORS_OWN, check_credentials
-from worker.runtime import calls_per_hour, endpoints_from
+from worker.runtime.process import calls_per_hour, endpoints_from
 from worker.stores.redis.connection import redis_errors
 
 DOUBTFUL_S: Final = 5.0

@@ -12,7 +12,7 @@ from sqlalchemy import Column, select
 from worker.errors import OperatorFault
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import Note, fail, ok, warn
-from worker.runtime import sealer_from, session_key_from
+from worker.runtime.process import sealer_from, session_key_from
 from worker.stores.encryption import SHORTEST_KEY, Sealer, sealed_at
 from worker.stores.registry import migrations
 from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS

@@ -14,7 +14,7 @@ from worker.ops.capacity import fit_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
 from worker.ops.health.results import Note, ok, warn
-from worker.runtime import endpoints_from, ledger_from, sealer_from
+from worker.runtime.process import endpoints_from, ledger_from, sealer_from
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry import migrations

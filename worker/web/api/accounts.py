@@ -12,7 +12,7 @@ from worker.app import publish_backfill
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import (

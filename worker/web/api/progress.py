@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from worker.accounts.status import AccountProgress, progress_of, standing
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
 from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, faults

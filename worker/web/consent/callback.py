@@ -28,7 +28,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.proxy_return import forward, forward_again
 from worker.web.context import ServiceContext, browser_of

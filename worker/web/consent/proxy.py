@@ -34,7 +34,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.logs import fields
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import arrive
 from worker.web.consent.proxy_return import redeem, unredeem

@@ -16,7 +16,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.consent import Callback
 from worker.errors import WorkerError
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 

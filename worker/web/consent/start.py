@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from worker.accounts.connect import consent_page
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.rate_limit import Rate
 

@@ -15,7 +15,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import UnknownAccount
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.charts import build_chart, compare, span_title, total_words
 from worker.web.pages.consumption import Span, View, of_days, read_days

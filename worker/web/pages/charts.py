@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from markupsafe import Markup
 
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.web.pages.consumption import Consumption, Slot, Span, View, first_day, read_view
 from worker.web.pages.svg import NARROW, WIDE, draw
 from worker.web.texts import Words

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.windows import DAILY_HISTORY_DAYS
 from worker.errors import UnknownAccount
-from worker.runtime import SUPPLIER, Runtime
+from worker.runtime.process import SUPPLIER, Runtime
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of

@@ -18,7 +18,7 @@ from worker.domain.fleet.freshness import share_of
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime import Runtime
+from worker.runtime.process import Runtime
 from worker.stores.registry.overview import Freshness, Overview
 from worker.web.context import ContextDep, ServiceContext
 from worker.web.rate_limit import Limiter, Rate, address_of
