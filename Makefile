@@ -4,17 +4,18 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint audit format docs reference servers bench bench-original clean
+.PHONY: help demo test quick fuzz lint audit format docs reference servers bench bench-original clean
 
 help:
 	@echo "make demo    three pretend homes, from consent to right totals; Ctrl-C ends it"
-	@echo "make test    everything the tests need, then lint and the tests"
+	@echo "make test    everything the tests need, then lint and the tests; T=tests/unit/… runs one place alone"
+	@echo "make quick   ruff, and the tests that need no server, in a minute"
 	@echo "make fuzz    the parsers under injured answers, for some minutes (EXAMPLES=20000)"
 	@echo "make lint    ruff, mypy, the floors, versions that fit together"
 	@echo "make audit   known weaknesses of the packages installed here; needs the network"
 	@echo "make format  let ruff write"
 	@echo "make docs    the documentation's site, in build/site"
-	@echo "make reference  the pages that are made from the code"
+	@echo "make reference  the pages and the drawing that are made from the code"
 	@echo "make bench   the benchmarks, one JSON object each"
 	@echo "make bench-original  the same syncs by the original's library and by Relève; installs it from npm"
 	@echo "make clean   remove what make has built"
@@ -22,9 +23,20 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/releve demo $(ARGS)
 
+# T=tests/unit/… runs one place, without lint, servers and processes.
+ifdef T
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest --durations=10 $(ARGS) $(T)
+else
 # Two processes, a file each at a time, in order: the long ones come first.  ARGS="-n 0" runs one test after the other.
 test: lint servers
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+endif
+
+# No server and no socket: tests/conftest.py leaves out what needs one, and refuses what opens one all the same.
+quick: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/pytest --quick -n 2 --dist loadfile $(ARGS) tests/unit tests/golden tests/contract
 
 EXAMPLES ?= 20000
 fuzz: $(VENV)/.installed-dev
@@ -53,15 +65,14 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build --quiet
 	@echo "open build/site/index.html"
 
-# Page and the module that prints it; a page is replaced only when its module came to an end.
-GENERATED := settings=tools.settings_reference cli=tools.cli_reference errors=tools.error_reference \
-  metrics=tools.metrics_reference
+# Page and the module of tools/ that prints it; a page is replaced only when its module came to an end.
+GENERATED := reference/settings.md=settings_reference reference/cli.md=cli_reference \
+  reference/errors.md=error_reference reference/metrics.md=metrics_reference explanation/floors.svg=floors_drawing
 
 reference: $(VENV)/.installed-dev
 	@mkdir -p build
-	@set -e; for made in $(GENERATED); do \
-	  $(BIN)/python -m $${made#*=} > build/page.md; mv build/page.md docs/reference/$${made%%=*}.md; \
-	  echo "docs/reference/$${made%%=*}.md"; done
+	@set -e; for pair in $(GENERATED); do \
+	  $(BIN)/python -m tools.$${pair#*=} > build/page; mv build/page docs/$${pair%%=*}; echo "docs/$${pair%%=*}"; done
 
 # CouchDB's stand-in; the tests start it, and the other servers, by themselves.
 servers:

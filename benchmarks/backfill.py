@@ -1,25 +1,25 @@
-"""How many accounts a second get their whole history, for each store.
+"""Benchmark of backfills: accounts a second that get their whole history, for each store.
 
-36 months of daily values and 28 days of load curve through the queue, from the message that a consent sends
-until every window is done.
+The history is 36 months of daily values and 28 days of load curve.  It goes through the queue, from the message that
+a consent sends until every window is done.
 """
 
 from __future__ import annotations
 
 import sys
 
-from common import TODAY, House, Json, all_loaded, options, run, stored_documents
+from common import TODAY, BenchmarkSystem, Json, all_loaded, parse_options, run, stored_documents
 
 
-def backfill(house: House) -> Json:
-    with house.inside(TODAY) as runtime, house.workers(TODAY):
-        accounts = house.add_accounts(runtime)
+def backfill(system: BenchmarkSystem) -> Json:
+    with system.open_runtime(TODAY) as runtime, system.workers(TODAY):
+        accounts = system.add_accounts(runtime)
 
         def start() -> None:
             for account_id in accounts:
-                house.send("tasks.backfill.backfill_account", account_id)
+                system.send_task("tasks.backfill.backfill_account", account_id)
 
-        measured = house.measured(runtime, start, lambda: all_loaded(runtime, accounts))
+        measured = system.measure(runtime, start, lambda: all_loaded(runtime, accounts))
         documents = stored_documents(runtime, accounts)
     seconds = measured["seconds"]
     return {
@@ -31,5 +31,5 @@ def backfill(house: House) -> Json:
 
 
 if __name__ == "__main__":
-    args = options(__doc__, accounts=20)
+    args = parse_options(__doc__, accounts=20)
     sys.exit(run("backfill", args, backfill))

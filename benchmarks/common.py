@@ -1,6 +1,6 @@
-"""A running Relève to be measured: real servers, simulator and workers on loopback, all gone at the end.
+"""A running Relève for benchmarks: real servers, simulator and workers on loopback, all ended with the benchmark.
 
-Needs what the tests need (`make servers`); nothing is asked of any other machine.
+It needs what the tests need (`make servers`) and calls no other machine.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ import requests
 from celery import Celery
 
 ROOT: Final = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` begins with this folder alone
+sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this folder on its path.
 
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.domain.measures.readings import Series  # noqa: E402
-from worker.runtime.process import SUPPLIER, Runtime  # noqa: E402
-from worker.stores.encryption import new_key  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
+from worker.runtime.supplier import SUPPLIER  # noqa: E402
+from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
-TODAY: Final = date(2024, 7, 25)  # the same day each time: how much of the year is stored counts
+TODAY: Final = date(2024, 7, 25)  # Always the same day: how much of the year is stored matters.
 QUEUES: Final = ("control", "first_screen", "nightly", "repair", "backfill")
 _QUEUE_PREFIX: Final = "releve:celery:"
 _POLL_S: Final = 0.02
@@ -46,36 +47,36 @@ _PACKAGES: Final = ("celery", "kombu", "redis", "sqlalchemy", "psycopg", "couchd
 Json = dict[str, Any]
 
 
-class TooLong(Exception):
-    """The benchmark's time is over; what it found so far is told."""
+class DeadlinePassed(Exception):
+    """The benchmark's time is over; its results so far are printed."""
 
 
 class Deadline:
-    """The end of a program's time, whatever hangs."""
+    """The end of a benchmark's time; every wait checks it."""
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
         self._seconds = seconds
 
-    def check(self, what: str) -> None:
+    def check(self, description: str) -> None:
         if time.monotonic() > self._ends_at:
-            raise TooLong(f"{what} did not end within --max-seconds {self._seconds:.0f}")
+            raise DeadlinePassed(f"{description} did not end within --max-seconds {self._seconds:.0f}")
 
 
-class House:
-    """Redis, simulator, store and registry of one run; ``start_workers`` may be called again for another day."""
+class BenchmarkSystem:
+    """Redis, simulator, store and registry of one run; ``workers`` may be started again for another day."""
 
     def __init__(
-        self, folder: Path, store: str, args: argparse.Namespace, deadline: Deadline, open_: ExitStack
+        self, folder: Path, store: str, args: argparse.Namespace, deadline: Deadline, opened: ExitStack
     ) -> None:
         self.folder, self.args, self.deadline = folder, args, deadline
-        self._open = open_
-        before = processes.children()
-        measures, registry = open_.enter_context(databases(store, folder))
-        self._pids = {"store": sorted(processes.children() - before)}
-        redis = open_.enter_context(EmbeddedRedis(folder))
+        self._open = opened
+        pids_before = processes.children()
+        measures, registry = opened.enter_context(databases(store, folder))
+        self._pids = {"store": sorted(processes.children() - pids_before)}
+        redis = opened.enter_context(EmbeddedRedis(folder))
         self._pids["redis"] = [redis.pid]
-        self._supervisor = open_.enter_context(Supervisor())
+        self._supervisor = opened.enter_context(Supervisor())
         self.simulator = f"http://127.0.0.1:{free_port()}"
         self.settings = {
             "DATA_DIR": str(folder),
@@ -85,7 +86,7 @@ class House:
             "MEASURES_URL": measures,
             "LAYOUT": args.layout,
             "REGISTRY_URL": registry,
-            "TOKEN_KEYS": new_key(),
+            "TOKEN_KEYS": generate_key(),
             "PRESET": "enedis-2026",
             "CALLS_PER_SECOND": "0",
             "CALLS_PER_HOUR": "0",
@@ -93,19 +94,19 @@ class House:
         }
         self.registry_kind = registry.partition(":")[0]
         for name in [name for name in os.environ if name.startswith(PREFIX) and "_TEST_" not in name]:
-            del os.environ[name]  # none of the user's own settings shines through
+            del os.environ[name]  # The user's own settings must not apply.
         self._start_simulator()
         self._publisher = Celery("benchmarks")
         self._publisher.config_from_object("config.celery_options")
         self._publisher.conf.update(broker_url=redis.url)
-        open_.callback(self._publisher.close)
+        opened.callback(self._publisher.close)
 
-    # -- processes
+    # -- Processes
 
     def _start_simulator(self) -> None:
         command = [sys.executable, "-m", "worker", "simulate", "--port", self.simulator.rpartition(":")[2]]
         log = self.folder / "simulator.log"
-        pid = self._supervisor.start("simulator", command, env=self.env(TODAY), log_path=log)
+        pid = self._supervisor.start("simulator", command, env=self.environment(TODAY), log_path=log)
         self._pids["simulator"] = [pid]
         self._until(self._simulator_answers, "the simulator's start")
 
@@ -117,14 +118,14 @@ class House:
 
     @contextmanager
     def workers(self, today: date, *options: str) -> Iterator[list[int]]:
-        """Worker processes that are ready and live on ``today``; their pids."""
+        """Run worker processes that live on ``today``; yield their pids once they are ready."""
         names = [f"worker-{today}-{number}" for number in range(self.args.workers)]
         logs = [self.folder / f"{name}.log" for name in names]
         for name, log in zip(names, logs, strict=True):
             command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-l", "INFO", "-n", f"{name}@%h"]
             command += ["-c", str(self.args.concurrency), *options]
             self._pids.setdefault("workers", []).append(
-                self._supervisor.start(name, command, env=self.env(today), log_path=log)
+                self._supervisor.start(name, command, env=self.environment(today), log_path=log)
             )
         try:
             for log in logs:
@@ -135,48 +136,48 @@ class House:
                 self._supervisor.stop_child(name)
             del self._pids["workers"]
 
-    def env(self, today: date) -> dict[str, str]:
-        given = {PREFIX + name: value for name, value in {**self.settings, "PRETEND_NOW": morning(today)}.items()}
-        return given | {"PYTHONPATH": str(ROOT)}
+    def environment(self, today: date) -> dict[str, str]:
+        variables = {PREFIX + name: value for name, value in {**self.settings, "PRETEND_NOW": morning(today)}.items()}
+        return variables | {"PYTHONPATH": str(ROOT)}
 
     @contextmanager
-    def inside(self, today: date) -> Iterator[Runtime]:
-        """A runtime of our own on the same settings."""
-        given = {name.lower(): value for name, value in self.settings.items()}
-        with Runtime(Settings.from_env(_env_file=None, pretend_now=morning(today), **given)) as runtime:
+    def open_runtime(self, today: date) -> Iterator[Runtime]:
+        """Yield a runtime of our own on the same settings."""
+        settings = {name.lower(): value for name, value in self.settings.items()}
+        with Runtime(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as runtime:
             yield runtime
 
-    # -- what is done and what it costs
+    # -- Work and its costs
 
     def add_accounts(self, runtime: Runtime) -> list[str]:
         numbers = range(self.args.accounts)
-        added = (runtime.registry.add(SUPPLIER, _meter(n), runtime.now(), token_needed=False) for n in numbers)
-        return [account.id for account, _ in added]
+        accounts = (runtime.registry.add(SUPPLIER, _meter(n), runtime.now(), token_needed=False) for n in numbers)
+        return [account.id for account, _ in accounts]
 
-    def send(self, task: str, *args: Any) -> None:
+    def send_task(self, task: str, *args: Any) -> None:
         self._publisher.send_task(task, args=args, queue="control")
 
-    def admin(self, method: str, path: str, body: Any = None) -> Any:
-        answer = requests.request(method, f"{self.simulator}/__sim__/{path}", json=body, timeout=10)
-        answer.raise_for_status()
-        return answer.json()
+    def call_simulator(self, method: str, path: str, body: Any = None) -> Any:
+        response = requests.request(method, f"{self.simulator}/__sim__/{path}", json=body, timeout=10)
+        response.raise_for_status()
+        return response.json()
 
-    def measured(self, runtime: Runtime, start: Callable[[], None], done: Callable[[], bool]) -> Json:
-        """From ``start`` until nothing waits, nothing runs and all is ``done``: seconds, calls, processor, memory."""
-        self.admin("DELETE", "report")
-        before = self._cpu()
-        began = time.perf_counter()
+    def measure(self, runtime: Runtime, start: Callable[[], None], is_done: Callable[[], bool]) -> Json:
+        """Measure from ``start`` until nothing waits or runs and all ``is_done``: seconds, calls, processor, memory."""
+        self.call_simulator("DELETE", "report")
+        cpu_before = self._cpu()
+        started_at = time.perf_counter()
         start()
-        self._until(lambda: self._idle(runtime) and done(), "the work")
-        seconds = time.perf_counter() - began
-        used = {name: total - before[name] for name, total in self._cpu().items()}
-        report = self.admin("GET", "report")
+        self._until(lambda: self._idle(runtime) and is_done(), "the work")
+        seconds = time.perf_counter() - started_at
+        cpu_used = {name: total - cpu_before[name] for name, total in self._cpu().items()}
+        report = self.call_simulator("GET", "report")
         return {
             "seconds": round(seconds, 2),
             "supplier_requests": report["calls"],
             "supplier_answers": report["by_status"],
-            "cpu_seconds": {name: round(cpu, 2) for name, cpu in used.items()},
-            "cpu_share": {name: round(cpu / seconds / (os.cpu_count() or 1), 2) for name, cpu in used.items()},
+            "cpu_seconds": {name: round(cpu, 2) for name, cpu in cpu_used.items()},
+            "cpu_share": {name: round(cpu / seconds / (os.cpu_count() or 1), 2) for name, cpu in cpu_used.items()},
             "peak_rss_mb": [processes.peak_rss_mb(pid) for pid in self._pids["workers"]],
         }
 
@@ -184,32 +185,35 @@ class House:
         return {name: processes.cpu_s(pids) for name, pids in self._pids.items()} | {"benchmark": sum(os.times()[:2])}
 
     def _idle(self, runtime: Runtime) -> bool:
-        """A task is acknowledged after the next of its chain is published, so a chain is never unseen."""
+        """Return whether no message waits or runs.
+
+        A task is acknowledged after the next one of its chain is published, so a running chain is always visible.
+        """
         with runtime.redis.pipeline(transaction=True) as pipe:
             for name in QUEUES:
                 pipe.llen(_QUEUE_PREFIX + name)
             pipe.hlen(f"{_QUEUE_PREFIX}unacked")
             return not any(pipe.execute())
 
-    def _until(self, happened: Callable[[], bool], what: str) -> None:
-        while not happened():
-            self.deadline.check(what)
-            if ended := self._supervisor.ended():
-                log = self.folder / f"{ended[0].name}.log"
-                raise RuntimeError(f"{ended[0]}: {log.read_text(errors='replace')[-2000:]}")
+    def _until(self, condition: Callable[[], bool], description: str) -> None:
+        while not condition():
+            self.deadline.check(description)
+            if exits := self._supervisor.collect_exits():
+                log = self.folder / f"{exits[0].name}.log"
+                raise RuntimeError(f"{exits[0]}: {log.read_text(errors='replace')[-2000:]}")
             time.sleep(_POLL_S)
 
 
 @contextmanager
-def open_house(store: str, args: argparse.Namespace, deadline: Deadline) -> Iterator[House]:
-    """A house on ``store``; raises NotInstalled where its server is missing."""
+def open_system(store: str, args: argparse.Namespace, deadline: Deadline) -> Iterator[BenchmarkSystem]:
+    """Yield a system on ``store``.  Raises NotInstalled when its server is missing."""
     with tempfile.TemporaryDirectory(prefix="releve-benchmark-") as folder, ExitStack() as opened:
-        yield House(Path(folder), store, args, deadline, opened)
+        yield BenchmarkSystem(Path(folder), store, args, deadline, opened)
 
 
 @contextmanager
 def databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """URLs of measures and registry: SQL keeps both, CouchDB has its registry in SQLite as when embedded."""
+    """Yield the URLs of measures and registry; with CouchDB the registry is in SQLite, as when embedded."""
     if store == "sqlite":
         yield f"sqlite:///{folder / 'measures.db'}", f"sqlite:///{folder / 'registry.db'}"
     elif store == "postgresql":
@@ -221,7 +225,7 @@ def databases(store: str, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def morning(day: date) -> str:
-    """When yesterday's values are out."""
+    """Return the time of ``day`` at which yesterday's values are out."""
     return f"{day.isoformat()}T09:00:00+02:00"
 
 
@@ -229,7 +233,7 @@ def next_day(day: date) -> date:
     return day + timedelta(days=1)
 
 
-def options(description: str | None, *, accounts: int) -> argparse.Namespace:
+def parse_options(description: str | None, *, accounts: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accounts", type=int, default=accounts, help="how many (default %(default)s)")
     parser.add_argument("--stores", default=",".join(STORES), help="which, with commas (default %(default)s)")
@@ -248,25 +252,26 @@ def options(description: str | None, *, accounts: int) -> argparse.Namespace:
     return args
 
 
-def run(name: str, args: argparse.Namespace, measure: Callable[[House], Json]) -> int:
-    """Measure each store, print the one JSON object; 1 where a store that is installed gave no result."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: through all that has to be ended
+def run(name: str, args: argparse.Namespace, measure: Callable[[BenchmarkSystem], Json]) -> int:
+    """Measure each store and print one JSON object; return 1 when an installed store gave no result."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Like Ctrl-C, it ends all processes.
     deadline, tested_on = Deadline(args.max_seconds), machine()
     results: dict[str, Json] = {}
     for store in args.stores:
         try:
             print(f"{name}: {store} …", file=sys.stderr)
-            with open_house(store, args, deadline) as house:
-                results[store] = {"registry": house.registry_kind, **measure(house)}
+            with open_system(store, args, deadline) as system:
+                results[store] = {"registry": system.registry_kind, **measure(system)}
         except servers.NotInstalled as missing:
             results[store] = {"skipped": str(missing)}
-        except (TooLong, RuntimeError) as error:
+        except (DeadlinePassed, RuntimeError) as error:
             results[store] = {"error": str(error)}
     print(json.dumps({"benchmark": name, "machine": tested_on, "settings": vars(args), "stores": results}, indent=1))
     return 1 if any("error" in result for result in results.values()) else 0
 
 
 def machine() -> Json:
+    """Return the facts about this machine that the figures depend on."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cores": os.cpu_count(),
@@ -283,26 +288,26 @@ def machine() -> Json:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def _server_versions() -> Mapping[str, str]:
-    """Of what is installed beside Python."""
-    found = {}
+    """Return the versions of the servers that are installed beside Python."""
+    versions = {}
     for name, command in (("postgresql", ["postgres", "--version"]), ("node", ["node", "--version"])):
         binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
         path = os.pathsep.join([*(str(binary) for binary in binaries), os.environ["PATH"]])
         try:
             env = {**os.environ, "PATH": path}
-            told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-            found[name] = told.strip()
+            output = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+            versions[name] = output.strip()
         except (FileNotFoundError, subprocess.CalledProcessError):
             continue
     pouchdb = ROOT / ".test-servers/node_modules/pouchdb-server/package.json"
     if pouchdb.exists():
-        found["pouchdb-server"] = json.loads(pouchdb.read_text())["version"]
-    return found
+        versions["pouchdb-server"] = json.loads(pouchdb.read_text())["version"]
+    return versions
 
 
 def _meter(number: int) -> str:
@@ -317,5 +322,5 @@ def all_loaded(runtime: Runtime, account_ids: list[str]) -> bool:
     return all(
         done == total
         for account_id in account_ids
-        for done, total in (runtime.history.days(account_id, series) for series in Series)
+        for done, total in (runtime.history.count_days(account_id, series) for series in Series)
     )

@@ -1,4 +1,4 @@
-"""The Markdown tables of docs/reference/drill.md, from what drills printed.
+"""Print the Markdown tables of docs/reference/drill.md from the reports of drills.
 
 for seed in 1 2 3; do releve drill --minutes 10 --seed $seed --json > drill-$seed.json; done
 python benchmarks/drill_table.py drill-*.json
@@ -24,24 +24,24 @@ def main(paths: Sequence[str]) -> None:
 
 
 def _runs(drills: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """A line a drill: what it did, what it found, what was repeated."""
+    """Yield a line for each drill: its work, its findings and what was repeated."""
     names = ("seed", "store", "minutes", "accounts", "documents", "kills", *_ZEROS)
     yield from _head([*names, "faults", "longest recovery, s", *_REPEATED])
     for drill in drills:
         faults = drill["faults"].values()
-        longest = max((found["longest_s"] for found in faults if found["longest_s"] is not None), default="-")
-        cells = [*(drill[name] for name in names), sum(found["count"] for found in faults), longest]
+        longest = max((fault["longest_s"] for fault in faults if fault["longest_s"] is not None), default="-")
+        cells = [*(drill[name] for name in names), sum(fault["count"] for fault in faults), longest]
         yield _line([*cells, *(drill["repeated"][name] for name in _REPEATED)])
 
 
 def _recoveries(drills: Sequence[dict[str, Any]]) -> Iterable[str]:
-    """A line a kind of fault, over all drills; the median is that of the drills' medians."""
-    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    """Yield a line for each kind of fault over all drills, with the median of the drills' medians."""
+    rows_by_kind: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for drill in drills:
-        for kind, told in drill["faults"].items():
-            found[kind].append(told)
+        for kind, row in drill["faults"].items():
+            rows_by_kind[kind].append(row)
     yield from _head(["fault", "times", "not recovered", "median, s", "longest, s", "longest with later faults, s"])
-    for kind, rows in sorted(found.items()):
+    for kind, rows in sorted(rows_by_kind.items()):
         medians = [row["median_s"] for row in rows if row["median_s"] is not None]
         count, never = (sum(row[name] for row in rows) for name in ("count", "not_recovered"))
         seconds = [round(statistics.median(medians), 1) if medians else "-", *(_longest(rows, n) for n in _LONGEST)]

@@ -1,10 +1,10 @@
-"""What a night's fan-out over a large fleet takes: memory of each process and of Redis, the time to the first window.
+"""Benchmark of a night's fan-out over a large fleet: memory of each process and of Redis, time to the first window.
 
-Accounts are rows of a SQLite registry, with the whole history done and last night asked for; a feeder does what
-`tasks.schedule.nightly_sync` does, and is killed (-9) once on the way; consumers take the messages off the queue and
-end each window by the real journal in the real Redis, but ask no supplier and write no measures and no outcomes.
-Prints one JSON object.  A million accounts, each series every seventh night, which is what a quota of 10 000 calls an
-hour carries:
+Accounts are rows of a SQLite registry whose history is loaded and whose last night is done.  A feeder does what
+`tasks.schedule.nightly_sync` does, and is killed once with SIGKILL.  Consumers take the messages off the queue and
+record each window's result with the real recorder in a real Redis; they ask no supplier and write no measures and no
+outcomes.  It prints one JSON object.  This is a million accounts, each series every seventh night, which a quota of
+10 000 calls an hour carries:
 
     nice -n 10 python benchmarks/fanout.py --accounts 1000000 --every 7
 """
@@ -39,7 +39,7 @@ from benchmarks.fleet_seed import (  # noqa: E402
     account_ids,
     add_accounts,
     megabytes,
-    remember,
+    record_history,
     used_memory,
 )
 from config.settings import PREFIX, Settings  # noqa: E402
@@ -47,8 +47,9 @@ from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
 from worker.domain.measures.documents import to_timestamp  # noqa: E402
 from worker.domain.measures.messages import AnswerFacts, WindowJob, WindowResult  # noqa: E402
 from worker.domain.measures.readings import ONE_DAY, Series  # noqa: E402
-from worker.runtime.process import Runtime, get_runtime  # noqa: E402
-from worker.stores.encryption import new_key  # noqa: E402
+from worker.runtime.current import get_runtime  # noqa: E402
+from worker.runtime.process import Runtime  # noqa: E402
+from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis, free_port  # noqa: E402
 
 QUEUE: Final = "releve:celery:nightly"
@@ -56,61 +57,61 @@ MORNING: Final = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 DAY: Final = date(2024, 7, 25)
 
 
-# -- the processes
+# -- Processes
 
 
-def feed(policy: FleetPolicy, pause_s: float, begun: Path) -> None:
-    """As beat's messages make a worker do it, only without the pause between them."""
+def feed(policy: FleetPolicy, pause_s: float, started_file: Path) -> None:
+    """Publish a night as beat's messages make a worker do it, only without the pause between them."""
     from tasks.queues import queue_length
     from tasks.schedule import _publish
     from worker.app import app
-    from worker.sync.due import FanOut, Night
+    from worker.sync.due import Night, never
 
     app.finalize()
-    fan_out = FanOut.of(get_runtime(), _publish, queue_length, policy=policy)
+    fan_out = get_runtime().fan_out(_publish, queue_length, never, policy)
     night = Night(DAY)
-    if not begun.exists():
-        begun.write_text(str(time.time()))
+    if not started_file.exists():
+        started_file.write_text(str(time.time()))
     while not fan_out.feed(night):
         time.sleep(pause_s)
-    while get_runtime().state.get_cursor(night.run) != "~complete":
-        fan_out.mend(night)
+    while get_runtime().progress.get_cursor(night.run) != "~complete":
+        fan_out.publish_missing(night)
         time.sleep(pause_s)
 
 
-class _Nobody:
-    """A registry that notes no outcome, a desk that has nothing to judge: theirs is the database's cost."""
+class _NullTables:
+    """Tables of outcomes and refusals that store nothing: the database's cost is measured elsewhere."""
 
     def record_outcome(self, *_: object, **__: object) -> None:
-        """Nothing."""
+        """Record nothing."""
 
-    def succeeded(self, account_id: str) -> None:
-        """Nothing."""
+    def clear_refusals(self, account_id: str) -> None:
+        """Record nothing."""
 
 
-def consume(asked: Path, ended: Any) -> None:
-    """Take windows off the queue and end them; each leaves a line."""
+def consume(calls_file: Path, stop: Any) -> None:
+    """Take windows off the queue and record their results; write a line for each."""
     runtime = get_runtime()
-    journal = replace(runtime.journal, registry=_Nobody(), desk=_Nobody())
-    with Redis.from_url(os.environ[f"{PREFIX}REDIS_URL"]) as queue, asked.open("a") as lines:
-        while not ended.is_set():
-            if (taken := queue.brpop([QUEUE], timeout=1)) is None:
+    recorder = replace(runtime.results, registry=_NullTables(), refusals=_NullTables())
+    with Redis.from_url(os.environ[f"{PREFIX}REDIS_URL"]) as queue, calls_file.open("a") as lines:
+        while not stop.is_set():
+            if (queue_entry := queue.brpop([QUEUE], timeout=1)) is None:
                 lines.flush()
                 continue
-            origin = runtime.dispatcher.as_of_now(origin_of_message(taken[1]))
+            origin = runtime.claims.refresh_window(job_of_message(queue_entry[1]))
             if origin is not None:
                 lines.write(f"{origin['account_id']} {origin['series']} {time.time()}\n")
-                journal.finished(report_of(origin, runtime.now()))
+                recorder.record_result(result_of(origin, runtime.now()))
 
 
-def origin_of_message(raw: bytes) -> WindowJob:
+def job_of_message(raw: bytes) -> WindowJob:
     body = zlib.decompress(base64.b64decode(json.loads(raw)["body"]))
-    (account_id, series, start, end), named, _ = json.loads(body)
-    return WindowJob(account_id=account_id, series=series, start=start, end=end, **named)
+    (account_id, series, start, end), keyword_arguments, _ = json.loads(body)
+    return WindowJob(account_id=account_id, series=series, start=start, end=end, **keyword_arguments)
 
 
-def report_of(origin: WindowJob, now: datetime) -> WindowResult:
-    """A look-back that found what was known, and yesterday."""
+def result_of(origin: WindowJob, now: datetime) -> WindowResult:
+    """Return the result of a look-back that found nothing new but yesterday."""
     last_day = date.fromisoformat(origin["end"]) - ONE_DAY
     facts = AnswerFacts(
         fetched=30,
@@ -125,11 +126,11 @@ def report_of(origin: WindowJob, now: datetime) -> WindowResult:
     return WindowResult(**origin, created=0, updated=0, unchanged=30, facts=facts)
 
 
-# -- the night, watched
+# -- The night
 
 
-class Watched:
-    """Processes that may be killed, and the most that each of them and Redis have taken."""
+class ProcessPool:
+    """Processes that may be killed, with the peak memory of each of them and of Redis."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -145,99 +146,99 @@ class Watched:
     def event(self) -> Any:
         return self._context.Event()
 
-    def look(self, started: list[SpawnProcess]) -> None:
+    def measure_peaks(self, started: list[SpawnProcess]) -> None:
         self.redis_peak = max(self.redis_peak, used_memory(self._redis))
         self.messages = max(self.messages, int(self._redis.llen(QUEUE)))
         for process in started:
-            if process.pid and (peak := processes.peak_rss_mb(process.pid)):
-                self.peaks[process.name] = max(self.peaks.get(process.name, 0.0), peak)
+            if process.pid and (peak_mb := processes.peak_rss_mb(process.pid)):
+                self.peaks[process.name] = max(self.peaks.get(process.name, 0.0), peak_mb)
             if process.exitcode not in (None, 0, -signal.SIGKILL):
                 raise SystemExit(f"{process.name} ended with {process.exitcode}")
 
 
 def night(args: argparse.Namespace, redis: Redis, folder: Path, expected: int) -> dict[str, Any]:
     policy = FleetPolicy(args.every, args.every)
-    watched = Watched(redis)
-    ended = watched.event()
+    pool = ProcessPool(redis)
+    stop = pool.event()
     files = [folder / f"asked-{number}" for number in range(args.consumers)]
-    consumers = [watched.start(f"consumer-{n}", consume, file, ended) for n, file in enumerate(files)]
-    while not all(file.exists() for file in files):  # workers run already when beat sends the night
+    consumers = [pool.start(f"consumer-{n}", consume, file, stop) for n, file in enumerate(files)]
+    while not all(file.exists() for file in files):  # Workers run already when beat sends the night.
         time.sleep(0.1)
-        watched.look(consumers)
-    began, begun = time.time(), folder / "begun"
-    feeders = [watched.start("feeder", feed, policy, args.pause, begun)]
+        pool.measure_peaks(consumers)
+    started_at, started_file = time.time(), folder / "begun"
+    feeders = [pool.start("feeder", feed, policy, args.pause, started_file)]
     killed_after = None
     while feeders[-1].exitcode != 0:
         time.sleep(0.5)
-        watched.look([*consumers, *feeders])
-        done = sum(file.stat().st_size for file in files if file.exists()) // 40
-        if killed_after is None and done > expected // 3:
-            killed_after = done
+        pool.measure_peaks([*consumers, *feeders])
+        windows_done = sum(file.stat().st_size for file in files if file.exists()) // 40
+        if killed_after is None and windows_done > expected // 3:
+            killed_after = windows_done
             feeders[-1].kill()
             feeders[-1].join()
-            feeders.append(watched.start("feeder-again", feed, policy, args.pause, begun))
-        if time.time() - began > args.max_seconds:
+            feeders.append(pool.start("feeder-again", feed, policy, args.pause, started_file))
+        if time.time() - started_at > args.max_seconds:
             raise SystemExit(
-                f"the night did not end within --max-seconds {args.max_seconds:.0f}; {done} windows so far"
+                f"the night did not end within --max-seconds {args.max_seconds:.0f}; {windows_done} windows so far"
             )
-    seconds = time.time() - began
-    ended.set()
+    seconds = time.time() - started_at
+    stop.set()
     for process in consumers:
         process.join()
-    asked: Counter[str] = Counter()
-    first = float("inf")
+    calls: Counter[str] = Counter()
+    first_call_at = float("inf")
     for file in files:
         for line in file.open():
-            pair, _, at = line.rpartition(" ")
-            asked[pair] += 1
-            first = min(first, float(at))
+            account_and_series, _, at = line.rpartition(" ")
+            calls[account_and_series] += 1
+            first_call_at = min(first_call_at, float(at))
     return {
         "seconds": round(seconds, 1),
-        "first_window_s": round(first - float(begun.read_text()), 2),
-        "windows": sum(asked.values()),
-        "doubled": sum(count - 1 for count in asked.values()),
-        "missed": expected - len(asked),
+        "first_window_s": round(first_call_at - float(started_file.read_text()), 2),
+        "windows": sum(calls.values()),
+        "doubled": sum(count - 1 for count in calls.values()),
+        "missed": expected - len(calls),
         "feeder_killed_after": killed_after,
-        "most_messages_waiting": watched.messages,
-        "peak_rss_mb": watched.peaks,
-        "redis_mb_peak": megabytes(watched.redis_peak),
+        "most_messages_waiting": pool.messages,
+        "peak_rss_mb": pool.peaks,
+        "redis_mb_peak": megabytes(pool.redis_peak),
     }
 
 
-def turns(count: int, every: int) -> int:
+def count_turns(count: int, every: int) -> int:
     policy = FleetPolicy(every, every)
-    return sum(policy.wants(each, series, DAY) for each in account_ids(count) for series in Series)
+    return sum(policy.wants(account_id, series, DAY) for account_id in account_ids(count) for series in Series)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with EmbeddedRedis(folder) as server:
-        given = {
+        variables = {
             "DATA_DIR": str(folder),
             "REDIS_URL": server.url,
             "BROKER_URL": server.url,
-            "TOKEN_KEYS": new_key(),
+            "TOKEN_KEYS": generate_key(),
             "PRESET": "enedis-2026",
-            "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody is asked
+            "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # No supplier is called.
             "CALLS_PER_HOUR": str(args.per_hour),
             "HISTORY_LOAD_DAYS": str(CURVE_DAYS),
             "PRETEND_NOW": MORNING.isoformat(),
             "LOG_LEVEL": "WARNING",
         }
-        os.environ.update({PREFIX + name: value for name, value in given.items()})
+        os.environ.update({PREFIX + name: value for name, value in variables.items()})
         with Runtime(Settings.from_env(_env_file=None)) as runtime, Redis.from_url(server.url) as redis:
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             add_accounts(runtime, account_ids(args.accounts), MORNING)
-            remember(runtime, account_ids(args.accounts), DAY, lambda *_: DAY - ONE_DAY)
-            seeded_s = time.perf_counter() - began
-            before = used_memory(redis)
-            told = night(args, redis, folder, turns(args.accounts, args.every))
-            after = used_memory(redis)
+            record_history(runtime, account_ids(args.accounts), DAY, lambda *_: DAY - ONE_DAY)
+            seconds = time.perf_counter() - started_at
+            memory_before = used_memory(redis)
+            result = night(args, redis, folder, count_turns(args.accounts, args.every))
+            memory_after = used_memory(redis)
             return {
-                "seeded_s": round(seeded_s, 1),
-                **told,
-                "redis_mb_before": megabytes(before),
-                "redis_mb_after": megabytes(after),
-                "redis_bytes_an_account_and_series": round(after / (2 * args.accounts), 1),
+                "seeded_s": round(seconds, 1),
+                **result,
+                "redis_mb_before": megabytes(memory_before),
+                "redis_mb_after": megabytes(memory_after),
+                "redis_bytes_an_account_and_series": round(memory_after / (2 * args.accounts), 1),
                 "redis_version": redis.info("server").get("redis_version"),
             }
 

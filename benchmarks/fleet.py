@@ -1,8 +1,9 @@
-"""A week of a large fleet on a simulated clock, with the supplier down or refusing now and then: one JSON object.
+"""Simulate a week of a large fleet, with outages and refusals of the supplier, and print one JSON object.
 
-Ledger, gate, fan-out, planner, incidents, canaries and journal are the real ones, with a real Redis and a registry of
-so many rows; the clock jumps, the broker is a deque for each queue, the supplier answers as the plan of its troubles
-says and counts as the simulator does.  No readings are stored.  Ends with 1 where a law is broken (``broken_laws``).
+Quota ledger, gate, fan-out, planner, incidents, probes and result recorder are the real ones, with a real Redis and a
+registry of the fleet's size.  The clock jumps, the broker is a deque for each queue, and the supplier answers
+by a list of troubles and counts calls as the simulator does.  No readings are stored.  The exit code is 1 when a law
+is broken (``broken_laws``).
 
     nice -n 10 python benchmarks/fleet.py --accounts 100000 --plot docs/images/fleet-week.svg
     nice -n 10 python benchmarks/fleet.py --accounts 1000000 --per-hour 20000 --per-second 10
@@ -18,27 +19,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/fleet.py` begins with this folder alone
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/fleet.py` has only this folder on its path.
 
 from benchmarks import common
 from benchmarks.simulated import plot
-from benchmarks.simulated.house import make_week, open_house
-from benchmarks.simulated.telling import told
-from benchmarks.simulated.week import Options, TooLong
+from benchmarks.simulated.fleet_model import build_week, open_runtime
+from benchmarks.simulated.week import DeadlinePassed, Options
+from benchmarks.simulated.week_report import report_week
 
 
 def simulate(options: Options, picture: Path | None = None) -> dict[str, Any]:
-    """The week as JSON.  Raises TooLong."""
-    logging.getLogger("releve").setLevel(logging.CRITICAL)  # a line for each window, and each incident, would come
+    """Simulate the week and return its report.  Raises DeadlinePassed."""
+    logging.getLogger("releve").setLevel(logging.CRITICAL)  # Otherwise each window would log a line.
     with (
         tempfile.TemporaryDirectory(prefix="releve-fleet-", ignore_cleanup_errors=True) as folder,
-        open_house(Path(folder), options) as runtime,
+        open_runtime(Path(folder), options) as runtime,
     ):
-        week = make_week(runtime, options)
+        week = build_week(runtime, options)
         week.run()
         if picture is not None:
             plot.save(week, picture)
-        return told(week)
+        return report_week(week)
 
 
 def main() -> int:
@@ -66,7 +67,7 @@ def main() -> int:
     machine, settings = common.machine(), {**vars(args), "plot": str(args.plot) if args.plot else None}
     try:
         result = simulate(options, args.plot)
-    except TooLong as error:
+    except DeadlinePassed as error:
         result = {"broken_laws": [f"it did not end in time: {error}"]}
     print(json.dumps({"benchmark": "fleet", "machine": machine, "settings": settings, "result": result}, indent=1))
     return 1 if result["broken_laws"] else 0

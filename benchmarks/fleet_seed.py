@@ -1,4 +1,4 @@
-"""A fleet as rows of a registry and notes in Redis, made without the way through consents and calls: for benchmarks."""
+"""A fleet for benchmarks: rows of the registry and progress in Redis, written without consents and calls."""
 
 from __future__ import annotations
 
@@ -26,47 +26,52 @@ _ASKED_AT: Final = time(6, 30)  # UTC
 
 
 def account_ids(count: int) -> Iterator[str]:
-    """Of the form that the registry gives; the same each time."""
-    luck = random.Random(6)
-    seen: set[str] = set()
-    while len(seen) < count:
-        made = luck.choice(_LETTERS) + "".join(luck.choices("0123456789" + _LETTERS, k=11))
-        if made not in seen:
-            seen.add(made)
-            yield made
+    """Yield ids of the form that the registry gives; they are the same each time."""
+    random_source = random.Random(6)
+    known: set[str] = set()
+    while len(known) < count:
+        account_id = random_source.choice(_LETTERS) + "".join(random_source.choices("0123456789" + _LETTERS, k=11))
+        if account_id not in known:
+            known.add(account_id)
+            yield account_id
 
 
 def add_accounts(runtime: Runtime, ids: Iterable[str], at: datetime, first_meter: int = 0) -> None:
-    """Ready to be asked for, each with a meter; ``first_meter`` is the number of the first of them."""
+    """Add accounts in state ready, each with a meter; ``first_meter`` is the number of the first meter."""
     ids, number = iter(ids), first_meter
     ready = {"supplier": "enedis", "state": "ready", "reason": "", "created_at": at, "state_since": at}
     while page := list(islice(ids, _BATCH)):
         with runtime.registry.database.writing() as connection:
-            connection.execute(insert(ACCOUNTS), [{"id": each, **ready} for each in page])
-            meters = [{"account_id": each, "usage_point_id": f"{number + n:014d}"} for n, each in enumerate(page)]
+            connection.execute(insert(ACCOUNTS), [{"id": account_id, **ready} for account_id in page])
+            meters = [
+                {"account_id": account_id, "usage_point_id": f"{number + n:014d}"} for n, account_id in enumerate(page)
+            ]
             values = {"supplier": "enedis", "direction": "consumption"}
             connection.execute(insert(USAGE_POINTS), [{**values, **meter} for meter in meters])
         number += len(page)
 
 
-def remember(runtime: Runtime, ids: Iterable[str], today: date, last_night: Callable[[str, Series], date]) -> None:
-    """The whole history done and a night over, of every account, by the scripts that note it."""
+def record_history(
+    runtime: Runtime, ids: Iterable[str], today: date, last_night: Callable[[str, Series], date]
+) -> None:
+    """Record for every account that its history is loaded and its last night done, by the real scripts."""
     ids = iter(ids)
-    wanted = {series: plan_history(today, series, CURVE_DAYS) for series in Series}
+    histories = {series: plan_history(today, series, CURVE_DAYS) for series in Series}
     while page := list(islice(ids, _BATCH)):
-        with runtime.state.together() as notes:
-            for each in page:
-                for series, window in wanted.items():
+        with runtime.progress.batch() as batch:
+            for account_id in page:
+                for series, window in histories.items():
                     assert window is not None
-                    night = last_night(each, series)
+                    night = last_night(account_id, series)
                     at = datetime.combine(night, _ASKED_AT, UTC)
-                    notes.replace_done(each, series, [window])
-                    notes.note_night(each, series, night, Call(at, look_back(night, series), AnswerClass.DATA, NIGHTLY))
+                    batch.replace_done(account_id, series, [window])
+                    call = Call(at, look_back(night, series), AnswerClass.DATA, NIGHTLY)
+                    batch.record_night(account_id, series, night, call)
 
 
 def used_memory(redis: Redis) -> int:
-    told: Any = redis.info("memory")
-    return int(told["used_memory"])
+    memory: Any = redis.info("memory")
+    return int(memory["used_memory"])
 
 
 def megabytes(count: int) -> float:

@@ -1,7 +1,7 @@
-"""How many accounts a second a nightly run brings up to date, for each store.
+"""Benchmark of the nightly run: accounts a second that it brings up to date, for each store.
 
-Each account has a year of daily values and a week of load curve already.  Two nights follow, each from the
-message that beat would send until the last window is done: one that finds nothing new, and one a day later.
+Each account has a year of daily values and a week of load curve already.  Two nights follow, each from the message
+that beat sends until the last window is done: one without anything new, and one a day later.
 """
 
 from __future__ import annotations
@@ -12,48 +12,51 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date, timedelta
 
-from common import TODAY, House, Json, morning, next_day, options, run, stored_documents
+from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_options, run, stored_documents
 
 from worker.domain.measures.readings import DateWindow, Series
 from worker.runtime.process import Runtime
 from worker.sync.due import Night
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
-Watch = Callable[[list[int]], AbstractContextManager[object]]  # is given the workers' pids during a night
+# What runs during a night; its argument is the workers' pids.
+WatchProcesses = Callable[[list[int]], AbstractContextManager[object]]
 
 
-def nightly(house: House) -> Json:
-    with house.inside(TODAY) as runtime:
-        accounts = house.add_accounts(runtime)
-        seed(house, runtime, accounts)
+def nightly(system: BenchmarkSystem) -> Json:
+    with system.open_runtime(TODAY) as runtime:
+        accounts = system.add_accounts(runtime)
+        seed(system, runtime, accounts)
     return {
-        "unchanged": night(house, TODAY, accounts),
-        "one new day": night(house, next_day(TODAY), accounts),
+        "unchanged": night(system, TODAY, accounts),
+        "one new day": night(system, next_day(TODAY), accounts),
     }
 
 
-def seed(house: House, runtime: Runtime, accounts: list[str]) -> None:
-    """The history by the same walk, without the queue."""
+def seed(system: BenchmarkSystem, runtime: Runtime, accounts: list[str]) -> None:
+    """Load the history by the same steps, without the queue."""
 
-    def walk(account_id: str) -> None:
-        house.deadline.check("the seeding")
+    def load_history(account_id: str) -> None:
+        system.deadline.check("the seeding")
         for series, days in HISTORY_DAYS.items():
             window = DateWindow(TODAY - timedelta(days=days), TODAY)
-            runtime.walk.sync_window(runtime.dispatcher.window_by_hand(account_id, series, window))
+            runtime.window_sync.sync_window(runtime.claims.manual_window(account_id, series, window))
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(walk, accounts))
+        list(pool.map(load_history, accounts))
 
 
-def night(house: House, today: date, accounts: list[str], watch: Watch = lambda pids: nullcontext()) -> Json:
-    """One night at ``today``, by workers that were just started and are idle."""
-    house.admin("POST", "clock", {"now": morning(today)})
+def night(
+    system: BenchmarkSystem, today: date, accounts: list[str], watch: WatchProcesses = lambda pids: nullcontext()
+) -> Json:
+    """Run the night of ``today`` with newly started, idle workers, and measure it."""
+    system.call_simulator("POST", "clock", {"now": morning(today)})
     run_name = Night(today).run
-    with house.inside(today) as runtime, house.workers(today) as pids, watch(pids):
+    with system.open_runtime(today) as runtime, system.workers(today) as pids, watch(pids):
         documents = stored_documents(runtime, accounts)
-        measured = house.measured(
+        measured = system.measure(
             runtime,
-            lambda: house.send("tasks.schedule.nightly_sync", today.isoformat()),
+            lambda: system.send_task("tasks.schedule.nightly_sync", today.isoformat()),
             lambda: not any(_undone(runtime, run_name)),
         )
         new = stored_documents(runtime, accounts) - documents
@@ -68,10 +71,10 @@ def night(house: House, today: date, accounts: list[str], watch: Watch = lambda 
 
 
 def _undone(runtime: Runtime, run_name: str) -> Iterator[object]:
-    for page in runtime.dispatcher.pages_after(None):
-        yield from runtime.dispatcher.due_look_backs(page, run_name)
+    for page in runtime.claims.pages_after(None):
+        yield from runtime.claims.due_look_backs(page, run_name)
 
 
 if __name__ == "__main__":
-    args = options(__doc__, accounts=200)
+    args = parse_options(__doc__, accounts=200)
     sys.exit(run("nightly", args, nightly))

@@ -1,4 +1,4 @@
-"""What the processes of a benchmark use, read from /proc; nothing where there is none (macOS)."""
+"""Processor time and memory of a benchmark's processes, from /proc; there are no figures without it (macOS)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def children() -> set[int]:
-    """Pids of our direct children."""
+    """Return the pids of our direct children."""
     return set(_family().get(os.getpid(), []))
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """Processor seconds used so far by these processes and all below them that still run."""
+    """Return the processor seconds used so far by these processes and their running descendants."""
     family = _family()
     return sum(_own_cpu_s(pid) for pid in _with_all_below(pids, family))
 
 
 def peak_rss_mb(pid: int) -> float | None:
-    """The most memory that a process has held, in MB (10^6 bytes)."""
+    """Return the peak resident memory of a process, in MB (10^6 bytes)."""
     status = _read(_PROC / str(pid) / "status")
-    found = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
-    return round(int(found.split()[1]) * 1024 / 1e6, 1) if found else None
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), None)
+    return round(int(line.split()[1]) * 1024 / 1e6, 1) if line else None
 
 
-def forget_peak() -> None:
-    """From now on our own ``peak_rss_mb`` is of what comes; freed memory is given back where it can be."""
+def reset_peak() -> None:
+    """Let our own ``peak_rss_mb`` begin anew, after collecting garbage."""
     gc.collect()
     with suppress(FileNotFoundError):
-        (_PROC / "self/clear_refs").write_text("5")  # proc(5)
+        (_PROC / "self/clear_refs").write_text("5")  # See clear_refs in proc_pid_clear_refs(5).
 
 
 def _with_all_below(pids: Iterable[int], family: Mapping[int, list[int]]) -> Iterable[int]:
@@ -46,7 +46,7 @@ def _with_all_below(pids: Iterable[int], family: Mapping[int, list[int]]) -> Ite
 
 
 def _family() -> dict[int, list[int]]:
-    """Children of each process."""
+    """Return the children of each process."""
     family: defaultdict[int, list[int]] = defaultdict(list)
     for folder in _PROC.glob("[0-9]*"):
         if fields := _stat(int(folder.name)):
@@ -55,18 +55,18 @@ def _family() -> dict[int, list[int]]:
 
 
 def _own_cpu_s(pid: int) -> float:
-    """Its own and that of its children that have ended."""
+    """Return the seconds of a process and of its children that have ended."""
     fields = _stat(pid)
     return sum(map(int, fields[11:15])) / _TICKS if fields else 0.0
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields behind the program's name, which may hold spaces: state, parent, …"""
+    """Return the fields behind the program's name, which may hold spaces: state, parent and so on."""
     return _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
+    except (FileNotFoundError, ProcessLookupError):  # The process has ended.
         return ""

@@ -1,7 +1,7 @@
-"""Where the processor time of a nightly run goes, in the workers, by function and by room.
+"""Profile of the workers' processor time in a nightly run, by function and by package.
 
-Uses py-spy, which is no dependency: `pip install py-spy`.  Only samples that hold the interpreter count, so waiting
-costs nothing here.  `self` is a function's own share, `total` its share with all it calls.
+It uses py-spy, which is not a dependency: `pip install py-spy`.  Only samples that hold the interpreter lock count, so
+waiting costs nothing here.  `self` is a function's own share, `total` its share with all it calls.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import ROOT, TODAY, House, Json, next_day, options, run
+from common import ROOT, TODAY, BenchmarkSystem, Json, next_day, parse_options, run
 from nightly import night, seed
 
 RATE = 200
-TOLD = 25
+SHOWN_FUNCTIONS = 25
 _FRAME = re.compile(r"(?P<function>.+) \((?P<file>.+?)(?::\d+)?\)")
 _PLACES = ("site-packages/", "lib/python", f"{ROOT}/")
 
 
-def profile(house: House) -> Json:
-    with house.inside(TODAY) as runtime:
-        accounts = house.add_accounts(runtime)
-        seed(house, runtime, accounts)
+def profile(system: BenchmarkSystem) -> Json:
+    with system.open_runtime(TODAY) as runtime:
+        accounts = system.add_accounts(runtime)
+        seed(system, runtime, accounts)
     return {
-        name: {**night(house, today, accounts, spy.watch), **spy.told()}
+        name: {**night(system, today, accounts, spy.watch), **spy.report()}
         for name, today in (("unchanged", TODAY), ("one new day", next_day(TODAY)))
-        for spy in [Spy(house.folder / f"{today}.stacks")]
+        for spy in [Spy(system.folder / f"{today}.stacks")]
     }
 
 
 class Spy:
-    """Samples the first worker; the others do the same work."""
+    """A py-spy process that samples the first worker; the others do the same work."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -53,7 +53,7 @@ class Spy:
             spy.send_signal(2)
             spy.wait(30)
 
-    def told(self) -> Json:
+    def report(self) -> Json:
         own: Counter[str] = Counter()
         total: Counter[str] = Counter()
         rooms: Counter[str] = Counter()
@@ -66,16 +66,15 @@ class Spy:
                 total[frame] += int(count)
         samples = sum(own.values()) or 1
         shares = {"self": own, "total": total, "rooms": rooms}
+        most = {"self": SHOWN_FUNCTIONS, "total": 110, "rooms": SHOWN_FUNCTIONS}
         return {"samples": samples} | {
-            name: {
-                what: round(count / samples, 3) for what, count in counts.most_common(TOLD if name != "total" else 110)
-            }
+            name: {function: round(count / samples, 3) for function, count in counts.most_common(most[name])}
             for name, counts in shares.items()
         }
 
 
 def _short(frame: str) -> str:
-    """``package/file.py function``."""
+    """Return a frame as ``package/file.py function``."""
     match = _FRAME.fullmatch(frame)
     if match is None:
         return frame
@@ -86,12 +85,12 @@ def _short(frame: str) -> str:
 
 
 def _py_spy() -> str:
-    found = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
-    if found is None:
+    path = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
+    if path is None:
         raise RuntimeError("py-spy is not here: pip install py-spy")
-    return found
+    return path
 
 
 if __name__ == "__main__":
-    args = options(__doc__, accounts=200)
+    args = parse_options(__doc__, accounts=200)
     sys.exit(run("profile of nightly", args, profile))

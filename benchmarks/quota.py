@@ -1,9 +1,9 @@
-"""How much of the supplier's quota fifty workers use, and whether it ever refuses one: one JSON object.
+"""Benchmark of the quota: how much of it fifty workers use, and whether the supplier ever refuses a call.
 
-Two clocks, as told in the result.  ``simulated``: fifty threads and a whole hour of 3600 s on a clock that jumps when
-all of them sleep; ledger, Redis server and races are real, and the simulator's own counter judges each call.
-``short``: fifty processes by the server's clock, with an hour (and a second, and every wait) shortened to
-``--hour-seconds``; what is judged are the instants of the permits, for no machine sends 1 200 calls a second evenly.
+It prints one JSON object, with results on two clocks.  ``simulated``: fifty threads and an hour of 3600 s on a clock
+that jumps when all of them sleep; ledger, Redis server and races are real, and the simulator's own counter judges
+each call.  ``short``: fifty processes by the server's clock, with an hour (and a second, and every wait) shortened to
+``--hour-seconds``.  There the instants of the permits are judged, since no machine sends 1 200 calls a second evenly.
 
     python benchmarks/quota.py --per-hour 1000
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/quota.py` begins with this folder alone
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/quota.py` has only this folder on its path.
 
 from redis import Redis
 
@@ -39,16 +39,16 @@ from worker.stores.redis.connection import connect
 
 HOUR_S: Final = 3600
 PER_SECOND: Final = 5
-BEGIN: Final = datetime(2026, 11, 3, 8, tzinfo=UTC)  # a full hour, as the supplier counts them
-SHORTEST_COUNTDOWN_S: Final = 1.0  # as in tasks.base
+BEGIN: Final = datetime(2026, 11, 3, 8, tzinfo=UTC)  # A full hour, as the supplier counts hours.
+SHORTEST_COUNTDOWN_S: Final = 1.0  # As in tasks.base.
 MIX: Final = ("first_screen", "nightly", "nightly", "nightly", "nightly", "repair", "backfill", "backfill")
 SHARES: Final = Settings(_env_file=None).quota_shares()
 
 Json = dict[str, Any]
 
 
-class Judge:
-    """The supplier's side: the simulator's counter, which refuses, and its peaks."""
+class SupplierCounter:
+    """The supplier's side: the simulator's counter, which refuses calls, and their peaks."""
 
     def __init__(self, per_hour: int) -> None:
         self._quota, self._peaks = CallQuota(PER_SECOND, per_hour), Peaks()
@@ -64,7 +64,7 @@ class Judge:
             self.hours[int((at_s - BEGIN.timestamp()) // HOUR_S)] += 1
             self.lanes[lane] += 1
 
-    def verdict(self, per_hour: int, hours: int) -> Json:
+    def summary(self, per_hour: int, hours: int) -> Json:
         return {
             "share_used": [round(self.hours[hour] / per_hour, 4) for hour in range(hours)],
             "refusals": self.refused,
@@ -77,34 +77,34 @@ class Judge:
 def work(
     ledger: QuotaLedger,
     seed: int,
-    going: Callable[[], bool],
+    is_running: Callable[[], bool],
     sleep: Callable[[float], None],
     scale: float,
-    sent: Callable[[str], None],
+    record_permit: Callable[[str], None],
 ) -> int:
-    """What a worker's thread does, task after task; how many were put off."""
-    chance, put_off = Random(seed), 0
-    while going():
+    """Do what a worker's thread does, task after task; return the number of postponed tasks."""
+    random_source, postponed = Random(seed), 0
+    while is_running():
         try:
-            sent(ledger.enter("data"))
+            record_permit(ledger.take_permit("data"))
         except RateLimited as error:
-            put_off += 1
-            again_s = (error.retry_after_s or 0) * (1 + 0.1 * chance.random())
+            postponed += 1
+            again_s = (error.retry_after_s or 0) * (1 + 0.1 * random_source.random())
             sleep(max(again_s, SHORTEST_COUNTDOWN_S * scale))
         else:
-            sleep(chance.uniform(0.1, 0.6) * scale)  # the supplier's answer and our store
-    return put_off
+            sleep(random_source.uniform(0.1, 0.6) * scale)  # As long as the supplier's answer and our store take.
+    return postponed
 
 
 def simulated(url: str, per_hour: int, workers: int, hours: int, lanes: tuple[str, ...]) -> Json:
-    clock, judge = SimulatedTime(int(BEGIN.timestamp() * 1e6), workers), Judge(per_hour)
+    clock, counter = SimulatedTime(int(BEGIN.timestamp() * 1e6), workers), SupplierCounter(per_hour)
     end_us = clock.now_us() + hours * HOUR_S * 1_000_000
-    put_off: list[int] = []
+    postponed: list[int] = []
     prefix = f"quota-{uuid.uuid4().hex}:"
     with connect(url) as redis:
         calls, usec = _scripts(redis)
 
-        def one(number: int) -> None:
+        def run_worker(number: int) -> None:
             lane = lanes[number % len(lanes)]
             enter_lane(lane)
             ledger = QuotaLedger(
@@ -118,31 +118,31 @@ def simulated(url: str, per_hour: int, workers: int, hours: int, lanes: tuple[st
                 clock_us=clock.now_us,
             )
             try:
-                put_off.append(
+                postponed.append(
                     work(
                         ledger,
                         number,
                         lambda: clock.now_us() < end_us,
                         clock.sleep,
                         1.0,
-                        lambda _: judge.call(clock.now_us() / 1e6, lane),
+                        lambda _: counter.call(clock.now_us() / 1e6, lane),
                     )
                 )
             finally:
                 clock.leave()
 
-        began = time.perf_counter()
-        threads = [threading.Thread(target=one, args=(number,)) for number in range(workers)]
+        started_at = time.perf_counter()
+        threads = [threading.Thread(target=run_worker, args=(number,)) for number in range(workers)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started_at
         calls, usec = (now - before for now, before in zip(_scripts(redis), (calls, usec), strict=True))
         memory = sum(redis.memory_usage(key) for key in redis.scan_iter(f"{prefix}*"))
-    return judge.verdict(per_hour, hours) | {
+    return counter.summary(per_hour, hours) | {
         "lanes": sorted(set(lanes)),
-        "put_off": sum(put_off),
+        "put_off": sum(postponed),
         "scripts": calls,
         "script_us": round(usec / calls, 1),
         "redis_bytes": memory,
@@ -151,19 +151,19 @@ def simulated(url: str, per_hour: int, workers: int, hours: int, lanes: tuple[st
 
 
 def _scripts(redis: Redis) -> tuple[int, int]:
-    """How many have run, and their µs."""
-    told = redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
-    return told["calls"], told["usec"]
+    """Return how many scripts have run, and their microseconds."""
+    statistics = redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
+    return statistics["calls"], statistics["usec"]
 
 
 def short(url: str, per_hour: int, workers: int, hour_s: float) -> Json:
     scale = hour_s / HOUR_S
     context = multiprocessing.get_context("fork")
-    told = context.SimpleQueue()
+    results = context.SimpleQueue()
     prefix = f"quota-{uuid.uuid4().hex}:"
-    begin_s = time.time() + 1.0  # all are there by then
+    begin_s = time.time() + 1.0  # All processes run by then.
 
-    def one(number: int) -> None:
+    def run_worker(number: int) -> None:
         lane, permits = MIX[number % len(MIX)], []
         enter_lane(lane)
         limits = {"per_second": PER_SECOND, "second_ms": max(1, round(1000 * scale)), "hour_ms": round(1000 * hour_s)}
@@ -177,19 +177,19 @@ def short(url: str, per_hour: int, workers: int, hour_s: float) -> Json:
             def sleep(seconds: float) -> None:
                 time.sleep(max(0.0, min(seconds, end_s - time.time())))
 
-            put_off = work(ledger, number, lambda: time.time() < end_s, sleep, scale, permits.append)
-        told.put((lane, put_off, [int(permit.partition("/")[0]) / 1e6 for permit in permits]))
+            postponed = work(ledger, number, lambda: time.time() < end_s, sleep, scale, permits.append)
+        results.put((lane, postponed, [int(permit.partition("/")[0]) / 1e6 for permit in permits]))
 
-    processes = [context.Process(target=one, args=(number,)) for number in range(workers)]
+    processes = [context.Process(target=run_worker, args=(number,)) for number in range(workers)]
     for process in processes:
         process.start()
-    answers = [told.get() for _ in processes]
+    answers = [results.get() for _ in processes]
     for process in processes:
         process.join()
-    judge = Judge(per_hour)
+    counter = SupplierCounter(per_hour)
     for at_s, lane in sorted((at_s, lane) for lane, _, instants in answers for at_s in instants):
-        judge.call(BEGIN.timestamp() + (at_s - begin_s) / scale, lane)
-    return judge.verdict(per_hour, 1) | {"put_off": sum(count for _, count, _ in answers), "hour_seconds": hour_s}
+        counter.call(BEGIN.timestamp() + (at_s - begin_s) / scale, lane)
+    return counter.summary(per_hour, 1) | {"put_off": sum(count for _, count, _ in answers), "hour_seconds": hour_s}
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""What an account takes for a year in each layout, by doctype, and how many requests its first and next sync cost.
+"""Benchmark of storage: bytes of an account and year in each layout, and requests of a first and of an unchanged sync.
 
-A year of half-hours and daily values is stored as it comes: night by night, each with its look-back, through the walk
-itself.  Measured here: bytes of the SQLite file by table, bytes of the documents as JSON, which is what CouchDB is
-sent, and requests on the wire to the CouchDB-protocol server of the tests.  With --couchdb-url, of an empty CouchDB,
-also the size of its databases after compaction.
+A year of half-hours and daily values is stored night by night, each with its look-back, through the real window sync.
+The figures are the bytes of the SQLite file by table, the bytes of the documents as JSON, which CouchDB receives, and
+the requests on the wire to the CouchDB-protocol server of the tests.  With --couchdb-url, of an empty CouchDB, they
+are also the size of its databases after compaction.
 """
 
 from __future__ import annotations
@@ -26,21 +26,29 @@ from common import Json, machine
 from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import counting_proxy
-from tests.support.factories import PretendSupplier, Row, end_labels, make_walk, origin, serving_curves, serving_days
+from tests.support.factories import (
+    PretendSupplier,
+    Row,
+    end_labels,
+    make_window_sync,
+    serving_curves,
+    serving_days,
+    window_job,
+)
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 from worker.stores.measures.base import Layout
 from worker.stores.measures.couchdb import CouchStore
-from worker.stores.measures.factory import Site, open_couchdb, open_measures
+from worker.stores.measures.factory import MeasureBackend, open_couchdb, open_measures
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.sync.inline import Inline
 
 YEAR: Final = 2023
 ACCOUNT: Final = "k9xgwnz9gvp2"
-_REVISION: Final = "1-967a00dff5e02add41819138abb3284d"  # a CouchDB revision is this long
+_REVISION: Final = "1-967a00dff5e02add41819138abb3284d"  # CouchDB's revisions have this length.
 _PRETEND_NOW: Final = datetime(2024, 7, 25, 9, tzinfo=PARIS)
 _FIGURES_ELSEWHERE: Final = {
     "source": "issue 6, measured on CouchDB 3.5.2 on another machine: not by this program",
@@ -68,56 +76,56 @@ def main() -> int:
 def measure(folder: Path, layout: Layout, nights: int, couchdb_url: str | None) -> Json:
     file = folder / "measures.db"
     url = f"sqlite:///{file}"
-    began = time.perf_counter()
-    live(url, layout, nights)
-    seconds = time.perf_counter() - began
-    found: Json = {
+    started_at = time.perf_counter()
+    store_nights(url, layout, nights)
+    seconds = time.perf_counter() - started_at
+    figures: Json = {
         "nights_per_second": round(nights / seconds, 1),
         "documents": documents_of(url, layout),
         "sqlite_bytes": sqlite_bytes(file),
         "requests": requests_of(folder, layout),
     }
-    found["sqlite_mb"] = round(sum(found["sqlite_bytes"].values()) / 1e6, 3)
-    found["json_mb"] = round(sum(kind["json_bytes"] for kind in found["documents"].values()) / 1e6, 3)
+    figures["sqlite_mb"] = round(sum(figures["sqlite_bytes"].values()) / 1e6, 3)
+    figures["json_mb"] = round(sum(kind["json_bytes"] for kind in figures["documents"].values()) / 1e6, 3)
     if couchdb_url:
-        live(couchdb_url, layout, nights)
-        found["couchdb_bytes"] = couchdb_bytes(couchdb_url, layout)
-    return found
+        store_nights(couchdb_url, layout, nights)
+        figures["couchdb_bytes"] = couchdb_bytes(couchdb_url, layout)
+    return figures
 
 
-def live(url: str, layout: Layout, nights: int) -> None:
-    """So many nights of the year, each asking for the last days again as a real one does."""
+def store_nights(url: str, layout: Layout, nights: int) -> None:
+    """Store so many nights of the year, each with its look-back as a real night has it."""
     days = [date(YEAR, 1, 1) + number * ONE_DAY for number in range(nights)]
-    chance = random.Random(2023)
-    curve = {day: a_curve(day, chance) for day in days}
+    random_source = random.Random(2023)
+    curve = {day: random_curve(day, random_source) for day in days}
     daily = {day: sum(int(row[1]) for row in rows) // 2 for day, rows in curve.items()}
     supplier = PretendSupplier(daily=serving_days(daily), curve=serving_curves(curve))
     measures, now = open_measures(url, layout=layout), [datetime(YEAR, 1, 1, tzinfo=UTC)]
-    walk = make_walk(supplier, measures, now=lambda: now[0])
+    window_sync = make_window_sync(supplier, measures, now=lambda: now[0])
     for day in days:
         now[0] = datetime(day.year, day.month, day.day, 8, 31, 2, tzinfo=PARIS) + timedelta(days=1)
         for series in Series:
-            asked = plan_look_back(day + ONE_DAY, series)
-            window = DateWindow(max(asked.start, days[0]), asked.end)
-            walk.sync_window(origin(window, series, ACCOUNT))
+            look_back = plan_look_back(day + ONE_DAY, series)
+            window = DateWindow(max(look_back.start, days[0]), look_back.end)
+            window_sync.sync_window(window_job(window, series, ACCOUNT))
 
 
-def a_curve(day: date, chance: random.Random) -> list[Row]:
+def random_curve(day: date, chance: random.Random) -> list[Row]:
     return [[label, str(round(chance.lognormvariate(5.8, 0.8)))] for label in end_labels(day)]
 
 
 def documents_of(url: str, layout: Layout) -> Json:
-    """How many there are of each kind, and their bytes as JSON with ids and revisions as CouchDB has them."""
-    found = {}
-    for kind, store in Site(url).stores(layout).items():
+    """Count the documents of each kind, and their bytes as JSON with ids and revisions as CouchDB has them."""
+    figures = {}
+    for kind, store in MeasureBackend(url).stores(layout).items():
         documents = [{**document, "_rev": _REVISION} for document in store.read(ACCOUNT, "", "~")]
         texts = [json.dumps(document, separators=(",", ":"), ensure_ascii=False) for document in documents]
-        found[kind] = {"count": len(texts), "json_bytes": sum(len(text.encode()) for text in texts)}
-    return found
+        figures[kind] = {"count": len(texts), "json_bytes": sum(len(text.encode()) for text in texts)}
+    return figures
 
 
 def sqlite_bytes(file: Path) -> dict[str, int]:
-    """Whole pages of each table, after VACUUM."""
+    """Return the bytes of each table's pages after VACUUM."""
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("VACUUM")
         rows = connection.execute("SELECT name, SUM(pgsize) FROM dbstat GROUP BY name").fetchall()
@@ -125,20 +133,20 @@ def sqlite_bytes(file: Path) -> dict[str, int]:
 
 
 def couchdb_bytes(url: str, layout: Layout) -> Mapping[str, Any]:
-    """Size of the file and of the live data in it, after compaction."""
-    found = {}
-    for kind, store in Site(url).stores(layout).items():
+    """Return the size of each file and of the live data in it, after compaction."""
+    figures = {}
+    for kind, store in MeasureBackend(url).stores(layout).items():
         server = open_couchdb(url, 60)
         assert server is not None and isinstance(store, CouchStore)
         server.post(store.database, "_compact", body={})
         while (facts := server.get(store.database).body).get("compact_running"):
             time.sleep(0.2)
-        found[kind] = facts["sizes"]
-    return found
+        figures[kind] = facts["sizes"]
+    return figures
 
 
 def requests_of(folder: Path, layout: Layout) -> Json:
-    """Of a first sync of 3 152 documents on a fresh server, and of one that finds nothing new."""
+    """Count the requests of a first sync of 3 152 documents on an empty server, and of a sync without news."""
     with ExitStack() as opened:
         try:
             couchdb = opened.enter_context(servers.couchdb_server())
@@ -147,16 +155,21 @@ def requests_of(folder: Path, layout: Layout) -> Json:
         proxy = opened.enter_context(counting_proxy(couchdb))
         redis = opened.enter_context(EmbeddedRedis(folder))
         supplier = opened.enter_context(serve_in_background(SimulatorOptions(pretend_now=_PRETEND_NOW)))
-        told = {"data_dir": folder / "house", "redis_url": redis.url, "measures_url": proxy.url, "layout": layout.value}
-        told |= {"enedis_url": supplier, "pretend_now": _PRETEND_NOW, "calls_per_second": 0, "calls_per_hour": 0}
-        runtime = opened.enter_context(Runtime(Settings.from_env(_env_file=None, **told)))
+        settings = {
+            "data_dir": folder / "house",
+            "redis_url": redis.url,
+            "measures_url": proxy.url,
+            "layout": layout.value,
+        }
+        settings |= {"enedis_url": supplier, "pretend_now": _PRETEND_NOW, "calls_per_second": 0, "calls_per_hour": 0}
+        runtime = opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
         account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
-        here = Inline(runtime, say=lambda line: print(line, file=sys.stderr))
-        created = sum(report["created"] for report in here.history(account.id))
-        first = len(proxy.requests)
+        inline = runtime.inline(say=lambda line: print(line, file=sys.stderr))
+        created = sum(report["created"] for report in inline.history(account.id))
+        first_requests = len(proxy.requests)
         proxy.clear()
-        list(here.look_back(account.id))
-        return {"documents": created, "first_sync": first, "unchanged_sync": len(proxy.requests)}
+        list(inline.look_back(account.id))
+        return {"documents": created, "first_sync": first_requests, "unchanged_sync": len(proxy.requests)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How fast the stored documents of a fleet are held against one another, and whether memory stays flat.
+"""Benchmark of `releve verify`: documents a second that it checks, and whether memory stays flat.
 
-Three years of daily values and 28 days of load curve for each account, written straight into the store.
+Each account has three years of daily values and 28 days of load curve, written straight into the store.
 """
 
 from __future__ import annotations
@@ -10,57 +10,57 @@ import sys
 import time
 from datetime import UTC, date, timedelta
 
-from common import TODAY, House, Json, options, run
+from common import TODAY, BenchmarkSystem, Json, parse_options, run
 
 from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import ONE_DAY, Period, local_midnight
 from worker.runtime.process import Runtime
-from worker.sync.audit import Auditor, Tally, auditor_of
+from worker.sync.audit import Auditor, AuditSummary
 
 _HALF_HOUR = timedelta(minutes=30)
 _STEP_MWH = 153_000
 _DAYS, _CURVE_DAYS = 3 * 365, 28
 
 
-def verify(house: House) -> Json:
-    with house.inside(TODAY) as runtime:
-        accounts = house.add_accounts(runtime)
+def verify(system: BenchmarkSystem) -> Json:
+    with system.open_runtime(TODAY) as runtime:
+        accounts = system.add_accounts(runtime)
         entries = _home()
         for account_id in accounts:
             _store(runtime, account_id, entries)
-        auditor, tally = auditor_of(runtime, lambda origin: None), Tally()
+        auditor, summary = runtime.auditor(lambda origin: None), AuditSummary()
         began = time.perf_counter()
-        _verify(auditor, tally, accounts[: len(accounts) // 4])
+        _verify(auditor, summary, accounts[: len(accounts) // 4])
         early_kib = _peak_kib()
-        _verify(auditor, tally, accounts[len(accounts) // 4 :])
+        _verify(auditor, summary, accounts[len(accounts) // 4 :])
         seconds = time.perf_counter() - began
     return {
-        "accounts": tally.accounts,
-        "documents": tally.documents,
-        "findings": sum(tally.findings.values()),
+        "accounts": summary.accounts,
+        "documents": summary.documents,
+        "findings": sum(summary.findings.values()),
         "seconds": round(seconds, 1),
-        "documents_per_second": round(tally.documents / seconds),
+        "documents_per_second": round(summary.documents / seconds),
         "peak_mib_after_a_quarter": early_kib // 1024,
         "peak_mib_after_all": _peak_kib() // 1024,
     }
 
 
-def _verify(auditor: Auditor, tally: Tally, accounts: list[str]) -> None:
+def _verify(auditor: Auditor, summary: AuditSummary, accounts: list[str]) -> None:
     for account_id in accounts:
-        tally.add(auditor.verify(account_id))
+        summary.add(auditor.verify_account(account_id))
 
 
 def _home() -> dict[Period, list[Entry]]:
     days = [TODAY - age * ONE_DAY for age in range(_DAYS, 0, -1)]
     steps = [Entry(key, _STEP_MWH) for day in days[-_CURVE_DAYS:] for key in _half_hours(day)]
     daily = [Entry(day.isoformat(), half_hours_of(day) * _STEP_MWH) for day in days]
-    made = {
+    totals = {
         period: [Entry(key, energy) for key, energy in total_entries(inputs, period).items()]
         for period, inputs in ((Period.HOUR, steps), (Period.MONTH, daily), (Period.YEAR, daily))
     }
-    return {Period.MINUTE: steps, Period.DAY: daily, **made}
+    return {Period.MINUTE: steps, Period.DAY: daily, **totals}
 
 
 def _half_hours(day: date) -> list[str]:
@@ -70,7 +70,8 @@ def _half_hours(day: date) -> list[str]:
 
 def _store(runtime: Runtime, account_id: str, entries: dict[Period, list[Entry]]) -> None:
     for period, of_period in entries.items():
-        runtime.measures[period].write([to_document(account_id, period, entry, runtime.now()) for entry in of_period])
+        documents = [to_document(account_id, period, entry, runtime.now()) for entry in of_period]
+        runtime.measures[period].write(documents)
 
 
 def _peak_kib() -> int:
@@ -78,5 +79,5 @@ def _peak_kib() -> int:
 
 
 if __name__ == "__main__":
-    args = options(__doc__, accounts=200)
+    args = parse_options(__doc__, accounts=200)
     sys.exit(run("verify", args, verify))

@@ -1,10 +1,10 @@
-"""Many people watch their first sync at once: a real web process on loopback, one connection each.
+"""Benchmark of many people who watch their first sync at once: a real web process on loopback, a connection each.
 
     python benchmarks/watchers.py --watchers 1000 --accounts 20
 
-Prints one JSON object: seconds until a watcher sees its first event, seconds from a step of progress to the last
-watcher that is told of it, processor time and memory of the web process, and requests that failed (0 is expected;
-otherwise it exits with 1).  Nothing outside this machine is asked.
+It prints one JSON object: seconds until a watcher's first event, seconds from a step of progress until a watcher sees
+it, processor time and memory of the web process, and the requests that failed.  The exit code is 1 when one failed.
+Nothing outside this machine is called.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from worker.domain.measures.readings import DateWindow, Series
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.web.api import set_up
+from worker.web.api import add_api
 from worker.web.context import ServiceContext
 from worker.web.security import add_security_headers
 from worker.web.sessions import SessionSigner
 
-STEPS = 8  # of progress, then the history is loaded
+STEPS = 8  # Steps of progress; then the history is loaded.
 STEP_S = 1.5
-GIVE_UP_S = 90.0  # after the last step
+GIVE_UP_S = 90.0  # After the last step.
 
 
 @dataclass
 class Watcher:
-    """What one connection saw: when it asked, when each step came."""
+    """One connection, with the times of its request and of each step it saw."""
 
     account_id: str
     asked_at: float = 0.0
@@ -73,12 +73,12 @@ def _parse() -> argparse.Namespace:
 
 
 def _serve(port: int) -> int:
-    """The web process; settings come by the environment."""
+    """Run the web process; its settings are environment variables."""
     with Runtime(Settings.from_env()) as runtime:
         app = FastAPI(openapi_url="/api/openapi.json")
-        app.state.house = ServiceContext(runtime, SessionSigner("a session key for this benchmark alone"))
+        app.state.context = ServiceContext(runtime, SessionSigner("a session key for this benchmark alone"))
         app.middleware("http")(add_security_headers)
-        set_up(app)
+        add_api(app)
         uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     return 0
 
@@ -95,15 +95,15 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         os.environ.update(env)
         with Runtime(Settings.from_env(_env_file=None)) as runtime:
             ids = [_add(runtime, number) for number in range(arguments.accounts)]
-            token = runtime.api_tokens.new("benchmark", [Scope.READ_ACCOUNTS])[1]
+            token = runtime.api_tokens.create("benchmark", [Scope.READ_ACCOUNTS])[1]
             pid = supervisor.start("web", [sys.executable, __file__, "--serve", str(port)])
             _wait_for(port)
             watchers = [Watcher(ids[number % len(ids)]) for number in range(arguments.watchers)]
             before, began = _cpu_s(pid), time.monotonic()
-            marked = asyncio.run(_watch_all(runtime, port, token, watchers, ids))
-            took_s, cpu_s, peak_mb = time.monotonic() - began, _cpu_s(pid) - before, _peak_mb(pid)
+            marked_at = asyncio.run(_watch_all(runtime, port, token, watchers, ids))
+            duration_s, cpu_s, peak_mb = time.monotonic() - began, _cpu_s(pid) - before, _peak_mb(pid)
     failed = [watcher for watcher in watchers if watcher.end != "loaded"]
-    delays = [at - marked[step] for watcher in watchers for step, at in watcher.steps.items() if step in marked]
+    delays = [at - marked_at[step] for watcher in watchers for step, at in watcher.steps.items() if step in marked_at]
     return {
         "benchmark": "watchers",
         "watchers": len(watchers),
@@ -113,7 +113,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         "events": sum(len(watcher.steps) for watcher in watchers),
         "first_event_s": _spread([watcher.first_at - watcher.asked_at for watcher in watchers if watcher.first_at]),
         "step_to_watcher_s": _spread(delays),
-        "took_s": round(took_s, 2),
+        "took_s": round(duration_s, 2),
         "web_cpu_s": round(cpu_s, 2),
         "web_peak_mb": peak_mb,
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
@@ -123,22 +123,22 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
 async def _watch_all(
     runtime: Runtime, port: int, token: str, watchers: list[Watcher], ids: list[str]
 ) -> dict[int, float]:
-    """All at once; steps begin when everybody has seen the first event.  When each step was marked."""
+    """Run all watchers at once and return when each step was marked; steps begin after everyone's first event."""
     tasks = [asyncio.create_task(_watch(port, token, watcher)) for watcher in watchers]
     give_up = time.monotonic() + GIVE_UP_S
     while time.monotonic() < give_up and not all(
         watcher.first_at or task.done() for watcher, task in zip(watchers, tasks, strict=True)
     ):
         await asyncio.sleep(0.05)
-    marked = {}
+    marked_at = {}
     for step in range(1, STEPS + 1):
-        await asyncio.to_thread(_mark, runtime, ids, step)
-        marked[step] = time.monotonic()
+        await asyncio.to_thread(_mark_progress, runtime, ids, step)
+        marked_at[step] = time.monotonic()
         await asyncio.sleep(STEP_S)
     _, late = await asyncio.wait(tasks, timeout=GIVE_UP_S)
     for task in late:
         task.cancel()
-    return marked
+    return marked_at
 
 
 async def _watch(port: int, token: str, watcher: Watcher) -> None:
@@ -155,13 +155,13 @@ async def _watch(port: int, token: str, watcher: Watcher) -> None:
             return
         watcher.end = "cut off"
         async for line in reader:
-            _note(watcher, line)
+            _record_event(watcher, line)
         writer.close()
     except OSError as error:
         watcher.end = type(error).__name__
 
 
-def _note(watcher: Watcher, line: bytes) -> None:
+def _record_event(watcher: Watcher, line: bytes) -> None:
     if line.startswith(b"event: loaded"):
         watcher.end = "loaded"
     elif line.startswith(b"data: ") and watcher.end != "loaded":
@@ -177,13 +177,13 @@ def _add(runtime: Runtime, number: int) -> str:
     return account.id
 
 
-def _mark(runtime: Runtime, ids: list[str], step: int) -> None:
-    """The first ``step`` eighths of each series are done."""
+def _mark_progress(runtime: Runtime, ids: list[str], step: int) -> None:
+    """Mark the first ``step`` eighths of each series as done."""
     for account_id in ids:
         for series in Series:
-            if wanted := runtime.history.wanted(series):
-                done = timedelta(days=-(-wanted.days * step // STEPS))
-                runtime.state.mark_done(account_id, series, DateWindow(wanted.start, wanted.start + done))
+            if history := runtime.history.wanted_window(series):
+                length = timedelta(days=-(-history.days * step // STEPS))
+                runtime.progress.mark_done(account_id, series, DateWindow(history.start, history.start + length))
 
 
 def _wait_for(port: int) -> None:
@@ -208,11 +208,11 @@ def _peak_mb(pid: int) -> int:
 
 
 def _spread(numbers: list[float]) -> dict[str, float]:
-    found = sorted(numbers)
-    if not found:
+    ordered = sorted(numbers)
+    if not ordered:
         return {}
     places = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {name: round(found[min(len(found) - 1, int(part * len(found)))], 3) for name, part in places.items()}
+    return {name: round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3) for name, share in places.items()}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What Celery reads when it starts: broker, delivery, limits, queues, beat.  Plain names, a reason beside each.
+"""Celery's configuration: broker, delivery, pool, queues and the beat schedule.
 
-Measured reasons are in the stack trials (celery 5.7 on Redis); the broker's address comes from Settings.
+The names are Celery's own settings.  Broker, hour of the night and intervals come from ``config.settings``; options
+that differ between Redis and RabbitMQ come from ``config.brokers``.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from worker.domain.fleet.lanes import QUEUES
 
 try:
     _settings = get_settings()
-except ConfigError as error:  # Celery would show it beneath a traceback
+except ConfigError as error:  # Celery would print a traceback above it.
     raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
 _hour, _minute = _settings.nightly_at.split(":")
 
-# -- where messages live
-_broker = _settings.broker_options()  # what differs between Redis and RabbitMQ, with the reasons: config/brokers.py
-broker_url = _broker.url  # worker.app falls back on the embedded server
+# Broker
+_broker = _settings.broker_options()
+broker_url = _broker.url  # For None worker.app takes the embedded Redis.
 broker_transport_options = _broker.transport_options
 broker_use_ssl = _broker.use_ssl
-broker_heartbeat = 30  # RabbitMQ alone: a dead worker's messages come back after two of them, not after minutes
-result_backend = None  # what is to be known of a window is in Redis and the registry, not in results
-task_ignore_result = True  # fewer commands, and no false failure when writing a result times out
+broker_heartbeat = 30  # On RabbitMQ a dead worker's messages come back after two heartbeats instead of minutes.
+result_backend = None  # A window's outcome is in Redis and the registry, not in Celery's results.
+task_ignore_result = True  # It saves commands, and a result that can't be written fails no task.
 imports = (
     "tasks.pipeline",
     "tasks.backfill",
@@ -38,30 +39,31 @@ imports = (
 )
 task_serializer = "json"
 accept_content = ["json"]
-task_compression = "gzip"  # a window of readings shrinks about tenfold
-broker_connection_retry_on_startup = True  # a broker that starts later than we do is waited for
-broker_connection_max_retries = None  # and one that restarts, for as long as it takes
+task_compression = "gzip"  # A window of readings becomes about ten times smaller.
+broker_connection_retry_on_startup = True  # The broker may start later than the worker.
+broker_connection_max_retries = None  # Retry for ever when the broker restarts.
 
-# -- delivery
-task_acks_late = True  # a message is done when its task is, so a killed worker loses nothing
+# Delivery
+task_acks_late = True  # A message is acknowledged after its task, so that a killed worker loses nothing.
 task_reject_on_worker_lost = True
-worker_prefetch_multiplier = 1  # reserve only what runs
-worker_disable_prefetch = _broker.kind == "redis"  # Celery has it for Redis alone
-worker_detect_quorum_queues = True  # they know no prefetch for a whole channel; delays are then the broker's work
-# A step that is done hands on to the next: where the broker is away just then it waits for it, some 20 s, as long as a
-# restart takes.  Given up, the window would be found lost, but only after LOST_AFTER_S and the reconciler's turn.
+worker_prefetch_multiplier = 1  # A worker reserves no more messages than it runs.
+worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this on Redis alone.
+# Quorum queues have no prefetch count for a whole channel; with this, delays become the broker's work.
+worker_detect_quorum_queues = True
+# A finished step publishes the next one.  Where the broker is away it retries for some 20 s, as long as a restart
+# takes.  When it gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
 task_publish_retry_policy = {"max_retries": 23, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
 
-# -- the pool: work that waits on the network runs in threads, where every outside call has its own time-out
+# Pool: the work waits on the network most of the time, so that threads do; every outside call has a time-out.
 worker_pool = "threads"
 worker_concurrency = 16
 worker_enable_remote_control = True
-worker_send_task_events = False  # Flower turns them on (its --enable-events, the default); unseen they only cost
-task_send_sent_event = False  # one more message for each; when it was received tells enough
+worker_send_task_events = False  # Flower turns them on while it runs.
+task_send_sent_event = False  # It costs one more message a task; the time of receipt is enough.
 worker_cancel_long_running_tasks_on_connection_loss = False
-worker_redirect_stdouts = False  # how lines look is worker/logs.py's, through Celery's setup_logging signal
+worker_redirect_stdouts = False  # Log lines are formatted by worker/logs.py, through Celery's setup_logging signal.
 
-# -- queues, in the order of treatment when quota is short
+# Queues, the first lane first when quota is short.
 _exchange = Exchange("releve", type=_broker.exchange_type)
 task_queues = [Queue(name, _exchange, routing_key=name, queue_arguments=_broker.queue_arguments) for name in QUEUES]
 task_default_queue = "control"
@@ -70,28 +72,28 @@ task_default_exchange_type = _broker.exchange_type
 task_default_routing_key = "control"
 task_create_missing_queues = True
 task_routes: dict[str, dict[str, str]] = {
-    "tasks.pipeline.*": {"queue": "nightly"},  # chains name their own queue; this is for a call by hand
+    "tasks.pipeline.*": {"queue": "nightly"},  # Chains name their queue; this serves calls by hand.
     "tasks.*": {"queue": "control"},
 }
 
-# -- beat
-timezone = "Europe/Paris"  # all civil times are the meters'
+# Beat
+timezone = "Europe/Paris"  # The meters' time zone holds for all civil times.
 enable_utc = True
 beat_scheduler = "worker.ops.beat:Scheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 beat_schedule: dict[str, dict[str, Any]] = {
     "nightly sync": {
         "task": "tasks.schedule.nightly_sync",
-        "schedule": crontab(hour=int(_hour), minute=int(_minute)),  # yesterday is out from 08:00
+        "schedule": crontab(hour=int(_hour), minute=int(_minute)),  # Yesterday's data is available from 08:00 on.
     },
     "catch up": {
         "task": "tasks.schedule.catch_up",
-        "schedule": crontab(hour="14,15", minute=30),  # for meters whose yesterday came late
+        "schedule": crontab(hour="14,15", minute=30),  # For meters whose yesterday arrived late.
     },
     "resume backfills": {
         "task": "tasks.schedule.resume_backfills",
         "schedule": float(_settings.reconcile_every_s),
-        "options": {"expires": 5 * _settings.reconcile_every_s},  # they must not pile up while workers are away
+        "options": {"expires": 5 * _settings.reconcile_every_s},  # Messages must not pile up while no worker runs.
     },
     "resume night": {
         "task": "tasks.schedule.resume_night",
@@ -100,12 +102,12 @@ beat_schedule: dict[str, dict[str, Any]] = {
     },
     "repair": {
         "task": "tasks.repair.repair_open_days",
-        "schedule": crontab(minute=45),  # what the night did not bring; each open day at its turn
+        "schedule": crontab(minute=45),  # Incomplete days are asked for again, each when it is due.
         "options": {"expires": 3000},
     },
     "audit": {
         "task": "tasks.repair.audit_sample",
-        "schedule": crontab(hour=5, minute=20),  # when little else is going on
+        "schedule": crontab(hour=5, minute=20),  # Little else runs at this hour.
         "options": {"expires": 3 * 3600},
     },
     "forget old corrections": {
@@ -131,12 +133,12 @@ beat_schedule: dict[str, dict[str, Any]] = {
     "deliver notices": {"task": "tasks.notices.deliver_due", "schedule": 60.0, "options": {"expires": 60}},
     "tell missing curves": {
         "task": "tasks.notices.tell_missing_curves",
-        "schedule": crontab(hour=10, minute=35),  # when the night has brought what there is, and people read
+        "schedule": crontab(hour=10, minute=35),  # The night is over by then, and people read their mail.
         "options": {"expires": 12 * 3600},
     },
     "remind of endings": {
         "task": "tasks.notices.remind_of_endings",
-        "schedule": crontab(hour="9-18", minute=15),  # when people read; each reminder goes once
+        "schedule": crontab(hour="9-18", minute=15),  # Hours at which people read; each reminder is sent once.
         "options": {"expires": 3600},
     },
     "tidy consents": {

@@ -1,46 +1,43 @@
-"""All that the process is told from outside, read once, typed and checked; every fault is named at once.
+"""The settings: read once from the environment, typed and checked; all errors are reported together.
 
-Values come from ``RELEVE_*`` variables, from a ``.env`` file beside the process, and for secrets from the
-file that ``RELEVE_<NAME>_FILE`` points to.  An empty variable counts as unset, so that a compose file may
-pass on what is not there.
+Values come from ``RELEVE_*`` variables, from a ``.env`` file in the working folder, and for secrets from the file that
+``RELEVE_<NAME>_FILE`` names.  An empty variable counts as unset, so that a compose file may pass on variables that are
+not set.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.brokers import Broker, broker_from, check_broker_url
-from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares, parse_ceilings, parse_floors
-from worker.stores.redis.connection import check_redis_url
-
-PREFIX = "RELEVE_"
-PRODUCTION_DOMAIN = "enedis.fr"
-_DURATION = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
-_UNIT_DAYS = (365, 30.4, 7, 1)
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_ORIGIN = re.compile(  # plain http for a machine of one's own alone: codes travel on it
-    rf"(?:https://(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}|https?://(?:(?:\*|{_LABEL})\.)*(?:localhost|127\.0\.0\.1))(?::\d{{1,5}})?",
-    re.IGNORECASE,
+from config.brokers import BrokerOptions, build_broker_options, check_broker_url
+from config.secret_files import UNREADABLE, SecretFileSource
+from config.validation import (
+    ConsentDuration,
+    MailAddress,
+    Origins,
+    check_http_url,
+    check_smtp_url,
+    is_production,
 )
-_UNKNOWN: Any = object()  # a field at fault
-_UNREADABLE: Any = object()  # the value of a file that can't be read
+from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares, parse_ceilings, parse_floors
+from worker.stores.redis.addresses import check_redis_url
+
+PREFIX: Final = "RELEVE_"
+_UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
 
 
 class ConfigError(Exception):
-    """What the process was told can't work; the text has one line a fault, each saying what to do."""
+    """The settings can't work; the text has one line for each error, which says what to do."""
 
 
 class Settings(BaseSettings):
-    """Every knob of Relève; the reference page of the docs is made from these descriptions."""
+    """Every setting of Relève; ``tools.settings_reference`` makes the reference page from these descriptions."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -140,10 +137,10 @@ class Settings(BaseSettings):
     operator_password: SecretStr | None = Field(
         None, description="Opens the operator's page, which is closed without it. Also as …_FILE."
     )
-    proxy_origins: str = Field(
+    proxy_origins: Origins = Field(
         "", description="Origins that may use /proxy, comma separated, like https://*.cozy.example; empty closes it."
     )
-    consent_duration: str | None = Field(
+    consent_duration: ConsentDuration | None = Field(
         None, description="How long a consent is asked for, like P6M or P1095D; unset, the longest the preset may have."
     )
     webhook_url: str | None = Field(None, description="Gets a signed POST when an account needs its owner.")
@@ -151,8 +148,10 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = Field(
         None, description="smtp://user:password@host:587 or smtps://…: sends the same by e-mail to notify_mail."
     )
-    mail_from: str = Field("releve@localhost", description="Sender of e-mails.")
-    notify_mail: str | None = Field(None, description="Who gets the e-mails: the operator's or support's address.")
+    mail_from: MailAddress = Field("releve@localhost", description="Sender of e-mails.")
+    notify_mail: MailAddress | None = Field(
+        None, description="Who gets the e-mails: the operator's or support's address."
+    )
     keep_consent_proof_days: int = Field(
         1825,
         ge=0,
@@ -242,106 +241,75 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+        return init_settings, env_settings, SecretFileSource(settings_cls), dotenv_settings
 
     @classmethod
-    def from_env(cls, **given: Any) -> Self:
-        """Read everything.  Raises ConfigError with all faults."""
+    def from_env(cls, **values: Any) -> Self:
+        """Read all settings; ``values`` win over the environment.  Raises ConfigError with all errors."""
         try:
-            return cls(**given)
+            return cls(**values)
         except ValidationError as error:
-            raise ConfigError("\n".join(_fault(**fault) for fault in error.errors(include_input=False))) from None
+            raise ConfigError("\n".join(_error_line(**fault) for fault in error.errors(include_input=False))) from None
 
     @field_validator("pretend_now")
     @classmethod
-    def _aware(cls, value: datetime | None) -> datetime | None:
+    def _check_offset(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("needs an offset, like 2024-07-25T09:00+02:00")
         return value
 
     @field_validator("pretend_now")
     @classmethod
-    def _not_in_production(cls, value: datetime | None, told: ValidationInfo) -> datetime | None:
-        # Here and not in a model validator, which would not be asked where another field is at fault.
-        hosts = told.data.get("enedis_url", _UNKNOWN), told.data.get("enedis_sandbox", _UNKNOWN)
-        if value is not None and _UNKNOWN not in hosts and _is_production(*hosts):
+    def _refuse_in_production(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        # A model validator would not run where another field is at fault.
+        hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
+        if value is not None and _UNKNOWN not in hosts and is_production(*hosts):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
         return value
 
     @field_validator("enedis_url", "enedis_authorize_url", "public_url", "webhook_url")
     @classmethod
-    def _http(cls, value: str | None) -> str | None:
-        parts = _split_url(value or "http://unset")
-        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("needs an http:// or https:// URL")
-        return value.rstrip("/") if value else value
+    def _check_http_url(cls, value: str | None) -> str | None:
+        if not value:
+            return value
+        check_http_url(value)
+        return value.rstrip("/")
 
     @field_validator("redis_url")
     @classmethod
-    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value:
             check_redis_url(value.get_secret_value())
         return value
 
     @field_validator("broker_url")
     @classmethod
-    def _broker(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_broker_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value:
             check_broker_url(value.get_secret_value())
         return value
 
-    @field_validator("consent_duration")
-    @classmethod
-    def _at_most_three_years(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        match = _DURATION.fullmatch(value)
-        counts = match.groups(default="0") if match else ("0", "0", "0", "0")
-        days = sum(int(count) * unit for count, unit in zip(counts, _UNIT_DAYS, strict=True))
-        if not 1 <= days <= 3 * 365 + 1:
-            raise ValueError("needs a duration of at most three years, like P6M, P1Y or P1095D")
-        return value
-
     @field_validator("quota_floors")
     @classmethod
-    def _floors(cls, value: str) -> str:
+    def _check_floors(cls, value: str) -> str:
         parse_floors(value)
         return value
 
     @field_validator("quota_ceilings")
     @classmethod
-    def _ceilings(cls, value: str) -> str:
+    def _check_ceilings(cls, value: str) -> str:
         parse_ceilings(value)
-        return value
-
-    @field_validator("proxy_origins")
-    @classmethod
-    def _origins(cls, value: str) -> str:
-        for origin in filter(None, (part.strip() for part in value.split(","))):
-            if not _ORIGIN.fullmatch(origin):
-                raise ValueError(
-                    "needs origins like https://*.cozy.example: scheme and host, * for one label of the host, never "
-                    "for its last two"
-                )
         return value
 
     @field_validator("smtp_url")
     @classmethod
-    def _smtp(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(value.get_secret_value() if value else "smtp://unset")
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not _port_holds(parts):
-            raise ValueError("needs a URL like smtp://user:password@host:587 or smtps://host")
-        return value
-
-    @field_validator("mail_from", "notify_mail")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", value):
-            raise ValueError("needs one e-mail address, like support@example.org")
+    def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            check_smtp_url(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
-    def _shares_fit(self) -> Self:
+    def _check_shares(self) -> Self:
         try:
             self.quota_shares()
         except ValueError as error:
@@ -349,7 +317,7 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _notices_whole(self) -> Self:
+    def _check_notices(self) -> Self:
         if self.webhook_url and not self.webhook_secret:
             raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET: its receiver must know who sends")
         if self.smtp_url and not self.notify_mail:
@@ -358,99 +326,64 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _readable(cls, value: Any, told: ValidationInfo) -> Any:
-        if value is _UNREADABLE:  # which file is not told: some put the secret itself there
-            variable = f"{PREFIX}{str(told.field_name).upper()}_FILE"
+    def _check_secret_file(cls, value: Any, info: ValidationInfo) -> Any:
+        # The message doesn't name the path, for people put the secret itself there by mistake.
+        if value is UNREADABLE:
+            variable = f"{PREFIX}{str(info.field_name).upper()}_FILE"
             raise ValueError(f"the file that {variable} names can't be read or is empty: mend it, or unset it")
         return value
 
     @property
     def speaks_to_production(self) -> bool:
-        """The supplier's own hosts, with real meters behind them."""
-        return _is_production(self.enedis_url, self.enedis_sandbox)
+        """Whether the hosts are the supplier's own, with real meters behind them."""
+        return is_production(self.enedis_url, self.enedis_sandbox)
 
     def quota_shares(self) -> Shares:
+        """Return the quota's floor and ceiling of each lane."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
 
     def registry(self) -> str:
+        """Return the URL of the registry, SQLite in data_dir by default."""
         return _secret(self.registry_url) or f"sqlite:///{self.data_dir / 'registry.db'}"
 
     def measures(self) -> str:
+        """Return the URL of the measure store, SQLite in data_dir by default."""
         return _secret(self.measures_url) or f"sqlite:///{self.data_dir / 'measures.db'}"
 
     def registry_owner(self) -> str:
-        """For who changes the registry's tables."""
+        """Return the registry's URL for the user that may change its tables."""
         return _secret(self.registry_admin_url) or self.registry()
 
     def measures_owner(self) -> str:
-        """For who makes databases."""
+        """Return the measure store's URL for the user that may create databases."""
         return _secret(self.measures_admin_url) or self.measures()
 
     def redis(self) -> str | None:
+        """Return the URL of Redis; None for the embedded server."""
         return _secret(self.redis_url)
 
     def broker(self) -> str | None:
-        """The broker's URL as kombu writes it; None for the embedded Redis."""
+        """Return the broker's URL in kombu's form; None for the embedded Redis."""
         return self.broker_options().url
 
     def broker_address(self) -> str | None:
-        """The broker's URL as it was told; None for the embedded Redis."""
+        """Return the broker's URL as it was set; None for the embedded Redis."""
         return _secret(self.broker_url) or self.redis()
 
-    def broker_options(self) -> Broker:
-        return broker_from(self.broker_address(), self.visibility_timeout_s)
+    def broker_options(self) -> BrokerOptions:
+        """Return Celery's options for the broker."""
+        return build_broker_options(self.broker_address(), self.visibility_timeout_s)
 
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read at first use.  Raises ConfigError."""
+    """Return the settings of this process, read at the first call.  Raises ConfigError."""
     return Settings.from_env()
 
 
-class _SecretFiles(PydanticBaseSettingsSource):
-    """``RELEVE_<NAME>_FILE``: the value stands in a file, as container platforms hand out secrets."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
-        if not path:
-            return None, field_name, False
-        try:
-            text = Path(path).read_text(encoding="utf-8").strip()
-            return text or _UNREADABLE, field_name, False  # an empty secret must not fall back on a default
-        except (OSError, UnicodeDecodeError):
-            return _UNREADABLE, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(None, name)[0] for name in self.settings_cls.model_fields}
-        return {name: value for name, value in found.items() if value}
-
-
-def _is_production(enedis_url: str | None, sandbox: bool) -> bool:
-    if enedis_url is None:
-        return not sandbox
-    host = urlsplit(enedis_url).hostname or ""
-    return host.endswith(PRODUCTION_DOMAIN) and "sandbox" not in host and ".hml." not in host
-
-
-def _split_url(url: str) -> SplitResult | None:
-    """None where it is no URL: what the library says then may quote a password."""
-    try:
-        parts = urlsplit(url)
-        return parts if parts.port is None or parts.port else None
-    except ValueError:
-        return None
-
-
-def _fault(*, loc: tuple[int | str, ...], msg: str, **_: Any) -> str:
+def _error_line(*, loc: tuple[int | str, ...], msg: str, **_: Any) -> str:
     message = msg.removeprefix("Value error, ")
     return f"{PREFIX}{str(loc[0]).upper()}: {message}" if loc else message
-
-
-def _port_holds(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False
 
 
 def _secret(value: SecretStr | None) -> str | None:

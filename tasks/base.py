@@ -1,4 +1,4 @@
-"""What all our tasks share: which errors are expected, and what a given-up window leaves behind."""
+"""Base classes of our tasks: which errors are expected, when a step is tried again, what a failed window leaves."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from celery import Task
 from tasks.onward import OnwardTask
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
 from worker.domain.fleet.lanes import current_lane
-from worker.domain.measures.messages import WindowJob, origin_of
+from worker.domain.measures.messages import WindowJob, job_of, window_fields
 from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.logs import fields
-from worker.runtime.process import get_runtime
-from worker.sync.results import window_fields
+from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.tasks")
 
 MAX_RETRIES: Final = 4
-SHORTEST_COUNTDOWN_S: Final = 1.0  # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there
+# Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there.
+SHORTEST_COUNTDOWN_S: Final = 1.0
 
 
 class WindowTask(OnwardTask):
-    """A step of a window's chain.  Its first argument is the window, or what the step before handed on."""
+    """A step of a window's chain.  Its first argument is the window, or the message of the step before."""
 
     abstract = True
     acks_late = True
     max_retries = MAX_RETRIES
-    throws = (WorkerError,)  # foreseen: one line in the log, no traceback
-    resultrepr_maxsize = 0  # what a household used is no line for a log
+    # Expected errors: one line in the log, no traceback.
+    throws = (WorkerError,)
+    # Readings never stand in a log.
+    resultrepr_maxsize = 0
     Request = "tasks.requests:QuietRequest"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        """As Task's; logs, events and Flower show a message's window, not the readings that it carries."""
+        """Publish as Task does; logs, events and Flower show a message's window, not the readings that it carries."""
         if args:
             options["argsrepr"] = _window_line(args)
         return super().apply_async(args, kwargs, *rest, **options)
 
-    def again(self, error: TransientError) -> NoReturn:
-        """Try again in a while; a wait longer than a countdown should last is left to the reconciler.
+    def retry_later(self, error: TransientError) -> NoReturn:
+        """Retry after a countdown, or raise the error where the wait is long: then the reconciler publishes again.
 
-        So is an incident: a message that waits for its end costs memory, and it is due again then anyway.
+        An incident is left to the reconciler too: a message that waits for its end costs memory, and the window is
+        due again then anyway.
         """
         if isinstance(error, IncidentOpen):
             raise error
@@ -51,31 +54,33 @@ class WindowTask(OnwardTask):
         if delay_s > 1.2 * LONGEST_DELAY_S:
             raise error
         delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
-        self._note_parked(delay_s)
-        if isinstance(error, RateLimited):  # waiting for a permit is no failed try
+        self._count_as_waiting(delay_s)
+        if isinstance(error, RateLimited):
+            # Waiting for a permit is not a failed attempt.
             raise self.retry(exc=error, countdown=delay_s, max_retries=None)
         raise self.retry(exc=error, countdown=delay_s)
 
-    def _note_parked(self, delay_s: float) -> None:
-        """Whoever paces himself by what waits must see it: no queue shows a message that waits for its time."""
+    def _count_as_waiting(self, delay_s: float) -> None:
+        """Count the message as waiting in its queue: no broker shows a message that waits for its countdown."""
         try:
-            get_runtime().state.park(current_lane(), str(self.request.id), delay_s)
-        except WorkerError as unwell:
-            log.debug("not noted as waiting: %s", unwell)
+            get_runtime().progress.park(current_lane(), str(self.request.id), delay_s)
+        except WorkerError as outage:
+            log.debug("not noted as waiting: %s", outage)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """The chain ends here: note why, so that the account shows it and the window is tried again in time."""
+        """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
         error = exc if isinstance(exc, WorkerError) else WorkerError(f"unforeseen {type(exc).__name__}")
-        origin = _origin(args, kwargs)
+        job = _job_from(args, kwargs)
         try:
-            get_runtime().journal.failed(origin, error)
-        except WorkerError as unwell:  # Redis or the registry is down: the claim expires by itself
-            told = fields(**window_fields(origin), outcome="failed", code=error.code or None, reason=str(error))
-            log.warning("window failed, which could not be noted: %s", unwell, extra=told)
+            get_runtime().results.record_failure(job, error)
+        except WorkerError as outage:
+            # Redis or the registry is down: the claim expires by itself.
+            extra = fields(**window_fields(job), outcome="failed", code=error.code or None, reason=str(error))
+            log.warning("window failed, which could not be noted: %s", outage, extra=extra)
 
 
 class ControlTask(Task):  # type: ignore[type-arg]
-    """Decides what is due.  Doing it again is harmless, so a fault is left to the next tick."""
+    """A task that decides what is due.  Running it again is harmless, so a failure is left to the next run."""
 
     abstract = True
     acks_late = True
@@ -89,9 +94,9 @@ def _window_line(args: Sequence[Any]) -> str:
     return " ".join(map(str, args))
 
 
-def _origin(args: Any, kwargs: Any) -> WindowJob:
+def _job_from(args: Any, kwargs: Any) -> WindowJob:
     if isinstance(args[0], dict):
-        return origin_of(cast(WindowJob, args[0]))
+        return job_of(cast(WindowJob, args[0]))
     account_id, series, start, end = args
     return WindowJob(
         account_id=account_id,

@@ -1,4 +1,4 @@
-"""Incidents: canaries in their turn, and afterwards all that starts work, in the order of treatment."""
+"""Probes during an incident; after it the tasks that fetch what was missed."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tasks.base import ControlTask
 from tasks.repair import repair_open_days
 from tasks.schedule import catch_up, resume_backfills, resume_night
 from worker.domain.measures.readings import PARIS
-from worker.runtime.process import get_runtime
-from worker.sync.probes import Probing
+from worker.runtime.current import get_runtime
 
-_CATCH_UP_FROM: Final = time(14, 30)  # the afternoon's runs may have found the supplier away
+# The runs of the afternoon may have met the outage.
+_CATCH_UP_FROM: Final = time(14, 30)
 
 
 @shared_task(base=ControlTask)
 def probe() -> None:
-    """Ask whether an open incident is over; once one is, ask for what was missed.  Twice does nothing twice.
+    """Find out whether an open incident is over; once it is, fetch what was missed.  Safe to repeat.
 
-    What was missed follows from registry, ledger of days and finished windows; these tasks find it and keep their pace.
+    What was missed follows from registry, ledger of days and finished windows: these tasks find it at their own pace.
     """
     runtime = get_runtime()
-    Probing.of(runtime).run()
-    if not runtime.incidents.replay_due():
+    runtime.probes.run()
+    if not runtime.incidents.is_replay_due():
         return
     resume_backfills.delay()
     resume_night.delay()
     if runtime.now().astimezone(PARIS).time() >= _CATCH_UP_FROM:
         catch_up.delay()
     repair_open_days.delay()
-    runtime.incidents.replayed()
+    runtime.incidents.clear_replay()

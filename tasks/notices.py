@@ -1,36 +1,36 @@
-"""Telling owners what their accounts need; what wasn't taken waits in the registry and is tried again."""
+"""Notices to owners and operators; one that was not delivered waits in the registry and is retried."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
 from tasks.base import ControlTask
-from worker.accounts.notices import tell_of_missing_curves
-from worker.runtime.process import get_runtime
+from worker.accounts.notices import notify_missing_curves
+from worker.runtime.current import get_runtime
 
 
 @shared_task(base=ControlTask)
 def deliver(notice_id: str) -> None:
-    """Send one notice.  Twice the message is once the notice: who sends it claims it first."""
-    get_runtime().courier.deliver(notice_id)
+    """Send one notice.  A doubled message sends it once: the sender claims it first."""
+    get_runtime().notice_sender.deliver(notice_id)
 
 
 @shared_task(base=ControlTask)
 def deliver_due() -> None:
-    """Publish a delivery for each notice that waits; a slow receiver then holds up its own alone."""
+    """Publish one delivery for each notice that is due, so that a slow receiver delays its own notices alone."""
     runtime = get_runtime()
-    for notice_id in runtime.notices.due(runtime.now()):
+    for notice_id in runtime.notices.list_due(runtime.now()):
         deliver.delay(notice_id)
 
 
 @shared_task(base=ControlTask)
 def tell_missing_curves() -> None:
-    """Tell of accounts whose curve nobody has switched on, each once."""
+    """Create a notice for each account whose load curve nobody has switched on, once."""
     runtime = get_runtime()
-    tell_of_missing_curves(runtime.registry, runtime.desk)
+    notify_missing_curves(runtime.registry, runtime.refusals)
 
 
 @shared_task(base=ControlTask)
 def remind_of_endings() -> None:
-    """Tell of consents that end within 30 and within 7 days, each once."""
-    get_runtime().desk.remind()
+    """Create reminders for consents that end within 30 and within 7 days, each once."""
+    get_runtime().refusals.insert_reminders()

@@ -1,4 +1,4 @@
-"""The further steps of a window, done one after the other by the thread that did the first.
+"""Running the next steps of a window in the thread that ran the first.
 
 A message costs a worker more than most steps do (docs/reference/benchmarks.md).  So what Celery would publish next of
 a chain is kept back and traced here, each step as the task that it is: with an id, signals, retries and events of its
@@ -49,13 +49,13 @@ class OnwardTask(Task):  # type: ignore[type-arg]
     _tracer: Tracer | None = None
 
     def start_strategy(self, app: Any, consumer: Any, **options: Any) -> Any:
-        """Called by a worker that begins to consume, each time."""
+        """Keep the consumer; a worker calls this each time it begins to consume."""
         self._consumer = consumer if isinstance(consumer.pool, ThreadPool) else None
         return super().start_strategy(app, consumer, **options)
 
     @property
     def __trace__(self) -> Tracer | None:
-        """What a worker calls to do the task.  Set by Celery when it begins to consume."""
+        """The function that a worker calls to run the task; Celery sets it when it begins to consume."""
         return self._tracer if self._consumer is None or self._tracer is None else self._do_all
 
     @__trace__.setter
@@ -63,7 +63,7 @@ class OnwardTask(Task):  # type: ignore[type-arg]
         self._tracer = tracer
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        """As Task's; the next step of the chain that this thread is at is kept instead."""
+        """Publish as Task does; the next step of the chain that this thread runs is kept instead."""
         steps = _kept.get()
         if steps is None or "chain" not in options or any(map(options.get, _TO_COME_LATER)) or _worker_ends():
             return super().apply_async(args, kwargs, *rest, **options)
@@ -72,44 +72,44 @@ class OnwardTask(Task):  # type: ignore[type-arg]
         return self.AsyncResult(step.id)
 
     def _do_all(self, task_id: str, args: Any, kwargs: Any, request: Any = None) -> Any:
-        """This task, and what is kept on the way; what came of the first."""
+        """Run this task and the steps kept on the way; return the result of the first."""
         steps: list[Step] = []
         token = _kept.set(steps)
         try:
-            told = self._trace(task_id, args, kwargs, request)
+            result = self._trace(task_id, args, kwargs, request)
             while steps:
                 self._do(steps.pop(), request)
         finally:
             _kept.reset(token)
-        return told
+        return result
 
     def _do(self, step: Step, first: Mapping[str, Any]) -> None:
         request = _request_of(step, first)
         shown = {"name": step.task.name, "args": request["argsrepr"], "kwargs": request["kwargsrepr"]}
         ancestors = {"root_id": request["root_id"], "parent_id": request["parent_id"]}
-        self._tell("task-received", uuid=step.id, **shown, **ancestors, retries=0, eta=None, expires=None)
-        self._tell("task-started", uuid=step.id)
-        given, ended_badly, runtime_s, result = step.task._trace(step.id, step.args, step.kwargs, request)
-        if not ended_badly:
-            self._tell("task-succeeded", uuid=step.id, result=result, runtime=runtime_s)
-        elif not isinstance(error := _error_of(given), Ignore):
+        self._send_event("task-received", uuid=step.id, **shown, **ancestors, retries=0, eta=None, expires=None)
+        self._send_event("task-started", uuid=step.id)
+        outcome, failed, runtime_s, result = step.task._trace(step.id, step.args, step.kwargs, request)
+        if not failed:
+            self._send_event("task-succeeded", uuid=step.id, result=result, runtime=runtime_s)
+        elif not isinstance(error := _error_of(outcome), Ignore):
             again = isinstance(error, Retry)
-            told = {"exception": saferepr(error.exc if again else error), "traceback": str(given.traceback)}
-            self._tell("task-retried" if again else "task-failed", uuid=step.id, **told)
+            error_fields = {"exception": saferepr(error.exc if again else error), "traceback": str(outcome.traceback)}
+            self._send_event("task-retried" if again else "task-failed", uuid=step.id, **error_fields)
 
     def _trace(self, task_id: str, args: Any, kwargs: Any, request: Any) -> Any:
         assert self._tracer is not None  # noqa: S101 - whoever does a task consumes, or has begun to
         return self._tracer(task_id, args, kwargs, request)
 
-    def _tell(self, event: str, **fields: Any) -> None:
-        """To Flower, as of a task that came by message; somebody must be listening."""
+    def _send_event(self, event: str, **fields: Any) -> None:
+        """Send an event to Flower, as for a task that came by message, if events are enabled."""
         dispatcher = self._consumer.event_dispatcher
         if dispatcher and dispatcher.enabled and self.send_events:
             dispatcher.send(event, **fields)
 
 
 def _request_of(step: Step, first: Mapping[str, Any]) -> dict[str, Any]:
-    """What the step would have found in its message; a retry of it goes to the queue that we came from."""
+    """Return the request that the step would have found in its message; a retry goes to the queue of the first."""
     options = step.options
     return {
         "lang": "py",
@@ -126,12 +126,12 @@ def _request_of(step: Step, first: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error_of(told: ExceptionInfo) -> Any:
-    """What was raised: Celery may have wrapped it, to travel between processes."""
-    error = told.exception
+def _error_of(outcome: ExceptionInfo) -> Any:
+    """Return the error that was raised; Celery may have wrapped it to travel between processes."""
+    error = outcome.exception
     return error.exc if isinstance(error, ExceptionWithTraceback) else error
 
 
 def _worker_ends() -> bool:
-    """It was told to: 0 is an exit code."""
+    """Return whether the worker was told to stop; 0 is an exit code."""
     return worker_state.should_stop is not None and worker_state.should_stop is not False

@@ -1,4 +1,4 @@
-"""One window, four doormen: fetch, filter_known, aggregate, store.  What they do stands in ``worker.sync.window``."""
+"""The four tasks of a window: ``fetch | filter_known | aggregate | store``; see ``worker.sync.window``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
-from worker.domain.measures.messages import Changes, Fetched, WindowJob, WindowResult, Writes
+from worker.domain.measures.messages import BACKFILL, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.errors import TransientError
-from worker.runtime.process import get_runtime
-from worker.sync.claims import BACKFILL
+from worker.runtime.current import get_runtime
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
@@ -21,51 +20,52 @@ _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 def fetch(
     self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
 ) -> Fetched:
-    """Ask the supplier for one window.  Asking again gives the same readings."""
-    origin = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
+    """Fetch one window from the supplier.  Asking again gives the same readings."""
+    job = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     try:
-        asked = get_runtime().dispatcher.as_of_now(origin)
-        if asked is None:
-            raise Ignore  # it has been asked for meanwhile, or another message will
-        return get_runtime().walk.fetch(asked)
+        current = get_runtime().claims.refresh_window(job)
+        if current is None:
+            # The window was fetched meanwhile, or another message does it.
+            raise Ignore
+        return get_runtime().window_sync.fetch(current)
     except TransientError as error:
-        self.again(error)
+        self.retry_later(error)
 
 
 @shared_task(bind=True, base=WindowTask)
 def filter_known(self: WindowTask, batch: Fetched) -> Changes:
-    """Keep what is new or changed.  Reads only."""
+    """Keep the readings that are new or changed.  Only reads the store."""
     try:
-        return get_runtime().walk.filter_known(batch)
+        return get_runtime().window_sync.filter_known(batch)
     except TransientError as error:
-        self.again(error)
+        self.retry_later(error)
 
 
 @shared_task(bind=True, base=WindowTask)
 def aggregate(self: WindowTask, filtered: Changes) -> Writes:
-    """Make the touched totals anew.  Pure."""
-    return get_runtime().walk.aggregate(filtered)
+    """Compute the totals that the changes touch.  Pure."""
+    return get_runtime().window_sync.aggregate(filtered)
 
 
 @shared_task(bind=True, base=WindowTask)
 def store(self: WindowTask, aggregated: Writes) -> WindowResult:
-    """Write readings, then totals, then the mark.  Writing again changes nothing."""
+    """Write readings, then totals, then mark the window done.  Writing again changes nothing."""
     try:
-        return get_runtime().walk.store(aggregated)
+        return get_runtime().window_sync.store(aggregated)
     except TransientError as error:
-        self.again(error)
+        self.retry_later(error)
 
 
-def window_chain(origin: WindowJob, queue: str) -> Signature:
-    """``fetch | filter_known | aggregate | store``, all in ``queue``; a window of the history then chooses the next.
+def window_chain(job: WindowJob, queue: str) -> Signature:
+    """Return the chain of a window, all of it in ``queue``; a window of the history then chooses the next one.
 
-    Told as Celery's own chain is told to its first step, the last one first: to build that one costs as much as to
-    publish it.
+    The steps are given to the first one as Celery's own chain gives them, the last one first: building that object
+    costs as much as publishing it.
     """
-    further = [step.s().set(queue=queue) for step in (store, aggregate, filter_known)]
-    if origin["claim"] == BACKFILL:
-        further.insert(0, signature(_NEXT_CHOICE, args=(origin["account_id"],), immutable=True))
-    args = (origin["account_id"], origin["series"], origin["start"], origin["end"])
-    first = fetch.s(*args, run_id=origin["run_id"], claim=origin["claim"])
-    first.options.update(queue=queue, chain=further)
+    next_steps = [step.s().set(queue=queue) for step in (store, aggregate, filter_known)]
+    if job["claim"] == BACKFILL:
+        next_steps.insert(0, signature(_NEXT_CHOICE, args=(job["account_id"],), immutable=True))
+    args = (job["account_id"], job["series"], job["start"], job["end"])
+    first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"])
+    first.options.update(queue=queue, chain=next_steps)
     return first

@@ -1,4 +1,4 @@
-"""Open days asked for again, and how fresh the fleet is, each hour."""
+"""Repair of open days, audit of a sample, corrections and freshness."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tasks.pipeline import window_chain
 from tasks.queues import queue_length
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
-from worker.runtime.process import get_runtime
+from worker.runtime.current import get_runtime
 from worker.stores.registry.completeness import HourFreshness
-from worker.sync.audit import Tally, auditor_of, keep_tally, sample_accounts
-from worker.sync.repair import QUEUE, Repair
+from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
+from worker.sync.repair import QUEUE
 
 log = logging.getLogger("releve.tasks")
 
@@ -25,51 +25,51 @@ KEEP_FRESHNESS: Final = timedelta(days=400)
 
 @shared_task(base=ControlTask)
 def repair_open_days() -> None:
-    """Publish the open days whose turn it is.  A second run finds them in flight; after an incident there is one."""
+    """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
     if get_runtime().incidents.is_open():
         return
-    Repair.of(get_runtime(), _publish, lambda: queue_length(QUEUE)).run()
+    get_runtime().repair(_publish, lambda: queue_length(QUEUE)).run()
 
 
 @shared_task(base=ControlTask)
 def ask_again(account_id: str, series: str, start: str, end: str) -> None:
-    """Publish one window whose readings are in doubt."""
+    """Publish one window whose stored readings may be wrong."""
     window = DateWindow(date.fromisoformat(start), date.fromisoformat(end))
-    _publish(get_runtime().dispatcher.window_by_hand(account_id, Series(series), window))
+    _publish(get_runtime().claims.manual_window(account_id, Series(series), window))
 
 
 @shared_task(base=ControlTask)
 def audit_sample() -> None:
-    """Hold a sample of the fleet's documents against one another, mend what can be, keep the count."""
+    """Verify a sample of accounts, repair what can be repaired, and store the summary."""
     runtime = get_runtime()
-    auditor = auditor_of(runtime, _publish)
-    tally = Tally()
-    for account in sample_accounts(runtime, runtime.settings.audit_sample):
-        verdict = auditor.verify(account.id)
+    auditor = runtime.auditor(_publish)
+    tally = AuditSummary()
+    for account in sample_accounts(runtime.registry, runtime.settings.audit_sample):
+        verdict = auditor.verify_account(account.id)
         tally.add(verdict)
-        auditor.repair(verdict)
-    keep_tally(runtime, tally)
+        auditor.repair_account(verdict)
+    save_audit_summary(runtime.progress, tally, runtime.now())
     log.info("audit accounts=%d documents=%d at_fault=%d", tally.accounts, tally.documents, tally.accounts_at_fault)
 
 
 @shared_task(base=ControlTask)
 def forget_old_corrections() -> None:
-    """Corrections are kept as long as the setting says."""
+    """Delete corrections that are older than the setting keeps them."""
     runtime = get_runtime()
-    runtime.corrections.forget_before(runtime.now() - timedelta(days=runtime.settings.keep_corrections_days))
+    runtime.corrections.delete_before(runtime.now() - timedelta(days=runtime.settings.keep_corrections_days))
 
 
 @shared_task(base=ControlTask)
 def keep_freshness() -> None:
-    """Count the active accounts whose yesterday is whole, under this hour.  Twice is once."""
+    """Store how many active accounts have yesterday complete, for this hour.  Safe to repeat."""
     runtime = get_runtime()
     hour = runtime.now().replace(minute=0, second=0, microsecond=0)
-    yesterday = runtime.dispatcher.today() - timedelta(days=1)
-    book = runtime.registry.completeness
+    yesterday = runtime.claims.today() - timedelta(days=1)
+    completeness = runtime.registry.completeness
     for series in Series:
-        book.keep_freshness(HourFreshness(hour, series, *book.complete_since(series, yesterday)))
-    book.forget_freshness_before(hour - KEEP_FRESHNESS)
+        completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, yesterday)))
+    completeness.delete_freshness_before(hour - KEEP_FRESHNESS)
 
 
-def _publish(origin: WindowJob) -> None:
-    window_chain(origin, QUEUE).apply_async()
+def _publish(job: WindowJob) -> None:
+    window_chain(job, QUEUE).apply_async()

@@ -1,4 +1,4 @@
-"""What a worker tells of a task that it holds, to Flower or `celery inspect`."""
+"""The request of a task as a worker shows it to Flower or `celery inspect`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 class QuietRequest(Request):
-    """Shows the short forms of arguments, never the arguments: between tasks travels what a household used."""
+    """A request that shows the short form of its arguments only: messages between steps carry readings."""
 
     def info(self, safe: bool = True) -> _InfoDict:
-        """As Request's, which shows the arguments unless asked not to; here nobody can ask for them."""
+        """Describe the request without its arguments, whatever the caller asks for."""
         return super().info(safe=True)

@@ -1,4 +1,4 @@
-"""Small chores: tokens renewed ahead of need, a sign of life, a removed account erased."""
+"""Upkeep that beat starts: token renewal, heartbeats of the queue, retention, erasure."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ from typing import Final
 from celery import shared_task
 
 from tasks.base import ControlTask
-from worker.accounts.token_renewal import renew_ending
 from worker.logs import fields
 from worker.ops import heartbeat
-from worker.runtime.process import get_runtime
+from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.tasks")
 
-MOST_MONTHS_PACKED: Final = 5_000  # an hour: some minutes of work
-KEEP_SURPRISES: Final = timedelta(days=400)
+# In one run, an hour: some minutes of work.
+MAX_MONTHS_PACKED: Final = 5_000
+KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 
 
 @shared_task(base=ControlTask)
 def renew_tokens() -> None:
-    """Renew tokens before they end, so that no worker has to wait for it: the application's, or those of users."""
+    """Renew tokens before they expire, so that no worker waits for it: the application's, or those of users."""
     runtime = get_runtime()
-    if runtime.account_tokens:
-        renew_ending(runtime)
+    if runtime.clients.account_tokens:
+        runtime.token_renewal.run()
     elif runtime.registry.page_active(limit=1):
-        runtime.tokens_of("").current()
+        runtime.clients.tokens_of("").current()
 
 
 @shared_task(base=ControlTask)
 def tick() -> None:
-    """Show that the whole loop goes round: beat sent this, the queue carried it, a worker did it."""
-    get_runtime().pulse.note_tick(time.time())
+    """Record that beat, queue and workers work together: this ran, so all three do."""
+    get_runtime().heartbeats.record_tick(time.time())
 
 
 @shared_task(base=ControlTask)
 def tend_kept_answers() -> None:
-    """Erase answers and surprises too old to be kept, make each month that is over one row."""
+    """Delete raw answers and unknown answers that are too old, and pack each past month into one row."""
     runtime = get_runtime()
     now = runtime.now()
-    erased = runtime.raw_vault.forget_before(now - timedelta(days=runtime.settings.raw_vault_days))
-    packed = runtime.raw_vault.pack(now, MOST_MONTHS_PACKED)
-    runtime.quarantine.forget_before(now - KEEP_SURPRISES)
+    erased = runtime.raw_answers.delete_before(now - timedelta(days=runtime.settings.raw_vault_days))
+    packed = runtime.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
+    runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
     if erased or packed:
         log.info("kept answers tended", extra=fields(erased=erased, months_packed=packed))
 
 
 @shared_task(base=ControlTask)
 def give_back_orphans() -> None:
-    """Put back what workers held that are gone: it must not wait for the broker's own time-out."""
+    """Requeue the messages of workers that are gone, without waiting for the broker's own time-out."""
     runtime = get_runtime()
-    if runtime.deliveries is not None:
-        heartbeat.give_back_orphans(runtime.state, runtime.deliveries)
+    if runtime.broker_messages is not None:
+        heartbeat.requeue_orphans(runtime.progress, runtime.broker_messages)
 
 
 @shared_task(base=ControlTask)
 def purge_account(account_id: str) -> None:
     """Erase what is left of a removed account.  Safe to repeat."""
-    get_runtime().remove(account_id)
+    get_runtime().erase(account_id)
 
 
 @shared_task(base=ControlTask)
 def tidy_consents() -> None:
-    """End proofs of consents whose time is over, erase those that the policy keeps no longer."""
+    """End proofs of consents that have expired, and erase those that the policy keeps no longer."""
     runtime = get_runtime()
-    ended, erased = runtime.desk.tidy(runtime.settings.keep_consent_proof_days)
+    ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     if ended or erased:
         log.info("consents tidied", extra=fields(proofs_ended=ended, proofs_erased=erased))

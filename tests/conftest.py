@@ -1,11 +1,14 @@
-"""Real servers for whoever asks: started once a session, only when a test wants them.
+"""Real servers as fixtures, each started once a session when the first test asks for it.
 
-A missing server skips at home and fails in CI, where it would go unseen (PostgreSQL: where it is installed).
+Without its server a test is skipped, but in CI it fails: nobody would notice the skip there. PostgreSQL is skipped
+in CI too.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -14,24 +17,80 @@ import pytest
 
 from tests.support import redis_servers, servers
 from tests.support.certificates import Certificates, make_certificates
+from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
-from worker.logs import ConsoleLines
+from worker.logs import ConsoleFormatter
 
 Server = TypeVar("Server")
+
+# A test that asks for one of these needs a server, so the quick set leaves it out.
+SERVER_FIXTURES = {
+    "certificates",
+    "couchdb_url",
+    "postgres_database",
+    "postgres_url",
+    "rabbitmq_node",
+    "redis_url",
+    "sentinel_redis",
+    "tls_redis",
+}
+
+load_profile()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="only tests that need no server, no socket and no exploration"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of the quick set whatever needs a server or a socket, or explores for long."""
+    if not config.getoption("--quick"):
+        return
+    slow = [item for item in items if not _is_quick(item)]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if _is_quick(item)]
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    needs_server = SERVER_FIXTURES & set(getattr(item, "fixturenames", ()))
+    return not needs_server and not item.get_closest_marker("sockets") and not item.get_closest_marker("slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--quick"):
+        sys.addaudithook(_refuse_sockets)
+
+
+def _refuse_sockets(event: str, arguments: tuple[object, ...]) -> None:
+    """Raise where a test of the quick set opens a connection or a port; the address of a Unix socket is no tuple."""
+    if event in ("socket.connect", "socket.bind") and isinstance(arguments[1], tuple):
+        raise AssertionError("the quick set opens no socket: mark this test with `sockets`")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was skipped, in one line a reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped if report.longrepr)
+    if reasons:
+        terminalreporter.section("skipped")
+    for reason, number in reasons.most_common():
+        terminalreporter.write_line(f"{number} skipped: {reason}")
 
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A Redis-protocol server for tests alone; a test empties it itself when it needs it empty."""
+    """Yield the URL of a Redis-protocol server; a test that needs it empty empties it itself."""
     with _or_skip(servers.redis_server()) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def couchdb_url() -> Iterator[str]:
-    """A CouchDB-protocol server, as ``couchdb+http://…``; RELEVE_TEST_COUCHDB_URL names a real one instead."""
-    if given := os.environ.get("RELEVE_TEST_COUCHDB_URL"):
-        yield given if given.startswith("couchdb+") else f"couchdb+{given}"
+    """Yield ``couchdb+http://…`` of a CouchDB-protocol server; RELEVE_TEST_COUCHDB_URL names a real one instead."""
+    if configured_url := os.environ.get("RELEVE_TEST_COUCHDB_URL"):
+        yield configured_url if configured_url.startswith("couchdb+") else f"couchdb+{configured_url}"
         return
     with _or_skip(servers.couchdb_server()) as url:
         yield url
@@ -39,9 +98,9 @@ def couchdb_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server; RELEVE_TEST_POSTGRES_URL names another, whose user may create databases."""
-    if given := os.environ.get("RELEVE_TEST_POSTGRES_URL"):
-        yield given
+    """Yield a PostgreSQL server's URL; RELEVE_TEST_POSTGRES_URL names another, whose user may create databases."""
+    if configured_url := os.environ.get("RELEVE_TEST_POSTGRES_URL"):
+        yield configured_url
         return
     with _or_skip(servers.postgres_server(), needed_in_ci=False) as url:
         yield url
@@ -54,7 +113,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="session")
 def rabbitmq_node(certificates: Certificates) -> Iterator[RabbitMQ]:
-    """A RabbitMQ node; who kills it starts it again."""
+    """Yield a RabbitMQ node; a test that kills it starts it again."""
     with _or_skip(rabbitmq(certificates)) as node:
         yield node
 
@@ -66,26 +125,26 @@ def tls_redis(certificates: Certificates) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def watched_redis() -> Iterator[redis_servers.Watched]:
-    """Redis behind Sentinels, used up by the one who kills its leader."""
-    with _or_skip(redis_servers.watched_redis()) as watched:
-        yield watched
+def sentinel_redis() -> Iterator[redis_servers.SentinelRedis]:
+    """Yield Redis behind Sentinels, for one test module: killing its leader uses it up."""
+    with _or_skip(redis_servers.sentinel_redis()) as server:
+        yield server
 
 
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
-    """URL of an empty database of the test's own."""
+    """Yield the URL of an empty database for one test."""
     with servers.fresh_database(postgres_url) as url:
         yield url
 
 
 @pytest.fixture
 def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """pytest's, but its text shows our fields too: what must not be logged must not be there either."""
-    pytests_own = caplog.handler.formatter
-    caplog.handler.setFormatter(ConsoleLines())
+    """Yield pytest's caplog with our fields in its text: what must not be logged must not be there either."""
+    own_formatter = caplog.handler.formatter
+    caplog.handler.setFormatter(ConsoleFormatter())
     yield caplog
-    caplog.handler.setFormatter(pytests_own)
+    caplog.handler.setFormatter(own_formatter)
 
 
 @contextmanager

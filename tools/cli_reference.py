@@ -1,6 +1,6 @@
-"""Writes docs/reference/cli.md: ``python -m tools.cli_reference > docs/reference/cli.md``.
+"""Generate docs/reference/cli.md from the commands: ``python -m tools.cli_reference > docs/reference/cli.md``.
 
-Made from the commands themselves; hidden ones are left out.  A test keeps the page in step.
+Hidden commands are left out.  A test compares the page with the commands.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _SPECIAL: Final = re.compile(r"([<*_])")
 
 
 def to_markdown() -> str:
+    """Return the whole page."""
     return "\n".join([_HEAD, *_command(cli, "releve", None)])
 
 
 def _command(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
-    """The command's own section, then those of its subcommands, in the order of ``--help``."""
+    """Yield the command's own section, then those of its subcommands in the order of ``--help``."""
     context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent)
     yield f"{'#' * min(path.count(' ') + 2, 4)} {path}\n"
     yield _fenced(" ".join([path, *command.collect_usage_pieces(context)]))
@@ -39,25 +40,27 @@ def _command(command: click.Command, path: str, parent: click.Context | None) ->
         yield "\n".join(options) + "\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            if below is not None and not below.hidden:
-                yield from _command(below, f"{path} {name}", context)
+            subcommand = command.get_command(context, name)
+            if subcommand is not None and not subcommand.hidden:
+                yield from _command(subcommand, f"{path} {name}", context)
 
 
 def _help(text: str) -> Iterator[str]:
     for paragraph in re.split(r"\n[ ]*\n", text):
         lines = paragraph.strip("\n").splitlines()
-        if lines and lines[0].strip() == "\b":  # click's sign for "as it stands": our examples
+        if lines and lines[0].strip() == "\b":  # With this sign click prints a paragraph as it stands: our examples.
             yield f"{_plain(lines[1].strip())}\n"
             yield _fenced("\n".join(line.strip() for line in lines[2:]))
         elif lines:
-            yield _plain(" ".join(line.strip() for line in lines).rstrip()) + "\n"  # before 3.13 the last may be blank
+            # Before Python 3.13 the last line of a docstring may be blank.
+            yield _plain(" ".join(line.strip() for line in lines).rstrip()) + "\n"
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
-    """A list and not a table: choices have bars in them."""
+    """Yield the options as items of a list; in a table the bars between choices would break the row."""
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)  # none of what is hidden, an empty text for most arguments
+        # No record comes for a hidden option, and an empty text for most arguments.
+        record = parameter.get_help_record(context)
         if record and record[1] and "--help" not in parameter.opts:
             yield f"- `{record[0]}`: {_plain(re.sub(' +', ' ', record[1]))}"
 
@@ -67,7 +70,7 @@ def _fenced(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Prose in which nothing but backticks is markup."""
+    """Escape the text so that nothing but backticks is markup."""
     parts = text.split("`")
     return "`".join(part if number % 2 else _SPECIAL.sub(r"\\\1", part) for number, part in enumerate(parts))
 

@@ -62,6 +62,7 @@ def figures_of(files: Iterable[Path]) -> dict[str, float | int]:
 
 
 def main(folders: list[str]) -> None:
+    """Print the figures of the folders as JSON."""
     files = sorted(path for folder in folders or USUAL_FOLDERS for path in Path(folder).rglob("*.py"))
     sys.stdout.write(json.dumps(figures_of(files)) + "\n")
 

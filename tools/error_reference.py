@@ -1,7 +1,6 @@
-"""Writes docs/reference/errors.md: ``python -m tools.error_reference > docs/reference/errors.md``.
+"""Generate docs/reference/errors.md: ``python -m tools.error_reference > docs/reference/errors.md``.
 
-Codes and meanings come from the error tree, what to do from the words that notices carry.  A test keeps
-the page in step.
+Codes and meanings come from the error tree, what to do from the texts of notices.  A test compares the page with them.
 """
 
 from __future__ import annotations
@@ -56,11 +55,12 @@ _TO_DO: Final = {
 
 
 def to_markdown() -> str:
-    return "\n".join([_HEAD, *(_kind(root, *words) for root, words in _KINDS.items())])
+    """Return the whole page."""
+    return "\n".join([_HEAD, *(_section(root, *texts) for root, texts in _KINDS.items())])
 
 
-def _kind(root: type[WorkerError], title: str, what_happens: str) -> str:
-    rows = "".join(map(_row, _below(root)))  # the roots themselves are never raised
+def _section(root: type[WorkerError], title: str, what_happens: str) -> str:
+    rows = "".join(map(_row, _subclasses(root)))  # The roots themselves are never raised.
     return (
         f"## {title}\n\n`{root.__name__}`. {what_happens}\n\n"
         f"| code | error | meaning | what to do |\n| --- | --- | --- | --- |\n{rows}"
@@ -72,8 +72,8 @@ def _row(kind: type[WorkerError]) -> str:
     return f"| {f'`{kind.code}`' if kind.code else 'none'} | `{kind.__name__}` | {_meaning(kind)} | {to_do} |\n"
 
 
-def _below(kind: type[WorkerError]) -> Iterator[type[WorkerError]]:
-    """Those of the tree's own module, in its order: which others exist depends on what is imported."""
+def _subclasses(kind: type[WorkerError]) -> Iterator[type[WorkerError]]:
+    """Yield the subclasses in the error tree's module, in its order; others depend on what is imported."""
     yield from (
         child
         for child in vars(errors).values()
@@ -82,7 +82,7 @@ def _below(kind: type[WorkerError]) -> Iterator[type[WorkerError]]:
 
 
 def _meaning(kind: type[WorkerError]) -> str:
-    """The first paragraph of the error's own docstring."""
+    """Return the first paragraph of the error's docstring."""
     return inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
 
 

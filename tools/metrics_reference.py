@@ -1,4 +1,4 @@
-"""Writes docs/reference/metrics.md: ``python -m tools.metrics_reference > docs/reference/metrics.md``."""
+"""Generate docs/reference/metrics.md: ``python -m tools.metrics_reference > docs/reference/metrics.md``."""
 
 from __future__ import annotations
 
@@ -42,30 +42,35 @@ _LABELS: Final = """## Labels
 
 
 def to_markdown() -> str:
-    books = {"## Of each worker": metrics.BOOK, "## Of the fleet": fleet_metrics.BOOK}
-    tables = [f"{title}\n\n{_COLUMNS}{_rows(book)}" for title, book in books.items()]
+    """Return the whole page."""
+    registries = {"## Of each worker": metrics.WORKER_METRICS, "## Of the fleet": fleet_metrics.METRICS}
+    tables = [f"{title}\n\n{_COLUMNS}{_rows(registry)}" for title, registry in registries.items()]
     return "\n".join(
-        [_HEAD, *tables, _LABELS + _label_rows([*metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions])]
+        [
+            _HEAD,
+            *tables,
+            _LABELS + _label_rows([*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]),
+        ]
     )
 
 
-def _rows(book: MetricRegistry) -> str:
+def _rows(registry: MetricRegistry) -> str:
     return "".join(
-        f"| `{told.name}` | {told.kind} | {', '.join(f'`{label}`' for label in told.labels)} | {told.help} |\n"
-        for told in book.definitions
+        f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |\n"
+        for metric in registry.definitions
     )
 
 
 def _label_rows(definitions: list[Definition]) -> str:
-    """A label that has other values in other metrics has a row for each."""
+    """Return the rows of the table of labels; a label has one row for each set of values it takes."""
     rows: dict[tuple[str, str], list[str]] = {}
-    for told in definitions:
-        for label, values in told.labels.items():
+    for metric in definitions:
+        for label, values in metric.labels.items():
             listed = ", ".join(f"`{value}`" for value in values) or OPEN_LABELS[label]
-            rows.setdefault((label, listed), []).append(told.name)
-    twice = [label for label, _ in rows]
+            rows.setdefault((label, listed), []).append(metric.name)
+    labels = [label for label, _ in rows]
     return "".join(
-        f"| `{label}`{_of(names) if twice.count(label) > 1 else ''} | {listed} |\n"
+        f"| `{label}`{_of(names) if labels.count(label) > 1 else ''} | {listed} |\n"
         for (label, listed), names in sorted(rows.items())
     )
 

@@ -1,4 +1,4 @@
-"""Writes the settings page from the settings: ``python -m tools.settings_reference > docs/reference/settings.md``."""
+"""Generate docs/reference/settings.md: ``python -m tools.settings_reference > docs/reference/settings.md``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ Values come from the environment, from a `.env` file in the working folder, and 
 
 
 def to_markdown() -> str:
+    """Return the whole page."""
     return _HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
 
 
@@ -38,7 +39,7 @@ def _default(value: Any) -> str:
     if value is None:
         return "unset"
     if isinstance(value, SecretStr):
-        return f"`{value.get_secret_value()}`"  # the simulator's: opens nothing else
+        return f"`{value.get_secret_value()}`"  # The default is the simulator's, which opens nothing else.
     return f"`{value.as_posix() if isinstance(value, Path) else value}`"
 
 

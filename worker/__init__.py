@@ -1,4 +1,7 @@
-"""Relève's engine.  ``celery -A worker`` finds the app here; it is built when asked for, not when imported."""
+"""Relève: the package of the worker, its commands and its web service.
+
+``celery -A worker`` takes the Celery app from here; it is built at first access and not at import.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m worker``: the same door as ``releve``."""
+"""``python -m worker``, the same as the command ``releve``."""
 
 from worker.cli import main
 

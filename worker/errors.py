@@ -1,9 +1,9 @@
-"""The one error tree: what to do first, where it came from second.
+"""The error tree: its first level says what Relève does about an error, the second where it came from.
 
-The task retries a ``TransientError``; an ``AccountError`` sets the account aside until its
-owner acts; a ``DataError`` fails loudly and is not asked again in this run.  Every error can be
-rebuilt from its message alone, for Celery sends them between processes, and no message holds a
-token, a meter number or a payload.  ``code`` is what the account shows (semantics, 6.4).
+A task retries a ``TransientError``.  An ``AccountError`` suspends the account until its owner acts.  A ``DataError`` is
+reported, and the window is not fetched again in this run.  Celery sends errors between processes, so that each can be
+rebuilt from its message alone; no message holds a token, a meter number or a payload.  ``code`` is what the account
+shows, with the vocabulary of cozy-konnector-libs.  ``tools.error_reference`` prints each docstring's first paragraph.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class AccountError(WorkerError):
 class ConsentRevoked(AccountError):
     """The consent ended or was withdrawn: the owner must consent again.
 
-    Of a data call this is a doubt, for suppliers say it wrongly too (``worker.accounts.refusals`` decides).
+    After a data call this may be wrong: ``worker.accounts.refusals`` waits for a second refusal before it suspends the
+    account.
     """
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED"

@@ -1,9 +1,11 @@
-"""How we log: a message that names the kind of event, and fields that tell which.
+"""Logging: fields beside the message, the context of a task, formats for people and programs, masked secrets.
 
 ``log.info("window stored", extra=fields(account_id=…, created=4))`` is one line on the console,
-``… window stored account_id=… created=4``, or one JSON object in which numbers are numbers.  Every line written
-during a task also carries that task's context: ``task``, ``run``, ``chain``.  Only fields named so are written; what
-libraries hang on their records (Celery the arguments of tasks) is not.
+``… window stored account_id=… created=4``, or one JSON object in which numbers stay numbers.  Every line written
+during a task also carries that task's context: ``task``, ``run``, ``chain``.  Other attributes of a record are not
+written, like the arguments of tasks that Celery attaches.
+
+A filter on every handler masks secrets, both those it knows and what looks like one, and numbers of meters.
 """
 
 from __future__ import annotations
@@ -22,19 +24,31 @@ from typing import Any, Final, Literal, TextIO
 from urllib.parse import quote, quote_plus, unquote
 
 MASK: Final = "***"
-SHORTEST: Final = 6  # a shorter secret would tear holes into every line; beside a password= it is masked all the same
+# A shorter secret occurs in ordinary words.  After a name like password= it is masked all the same.
+MIN_SECRET_LENGTH: Final = 6
 
 _VALUE = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;(){}<>\[\]]+)"""
 _EQUALS = r"""(["']?\s*(?:[=:]|%3[Dd])\s*)"""
-_NAMES: Final = r"(?i)((?:access|refresh|id)_?token|client_?secret|passwo?r?d)"
-# What each has in it, in small letters; the shape; what is left.  The first saves most texts the second.  A shape
-# that has begun never fails far behind its beginning, so that no text, however odd, takes long.
-_SHAPES: Final = (
+_KEYS: Final = r"(?i)((?:access|refresh|id)_?token|client_?secret|passwo?r?d)"
+# A substring in lower case that every match has, the pattern, the replacement.  The substring is looked for first,
+# which spares most texts the slower pattern.  No pattern backtracks far, so that no text takes long.  Examples:
+#   @         redis://:s3cret@host:6379/0            ->  redis://***@host:6379/0
+#   token     {"refresh_token": "opaque"}            ->  {"refresh_token": ***}
+#   secret    client_secret=def                      ->  client_secret=***
+#   passw     password='it is a secret'              ->  password=***
+#   code      /callback?code=aBc-1.2                 ->  /callback?code=***
+#   bearer    Authorization: Bearer xxxxxxxx         ->  Authorization: Bearer ***
+#   basic     Authorization: Basic cmVsZXZl          ->  Authorization: Basic ***
+#   eyj       eyJhbGciOiJIUzI1NiJ9.eyJzdWI.dBjf      ->  ***
+#   gaaaaa    gAAAAABmxxxxxxxxxxxxxxxxxxxx==         ->  ***
+#   releve_   releve_ and a token of our API         ->  ***
+#   /renew/   https://host/renew/abcdef.ghij         ->  https://host/renew/***
+_PATTERNS: Final = (
     ("@", re.compile(r"://[^/\s\"'<>]+@"), f"://{MASK}@"),
-    ("token", re.compile(_NAMES + _EQUALS + _VALUE), rf"\1\2{MASK}"),
-    ("secret", re.compile(_NAMES + _EQUALS + _VALUE), rf"\1\2{MASK}"),
-    ("passw", re.compile(_NAMES + _EQUALS + _VALUE), rf"\1\2{MASK}"),
-    # an authorization code, and no status code
+    ("token", re.compile(_KEYS + _EQUALS + _VALUE), rf"\1\2{MASK}"),
+    ("secret", re.compile(_KEYS + _EQUALS + _VALUE), rf"\1\2{MASK}"),
+    ("passw", re.compile(_KEYS + _EQUALS + _VALUE), rf"\1\2{MASK}"),
+    # An authorization code is masked, a status code of up to three digits is not.
     (
         "code",
         re.compile(rf"(?:(?<![A-Za-z0-9_])|(?<=%3F)|(?<=%26))(code){_EQUALS}(?!\d{{1,3}}\b){_VALUE}"),
@@ -42,141 +56,142 @@ _SHAPES: Final = (
     ),
     ("bearer", re.compile(r"\b([Bb]earer)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
     ("basic", re.compile(r"\b([Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
-    ("eyj", re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # JWT
-    ("gaaaaa", re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # what is sealed
-    ("releve_", re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # our own API's tokens
+    ("eyj", re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
+    ("gaaaaa", re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
+    ("releve_", re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     ("/renew/", re.compile(r"/renew/[\w.~=-]{8,}"), f"/renew/{MASK}"),
 )
-# Fourteen digits are a meter, but not within a hash or a trace's id, and not as the decimals of a number.  The digits
-# of an escape (%22, \x22) that stands before are not its own.
-_BEGINS: Final = (
+# Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  The
+# digits of an escape right before them (%22, \x22) don't belong to the number.
+_BEFORE_METER: Final = (
     r"(?:(?<![0-9])(?<![0-9]\.)|(?<=%[\dA-Fa-f]{2})|(?<=\\x[\da-f]{2})|(?<=\\u[\da-f]{4})|(?<=\\U[\da-f]{8}))"
 )
 _METER: Final = re.compile(
     rf"(?P<ours>(?<![0-9A-Za-z])(?:[0-9a-f]{{64}}|[0-9a-f]{{40}}|[0-9a-f]{{32}})(?![0-9A-Za-z]))"
-    rf"|{_BEGINS}[0-9]{{14}}(?![0-9])"
+    rf"|{_BEFORE_METER}[0-9]{{14}}(?![0-9])"
 )
 _DIGITS: Final = re.compile(r"[0-9]{14}")
-_SECRET_NAMES: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|usage_point")
+_SECRET_FIELDS: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|usage_point")
 
 
 class Redactor:
-    """Masks texts and values.  Knows the secrets it has learned, and shows none."""
+    """Masks secrets and numbers of meters in texts and values.  Its repr shows none of the secrets it knows."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
         self._forms: frozenset[str] = frozenset()
-        self._known: tuple[frozenset[str], re.Pattern[str]] | None = None  # made once a text asks for it
+        self._compiled: tuple[frozenset[str], re.Pattern[str]] | None = None  # Compiled when a text needs it.
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
-        """Mask these from now on too; ones of less than ``SHORTEST`` characters are left to the shapes."""
+        """Mask these secrets from now on, except those shorter than ``MIN_SECRET_LENGTH``."""
         with self._lock:
-            told = {form for secret in secrets if len(secret) >= SHORTEST for form in forms_of(secret)}
-            if not told <= self._forms:
-                self._forms |= told
+            forms = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in written_forms(secret)}
+            if not forms <= self._forms:
+                self._forms |= forms
 
-    def text(self, text: str) -> str:
-        """The same text, without what must not be read."""
-        if self._forms:  # first, for a shape might cut one in two
+    def mask_text(self, text: str) -> str:
+        """Return the text with everything secret masked."""
+        if self._forms:  # Known secrets come first, for a pattern might mask only a part of one.
             text = self._pattern().sub(MASK, text)
         lowered = text.lower()
-        for has, shape, masked in _SHAPES:
-            if has in lowered:
-                text = shape.sub(masked, text)
+        for substring, pattern, replacement in _PATTERNS:
+            if substring in lowered:
+                text = pattern.sub(replacement, text)
         if not _DIGITS.search(text):
             return text
-        return _METER.sub(lambda found: found["ours"] or MASK, text)
+        return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def _pattern(self) -> re.Pattern[str]:
-        """Without the lock: whoever forks while a line is written must not leave it shut in the child."""
-        forms, known = self._forms, self._known
-        if known is None or known[0] is not forms:
+        """Return one pattern for all known forms, compiled anew after ``learn``."""
+        # No lock here: a process forked while another thread holds it would wait for ever at its first line.
+        forms, compiled = self._forms, self._compiled
+        if compiled is None or compiled[0] is not forms:
             longest_first = sorted(forms, key=len, reverse=True)
-            self._known = known = forms, re.compile("|".join(map(re.escape, longest_first)))
-        return known[1]
+            self._compiled = compiled = forms, re.compile("|".join(map(re.escape, longest_first)))
+        return compiled[1]
 
-    def value(self, value: Any) -> Any:
-        """The same for a field: numbers stay numbers, what is inside lists and mappings is masked as well."""
+    def mask_value(self, value: Any) -> Any:
+        """Return the value masked, inside lists and mappings too; a number stays one unless it is a meter's."""
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, int) and abs(value) < 10 ** (SHORTEST - 1):
+        if isinstance(value, int) and abs(value) < 10 ** (MIN_SECRET_LENGTH - 1):
             return value
         if isinstance(value, int | float):
-            return value if self.text(shown := str(value)) == shown else MASK
+            return value if self.mask_text(text := str(value)) == text else MASK
         if isinstance(value, Mapping):
-            return {self.text(str(name)): self._named(str(name), item) for name, item in value.items()}
+            return {self.mask_text(str(name)): self._mask_field(str(name), item) for name, item in value.items()}
         if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
-            return [self.value(item) for item in value]
-        return self.text(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
+            return [self.mask_value(item) for item in value]
+        return self.mask_text(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
-    def _named(self, name: str, item: Any) -> Any:
-        return MASK if item is not None and _SECRET_NAMES.search(name) else self.value(item)
+    def _mask_field(self, name: str, item: Any) -> Any:
+        return MASK if item is not None and _SECRET_FIELDS.search(name) else self.mask_value(item)
 
     def __repr__(self) -> str:
         return "Redactor(…)"
 
 
-def forms_of(secret: str) -> set[str]:
-    """Each way a secret may be written: as it is, in a URL, in a repr, in JSON."""
-    written = {secret, unquote(secret), quote(secret), quote(secret, safe=""), quote_plus(secret)}
-    written |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in written}
-    written |= {repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    return {form for form in written if len(form) >= SHORTEST}
+def written_forms(secret: str) -> set[str]:
+    """Return each way in which a secret may be written: as it is, in a URL, in a repr, in JSON."""
+    forms = {secret, unquote(secret), quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    forms |= {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in forms}
+    forms |= {repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return {form for form in forms if len(form) >= MIN_SECRET_LENGTH}
 
 
-class Redaction(logging.Filter):
-    """Masks a record in place: its message, its ``fields``, its traceback.  To be put on every handler."""
+class RedactionFilter(logging.Filter):
+    """A filter for every handler: it masks a record's message, ``fields`` and traceback in place."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._redactor.text(_message(record)), ()
+        record.msg, record.args = self._redactor.mask_text(_message(record)), ()
         if fields := getattr(record, "fields", None):
-            record.fields = self._redactor.value(fields)
+            record.fields = self._redactor.mask_value(fields)
         if record.exc_info and not record.exc_text:
             record.exc_text = _TRACEBACKS.formatException(record.exc_info)
-        if record.exc_text:  # formatters take it rather than make their own
-            record.exc_text = self._redactor.text(record.exc_text)
+        if record.exc_text:  # Formatters write this text where it is set, and don't format the exception again.
+            record.exc_text = self._redactor.mask_text(record.exc_text)
         if record.stack_info:
-            record.stack_info = self._redactor.text(record.stack_info)
+            record.stack_info = self._redactor.mask_text(record.stack_info)
         return True
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError, KeyError):  # logging's own complaint would quote the arguments
+    except (TypeError, ValueError, KeyError):  # The standard library's own report would quote the arguments.
         return f"{record.msg} (its arguments don't fit)"
 
 
 _TRACEBACKS: Final = logging.Formatter()
-REDACTOR: Final = Redactor()  # this process's; whoever reads a secret tells it
+REDACTOR: Final = Redactor()  # The process's own.  Code that reads a secret passes it to `learn`.
 
 
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
 
-# At DEBUG the first writes the messages it is handed, and with them what a household used; the others say too much too.
+# At DEBUG celery.pool logs whole messages, and with them what a household used.  The others log as much.
 _NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional")
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
-    """What ``extra=`` takes.  Under one name, for logging forbids some of ours, like ``created``."""
+    """Return the argument for ``extra=``: one attribute for all fields, for records have a ``created`` of their own."""
     return {"fields": values}
 
 
 def bind(**values: Any) -> None:
-    """Carry these on each line of this thread from here on, in place of what was bound before."""
+    """Set the context: each line of this thread carries these fields from now on, and no earlier ones."""
     _context.set(values)
 
 
 @contextmanager
 def bound(**values: Any) -> Iterator[None]:
-    """Carry these too, for the length of the block."""
+    """Add these fields to the context for the length of the block."""
     token = _context.set({**_context.get(), **values})
     try:
         yield
@@ -187,10 +202,10 @@ def bound(**values: Any) -> Iterator[None]:
 def configure(
     *, level: str | int, form: Literal["console", "json"], logfile: str | Path | None = None, takeover: bool = False
 ) -> None:
-    """Send what this process logs to its error stream, or ``logfile``, masked.  Safe to repeat.
+    """Write this process's log, masked, to the error stream or to ``logfile``.  Safe to repeat.
 
-    Where somebody else has set up logging (a test runner, a program we are embedded in) it stays as it is, unless
-    we take it over: in a process that is ours alone, no handler may write past the mask.
+    Where other code has set up logging (a test runner, an embedding program), nothing changes without ``takeover``.
+    With it our handler replaces all others: in a process of our own no handler may write unmasked.
     """
     root = logging.getLogger()
     others = [handler for handler in root.handlers if not _is_ours(handler)]
@@ -202,7 +217,7 @@ def configure(
             handler.close()
     root.addHandler(_handler(form, logfile))
     root.setLevel(level)
-    logging.captureWarnings(takeover)  # or Python prints them, past the mask
+    logging.captureWarnings(takeover)  # Python would print warnings unmasked.
     for name in _NEVER_AT_DEBUG:
         logging.getLogger(name).setLevel(logging.INFO)
 
@@ -210,38 +225,42 @@ def configure(
 def _handler(form: str, logfile: str | Path | None) -> logging.Handler:
     handler = logging.FileHandler(logfile, encoding="utf-8") if logfile else _ErrorStream()
     handler.addFilter(add_context)
-    handler.addFilter(Redaction(REDACTOR))
-    handler.setFormatter(JsonLines() if form == "json" else ConsoleLines())
+    handler.addFilter(RedactionFilter(REDACTOR))
+    handler.setFormatter(JsonFormatter() if form == "json" else ConsoleFormatter())
     return handler
 
 
 def _is_ours(handler: logging.Handler) -> bool:
-    return any(isinstance(each, Redaction) for each in handler.filters)
+    return any(isinstance(item, RedactionFilter) for item in handler.filters)
 
 
 def add_context(record: logging.LogRecord) -> bool:
-    """A filter that adds the context of the task, or what Celery says of one: its name and id, nothing else."""
-    told: dict[str, Any] = {}
+    """Add the task's context to a record, or the name and id that Celery attached; a filter for handlers."""
+    celery: dict[str, Any] = {}
     if isinstance(data := getattr(record, "data", None), Mapping):
-        told = {"task": data.get("name"), "task_id": data.get("id")}
+        celery = {"task": data.get("name"), "task_id": data.get("id")}
     own = getattr(record, "fields", {})
-    record.fields = {**own, **told, **_context.get(), **own}  # its own come first, and win
+    # The record's own fields are named twice: first for their place in the line, last because they win.
+    record.fields = {**own, **celery, **_context.get(), **own}
     return True
 
 
-class ConsoleLines(logging.Formatter):
-    """For people: time, level, logger, message, then ``key=value``; a traceback below."""
+class ConsoleFormatter(logging.Formatter):
+    """Lines for people: time, level, logger, message, then ``key=value``; a traceback below.
+
+    Example: ``2024-07-25 09:00:00,123 INFO releve.window window stored account_id=3kq7d0fr2m created=4``.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        told = getattr(record, "fields", {})
-        return " ".join([super().formatMessage(record), *(f"{name}={_shown(told[name])}" for name in told)])
+        values = getattr(record, "fields", {})
+        return " ".join([super().formatMessage(record), *(f"{name}={_to_text(values[name])}" for name in values)])
 
 
-class JsonLines(logging.Formatter):
-    """For programs: one object a line; ``time`` in UTC, ``exception`` with the traceback where there is one."""
+class JsonFormatter(logging.Formatter):
+    """Lines for programs: one JSON object each, ``time`` in UTC, ``exception`` with a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -259,7 +278,7 @@ class JsonLines(logging.Formatter):
 
 
 class _ErrorStream(logging.StreamHandler[TextIO]):
-    """Whatever the error stream is when a line is written; it may be replaced meanwhile."""
+    """A handler that looks up ``sys.stderr`` for each line, for it may be replaced meanwhile."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -269,7 +288,7 @@ class _ErrorStream(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
-def _shown(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool | list | dict):

@@ -1,4 +1,4 @@
-"""What a home holds that was connected long ago: a load curve that goes back further than the first sync asked."""
+"""Documents of a home that was connected long ago: a load curve that goes back further than a first sync."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import PARIS, Period, local_midnight
 
 _STEPS: Final = {Period.MINUTE: (timedelta(minutes=30), 153_000), Period.HOUR: (timedelta(hours=1), 306_000)}  # mWh
-_AT_ONCE: Final = 2_000
+_BATCH_SIZE: Final = 2_000
 _TIMEOUT_S: Final = 60
 
 
-def age_ours(house: ours.House, days: int, known_days: int) -> None:
-    """Half-hours and hours of ``days`` before today, but for the last ``known_days``, straight into the stores."""
+def age_ours(homes: ours.ReleveHomes, days: int, known_days: int) -> None:
+    """Write half-hours and hours of ``days`` before today, without the last ``known_days``, into the stores."""
     for period, (_, energy) in _STEPS.items():
         entries = [Entry(period_key(start, period), energy) for start in _starts(period, days, known_days)]
-        now = house.runtime.now()
-        house.runtime.measures[period].write([to_document(house.account_id, period, entry, now) for entry in entries])
+        now = homes.runtime.now()
+        homes.runtime.measures[period].write([to_document(homes.account_id, period, entry, now) for entry in entries])
 
 
 def age_theirs(couchdb: str, days: int, known_days: int, prefix: str = theirs.PREFIX) -> None:
-    """The same, each document shaped as one that the library has written."""
+    """Write the same documents for the original, each shaped as one that its library has written."""
     for period, (_, energy) in _STEPS.items():
         database = f"{couchdb}/{theirs.database(period, prefix)}"
-        told = requests.get(f"{database}/_all_docs", params={"include_docs": "true", "limit": 1}, timeout=_TIMEOUT_S)
-        shape = {name: value for name, value in told.json()["rows"][0]["doc"].items() if not name.startswith("_")}
+        response = requests.get(
+            f"{database}/_all_docs", params={"include_docs": "true", "limit": 1}, timeout=_TIMEOUT_S
+        )
+        shape = {name: value for name, value in response.json()["rows"][0]["doc"].items() if not name.startswith("_")}
         starts = [start.astimezone(PARIS) for start in _starts(period, days, known_days)]
         # The hour that comes twice in autumn has one key with the original.
         documents = [{**shape, **_fields(start), "load": energy / 1e6} for start in starts if not start.fold]
-        for first in range(0, len(documents), _AT_ONCE):
-            body = {"docs": documents[first : first + _AT_ONCE]}
+        for first in range(0, len(documents), _BATCH_SIZE):
+            body = {"docs": documents[first : first + _BATCH_SIZE]}
             requests.post(f"{database}/_bulk_docs", json=body, timeout=_TIMEOUT_S).raise_for_status()
 
 

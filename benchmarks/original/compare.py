@@ -1,14 +1,14 @@
-"""The same first sync and the same unchanged sync, by the original's published library and by Relève.
+"""Compare a first sync and an unchanged sync by the original's published library and by Relève.
 
-One home, three years of daily values and 28 days of load curve (3 152 documents), on one CouchDB-protocol server.  A
-first round counts the requests on the wire and is not timed; in the others, all take turns in going first.  What is
-stored is held against what the home measured.  Then both get the load curve of a home that was connected long ago, and
-do the unchanged sync again.
+One home has three years of daily values and 28 days of load curve (3 152 documents), on one CouchDB-protocol server.
+A first round counts the requests on the wire and is not timed; in the others each side takes its turn to go first.
+The stored values are compared with what the home measured.  Then both get the load curve of a home that was
+connected long ago, and do the unchanged sync again.
 
-At last Relève does the unchanged sync of --homes homes in one go.  With the original each home has a Cozy instance of
-its own, databases and konnector run included, so that many of them cost it so many times one home's requests and
-seconds: these are what Relève's per home are held against, those of the older home too (there Relève's own are of
-homes as they were, and do not grow with age).
+At last Relève does the unchanged sync of --homes homes together.  With the original each home has a Cozy instance with
+databases and a konnector run of its own, so the costs of many homes are those of one home times their number.
+Relève's costs per home are compared with these, and with the original's costs of the older home: Relève's own don't
+grow with age.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ ROOT: Final = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import processes  # noqa: E402
-from benchmarks.common import TODAY, Deadline, Json, TooLong, machine, morning  # noqa: E402
+from benchmarks.common import TODAY, Deadline, DeadlinePassed, Json, machine, morning  # noqa: E402
 from benchmarks.original import ours, theirs  # noqa: E402
-from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Outcome, Place, WrongContent  # noqa: E402
+from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Comparison, Outcome, WrongContent  # noqa: E402
 from config.settings import PREFIX  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.cli.totals_check import Truth  # noqa: E402
@@ -45,70 +45,82 @@ DAILY_DAYS: Final = 3 * 365
 RELEVE, ASKING, PACKED = "releve", "asking the supplier", "packed"
 _START_S: Final = 60.0
 
-Round = Callable[..., Outcome]
+RoundRunner = Callable[..., Outcome]
 
 
 def compare(args: argparse.Namespace, deadline: Deadline) -> Json:
-    with place(args.aged_days) as where:
-        contestants: dict[str, Round] = {flow: _theirs(where, flow) for flow in theirs.FLOWS}
-        contestants[RELEVE] = lambda counting=False: where.ours(asking=False, counting=counting)
-        contestants[ASKING] = lambda counting=False: where.ours(asking=True, counting=counting)
-        contestants[PACKED] = lambda counting=False: where.ours(asking=False, counting=counting, layout="packed")
-        counted = {name: _told(name, "counted", one_round, counting=True) for name, one_round in contestants.items()}
+    with open_comparison(args.aged_days) as comparison:
+        contestants: dict[str, RoundRunner] = {flow: _original_round(comparison, flow) for flow in theirs.FLOWS}
+        contestants[RELEVE] = lambda counting=False: comparison.run_releve(asking=False, counting=counting)
+        contestants[ASKING] = lambda counting=False: comparison.run_releve(asking=True, counting=counting)
+        contestants[PACKED] = lambda counting=False: comparison.run_releve(
+            asking=False, counting=counting, layout="packed"
+        )
+        counted = {
+            name: _run_round(name, "counted", one_round, counting=True) for name, one_round in contestants.items()
+        }
         timed: dict[str, list[Outcome]] = {name: [] for name in contestants}
         for number in range(args.rounds):
-            for name in _turns(list(contestants), number):
+            for name in _rotated(list(contestants), number):
                 deadline.check("the comparison")
-                timed[name].append(_told(name, f"round {number + 1}", contestants[name]))
-        together = {}
+                timed[name].append(_run_round(name, f"round {number + 1}", contestants[name]))
+        outcomes_together = {}
         for name, layout in ((RELEVE, "plain"), (PACKED, "packed")):
             deadline.check("the comparison")
             print(f"{args.homes} homes: {name} …", file=sys.stderr)
-            together[name] = where.ours_together(args.homes, args.rounds, layout=layout)
+            outcomes_together[name] = comparison.run_homes_together(args.homes, args.rounds, layout=layout)
     results = {name: _summary(counted[name], timed[name]) for name in contestants}
-    per_home = {name: _per_home(outcome, args.homes) for name, outcome in together.items()}
+    per_home = {name: _per_home(outcome, args.homes) for name, outcome in outcomes_together.items()}
     return {
-        "documents": sum(map(len, where.truth.values())),
+        "documents": sum(map(len, comparison.truth.values())),
         "results": results,
         "ratios": _ratios(results),
         "homes_together": {
             "homes": args.homes,
             "per_home": per_home,
-            "ratios": {mine: _ratios_per_home(results, told) for mine, told in per_home.items()},
+            "ratios": {name: _ratios_per_home(results, outcome) for name, outcome in per_home.items()},
         },
     }
 
 
 @contextmanager
-def place(aged_days: int) -> Iterator[Place]:
-    """All servers, gone at the end.  Raises NotInstalled."""
+def open_comparison(aged_days: int) -> Iterator[Comparison]:
+    """Start all servers, and end them with the block.  Raises NotInstalled."""
     for name in [name for name in os.environ if name.startswith(PREFIX) and "_TEST_" not in name]:
-        del os.environ[name]  # none of the user's own settings shines through
+        del os.environ[name]  # The user's own settings must not apply.
     with ExitStack() as opened:
-        before = processes.children()
+        pids_before = processes.children()
         couchdb = opened.enter_context(servers.couchdb_server())
-        pids = sorted(processes.children() - before)
+        pids = sorted(processes.children() - pids_before)
         redis = opened.enter_context(servers.redis_server())
         simulator = opened.enter_context(simulator_process())
         daily = DateWindow(TODAY - timedelta(days=DAILY_DAYS), TODAY)
-        truth = Truth.of(simulator, ours.METER, daily, DateWindow(TODAY - timedelta(days=CURVE_DAYS), TODAY))
+        truth = Truth.fetch(simulator, ours.METER, daily, DateWindow(TODAY - timedelta(days=CURVE_DAYS), TODAY))
         settings = {"redis_url": redis, "enedis_url": simulator, "preset": "enedis-2026"}
         address = couchdb.removeprefix("couchdb+").rstrip("/")
-        yield Place(address, pids, settings, theirs.Rows.of(truth), truth.content(), ours.AtHand(), aged_days)
+        yield Comparison(
+            address,
+            pids,
+            settings,
+            theirs.Rows.from_truth(truth),
+            truth.expected_loads(),
+            ours.AnswerCache(),
+            aged_days,
+        )
 
 
 @contextmanager
 def simulator_process() -> Iterator[str]:
-    """A simulator beside us, so that its work is not taken for ours; its address."""
+    """Run a simulator in a process of its own, whose work doesn't count as ours; yield its address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     env = {"PYTHONPATH": str(ROOT), f"{PREFIX}PRETEND_NOW": morning(TODAY)}
     command = [sys.executable, "-m", "worker", "simulate", "--port", str(port)]
     with tempfile.TemporaryDirectory(prefix="releve-benchmark-") as folder, Supervisor() as supervisor:
         supervisor.start("simulator", command, env=env, log_path=Path(folder) / "simulator.log")
-        starting = Deadline(_START_S)
+        deadline = Deadline(_START_S)
         while not _answers(address):
-            starting.check("the simulator's start")
+            deadline.check("the simulator's start")
         yield address
 
 
@@ -119,16 +131,16 @@ def _answers(simulator: str) -> bool:
         return False
 
 
-def _theirs(where: Place, flow: str) -> Round:
-    return lambda counting=False: where.theirs(flow, counting=counting)
+def _original_round(comparison: Comparison, flow: str) -> RoundRunner:
+    return lambda counting=False: comparison.run_original(flow, counting=counting)
 
 
-def _told(name: str, what: str, one_round: Round, **given: Any) -> Outcome:
-    print(f"{what}: {name} …", file=sys.stderr)
-    return one_round(**given)
+def _run_round(name: str, description: str, run: RoundRunner, **options: Any) -> Outcome:
+    print(f"{description}: {name} …", file=sys.stderr)
+    return run(**options)
 
 
-def _turns(names: list[str], number: int) -> list[str]:
+def _rotated(names: list[str], number: int) -> list[str]:
     first = number % len(names)
     return names[first:] + names[:first]
 
@@ -141,7 +153,7 @@ def _summary(counted: Outcome, timed: list[Outcome]) -> Json:
         summary[kind] = {
             "requests": counted.requests[kind],
             "seconds": round(statistics.median(seconds), 4),
-            "cpu_seconds": round(statistics.mean(cpu_seconds), 4),  # told in steps of 10 ms by the system
+            "cpu_seconds": round(statistics.mean(cpu_seconds), 4),  # The system counts it in steps of 10 ms.
             "all_seconds": [round(second, 4) for second in seconds],
         }
     return summary
@@ -156,17 +168,17 @@ def _per_home(outcome: Outcome, homes: int) -> Json:
     }
 
 
-def _ratios_per_home(results: Json, told: Json) -> Json:
-    return {flow: {kind: _ratio(results[flow][kind], told) for kind in (UNCHANGED, AGED)} for flow in theirs.FLOWS}
+def _ratios_per_home(results: Json, per_home: Json) -> Json:
+    return {flow: {kind: _ratio(results[flow][kind], per_home) for kind in (UNCHANGED, AGED)} for flow in theirs.FLOWS}
 
 
 def _ratios(results: Json) -> Json:
-    """Of each of ours to each of theirs: how many times fewer requests to CouchDB, how many times faster and so on."""
+    """Return the ratios of each of our variants to each of theirs: fewer requests to CouchDB, faster and so on."""
     return {
-        mine: {
-            flow: {kind: _ratio(results[flow][kind], results[mine][kind]) for kind in KINDS} for flow in theirs.FLOWS
+        name: {
+            flow: {kind: _ratio(results[flow][kind], results[name][kind]) for kind in KINDS} for flow in theirs.FLOWS
         }
-        for mine in (RELEVE, ASKING, PACKED)
+        for name in (RELEVE, ASKING, PACKED)
     }
 
 
@@ -189,16 +201,16 @@ def main() -> int:
     args = parser.parse_args()
     if min(args.rounds, args.homes) < 1 or args.aged_days < CURVE_DAYS:
         parser.error(f"--rounds and --homes must be at least 1, --aged-days {CURVE_DAYS}")
-    told = {"benchmark": "original", "machine": machine(), "settings": vars(args)}
+    result = {"benchmark": "original", "machine": machine(), "settings": vars(args)}
     try:
-        told |= {"library": theirs.version(), **compare(args, Deadline(args.max_seconds))}
+        result |= {"library": theirs.version(), **compare(args, Deadline(args.max_seconds))}
     except servers.NotInstalled as missing:
-        told["skipped"] = str(missing)
-    except (TooLong, WrongContent, RuntimeError, subprocess.CalledProcessError) as error:
-        told["error"] = str(error)
-    told["load_after"] = round(os.getloadavg()[0], 2)
-    print(json.dumps(told, indent=1))
-    return 1 if "error" in told else 0
+        result["skipped"] = str(missing)
+    except (DeadlinePassed, WrongContent, RuntimeError, subprocess.CalledProcessError) as error:
+        result["error"] = str(error)
+    result["load_after"] = round(os.getloadavg()[0], 2)
+    print(json.dumps(result, indent=1))
+    return 1 if "error" in result else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Relève's side: the same syncs by the walk without the queue, in this process."""
+"""Relève's side: the same syncs in this process, without the queue."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.common import TODAY, morning
-from benchmarks.original.theirs import Sync
+from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
-from worker.cli.totals_check import Content
+from worker.cli.totals_check import Loads
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.answers import Answer
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient
 
@@ -26,19 +27,19 @@ METER: Final = "30000000000001"
 
 
 @dataclass
-class AtHand:
-    """The supplier's answers to each window, as the original has its rows: asked for once, then free."""
+class AnswerCache:
+    """The supplier's answer to each window, asked for once; the original has its rows in memory as well."""
 
-    known: dict[tuple[Series, DateWindow], Answer] = field(default_factory=dict)
+    answers: dict[tuple[Series, DateWindow], Answer] = field(default_factory=dict)
 
-    def before(self, supplier_of: Callable[[Account], SupplierClient]) -> Callable[[Account], SupplierClient]:
-        return lambda account: _Remembering(supplier_of(account), self.known)
+    def wrap(self, supplier_of: Callable[[Account], SupplierClient]) -> Callable[[Account], SupplierClient]:
+        return lambda account: _CachingSupplier(supplier_of(account), self.answers)
 
 
 @dataclass
-class _Remembering:
+class _CachingSupplier:
     supplier: SupplierClient
-    known: dict[tuple[Series, DateWindow], Answer]
+    answers: dict[tuple[Series, DateWindow], Answer]
 
     def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
         return self._answer(Series.DAILY, window, lambda: self.supplier.daily_consumption(usage_point_id, window))
@@ -47,64 +48,80 @@ class _Remembering:
         return self._answer(Series.LOAD_CURVE, window, lambda: self.supplier.load_curve(usage_point_id, window))
 
     def _answer(self, series: Series, window: DateWindow, ask: Callable[[], Answer]) -> Answer:
-        if (series, window) not in self.known:
-            self.known[series, window] = ask()
-        return self.known[series, window]
+        if (series, window) not in self.answers:
+            self.answers[series, window] = ask()
+        return self.answers[series, window]
 
 
 @dataclass(frozen=True)
-class House:
-    """New accounts in an empty registry; their measures are wherever ``settings`` says."""
+class ReleveHomes:
+    """New accounts in an empty registry; the settings say where their measures are."""
 
     runtime: Runtime
     account_ids: list[str]
 
     @property
     def account_id(self) -> str:
-        """Of the home that everything but an unchanged sync is about."""
+        """The first home; only unchanged syncs take them all."""
         return self.account_ids[0]
 
-    def first(self) -> Sync:
-        """The whole history."""
-        return self._sync(lambda here: here.history(self.account_id))
+    def first_sync(self) -> SyncMeasurement:
+        """Load the whole history of the first home."""
+        return self._sync(lambda inline: inline.history(self.account_id))
 
-    def unchanged(self) -> Sync:
-        """A night's windows of all homes in one go."""
-        return self._sync(lambda here: here.look_back(*self.account_ids))
+    def unchanged_sync(self) -> SyncMeasurement:
+        """Sync a night's windows of all homes together."""
+        return self._sync(lambda inline: inline.look_back(*self.account_ids))
 
-    def spread(self) -> None:
+    def copy_to_all(self) -> None:
         """All homes have the same consumption, straight into the stores."""
         for store in self.runtime.measures.values():
             documents = [
-                {name: value for name, value in found.items() if name != "_rev"}
-                for found in store.read(self.account_id, "0", "~")
+                {name: value for name, value in document.items() if name != "_rev"}
+                for document in store.read(self.account_id, "0", "~")
             ]
             for home in self.account_ids[1:]:
-                named = {"source_account": home}
-                store.write([{**each, "_id": f"{home}:{key_of(each)}", **named} for each in documents])
+                changed_fields = {"source_account": home}
+                store.write(
+                    [{**document, "_id": f"{home}:{key_of(document)}", **changed_fields} for document in documents]
+                )
 
-    def content(self, account_id: str | None = None) -> Content:
+    def content(self, account_id: str | None = None) -> Loads:
         home = account_id or self.account_id
         stored = {period: store.read(home, "0", "~") for period, store in self.runtime.measures.items()}
-        return {period: {key_of(found): found["load"] for found in stored[period]} for period in Period}
+        return {period: {key_of(document): document["load"] for document in stored[period]} for period in Period}
 
-    def _sync(self, walk: Callable[[Inline], Iterator[WindowResult]]) -> Sync:
-        here = Inline(self.runtime, say=lambda line: None)
-        began, used = time.perf_counter(), time.process_time()
-        reports = list(walk(here))
-        sync = Sync(time.perf_counter() - began, time.process_time() - used, sum(done["created"] for done in reports))
-        if here.failures:
-            raise RuntimeError(f"the sync failed: {here.failures}")
+    def _sync(self, start_sync: Callable[[Inline], Iterator[WindowResult]]) -> SyncMeasurement:
+        inline = self.runtime.inline(say=lambda line: None)
+        started_at, cpu_before = time.perf_counter(), time.process_time()
+        reports = list(start_sync(inline))
+        sync = SyncMeasurement(
+            time.perf_counter() - started_at,
+            time.process_time() - cpu_before,
+            sum(report["created"] for report in reports),
+        )
+        if inline.failures:
+            raise RuntimeError(f"the sync failed: {inline.failures}")
         return sync
 
 
 @contextmanager
-def house(folder: Path, settings: Mapping[str, Any], at_hand: AtHand | None = None, homes: int = 1) -> Iterator[House]:
-    """With ``at_hand`` no time goes into asking the supplier, but for what is not known yet."""
-    given = {"data_dir": folder, "pretend_now": morning(TODAY), "calls_per_second": 0, "calls_per_hour": 0, **settings}
-    with Runtime(Settings.from_env(_env_file=None, **given)) as runtime:
-        if at_hand is not None:
-            runtime.walk = replace(runtime.walk, supplier_of=at_hand.before(runtime.walk.supplier_of))
+def open_homes(
+    folder: Path, settings: Mapping[str, Any], answer_cache: AnswerCache | None = None, homes: int = 1
+) -> Iterator[ReleveHomes]:
+    """Yield accounts in a runtime of their own; with ``answer_cache`` the supplier is asked once for each window."""
+    settings_here = {
+        "data_dir": folder,
+        "pretend_now": morning(TODAY),
+        "calls_per_second": 0,
+        "calls_per_hour": 0,
+        **settings,
+    }
+    with Runtime(Settings.from_env(_env_file=None, **settings_here)) as runtime:
+        if answer_cache is not None:
+            runtime.window_sync = replace(
+                runtime.window_sync, supplier_of=answer_cache.wrap(runtime.window_sync.supplier_of)
+            )
         meters = (f"{int(METER) + number:014}" for number in range(homes))
         added = [runtime.registry.add(SUPPLIER, meter, runtime.now(), token_needed=False) for meter in meters]
-        yield House(runtime, [account.id for account, _ in added])
+        yield ReleveHomes(runtime, [account.id for account, _ in added])

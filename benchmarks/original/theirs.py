@@ -1,4 +1,4 @@
-"""The original's side: its published library under Node.js, before a stand-in of the Cozy stack's data API."""
+"""The original's side: its published library under Node.js, with a stand-in of the Cozy stack's data API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 import requests
 
 from tests.support.servers import ROOT, NotInstalled
-from worker.cli.totals_check import Content, Truth
+from worker.cli.totals_check import Loads, Truth
 from worker.domain.measures.documents import doctype
 from worker.domain.measures.readings import PARIS, Period
 
@@ -34,31 +34,33 @@ _CIVIL_KEYS: Final = {
 
 @dataclass(frozen=True)
 class Rows:
-    """What a supplier tells: Wh by day; W by the local end of its half-hour, in calls of seven days, oldest first."""
+    """Rows of a supplier's answers: Wh by day, W by the local end of each half-hour; a call has seven days."""
 
     daily: list[list[Any]]
     curves: list[list[list[Any]]]
 
     @classmethod
-    def of(cls, truth: Truth) -> Rows:
+    def from_truth(cls, truth: Truth) -> Rows:
         steps = [[_end_label(start, minutes), watts] for start, minutes, watts in truth.curve]
         calls = [steps[first : first + _STEPS_A_CALL] for first in range(0, len(steps), _STEPS_A_CALL)]
         return cls([[day, wh] for day, wh in truth.daily.items()], calls)
 
-    def of_a_later_run(self) -> Rows:
-        """Once the history is loaded the konnector asks for all daily values again, and for one week of the curve."""
+    def for_later_run(self) -> Rows:
+        """Return the rows of a later run: the konnector asks for all daily values again, and one week of curve."""
         return Rows(self.daily, self.curves[-1:])
 
 
 @dataclass(frozen=True)
 class Stack:
+    """The running stand-in of the Cozy stack."""
+
     url: str
     pid: int
 
 
 @dataclass(frozen=True)
-class Sync:
-    """By the clock, and of its own process's processor; without the start of Node.js and the loading of the library."""
+class SyncMeasurement:
+    """Time of a sync by the clock and of its process's processor, without the start of Node.js and its library."""
 
     seconds: float
     cpu_seconds: float
@@ -67,7 +69,7 @@ class Sync:
 
 @contextmanager
 def stack(couchdb: str, prefix: str = PREFIX) -> Iterator[Stack]:
-    """The stand-in before a CouchDB-protocol server.  Raises NotInstalled."""
+    """Run the stand-in in front of a CouchDB-protocol server.  Raises NotInstalled."""
     env = {**os.environ, "STACK_COUCHDB": couchdb, "STACK_PREFIX": prefix}
     with subprocess.Popen([_node(), HERE / "stack.js"], env=env, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -77,13 +79,13 @@ def stack(couchdb: str, prefix: str = PREFIX) -> Iterator[Stack]:
             process.terminate()
 
 
-def sync(flow: str, rows: Rows, stack_url: str) -> Sync:
-    """One run in a process of its own, as the stack starts it.  Raises CalledProcessError where it fails.
+def sync(flow: str, rows: Rows, stack_url: str) -> SyncMeasurement:
+    """Run one sync in a process of its own, as the stack starts it.  Raises CalledProcessError when it fails.
 
-    NODE_ENV: in any other mode the library writes to a file instead of the stack.  Its log lines are left out.
+    The library writes to the stack only with NODE_ENV production, else to a file.  Its log lines are left out.
     """
     env = {"COZY_URL": stack_url, "COZY_CREDENTIALS": "a-token", "NODE_ENV": "production", "LOG_LEVEL": "warning"}
-    ran = subprocess.run(
+    completed = subprocess.run(
         [_node(), HERE / "konnector.js"],
         env={**os.environ, **env, "NODE_PATH": str(MODULES)},
         input=json.dumps({"flow": flow, "daily": rows.daily, "curves": rows.curves}),
@@ -91,11 +93,11 @@ def sync(flow: str, rows: Rows, stack_url: str) -> Sync:
         text=True,
         check=True,
     )
-    return Sync(**json.loads(ran.stdout.splitlines()[-1]))
+    return SyncMeasurement(**json.loads(completed.stdout.splitlines()[-1]))
 
 
-def content(couchdb: str, prefix: str = PREFIX) -> Content:
-    """What it has stored, by the keys that Relève gives: load in kWh.  Two documents of one key raise ValueError."""
+def content(couchdb: str, prefix: str = PREFIX) -> Loads:
+    """Return the stored loads in kWh by the keys that Relève uses.  Raises ValueError for two documents of one key."""
     return {period: _loads(couchdb, prefix, period) for period in Period}
 
 
@@ -104,12 +106,12 @@ def database(period: Period, prefix: str = PREFIX) -> str:
 
 
 def version() -> str:
-    """Of the library.  Raises NotInstalled."""
+    """Return the version of the library.  Raises NotInstalled."""
     package = MODULES / "cozy-konnector-libs/package.json"
     if not package.exists():
         raise NotInstalled("the original's library is not here: run benchmarks/original/install.sh")
-    told: str = json.loads(package.read_text())["version"]
-    return told
+    text: str = json.loads(package.read_text())["version"]
+    return text
 
 
 def _loads(couchdb: str, prefix: str, period: Period) -> dict[str, float]:

@@ -17,7 +17,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SimulatedClock:
-    """Starts at ``begin``; ``run`` does what was put down for each instant, in order."""
+    """A clock that starts at ``begin``; ``run`` calls the scheduled callbacks in the order of time."""
 
     def __init__(self, begin: datetime) -> None:
         self.begin_us = self.us = to_us(begin)
@@ -38,18 +38,18 @@ class SimulatedClock:
         """Whole hours since the beginning."""
         return (self.us - self.begin_us) // HOUR_US
 
-    def at(self, us: int, happens: Callable[..., None], *args: Any) -> None:
-        heapq.heappush(self._events, (max(us, self.us), next(self._numbers), happens, args))
+    def schedule_at(self, us: int, callback: Callable[..., None], *args: Any) -> None:
+        heapq.heappush(self._events, (max(us, self.us), next(self._numbers), callback, args))
 
-    def after(self, seconds: float, happens: Callable[..., None], *args: Any) -> None:
-        self.at(self.us + round(seconds * SECOND_US), happens, *args)
+    def schedule_after(self, seconds: float, callback: Callable[..., None], *args: Any) -> None:
+        self.schedule_at(self.us + round(seconds * SECOND_US), callback, *args)
 
     def run(self, until_us: int, each_hour: Callable[[], None] = lambda: None) -> None:
-        """``each_hour`` is for whoever watches the real time."""
+        """Call the callbacks scheduled before ``until_us``; ``each_hour`` is called after each simulated hour."""
         events, hour = self._events, self.hour
         while events and events[0][0] < until_us:
-            self.us, _, happens, args = heapq.heappop(events)
-            happens(*args)
+            self.us, _, callback, args = heapq.heappop(events)
+            callback(*args)
             if self.us - self.begin_us >= (hour + 1) * HOUR_US:
                 hour = self.hour
                 each_hour()
@@ -61,5 +61,5 @@ def to_us(moment: datetime) -> int:
 
 
 def paris_us(day: date, hour: float) -> int:
-    """Of a clock in Paris, on days without a change of clocks."""
+    """Return the instant of an hour in Paris, on days without a clock change."""
     return to_us(datetime(day.year, day.month, day.day, tzinfo=PARIS)) + round(hour * HOUR_US)

@@ -1,4 +1,4 @@
-"""What else wants the quota in a simulated week: new homes, old histories, open days to be asked for again."""
+"""Other work of a simulated week that uses the quota: new homes, old histories, repairs of open days."""
 
 from __future__ import annotations
 
@@ -10,132 +10,135 @@ from random import Random
 from typing import Final
 
 from benchmarks.fleet_seed import CURVE_DAYS, add_accounts
-from benchmarks.simulated.ages import Ages, Ids
+from benchmarks.simulated.ages import AccountIds, Ages
 from benchmarks.simulated.clock import HOUR_US, SECOND_US, SimulatedClock, paris_us
-from benchmarks.simulated.lanes import Lane, Work, Workers
+from benchmarks.simulated.lanes import Lane, QueuedWindow, Workers
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_history, split_window
 from worker.runtime.process import Runtime
 
-FIRST_HOUR, LAST_HOUR = 8, 20  # in which people connect their meters
-REPAIRED_A_DAY: Final = 0.01  # of the fleet's days
+FIRST_HOUR, LAST_HOUR = 8, 20  # People connect their meters between these hours.
+REPAIRED_A_DAY: Final = 0.01  # Share of the accounts with an open day to repair.
 
 
 @dataclass(slots=True, eq=False)
 class Home:
-    """``left``: windows of its history still to be asked for, the next one last."""
+    """A household whose history is loaded; ``windows_left`` are its windows to fetch, the next one last."""
 
     account_id: str
     arrived_us: int
-    left: list[tuple[Series, DateWindow]]
+    windows_left: list[tuple[Series, DateWindow]]
     ready_us: int = 0
 
 
 @dataclass(eq=False)
 class Homes:
-    """``started_before`` have their totals already and wait for their curves; ``most_waiting`` as in the fan-out."""
+    """All homes whose history is loaded in the week, and the repairs.
+
+    ``waiting_homes`` have their totals and wait for their curves; ``most_waiting`` is the limit of the fan-out.
+    """
 
     clock: SimulatedClock
     workers: Workers
     runtime: Runtime
-    ids: Ids
+    ids: AccountIds
     ages: dict[Series, Ages]
     most_waiting: int
-    started_before: deque[Home]
-    accounts: int = 0  # in the registry; and the number of the next meter
-    arrived: list[Home] = field(default_factory=list)
-    parked: list[Work] = field(default_factory=list)
+    waiting_homes: deque[Home]
+    accounts: int = 0  # Accounts in the registry, and the number of the next meter.
+    new_homes: list[Home] = field(default_factory=list)
+    dropped: list[QueuedWindow] = field(default_factory=list)
     calls_done: int = 0
-    _luck: Random = field(default_factory=lambda: Random(66))
+    _random: Random = field(default_factory=lambda: Random(66))
 
-    # -- arrivals
+    # -- Arrivals
 
-    def expect(self, ids: Sequence[str], first_day: date, days: int) -> None:
-        """They arrive evenly over the hours in which people are awake."""
+    def schedule_arrivals(self, ids: Sequence[str], first_day: date, days: int) -> None:
+        """Schedule arrivals evenly over the hours in which people are awake."""
         for account_id in ids:
-            day = first_day + timedelta(days=self._luck.randrange(days))
-            hour = FIRST_HOUR + (LAST_HOUR - FIRST_HOUR) * self._luck.random()
-            self.clock.at(paris_us(day, hour), self._arrive, account_id)
+            day = first_day + timedelta(days=self._random.randrange(days))
+            hour = FIRST_HOUR + (LAST_HOUR - FIRST_HOUR) * self._random.random()
+            self.clock.schedule_at(paris_us(day, hour), self._arrive, account_id)
 
     def _arrive(self, account_id: str) -> None:
         add_accounts(self.runtime, [account_id], self.clock.now(), self.accounts)
         self.accounts += 1
         today = self.clock.local().date()
         home = Home(account_id, self.clock.us, [*curve_windows(today), *_windows(today, Series.DAILY)])
-        self.arrived.append(home)
-        self._next(home)
+        self.new_homes.append(home)
+        self._enqueue_next(home)
 
-    def _next(self, home: Home) -> None:
-        if home.left:
-            series, window = home.left.pop()
+    def _enqueue_next(self, home: Home) -> None:
+        if home.windows_left:
+            series, window = home.windows_left.pop()
             lane = "first_screen" if series is Series.DAILY else "backfill"
-            self.workers.put(self.workers.lanes[lane], Work(home.account_id, series, window, about=home))
+            self.workers.enqueue(self.workers.lanes[lane], QueuedWindow(home.account_id, series, window, context=home))
 
-    def done(self, work: Work) -> None:
-        """The chain's end starts the next window, as in ``tasks.backfill``."""
-        home: Home = work.about
+    def finish_window(self, item: QueuedWindow) -> None:
+        """Mark a window of history as done and start the next one, as ``tasks.backfill`` does."""
+        home: Home = item.context
         self.calls_done += 1
-        self.runtime.state.mark_done(work.account_id, work.series, work.window)
-        if work.window.end > self.clock.local().date() - ONE_DAY:  # the newest window comes first
-            self.ages[work.series].reached(self.ids.place(work.account_id), work.window.end.toordinal() - 1)
-        if not home.ready_us and all(series is not Series.DAILY for series, _ in home.left):
+        self.runtime.progress.mark_done(item.account_id, item.series, item.window)
+        if item.window.end > self.clock.local().date() - ONE_DAY:  # The newest window comes first.
+            self.ages[item.series].record_day(self.ids.index_of(item.account_id), item.window.end.toordinal() - 1)
+        if not home.ready_us and all(series is not Series.DAILY for series, _ in home.windows_left):
             home.ready_us = self.clock.us
-        self._next(home)
+        self._enqueue_next(home)
 
-    # -- open days
+    # -- Open days
 
-    def expect_repairs(self, hours: int) -> None:
-        """Some days of some accounts, the same number each hour."""
+    def schedule_repairs(self, hours: int) -> None:
+        """Schedule repairs of random days, the same number each hour."""
         for hour in range(hours):
-            self.clock.at(self.clock.us + hour * HOUR_US + HOUR_US // 2, self._open_days)
+            self.clock.schedule_at(self.clock.us + hour * HOUR_US + HOUR_US // 2, self._open_days)
 
     def _open_days(self) -> None:
         expected = self.accounts * REPAIRED_A_DAY / 24
-        count = int(expected) + (self._luck.random() < expected % 1)
+        count = int(expected) + (self._random.random() < expected % 1)
         day = self.clock.local().date() - timedelta(days=10)
         for _ in range(count):
-            place = self._luck.randrange(len(self.ids))
-            work = Work(self.ids[place], self._luck.choice(list(Series)), DateWindow(day, day + ONE_DAY))
-            self.workers.put(self.workers.lanes["repair"], work)
+            index = self._random.randrange(len(self.ids))
+            item = QueuedWindow(self.ids[index], self._random.choice(list(Series)), DateWindow(day, day + ONE_DAY))
+            self.workers.enqueue(self.workers.lanes["repair"], item)
 
-    def repaired(self, work: Work) -> None:
+    def count_repair(self, item: QueuedWindow) -> None:
         self.calls_done += 1
 
-    # -- what waits
+    # -- Dropped and waiting windows
 
-    def dropped(self, work: Work, after_us: int) -> None:
-        """The reconciler finds it when its claim is over."""
-        self.clock.at(self.clock.us + max(after_us, SECOND_US), self.parked.append, work)
+    def drop_window(self, item: QueuedWindow, after_us: int) -> None:
+        """Keep a window for the reconciler, which finds it when its claim is over."""
+        self.clock.schedule_at(self.clock.us + max(after_us, SECOND_US), self.dropped.append, item)
 
     @property
     def waiting(self) -> bool:
-        return bool(self.parked or self.started_before)
+        return bool(self.dropped or self.waiting_homes)
 
-    def put_waiting(self) -> None:
-        """What the reconciler does each minute."""
-        again, self.parked = self.parked, []
-        for work in again:
-            self.workers.put(self._lane_of(work), work)
-        room = self.most_waiting - len(self.workers.lanes["backfill"].queue)
-        for _ in range(min(room, len(self.started_before))):
-            self._next(self.started_before.popleft())
+    def publish_waiting(self) -> None:
+        """Publish what waits, as the reconciler does each minute."""
+        dropped, self.dropped = self.dropped, []
+        for item in dropped:
+            self.workers.enqueue(self._lane_of(item), item)
+        capacity = self.most_waiting - len(self.workers.lanes["backfill"].queue)
+        for _ in range(min(capacity, len(self.waiting_homes))):
+            self._enqueue_next(self.waiting_homes.popleft())
 
-    def _lane_of(self, work: Work) -> Lane:
-        if work.about is None:
+    def _lane_of(self, item: QueuedWindow) -> Lane:
+        if item.context is None:
             return self.workers.lanes["repair"]
-        return self.workers.lanes["first_screen" if work.series is Series.DAILY else "backfill"]
+        return self.workers.lanes["first_screen" if item.series is Series.DAILY else "backfill"]
 
 
 def curve_windows(today: date) -> list[tuple[Series, DateWindow]]:
-    """Oldest first, for the next one stands last."""
+    """Return the windows of a load curve's history, oldest first: the next one stands last."""
     return _windows(today, Series.LOAD_CURVE)
 
 
 def _windows(today: date, series: Series) -> list[tuple[Series, DateWindow]]:
-    wanted = plan_history(today, series, CURVE_DAYS)
-    assert wanted is not None
-    return [(series, window) for window in split_window(wanted, MAX_WINDOW_DAYS[series])]
+    history = plan_history(today, series, CURVE_DAYS)
+    assert history is not None
+    return [(series, window) for window in split_window(history, MAX_WINDOW_DAYS[series])]
 
 
-def started(ids: Iterable[str], today: date, begin_us: int) -> deque[Home]:
-    return deque(Home(each, begin_us, curve_windows(today), begin_us) for each in ids)
+def started_homes(ids: Iterable[str], today: date, begin_us: int) -> deque[Home]:
+    return deque(Home(account_id, begin_us, curve_windows(today), begin_us) for account_id in ids)

@@ -1,4 +1,4 @@
-"""What must hold of a simulated week, whatever its numbers are."""
+"""Laws that must hold in every simulated week, whatever its numbers are."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benchmarks.simulated.week import FIRST_DAY, Week
 from worker.domain.measures.readings import Series
 
 LEAST_USE: Final = 0.97
-_IDLE_US: Final = 36_000_000  # a hundredth of an hour: between two windows of a chain
-_NIGHT: Final = 1  # ages are told in whole nights: a turn that came this morning has waited for one
+_IDLE_US: Final = 36_000_000  # A hundredth of an hour, as between two windows of a chain.
+_NIGHT: Final = 1  # Ages are whole nights: a turn of this morning has waited for one.
 
 
 def busy_hours(week: Week) -> dict[int, float]:
-    """Share of the quota used in each hour in which work waited and nothing was wrong with the supplier."""
-    waited = (hour for hour in range(week.options.hours) if week.workers.waiting.nothing_us[hour] <= _IDLE_US)
-    use = {hour: sum(week.supplier.by_hour[hour].values()) / week.options.per_hour for hour in waited}
-    return {hour: share for hour, share in use.items() if hour not in week.troubled}
+    """Return the share of the quota used in each hour in which work waited and the supplier had no trouble."""
+    hours = (hour for hour in range(week.options.hours) if week.workers.waiting_time.idle_us[hour] <= _IDLE_US)
+    use = {hour: sum(week.supplier.by_hour[hour].values()) / week.options.per_hour for hour in hours}
+    return {hour: share for hour, share in use.items() if hour not in week.troubled_hours}
 
 
 def backlog(week: Week) -> dict[Series, Backlog]:
@@ -27,68 +27,73 @@ def backlog(week: Week) -> dict[Series, Backlog]:
     return {series: week.nights.backlog(series, last) for series in Series}
 
 
-def missed(week: Week) -> int:
-    return sum(each.waiting for each in backlog(week).values())
+def count_missed(week: Week) -> int:
+    return sum(series_backlog.waiting for series_backlog in backlog(week).values())
 
 
 def round_nights(share_waiting: float, every: int) -> float:
-    """How long once around the fleet takes, of whose accounts that share waits in its turn.
+    """Return the nights that one round of the fleet takes, from the share of its accounts that wait for their turn.
 
-    Where the round came by g nights ago, g / every of the accounts have had a turn since, and from every nights on
-    all of them.  Places lie evenly between 0 and a whole round of r nights, so r / (2 every) wait, or, of a round
-    longer than every, 1 - every / (2 r).  A round that gets slower has passed more places long ago: this is then
-    more than it takes.
+    Where the round passed g nights ago, g / every of the accounts have had a turn since, and after ``every`` nights
+    all of them.  Accounts lie evenly between 0 and a whole round of r nights, so r / (2 every) wait; when the round is
+    longer than ``every``, 1 - every / (2 r) wait.  When a round gets slower, the result is more than it takes.
     """
     return every / (2 * max(1 - share_waiting, 1e-9)) if share_waiting > 0.5 else 2 * share_waiting * every
 
 
-def by_day(week: Week, series: Series) -> list[dict[str, int]]:
-    """At 08:00, when the next day's values come out."""
+def ages_by_day(week: Week, series: Series) -> list[dict[str, int]]:
+    """Return the ages at 08:00 of each day, when the next values come out."""
     return week.freshness[series][23::24]
 
 
-def broken(week: Week) -> Iterator[str]:
-    """What did not hold, in words."""
+def broken_laws(week: Week) -> Iterator[str]:
+    """Yield a sentence for each law that is broken."""
     supplier, plan = week.supplier, week.plan
     if supplier.over_the_limit:
         yield f"the supplier refused calls over its limits: {dict(supplier.over_the_limit)}"
     if supplier.peaks.max_in_any_second > week.options.per_second:
         yield f"{supplier.peaks.max_in_any_second} calls in one second"
-    if penalties := week.nobody.refused_accounts + week.spent_tries():
+    if penalties := week.null_tables.refused_accounts + week.count_exhausted_windows():
         yield f"{penalties} accounts or windows pay for the supplier's troubles"
     if doubled := sum(ages.doubled for ages in week.ages.values()):
         yield f"{doubled} look-backs were asked for twice"
     if wasteful := {hour: round(use, 3) for hour, use in busy_hours(week).items() if use < LEAST_USE}:
         yield f"quota was left while work waited, by hour: {wasteful}"
     if plan.fits:
-        yield from _of_a_fleet_that_fits(week)
+        yield from _laws_of_fitting_fleet(week)
     else:
-        yield from _of_one_too_large(week)
+        yield from _laws_of_large_fleet(week)
 
 
-def _of_a_fleet_that_fits(week: Week) -> Iterator[str]:
-    if left := missed(week):
-        yield f"{left} look-backs were not asked for in their turn"
+def _laws_of_fitting_fleet(week: Week) -> Iterator[str]:
+    if missed := count_missed(week):
+        yield f"{missed} look-backs were not asked for in their turn"
     for series, ages in week.ages.items():
         if ages.days_lost:
             yield f"{ages.days_lost} days of {series} fell between two look-backs"
-        most = week.plan.policy.every(series) + 1
-        if late := {day: told["max"] for day, told in enumerate(by_day(week, series), 1) if told["max"] > most}:
-            yield f"{series} is older than {most} days, by day: {late}"
+        limit = week.plan.policy.every(series) + 1
+        if late_days := {
+            day: ages_of_day["max"]
+            for day, ages_of_day in enumerate(ages_by_day(week, series), 1)
+            if ages_of_day["max"] > limit
+        }:
+            yield f"{series} is older than {limit} days, by day: {late_days}"
 
 
-def _of_one_too_large(week: Week) -> Iterator[str]:
-    """Nobody is passed over: a turn waits for one round of the fleet at most, and what waits is spread evenly.
+def _laws_of_large_fleet(week: Week) -> Iterator[str]:
+    """Yield a sentence for each series in which a turn waits for longer than one round of the fleet.
 
-    A round comes by each account once and asks it once at most, which are ``every`` even nights of calls: at the pace
-    that the quota carries beside all other lanes no round is longer, but by what an outage took of it.  How long
-    the present one is the backlog tells.  So the newest value of an account is as old as from one turn to the next and
-    a round, and a day more, for yesterday's comes out today; of one whose window was given back, a second round.
+    A round asks each account once at most, which is ``every`` even nights of calls.  At the pace that the quota allows
+    beside all other lanes no round is longer, except by the time of outages.  The length of the present round follows
+    from the backlog.
     """
-    plan, outages = week.plan, len(week.troubled) / 24
-    for series, each in backlog(week).items():
+    plan, outages = week.plan, len(week.troubled_hours) / 24
+    for series, series_backlog in backlog(week).items():
         every = plan.policy.every(series)
-        slowest = every * plan.calls_a_night / (plan.quota.a_night or plan.calls_a_night)
-        takes = min(round_nights(each.waiting / max(1, each.accounts), every), slowest) + outages
-        if each.oldest_nights > takes + _NIGHT:
-            yield f"{series} of some is passed over: waits for {each.oldest_nights} nights, a round takes {takes:.1f}"
+        slowest_round = every * plan.calls_a_night / (plan.quota.night_limit or plan.calls_a_night)
+        round_length = (
+            min(round_nights(series_backlog.waiting / max(1, series_backlog.accounts), every), slowest_round) + outages
+        )
+        oldest = series_backlog.oldest_nights
+        if oldest > round_length + _NIGHT:
+            yield f"{series} of some is passed over: waits for {oldest} nights, a round takes {round_length:.1f}"

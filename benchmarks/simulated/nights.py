@@ -1,4 +1,4 @@
-"""The nights of a simulated week: the real fan-out, with a deque in place of the broker."""
+"""The nights of a simulated week: the real fan-out with a deque in place of the broker."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
-from benchmarks.simulated.ages import Ages, Ids
+from benchmarks.simulated.ages import AccountIds, Ages
 from benchmarks.simulated.clock import SimulatedClock
-from benchmarks.simulated.lanes import Lane, Work, Workers
+from benchmarks.simulated.lanes import Lane, QueuedWindow, Workers
 from worker.domain.fleet.outcomes import AnswerClass, Call
 from worker.domain.fleet.policy import FleetPolicy, look_back
 from worker.domain.measures.messages import NIGHTLY
@@ -17,16 +17,16 @@ from worker.domain.measures.readings import Series
 from worker.runtime.process import Runtime
 from worker.sync.due import FanOut, Night, night_progress
 
-BEGINS_AT: Final = 8 * 60 + 30  # minutes of the day, in Paris
-OUT_AT: Final = 8  # o'clock: yesterday's values; the simulated days begin then too
+BEGINS_AT: Final = 8 * 60 + 30  # Minutes of the day in Paris.
+VALUES_OUT_AT: Final = 8  # Hour of the day at which yesterday's values are out and simulated days begin.
 _BATCH: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Accounts of one series with a turn that nobody has served, and for how many nights the oldest has waited.
+    """Accounts of one series whose turn has not been served, and the nights that the oldest of them has waited.
 
-    A turn waits from its night on, or from when its window was given back.
+    A turn waits from its night on, or from when its window was requeued.
     """
 
     waiting: int
@@ -36,49 +36,50 @@ class Backlog:
 
 @dataclass(eq=False)
 class Nights:
-    """``in_flight``: published and not noted as done; what claims are for real workers.
+    """The fan-out's nights and the windows in flight.
 
-    ``given_back``: the last night in which an outage or a refusal ended a window of this place unasked.
+    ``in_flight`` holds windows that are published and not recorded as done, as claims do for real workers.
+    ``requeued_nights`` holds, by account and series, the last night in which an outage or a refusal dropped a window.
     """
 
     clock: SimulatedClock
     workers: Workers
     runtime: Runtime
     policy: FleetPolicy
-    ids: Ids
+    ids: AccountIds
     ages: dict[Series, Ages]
     fan_out: FanOut = field(init=False)
     newest: date = date.min
     complete: date = date.min
     fed: bool = True
     in_flight: set[tuple[str, Series]] = field(default_factory=set)
-    given_back: dict[tuple[int, Series], int] = field(default_factory=dict)
-    _ended: list[tuple[Work, date, Call]] = field(default_factory=list)
+    requeued_nights: dict[tuple[int, Series], int] = field(default_factory=dict)
+    _finished: list[tuple[QueuedWindow, date, Call]] = field(default_factory=list)
 
     @property
     def lane(self) -> Lane:
         return self.workers.lanes[NIGHTLY]
 
-    def more(self) -> None:
-        """What ``nightly_sync`` does every few seconds: a night at its hour, and more of it where there is room.
+    def feed(self) -> None:
+        """Do what ``nightly_sync`` does every few seconds: begin a night at its hour, and publish more of it.
 
-        A real one looks whenever there is any room; half of it is as much as is asked for meanwhile.
+        The real task publishes whenever the queue has space; half of the queue is enough for this clock.
         """
         local = self.clock.local()
         if local.date() > self.newest and local.hour * 60 + local.minute >= BEGINS_AT:
             self.newest, self.fed = local.date(), False
-        if self.fed or len(self.lane.queue) > self.fan_out.most_waiting // 2 or self.fan_out.held():
+        if self.fed or len(self.lane.queue) > self.fan_out.most_waiting // 2 or self.fan_out.is_held():
             return
         self.flush()
         self.fed = self.fan_out.feed(Night(self.newest))
 
-    def mend(self) -> None:
-        """What ``resume_night`` does every minute; while some of it waits, nothing can be lost."""
+    def publish_missing(self) -> None:
+        """Do what ``resume_night`` does every minute; while windows of the night wait, none can be lost."""
         night = Night(self.newest)
         if self.fed and self.complete != self.newest and not self.lane.queue:
             self.flush()
-            self.fan_out.mend(night)
-            if night_progress(self.runtime.state, night).complete:
+            self.fan_out.publish_missing(night)
+            if night_progress(self.runtime.progress, night).complete:
                 self.complete = self.newest
 
     def publish(self, pairs: Sequence[tuple[str, Series]], run: str) -> int:
@@ -86,65 +87,65 @@ class Nights:
         self.in_flight.update(due)
         night, today = date.fromisoformat(run.partition(":")[2]), self.clock.local().date()
         for account_id, series in due:
-            place = self.ids.place(account_id)
-            self.workers.put(self.lane, Work(account_id, series, look_back(today, series), night, place))
+            index = self.ids.index_of(account_id)
+            self.workers.enqueue(self.lane, QueuedWindow(account_id, series, look_back(today, series), night, index))
         return len(due)
 
-    def still_due(self, work: Work) -> bool:
-        """As ``Dispatcher.as_of_now``: it serves the newest night."""
-        work.night = self.newest
-        work.window = look_back(self.clock.local().date(), work.series)
-        if self.ages[work.series].noted[work.about] < self.newest.toordinal():
+    def still_due(self, item: QueuedWindow) -> bool:
+        """Return whether the window is still due, for the newest night, as ``ClaimPolicy.refresh_window`` does."""
+        item.night = self.newest
+        item.window = look_back(self.clock.local().date(), item.series)
+        if self.ages[item.series].last_nights[item.context] < self.newest.toordinal():
             return True
-        self.in_flight.discard((work.account_id, work.series))
+        self.in_flight.discard((item.account_id, item.series))
         return False
 
-    def done(self, work: Work) -> None:
-        """As the journal notes it, some thousand windows together."""
+    def finish_window(self, item: QueuedWindow) -> None:
+        """Record a window as the result recorder does, in batches of some thousand windows."""
         local = self.clock.local()
         today = local.date()
-        out = local.hour >= OUT_AT
-        assert work.night is not None
-        night = max(work.night, today) if out else work.night  # the next one need not ask again
-        newest_day = today.toordinal() - (1 if out else 2)
-        self.ages[work.series].looked_back(work.about, night, today, newest_day)
-        call = Call(self.clock.now(), work.window, AnswerClass.DATA, NIGHTLY)
-        self._ended.append((work, night, call))
-        if len(self._ended) >= _BATCH:
+        values_out = local.hour >= VALUES_OUT_AT
+        assert item.night is not None
+        night = max(item.night, today) if values_out else item.night  # The next night need not ask again.
+        newest_day = today.toordinal() - (1 if values_out else 2)
+        self.ages[item.series].record_look_back(item.context, night, today, newest_day)
+        call = Call(self.clock.now(), item.window, AnswerClass.DATA, NIGHTLY)
+        self._finished.append((item, night, call))
+        if len(self._finished) >= _BATCH:
             self.flush()
 
-    def dropped(self, work: Work, after_us: int) -> None:
-        pair = (work.account_id, work.series)
-        self.given_back[work.about, work.series] = self.newest.toordinal()
+    def drop_window(self, item: QueuedWindow, after_us: int) -> None:
+        pair = (item.account_id, item.series)
+        self.requeued_nights[item.context, item.series] = self.newest.toordinal()
         if after_us:
-            self.clock.at(self.clock.us + after_us, self.in_flight.discard, pair)
+            self.clock.schedule_at(self.clock.us + after_us, self.in_flight.discard, pair)
         else:
             self.in_flight.discard(pair)
 
     def flush(self) -> None:
-        """Write what has ended to Redis; only then it is no more in flight."""
-        if not self._ended:
+        """Write the finished windows to Redis; only then they are no longer in flight."""
+        if not self._finished:
             return
-        with self.runtime.state.together() as notes:
-            for work, night, call in self._ended:
-                notes.note_night(work.account_id, work.series, night, call)
-        self.in_flight.difference_update((work.account_id, work.series) for work, _, _ in self._ended)
-        self._ended.clear()
+        with self.runtime.progress.batch() as batch:
+            for item, night, call in self._finished:
+                batch.record_night(item.account_id, item.series, night, call)
+        self.in_flight.difference_update((item.account_id, item.series) for item, _, _ in self._finished)
+        self._finished.clear()
 
-    # -- the end
+    # -- Results
 
     def backlog(self, series: Series, last: date) -> Backlog:
-        """At the end of the night of ``last``; without the accounts that came meanwhile."""
+        """Return the backlog at the end of the night of ``last``, without the week's new accounts."""
         waiting = accounts = oldest = 0
         end, every = last.toordinal(), timedelta(days=self.policy.every(series))
-        for place, noted in enumerate(self.ages[series].noted):
-            accounts += bool(noted)
-            if not noted or noted >= end:
+        for index, last_night in enumerate(self.ages[series].last_nights):
+            accounts += bool(last_night)
+            if not last_night or last_night >= end:
                 continue
-            night = date.fromordinal(noted)
-            turn = self.policy.last_turn(self.ids[place], series, night + every).toordinal()  # the next one
+            night = date.fromordinal(last_night)
+            turn = self.policy.last_turn(self.ids[index], series, night + every).toordinal()  # The next turn.
             if turn <= end:
                 waiting += 1
-                since = max(turn, self.given_back.get((place, series), 0))
+                since = max(turn, self.requeued_nights.get((index, series), 0))
                 oldest = max(oldest, end - since + 1)
         return Backlog(waiting, accounts, oldest)

@@ -13,9 +13,9 @@ from pygal.style import Style
 from benchmarks.simulated.week import FIRST_DAY, Week
 from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.ops.capacity import told_policy
+from worker.ops.capacity import describe_policy
 
-# pygal leaves a hook for plugins of its first version behind, about which Python warns at every later import
+# Pygal leaves an import hook for plugins of its first version, about which Python warns at every later import.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
 WIDTH, USE_HEIGHT, AGE_HEIGHT = 1000, 380, 300
@@ -33,14 +33,14 @@ _SVG: Final = "{http://www.w3.org/2000/svg}"
 def save(week: Week, path: Path) -> None:
     register_namespace("", _SVG.strip("{}"))
     height = USE_HEIGHT + AGE_HEIGHT
-    whole = Element(f"{_SVG}svg", {"width": str(WIDTH), "height": str(height), "viewBox": f"0 0 {WIDTH} {height}"})
-    SubElement(whole, f"{_SVG}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"})
-    for chart, top, tall in ((_use(week), 0, USE_HEIGHT), (_ages(week), USE_HEIGHT, AGE_HEIGHT)):
-        part: Element = chart.render_tree()
-        _strip(part)
-        part.attrib.update(x="0", y=str(top), width=str(WIDTH), height=str(tall))
-        whole.append(part)
-    path.write_text(tostring(whole, encoding="unicode") + "\n")
+    picture = Element(f"{_SVG}svg", {"width": str(WIDTH), "height": str(height), "viewBox": f"0 0 {WIDTH} {height}"})
+    SubElement(picture, f"{_SVG}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"})
+    for chart, top, chart_height in ((_use(week), 0, USE_HEIGHT), (_ages(week), USE_HEIGHT, AGE_HEIGHT)):
+        drawing: Element = chart.render_tree()
+        _strip(drawing)
+        drawing.attrib.update(x="0", y=str(top), width=str(WIDTH), height=str(chart_height))
+        picture.append(drawing)
+    path.write_text(tostring(picture, encoding="unicode") + "\n")
 
 
 def _use(week: Week) -> Any:
@@ -54,9 +54,12 @@ def _use(week: Week) -> Any:
     )
     for lane, name in _NAMES.items():
         chart.add(name, [hour[lane] or None for hour in week.supplier.by_hour])
-    used = [sum(hour.values()) for hour in week.supplier.by_hour]
-    away = [max(0, options.per_hour - each) if hour in week.troubled else None for hour, each in enumerate(used)]
-    chart.add("supplier down or refusing", away)
+    calls_by_hour = [sum(hour.values()) for hour in week.supplier.by_hour]
+    unused = [
+        max(0, options.per_hour - calls) if hour in week.troubled_hours else None
+        for hour, calls in enumerate(calls_by_hour)
+    ]
+    chart.add("supplier down or refusing", unused)
     return chart
 
 
@@ -111,17 +114,17 @@ def _common(week: Week, height: int, title: str, colors: tuple[str, ...]) -> dic
     }
 
 
-def _strip(part: Element) -> None:
-    """What only scripts would use, as the values under each bar; and comments."""
-    for parent in part.iter():
+def _strip(drawing: Element) -> None:
+    """Remove comments and what only scripts would use, such as the values under each bar."""
+    for parent in drawing.iter():
         for child in list(parent):
             if not isinstance(child.tag, str) or child.tag.rpartition("}")[2] in ("desc", "script"):
                 parent.remove(child)
 
 
 def _policy(week: Week) -> str:
-    told = told_policy(week.plan.policy)
-    return told if week.plan.fits else f"{told}, and still too many"
+    text = describe_policy(week.plan.policy)
+    return text if week.plan.fits else f"{text}, and still too many"
 
 
 def _number(value: float) -> str:

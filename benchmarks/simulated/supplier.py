@@ -1,4 +1,4 @@
-"""The supplier's side: what it answers and when, and its own count, which is the simulator's."""
+"""The supplier of a simulated week: its answers, its troubles and its count of calls, which is the simulator's."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ API: Final = "data"
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """From ``begin_us`` on, until ``end_us``, every call is answered with ``status``.
+    """A time from ``begin_us`` to ``end_us`` in which every call is answered with ``status``.
 
-    Of a 429 ``names_s`` is the wait that it names; None: until the end.
+    ``retry_after_s`` is the wait that a 429 names; None is the time until the end.
     """
 
     name: str
     begin_us: int
     end_us: int
     status: int
-    names_s: float | None = None
+    retry_after_s: float | None = None
 
     def error(self, at_us: int) -> WorkerError:
         if self.status != 429:
             return SupplierUnavailable(f"the supplier answers {self.status}")
-        wait_s = (self.end_us - at_us) / 1e6 if self.names_s is None else self.names_s
+        wait_s = (self.end_us - at_us) / 1e6 if self.retry_after_s is None else self.retry_after_s
         return RateLimited("the supplier refuses", retry_after_s=wait_s)
 
 
 class Supplier:
-    """``answer`` must be called in the order of time.  What is refused doesn't count."""
+    """A supplier with a quota and troubles; ``answer`` must be called in the order of time.
+
+    Refused calls don't count.
+    """
 
     def __init__(self, per_second: int, per_hour: int, troubles: Sequence[Trouble], begin_us: int, hours: int) -> None:
         self._quota, self.peaks = CallQuota(per_second, per_hour), Peaks()
@@ -48,14 +51,14 @@ class Supplier:
         self.over_the_limit: Counter[str] = Counter()
 
     def limit(self, per_second: int, per_hour: int) -> None:
-        """From now on; it told nobody."""
+        """Set other limits from now on, without announcing them."""
         self._quota.set(per_second, per_hour)
 
     def trouble_at(self, at_us: int) -> Trouble | None:
         return next((trouble for trouble in self._troubles if trouble.begin_us <= at_us < trouble.end_us), None)
 
     def answer(self, at_us: int, lane: QuotaLane) -> WorkerError | None:
-        """None is the data asked for."""
+        """Return the error of a call, or None when it gets its data."""
         trouble = self.trouble_at(at_us)
         self.peaks.add(at_us / 1e6)
         if trouble is not None and trouble.status == 429:

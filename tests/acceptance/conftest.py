@@ -1,4 +1,7 @@
-"""Houses for the acceptance tests.  Each file has one running and uses it up, for starting one takes seconds."""
+"""Fixtures for all acceptance tests.
+
+Each file has one running system and uses it up, since starting one takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from config.settings import PREFIX
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
-    """Whoever runs the tests may have a Relève of their own in the environment."""
+    """Remove settings from the environment: the developer may have a Relève of their own there."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(PREFIX) and "_TEST_" not in name]:
             patch.delenv(name)
@@ -21,4 +24,4 @@ def _no_settings_from_outside() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _needs_a_redis(redis_url: str) -> None:
-    """Skips all, where there is no server to start."""
+    """Skip all tests on machines without a Redis-protocol server."""

@@ -1,7 +1,7 @@
-"""``celery -A tests.acceptance.leaking``: a worker with a task that says all that must not be said.
+"""``celery -A tests.acceptance.leaking``: a worker with a task that logs secrets.
 
-With ``masked`` it says so as a careless library would; without, past the last defence, so that a test that looks for
-leaks can be seen to find them.
+With ``masked`` it logs them as a careless library would.  Without, it removes the masking filters first, which proves
+that the test's search finds a leak.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ log = logging.getLogger("careless")
 def leak(names: list[str], masked: bool) -> None:
     import os
 
-    secrets = [os.environ[name] for name in names]  # not by message: there they would be seen
+    secrets = [os.environ[name] for name in names]  # The message has only their names: its arguments are visible.
     handlers = logging.getLogger().handlers
-    kept = [handler.filters for handler in handlers]
+    filters_by_handler = [handler.filters for handler in handlers]
     if not masked:
         for handler in handlers:
             handler.filters = []
     try:
         for secret in secrets:
-            _say(secret)
+            _log_secret(secret)
         log.info("said it all")
     finally:
-        for handler, filters in zip(handlers, kept, strict=True):
+        for handler, filters in zip(handlers, filters_by_handler, strict=True):
             handler.filters = filters
 
 
-def _say(secret: str) -> None:
+def _log_secret(secret: str) -> None:
     log.debug("secret is %s and %r", secret, [secret], extra=fields(said=secret, deep={"er": [secret]}))
     try:
         raise ValueError(secret)

@@ -1,4 +1,4 @@
-"""The app with a pool of processes, which the command line can't ask for where the settings name another."""
+"""The Celery app with a pool of processes; the command line can't ask for one when the settings name another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an account to its totals through the queue, into CouchDB, inside the supplier's quota; then a quiet night."""
+"""A first sync through the queue into CouchDB, within the supplier's quota, and then a night without changes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.system import METER_NUMBER, House, open_house
+from tests.support.system import METER_NUMBER, System, open_system
 from worker.domain.measures.readings import Period, Series
 
 FIRST, SECOND = "12345678901299", "20123456789012"
@@ -14,69 +14,69 @@ SECRET = "canary-of-a-secret"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, couchdb_url: str) -> Iterator[House]:
-    """It stands on the morning after the spring clock change, and the supplier counts calls."""
+def system(tmp_path_factory: pytest.TempPathFactory, couchdb_url: str) -> Iterator[System]:
+    """Yield a system on the morning after the spring clock change, with a supplier that counts calls."""
     folder = tmp_path_factory.mktemp("first-sync")
     settings = {"MEASURES_URL": couchdb_url, "PRETEND_NOW": "2024-04-01T09:00+02:00", "ENEDIS_CLIENT_SECRET": SECRET}
-    with open_house(folder, **settings) as house:
-        house.start_simulator("--per-second", "5", "--per-hour", "1000")
-        house.start_worker()
-        yield house
+    with open_system(folder, **settings) as system:
+        system.start_simulator("--per-second", "5", "--per-hour", "1000")
+        system.start_worker()
+        yield system
 
 
 @pytest.fixture(scope="module")
-def first(house: House) -> str:
-    account = house.add(FIRST)
-    house.wait_loaded(account)
+def first(system: System) -> str:
+    account = system.add_account(FIRST)
+    system.wait_loaded(account)
     return account
 
 
-def test_a_first_sync_brings_what_the_meter_measured_and_its_totals(house: House, first: str) -> None:
-    assert house.content(first) == house.truth(FIRST).content()
+def test_a_first_sync_brings_what_the_meter_measured_and_its_totals(system: System, first: str) -> None:
+    assert system.content(first) == system.truth(FIRST).expected_loads()
 
 
-def test_the_spring_day_has_46_half_hours_and_23_hours(house: House, first: str) -> None:
-    minutes, hours = house.shown(first, "minute", "2024-03-31"), house.shown(first, "hour", "2024-03-31")
+def test_the_spring_day_has_46_half_hours_and_23_hours(system: System, first: str) -> None:
+    minutes, hours = system.show_day(first, "minute", "2024-03-31"), system.show_day(first, "hour", "2024-03-31")
     assert (len(minutes), len(hours)) == (46, 23)
     assert [document["hour"] for document in hours] == [0, 1, *range(3, 24)]
-    (day,) = house.shown(first, "day", "2024-03-31")
+    (day,) = system.show_day(first, "day", "2024-03-31")
     assert sum(round(1000 * document["load"]) for document in minutes) == 1000 * day["load"]
 
 
-def test_the_status_tells_a_loaded_history(house: House, first: str) -> None:
-    (row,) = [row for row in house.ask("status") if row["account"] == first]
-    told = {name: (series["loaded"], series["done"], series["total"]) for name, series in row["series"].items()}
-    assert told == {"daily": (True, 1095, 1095), "load_curve": (True, 28, 28)}
+def test_the_status_tells_a_loaded_history(system: System, first: str) -> None:
+    (row,) = [row for row in system.query("status") if row["account"] == first]
+    progress = {name: (series["loaded"], series["done"], series["total"]) for name, series in row["series"].items()}
+    assert progress == {"daily": (True, 1095, 1095), "load_curve": (True, 28, 28)}
     assert {series["last_day"] for series in row["series"].values()} == {"2024-03-31"}
     assert (row["state"], {series["error"] for series in row["series"].values()}) == ("ready", {None})
 
 
-def test_a_second_night_writes_nothing(house: House, first: str) -> None:
-    before = house.revisions(first)
+def test_a_second_night_writes_nothing(system: System, first: str) -> None:
+    before = system.revisions(first)
     for _ in range(2):
-        run = house.night(first)
-        assert house.revisions(first) == before, run
+        run = system.run_night(first)
+        assert system.revisions(first) == before, run
 
 
-def test_a_second_account_gets_its_own_measures_and_leaves_the_first_alone(house: House, first: str) -> None:
-    before = house.revisions(first)
-    second = house.add(SECOND)
-    assert house.releve("backfill", second, "--wait").stderr.count("Traceback") == 0
-    assert house.content(second) == house.truth(SECOND).content()
-    house.switch(SECOND, corrections=[{"day": "2024-03-30", "wh": 4321}])
-    assert house.ask("sync", "--all", "--wait") == {"ok": True, "accounts": sorted([first, second])}
-    assert house.content(second) == house.truth(SECOND).content()
-    assert house.content(second)[Period.DAY]["2024-03-30"] == 4.321
-    assert house.revisions(first) == before
+def test_a_second_account_gets_its_own_measures_and_leaves_the_first_alone(system: System, first: str) -> None:
+    before = system.revisions(first)
+    second = system.add_account(SECOND)
+    assert system.releve("backfill", second, "--wait").stderr.count("Traceback") == 0
+    assert system.content(second) == system.truth(SECOND).expected_loads()
+    system.switch(SECOND, corrections=[{"day": "2024-03-30", "wh": 4321}])
+    assert system.query("sync", "--all", "--wait") == {"ok": True, "accounts": sorted([first, second])}
+    assert system.content(second) == system.truth(SECOND).expected_loads()
+    assert system.content(second)[Period.DAY]["2024-03-30"] == 4.321
+    assert system.revisions(first) == before
 
 
-def test_a_meter_that_is_kept_already_gives_its_account(house: House, first: str) -> None:
-    assert house.add(FIRST) == first
-    assert house.loaded(first, Series.DAILY)
+def test_a_meter_that_is_kept_already_gives_its_account(system: System, first: str) -> None:
+    assert system.add_account(FIRST) == first
+    assert system.loaded(first, Series.DAILY)
 
 
-def test_the_supplier_refused_nothing_and_was_asked_no_more_than_needed(house: House, first: str) -> None:
-    report = house.report()
+def test_the_supplier_refused_nothing_and_was_asked_no_more_than_needed(system: System, first: str) -> None:
+    report = system.report()
     assert report["refusals"] == 0
     assert set(report["by_status"]) == {"200"}
     assert report["max_in_any_second"] <= 5
@@ -85,10 +85,10 @@ def test_the_supplier_refused_nothing_and_was_asked_no_more_than_needed(house: H
     assert report["tokens"] == {"client_credentials": 1}
 
 
-def test_no_log_holds_a_secret_a_token_or_a_meter_number(house: House, first: str) -> None:
-    logs = house.logs()
+def test_no_log_holds_a_secret_a_token_or_a_meter_number(system: System, first: str) -> None:
+    logs = system.logs()
     assert first in logs
     assert SECRET not in logs
     assert "eyJ" not in logs
     assert not METER_NUMBER.search(logs)
-    assert "readings" not in logs  # nor what a household used
+    assert "readings" not in logs  # Nor does a log hold what a household used.

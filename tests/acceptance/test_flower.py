@@ -1,4 +1,4 @@
-"""Flower beside a working house: who may look, and that nothing personal is to be seen there."""
+"""Flower beside a running system: who may open it, and that it shows nothing personal."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.system import BIN, House, open_house, until
+from tests.support.system import BIN, System, open_system, until
 from worker.stores.redis.child_processes import free_port
 
 METER, SILENT, REFUSED = "12345678901299", "20123456789012", "21345678901234"
-PASSWORD = "canary,of a:password"  # with what Flower's own variable could not hold
+PASSWORD = "canary,of a:password"  # It has characters that Flower's own variable can't hold.
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "FLOWER_PASSWORD": PASSWORD, "HISTORY_LOAD_DAYS": "7"}
-    with open_house(tmp_path_factory.mktemp("flower"), **settings) as house:
-        house.start_simulator()
-        yield house
+    with open_system(tmp_path_factory.mktemp("flower"), **settings) as system:
+        system.start_simulator()
+        yield system
 
 
 @pytest.fixture(scope="module")
-def flower(house: House) -> Callable[[str], Any]:
-    """Asks the Flower of `releve up`, once it has turned on its worker's events."""
+def flower(system: System) -> Callable[[str], Any]:
+    """Return a function that asks the Flower of `releve up`, once it has turned on its worker's events."""
     port = free_port()
     command = [BIN / "releve", "up", "--port", str(free_port()), "--flower-port", str(port)]
-    house._start("up", command)
+    system.start_process("up", command)
     until(lambda: listens(port), "Flower's start")
 
     def ask(path: str) -> Any:
@@ -42,7 +42,7 @@ def flower(house: House) -> Callable[[str], Any]:
 
     assert requests.get(f"http://127.0.0.1:{port}/tasks", timeout=10).status_code == 401
     assert requests.get(f"http://127.0.0.1:{port}/api/tasks", timeout=10).status_code == 401
-    worker_log = Path(house.settings["DATA_DIR"]) / "logs/worker.log"
+    worker_log = Path(system.settings["DATA_DIR"]) / "logs/worker.log"
     until(lambda: "Events of group {task} enabled by remote" in worker_log.read_text(), "events turned on by Flower")
     return ask
 
@@ -53,29 +53,29 @@ def listens(port: int) -> bool:
 
 
 def listeners(port: int) -> set[str]:
-    """The addresses on which somebody listens on the port, as the kernel writes them."""
+    """Return the addresses on which a process listens on the port, as the kernel writes them."""
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
     return {address for _, address, _, state, *_ in lines[1:] if address.endswith(f":{port:04X}") and state == "0A"}
 
 
 def processes() -> str:
-    """What anybody on this machine can list of running programs."""
-    lines = []
+    """Return the command lines of all running programs, which any user of the machine can read."""
+    command_lines = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            command_lines.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except (FileNotFoundError, ProcessLookupError):  # The process has ended meanwhile.
             continue
-    return "\n".join(lines)
+    return "\n".join(command_lines)
 
 
 def test_a_backfill_is_shown_with_states_times_and_the_window_of_each_task(
-    house: House, flower: Callable[[str], Any]
+    system: System, flower: Callable[[str], Any]
 ) -> None:
-    account = house.add(METER)
-    house.wait_loaded(account)
+    account = system.add_account(METER)
+    system.wait_loaded(account)
     curve = f"{account} load_curve 2024-07-18"
-    tasks = until(lambda: shown(flower, curve, "succeeded", "tasks.pipeline.store"), "the tasks in Flower")
+    tasks = until(lambda: find_tasks(flower, curve, "succeeded", "tasks.pipeline.store"), "the tasks in Flower")
     (fetched,) = [task for task in tasks if task["name"] == "tasks.pipeline.fetch" and curve in task["args"]]
     assert (fetched["args"], fetched["state"], fetched["retries"]) == (f"{curve} 2024-07-25", "SUCCESS", 0)
     assert fetched["runtime"] > 0
@@ -86,57 +86,62 @@ def test_a_backfill_is_shown_with_states_times_and_the_window_of_each_task(
     assert any(task["name"] == "tasks.backfill.backfill_account" and account in task["args"] for task in tasks)
 
 
-def test_retries_and_failures_are_shown_and_no_meter(house: House, flower: Callable[[str], Any]) -> None:
-    house.simulator("POST", "faults", {"path": "", "usage_point": SILENT, "count": None, "status": 503})
-    house.switch(REFUSED, refusal="ADAM-DC-0008")
-    silent, refused = house.add(SILENT), house.add(REFUSED)
-    tasks = until(lambda: shown(flower, silent, "retried") and shown(flower, refused, "failed"), "both in Flower")
+def test_retries_and_failures_are_shown_and_no_meter(system: System, flower: Callable[[str], Any]) -> None:
+    system.simulator("POST", "faults", {"path": "", "usage_point": SILENT, "count": None, "status": 503})
+    system.switch(REFUSED, refusal="ADAM-DC-0008")
+    silent, refused = system.add_account(SILENT), system.add_account(REFUSED)
+    tasks = until(
+        lambda: find_tasks(flower, silent, "retried") and find_tasks(flower, refused, "failed"), "both in Flower"
+    )
     reasons = [task["exception"] or "" for task in tasks]
     assert any("SupplierUnavailable" in reason for reason in reasons)
     assert any("ConsentRevoked" in reason for reason in reasons)
-    seen = json.dumps(tasks) + json.dumps(flower("api/workers?refresh=1")) + flower("tasks") + flower("metrics")
-    assert not [meter for meter in (METER, SILENT, REFUSED) if meter in seen]
-    assert "readings" not in seen
+    pages = json.dumps(tasks) + json.dumps(flower("api/workers?refresh=1")) + flower("tasks") + flower("metrics")
+    assert not [meter for meter in (METER, SILENT, REFUSED) if meter in pages]
+    assert "readings" not in pages
 
 
 def test_the_password_is_in_no_list_of_processes_and_the_door_says_where_it_is(
-    house: House, flower: Callable[[str], Any]
+    system: System, flower: Callable[[str], Any]
 ) -> None:
-    told = house.logs()
-    assert "user releve, password in RELEVE_FLOWER_PASSWORD" in told
-    assert PASSWORD not in told
+    logs = system.logs()
+    assert "user releve, password in RELEVE_FLOWER_PASSWORD" in logs
+    assert PASSWORD not in logs
     assert PASSWORD not in processes()
 
 
 def test_by_itself_it_serves_this_machine_alone_with_a_password_and_an_embedded_redis(
-    house: House, tmp_path: Path
+    system: System, tmp_path: Path
 ) -> None:
     port, folder = free_port(), tmp_path / "data"
     command = [BIN / "celery", "-A", "worker", "flower", f"--port={port}"]
-    house._start("flower", command, {"DATA_DIR": str(folder), "REDIS_URL": "", "FLOWER_PASSWORD": ""})
+    system.start_process("flower", command, {"DATA_DIR": str(folder), "REDIS_URL": "", "FLOWER_PASSWORD": ""})
     until(lambda: listens(port), "Flower's start")
     assert {address.partition(":")[0] for address in listeners(port)} == {"0100007F"}
     file = folder / "flower.password"
     assert file.stat().st_mode & 0o077 == 0
-    kept = file.read_text()
+    password = file.read_text()
     address = f"http://127.0.0.1:{port}/api/workers?refresh=1"
-    assert [requests.get(address, auth=auth, timeout=20).status_code for auth in (None, ("releve", kept))] == [401, 200]
-    house.stop("flower")
+    assert [requests.get(address, auth=auth, timeout=20).status_code for auth in (None, ("releve", password))] == [
+        401,
+        200,
+    ]
+    system.stop("flower")
 
 
-def test_a_taken_port_is_named_before_anything_starts(house: House, flower: Callable[[str], Any]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        told = house.releve("up", "--flower-port", port, code=2).stderr
-    assert told.endswith(
+def test_a_taken_port_is_named_before_anything_starts(system: System, flower: Callable[[str], Any]) -> None:
+    with socket.socket() as other_socket:
+        other_socket.bind(("127.0.0.1", 0))
+        other_socket.listen()
+        port = str(other_socket.getsockname()[1])
+        errors = system.releve("up", "--flower-port", port, code=2).stderr
+    assert errors.endswith(
         f"releve: port {port} for Flower: Address already in use; choose another with --flower-port, or 0 to go "
         "without\n"
     )
 
 
-def shown(flower: Callable[[str], Any], args: str, event: str, name: str = "tasks.pipeline.fetch") -> Any:
-    """All tasks that Flower shows, once there is one with these arguments and a time for that event."""
+def find_tasks(flower: Callable[[str], Any], args: str, event: str, name: str = "tasks.pipeline.fetch") -> Any:
+    """Return all tasks that Flower shows, once there is one with these arguments and a time for that event."""
     tasks = list(flower("api/tasks?limit=1000").values())
     return tasks if any(task["name"] == name and args in task["args"] and task[event] for task in tasks) else []

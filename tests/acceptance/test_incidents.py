@@ -1,4 +1,4 @@
-"""The supplier answers nobody: it is seen, nobody is penalised, and afterwards everything is fetched by itself."""
+"""An outage of the supplier is an incident: no account is penalised, and everything is fetched after it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.system import NO_QUOTA, QUICKLY, House, open_house, until
+from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.measures.readings import Series
 
@@ -16,48 +16,50 @@ QUICK = {"INCIDENT_PROBE_S": "1", "RECONCILE_EVERY_S": "1", "HISTORY_LOAD_DAYS":
 
 
 @pytest.fixture
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     settings = {"PRETEND_NOW": "2023-10-30T09:00+01:00", "ENEDIS_CLIENT_SECRET": "s", **NO_QUOTA, **QUICK}
-    with open_house(tmp_path_factory.mktemp("incidents"), **settings) as house:
-        house.start_simulator()
-        house.start_worker(*QUICKLY)
-        house.start_beat()
-        yield house
+    with open_system(tmp_path_factory.mktemp("incidents"), **settings) as system:
+        system.start_simulator()
+        system.start_worker(*QUICK_START)
+        system.start_beat()
+        yield system
 
 
-def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_missing(house: House) -> None:
-    house.simulator("POST", "faults", {"path": MEASURES, "status": 500, "body": "<html>down</html>", "count": None})
-    accounts = [house.add(meter) for meter in METERS]
-    incidents = house.inside.incidents
-    until(incidents.current, "the incident")
-    assert {each.kind for each in incidents.current()} == {IncidentKind.OUTAGE}
-    until(lambda: any(each.rounds for each in incidents.current()), "the first canary")
+def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_missing(system: System) -> None:
+    system.simulator("POST", "faults", {"path": MEASURES, "status": 500, "body": "<html>down</html>", "count": None})
+    accounts = [system.add_account(meter) for meter in METERS]
+    incidents = system.runtime.incidents
+    until(incidents.list_open, "the incident")
+    assert {incident.kind for incident in incidents.list_open()} == {IncidentKind.OUTAGE}
+    until(lambda: any(incident.rounds for incident in incidents.list_open()), "the first canary")
 
-    house.simulator("DELETE", "faults")
+    system.simulator("DELETE", "faults")
     for account in accounts:
-        house.wait_loaded(account)
-    for which in (0, -1):  # the first to fail, and the last, which may never have been asked
-        assert house.content(accounts[which]) == house.truth(METERS[which]).content()
-    until(lambda: not incidents.current(), "the end of the incident")
+        system.wait_loaded(account)
+    for index in (0, -1):  # The first to fail, and the last, which may never have been asked.
+        assert system.content(accounts[index]) == system.truth(METERS[index]).expected_loads()
+    until(lambda: not incidents.list_open(), "the end of the incident")
 
-    states = house.inside.registry
-    assert all(states.get(account).active for account in accounts)
-    until(lambda: all(_codes(house, account) == {None} for account in accounts), "a success of each series")
-    assert _attempts(house, accounts) == {0}
-    over = incidents.past()
-    assert {(each.kind, each.how) for each in over} == {(IncidentKind.OUTAGE, "probes")}
-    assert max(each.accounts for each in over) >= 5
-    assert 5 <= sum(each.failed_calls for each in over) <= house.report()["data_calls"]
-    shown = house.ask("incidents")
-    assert [(each["kind"], each["open"], each["how"]) for each in shown] == [("outage", False, "probes")] * len(over)
-    assert "incident open" in house.logs() and "incident over" in house.logs()
+    registry = system.runtime.registry
+    assert all(registry.get(account).active for account in accounts)
+    until(lambda: all(error_codes(system, account) == {None} for account in accounts), "a success of each series")
+    assert attempt_counts(system, accounts) == {0}
+    past = incidents.list_past()
+    assert {(incident.kind, incident.how) for incident in past} == {(IncidentKind.OUTAGE, "probes")}
+    assert max(incident.accounts for incident in past) >= 5
+    assert 5 <= sum(incident.failed_calls for incident in past) <= system.report()["data_calls"]
+    rows = system.query("incidents")
+    assert [(incident["kind"], incident["open"], incident["how"]) for incident in rows] == [
+        ("outage", False, "probes")
+    ] * len(past)
+    assert "incident open" in system.logs() and "incident over" in system.logs()
 
 
-def _codes(house: House, account: str) -> set[str | None]:
-    outcomes = house.inside.registry.outcomes(account)
+def error_codes(system: System, account: str) -> set[str | None]:
+    outcomes = system.runtime.registry.load_outcomes(account)
     return {outcomes[series].code if series in outcomes else "none yet" for series in Series}
 
 
-def _attempts(house: House, accounts: list[str]) -> set[int]:
-    keys = [key for account in accounts for key in house.redis.scan_iter(f"releve:attempts:{account}:*")]
-    return {int(house.redis.get(key) or 0) for key in keys} | {0}
+def attempt_counts(system: System, accounts: list[str]) -> set[int]:
+    keys = [key for account in accounts for key in system.redis.scan_iter(f"releve:attempts:{account}:*")]
+    return {int(system.redis.get(key) or 0) for key in keys} | {0}

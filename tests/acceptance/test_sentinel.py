@@ -1,4 +1,4 @@
-"""Redis behind Sentinels, on real ones: its leader dies in the middle of a history, and the history is whole."""
+"""Redis behind real Sentinels: its leader is killed in the middle of a history, and the history is complete."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.redis_servers import PASSWORD, Watched
-from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICKLY, House, open_house, until
+from tests.support.redis_servers import PASSWORD, SentinelRedis
+from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICK_START, System, open_system, until
 from worker.domain.measures.readings import Series
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, watched_redis: Watched) -> Iterator[House]:
-    settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "HISTORY_LOAD_DAYS": "28", "REDIS_URL": watched_redis.url}
-    with open_house(tmp_path_factory.mktemp("sentinel"), **settings, **NO_QUOTA, **QUICK_HEALING) as house:
-        house.start_simulator()
-        yield house
-        house.kill("worker")
+def system(tmp_path_factory: pytest.TempPathFactory, sentinel_redis: SentinelRedis) -> Iterator[System]:
+    settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "HISTORY_LOAD_DAYS": "28", "REDIS_URL": sentinel_redis.url}
+    with open_system(tmp_path_factory.mktemp("sentinel"), **settings, **NO_QUOTA, **QUICK_HEALING) as system:
+        system.start_simulator()
+        yield system
+        system.kill("worker")
 
 
-def test_a_history_outlives_the_leader_of_redis(house: House, watched_redis: Watched) -> None:
+def test_a_history_outlives_the_leader_of_redis(system: System, sentinel_redis: SentinelRedis) -> None:
     meter = "42000000000001"
-    house.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
-    house.start_beat()
-    house.start_worker(*QUICKLY)
-    until(lambda: "Sending due task" in house.logs(), "beat's first message")
-    added = house.releve("accounts", "add", "--usage-point", meter, "--json")  # a process of its own knows this broker
-    account = json.loads(added.stdout)["account"]
-    until(lambda: house.inside.history.days(account, Series.DAILY)[0] >= 365, "the first window")
-    assert not house.loaded(account, Series.LOAD_CURVE)
-    watched_redis.kill_leader()
-    until(lambda: watched_redis.promoted, "the promotion of the replica")
-    house.simulator("DELETE", "faults")
-    house.wait_loaded(account)
-    assert house.content(account) == house.truth(meter).content()
-    assert PASSWORD not in house.logs()
+    system.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
+    system.start_beat()
+    system.start_worker(*QUICK_START)
+    until(lambda: "Sending due task" in system.logs(), "beat's first message")
+    # The tests' own process keeps the options of another broker.
+    completed = system.releve("accounts", "add", "--usage-point", meter, "--json")
+    account = json.loads(completed.stdout)["account"]
+    until(lambda: system.runtime.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
+    assert not system.loaded(account, Series.LOAD_CURVE)
+    sentinel_redis.kill_leader()
+    until(lambda: sentinel_redis.is_replica_leader, "the promotion of the replica")
+    system.simulator("DELETE", "faults")
+    system.wait_loaded(account)
+    assert system.content(account) == system.truth(meter).expected_loads()
+    assert PASSWORD not in system.logs()

@@ -1,6 +1,6 @@
-"""A worker that lives and hears nothing: the fault made on the wire, and what the watchdog makes of it.
+"""The watchdog of a worker whose broker connections are dead.
 
-Its broker connections run through a proxy that drops what they carry without a word; Redis itself stays well.
+They run through a proxy that freezes them without closing them; Redis itself stays reachable.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Final
 import pytest
 
 from tests.support.cutting_proxy import CuttingProxy, cutting_proxy
-from tests.support.system import QUEUE_PREFIX, QUICKLY, House, open_house, until
+from tests.support.system import QUEUE_PREFIX, QUICK_START, System, open_system, until
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 SILENCE_S: Final = 6
-GRACE_S: Final = 10.1  # a call to the supplier, and ten seconds
+GRACE_S: Final = 10.1  # The time-out of a call to the supplier, and ten seconds.
 
 
-class Ward:
-    """One worker behind a proxy of its own, on a Redis that others reach directly."""
+class WatchedWorker:
+    """One worker behind a proxy of its own, on a Redis that other processes reach directly."""
 
-    def __init__(self, house: House, proxy: CuttingProxy, folder: Path) -> None:
-        self.house, self.proxy, self.folder = house, proxy, folder
-        self.pulse = Heartbeats(connect(house.settings["REDIS_URL"]))
+    def __init__(self, system: System, proxy: CuttingProxy, folder: Path) -> None:
+        self.system, self.proxy, self.folder = system, proxy, folder
+        self.heartbeats = Heartbeats(connect(system.settings["REDIS_URL"]))
         self.marks = 0
         self.pid = 0
         self.log = Path()
 
     def start(self, silence_s: int) -> None:
-        self.log = self.house.start_worker(
-            *QUICKLY,
+        self.log = self.system.start_worker(
+            *QUICK_START,
             "-c",
             "2",
             app="tests.acceptance.trusting",
@@ -43,110 +43,112 @@ class Ward:
             WATCHDOG_SILENCE_S=str(silence_s),
             SUPPLIER_TIMEOUT_S="0.1",
         )
-        self.pid = self.house._pids["worker"]
+        self.pid = self.system._pids["worker"]
 
-    def takes_work(self) -> None:
-        """Until it has done a task sent now.  What a dead connection swallowed is not waited for."""
+    def wait_for_work(self) -> None:
+        """Wait until it has done a task that is sent now; a message lost on a dead connection is another one."""
         self.marks += 1
-        self.house.send("tests.mark", str(self.marks))
+        self.system.send_task("tests.mark", str(self.marks))
         until((self.folder / str(self.marks)).exists, f"task {self.marks}")
 
-    def answers(self) -> bool:
-        return bool(self.house.publisher.control.ping(timeout=1.0))
+    def answers_ping(self) -> bool:
+        return bool(self.system.publisher.control.ping(timeout=1.0))
 
-    def its_pulse(self) -> WorkerHeartbeat:
-        return until(self.pulse.workers, "a pulse")[0]
+    def heartbeat(self) -> WorkerHeartbeat:
+        return until(self.heartbeats.workers, "a pulse")[0]
 
-    def lives_on(self, seconds: float) -> None:
-        """Until its watchdog has looked at it for so long."""
-        after = self.its_pulse().seen_at + seconds
-        until(lambda: self.its_pulse().seen_at > after, "its next looks")
+    def wait_for_looks(self, seconds: float) -> None:
+        """Wait until its watchdog has looked for ``seconds`` from now."""
+        after = self.heartbeat().seen_at + seconds
+        until(lambda: self.heartbeat().seen_at > after, "its next looks")
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
 
-    def restarts(self) -> int:
-        return sum(self.pulse.restarts().values())
+    def count_restarts(self) -> int:
+        return sum(self.heartbeats.restarts().values())
 
-    def starts(self) -> int:
+    def count_starts(self) -> int:
         return self.log.read_text().count(" ready.")
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         return b"tests.acceptance.trusting" in Path(f"/proc/{self.pid}/cmdline").read_bytes()
 
 
 @contextmanager
-def open_ward(folder: Path) -> Iterator[Ward]:
-    with pytest.MonkeyPatch.context() as patch, open_house(folder) as house:
+def open_watched_worker(folder: Path) -> Iterator[WatchedWorker]:
+    with pytest.MonkeyPatch.context() as patch, open_system(folder) as system:
         patch.setenv("TEST_FOLDER", str(folder))
-        with cutting_proxy(house.settings["REDIS_URL"]) as proxy:
-            yield Ward(house, proxy, folder)
+        with cutting_proxy(system.settings["REDIS_URL"]) as proxy:
+            yield WatchedWorker(system, proxy, folder)
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    with open_ward(tmp_path) as ward:
-        yield ward
+def watched(tmp_path: Path) -> Iterator[WatchedWorker]:
+    with open_watched_worker(tmp_path) as watched:
+        yield watched
 
 
 @pytest.fixture(scope="module")
-def unwatched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    """A worker without a watchdog's restarts, gone deaf."""
-    with open_ward(tmp_path_factory.mktemp("unwatched")) as ward:
-        ward.start(silence_s=0)
-        ward.takes_work()
-        assert ward.proxy.go_deaf()
-        yield ward
+def unwatched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedWorker]:
+    """Yield a worker with frozen connections, whose watchdog may not restart it."""
+    with open_watched_worker(tmp_path_factory.mktemp("unwatched")) as watched:
+        watched.start(silence_s=0)
+        watched.wait_for_work()
+        assert watched.proxy.freeze()
+        yield watched
 
 
-def test_on_dead_connections_a_worker_by_itself_takes_no_work(unwatched: Ward) -> None:
+def test_on_dead_connections_a_worker_by_itself_takes_no_work(unwatched: WatchedWorker) -> None:
     for name in ("swallowed", "waiting"):
-        unwatched.house.send("tests.mark", name)
-    assert not any(unwatched.answers() for _ in range(3))
-    assert unwatched.house.redis.llen(f"{QUEUE_PREFIX}control") == 1, "Redis is well, the message waits"
-    assert unwatched.runs()
-    assert unwatched.restarts() == 0
-    unwatched.ask_to_end()  # the last test here sees how long that takes
+        unwatched.system.send_task("tests.mark", name)
+    assert not any(unwatched.answers_ping() for _ in range(3))
+    assert unwatched.system.redis.llen(f"{QUEUE_PREFIX}control") == 1, "Redis is well, the message waits"
+    assert unwatched.is_running()
+    assert unwatched.count_restarts() == 0
+    unwatched.terminate()  # The last test of this file sees how long that takes.
 
 
-def test_a_silent_worker_starts_anew_in_its_process_and_a_busy_or_cut_off_one_does_not(ward: Ward) -> None:
-    ward.start(silence_s=SILENCE_S)
-    for name in ("first", "second"):  # all its threads
-        ward.house.send("tests.nap", name)
-        until((ward.folder / f"{name}.begun").exists, "a nap")
-    ward.house.send("tests.mark", "after the naps")
-    ward.lives_on(SILENCE_S + 1)
-    assert ward.its_pulse().running == 2
-    assert (ward.restarts(), ward.starts()) == (0, 1), "a busy worker is not silent"
-    (ward.folder / "wake").touch()
-    until((ward.folder / "after the naps").exists, "the waiting task")
+def test_a_silent_worker_starts_anew_in_its_process_and_a_busy_or_cut_off_one_does_not(watched: WatchedWorker) -> None:
+    watched.start(silence_s=SILENCE_S)
+    for name in ("first", "second"):  # Its two threads are busy.
+        watched.system.send_task("tests.nap", name)
+        until((watched.folder / f"{name}.begun").exists, "a nap")
+    watched.system.send_task("tests.mark", "after the naps")
+    watched.wait_for_looks(SILENCE_S + 1)
+    assert watched.heartbeat().running == 2
+    assert (watched.count_restarts(), watched.count_starts()) == (0, 1), "a busy worker is not silent"
+    (watched.folder / "wake").touch()
+    until((watched.folder / "after the naps").exists, "the waiting task")
 
-    ward.proxy.close()
-    ward.lives_on(SILENCE_S + 1)
-    ward.proxy.open()
-    ward.takes_work()
-    assert (ward.restarts(), ward.starts()) == (0, 1), "a broker that is down restarts nobody, nor when it comes back"
+    watched.proxy.close()
+    watched.wait_for_looks(SILENCE_S + 1)
+    watched.proxy.open()
+    watched.wait_for_work()
+    assert (watched.count_restarts(), watched.count_starts()) == (0, 1), (
+        "a broker that is down restarts nobody, nor when it comes back"
+    )
 
-    frozen = ward.proxy.go_deaf(b"BRPOP")
+    frozen = watched.proxy.freeze(b"BRPOP")
     assert frozen
-    assert not any(b"PSUBSCRIBE" in carried for carried in frozen), "its mailbox works, its queues don't"
-    ward.house.send("tests.mark", "swallowed")
-    ward.house.send("tests.mark", "waiting")
-    until((ward.folder / "waiting").exists, "work after the first restart")
-    assert (ward.restarts(), ward.starts()) == (1, 2)
+    assert not any(b"PSUBSCRIBE" in sent_words for sent_words in frozen), "its mailbox works, its queues don't"
+    watched.system.send_task("tests.mark", "swallowed")
+    watched.system.send_task("tests.mark", "waiting")
+    until((watched.folder / "waiting").exists, "work after the first restart")
+    assert (watched.count_restarts(), watched.count_starts()) == (1, 2)
 
-    ward.lives_on(1.0)  # its mailbox has answered: an unanswered ping counts from then on
-    assert ward.proxy.go_deaf()
-    until(lambda: ward.restarts() == 2, "the second restart")
-    until(lambda: ward.starts() == 3, "its start")
-    ward.takes_work()
-    assert ward.runs(), "the same process all the time"
-    ward.house.stop("worker")
-    assert ward.pulse.workers() == [], "it said goodbye"
+    watched.wait_for_looks(1.0)  # An unanswered ping counts once its mailbox has answered.
+    assert watched.proxy.freeze()
+    until(lambda: watched.count_restarts() == 2, "the second restart")
+    until(lambda: watched.count_starts() == 3, "its start")
+    watched.wait_for_work()
+    assert watched.is_running(), "the same process all the time"
+    watched.system.stop("worker")
+    assert watched.heartbeats.workers() == [], "it said goodbye"
 
 
-def test_asked_to_end_a_worker_on_dead_connections_leaves_when_its_grace_is_over(unwatched: Ward) -> None:
-    unwatched.ask_to_end()
-    ended = until(unwatched.house._supervisor.ended, "its end")
-    assert ended[0].code == 1
+def test_asked_to_end_a_worker_on_dead_connections_leaves_when_its_grace_is_over(unwatched: WatchedWorker) -> None:
+    unwatched.terminate()
+    exits = until(unwatched.system._supervisor.collect_exits, "its end")
+    assert exits[0].code == 1
     assert f"did not end within {GRACE_S:.0f} s of being asked to" in unwatched.log.read_text()

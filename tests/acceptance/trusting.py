@@ -1,6 +1,7 @@
-"""``celery -A tests.acceptance.trusting``: a worker without time-outs towards its broker, as Celery is by default.
+"""``celery -A tests.acceptance.trusting``: a worker without time-outs towards its broker, as Celery's default is.
 
-It trusts a dead connection for ever.  ``nap`` keeps a thread busy until the test lets it go; ``mark`` leaves a sign.
+It waits on a dead connection for ever.  ``nap`` keeps a thread busy until the file ``wake`` exists, ``mark`` makes a
+file.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import create_engine, text
 
 from tests.support.fakes import memory_measures, packed_memory_measures
-from tests.support.registries import opened
+from tests.support.registries import open_registry
 from worker.stores.measures.base import Measures
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import connect
@@ -54,7 +54,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def registry(url: str) -> Iterator[AccountRegistry]:
     """An empty registry at ``url``."""
-    registry = opened(url)
+    registry = open_registry(url)
     registry.migrate()
     yield registry
     registry.close()

@@ -1,4 +1,4 @@
-"""One question for many accounts, and their documents written together: on every store, in both layouts."""
+"""Reads and writes of many accounts at once, on every store and in both layouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.domain.measures.documents import Document, Entry, key_range, to_docu
 from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.stores.measures.at_once import read_each, write_each
-from worker.stores.measures.base import AtOnce, ByPeriod, KeyRange, Measures, Wanted
+from worker.stores.measures.base import AtOnce, ByPeriod, KeyRange, Measures, ReadRequest
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))
@@ -32,7 +32,7 @@ KEYS = {
 
 @pytest.fixture
 def accounts() -> list[str]:
-    """Accounts that nobody used before; the second one's name begins like the first."""
+    """Unused account ids; the second begins with the first."""
     first = uuid.uuid4().hex[:11]
     return [first, f"{first}0", *(uuid.uuid4().hex[:12] for _ in range(3))]
 
@@ -44,8 +44,8 @@ def documents(account: str, series: Series, load: int = 1_000_000) -> dict[Perio
     }
 
 
-def read_all(measures: Measures, wanted: Sequence[Wanted]) -> list[ByPeriod]:
-    return [found() for found in read_each(measures, wanted)]
+def read_all(measures: Measures, requests: Sequence[ReadRequest]) -> list[ByPeriod]:
+    return [result() for result in read_each(measures, requests)]
 
 
 def ranges(window: DateWindow, series: Series) -> dict[Period, KeyRange]:
@@ -63,22 +63,23 @@ def test_what_many_are_asked_at_once_is_what_each_answers_alone(
     write_each(measures, [documents(account, series, 1_000_000 * place) for place, account in enumerate(accounts[:3])])
     everything = dict.fromkeys(PERIODS[series], ("", "~"))
     nothing = dict.fromkeys(PERIODS[series], ("2024-07", "2024-01"))
-    asked = [ranges(WEEK, series), ranges(NEW_YEAR, series), everything, nothing]
-    wanted = [(account, each) for each in asked for account in accounts]
+    all_ranges = [ranges(WEEK, series), ranges(NEW_YEAR, series), everything, nothing]
+    requests = [(account, window_ranges) for window_ranges in all_ranges for account in accounts]
     alone = [
-        {period: measures[period].read(account, *keys) for period, keys in each.items()} for account, each in wanted
+        {period: measures[period].read(account, *keys) for period, keys in window_ranges.items()}
+        for account, window_ranges in requests
     ]
-    assert read_all(measures, wanted) == alone
-    assert sum(len(found) for of_one in alone for found in of_one.values()) > 3 * 9
+    assert read_all(measures, requests) == alone
+    assert sum(len(rows) for documents_of_one in alone for rows in documents_of_one.values()) > 3 * 9
 
 
 def test_windows_of_both_series_and_of_one_account_may_stand_in_one_question(
     measures: Measures, accounts: list[str]
 ) -> None:
     write_each(measures, [documents(account, series) for account in accounts for series in Series])
-    wanted = [(accounts[0], ranges(window, series)) for series in Series for window in (WEEK, NEW_YEAR, WEEK)]
-    found = read_all(measures, wanted)
-    assert [len(of_one[series.inputs]) for (_, keys), of_one in zip(wanted, found, strict=True) for series in Series
+    requests = [(accounts[0], ranges(window, series)) for series in Series for window in (WEEK, NEW_YEAR, WEEK)]
+    results = read_all(measures, requests)
+    assert [len(result[series.inputs]) for (_, keys), result in zip(requests, results, strict=True) for series in Series
             if series.inputs in keys] == [2, 2, 2, 3, 1, 3]  # fmt: skip
 
 
@@ -86,16 +87,16 @@ def test_windows_of_both_series_and_of_one_account_may_stand_in_one_question(
 def test_nobody_has_anything_before_the_first_document_and_after_the_last_is_erased(
     measures: Measures, accounts: list[str], series: Series
 ) -> None:
-    wanted = [(account, ranges(WEEK, series)) for account in accounts]
+    requests = [(account, ranges(WEEK, series)) for account in accounts]
     nothing: list[ByPeriod] = [{period: [] for period in ranges(WEEK, series)} for _ in accounts]
-    assert read_all(measures, wanted) == nothing
+    assert read_all(measures, requests) == nothing
     write_each(measures, [documents(account, series) for account in accounts])
     for account in accounts[1:]:
         for period in PERIODS[series]:
             measures[period].erase(account)
-    found = read_all(measures, wanted)
-    assert found[1:] == nothing[1:]
-    assert all(found[0].values())
+    results = read_all(measures, requests)
+    assert results[1:] == nothing[1:]
+    assert all(results[0].values())
 
 
 @pytest.mark.parametrize("series", Series)
@@ -107,11 +108,11 @@ def test_each_is_told_what_of_its_own_was_not_written_and_the_others_are_written
     assert measures[series.inputs].write([first]) == []
     lost = write_each(measures, [documents(account, series) for account in accounts])
     assert first["_id"] in {document["_id"] for document in lost[2][series.inputs]}
-    for account, told in zip(accounts, lost, strict=True):
-        for period, each in documents(account, series).items():
+    for account, losers in zip(accounts, lost, strict=True):
+        for period, rows in documents(account, series).items():
             stored = measures[period].read(account, "", "~")
-            assert account == loser or not told[period]
-            assert len(stored) == len(each) - len(told[period]) + (account == loser and period is series.inputs)
+            assert account == loser or not losers[period]
+            assert len(stored) == len(rows) - len(losers[period]) + (account == loser and period is series.inputs)
 
 
 @pytest.mark.parametrize("series", Series)
@@ -131,15 +132,15 @@ def test_no_total_is_written_whose_readings_lost_their_race(
 def test_more_accounts_than_one_request_takes_are_all_written_and_all_found(measures: Measures) -> None:
     accounts = [uuid.uuid4().hex[:12] for _ in range(501)]
     keys = {Period.DAY: ["2024-07-20"], Period.MONTH: ["2024-07"], Period.YEAR: ["2024"]}
-    given = [
-        {period: [to_document(account, period, Entry(key, place), NOW) for key in of_period]
-         for period, of_period in keys.items()}
+    windows = [
+        {period: [to_document(account, period, Entry(key, place), NOW) for key in period_keys]
+         for period, period_keys in keys.items()}
         for place, account in enumerate(accounts)
     ]  # fmt: skip
-    assert not any(any(told.values()) for told in write_each(measures, given))
-    found = read_all(measures, [(account, ranges(WEEK, Series.DAILY)) for account in accounts])
+    assert not any(any(losers.values()) for losers in write_each(measures, windows))
+    results = read_all(measures, [(account, ranges(WEEK, Series.DAILY)) for account in accounts])
     assert [
-        {period: [{**document, "_rev": ""} for document in of_period] for period, of_period in each.items()}
-        for each in found
-    ] == [{period: [{**document, "_rev": ""} for document in some[period]] for period in each}
-          for each, some in zip(found, given, strict=True)]  # fmt: skip
+        {period: [{**document, "_rev": ""} for document in rows] for period, rows in result.items()}
+        for result in results
+    ] == [{period: [{**document, "_rev": ""} for document in documents_written[period]] for period in result}
+          for result, documents_written in zip(results, windows, strict=True)]  # fmt: skip

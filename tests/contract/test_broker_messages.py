@@ -1,4 +1,4 @@
-"""What a Redis broker holds, put there and taken by kombu itself."""
+"""Messages in a Redis broker, published and taken by kombu itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from kombu import Connection, Exchange, Queue
 from kombu.message import Message
 from redis import Redis
 
-from tests.support.metric_counts import Counts
-from worker.ops.heartbeat import Heartbeat, give_back_orphans
+from tests.support.metric_counts import MetricGrowth
+from worker.ops.heartbeat import Heartbeat, requeue_orphans
 from worker.stores.redis.broker import BrokerMessages, broker_keys
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import ProgressStore
@@ -24,12 +24,12 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 class Broker:
-    """One queue of a prefix of its own; workers take from it and never say that they are done."""
+    """One queue under a prefix of its own; workers take messages from it and never acknowledge them."""
 
     def __init__(self, url: str, redis: Redis) -> None:
         self.url, self.prefix = url, f"t{uuid4().hex}:"
         self.queue = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
-        self.state, self.deliveries = ProgressStore(redis, self.prefix), BrokerMessages(redis, self.prefix)
+        self.state, self.messages = ProgressStore(redis, self.prefix), BrokerMessages(redis, self.prefix)
         self._open: list[Connection] = []
 
     def connection(self, worker: str) -> Connection:
@@ -39,14 +39,14 @@ class Broker:
         return connection
 
     def publish(self, account: str, run_id: str = "r0") -> None:
-        described = {"argsrepr": f"('{account}', 'daily', '2024-07-01')", "kwargsrepr": f"{{'run_id': '{run_id}'}}"}
+        headers = {"argsrepr": f"('{account}', 'daily', '2024-07-01')", "kwargsrepr": f"{{'run_id': '{run_id}'}}"}
         producer = self.connection("publisher").Producer()
         producer.publish(
             {"for": account},
             exchange=self.queue.exchange,
             routing_key="nightly",
             declare=[self.queue],
-            headers=described,
+            headers=headers,
             compression="gzip",
         )
 
@@ -55,7 +55,7 @@ class Broker:
         return message
 
     def forget(self) -> None:
-        """As a SIGKILL does it: the connections end, and nothing is put back."""
+        """End the connections without putting anything back, as SIGKILL does."""
         for connection in self._open:
             connection.default_channel.qos._delivered.clear()
             connection.default_channel.qos._dirty.clear()
@@ -74,13 +74,13 @@ def test_what_a_dead_worker_held_is_taken_by_the_next_and_known_as_redelivered(b
         broker.publish(account)
     assert [broker.take("w1") is not None for _ in range(2)] == [True, True]
     assert broker.take("w2") is None
-    assert broker.deliveries.holders() == {"w1"}
+    assert broker.messages.workers_with_messages() == {"w1"}
     broker.forget()
-    assert broker.deliveries.give_back("w1") == 2
-    taken = [message for _ in range(2) if (message := broker.take("w2"))]
-    assert {message.payload["for"] for message in taken} == {"home1", "home2"}
-    assert all(message.delivery_info["redelivered"] and message.headers["redelivered"] for message in taken)
-    assert broker.deliveries.give_back("w1") == 0
+    assert broker.messages.requeue("w1") == 2
+    messages = [message for _ in range(2) if (message := broker.take("w2"))]
+    assert {message.payload["for"] for message in messages} == {"home1", "home2"}
+    assert all(message.delivery_info["redelivered"] and message.headers["redelivered"] for message in messages)
+    assert broker.messages.requeue("w1") == 0
 
 
 def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> None:
@@ -88,19 +88,19 @@ def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> N
     assert broker.take("w1")
     living = Heartbeat(broker.state, "w1")
     living.start()
-    assert give_back_orphans(broker.state, broker.deliveries) == 0
+    assert requeue_orphans(broker.state, broker.messages) == 0
     living.stop()
-    counts = Counts()
-    assert give_back_orphans(broker.state, broker.deliveries) == 1
-    assert counts.grown("releve_messages_given_back_total") == 1
-    assert broker.deliveries.holders() == set()
+    counts = MetricGrowth()
+    assert requeue_orphans(broker.state, broker.messages) == 1
+    assert counts.growth("releve_messages_given_back_total") == 1
+    assert broker.messages.workers_with_messages() == set()
 
 
 def test_a_message_is_seen_wherever_it_is(broker: Broker) -> None:
     for account in ("home1", "home2"):
         broker.publish(account)
     assert broker.take("w1")
-    words = broker.deliveries.words_in_flight(["control", "nightly"])
+    words = broker.messages.run_ids_in_broker(["control", "nightly"])
     assert words is not None
     assert {"home1", "home2", "daily"} <= words
     assert "home3" not in words
@@ -108,18 +108,18 @@ def test_a_message_is_seen_wherever_it_is(broker: Broker) -> None:
 
 def test_nobody_looks_into_a_very_long_queue(broker: Broker, redis: Redis) -> None:
     redis.rpush(f"{broker.prefix}nightly", *["{}"] * 20_001)
-    assert broker.deliveries.words_in_flight(["nightly"]) is None
+    assert broker.messages.run_ids_in_broker(["nightly"]) is None
 
 
 def test_the_claim_of_a_lost_message_is_let_go_of_and_others_are_not(broker: Broker) -> None:
-    lost, waiting, done = (("home1", "daily", what) for what in ("lost", "waiting", "done"))
+    lost, waiting, done = (("home1", "daily", work) for work in ("lost", "waiting", "done"))
     for claim in (lost, waiting):
         assert broker.state.claim(*claim, 600, holder="r1")
-    broker.state.keep(*waiting, holder="r1")
-    assert broker.state.drop_lost([lost, waiting, done], 20, set()) == 0, "all too young"
-    assert broker.state.drop_lost([lost, waiting, done], 0, set()) == 1
+    broker.state.hold_claim(*waiting, holder="r1")
+    assert broker.state.drop_lost_claims([lost, waiting, done], 20, set()) == 0, "all too young"
+    assert broker.state.drop_lost_claims([lost, waiting, done], 0, set()) == 1
     assert broker.state.is_claimed(*waiting)
-    assert broker.state.extend(*waiting, 600, holder="r1")
+    assert broker.state.extend_claim(*waiting, 600, holder="r1")
     assert broker.state.drop_claims_older_than(0) == 1
 
 
@@ -128,8 +128,8 @@ def test_a_lost_message_is_told_by_its_run_though_other_work_of_the_account_is_u
     assert broker.state.claim(*lost, 600, holder="20240725T070000.000001")
     assert broker.state.claim(*other, 600, holder="20240725T070000.000002")
     broker.publish("home1", run_id="20240725T070000.000002")
-    in_flight = broker.deliveries.words_in_flight(["nightly"])
-    assert in_flight is not None
-    assert broker.state.drop_lost([lost, other], 0, in_flight) == 1
+    run_ids = broker.messages.run_ids_in_broker(["nightly"])
+    assert run_ids is not None
+    assert broker.state.drop_lost_claims([lost, other], 0, run_ids) == 1
     assert not broker.state.is_claimed(*lost)
     assert broker.state.is_claimed(*other)

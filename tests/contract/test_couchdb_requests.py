@@ -1,4 +1,4 @@
-"""How many requests the CouchDB store makes, counted on the wire between it and a real server."""
+"""Numbers of requests of the CouchDB store, counted by a proxy before a real server."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def measures(proxy: CountingProxy) -> Iterator[Measures]:
 
 
 @pytest.fixture
-def known(proxy: CountingProxy, measures: Measures) -> Measures:
-    """All five databases there already, and found out of which kind they are."""
+def created_measures(proxy: CountingProxy, measures: Measures) -> Measures:
+    """All five databases, created, and known to be partitioned or not."""
     for store in measures.values():
         store.write(documents(1))
         store.read(ACCOUNT, "", "~")
@@ -50,25 +50,27 @@ def methods(proxy: CountingProxy) -> list[str]:
     return [method for method, _ in proxy.requests]
 
 
-def test_an_account_is_read_in_one_request_however_much_it_has(proxy: CountingProxy, known: Measures) -> None:
-    known[Period.MINUTE].write(documents(1_400))
+def test_an_account_is_read_in_one_request_however_much_it_has(
+    proxy: CountingProxy, created_measures: Measures
+) -> None:
+    created_measures[Period.MINUTE].write(documents(1_400))
     proxy.clear()
-    assert len(known[Period.MINUTE].read(ACCOUNT, "", "~")) == 1_400
+    assert len(created_measures[Period.MINUTE].read(ACCOUNT, "", "~")) == 1_400
     assert methods(proxy) == ["GET"]
 
 
 @pytest.mark.parametrize("count, requests", [(0, 0), (1, 1), (500, 1), (501, 2), (1_344, 3)])
 def test_a_write_takes_one_request_per_five_hundred(
-    proxy: CountingProxy, known: Measures, count: int, requests: int
+    proxy: CountingProxy, created_measures: Measures, count: int, requests: int
 ) -> None:
-    assert known[Period.MINUTE].write(documents(count)) == []
+    assert created_measures[Period.MINUTE].write(documents(count)) == []
     assert methods(proxy) == ["POST"] * requests
 
 
-def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, known: Measures) -> None:
-    known[Period.MINUTE].write(documents(500))
+def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, created_measures: Measures) -> None:
+    created_measures[Period.MINUTE].write(documents(500))
     proxy.clear()
-    assert len(known[Period.MINUTE].write(documents(500))) == 500
+    assert len(created_measures[Period.MINUTE].write(documents(500))) == 500
     assert methods(proxy) == ["POST"]
 
 
@@ -81,7 +83,7 @@ def test_a_fresh_server_costs_one_request_a_database_and_one_a_process_more(
         store.read(ACCOUNT, "", "~")
     assert methods(proxy).count("PUT") == 5
     assert methods(proxy).count("POST") == 5
-    assert methods(proxy).count("GET") - 10 <= 1  # none with partitions, one to find out that there are none
+    assert methods(proxy).count("GET") - 10 <= 1  # One more where the server has no partitions.
 
 
 def test_making_the_databases_ahead_takes_one_request_each_and_none_later(
@@ -109,22 +111,24 @@ def test_databases_that_are_there_cost_at_most_one_request_a_process_more(
     assert 5 <= len(proxy.requests) <= 6
 
 
-def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(proxy: CountingProxy, known: Measures) -> None:
-    known[Period.MINUTE].write(documents(1_001))
+def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(
+    proxy: CountingProxy, created_measures: Measures
+) -> None:
+    created_measures[Period.MINUTE].write(documents(1_001))
     proxy.clear()
-    assert known[Period.MINUTE].erase(ACCOUNT) == 1_001
+    assert created_measures[Period.MINUTE].erase(ACCOUNT) == 1_001
     assert methods(proxy) == ["GET", "POST"] * 3 + ["GET"]
 
 
-def test_connections_are_kept(proxy: CountingProxy, known: Measures) -> None:
+def test_connections_are_kept(proxy: CountingProxy, created_measures: Measures) -> None:
     for _ in range(5):
-        known[Period.MINUTE].read(ACCOUNT, "", "~")
+        created_measures[Period.MINUTE].read(ACCOUNT, "", "~")
     assert len(proxy.connections) == 1
 
 
 @pytest.fixture
 def packed(proxy: CountingProxy) -> Iterator[Measures]:
-    """Both databases of the packed layout there already, and found out of which kind they are."""
+    """Both databases of the packed layout, created, and known to be partitioned or not."""
     with couch_databases(proxy.url) as (url, prefix):
         measures = open_measures(url, prefix=prefix, layout="packed")
         for store in measures.values():
@@ -163,8 +167,8 @@ def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: Cou
     packed[Period.MINUTE].write(documents[:20])
     proxy.clear()
     assert packed[Period.MINUTE].write(documents[20:]) == []
-    asked = [path.rpartition("/")[2] for _, path in proxy.requests]
-    assert asked == ["_bulk_docs", "_all_docs?include_docs=true", "_bulk_docs"]
+    paths = [path.rpartition("/")[2] for _, path in proxy.requests]
+    assert paths == ["_bulk_docs", "_all_docs?include_docs=true", "_bulk_docs"]
     assert len(packed[Period.MINUTE].read(ACCOUNT, "", "~")) == 40
 
 
@@ -173,6 +177,6 @@ def test_readings_and_totals_are_read_and_written_together(proxy: CountingProxy,
     hours = [to_document(ACCOUNT, Period.HOUR, Entry("2024-01-01T00:00Z", 1_000_000), datetime(2024, 3, 1, tzinfo=UTC))]
     lost = packed.write_together({Period.MINUTE: half_hours(2), Period.HOUR: hours})
     assert lost == {Period.MINUTE: [], Period.HOUR: []}
-    found = packed.read_together(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
-    assert [len(found[period]) for period in (Period.MINUTE, Period.HOUR)] == [2, 1]
+    stored = packed.read_together(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
+    assert [len(stored[period]) for period in (Period.MINUTE, Period.HOUR)] == [2, 1]
     assert methods(proxy) == ["POST", "GET"]

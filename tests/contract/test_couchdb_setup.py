@@ -1,4 +1,4 @@
-"""CouchDB's set-up: every step once, and the workers' user in and no other."""
+"""The set-up of CouchDB: each step is done once, and only the workers' user gets access."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
     CouchServer,
-    admit,
     create_system_database,
+    grant_access,
     set_up_user,
 )
 from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
@@ -32,12 +32,12 @@ def admin(couchdb_url: str) -> CouchServer:
 
 @pytest.fixture
 def name(admin: CouchServer) -> Iterator[str]:
-    """Of a user that nobody has, gone afterwards."""
+    """A new user's name; the user is deleted afterwards."""
     name = f"t{uuid.uuid4().hex}"
     yield name
     path = ("_users", f"org.couchdb.user:{name}")
-    if (found := admin.get(*path)).ok:
-        admin.put(*path, body={"_id": found.body["_id"], "_rev": found.body["_rev"], "_deleted": True})
+    if (answer := admin.get(*path)).ok:
+        admin.put(*path, body={"_id": answer.body["_id"], "_rev": answer.body["_rev"], "_deleted": True})
 
 
 def as_user(couchdb_url: str, name: str, password: str) -> CouchServer:
@@ -73,8 +73,8 @@ def test_a_user_is_let_in_once(admin: CouchServer, couchdb_url: str, name: str) 
         store = open_measures(url, prefix=prefix)[Period.DAY]
         assert store.create_if_missing() is True
         database = f"{prefix}com-grandlyon-enedis-day"
-        assert admit(admin, database, name) == "made"
-        assert admit(admin, database, name) == "there"
+        assert grant_access(admin, database, name) == "made"
+        assert grant_access(admin, database, name) == "there"
         assert user.get(database, "_all_docs").ok
 
 

@@ -1,4 +1,4 @@
-"""Signs of life in a real Redis."""
+"""Heartbeats in a real Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OTHER = WorkerHeartbeat("backfill@two", 1001.0, 1001.0, running=0, slots=4, queu
 
 
 @pytest.fixture
-def pulse(redis_url: str) -> Iterator[Heartbeats]:
+def heartbeats(redis_url: str) -> Iterator[Heartbeats]:
     prefix = f"test-{uuid4().hex}:"
     with connect(redis_url) as redis:
         yield Heartbeats(redis, prefix)
@@ -23,35 +23,35 @@ def pulse(redis_url: str) -> Iterator[Heartbeats]:
             redis.delete(key)
 
 
-def test_workers_are_told_as_they_were_noted_last(pulse: Heartbeats) -> None:
-    pulse.note_worker(WorkerHeartbeat("nightly@one", 1.0, 1.0, 0, 16, ()))
-    pulse.note_worker(ONE)
-    pulse.note_worker(OTHER)
-    assert pulse.workers() == [OTHER, ONE]
-    assert [worker.host for worker in pulse.workers()] == ["two", "one"]
+def test_workers_are_told_as_they_were_noted_last(heartbeats: Heartbeats) -> None:
+    heartbeats.record_worker(WorkerHeartbeat("nightly@one", 1.0, 1.0, 0, 16, ()))
+    heartbeats.record_worker(ONE)
+    heartbeats.record_worker(OTHER)
+    assert heartbeats.workers() == [OTHER, ONE]
+    assert [worker.host for worker in heartbeats.workers()] == ["two", "one"]
 
 
-def test_who_says_goodbye_is_forgotten(pulse: Heartbeats) -> None:
-    pulse.note_worker(ONE)
-    pulse.forget_worker("nightly@one")
-    assert pulse.workers() == []
+def test_who_says_goodbye_is_forgotten(heartbeats: Heartbeats) -> None:
+    heartbeats.record_worker(ONE)
+    heartbeats.forget_worker("nightly@one")
+    assert heartbeats.workers() == []
 
 
-def test_who_vanishes_is_forgotten_by_itself(pulse: Heartbeats) -> None:
-    pulse.note_worker(ONE)
-    assert 0 < pulse._redis.ttl(pulse._key("worker", ONE.name)) <= WORKER_TTL_S
+def test_who_vanishes_is_forgotten_by_itself(heartbeats: Heartbeats) -> None:
+    heartbeats.record_worker(ONE)
+    assert 0 < heartbeats._redis.ttl(heartbeats._key("worker", ONE.name)) <= WORKER_TTL_S
 
 
-def test_restarts_are_counted_by_worker(pulse: Heartbeats) -> None:
-    assert pulse.restarts() == {}
+def test_restarts_are_counted_by_worker(heartbeats: Heartbeats) -> None:
+    assert heartbeats.restarts() == {}
     for name in ("b@1", "a@1", "b@1"):
-        pulse.note_restart(name)
-    assert pulse.restarts() == {"a@1": 1, "b@1": 2}
+        heartbeats.count_restart(name)
+    assert heartbeats.restarts() == {"a@1": 1, "b@1": 2}
 
 
-def test_beat_and_its_echo_are_noted_apart(pulse: Heartbeats) -> None:
-    assert list(pulse.beat_and_tick()) == [None, None]
-    pulse.note_beat(1000.5)
-    assert list(pulse.beat_and_tick()) == [1000.5, None]
-    pulse.note_tick(1001.0)
-    assert list(pulse.beat_and_tick()) == [1000.5, 1001.0]
+def test_beat_and_its_echo_are_noted_apart(heartbeats: Heartbeats) -> None:
+    assert list(heartbeats.beat_and_tick()) == [None, None]
+    heartbeats.record_beat(1000.5)
+    assert list(heartbeats.beat_and_tick()) == [1000.5, None]
+    heartbeats.record_tick(1001.0)
+    assert list(heartbeats.beat_and_tick()) == [1000.5, 1001.0]

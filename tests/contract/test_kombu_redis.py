@@ -1,4 +1,4 @@
-"""Our way to a Redis broker: fewer steps than kombu's, and the same in Redis."""
+"""Our Redis transport: fewer commands than kombu's, and the same content of Redis."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def broker(redis_url: str, prefix: str) -> Iterator[Connection]:
         yield connection
 
 
-def taken(broker: Connection, act: Callable[[Message], None] = lambda message: None) -> list[Any]:
+def take(broker: Connection, act: Callable[[Message], None] = lambda message: None) -> list[Any]:
     bodies: list[Any] = []
 
-    def take(body: Any, message: Message) -> None:
+    def receive(body: Any, message: Message) -> None:
         bodies.append(body)
         act(message)
 
-    with broker.Consumer([QUEUE], callbacks=[take]):
+    with broker.Consumer([QUEUE], callbacks=[receive]):
         broker.drain_events(timeout=5)
     return bodies
 
@@ -58,15 +58,15 @@ def test_what_is_taken_stands_in_the_workers_own_hash_until_it_is_acknowledged(
     broker: Connection, redis: Redis, prefix: str
 ) -> None:
     publish(broker, {"n": 1})
-    held: list[Any] = []
+    snapshots: list[Any] = []
 
-    def look(message: Message) -> None:
-        held.append((redis.hgetall(f"{prefix}unacked:w1"), redis.zrange(f"{prefix}unacked_index:w1", 0, -1)))
+    def inspect(message: Message) -> None:
+        snapshots.append((redis.hgetall(f"{prefix}unacked:w1"), redis.zrange(f"{prefix}unacked_index:w1", 0, -1)))
         message.ack()
 
-    assert taken(broker, look) == [{"n": 1}]
-    [(kept, ages)] = held
-    [(tag, raw)] = kept.items()
+    assert take(broker, inspect) == [{"n": 1}]
+    [(messages, ages)] = snapshots
+    [(tag, raw)] = messages.items()
     assert ages == [tag]
     assert json.loads(raw)[1:] == ["releve", "nightly"]
     assert redis.keys(f"{prefix}unacked*") == []
@@ -74,39 +74,39 @@ def test_what_is_taken_stands_in_the_workers_own_hash_until_it_is_acknowledged(
 
 def test_what_a_dead_worker_held_is_given_back_whole(broker: Connection, redis: Redis, prefix: str) -> None:
     publish(broker, {"n": 2})
-    taken(broker)
-    redis.delete(f"{prefix}unacked_index:w1")  # as if it had died between the two commands
-    assert BrokerMessages(redis, prefix).give_back("w1") == 1
-    assert taken(broker, lambda message: message.ack()) == [{"n": 2}]
+    take(broker)
+    redis.delete(f"{prefix}unacked_index:w1")  # The worker died between the two commands.
+    assert BrokerMessages(redis, prefix).requeue("w1") == 1
+    assert take(broker, lambda message: message.ack()) == [{"n": 2}]
 
 
 def test_what_is_refused_goes_back_into_the_queue(broker: Connection, redis: Redis, prefix: str) -> None:
     publish(broker, {"n": 3})
-    taken(broker, lambda message: message.requeue())
+    take(broker, lambda message: message.requeue())
     assert redis.keys(f"{prefix}unacked*") == []
-    assert taken(broker, lambda message: message.ack()) == [{"n": 3}]
+    assert take(broker, lambda message: message.ack()) == [{"n": 3}]
 
 
 def test_a_channel_has_one_client_while_its_connections_last(broker: Connection) -> None:
     channel: Any = broker.default_channel
-    seen = []
+    clients = []
 
     def ask() -> None:
         with channel.conn_or_acquire() as client:
             client.ping()
-            seen.append(client)
+            clients.append(client)
 
-    ask()  # two that ask first may each make one, and the later is kept
+    ask()  # Two first calls at once may each make a client, and the later one is kept.
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(seen) == 5
-    assert len({id(client) for client in seen}) == 1
+    assert len(clients) == 5
+    assert len({id(client) for client in clients}) == 1
     channel._disconnect_pools()
     ask()
-    assert seen[-1] is not seen[0]
+    assert clients[-1] is not clients[0]
 
 
 def test_who_waits_for_messages_has_a_client_of_its_own(broker: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What every measure store promises: one suite on the fake, SQLite, PostgreSQL and a CouchDB-protocol server."""
+"""The contract of all measure stores: one suite on the fake, SQLite, PostgreSQL and a CouchDB-protocol server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def store(measures: Measures) -> MeasureStore:
 
 @pytest.fixture
 def account() -> str:
-    """An account that nobody used before, in the shape of the registry's ids."""
+    """An unused account id in the form of the registry's ids."""
     return uuid.uuid4().hex[:12]
 
 
@@ -62,7 +62,7 @@ def test_a_doctype_nobody_wrote_to_has_no_documents(store: MeasureStore, account
 
 
 def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measures, layout: str, account: str) -> None:
-    databases = len(Period) if layout == "plain" else len(Series)  # packs of a series share one
+    databases = len(Period) if layout == "plain" else len(Series)  # The packs of a series share one.
     assert sum(store.create_if_missing() for store in measures.values()) == databases
     assert [store.create_if_missing() for store in measures.values()] == [False] * len(Period)
     store = measures[Period.MINUTE]
@@ -119,8 +119,8 @@ def test_a_range_holds_its_first_key_and_not_its_last(store: MeasureStore, accou
     documents = half_hours(account, 6)
     store.write(list(reversed(documents)))
     keys = [document["_id"].partition(":")[2] for document in documents]
-    found = store.read(account, keys[1], keys[4])
-    assert [document["_id"] for document in found] == [document["_id"] for document in documents[1:4]]
+    in_range = store.read(account, keys[1], keys[4])
+    assert [document["_id"] for document in in_range] == [document["_id"] for document in documents[1:4]]
     assert store.read(account, keys[2], keys[2]) == []
     assert store.read(account, keys[4], keys[1]) == []
 
@@ -134,16 +134,18 @@ def test_keys_sort_by_their_bytes(store: MeasureStore, account: str) -> None:
 
 @pytest.mark.parametrize("period", Period)
 def test_any_texts_bound_a_range(measures: Measures, account: str, period: Period) -> None:
-    """A key, a piece of one, one with something after it, in local years of any number of days."""
+    """Bounds are keys, parts of keys, and keys with more text, in local years of any number of days."""
     days = [date(2023, 12, 31), date(2024, 1, 1), date(2024, 3, 31), date(2024, 10, 27), date(2024, 12, 31)]
     keys = sorted({key for day in days for key in (keys_of(day, period))})
     measures[period].write([to_document(account, period, Entry(key, 100_000), NOW) for key in keys])
     texts = [*keys[:2], *keys[-2:], "", "0", "~", "2023", "2024", "2024-", "2024-0", "2024-01", "2024-01-01", "2024-1"]
     texts += ["2024-03-31T01", "2024-12-31", "2024-12-31T23:00Z", "2025", "2025-01-01", "2024-02-30", "2024-13"]
     texts += [f"{key} " for key in (keys[0], keys[len(keys) // 2], keys[-1])]
-    for first, end in zip(texts, [*texts[7:], *texts[:7]], strict=True):  # all of them: tests/unit/domain/test_packing
-        found = [key_of(document) for document in measures[period].read(account, first, end)]
-        assert found == [key for key in keys if first <= key < end], (first, end)
+    for first, end in zip(
+        texts, [*texts[7:], *texts[:7]], strict=True
+    ):  # All pairs are in tests/unit/domain/measures/test_packing.py.
+        stored = [key_of(document) for document in measures[period].read(account, first, end)]
+        assert stored == [key for key in keys if first <= key < end], (first, end)
 
 
 def keys_of(day: date, period: Period) -> set[str]:
@@ -288,9 +290,9 @@ def test_threads_that_race_lose_all_but_one_each_document(store: MeasureStore, a
     winners = {document["_id"]: document["load"] for document in store.read(account, *ALL_KEYS)}
     assert sum(len(losers) for losers in lost) == 7 * 20
     for version, losers in zip(versions, lost, strict=True):
-        beaten = [document["_id"] for document in losers]
+        lost_ids = [document["_id"] for document in losers]
         assert all(
-            winners[document["_id"]] == document["load"] for document in version if document["_id"] not in beaten
+            winners[document["_id"]] == document["load"] for document in version if document["_id"] not in lost_ids
         )
 
 
@@ -300,9 +302,9 @@ def test_threads_read_what_they_asked_for(store: MeasureStore, account: str) -> 
         store.write(half_hours(name, 30 + number))
 
     def sizes(number: int) -> set[tuple[str, int]]:
-        found = [store.read(accounts[number], *ALL_KEYS) for _ in range(20)]
-        return {(document["source_account"], len(documents)) for documents in found for document in documents}
+        answers = [store.read(accounts[number], *ALL_KEYS) for _ in range(20)]
+        return {(document["source_account"], len(documents)) for documents in answers for document in documents}
 
     with ThreadPoolExecutor(8) as pool:
-        seen = list(pool.map(sizes, range(8)))
-    assert seen == [{(accounts[number], 30 + number)} for number in range(8)]
+        results = list(pool.map(sizes, range(8)))
+    assert results == [{(accounts[number], 30 + number)} for number in range(8)]

@@ -1,4 +1,4 @@
-"""What is remembered in Redis, on a real server."""
+"""The progress store on a real Redis server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.domain.measures.windows import merge_windows, plan_look_back
 from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import free_port
-from worker.stores.redis.claims import Try
+from worker.stores.redis.claims import ClaimRequest
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.series_progress import LastNight
@@ -78,7 +78,7 @@ def test_merged_windows_leave_no_old_ones_behind(state: ProgressStore, redis: Re
 
 
 def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: ProgressStore) -> None:
-    state.mark_done("acc", DAILY, WEEK)  # e.g. the first window to finish after Redis was emptied
+    state.mark_done("acc", DAILY, WEEK)  # For example, the first window to finish after Redis was emptied.
     assert not state.has_history("acc", DAILY)
     state.replace_done("acc", DAILY, [])
     assert state.has_history("acc", DAILY)
@@ -91,7 +91,7 @@ def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: ProgressStore
 def test_coverages_and_nights_come_in_the_order_of_the_page(state: ProgressStore) -> None:
     state.replace_done("b", DAILY, [WEEK, window(0, 2)])
     state.mark_done("b1", CURVE, WEEK)
-    state.note_night("b1", CURVE, NIGHT, CALL)
+    state.record_night("b1", CURVE, NIGHT, CALL)
     pairs = [("a", DAILY), ("b1", CURVE), ("b", DAILY), ("b", CURVE)]
     assert state.coverages(pairs) == [
         (False, []),
@@ -99,8 +99,8 @@ def test_coverages_and_nights_come_in_the_order_of_the_page(state: ProgressStore
         (True, [window(0, 2), WEEK]),
         (False, []),
     ]
-    assert [note and note.night for note in state.nights(pairs)] == [None, NIGHT, None, None]
-    assert (state.coverages([]), state.nights([])) == ([], [])
+    assert [last and last.night for last in state.last_nights(pairs)] == [None, NIGHT, None, None]
+    assert (state.coverages([]), state.last_nights([])) == ([], [])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -117,27 +117,27 @@ def test_coverages_and_nights_come_in_the_order_of_the_page(state: ProgressStore
 def test_days_and_nights_of_one_field_leave_each_other_alone(
     state: ProgressStore, steps: list[DateWindow | list[DateWindow] | date]
 ) -> None:
-    account, told, done, night = uuid4().hex, False, list[DateWindow](), None
+    account, is_known, done, night = uuid4().hex, False, list[DateWindow](), None
     for step in steps:
         if isinstance(step, DateWindow):
             done = merge_windows([*done, step])
             assert state.mark_done(account, DAILY, step) == done
         elif isinstance(step, list):
-            told, done = True, merge_windows(step)
+            is_known, done = True, merge_windows(step)
             state.replace_done(account, DAILY, step)
         else:
             night = max(night or step, step)
-            state.note_night(account, DAILY, step, CALL)
-        assert state.coverages([(account, DAILY)]) == [(told, done)]
-        (noted,) = state.nights([(account, DAILY)])
-        assert (noted.night if noted else None) == night
+            state.record_night(account, DAILY, step, CALL)
+        assert state.coverages([(account, DAILY)]) == [(is_known, done)]
+        (last,) = state.last_nights([(account, DAILY)])
+        assert (last.night if last else None) == night
 
 
 def test_what_was_kept_as_a_set_is_read_and_taken_over(state: ProgressStore, redis: Redis, prefix: str) -> None:
     redis.sadd(f"{prefix}history:acc:daily", "known", str(window(0, 7)))
     redis.set(f"{prefix}history_loaded:acc:daily", "2024-01-08")
     assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 7)])]
-    state.note_night("acc", DAILY, NIGHT, CALL)
+    state.record_night("acc", DAILY, NIGHT, CALL)
     assert state.has_history("acc", DAILY)
     state.mark_done("acc", DAILY, window(7, 1))
     assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 8)])]
@@ -149,20 +149,20 @@ def test_what_was_kept_as_a_set_is_read_and_taken_over(state: ProgressStore, red
 def test_a_night_tells_when_it_was_asked_and_what_came(state: ProgressStore, minutes: int, answer: str) -> None:
     at = datetime(2024, 7, 25, tzinfo=UTC) + timedelta(minutes=minutes)
     call = Call(at, plan_look_back(at.astimezone(PARIS).date(), CURVE), AnswerClass(answer), "nightly")
-    state.note_night("acc", CURVE, NIGHT, call)
-    assert state.nights([("acc", CURVE)]) == [(LastNight(NIGHT, call))]
+    state.record_night("acc", CURVE, NIGHT, call)
+    assert state.last_nights([("acc", CURVE)]) == [(LastNight(NIGHT, call))]
 
 
 def test_a_night_is_not_put_back_by_an_older_one_that_ends_later(state: ProgressStore) -> None:
     for night in (NIGHT, NIGHT - timedelta(days=1)):
-        state.note_night("acc", DAILY, night, CALL)
-    assert [note and note.night for note in state.nights([("acc", DAILY)])] == [NIGHT]
+        state.record_night("acc", DAILY, night, CALL)
+    assert [last and last.night for last in state.last_nights([("acc", DAILY)])] == [NIGHT]
 
 
 def test_a_night_of_a_date_to_come_gives_way(state: ProgressStore) -> None:
     for night in (date(2030, 1, 1), NIGHT):
-        state.note_night("acc", DAILY, night, CALL)
-    assert [note and note.night for note in state.nights([("acc", DAILY)])] == [NIGHT]
+        state.record_night("acc", DAILY, night, CALL)
+    assert [last and last.night for last in state.last_nights([("acc", DAILY)])] == [NIGHT]
 
 
 def test_a_cursor_is_moved_by_whoever_saw_it_last(state: ProgressStore) -> None:
@@ -175,20 +175,20 @@ def test_a_cursor_is_moved_by_whoever_saw_it_last(state: ProgressStore) -> None:
 
 
 def test_forty_accounts_of_a_hash_stay_packed_and_small(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    """What a million accounts take is some 60 bytes each, as `docs/reference/redis-keys.md` says."""
+    """A million accounts take some 60 bytes each, as ``docs/reference/redis-keys.md`` says."""
     accounts = [f"k9x{number:09d}" for number in range(44)]
     for account in accounts:
         state.replace_done(account, DAILY, [DateWindow(date(2021, 11, 25), date(2024, 11, 24))])
-        state.note_night(account, DAILY, NIGHT, CALL)
+        state.record_night(account, DAILY, NIGHT, CALL)
     key = f"{prefix}days:daily:k9x"
     assert redis.object("encoding", key) in ("listpack", "ziplist")
     assert redis.memory_usage(key) / len(accounts) < 75
 
 
 def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    state.note_task("acc", DAILY, state="ok", error="VENDOR_DOWN")
-    state.note_task("acc", DAILY, error="", done="3")
-    state.note_task("acc", DAILY)
+    state.record_task("acc", DAILY, state="ok", error="VENDOR_DOWN")
+    state.record_task("acc", DAILY, error="", done="3")
+    state.record_task("acc", DAILY)
     assert state.task_state("acc", DAILY) == {"state": "ok", "error": "", "done": "3"}
     assert state.task_states([("acc", CURVE), ("acc", DAILY)]) == [{}, state.task_state("acc", DAILY)]
     assert state.task_states([]) == []
@@ -197,10 +197,10 @@ def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: ProgressStore, r
 
 def test_work_is_claimed_by_one(state: ProgressStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda _: state.claim("acc", DAILY, "2024-07-25", 60), range(20)))
-    assert got.count(True) == 1
+        answers = list(pool.map(lambda _: state.claim("acc", DAILY, "2024-07-25", 60), range(20)))
+    assert answers.count(True) == 1
     assert state.claim("acc", DAILY, "2024-07-26", 60)
-    state.release("acc", DAILY, "2024-07-25")
+    state.release_claim("acc", DAILY, "2024-07-25")
     assert state.claim("acc", DAILY, "2024-07-25", 60)
     assert state.claimed_flags(["acc", "other"], DAILY, "2024-07-25") == [True, False]
     assert state.claimed_flags([], DAILY, "2024-07-25") == []
@@ -209,10 +209,10 @@ def test_work_is_claimed_by_one(state: ProgressStore) -> None:
 def test_an_extended_claim_keeps_its_time_of_publishing(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.claim("acc", DAILY, "night", 5)
     published = redis.get(f"{prefix}inflight:acc:daily:night")
-    assert state.extend("acc", DAILY, "night", 60)
+    assert state.extend_claim("acc", DAILY, "night", 60)
     assert redis.get(f"{prefix}inflight:acc:daily:night") == f"w{published}"
     assert redis.ttl(f"{prefix}inflight:acc:daily:night") > 5
-    assert not state.extend("acc", DAILY, "other", 60)
+    assert not state.extend_claim("acc", DAILY, "other", 60)
     assert not state.is_claimed("acc", DAILY, "other")
 
 
@@ -239,53 +239,53 @@ def test_attempts_are_counted_per_run_and_window(state: ProgressStore, redis: Re
 
 def test_a_try_is_claimed_and_counted_in_one_go(state: ProgressStore, redis: Redis, prefix: str) -> None:
     def claimed(holder: str) -> bool:
-        tries = [Try("acc", DAILY, "night", WEEK, holder)]
-        return state.claim_tries(tries, 60, run="mon", times=4, most=8) == [True]
+        requests = [ClaimRequest("acc", DAILY, "night", WEEK, holder)]
+        return state.claim_windows(requests, 60, run="mon", times=4, limit=8) == [True]
 
     assert [claimed("first"), claimed("second")] == [True, False]
     assert state.attempts("acc", DAILY, WEEK, run="mon") == 4, "who got no claim tries nothing"
-    state.release("acc", DAILY, "night", holder="second")
+    state.release_claim("acc", DAILY, "night", holder="second")
     assert state.is_claimed("acc", DAILY, "night")
-    state.release("acc", DAILY, "night", holder="first")
+    state.release_claim("acc", DAILY, "night", holder="first")
     assert claimed("third")
-    state.release("acc", DAILY, "night", holder="third")
+    state.release_claim("acc", DAILY, "night", holder="third")
     assert not claimed("fourth"), "tried too often"
     assert not state.is_claimed("acc", DAILY, "night")
     assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
 
 
 def test_many_tries_are_claimed_each_for_itself_in_one_packet(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    tries = [Try(account, DAILY, "night", WEEK, f"run of {account}") for account in ("a1", "b2", "c3")]
+    requests = [ClaimRequest(account, DAILY, "night", WEEK, f"run of {account}") for account in ("a1", "b2", "c3")]
     state.claim("b2", DAILY, "night", 60, holder="another")
-    redis.script_flush()  # as a Redis that has just started: it is told the scripts then
-    assert state.claim_tries(tries, 60, run="mon", times=4, most=8) == [True, False, True]
+    redis.script_flush()  # A Redis that has just started doesn't have the scripts either.
+    assert state.claim_windows(requests, 60, run="mon", times=4, limit=8) == [True, False, True]
     assert [state.attempts(account, DAILY, WEEK, run="mon") for account in ("a1", "b2", "c3")] == [4, 0, 4]
-    state.release("a1", DAILY, "night", holder="run of a1")
-    state.release("c3", DAILY, "night", holder="run of a1")  # not its own
+    state.release_claim("a1", DAILY, "night", holder="run of a1")
+    state.release_claim("c3", DAILY, "night", holder="run of a1")  # The claim is another holder's.
     assert [state.is_claimed(account, DAILY, "night") for account in ("a1", "b2", "c3")] == [False, True, True]
-    assert state.claim_tries([], 60, run="mon", times=4, most=8) == []
+    assert state.claim_windows([], 60, run="mon", times=4, limit=8) == []
 
 
 def test_notes_made_together_are_all_there_at_the_end_of_the_block(state: ProgressStore, redis: Redis) -> None:
     state.claim("acc", DAILY, "night", 60, holder="run")
     state.count_attempt("acc", DAILY, WEEK, run="mon", times=4)
     redis.script_flush()
-    with state.together() as notes:
-        notes.note_well("acc", DAILY, CALL, state="ok")
-        notes.note_night("acc", DAILY, NIGHT, CALL)
-        notes.clear_attempts("acc", DAILY, WEEK, run="mon")
-        notes.release("acc", DAILY, "night", holder="run")
+    with state.batch() as batch:
+        batch.record_success("acc", DAILY, CALL, state="ok")
+        batch.record_night("acc", DAILY, NIGHT, CALL)
+        batch.clear_attempts("acc", DAILY, WEEK, run="mon")
+        batch.release_claim("acc", DAILY, "night", holder="run")
         assert state.is_claimed("acc", DAILY, "night"), "nothing is sent before the end"
     assert state.task_state("acc", DAILY)["state"] == "ok"
-    assert [night.night for night in state.nights([("acc", DAILY)]) if night] == [NIGHT]
+    assert [night.night for night in state.last_nights([("acc", DAILY)]) if night] == [NIGHT]
     assert state.attempts("acc", DAILY, WEEK, run="mon") == 0
     assert not state.is_claimed("acc", DAILY, "night")
 
 
 def test_of_a_block_that_fails_nothing_is_sent(state: ProgressStore) -> None:
-    with pytest.raises(ZeroDivisionError), state.together() as notes:
-        notes.note_well("acc", DAILY, CALL, state="ok")
-        notes.clear_attempts("acc", DAILY, WEEK, run="mon")
+    with pytest.raises(ZeroDivisionError), state.batch() as batch:
+        batch.record_success("acc", DAILY, CALL, state="ok")
+        batch.clear_attempts("acc", DAILY, WEEK, run="mon")
         raise ZeroDivisionError
     assert state.task_state("acc", DAILY) == {}
 
@@ -296,9 +296,9 @@ def test_a_packet_that_redis_refuses_is_an_outage_in_plain_words(
     redis.set(f"{prefix}task:acc:daily", "no hash")
     with (
         pytest.raises(StoreUnavailable, match=r"^Redis can't be used: it refused with WRONGTYPE$"),
-        state.together() as notes,
+        state.batch() as batch,
     ):
-        notes.note_well("acc", DAILY, CALL, state="ok")
+        batch.record_success("acc", DAILY, CALL, state="ok")
 
 
 def test_a_lock_has_one_holder_at_a_time(state: ProgressStore) -> None:
@@ -316,8 +316,8 @@ def test_a_lock_has_one_holder_at_a_time(state: ProgressStore) -> None:
 
 
 def test_a_busy_lock_is_a_result_or_try_again_later(state: ProgressStore) -> None:
-    with state.try_lock("token", ttl_s=30) as got, state.try_lock("token", ttl_s=30) as second:
-        assert (got, second) == (True, False)
+    with state.try_lock("token", ttl_s=30) as first, state.try_lock("token", ttl_s=30) as second:
+        assert (first, second) == (True, False)
         busy = pytest.raises(StoreUnavailable, match="lock token stays busy")
         with busy as caught, state.lock("token", ttl_s=30, wait_s=0.1):
             pytest.fail("two holders")
@@ -334,17 +334,17 @@ def test_a_lock_that_ended_before_its_holder_is_told_and_harmless(
     assert "a lock outlived its time to live" in caplog.text and "lock=token" in caplog.text
 
 
-def until(happened: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < give_up
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def test_a_lock_is_prolonged_while_its_holder_lives(state: ProgressStore, redis: Redis, prefix: str) -> None:
     with state.lock("token", ttl_s=5, most_s=60):
-        redis.pexpire(f"{prefix}lock:token", 2_000)  # as if three seconds had passed
-        until(lambda: redis.pttl(f"{prefix}lock:token") > 2_000)
+        redis.pexpire(f"{prefix}lock:token", 2_000)  # As if three seconds had passed.
+        wait_until(lambda: redis.pttl(f"{prefix}lock:token") > 2_000)
         with state.try_lock("token", ttl_s=30) as second:
             assert not second
 
@@ -355,13 +355,13 @@ def test_a_lock_is_not_prolonged_for_ever(state: ProgressStore) -> None:
             return second
 
     with state.lock("token", ttl_s=0.3, most_s=0.5):
-        until(another_gets_in)
+        wait_until(another_gets_in)
 
 
 def test_a_lock_that_another_has_by_now_is_not_prolonged(state: ProgressStore, redis: Redis, prefix: str) -> None:
     with state.lock("token", ttl_s=0.4, most_s=60):
         redis.set(f"{prefix}lock:token", "another", px=30_000)
-        until(lambda: not any(thread.name == "keeps token" for thread in threading.enumerate()))
+        wait_until(lambda: not any(thread.name == "keeps token" for thread in threading.enumerate()))
         assert redis.pttl(f"{prefix}lock:token") > 0.4 * 1000
     assert redis.get(f"{prefix}lock:token") == "another"
 
@@ -371,9 +371,9 @@ def test_the_lock_of_a_killed_holder_is_free_when_its_time_is_over(
 ) -> None:
     die_holding = f"""
 import os, redis
-from worker.stores.redis.progress import SyncState
+from worker.stores.redis.progress import ProgressStore
 client = redis.Redis.from_url({redis_url!r}, decode_responses=True)
-with SyncState(client, {prefix!r}).lock("token", ttl_s=1, most_s=30):
+with ProgressStore(client, {prefix!r}).lock("token", ttl_s=1, most_s=30):
     os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", die_holding], check=False).returncode == 9
@@ -384,8 +384,8 @@ with SyncState(client, {prefix!r}).lock("token", ttl_s=1, most_s=30):
 def test_a_failure_inside_a_lock_goes_out_and_frees_it(state: ProgressStore) -> None:
     with pytest.raises(KeyError), state.lock("token", ttl_s=30):
         raise KeyError("the caller's own")
-    with state.try_lock("token", ttl_s=30) as got:
-        assert got
+    with state.try_lock("token", ttl_s=30) as acquired:
+        assert acquired
 
 
 def test_a_lease_is_renewed_by_its_holder_alone(state: ProgressStore, redis: Redis, prefix: str) -> None:
@@ -399,8 +399,8 @@ def test_a_lease_is_renewed_by_its_holder_alone(state: ProgressStore, redis: Red
 
 def test_a_slot_is_given_once(state: ProgressStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda _: state.slot("nightly:2024-07-25", 60), range(20)))
-    assert got.count(True) == 1
+        answers = list(pool.map(lambda _: state.slot("nightly:2024-07-25", 60), range(20)))
+    assert answers.count(True) == 1
 
 
 def test_secrets_and_cursors_end_by_themselves(state: ProgressStore, redis: Redis, prefix: str) -> None:
@@ -414,19 +414,19 @@ def test_secrets_and_cursors_end_by_themselves(state: ProgressStore, redis: Redi
 def test_forgetting_an_account_leaves_the_others_alone(
     state: ProgressStore, redis: Redis, prefix: str, account: str
 ) -> None:
-    for each in (account, "account", "acc2", "abc"):
-        state.mark_done(each, DAILY, WEEK)
-        state.note_task(each, CURVE, state="ok")
-        state.claim(each, CURVE, "night", 60)
-        state.count_attempt(each, DAILY, WEEK, run="r")
-        state.put_secret(f"token:{each}", "sealed", 60)
+    for name in (account, "account", "acc2", "abc"):
+        state.mark_done(name, DAILY, WEEK)
+        state.record_task(name, CURVE, state="ok")
+        state.claim(name, CURVE, "night", 60)
+        state.count_attempt(name, DAILY, WEEK, run="r")
+        state.put_secret(f"token:{name}", "sealed", 60)
     bucket = f"{prefix}days:daily:{account[:3]}"
     shared = {name: value for name, value in redis.hgetall(bucket).items() if name != account}
-    kept = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")} - {bucket}
-    kept |= {bucket} if shared else set()
+    other_keys = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")} - {bucket}
+    other_keys |= {bucket} if shared else set()
     with state.lock(f"account:{account}", ttl_s=30):
         assert state.forget(account) == 5
-    assert set(redis.scan_iter(f"{prefix}*")) == kept
+    assert set(redis.scan_iter(f"{prefix}*")) == other_keys
     assert redis.hgetall(bucket) == shared
     assert state.forget(account) == 0
 
@@ -470,7 +470,6 @@ def test_a_redis_that_evicts_is_refused_with_the_mend(redis: Redis) -> None:
 
 FORK = """
 import os, sys
-from worker.stores.redis.claims import Try
 from worker.stores.redis.connection import connect
 client, prefix = connect(sys.argv[1]), sys.argv[2]
 client.ping()

@@ -1,4 +1,4 @@
-"""The permit ledger and the gate, on a real server and by its clock."""
+"""The permit ledger and the gate, on a real server with its own clock."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from worker.errors import RateLimited, StoreUnavailable
-from worker.quota.ledger import Decision, QuotaLedger
+from worker.quota.ledger import PermitDecision, QuotaLedger
 from worker.quota.limits import SECOND_MS, spacing_us
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.connection import connect
 
 
 def most_in_any_window(instants: list[float], length_s: float) -> int:
-    """Both ends included: the strictest reading of a limit."""
+    """Return the most calls in a span, both ends included, which is the strictest reading of a limit."""
     instants = sorted(instants)
     return max(sum(start <= other <= start + length_s for other in instants) for start in instants)
 
@@ -38,37 +38,37 @@ def test_one_call_more_than_a_second_holds_spans_more_than_it(calls: int) -> Non
 def test_many_threads_never_get_more_than_both_limits(redis: Redis, prefix: str) -> None:
     def take_for_long(_: int) -> list[float]:
         ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=300, prefix=prefix, second_ms=50, hour_ms=1500)
-        return [decision.at_s for decision in (ledger.take("all") for _ in range(900)) if not decision.wait_s]
+        return [decision.at_s for decision in (ledger.try_permit("all") for _ in range(900)) if not decision.wait_s]
 
     with ThreadPoolExecutor(8) as pool:
         granted = [at_s for grants in pool.map(take_for_long, range(8)) for at_s in grants]
-    assert len(granted) > 5  # more than one short window
+    assert len(granted) > 5  # That is more than one short window.
     assert most_in_any_window(granted, 0.05) <= 5
     assert most_in_any_window(granted, 1.5) <= 300
 
 
-ENTER = """
+TAKE_PERMITS = """
 import sys
-from worker.quota.ledger import Decision, QuotaLedger
+from worker.quota.ledger import PermitDecision, QuotaLedger
 from worker.stores.redis.connection import connect
 
-class Noting(QuotaLedger):
-    def take(self, api: str, patience_s: float = 0.0) -> Decision:
-        decision = super().take(api, patience_s)
+class RecordingLedger(QuotaLedger):
+    def try_permit(self, api: str, patience_s: float = 0.0) -> PermitDecision:
+        decision = super().try_permit(api, patience_s)
         if decision.permit:
             redis.rpush(sys.argv[2] + "granted", repr(decision.at_s))
         return decision
 
 with connect(sys.argv[1]) as redis:
     limits = {"per_second": None, "per_hour": 100, "hour_ms": 400}
-    ledger = Noting(redis, "enedis", prefix=sys.argv[2], max_wait_s=60, **limits)
+    ledger = RecordingLedger(redis, "enedis", prefix=sys.argv[2], max_wait_s=60, **limits)
     for _ in range(60):
-        ledger.enter("all")
+        ledger.take_permit("all")
 """
 
 
 def test_processes_that_sleep_as_told_share_one_limit(redis: Redis, redis_url: str, prefix: str) -> None:
-    workers = [subprocess.Popen([sys.executable, "-c", ENTER, redis_url, prefix]) for _ in range(3)]
+    workers = [subprocess.Popen([sys.executable, "-c", TAKE_PERMITS, redis_url, prefix]) for _ in range(3)]
     assert [worker.wait(60) for worker in workers] == [0, 0, 0]
     granted = [float(instant) for instant in redis.lrange(f"{prefix}granted", 0, -1)]
     assert len(granted) == 180
@@ -77,9 +77,9 @@ def test_processes_that_sleep_as_told_share_one_limit(redis: Redis, redis_url: s
 
 def test_one_limit_used_up_takes_nothing_of_the_other(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=1000, prefix=prefix, second_ms=60_000)
-    assert ledger.take("all").wait_s == 0
+    assert ledger.try_permit("all").wait_s == 0
     hour = redis.hgetall(f"{prefix}permit:enedis:all:hourly")
-    refused = [ledger.take("all") for _ in range(20)]
+    refused = [ledger.try_permit("all") for _ in range(20)]
     assert all(0 < decision.wait_s <= 75.001 for decision in refused)
     assert redis.hgetall(f"{prefix}permit:enedis:all:hourly") == hour
 
@@ -87,21 +87,21 @@ def test_one_limit_used_up_takes_nothing_of_the_other(redis: Redis, prefix: str)
 def test_a_whole_hour_is_there_at_once_and_then_comes_back_bit_by_bit(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=100, prefix=prefix, sleep=no_sleep)
     for _ in range(100):
-        ledger.enter("all")
+        ledger.take_permit("all")
     with pytest.raises(RateLimited) as caught:
-        ledger.enter("all")
+        ledger.take_permit("all")
     assert 3500 < (caught.value.retry_after_s or 0) <= 3630
 
 
 def test_at_least_97_percent_of_the_quota_is_used_hour_after_hour(redis: Redis, prefix: str) -> None:
-    """By a clock of the test's own: what counts is how many, not how fast this machine is."""
+    """The clock is the test's own, so the number counts and not the speed of the machine."""
     hours, now_s = 3, 1_900_000_000.0
     limits = {"per_second": None, "per_hour": 200}
     ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, clock_us=lambda: int(now_s * 1e6))
     granted: list[float] = []
     end_s = now_s + hours * 3600
     while now_s < end_s:
-        decision = ledger.take("all")
+        decision = ledger.try_permit("all")
         if decision.permit:
             granted.append(decision.at_s)
         now_s += 0.0 if decision.permit else decision.wait_s
@@ -111,13 +111,13 @@ def test_at_least_97_percent_of_the_quota_is_used_hour_after_hour(redis: Redis, 
 
 def test_each_api_has_limits_of_its_own(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=60_000)
-    assert [ledger.take(api).wait_s > 0 for api in ("daily", "curve", "daily")] == [False, False, True]
+    assert [ledger.try_permit(api).wait_s > 0 for api in ("daily", "curve", "daily")] == [False, False, True]
 
 
 def test_without_limits_everyone_enters_at_once(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "grdf", per_second=None, per_hour=None, prefix=prefix, sleep=no_sleep)
     for _ in range(50):
-        ledger.enter("all")
+        ledger.take_permit("all")
     assert list(redis.scan_iter(f"{prefix}*")) == []
 
 
@@ -128,39 +128,39 @@ def test_a_short_wait_is_slept_and_a_long_one_is_told(redis: Redis, prefix: str)
 
     slept: list[float] = []
     patient, hasty = ledger(80, slept.append), ledger(70, no_sleep)
-    patient.enter("all")
-    patient.enter("all")
+    patient.take_permit("all")
+    patient.take_permit("all")
     assert len(slept) == 1 and 74 < slept[0] <= 75.001
     with pytest.raises(RateLimited, match="no permit of enedis") as caught:
-        hasty.enter("all")
-    assert 145 < (caught.value.retry_after_s or 0) <= 150.001  # the next one is booked
+        hasty.take_permit("all")
+    assert 145 < (caught.value.retry_after_s or 0) <= 150.001  # The next permit is booked already.
 
 
 def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, prefix: str) -> None:
-    """No race is run for it: whoever waits has it already."""
+    """A caller that waits has its permit already and need not race for it."""
     slept: list[float] = []
-    limits = {"per_second": 2, "per_hour": None, "second_ms": 60_000}  # each 37.5 s
+    limits = {"per_second": 2, "per_hour": None, "second_ms": 60_000}  # The pace is one in 37.5 s.
     ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, max_wait_s=120, sleep=slept.append)
     for _ in range(4):
-        ledger.enter("all")
+        ledger.take_permit("all")
     assert [round(wait_s / 37.5) for wait_s in slept] == [1, 2, 3]
     with pytest.raises(RateLimited) as caught:
-        ledger.enter("all")
+        ledger.take_permit("all")
     assert 145 < (caught.value.retry_after_s or 0) <= 150.001
 
 
 def test_who_is_sent_away_comes_again_in_turn(redis: Redis, prefix: str) -> None:
-    """Two for each permit that there will be, so that neither a crowd comes nor a permit is left."""
+    """Two callers come for each permit, so that neither a crowd comes nor a permit is left."""
     ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=4_000, max_wait_s=0)
-    ledger.enter("all")
-    told: list[float] = []
+    ledger.take_permit("all")
+    waits_s: list[float] = []
     for _ in range(60):
         with pytest.raises(RateLimited) as caught:
-            ledger.enter("all")
-        told.append(caught.value.retry_after_s or 0)
-    gaps = [later - earlier for earlier, later in pairwise(told)]
+            ledger.take_permit("all")
+        waits_s.append(caught.value.retry_after_s or 0)
+    gaps = [later - earlier for earlier, later in pairwise(waits_s)]
     assert all(2.4 < gap <= 2.51 for gap in gaps[:20])
-    assert max(told) <= 5 + 60.001  # and nobody is put off for longer than needed
+    assert max(waits_s) <= 5 + 60.001  # No caller waits longer than needed.
 
 
 def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: str) -> None:
@@ -168,30 +168,30 @@ def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: 
         return QuotaLedger(redis, supplier, per_second=per_second, per_hour=None, prefix=prefix, sleep=no_sleep)
 
     assert ledger().closed_for_s() == 0
-    ledger().close(120)
-    for each in (ledger(), ledger(per_second=None)):
+    ledger().close_gate(120)
+    for closed in (ledger(), ledger(per_second=None)):
         for api in ("daily", "curve"):
             with pytest.raises(RateLimited) as caught:
-                each.enter(api)
-            assert 110 < (caught.value.retry_after_s or 0) <= 121  # each in turn
+                closed.take_permit(api)
+            assert 110 < (caught.value.retry_after_s or 0) <= 121  # Each caller has its own turn.
     assert 110 < ledger().closed_for_s() <= 120
-    ledger("grdf").enter("daily")
-    assert not list(redis.scan_iter(f"{prefix}permit:enedis:*"))  # the closed gate took no permit
+    ledger("grdf").take_permit("daily")
+    assert not list(redis.scan_iter(f"{prefix}permit:enedis:*"))  # The closed gate took no permit.
 
 
 def test_a_gate_closed_for_longer_stays_so(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=None, prefix=prefix)
     for seconds in (60, 5, 0, -3):
-        ledger.close(seconds)
+        ledger.close_gate(seconds)
         assert 50 < ledger.closed_for_s() <= 60
-    ledger.close(300)
+    ledger.close_gate(300)
     assert 250 < ledger.closed_for_s() <= 300
 
 
 def test_the_gate_opens_by_itself(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=None, prefix=prefix)
-    ledger.close(0.05)
-    ledger.enter("all")
+    ledger.close_gate(0.05)
+    ledger.take_permit("all")
     assert ledger.closed_for_s() == 0
 
 
@@ -199,51 +199,51 @@ def test_a_raised_limit_counts_at_once(redis: Redis, prefix: str) -> None:
     def ledger(per_hour: int) -> QuotaLedger:
         return QuotaLedger(redis, "enedis", per_second=None, per_hour=per_hour, prefix=prefix)
 
-    assert ledger(1).take("all").wait_s == 0
-    assert ledger(1).take("all").wait_s > 3500
-    assert ledger(10_000).take("all").wait_s == 0
+    assert ledger(1).try_permit("all").wait_s == 0
+    assert ledger(1).try_permit("all").wait_s > 3500
+    assert ledger(10_000).try_permit("all").wait_s == 0
     redis.delete(*redis.scan_iter(f"{prefix}permit*"))
-    assert ledger(10_000).take("all").wait_s == 0
-    assert ledger(1).take("all").wait_s > 3500  # and so does a lowered one
+    assert ledger(10_000).try_permit("all").wait_s == 0
+    assert ledger(1).try_permit("all").wait_s > 3500  # A lowered limit counts at once too.
 
 
 def test_a_server_clock_set_back_closes_nothing_and_forgets_no_call(redis: Redis, prefix: str) -> None:
     now_s = 1_900_000_000.0
     limits = {"per_second": 5, "per_hour": 10}
     ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, clock_us=lambda: int(now_s * 1e6))
-    ledger.close(100)
+    ledger.close_gate(100)
     assert ledger.closed_for_s() == 100
     now_s += 200
     for _ in range(6):
-        assert ledger.take("all").permit
+        assert ledger.try_permit("all").permit
         now_s += 0.3
     now_s -= 7200
     assert ledger.closed_for_s() == 0
     granted = 0
     for _ in range(12):
-        granted += ledger.take("all").permit is not None
+        granted += ledger.try_permit("all").permit is not None
         now_s += 1.1
     assert granted == 4
     now_s += 3700
-    assert ledger.take("all").permit
+    assert ledger.try_permit("all").permit
 
 
 def test_redis_emptied_in_between_costs_one_burst(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=60_000)
 
-    def granted(ask: Callable[[str], Decision]) -> int:
+    def granted(ask: Callable[[str], PermitDecision]) -> int:
         return sum(ask("all").wait_s == 0 for _ in range(10))
 
-    assert granted(ledger.take) == 1
+    assert granted(ledger.try_permit) == 1
     redis.delete(*redis.scan_iter(f"{prefix}*"))
     redis.script_flush()
-    assert granted(ledger.take) == 1
+    assert granted(ledger.try_permit) == 1
 
 
 def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=1000, prefix=prefix)
-    ledger.enter("all")
-    ledger.close(60)
+    ledger.take_permit("all")
+    ledger.close_gate(60)
     lives = [redis.pttl(key) for key in redis.scan_iter(f"{prefix}*")]
     assert all(life != -1 for life in lives)
 
@@ -251,7 +251,12 @@ def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
 def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://127.0.0.1:{free_port()}/0") as nobody:
         ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=10)
-        calls = (lambda: ledger.enter("all"), lambda: ledger.close(5), ledger.closed_for_s, ledger.held)
-        for call in (*calls, lambda: ledger.give_back("1/1/s/all"), lambda: ledger.used("all")):
+        calls = (
+            lambda: ledger.take_permit("all"),
+            lambda: ledger.close_gate(5),
+            ledger.closed_for_s,
+            ledger.is_gate_closed,
+        )
+        for call in (*calls, lambda: ledger.release_permit("1/1/s/all"), lambda: ledger.used("all")):
             with pytest.raises(StoreUnavailable):
                 call()

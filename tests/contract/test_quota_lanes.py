@@ -1,4 +1,4 @@
-"""Lanes of the ledger on a real server, by a clock that the test moves: what counts is how many, never how fast."""
+"""The lanes of the ledger on a real server, with a clock that the test moves, so that speed does not matter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ once_per_example = settings(
 
 
 class Fleet:
-    """A ledger whose time is ours, and who has been let through when."""
+    """A ledger on a clock of the test, and the permits that it gave by moment and lane."""
 
     def __init__(self, redis: Redis, shares: Shares = SHARES, per_second: int | None = None, **limits: float) -> None:
         self.now_s = 1_900_000_000.0
@@ -48,7 +48,7 @@ class Fleet:
 
     def ask(self, lane: QuotaLane, patience_s: float = 0.0) -> bool:
         with inside(lane):
-            decision = self.ledger.take("data", patience_s)
+            decision = self.ledger.try_permit("data", patience_s)
         if decision.permit:
             self.granted.append((decision.at_s, lane))
         return decision.permit is not None
@@ -56,7 +56,7 @@ class Fleet:
     def run(
         self, for_s: float, wants: dict[QuotaLane, float], seed: int = 1, step_s: float = 10, patience_s: float = 0.0
     ) -> Counter[QuotaLane]:
-        """For so long each lane asks for so many calls a second, ALL: until it is refused; whom it let through."""
+        """Let each lane ask for so many calls a second (ALL: until it is refused), and return its permits by lane."""
         chance, end_s, before = Random(seed), self.now_s + for_s, len(self.granted)
         while self.now_s < end_s:
             left = {lane: rate * step_s for lane, rate in wants.items()}
@@ -70,7 +70,7 @@ class Fleet:
         return Counter(lane for _, lane in self.granted[before:])
 
     def most_in(self, length_s: float) -> int:
-        """In any span of this length, both ends included."""
+        """Return the most permits in any span of this length, both ends included."""
         instants = sorted(at_s for at_s, _ in self.granted)
         return max(
             (bisect_left(instants, at_s + length_s + 1e-6) - begin for begin, at_s in enumerate(instants)), default=0
@@ -114,7 +114,7 @@ def test_no_second_holds_more_than_five(redis: Redis, asks: list[tuple[QuotaLane
 @pytest.mark.parametrize("lane", [FIRST, HISTORY])
 def test_a_lane_alone_uses_at_least_97_percent(redis: Redis, lane: QuotaLane) -> None:
     fleet = Fleet(redis, per_hour=400)
-    for _ in range(2):  # from an empty hour, and one after a full one
+    for _ in range(2):  # The first hour begins empty, the second after a full one.
         assert fleet.run(HOUR_S, {lane: ALL})[lane] >= 0.97 * 400
     assert fleet.most_in(HOUR_S) <= 400
 
@@ -134,7 +134,7 @@ def test_lanes_together_use_at_least_97_percent_and_each_has_its_floor(
 
 
 def test_who_goes_first_gets_what_is_nobodys(redis: Redis) -> None:
-    """All want everything, in short hours: what is shared goes up the lanes, the floors stay where they are."""
+    """All lanes want everything, in short hours: the shared part goes to the first lanes, the floors stay."""
     fleet = Fleet(redis, per_second=5, per_hour=1000, hour_ms=600_000)
     used = fleet.run(600, dict.fromkeys((NIGHTLY, HISTORY), ALL), step_s=0.5, patience_s=1)
     assert used.total() >= 970
@@ -144,10 +144,10 @@ def test_who_goes_first_gets_what_is_nobodys(redis: Redis) -> None:
 
 @pytest.mark.parametrize("asleep_s", [300, 1800, 5400])
 def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) -> None:
-    """Whenever it wakes: the night has used up all that it could."""
+    """It does so whenever it wakes, although the night has used up all that it could."""
     fleet = Fleet(redis, per_hour=1000)
-    fleet.run(asleep_s, {NIGHTLY: 2})  # ten minutes and the night has its share and all that is shared
-    assert sum(fleet.ask(FIRST) for _ in range(5)) == 5  # a first screen's daily values, now
+    fleet.run(asleep_s, {NIGHTLY: 2})  # After ten minutes the night has used its floor and the whole shared part.
+    assert sum(fleet.ask(FIRST) for _ in range(5)) == 5  # These are a first screen's daily values.
     woken = fleet.run(600, {NIGHTLY: 2, FIRST: ALL})
     assert woken[FIRST] >= 0.97 * 100 / 6 - 5
     fleet.run(3000, {NIGHTLY: 2, FIRST: ALL})
@@ -159,15 +159,15 @@ def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) ->
 def test_what_a_lane_leaves_of_its_floor_flows_to_others(redis: Redis) -> None:
     fleet = Fleet(redis)
     used = fleet.run(HOUR_S, {NIGHTLY: ALL, FIRST: 0.01, HISTORY: 0.005})
-    assert used[FIRST] >= 25 and used[HISTORY] >= 10  # about all that they asked for
+    assert used[FIRST] >= 25 and used[HISTORY] >= 10  # That is about all that they asked for.
     assert used.total() >= 970
 
 
 @pytest.mark.parametrize("lane", [FIRST, REPAIR, HISTORY])
 def test_a_burst_after_an_outage_leaves_nothing_idle_an_hour_later(redis: Redis, lane: QuotaLane) -> None:
-    """It comes back all at once too: had it come out of the lane's floor, that could be lent only evenly."""
+    """A burst comes back as a burst, because it is not taken of the lane's floor, which is lent only evenly."""
     fleet = Fleet(redis, per_hour=1000)
-    pace = 0.4  # 1.44 of the quota, as 5 a second are of 10 000 an hour
+    pace = 0.4  # It is 1.44 times the quota, as 4 a second are of 10 000 an hour.
     assert fleet.run(225, {lane: pace})[lane] >= 80
     fleet.run(975, {NIGHTLY: pace})
     assert fleet.run(HOUR_S, {NIGHTLY: pace}).total() >= 0.97 * 1000
@@ -175,7 +175,7 @@ def test_a_burst_after_an_outage_leaves_nothing_idle_an_hour_later(redis: Redis,
 
 
 def test_a_lane_finds_its_floor_once_what_is_anybodys_is_used_up(redis: Redis) -> None:
-    """However fast it asks: its floor is a count, not a pace."""
+    """It does so however fast it asks, because its floor is a count and not a pace."""
     fleet = Fleet(redis, per_hour=400)
     while fleet.ask(NIGHTLY):
         pass
@@ -197,7 +197,7 @@ def test_a_ceiling_is_no_waste_where_nobody_else_wants(redis: Redis) -> None:
 
 
 def test_above_its_floor_a_lane_books_less_far_ahead_than_those_before_it(redis: Redis) -> None:
-    """So whoever goes first finds room, however many of the others ask all the time."""
+    """So the first lanes find a slot, however many callers of the others ask all the time."""
     fleet = Fleet(redis, per_second=5, per_hour=10_000, shares=Shares.parse("nightly=1", ""), max_wait_s=4)
     booked_s = {}
     for lane in (HISTORY, REPAIR, NIGHTLY, FIRST):
@@ -208,7 +208,7 @@ def test_above_its_floor_a_lane_books_less_far_ahead_than_those_before_it(redis:
 
 @pytest.mark.parametrize("busy", [FIRST, NIGHTLY])
 def test_the_pace_keeps_floors_too(redis: Redis, busy: QuotaLane) -> None:
-    """Fifty threads of one lane, one of another, and the hour not yet short."""
+    """There are many callers of one lane, one of another, and the hour is not short yet."""
     fleet = Fleet(redis, per_second=5, per_hour=10_000)
     while len(fleet.granted) < 400:
         for lane in (busy, busy, HISTORY):
@@ -222,14 +222,14 @@ def test_a_call_that_was_never_sent_counts_for_nobody(redis: Redis) -> None:
     fleet = Fleet(redis, per_hour=10, per_day=20, shares=Shares.parse("nightly=30", ""))
     for lane in QuotaLane:
         with inside(lane):
-            permit = fleet.ledger.enter("data")
+            permit = fleet.ledger.take_permit("data")
             assert fleet.ledger.used_by_lane("data")[lane] == 1
-            fleet.ledger.give_back(permit)
+            fleet.ledger.release_permit(permit)
         assert fleet.ledger.used("data") == 0
     with inside(NIGHTLY):
-        permit = fleet.ledger.enter("data")
+        permit = fleet.ledger.take_permit("data")
     fleet.now_s += 2 * HOUR_S
-    fleet.ledger.give_back(permit)  # long forgotten: nothing to undo
+    fleet.ledger.release_permit(permit)  # It dropped out of the window, so there is nothing to undo.
     assert sum(fleet.ask(NIGHTLY) for _ in range(20)) == 10
 
 

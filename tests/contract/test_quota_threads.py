@@ -1,6 +1,6 @@
-"""Many real threads through one ledger, on a clock that jumps when all of them sleep; the simulator's counter judges.
+"""Many threads on one ledger, with a clock that jumps when all of them sleep; the simulator counts the calls.
 
-The small form of ``benchmarks/quota.py``.
+This is the small form of ``benchmarks/quota.py``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from worker.domain.fleet.lanes import QuotaLane
 
 
 def test_sixteen_threads_use_an_hour_up_and_are_never_refused(redis_url: str) -> None:
-    told = simulated(redis_url, per_hour=200, workers=16, hours=1, lanes=MIX)
-    assert told["share_used"][0] >= 0.97
-    assert told["refusals"] == 0
-    assert told["max_in_any_second"] <= 5
-    assert told["max_in_any_hour"] <= 200
+    result = simulated(redis_url, per_hour=200, workers=16, hours=1, lanes=MIX)
+    assert result["share_used"][0] >= 0.97
+    assert result["refusals"] == 0
+    assert result["max_in_any_second"] <= 5
+    assert result["max_in_any_hour"] <= 200
     for queue, lane in (("nightly", QuotaLane.NIGHTLY), ("backfill", QuotaLane.HISTORY)):
-        assert told["by_lane"][queue] >= SHARES.floor(lane) * 2 - 1
+        assert result["by_lane"][queue] >= SHARES.floor(lane) * 2 - 1

@@ -1,4 +1,4 @@
-"""Each store reads the first so many documents of a range, and Redis the windows of many accounts, in one go."""
+"""Reads in pages: a limited number of documents from each store, and the windows of many accounts from Redis."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_a_limit_gives_the_first_documents_of_the_range(measures: Measures, limi
         to_document(account_id, Period.DAY, entry, NOW) for account_id in ("home1", "home2") for entry in entries
     ]
     assert store.write(written) == []
-    found = store.read("home1", "2024-07-03", "2024-07-07", limit)
-    assert [key_of(document) for document in found] == [f"2024-07-{day:02}" for day in days]
-    assert {document["source_account"] for document in found} == {"home1"}
+    documents = store.read("home1", "2024-07-03", "2024-07-07", limit)
+    assert [key_of(document) for document in documents] == [f"2024-07-{day:02}" for day in days]
+    assert {document["source_account"] for document in documents} == {"home1"}
 
 
 def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: Measures) -> None:

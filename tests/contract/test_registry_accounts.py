@@ -1,4 +1,4 @@
-"""Accounts in the registry, from the first consent to the tombstone, on a SQLite file and on PostgreSQL alike."""
+"""Accounts in the registry, from the first consent to the removal, on a SQLite file and on PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, opened, record
+from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, open_registry, record_outcome
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
@@ -70,8 +70,8 @@ def test_a_new_consent_leaves_a_paused_account_paused(registry: AccountRegistry)
     account_id = add_ready(registry)
     registry.set_state(account_id, AccountState.PAUSED, now=NOW)
     registry.set_state(account_id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
-    noted = registry.get(account_id)
-    assert (noted.state, noted.reason) == (AccountState.PAUSED, "LOGIN_FAILED")
+    paused = registry.get(account_id)
+    assert (paused.state, paused.reason) == (AccountState.PAUSED, "LOGIN_FAILED")
     again, _ = registry.add("enedis", METER, LATER, token="new")
     assert again.state is AccountState.PAUSED
     registry.set_state(account_id, AccountState.READY, now=LATER)
@@ -82,9 +82,9 @@ def test_a_new_consent_leaves_a_paused_account_paused(registry: AccountRegistry)
 def test_the_same_number_at_two_suppliers_is_two_accounts(registry: AccountRegistry) -> None:
     electricity, gas = add_ready(registry), registry.add("grdf", METER, NOW)[0].id
     assert electricity != gas
-    found = registry.find_by_usage_point("grdf", METER)
-    assert found is not None
-    assert found.id == gas
+    account = registry.find_by_usage_point("grdf", METER)
+    assert account is not None
+    assert account.id == gas
     assert registry.find_by_usage_point("enedis", OTHER_METER) is None
 
 
@@ -99,11 +99,11 @@ def test_one_usage_point_added_from_many_threads_is_one_account(registry: Accoun
 def test_active_accounts_come_in_pages_that_miss_and_double_none(registry: AccountRegistry) -> None:
     ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(11))
     registry.set_state(ids[3], AccountState.PAUSED, now=NOW)
-    seen, after = [], None
+    ids_read, after = [], None
     while page := registry.page_active(after, limit=4):
-        seen += [account.id for account in page]
+        ids_read += [account.id for account in page]
         after = page[-1].id
-    assert seen == [*ids[:3], *ids[4:]]
+    assert ids_read == [*ids[:3], *ids[4:]]
     assert [account.id for account in registry.page_active(ids[4], limit=4, until=ids[6])] == ids[5:7]
     assert registry.page_active(ids[6], until=ids[6]) == []
 
@@ -141,17 +141,17 @@ def test_an_account_without_a_usage_point_does_not_become_ready(registry: Accoun
 def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: AccountRegistry) -> None:
     account, _ = registry.add("enedis", METER, NOW, token="{}", consent_until=date(2027, 7, 1))
     for series in Series:
-        record(registry, account.id, "run-1", series=series)
+        record_outcome(registry, account.id, "run-1", series=series)
     assert registry.remove(account.id) == Removal(account.id, usage_points=1, tokens=1, outcomes=2)
     assert registry.remove(account.id) == Removal(account.id, usage_points=0, tokens=0, outcomes=0)
     tombstone = registry.get(account.id)
     assert (tombstone.state, tombstone.usage_point_id, tombstone.consent_until) == (AccountState.DELETED, None, None)
     assert registry.load_token(account.id) is None
-    assert registry.outcomes(account.id) == {}
+    assert registry.load_outcomes(account.id) == {}
     for late in (
         lambda: registry.set_state(account.id, AccountState.READY, now=NOW),
         lambda: registry.save_token(account.id, "{}"),
-        lambda: record(registry, account.id, "run-2"),
+        lambda: record_outcome(registry, account.id, "run-2"),
     ):
         with pytest.raises(UnknownAccount, match="was removed"):
             late()
@@ -171,12 +171,12 @@ def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: AccountRe
             added, created = threads.submit(registry.add, "enedis", METER, NOW, token="{}").result()
             assert removal.result().usage_points == 1
         assert created == (added.id != first)
-        kept = registry.find_by_usage_point("enedis", METER)
-        assert (kept.id if kept else None) == (added.id if created else None)
+        current = registry.find_by_usage_point("enedis", METER)
+        assert (current.id if current else None) == (added.id if created else None)
 
 
 def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:
-    registry = opened(f"sqlite:///{tmp_path}/registry.db")
+    registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
     assert registry.schema_version() is None
     registry.migrate()
     account_id = add_ready(registry)
@@ -198,10 +198,10 @@ def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_num
         lambda: registry.remove(unknown),
         lambda: registry.save_token(unknown, "{}"),
         lambda: registry.set_state(unknown, AccountState.PAUSED, now=NOW),
-        lambda: record(registry, unknown, "run-1"),
+        lambda: record_outcome(registry, unknown, "run-1"),
     ):
         with pytest.raises(UnknownAccount, match="releve accounts list") as caught:
             call()
         assert METER not in "".join(traceback.format_exception(caught.value)).rsplit("UnknownAccount", 1)[1]
     assert registry.load_token(unknown) is None
-    assert registry.outcomes(unknown) == {}
+    assert registry.load_outcomes(unknown) == {}

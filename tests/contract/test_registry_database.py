@@ -1,4 +1,4 @@
-"""What the registry stands on: migrations, threads, forks and outages, on a SQLite file and on PostgreSQL alike."""
+"""The registry's database: migrations, threads, forks and outages, on a SQLite file and on PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect
 
-from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, opened, record
+from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, open_registry, record_outcome
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import Sealer
@@ -31,7 +31,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def test_migrations_make_the_tables_that_the_program_uses(url: str) -> None:
-    registry = opened(url)
+    registry = open_registry(url)
     assert registry.schema_version() is None
     registry.migrate()
     version = registry.schema_version()
@@ -42,21 +42,21 @@ def test_migrations_make_the_tables_that_the_program_uses(url: str) -> None:
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
-        for table in METADATA.sorted_tables:  # what the comparison leaves out
-            found = inspect(connection).get_pk_constraint(table.name)
-            assert found["constrained_columns"] == [column.name for column in table.primary_key.columns]
-            assert found["name"] == table.primary_key.name
+        for table in METADATA.sorted_tables:  # The comparison leaves out the primary keys.
+            primary_key = inspect(connection).get_pk_constraint(table.name)
+            assert primary_key["constrained_columns"] == [column.name for column in table.primary_key.columns]
+            assert primary_key["name"] == table.primary_key.name
     engine.dispose()
 
 
 def test_the_steps_read_from_the_files_names_are_those_that_alembic_walks() -> None:
-    walked = ScriptDirectory(str(Path(migrations.__file__).parent))
-    assert migrations.known_steps() == {script.revision for script in walked.walk_revisions()}
-    assert migrations.newest_step() == walked.get_current_head()
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert migrations.known_steps() == {script.revision for script in scripts.walk_revisions()}
+    assert migrations.newest_step() == scripts.get_current_head()
 
 
 def migrate_in_process(url: str, start: Any, failures: Any) -> None:
-    registry = opened(url)
+    registry = open_registry(url)
     start.wait(30)
     try:
         registry.migrate()
@@ -73,13 +73,13 @@ def test_processes_that_migrate_at_once_take_turns(url: str) -> None:
         process.join(60)
     assert failures.empty()
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    registry = opened(url)
+    registry = open_registry(url)
     assert registry.schema_version() == HEAD
     registry.close()
 
 
 def test_threads_that_open_a_new_registry_at_once_take_turns(url: str) -> None:
-    registries = [opened(url) for _ in range(6)]
+    registries = [open_registry(url) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
         list(
             threads.map(lambda registry: registry.add("enedis", METER, NOW) if registry.migrate() else None, registries)
@@ -90,7 +90,7 @@ def test_threads_that_open_a_new_registry_at_once_take_turns(url: str) -> None:
 
 
 def test_a_registry_without_tables_says_to_migrate(url: str) -> None:
-    registry = opened(url)
+    registry = open_registry(url)
     with pytest.raises(StoreUnavailable, match="run `releve migrate`"):
         registry.list()
     registry.close()
@@ -105,7 +105,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     def work(number: int) -> None:
         account_id = ids[number % 4]
         registry.save_token(account_id, f"token {number}")
-        record(
+        record_outcome(
             registry, account_id, f"run-{number:03}", last_day=date(2024, 1, 1) + timedelta(days=number), stored=True
         )
         assert registry.get(account_id).active
@@ -113,7 +113,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(64)))
     for place, account_id in enumerate(ids):
-        outcome = registry.outcomes(account_id)[Series.DAILY]
+        outcome = registry.load_outcomes(account_id)[Series.DAILY]
         assert outcome.run_id == f"run-{60 + place:03}"
         assert outcome.last_day == date(2024, 1, 1) + timedelta(days=60 + place)
 
@@ -126,17 +126,17 @@ def test_a_registry_used_before_a_fork_serves_parent_and_children(registry: Acco
         registry.save_token(ids[0], f"parent's {number}")
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     assert [registry.load_token(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
-    assert all(registry.outcomes(account_id) for account_id in ids)
+    assert all(registry.load_outcomes(account_id) for account_id in ids)
 
 
 def fork_and_work(registry: AccountRegistry, account_id: str) -> int:
     child = os.fork()
     if child:
         return child
-    try:  # never back into pytest, whatever happens
+    try:  # The child must never return into pytest.
         for number in range(20):
             registry.save_token(account_id, f"child's {number}")
-        record(registry, account_id, "run-1")
+        record_outcome(registry, account_id, "run-1")
         os._exit(0)
     finally:
         os._exit(1)
@@ -155,17 +155,17 @@ def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) ->
         with pytest.raises(StoreUnavailable) as caught:
             call()
         assert "\n" not in str(caught.value)
-        told = "".join(str(error) for error in chain_of(caught.value))
-        assert METER not in told
-        assert "secret-token" not in told
-        assert "releve:pass-word" not in told
+        message = "".join(str(error) for error in chain_of(caught.value))
+        assert METER not in message
+        assert "secret-token" not in message
+        assert "releve:pass-word" not in message
     assert "releve:pass-word" not in repr(registry)
     registry.close()
 
 
 def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_text("not a database, but long enough to have a header " * 20)
-    registry = opened(f"sqlite:///{tmp_path}/registry.db")
+    registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
     with pytest.raises(StoreUnavailable, match="not a database"):
         registry.migrate()
     registry.close()

@@ -1,4 +1,4 @@
-"""How a series went last, as the registry remembers it on a SQLite file and on PostgreSQL alike."""
+"""The last outcome of a series in the registry, on a SQLite file and on PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, date
 
 import pytest
 
-from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record
+from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record_outcome
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
@@ -15,8 +15,8 @@ from worker.stores.registry.accounts import AccountRegistry
 
 def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
-    record(registry, account_id, "2024-07-25-a", last_day=date(2024, 7, 24), stored=True)
-    outcome = registry.outcomes(account_id)[Series.DAILY]
+    record_outcome(registry, account_id, "2024-07-25-a", last_day=date(2024, 7, 24), stored=True)
+    outcome = registry.load_outcomes(account_id)[Series.DAILY]
     assert (outcome.account_id, outcome.series, outcome.run_id) == (account_id, Series.DAILY, "2024-07-25-a")
     assert (outcome.code, outcome.message) == (None, "")
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 7, 24), True)
@@ -26,9 +26,9 @@ def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None
 
 def test_a_failure_keeps_the_last_success_and_the_last_day(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
-    record(registry, account_id, "run-1", last_day=date(2024, 7, 24), stored=True)
-    record(registry, account_id, "run-2", code="VENDOR_DOWN", message="503", now=LATER)
-    outcome = registry.outcomes(account_id)[Series.DAILY]
+    record_outcome(registry, account_id, "run-1", last_day=date(2024, 7, 24), stored=True)
+    record_outcome(registry, account_id, "run-2", code="VENDOR_DOWN", message="503", now=LATER)
+    outcome = registry.load_outcomes(account_id)[Series.DAILY]
     assert (outcome.run_id, outcome.code, outcome.message) == ("run-2", "VENDOR_DOWN", "503")
     assert (outcome.last_success_at, outcome.updated_at) == (NOW, LATER)
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 7, 24), True)
@@ -36,10 +36,10 @@ def test_a_failure_keeps_the_last_success_and_the_last_day(registry: AccountRegi
 
 def test_a_success_clears_the_failure_before_it_also_within_one_run(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
-    record(registry, account_id, "run-1", code="VENDOR_DOWN", message="503")
-    assert registry.outcomes(account_id)[Series.DAILY].last_success_at is None
-    record(registry, account_id, "run-1", now=LATER)
-    outcome = registry.outcomes(account_id)[Series.DAILY]
+    record_outcome(registry, account_id, "run-1", code="VENDOR_DOWN", message="503")
+    assert registry.load_outcomes(account_id)[Series.DAILY].last_success_at is None
+    record_outcome(registry, account_id, "run-1", now=LATER)
+    outcome = registry.load_outcomes(account_id)[Series.DAILY]
     assert (outcome.code, outcome.message, outcome.last_success_at) == (None, "", LATER)
 
 
@@ -48,9 +48,9 @@ def test_an_older_run_adds_its_days_but_not_its_verdict(registry: AccountRegistr
     newer = "2024-07-25T08:30-b"
     assert older < newer
     account_id = add_ready(registry)
-    record(registry, account_id, newer, code="VENDOR_DOWN", message="503", now=LATER)
-    record(registry, account_id, older, last_day=date(2024, 6, 30), stored=True)
-    outcome = registry.outcomes(account_id)[Series.DAILY]
+    record_outcome(registry, account_id, newer, code="VENDOR_DOWN", message="503", now=LATER)
+    record_outcome(registry, account_id, older, last_day=date(2024, 6, 30), stored=True)
+    outcome = registry.load_outcomes(account_id)[Series.DAILY]
     assert (outcome.run_id, outcome.code, outcome.message) == (newer, "VENDOR_DOWN", "503")
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 6, 30), True)
     assert (outcome.last_success_at, outcome.updated_at) == (NOW, LATER)
@@ -59,15 +59,17 @@ def test_an_older_run_adds_its_days_but_not_its_verdict(registry: AccountRegistr
 def test_the_last_day_never_goes_back(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
     for run, day in enumerate([date(2024, 7, 20), date(2024, 7, 24), None, date(2021, 8, 1)]):
-        record(registry, account_id, f"run-{run}", last_day=day, stored=True)
-    assert registry.outcomes(account_id)[Series.DAILY].last_day == date(2024, 7, 24)
+        record_outcome(registry, account_id, f"run-{run}", last_day=day, stored=True)
+    assert registry.load_outcomes(account_id)[Series.DAILY].last_day == date(2024, 7, 24)
 
 
 def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
     token = secrets.token_urlsafe(40)
-    record(registry, account_id, "run-1", code="UNKNOWN_ERROR", message=f"meter {METER}\nsaid\x00 {token}: no " * 50)
-    message = registry.outcomes(account_id)[Series.DAILY].message
+    record_outcome(
+        registry, account_id, "run-1", code="UNKNOWN_ERROR", message=f"meter {METER}\nsaid\x00 {token}: no " * 50
+    )
+    message = registry.load_outcomes(account_id)[Series.DAILY].message
     assert METER not in message
     assert token not in message
     assert message.startswith("meter … said …: no meter")
@@ -77,22 +79,25 @@ def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountReg
 def test_outcomes_of_a_page_name_each_account_asked_for(registry: AccountRegistry) -> None:
     first, second = add_ready(registry), add_ready(registry, OTHER_METER)
     for series in Series:
-        record(registry, first, "run-1", series=series)
-    found = registry.outcomes_of([first, second])
-    assert {account_id: set(outcomes) for account_id, outcomes in found.items()} == {first: set(Series), second: set()}
-    assert registry.outcomes_of([]) == {}
+        record_outcome(registry, first, "run-1", series=series)
+    outcomes_by_account = registry.load_outcomes_of([first, second])
+    assert {account_id: set(outcomes) for account_id, outcomes in outcomes_by_account.items()} == {
+        first: set(Series),
+        second: set(),
+    }
+    assert registry.load_outcomes_of([]) == {}
 
 
 def test_what_is_recorded_together_is_recorded_all_or_not_at_all(registry: AccountRegistry) -> None:
     first, second, removed = (add_ready(registry, f"1234567890123{number}") for number in range(3))
-    with registry.together() as inside:
-        record(inside, first, "run1")
-        record(inside, second, "run1", code="VENDOR_DOWN")
-    assert registry.outcomes(second)[Series.DAILY].code == "VENDOR_DOWN"
+    with registry.in_one_transaction() as joined:
+        record_outcome(joined, first, "run1")
+        record_outcome(joined, second, "run1", code="VENDOR_DOWN")
+    assert registry.load_outcomes(second)[Series.DAILY].code == "VENDOR_DOWN"
     registry.remove(removed)
-    with pytest.raises(UnknownAccount), registry.together() as inside:
-        record(inside, first, "run2")
-        record(inside, removed, "run2")
-    assert registry.outcomes(first)[Series.DAILY].run_id == "run1"
-    record(registry, first, "run3")
-    assert registry.outcomes(first)[Series.DAILY].run_id == "run3"
+    with pytest.raises(UnknownAccount), registry.in_one_transaction() as joined:
+        record_outcome(joined, first, "run2")
+        record_outcome(joined, removed, "run2")
+    assert registry.load_outcomes(first)[Series.DAILY].run_id == "run1"
+    record_outcome(registry, first, "run3")
+    assert registry.load_outcomes(first)[Series.DAILY].run_id == "run3"

@@ -1,13 +1,13 @@
-"""Tokens in the registry: sealed, and moved from key to key, on a SQLite file and on PostgreSQL alike."""
+"""Tokens in the registry: sealed, and rotated to a new key, on a SQLite file and on PostgreSQL alike."""
 
 from __future__ import annotations
 
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.support.registries import KEY, add_ready, opened
+from tests.support.registries import KEY, add_ready, open_registry
 from worker.errors import OperatorFault
-from worker.stores.encryption import new_key
+from worker.stores.encryption import generate_key
 from worker.stores.registry.accounts import AccountRegistry
 
 
@@ -32,27 +32,27 @@ def test_tokens_sealed_under_an_old_key_outlive_it_through_rotation(
     ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(5)]
     for account_id in ids:
         registry.save_token(account_id, f"token of {account_id}")
-    young = new_key()
-    with_both, with_young = opened(url, young, KEY), opened(url, young)
-    assert with_both.load_token(ids[0]) == f"token of {ids[0]}"
-    assert with_both.rotate_tokens() == with_both.rotate_tokens() == 5
-    assert [with_young.load_token(account_id) for account_id in ids] == [f"token of {id_}" for id_ in ids]
-    with_both.close()
-    with_young.close()
+    new_key = generate_key()
+    with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
+    assert with_both_keys.load_token(ids[0]) == f"token of {ids[0]}"
+    assert with_both_keys.rotate_tokens() == with_both_keys.rotate_tokens() == 5
+    assert [with_new_key.load_token(account_id) for account_id in ids] == [f"token of {id_}" for id_ in ids]
+    with_both_keys.close()
+    with_new_key.close()
 
 
 def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: AccountRegistry, url: str) -> None:
-    lost, young = new_key(), new_key()
+    lost, new_key = generate_key(), generate_key()
     ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(3))
     for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):
-        writer = opened(url, key)
+        writer = open_registry(url, key)
         writer.save_token(account_id, "secret-token")
         writer.close()
-    with_both, with_young = opened(url, young, KEY), opened(url, young)
+    with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
     with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
-        with_both.rotate_tokens()
-    assert with_young.load_token(ids[0]) == with_young.load_token(ids[2]) == "secret-token"
+        with_both_keys.rotate_tokens()
+    assert with_new_key.load_token(ids[0]) == with_new_key.load_token(ids[2]) == "secret-token"
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
-        with_young.load_token(ids[1])
-    with_both.close()
-    with_young.close()
+        with_new_key.load_token(ids[1])
+    with_both_keys.close()
+    with_new_key.close()

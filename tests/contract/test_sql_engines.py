@@ -1,4 +1,4 @@
-"""Connections of PostgreSQL that die while nobody uses them."""
+"""PostgreSQL connections that are closed by the server while they are idle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def end_all_others(url: str) -> int:
 
 
 def test_one_that_lay_idle_is_replaced_unseen(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_engines, "TRUSTED_S", 0.0)
+    monkeypatch.setattr(sql_engines, "PING_AFTER_IDLE_S", 0.0)
     store = open_measures(postgres_database)[Period.DAY]
     assert store.read("acc", "", "~") == []
     assert end_all_others(postgres_database) >= 1
@@ -35,7 +35,7 @@ def test_one_that_lay_idle_is_replaced_unseen(postgres_database: str, monkeypatc
 def test_one_that_was_just_used_fails_once_in_plain_words(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_engines, "TRUSTED_S", 3600.0)
+    monkeypatch.setattr(sql_engines, "PING_AFTER_IDLE_S", 3600.0)
     store = open_measures(postgres_database)[Period.DAY]
     assert store.read("acc", "", "~") == []
     assert end_all_others(postgres_database) >= 1

@@ -1,4 +1,4 @@
-"""Readings and totals of one SQL database, read and written together."""
+"""Readings and totals in one SQL database, read and written together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def documents(account_id: str = "acc") -> dict[Period, list[Document]]:
         Period.YEAR: [Entry("2024", 6_000_000)],
         Period.DAY: [Entry(f"2024-07-{day}", 2_000_000) for day in (22, 20, 21)],
     }
-    return {period: [to_document(account_id, period, each, NOW) for each in some] for period, some in entries.items()}
+    return {period: [to_document(account_id, period, entry, NOW) for entry in rows] for period, rows in entries.items()}
 
 
 def test_they_can_be_asked_together(measures: SqlMeasures) -> None:
@@ -45,30 +45,33 @@ def test_together_is_what_each_gives_alone_in_key_order(measures: SqlMeasures) -
         assert not any(measures.write_together(documents(account_id)).values())
     together = measures.read_together("acc", RANGES)
     assert together == {period: measures[period].read("acc", *keys) for period, keys in RANGES.items()}
-    assert [found["_id"] for found in together[Period.DAY]] == [f"acc:2024-07-{day}" for day in (20, 21, 22)]
+    assert [document["_id"] for document in together[Period.DAY]] == [f"acc:2024-07-{day}" for day in (20, 21, 22)]
     assert [len(together[period]) for period in (Period.MONTH, Period.YEAR)] == [1, 1]
 
 
-@pytest.mark.parametrize("beaten", [Period.DAY, Period.MONTH, Period.YEAR])
-def test_where_one_loses_its_race_nothing_is_written(measures: SqlMeasures, beaten: Period) -> None:
-    first = documents()[beaten][-1]
-    assert measures[beaten].write([first]) == []
-    stored = measures[beaten].read("acc", "", "~")
-    given = documents()
-    assert measures.write_together(given) == given
+@pytest.mark.parametrize("loser", [Period.DAY, Period.MONTH, Period.YEAR])
+def test_where_one_loses_its_race_nothing_is_written(measures: SqlMeasures, loser: Period) -> None:
+    first = documents()[loser][-1]
+    assert measures[loser].write([first]) == []
+    stored = measures[loser].read("acc", "", "~")
+    new = documents()
+    assert measures.write_together(new) == new
     assert {period: measures[period].read("acc", "", "~") for period in RANGES} == {
-        period: stored if period is beaten else [] for period in RANGES
+        period: stored if period is loser else [] for period in RANGES
     }
 
 
 def test_what_was_read_is_replaced(measures: SqlMeasures) -> None:
     measures.write_together(documents())
-    found = measures.read_together("acc", RANGES)
-    higher = {period: [{**each, "load": each["load"] + 1} for each in some] for period, some in found.items()}
+    stored = measures.read_together("acc", RANGES)
+    higher = {
+        period: [{**document, "load": document["load"] + 1} for document in rows] for period, rows in stored.items()
+    }
     assert not any(measures.write_together(higher).values())
-    assert measures.write_together(higher) == higher  # the revisions are used up
+    assert measures.write_together(higher) == higher  # The revisions are used up.
     again = measures.read_together("acc", RANGES)
-    assert [each["load"] for each in again[Period.DAY]] == [each["load"] for each in higher[Period.DAY]]
+    loads = [document["load"] for document in again[Period.DAY]]
+    assert loads == [document["load"] for document in higher[Period.DAY]]
 
 
 def test_nothing_at_all_is_written_gladly(measures: SqlMeasures) -> None:

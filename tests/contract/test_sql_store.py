@@ -1,4 +1,4 @@
-"""What the SQL store adds to the contract: refusals, waits and texts of its own."""
+"""The SQL store beyond the contract: refusals, waits and error texts."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_a_document_that_lacks_a_number_is_refused_without_its_values(file: Path
     store = open_days(file)
     with pytest.raises(WriteRefused) as caught:
         store.write([{name: value for name, value in DOCUMENT.items() if name != field}])
-    told = "".join(traceback.format_exception(caught.value))
-    assert "7.654321" not in told
-    assert "acc:" not in told
+    text = "".join(traceback.format_exception(caught.value))
+    assert "7.654321" not in text
+    assert "acc:" not in text
 
 
 @pytest.mark.parametrize("revision", ["", "0", "-1", "x", "1-967a00df", "9" * 40])
@@ -70,7 +70,7 @@ def test_a_file_that_somebody_else_holds_is_an_outage_after_the_wait(file: Path)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):
             store.write([{**DOCUMENT, "_id": "acc:2024-01-16"}])
-        assert len(store.read("acc", "", "~")) == 1  # readers don't wait for a writer
+        assert len(store.read("acc", "", "~")) == 1  # Readers don't wait for a writer.
     finally:
         other.close()
     assert store.write([{**DOCUMENT, "_id": "acc:2024-01-16"}]) == []
@@ -86,7 +86,7 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(file: Path) -> None:
 
 
 def test_a_power_cut_takes_nothing_back_and_readers_don_t_wait(file: Path) -> None:
-    """Write-ahead log, and FULL synchronisation, which is SQLite's own default."""
+    """The database has a write-ahead log, and FULL synchronisation, which is SQLite's default."""
     open_days(file).write([DOCUMENT])
     connection = sqlite3.connect(file)
     try:

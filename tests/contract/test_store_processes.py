@@ -1,4 +1,4 @@
-"""Stores and several processes: what was opened before a fork, first use at once, races between processes."""
+"""Measure stores in several processes: a store opened before a fork, and the first use by all at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}
 
 @pytest.fixture(params=["sqlite", "postgresql", "couchdb"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """URL and prefix of a real store that nobody has used yet."""
+    """URL and prefix of a real store that was not used yet."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'measures.db'}", ""
     elif request.param == "postgresql":
@@ -37,7 +37,7 @@ def documents(account: str, load: float = 0.5) -> list[Document]:
 
 
 def start_child(work: Callable[[], object]) -> int:
-    """Process id of a forked child that does ``work``, and exits with 0 if that went well."""
+    """Fork a child that does ``work`` and exits with 0 if it succeeds; return its process id."""
     if pid := os.fork():
         return pid
     try:
@@ -56,8 +56,8 @@ def test_a_store_used_before_a_fork_serves_parent_and_children_alike(place: tupl
 
     def read_and_write_own(number: int) -> None:
         for _ in range(50):
-            found = store.read(f"acc{number}", "", "~")
-            assert [document["load"] for document in found] == [float(number)] * 20
+            stored = store.read(f"acc{number}", "", "~")
+            assert [document["load"] for document in stored] == [float(number)] * 20
         assert store.write(documents(f"new{number}")) == []
 
     children = [start_child(partial(read_and_write_own, number)) for number in range(4)]

@@ -1,4 +1,4 @@
-"""Users' tokens: shared by the accounts of one consent, and never brought back from the dead by a late renewal."""
+"""Users' tokens: the accounts of one consent share one, and a late renewal doesn't replace a newer consent's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, create_engine, text
 
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry import migrations
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
 from worker.stores.registry.tables import UtcDateTime
@@ -21,7 +21,7 @@ NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 A, B = "30001640000011", "30001640000022"
 
 
-def consented(registry: AccountRegistry, *meters: str, token: str = "{}", ends: datetime | None = None) -> list[str]:
+def add_accounts(registry: AccountRegistry, *meters: str, token: str = "{}", ends: datetime | None = None) -> list[str]:
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), token, ends)
     return [account.id for account, _ in registry.add_all("enedis", meters, NOW, consent)]
 
@@ -35,43 +35,43 @@ def rows(url: str, table: str) -> int:
 
 
 def test_a_consent_of_several_meters_is_all_or_nothing(registry: AccountRegistry) -> None:
-    def die(connection: object, account_id: str) -> None:
-        seen.append(account_id)
-        if len(seen) == 2:
+    def fail_at_the_second(connection: object, account_id: str) -> None:
+        called.append(account_id)
+        if len(called) == 2:
             raise RuntimeError("the process ends here")
 
-    seen: list[str] = []
+    called: list[str] = []
     with pytest.raises(RuntimeError):
-        registry.add_all("enedis", [A, B], NOW, NewConsent(token="{}"), witness=die)
+        registry.add_all("enedis", [A, B], NOW, NewConsent(token="{}"), on_account=fail_at_the_second)
     assert registry.list() == []
-    assert len(consented(registry, A, B)) == 2
+    assert len(add_accounts(registry, A, B)) == 2
 
 
 def test_meters_come_back_in_the_order_told_and_once(registry: AccountRegistry) -> None:
-    found = registry.add_all("enedis", [B, A, B], NOW, NewConsent(token="{}"))
-    assert [(account.usage_point_id, created) for account, created in found] == [(B, True), (A, True)]
+    accounts = registry.add_all("enedis", [B, A, B], NOW, NewConsent(token="{}"))
+    assert [(account.usage_point_id, created) for account, created in accounts] == [(B, True), (A, True)]
     again = registry.add_all("enedis", [A, B], NOW, NewConsent())
     assert [(account.usage_point_id, created) for account, created in again] == [(A, False), (B, False)]
 
 
 def test_what_renews_one_account_of_a_consent_renews_them_all(registry: AccountRegistry) -> None:
-    first, second = consented(registry, A, B, token="old")
+    first, second = add_accounts(registry, A, B, token="old")
     registry.save_token(first, "new")
     assert registry.load_token(second) == "new"
-    assert registry.tokens.users_of(str(registry.tokens.id_of(first))) == sorted([first, second])
+    assert registry.tokens.list_accounts_of(str(registry.tokens.find_token_id(first))) == sorted([first, second])
 
 
 def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: AccountRegistry, url: str) -> None:
-    first, second = consented(registry, A, B, token="old")
-    assert consented(registry, A, token="new") == [first]
+    first, second = add_accounts(registry, A, B, token="old")
+    assert add_accounts(registry, A, token="new") == [first]
     assert (registry.load_token(first), registry.load_token(second)) == ("new", "old")
     assert rows(url, "tokens") == 2
-    consented(registry, B, token="newer")
+    add_accounts(registry, B, token="newer")
     assert rows(url, "tokens") == 2
 
 
 def test_a_token_goes_with_its_last_account(registry: AccountRegistry, url: str) -> None:
-    first, second = consented(registry, A, B)
+    first, second = add_accounts(registry, A, B)
     assert registry.remove(first).tokens == 1
     assert registry.load_token(second) == "{}"
     assert registry.remove(second).tokens == 1
@@ -81,51 +81,51 @@ def test_a_token_goes_with_its_last_account(registry: AccountRegistry, url: str)
 def test_two_removals_at_once_leave_no_token(registry: AccountRegistry, url: str) -> None:
     for _ in range(5):
         with ThreadPoolExecutor(2) as threads:
-            list(threads.map(registry.remove, consented(registry, A, B)))
+            list(threads.map(registry.remove, add_accounts(registry, A, B)))
         assert rows(url, "tokens") == 0
 
 
 def test_a_late_renewal_does_not_replace_what_a_new_consent_brought(registry: AccountRegistry) -> None:
-    (account,) = consented(registry, A, token="old")
-    former = str(registry.tokens.id_of(account))
-    consented(registry, A, token="new")
-    assert not registry.tokens.renewed(former, "successor of the old")
+    (account,) = add_accounts(registry, A, token="old")
+    former = str(registry.tokens.find_token_id(account))
+    add_accounts(registry, A, token="new")
+    assert not registry.tokens.save_renewed(former, "successor of the old")
     assert registry.load_token(account) == "new"
-    assert registry.tokens.renewed(str(registry.tokens.id_of(account)), "newer")
+    assert registry.tokens.save_renewed(str(registry.tokens.find_token_id(account)), "newer")
     assert registry.load_token(account) == "newer"
 
 
 def test_a_renewal_under_way_is_noted_until_its_answer_is_kept(registry: AccountRegistry) -> None:
-    (account,) = consented(registry, A)
-    token = str(registry.tokens.id_of(account))
-    assert [registry.tokens.note_refresh(token) for _ in range(2)] == [False, True]
-    registry.tokens.forget_refresh(token)
-    assert not registry.tokens.note_refresh(token)
-    registry.tokens.renewed(token, "{}")
-    assert not registry.tokens.note_refresh(token)
-    assert not registry.tokens.note_refresh("no such token")
+    (account,) = add_accounts(registry, A)
+    token = str(registry.tokens.find_token_id(account))
+    assert [registry.tokens.mark_refresh_started(token) for _ in range(2)] == [False, True]
+    registry.tokens.clear_refresh_started(token)
+    assert not registry.tokens.mark_refresh_started(token)
+    registry.tokens.save_renewed(token, "{}")
+    assert not registry.tokens.mark_refresh_started(token)
+    assert not registry.tokens.mark_refresh_started("no such token")
 
 
 def test_tokens_that_end_soon_are_told_once_the_next_first(registry: AccountRegistry) -> None:
     ends = {A: NOW + timedelta(seconds=200), "30001640000033": NOW + timedelta(seconds=100)}
-    shared = consented(registry, A, B, ends=ends[A])
-    (soonest,) = consented(registry, "30001640000033", ends=ends["30001640000033"])
-    consented(registry, "30001640000044", ends=NOW - timedelta(seconds=1))
-    consented(registry, "30001640000055", ends=NOW + timedelta(hours=3))
-    (paused,) = consented(registry, "30001640000066", ends=NOW + timedelta(seconds=50))
+    shared = add_accounts(registry, A, B, ends=ends[A])
+    (soonest,) = add_accounts(registry, "30001640000033", ends=ends["30001640000033"])
+    add_accounts(registry, "30001640000044", ends=NOW - timedelta(seconds=1))
+    add_accounts(registry, "30001640000055", ends=NOW + timedelta(hours=3))
+    (paused,) = add_accounts(registry, "30001640000066", ends=NOW + timedelta(seconds=50))
     registry.set_state(paused, AccountState.PAUSED, now=NOW)
-    consented(registry, "30001640000077")
-    found = registry.tokens.ending(NOW, NOW + timedelta(seconds=300))
-    assert [ending.account_id for ending in found] == [soonest, min(shared)]
-    assert [ending.expires_at for ending in found] == [ends["30001640000033"], ends[A]]
-    assert registry.tokens.ending(NOW, NOW + timedelta(seconds=300), limit=1) == found[:1]
+    add_accounts(registry, "30001640000077")
+    tokens = registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300))
+    assert [token.account_id for token in tokens] == [soonest, min(shared)]
+    assert [token.expires_at for token in tokens] == [ends["30001640000033"], ends[A]]
+    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300), limit=1) == tokens[:1]
     registry.set_state(min(shared), AccountState.PAUSED, now=NOW)
-    assert registry.tokens.ending(NOW, NOW + timedelta(seconds=300))[1].account_id == max(shared)
+    assert registry.tokens.list_expiring(NOW, NOW + timedelta(seconds=300))[1].account_id == max(shared)
 
 
 def test_an_account_without_token_can_be_given_one_and_nobody_elses(registry: AccountRegistry) -> None:
     account, _ = registry.add("enedis", A, NOW)
-    assert registry.tokens.id_of(account.id) is None
+    assert registry.tokens.find_token_id(account.id) is None
     registry.tokens.save(account.id, "first")
     assert registry.load_token(account.id) == "first"
     with pytest.raises(UnknownAccount):
@@ -134,8 +134,8 @@ def test_an_account_without_token_can_be_given_one_and_nobody_elses(registry: Ac
 
 @pytest.fixture
 def old_registry(url: str, tmp_path: Path) -> Iterator[str]:
-    """A database as the version before tokens were shared left it."""
-    key = new_key()
+    """A database as it was before accounts could share a token."""
+    key = generate_key()
     engine = create_engine(url)
     with engine.begin() as connection:
         migrations.upgrade(connection, "0002")

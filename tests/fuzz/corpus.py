@@ -1,6 +1,6 @@
-"""What the fuzzing starts from: recorded bodies and exports where they are, our own factories' and simulator's always.
+"""Inputs that fuzzing starts from: recorded answers and exports where they are present, and our own in any case.
 
-Bodies are cut to some dozens of points: what a mutation can break, it breaks in a short answer too.
+Bodies are cut to some dozens of points: a mutation breaks in a short answer what it breaks in a long one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ PLAIN_DAYS: Final = "date,wh\r\n2024-01-09,\r\n2024-01-10,41566\r\n2024-01-11,0\
 
 
 def bodies() -> list[Any]:
-    """Answers of measures and of everything else, parsed."""
+    """Return parsed answers, of measures and of all other kinds."""
     ranked = {"start": "2024-10-27", "interval_reading": [{"rank": n, "value": str(90 + n)} for n in range(1, 9)]}
     curve = [row for index, row in enumerate(curve_of(_AUTUMN, 300)) if index < _MOST_POINTS]
     days = [["2024-10-26", "10412"], ["2024-10-27", 9876], ["2024-10-28", "0"]]
-    own = [
+    own_bodies = [
         v5_answer(curve, "W", start="2024-10-27", end="2024-10-28", quality="BRUT"),
         v5_answer(days, "Wh"),
         answer_2026(curve, Series.LOAD_CURVE),
@@ -49,31 +49,35 @@ def bodies() -> list[Any]:
         {"fault": {"code": 900901, "message": "Invalid Credentials"}},
         {"valid": False, "quota_reached": True, "quota_reset_at": "2023-01-07T23:59:59.999999"},
     ]
-    recorded = sorted((_SHARED / "responses").glob("*.json"))
-    return own + [_cut(json.loads(path.read_bytes())) for path in recorded]
+    files = sorted((_SHARED / "responses").glob("*.json"))
+    return own_bodies + [_cut(json.loads(path.read_bytes())) for path in files]
 
 
 def texts() -> list[bytes]:
-    """Recorded bodies as they came, those that are no JSON too."""
-    other = [b"", b"<html>firewall</html>", b"500 Internal Server Error", b'{"meter_reading": {']
-    recorded = sorted(path for path in (_SHARED / "responses").glob("*.fragment.*") if path.suffix != ".json")
-    return other + [path.read_bytes()[:2000] for path in recorded] + [json.dumps(body).encode() for body in bodies()]
+    """Return recorded bodies as bytes, also those that are not JSON."""
+    texts_without_json = [b"", b"<html>firewall</html>", b"500 Internal Server Error", b'{"meter_reading": {']
+    files = sorted(path for path in (_SHARED / "responses").glob("*.fragment.*") if path.suffix != ".json")
+    return (
+        texts_without_json
+        + [path.read_bytes()[:2000] for path in files]
+        + [json.dumps(body).encode() for body in bodies()]
+    )
 
 
 def files() -> list[tuple[str, str]]:
-    """Name and text of a file of each kind that the simulator reads."""
-    own = [
+    """Return name and text of a file of each kind that the simulator reads."""
+    own_files = [
         (f"{METER}.load_curve.csv", PLAIN_CURVE),
         (f"{METER}.daily.csv", PLAIN_DAYS),
         ("Enedis_Conso_Heure_x.csv", HOUR_EXPORT),
         ("Enedis_Conso_Jour_x.csv", INDEX_EXPORT),
         ("ENEDIS_R63_x.csv", R63_EXPORT),
     ]
-    recorded = [
+    recorded_files = [
         (path.name.removesuffix(".gz"), _first_and_last(gzip.decompress(path.read_bytes()).decode("utf-8-sig")))
         for path in sorted((_SHARED / "exports").glob("*.csv.gz"))
     ]
-    return own + recorded
+    return own_files + recorded_files
 
 
 def _cut(body: Any) -> Any:

@@ -1,10 +1,10 @@
-"""The same laws under atheris, which looks for inputs that reach new lines of ours.
+"""Run one law of ``tests.fuzz.laws`` under atheris, which looks for inputs that reach new lines of ours.
 
     pip install atheris
     python -m tests.fuzz.guided any_reply_has_a_class -max_total_time=600
 
-atheris is no dependency: the laws hold without it, and what it finds is a hypothesis example like any other.  All
-that follows the law's name goes to libFuzzer.
+atheris is not a dependency: the laws are tested without it, and what it finds is a hypothesis example like any other.
+All arguments behind the law's name go to libFuzzer.
 """
 
 from __future__ import annotations

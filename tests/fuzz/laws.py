@@ -1,6 +1,7 @@
-"""What must hold of whatever comes in, said once: for hypothesis, and for atheris where it is installed.
+"""Laws that hold for any input, for hypothesis and for atheris where it is installed.
 
-No error but ours; no reading, and no zero, that isn't in the input; energy kept; nothing outside the window.
+Only our own errors are raised.  No reading and no zero is stored that isn't in the input.  Energy is conserved, and
+nothing lies outside the window.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzz import corpus
-from tests.fuzz.mutations import injured, injured_bytes, injured_file
-from tests.support.factories import USAGE_POINT, PretendSupplier, make_walk, memory_measures, origin
+from tests.fuzz.mutations import mutated, mutated_bytes, mutated_file
+from tests.support.factories import USAGE_POINT, PretendSupplier, make_window_sync, memory_measures, window_job
 from tests.support.strategies import json_values
-from worker.clients.enedis.errors import Reply, classify, code_of, refused_as_wrong, token_refused, unforeseen
+from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.enedis.errors import Reply, classify, code_of, is_invalid_request, token_refused, unexpected_refusal
 from worker.clients.id_token import usage_points_from_id_token
 from worker.domain.measures.answer_samples import to_masked, to_sample
-from worker.domain.measures.answer_shapes import MOST_SURPRISES, look_at
-from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answer, unpack_raw_answer
+from worker.domain.measures.answer_shapes import MAX_DEVIATIONS, find_deviations
+from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.parsing.enedis import parse
@@ -46,84 +48,86 @@ MEASURES: Final = [
 ]
 TEXTS: Final = corpus.texts()
 FILES: Final = corpus.files()
-both = st.sampled_from(Series)
+any_series = st.sampled_from(Series)
 
 
-# -- answers of measures
+# -- Answers of measures
 
 
-@given(injured(MEASURES) | injured(BODIES), both)
+@given(mutated(MEASURES) | mutated(BODIES), any_series)
 def a_reading_is_in_the_answer_it_came_from(body: Any, series: Series) -> None:
     try:
         parsed = parse(body, series)
     except MalformedAnswer:
         return
-    sent = Counter(numbers_in(body))
+    numbers_sent = Counter(numbers_in(body))
     for reading in parsed.readings:
         minutes = 60 if series is Series.DAILY else reading.length // timedelta(minutes=1)
-        assert any(energy_of(number, minutes) == reading.milliwatt_hours for number in sent), reading
-        assert reading.milliwatt_hours > 0 or 0 in {energy_of(number, minutes) for number in sent}
-    taken = Counter(reading.milliwatt_hours for reading in parsed.readings)
-    if series is Series.DAILY:  # none comes twice that was sent once
-        possible = Counter(dict.fromkeys(taken, 0))
-        for number, times in sent.items():
-            possible[energy_of(number, 60)] += times
-        assert all(times <= possible[energy] for energy, times in taken.items())
+        assert any(energy_of(number, minutes) == reading.milliwatt_hours for number in numbers_sent), reading
+        assert reading.milliwatt_hours > 0 or 0 in {energy_of(number, minutes) for number in numbers_sent}
+    energies = Counter(reading.milliwatt_hours for reading in parsed.readings)
+    if series is Series.DAILY:  # No reading comes twice that was sent once.
+        possible_energies = Counter(dict.fromkeys(energies, 0))
+        for number, times in numbers_sent.items():
+            possible_energies[energy_of(number, 60)] += times
+        assert all(times <= possible_energies[energy] for energy, times in energies.items())
     starts = [reading.start.astimezone(UTC) for reading in parsed.readings]
     assert starts == sorted(set(starts))
     first, end = WINDOW.instants()
-    within = parsed.within(WINDOW)
+    within = parsed.clip_to(WINDOW)
     assert all(first <= reading.start < end for reading in within.readings)
     assert len(within.readings) + within.dropped == len(parsed.readings) + parsed.dropped
 
 
-@given(injured(MEASURES) | injured(BODIES), both)
+@given(mutated(MEASURES) | mutated(BODIES), any_series)
 def energy_is_kept_from_the_answer_to_the_totals(body: Any, series: Series) -> None:
     measures = memory_measures()
-    walk = make_walk(PretendSupplier(daily=body, curve=body), measures)
-    if body is None:  # the pretend supplier's word for "no data"
+    window_sync = make_window_sync(PretendSupplier(daily=body, curve=body), measures)
+    if body is None:  # For the pretend supplier None means "no data".
         return
     try:
-        report = walk.sync_window(origin(WINDOW, series))
+        report = window_sync.sync_window(window_job(WINDOW, series))
     except MalformedAnswer:
         assert not any(store.documents for store in measures.values())
         return
-    expected = sum(reading.milliwatt_hours for reading in parse(body, series).within(WINDOW).readings)
+    expected = sum(reading.milliwatt_hours for reading in parse(body, series).clip_to(WINDOW).readings)
     inputs = measures[series.inputs].read("home1", "0", "~")
     first_key, end_key = key_range(WINDOW, series.inputs)
-    assert all(first_key <= found["_id"].partition(":")[2] < end_key for found in inputs)
+    assert all(first_key <= document["_id"].partition(":")[2] < end_key for document in inputs)
     assert len(inputs) == report["facts"]["fetched"]
-    stored = sum(found["load"] for found in inputs)
+    stored = sum(document["load"] for document in inputs)
     assert abs(stored - expected / 10**6) <= 0.0005 * len(inputs) + 1e-9
     for period in series.totals:
         totals = measures[period].read("home1", "0", "~")
-        assert abs(sum(found["load"] for found in totals) - stored) <= 0.00005 * len(totals) + 1e-6
-    again = walk.sync_window(origin(WINDOW, series))
-    assert (again["created"], again["updated"]) == (0, 0)
+        assert abs(sum(document["load"] for document in totals) - stored) <= 0.00005 * len(totals) + 1e-6
+    repeated = window_sync.sync_window(window_job(WINDOW, series))
+    assert (repeated["created"], repeated["updated"]) == (0, 0)
 
 
-@given(injured(MEASURES) | injured(BODIES), both)
+@given(mutated(MEASURES) | mutated(BODIES), any_series)
 def any_answer_can_be_looked_at_and_kept(body: Any, series: Series) -> None:
-    found = look_at(body, series)
-    assert len(found) <= MOST_SURPRISES
-    assert not any(re.search(r"\d{14}", each.place + each.detail.replace("9" * 14, "")) for each in found)
+    deviations = find_deviations(body, ANSWER_SHAPES[series])
+    assert len(deviations) <= MAX_DEVIATIONS
+    assert not any(
+        re.search(r"\d{14}", deviation.place + deviation.detail.replace("9" * 14, "")) for deviation in deviations
+    )
     to_masked(to_sample(body))
-    told = RawAnswer(series, NOW, WINDOW, [(WINDOW, body)])
-    (kept,) = unpack_raw_answer(pack_raw_answer([told]))
-    assert json.dumps(kept.pieces[0][1]) == json.dumps(body)
+    raw_answer = RawAnswer(series, NOW, WINDOW, [(WINDOW, body)])
+    (unpacked,) = unpack_raw_answers(pack_raw_answers([raw_answer]))
+    assert json.dumps(unpacked.pieces[0][1]) == json.dumps(body)
     try:
         parsed = parse(body, series)
     except MalformedAnswer:
-        assert found, "what is refused is told"
+        assert deviations, "what is refused is told"
         return
-    assert parse(kept.pieces[0][1], series) == parsed
+    assert parse(unpacked.pieces[0][1], series) == parsed
 
 
-# -- answers as bytes
+# -- Answers as bytes
 
 
 @given(
-    injured_bytes(TEXTS) | injured(BODIES).map(lambda body: json.dumps(body).encode()),
+    mutated_bytes(TEXTS) | mutated(BODIES).map(lambda body: json.dumps(body).encode()),
     st.sampled_from([200, 204, 302, 400, 401, 403, 404, 418, 429, 500, 503]),
     st.dictionaries(st.sampled_from(["Retry-After", "retry-after", "WWW-Authenticate"]), st.text(max_size=30)),
 )
@@ -131,8 +135,8 @@ def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) 
     reply = Reply(status, headers, content)
     for mode in ("user", "application"):
         token_refused(reply, mode)  # type: ignore[arg-type]
-    refused_as_wrong(reply)
-    texts = [code_of(reply), repr(unforeseen(reply)), repr(reply)]
+    is_invalid_request(reply)
+    texts = [code_of(reply), repr(unexpected_refusal(reply)), repr(reply)]
     try:
         answer = classify(reply, NOW)
     except WorkerError as error:
@@ -140,8 +144,8 @@ def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) 
         wait_s = getattr(error, "retry_after_s", None)
         assert wait_s is None or 0 < wait_s <= 86_400
     else:
-        assert (answer.payload is not None) == (answer.verdict is AnswerKind.DATA)
-        if answer.verdict is AnswerKind.DATA:
+        assert (answer.payload is not None) == (answer.kind is AnswerKind.DATA)
+        if answer.kind is AnswerKind.DATA:
             assert 200 <= status < 300
             assert json.dumps(answer.payload) == json.dumps(json.loads(content))
         texts.append(repr(answer))
@@ -156,7 +160,7 @@ _CLAIMS: Final = [
 ]
 
 
-@given(injured(_CLAIMS), st.sampled_from([b'{"alg":"HS256"}', b'{"alg":"none"}', b"{}", b"[]", b"\xff"]), st.booleans())
+@given(mutated(_CLAIMS), st.sampled_from([b'{"alg":"HS256"}', b'{"alg":"none"}', b"{}", b"[]", b"\xff"]), st.booleans())
 def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bool) -> None:
     parts = [
         base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (header, json.dumps(claims).encode(), b"s")
@@ -167,8 +171,8 @@ def a_token_names_only_meters_that_are_in_it(claims: Any, header: bytes, cut: bo
     except MalformedAnswer as error:
         assert token not in str(error)
         return
-    said = json.dumps(claims)
-    assert all(meter in said for meter in meters)
+    text = json.dumps(claims)
+    assert all(meter in text for meter in meters)
     assert len(set(meters)) == len(meters)
 
 
@@ -178,10 +182,10 @@ def any_text_is_a_token_or_none(text: str) -> None:
         usage_points_from_id_token(text)
 
 
-# -- recorded files
+# -- Recorded files
 
 
-@given(injured_file(FILES), st.booleans())
+@given(mutated_file(FILES), st.booleans())
 @example(("98765432109876.daily.csv", b"date,wh\n0001-01-01,5\n9999-12-31,7\n"), False)
 @example(
     ("98765432109876.load_curve.csv", b"date_end_local,watts\n9999-12-31T23:59:59-23:00,5\n0001-01-01T00:00+20:00,1"),
@@ -197,23 +201,23 @@ def a_recorded_file_is_read_or_named_with_its_line(file: tuple[str, bytes], comp
         except BrokenRecording as error:
             assert name.removesuffix(".csv") in str(error)
             return
-    sent = set(floats_in(content))
+    numbers_sent = set(floats_in(content))
     for meter in meters.values():
         for direction in Direction:
             for points in meter.curves.get(direction, {}).values():
-                assert all(float(point.watts) in sent for point in points)
+                assert all(float(point.watts) in numbers_sent for point in points)
             days = meter.days[direction].values() if direction in meter.days else ()
             if "Conso_Jour" in name:
                 assert all(value >= 0 for value in days)
             else:
-                assert all(float(value) in sent for value in days)
+                assert all(float(value) in numbers_sent for value in days)
 
 
-# -- what stands in an input, read without the house's own parsers
+# -- Numbers in an input, read without the parsers of the program
 
 
 def numbers_in(node: Any) -> Iterator[Decimal]:
-    """Every number in a JSON value, text or not."""
+    """Yield every number in a JSON value, also those in texts."""
     if isinstance(node, dict):
         for inner in node.values():
             yield from numbers_in(inner)
@@ -231,7 +235,7 @@ def numbers_in(node: Any) -> Iterator[Decimal]:
 
 
 def energy_of(power: Decimal, minutes: int) -> int:
-    """Milliwatt-hours of a mean power in W; of Wh with 60 minutes."""
+    """Return the milliwatt-hours of a mean power in W over so many minutes; with 60 minutes, of an energy in Wh."""
     return int((power * minutes * 1000 / 60).quantize(Decimal(1), ROUND_HALF_UP))
 
 

@@ -1,4 +1,4 @@
-"""Small injuries to real answers and files: what suppliers, gateways and hands do to them."""
+"""Small mutations of real answers and files, such as suppliers, gateways and people make."""
 
 from __future__ import annotations
 
@@ -15,95 +15,95 @@ _CELLS: Final = [
     *("", "0", "-1", "1e309", "nan", "12,5", "²", "99999999999999", "Periode", "PT30M", "PA", "W", '"', "é"),
     *("2024-10-27T02:30:00+02:00", "9999-12-31", "0001-01-01T00:00:00+23:00", "2024-02-30"),
 ]
-Spot = tuple[Any, Any]
+Place = tuple[Any, Any]
 
 
 @st.composite
-def injured(draw: st.DrawFn, bodies: list[Any]) -> Any:
-    """A body with one to four injuries."""
+def mutated(draw: st.DrawFn, bodies: list[Any]) -> Any:
+    """Draw a body with one to four mutations."""
     body = copy.deepcopy(draw(st.sampled_from(bodies)))
     for _ in range(draw(st.integers(1, 4))):
         if spots := list(places(body)):
-            draw(st.sampled_from(_INJURIES))(draw, draw(st.sampled_from(spots)))
+            draw(st.sampled_from(_MUTATIONS))(draw, draw(st.sampled_from(spots)))
     return body
 
 
-def places(node: Any) -> Iterator[Spot]:
-    """Every container and key in it."""
+def places(node: Any) -> Iterator[Place]:
+    """Yield every container with each of its keys."""
     if isinstance(node, dict | list):
         for key in list(node) if isinstance(node, dict) else range(len(node)):
             yield node, key
             yield from places(node[key])
 
 
-def _drop(draw: st.DrawFn, spot: Spot) -> None:
-    del spot[0][spot[1]]
+def _drop(draw: st.DrawFn, place: Place) -> None:
+    del place[0][place[1]]
 
 
-def _replace(draw: st.DrawFn, spot: Spot) -> None:
-    spot[0][spot[1]] = draw(st.one_of(json_values, bad_values, scalars))
+def _replace(draw: st.DrawFn, place: Place) -> None:
+    place[0][place[1]] = draw(st.one_of(json_values, bad_values, scalars))
 
 
-def _rename(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _rename(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     if isinstance(container, dict):
         container[draw(st.sampled_from([key.upper(), key + "s", f" {key}", "x", "value", "date", "v"]))] = (
             container.pop(key)
         )
 
 
-def _duplicate(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _duplicate(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     if isinstance(container, list) and len(container) < 60:
         container.insert(draw(st.integers(0, len(container))), copy.deepcopy(container[key]))
     elif isinstance(container, dict):
         container[f"{key}_2"] = copy.deepcopy(container[key])
 
 
-def _retype(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _retype(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     changes: list[Callable[[Any], Any]] = [str, repr, lambda value: [value], lambda value: {"value": value}, bool]
     container[key] = draw(st.sampled_from(changes))(container[key])
 
 
-def _to_number(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _to_number(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     if isinstance(container[key], str) and container[key].isdigit():
         container[key] = draw(st.sampled_from([int, float]))(container[key])
 
 
-def _swap(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _swap(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     other = draw(st.sampled_from(list(container) if isinstance(container, dict) else range(len(container))))
     container[key], container[other] = container[other], container[key]
 
 
-def _shuffle(draw: st.DrawFn, spot: Spot) -> None:
-    value = spot[0][spot[1]]
+def _shuffle(draw: st.DrawFn, place: Place) -> None:
+    value = place[0][place[1]]
     if isinstance(value, list):
         value[:] = draw(st.permutations(value))
 
 
-def _unit(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _unit(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     if key in ("unit", "unite", "aggregate", "grandeurPhysique", "measurement_kind", "interval_length", "p"):
         container[key] = draw(st.sampled_from([*_UNITS, "EA", "PA", "PT5M", "PT60M", "P1D", "1800"]))
 
 
-def _cut_text(draw: st.DrawFn, spot: Spot) -> None:
-    container, key = spot
+def _cut_text(draw: st.DrawFn, place: Place) -> None:
+    container, key = place
     if isinstance(container[key], str):
         container[key] = container[key][: draw(st.integers(0, len(container[key])))]
 
 
-_INJURIES: Final = [
+_MUTATIONS: Final = [
     _drop, _replace, _rename, _duplicate, _retype, _to_number, _swap, _shuffle, _unit, _unit, _cut_text
 ]  # fmt: skip
 
 
 @st.composite
-def injured_bytes(draw: st.DrawFn, texts: list[bytes]) -> bytes:
-    """Cut, with some bytes changed, or with a piece twice."""
+def mutated_bytes(draw: st.DrawFn, texts: list[bytes]) -> bytes:
+    """Draw a text that is cut, has changed bytes or a repeated piece."""
     text = draw(st.sampled_from(texts))
     for _ in range(draw(st.integers(0, 3))):
         first, last = sorted(draw(st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))))
@@ -113,8 +113,8 @@ def injured_bytes(draw: st.DrawFn, texts: list[bytes]) -> bytes:
 
 
 @st.composite
-def injured_file(draw: st.DrawFn, files: list[tuple[str, str]]) -> tuple[str, bytes]:
-    """Lines dropped, doubled, swapped; cells changed; other separators, encodings and ends."""
+def mutated_file(draw: st.DrawFn, files: list[tuple[str, str]]) -> tuple[str, bytes]:
+    """Draw a file with dropped, repeated or swapped lines, changed cells, other separators, encodings or line ends."""
     name, text = draw(st.sampled_from(files))
     separator = ";" if ";" in text else ","
     lines = text.splitlines()

@@ -16,10 +16,10 @@ from tests.support.factories import (
     PretendSupplier,
     answer_2026,
     generated_day,
-    make_walk,
+    make_window_sync,
     memory_measures,
-    origin,
     v5_answer,
+    window_job,
 )
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
@@ -58,8 +58,8 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
         rows = generated_day(**with_date(run["gen"])) if "gen" in run else run["readings"]
         answer = GENERATIONS[generation](rows, series)
         supplier = PretendSupplier(daily=answer, curve=answer)
-        walk = make_walk(supplier, measures)
-        report = walk.sync_window(origin(window_of(rows), series, home))
+        window_sync = make_window_sync(supplier, measures)
+        report = window_sync.sync_window(window_job(window_of(rows), series, home))
         assert [report["created"], report["updated"]] == run["writes"]
 
         stored = {period: documents(measures, home, period) for period in Period}
@@ -78,7 +78,7 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
 
 def documents(measures: Measures, home: str, period: Period) -> dict[str, Document]:
     """By compact key: read off the fields alone, as the app would."""
-    return {compact_key(found, period): found for found in measures[period].read(home, "0", "~")}
+    return {compact_key(document, period): document for document in measures[period].read(home, "0", "~")}
 
 
 def compact_key(document: Document, period: Period) -> str:

@@ -34,7 +34,7 @@ from worker import metrics as worker_metrics
 from worker.cli.main import cli
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
-from worker.logs import JsonLines, add_context, bind, bound, fields
+from worker.logs import JsonFormatter, add_context, bind, bound, fields
 from worker.ops import fleet_metrics
 from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql_tables import METADATA as MEASURES
@@ -45,7 +45,7 @@ from worker.web.rate_limit import Rate
 
 RECORDED = Path(__file__).parent / "outside_names.json"
 PACKAGES = ("config", "tasks", "worker")
-NOBODY: Any = None  # In place of a runtime that no route asks for before it is called.
+NO_RUNTIME: Any = None  # In place of a runtime that no route asks for before it is called.
 HOLE = "{}"
 DEEPEST = 4  # How far a name is followed to what it is given.
 NAMED_IN_REDIS = {"get_cursor", "get_secret", "lease", "lock", "move_cursor", "put_cursor", "put_secret", "slot"}
@@ -56,7 +56,7 @@ LOG_CALLS = {"critical", "debug", "error", "exception", "info", "log", "warning"
 class Module:
     name: str
     nodes: list[Any]
-    given: dict[str, list[ast.expr]]  # What each name is given, wherever in the module.
+    assigned: dict[str, list[ast.expr]]  # What each name is given, wherever in the module.
 
     def calls(self, *names: str) -> Iterator[ast.Call]:
         return (node for node in self.nodes if isinstance(node, ast.Call) and name_of(node.func) in names)
@@ -70,12 +70,12 @@ def modules() -> list[Module]:
 
 def to_module(file: Path) -> Module:
     nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
-    given: dict[str, list[ast.expr]] = defaultdict(list)
+    assigned: dict[str, list[ast.expr]] = defaultdict(list)
     for node in nodes:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
-            given[name_of(node.targets[0] if isinstance(node, ast.Assign) else node.target)].append(node.value)
+            assigned[name_of(node.targets[0] if isinstance(node, ast.Assign) else node.target)].append(node.value)
     name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    return Module(name, nodes, given)
+    return Module(name, nodes, assigned)
 
 
 @cache
@@ -86,8 +86,8 @@ def definitions(kind: type[ast.AST]) -> list[tuple[Module, Any]]:
 @cache
 def constant(name: str) -> str:
     """The text of a constant, wherever it stands; a hole where there are several of this name, or none."""
-    found = {text for module in modules() for value in module.given.get(name, ()) for text in texts(value, module)}
-    return found.pop() if len(found) == 1 else HOLE
+    values = {text for module in modules() for value in module.assigned.get(name, ()) for text in texts(value, module)}
+    return values.pop() if len(values) == 1 else HOLE
 
 
 def name_of(node: ast.AST) -> str:
@@ -106,8 +106,8 @@ def texts(node: ast.AST, module: Module, depth: int = 0) -> list[str]:
         return texts(node.body, module, depth) + texts(node.orelse, module, depth)
     if isinstance(node, ast.Name) and node.id == "__name__":
         return [module.name]
-    if isinstance(node, ast.Name) and node.id in module.given and depth < DEEPEST:
-        return [text for value in module.given[node.id] for text in texts(value, module, depth + 1)]
+    if isinstance(node, ast.Name) and node.id in module.assigned and depth < DEEPEST:
+        return [text for value in module.assigned[node.id] for text in texts(value, module, depth + 1)]
     return [constant(name_of(node))] if name_of(node).isupper() and depth < DEEPEST else [HOLE]
 
 
@@ -117,15 +117,15 @@ def keys_of(node: ast.AST, module: Module, depth: int = 0) -> Iterator[str]:
         for key, value in zip(node.keys, node.values, strict=True):
             yield from texts(key, module) if key else keys_of(value, module, depth + 1)
     elif isinstance(node, ast.Name) and depth < DEEPEST:
-        for value in module.given.get(node.id, ()):
+        for value in module.assigned.get(node.id, ()):
             yield from keys_of(value, module, depth + 1)
     elif isinstance(node, ast.IfExp):
         yield from itertools.chain(keys_of(node.body, module, depth), keys_of(node.orelse, module, depth))
     elif isinstance(node, ast.Call) and depth < DEEPEST:
         for where, function in definitions(ast.FunctionDef):
-            for each in ast.walk(function) if function.name == name_of(node.func) else ():
-                if isinstance(each, ast.Return) and each.value:
-                    yield from keys_of(each.value, where, depth + 1)
+            for statement in ast.walk(function) if function.name == name_of(node.func) else ():
+                if isinstance(statement, ast.Return) and statement.value:
+                    yield from keys_of(statement.value, where, depth + 1)
 
 
 def keywords(call: ast.Call, module: Module) -> Iterator[str]:
@@ -135,19 +135,25 @@ def keywords(call: ast.Call, module: Module) -> Iterator[str]:
 
 def stores() -> list[tuple[Module, ast.ClassDef]]:
     """Classes whose keys lie in Redis: all below the one that makes keys."""
-    found = [(module, each, {*map(name_of, each.bases)}) for module, each in definitions(ast.ClassDef)]
-    known = {each.name for _, each, _ in found if any(getattr(part, "name", "") == "_key" for part in each.body)}
-    while below := {each.name for _, each, bases in found if bases & known} - known:
-        known |= below
-    return [(module, each) for module, each, bases in found if bases & known]
+    classes = [
+        (module, class_node, {*map(name_of, class_node.bases)}) for module, class_node in definitions(ast.ClassDef)
+    ]
+    store_names = {
+        class_node.name
+        for _, class_node, _ in classes
+        if any(getattr(part, "name", "") == "_key" for part in class_node.body)
+    }
+    while subclass_names := {class_node.name for _, class_node, bases in classes if bases & store_names} - store_names:
+        store_names |= subclass_names
+    return [(module, class_node) for module, class_node, bases in classes if bases & store_names]
 
 
 def redis_keys() -> Iterator[str]:
     """Kinds of keys, names within them, and every word of the modules that write them: the fields of hashes."""
     for module, store in stores():
         calls = [node for node in ast.walk(store) if isinstance(node, ast.Call)]
-        added = [each for call in calls if name_of(call.func) == "__init__" for each in call.args]
-        prefix = "".join(texts(each.right, module)[0] for each in added if isinstance(each, ast.BinOp))
+        arguments = [argument for call in calls if name_of(call.func) == "__init__" for argument in call.args]
+        prefix = "".join(texts(argument.right, module)[0] for argument in arguments if isinstance(argument, ast.BinOp))
         for call in (call for call in calls if name_of(call.func) == "_key"):
             keys = itertools.product(*(texts(part, module) for part in call.args))
             yield from (f"key {prefix}{':'.join(parts)}" for parts in keys)
@@ -157,7 +163,7 @@ def redis_keys() -> Iterator[str]:
             yield from (f"{name_of(call.func)} {text}" for text in texts(call.args[0], module))
         for call in module.calls(Rate.__name__):
             yield from (f"limit {text}" for text in texts(call.args[0], module))
-        for call in module.calls("note_task", "note_well"):
+        for call in module.calls("record_task", "record_success"):
             yield from (f"task field {field}" for field in keywords(call, module))
         for node in module.nodes:
             for text in texts(node, module) if isinstance(node, ast.Constant | ast.JoinedStr) else ():
@@ -190,12 +196,14 @@ def commands(command: click.Command = cli, path: str = "releve") -> Iterator[str
 
 def error_codes() -> Iterator[str]:
     """Codes of errors and of the API's refusals, and the values of every enum that has texts for values."""
-    for module, each in definitions(ast.ClassDef):
-        given = [part for part in each.body if isinstance(part, ast.Assign | ast.AnnAssign) and part.value]
-        if {"Enum", "StrEnum"} & {*map(name_of, each.bases)}:
-            told = [text for part in given for text in texts(part.value, module)]
-            yield from [f"enum {' | '.join(told)}"] if {*told} != {HOLE} else []
-        for part in (part for part in given if isinstance(part, ast.AnnAssign) and name_of(part.target) == "code"):
+    for module, class_node in definitions(ast.ClassDef):
+        assignments = [part for part in class_node.body if isinstance(part, ast.Assign | ast.AnnAssign) and part.value]
+        if {"Enum", "StrEnum"} & {*map(name_of, class_node.bases)}:
+            enum_texts = [text for part in assignments for text in texts(part.value, module)]
+            yield from [f"enum {' | '.join(enum_texts)}"] if {*enum_texts} != {HOLE} else []
+        for part in (
+            part for part in assignments if isinstance(part, ast.AnnAssign) and name_of(part.target) == "code"
+        ):
             yield from (f"code {text}" for text in texts(part.value, module))
     for module in modules():
         for node in module.nodes:
@@ -206,35 +214,35 @@ def error_codes() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
-    for told in (*worker_metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions):
-        yield f"{told.kind} {told.name}{{{','.join(told.labels)}}}"
-        for label, values in told.labels.items():
-            yield from (f'{told.name}{{{label}="{value}"}}' for value in values)
+    for definition in (*worker_metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions):
+        yield f"{definition.kind} {definition.name}{{{','.join(definition.labels)}}}"
+        for label, values in definition.labels.items():
+            yield from (f'{definition.name}{{{label}="{value}"}}' for value in values)
 
 
 def log_events() -> Iterator[str]:
     for module in modules():
         for call in module.calls("getLogger"):
-            yield from (f"logger {name}" for each in call.args for name in texts(each, module))
+            yield from (f"logger {name}" for argument in call.args for name in texts(argument, module))
         for call in module.calls(*LOG_CALLS):
             for logger in loggers(call.func, module):
-                told = texts(call.args[name_of(call.func) == "log"], module)
-                yield from (f"{logger} {name_of(call.func)}: {text}" for text in told)
+                message_texts = texts(call.args[name_of(call.func) == "log"], module)
+                yield from (f"{logger} {name_of(call.func)}: {text}" for text in message_texts)
         for call in module.calls(fields.__name__, bind.__name__, bound.__name__):
             yield from (f"field {field}" for field in keywords(call, module))
     error = ValueError, ValueError(), None
     record = logging.LogRecord("releve", logging.INFO, "", 0, "", (), error, sinfo="stack")
     record.data = {"name": "", "id": ""}  # What Celery says of a task.
     add_context(record)
-    yield from (f"field {field}" for field in json.loads(JsonLines().format(record)))
+    yield from (f"field {field}" for field in json.loads(JsonFormatter().format(record)))
 
 
 def loggers(called: Any, module: Module) -> Iterator[str]:
     """Names of the logger that a method is called of; none for an object of another kind."""
-    of = getattr(called, "value", called)
-    for each in module.given.get(of.id, ()) if isinstance(of, ast.Name) else [of]:
-        if isinstance(each, ast.Call) and name_of(each.func) == "getLogger":
-            yield from texts(each.args[0], module)
+    owner = getattr(called, "value", called)
+    for value in module.assigned.get(owner.id, ()) if isinstance(owner, ast.Name) else [owner]:
+        if isinstance(value, ast.Call) and name_of(value.func) == "getLogger":
+            yield from texts(value.args[0], module)
 
 
 def tasks() -> Iterator[str]:
@@ -251,8 +259,8 @@ def tasks() -> Iterator[str]:
 
 def http_paths() -> Iterator[str]:
     """Routes, files that are served as they are, and what the API's description names."""
-    app = create_app(NOBODY, session_key="no secret " * 8)
-    for route in (*all_routes(app.routes), *admin_routes(NOBODY)):
+    app = create_app(NO_RUNTIME, session_key="no secret " * 8)
+    for route in (*all_routes(app.routes), *admin_routes(NO_RUNTIME)):
         if isinstance(route, Mount):
             folder = Path(str(getattr(route.app, "directory", "")))
             files = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
@@ -261,8 +269,11 @@ def http_paths() -> Iterator[str]:
             yield from (f"{method} {route.path}" for method in route.methods)
     described = app.openapi()
     for path, operations in described["paths"].items():
-        for method, told in operations.items():
-            yield from (f"{method.upper()} {path} {each['in']} {each['name']}" for each in told.get("parameters", ()))
+        for method, operation in operations.items():
+            yield from (
+                f"{method.upper()} {path} {parameter['in']} {parameter['name']}"
+                for parameter in operation.get("parameters", ())
+            )
     for name, schema in described["components"]["schemas"].items():
         yield from (f"schema {name}.{field}" for field in schema.get("properties", ()))
 
@@ -297,8 +308,8 @@ def names_of(kind: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_names_that_the_outside_sees_are_those_recorded(kind: str) -> None:
-    recorded, found = set(json.loads(RECORDED.read_text(encoding="utf-8"))[kind]), names_of(kind)
-    assert {"gone": sorted(recorded - found), "new": sorted(found - recorded)} == {"gone": [], "new": []}
+    recorded, names = set(json.loads(RECORDED.read_text(encoding="utf-8"))[kind]), names_of(kind)
+    assert {"gone": sorted(recorded - names), "new": sorted(names - recorded)} == {"gone": [], "new": []}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the connect services of these tests stand on."""
+"""Servers that the connect services of these tests share."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.connect_service import Stage, open_stage
+from tests.support.connect_service import ConnectServers, open_connect_servers
 
 
 @pytest.fixture(scope="session")
-def stage(redis_url: str) -> Iterator[Stage]:
-    with open_stage(redis_url) as stage:
-        yield stage
+def servers(redis_url: str) -> Iterator[ConnectServers]:
+    with open_connect_servers(redis_url) as servers:
+        yield servers

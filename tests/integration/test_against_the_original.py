@@ -1,4 +1,4 @@
-"""The comparison with the original: what stands in for the Cozy stack's data API, and that both do the same work."""
+"""The comparison with the original: the stand-in of the Cozy stack's data API, and that both sides do the same work."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import requests
 
 from benchmarks.original import theirs
 from tests.support import servers
-from tests.support.canned_server import CUT, Canned, CannedServer, answer, canned_server
+from tests.support.canned_server import CUT, CannedAnswer, CannedServer, answer, canned_server
 from worker.cli.totals_check import Truth
 
 DAY, DATABASE = "/data/com.grandlyon.enedis.day/", "/home-com-grandlyon-enedis-day"
 NO_DATABASE = answer(404, {"error": "not_found", "reason": "no_db_file"})
-MADE = answer(201, {"ok": True})
+CREATED = answer(201, {"ok": True})
 
 
 @contextmanager
-def stack_before(*script: Canned) -> Iterator[tuple[CannedServer, str]]:
+def open_stack(*script: CannedAnswer) -> Iterator[tuple[CannedServer, str]]:
     try:
         with canned_server(*script) as couchdb, theirs.stack(couchdb.url) as stack:
             yield couchdb, stack.url
@@ -29,16 +29,16 @@ def stack_before(*script: Canned) -> Iterator[tuple[CannedServer, str]]:
         pytest.skip(str(missing))
 
 
-def ask(method: str, url: str, body: Any = None) -> tuple[int, Any]:
-    told = requests.request(method, url, json=body, timeout=10)
-    return told.status_code, told.json()
+def send_request(method: str, url: str, body: Any = None) -> tuple[int, Any]:
+    response = requests.request(method, url, json=body, timeout=10)
+    return response.status_code, response.json()
 
 
 def test_a_doctypes_first_document_makes_its_database_and_comes_back_with_id_and_revision() -> None:
     stored = answer(201, {"ok": True, "id": "a1", "rev": "1-x"})
-    with stack_before(NO_DATABASE, MADE, stored) as (couchdb, url):
-        status, told = ask("POST", url + DAY, {"load": 7.5})
-    assert (status, told["data"]) == (
+    with open_stack(NO_DATABASE, CREATED, stored) as (couchdb, url):
+        status, body = send_request("POST", url + DAY, {"load": 7.5})
+    assert (status, body["data"]) == (
         201,
         {"load": 7.5, "_id": "a1", "_rev": "1-x", "_type": "com.grandlyon.enedis.day"},
     )
@@ -50,29 +50,29 @@ def test_a_doctypes_first_document_makes_its_database_and_comes_back_with_id_and
 
 
 def test_an_index_is_made_once_and_then_said_to_exist() -> None:
-    wanted = {"index": {"fields": ["year"]}}
-    with stack_before(answer(200, {"result": "created", "id": "i"}), answer(200, {"indexes": []})) as (couchdb, url):
-        told = [ask("POST", f"{url}{DAY}_index", wanted) for _ in range(2)]
-    assert told == [(200, {"result": "created", "id": "i"}), (200, {"result": "exists", "id": "i"})]
-    assert couchdb.requests == [("POST", f"{DATABASE}/_index", wanted), ("GET", f"{DATABASE}/_index", None)]
+    index = {"index": {"fields": ["year"]}}
+    with open_stack(answer(200, {"result": "created", "id": "i"}), answer(200, {"indexes": []})) as (couchdb, url):
+        answers = [send_request("POST", f"{url}{DAY}_index", index) for _ in range(2)]
+    assert answers == [(200, {"result": "created", "id": "i"}), (200, {"result": "exists", "id": "i"})]
+    assert couchdb.requests == [("POST", f"{DATABASE}/_index", index), ("GET", f"{DATABASE}/_index", None)]
 
 
 def test_a_search_finds_a_hundred_where_nobody_says_how_many() -> None:
-    with stack_before(answer(200, {"docs": []}), answer(200, {"docs": []})) as (couchdb, url):
-        ask("POST", f"{url}{DAY}_find", {"selector": {"year": 2024}})
-        ask("POST", f"{url}{DAY}_find", {"selector": {"year": 2024}, "limit": 5})
+    with open_stack(answer(200, {"docs": []}), answer(200, {"docs": []})) as (couchdb, url):
+        send_request("POST", f"{url}{DAY}_find", {"selector": {"year": 2024}})
+        send_request("POST", f"{url}{DAY}_find", {"selector": {"year": 2024}, "limit": 5})
     assert [body["limit"] for _, _, body in couchdb.requests] == [100, 5]
 
 
 def test_all_else_is_passed_on_as_it_is_and_so_is_a_refusal() -> None:
     conflict = answer(409, {"error": "conflict"})
-    with stack_before(answer(200, {"rows": []}), answer(200, {"ok": True}), conflict) as (couchdb, url):
-        told = [
-            ask("POST", f"{url}{DAY}_all_docs?include_docs=true", {}),
-            ask("DELETE", f"{url}{DAY}a1?rev=1-x"),
-            ask("PUT", f"{url}{DAY}a2", {"load": 1, "_rev": "1-y"}),
+    with open_stack(answer(200, {"rows": []}), answer(200, {"ok": True}), conflict) as (couchdb, url):
+        answers = [
+            send_request("POST", f"{url}{DAY}_all_docs?include_docs=true", {}),
+            send_request("DELETE", f"{url}{DAY}a1?rev=1-x"),
+            send_request("PUT", f"{url}{DAY}a2", {"load": 1, "_rev": "1-y"}),
         ]
-    assert told == [(200, {"rows": []}), (200, {"ok": True}), (409, {"error": "conflict"})]
+    assert answers == [(200, {"rows": []}), (200, {"ok": True}), (409, {"error": "conflict"})]
     assert couchdb.requests == [
         ("POST", f"{DATABASE}/_all_docs?include_docs=true", {}),
         ("DELETE", f"{DATABASE}/a1?rev=1-x", None),
@@ -81,14 +81,14 @@ def test_all_else_is_passed_on_as_it_is_and_so_is_a_refusal() -> None:
 
 
 def test_a_connection_that_was_closed_meanwhile_is_no_failure_but_a_server_that_is_gone_is() -> None:
-    with stack_before(answer(200, {"n": 1}), CUT, answer(200, {"n": 2}), CUT, CUT) as (_, url):
-        told = [ask("GET", f"{url}{DAY}a1") for _ in range(3)]
-    assert told[:2] == [(200, {"n": 1}), (200, {"n": 2})]
-    assert told[2][0] == 502
+    with open_stack(answer(200, {"n": 1}), CUT, answer(200, {"n": 2}), CUT, CUT) as (_, url):
+        answers = [send_request("GET", f"{url}{DAY}a1") for _ in range(3)]
+    assert answers[:2] == [(200, {"n": 1}), (200, {"n": 2})]
+    assert answers[2][0] == 502
 
 
 def measured(days: int) -> Truth:
-    """The last days before today's, at 600 W and a bit."""
+    """Return the last days before today, at 600 W and slowly more."""
     first = date(2024, 7, 25) - timedelta(days=days)
     midnight = datetime(first.year, first.month, first.day, tzinfo=UTC) - timedelta(hours=2)
     starts = [midnight + number * timedelta(minutes=30) for number in range(48 * days)]
@@ -100,16 +100,16 @@ def measured(days: int) -> Truth:
 
 
 def test_rows_are_labelled_with_local_ends_and_a_call_brings_seven_days() -> None:
-    rows = theirs.Rows.of(measured(days=10))
+    rows = theirs.Rows.from_truth(measured(days=10))
     assert [len(call) for call in rows.curves] == [7 * 48, 3 * 48]
     assert (rows.curves[0][0], rows.curves[1][-1][0]) == (["2024-07-15 00:30:00", 600], "2024-07-25 00:00:00")
     assert rows.daily[0][0] == "2024-07-15"
-    assert rows.of_a_later_run() == theirs.Rows(rows.daily, rows.curves[-1:])
+    assert rows.for_later_run() == theirs.Rows(rows.daily, rows.curves[-1:])
 
 
 @pytest.fixture(scope="module")
 def couchdb() -> Iterator[str]:
-    """Where the original's library is installed; nobody needs it but for the comparison."""
+    """Yield a CouchDB address where the original's library is installed; only the comparison needs it."""
     try:
         theirs.version()
         with servers.couchdb_server() as url:
@@ -121,11 +121,11 @@ def couchdb() -> Iterator[str]:
 @pytest.mark.parametrize("flow", theirs.FLOWS)
 def test_the_originals_library_stores_what_was_measured_and_finds_nothing_new_later(flow: str, couchdb: str) -> None:
     truth, prefix = measured(days=2), f"{flow}-"
-    daily, [steps] = theirs.Rows.of(truth).daily, theirs.Rows.of(truth).curves
-    # Two calls that meet within an hour: with the konnector its second total takes the place of the first.
+    daily, [steps] = theirs.Rows.from_truth(truth).daily, theirs.Rows.from_truth(truth).curves
+    # Two calls meet within an hour, for which the konnector's second total replaces the first one.
     rows = theirs.Rows(daily, [steps[:49], steps[49:]])
     with theirs.stack(couchdb, prefix) as stack:
-        first, later = theirs.sync(flow, rows, stack.url), theirs.sync(flow, rows.of_a_later_run(), stack.url)
+        first, later = theirs.sync(flow, rows, stack.url), theirs.sync(flow, rows.for_later_run(), stack.url)
     stored = theirs.content(couchdb, prefix)
-    assert stored == truth.content()
+    assert stored == truth.expected_loads()
     assert (first.added, later.added) == (96 + 48 + 2 + 1 + 1 + (flow == "konnector"), 0)

@@ -1,4 +1,4 @@
-"""What the command says to who answers a household: whole lines, in both languages, and as JSON."""
+"""The commands for a support person who answers a household: whole lines in both languages, and JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from config.settings import PREFIX, Settings, get_settings
-from tests.support.explained_household import METER, AnswerHouse
+from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from worker.cli.main import cli
-from worker.domain.measures.completeness import Ledger
+from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import Series
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
@@ -23,24 +23,24 @@ Releve = Callable[..., str]
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnswerHouse]:
-    told = {"DATA_DIR": str(tmp_path / "data"), "REDIS_URL": redis_url, "PRETEND_NOW": NOW.isoformat()}
-    told["ENEDIS_URL"] = "http://127.0.0.1:9"
+def household(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedHousehold]:
+    variables = {"DATA_DIR": str(tmp_path / "data"), "REDIS_URL": redis_url, "PRETEND_NOW": NOW.isoformat()}
+    variables["ENEDIS_URL"] = "http://127.0.0.1:9"
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.chdir(tmp_path)
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(PREFIX + name, value)
     get_settings.cache_clear()
     with Runtime(Settings.from_env()) as runtime:
-        built = AnswerHouse(runtime)
-        yield built
-        runtime.remove(built.account_id)
+        household = ExplainedHousehold(runtime)
+        yield household
+        runtime.erase(household.account_id)
     get_settings.cache_clear()
 
 
 @pytest.fixture
-def releve(house: AnswerHouse, capsys: pytest.CaptureFixture[str]) -> Releve:
-    """``releve WORD …``: what it prints, or its error."""
+def releve(household: ExplainedHousehold, capsys: pytest.CaptureFixture[str]) -> Releve:
+    """Return a function that runs ``releve WORD …`` and returns what it prints."""
 
     def run(*words: str) -> str:
         capsys.readouterr()
@@ -55,74 +55,78 @@ def lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
-def test_explain_begins_with_the_sentence_to_read_aloud(house: AnswerHouse, releve: Releve) -> None:
-    told = lines(releve("explain", house.account_id, "2024-07-23", "--lang", "fr"))
-    assert told[0] == (
+def test_explain_begins_with_the_sentence_to_read_aloud(household: ExplainedHousehold, releve: Releve) -> None:
+    printed = lines(releve("explain", household.account_id, "2024-07-23", "--lang", "fr"))
+    assert printed[0] == (
         "Enedis n'a pas encore publié la courbe par demi-heure du 23 juillet 2024 ; nous redemanderons le "
         "26 juillet 2024."
     )
-    assert "daily: complete (complete), 10.997 kWh stored" in told
-    assert any(line.startswith("corrected: 2024-07-23 was 10.879 kWh, became 10.997 kWh at") for line in told)
-    assert "call 2024-07-25 09:00 (hand) for 2024-07-18/2024-07-25: data" in told
-    assert told[-1] == "totals: they agree"
-    both = releve("explain", house.account_id, "2024-07-22").splitlines()
+    assert "daily: complete (complete), 10.997 kWh stored" in printed
+    assert any(line.startswith("corrected: 2024-07-23 was 10.879 kWh, became 10.997 kWh at") for line in printed)
+    assert "call 2024-07-25 09:00 (hand) for 2024-07-18/2024-07-25: data" in printed
+    assert printed[-1] == "totals: they agree"
+    both = releve("explain", household.account_id, "2024-07-22").splitlines()
     assert (both[0][:9], both[1][:7]) == ("Nous avon", "We have")
-    assert METER not in releve("explain", house.account_id, "2024-07-23", "--json")
+    assert METER not in releve("explain", household.account_id, "2024-07-23", "--json")
 
 
-def test_history_shows_the_old_and_the_new_value(house: AnswerHouse, releve: Releve) -> None:
-    told = lines(releve("history", house.account_id, "2024-07-23"))
-    assert told[1].startswith("day 10.879 10.997 2024-07-25 09:00 2024-07-25 09:00")
-    (correction,) = json.loads(releve("history", house.account_id, "2024-07-23", "--json"))["corrections"]
+def test_history_shows_the_old_and_the_new_value(household: ExplainedHousehold, releve: Releve) -> None:
+    printed = lines(releve("history", household.account_id, "2024-07-23"))
+    assert printed[1].startswith("day 10.879 10.997 2024-07-25 09:00 2024-07-25 09:00")
+    (correction,) = json.loads(releve("history", household.account_id, "2024-07-23", "--json"))["corrections"]
     assert (correction["was_kwh"], correction["became_kwh"]) == (10.879, 10.997)
-    assert "no value of 2024-07-22 was changed" in releve("history", house.account_id, "2024-07-22")
+    assert "no value of 2024-07-22 was changed" in releve("history", household.account_id, "2024-07-22")
 
 
-def test_completeness_counts_days_and_a_rebuild_brings_them_back(house: AnswerHouse, releve: Releve) -> None:
-    told = lines(releve("completeness", house.account_id))
-    assert told[0] == f"{house.account_id} daily: from 2024-06-25 to 2024-07-24: 30 complete"
-    assert told[1] == (
-        f"{house.account_id} load_curve: from 2024-07-18 to 2024-07-24: 5 complete, 2 late; asked next 2024-07-26"
+def test_completeness_counts_days_and_a_rebuild_brings_them_back(household: ExplainedHousehold, releve: Releve) -> None:
+    printed = lines(releve("completeness", household.account_id))
+    assert printed[0] == f"{household.account_id} daily: from 2024-06-25 to 2024-07-24: 30 complete"
+    assert printed[1] == (
+        f"{household.account_id} load_curve: from 2024-07-18 to 2024-07-24: 5 complete, 2 late; asked next 2024-07-26"
     )
-    assert told[3:] == ["2024-07-23 load_curve late late 2024-07-26", "2024-07-24 load_curve late late 2024-07-26"]
-    book = house.runtime.registry.completeness
+    assert printed[3:] == ["2024-07-23 load_curve late late 2024-07-26", "2024-07-24 load_curve late late 2024-07-26"]
+    completeness = household.runtime.registry.completeness
     for series in Series:
-        assert book.exchange(house.account_id, series, book.ledger(house.account_id, series), Ledger())
-    assert "nothing known yet" in releve("completeness", house.account_id)
+        assert completeness.replace_if_unchanged(
+            household.account_id, series, completeness.load_ledger(household.account_id, series), DayLedger()
+        )
+    assert "nothing known yet" in releve("completeness", household.account_id)
     rows = [json.loads(line) for line in releve("completeness", "--all", "--rebuild", "--json").splitlines()]
-    (row,) = [row for row in rows if row["account"] == house.account_id]
+    (row,) = [row for row in rows if row["account"] == household.account_id]
     assert row["series"]["daily"]["complete"] == 30
     assert (row["series"]["load_curve"]["complete"], row["series"]["load_curve"]["late"]) == (5, 2)
 
 
-def test_freshness_is_told_now_and_by_the_hour(house: AnswerHouse, releve: Releve) -> None:
+def test_freshness_is_told_now_and_by_the_hour(household: ExplainedHousehold, releve: Releve) -> None:
     assert "no hour was kept yet" in releve("freshness")
-    house.runtime.registry.completeness.keep_freshness(HourFreshness(NOW, Series.DAILY, 4, 3))
-    told = lines(releve("freshness"))
-    assert told[0] == "2024-07-24 daily: 100.0% (1 of 1 active accounts)"
-    assert told[1] == "2024-07-24 load_curve: 0.0% (0 of 1 active accounts)"
-    assert "09 75.0%" in told
-    kept: dict[str, Any] = json.loads(releve("freshness", "--json"))
-    assert kept["by_hour_of_day"]["daily"] == {"9": 0.75}
-    assert [hour["share"] for hour in kept["hours"]] == [0.75]
+    household.runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 4, 3))
+    printed = lines(releve("freshness"))
+    assert printed[0] == "2024-07-24 daily: 100.0% (1 of 1 active accounts)"
+    assert printed[1] == "2024-07-24 load_curve: 0.0% (0 of 1 active accounts)"
+    assert "09 75.0%" in printed
+    freshness: dict[str, Any] = json.loads(releve("freshness", "--json"))
+    assert freshness["by_hour_of_day"]["daily"] == {"9": 0.75}
+    assert [hour["share"] for hour in freshness["hours"]] == [0.75]
 
 
 def test_status_says_what_the_holder_can_do_about_a_curve_that_is_not_collected(
-    house: AnswerHouse, releve: Releve
+    household: ExplainedHousehold, releve: Releve
 ) -> None:
-    assert json.loads(releve("status", house.account_id, "--json"))[0]["hint"] == ""
-    book = house.runtime.registry.completeness
-    known = book.ledger(house.account_id, Series.LOAD_CURVE)
-    assert book.exchange(house.account_id, Series.LOAD_CURVE, known, Ledger.parse("2024-07-18 7l@1"))
-    assert "switched on" in " ".join(releve("status", house.account_id).split())
-    assert "no curve since 2024-07-18" in releve("completeness", house.account_id)
-    assert json.loads(releve("status", house.account_id, "--json"))[0]["hint"] == "CURVE_NOT_ACTIVATED"
+    assert json.loads(releve("status", household.account_id, "--json"))[0]["hint"] == ""
+    completeness = household.runtime.registry.completeness
+    known = completeness.load_ledger(household.account_id, Series.LOAD_CURVE)
+    assert completeness.replace_if_unchanged(
+        household.account_id, Series.LOAD_CURVE, known, DayLedger.parse("2024-07-18 7l@1")
+    )
+    assert "switched on" in " ".join(releve("status", household.account_id).split())
+    assert "no curve since 2024-07-18" in releve("completeness", household.account_id)
+    assert json.loads(releve("status", household.account_id, "--json"))[0]["hint"] == "CURVE_NOT_ACTIVATED"
 
 
-def test_a_bundle_is_written_once(house: AnswerHouse, releve: Releve, tmp_path: Path) -> None:
+def test_a_bundle_is_written_once(household: ExplainedHousehold, releve: Releve, tmp_path: Path) -> None:
     path = tmp_path / "b.zip"
-    assert f"{path}: account {house.account_id} is called account-" in releve(
-        "support-bundle", house.account_id, "--days", "2", str(path)
+    assert f"{path}: account {household.account_id} is called account-" in releve(
+        "support-bundle", household.account_id, "--days", "2", str(path)
     )
     with zipfile.ZipFile(path) as archive:
         assert "explain.json" in archive.namelist()

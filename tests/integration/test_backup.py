@@ -1,4 +1,4 @@
-"""A backup and its way back, over every kind of store: what is in it, what is refused, what an interruption leaves."""
+"""Backup and restore with every kind of store: content, refusals and interruptions."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from config.settings import Settings
-from tests.support.factories import origin
+from tests.support.factories import window_job
 from tests.support.registries import METER, NOW, OTHER_METER
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.completeness import COMPLETE, Ledger
+from worker.domain.measures.completeness import COMPLETE, DayLedger
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable
 from worker.ops.backup import back_up, restore
 from worker.ops.backup_file import MANIFEST, BackupRefused
 from worker.runtime.process import Runtime
-from worker.stores.encryption import new_key
+from worker.stores.encryption import generate_key
 from worker.stores.measures.sql import SqlStore
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.completeness import HourFreshness
 from worker.stores.registry.corrections import Correction
-from worker.stores.registry.dump import TABLES, rows_of, snapshot
+from worker.stores.registry.dump import TABLES, open_snapshot, read_rows
 
-KEY = new_key()
+KEY = generate_key()
 PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"
-# more than one page of an account
+# These are more documents than one page has.
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
 
 
 @dataclass
-class Place:
-    """Where a Relève lives; each opening is another process."""
+class Installation:
+    """Folder and settings of one installation; each ``open`` builds a new runtime, as another process would."""
 
     folder: Path
     redis_url: str
@@ -53,37 +53,37 @@ class Place:
 
     @contextmanager
     def open(self) -> Iterator[Runtime]:
-        told = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
-        told |= {"token_keys": KEY, "pretend_now": NOW.isoformat(), **self.settings}
-        with Runtime(Settings.from_env(_env_file=None, **told)) as runtime:
+        values = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
+        values |= {"token_keys": KEY, "pretend_now": NOW.isoformat(), **self.settings}
+        with Runtime(Settings.from_env(_env_file=None, **values)) as runtime:
             yield runtime
 
-    def but(self, **settings: str) -> Place:
+    def but(self, **settings: str) -> Installation:
         return replace(self, settings={**self.settings, **settings})
 
 
 @pytest.fixture(scope="module")
-def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Filled and saved once; tests only look at it."""
-    place = Place(tmp_path_factory.mktemp("old"), redis_url)
-    with place.open() as runtime:
-        filled(runtime)
-        back_up(runtime, place.folder / "backup.zip")
-    return place
+def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Return an installation that is filled and backed up once; tests only read it."""
+    installation = Installation(tmp_path_factory.mktemp("old"), redis_url)
+    with installation.open() as runtime:
+        fill(runtime)
+        back_up(runtime, installation.folder / "backup.zip")
+    return installation
 
 
 @pytest.fixture
-def archive(old: Place, tmp_path: Path) -> Path:
+def archive(old: Installation, tmp_path: Path) -> Path:
     return Path(shutil.copy(old.folder / "backup.zip", tmp_path))
 
 
 @pytest.fixture
-def new(redis_url: str, tmp_path: Path) -> Place:
-    return Place(tmp_path / "new", redis_url)
+def new(redis_url: str, tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "new", redis_url)
 
 
-def filled(runtime: Runtime) -> dict[str, str]:
-    """Something in every drawer: two accounts of one consent, a paused one, a removed one."""
+def fill(runtime: Runtime) -> dict[str, str]:
+    """Write something to every table: two accounts of one consent, a paused account, a removed account."""
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
     both = runtime.registry.add_all("enedis", [METER, OTHER_METER], NOW, consent)
     paused, _ = runtime.registry.add("enedis", PAUSED_METER, NOW, token_needed=False)
@@ -93,48 +93,52 @@ def filled(runtime: Runtime) -> dict[str, str]:
     runtime.consents.record(first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24))
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     for error in (RefreshTokenDead("dead"), ConsentRevoked("gone")):
-        runtime.journal.failed(origin(window, Series.DAILY, first), error)
+        runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
         runtime.registry.set_state(first, AccountState.READY, now=NOW)
-    note_what_came_of_days(runtime, first)
-    runtime.api_tokens.new("dashboard", ["read"], timedelta(days=30))
+    record_days(runtime, first)
+    runtime.api_tokens.create("dashboard", ["read"], timedelta(days=30))
     runtime.registry.policies.apply(FleetPolicy(1, 3), NOW.date(), NOW, {"accounts": 12_000})
     for account_id in (first, paused.id, removed.id):
         written = [to_document(account_id, Period.DAY, Entry(key, 1_234_000), NOW) for key in DAYS]
         written_curve = [to_document(account_id, Period.MINUTE, Entry("2024-07-24T10:00Z", 1, 10), NOW)]
         assert runtime.measures[Period.DAY].write(written) == runtime.measures[Period.MINUTE].write(written_curve) == []
-    runtime.remove(removed.id)
+    runtime.erase(removed.id)
     return {"first": first, "paused": paused.id, "removed": removed.id}
 
 
-def note_what_came_of_days(runtime: Runtime, account_id: str) -> None:
-    runtime.registry.completeness.exchange(account_id, Series.DAILY, Ledger(), Ledger(NOW.date(), [COMPLETE]))
-    runtime.registry.completeness.keep_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
-    runtime.corrections.note([Correction(account_id, Period.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
-    runtime.raw_vault.answered(
+def record_days(runtime: Runtime, account_id: str) -> None:
+    runtime.registry.completeness.replace_if_unchanged(
+        account_id, Series.DAILY, DayLedger(), DayLedger(NOW.date(), [COMPLETE])
+    )
+    runtime.registry.completeness.save_freshness(HourFreshness(NOW, Series.DAILY, 3, 2))
+    runtime.corrections.record([Correction(account_id, Period.DAY, DAYS[0], 1_000, 2_000, NOW, NOW, "r1")])
+    runtime.raw_answers.record_answer(
         account_id, RawAnswer(Series.DAILY, NOW, DateWindow(NOW.date(), NOW.date() + ONE_DAY), [])
     )
-    runtime.quarantine.note(Deviation(DeviationKind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: [])
+    runtime.unknown_answers.record(
+        Deviation(DeviationKind.FIELD, "meter_reading.colour"), 1, "enedis-v5", NOW, lambda _: []
+    )
 
 
 def registry_rows(runtime: Runtime) -> dict[str, list[dict[str, Any]]]:
-    with snapshot(runtime.registry.database) as connection:
-        return {table: list(rows_of(connection, table)) for table in TABLES}
+    with open_snapshot(runtime.registry.database) as connection:
+        return {table: list(read_rows(connection, table)) for table in TABLES}
 
 
 def documents(runtime: Runtime) -> list[dict[str, Any]]:
-    """All that is stored of living accounts, but revisions."""
-    found = [
+    """Return all stored documents of the accounts that are not removed, without revisions."""
+    without_revisions = [
         {name: value for name, value in document.items() if name != "_rev"}
         for account in runtime.registry.list()
         for period in Period
         for document in runtime.measures[period].read(account.id, "0", "~")
     ]
-    return sorted(found, key=lambda document: (document["_id"], document["year"]))
+    return sorted(without_revisions, key=lambda document: (document["_id"], document["year"]))
 
 
 @pytest.fixture(params=["sqlite to couchdb", "sqlite to postgresql", "plain to packed"])
-def elsewhere(request: pytest.FixtureRequest, new: Place) -> Place:
-    """The new place with its measures, or its registry and measures, on another kind of server."""
+def elsewhere(request: pytest.FixtureRequest, new: Installation) -> Installation:
+    """Return the new installation with another layout, or with its data on another kind of server."""
     if request.param == "plain to packed":
         return new.but(layout="packed")
     if request.param == "sqlite to couchdb":
@@ -144,26 +148,26 @@ def elsewhere(request: pytest.FixtureRequest, new: Place) -> Place:
 
 
 def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_same(
-    old: Place, elsewhere: Place, archive: Path, tmp_path: Path
+    old: Installation, elsewhere: Installation, archive: Path, tmp_path: Path
 ) -> None:
     with old.open() as runtime:
         before = registry_rows(runtime), documents(runtime)
     with elsewhere.open() as runtime:
-        receipt = restore(runtime, archive)
+        summary = restore(runtime, archive)
         assert (registry_rows(runtime), documents(runtime)) == before
-        assert (receipt.accounts, receipt.documents, receipt.kept) == (4, 2 * (len(DAYS) + 1), 0)
+        assert (summary.accounts, summary.documents, summary.kept) == (4, 2 * (len(DAYS) + 1), 0)
         assert json.loads(runtime.registry.load_token(before[0]["token_users"][0]["account_id"]) or "") == {
             "access_token": "a"
         }
         back_up(runtime, tmp_path / "again.zip")
-    assert manifest(archive)["members"] == manifest(tmp_path / "again.zip")["members"]
+    assert read_manifest(archive)["members"] == read_manifest(tmp_path / "again.zip")["members"]
 
 
-def test_no_table_is_left_out_and_every_one_is_tried_here(old: Place, archive: Path) -> None:
+def test_no_table_is_left_out_and_every_one_is_tried_here(old: Installation, archive: Path) -> None:
     engine = create_engine(f"sqlite:///{old.folder / 'registry.db'}")
     tables = set(inspect(engine).get_table_names()) - {"alembic_version"}
     engine.dispose()
-    members = manifest(archive)["members"]
+    members = read_manifest(archive)["members"]
     assert {name for name in members if name.startswith("registry/")} == {f"registry/{name}.ndjson" for name in tables}
     assert all(members[f"registry/{name}.ndjson"]["lines"] for name in tables)
 
@@ -175,33 +179,35 @@ def test_a_removed_account_leaves_no_measure_and_no_token_its_text_and_only_the_
         text = b"".join(file.read(name) for name in file.namelist()).decode()
     assert REMOVED_METER not in text
     assert "access_token" not in text
-    assert PAUSED_METER in text  # so that its account is found again
+    assert PAUSED_METER in text  # The account is found again by it.
     assert archive.stat().st_mode & 0o077 == 0
 
 
 def test_an_account_removed_while_its_measures_were_saved_does_not_come_back(
-    new: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with replace(new, folder=tmp_path / "removing").open() as runtime:
-        ids = filled(runtime)
+        ids = fill(runtime)
         read = SqlStore.read
 
         def removing(store: SqlStore, account_id: str, *bounds: Any) -> Any:
-            found = read(store, account_id, *bounds)
-            if account_id == ids["paused"] and len(found) == 500:
-                runtime.remove(account_id)
-            return found
+            page = read(store, account_id, *bounds)
+            if account_id == ids["paused"] and len(page) == 500:
+                runtime.erase(account_id)
+            return page
 
         monkeypatch.setattr(SqlStore, "read", removing)
         back_up(runtime, tmp_path / "backup.zip")
         monkeypatch.undo()
-    assert manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day.ndjson"]["lines"] > len(DAYS)
+    assert read_manifest(tmp_path / "backup.zip")["members"]["measures/com.grandlyon.enedis.day.ndjson"]["lines"] > len(
+        DAYS
+    )
     with new.open() as runtime:
         restore(runtime, tmp_path / "backup.zip")
         assert all(store.read(ids["paused"], "0", "~") == [] for store in runtime.measures.values())
 
 
-def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Place, archive: Path) -> None:
+def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
         first = restore(runtime, archive)
         before = registry_rows(runtime), documents(runtime)
@@ -217,7 +223,7 @@ def test_twice_is_once_and_what_is_younger_in_the_store_stays(new: Place, archiv
 
 
 def test_an_interrupted_restore_leaves_the_registry_empty_and_the_next_goes_on(
-    new: Place, archive: Path, monkeypatch: pytest.MonkeyPatch
+    new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with new.open() as runtime:
         with monkeypatch.context() as patch:
@@ -225,41 +231,43 @@ def test_an_interrupted_restore_leaves_the_registry_empty_and_the_next_goes_on(
             with pytest.raises(KeyboardInterrupt):
                 restore(runtime, archive)
         assert not any(registry_rows(runtime).values())
-        receipt = restore(runtime, archive)
-        assert receipt.kept > 0
-        assert receipt.documents + receipt.kept == len(documents(runtime)) == 2 * (len(DAYS) + 1)
+        summary = restore(runtime, archive)
+        assert summary.kept > 0
+        assert summary.documents + summary.kept == len(documents(runtime)) == 2 * (len(DAYS) + 1)
 
 
 def dying_at(time: int, write: Callable[..., Any]) -> Callable[..., Any]:
     calls: list[int] = []
 
-    def dying(*told: Any) -> Any:
+    def dying(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == time:
             raise KeyboardInterrupt
-        return write(*told)
+        return write(*args)
 
     return dying
 
 
-def test_a_restore_forgets_what_redis_knew_of_another_store(new: Place, archive: Path) -> None:
+def test_a_restore_forgets_what_redis_knew_of_another_store(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
-        runtime.state.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
+        runtime.progress.mark_done("home1", "daily", DateWindow.parse("2024-01-01/2024-02-01"))
         restore(runtime, archive)
-        assert runtime.state.done_windows("home1", "daily") == []
+        assert runtime.progress.done_windows("home1", "daily") == []
 
 
-def test_an_interrupted_backup_leaves_nothing(new: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_backup_leaves_nothing(
+    new: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "saved"
     with new.open() as runtime:
-        filled(runtime)
+        fill(runtime)
         monkeypatch.setattr(SqlStore, "read", dying_at(3, SqlStore.read))
         with pytest.raises(KeyboardInterrupt):
             back_up(runtime, folder / "backup.zip")
     assert list(folder.iterdir()) == []
 
 
-def test_a_registry_in_use_is_not_touched(new: Place, archive: Path) -> None:
+def test_a_registry_in_use_is_not_touched(new: Installation, archive: Path) -> None:
     with new.open() as runtime:
         restore(runtime, archive)
         runtime.registry.add("enedis", "30001640000055", NOW, token_needed=False)
@@ -269,13 +277,13 @@ def test_a_registry_in_use_is_not_touched(new: Place, archive: Path) -> None:
         assert registry_rows(runtime) == before
 
 
-def test_without_the_keys_of_its_tokens_it_is_refused(new: Place, archive: Path) -> None:
-    with new.but(token_keys=new_key()).open() as runtime:
+def test_without_the_keys_of_its_tokens_it_is_refused(new: Installation, archive: Path) -> None:
+    with new.but(token_keys=generate_key()).open() as runtime:
         with pytest.raises(BackupRefused, match="RELEVE_TOKEN_KEYS"):
             restore(runtime, archive)
         assert not any(registry_rows(runtime).values())
         assert all(store.read("", "0", "~") == [] for store in runtime.measures.values())
-    with new.but(token_keys=f"{new_key()},{KEY}").open() as runtime:
+    with new.but(token_keys=f"{generate_key()},{KEY}").open() as runtime:
         assert restore(runtime, archive).accounts == 4
 
 
@@ -284,7 +292,7 @@ def cut_short(path: Path) -> None:
 
 
 def one_byte_changed(path: Path) -> None:
-    """One of a member's content: others are told twice (tests/unit/ops/test_backup_file.py changes each)."""
+    """Change one byte of a member's content; tests/unit/ops/test_backup_file.py changes every byte."""
     with zipfile.ZipFile(path) as file:
         member = max(file.infolist(), key=lambda member: member.compress_size)
     content = bytearray(path.read_bytes())
@@ -293,11 +301,11 @@ def one_byte_changed(path: Path) -> None:
 
 
 def without_a_member(path: Path) -> None:
-    rewritten(path, lambda name, text: None if name == "registry/tokens.ndjson" else text)
+    rewrite(path, lambda name, text: None if name == "registry/tokens.ndjson" else text)
 
 
 def a_line_lost(path: Path) -> None:
-    rewritten(path, lambda name, text: text.partition("\n")[2] if name == "registry/accounts.ndjson" else text)
+    rewrite(path, lambda name, text: text.partition("\n")[2] if name == "registry/accounts.ndjson" else text)
 
 
 def no_archive(path: Path) -> None:
@@ -305,15 +313,15 @@ def no_archive(path: Path) -> None:
 
 
 def of_a_later_program(path: Path) -> None:
-    rewritten(path, lambda name, text: json.dumps({**json.loads(text), "schema": "9999"}) if name == MANIFEST else text)
+    rewrite(path, lambda name, text: json.dumps({**json.loads(text), "schema": "9999"}) if name == MANIFEST else text)
 
 
 def of_a_later_format(path: Path) -> None:
-    rewritten(path, lambda name, text: json.dumps({**json.loads(text), "format": 2}) if name == MANIFEST else text)
+    rewrite(path, lambda name, text: json.dumps({**json.loads(text), "format": 2}) if name == MANIFEST else text)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "text"),
     [
         (cut_short, "is damaged, or no backup"),
         (one_byte_changed, "is damaged in"),
@@ -326,57 +334,59 @@ def of_a_later_format(path: Path) -> None:
     ],
 )
 def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
-    new: Place, archive: Path, spoil: Callable[[Path], None], told: str
+    new: Installation, archive: Path, spoil: Callable[[Path], None], text: str
 ) -> None:
     spoil(archive)
     with new.open() as runtime:
-        with pytest.raises(BackupRefused, match=told) as caught:
+        with pytest.raises(BackupRefused, match=text) as caught:
             restore(runtime, archive)
         assert "\n" not in str(caught.value)
         assert not any(registry_rows(runtime).values())
 
 
-def test_a_backup_of_an_older_schema_is_brought_up(new: Place, archive: Path) -> None:
+def test_a_backup_of_an_older_schema_is_brought_up(new: Installation, archive: Path) -> None:
     def older(name: str, text: str) -> str | None:
         if name == "registry/api_tokens.ndjson":
             return None
         if name != MANIFEST:
             return text
-        told = json.loads(text)
-        del told["members"]["registry/api_tokens.ndjson"]
-        return json.dumps({**told, "schema": "0003"})
+        manifest = json.loads(text)
+        del manifest["members"]["registry/api_tokens.ndjson"]
+        return json.dumps({**manifest, "schema": "0003"})
 
-    rewritten(archive, older)
+    rewrite(archive, older)
     with new.open() as runtime:
         restore(runtime, archive)
         rows = registry_rows(runtime)
         assert len(rows["accounts"]) == 4
         assert rows["api_tokens"] == []
-        assert runtime.api_tokens.new("again", ["read"])
+        assert runtime.api_tokens.create("again", ["read"])
 
 
-def test_a_store_that_others_write_to_is_named(new: Place, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_others_write_to_is_named(
+    new: Installation, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with new.open() as runtime:
         monkeypatch.setattr(SqlStore, "write", lambda _, documents: documents[:1])
         with pytest.raises(StoreUnavailable, match="stop the workers"):
             restore(runtime, archive)
 
 
-def test_a_file_that_is_there_is_not_written_over(old: Place, archive: Path) -> None:
+def test_a_file_that_is_there_is_not_written_over(old: Installation, archive: Path) -> None:
     before = archive.read_bytes()
     with old.open() as runtime, pytest.raises(BackupRefused, match="exists already"):
         back_up(runtime, archive)
     assert archive.read_bytes() == before
 
 
-def manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
     with zipfile.ZipFile(path) as file:
-        found: dict[str, Any] = json.loads(file.read(MANIFEST))
-    return found
+        content: dict[str, Any] = json.loads(file.read(MANIFEST))
+    return content
 
 
-def rewritten(path: Path, change: Callable[[str, str], str | None]) -> None:
-    """The archive with each member's text changed, or the member left out."""
+def rewrite(path: Path, change: Callable[[str, str], str | None]) -> None:
+    """Change the text of each member of the archive, or leave the member out."""
     with zipfile.ZipFile(path) as file:
         texts = {name: change(name, file.read(name).decode()) for name in file.namelist()}
     with zipfile.ZipFile(path, "w") as file:

@@ -1,4 +1,4 @@
-"""The command's manners: every misuse and every server out of reach is one line that says what to do."""
+"""Errors of the command: every wrong use and every server out of reach is one line that says what to do."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 
 from config.settings import PREFIX
 from tests.support import servers
-from tests.support.commands import Ended, run_here
+from tests.support.commands import CommandResult, run_releve
 from worker.cli.main import cli
 from worker.stores.redis.child_processes import free_port
 
 METER = "60000000000001"
-Releve = Callable[..., Ended]
+Releve = Callable[..., CommandResult]
 
 
 @pytest.fixture(scope="module")
 def redis_server_url() -> Iterator[str]:
-    """Its own, for what is enqueued here nobody takes."""
+    """Start a Redis for this module alone, for no worker takes what is enqueued here."""
     try:
         with servers.redis_server() as url:
             yield url
@@ -31,16 +31,16 @@ def redis_server_url() -> Iterator[str]:
 
 @pytest.fixture
 def releve(tmp_path: Path, redis_server_url: str) -> Releve:
-    """``releve WORD …`` in this process, with settings of its own."""
+    """Return a function that runs ``releve WORD …`` in this process, with settings of its own."""
     usual = {
         "DATA_DIR": str(tmp_path / "data"),
-        "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # nobody listens
+        "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # Nothing listens there.
         "PRETEND_NOW": "2024-07-25T09:00+02:00",
         "REDIS_URL": redis_server_url,
     }
 
-    def run(*words: str, **settings: str) -> Ended:
-        return run_here(tmp_path, {PREFIX + name: value for name, value in (usual | settings).items()}, *words)
+    def run(*words: str, **settings: str) -> CommandResult:
+        return run_releve(tmp_path, {PREFIX + name: value for name, value in (usual | settings).items()}, *words)
 
     return run
 
@@ -65,7 +65,7 @@ def test_every_command_explains_itself_with_an_example(releve: Releve, words: tu
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, message",
     [
         (("nothing",), "No such command 'nothing'"),
         (("sync",), "name one ACCOUNT, or --all"),
@@ -84,11 +84,11 @@ def test_every_command_explains_itself_with_an_example(releve: Releve, words: tu
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
-def test_misuse_is_told_in_one_line_with_exit_code_2(releve: Releve, words: tuple[str, ...], told: str) -> None:
+def test_misuse_is_told_in_one_line_with_exit_code_2(releve: Releve, words: tuple[str, ...], message: str) -> None:
     ended = releve(*words)
-    assert told in ended.line
+    assert message in ended.error_line
     assert (ended.code, ended.out) == (2, "")
-    assert "6000000000000x" not in ended.err  # what was typed for a meter is not repeated
+    assert "6000000000000x" not in ended.err  # The error doesn't repeat the meter's number.
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_misuse_is_told_in_one_line_with_exit_code_2(releve: Releve, words: tupl
 )
 def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tuple[str, ...]) -> None:
     ended = releve(*words)
-    assert "nobody" in ended.line
+    assert "nobody" in ended.error_line
     assert (ended.code, ended.out) == (1, "")
 
 
 @pytest.mark.parametrize(
-    "settings, told",
+    "settings, message",
     [
         ({"PRESET": "enedis-v9"}, "RELEVE_PRESET"),
         ({"NIGHTLY_AT": "25:00"}, "RELEVE_NIGHTLY_AT"),
@@ -132,15 +132,15 @@ def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tupl
     ],
     ids=str,
 )
-def test_a_wrong_setting_is_named_with_exit_code_2(releve: Releve, settings: dict[str, str], told: str) -> None:
+def test_a_wrong_setting_is_named_with_exit_code_2(releve: Releve, settings: dict[str, str], message: str) -> None:
     ended = releve("status", **settings)
-    assert told in ended.line
+    assert message in ended.error_line
     assert (ended.code, ended.out) == (2, "")
 
 
 def test_rotating_keys_names_a_wrong_registry_too(releve: Releve) -> None:
     ended = releve("keys", "rotate", REGISTRY_URL="nonsense")
-    assert "RELEVE_REGISTRY_URL" in ended.line
+    assert "RELEVE_REGISTRY_URL" in ended.error_line
     assert ended.code == 2
 
 
@@ -151,7 +151,7 @@ def test_all_wrong_settings_are_named_at_once(releve: Releve) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings, told",
+    "settings, message",
     [
         ({"REDIS_URL": "redis://:hidden@127.0.0.1:{port}/0"}, "Redis"),
         ({"REGISTRY_URL": "postgresql://user:hidden@127.0.0.1:{port}/registry"}, "registry"),
@@ -160,10 +160,10 @@ def test_all_wrong_settings_are_named_at_once(releve: Releve) -> None:
     ids=str,
 )
 def test_a_server_out_of_reach_is_named_and_its_password_is_not(
-    releve: Releve, settings: dict[str, str], told: str
+    releve: Releve, settings: dict[str, str], message: str
 ) -> None:
     ended = releve("status", **{name: value.format(port=free_port()) for name, value in settings.items()})
-    assert told in ended.line
+    assert message in ended.error_line
     assert "hidden" not in ended.err
     assert (ended.code, ended.out) == (1, "")
 
@@ -175,7 +175,7 @@ def test_a_measure_store_out_of_reach_is_told(releve: Releve, url: str) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     ended = releve("show", account, MEASURES_URL=url.format(port=free_port()))
     assert (ended.code, ended.out) == (1, "")
-    assert "hidden" not in ended.line
+    assert "hidden" not in ended.error_line
 
 
 def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
@@ -184,9 +184,9 @@ def test_a_supplier_out_of_reach_is_told_and_the_account_stays_as_it_was(
     monkeypatch.setattr("worker.sync.inline.MOST_TRIES", 1)
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     ended = releve("sync", account, "--inline", "--json")
-    told = json.loads(ended.out)
-    assert (ended.code, told["ok"]) == (1, False)
-    assert [failure["code"] for failure in told["failures"]] == ["VENDOR_DOWN", "VENDOR_DOWN"]
+    summary = json.loads(ended.out)
+    assert (ended.code, summary["ok"]) == (1, False)
+    assert [failure["code"] for failure in summary["failures"]] == ["VENDOR_DOWN", "VENDOR_DOWN"]
     assert METER not in ended.out + ended.err
     assert "Traceback" not in ended.err
     (row,) = json.loads(releve("status", "--json").out)
@@ -197,7 +197,7 @@ def test_waiting_without_a_worker_says_so_at_once(releve: Releve) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
     for words in (("sync", "--all"), ("backfill", account)):
         ended = releve(*words, "--wait")
-        assert "no worker answers" in ended.line
+        assert "no worker answers" in ended.error_line
         assert ended.code == 1
 
 
@@ -206,7 +206,7 @@ def test_an_account_that_is_paused_is_not_enqueued_in_silence(releve: Releve) ->
     assert releve("accounts", "pause", account).code == 0
     for command in ("sync", "backfill"):
         ended = releve(command, account)
-        assert f"releve accounts resume {account}" in ended.line
+        assert f"releve accounts resume {account}" in ended.error_line
         assert ended.code == 1
 
 
@@ -216,7 +216,7 @@ def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -
     assert erased["usage_points"] == 1
     for words in (("status", account), ("show", account), ("sync", account), ("accounts", "resume", account)):
         ended = releve(*words)
-        assert "was removed" in ended.line
+        assert "was removed" in ended.error_line
         assert ended.code == 1
     assert json.loads(releve("accounts", "list", "--json").out) == []
 
@@ -224,11 +224,11 @@ def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -
 def test_a_v4_account_without_a_token_waits_for_its_holder(releve: Releve, tmp_path: Path) -> None:
     ended = releve("accounts", "add", "--usage-point", METER, PRESET="enedis-v4")
     assert ended.code == 0
-    assert "--token-file" in ended.line
+    assert "--token-file" in ended.error_line
     wrong = tmp_path / "token.json"
     wrong.write_text('{"access_token": "canary"}')
     ended = releve("accounts", "add", "--usage-point", METER, "--token-file", str(wrong), PRESET="enedis-v4")
-    assert '"access_token" and "refresh_token"' in ended.line
+    assert '"access_token" and "refresh_token"' in ended.error_line
     assert ended.code == 2
     assert "canary" not in ended.err
 
@@ -236,9 +236,9 @@ def test_a_v4_account_without_a_token_waits_for_its_holder(releve: Releve, tmp_p
 def test_a_taken_port_and_a_broken_recording_are_told(releve: Releve, tmp_path: Path, redis_server_url: str) -> None:
     port = redis_server_url.rpartition(":")[2].partition("/")[0]
     ended = releve("simulate", "--port", port)
-    assert f"can't listen on 127.0.0.1:{port}" in ended.line
+    assert f"can't listen on 127.0.0.1:{port}" in ended.error_line
     assert ended.code == 1
     (tmp_path / f"{METER}.daily.csv").write_text("date,wh\n2024-01-01,many\n")
     ended = releve("simulate", "--data", str(tmp_path))
-    assert "line 2" in ended.line
+    assert "line 2" in ended.error_line
     assert ended.code == 1

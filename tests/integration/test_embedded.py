@@ -1,4 +1,4 @@
-"""The embedded server and the supervisor, with real processes."""
+"""The embedded Redis and the supervisor, with real processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from redis import Redis, RedisError
 
 from worker.errors import StoreUnavailable
 from worker.stores.redis import embedded
-from worker.stores.redis.child_processes import Ended
+from worker.stores.redis.child_processes import ChildExit
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.embedded import EmbeddedRedis, ServerFolder, Supervisor, find_server, free_port, shared_redis
 
@@ -39,15 +39,15 @@ def _needs_a_server() -> None:
         pytest.skip(str(error))
 
 
-def until(happened: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     give_up = time.monotonic() + 20
-    while not happened():
+    while not condition():
         assert time.monotonic() < give_up, "did not happen in 20 s"
         time.sleep(0.01)
 
 
 def alive(pid: int) -> bool:
-    """Whether the process, or any of the group it leads, runs; a zombie does not."""
+    """Tell whether the process, or another one of its group, runs; a zombie does not."""
     table = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], check=True, capture_output=True, text=True)
     rows = [line.split() for line in table.stdout.splitlines()]
     return any(str(pid) in row[:2] and not row[2].startswith("Z") for row in rows)
@@ -78,7 +78,7 @@ def test_the_embedded_server_is_up_safe_and_gone_at_the_end(tmp_path: Path) -> N
         pid = server.pid
         assert alive(pid)
     assert not alive(pid)
-    server.stop()  # safe to repeat
+    server.stop()  # A second call is allowed.
 
 
 def test_its_password_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_its_password_is_for_its_owner_alone(tmp_path: Path) -> None:
         host = server.url.partition("@")[2]
         with client_of(f"redis://{host}") as stranger, pytest.raises(RedisError, match="authenticat"):
             stranger.ping()
-        listed = subprocess.run(["ps", "-A", "-o", "args="], check=True, capture_output=True, text=True).stdout
+        processes = subprocess.run(["ps", "-A", "-o", "args="], check=True, capture_output=True, text=True).stdout
         password = server.url.removeprefix("redis://:").partition("@")[0]
-        assert password not in listed
+        assert password not in processes
         for name in ("server.url", "server.conf"):
             assert (tmp_path / "redis" / name).stat().st_mode & 0o077 == 0
 
@@ -103,7 +103,7 @@ def test_data_and_address_outlive_a_stop_and_a_kill(tmp_path: Path) -> None:
         with client_of(server.url) as client:
             assert client.get("kept") == "1"
             client.set("kept", "2")
-            until(lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0)
+            wait_until(lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0)
         os.kill(server.pid, signal.SIGKILL)
     with EmbeddedRedis(tmp_path) as server, client_of(server.url) as client:
         assert server.url == first_url
@@ -163,8 +163,8 @@ def test_the_server_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     with started(OWNER, tmp_path) as (owner, line):
         owner.kill()
         owner.wait()
-        until(lambda: not alive(int(line)))
-    with EmbeddedRedis(tmp_path) as server:  # and the next finds the folder free
+        wait_until(lambda: not alive(int(line)))
+    with EmbeddedRedis(tmp_path) as server:  # The next server finds the folder free.
         assert alive(server.pid)
 
 
@@ -201,7 +201,7 @@ def test_commands_share_a_server_and_the_last_to_leave_stops_it(tmp_path: Path) 
     with started(USER, tmp_path) as (first, url), started(USER, tmp_path) as (second, other_url):
         assert other_url == url
         pid = server_pid(url)
-        leave(first)  # who started it
+        leave(first)  # This user started the server.
         assert server_pid(url) == pid
         with shared_redis(tmp_path) as third_url:
             assert third_url == url
@@ -248,11 +248,11 @@ def test_a_server_that_was_killed_is_started_again_with_its_data(tmp_path: Path)
             client.set("kept", "1")
         pid = server_pid(url)
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not alive(pid))
+        wait_until(lambda: not alive(pid))
         with shared_redis(tmp_path) as again, client_of(again) as client:
             assert (again, client.get("kept")) == (url, "1")
         fresh = server_pid(url)
-        assert fresh != pid  # the first user is still there
+        assert fresh != pid  # The first user is still there.
     assert not alive(fresh)
 
 
@@ -281,8 +281,8 @@ def test_children_are_ended_in_reverse_order(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         for name in ("one", "two", "three"):
             supervisor.start(name, [sys.executable, "-c", note, name], log_path=path)
-        until(lambda: path.read_text().count("up") == 3)
-        assert supervisor.ended() == []
+        wait_until(lambda: path.read_text().count("up") == 3)
+        assert supervisor.collect_exits() == []
     assert path.read_text().split() == ["up"] * 3 + ["three", "two", "one"]
 
 
@@ -290,7 +290,7 @@ def test_a_child_gets_our_environment_and_its_own(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         program = [sys.executable, "-c", "import os; print(os.environ['OWN'], os.environ['PATH'])"]
         supervisor.start("one", program, env={"OWN": "yes"}, log_path=tmp_path / "log")
-        assert supervisor.wait(20) == [Ended("one", 0)]
+        assert supervisor.wait(20) == [ChildExit("one", 0)]
     assert (tmp_path / "log").read_text().split() == ["yes", os.environ["PATH"]]
 
 
@@ -302,7 +302,7 @@ def test_an_unexpected_end_is_told_once_and_restarts_nothing() -> None:
         os.kill(pid, signal.SIGKILL)
         (end,) = supervisor.wait(20)
         assert str(end) == "worker ended unexpectedly by SIGKILL"
-        assert supervisor.ended() == []
+        assert supervisor.collect_exits() == []
         supervisor.start("worker", [sys.executable, "-c", "raise SystemExit(3)"])
         assert [str(end) for end in supervisor.wait(20)] == ["worker ended unexpectedly with exit code 3"]
 
@@ -332,10 +332,10 @@ def test_stubborn_children_and_grandchildren_are_killed(tmp_path: Path) -> None:
     with Supervisor(grace_s=0.2) as supervisor:
         pids = [supervisor.start("stubborn", STUBBORN, log_path=tmp_path / "other")]
         pids.append(supervisor.start("family", [sys.executable, "-c", family], log_path=path))
-        until(lambda: path.exists() and "up" in path.read_text() and (tmp_path / "other").read_text())
+        wait_until(lambda: path.exists() and "up" in path.read_text() and (tmp_path / "other").read_text())
         pids += [int(word) for word in path.read_text().split() if word.isdigit()]
     assert len(pids) == 3
-    until(lambda: not any(alive(pid) for pid in pids))
+    wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 PARENT = """
@@ -360,7 +360,7 @@ def test_nothing_outlives_a_killed_or_interrupted_parent(number: signal.Signals,
         assert len(pids) == 3
         parent.send_signal(number)
         parent.wait(60)
-        until(lambda: not any(alive(pid) for pid in pids))
+        wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_a_free_port_can_be_listened_on() -> None:

@@ -1,4 +1,4 @@
-"""A small fleet on a simulated clock: the laws of ``benchmarks/fleet.py`` hold through an outage, and can be broken."""
+"""A small fleet on a simulated clock keeps the laws of ``benchmarks/fleet.py`` in an outage; a fault breaks them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 
 from benchmarks.simulated import plot
 from benchmarks.simulated.clock import paris_us
-from benchmarks.simulated.house import make_week, open_house
-from benchmarks.simulated.laws import broken, busy_hours, round_nights
-from benchmarks.simulated.telling import told
+from benchmarks.simulated.fleet_model import build_week, open_runtime
+from benchmarks.simulated.laws import broken_laws, busy_hours, round_nights
 from benchmarks.simulated.week import FIRST_DAY, Options, Week
+from benchmarks.simulated.week_report import report_week
 from worker.domain.fleet.rounds import Round
 from worker.domain.measures.readings import Series
 from worker.sync.due import FanOut, Night
@@ -28,19 +28,19 @@ TOO_LARGE = Options(accounts=3500, per_hour=30, new_percent=0, old_windows=0, tr
 
 @contextmanager
 def week_of(folder: Path, options: Options) -> Iterator[Week]:
-    with open_house(folder, options) as runtime:
-        yield make_week(runtime, options)
+    with open_runtime(folder, options) as runtime:
+        yield build_week(runtime, options)
 
 
 def test_a_small_fleet_keeps_the_laws_through_an_outage(tmp_path: Path) -> None:
     with week_of(tmp_path, SMALL) as week:
         week.run()
-        assert list(broken(week)) == []
+        assert list(broken_laws(week)) == []
         assert busy_hours(week), "no hour in which work waited: nothing was tried"
-        result, new = told(week), len(week.homes.arrived)
-        asked = result["look_backs"]["asked"]
-        assert all(1200 <= asked[series.value] <= 1200 + 2 * new for series in Series), asked
-        assert result["first_screen_s"]["ready"] == new > 0
+        result, new_homes = report_week(week), len(week.homes.new_homes)
+        look_backs = result["look_backs"]["asked"]
+        assert all(1200 <= look_backs[series.value] <= 1200 + 2 * new_homes for series in Series), look_backs
+        assert result["first_screen_s"]["ready"] == new_homes > 0
         assert {incident["how"] for incident in result["troubles"]["incidents"]} == {"probes"}
         assert result["supplier_saw"]["answers"]["500"] > 0
         plot.save(week, tmp_path / "week.svg")
@@ -51,27 +51,27 @@ def test_a_supplier_that_lets_less_through_than_it_says_breaks_a_law(tmp_path: P
     with week_of(tmp_path, replace(SMALL, days=0.125)) as week:
         week.supplier.limit(per_second=5, per_hour=500)
         week.run()
-        assert any("over its limits" in law for law in broken(week))
+        assert any("over its limits" in law for law in broken_laws(week))
 
 
-class FromTheSamePlace(FanOut):
-    """Each night begins at the first account, however far the one before it came."""
+class FanOutFromFirstAccount(FanOut):
+    """A fan-out whose nights all begin at the first account, wherever the night before stopped."""
 
     def _first_place(self, night: Night, newest: date | None) -> Round:
         return Round.beginning("")
 
 
-def only_nights(week: Week, calls: int) -> None:
-    """Each night so many calls for what the fan-out publishes, and nothing else: no ledger, no other lane."""
+def run_only_nights(week: Week, calls: int) -> None:
+    """Run each night with so many calls for what the fan-out publishes, without ledger and without other lanes."""
     queue = week.nights.lane.queue
     for night in range(week.options.nights):
         week.clock.us = paris_us(FIRST_DAY + timedelta(days=night), 9)
         left = calls
         while left:
-            week.nights.more()
+            week.nights.feed()
             while queue and left:
-                if week.nights.still_due(work := queue.popleft()):
-                    week.nights.done(work)
+                if week.nights.still_due(item := queue.popleft()):
+                    week.nights.finish_window(item)
                     left -= 1
     week.nights.flush()
 
@@ -84,17 +84,17 @@ def test_a_fleet_too_large_breaks_a_law_where_each_night_begins_at_the_same_acco
         assert not week.plan.fits
         if starves:
             fan_out = week.nights.fan_out
-            week.nights.fan_out = FromTheSamePlace(
-                **{each.name: getattr(fan_out, each.name) for each in fields(fan_out)}
+            week.nights.fan_out = FanOutFromFirstAccount(
+                **{field.name: getattr(fan_out, field.name) for field in fields(fan_out)}
             )
-        only_nights(week, calls=week.plan.calls_a_night * 4 // 5)
-        broken_by = [law for law in broken(week) if "passed over" in law]
+        run_only_nights(week, calls=week.plan.calls_a_night * 4 // 5)
+        broken_by = [law for law in broken_laws(week) if "passed over" in law]
         assert len(broken_by) == (len(Series) if starves else 0), broken_by
 
 
 @pytest.mark.parametrize("nights", [2, 7, 12, 40])
 def test_how_long_a_round_takes_follows_from_who_waits(nights: int) -> None:
-    """Places that the round came by 0 to so many nights ago, each with an account for each seventh night."""
+    """Take places that the round passed 0 to ``nights`` nights ago, with accounts whose turn is each seventh night."""
     gaps = [place * nights / 1000 for place in range(1000)]
     waiting = sum(min(1, gap / 7) for gap in gaps) / len(gaps)
     assert round_nights(waiting, every=7) == pytest.approx(nights, rel=0.01)

@@ -1,4 +1,4 @@
-"""`releve incidents`: looking at them, and the switch by hand; what beat's task does with it."""
+"""`releve incidents`: listing incidents, opening and closing them by hand, and the replay task after them."""
 
 from __future__ import annotations
 
@@ -12,92 +12,98 @@ from redis import Redis
 
 import tasks.incidents
 from config.settings import PREFIX, Settings
-from tests.support.commands import Ended, run_here
+from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import NOW
 from worker.domain.fleet.incidents import FailureCount, IncidentKind
 from worker.runtime.process import Runtime
 
 
-class Desk:
-    """A command line, and a runtime beside it."""
+class CommandLine:
+    """A command line and a runtime on the same settings."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder
-        told = {"DATA_DIR": str(folder), "REDIS_URL": redis_url, "ENEDIS_URL": "http://127.0.0.1:9"}
-        self.told = {**told, "PRETEND_NOW": NOW.isoformat()}
-        given: dict[str, Any] = {name.lower(): text for name, text in self.told.items()}
-        self.runtime = Runtime(Settings.from_env(_env_file=None, **given))
+        base = {"DATA_DIR": str(folder), "REDIS_URL": redis_url, "ENEDIS_URL": "http://127.0.0.1:9"}
+        self.settings = {**base, "PRETEND_NOW": NOW.isoformat()}
+        values: dict[str, Any] = {name.lower(): text for name, text in self.settings.items()}
+        self.runtime = Runtime(Settings.from_env(_env_file=None, **values))
 
-    def __call__(self, *words: str) -> Ended:
-        return run_here(self.folder, {PREFIX + name: text for name, text in self.told.items()}, "incidents", *words)
+    def __call__(self, *words: str) -> CommandResult:
+        return run_releve(
+            self.folder, {PREFIX + name: text for name, text in self.settings.items()}, "incidents", *words
+        )
 
-    def shown(self, *words: str) -> list[dict[str, Any]]:
-        ended = self(*words, "--json")
-        assert ended.code == 0, ended.err
-        rows: list[dict[str, Any]] = json.loads(ended.out)
+    def run_json(self, *words: str) -> list[dict[str, Any]]:
+        result = self(*words, "--json")
+        assert result.code == 0, result.err
+        rows: list[dict[str, Any]] = json.loads(result.out)
         return rows
 
 
 @pytest.fixture
-def releve(tmp_path: Path, redis_url: str) -> Iterator[Desk]:
+def releve(tmp_path: Path, redis_url: str) -> Iterator[CommandLine]:
     with Redis.from_url(redis_url) as redis:
         redis.flushdb()
-    desk = Desk(tmp_path, redis_url)
-    yield desk
-    desk.runtime.close()
+    command_line = CommandLine(tmp_path, redis_url)
+    yield command_line
+    command_line.runtime.close()
 
 
-def test_without_any_it_says_so(releve: Desk) -> None:
+def test_without_any_it_says_so(releve: CommandLine) -> None:
     assert releve().out == "no incident is open, and none is remembered\n"
-    assert releve.shown() == []
+    assert releve.run_json() == []
 
 
-def test_one_is_opened_and_closed_by_hand_and_stays_in_the_list(releve: Desk) -> None:
-    opened = releve.shown("--open")
-    assert [(each["kind"], each["series"], each["open"]) for each in opened] == [
+def test_one_is_opened_and_closed_by_hand_and_stays_in_the_list(releve: CommandLine) -> None:
+    opened = releve.run_json("--open")
+    assert [(incident["kind"], incident["series"], incident["open"]) for incident in opened] == [
         ("by_hand", ["daily"], True),
         ("by_hand", ["load_curve"], True),
     ]
     assert "by_hand" in releve().out
-    closed = releve.shown("--close")
-    assert {(each["open"], each["how"]) for each in closed} == {(False, "by_hand")}
-    assert releve("--close").line == "releve: no incident is open"
+    closed = releve.run_json("--close")
+    assert {(incident["open"], incident["how"]) for incident in closed} == {(False, "by_hand")}
+    assert releve("--close").error_line == "releve: no incident is open"
 
 
-def test_both_at_once_is_misuse(releve: Desk) -> None:
+def test_both_at_once_is_misuse(releve: CommandLine) -> None:
     assert releve("--open", "--close").code == 2
 
 
-def test_a_mistaken_one_is_closed_and_does_not_open_again_for_a_day(releve: Desk) -> None:
+def test_a_mistaken_one_is_closed_and_does_not_open_again_for_a_day(releve: CommandLine) -> None:
     incidents = releve.runtime.incidents
-    assert incidents.open_refusals(IncidentKind.CONSENT, FailureCount(9, 9))
-    releve.shown("--close")
+    assert incidents.open_if_incident(IncidentKind.CONSENT, FailureCount(9, 9))
+    releve.run_json("--close")
     with Runtime(releve.runtime.settings) as later:
         assert not later.incidents.may_open(IncidentKind.CONSENT)
-        assert not later.incidents.open_refusals(IncidentKind.CONSENT, FailureCount(9, 9))
+        assert not later.incidents.open_if_incident(IncidentKind.CONSENT, FailureCount(9, 9))
         assert later.incidents.may_open(IncidentKind.HOLDER)
 
 
 def test_what_was_missed_is_asked_for_once_in_the_order_of_treatment(
-    releve: Desk, monkeypatch: pytest.MonkeyPatch
+    releve: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[str] = []
+    sent_tasks: list[str] = []
     monkeypatch.setattr(tasks.incidents, "get_runtime", lambda: releve.runtime)
     for name in ("resume_backfills", "resume_night", "catch_up", "repair_open_days"):
-        monkeypatch.setattr(tasks.incidents, name, _Pretended(name, sent))
+        monkeypatch.setattr(tasks.incidents, name, _RecordingTask(name, sent_tasks))
     tasks.incidents.probe()
-    assert sent == []
+    assert sent_tasks == []
     releve("--open")
     tasks.incidents.probe()
-    assert sent == []
+    assert sent_tasks == []
     releve("--close")
     tasks.incidents.probe()
-    assert sent == ["resume_backfills", "resume_night", "repair_open_days"], "and the catch-up in the afternoon alone"
-    del sent[:]
+    assert sent_tasks == ["resume_backfills", "resume_night", "repair_open_days"], (
+        "and the catch-up in the afternoon alone"
+    )
+    del sent_tasks[:]
     tasks.incidents.probe()
-    assert sent == []
+    assert sent_tasks == []
 
 
-class _Pretended:
-    def __init__(self, name: str, sent: list[str]) -> None:
-        self.delay = lambda: sent.append(name)
+class _RecordingTask:
+    """A task that records its name instead of being sent."""
+
+    def __init__(self, name: str, sent_tasks: list[str]) -> None:
+        self.delay = lambda: sent_tasks.append(name)

@@ -1,4 +1,4 @@
-"""Keeping answers, replaying them and looking at surprises, as the operator does it."""
+"""Raw answers as the operator uses them: keeping, replaying, and looking at deviations in quarantine."""
 
 from __future__ import annotations
 
@@ -16,55 +16,56 @@ from redis import Redis
 
 from config.settings import Settings
 from tasks import upkeep
-from tests.support.factories import NOW, PretendSupplier, content, origin, serving_days, v5_answer
+from tests.support.factories import NOW, PretendSupplier, content, serving_days, v5_answer, window_job
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
 from worker.cli.main import cli
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Period, Series
 from worker.runtime.process import Runtime
+from worker.runtime.supplier import SupplierClients
 
 METER = "30001640000011"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command printed, or the error it ended with."""
+class CommandOutput:
+    """The output of a command, or the error it ended with."""
 
     text: str
 
 
-Run = Callable[..., Said]
+Run = Callable[..., CommandOutput]
 
 
 @pytest.fixture
-def told(redis_url: str, tmp_path: Path) -> dict[str, str]:
+def environment(redis_url: str, tmp_path: Path) -> dict[str, str]:
     with Redis.from_url(redis_url) as redis:
         redis.flushdb()
     base = {"data_dir": str(tmp_path), "redis_url": redis_url, "enedis_url": "http://127.0.0.1:9"}
     return {**base, "pretend_now": NOW.isoformat()}
 
 
-def settings(told: dict[str, str], **changes: str) -> Settings:
-    return Settings.from_env(_env_file=None, **(told | changes))
+def settings(environment: dict[str, str], **changes: str) -> Settings:
+    return Settings.from_env(_env_file=None, **(environment | changes))
 
 
 @pytest.fixture
-def runtime(told: dict[str, str]) -> Iterator[Runtime]:
-    with Runtime(settings(told, raw_vault_days="30")) as runtime:
+def runtime(environment: dict[str, str]) -> Iterator[Runtime]:
+    with Runtime(settings(environment, raw_vault_days="30")) as runtime:
         yield runtime
 
 
 @pytest.fixture
-def releve(told: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run(*words: str, code: int = 0) -> Said:
-        monkeypatch.setattr("worker.cli.common.get_settings", lambda: settings(told))
-        done = CliRunner().invoke(cli, words, standalone_mode=False)  # as worker.cli.main calls it
-        if done.exception is None:
-            assert int(done.return_value or 0) == code, done.text
-            return Said(done.stdout)
-        assert isinstance(done.exception, ClickException), done.exc_info
-        assert done.exception.exit_code == code
-        return Said(done.exception.format_message())
+def releve(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(*words: str, code: int = 0) -> CommandOutput:
+        monkeypatch.setattr("worker.cli.common.get_settings", lambda: settings(environment))
+        result = CliRunner().invoke(cli, words, standalone_mode=False)  # As worker.cli.main calls it.
+        if result.exception is None:
+            assert int(result.return_value or 0) == code, result.text
+            return CommandOutput(result.stdout)
+        assert isinstance(result.exception, ClickException), result.exc_info
+        assert result.exception.exit_code == code
+        return CommandOutput(result.exception.format_message())
 
     return run
 
@@ -74,8 +75,8 @@ def add(runtime: Runtime) -> str:
 
 
 @pytest.fixture
-def home(told: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Synced by a parser with a fault, in a house that keeps answers; it has a new field in its answers."""
+def home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return an account that a faulty parser has synced while answers are kept; its answers have an unknown field."""
     serve = serving_days(DAYS)
 
     def answer(window: Any) -> Any:
@@ -84,13 +85,13 @@ def home(told: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
         return body
 
     supplier = PretendSupplier(daily=answer)
-    monkeypatch.setattr(Runtime, "client_of", lambda self, account: supplier)
-    with Runtime(settings(told, raw_vault_days="30")) as house:
-        account = add(house)
+    monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
+    with Runtime(settings(environment, raw_vault_days="30")) as runtime:
+        account = add(runtime)
         with monkeypatch.context() as patch:
             patch.setattr("worker.sync.window.parse", halving)
-            house.walk.sync_window(origin(WEEK, Series.DAILY, account))
-    monkeypatch.setattr(Runtime, "client_of", lambda self, account: pytest.fail("nobody must be asked"))
+            runtime.window_sync.sync_window(window_job(WEEK, Series.DAILY, account))
+    monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: pytest.fail("nobody must be asked"))
     return account
 
 
@@ -99,17 +100,17 @@ def test_history_is_read_again_by_command(home: str, releve: Run, runtime: Runti
     line = releve("replay", home, "--from", "2024-07-20").text
     assert line == f"{home}: 1 answers read again: 1 created, 8 updated, 0 unchanged\n"
     assert content(runtime.measures, home)[Period.DAY] == {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
-    (again,) = json.loads(releve("replay", "--all", "--json").text)["accounts"]
-    assert (again["created"], again["updated"]) == (0, 0)
+    (report,) = json.loads(releve("replay", "--all", "--json").text)["accounts"]
+    assert (report["created"], report["updated"]) == (0, 0)
 
-    runtime.raw_vault.answered(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})]))
+    runtime.raw_answers.record_answer(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})]))
     assert "1 still can't be read" in releve("replay", home, code=1).text
 
 
 def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, runtime: Runtime) -> None:
     for words in ([], [home, "--all"], [home, "--from", "2024-07-02", "--to", "2024-07-01"]):
         assert releve("replay", *words, code=2).text
-    runtime.raw_vault.forget_before(NOW + timedelta(days=1))
+    runtime.raw_answers.delete_before(NOW + timedelta(days=1))
     assert "RELEVE_RAW_VAULT_DAYS is 0" in releve("replay", "--all").text
 
 
@@ -128,13 +129,13 @@ def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, r
     assert releve("quarantine", "list").text == "nothing is in quarantine\n"
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(told: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_unless_it_is_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     supplier = PretendSupplier(daily=serving_days(DAYS))
-    monkeypatch.setattr(Runtime, "client_of", lambda self, account: supplier)
-    with Runtime(settings(told)) as runtime:
+    monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
+    with Runtime(settings(environment)) as runtime:
         home = add(runtime)
-        runtime.walk.sync_window(origin(WEEK, Series.DAILY, home))
-        assert list(runtime.raw_vault.told(home)) == []
+        runtime.window_sync.sync_window(window_job(WEEK, Series.DAILY, home))
+        assert list(runtime.raw_answers.read_answers(home)) == []
 
 
 def test_upkeep_packs_months_and_erases_what_is_too_old(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,18 +143,20 @@ def test_upkeep_packs_months_and_erases_what_is_too_old(runtime: Runtime, monkey
     monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
     for days in (50, 29, 28, 1):
         body = v5_answer([[FIRST.isoformat(), days]])
-        runtime.raw_vault.answered(home, RawAnswer(Series.DAILY, NOW - timedelta(days=days), WEEK, [(WEEK, body)]))
+        runtime.raw_answers.record_answer(
+            home, RawAnswer(Series.DAILY, NOW - timedelta(days=days), WEEK, [(WEEK, body)])
+        )
     upkeep.tend_kept_answers()
-    kept = [(NOW - each.asked_at).days for each in runtime.raw_vault.told(home)]
-    assert kept == [29, 28, 1]
-    assert runtime.raw_vault.pack(NOW, 10) == 0, "June is one row already"
+    ages = [(NOW - answer.asked_at).days for answer in runtime.raw_answers.read_answers(home)]
+    assert ages == [29, 28, 1]
+    assert runtime.raw_answers.pack_past_months(NOW, 10) == 0, "June is one row already"
 
 
 def test_switching_it_off_erases_what_was_kept(
-    home: str, told: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    home: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Runtime(settings(told, pretend_now=(NOW + timedelta(hours=1)).isoformat())) as runtime:
+    with Runtime(settings(environment, pretend_now=(NOW + timedelta(hours=1)).isoformat())) as runtime:
         monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
-        assert len(list(runtime.raw_vault.told(home))) == 1
+        assert len(list(runtime.raw_answers.read_answers(home))) == 1
         upkeep.tend_kept_answers()
-        assert list(runtime.raw_vault.told(home)) == []
+        assert list(runtime.raw_answers.read_answers(home)) == []

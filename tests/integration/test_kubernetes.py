@@ -1,6 +1,6 @@
-"""The Kubernetes manifests, rendered by kustomize: right by Kubernetes' schemas, and in step with the program.
+"""The Kubernetes manifests, rendered by kustomize: valid by Kubernetes' schemas and consistent with the program.
 
-Nothing here runs on a cluster.  KEDA's own kinds are held to the fields that its documentation names:
+Nothing here runs on a cluster.  KEDA's own kinds are compared with the fields that its documentation names:
 keda.sh/docs/latest/reference/scaledobject-spec, …/scalers/redis-lists, …/scalers/rabbitmq-queue.
 """
 
@@ -17,12 +17,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from config.brokers import broker_from
+from config.brokers import build_broker_options
 from config.settings import Settings
 from worker.cli.health import live as live_command
 from worker.cli.health import ready as ready_command
 from worker.cli.main import cli
-from worker.ops.health.checks import OF_ROLES
+from worker.ops.health.checks import ROLE_CHECKS
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BUILDS = ("base", "overlays/example", "overlays/example-rabbitmq")
@@ -53,12 +53,12 @@ def of_kind(build: list[Manifest], *kinds: str) -> list[Manifest]:
 
 
 def pods(build: list[Manifest]) -> list[Manifest]:
-    """The pod templates of Deployments and Jobs."""
+    """Return the pod templates of Deployments and Jobs."""
     return [manifest["spec"]["template"] for manifest in of_kind(build, "Deployment", "Job")]
 
 
 def containers(build: list[Manifest]) -> Iterator[tuple[Manifest, Manifest]]:
-    """Each with its pod."""
+    """Yield each container with its pod."""
     for pod in pods(build):
         for container in pod["spec"]["containers"]:
             yield pod["spec"], container
@@ -89,11 +89,11 @@ def test_every_selector_finds_its_pods(build: list[Manifest]) -> None:
     selectors += [manifest["spec"]["selector"]["matchLabels"] for manifest in of_kind(build, "PodDisruptionBudget")]
     assert len(selectors) >= 5
     for selector in selectors:
-        assert sum(selector.items() <= found.items() for found in labels) == 1
+        assert sum(selector.items() <= pod_labels.items() for pod_labels in labels) == 1
     for deployment in of_kind(build, "Deployment"):
         wanted = deployment["spec"]["selector"]["matchLabels"]
         assert wanted.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
-        assert sum(wanted.items() <= found.items() for found in labels) == 1
+        assert sum(wanted.items() <= pod_labels.items() for pod_labels in labels) == 1
 
 
 def test_policies_of_the_network_name_parts_that_there_are(build: list[Manifest]) -> None:
@@ -109,7 +109,7 @@ def test_policies_of_the_network_name_parts_that_there_are(build: list[Manifest]
 def test_no_pod_has_more_rights_than_it_needs(build: list[Manifest]) -> None:
     for pod, container in containers(build):
         assert pod["securityContext"]["runAsNonRoot"]
-        assert pod["securityContext"]["runAsUser"] == 10001  # the image's: Dockerfile
+        assert pod["securityContext"]["runAsUser"] == 10001  # It is the user of the image: Dockerfile.
         assert not pod["automountServiceAccountToken"]
         assert not pod["enableServiceLinks"]
         assert container["securityContext"] == {
@@ -137,11 +137,11 @@ def test_every_variable_is_a_setting_and_every_secret_comes_in_a_file(build: lis
             if name.endswith("_file"):
                 assert files.pop(variable["value"]) == name.removesuffix("_file")
             assert name.removesuffix("_file") in Settings.model_fields
-        assert not files  # nothing is mounted that nobody reads
+        assert not files  # Every mounted file is read.
     for config in of_kind(build, "ConfigMap"):
-        given = {name.removeprefix("RELEVE_").lower(): value for name, value in config["data"].items()}
-        assert given.keys() <= Settings.model_fields.keys()
-        assert Settings.from_env(_env_file=None, **given)
+        values = {name.removeprefix("RELEVE_").lower(): value for name, value in config["data"].items()}
+        assert values.keys() <= Settings.model_fields.keys()
+        assert Settings.from_env(_env_file=None, **values)
 
 
 def test_the_example_of_the_secret_holds_no_value() -> None:
@@ -166,8 +166,10 @@ def test_every_command_is_one_that_there_is(build: list[Manifest]) -> None:
 
 def assert_probe(command: list[str], *, live: bool) -> None:
     assert command[:3] == ["releve", "health", "live" if live else "ready"]
-    asked = (live_command if live else ready_command).make_context(command[2], command[3:])  # refuses a wrong option
-    assert asked.params["role"] in OF_ROLES
+    context = (live_command if live else ready_command).make_context(
+        command[2], command[3:]
+    )  # It refuses a wrong option.
+    assert context.params["role"] in ROLE_CHECKS
 
 
 def test_the_workers_serve_every_queue(build: list[Manifest]) -> None:
@@ -177,17 +179,17 @@ def test_the_workers_serve_every_queue(build: list[Manifest]) -> None:
 
 
 def test_there_is_one_beat(build: list[Manifest]) -> None:
-    beat = next(found for found in of_kind(build, "Deployment") if found["metadata"]["name"] == "releve-beat")
+    beat = next(item for item in of_kind(build, "Deployment") if item["metadata"]["name"] == "releve-beat")
     assert beat["spec"]["replicas"] == 1
     assert beat["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_keda_scales_deployments_that_there_are_by_queues_that_they_serve(build: list[Manifest]) -> None:
-    deployments = {found["metadata"]["name"]: found for found in of_kind(build, "Deployment")}
+    deployments = {item["metadata"]["name"]: item for item in of_kind(build, "Deployment")}
     scaled = of_kind(build, "ScaledObject")
     assert len(scaled) in (0, 2)
-    prefix = broker_from(None, 180).transport_options["global_keyprefix"]
-    keys = {found["metadata"]["name"]: found for found in of_kind(build, "TriggerAuthentication")}
+    prefix = build_broker_options(None, 180).transport_options["global_keyprefix"]
+    keys = {item["metadata"]["name"]: item for item in of_kind(build, "TriggerAuthentication")}
     for manifest in scaled:
         spec = manifest["spec"]
         assert manifest["apiVersion"] == KEDA
@@ -196,18 +198,18 @@ def test_keda_scales_deployments_that_there_are_by_queues_that_they_serve(build:
         assert "replicas" not in deployment["spec"]
         queues = queues_of(deployment["spec"]["template"]["spec"]["containers"][0])
         for trigger in spec["triggers"]:
-            told = trigger["metadata"]
-            assert told.keys() == TRIGGER_FIELDS[trigger["type"]]
-            assert all(isinstance(value, str) for value in told.values())
-            queue = told["listName"].removeprefix(prefix) if trigger["type"] == "redis" else told["queueName"]
+            fields = trigger["metadata"]
+            assert fields.keys() == TRIGGER_FIELDS[trigger["type"]]
+            assert all(isinstance(value, str) for value in fields.values())
+            queue = fields["listName"].removeprefix(prefix) if trigger["type"] == "redis" else fields["queueName"]
             assert queue in queues
             [reference] = keys[trigger["authenticationRef"]["name"]]["spec"]["secretTargetRef"]
             assert reference["key"] in secret_keys()
 
 
 def secret() -> Manifest:
-    found: Manifest = yaml.safe_load((FOLDER / "secret.example.yaml").read_text(encoding="utf-8"))
-    return found
+    manifest: Manifest = yaml.safe_load((FOLDER / "secret.example.yaml").read_text(encoding="utf-8"))
+    return manifest
 
 
 def secret_keys() -> set[str]:

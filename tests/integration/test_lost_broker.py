@@ -1,4 +1,4 @@
-"""What a worker's broker channel says once its connection is gone: what Celery expects, not what ends the worker."""
+"""Error of a broker channel whose connection is lost: the one that Celery expects, so that the worker goes on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import resolve_transport
 from redis import RedisError
 
-from worker.ops.kombu_redis import RedisTransport, SentinelTransport, use_mended
+from worker.ops.kombu_redis import RedisTransport, SentinelTransport, register_transports
 
 
 @pytest.fixture(autouse=True)
-def _mended() -> None:
-    use_mended()
+def _registered_transports() -> None:
+    register_transports()
 
 
 def test_each_way_to_redis_is_the_mended_one() -> None:
@@ -27,7 +27,7 @@ def test_each_way_to_redis_is_the_mended_one() -> None:
 def test_a_channel_closed_after_its_connection_says_that_the_connection_is_lost(
     redis_url: str, transport: type[Any]
 ) -> None:
-    """kombu's own says it in a way that nobody expects: without it there would be nothing to mend."""
+    """kombu's own channel raises an AttributeError; when it no longer does, our fix can go."""
     received: list[Any] = []
     with Connection(redis_url, transport=transport) as connection:
         connection.SimpleQueue("lost").put({})
@@ -36,7 +36,7 @@ def test_a_channel_closed_after_its_connection_says_that_the_connection_is_lost(
         with consumer:
             connection.drain_events(timeout=5)
         expected = connection.connection_errors
-        connection._do_close_transport()  # what Celery's clean-up leaves where closing the channel failed midway
+        connection._do_close_transport()  # Celery's clean-up leaves this state where closing fails midway.
         with pytest.raises(AttributeError if transport is kombu_redis.Transport else RedisError) as caught:
             channel.close()
     assert received

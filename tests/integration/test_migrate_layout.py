@@ -1,4 +1,4 @@
-"""releve migrate-layout at the door: both ways, on real stores, and what is said to who forgets it."""
+"""The command `releve migrate-layout` in both directions on real stores, and the errors of who forgets it."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ import pytest
 
 from config.settings import ConfigError, Settings
 from tests.support import servers
-from tests.support.commands import Ended, run_here
+from tests.support.commands import CommandResult, run_releve
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
-from tests.unit.ops.health.conftest import assert_told
+from tests.unit.ops.health.conftest import assert_result
 from worker.errors import StoreUnavailable
 from worker.ops import startup
 from worker.ops.health.connections import CheckConnections
-from worker.ops.health.databases import measures as look_at_measures
+from worker.ops.health.databases import check_measures
 from worker.ops.health.results import Level
-from worker.runtime.process import Runtime, holds_any
-from worker.stores.encryption import new_key
-from worker.stores.measures.base import LOOK_AGAIN_S, Layout, LayoutGuard
+from worker.runtime.process import Runtime
+from worker.runtime.stores import holds_any
+from worker.stores.encryption import generate_key
+from worker.stores.measures.base import RECHECK_S, Layout, LayoutGuard
 
-KEY = new_key()
+KEY = generate_key()
 
 
 @dataclass
-class Place:
+class Installation:
     folder: Path
     env: dict[str, str]
 
-    def releve(self, *words: str, layout: str = "plain") -> Ended:
-        return run_here(self.folder, {**self.env, "RELEVE_LAYOUT": layout}, *words)
+    def releve(self, *words: str, layout: str = "plain") -> CommandResult:
+        return run_releve(self.folder, {**self.env, "RELEVE_LAYOUT": layout}, *words)
 
     def settings(self, layout: str = "plain") -> Settings:
-        told: dict[str, Any] = {name.removeprefix("RELEVE_").lower(): value for name, value in self.env.items()}
-        return Settings.from_env(_env_file=None, **told, layout=layout)
+        values: dict[str, Any] = {name.removeprefix("RELEVE_").lower(): value for name, value in self.env.items()}
+        return Settings.from_env(_env_file=None, **values, layout=layout)
 
     @contextmanager
     def open(self, layout: str = "plain", *, guarded: bool = False) -> Iterator[Runtime]:
@@ -49,8 +50,8 @@ class Place:
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "couchdb"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[Place]:
-    """Of its own, for the registry and the measures of the server must be empty."""
+def installation(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[Installation]:
+    """Yield an installation of its own: its registry and its measures must be empty."""
     env = {
         "RELEVE_DATA_DIR": str(tmp_path),
         "RELEVE_REDIS_URL": redis_url,
@@ -60,23 +61,23 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Ite
     if request.param == "couchdb":
         try:
             with servers.couchdb_server() as url:
-                yield Place(tmp_path, {**env, "RELEVE_MEASURES_URL": url})
+                yield Installation(tmp_path, {**env, "RELEVE_MEASURES_URL": url})
         except servers.NotInstalled as missing:
             pytest.skip(str(missing))
         return
     if request.param == "postgresql":
         env["RELEVE_MEASURES_URL"] = request.getfixturevalue("postgres_database")
-    yield Place(tmp_path, env)
+    yield Installation(tmp_path, env)
 
 
 @pytest.fixture(autouse=True)
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of other tests on the same Redis are not ours."""
-    monkeypatch.setattr("worker.stores.redis.heartbeats.Presence.alive", lambda _: [])
+    """Hide workers of other tests on the same Redis."""
+    monkeypatch.setattr("worker.stores.redis.heartbeats.LivingWorkers.living_workers", lambda _: [])
 
 
-def filled(place: Place, layout: str) -> list[str]:
-    with place.open(layout) as runtime:
+def sync_two_homes(installation: Installation, layout: str) -> list[str]:
+    with installation.open(layout) as runtime:
         homes = [runtime.registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in (METER, OTHER_METER)]
         stores: Any = runtime.measures
         for home in homes:
@@ -85,84 +86,84 @@ def filled(place: Place, layout: str) -> list[str]:
     return homes
 
 
-def shown(place: Place, home: str, layout: str) -> list[Any]:
-    found = [
-        place.releve("show", home, "--by", period, *span, "--format", "json", layout=layout)
+def show_documents(installation: Installation, home: str, layout: str) -> list[Any]:
+    results = [
+        installation.releve("show", home, "--by", period, *span, "--format", "json", layout=layout)
         for period, span in (
             ("hour", ("--from", "2024-10-26", "--to", "2024-10-27")),
             ("day", ("--from", "2020-10-01", "--to", "2020-11-30")),
             ("year", ("--from", "2020-01-01", "--to", "2024-12-31")),
         )
     ]
-    assert [ended.code for ended in found] == [0] * 3, found
-    return [json.loads(ended.out) for ended in found]
+    assert [result.code for result in results] == [0] * 3, results
+    return [json.loads(result.out) for result in results]
 
 
 @pytest.mark.parametrize("old, new", [("plain", "packed"), ("packed", "plain")])
-def test_what_people_are_shown_is_the_same_in_either_layout(place: Place, old: str, new: str) -> None:
-    homes = filled(place, old)
-    before = [shown(place, home, old) for home in homes]
-    moved = place.releve("migrate-layout", "--to", new, "--json", layout=old)
+def test_what_people_are_shown_is_the_same_in_either_layout(installation: Installation, old: str, new: str) -> None:
+    homes = sync_two_homes(installation, old)
+    before = [show_documents(installation, home, old) for home in homes]
+    moved = installation.releve("migrate-layout", "--to", new, "--json", layout=old)
     assert moved.code == 0, moved.err
-    told = json.loads(moved.out)
+    report = json.loads(moved.out)
     documents = 2 * (len(FIRST_RUN) + 2 + 1 + sum(map(len, CURVE.values())) + 49)
-    assert {name: told[name] for name in ("to", "accounts", "documents", "written", "erased")} == {
+    assert {name: report[name] for name in ("to", "accounts", "documents", "written", "erased")} == {
         "to": new,
         "accounts": 2,
         "documents": documents,
         "written": documents,
         "erased": documents,
     }
-    assert told["kwh"]["day"] == 2 * sum(FIRST_RUN.values()) / 1000
-    assert [shown(place, home, new) for home in homes] == before
-    again = place.releve("migrate-layout", "--to", new, layout=new)
-    assert (again.code, again.out[:17]) == (0, "moved 0 accounts ")
+    assert report["kwh"]["day"] == 2 * sum(FIRST_RUN.values()) / 1000
+    assert [show_documents(installation, home, new) for home in homes] == before
+    repeated = installation.releve("migrate-layout", "--to", new, layout=new)
+    assert (repeated.code, repeated.out[:17]) == (0, "moved 0 accounts ")
 
 
-def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_store(place: Place) -> None:
-    [home, _] = filled(place, "plain")
-    refused = place.releve("show", home, "--by", "day", layout="packed")
+def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_store(installation: Installation) -> None:
+    [home, _] = sync_two_homes(installation, "plain")
+    refused = installation.releve("show", home, "--by", "day", layout="packed")
     assert refused.code == 1
-    assert "releve migrate-layout --to packed" in refused.line and "RELEVE_LAYOUT=plain" in refused.line
+    assert "releve migrate-layout --to packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
     with pytest.raises(ConfigError, match="migrate-layout --to packed"):
-        startup._refuse_wrong_layout(place.settings("packed"))
-    with place.open("packed", guarded=True) as runtime, pytest.raises(StoreUnavailable, match="migrate-layout"):
+        startup._check_layout(installation.settings("packed"))
+    with installation.open("packed", guarded=True) as runtime, pytest.raises(StoreUnavailable, match="migrate-layout"):
         sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
-    assert not holds_any(place.settings(), Layout.PACKED)
-    startup._refuse_wrong_layout(place.settings("plain"))
+    assert not holds_any(installation.settings(), Layout.PACKED)
+    startup._check_layout(installation.settings("plain"))
 
 
-def test_doctor_sees_measures_in_the_other_layout(place: Place) -> None:
-    filled(place, "packed")
+def test_doctor_sees_measures_in_the_other_layout(installation: Installation) -> None:
+    sync_two_homes(installation, "packed")
     with ExitStack() as opened:
-        assert_told(
-            look_at_measures(CheckConnections(place.settings("plain"), opened)),
+        assert_result(
+            check_measures(CheckConnections(installation.settings("plain"), opened)),
             Level.FAIL,
             "migrate-layout --to plain",
             "packed",
         )
-        assert_told(look_at_measures(CheckConnections(place.settings("packed"), opened)), Level.OK, "all 2")
+        assert_result(check_measures(CheckConnections(installation.settings("packed"), opened)), Level.OK, "all 2")
 
 
-def test_measures_of_unknown_accounts_are_left_until_they_are_named(place: Place) -> None:
-    filled(place, "plain")
-    with place.open() as runtime:
+def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation: Installation) -> None:
+    sync_two_homes(installation, "plain")
+    with installation.open() as runtime:
         sync_days(runtime.measures, {date(2024, 5, 9): 1000}, "stranger")  # type: ignore[arg-type]
-    left = place.releve("migrate-layout", "--to", "packed")
-    assert left.code == 1
-    assert "left in the plain layout" in left.out
-    named = place.releve("migrate-layout", "--to", "packed", "--account", "stranger")
-    assert (named.code, "moved 1 accounts" in named.out) == (0, True)
-    assert not holds_any(place.settings(), Layout.PLAIN)
+    result = installation.releve("migrate-layout", "--to", "packed")
+    assert result.code == 1
+    assert "left in the plain layout" in result.out
+    second_result = installation.releve("migrate-layout", "--to", "packed", "--account", "stranger")
+    assert (second_result.code, "moved 1 accounts" in second_result.out) == (0, True)
+    assert not holds_any(installation.settings(), Layout.PLAIN)
 
 
-def test_it_waits_for_no_worker_but_refuses(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled(place, "plain")
-    monkeypatch.setattr("worker.stores.redis.heartbeats.Presence.alive", lambda _: ["host-1-abc"])
-    refused = place.releve("migrate-layout", "--to", "packed")
+def test_it_waits_for_no_worker_but_refuses(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync_two_homes(installation, "plain")
+    monkeypatch.setattr("worker.stores.redis.heartbeats.LivingWorkers.living_workers", lambda _: ["host-1-abc"])
+    refused = installation.releve("migrate-layout", "--to", "packed")
     assert refused.code == 1
-    assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.line
-    assert not holds_any(place.settings(), Layout.PACKED)
+    assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.error_line
+    assert not holds_any(installation.settings(), Layout.PACKED)
 
 
 class Clock:
@@ -173,37 +174,39 @@ class Clock:
 
 
 def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -> None:
-    clock, migrated, looks = Clock(), False, 0
+    clock, migrated, checks = Clock(), False, 0
 
-    def other_holds_any() -> bool:
-        nonlocal looks
-        looks += 1
+    def other_in_use() -> bool:
+        nonlocal checks
+        checks += 1
         return migrated
 
-    guard = LayoutGuard(Layout.PLAIN, other_holds_any, clock)
-    guard.before()
-    guard.before()
-    guard.found_nothing()
-    assert looks == 1
-    migrated, clock.now = True, LOOK_AGAIN_S
-    guard.before()
+    guard = LayoutGuard(Layout.PLAIN, other_in_use, clock)
+    guard.check_before_use()
+    guard.check_before_use()
+    guard.recheck_after_empty_read()
+    assert checks == 1
+    migrated, clock.now = True, RECHECK_S
+    guard.check_before_use()
     with pytest.raises(StoreUnavailable, match="RELEVE_LAYOUT is plain"):
-        guard.found_nothing()
+        guard.recheck_after_empty_read()
     with pytest.raises(StoreUnavailable):
-        guard.found_nothing()
+        guard.recheck_after_empty_read()
 
 
 @pytest.mark.parametrize("layout, databases", [("plain", 5), ("packed", 2)])
-def test_the_workers_user_is_let_into_the_databases_of_the_layout(place: Place, layout: str, databases: int) -> None:
-    url = place.env.get("RELEVE_MEASURES_URL", "")
+def test_the_workers_user_is_let_into_the_databases_of_the_layout(
+    installation: Installation, layout: str, databases: int
+) -> None:
+    url = installation.env.get("RELEVE_MEASURES_URL", "")
     if not url.startswith("couchdb+"):
         pytest.skip("for CouchDB")
-    place.env["RELEVE_MEASURES_ADMIN_URL"] = url
-    place.env["RELEVE_MEASURES_URL"] = url.replace("//", "//releve:secret@")
-    made = place.releve("migrate", "--json", layout=layout)
-    assert made.code == 0, made.err
-    steps = {step["what"]: step["done"] for step in json.loads(made.out)}
-    told = [what for what in steps if what.startswith("measures com.grandlyon.enedis.")]
-    assert len(told) == databases
-    names = {what.removeprefix("measures ").replace(".", "-") for what in told}
+    installation.env["RELEVE_MEASURES_ADMIN_URL"] = url
+    installation.env["RELEVE_MEASURES_URL"] = url.replace("//", "//releve:secret@")
+    result = installation.releve("migrate", "--json", layout=layout)
+    assert result.code == 0, result.err
+    steps = {step["what"]: step["done"] for step in json.loads(result.out)}
+    databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.enedis.")]
+    assert len(databases_prepared) == databases
+    names = {what.removeprefix("measures ").replace(".", "-") for what in databases_prepared}
     assert {what.removeprefix("its access to ") for what in steps if what.startswith("its access")} == names

@@ -1,4 +1,4 @@
-"""What happens to an account reaches its owner: over a web server that fails at first, and over mail."""
+"""Delivery of notices: by a webhook that fails at first, by mail, and to the log."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from redis import Redis
 
 import tasks.notices
 from config.settings import ConfigError, Settings
-from tests.support.factories import origin
-from tests.support.receivers import CUT, SLOW, certificate, hook, postbox
+from tests.support.factories import window_job
+from tests.support.receivers import CUT, SLOW, certificate, mail_receiver, webhook_receiver
 from worker.accounts import channels
 from worker.accounts.channels import SIGNATURE_HEADER, Mail, Webhook
-from worker.accounts.notice_texts import Message, to_message
+from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
-from worker.stores.registry.notices import WAITS
+from worker.stores.registry.notices import RETRY_DELAYS
 
 METER = "30001640000011"
 SECRET = "between us and the receiver"
@@ -40,33 +40,33 @@ OUTDATED = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
 
 @pytest.fixture
 def open_runtime(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """A whole house on a Redis of nobody else's."""
+    """Return a function that opens a runtime with the given settings, on an empty Redis."""
 
     @contextmanager
-    def opened(**given: str) -> Iterator[Runtime]:
-        told = {"data_dir": tmp_path, "redis_url": redis_url, "public_url": "https://releve.example", **PRETENCE}
-        with Runtime(Settings.from_env(_env_file=None, **(told | given))) as runtime:
+    def open_with(**settings: str) -> Iterator[Runtime]:
+        values = {"data_dir": tmp_path, "redis_url": redis_url, "public_url": "https://releve.example", **PRETENCE}
+        with Runtime(Settings.from_env(_env_file=None, **(values | settings))) as runtime:
             yield runtime
 
     with Redis.from_url(redis_url) as redis:
         redis.flushdb()
-    yield opened
+    yield open_with
 
 
 def add(runtime: Runtime, meter: str = METER) -> str:
     return runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)[0].id
 
 
-def set_aside(runtime: Runtime) -> str:
+def suspend(runtime: Runtime) -> str:
     account = add(runtime)
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
-    runtime.journal.failed(origin(window, Series.DAILY, account), RefreshTokenDead("dead"))
+    runtime.results.record_failure(window_job(window, Series.DAILY, account), RefreshTokenDead("dead"))
     assert runtime.registry.get(account).state is AccountState.ACTION_NEEDED
     return account
 
 
 def signed_by_us(headers: dict[str, str], body: bytes, secret: str = SECRET) -> bool:
-    """As the docs tell a receiver to check it."""
+    """Check the signature in the way that the docs describe for a receiver."""
     fields = dict(part.split("=", 1) for part in headers[SIGNATURE_HEADER.lower()].split(","))
     mac = hmac.new(secret.encode(), f"{fields['t']}.".encode() + body, hashlib.sha256)
     return hmac.compare_digest(mac.hexdigest(), fields["v1"]) and abs(time.time() - int(fields["t"])) < 60
@@ -74,7 +74,7 @@ def signed_by_us(headers: dict[str, str], body: bytes, secret: str = SECRET) -> 
 
 def message(kind: NoticeKind = NoticeKind.ACTION_NEEDED, reason: str = OUTDATED) -> Message:
     notice = Notice("n1", "k3q7d0fr2mxx", kind, reason, "2024-08-01", "mail", NOW, NOW)
-    return to_message(notice, lambda account: f"https://releve.example/renew/{account}-token")
+    return compose_message(notice, lambda account: f"https://releve.example/renew/{account}-token")
 
 
 # The webhook
@@ -84,34 +84,37 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
     open_runtime: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = (500, SLOW, CUT, 302, 404)
-    with hook(*script) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        account, at = set_aside(runtime), runtime.now()
-        impatient = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
-        courier = replace(runtime.courier, channels={"webhook": impatient}, now=lambda: at)
+    with (
+        webhook_receiver(*script) as receiver,
+        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime,
+    ):
+        account, at = suspend(runtime), runtime.now()
+        webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
+        sender = replace(runtime.notice_sender, channels={"webhook": webhook}, now=lambda: at)
         with caplog.at_level(logging.INFO):
-            for number, wait in enumerate(WAITS[: len(script)]):
-                assert (courier.deliver_due(), courier.deliver_due()) == (0, 0)
-                (notice,) = runtime.notices.of(account)
-                assert notice.attempts == len(receiver.got) == number + 1
+            for number, wait in enumerate(RETRY_DELAYS[: len(script)]):
+                assert (sender.deliver_due(), sender.deliver_due()) == (0, 0)
+                (notice,) = runtime.notices.list_for_account(account)
+                assert notice.attempts == len(receiver.requests) == number + 1
                 at += wait
-            assert (courier.deliver_due(), courier.deliver_due()) == (1, 0)
-        bodies = [json.loads(body) | {"renewal_url": None} for _, body in receiver.got]  # each link is a fresh one
+            assert (sender.deliver_due(), sender.deliver_due()) == (1, 0)
+        bodies = [json.loads(body) | {"renewal_url": None} for _, body in receiver.requests]  # Each link is a new one.
         assert bodies == bodies[:1] * 6
-        assert all(signed_by_us(*got) for got in receiver.got)
-        assert not signed_by_us(*receiver.got[0], secret="another")
-        (notice,) = runtime.notices.of(account)
+        assert all(signed_by_us(*got) for got in receiver.requests)
+        assert not signed_by_us(*receiver.requests[0], secret="another")
+        (notice,) = runtime.notices.list_for_account(account)
         assert (notice.delivered_at, notice.attempts, notice.last_error) == (at, 6, "")
-        told = json.loads(receiver.got[-1][1])
-        assert (told["id"], told["account"], told["kind"], told["reason"]) == (
+        body = json.loads(receiver.requests[-1][1])
+        assert (body["id"], body["account"], body["kind"], body["reason"]) == (
             notice.id,
             account,
             "action_needed",
             OUTDATED,
         )
-        assert set(told["what_to_do"]) == {"fr", "en"}
-        base, _, token = told["renewal_url"].rpartition("/")
+        assert set(body["what_to_do"]) == {"fr", "en"}
+        base, _, token = body["renewal_url"].rpartition("/")
         assert base == "https://releve.example/renew"
-        assert runtime.signer.renewed_account(token) == account
+        assert runtime.signer.read_renewal(token) == account
         for secret in (METER, SECRET, token, receiver.url):
             assert secret not in caplog.text
     words = [record.fields["reason"] for record in caplog.records if record.message == "notice not taken"]
@@ -123,16 +126,21 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
 def test_a_notice_that_nobody_takes_is_given_up_after_eight_attempts_with_a_line(
     open_runtime: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with hook(*[503] * 20) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        account, at = set_aside(runtime), runtime.now()
-        courier = replace(runtime.courier, now=lambda: at)
+    with (
+        webhook_receiver(*[503] * 20) as receiver,
+        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime,
+    ):
+        account, at = suspend(runtime), runtime.now()
+        sender = replace(runtime.notice_sender, now=lambda: at)
         for _ in range(12):
-            assert courier.deliver_due() == 0
+            assert sender.deliver_due() == 0
             at += timedelta(days=1)
-        assert len(receiver.got) == 8
+        assert len(receiver.requests) == 8
         lines = [record for record in caplog.records if "given up" in record.getMessage()]
         assert [(line.levelno, line.fields["account_id"]) for line in lines] == [(logging.ERROR, account)]
-        assert [notice.id for notice in runtime.notices.given_up(NOW)] == [runtime.notices.of(account)[0].id]
+        assert [notice.id for notice in runtime.notices.list_abandoned(NOW)] == [
+            runtime.notices.list_for_account(account)[0].id
+        ]
 
 
 def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() -> None:
@@ -145,69 +153,69 @@ def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() ->
 def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
     open_runtime: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        set_aside(runtime)
+    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        suspend(runtime)
         monkeypatch.setattr(tasks.notices, "get_runtime", lambda: runtime)
         published: list[str] = []
         monkeypatch.setattr(tasks.notices.deliver, "delay", published.append)
         tasks.notices.deliver_due()
         assert len(published) == 1
-        for notice_id in published * 2:  # every message may come twice
+        for notice_id in published * 2:  # Every message may be delivered twice.
             tasks.notices.deliver(notice_id)
-        assert len(receiver.got) == 1
+        assert len(receiver.requests) == 1
         tasks.notices.deliver_due()
         assert len(published) == 1
 
 
-# What is told, and what no longer
+# Notices that are outdated
 
 
 @pytest.mark.parametrize("change", ["renewed", "resumed", "removed"])
 def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> None:
-    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
-        account = set_aside(runtime)
+    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+        account = suspend(runtime)
         if change == "renewed":
             add(runtime)
             runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now())
         elif change == "resumed":
             runtime.registry.set_state(account, AccountState.READY, now=runtime.now())
         else:
-            runtime.remove(account)
-        assert runtime.courier.deliver_due() == 0
-        assert (receiver.got, runtime.notices.of(account)) == ([], [])
+            runtime.erase(account)
+        assert runtime.notice_sender.deliver_due() == 0
+        assert (receiver.requests, runtime.notices.list_for_account(account)) == ([], [])
 
 
 def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         account = add(runtime)
         ends = (NOW + timedelta(days=20)).date()
         runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
         monkeypatch.setattr(tasks.notices, "get_runtime", lambda: runtime)
         for _ in range(3):
             tasks.notices.remind_of_endings()
-        assert runtime.courier.deliver_due() == 1
-        told = json.loads(receiver.got[0][1])
-        assert (told["kind"], told["about"], told["account"]) == ("consent_ends_30", ends.isoformat(), account)
-        assert all(ends.isoformat() in words for words in told["what_to_do"].values())
-        assert "/renew/" in told["renewal_url"]
+        assert runtime.notice_sender.deliver_due() == 1
+        body = json.loads(receiver.requests[0][1])
+        assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)
+        assert all(ends.isoformat() in words for words in body["what_to_do"].values())
+        assert "/renew/" in body["renewal_url"]
 
 
 def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -> None:
-    with hook() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         for number in range(10):
-            runtime.desk.refused(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
-        assert runtime.courier.deliver_due() == 1
-        told = json.loads(receiver.got[0][1])
-        assert (told["kind"], told["account"], told["renewal_url"]) == ("incident", None, None)
-        assert told["reason"] == "holder"
+            runtime.refusals.record_refusal(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
+        assert runtime.notice_sender.deliver_due() == 1
+        body = json.loads(receiver.requests[0][1])
+        assert (body["kind"], body["account"], body["renewal_url"]) == ("incident", None, None)
+        assert body["reason"] == "holder"
 
 
 def test_without_any_channel_the_log_has_it_and_not_the_link(
     open_runtime: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_runtime() as runtime, caplog.at_level(logging.WARNING, "releve.notices"):
-        account = set_aside(runtime)
-        assert runtime.courier.deliver_due() == 1
+        account = suspend(runtime)
+        assert runtime.notice_sender.deliver_due() == 1
         (line,) = [line for line in caplog.records if line.message.startswith("notice: ")]
         assert (line.fields["kind"], line.fields["account_id"]) == ("action_needed", account)
         assert "renew/" not in caplog.text
@@ -217,13 +225,13 @@ def test_without_any_channel_the_log_has_it_and_not_the_link(
 
 
 def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -> None:
-    with postbox() as box:
-        given = {"smtp_url": f"smtp://127.0.0.1:{box.port}", "notify_mail": "support@example.org"}
-        with open_runtime(**given, mail_from="releve@example.org") as runtime:
-            account = set_aside(runtime)
-            assert runtime.courier.deliver_due() == 1
-            (notice,) = runtime.notices.of(account)
-    (letter,) = box.letters
+    with mail_receiver() as box:
+        settings = {"smtp_url": f"smtp://127.0.0.1:{box.port}", "notify_mail": "support@example.org"}
+        with open_runtime(**settings, mail_from="releve@example.org") as runtime:
+            account = suspend(runtime)
+            assert runtime.notice_sender.deliver_due() == 1
+            (notice,) = runtime.notices.list_for_account(account)
+    (letter,) = box.messages
     assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
     assert letter["Message-ID"] == f"<{notice.id}@example.org>"
     assert account in letter["Subject"]
@@ -235,7 +243,7 @@ def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -
 
 
 def test_a_refused_letter_is_not_told() -> None:
-    with postbox() as box:
+    with mail_receiver() as box:
         box.refusal = "550 no such user"
         with pytest.raises(NotDelivered, match=r"^mail: SMTPDataError 550$"):
             Mail(f"smtp://127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
@@ -248,7 +256,7 @@ def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.Mo
     context, chain = certificate(tmp_path)
     monkeypatch.setattr(channels, "_is_loopback", lambda host: False)
     how: dict[str, Any] = {"starttls": context} if scheme == "smtp" else {"implicit": context}
-    with postbox(**how, logins=True) as box:
+    with mail_receiver(**how, logins=True) as box:
         mail = Mail(f"{scheme}://us%40x:p%3Aw@127.0.0.1:{box.port}", "a@example.org", "b@example.org")
         with pytest.raises(NotDelivered, match=r"^mail: SSLCertVerificationError$"):
             mail.send(message())
@@ -256,15 +264,15 @@ def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("SSL_CERT_FILE", str(chain))
         mail.send(message())
     assert [(user, password) for user, password, _ in box.logins] == [("us@x", "p:w")]
-    assert len(box.letters) == 1
+    assert len(box.messages) == 1
 
 
 def test_a_password_is_not_sent_to_a_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "_is_loopback", lambda host: False)
-    with postbox(logins=True) as box:
+    with mail_receiver(logins=True) as box:
         with pytest.raises(NotDelivered, match=r"^mail: SMTPNotSupportedError$"):
             Mail(f"smtp://user:pw@127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
-        assert (box.logins, box.letters) == ([], [])
+        assert (box.logins, box.messages) == ([], [])
 
 
 @pytest.mark.parametrize("kind", NoticeKind)
@@ -272,17 +280,17 @@ def test_a_password_is_not_sent_to_a_server_without_tls(monkeypatch: pytest.Monk
     "reason", [OUTDATED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "USER_ACTION_NEEDED", "LOGIN_FAILED"]
 )
 def test_every_message_says_what_to_do_in_both_languages(kind: NoticeKind, reason: str) -> None:
-    told = message(kind, reason)
-    assert all(len(told.texts[language]) > 30 for language in ("fr", "en"))
-    assert "{" not in told.to_text()
-    assert "\n" not in told.to_subject()
+    text = message(kind, reason)
+    assert all(len(text.texts[language]) > 30 for language in ("fr", "en"))
+    assert "{" not in text.to_text()
+    assert "\n" not in text.to_subject()
 
 
 # Settings
 
 
 @pytest.mark.parametrize(
-    "given, fault",
+    "settings, fault",
     [
         ({"webhook_url": "https://hook.example"}, "RELEVE_WEBHOOK_SECRET"),
         ({"smtp_url": "smtp://mail.example"}, "RELEVE_NOTIFY_MAIL"),
@@ -292,14 +300,14 @@ def test_every_message_says_what_to_do_in_both_languages(kind: NoticeKind, reaso
         ({"webhook_url": "ftp://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL"),
     ],
 )
-def test_half_a_setting_is_refused_with_what_is_missing(given: dict[str, str], fault: str) -> None:
+def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
-        Settings.from_env(_env_file=None, **given)
+        Settings.from_env(_env_file=None, **settings)
 
 
 def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:
     with open_runtime() as one, open_runtime() as other:
-        assert other.signer.renewed_account(one.signer.renewal("k3q7d0fr2mxx")) == "k3q7d0fr2mxx"
+        assert other.signer.read_renewal(one.signer.sign_renewal("k3q7d0fr2mxx")) == "k3q7d0fr2mxx"
     assert (tmp_path / "session.key").stat().st_mode & 0o077 == 0
     with pytest.raises(ConfigError, match="RELEVE_SESSION_KEY"), open_runtime(session_key="short"):
         pass
@@ -316,4 +324,4 @@ def test_only_a_renewal_token_renews(open_runtime: Any) -> None:
             signer.sign("renewal", {"account": "k3q7d0fr2mxx"}, timedelta(days=-1)),
             signer.sign("renewal", {}, timedelta(days=1)),
         ):
-            assert signer.renewed_account(token) is None
+            assert signer.read_renewal(token) is None

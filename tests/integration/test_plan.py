@@ -1,4 +1,4 @@
-"""`releve plan`: what it tells, what it keeps, what it refuses."""
+"""`releve plan`: its output, the policy it stores, and its refusals."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from typing import Any
 import pytest
 
 from config.settings import PREFIX
-from tests.support.commands import Ended, run_here
-from tests.support.registries import add_ready, opened, prepare_registry
+from tests.support.commands import CommandResult, run_releve
+from tests.support.registries import add_ready, open_registry, prepare_registry
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.completeness import COMPLETE, DayState, Mark
+from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.stores.registry.accounts import AccountRegistry
 
 NIGHT = date(2026, 11, 2)
-NOW = "2026-11-01T23:30:00+00:00"  # half past midnight in Paris, of the 2nd
-Releve = Callable[..., Ended]
+NOW = "2026-11-01T23:30:00+00:00"  # In Paris it is half past midnight of the 2nd.
+Releve = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> AccountRegistry:
     prepare_registry(tmp_path)
-    return opened(f"sqlite:///{tmp_path / 'registry.db'}")
+    return open_registry(f"sqlite:///{tmp_path / 'registry.db'}")
 
 
 @pytest.fixture
 def releve(tmp_path: Path) -> Releve:
     usual = {"DATA_DIR": str(tmp_path), "ENEDIS_URL": "http://127.0.0.1:9", "PRETEND_NOW": NOW}
 
-    def run(*words: str, **settings: str) -> Ended:
+    def run(*words: str, **settings: str) -> CommandResult:
         env = {PREFIX + name: value for name, value in {**usual, **settings}.items()}
-        return run_here(tmp_path, env, "plan", *words)
+        return run_releve(tmp_path, env, "plan", *words)
 
     return run
 
 
-def told(ended: Ended) -> Any:
+def read_json(ended: CommandResult) -> Any:
     assert ended.code == 0, ended.err
     return json.loads(ended.out)
 
 
 def test_a_plan_is_told_for_any_fleet_and_preset(releve: Releve) -> None:
-    plan = told(releve("--accounts", "100000", "--preset", "enedis-v5", "--history-days", "745", "--json"))
+    plan = read_json(releve("--accounts", "100000", "--preset", "enedis-v5", "--history-days", "745", "--json"))
     assert plan == {
         "preset": "enedis-v5",
         "accounts": 100_000,
@@ -87,36 +87,36 @@ def test_a_fleet_for_which_no_policy_is_enough_hears_what_to_ask_for(releve: Rel
     ended = releve("--accounts", "1000000", "--preset", "enedis-2026")
     assert ended.code == 0
     assert "that does not fit" in ended.out
-    assert ended.line.endswith(
+    assert ended.error_line.endswith(
         "1000000 accounts do not fit even once a week, 58800 do; ask the supplier for 17007 calls an hour"
     )
 
 
 def test_a_limit_of_ones_own_and_shorter_nights_are_reckoned_with(releve: Releve) -> None:
     words = ("--accounts", "12000", "--without-curve", "3000", "--night-hours", "12", "--json")
-    plan = told(releve(*words, "--calls-per-hour", "2000"))
+    plan = read_json(releve(*words, "--calls-per-hour", "2000"))
     assert plan["lanes"]["nightly"] == {"needed": 15_429, "a_day": 16_800}
     assert plan["policy"] == {"daily_every": 1, "curve_every": 3}
-    unlimited = told(releve(*words, "--calls-per-hour", "0", CALLS_PER_SECOND="0"))
+    unlimited = read_json(releve(*words, "--calls-per-hour", "0", CALLS_PER_SECOND="0"))
     assert (unlimited["fits"], unlimited["policy"]["curve_every"]) == (True, 1)
     assert unlimited["lanes"]["nightly"]["a_day"] is unlimited["most_accounts"]["once_a_week"] is None
 
 
 def test_the_settings_limits_are_for_their_own_preset(releve: Releve) -> None:
     words = ("--accounts", "5", "--json")
-    assert told(releve(*words, CALLS_PER_HOUR="77"))["calls_per_hour"] == 77
-    assert told(releve(*words, "--preset", "enedis-v4", CALLS_PER_HOUR="77"))["calls_per_hour"] == 10_000
+    assert read_json(releve(*words, CALLS_PER_HOUR="77"))["calls_per_hour"] == 77
+    assert read_json(releve(*words, "--preset", "enedis-v4", CALLS_PER_HOUR="77"))["calls_per_hour"] == 10_000
 
 
 def test_without_a_number_the_registry_is_counted(releve: Releve, registry: AccountRegistry) -> None:
     homes = [add_ready(registry, f"300016400000{number}") for number in (11, 22, 33)]
-    late = {NIGHT - age * ONE_DAY: Mark(DayState.LATE, 0, age) for age in (1, 2, 3)}
+    late = {NIGHT - age * ONE_DAY: DayMark(DayState.LATE, 0, age) for age in (1, 2, 3)}
     whole = dict.fromkeys(late, COMPLETE)
     for series, days in ((Series.DAILY, whole), (Series.LOAD_CURVE, late)):
         registry.record_outcome(
             homes[0], series.value, "r", datetime.now(UTC), code=None, message="", last_day=None, stored=True, days=days
         )
-    plan = told(releve("--json"))
+    plan = read_json(releve("--json"))
     assert (plan["accounts"], plan["without_curve"], plan["calls_a_night"]) == (3, 1, 3 + 2 + 1)
 
 
@@ -124,22 +124,26 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     releve: Releve, registry: AccountRegistry
 ) -> None:
     assert "no policy is stored" in releve("--show").out
-    plan = told(releve("--accounts", "12000", "--without-curve", "3000", "--apply", "--json"))
+    plan = read_json(releve("--accounts", "12000", "--without-curve", "3000", "--apply", "--json"))
     assert plan["since"] == "2026-11-03", "the night that begins today goes on as it was"
-    policy = registry.policies.current()
+    policy = registry.policies.load_current()
     assert policy == FleetPolicy(1, 3, since=NIGHT + ONE_DAY, before=FleetPolicy())
     assert all(policy.wants(f"account-{number}", Series.LOAD_CURVE, NIGHT) for number in range(20))
-    (kept,) = told(releve("--show", "--json"))
-    assert (kept["since"], kept["curve_every"], kept["applied_at"][:16]) == ("2026-11-03", 3, NOW[:16])
-    assert kept["arithmetic"] == {name: value for name, value in plan.items() if name != "since"}
+    (policy_row,) = read_json(releve("--show", "--json"))
+    assert (policy_row["since"], policy_row["curve_every"], policy_row["applied_at"][:16]) == (
+        "2026-11-03",
+        3,
+        NOW[:16],
+    )
+    assert policy_row["arithmetic"] == {name: value for name, value in plan.items() if name != "since"}
     assert "from 2026-11-03 on: totals every night, curves every 3rd night" in releve("--show").out
-    assert told(releve("--reset", "--json")) == {"forgotten": 1}
-    assert registry.policies.current() == FleetPolicy()
+    assert read_json(releve("--reset", "--json")) == {"forgotten": 1}
+    assert registry.policies.load_current() == FleetPolicy()
     assert "0 forgotten" in releve("--reset").out
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, text",
     [
         ((), "the registry has no active account: say --accounts"),
         (("--accounts", "0"), "0 is not in the range"),
@@ -154,14 +158,14 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
         (("--show", "--reset"), "exclude one another"),
     ],
 )
-def test_misuse_is_one_clear_line(releve: Releve, words: tuple[str, ...], told: str) -> None:
+def test_misuse_is_one_clear_line(releve: Releve, words: tuple[str, ...], text: str) -> None:
     ended = releve(*words)
     assert (ended.code, ended.out) == (2, "")
-    assert told in ended.line
+    assert text in ended.error_line
 
 
 def test_a_registry_that_can_not_be_opened_is_one_clear_line(releve: Releve, tmp_path: Path) -> None:
     (tmp_path / "registry.db").mkdir()
     ended = releve()
     assert ended.code == 1
-    assert "registry" in ended.line
+    assert "registry" in ended.error_line

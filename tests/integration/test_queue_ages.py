@@ -1,4 +1,4 @@
-"""How long the next message of a queue has waited, looked at in a real broker."""
+"""Age of the next message of a queue, in a real broker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from kombu import Connection, Exchange, Producer, Queue
 
-from config.brokers import broker_from
+from config.brokers import build_broker_options
 from worker.ops.broker import PUBLISHED_AT, oldest_ages, queue_lengths
 
 QUEUES = [Queue(name, Exchange("releve", type="direct"), routing_key=name) for name in ("nightly", "backfill")]
@@ -16,8 +16,8 @@ QUEUES = [Queue(name, Exchange("releve", type="direct"), routing_key=name) for n
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[Connection]:
-    """With the workers' own options, in a database that no other test uses."""
-    broker = broker_from(redis_url.rsplit("/", 1)[0] + "/9", 180)
+    """Open a connection with the workers' options, in a database that no other test uses."""
+    broker = build_broker_options(redis_url.rsplit("/", 1)[0] + "/9", 180)
     with Connection(broker.url, transport_options=broker.transport_options) as connection:
         yield connection
         for queue in QUEUES:
@@ -42,13 +42,13 @@ def test_the_age_is_that_of_the_message_which_comes_next(broker: Connection) -> 
 
 
 def test_a_message_of_less_urgency_that_waits_longest_is_seen(broker: Connection) -> None:
-    """Where an operator set priorities; ours has one."""
+    """Messages of an operator's own priorities are found too; Relève uses only one."""
     options = {**broker.transport_options, "priority_steps": [0, 3, 6, 9]}
-    with broker.clone(transport_options=options) as told_apart:
-        publish(told_apart, "backfill", 10, priority=0)
-        publish(told_apart, "backfill", 900, priority=9)
-        assert 900 <= oldest_ages(told_apart, QUEUES)["backfill"] < 960
-        QUEUES[1](told_apart.default_channel).purge()
+    with broker.clone(transport_options=options) as prioritized:
+        publish(prioritized, "backfill", 10, priority=0)
+        publish(prioritized, "backfill", 900, priority=9)
+        assert 900 <= oldest_ages(prioritized, QUEUES)["backfill"] < 960
+        QUEUES[1](prioritized.default_channel).purge()
 
 
 def test_of_a_message_that_tells_no_time_nothing_is_told(broker: Connection) -> None:

@@ -1,4 +1,4 @@
-"""How much waits in a queue, asked of a real broker: what paces the night's fan-out must not always be none."""
+"""Lengths of queues in a real broker; the night's feed waits while they are long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ print(*before, queue_length("nightly"), queue_length("backfill"))
 app.control.purge()
 """
 
-PUT_OFF = """
+RETRY_LATER = """
 from worker.app import app
 app.set_current()
 from celery.exceptions import Retry
@@ -30,31 +30,29 @@ enter_lane("nightly")
 window = dict(args=("home1", "daily", "2024-07-01", "2024-07-08"), kwargs={"run_id": "r"})
 fetch.push_request(id="m1", retries=0, called_directly=False, delivery_info={"routing_key": "nightly"}, **window)
 try:
-    fetch.again(RateLimited("no permit", retry_after_s=60))
+    fetch.retry_later(RateLimited("no permit", retry_after_s=60))
 except Retry:
-    app.control.purge()  # as a worker takes it, to hold it until its time
+    app.control.purge()  # A worker takes the message and keeps it until its time.
     print(queue_length("nightly"), queue_length("backfill"))
 """
 
-LOSE_IT = """
+LOSE_BROKER = """
 import sys
-from types import SimpleNamespace
 from urllib.parse import urlsplit
-from worker.drill.relay import Line, TcpRelay
+from worker.drill.relay import RelayMode, TcpRelay
 from worker.errors import StoreUnavailable
-from worker.app import publish_backfill, queue_lengths
+from worker.app import enqueue_backfill, queue_lengths
 with TcpRelay(urlsplit(sys.argv[1]).port) as relay:
     url = f"redis://127.0.0.1:{relay.port}/7"
-    runtime = SimpleNamespace(settings=SimpleNamespace(broker=lambda: url), redis_url=url)
-    print(queue_lengths(runtime)["nightly"])
-    relay.set_line(Line.REFUSE)
-    for ask in (lambda: queue_lengths(runtime), lambda: publish_backfill(runtime, "home1")):
+    print(queue_lengths(url)["nightly"])
+    relay.set_mode(RelayMode.REFUSE)
+    for ask in (lambda: queue_lengths(url), lambda: enqueue_backfill("home1", broker_url=url)):
         try:
             ask()
         except StoreUnavailable:
             print("unavailable")
-    relay.set_line(Line.PASS)
-    print(queue_lengths(runtime)["nightly"])
+    relay.set_mode(RelayMode.PASS)
+    print(queue_lengths(url)["nightly"])
 """
 
 
@@ -63,23 +61,23 @@ def test_waiting_messages_are_counted_queue_by_queue(redis_url: str, tmp_path: P
 
 
 def test_what_waits_for_a_permit_in_a_workers_memory_is_counted_too(redis_url: str, tmp_path: Path) -> None:
-    assert run(PUT_OFF, redis_url, tmp_path) == ["1", "0"]
+    assert run(RETRY_LATER, redis_url, tmp_path) == ["1", "0"]
 
 
 def test_a_broker_that_went_away_since_the_last_time_is_told_as_an_outage(redis_url: str, tmp_path: Path) -> None:
-    assert run(LOSE_IT, redis_url, tmp_path) == ["0", "unavailable", "unavailable", "0"]
+    assert run(LOSE_BROKER, redis_url, tmp_path) == ["0", "unavailable", "unavailable", "0"]
 
 
 def run(program: str, redis_url: str, folder: Path) -> list[str]:
-    """What the program prints, in words; it has a database of Redis to itself."""
-    database_of_its_own = redis_url.rsplit("/", 1)[0] + "/7"
+    """Return the words that the program prints; it has a Redis database of its own."""
+    database_url = redis_url.rsplit("/", 1)[0] + "/7"
     env = {
-        "RELEVE_REDIS_URL": database_of_its_own,
+        "RELEVE_REDIS_URL": database_url,
         "RELEVE_DATA_DIR": str(folder),
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-c", program, redis_url]
-    asked = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=folder)
-    assert asked.returncode == 0, asked.stderr[-2000:]
-    return asked.stdout.split()
+    process = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd=folder)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return process.stdout.split()

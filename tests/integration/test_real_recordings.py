@@ -1,4 +1,4 @@
-"""Recorded meters through the whole walk: every half-hour and every day as recorded, gaps stay gaps.
+"""Recorded meters through the whole window sync: every half-hour and every day as recorded, gaps stay gaps.
 
 Skipped where the recordings are absent; they are never copied into the project.
 """
@@ -20,15 +20,15 @@ import pytest
 from tests.support.factories import (
     PretendSupplier,
     Row,
-    make_walk,
+    make_window_sync,
     memory_measures,
-    origin,
     serving_curves,
     serving_days,
+    window_job,
 )
 from tests.support.window_runs import Stores
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length, local_midnight
-from worker.domain.parsing.enedis import Parsed, parse_daily, parse_load_curve
+from worker.domain.parsing.enedis import ParsedAnswer, parse_daily, parse_load_curve
 from worker.errors import MalformedAnswer
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -47,7 +47,7 @@ def body(name: str) -> Any:
     return payload
 
 
-def watt_hours(parsed: Parsed) -> dict[str, float]:
+def watt_hours(parsed: ParsedAnswer) -> dict[str, float]:
     sums: defaultdict[str, int] = defaultdict(int)
     for reading in parsed.readings:
         sums[reading.start.date().isoformat()] += reading.milliwatt_hours
@@ -188,12 +188,12 @@ def recording(name: str) -> Recording:
 
 @cache
 def synced(name: str) -> Stores:
-    """The whole recording through the walk, a week at a time."""
+    """Sync the whole recording, a week at a time, and return its stores."""
     rows, stores = recording(name).rows, memory_measures()
-    walk = make_walk(PretendSupplier(curve=serving_curves(rows)), stores)
+    window_sync = make_window_sync(PretendSupplier(curve=serving_curves(rows)), stores)
     first, end = min(rows), max(rows) + ONE_DAY
     while first < end:
-        walk.sync_window(origin(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
+        window_sync.sync_window(window_job(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
         first += 7 * ONE_DAY
     return stores
 
@@ -206,7 +206,7 @@ def stored(name: str, period: Period) -> dict[str, dict[str, Any]]:
 def steps_of_day(name: str, day: date) -> list[dict[str, Any]]:
     fields = (day.year, day.month, day.day)
     documents = stored(name, Period.MINUTE).values()
-    return [found for found in documents if (found["year"], found["month"], found["day"]) == fields]
+    return [document for document in documents if (document["year"], document["month"], document["day"]) == fields]
 
 
 HOMES = ["household_a", "household_c"]
@@ -216,8 +216,8 @@ HOMES = ["household_a", "household_c"]
 def test_every_recorded_step_is_stored_with_its_value_and_length_and_nothing_else_is(name: str) -> None:
     recorded, minutes = recording(name), stored(name, Period.MINUTE)
     assert len(recorded.loads) == sum(1 for rows in recorded.rows.values() for row in rows if row[1])
-    assert {key: found["load"] for key, found in minutes.items()} == pytest.approx(recorded.loads, abs=1e-9)
-    assert {key: found.get("step", 30) for key, found in minutes.items()} == recorded.steps
+    assert {key: document["load"] for key, document in minutes.items()} == pytest.approx(recorded.loads, abs=1e-9)
+    assert {key: document.get("step", 30) for key, document in minutes.items()} == recorded.steps
 
 
 @pytest.mark.parametrize("name", HOMES)
@@ -225,15 +225,17 @@ def test_every_hour_is_the_sum_of_its_recorded_steps(name: str) -> None:
     sums: defaultdict[str, float] = defaultdict(float)
     for key, load in recording(name).loads.items():
         sums[f"{key[:13]}:00Z"] += load
-    assert {key: found["load"] for key, found in stored(name, Period.HOUR).items()} == pytest.approx(sums, abs=1e-9)
+    assert {key: document["load"] for key, document in stored(name, Period.HOUR).items()} == pytest.approx(
+        sums, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", HOMES)
 def test_a_second_sync_of_a_recorded_home_writes_nothing(name: str) -> None:
     rows = recording(name).rows
-    walk = make_walk(PretendSupplier(curve=serving_curves(rows)), synced(name))
+    window_sync = make_window_sync(PretendSupplier(curve=serving_curves(rows)), synced(name))
     for first in (min(rows), date(2023, 10, 26), date(2024, 3, 28), date(2024, 7, 12)):
-        report = walk.sync_window(origin(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
+        report = window_sync.sync_window(window_job(DateWindow(first, first + 7 * ONE_DAY), Series.LOAD_CURVE))
         assert report["facts"]["fetched"] > 200
         assert (report["created"], report["updated"]) == (0, 0)
 
@@ -254,7 +256,7 @@ def test_a_second_sync_of_a_recorded_home_writes_nothing(name: str) -> None:
 def test_a_recorded_clock_change_day_has_all_its_half_hours(name: str, day: date, steps: int) -> None:
     documents = steps_of_day(name, day)
     assert len(documents) == steps == day_length(day) / timedelta(minutes=30)
-    assert sum(found.get("fold", 0) for found in documents) == (2 if steps == 50 else 0)
+    assert sum(document.get("fold", 0) for document in documents) == (2 if steps == 50 else 0)
 
 
 def test_the_recorded_curve_sums_to_the_recorded_days_to_the_watt_hour() -> None:
@@ -262,8 +264,8 @@ def test_the_recorded_curve_sums_to_the_recorded_days_to_the_watt_hour() -> None
     assert len(daily) == 197
     for period in (Period.MINUTE, Period.HOUR):
         sums: defaultdict[date, float] = defaultdict(float)
-        for found in stored("household_a", period).values():
-            sums[date(found["year"], found["month"], found["day"])] += found["load"] * 1000
+        for document in stored("household_a", period).values():
+            sums[date(document["year"], document["month"], document["day"])] += document["load"] * 1000
         assert [day for day in daily if abs(sums[day] - daily[day]) > 0.5 + 1e-6] == []
 
 
@@ -283,7 +285,7 @@ def test_recorded_holes_stay_holes() -> None:
 
 
 def test_the_recorded_hour_long_steps_stay_whole() -> None:
-    lengths = {key: found.get("step", 30) for key, found in stored("household_a", Period.MINUTE).items()}
+    lengths = {key: document.get("step", 30) for key, document in stored("household_a", Period.MINUTE).items()}
     hourly = sorted(key for key, minutes in lengths.items() if minutes == 60)
     assert (hourly[0], hourly[-1]) == ("2022-11-12T07:00Z", "2023-03-18T12:00Z")
     assert all(minutes == 60 for key, minutes in lengths.items() if hourly[0] <= key <= hourly[-1])
@@ -300,13 +302,13 @@ def test_a_recorded_year_of_days_adds_up() -> None:
     for name in ("household_a", "household_e", "household_g"):
         values = {date.fromisoformat(day): int(value) for day, value in table(f"{name}.daily") if value}
         measures = memory_measures()
-        walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
+        window_sync = make_window_sync(PretendSupplier(daily=serving_days(values)), measures)
         first = min(values)
         while first <= max(values):
-            walk.sync_window(origin(DateWindow(first, first + 365 * ONE_DAY), Series.DAILY))
+            window_sync.sync_window(window_job(DateWindow(first, first + 365 * ONE_DAY), Series.DAILY))
             first += 365 * ONE_DAY
-        days = {key.partition(":")[2]: found["load"] for key, found in measures[Period.DAY].documents.items()}
+        days = {key.partition(":")[2]: document["load"] for key, document in measures[Period.DAY].documents.items()}
         assert days == {day.isoformat(): energy / 1000 for day, energy in values.items()}
         for period in (Period.MONTH, Period.YEAR):
-            total = sum(found["load"] for found in measures[period].documents.values())
+            total = sum(document["load"] for document in measures[period].documents.values())
             assert total == pytest.approx(sum(values.values()) / 1000, abs=1e-6)

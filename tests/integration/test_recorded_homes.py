@@ -1,4 +1,4 @@
-"""Recorded homes through the simulator's own process and the command: stored is what was measured, nothing else.
+"""Recorded homes through a simulator process and the command line: only what was measured is stored.
 
 Skipped where the recordings are absent; they are never copied into the project.
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.system import NO_QUOTA, House, open_house
-from worker.cli.totals_check import Content, Truth
+from tests.support.system import NO_QUOTA, System, open_system
+from worker.cli.totals_check import Loads, Truth
 from worker.domain.measures.readings import PARIS, Period
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the recordings are 
 
 @dataclass(frozen=True)
 class Home:
-    """``hourly``: first and last label of the steps of 60 minutes, for the files don't tell (their README does)."""
+    """A recorded home; ``hourly`` has first and last label of its 60-minute steps, from the README of the files."""
 
     meter: str
     morning_after: str
@@ -67,26 +67,26 @@ EXPORTED_DAYS_OF_G = ("2024-05-01", "2024-08-01")
 
 
 def rows(name: str) -> list[tuple[str, float]]:
-    """Label and value of each row that has one, in the source's order."""
+    """Return label and value of each row that has a value, in the source's order."""
     with gzip.open(SHARED / name, "rt", encoding="utf-8", newline="") as file:
         return [(label, float(value)) for label, value in list(csv.reader(file))[1:] if value]
 
 
 def true_curve(home: Home) -> Iterator[list[Any]]:
-    """``[start in UTC, minutes, W]``; of a naive label that comes twice the second is the later pass."""
-    seen: Counter[str] = Counter()
+    """Yield ``[start in UTC, minutes, W]``; the second of two equal naive labels is the later pass of that hour."""
+    label_counts: Counter[str] = Counter()
     for label, watts in rows(home.curve) if home.curve else ():
         end = datetime.fromisoformat(label)
         if end.tzinfo is None:
-            end = end.replace(tzinfo=PARIS, fold=min(seen[label], 1))
-            seen[label] += 1
+            end = end.replace(tzinfo=PARIS, fold=min(label_counts[label], 1))
+            label_counts[label] += 1
         local = f"{end.astimezone(PARIS):%Y-%m-%d %H:%M}"
         minutes = 60 if home.hourly and home.hourly[0] <= local <= home.hourly[1] else 30
         yield [(end.astimezone(UTC) - timedelta(minutes=minutes)).isoformat(), minutes, watts]
 
 
 def recorded(home: Home, curve_days: int, daily_days: int = 1095) -> Truth:
-    """The part of the recording that an account of this depth asks for on the morning after."""
+    """Return the part of the recording that an account asks for on the morning after its last day."""
     today = datetime.fromisoformat(home.morning_after).date()
     first, first_of_curve = today - timedelta(days=daily_days), today - timedelta(days=curve_days)
     daily = {
@@ -101,8 +101,8 @@ def local_day(start: str) -> date:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[House]:
-    """Without worker: all is done here and now.  The recordings go by the names that their meters have."""
+def system(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[System]:
+    """Yield a system without a worker; the recordings lie in its folder under the names of their meters."""
     folder = tmp_path_factory.mktemp("recorded")
     data = folder / "recordings"
     data.mkdir()
@@ -112,30 +112,30 @@ def house(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
                 (data / f"{home.meter}.{kind}.csv.gz").symlink_to(SHARED / name)
     for export in (SHARED / "exports").iterdir():
         (data / export.name).symlink_to(export)
-    with open_house(folder, PRETEND_NOW=A.morning_after, ENEDIS_CLIENT_SECRET=SECRET, **NO_QUOTA) as house:
-        house.start_simulator("--data", str(data))
-        yield house
+    with open_system(folder, PRETEND_NOW=A.morning_after, ENEDIS_CLIENT_SECRET=SECRET, **NO_QUOTA) as system:
+        system.start_simulator("--data", str(data))
+        yield system
 
 
-def sync(house: House, home: Home, days: int, **settings: str) -> Content:
-    """All that is stored of the home after a backfill on the morning after its last recorded day."""
-    house.simulator("POST", "clock", {"now": home.morning_after})
-    house.redis.flushall()
-    house.move(PRETEND_NOW=home.morning_after, HISTORY_LOAD_DAYS=str(days), **settings)
-    token = ["--token-file", str(house.consent(home.meter))] if settings.get("PRESET") == "enedis-v4" else []
-    account = house.add(home.meter, *token)
-    house.releve("backfill", account, "--inline")
-    return house.content(account)
+def sync(system: System, home: Home, days: int, **settings: str) -> Loads:
+    """Run a backfill on the morning after the home's last recorded day, and return all that is stored of it."""
+    system.simulator("POST", "clock", {"now": home.morning_after})
+    system.redis.flushall()
+    system.change_settings(PRETEND_NOW=home.morning_after, HISTORY_LOAD_DAYS=str(days), **settings)
+    token = ["--token-file", str(system.grant_consent(home.meter))] if settings.get("PRESET") == "enedis-v4" else []
+    account = system.add_account(home.meter, *token)
+    system.releve("backfill", account, "--inline")
+    return system.content(account)
 
 
-def half_hours_of(content: Content, day: str) -> int:
+def half_hours_of(content: Loads, day: str) -> int:
     return sum(local_day(key).isoformat() == day for key in content[Period.MINUTE])
 
 
-def test_household_a_is_stored_as_recorded_and_its_curve_adds_up_to_its_days(house: House) -> None:
-    content = sync(house, A, DEEPEST)
-    assert content == recorded(A, DEEPEST).content()
-    assert len(content[Period.MINUTE]) == 27_665  # one row of the recording has no value
+def test_household_a_is_stored_as_recorded_and_its_curve_adds_up_to_its_days(system: System) -> None:
+    content = sync(system, A, DEEPEST)
+    assert content == recorded(A, DEEPEST).expected_loads()
+    assert len(content[Period.MINUTE]) == 27_665  # One row of the recording has no value.
     assert (len(content[Period.DAY]), min(content[Period.DAY])) == (197, "2024-01-10")
     by_day: Counter[str] = Counter()
     for key, load in content[Period.MINUTE].items():
@@ -143,34 +143,34 @@ def test_household_a_is_stored_as_recorded_and_its_curve_adds_up_to_its_days(hou
     for day, load in content[Period.DAY].items():
         assert by_day[day] == round(load * 1_000_000), day
     assert [half_hours_of(content, day) for day in ("2023-10-29", "2024-03-31", "2024-03-30")] == [50, 46, 48]
-    assert half_hours_of(content, "2023-01-11") == 1  # the hole stays a hole: of that day the last hour alone
+    assert half_hours_of(content, "2023-01-11") == 1  # The gap stays a gap: that day has its last hour only.
 
 
-def test_household_c_with_labels_that_come_twice_is_stored_as_recorded(house: House) -> None:
-    content = sync(house, C, DEEPEST)
-    assert content == recorded(C, DEEPEST).content()
+def test_household_c_with_labels_that_come_twice_is_stored_as_recorded(system: System) -> None:
+    content = sync(system, C, DEEPEST)
+    assert content == recorded(C, DEEPEST).expected_loads()
     assert [half_hours_of(content, day) for day in ("2023-10-29", "2024-03-31", "2024-10-27")] == [50, 46, 50]
-    assert half_hours_of(content, "2024-07-18") == 1  # the step of 60 minutes that ends the hole
+    assert half_hours_of(content, "2024-07-18") == 1  # The step of 60 minutes that ends the gap.
     assert content[Period.DAY] == {}
 
 
 @pytest.mark.parametrize("home", [E, G], ids=["e", "g"])
-def test_daily_values_are_stored_as_recorded_and_missing_days_stay_missing(house: House, home: Home) -> None:
-    content = sync(house, home, 0)
-    assert content == recorded(home, 0).content()
+def test_daily_values_are_stored_as_recorded_and_missing_days_stay_missing(system: System, home: Home) -> None:
+    content = sync(system, home, 0)
+    assert content == recorded(home, 0).expected_loads()
     assert "2024-03-31" not in content[Period.DAY]
 
 
-def test_a_recording_whose_clock_never_jumps_is_stored_but_for_the_hours_that_never_were(house: House) -> None:
-    content = sync(house, SCEAUX, DEEPEST)
-    expected = recorded(SCEAUX, DEEPEST).content()
+def test_a_recording_whose_clock_never_jumps_is_stored_but_for_the_hours_that_never_were(system: System) -> None:
+    content = sync(system, SCEAUX, DEEPEST)
+    expected = recorded(SCEAUX, DEEPEST).expected_loads()
     changes = {"2009-03-29", "2009-10-25", "2010-03-28", "2010-10-31"}
     assert without(content, changes) == without(expected, changes)
     for day in changes:
         assert half_hours_of(content, day) in (23, 24)
 
 
-def without(content: Content, days: set[str]) -> Mapping[Period, Mapping[str, float]]:
+def without(content: Loads, days: set[str]) -> Mapping[Period, Mapping[str, float]]:
     return {
         period: {
             key: load
@@ -181,29 +181,29 @@ def without(content: Content, days: set[str]) -> Mapping[Period, Mapping[str, fl
     }
 
 
-def test_the_customer_sites_exports_are_stored_as_recorded(house: House) -> None:
+def test_the_customer_sites_exports_are_stored_as_recorded(system: System) -> None:
     """A curve with offsets, and indexes whose summer midnights are labelled 01:00."""
-    content = sync(house, A_EXPORTED, 200)
-    assert content == recorded(A_EXPORTED, 200).content()
+    content = sync(system, A_EXPORTED, 200)
+    assert content == recorded(A_EXPORTED, 200).expected_loads()
     assert len(content[Period.DAY]) == 197
 
 
-def test_the_business_portals_export_is_stored_as_recorded(house: House) -> None:
-    assert sync(house, C_EXPORTED, DEEPEST) == recorded(C_EXPORTED, DEEPEST).content()
+def test_the_business_portals_export_is_stored_as_recorded(system: System) -> None:
+    assert sync(system, C_EXPORTED, DEEPEST) == recorded(C_EXPORTED, DEEPEST).expected_loads()
 
 
-def test_the_index_export_gives_the_days_between_its_midnights(house: House) -> None:
-    content = sync(house, G_EXPORTED, 0)
+def test_the_index_export_gives_the_days_between_its_midnights(system: System) -> None:
+    content = sync(system, G_EXPORTED, 0)
     whole = recorded(G_EXPORTED, 0)
     first, last = EXPORTED_DAYS_OF_G
     part = Truth({day: wh for day, wh in whole.daily.items() if first <= day <= last}, [])
-    assert content == part.content()
+    assert content == part.expected_loads()
 
 
 @pytest.mark.parametrize("preset", ["enedis-v4", "enedis-v5", "enedis-2026"])
-def test_every_generation_tells_the_same_of_the_same_home(house: House, preset: str) -> None:
+def test_every_generation_tells_the_same_of_the_same_home(system: System, preset: str) -> None:
     """Over the autumn clock change."""
     home = Home(A.meter, "2023-11-02T09:00+01:00", A.curve, A.daily, A.hourly)
-    content = sync(house, home, 21, PRESET=preset)
-    assert content == recorded(home, 21).content()
+    content = sync(system, home, 21, PRESET=preset)
+    assert content == recorded(home, 21).expected_loads()
     assert half_hours_of(content, "2023-10-29") == 50

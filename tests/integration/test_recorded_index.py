@@ -1,6 +1,6 @@
 """Every body of the recordings' own index through client, classification, parser and store.
 
-Each ends in the class that upstream-apis 1.9 and 1.12 give it; none in a traceback, a zero that nobody sent, or a
+Each ends in its documented class; none in a traceback, a zero that nobody sent, or a
 stored value lost.  Skipped where the recordings are absent; they are never copied into the project.
 """
 
@@ -18,14 +18,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.factories import Reports, content, curve_of, memory_measures, origin, v5_answer
+from tests.support.factories import MemoryRecorder, content, curve_of, memory_measures, v5_answer, window_job
+from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import Reply
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answer_shapes import Deviation, look_at
+from worker.domain.measures.answer_shapes import Deviation, find_deviations
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import (
@@ -49,7 +50,7 @@ MEASURES = "measures"
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recordings are not here")
 
-# What each body means, whichever series is asked for (upstream-apis 1.9, 1.12); of measures, MEASURES.
+# What each body means, whichever series is asked for; measures have MEASURES.
 DOCUMENTED: Mapping[str, str | type[WorkerError]] = {
     "consoapi_403_cloudflare_block.fragment.html": SupplierUnavailable,  # HTML: back off, never no-data
     "consoapi_502_cloudflare.fragment.txt": SupplierUnavailable,
@@ -125,11 +126,11 @@ def index() -> Iterator[Recorded]:
             yield Recorded(row["file"], (int(status),) if status else (200, 400), daily, content)
 
 
-RECORDED = {each.name: each for each in index()}
+RECORDED = {recorded.name: recorded for recorded in index()}
 
 
 def points(body: Any) -> list[tuple[str, str, str | None]]:
-    """Value, label and step of each point, read without the house's own parser."""
+    """Value, label and step of each point, read without the program's own parser."""
     if "grandeur" in body:
         return [(row["v"], row["d"], row.get("p")) for row in body["grandeur"][0]["points"]]
     reading = body.get("meter_reading", body)
@@ -137,7 +138,7 @@ def points(body: Any) -> list[tuple[str, str, str | None]]:
 
 
 def expected_loads(recorded: Recorded) -> dict[str, float]:
-    """kWh by key, worked out without the house's own arithmetic."""
+    """kWh by key, calculated without the program's own arithmetic."""
     loads = {}
     for value, label, step in points(recorded.body):
         if recorded.daily:
@@ -158,50 +159,61 @@ def window_of(recorded: Recorded) -> DateWindow:
     return DateWindow(min(labels), max(labels) + ONE_DAY)
 
 
-# -- one house
+# -- one answer
 
 
 @dataclass
-class House:
-    """The walk over the real client; ``reply`` is all that its supplier ever says."""
+class SingleAnswerSetup:
+    """The window sync over the real client; its supplier always answers ``reply``."""
 
     recorded: Recorded
     status: int
     preset: str
 
     def __post_init__(self) -> None:
-        self.endpoints = PRESETS[self.preset].at("http://127.0.0.1:9")
+        self.endpoints = PRESETS[self.preset].endpoints("http://127.0.0.1:9")
         self.reply = Reply(self.status, {}, self.recorded.content)
         self.measures = memory_measures()
-        self.surprises: list[Deviation] = []
+        self.deviations: list[Deviation] = []
         self.meter = METER
         if echoed := re.search(rb'"(?:usage_point_id|idPrm)": ?"(\d{14})"', self.recorded.content):
             self.meter = echoed[1].decode()
 
-    def walk(self) -> WindowSync:
+    def window_sync(self) -> WindowSync:
         session = SupplierSession(self.endpoints, self, self, self)  # type: ignore[arg-type]
-        client = EnedisClient(self.endpoints, session, lambda: NOW, self.surprises.append)
-        return WindowSync(self, lambda account: client, self.measures, Reports(), lambda: NOW, self)
+        client = EnedisClient(self.endpoints, session, lambda: NOW, self.deviations.append)
+        return WindowSync(
+            accounts=self,
+            supplier_of=lambda account: client,
+            measures=self.measures,
+            recorder=MemoryRecorder(),
+            now=lambda: NOW,
+            observe=self.record_answer,
+        )
 
     def prepare(self, series: Series, window: DateWindow) -> None:
         """Something is stored already: of the window's first day and the day before."""
         for day in (window.start - ONE_DAY, window.start):
             rows = [[day.isoformat(), "4321"]] if series is Series.DAILY else curve_of(day, 321)
-            told = RawAnswer(
+            raw_answer = RawAnswer(
                 series,
                 NOW - ONE_DAY,
                 DateWindow(day, day + ONE_DAY),
                 [(DateWindow(day, day + ONE_DAY), v5_answer(rows))],
             )
-            self.walk().replay(origin(told.window, series), told)
+            self.window_sync().replay(window_job(raw_answer.window, series), raw_answer)
 
-    # what the house asks of its neighbours
+    # What the client and the window sync ask of their collaborators.
 
     def get(self, account_id: str) -> Account:
         return Account(account_id, AccountState.READY, "enedis", NOW, self.meter)
 
-    def answered(self, account_id: str, told: RawAnswer) -> None:
-        self.surprises += [found for _, body in told.pieces for found in look_at(body, told.series)]
+    def record_answer(self, account_id: str, raw_answer: RawAnswer) -> None:
+        self.deviations += [
+            deviation
+            for _, body in raw_answer.pieces
+            for deviation in find_deviations(body, ANSWER_SHAPES[raw_answer.series])
+        ]
 
     def send(self, *_: Any, **__: Any) -> Reply:
         return self.reply
@@ -212,12 +224,12 @@ class House:
     def renew(self, refused: Token) -> Token:
         return Token("another", "refresh", 0)
 
-    def enter(self, api: str) -> str:
+    def take_permit(self, api: str) -> str:
         return api
 
-    def give_back(self, permit: str) -> None: ...
+    def release_permit(self, permit: str) -> None: ...
 
-    def close(self, retry_after_s: float, permit: str) -> None: ...
+    def close_gate(self, retry_after_s: float, permit: str) -> None: ...
 
 
 CASES = [
@@ -233,23 +245,23 @@ CASES = [
 def test_a_recorded_body_ends_in_its_documented_class_and_costs_no_value(
     recorded: Recorded, status: int, series: Series, preset: str
 ) -> None:
-    house, window = House(recorded, status, preset), window_of(recorded)
-    house.prepare(series, window)
-    before = content(house.measures)
+    setup, window = SingleAnswerSetup(recorded, status, preset), window_of(recorded)
+    setup.prepare(series, window)
+    before = content(setup.measures)
     documented = DOCUMENTED[recorded.name]
-    mine = recorded.daily == (series is Series.DAILY)
-    if documented is MEASURES and not mine:
-        documented = MalformedAnswer if _says_its_unit(recorded.body) else NOTHING
+    same_series = recorded.daily == (series is Series.DAILY)
+    if documented is MEASURES and not same_series:
+        documented = MalformedAnswer if _names_its_unit(recorded.body) else NOTHING
     if documented is OperatorFault and "401" in recorded.name and PRESETS[preset].token_mode == "user":
         documented = LoginFailed
     try:
-        house.walk().sync_window(origin(window, series))
+        setup.window_sync().sync_window(window_job(window, series))
     except WorkerError as error:
         assert type(error) is documented
-        assert house.meter not in str(error) and str(error)
+        assert setup.meter not in str(error) and str(error)
     else:
         assert documented in (MEASURES, NOTHING)
-    after = content(house.measures)
+    after = content(setup.measures)
     if documented is not MEASURES:
         assert after == before
     else:
@@ -258,11 +270,11 @@ def test_a_recorded_body_ends_in_its_documented_class_and_costs_no_value(
         assert zeros == {key for key, load in expected_loads(recorded).items() if load == 0}
         for period in series.totals:
             assert sum(after[period].values()) == pytest.approx(sum(after[series.inputs].values()), abs=0.01)
-    if documented in (MEASURES, NOTHING) and mine:
-        assert house.surprises == []
+    if documented in (MEASURES, NOTHING) and same_series:
+        assert setup.deviations == []
 
 
-def _says_its_unit(body: Any) -> bool:
+def _names_its_unit(body: Any) -> bool:
     """Fragments have no header: it is their steps that keep a curve's watts out of the days."""
     return "reading_type" in body.get("meter_reading", body)
 
@@ -274,15 +286,15 @@ def test_the_index_names_every_body_and_each_is_documented_here() -> None:
 
 def test_no_documented_refusal_is_a_surprise() -> None:
     """But for those that no page documents as an answer to a request for measures."""
-    surprised = set()
+    names_with_deviations = set()
     for recorded in RECORDED.values():
         for status in recorded.statuses:
-            house = House(recorded, status, "enedis-2026")
+            setup = SingleAnswerSetup(recorded, status, "enedis-2026")
             series = Series.DAILY if recorded.daily else Series.LOAD_CURVE
             with suppress(WorkerError):
-                house.walk().sync_window(origin(window_of(recorded), series))
-            surprised |= {recorded.name} if house.surprises else set()
-    assert surprised == {
+                setup.window_sync().sync_window(window_job(window_of(recorded), series))
+            names_with_deviations |= {recorded.name} if setup.deviations else set()
+    assert names_with_deviations == {
         "consoapi_v5_200_consumption_max_power_2023-04-01_2023-04-02.json",
         "dc2026_200_situation_contrat.json",
         "dc2026_200_synth_contrat.json",

@@ -1,4 +1,4 @@
-"""What is left of an account that is removed: a tombstone, the proof of its consent by policy, and a receipt."""
+"""Removal of an account: it leaves a deleted row, the proof of consent as long as the policy says, and a receipt."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from redis import Redis
 
 from config.settings import PREFIX, Settings
-from tests.support.commands import Ended, run_here
-from tests.support.factories import origin
+from tests.support.commands import CommandResult, run_releve
+from tests.support.factories import window_job
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.answers import RawAnswer
@@ -32,7 +32,9 @@ WINDOW = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
 
 
 @dataclass
-class House:
+class Installation:
+    """An installation of our own: settings, data folder and commands."""
+
     settings: dict[str, str]
 
     @contextmanager
@@ -40,45 +42,45 @@ class House:
         with Runtime(Settings.from_env(_env_file=None, **(self.settings | changes))) as runtime:
             yield runtime
 
-    def releve(self, *words: str, code: int = 0) -> Ended:
+    def releve(self, *words: str, code: int = 0) -> CommandResult:
         env = {PREFIX + name.upper(): value for name, value in self.settings.items()}
-        ended = run_here(Path(self.settings["data_dir"]), env, *words)
+        ended = run_releve(Path(self.settings["data_dir"]), env, *words)
         assert ended.code == code, ended.err
         return ended
 
     def files(self) -> bytes:
-        """All that lies in the data folder."""
+        """Return the content of all files in the data folder."""
         folder = Path(self.settings["data_dir"])
         return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> House:
+def installation(redis_url: str, tmp_path: Path) -> Installation:
     with Redis.from_url(redis_url) as redis:
         redis.flushdb()
-    told = {"data_dir": str(tmp_path), "redis_url": redis_url, "enedis_url": "http://127.0.0.1:9"}
-    return House({**told, "pretend_now": NOW.isoformat(), "public_url": "https://releve.example"})
+    settings = {"data_dir": str(tmp_path), "redis_url": redis_url, "enedis_url": "http://127.0.0.1:9"}
+    return Installation({**settings, "pretend_now": NOW.isoformat(), "public_url": "https://releve.example"})
 
 
-def filled(runtime: Runtime, meter: str = METER) -> str:
-    """An account with something in every drawer."""
+def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
+    """Add an account with rows in every table that a removal touches, and return its id."""
     account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
-    runtime.raw_vault.answered(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
+    runtime.raw_answers.record_answer(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
     runtime.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
         assert runtime.measures[period].write(documents) == []
     for error in (ConsentRevoked("gone"), RefreshTokenDead("dead"), ConsentRevoked("gone")):
-        runtime.journal.failed(origin(WINDOW, Series.DAILY, account), error)
+        runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), error)
     runtime.registry.set_state(account, AccountState.READY, now=NOW)
-    runtime.journal.failed(origin(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
+    runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), ConsentRevoked("gone"))
     return account
 
 
-def test_a_removal_erases_all_but_the_proof_and_says_so(house: House) -> None:
-    with house.open() as runtime:
-        account, other = filled(runtime), filled(runtime, "30001640000022")
-        receipt = runtime.remove(account)
+def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installation) -> None:
+    with installation.open() as runtime:
+        account, other = add_filled_account(runtime), add_filled_account(runtime, "30001640000022")
+        receipt = runtime.erase(account)
         assert receipt.pop("state_keys") >= 1
         assert receipt == {
             "documents": 3,
@@ -91,46 +93,46 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(house: House) -> None:
             "consent_proofs_erased": 0,
             "consent_proofs_kept": 1,
         }
-        assert {name: number for name, number in runtime.remove(account).items() if number} == {
-            "consent_proofs_kept": 1
-        }
-        (proof,) = runtime.consents.of(account)
+        assert {name: number for name, number in runtime.erase(account).items() if number} == {"consent_proofs_kept": 1}
+        (proof,) = runtime.consents.list_proofs(account)
         assert (proof.reference, proof.consent_until, proof.names_meter) == ("4711", UNTIL, False)
         assert runtime.measures[Period.DAY].read(account, "0", "~") == []
         assert len(runtime.measures[Period.DAY].read(other, "0", "~")) == 2
-        assert len(runtime.desk.doubts.of(other)) == 1
-    assert METER.encode() not in house.files()
+        assert len(runtime.refusals.pending.list_for_account(other)) == 1
+    assert METER.encode() not in installation.files()
 
 
-def test_the_policy_decides_how_long_a_proof_stays(house: House) -> None:
-    with house.open(keep_consent_proof_days="0") as runtime:
-        receipt = runtime.remove(filled(runtime))
+def test_the_policy_decides_how_long_a_proof_stays(installation: Installation) -> None:
+    with installation.open(keep_consent_proof_days="0") as runtime:
+        receipt = runtime.erase(add_filled_account(runtime))
         assert (receipt["consent_proofs_erased"], receipt["consent_proofs_kept"]) == (1, 0)
-    with house.open() as runtime:
-        account = filled(runtime)
-        runtime.remove(account)
-        assert runtime.desk.tidy(10) == (0, 0)
-        assert len(runtime.consents.of(account)) == 1
-    with house.open(pretend_now=(NOW + timedelta(days=11)).isoformat()) as runtime:
-        assert runtime.desk.tidy(10) == (0, 1)
-        assert runtime.consents.of(account) == []
+    with installation.open() as runtime:
+        account = add_filled_account(runtime)
+        runtime.erase(account)
+        assert runtime.refusals.apply_retention(10) == (0, 0)
+        assert len(runtime.consents.list_proofs(account)) == 1
+    with installation.open(pretend_now=(NOW + timedelta(days=11)).isoformat()) as runtime:
+        assert runtime.refusals.apply_retention(10) == (0, 1)
+        assert runtime.consents.list_proofs(account) == []
 
 
-def test_a_removal_that_died_half_way_is_finished_by_the_next(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    with house.open() as runtime:
-        account = filled(runtime)
+def test_a_removal_that_died_half_way_is_finished_by_the_next(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with installation.open() as runtime:
+        account = add_filled_account(runtime)
         steps: list[tuple[Any, str]] = [
-            (runtime.consents, "removed"),
+            (runtime.consents, "erase_after_removal"),
             (runtime.measures[Period.DAY], "erase"),
-            (runtime.state, "forget"),
+            (runtime.progress, "forget"),
         ]
         for owner, step in steps:
             with monkeypatch.context() as patch:
                 patch.setattr(type(owner), step, _killed)
                 with pytest.raises(KeyboardInterrupt):
-                    runtime.remove(account)
+                    runtime.erase(account)
             assert runtime.registry.get(account).state is AccountState.DELETED
-        assert runtime.remove(account)["consent_proofs_kept"] == 1
+        assert runtime.erase(account)["consent_proofs_kept"] == 1
         assert all(store.read(account, "0", "~") == [] for store in runtime.measures.values())
 
 
@@ -138,11 +140,11 @@ def _killed(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_the_commands_tell_the_calendar_the_link_and_the_receipt(house: House) -> None:
-    with house.open() as runtime:
-        account = filled(runtime)
+def test_the_commands_tell_the_calendar_the_link_and_the_receipt(installation: Installation) -> None:
+    with installation.open() as runtime:
+        account = add_filled_account(runtime)
         undated = runtime.registry.add("enedis", "30001640000022", NOW, token_needed=False)[0].id
-    ask: Callable[..., Any] = lambda *words: json.loads(house.releve(*words, "--json").out)  # noqa: E731
+    ask: Callable[..., Any] = lambda *words: json.loads(installation.releve(*words, "--json").out)  # noqa: E731
     (row,) = ask("consents", "--expiring", "30d")
     assert row == {
         "account": account,
@@ -154,13 +156,13 @@ def test_the_commands_tell_the_calendar_the_link_and_the_receipt(house: House) -
     }
     assert ask("consents", "--expiring", "15d") == []
     assert [row["account"] for row in ask("consents")] == [account, undated]
-    assert account in house.releve("consents").out
-    link = house.releve("consents", "link", account).out.strip()
+    assert account in installation.releve("consents").out
+    link = installation.releve("consents", "link", account).out.strip()
     assert urlsplit(link).netloc == "releve.example"
-    with house.open() as runtime:
-        assert runtime.signer.renewed_account(link.rpartition("/")[2]) == account
+    with installation.open() as runtime:
+        assert runtime.signer.read_renewal(link.rpartition("/")[2]) == account
     receipt = ask("accounts", "remove", account, "--yes")
     assert (receipt["account"], receipt["kept"], receipt["erased"]["documents"]) == (account, {"consent_proofs": 1}, 3)
-    assert "was removed" in house.releve("consents", "link", account, code=1).err
-    assert "write it like 30d" in house.releve("consents", "--expiring", "soon", code=2).err
-    assert "proofs of consent sealed anew" in house.releve("keys", "rotate").out
+    assert "was removed" in installation.releve("consents", "link", account, code=1).err
+    assert "write it like 30d" in installation.releve("consents", "--expiring", "soon", code=2).err
+    assert "proofs of consent sealed anew" in installation.releve("keys", "rotate").out

@@ -1,4 +1,4 @@
-"""What a sync costs the document store, counted on the wire: the original needs at least 3 167 requests."""
+"""Requests of a sync to the document store, counted on the wire; the original needs at least 3 167 for a first one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.domain.measures.readings import Period
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
-from worker.sync.inline import Inline
 
 NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")
-MOST = {"plain": (40, 6), "packed": (20, 2)}  # of a first and of an unchanged sync
+MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.
 
 
 @pytest.fixture
 def proxy() -> Iterator[CountingProxy]:
-    """Before a server of its own, for a first sync finds no database."""
+    """Yield a proxy before a server of its own, since a first sync needs a server without databases."""
     try:
         with servers.couchdb_server() as url, counting_proxy(url) as proxy:
             yield proxy
@@ -55,20 +55,20 @@ def runtime(tmp_path: Path, proxy: CountingProxy, redis_url: str, layout: str) -
             yield runtime
 
 
-@pytest.mark.parametrize("layout", MOST, indirect=True)
+@pytest.mark.parametrize("layout", MOST_REQUESTS, indirect=True)
 def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_one_6_or_2(
     runtime: Runtime, proxy: CountingProxy, layout: str
 ) -> None:
-    most_first, most_unchanged = MOST[layout]
+    most_first, most_unchanged = MOST_REQUESTS[layout]
     account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
-    here = Inline(runtime, say=print)
-    first = list(here.history(account.id))
+    inline = runtime.inline(say=print)
+    first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
     stored = {period: len(runtime.measures[period].read(account.id, "0", "~")) for period in Period}
     proxy.clear()
-    unchanged = list(here.look_back(account.id))
+    unchanged = list(inline.look_back(account.id))
 
-    assert not here.failures
+    assert not inline.failures
     assert stored == {Period.MINUTE: 28 * 48, Period.HOUR: 28 * 24, Period.DAY: 1095, Period.MONTH: 37, Period.YEAR: 4}
     assert sum(stored.values()) == 3152
     assert sum(report["created"] for report in first) == 3152
@@ -87,12 +87,12 @@ def test_an_unchanged_sync_of_a_hundred_accounts_takes_4_requests_at_most(
         runtime.registry.add(SUPPLIER, f"30000000{number:06}", runtime.now(), token_needed=False)[0].id
         for number in range(100)
     ]
-    here = Inline(runtime, say=print)
-    first = list(here.look_back(*accounts))
+    inline = runtime.inline(say=print)
+    first = list(inline.look_back(*accounts))
     proxy.clear()
-    unchanged = list(here.look_back(*accounts))
+    unchanged = list(inline.look_back(*accounts))
 
-    assert not here.failures
+    assert not inline.failures
     assert [report["account_id"] for report in unchanged] == [report["account_id"] for report in first] == accounts * 2
     assert all(report["created"] > 0 for report in first)
     assert {(report["created"], report["updated"]) for report in unchanged} == {(0, 0)}

@@ -1,4 +1,4 @@
-"""`releve secrets`: files that their reader alone can read, made once."""
+"""`releve secrets`: files that only one service can read, made once."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import Ended, run_here
-from worker.ops.secrets import OURS, OWNERS, SECRETS
+from tests.support.commands import CommandResult, run_releve
+from worker.ops.secrets import RELEVE_USER, SECRETS, SERVICE_USERS
 
 
 @pytest.fixture(autouse=True)
-def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for secret in SECRETS:
         monkeypatch.delenv(secret.variable, raising=False)
 
 
-def make(folder: Path, *words: str) -> Ended:
-    return run_here(folder, {}, "secrets", "make", str(folder / "secrets"), *words)
+def make(folder: Path, *words: str) -> CommandResult:
+    return run_releve(folder, {}, "secrets", "make", str(folder / "secrets"), *words)
 
 
 def files(folder: Path) -> dict[str, str]:
-    whole = folder / "secrets"
-    return {str(path.relative_to(whole)): path.read_text() for path in whole.rglob("*") if path.is_file()}
+    root = folder / "secrets"
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
 
 
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     first = json.loads(make(tmp_path, "--json").out)
-    made = files(tmp_path)
+    before = files(tmp_path)
     assert set(first.values()) == {"made"}
     again = json.loads(make(tmp_path, "--json").out)
     assert set(again.values()) == {"kept"}
-    assert files(tmp_path) == made
+    assert files(tmp_path) == before
 
 
 def test_what_is_printed_is_no_secret(tmp_path: Path) -> None:
-    told = make(tmp_path).out
-    assert not any(text.strip() in told for text in files(tmp_path).values())
+    output = make(tmp_path).out
+    assert not any(text.strip() in output for text in files(tmp_path).values())
 
 
 def test_files_are_for_their_readers_alone(tmp_path: Path) -> None:
     make(tmp_path)
     for path in (tmp_path / "secrets").rglob("*"):
-        seen = path.stat()
-        assert seen.st_mode & 0o077 == 0, path
-        if os.geteuid() == 0:  # else all of it is ours
+        status = path.stat()
+        assert status.st_mode & 0o077 == 0, path
+        if os.geteuid() == 0:  # Without root, all files belong to this user.
             reader = path.relative_to(tmp_path / "secrets").parts[0]
-            assert seen.st_uid == (0 if reader == "kept" else OWNERS.get(reader, OURS)), path
+            assert status.st_uid == (0 if reader == "kept" else SERVICE_USERS.get(reader, RELEVE_USER)), path
 
 
 def test_what_the_operator_gives_reaches_each_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path)
     monkeypatch.setenv("REDIS_PASSWORD", "given-by-the-operator")
-    told = json.loads(make(tmp_path, "--json", "--redis", "elsewhere:1").out)
-    assert told["redis_password"] == "taken from REDIS_PASSWORD"
-    found = files(tmp_path)
-    assert found["redis/redis.conf"] == "requirepass given-by-the-operator\n"
-    assert found["beat/redis_url"] == found["web/redis_url"] == "redis://:given-by-the-operator@elsewhere:1/0"
+    sources = json.loads(make(tmp_path, "--json", "--redis", "elsewhere:1").out)
+    assert sources["redis_password"] == "taken from REDIS_PASSWORD"
+    texts = files(tmp_path)
+    assert texts["redis/redis.conf"] == "requirepass given-by-the-operator\n"
+    assert texts["beat/redis_url"] == texts["web/redis_url"] == "redis://:given-by-the-operator@elsewhere:1/0"
 
 
 def test_a_refusal_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,24 +66,24 @@ def test_a_refusal_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
     before = files(tmp_path)
     monkeypatch.setenv("REDIS_PASSWORD", "given-by-the-operator")
     monkeypatch.setenv("COUCHDB_ADMIN_PASSWORD", "another-administrator")
-    refused = make(tmp_path)
-    assert refused.code == 2
-    assert "COUCHDB_ADMIN_PASSWORD" in refused.line and "another-administrator" not in refused.line
+    refusal = make(tmp_path)
+    assert refusal.code == 2
+    assert "COUCHDB_ADMIN_PASSWORD" in refusal.error_line and "another-administrator" not in refusal.error_line
     assert files(tmp_path) == before
 
 
 def test_one_is_shown_and_an_unknown_one_is_not(tmp_path: Path) -> None:
     folder = ("--folder", str(tmp_path / "secrets"))
-    early = run_here(tmp_path, {}, "secrets", "show", "operator_password", *folder)
-    assert early.code == 2 and "releve secrets make" in early.line
+    early = run_releve(tmp_path, {}, "secrets", "show", "operator_password", *folder)
+    assert early.code == 2 and "releve secrets make" in early.error_line
     make(tmp_path)
-    shown = run_here(tmp_path, {}, "secrets", "show", "operator_password", *folder)
+    shown = run_releve(tmp_path, {}, "secrets", "show", "operator_password", *folder)
     assert shown.out.strip() == files(tmp_path)["kept/operator_password"]
-    assert run_here(tmp_path, {}, "secrets", "show", "nothing", *folder).code == 2
+    assert run_releve(tmp_path, {}, "secrets", "show", "nothing", *folder).code == 2
 
 
 def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "secrets").write_text("a file")
-    refused = make(tmp_path)
-    assert refused.code == 2
-    assert str(tmp_path / "secrets") in refused.line
+    refusal = make(tmp_path)
+    assert refusal.code == 2
+    assert str(tmp_path / "secrets") in refusal.error_line

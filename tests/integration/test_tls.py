@@ -1,4 +1,4 @@
-"""Brokers and state over TLS, on real servers: the right authority opens the way, any other is one clear line."""
+"""Redis, RabbitMQ and CouchDB over TLS: the right authority is accepted, any other gives one clear line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import redis
 from kombu import Connection
 
-from config.brokers import broker_from
+from config.brokers import build_broker_options
 from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
@@ -30,10 +30,10 @@ RELEVE = Path(sys.executable).with_name("releve")
 
 
 def add(folder: Path, meter: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """An account is added, and its backfill published, by the command."""
-    here = {"DATA_DIR": str(folder / "data"), "ENEDIS_URL": "http://127.0.0.1:9", **settings}
+    """Add an account by the command, which also publishes its backfill."""
+    values = {"DATA_DIR": str(folder / "data"), "ENEDIS_URL": "http://127.0.0.1:9", **settings}
     env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
-    env |= {f"RELEVE_{name}": value for name, value in here.items()}
+    env |= {f"RELEVE_{name}": value for name, value in values.items()}
     words = [str(RELEVE), "accounts", "add", "--usage-point", meter]
     return subprocess.run(words, env=env, capture_output=True, text=True, check=False, cwd=folder)
 
@@ -55,7 +55,7 @@ def test_rabbitmq_over_tls_takes_messages(
 
 
 def test_a_redis_whose_authority_is_unknown_is_refused(tls_redis: str, certificates: Certificates) -> None:
-    for query in ("", f"?ssl_ca_certs={certificates.stranger}"):
+    for query in ("", f"?ssl_ca_certs={certificates.other_authority}"):
         with connect(tls_redis + query) as client, pytest.raises(StoreUnavailable, match="set ssl_ca_certs") as caught:
             check_eviction(client)
         assert REDIS_PASSWORD not in str(caught.value)
@@ -68,7 +68,7 @@ def test_the_broker_client_looks_at_the_certificate_of_redis_too(tls_redis: str,
 
 
 @pytest.mark.parametrize(
-    "wrong, told",
+    "wrong, text",
     [
         (("s3cret", "an0ther"), "RabbitMQ refuses this user"),
         (("/homes", "/nowhere"), "no such virtual host"),
@@ -76,11 +76,11 @@ def test_the_broker_client_looks_at_the_certificate_of_redis_too(tls_redis: str,
     ],
 )
 def test_what_is_wrong_in_the_url_of_rabbitmq_is_told(
-    rabbitmq_node: RabbitMQ, certificates: Certificates, wrong: tuple[str, str], told: str
+    rabbitmq_node: RabbitMQ, certificates: Certificates, wrong: tuple[str, str], text: str
 ) -> None:
     url = f"{rabbitmq_node.tls_url}?ssl_ca_certs={certificates.authority}"
     open_broker(url)
-    with pytest.raises(StoreUnavailable, match=told) as caught, broker_errors():
+    with pytest.raises(StoreUnavailable, match=text) as caught, broker_errors():
         open_broker(url.replace(*wrong))
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
@@ -97,7 +97,7 @@ def test_couchdb_is_believed_where_its_authority_is_in_ssl_cert_file(
 
 
 class NoDatabase(BaseHTTPRequestHandler):
-    """CouchDB that holds nothing yet."""
+    """Handler that answers as a CouchDB without databases."""
 
     def do_GET(self) -> None:
         body = b'{"error": "not_found", "reason": "Database does not exist."}'
@@ -108,12 +108,12 @@ class NoDatabase(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class QuietServer(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
-        """Nothing: a client that turns away is what is wanted."""
+        """Log nothing: the client breaks the connection off on purpose."""
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def https_couchdb(certificates: Certificates) -> Iterator[str]:
 
 
 def open_broker(url: str) -> None:
-    """Connect as Celery does."""
-    told = broker_from(url, 180)
-    with Connection(told.url, ssl=told.use_ssl or False, transport_options=told.transport_options) as connection:
+    """Connect to the broker as Celery does."""
+    broker = build_broker_options(url, 180)
+    with Connection(broker.url, ssl=broker.use_ssl or False, transport_options=broker.transport_options) as connection:
         connection.connect()

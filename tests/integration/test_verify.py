@@ -1,4 +1,4 @@
-"""``releve verify`` as an operator types it: a wrong total is named, mended, and then no more."""
+"""The command ``releve verify``: it names a wrong total, repairs it, and finds nothing afterwards."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RIGHT = {Period.DAY: DAYS, Period.MONTH: [Entry("2024-07", 11_000_000)], Period.
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
-    told = {"DATA_DIR": str(tmp_path / "data"), "REDIS_URL": redis_url, "PRETEND_NOW": NOW.isoformat()}
-    for name, value in {**told, "ENEDIS_URL": "http://127.0.0.1:9"}.items():
+def runtime(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    environment = {"DATA_DIR": str(tmp_path / "data"), "REDIS_URL": redis_url, "PRETEND_NOW": NOW.isoformat()}
+    for name, value in {**environment, "ENEDIS_URL": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(PREFIX + name, value)
     monkeypatch.chdir(tmp_path)
     get_settings.cache_clear()
@@ -33,10 +33,10 @@ def house(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     get_settings.cache_clear()
 
 
-def add(house: Runtime, number: int, content: dict[Period, list[Entry]]) -> str:
-    account, _ = house.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
+def add(runtime: Runtime, number: int, content: dict[Period, list[Entry]]) -> str:
+    account, _ = runtime.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
     for period, entries in content.items():
-        assert house.measures[period].write([to_document(account.id, period, each, NOW) for each in entries]) == []
+        assert runtime.measures[period].write([to_document(account.id, period, entry, NOW) for entry in entries]) == []
     return account.id
 
 
@@ -46,14 +46,14 @@ def verify(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     return code, capsys.readouterr().out
 
 
-def test_what_agrees_is_all_right(house: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
-    account = add(house, 11, RIGHT)
+def test_what_agrees_is_all_right(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    account = add(runtime, 11, RIGHT)
     assert verify(capsys, account) == (0, "1 accounts, 4 documents, 0 at fault\n")
 
 
-def test_a_wrong_total_is_named_mended_and_then_no_more(house: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
-    add(house, 11, RIGHT)
-    wrong = add(house, 12, {**RIGHT, Period.MONTH: [Entry("2024-07", 9_000_000)]})
+def test_a_wrong_total_is_named_mended_and_then_no_more(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+    add(runtime, 11, RIGHT)
+    wrong = add(runtime, 12, {**RIGHT, Period.MONTH: [Entry("2024-07", 9_000_000)]})
     code, text = verify(capsys, "--all")
     assert code == 1
     assert text.splitlines() == [
@@ -61,9 +61,9 @@ def test_a_wrong_total_is_named_mended_and_then_no_more(house: Runtime, capsys: 
         "2 accounts, 8 documents, 1 at fault",
     ]
     code, text = verify(capsys, wrong, "--repair", "--json")
-    told: dict[str, Any] = json.loads(text)
-    assert code == told["accounts_at_fault"] == 0
-    assert told["faults"] == [{"account": wrong, "findings": [], "documents_written": 1, "windows_asked_again": 0}]
+    report: dict[str, Any] = json.loads(text)
+    assert code == report["accounts_at_fault"] == 0
+    assert report["faults"] == [{"account": wrong, "findings": [], "documents_written": 1, "windows_asked_again": 0}]
     assert verify(capsys, "--sample", "2")[0] == 0
 
 

@@ -1,4 +1,4 @@
-"""A web application over a whole runtime for the API's tests: Redis-protocol server, registry and measures in files."""
+"""The API for tests, over a whole runtime: a Redis-protocol server, registry and measures in files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.domain.consent.scopes import Scope
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime.process import Runtime
-from worker.web.api import set_up
+from worker.web.api import add_api
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.context import ServiceContext
 from worker.web.security import add_security_headers
@@ -30,7 +30,9 @@ TODAY = date(2024, 7, 25)
 
 
 @dataclass
-class ApiHouse:
+class ApiService:
+    """The application, its runtime, and clients of each kind."""
+
     runtime: Runtime
     app: FastAPI
 
@@ -39,22 +41,22 @@ class ApiHouse:
         return account.id
 
     def token(self, *scopes: Scope, expires_in: timedelta | None = None) -> str:
-        return self.runtime.api_tokens.new("test", scopes or tuple(Scope), expires_in)[1]
+        return self.runtime.api_tokens.create("test", scopes or tuple(Scope), expires_in)[1]
 
     def stranger(self) -> TestClient:
         return TestClient(self.app)
 
     def client(self, *scopes: Scope) -> TestClient:
-        """A program with a token."""
+        """Return a client with a token."""
         return TestClient(self.app, headers={"Authorization": f"Bearer {self.token(*scopes)}"})
 
     def browser(self, *account_ids: str) -> TestClient:
-        """A household's browser, whose page has put its csrf value into the headers."""
-        signer, session = self.app.state.house.signer, Session().owning(*account_ids)
+        """Return a household's browser, whose page has put its CSRF value into the headers."""
+        signer, session = self.app.state.context.signer, Session().with_accounts(*account_ids)
         return TestClient(
             self.app,
-            cookies={SESSION_COOKIE: signer.cookie(session)},
-            headers={CSRF_HEADER: signer.csrf(session.sid)},
+            cookies={SESSION_COOKIE: signer.sign_session(session)},
+            headers={CSRF_HEADER: signer.csrf_token(session.sid)},
         )
 
     def store_days(self, account_id: str, first: date, watt_hours: list[int]) -> None:
@@ -69,12 +71,13 @@ class ApiHouse:
     def _store(self, account_id: str, period: Period, watt_hours: dict[Any, int]) -> None:
         entries = [Entry(period_key(start, period), energy * 1000) for start, energy in watt_hours.items()]
         assert (
-            self.runtime.measures[period].write([to_document(account_id, period, each, NOW) for each in entries]) == []
+            self.runtime.measures[period].write([to_document(account_id, period, entry, NOW) for entry in entries])
+            == []
         )
 
 
 @contextmanager
-def api_house(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiHouse]:
+def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
     settings = Settings(
         _env_file=None,
         data_dir=folder,
@@ -87,14 +90,14 @@ def api_house(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiHouse
     with Runtime(settings) as runtime:
         _forget_limits(runtime)
         app = FastAPI(openapi_url="/api/openapi.json")
-        app.state.house = ServiceContext(runtime, SessionSigner(SESSION_KEY))
+        app.state.context = ServiceContext(runtime, SessionSigner(SESSION_KEY))
         app.middleware("http")(add_security_headers)
-        set_up(app)
-        yield ApiHouse(runtime, app)
+        add_api(app)
+        yield ApiService(runtime, app)
         _forget_limits(runtime)
 
 
 def _forget_limits(runtime: Runtime) -> None:
-    """All tests call from one address."""
+    """Delete the counts of calls: all tests call from one address."""
     for key in runtime.redis.scan_iter("releve:limit:*"):
         runtime.redis.delete(key)

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests: Debian's own, never a download; skips at home where it is missing, fails in CI."""
+"""A headless Chromium for tests: Debian's own, never a download. Where it is missing, tests skip, and fail in CI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selenium.webdriver.chrome.service import Service
 
 _FLAGS: Final = (
     "--headless=new",
-    "--no-sandbox",  # tests may run as root
+    "--no-sandbox",  # Tests may run as root.
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -30,7 +30,7 @@ _FLAGS: Final = (
 def open_browser(
     folder: Path, *, width: int = 1280, dark: bool = False, scripts: bool = True
 ) -> Iterator[webdriver.Chrome]:
-    """A browser of its own that asks for French pages; ``folder`` holds its profile."""
+    """Open a new browser that asks for French pages. ``folder`` holds its profile."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         missing = "no browser: apt-get install chromium chromium-driver"

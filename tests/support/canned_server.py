@@ -1,4 +1,4 @@
-"""An HTTP server that says what a test wrote down, byte for byte, and does the things real servers do badly."""
+"""An HTTP server that sends the bytes a test wrote down, and fails as real servers do: cut, silent or truncated."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Canned:
-    """What to send for one request; ``cut`` closes the connection afterwards, ``silent`` keeps it waiting."""
+class CannedAnswer:
+    """Bytes to send for one request; ``cut`` closes the connection afterwards, ``silent`` keeps it waiting."""
 
     raw: bytes = b""
     cut: bool = False
     silent: bool = False
 
 
-CUT = Canned(cut=True)
-SILENT = Canned(silent=True)
+CUT = CannedAnswer(cut=True)
+SILENT = CannedAnswer(silent=True)
 
 
-def answer(status: int, body: Any, content_type: str | None = "application/json", **headers: str) -> Canned:
-    """A whole answer; ``body`` is sent as JSON unless it is text."""
+def answer(status: int, body: Any, content_type: str | None = "application/json", **headers: str) -> CannedAnswer:
+    """Return a whole answer; ``body`` is sent as JSON unless it is text."""
     content = (body if isinstance(body, str) else json.dumps(body)).encode()
-    return Canned(_head(status, content_type, {"Content-Length": str(len(content)), **headers}) + content)
+    return CannedAnswer(_head(status, content_type, {"Content-Length": str(len(content)), **headers}) + content)
 
 
-def chunked(status: int, body: str, content_type: str = "text/html") -> Canned:
-    """The same in chunks, as load balancers like it."""
+def chunked(status: int, body: str, content_type: str = "text/html") -> CannedAnswer:
+    """Return the same in chunks, as load balancers send it."""
     content = body.encode()
     head = _head(status, content_type, {"Transfer-Encoding": "chunked"})
-    return Canned(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content))
+    return CannedAnswer(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content))
 
 
-def cut_short(status: int, body: Any, missing: int = 100) -> Canned:
-    """An answer that breaks off ``missing`` bytes before its announced end."""
+def cut_short(status: int, body: Any, missing: int = 100) -> CannedAnswer:
+    """Return an answer that breaks off ``missing`` bytes before its announced end."""
     content = json.dumps(body).encode()
     head = _head(status, "application/json", {"Content-Length": str(len(content) + missing)})
-    return Canned(head + content, cut=True)
+    return CannedAnswer(head + content, cut=True)
 
 
 def _head(status: int, content_type: str | None, headers: dict[str, str]) -> bytes:
@@ -53,30 +53,31 @@ def _head(status: int, content_type: str | None, headers: dict[str, str]) -> byt
 
 @dataclass
 class CannedServer:
-    """``requests`` holds method, path and body (JSON, or a form as text) of each request.
+    """Address of the server, the answers still to send, and the requests that came.
 
-    ``heads`` holds its headers, names in lower case.
+    ``requests`` holds method, path and body (JSON, or a form as text) of each request, ``headers`` its headers with
+    names in lower case.
     """
 
     url: str
-    script: list[Canned]
+    script: list[CannedAnswer]
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
-    heads: list[dict[str, str]] = field(default_factory=list)
-    over: Event = field(default_factory=Event)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    closed: Event = field(default_factory=Event)
 
 
 @contextmanager
-def canned_server(*script: Canned) -> Iterator[CannedServer]:
-    """A server that gives these answers one after the other, over however many connections, then cuts them off."""
+def canned_server(*script: CannedAnswer) -> Iterator[CannedServer]:
+    """Yield a server that sends these answers in order, over any number of connections, then cuts connections."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
         host, port = server.server_address[:2]
-        server.canned = CannedServer(f"http://{host!s}:{port}/", list(script))
+        server.state = CannedServer(f"http://{host!s}:{port}/", list(script))
         thread = Thread(target=server.serve_forever, args=(0.01,), name="canned server")
         thread.start()
         try:
-            yield server.canned
+            yield server.state
         finally:
-            server.canned.over.set()
+            server.state.closed.set()
             server.shutdown()
             thread.join()
 
@@ -84,7 +85,7 @@ def canned_server(*script: Canned) -> Iterator[CannedServer]:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
-    canned: CannedServer
+    state: CannedServer
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -92,28 +93,28 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         while line := self.rfile.readline().decode():
-            self._note(line)
-            planned = self._next()
-            if planned.silent:
-                self.server.canned.over.wait()
-            self.wfile.write(planned.raw)
-            if planned.cut or planned.silent:
+            self._record_request(line)
+            answer = self._next_answer()
+            if answer.silent:
+                self.server.state.closed.wait()
+            self.wfile.write(answer.raw)
+            if answer.cut or answer.silent:
                 return
 
-    def _note(self, line: str) -> None:
+    def _record_request(self, line: str) -> None:
         method, path, _ = line.split(" ", 2)
         headers = dict(self._headers())
         body = self.rfile.read(int(headers.get("content-length", 0)))
         form = "form-urlencoded" in headers.get("content-type", "")
-        told = body.decode() if form else json.loads(body) if body else None
-        self.server.canned.requests.append((method, path, told))
-        self.server.canned.heads.append(headers)
+        content = body.decode() if form else json.loads(body) if body else None
+        self.server.state.requests.append((method, path, content))
+        self.server.state.headers.append(headers)
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         while line := self.rfile.readline().decode().strip():
             name, _, value = line.partition(":")
             yield name.lower(), value.strip()
 
-    def _next(self) -> Canned:
-        script = self.server.canned.script
+    def _next_answer(self) -> CannedAnswer:
+        script = self.server.state.script
         return script.pop(0) if script else CUT

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, and a server's certificate for loopback that it signed."""
+"""A certificate authority for the tests, and a certificate for loopback that it signed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ LOOPBACK = x509.SubjectAlternativeName(
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files: the authority, a server's certificate and key, and another authority that signed neither."""
+    """Files of the authority, of a server's certificate and key, and of another authority that signed neither."""
 
     authority: Path
     certificate: Path
     key: Path
-    stranger: Path
+    other_authority: Path
 
 
 def make_certificates(folder: Path) -> Certificates:
+    """Write the files into ``folder``, readable by their owner alone."""
     authority_key, authority = _authority("Tests of Releve")
-    _, stranger = _authority("Somebody else")
+    _, other_authority = _authority("Somebody else")
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), authority.subject, key)
@@ -44,7 +45,7 @@ def make_certificates(folder: Path) -> Certificates:
         authority=_file(folder / "ca.pem", _pem(authority)),
         certificate=_file(folder / "server.pem", _pem(certificate)),
         key=_file(folder / "server.key", plain_key),
-        stranger=_file(folder / "stranger.pem", _pem(stranger)),
+        other_authority=_file(folder / "stranger.pem", _pem(other_authority)),
     )
 
 

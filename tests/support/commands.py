@@ -1,4 +1,4 @@
-"""The ``releve`` command inside this process: the same door, without the second that starting Python takes."""
+"""The ``releve`` command inside this process, without the second that starting Python takes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from worker.cli.main import main
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
+    """Exit code and output of a command."""
+
     code: int
     out: str
     err: str
 
     @property
-    def line(self) -> str:
-        """The one line that an error is, but for the announcement of a pretended time."""
+    def error_line(self) -> str:
+        """The single line of the error, without the announcement of a pretended time."""
         lines = [line for line in self.err.splitlines() if "PRETENDING" not in line]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("releve: ")
@@ -32,22 +34,22 @@ class Ended:
         return lines[0]
 
 
-def run_here(folder: Path, env: Mapping[str, str], *words: str) -> Ended:
-    """``releve WORD …``, run in ``folder`` with the RELEVE_* variables of ``env`` and no others."""
+def run_releve(folder: Path, env: Mapping[str, str], *words: str) -> CommandResult:
+    """Run ``releve WORD …`` in ``folder`` with the RELEVE_* variables of ``env`` and no others."""
     out, err = StringIO(), StringIO()
-    on_term = signal.getsignal(signal.SIGTERM)
+    sigterm_handler = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             patch.delenv(name)
         for name, value in env.items():
             patch.setenv(name, value)
         patch.setattr("sys.argv", ["releve", *words])
-        patch.chdir(folder)  # no .env of the developer's
+        patch.chdir(folder)  # The developer's own .env must not be read.
         get_settings.cache_clear()
         try:
-            with pytest.raises(SystemExit) as left:
+            with pytest.raises(SystemExit) as exit_error:
                 main()
         finally:
-            signal.signal(signal.SIGTERM, on_term)
+            signal.signal(signal.SIGTERM, sigterm_handler)
             get_settings.cache_clear()
-    return Ended(int(left.value.code or 0), out.getvalue(), err.getvalue())
+    return CommandResult(int(exit_error.value.code or 0), out.getvalue(), err.getvalue())

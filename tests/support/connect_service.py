@@ -1,4 +1,4 @@
-"""The connect service over a real simulator, a real Redis-protocol server and a registry in a file."""
+"""The web application for tests of consents, over a simulator, a Redis-protocol server and a registry in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from config.settings import Settings
 from tests.support.factories import NOW
 from tests.support.registries import prepare_registry
 from worker.domain.consent.accounts import Account
-from worker.runtime.process import Runtime, session_key_from
+from worker.runtime.keys import session_key
+from worker.runtime.process import Runtime
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.simulator.server import run_in_background
@@ -35,13 +36,15 @@ CREDENTIALS = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
 
 @dataclass
-class ConnectHouse:
+class ConnectService:
+    """The application, its runtime, its supplier, and a person who consents."""
+
     runtime: Runtime
     app: FastAPI
     supplier: str
 
     def browser(self) -> TestClient:
-        """A browser of its own, which follows no redirect by itself."""
+        """Return a new browser, which follows no redirect by itself."""
         return TestClient(self.app, base_url=PUBLIC, follow_redirects=False)
 
     def simulate(self, method: str, path: str, body: Any = None) -> Any:
@@ -50,7 +53,7 @@ class ConnectHouse:
         return answer.json()
 
     def agree(self, page: str) -> str:
-        """The person's part: the simulator's page, and the way back as path and query."""
+        """Consent on the simulator's page. Return the callback as path and query."""
         assert page.startswith(self.supplier)
         answer = requests.get(page, allow_redirects=False, timeout=10)
         assert answer.status_code == 302, answer.text
@@ -58,7 +61,7 @@ class ConnectHouse:
         return f"{back.path}?{back.query}"
 
     def begin(self, browser: TestClient, path: str = f"/connect/enedis?usage_point_id={METER}") -> str:
-        """The way back of a consent that this browser has begun."""
+        """Begin a consent in this browser. Return its callback as path and query."""
         answer = browser.get(path)
         assert answer.status_code == 303, answer.text
         return self.agree(answer.headers["location"])
@@ -70,19 +73,19 @@ class ConnectHouse:
         return self.runtime.registry.list()
 
     def session(self, browser: TestClient) -> Session:
-        return self.app.state.house.signer.session(browser.cookies.get(SESSION_COOKIE))
+        return self.app.state.context.signer.read_session(browser.cookies.get(SESSION_COOKIE))
 
     def queued(self) -> int:
-        """Backfills that wait in the queue."""
+        """Return the number of backfills that wait in the queue."""
         return int(self.runtime.redis.llen(QUEUE))
 
     def exchanges(self) -> int:
-        """Tokens that the simulator gave out for codes."""
+        """Return the number of tokens that the simulator has issued for codes."""
         return int(self.simulate("GET", "report")["tokens"].get("authorization_code", 0))
 
 
-class Stage:
-    """Where all houses of a session stand: one Redis, and one address with a simulator, anew for each of them."""
+class ConnectServers:
+    """Servers of all connect services of a session: one Redis, and one address with a simulator, new for each."""
 
     def __init__(self, redis_url: str) -> None:
         self.redis_url = redis_url
@@ -97,23 +100,25 @@ class Stage:
 
 
 @contextmanager
-def open_stage(redis_url: str) -> Iterator[Stage]:
-    stage = Stage(redis_url)
-    with run_in_background(stage) as stage.supplier:
-        yield stage
+def open_connect_servers(redis_url: str) -> Iterator[ConnectServers]:
+    servers = ConnectServers(redis_url)
+    with run_in_background(servers) as servers.supplier:
+        yield servers
 
 
 @contextmanager
-def connect_house(stage: Stage, folder: Path, preset: str, **changes: Any) -> Iterator[ConnectHouse]:
-    stage.clear()
+def open_connect_service(
+    servers: ConnectServers, folder: Path, preset: str, **changes: Any
+) -> Iterator[ConnectService]:
+    servers.clear()
     prepare_registry(folder)
     with ExitStack() as opened:
         settings = Settings(
             _env_file=None,
             preset=preset,
             data_dir=folder,
-            redis_url=stage.redis_url,
-            enedis_url=stage.supplier,
+            redis_url=servers.redis_url,
+            enedis_url=servers.supplier,
             public_url=PUBLIC,
             pretend_now=NOW,
             calls_per_second=0,
@@ -122,25 +127,25 @@ def connect_house(stage: Stage, folder: Path, preset: str, **changes: Any) -> It
         )
         runtime = opened.enter_context(Runtime(settings))
         _empty(runtime)
-        app = create_app(runtime, session_key_from(settings))
+        app = create_app(runtime, session_key(settings))
         known = {getattr(route, "path", "") for route in app.routes}
         for part in (routes, proxy):
             if not known & {getattr(route, "path", "") for route in part.router.routes}:
                 app.include_router(part.router)
-        yield ConnectHouse(runtime, app, stage.supplier)
+        yield ConnectService(runtime, app, servers.supplier)
         _empty(runtime)
 
 
 def _empty(runtime: Runtime) -> None:
-    """All tests share one server, and call from one address."""
+    """Delete all keys: all tests share one server, and call from one address."""
     for key in runtime.redis.scan_iter("releve:*"):
         runtime.redis.delete(key)
 
 
 def changed(way_back: str, **query: str | None) -> str:
-    """The same way back with other parameters; None takes one away."""
-    path, _, told = way_back.partition("?")
-    pairs = {**dict(parse_qsl(told)), **query}
+    """Return the callback with changed parameters; None removes one."""
+    path, _, text = way_back.partition("?")
+    pairs = {**dict(parse_qsl(text)), **query}
     return f"{path}?{urlencode({name: value for name, value in pairs.items() if value is not None})}"
 
 

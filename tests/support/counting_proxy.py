@@ -1,4 +1,4 @@
-"""An HTTP proxy that counts, between a store and its server: what a test says of requests is seen on the wire."""
+"""An HTTP proxy between a store and its server that records the requests on the wire."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from urllib.parse import urlsplit
 
-_KEPT_HEADERS = ("accept", "authorization", "content-type", "if-none-match")
-_HOP_HEADERS = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
+_FORWARDED_HEADERS = ("accept", "authorization", "content-type", "if-none-match")
+_HOP_BY_HOP_HEADERS = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 
 
 @dataclass
 class CountingProxy:
-    """``requests`` holds method and path (with its query) of each request, in the order they came.
+    """Address of the proxy and the requests that passed through it.
 
-    ``connections`` holds the port that each request's connection came from, without repeats.
+    ``requests`` holds method and path (with its query) of each request in order, ``connections`` the client ports
+    that they came from.
     """
 
     url: str
@@ -26,7 +27,7 @@ class CountingProxy:
     connections: set[int] = field(default_factory=set)
     _lock: Lock = field(default_factory=Lock)
 
-    def note(self, method: str, path: str, client_port: int) -> None:
+    def record_request(self, method: str, path: str, client_port: int) -> None:
         with self._lock:
             self.requests.append((method, path))
             self.connections.add(client_port)
@@ -39,7 +40,7 @@ class CountingProxy:
 
 @contextmanager
 def counting_proxy(target_url: str) -> Iterator[CountingProxy]:
-    """A proxy for ``target_url`` (``http://…`` or ``couchdb+http://…``), its URL of the same kind and user."""
+    """Yield a proxy for ``target_url`` (``http://…`` or ``couchdb+http://…``); its URL has the same scheme and user."""
     target = urlsplit(target_url)
     user, at, _ = target.netloc.rpartition("@")
     server = _Server(target.hostname or "127.0.0.1", target.port or 80)
@@ -56,7 +57,7 @@ def counting_proxy(target_url: str) -> Iterator[CountingProxy]:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # they wait for a next request that never comes
+    daemon_threads = True  # A thread waits for the next request on its connection, which may never come.
     proxy: CountingProxy
 
     def __init__(self, host: str, port: int) -> None:
@@ -65,7 +66,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One thread a connection, kept alive, with a connection of its own to the target."""
+    """Handler of one connection, kept alive, with a connection of its own to the target."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -80,29 +81,29 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
         self.upstream.close()
 
-    def do(self) -> None:
-        self.server.proxy.note(self.command, self.path, self.client_address[1])
+    def forward(self) -> None:
+        self.server.proxy.record_request(self.command, self.path, self.client_address[1])
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        headers = {name: value for name in _KEPT_HEADERS if (value := self.headers.get(name))}
+        headers = {name: value for name in _FORWARDED_HEADERS if (value := self.headers.get(name))}
         try:
-            self._pass_on(body, headers)
+            self._send_upstream(body, headers)
         except (OSError, HTTPException):
             self.upstream.close()
             self.close_connection = True
 
-    def _pass_on(self, body: bytes, headers: dict[str, str]) -> None:
+    def _send_upstream(self, body: bytes, headers: dict[str, str]) -> None:
         self.upstream.request(self.command, self.path, body or None, headers)
         answer = self.upstream.getresponse()
         content = answer.read()
         self.send_response(answer.status)
         for name, value in answer.getheaders():
-            if name.lower() not in _HOP_HEADERS:
+            if name.lower() not in _HOP_BY_HOP_HEADERS:
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = forward
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test looks at the count."""
+        """Write no log lines."""

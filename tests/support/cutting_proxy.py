@@ -1,4 +1,4 @@
-"""A TCP proxy that can turn deaf: what runs through it is dropped without a word, as a firewall that forgot does it."""
+"""A TCP proxy that can freeze its connections, as a firewall does that has forgotten them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _POLL_S: Final = 0.05
 
 
 class CuttingProxy:
-    """``url`` leads through it.  ``go_deaf`` freezes the connections of now: no byte, no end; new ones are carried.
+    """A proxy whose ``url`` leads to the target.
 
-    ``close`` and ``open`` take the listener away and back: connections break, and new ones are refused.
+    ``freeze`` stops the present connections without closing them; new ones are carried. ``close`` breaks all
+    connections and refuses new ones until ``open``.
     """
 
     def __init__(self, target_url: str) -> None:
         parts = urlsplit(target_url)
         self._target = parts.hostname or "127.0.0.1", parts.port or 6379
-        self._lines: list[_Line] = []
+        self._connections: list[_Connection] = []
         self._lock = Lock()
         self._listener = self._listen(0)
         self.port = int(self._listener.getsockname()[1])
@@ -30,26 +31,30 @@ class CuttingProxy:
         self.url = f"{parts.scheme}://{user}{at}127.0.0.1:{self.port}{parts.path}"
         self._accepting = self._start_accepting()
 
-    def go_deaf(self, word: bytes = b"") -> list[set[bytes]]:
-        """Freeze all connections of now, or those that have carried ``word``; what each has carried."""
+    def freeze(self, sent_word: bytes = b"") -> list[set[bytes]]:
+        """Freeze the present connections, or those that have sent ``sent_word``; return the words that each sent."""
         with self._lock:
-            frozen = [line for line in self._lines if line.carries() and (not word or word in line.words)]
-            for line in frozen:
-                line.frozen.set()
-        return [line.words for line in frozen]
+            frozen = [
+                connection
+                for connection in self._connections
+                if connection.is_carrying() and (not sent_word or sent_word in connection.sent_words)
+            ]
+            for connection in frozen:
+                connection.frozen.set()
+        return [connection.sent_words for connection in frozen]
 
     def close(self) -> None:
-        if self._listener.fileno() < 0:  # closed already: a test that failed in between
+        if self._listener.fileno() < 0:  # A test that failed half-way may have closed it already.
             return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._accepting.join()
         with self._lock:
-            for line in self._lines:
-                line.over.set()
-            lines, self._lines = self._lines, []
-        for line in lines:
-            line.join()
+            for connection in self._connections:
+                connection.closed.set()
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.join()
 
     def open(self) -> None:
         self._listener = self._listen(self.port)
@@ -64,44 +69,44 @@ class CuttingProxy:
         return thread
 
     def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):  # closed: that is how it ends
+        with suppress(OSError):  # Closing the listener ends the loop.
             while True:
-                near, _ = listener.accept()
-                line = _Line(near, socket.create_connection(self._target))
+                client, _ = listener.accept()
+                connection = _Connection(client, socket.create_connection(self._target))
                 with self._lock:
-                    self._lines.append(line)
-                line.start()
+                    self._connections.append(connection)
+                connection.start()
 
 
-class _Line(Thread):
-    """One connection, carried both ways."""
+class _Connection(Thread):
+    """A connection whose bytes are carried both ways."""
 
-    def __init__(self, near: socket.socket, far: socket.socket) -> None:
-        super().__init__(name="cutting proxy's line", daemon=True)
-        self._near, self._far = near, far
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        super().__init__(name="cutting proxy's connection", daemon=True)
+        self._client, self._server = client, server
         self.frozen = Event()
-        self.over = Event()
-        self.words: set[bytes] = set()  # of what was sent to the server
+        self.closed = Event()
+        self.sent_words: set[bytes] = set()  # Of what was sent to the server.
 
-    def carries(self) -> bool:
+    def is_carrying(self) -> bool:
         return self.is_alive() and not self.frozen.is_set()
 
     def run(self) -> None:
-        with self._near, self._far, suppress(OSError):
-            while not self.over.is_set() and (self.frozen.is_set() or self._carry()):
+        with self._client, self._server, suppress(OSError):
+            while not self.closed.is_set() and (self.frozen.is_set() or self._forward()):
                 if self.frozen.is_set():
-                    self.over.wait()
+                    self.closed.wait()
 
-    def _carry(self) -> bool:
-        for ready in select.select([self._near, self._far], [], [], _POLL_S)[0]:
+    def _forward(self) -> bool:
+        for source in select.select([self._client, self._server], [], [], _POLL_S)[0]:
             if self.frozen.is_set():
                 return True
-            content = ready.recv(65_536)
+            content = source.recv(65_536)
             if not content:
                 return False
-            if ready is self._near:
-                self.words.update(content.split(b"\r\n"))
-            (self._far if ready is self._near else self._near).sendall(content)
+            if source is self._client:
+                self.sent_words.update(content.split(b"\r\n"))
+            (self._server if source is self._client else self._client).sendall(content)
         return True
 
 

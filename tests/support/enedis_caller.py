@@ -1,4 +1,4 @@
-"""A client as any of ours, and no cleverer: asks the simulator the way each generation is asked."""
+"""Test client of the simulator, with the requests of each generation of the supplier's interface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ PATHS = {
 }
 
 
-class Caller:
+class SimulatorCaller:
+    """Client of one simulator in this process, without any HTTP server."""
+
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK)
         self.http = TestClient(create_app(self.options), follow_redirects=False)
@@ -40,7 +42,7 @@ class Caller:
         return self.http.get(f"/dataconnect/v{version}/oauth2/authorize", params=parameters | more)
 
     def callback(self, version: int = 1, state: str = "abcx", **more: str) -> dict[str, str]:
-        """The query of the address that the household's browser is sent to."""
+        """Return the query of the address that the household's browser is redirected to."""
         answer = self.authorize(version, state, **more)
         assert answer.status_code == 302, answer.text
         return {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
@@ -53,7 +55,7 @@ class Caller:
         return self.http.post("/oauth2/v3/token", data=form).json()["access_token"]
 
     def bearer(self, generation: str, usage_point: str = HOME) -> str:
-        """A good token; the oldest generation's belongs to the meter."""
+        """Return a valid token; in v4 it belongs to the meter."""
         if generation != "v4":
             if "application" not in self.tokens:
                 self.tokens["application"] = self.application_token()
@@ -64,7 +66,7 @@ class Caller:
             self.tokens[usage_point] = answer.json()["access_token"]
         return self.tokens[usage_point]
 
-    def ask(
+    def request_measures(
         self,
         start: str,
         end: str,
@@ -100,7 +102,7 @@ class Caller:
 
 
 def points(answer: Response) -> list[tuple[str, str]]:
-    """Label and value of each point, whatever the generation."""
+    """Return label and value of each point, for every generation."""
     assert answer.status_code == 200, answer.text
     body = answer.json()
     if "meter_reading" in body:
@@ -109,5 +111,6 @@ def points(answer: Response) -> list[tuple[str, str]]:
 
 
 def error_of(answer: Response) -> tuple[int, str]:
+    """Return status and error code of an answer, for every generation."""
     body = answer.json()
     return answer.status_code, body.get("error") or body["code"]

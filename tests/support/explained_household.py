@@ -1,4 +1,4 @@
-"""A household with something to ask about: a month of values, a curve that lacks two days, one corrected value."""
+"""A household to explain: a month of values, a curve without its last two days, one corrected value."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ WATT_HOURS, CORRECTED = 10_879, 10_997
 
 
 @dataclass
-class AnswerHouse:
-    """Today is 25 July 2024: the curves of the 23rd and 24th are not there, the value of the 23rd was corrected."""
+class ExplainedHousehold:
+    """An account on 25 July 2024, without the curves of the 23rd and 24th, with a corrected value of the 23rd."""
 
     runtime: Runtime
     account_id: str = ""
@@ -29,7 +29,7 @@ class AnswerHouse:
         account, _ = self.runtime.registry.add("enedis", METER, NOW, token=TOKEN)
         self.account_id = account.id
         self.runtime.consents.record(account.id, ConsentKind.AUTORISATION, NOW, reference="CANARY-reference")
-        days = [self.runtime.dispatcher.today() - age * ONE_DAY for age in range(1, 31)]
+        days = [self.runtime.claims.today() - age * ONE_DAY for age in range(1, 31)]
         self.rows = {day: curve_of(day, 431) for day in days[2:]}
         self.values = dict.fromkeys(days, WATT_HOURS)
         self.sync()
@@ -39,6 +39,12 @@ class AnswerHouse:
     def sync(self) -> None:
         runtime = self.runtime
         supplier = PretendSupplier(serving_days(self.values), serving_curves(self.rows))
-        walk = WindowSync(runtime.registry, lambda _: supplier, runtime.measures, runtime.journal, runtime.now)
+        sync = WindowSync(
+            accounts=runtime.registry,
+            supplier_of=lambda _: supplier,
+            measures=runtime.measures,
+            recorder=runtime.results,
+            now=runtime.now,
+        )
         for series in Series:
-            walk.sync_window(runtime.dispatcher.look_back_now(self.account_id, series))
+            sync.sync_window(runtime.claims.manual_look_back(self.account_id, series))

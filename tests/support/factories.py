@@ -1,4 +1,4 @@
-"""Inputs of tests: answers as suppliers send them, readings, windows, and a walk on fakes."""
+"""Inputs of tests: answers as suppliers send them, readings, windows, and a WindowSync on fakes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from worker.sync.window import WindowSync
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 USAGE_POINT = "98765432109876"
 
-Row = Sequence[Any]  # [date, value] or [date, value, step]
+Row = Sequence[Any]  # The row is [date, value] or [date, value, step].
 
 
 def v5_answer(rows: Iterable[Row], unit: str | None = None, **fields: Json) -> Json:
-    """As v4 and v5 send it."""
+    """Return an answer as v4 and v5 of the API send it."""
     readings = [_v5_row(*row) for row in rows]
     reading_type = {"reading_type": {"unit": unit}} if unit else {}
     return {"meter_reading": {"usage_point_id": USAGE_POINT, **reading_type, **fields, "interval_reading": readings}}
@@ -36,7 +36,7 @@ def _v5_row(label: Json, value: Json, step: Json = None) -> Json:
 
 
 def answer_2026(rows: Iterable[Row], series: Series) -> Json:
-    """As 2026 sends it, with the same meter's production beside it."""
+    """Return an answer as the API of 2026 sends it, with the same meter's production beside it."""
     points = [{"v": row[1], "d": row[0], **({"p": row[2]} if len(row) > 2 else {})} for row in rows]
     quantity, unit = ("EA", "Wh") if series is Series.DAILY else ("PA", "W")
     other = {"grandeurMetier": "PROD", "grandeurPhysique": quantity, "unite": unit, "points": [{"v": "7", "d": "x"}]}
@@ -45,7 +45,7 @@ def answer_2026(rows: Iterable[Row], series: Series) -> Json:
 
 
 def end_labels(day: date, minutes: int = 30) -> list[str]:
-    """The true local end labels of a civil day: 46, 48 or 50 of them for half-hours."""
+    """Return the correct local end labels of a civil day: 46, 48 or 50 of them for half-hours."""
     start, step = local_midnight(day).astimezone(UTC), timedelta(minutes=minutes)
     ends = (start + (number + 1) * step for number in range(day_length(day) // step))
     return [end.astimezone(PARIS).strftime("%Y-%m-%d %H:%M:%S") for end in ends]
@@ -58,7 +58,7 @@ def generated_day(day: str, w0: int, dw: int, points: int) -> list[Row]:
 
 
 def serving_days(watt_hours: Mapping[date, Json]) -> Callable[[DateWindow], Json]:
-    """What a supplier that has these days answers to a window; None where it has none of them."""
+    """Return a function that answers a window with these days, or with None where it has none of them."""
 
     def answer(window: DateWindow) -> Json:
         days = sorted(day for day in watt_hours if window.start <= day < window.end)
@@ -68,7 +68,7 @@ def serving_days(watt_hours: Mapping[date, Json]) -> Callable[[DateWindow], Json
 
 
 def serving_curves(rows: Mapping[date, Sequence[Row]]) -> Callable[[DateWindow], Json]:
-    """The same for load curves, told by the day that their steps start in."""
+    """Return the same for load curves; each row belongs to the day in which its step starts."""
 
     def answer(window: DateWindow) -> Json:
         days = sorted(day for day in rows if window.start <= day < window.end)
@@ -78,12 +78,12 @@ def serving_curves(rows: Mapping[date, Sequence[Row]]) -> Callable[[DateWindow],
 
 
 def curve_of(day: date, watts: int, minutes: int = 30) -> list[Row]:
-    """A whole day of true labels, each step one watt above the one before."""
+    """Return a whole day with correct labels, each step one watt above the one before."""
     labels = end_labels(day, minutes)
     return [[label, str(watts + number), f"PT{minutes}M"] for number, label in enumerate(labels)]
 
 
-def origin(window: DateWindow, series: Series, account_id: str = "home1", **fields: Any) -> WindowJob:
+def window_job(window: DateWindow, series: Series, account_id: str = "home1", **fields: Any) -> WindowJob:
     base: Any = {
         "account_id": account_id,
         "series": series.value,
@@ -97,7 +97,7 @@ def origin(window: DateWindow, series: Series, account_id: str = "home1", **fiel
 
 @dataclass
 class PretendSupplier:
-    """Answers what it is told to: a payload, an Answer, an error to raise, or a function of the window."""
+    """A supplier that answers with a payload, an Answer, an error to raise, or the result of a function."""
 
     daily: Any = None
     curve: Any = None
@@ -109,9 +109,9 @@ class PretendSupplier:
     def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer:
         return self._answer(Series.LOAD_CURVE, self.curve, window)
 
-    def _answer(self, series: Series, told: Any, window: DateWindow) -> Answer:
+    def _answer(self, series: Series, prepared: Any, window: DateWindow) -> Answer:
         self.asked.append((series, window))
-        answer = told(window) if callable(told) else told
+        answer = prepared(window) if callable(prepared) else prepared
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, Answer):
@@ -121,7 +121,7 @@ class PretendSupplier:
 
 @dataclass
 class PretendAccounts:
-    """Every account exists and is ready, but for those removed."""
+    """A registry in which every account exists and is ready, except those removed or unknown."""
 
     removed: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
@@ -134,44 +134,44 @@ class PretendAccounts:
 
 
 @dataclass
-class Reports:
-    """A Progress that remembers."""
+class MemoryRecorder:
+    """A recorder that keeps all results and corrections in memory."""
 
-    finished_with: list[WindowResult] = field(default_factory=list)
-    corrected: list[Entry] = field(default_factory=list)
+    results: list[WindowResult] = field(default_factory=list)
+    corrections: list[Entry] = field(default_factory=list)
 
-    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
-        self.corrected += entries
+    def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
+        self.corrections += entries
 
-    def finished(self, report: WindowResult) -> None:
-        self.finished_with.append(report)
+    def record_result(self, result: WindowResult) -> None:
+        self.results.append(result)
 
-    def all_finished(self, reports: Sequence[WindowResult]) -> None:
-        self.finished_with += reports
+    def record_results(self, results: Sequence[WindowResult]) -> None:
+        self.results += results
 
 
 def memory_measures() -> dict[Period, MemoryStore]:
     return {period: MemoryStore() for period in Period}
 
 
-def make_walk(
+def make_window_sync(
     supplier: PretendSupplier,
     measures: Measures | None = None,
     accounts: PretendAccounts | None = None,
-    progress: Reports | None = None,
+    recorder: MemoryRecorder | None = None,
     now: Callable[[], datetime] = lambda: NOW,
 ) -> WindowSync:
     return WindowSync(
-        accounts or PretendAccounts(),
-        lambda account: supplier,
-        measures if measures is not None else memory_measures(),
-        progress or Reports(),
-        now,
+        accounts=accounts or PretendAccounts(),
+        supplier_of=lambda account: supplier,
+        measures=measures if measures is not None else memory_measures(),
+        recorder=recorder or MemoryRecorder(),
+        now=now,
     )
 
 
 def content(measures: Measures, account_id: str = "home1") -> dict[Period, dict[str, float]]:
-    """All that is stored of an account, by doctype and key."""
+    """Return all loads stored for an account, by doctype and key."""
     return {
         period: {document["_id"].partition(":")[2]: document["load"] for document in store.read(account_id, "0", "~")}
         for period, store in measures.items()

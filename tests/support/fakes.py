@@ -1,4 +1,4 @@
-"""Stand-ins that keep what a test wants to see in memory; the contract suite holds them to the truth."""
+"""Measure stores in memory for tests; the contract suite checks that they behave like the real ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ MOST_DOCUMENTS_A_REQUEST = 500
 
 
 class MemoryStore:
-    """A ConsumptionStore in memory, safe with threads.
+    """A MeasureStore in memory, safe with threads.
 
-    ``requests`` counts as a CouchDB server would.  ``before_read`` and ``before_write`` are called before the
-    store is looked at or touched, outside its lock, so they may write to it themselves (a race) or raise.
+    ``requests`` counts as a CouchDB server would.  ``before_read`` and ``before_write`` are called before a read or
+    write, outside the lock, so they may write to the store themselves (a race) or raise.
     """
 
     def __init__(self) -> None:
         self.documents: dict[str, Document] = {}
         self.requests = 0
-        self.there = False
+        self.exists = False
         self.before_read: Callable[[str, str, str], None] | None = None
         self.before_write: Callable[[Sequence[Document]], None] | None = None
         self._revisions = 0
@@ -48,7 +48,7 @@ class MemoryStore:
     def write(self, documents: Sequence[Document]) -> list[Document]:
         if self.before_write is not None:
             self.before_write(documents)
-        self.there = True
+        self.exists = True
         with self._lock:
             self.requests += -(-len(documents) // MOST_DOCUMENTS_A_REQUEST)
             return [document for document in documents if not self._put(document)]
@@ -56,14 +56,14 @@ class MemoryStore:
     def erase(self, account_id: str) -> int:
         with self._lock:
             self.requests += 1
-            gone = [key for key in self.documents if key.startswith(f"{account_id}:")]
-            for key in gone:
+            keys = [key for key in self.documents if key.startswith(f"{account_id}:")]
+            for key in keys:
                 del self.documents[key]
-            return len(gone)
+            return len(keys)
 
     def create_if_missing(self) -> bool:
-        there, self.there = self.there, True
-        return not there
+        existed, self.exists = self.exists, True
+        return not existed
 
     def _put(self, document: Document) -> bool:
         stored = self.documents.get(document["_id"], {})
@@ -72,31 +72,31 @@ class MemoryStore:
         if document.get("_deleted"):
             del self.documents[document["_id"]]
             return True
-        self._revisions += 1  # over all documents, so that what was erased and written again has a new one
+        self._revisions += 1  # Counted over all documents, so that an erased and rewritten document has a new one.
         self.documents[document["_id"]] = {**document, "_rev": str(self._revisions)}
         return True
 
 
 def interrupt(stores: Iterable[MemoryStore], number: int, rival: Callable[[], object]) -> Callable[[], int]:
-    """Let ``rival`` run just before the stores are touched for the ``number``-th time; how often they were touched."""
+    """Call ``rival`` just before the ``number``-th read or write of the stores; return a function that counts these."""
     count = 0
 
-    def touched(*_: object) -> None:
+    def hook(*_: object) -> None:
         nonlocal count
         count += 1
         if count == number:
             rival()
 
     for store in stores:
-        store.before_read = store.before_write = touched
+        store.before_read = store.before_write = hook
     return lambda: count
 
 
-def die_at(stores: Iterable[MemoryStore], number: int, written_before: int, death: type[BaseException]) -> None:
-    """Die of the ``number``-th writing, after its first documents."""
+def crash_at_write(stores: Iterable[MemoryStore], number: int, written_before: int, death: type[BaseException]) -> None:
+    """Raise ``death`` at the ``number``-th write of the stores, after its first ``written_before`` documents."""
     count = 0
 
-    def touched(store: MemoryStore, documents: Sequence[Document]) -> None:
+    def hook(store: MemoryStore, documents: Sequence[Document]) -> None:
         nonlocal count
         count += 1
         if count == number:
@@ -105,20 +105,20 @@ def die_at(stores: Iterable[MemoryStore], number: int, written_before: int, deat
             raise death
 
     for store in stores:
-        store.before_write = partial(touched, store)
+        store.before_write = partial(hook, store)
 
 
-def let_be(stores: Iterable[MemoryStore]) -> None:
-    """From now on nothing happens before a touch."""
+def clear_hooks(stores: Iterable[MemoryStore]) -> None:
+    """Remove the hooks before reads and writes."""
     for store in stores:
         store.before_read = store.before_write = None
 
 
 def memory_measures() -> dict[Period, MemoryStore]:
-    """A store a doctype."""
+    """Return a store for each doctype."""
     return {period: MemoryStore() for period in Period}
 
 
 def packed_memory_measures() -> PackedMeasures:
-    """The same in the packed layout; its ``stores`` are MemoryStores of packs, by series."""
+    """Return the same in the packed layout, over a MemoryStore of packs for each series."""
     return PackedMeasures({series: MemoryStore() for series in Series})

@@ -1,4 +1,4 @@
-"""Several workers on one store, touching it in an order that the test decides."""
+"""Several workers on one store, whose calls to it come in an order that the test decides."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from tests.support.fakes import MemoryStore
 
 T = TypeVar("T")
-LONGEST_WAIT_S = 20.0  # a test that hangs is a fault of the test: fail instead
+LONGEST_WAIT_S = 20.0  # A test that hangs has an error and then fails.
 
 
 class Turns:
-    """One worker moves at a time, from one touch of the store to the next, as ``schedule`` says (then by turns)."""
+    """An order of workers: one goes on at a time, to its next call to the store, as ``schedule`` says."""
 
     def __init__(self, schedule: Sequence[int]) -> None:
         self._schedule: Iterator[int] = iter(schedule)
@@ -25,7 +25,7 @@ class Turns:
         self._me = local()
 
     def run(self, stores: Mapping[Any, MemoryStore], workers: Sequence[Callable[[], T]]) -> list[T]:
-        """What each worker gives; the first error of any is raised here."""
+        """Run the workers and return their results, or raise the first error of any."""
         self._alive = set(range(len(workers)))
         for store in stores.values():
             store.before_read = store.before_write = self._pause
@@ -54,11 +54,11 @@ class Turns:
             self._moving = None if self._moving == me else self._moving
             self._choose()
             if not self._condition.wait_for(lambda: self._moving == me, LONGEST_WAIT_S):
-                raise TimeoutError("nobody gave this worker its turn")
+                raise TimeoutError("this worker never got its turn")
             self._waiting.discard(me)
 
     def _choose(self) -> None:
-        """The next to move, once all that live stand at a touch of the store."""
+        """Choose the next worker, once all that have not ended are at a call to the store."""
         if self._moving is None and self._alive and self._waiting >= self._alive:
             living = sorted(self._alive)
             self._moving = living[next(self._schedule, 0) % len(living)]

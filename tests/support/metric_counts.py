@@ -1,23 +1,25 @@
-"""How much a metric has grown since: other tests of the same process count too."""
+"""Growth of metrics during a test; other tests of the same process count in the same registry."""
 
 from __future__ import annotations
 
 from worker.metrics import REGISTRY
 
 
-class Counts:
+class MetricGrowth:
+    """Growth of each sample since this object was made."""
+
     def __init__(self) -> None:
         self._before = _samples()
 
-    def grown(self, name: str, **labels: str) -> float:
-        """Of one sample, as Prometheus names it."""
+    def growth(self, name: str, **labels: str) -> float:
+        """Return the growth of one sample, under the name that Prometheus shows."""
         key = name, tuple(sorted(labels.items()))
         return _samples().get(key, 0.0) - self._before.get(key, 0.0)
 
-    def all_grown(self, name: str) -> dict[tuple[str, ...], float]:
-        """What grew of ``name``, by the values of its labels in the order of their names."""
-        found = {key: value - self._before.get(key, 0.0) for key, value in _samples().items() if key[0] == name}
-        return {tuple(value for _, value in labels): grown for (_, labels), grown in found.items() if grown}
+    def growth_by_labels(self, name: str) -> dict[tuple[str, ...], float]:
+        """Return the samples of ``name`` that grew, by their label values in the order of the label names."""
+        growths = {key: value - self._before.get(key, 0.0) for key, value in _samples().items() if key[0] == name}
+        return {tuple(value for _, value in labels): growth for (_, labels), growth in growths.items() if growth}
 
 
 def _samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -1,4 +1,4 @@
-"""A queue between fan-out and workers that a test works off as it likes."""
+"""A queue between fan-out and workers, whose messages a test handles when it likes."""
 
 from __future__ import annotations
 
@@ -19,44 +19,52 @@ class Queue:
     """Published windows that no worker has taken yet."""
 
     household: Household
-    whole_walk: bool = True
+    all_steps: bool = True
     waiting: list[WindowJob] = field(default_factory=list)
     published: Counter[tuple[str, str]] = field(default_factory=Counter)
-    asked: Counter[tuple[str, str]] = field(default_factory=Counter)  # of the supplier
+    # The windows asked of the supplier.
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def publish(self, pairs: Sequence[tuple[str, Series]], run: str) -> int:
-        origins = self.household.dispatcher.claim_look_backs(pairs, run)
-        self.waiting += origins
-        self.published.update((origin["account_id"], origin["series"]) for origin in origins)
-        return len(origins)
+        jobs = self.household.claims.claim_look_backs(pairs, run)
+        self.waiting += jobs
+        self.published.update((job["account_id"], job["series"]) for job in jobs)
+        return len(jobs)
 
     def length(self, name: str) -> int:
         assert name == "nightly"
         return len(self.waiting)
 
     def work(self, most: int = 1000) -> None:
-        """As ``tasks.pipeline.fetch`` and the steps after it do."""
+        """Handle messages as ``tasks.pipeline.fetch`` and the steps after it do."""
         for _ in range(min(most, len(self.waiting))):
-            origin = self.household.dispatcher.as_of_now(self.waiting.pop(0))
-            if origin is not None:
-                self.asked[origin["account_id"], origin["series"]] += 1
-                self.household.run(origin) if self.whole_walk else self._end(origin)
+            job = self.household.claims.refresh_window(self.waiting.pop(0))
+            if job is not None:
+                self.asked[job["account_id"], job["series"]] += 1
+                self.household.run(job) if self.all_steps else self._end(job)
 
-    def _end(self, origin: WindowJob) -> None:
-        """What is left of a look-back that found nothing new, without the walk."""
-        night, state = night_of(origin["claim"]), self.household.state
+    def _end(self, job: WindowJob) -> None:
+        """Record a look-back that returned nothing new, without its steps."""
+        night, progress = night_of(job["claim"]), self.household.progress
         if night is not None:
-            call = Call(self.household.at, window_of(origin), AnswerClass.NO_DATA, "nightly")
-            state.note_night(origin["account_id"], origin["series"], night, call)
-        self.household.dispatcher.release(origin["account_id"], str(origin["claim"]), origin["run_id"])
+            call = Call(self.household.at, window_of(job), AnswerClass.NO_DATA, "nightly")
+            progress.record_night(job["account_id"], job["series"], night, call)
+        self.household.claims.release_claim(job["account_id"], str(job["claim"]), job["run_id"])
 
     def fan_out(self, most_waiting: int = 1000, **options: Any) -> FanOut:
-        house = self.household
-        return FanOut(house.dispatcher, house.state, self.publish, self.length, most_waiting, **options)
+        household = self.household
+        return FanOut(
+            claims=household.claims,
+            progress=household.progress,
+            publish=self.publish,
+            queue_length=self.length,
+            most_waiting=most_waiting,
+            **options,
+        )
 
 
 def accounts_of(queue: Queue) -> list[str]:
-    return [account.id for page in queue.household.dispatcher.pages_after(None) for account in page]
+    return [account.id for page in queue.household.claims.pages_after(None) for account in page]
 
 
 def everything_once(queue: Queue) -> Counter[tuple[str, str]]:

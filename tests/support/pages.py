@@ -1,4 +1,4 @@
-"""The pages that people read, their links and their headings."""
+"""The Markdown pages of the documentation, their links and their headings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def pages() -> list[Path]:
 
 
 def links(text: str) -> Iterator[str]:
-    """Targets inside the repository, of pages and images."""
+    """Yield the targets inside the repository, of pages and images."""
     for link in re.findall(r"\]\(([^)\s]+)\)", _without_code(text)):
         if "://" not in link:
             yield link
 
 
 def anchors(text: str) -> set[str]:
-    """The headings' names as Git forges make them, and as our site is told to."""
+    """Return the anchors of the headings, formed as Git forges and our site form them."""
     return {_slug(heading) for heading in re.findall(r"^#{1,6} +(.+?) *$", _without_code(text), re.MULTILINE)}
 
 

@@ -1,4 +1,4 @@
-"""A RabbitMQ node for the tests: alone, on loopback, in a folder of its own, gone at the end."""
+"""A RabbitMQ node for the tests, on loopback and in a folder of its own; it is deleted at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from worker.stores.redis.child_processes import Supervisor, free_port, free_ports
 
-PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's; the one on the PATH changes user and folders
+# Debian's own program: the one on the PATH changes user and folders.
+PROGRAM: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 USER, PASSWORD, VHOST = "releve", "s3cret-of-rabbit", "homes"
 
 _CONFIG: Final = f"""
@@ -54,24 +55,24 @@ class RabbitMQ:
         self.pid = self._children.start("rabbitmq", [str(PROGRAM)], env=self._env(), log_path=log)
         give_up = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
-            gone = self._children.ended()
-            if gone or time.monotonic() > give_up:
+            exits = self._children.collect_exits()
+            if exits or time.monotonic() > give_up:
                 raise RuntimeError(f"RabbitMQ did not start: {log.read_text()[-2000:]}")
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL, as a host that goes down."""
+        """Kill the node with SIGKILL, as when its host goes down."""
         os.killpg(self.pid, signal.SIGKILL)
         while not self._children.wait(1.0):
             pass
 
     def _answers(self) -> bool:
-        """At both doors: what is opened last may be slow, or somebody else's."""
+        """Return whether both listeners answer; the TLS one opens last, and another process may hold its port."""
         try:
             with amqp.Connection(f"127.0.0.1:{self.port}", USER, PASSWORD, virtual_host=VHOST, connect_timeout=5):
                 pass
-            with socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as door:
-                self._tls.wrap_socket(door, server_hostname="localhost").close()
+            with socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as connection:
+                self._tls.wrap_socket(connection, server_hostname="localhost").close()
         except (OSError, amqp.AMQPError):
             return False
         return True
@@ -96,7 +97,7 @@ class RabbitMQ:
 
 @contextmanager
 def rabbitmq(tls: Certificates) -> Iterator[RabbitMQ]:
-    """A running node with an empty vhost."""
+    """Yield a running node with an empty vhost.  Raises NotInstalled."""
     epmd = shutil.which("epmd")
     if epmd is None or not PROGRAM.exists():
         raise NotInstalled("no RabbitMQ: apt-get install rabbitmq-server")
@@ -106,7 +107,7 @@ def rabbitmq(tls: Certificates) -> Iterator[RabbitMQ]:
         )
         children = opened.enter_context(Supervisor(grace_s=5))
         port = free_port()
-        # Started by us, or the node would start one that outlives it.
+        # We start the port mapper ourselves: the node would start one that outlives it.
         children.start("epmd", [epmd, "-address", "127.0.0.1", "-port", str(port)])
         node = RabbitMQ(folder, children, port, tls)
         node.start()

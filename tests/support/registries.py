@@ -1,4 +1,4 @@
-"""A registry for tests: its key, its meters and what is done to it again and again."""
+"""A registry for tests: its key, its meter numbers, and helpers to fill it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from worker.domain.measures.readings import PARIS, Series
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 
-KEY = new_key()
+KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 LATER = NOW + timedelta(hours=1)
 
 
 def prepare_registry(folder: Path) -> None:
-    """An empty registry in ``folder``, where Relève looks for it; its migrations ran once for all tests."""
+    """Create an empty registry in ``folder``, at the default place; the migrations run once for all tests."""
     file = folder / "registry.db"
     file.touch(mode=0o600)
     file.write_bytes(_empty_registry())
@@ -29,29 +29,33 @@ def prepare_registry(folder: Path) -> None:
 @cache
 def _empty_registry() -> bytes:
     with TemporaryDirectory() as folder:
-        registry = opened(f"sqlite:///{folder}/registry.db")
+        registry = open_registry(f"sqlite:///{folder}/registry.db")
         registry.migrate()
         registry.close()
         return Path(folder, "registry.db").read_bytes()
 
 
-def opened(url: str, *keys: str) -> AccountRegistry:
+def open_registry(url: str, *keys: str) -> AccountRegistry:
+    """Return the registry at ``url``, with KEY unless other keys are passed."""
     return AccountRegistry(url, Sealer(keys or [KEY]))
 
 
 def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
+    """Add an account that is ready, and return its id."""
     account, created = registry.add("enedis", usage_point_id, NOW, token_needed=False)
     assert created
     return account.id
 
 
-def record(registry: AccountRegistry, account_id: str, run_id: str, **changes: Any) -> None:
+def record_outcome(registry: AccountRegistry, account_id: str, run_id: str, **changes: Any) -> None:
+    """Record the outcome of a run; without ``changes`` it is a success of the daily series that stored nothing."""
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)
     registry.record_outcome(account_id, series, run_id, now, **outcome)
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

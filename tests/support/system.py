@@ -1,7 +1,7 @@
-"""A running Relève for acceptance tests: every part a process of its own, driven through its public doors.
+"""A running Relève for acceptance tests, each part in a process of its own.
 
-What a test looks at (the store, the registry, the state) it reads through ``House.inside``, a runtime of its own
-on the same settings; what it does, it does by command, by task name or through the simulator's admin.
+A test acts by commands, by task names or through the simulator's admin interface. It reads the store, the registry
+and the state in Redis through ``System.runtime``, a runtime of its own on the same settings.
 """
 
 from __future__ import annotations
@@ -30,37 +30,36 @@ from celery import Celery
 
 from config.settings import PREFIX, Settings
 from tests.support import servers
-from tests.support.commands import run_here
-from worker.cli.totals_check import Content, Truth, loads, repeats
+from tests.support.commands import run_releve
+from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
 from worker.domain.measures.readings import Period, Series
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
-from worker.sync.inline import Inline
 
 DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
 QUEUE_PREFIX: Final = "releve:celery:"
-CALLBACK: Final = "http://127.0.0.1:9/back"  # nobody listens: where it leads to is all that is read
+CALLBACK: Final = "http://127.0.0.1:9/back"  # Nobody listens there: only the redirect's address is read.
 
-METER_NUMBER: Final = re.compile(r"(?<![\d.])\d{14}(?!\d)")  # and no fraction of a second
+METER_NUMBER: Final = re.compile(r"(?<![\d.])\d{14}(?!\d)")  # A fraction of a second is no match.
 
 NO_QUOTA: Final = {"CALLS_PER_SECOND": "0", "CALLS_PER_HOUR": "0"}
-QUICKLY: Final = ("--without-mingle", "--without-gossip")
+QUICK_START: Final = ("--without-mingle", "--without-gossip")
 QUICK_HEALING: Final = {"INFLIGHT_EXPIRY_S": "3", "VISIBILITY_TIMEOUT_S": "3", "RECONCILE_EVERY_S": "1"}
 
 
-def until(happened: Callable[[], Any], what: str = "it") -> Any:
-    """What ``happened`` gives once it is true."""
+def until(condition: Callable[[], Any], description: str = "it") -> Any:
+    """Return the result of ``condition`` once it is true; fail after DEADLINE_S."""
     give_up = time.monotonic() + DEADLINE_S
-    while not (found := happened()):
-        assert time.monotonic() < give_up, f"{what} did not happen in {DEADLINE_S:.0f} s"
+    while not (result := condition()):
+        assert time.monotonic() < give_up, f"{description} did not happen in {DEADLINE_S:.0f} s"
         time.sleep(0.05)
-    return found
+    return result
 
 
-class House:
-    """Starts nothing by itself but what is looked through; ``settings`` are RELEVE_* names without the prefix."""
+class System:
+    """A Relève whose processes a test starts one by one; ``settings`` are RELEVE_* names without the prefix."""
 
     def __init__(self, folder: Path, redis_url: str, settings: Mapping[str, str], opened: ExitStack) -> None:
         self.folder = folder
@@ -77,32 +76,32 @@ class House:
         self._starts = itertools.count(1)
         self._runs = itertools.count()
         self._pids: dict[str, int] = {}
-        self.publisher = Celery("tests", set_as_current=False)  # this process has an app of its own
+        self.publisher = Celery("tests", set_as_current=False)  # This process has an app of its own.
         self.publisher.config_from_object("config.celery_options")
         self.publisher.conf.update(broker_url=redis_url)
         opened.callback(self.publisher.close)
 
-    # -- processes
+    # -- Processes
 
     def start_simulator(self, *options: str) -> None:
         port = str(urlsplit(self.settings["ENEDIS_URL"]).port)
-        self._start("simulator", [BIN / "releve", "simulate", "--port", port, *options])
+        self.start_process("simulator", [BIN / "releve", "simulate", "--port", port, *options])
         until(lambda: self._answers("/__sim__/health"), "the simulator's start")
 
     def start_worker(self, *options: str, app: str = "worker", **settings: str) -> Path:
-        """A worker that is ready; its log.  See QUICKLY for one that is so a second earlier."""
+        """Start a worker, wait until it is ready, and return its log; QUICK_START saves a second."""
         command = [BIN / "celery", "-A", app, "worker", "-l", "INFO", *options]
-        log = self._start("worker", command, settings)
-        until(lambda: " ready." in log.read_text() or self._fell("worker", log), "the worker's start")
+        log = self.start_process("worker", command, settings)
+        until(lambda: " ready." in log.read_text() or self._assert_running("worker", log), "the worker's start")
         return log
 
     def start_beat(self) -> None:
-        self._start("beat", [BIN / "celery", "-A", "worker", "beat", "-l", "INFO"])
+        self.start_process("beat", [BIN / "celery", "-A", "worker", "beat", "-l", "INFO"])
 
     def start_web(self) -> str:
-        """The connect service at RELEVE_PUBLIC_URL, which must be given; its address."""
+        """Start the web service at RELEVE_PUBLIC_URL, which must be set, and return its address."""
         address = self.settings["PUBLIC_URL"]
-        self._start("web", [BIN / "releve", "web", "--port", str(urlsplit(address).port)])
+        self.start_process("web", [BIN / "releve", "web", "--port", str(urlsplit(address).port)])
         until(lambda: _is_up(address), "the web service's start")
         return address
 
@@ -110,22 +109,22 @@ class House:
         self._supervisor.stop_child(name)
         del self._pids[name]
 
-    def runs(self, name: str) -> bool:
+    def is_running(self, name: str) -> bool:
         return name in self._pids
 
     def kill(self, name: str) -> None:
-        """SIGKILL to it and all its children."""
+        """Kill the process and all its children with SIGKILL."""
         os.killpg(self._pids.pop(name), signal.SIGKILL)
-        until(self._supervisor.ended, f"the end of {name}")
+        until(self._supervisor.collect_exits, f"the end of {name}")
 
-    def _start(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:
+    def start_process(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:
         log = self.folder / "logs" / f"{next(self._starts)}-{name}.log"
-        env = self.env(**(settings or {})) | {"PYTHONPATH": str(ROOT)}
+        env = self.environment(**(settings or {})) | {"PYTHONPATH": str(ROOT)}
         self._pids[name] = self._supervisor.start(name, [str(word) for word in command], env=env, log_path=log)
         return log
 
-    def _fell(self, name: str, log: Path) -> None:
-        assert not (ended := self._supervisor.ended()), f"{ended}: {log.read_text()[-2000:]}"
+    def _assert_running(self, name: str, log: Path) -> None:
+        assert not (exits := self._supervisor.collect_exits()), f"{exits}: {log.read_text()[-2000:]}"
 
     def _answers(self, path: str) -> bool:
         return _is_up(self.settings["ENEDIS_URL"] + path)
@@ -133,43 +132,44 @@ class House:
     def logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted((self.folder / "logs").iterdir()))
 
-    # -- doors
+    # -- Commands, tasks and the simulator
 
-    def env(self, **settings: str) -> dict[str, str]:
+    def environment(self, **settings: str) -> dict[str, str]:
         return {PREFIX + name: value for name, value in {**self.settings, **settings}.items()}
 
     def releve(self, *words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
-        """The command in a process of its own, which must end with ``code``."""
-        env = {**os.environ, **self.env(**settings)}
-        done = subprocess.run([BIN / "releve", *words], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == code, f"releve {words}: {done.returncode}, {done.stderr}"
-        return done
+        """Run the command in a process of its own, which must end with ``code``."""
+        env = {**os.environ, **self.environment(**settings)}
+        completed = subprocess.run([BIN / "releve", *words], env=env, capture_output=True, text=True, check=False)
+        assert completed.returncode == code, f"releve {words}: {completed.returncode}, {completed.stderr}"
+        return completed
 
-    def told(self, *words: str, **settings: str) -> Any:
-        """The JSON that a command prints, which runs in this process: a hundred new ones would take minutes."""
-        ended = run_here(self.folder, self.env(**settings), *words)
-        assert ended.code == 0, f"releve {words}: {ended.code}, {ended.err}"
-        return json.loads(ended.out)
+    def run_json(self, *words: str, **settings: str) -> Any:
+        """Run a command in this process, to save a second each, and return the JSON that it prints."""
+        result = run_releve(self.folder, self.environment(**settings), *words)
+        assert result.code == 0, f"releve {words}: {result.code}, {result.err}"
+        return json.loads(result.out)
 
-    def ask(self, *words: str, **settings: str) -> Any:
-        return self.told(*words, "--json", **settings)
+    def query(self, *words: str, **settings: str) -> Any:
+        """Run a command with ``--json`` and return what it prints."""
+        return self.run_json(*words, "--json", **settings)
 
-    def shown(self, account: str, by: str, day: str) -> list[dict[str, Any]]:
-        """What ``releve show`` prints of one day."""
+    def show_day(self, account: str, by: str, day: str) -> list[dict[str, Any]]:
+        """Return the documents of one day, as ``releve show`` prints them."""
         words = ("show", account, "--by", by, "--from", day, "--to", day, "--format", "json")
-        documents: list[dict[str, Any]] = self.told(*words)
+        documents: list[dict[str, Any]] = self.run_json(*words)
         return documents
 
-    def add(self, usage_point: str, *options: str, **settings: str) -> str:
-        """A new account's id; its backfill is enqueued."""
-        account: str = self.ask("accounts", "add", "--usage-point", usage_point, *options, **settings)["account"]
+    def add_account(self, usage_point: str, *options: str, **settings: str) -> str:
+        """Add an account, whose backfill is enqueued, and return its id."""
+        account: str = self.query("accounts", "add", "--usage-point", usage_point, *options, **settings)["account"]
         return account
 
-    def send(self, task: str, *args: Any) -> None:
+    def send_task(self, task: str, *args: Any) -> None:
         self.publisher.send_task(task, args=args)
 
     def simulator(self, method: str, path: str, body: Any = None) -> Any:
-        """The simulator's admin, below ``/__sim__/``."""
+        """Call the simulator's admin interface, below ``/__sim__/``."""
         url = f"{self.settings['ENEDIS_URL']}/__sim__/{path}"
         answer = requests.request(method, url, json=body, timeout=10)
         answer.raise_for_status()
@@ -181,13 +181,13 @@ class House:
     def switch(self, usage_point: str, **switches: Any) -> None:
         self.simulator("POST", f"meters/{usage_point}", switches)
 
-    def consent(self, usage_point: str) -> Path:
-        """The holder's way through the consent page (v4): a file with the answer to the code's exchange."""
+    def grant_consent(self, usage_point: str) -> Path:
+        """Give the holder's consent on the simulator's page (v4); return a file with the token answer."""
         client = {"client_id": "releve-simulator", "client_secret": self.settings["ENEDIS_CLIENT_SECRET"]}
-        asked = {"client_id": client["client_id"], "response_type": "code", "state": "x", "duration": "P1Y"}
+        parameters = {"client_id": client["client_id"], "response_type": "code", "state": "x", "duration": "P1Y"}
         page = requests.get(
             f"{self.settings['ENEDIS_URL']}/dataconnect/v1/oauth2/authorize",
-            {**asked, "usage_point_id": usage_point, "redirect_uri": CALLBACK},
+            {**parameters, "usage_point_id": usage_point, "redirect_uri": CALLBACK},
             allow_redirects=False,
             timeout=10,
         )
@@ -198,63 +198,66 @@ class House:
         file.write_text(answer.text)
         return file
 
-    # -- what came of it
+    # -- Results
 
     @cached_property
-    def inside(self) -> Runtime:
-        """A runtime of the test's own on the same settings."""
-        given = {name.lower(): value for name, value in self.settings.items()}
-        return self._opened.enter_context(Runtime(Settings.from_env(_env_file=None, **given)))
+    def runtime(self) -> Runtime:
+        """The test's own runtime, on the same settings."""
+        settings = {name.lower(): value for name, value in self.settings.items()}
+        return self._opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
 
     def wait_loaded(self, account: str) -> None:
-        """Until every window of its history is done."""
+        """Wait until every window of the account's history is done."""
         until(lambda: all(self.loaded(account, series) for series in Series), f"the backfill of {account}")
 
-    def move(self, **settings: str) -> None:
-        """Other settings from here on, and an empty folder for whatever is embedded."""
+    def change_settings(self, **settings: str) -> None:
+        """Change the settings from here on, and take an empty folder for embedded databases."""
         self.settings |= {"DATA_DIR": str(self.folder / f"data-{next(self._runs)}"), **settings}
-        self.__dict__.pop("inside", None)
+        self.__dict__.pop("runtime", None)
 
-    def load_here(self, account: str) -> None:
-        """Its history without the queue, where the way is not the matter."""
-        here = Inline(self.inside, say=print)
-        assert list(here.history(account)) and not here.failures
+    def load_history_inline(self, account: str) -> None:
+        """Load the account's history without the queue."""
+        inline = self.runtime.inline(say=print)
+        assert list(inline.history(account)) and not inline.failures
 
     def loaded(self, account: str, series: Series) -> bool:
-        done, total = self.inside.history.days(account, series)
+        done, total = self.runtime.history.count_days(account, series)
         return done == total
 
-    def night(self, *accounts: str) -> str:
-        """One more nightly run over the look-back of the pretended day; done when it ends."""
-        run = self.begin_night()
+    def run_night(self, *accounts: str) -> str:
+        """Run one more night over the look-back of the pretended day, until it is done; return its run name."""
+        run = self.start_night()
         for account in accounts:
             until(lambda account=account: self.has_run(account, run), f"the night of {account}")
         return run
 
-    def begin_night(self) -> str:
-        """A date of its own, later than all before it: the newest night takes over from the others."""
+    def start_night(self) -> str:
+        """Start a night and return its run name.
+
+        Its date is later than those before, since the newest night takes over from the others.
+        """
         run_date = (date(2030, 1, 1) + timedelta(days=next(self._runs))).isoformat()
-        self.send("tasks.schedule.nightly_sync", run_date)
+        self.send_task("tasks.schedule.nightly_sync", run_date)
         return f"nightly:{run_date}"
 
-    def has_run(self, account: str, run: str, of: Iterable[Series] = tuple(Series)) -> bool:
-        asked = list(of)
-        states = self.inside.state.task_states([(account, series.value) for series in asked])
+    def has_run(self, account: str, run: str, series_list: Iterable[Series] = tuple(Series)) -> bool:
+        wanted = list(series_list)
+        states = self.runtime.progress.task_states([(account, series.value) for series in wanted])
         return all(
-            f"{series.value}/{run}" in (noted.get("last_run"), noted.get("failed_run"))
-            for series, noted in zip(asked, states, strict=True)
+            f"{series.value}/{run}" in (state.get("last_run"), state.get("failed_run"))
+            for series, state in zip(wanted, states, strict=True)
         )
 
     def documents(self, account: str, period: Period) -> list[dict[str, Any]]:
-        return self.inside.measures[period].read(account, "0", "~")
+        return self.runtime.measures[period].read(account, "0", "~")
 
-    def content(self, account: str) -> Content:
-        """All that is stored of an account; nothing of it twice."""
-        content: Content = {}
+    def content(self, account: str) -> Loads:
+        """Return all that is stored of an account; fail where a value is stored twice."""
+        content: Loads = {}
         for period in Period:
             documents = self.documents(account, period)
-            assert not repeats(documents), f"{period}: a moment is stored twice"
-            content[period] = loads(documents)
+            assert not count_repeats(documents), f"{period}: a moment is stored twice"
+            content[period] = loads_by_key(documents)
         return content
 
     def revisions(self, account: str) -> dict[str, str]:
@@ -265,10 +268,10 @@ class House:
         }
 
     def truth(self, usage_point: str) -> Truth:
-        """What the simulator says the meter measured, over the history that an account has."""
-        today = self.inside.dispatcher.today()
+        """Return what the simulator says the meter measured, over the history that an account has."""
+        today = self.runtime.claims.today()
         daily = self._truth(usage_point, today - timedelta(days=1095), today)["daily"]
-        curve = self._truth(usage_point, today - timedelta(days=self.inside.history.load_curve_days), today)[
+        curve = self._truth(usage_point, today - timedelta(days=self.runtime.history.load_curve_days), today)[
             "load_curve"
         ]
         return Truth(daily, curve)
@@ -276,13 +279,13 @@ class House:
     def _truth(self, usage_point: str, start: date, end: date) -> Any:
         return self.simulator("GET", f"truth/{usage_point}?start={start}&end={end}")
 
-    # -- the queue, looked at from outside
+    # -- The queue, read without a worker
 
     def messages(self) -> list[str]:
-        """All that waits or is not acknowledged: envelope and body of each, as text."""
+        """Return all messages that wait or are not acknowledged: envelope and body of each, as text."""
         waiting = [raw for key in self.queues() for raw in self.redis.lrange(key, 0, -1)]
-        hands = self.redis.scan_iter(f"{QUEUE_PREFIX}unacked:*")
-        unacked = [json.dumps(json.loads(raw)[0]) for hand in hands for raw in self.redis.hvals(hand)]
+        unacked_keys = self.redis.scan_iter(f"{QUEUE_PREFIX}unacked:*")
+        unacked = [json.dumps(json.loads(raw)[0]) for key in unacked_keys for raw in self.redis.hvals(key)]
         return [_readable(json.loads(raw)) for raw in (*waiting, *unacked)]
 
     def queues(self) -> list[str]:
@@ -299,14 +302,14 @@ def _is_up(address: str) -> bool:
 
 def _readable(message: dict[str, Any]) -> str:
     body = base64.b64decode(message["body"])
-    if message["headers"].get("compression"):  # called gzip, and is zlib
+    if message["headers"].get("compression"):  # Kombu calls it gzip; the data is zlib.
         body = zlib.decompress(body)
     return json.dumps({**message, "body": body.decode()})
 
 
 @contextmanager
-def open_house(folder: Path, **settings: str) -> Iterator[House]:
-    """A house on a Redis of its own; all its processes are gone at the end."""
+def open_system(folder: Path, **settings: str) -> Iterator[System]:
+    """Yield a system on a Redis of its own; all its processes end with the block."""
     with ExitStack() as opened:
         redis_url = opened.enter_context(servers.redis_server())
-        yield House(folder, redis_url, settings, opened)
+        yield System(folder, redis_url, settings, opened)

@@ -1,4 +1,4 @@
-"""Small walks over stores in memory, and what must be stored after them."""
+"""Short syncs over stores in memory, and what must be stored after them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from tests.support.factories import PretendSupplier, curve_of, make_walk, origin, serving_curves, serving_days
+from tests.support.factories import (
+    PretendSupplier,
+    curve_of,
+    make_window_sync,
+    serving_curves,
+    serving_days,
+    window_job,
+)
 from tests.support.fakes import MemoryStore
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
@@ -20,22 +27,22 @@ def days(first: str, *watt_hours: int) -> dict[date, int]:
 
 
 def window_over(*values: dict[date, Any]) -> DateWindow:
-    every = [day for some in values for day in some]
-    return DateWindow(min(every), max(every) + ONE_DAY)
+    all_days = [day for value_by_day in values for day in value_by_day]
+    return DateWindow(min(all_days), max(all_days) + ONE_DAY)
 
 
 def sync_days(
     measures: Stores, values: dict[date, Any], home: str = "home1", window: DateWindow | None = None
 ) -> WindowResult:
-    walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
-    return walk.sync_window(origin(window or window_over(values), Series.DAILY, home))
+    window_sync = make_window_sync(PretendSupplier(daily=serving_days(values)), measures)
+    return window_sync.sync_window(window_job(window or window_over(values), Series.DAILY, home))
 
 
 def sync_curve(
     measures: Stores, rows: dict[date, Any], home: str = "home1", window: DateWindow | None = None
 ) -> WindowResult:
-    walk = make_walk(PretendSupplier(curve=serving_curves(rows)), measures)
-    return walk.sync_window(origin(window or window_over(rows), Series.LOAD_CURVE, home))
+    window_sync = make_window_sync(PretendSupplier(curve=serving_curves(rows)), measures)
+    return window_sync.sync_window(window_job(window or window_over(rows), Series.LOAD_CURVE, home))
 
 
 def rounded(milliwatt_hours: int, unit: int) -> float:
@@ -43,7 +50,7 @@ def rounded(milliwatt_hours: int, unit: int) -> float:
 
 
 def truth_of_days(values: dict[date, int]) -> dict[Period, dict[str, float]]:
-    """What must be stored, worked out without the house's own arithmetic."""
+    """Return what must be stored, computed without the code under test."""
     loads: dict[Period, dict[str, float]] = {period: {} for period in Period}
     for period, length, unit in ((Period.DAY, 10, 1000), (Period.MONTH, 7, 100), (Period.YEAR, 4, 100)):
         sums: dict[str, int] = {}
@@ -55,7 +62,7 @@ def truth_of_days(values: dict[date, int]) -> dict[Period, dict[str, float]]:
 
 
 def revisions(measures: Stores) -> dict[str, Any]:
-    return {key: found["_rev"] for store in measures.values() for key, found in store.documents.items()}
+    return {key: document["_rev"] for store in measures.values() for key, document in store.documents.items()}
 
 
 FIRST_RUN = days("2020-10-30", 7000, 8000, 25500, 26212, 25000)

@@ -1,4 +1,4 @@
-"""A whole house without a queue: real Redis-protocol server, registry in a file, measures in memory."""
+"""The parts of the service without a queue: a real Redis server, a registry in a file, measures in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.errors import WorkerError
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -37,7 +37,7 @@ from worker.sync.window import WindowSync
 
 @dataclass
 class Household:
-    """Everything that decides and remembers; ``at`` is the time it lives at, ``supplier`` who it asks."""
+    """The policies and stores of one service; ``at`` is its present time, ``supplier`` answers its calls."""
 
     registry: AccountRegistry
     redis: Redis
@@ -49,36 +49,52 @@ class Household:
     prefix: str = field(default_factory=lambda: f"test-{uuid4().hex}:")
 
     def __post_init__(self) -> None:
-        self.state = ProgressStore(self.redis, self.prefix)
+        self.progress = ProgressStore(self.redis, self.prefix)
         self.history = History(
-            self.state, self.measures, self._stored_before, paris_today(self.now), self.load_curve_days
+            progress=self.progress,
+            measures=self.measures,
+            stored_before=self._stored_before,
+            today=paris_today(self.now),
+            load_curve_days=self.load_curve_days,
         )
         database = self.registry.database
-        self.consents, self.notices = ConsentTable(database, Sealer([new_key()])), NoticeTable(database)
+        self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
         store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
-        self.incidents = Incidents(store, self.notices, ("log",), self.now, Thresholds(), fresh_s=0)
-        self.desk = RefusalPolicy(
-            self.consents, PendingRefusals(database), self.notices, ("log",), self.now, self.incidents
+        self.incidents = Incidents(
+            store=store, notices=self.notices, channels=("log",), now=self.now, thresholds=Thresholds(), max_age_s=0
         )
-        self.journal = ResultRecorder(
-            self.registry,
-            self.state,
-            self.history,
-            self.now,
-            self.desk,
-            CorrectionTable(self.registry.database),
-            self.incidents,
+        self.refusals = RefusalPolicy(
+            consents=self.consents,
+            pending=PendingRefusals(database),
+            notices=self.notices,
+            channels=("log",),
+            now=self.now,
+            incidents=self.incidents,
         )
-        self.dispatcher = ClaimPolicy(
-            self.registry, self.state, self.history, self.now, self.claim_ttl_s, held=self.incidents.is_held
+        self.results = ResultRecorder(
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            now=self.now,
+            refusals=self.refusals,
+            corrections=CorrectionTable(self.registry.database),
+            incidents=self.incidents,
         )
-        self.walk = WindowSync(
-            self.registry,
-            lambda account: self.supplier,
-            self.measures,
-            self.journal,
-            self.now,
-            watch=self.incidents,
+        self.claims = ClaimPolicy(
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            now=self.now,
+            claim_ttl_s=self.claim_ttl_s,
+            is_held=self.incidents.is_held,
+        )
+        self.window_sync = WindowSync(
+            accounts=self.registry,
+            supplier_of=lambda account: self.supplier,
+            measures=self.measures,
+            recorder=self.results,
+            now=self.now,
+            incidents=self.incidents,
         )
 
     def now(self) -> datetime:
@@ -91,20 +107,20 @@ class Household:
         account, _ = self.registry.add("enedis", f"300016400000{number}", self.at, token_needed=False)
         return account.id
 
-    def run(self, origin: WindowJob) -> WindowResult | None:
-        """As a chain of tasks does it: a failure is noted in the journal, and nothing comes of it."""
+    def run(self, job: WindowJob) -> WindowResult | None:
+        """Sync one window as a chain of tasks does: a failure is recorded and not raised."""
         try:
-            return self.walk.sync_window(origin)
+            return self.window_sync.sync_window(job)
         except WorkerError as error:
-            self.journal.failed(origin, error)
+            self.results.record_failure(job, error)
             return None
 
     def backfill(self, account_id: str, most: int = 200) -> list[WindowJob]:
-        """One window after the other until none is due; those that were tried."""
+        """Sync one window of the history after the other until none is due, and return those that were tried."""
         tried: list[WindowJob] = []
-        while origin := self.dispatcher.claim_backfill(account_id):
-            tried.append(origin)
-            self.run(origin)
+        while job := self.claims.claim_backfill(account_id):
+            tried.append(job)
+            self.run(job)
             assert len(tried) < most, "the backfill finds no end"
         return tried
 
@@ -113,16 +129,16 @@ class Household:
             self.redis.delete(key)
 
     def _stored_before(self, account_id: str, series: Series) -> bool:
-        outcome = self.registry.outcomes(account_id).get(series)
+        outcome = self.registry.load_outcomes(account_id).get(series)
         return outcome is not None and outcome.ever_stored
 
 
 @pytest.fixture
 def household(redis_url: str, tmp_path: Path) -> Iterator[Household]:
     prepare_registry(tmp_path)
-    registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([new_key()]))
+    registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([generate_key()]))
     with connect(redis_url) as redis:
-        house = Household(registry, redis)
-        yield house
-        house.lose_redis()
+        service = Household(registry, redis)
+        yield service
+        service.lose_redis()
     registry.close()

@@ -1,4 +1,4 @@
-"""What setup.cfg asks for is what is installed here, and what the program imports is asked for."""
+"""The requirements of setup.cfg are installed here, and every imported package is among them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
-PARTS_OF = {  # that another package is made of and shows its users
+PARTS_OF = {  # Packages that belong to another one's public interface.
     "celery": {"amqp", "billiard", "kombu"},
     "fastapi": {"pydantic"},
     "requests-oauthlib": {"oauthlib"},
@@ -24,12 +24,12 @@ PARTS_OF = {  # that another package is made of and shows its users
 PACKAGES = ("config", "tasks", "worker")
 
 
-def asked(section: str, option: str) -> list[Requirement]:
+def requirements_of(section: str, option: str) -> list[Requirement]:
     return [Requirement(line) for line in SETUP[section][option].split("\n") if line]
 
 
-RUNNING = asked("options", "install_requires")
-ALL = [*RUNNING, *asked("options.extras_require", "dev")]
+RUNNING = requirements_of("options", "install_requires")
+ALL = [*RUNNING, *requirements_of("options.extras_require", "dev")]
 
 
 @pytest.mark.parametrize("requirement", ALL, ids=lambda requirement: requirement.name)
@@ -38,8 +38,8 @@ def test_the_installed_version_is_one_that_is_asked_for(requirement: Requirement
         assert requirement.specifier.contains(version(requirement.name), prereleases=True)
 
 
-def imported() -> set[str]:
-    """The first names of all that the program imports from outside itself and the standard library."""
+def imported_names() -> set[str]:
+    """Return the top-level names that the program imports from outside itself and the standard library."""
     names: set[str] = set()
     for file in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -51,9 +51,13 @@ def imported() -> set[str]:
 
 
 def test_all_that_is_imported_is_asked_for_by_name() -> None:
-    """What only comes along with another package may go with its next version."""
+    """A package that comes only with another one may disappear with its next version."""
     names = {canonicalize_name(requirement.name) for requirement in RUNNING}
     names |= {part for name in names for part in PARTS_OF.get(name, ())}
-    homes = packages_distributions()
-    missing = {name for name in imported() if not names & {canonicalize_name(home) for home in homes.get(name, [])}}
+    distributions = packages_distributions()
+    missing = {
+        name
+        for name in imported_names()
+        if not names & {canonicalize_name(distribution) for distribution in distributions.get(name, [])}
+    }
     assert missing == set()

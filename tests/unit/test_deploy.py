@@ -1,4 +1,4 @@
-"""Dashboard, alerts and Prometheus' own file name nothing that isn't there."""
+"""Dashboard, alerts and Prometheus' configuration name only metrics and labels that exist."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 STORIES = Path(__file__).parent / "alerts_test.yml"
 CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
-DEFINED = {name: told for told in [*metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions] for name in told.exposed}
-# What the library tells of a process, and Prometheus of a target.
+DEFINED = {
+    name: metric
+    for metric in [*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]
+    for name in metric.exposed
+}
+# Metrics that the library adds for a process, and Prometheus for a target.
 FOREIGN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 OF_TARGETS = {"job", "instance", "service", "le"}
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "releve.json").read_text(encoding="utf-8"))
@@ -54,7 +58,7 @@ def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: st
 
 def test_every_metric_is_looked_at_somewhere() -> None:
     used = set(re.findall(r"\breleve_[a-z_]+", " ".join(EXPRESSIONS)))
-    assert [told.name for told in DEFINED.values() if not used & set(told.exposed)] == []
+    assert [metric.name for metric in DEFINED.values() if not used & set(metric.exposed)] == []
 
 
 def test_every_series_of_the_legends_is_a_label_of_its_expression() -> None:
@@ -90,10 +94,10 @@ def test_panels_have_places_of_their_own() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus")
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [("check", "config", str(CONFIG)), ("check", "rules", str(ALERTS)), ("test", "rules", str(STORIES))],
     ids="-".join,
 )
-def test_prometheus_itself_takes_them(words: tuple[str, ...]) -> None:
-    told = subprocess.run(["promtool", *words], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+def test_prometheus_itself_takes_them(arguments: tuple[str, ...]) -> None:
+    run = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr

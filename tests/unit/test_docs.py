@@ -1,7 +1,8 @@
-"""What we tell people is true: pages, links, commands, settings and examples are held to the code."""
+"""The documentation agrees with the code: pages, links, commands, settings and examples."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -14,26 +15,25 @@ import pytest
 
 from config.settings import PREFIX, Settings
 from tests.support.pages import ROOT, anchors, links, pages
-from tools import cli_reference as cli_reference
-from tools import error_reference
-from tools import metrics_reference as metrics_reference
-from tools import settings_reference as settings_reference
+from tools import cli_reference, error_reference, floors_drawing, metrics_reference, settings_reference
 from worker import metrics
 from worker.cli.main import cli
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period
 from worker.ops import fleet_metrics
+from worker.stores.redis.heartbeats import Heartbeats
 
 REFERENCE = ROOT / "docs" / "reference"
 README, FRENCH = ROOT / "README.md", ROOT / "README.fr.md"
 GENERATED: dict[str, Callable[[], str]] = {
-    "settings": settings_reference.to_markdown,
-    "cli": cli_reference.to_markdown,
-    "errors": error_reference.to_markdown,
-    "metrics": metrics_reference.to_markdown,
+    "reference/settings.md": settings_reference.to_markdown,
+    "reference/cli.md": cli_reference.to_markdown,
+    "reference/errors.md": error_reference.to_markdown,
+    "reference/metrics.md": metrics_reference.to_markdown,
+    "explanation/floors.svg": floors_drawing.to_svg,
 }
 SECRET_FILES = {f"{PREFIX}{name.upper()}_FILE" for name in Settings.model_fields}
-COMPOSE_ONLY = {"RELEVE_VERSION"}  # which image
+COMPOSE_ONLY = {"RELEVE_VERSION"}  # It names the image's version.
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
@@ -43,7 +43,7 @@ def read(page: Path) -> str:
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_page_that_is_made_from_the_code_is_what_the_code_says(name: str) -> None:
-    assert read(REFERENCE / f"{name}.md") == GENERATED[name](), "run `make reference`"
+    assert read(ROOT / "docs" / name) == GENERATED[name](), "run `make reference`"
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -60,6 +60,18 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_that_a_page_names_exists_with_its_options(page: Path) -> None:
     assert [line for line in commands(read(page)) if not is_understood(line)] == []
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    page = read(ROOT / "docs" / "explanation" / "architecture.md")
+    named = set(re.findall(r"`((?:config|tasks|tests|tools|worker)/[\w/.]*)`", page))
+    assert len(named) > 30 and [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_every_room_is_in_the_architecture() -> None:
+    page = read(ROOT / "docs" / "explanation" / "architecture.md")
+    rooms = {file.parent.name for file in (ROOT / "worker").glob("*/__init__.py")}
+    assert [room for room in sorted(rooms) if f"| `worker/{room}/` |" not in page] == []
 
 
 def test_the_readme_shows_commands_at_all() -> None:
@@ -97,29 +109,27 @@ def test_the_examples_of_documents_are_what_is_stored() -> None:
 
 def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
     source = "".join(read(file) for file in (ROOT / "worker").rglob("*.py"))
-    made = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', source))
-    import inspect
-
-    from worker.stores.redis.heartbeats import Heartbeats
-
+    keys = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', source))
     pulse = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', inspect.getsource(Heartbeats)))
     rows = "".join(re.findall(r"^\| (`.*?) \|", read(REFERENCE / "redis-keys.md"), re.MULTILINE))
-    told = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "pulse", "cursor"}
-    assert told | {"cursor"} == made - pulse
+    listed = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "pulse", "cursor"}
+    assert listed | {"cursor"} == keys - pulse
     assert set(re.findall(r"`pulse:([a-z_]+)", rows)) == pulse
 
 
 def test_the_metrics_to_watch_are_those_there_are() -> None:
     named = set(re.findall(r"`(releve_[a-z_]+)`", read(ROOT / "docs" / "how-to" / "monitor.md")))
-    defined = {told.name for book in (metrics.BOOK, fleet_metrics.BOOK) for told in book.definitions}
+    defined = {
+        metric.name for registry in (metrics.WORKER_METRICS, fleet_metrics.METRICS) for metric in registry.definitions
+    }
     assert named and named <= defined
 
 
 def test_every_variable_that_compose_asks_for_is_explained() -> None:
-    asked = set(re.findall(r"\$\{([A-Z_]+)", read(ROOT / "docker-compose.yml")))
+    variables = set(re.findall(r"\$\{([A-Z_]+)", read(ROOT / "docker-compose.yml")))
     explained = set(re.findall(r"^#? ?([A-Z_]+)=", read(ROOT / ".env.example"), re.MULTILINE))
     optional = {"FLOWER_USER", "RELEVE_ENEDIS_AUTHORIZE_URL", "RELEVE_PRETEND_NOW"}
-    assert asked - optional <= explained
+    assert variables - optional <= explained
 
 
 def test_compose_and_example_set_only_settings_that_exist() -> None:
@@ -128,13 +138,13 @@ def test_compose_and_example_set_only_settings_that_exist() -> None:
 
 
 def code_of(text: str) -> set[str]:
-    """Everything between backticks, and the blocks without their remarks."""
+    """Return everything between backticks, and the lines of code blocks without their comments."""
     blocks = re.findall(r"^    (.+)$", text, re.MULTILINE)
     return {*re.findall(r"`([^`]+)`", text), *(block.partition("  #")[0].rstrip() for block in blocks)}
 
 
 def commands(text: str) -> Iterator[str]:
-    """Calls of ours in code, inline or in blocks; what a shell puts before and behind is cut off."""
+    """Yield the calls of `releve` in code, inline or in blocks, without the shell's words before and behind."""
     blocks = re.findall(r"^(?:    |```\w*\n)(.+?)(?:\n```)?$", text, re.MULTILINE)
     for code in (*re.findall(r"`([^`\n]+)`", text), *blocks):
         if call := re.search(r"(?<![\w/.-])releve (?:-v )?(?=[a-z])[^#;|&)>]+", code):
@@ -142,13 +152,13 @@ def commands(text: str) -> Iterator[str]:
 
 
 def is_understood(line: str) -> bool:
-    """Whether its words are commands and its options theirs."""
+    """Return whether its words are commands and its options belong to them."""
     words = shlex.split(line)[1:]
     command: click.Command = cli
     while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
-        below = command.get_command(click.Context(command), words.pop(0))
-        if below is None:
+        subcommand = command.get_command(click.Context(command), words.pop(0))
+        if subcommand is None:
             return False
-        command = below
+        command = subcommand
     options = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
     return {word.partition("=")[0] for word in words if word.startswith("--")} <= options

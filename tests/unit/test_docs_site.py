@@ -1,4 +1,4 @@
-"""The documentation builds as a site without a single warning, and loads nothing from elsewhere."""
+"""The documentation builds as a site without warnings, and its pages load nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mkdocs.exceptions import Abort
 
 from tests.support.pages import ROOT
 
-pytestmark = pytest.mark.filterwarnings("default")  # MkDocs' own are not ours to mend
+pytestmark = pytest.mark.filterwarnings("default")  # MkDocs itself raises warnings that we can't fix.
 
 
 def build_site(docs: Path, site: Path) -> None:
-    """Raises Abort where MkDocs warns of anything: a broken link, a page that no menu names."""
+    """Build the site.  Raises Abort for any warning of MkDocs: a broken link, a page that no menu names."""
     build(load_config(str(ROOT / "mkdocs.yml"), docs_dir=str(docs), site_dir=str(site)))
 
 
@@ -36,7 +36,7 @@ def test_every_page_is_built(site: Path) -> None:
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     texts = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
     loading = r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=[\"'](?:https?:)?//[^\"']+"
-    assert {page.name: found for page, text in texts.items() if (found := re.findall(loading, text))} == {}
+    assert {page.name: addresses for page, text in texts.items() if (addresses := re.findall(loading, text))} == {}
 
 
 def test_a_broken_link_would_not_get_through(tmp_path: Path) -> None:

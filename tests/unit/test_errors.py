@@ -1,4 +1,4 @@
-"""The whole error tree: each can be rebuilt from its message alone and has a code that an account may show."""
+"""The error tree: an error can be rebuilt from its message alone and has a code that an account may show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 import worker
 from worker.errors import AccountError, DataError, NotDelivered, StoreUnavailable, TransientError, WorkerError
 
-CODES = {  # semantics 6.4; an outage of our own infrastructure is no account's and has none
+# The vocabulary of cozy-konnector-libs.  An outage of our own infrastructure is no account's error and has no code.
+CODES = {
     "USER_ACTION_NEEDED",
     "USER_ACTION_NEEDED.OAUTH_OUTDATED",
     "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
@@ -33,7 +34,7 @@ def descendants(parent: type[WorkerError]) -> Iterator[type[WorkerError]]:
 
 
 def whole_tree() -> list[type[WorkerError]]:
-    """Also the classes that stand elsewhere in the house: every module is imported first."""
+    """Return all error classes, sorted by name; every module is imported first, for a few define their own."""
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
         if not module.name.endswith("__main__") and ".migrations" not in module.name:
             importlib.import_module(module.name)
@@ -54,8 +55,8 @@ def test_an_error_is_rebuilt_from_its_message_alone(kind: type[WorkerError]) -> 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_an_error_has_a_code_that_an_account_may_show(kind: type[WorkerError]) -> None:
-    no_accounts_fault = issubclass(kind, StoreUnavailable | NotDelivered) and kind.code == ""
-    assert kind.code in CODES or no_accounts_fault
+    is_infrastructure = issubclass(kind, StoreUnavailable | NotDelivered) and kind.code == ""
+    assert kind.code in CODES or is_infrastructure
 
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)

@@ -1,4 +1,4 @@
-"""Lines for people and for programs, and the context that ties a task's lines together."""
+"""Log lines for people and for programs, and the context that joins the lines of a task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from worker import logs
-from worker.logs import REDACTOR, ConsoleLines, JsonLines, fields
+from worker.logs import REDACTOR, ConsoleFormatter, JsonFormatter, fields
 from worker.ops import logging_setup, task_logging
 
 log = logging.getLogger("releve.tests")
@@ -27,15 +27,15 @@ ROOT = logging.getLogger()
 
 @contextmanager
 def fresh_root() -> Iterator[None]:
-    """The root logger as a process starts with it; pytest's own handlers are back afterwards."""
-    level, kept = ROOT.level, ROOT.handlers
+    """Give the root logger no handlers, as in a new process; pytest's handlers are back afterwards."""
+    level, handlers = ROOT.level, ROOT.handlers
     ROOT.handlers = []
     try:
         yield
     finally:
         for handler in ROOT.handlers:
             handler.close()
-        ROOT.handlers = kept
+        ROOT.handlers = handlers
         logging.captureWarnings(False)
         ROOT.setLevel(level)
 
@@ -66,8 +66,8 @@ def test_a_person_reads_key_and_value(tmp_path: Path) -> None:
     logs.configure(level="INFO", form="console", logfile=tmp_path / "log")
     log.info("window stored", extra=fields(created=4, code=None, whole=True, reason='it "failed"', none="", days=[1]))
     text = (tmp_path / "log").read_text(encoding="utf-8")
-    told = 'window stored created=4 code=- whole=true reason="it \\"failed\\"" none="" days=[1]\n'
-    assert text.endswith(f" INFO releve.tests {told}")
+    line = 'window stored created=4 code=- whole=true reason="it \\"failed\\"" none="" days=[1]\n'
+    assert text.endswith(f" INFO releve.tests {line}")
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
@@ -144,8 +144,8 @@ class WindowStep:
 def context_of_a_line() -> dict[str, Any]:
     line = logging.LogRecord("x", logging.INFO, "x.py", 1, "x", (), None)
     logs.add_context(line)
-    told: dict[str, Any] = line.__dict__["fields"]
-    return told
+    context: dict[str, Any] = line.__dict__["fields"]
+    return context
 
 
 @pytest.mark.parametrize(
@@ -167,9 +167,9 @@ def test_each_line_of_a_task_says_which_task_run_and_chain_it_is_of(args: Any, k
 
 
 def test_a_lines_own_fields_go_before_the_context_and_threads_have_each_their_own() -> None:
-    seen = []
+    contexts = []
     with logs.bound(run="r1", task="t"):
-        other = threading.Thread(target=lambda: seen.append(context_of_a_line()))
+        other = threading.Thread(target=lambda: contexts.append(context_of_a_line()))
         other.start()
         other.join()
         line = logging.LogRecord("x", logging.INFO, "x.py", 1, "x", (), None)
@@ -177,15 +177,15 @@ def test_a_lines_own_fields_go_before_the_context_and_threads_have_each_their_ow
         logs.add_context(line)
         with logs.bound(run="r2"):
             assert context_of_a_line() == {"run": "r2", "task": "t"}
-    assert seen == [{}]
+    assert contexts == [{}]
     assert line.__dict__["fields"] == {"run": "of its own", "task": "t"}
 
 
-# The doors
+# Set-up of processes and commands
 
 
-def settings(folder: Path, **given: Any) -> Settings:
-    return Settings.from_env(_env_file=None, data_dir=folder, **given)
+def settings(folder: Path, **values: Any) -> Settings:
+    return Settings.from_env(_env_file=None, data_dir=folder, **values)
 
 
 def test_every_secret_of_the_settings_is_known_to_the_mask_one_by_one(tmp_path: Path) -> None:
@@ -202,26 +202,26 @@ def test_every_secret_of_the_settings_is_known_to_the_mask_one_by_one(tmp_path: 
         "measures_url": "couchdb+http://releve:canary-measures@host:5984/",
         "smtp_url": "smtp://releve:canary-smtp@host:587",
     }
-    given = {**secret, **urls, "token_keys": "canary-key-1, canary-key-2", "notify_mail": "a@example.org"}
-    known = set(logging_setup.known_secrets(settings(tmp_path, **given)))
+    values = {**secret, **urls, "token_keys": "canary-key-1, canary-key-2", "notify_mail": "a@example.org"}
+    known = set(logging_setup.known_secrets(settings(tmp_path, **values)))
     assert {"canary-r%40dis", "canary-broker", "canary-registry", "canary-measures", "canary-smtp"} <= known
     assert {"canary-key-1", "canary-key-2", "kept-session-key"} <= known
     assert {value.get_secret_value() for name, value in secret.items() if name not in {*urls, "token_keys"}} <= known
 
 
 @pytest.mark.parametrize(
-    "told, asked, level",
+    "log_level, option, level",
     [
-        ("INFO", logging.WARNING, logging.INFO),  # what Celery asks for by itself
+        ("INFO", logging.WARNING, logging.INFO),  # Celery's default option.
         ("INFO", logging.DEBUG, logging.DEBUG),
         ("WARNING", logging.ERROR, logging.WARNING),
     ],
 )
 @fresh_root()
 def test_celerys_option_may_ask_for_more_than_the_settings_and_not_for_less(
-    tmp_path: Path, told: Any, asked: int, level: int
+    tmp_path: Path, log_level: Any, option: int, level: int
 ) -> None:
-    logging_setup.configure_process(settings(tmp_path, log_level=told), level=asked)
+    logging_setup.configure_process(settings(tmp_path, log_level=log_level), level=option)
     assert ROOT.level == level
 
 
@@ -250,10 +250,10 @@ def test_a_command_is_quiet_unless_asked(
 
 
 def test_a_key_made_at_first_use_is_known_to_the_mask_at_once(tmp_path: Path) -> None:
-    from worker.runtime.process import kept_text
+    from worker.runtime.keys import stored_secret
 
-    key = kept_text(tmp_path, "session.key", lambda: "made-just-now-0123").strip()
-    assert REDACTOR.text(f"with {key}") == "with ***"
+    key = stored_secret(tmp_path, "session.key", lambda: "made-just-now-0123").strip()
+    assert REDACTOR.mask_text(f"with {key}") == "with ***"
 
 
 @fresh_root()
@@ -265,12 +265,12 @@ def test_it_writes_to_a_file_that_celery_was_given(tmp_path: Path) -> None:
 
 def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
     line = logging.LogRecord("x", logging.INFO, "x.py", 1, "of %s", ("it",), None)
-    assert ConsoleLines().format(line).endswith(" x of it")
-    assert json.loads(JsonLines().format(line))["message"] == "of it"
+    assert ConsoleFormatter().format(line).endswith(" x of it")
+    assert json.loads(JsonFormatter().format(line))["message"] == "of it"
 
 
 @pytest.mark.parametrize(
-    ("logger", "message", "name", "level", "told"),
+    ("logger", "message", "name", "level", "logged"),
     [
         ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.INFO, False),
         ("celery.worker.strategy", trace.LOG_RECEIVED, "tasks.pipeline.fetch", logging.INFO, False),
@@ -281,10 +281,10 @@ def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
     ],
 )
 def test_of_a_windows_steps_only_what_is_no_success_is_a_line(
-    logger: str, message: str, name: str, level: int, told: bool, caplog: pytest.LogCaptureFixture
+    logger: str, message: str, name: str, level: int, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_logging._one_line_a_window()
-    facts = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
+    task_logging._quiet_pipeline_steps()
+    values = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
     with caplog.at_level(level):
-        logging.getLogger(logger).info(message, {"id": "i1", "name": name, **facts})
-    assert bool(caplog.records) is told
+        logging.getLogger(logger).info(message, {"id": "i1", "name": name, **values})
+    assert bool(caplog.records) is logged

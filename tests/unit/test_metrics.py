@@ -1,4 +1,4 @@
-"""Names and labels: by Prometheus' conventions, explained, and never a household's."""
+"""Names and labels of metrics follow Prometheus' conventions, are explained, and identify no household."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.metrics import OPEN_LABELS, REGISTRY, Definition, define
 from worker.ops import fleet_metrics
 
 ROOT = Path(__file__).parents[2]
-DEFINITIONS = [*metrics.BOOK.definitions, *fleet_metrics.BOOK.definitions]
+DEFINITIONS = [*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]
 UNITS = ("_seconds", "_ratio", "_total")
 COUNTED_THINGS = {"accounts", "workers", "messages", "tasks", "notices", "permits", "night", "gate", "up"}
 COUNTED_THINGS |= {"corrections", "findings", "incident", "surprises"}
@@ -26,30 +26,37 @@ def test_the_page_of_metrics_is_what_the_code_says() -> None:
 
 def test_every_metric_that_is_counted_is_defined_and_every_defined_one_is_counted() -> None:
     counted = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
-    defined = {name for told in metrics.BOOK.definitions for name in told.exposed}
-    unlabelled = {name for told in metrics.BOOK.definitions if not told.labels for name in told.exposed}
+    defined = {name for definition in metrics.WORKER_METRICS.definitions for name in definition.exposed}
+    unlabelled = {
+        name
+        for definition in metrics.WORKER_METRICS.definitions
+        if not definition.labels
+        for name in definition.exposed
+    }
     assert unlabelled <= counted
     assert {name for name in counted if not name.endswith("_created")} <= defined
     assert {metric.name for metric in REGISTRY.collect()} == {
-        told.name.removesuffix("_total") for told in metrics.BOOK.definitions
+        definition.name.removesuffix("_total") for definition in metrics.WORKER_METRICS.definitions
     }
 
 
-@pytest.mark.parametrize("told", DEFINITIONS, ids=lambda told: told.name)
-def test_a_name_says_whose_it_is_and_what_is_measured(told: Definition) -> None:
-    assert re.fullmatch(r"releve_[a-z_]+", told.name)
-    assert told.name.endswith("_total") == (told.kind == "counter")
-    assert told.name.endswith(UNITS) or any(word in told.name.split("_") for word in COUNTED_THINGS)
-    assert told.kind != "histogram" or told.name.endswith("_seconds")
-    assert told.help.endswith(".") and "\n" not in told.help
+@pytest.mark.parametrize("metric", DEFINITIONS, ids=lambda metric: metric.name)
+def test_a_name_says_whose_it_is_and_what_is_measured(metric: Definition) -> None:
+    assert re.fullmatch(r"releve_[a-z_]+", metric.name)
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert metric.name.endswith(UNITS) or any(word in metric.name.split("_") for word in COUNTED_THINGS)
+    assert metric.kind != "histogram" or metric.name.endswith("_seconds")
+    assert metric.help.endswith(".") and "\n" not in metric.help
 
 
-@pytest.mark.parametrize("told", DEFINITIONS, ids=lambda told: told.name)
-def test_a_label_takes_few_values_that_are_known_beforehand(told: Definition) -> None:
-    for label, values in told.labels.items():
+@pytest.mark.parametrize("metric", DEFINITIONS, ids=lambda metric: metric.name)
+def test_a_label_takes_few_values_that_are_known_beforehand(metric: Definition) -> None:
+    for label, values in metric.labels.items():
         assert values or label in OPEN_LABELS
         assert len(set(values)) == len(values) <= 20
-    assert not {"account", "account_id", "meter", "usage_point", "run", "run_id", "url", "instance"} & set(told.labels)
+    assert not {"account", "account_id", "meter", "usage_point", "run", "run_id", "url", "instance"} & set(
+        metric.labels
+    )
 
 
 def test_a_label_without_listed_values_must_be_explained() -> None:

@@ -1,4 +1,4 @@
-"""The last defence: whatever way a secret takes into a record, it does not come out."""
+"""Masking of log records: wherever a secret stands in a record, it is not written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.logs import MASK, SHORTEST, ConsoleLines, JsonLines, Redaction, Redactor, fields, forms_of
+from worker.logs import (
+    MASK,
+    MIN_SECRET_LENGTH,
+    ConsoleFormatter,
+    JsonFormatter,
+    RedactionFilter,
+    Redactor,
+    fields,
+    written_forms,
+)
 
 SECRET = 'p@ss/wörd "1" \\&x=y%'
 METER = "98765432109876"
@@ -21,28 +30,30 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dBjftJeZ4CVP-mB92K27uhbU
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 
 
-def record(message: Any, *args: Any, error: BaseException | None = None, **told: Any) -> logging.LogRecord:
+def record(message: Any, *args: Any, error: BaseException | None = None, **values: Any) -> logging.LogRecord:
     trace = (type(error), error, error.__traceback__) if error else None
-    made = logging.getLogger("releve").makeRecord("releve", logging.ERROR, "x.py", 1, message, args, trace)
-    made.fields = told
-    return made
+    line = logging.getLogger("releve").makeRecord("releve", logging.ERROR, "x.py", 1, message, args, trace)
+    line.fields = values
+    return line
 
 
 def written(line: logging.LogRecord, *secrets: str) -> str:
-    """What both kinds of handlers write of a record, one below the other; what JSON has escaped stands raw too."""
-    assert Redaction(Redactor(secrets)).filter(line)
-    as_json = JsonLines().format(line)
-    return "\n".join([ConsoleLines().format(line), as_json, repr(json.loads(as_json)), *values(json.loads(as_json))])
+    """Return what both formatters write of a record, with the strings of the JSON line unescaped as well."""
+    assert RedactionFilter(Redactor(secrets)).filter(line)
+    as_json = JsonFormatter().format(line)
+    return "\n".join(
+        [ConsoleFormatter().format(line), as_json, repr(json.loads(as_json)), *strings_in(json.loads(as_json))]
+    )
 
 
-def values(found: Any) -> list[str]:
-    if isinstance(found, dict):
-        return [text for item in found.items() for part in item for text in values(part)]
-    return [text for part in found for text in values(part)] if isinstance(found, list) else [str(found)]
+def strings_in(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.items() for part in item for text in strings_in(part)]
+    return [text for part in value for text in strings_in(part)] if isinstance(value, list) else [str(value)]
 
 
-def failed(text: str) -> BaseException:
-    """An error with a traceback and an error that it came from, each with the text."""
+def error_with_cause(text: str) -> BaseException:
+    """Return an error with a traceback and a cause, both with the text."""
     try:
         try:
             raise KeyError(text)
@@ -60,10 +71,10 @@ WAYS: list[Callable[[str], logging.LogRecord]] = [
     lambda text: record("x", reason=text),
     lambda text: record("x", deep=[{"er": (text, {text})}], **{"as a name": {text: 1}}),
     lambda text: record("x", raw=text.encode()),
-    lambda text: record("x", error=failed(text)),
+    lambda text: record("x", error=error_with_cause(text)),
     lambda text: record(ValueError(text)),
 ]
-# Texts without the mask's own sign: beside it, it could make a secret up that never was there.
+# Without the mask's own character: together with a text it could form a secret that was never there.
 SECRETS = st.text(
     st.characters(min_codepoint=33, max_codepoint=0x24F, exclude_characters="*\x7f\xad", exclude_categories=["Cc"]),
     min_size=10,
@@ -93,12 +104,12 @@ def test_a_meter_number_never_comes_out_wherever_it_is_put(
 def test_a_secret_with_every_awkward_sign_is_masked(way: Callable[[str], logging.LogRecord]) -> None:
     shown = written(way(SECRET), SECRET)
     assert MASK in shown
-    assert not [left for left in forms_of(SECRET) if left in shown]
+    assert not [left for left in written_forms(SECRET) if left in shown]
 
 
-@pytest.mark.parametrize("form", sorted(forms_of(SECRET)))
+@pytest.mark.parametrize("form", sorted(written_forms(SECRET)))
 def test_a_secret_is_known_in_each_way_it_may_be_written(form: str) -> None:
-    assert Redactor([SECRET]).text(f"a{form}b") == f"a{MASK}b"
+    assert Redactor([SECRET]).mask_text(f"a{form}b") == f"a{MASK}b"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +136,7 @@ def test_a_secret_is_known_in_each_way_it_may_be_written(form: str) -> None:
     ],
 )
 def test_the_shape_of_a_secret_is_enough(text: str, left: str) -> None:
-    assert Redactor().text(text) == left
+    assert Redactor().mask_text(text) == left
 
 
 @pytest.mark.parametrize(
@@ -143,16 +154,16 @@ def test_the_shape_of_a_secret_is_enough(text: str, left: str) -> None:
     ],
 )
 def test_what_is_no_secret_stays_readable(text: str) -> None:
-    assert Redactor().text(text) == text
+    assert Redactor().mask_text(text) == text
 
 
 def test_numbers_stay_numbers_unless_they_are_a_meters() -> None:
-    told = {"created": 4, "duration_s": 0.25, "new": True, "code": None, "days": [1, 2], "meter": int(METER)}
-    assert Redactor().value(told) == {**told, "meter": MASK}
+    values = {"created": 4, "duration_s": 0.25, "new": True, "code": None, "days": [1, 2], "meter": int(METER)}
+    assert Redactor().mask_value(values) == {**values, "meter": MASK}
 
 
 def test_a_field_is_masked_by_its_name_too() -> None:
-    assert Redactor().value({"refresh_token": "opaque", "password": "x", "usage_point": 5, "token_id": "t1"}) == {
+    assert Redactor().mask_value({"refresh_token": "opaque", "password": "x", "usage_point": 5, "token_id": "t1"}) == {
         "refresh_token": MASK,
         "password": MASK,
         "usage_point": MASK,
@@ -161,32 +172,32 @@ def test_a_field_is_masked_by_its_name_too() -> None:
 
 
 def test_a_short_secret_tears_no_holes_into_words() -> None:
-    short = "x" * (SHORTEST - 1)
+    short = "x" * (MIN_SECRET_LENGTH - 1)
     redactor = Redactor([short])
-    assert redactor.text(f"a{short}b, redis://:{short}@host") == f"a{short}b, redis://***@host"
+    assert redactor.mask_text(f"a{short}b, redis://:{short}@host") == f"a{short}b, redis://***@host"
 
 
 def test_what_is_learned_later_is_masked_from_then_on() -> None:
     redactor = Redactor()
-    assert redactor.text("with canary") == "with canary"
+    assert redactor.mask_text("with canary") == "with canary"
     redactor.learn("canary")
     redactor.learn("another")
-    assert redactor.text("with canary and another") == "with *** and ***"
-    assert "canary" not in repr(redactor) + repr(Redaction(redactor))
+    assert redactor.mask_text("with canary and another") == "with *** and ***"
+    assert "canary" not in repr(redactor) + repr(RedactionFilter(redactor))
 
 
 def test_a_call_whose_arguments_do_not_fit_neither_fails_nor_quotes_them(capsys: pytest.CaptureFixture[str]) -> None:
     line = record("%d of %d", "canary")
     assert "canary" not in written(line, "canary")
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(Redaction(Redactor(["canary"])))
+    handler.addFilter(RedactionFilter(Redactor(["canary"])))
     handler.handle(record("%d of %d", "canary"))
     assert "canary" not in capsys.readouterr().err
 
 
 def test_without_the_mask_the_same_records_tell_everything() -> None:
-    """So that the tests above are no tests of nothing."""
+    """Without a mask the secret is written, so that the tests above prove something."""
     for way in WAYS:
         line = way("canary-1")
-        assert "canary-1" in ConsoleLines().format(line)
+        assert "canary-1" in ConsoleFormatter().format(line)
     assert fields(a=1) == {"fields": {"a": 1}}

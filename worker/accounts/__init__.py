@@ -1,0 +1,1 @@
+"""Accounts from consent to erasure: connecting, refusals, notices, tokens, status, explanations."""

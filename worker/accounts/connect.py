@@ -1,9 +1,9 @@
-"""From what the supplier's page sent back to accounts in the registry.
+"""The connection of accounts: from the callback of the supplier's consent page to accounts in the registry.
 
-v4 brings a code to exchange for the holder's own tokens, v5 the usage point itself, 2026 an authorisation whose
-usage points are asked for and may take a while to be there (upstream-apis, 1.3 and 1.12).
+The callback of v4 contains a code, which is exchanged for the holder's own tokens. That of v5 contains the usage points
+themselves. That of 2026 contains the id of an authorisation, whose usage points can be asked for some seconds later.
 
-Only v4's exchange *proves* whose meter it is: what the address of a callback says, anybody can write there.
+Only the exchange of v4 *proves* whose meter it is, because anybody can write the parameters of a callback's address.
 """
 
 from __future__ import annotations
@@ -16,34 +16,40 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from worker.clients.enedis.consent import Callback, authorize_url, usage_points_of, usage_points_of_grant
+from worker.clients.enedis.consent import Callback, authorize_url, fetch_usage_points, usage_points_of_grant
+from worker.clients.enedis.presets import Endpoints
 from worker.clients.oauth import Grant
+from worker.clients.session import SupplierSession
+from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.consent.durations import last_day_of, without_years
 from worker.domain.measures.readings import PARIS
 from worker.errors import ConsentNotThere, UnknownUsagePoint
-from worker.runtime.process import SUPPLIER, Runtime
-from worker.stores.registry.accounts import NewConsent
+from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry.consents import ConsentTable
 
+# Waits between the requests for the usage points of an authorisation (2026).
 _WAITS_S: Final = (0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
-    """The accounts of a consent, in the order in which its meters were told.
+class ConnectedAccounts:
+    """The accounts of a consent, in the order in which it named its meters.
 
-    ``known``: those of them that were there before.  ``proven``: the supplier itself said over its own line
-    that the one who came back holds these meters.
+    ``existing_ids``: the accounts that existed before. ``proven`` says whether the supplier confirmed, in a call of our
+    own, that the person who came back holds these meters.
     """
 
     accounts: tuple[Account, ...]
-    known: frozenset[str]
+    existing_ids: frozenset[str]
     proven: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _ConsentAnswer:
+    """The content of a callback: its meters, and the tokens or the number of the consent if it has them."""
+
     kind: ConsentKind
     usage_points: tuple[str, ...] = field(repr=False)
     grant: Grant | None = None
@@ -51,109 +57,119 @@ class _ConsentAnswer:
     proven: bool = False
 
 
-def consent_duration(runtime: Runtime) -> str:
-    """How long we ask for: as set, or the longest that the preset may have; for 2026 never in years."""
-    preset = runtime.endpoints.preset
-    asked = runtime.settings.consent_duration or preset.consent_duration
-    return without_years(asked) if preset.consent_style == "autorisation" else asked
+@dataclass(frozen=True, kw_only=True)
+class AccountConnector:
+    """The use case that turns a callback into accounts.
 
-
-def consent_page(runtime: Runtime, state: str) -> str:
-    """Where to send the person.  Raises ValueError where the supplier has no consent page."""
-    return authorize_url(runtime.endpoints, runtime.settings.enedis_client_id, state, consent_duration(runtime))
-
-
-def connect_accounts(
-    runtime: Runtime, callback: Callback, sleep: Callable[[float], None] = time.sleep
-) -> list[Account]:
-    """The accounts of a consent, new or renewed: ``connect`` for whoever needs no more."""
-    return list(connect(runtime, callback, sleep).accounts)
-
-
-def connect(runtime: Runtime, callback: Callback, sleep: Callable[[float], None] = time.sleep) -> Connected:
-    """The accounts of a consent, new or renewed; the same consent twice gives the same accounts.
-
-    All of them, their token, dates and proofs in one transaction.  The caller enqueues their backfill then; where
-    it dies before, the reconciler finds them.  Raises UnknownUsagePoint where the holder refused or shared no
-    meter, ConsentNotThere where the supplier doesn't know the consent yet, and what the client raises.
+    ``duration`` is the setting for how long consent is requested, None for the preset's longest. ``account_tokens``
+    says whether each account has its own token (v4). ``open_session`` returns a session with the application's token.
     """
-    finding = _find(runtime, callback, sleep)
-    if not finding.usage_points:
-        raise UnknownUsagePoint("the consent names no meter: connect again")
-    now = runtime.now()
-    first_day = now.astimezone(PARIS).date()
-    last_day = last_day_of(first_day, consent_duration(runtime))
-    added = runtime.registry.add_all(
-        SUPPLIER,
-        finding.usage_points,
-        now,
-        _new_consent(finding.grant, first_day, last_day, token_needed=runtime.account_tokens),
-        witness=_proof(runtime, finding, now, first_day, last_day),
-    )
-    return Connected(
-        tuple(account for account, _ in added),
-        frozenset(account.id for account, created in added if not created),
-        finding.proven,
-    )
 
+    supplier: str
+    endpoints: Endpoints
+    client_id: str
+    duration: str | None
+    account_tokens: bool
+    exchange_code: Callable[[str], Grant]
+    open_session: Callable[[], SupplierSession]
+    registry: AccountRegistry
+    consents: ConsentTable
+    now: Clock
 
-def _find(runtime: Runtime, callback: Callback, sleep: Callable[[float], None]) -> _ConsentAnswer:
-    if callback.failure:
-        raise UnknownUsagePoint(f"the supplier's consent page answered {callback.failure}: connect again")
-    if runtime.account_tokens:
-        return _by_code(runtime, callback)
-    if callback.autorisation_id is not None:
-        usage_points = authorised_usage_points(runtime, callback.autorisation_id, sleep)
-        return _ConsentAnswer(ConsentKind.AUTORISATION, usage_points, reference=str(callback.autorisation_id))
-    return _ConsentAnswer(ConsentKind.USAGE_POINT, callback.usage_points)
+    def consent_duration(self) -> str:
+        """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
+        preset = self.endpoints.preset
+        duration = self.duration or preset.consent_duration
+        return without_years(duration) if preset.consent_style == "autorisation" else duration
 
+    def consent_page(self, state: str) -> str:
+        """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
+        return authorize_url(self.endpoints, self.client_id, state, self.consent_duration())
 
-def _by_code(runtime: Runtime, callback: Callback) -> _ConsentAnswer:
-    if callback.code is None:
-        raise UnknownUsagePoint("the consent page sent no code: connect again")
-    grant = runtime.oauth.exchange_code(callback.code)
-    named = usage_points_of_grant(grant)
-    # Whoever has a code of their own could write another's meter beside it.
-    if named and not set(callback.usage_points) <= set(named):
-        raise UnknownUsagePoint("the consent page named a meter that the supplier does not confirm: connect again")
-    usage_points = callback.usage_points or named
-    kind = ConsentKind.ID_TOKEN if "usage_points_id" not in grant.extras and named else ConsentKind.CODE
-    return _ConsentAnswer(kind, usage_points, grant, proven=bool(named))
+    def connect(self, callback: Callback, sleep: Callable[[float], None] = time.sleep) -> ConnectedAccounts:
+        """Return the accounts of a consent, new or renewed; the same consent twice gives the same accounts.
 
+        The accounts, their token, dates and proofs are written in one transaction. The caller then enqueues the
+        backfill; if it dies before that, the reconciler finds the accounts. Raises UnknownUsagePoint if the holder
+        refused or shared no meter, ConsentNotThere if the supplier does not know the consent yet, and what the client
+        raises.
+        """
+        answer = self._read_callback(callback, sleep)
+        if not answer.usage_points:
+            raise UnknownUsagePoint("the consent names no meter: connect again")
+        now = self.now()
+        first_day = now.astimezone(PARIS).date()
+        last_day = last_day_of(first_day, self.consent_duration())
+        accounts = self.registry.add_all(
+            self.supplier,
+            answer.usage_points,
+            now,
+            _new_consent(answer.grant, first_day, last_day, token_needed=self.account_tokens),
+            on_account=self._record_proof(answer, now, first_day, last_day),
+        )
+        return ConnectedAccounts(
+            tuple(account for account, _ in accounts),
+            frozenset(account.id for account, created in accounts if not created),
+            answer.proven,
+        )
 
-def authorised_usage_points(
-    runtime: Runtime, autorisation_id: int, sleep: Callable[[float], None] = time.sleep
-) -> tuple[str, ...]:
-    """The meters of a consent (2026), asked for with growing waits.  Raises ConsentNotThere, and as the client."""
-    session = runtime.session_of("")  # the application's token: there is no account yet
-    for wait_s in (*_WAITS_S, None):
-        if found := usage_points_of(session, autorisation_id, runtime.now()):
-            return tuple(found)
-        if wait_s is not None:
-            sleep(wait_s)
-    raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
+    def authorised_usage_points(
+        self, autorisation_id: int, sleep: Callable[[float], None] = time.sleep
+    ) -> tuple[str, ...]:
+        """Return the meters of a consent (2026), requested several times with growing waits.
+
+        Raises ConsentNotThere, and what the client raises.
+        """
+        session = self.open_session()
+        for wait_s in (*_WAITS_S, None):
+            if usage_points := fetch_usage_points(session, autorisation_id, self.now()):
+                return tuple(usage_points)
+            if wait_s is not None:
+                sleep(wait_s)
+        raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
+
+    def _read_callback(self, callback: Callback, sleep: Callable[[float], None]) -> _ConsentAnswer:
+        if callback.failure:
+            raise UnknownUsagePoint(f"the supplier's consent page answered {callback.failure}: connect again")
+        if self.account_tokens:
+            return self._read_code(callback)
+        if callback.autorisation_id is not None:
+            usage_points = self.authorised_usage_points(callback.autorisation_id, sleep)
+            return _ConsentAnswer(ConsentKind.AUTORISATION, usage_points, reference=str(callback.autorisation_id))
+        return _ConsentAnswer(ConsentKind.USAGE_POINT, callback.usage_points)
+
+    def _read_code(self, callback: Callback) -> _ConsentAnswer:
+        if callback.code is None:
+            raise UnknownUsagePoint("the consent page sent no code: connect again")
+        grant = self.exchange_code(callback.code)
+        confirmed = usage_points_of_grant(grant)
+        # A person could take the code of their own consent and write another person's meter into the address.
+        if confirmed and not set(callback.usage_points) <= set(confirmed):
+            raise UnknownUsagePoint("the consent page named a meter that the supplier does not confirm: connect again")
+        usage_points = callback.usage_points or confirmed
+        kind = ConsentKind.ID_TOKEN if "usage_points_id" not in grant.extras and confirmed else ConsentKind.CODE
+        return _ConsentAnswer(kind, usage_points, grant, proven=bool(confirmed))
+
+    def _record_proof(
+        self, answer: _ConsentAnswer, now: datetime, first_day: date, last_day: date
+    ) -> Callable[[Connection, str], object]:
+        def record(connection: Connection, account_id: str) -> None:
+            self.consents.record_in_transaction(
+                connection,
+                account_id,
+                answer.kind,
+                now,
+                consent_from=first_day,
+                consent_until=last_day,
+                reference=answer.reference,
+            )
+
+        return record
 
 
 def _new_consent(grant: Grant | None, first_day: date, last_day: date, *, token_needed: bool) -> NewConsent:
     if grant is None:
         return NewConsent(first_day, last_day, token_needed=token_needed)
-    ends = grant.token.expires_at
-    ends_at = None if ends is None else datetime.fromtimestamp(ends, UTC)
-    return NewConsent(first_day, last_day, grant.token.to_text(), ends_at, token_needed)
-
-
-def _proof(
-    runtime: Runtime, finding: _ConsentAnswer, now: datetime, first_day: date, last_day: date
-) -> Callable[[Connection, str], object]:
-    def witness(connection: Connection, account_id: str) -> None:
-        runtime.consents.record_in(
-            connection,
-            account_id,
-            finding.kind,
-            now,
-            consent_from=first_day,
-            consent_until=last_day,
-            reference=finding.reference,
-        )
-
-    return witness
+    expires_s = grant.token.expires_at
+    expires_at = None if expires_s is None else datetime.fromtimestamp(expires_s, UTC)
+    return NewConsent(first_day, last_day, grant.token.to_text(), expires_at, token_needed)

@@ -1,4 +1,4 @@
-"""The reason of a day in one sentence that a support person can read aloud, in French and English."""
+"""The reason for the state of a day, as a sentence that a support person can read aloud, in French and English."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from worker.domain.reasons import Reason
 
 LANGUAGES: Final = ("fr", "en")
 _LOCALES: Final = {"fr": Locale.parse("fr_FR"), "en": Locale.parse("en_GB")}
-_THINGS: Final = {  # always an object of the sentence, so that nothing has to agree with it
+# This is always the grammatical object, so no verb or participle has to agree with it.
+_READINGS: Final = {
     "fr": {Series.DAILY: "le total", Series.LOAD_CURVE: "la courbe par demi-heure", None: "les relevés"},
     "en": {Series.DAILY: "the total", Series.LOAD_CURVE: "the half-hour curve", None: "the readings"},
 }
-_AGAIN: Final = {
+# In this order: the next request is due by today, is due on a later day, or has no date.
+_NEXT_REQUEST: Final = {
     "fr": ("nous redemandons aujourd'hui", "nous redemanderons le {day}", "nous redemanderons"),
     "en": ("we ask again today", "we ask again on {day}", "we ask again"),
 }
@@ -168,9 +170,9 @@ SENTENCES: Final[dict[Reason, dict[str, str]]] = {
 }
 
 
-def say(
+def format_sentence(
     reason: Reason,
-    of: Collection[Series],
+    reason_series: Collection[Series],
     day: date,
     language: str,
     *,
@@ -179,27 +181,27 @@ def say(
     consent_until: date | None = None,
     half_hours: tuple[int, int] = (0, 0),
 ) -> str:
-    """The sentence; ``of``: which series it is about, ``half_hours``: stored and expected."""
-    thing = _THINGS[language][next(iter(of)) if len(of) == 1 else None]
-    slots, expected = half_hours
+    """Return the sentence for a reason that concerns ``reason_series``; ``half_hours``: stored and expected."""
+    readings = _READINGS[language][next(iter(reason_series)) if len(reason_series) == 1 else None]
+    stored, expected = half_hours
     return SENTENCES[reason][language].format(
-        thing=thing,
-        day=long_day(day, language),
-        again=_again(asked_next, today, language),
-        until=long_day(consent_until, language) if consent_until else "?",
-        slots=slots,
+        thing=readings,
+        day=_format_day(day, language),
+        again=_format_next_request(asked_next, today, language),
+        until=_format_day(consent_until, language) if consent_until else "?",
+        slots=stored,
         of=expected,
     )
 
 
-def long_day(day: date, language: str) -> str:
-    """24 juillet 2024, 24 July 2024; French says the first of a month in its own way."""
+def _format_day(day: date, language: str) -> str:
+    """Return "24 juillet 2024" or "24 July 2024"; in French the first of a month is "1er"."""
     text = format_date(day, "long", _LOCALES[language])
     return text.replace("1 ", "1er ", 1) if language == "fr" and day.day == 1 else text
 
 
-def _again(asked_next: date | None, today: date, language: str) -> str:
-    now, later, sometime = _AGAIN[language]
+def _format_next_request(asked_next: date | None, today: date, language: str) -> str:
+    due_today, due_later, undated = _NEXT_REQUEST[language]
     if asked_next is None:
-        return sometime
-    return now if asked_next <= today else later.format(day=long_day(asked_next, language))
+        return undated
+    return due_today if asked_next <= today else due_later.format(day=_format_day(asked_next, language))

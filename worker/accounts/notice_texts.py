@@ -1,6 +1,6 @@
-"""What a notice says, in French and English: to programs as JSON, to people as text.
+"""The texts of notices, in French and English: JSON for programs, plain text for people.
 
-No meter number, no token; the renewal link opens nothing but a new consent for its account.
+They contain no meter number and no token. The renewal link only starts a new consent for its account.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any, Final
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind
 
-_WITH_LINK: Final = frozenset({NoticeKind.ACTION_NEEDED, NoticeKind.CONSENT_ENDS_30, NoticeKind.CONSENT_ENDS_7})
-_CURABLE: Final = frozenset(
+_KINDS_WITH_LINK: Final = frozenset({NoticeKind.ACTION_NEEDED, NoticeKind.CONSENT_ENDS_30, NoticeKind.CONSENT_ENDS_7})
+# A new consent helps for these reasons; a reminder has none.
+_RENEWABLE_REASONS: Final = frozenset(
     {
         "",
         "USER_ACTION_NEEDED.OAUTH_OUTDATED",
@@ -21,10 +22,12 @@ _CURABLE: Final = frozenset(
         "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
         "LOGIN_FAILED",
     }
-)  # by consenting again
+)
 
-CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"  # no error: what the ledgers of days tell
+# This is no error code: it follows from the completeness of the account's days.
+CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 
+# Each text stands under the error code or reason that it explains.
 WHAT_TO_DO: Final[dict[str, dict[str, str]]] = {
     "USER_ACTION_NEEDED.OAUTH_OUTDATED": {
         "fr": "Le consentement n'est plus valable. La personne titulaire du compteur doit le donner à nouveau : "
@@ -69,18 +72,18 @@ WHAT_TO_DO: Final[dict[str, dict[str, str]]] = {
         "on.",
     },
 }
-_ENDING: Final = {
+_CONSENT_ENDS: Final = {
     "fr": "Le consentement se termine le {day}. S'il est donné à nouveau d'ici là, les relevés continuent sans "
     "interruption et l'historique est conservé.",
     "en": "The consent ends on {day}. Given again before then, readings go on without a gap and the history is kept.",
 }
-_STORM: Final = {
+_HOLDER_REFUSALS: Final = {
     "fr": "Le gestionnaire de réseau refuse beaucoup de titulaires à la fois : c'est une panne de son côté. Aucun "
     "compte n'est mis de côté, les relevés reprendront d'eux-mêmes.",
     "en": "The grid operator refuses many holders at once: the fault is on its side. No account is set aside, "
     "readings go on by themselves.",
 }
-_INCIDENTS: Final[dict[str, dict[str, str]]] = {
+_INCIDENT_TEXTS: Final[dict[str, dict[str, str]]] = {
     IncidentKind.OUTAGE: {
         "fr": "Le gestionnaire de réseau ne répond plus à personne : on ne lui demande rien jusqu'à la fin, sauf pour "
         "quelques comptes témoins.",
@@ -109,12 +112,12 @@ _MASS_REFUSAL: Final = {
     "en": "The grid operator refuses many accounts at once alike ({reason}): the fault is on its side. None is set "
     "aside. If it is right all the same: `releve incidents --close`.",
 }
-_OVER: Final = {
+_INCIDENT_OVER: Final = {
     "fr": "L'incident ({reason}) est terminé : ce qui manque est demandé à nouveau. `releve incidents` dit ce qu'il a "
     "coûté.",
     "en": "The incident ({reason}) is over: what is missing is asked for again. `releve incidents` says what it cost.",
 }
-_CHANGED: Final = {
+_SUPPLIER_CHANGED: Final = {
     "fr": "Le gestionnaire de réseau envoie quelque chose d'inconnu ({reason}). Rien d'inconnu n'est enregistré ; le "
     "reste est lu comme avant. Voir `releve quarantine list`, puis `releve quarantine show`.",
     "en": "The grid operator sends something unknown ({reason}). Nothing unknown is stored; the rest is read as "
@@ -130,22 +133,22 @@ _SUBJECTS: Final = {
     NoticeKind.INCIDENT_OVER: {"fr": "incident terminé", "en": "an incident is over"},
     NoticeKind.SUPPLIER_CHANGED: {"fr": "réponse inconnue du gestionnaire", "en": "an unknown answer of the operator"},
 }
-_WITH_REASON: Final = (NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER, NoticeKind.SUPPLIER_CHANGED)
-_RENEW: Final = {"fr": "Donner à nouveau le consentement", "en": "Consent again"}
-_ACCOUNT: Final = {"fr": "Compte", "en": "Account"}
+_KINDS_WITH_REASON: Final = (NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER, NoticeKind.SUPPLIER_CHANGED)
+_RENEW_LABEL: Final = {"fr": "Donner à nouveau le consentement", "en": "Consent again"}
+_ACCOUNT_LABEL: Final = {"fr": "Compte", "en": "Account"}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A notice put into words.  ``texts``: what to do, by language."""
+    """A notice with its texts: the subject and what to do, each by language."""
 
     notice: Notice
     subject: dict[str, str]
     texts: dict[str, str]
-    renewal_url: str | None = field(default=None, repr=False)  # who has it may renew
+    renewal_url: str | None = field(default=None, repr=False)  # Anyone who has the link may start the consent.
 
     def to_json(self) -> dict[str, Any]:
-        """The webhook's body; ``id`` stays the same when it is sent again."""
+        """Return the webhook's body; ``id`` stays the same when the notice is sent again."""
         notice = self.notice
         return {
             "id": notice.id,
@@ -159,7 +162,7 @@ class Message:
         }
 
     def to_text(self) -> str:
-        """The e-mail's body: French, then English."""
+        """Return the e-mail's body: French, then English."""
         return "\n\n--\n\n".join(self._paragraphs(language) for language in ("fr", "en")) + "\n"
 
     def to_subject(self) -> str:
@@ -170,24 +173,31 @@ class Message:
         lines = [self.texts[language]]
         if self.notice.account_id:
             reason = f" ({self.notice.reason})" if self.notice.reason else ""
-            lines.append(f"{_ACCOUNT[language]} : {self.notice.account_id}{reason}")
+            lines.append(f"{_ACCOUNT_LABEL[language]} : {self.notice.account_id}{reason}")
         if self.renewal_url:
-            lines.append(f"{_RENEW[language]} : {self.renewal_url}")
+            lines.append(f"{_RENEW_LABEL[language]} : {self.renewal_url}")
         return "\n\n".join(lines)
 
 
-def to_message(notice: Notice, renewal_link: Callable[[str], str]) -> Message:
-    """``renewal_link`` makes the link of an account; asked only where a new consent helps."""
+def compose_message(notice: Notice, renewal_link: Callable[[str], str]) -> Message:
+    """Return the message of a notice.
+
+    ``renewal_link`` returns the link for an account id; it is called only if a new consent helps.
+    """
     if notice.kind is NoticeKind.HOLDER_STORM:
-        texts = dict(_STORM)
-    elif notice.kind in _WITH_REASON:
-        words = _INCIDENTS.get(notice.reason, _MASS_REFUSAL) if notice.kind is NoticeKind.INCIDENT else None
-        told = words or (_OVER if notice.kind is NoticeKind.INCIDENT_OVER else _CHANGED)
-        texts = {language: text.format(reason=notice.reason) for language, text in told.items()}
+        texts = dict(_HOLDER_REFUSALS)
+    elif notice.kind in _KINDS_WITH_REASON:
+        texts = {language: text.format(reason=notice.reason) for language, text in _operator_texts(notice).items()}
     elif notice.kind in (NoticeKind.ACTION_NEEDED, NoticeKind.CURVE_NOT_ACTIVATED):
         texts = dict(WHAT_TO_DO.get(notice.reason, WHAT_TO_DO["USER_ACTION_NEEDED"]))
     else:
-        texts = {language: text.format(day=notice.about) for language, text in _ENDING.items()}
-    helps = notice.kind in _WITH_LINK and notice.reason in _CURABLE
+        texts = {language: text.format(day=notice.about) for language, text in _CONSENT_ENDS.items()}
+    helps = notice.kind in _KINDS_WITH_LINK and notice.reason in _RENEWABLE_REASONS
     url = renewal_link(notice.account_id) if helps and notice.account_id else None
     return Message(notice, _SUBJECTS[notice.kind], texts, url)
+
+
+def _operator_texts(notice: Notice) -> dict[str, str]:
+    if notice.kind is NoticeKind.INCIDENT:
+        return _INCIDENT_TEXTS.get(notice.reason, _MASS_REFUSAL)
+    return _INCIDENT_OVER if notice.kind is NoticeKind.INCIDENT_OVER else _SUPPLIER_CHANGED

@@ -1,6 +1,6 @@
-"""Telling owners and operators: what is due is claimed, put into words, sent, and marked as told.
+"""Notices to owners and operators: claim those that are due, send them and mark them as delivered.
 
-A receiver may get a notice twice (we died after it took it), never another in its place; it knows it by its id.
+A receiver may get a notice twice, if this process dies after the receiver took it. It recognizes the notice by its id.
 """
 
 from __future__ import annotations
@@ -9,71 +9,70 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from worker.accounts.channels import Channel
-from worker.accounts.notice_texts import to_message
+from worker.accounts.notice_texts import compose_message
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.completeness import Ledger
-from worker.domain.measures.holes import missing_curve
+from worker.domain.measures.completeness import DayLedger
+from worker.domain.measures.holes import find_missing_curve
 from worker.domain.measures.readings import Series
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.notices import MOST_ATTEMPTS, NoticeTable
+from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 
 log = logging.getLogger("releve.notices")
 
 
-class Accounts(Protocol):
-    def get(self, account_id: str) -> Account: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NoticeSender:
-    """``renewal_link`` makes the link that a message about an account carries.
+    """The sender of notices from the table over their channels.
 
-    ``curve_missing`` tells whether an account's curve still isn't collected.
+    ``renewal_link`` returns the link for a new consent, by account id. ``is_curve_missing`` tells whether an account's
+    curve is still not collected.
     """
 
     notices: NoticeTable
-    accounts: Accounts
+    accounts: AccountRegistry
     channels: Mapping[str, Channel]
     renewal_link: Callable[[str], str]
     now: Callable[[], datetime]
-    curve_missing: Callable[[str], bool]
+    is_curve_missing: Callable[[str], bool]
 
     def deliver(self, notice_id: str) -> bool:
-        """Send one notice if it is due; whether its receiver took it.  Asking twice sends once."""
+        """Send one notice if it is due and still applies, and return whether its receiver took it.
+
+        A notice is claimed before it is sent, so two calls at once send it once.
+        """
         notice = self.notices.claim(notice_id, self.now())
         if notice is None:
             return False
-        if not self._still_true(notice):
-            self.notices.drop(notice.id)
+        if not self._still_applies(notice):
+            self.notices.delete(notice.id)
             return False
         try:
             self._send(notice)
         except NotDelivered as error:
-            self._note_failure(notice, error)
+            self._record_failure(notice, error)
             return False
-        self.notices.delivered(notice.id, self.now())
+        self.notices.mark_delivered(notice.id, self.now())
         log.info("notice told", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
         return True
 
     def deliver_due(self) -> int:
-        """All that is due, here and now; how many were taken."""
-        return sum(self.deliver(notice_id) for notice_id in self.notices.due(self.now()))
+        """Send all notices that are due, one after the other, and return how many were taken."""
+        return sum(self.deliver(notice_id) for notice_id in self.notices.list_due(self.now()))
 
     def _send(self, notice: Notice) -> None:
         channel = self.channels.get(notice.channel)
         if channel is None:
             raise NotDelivered(f"{notice.channel}: this channel is not set up any more")
-        channel.send(to_message(notice, self.renewal_link))
+        channel.send(compose_message(notice, self.renewal_link))
 
-    def _still_true(self, notice: Notice) -> bool:
-        """Whether what happened is still so: meanwhile the owner may have acted, or left."""
+    def _still_applies(self, notice: Notice) -> bool:
+        """Return whether the notice still applies: the owner may have acted meanwhile, or been removed."""
         if notice.account_id is None:
             return True
         try:
@@ -85,15 +84,15 @@ class NoticeSender:
         if notice.kind is NoticeKind.ACTION_NEEDED:
             return account.reason == notice.reason
         if notice.kind is NoticeKind.CURVE_NOT_ACTIVATED:
-            return account.active and self.curve_missing(account.id)
+            return account.active and self.is_curve_missing(account.id)
         return account.consent_until is not None and account.consent_until.isoformat() == notice.about
 
-    def _note_failure(self, notice: Notice, error: NotDelivered) -> None:
-        self.notices.failed(notice.id, str(error))
-        given_up = notice.attempts >= MOST_ATTEMPTS
+    def _record_failure(self, notice: Notice, error: NotDelivered) -> None:
+        self.notices.record_failure(notice.id, str(error))
+        abandoned = notice.attempts >= MAX_ATTEMPTS
         log.log(
-            logging.ERROR if given_up else logging.WARNING,
-            "notice given up" if given_up else "notice not taken",
+            logging.ERROR if abandoned else logging.WARNING,
+            "notice given up" if abandoned else "notice not taken",
             extra=fields(
                 id=notice.id,
                 kind=notice.kind,
@@ -105,17 +104,17 @@ class NoticeSender:
         )
 
 
-# Accounts whose curve nobody has switched on, found in the ledgers of days and told of once.
+def notify_missing_curves(registry: AccountRegistry, refusals: RefusalPolicy) -> int:
+    """Insert the notices for active accounts whose curve is not switched on, and return how many accounts got one.
 
-
-def tell_of_missing_curves(registry: AccountRegistry, desk: RefusalPolicy) -> int:
-    """How many accounts were told of; the active ones are looked at, a page at a time."""
-    told, after = 0, None
+    Each account is notified once for each time its curve stops. Accounts are read a page at a time.
+    """
+    notified, after = 0, None
     while page := registry.page_active(after):
-        ledgers = registry.completeness.ledgers_of([account.id for account in page])
+        ledgers = registry.completeness.load_ledgers([account.id for account in page])
         for account in page:
-            daily, curve = (ledgers.get((account.id, series), Ledger()) for series in Series)
-            if missing := missing_curve(daily, curve):
-                told += bool(desk.curve_missing(account.id, missing.last_curve))
+            daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in Series)
+            if missing := find_missing_curve(daily, curve):
+                notified += bool(refusals.insert_missing_curve_notices(account.id, missing.last_curve))
         after = page[-1].id
-    return told
+    return notified

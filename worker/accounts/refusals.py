@@ -1,9 +1,10 @@
-"""The consent desk: which refusal sets an account aside, which is a doubt, which is the supplier's own trouble.
+"""What a supplier's refusal means for an account: suspend it, wait for a second refusal, or blame an incident.
 
-A dead token or a login refused twice is certain.  "No consent" (ADAM-DC-0008) and "not the holder"
-(ADAM-DC-0007) are not: suppliers have said both wrongly for days (upstream-apis, 1.9).  So these two must be seen
-twice, hours apart, with no success between; and where many accounts are refused alike at once it is none of them,
-but an incident (``worker.sync.incidents``).
+A dead token or a login refused twice is certain, and suspends the account at once. "No consent" (ADAM-DC-0008) and
+"not the holder" (ADAM-DC-0007) are not: suppliers have sent both by mistake for days, Enedis the second one for weeks
+in 2026 (https://github.com/bokub/ha-linky/issues/193). These two must be seen twice, hours apart, with no success
+between. If many accounts are refused alike at once, that is an incident (``worker.sync.incidents``) and suspends none
+of them.
 """
 
 from __future__ import annotations
@@ -29,127 +30,150 @@ from worker.stores.registry.refusals import PendingRefusals
 
 log = logging.getLogger("releve.desk")
 
-APART: Final = timedelta(hours=6)  # between the two sightings that settle a doubt
-STORM_WINDOW: Final = timedelta(hours=1)  # shorter than doubts wait for their next sighting
-STORM_REACHES_BACK: Final = timedelta(hours=6)  # to those that were refused before it could be known
-REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))  # days before; nearest first
-_NOTICES_KEPT: Final = timedelta(days=400)
+# A pending refusal is confirmed by a second sighting that comes at least this long after the first.
+CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
+# First refusals within this time count together. It is shorter than the wait before a refused account is asked again,
+# so that the second tries of one night do not look like new refusals.
+MASS_REFUSAL_WINDOW: Final = timedelta(hours=1)
+# An incident reinstates the accounts that were refused this long before it could be recognized.
+REINSTATEMENT_PERIOD: Final = timedelta(hours=6)
+# Days before the consent's end and the reminder from then on, the nearest first.
+REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))
+_NOTICE_RETENTION: Final = timedelta(days=400)
 
 
 class Ruling(StrEnum):
-    SET_ASIDE = "set_aside"  # the account waits for its owner
-    DOUBT = "doubt"  # asked again in some hours
-    STORM = "storm"  # not the account's affair, and it doesn't count
+    """The consequence of a refusal for its account."""
+
+    SUSPENDED = "set_aside"  # The account is not read until its owner acts.
+    PENDING = "doubt"  # The supplier is asked again some hours later.
+    INCIDENT = "storm"  # The fault is the supplier's, so the refusal does not count.
 
 
-# -- decisions, pure
+# Decisions without a store.
 
 
 def is_certain(error: AccountError) -> bool:
-    """Whether this one refusal is enough."""
+    """Return whether one such refusal is enough to suspend the account."""
     return isinstance(error, RefreshTokenDead) or not isinstance(error, ConsentRevoked | HolderChanged)
 
 
-def is_settled(doubt: PendingRefusal) -> bool:
-    """Whether the refusal was seen twice, far enough apart."""
-    return doubt.times >= 2 and doubt.last_seen - doubt.first_seen >= APART
+def is_confirmed(refusal: PendingRefusal) -> bool:
+    """Return whether the refusal was seen twice, far enough apart."""
+    return refusal.times >= 2 and refusal.last_seen - refusal.first_seen >= CONFIRMATION_INTERVAL
 
 
-def reminder_of(consent_until: date, today: date) -> NoticeKind | None:
-    """What to tell of a consent today: the nearest reminder that its end has reached; none once it is over."""
-    left = (consent_until - today).days
-    return next((kind for days, kind in REMINDERS if 0 <= left <= days), None)
+def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
+    """Return the reminder that is due today for a consent, or None if it is too early or the consent has ended."""
+    days_left = (consent_until - today).days
+    return next((kind for days, kind in REMINDERS if 0 <= days_left <= days), None)
 
 
-# -- the desk
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RefusalPolicy:
-    """``channels``: over which notices go; each posts its own.  ``watch`` knows of incidents."""
+    """The policy that suspends accounts and writes the notices for their owners.
+
+    ``channels`` names the channels of notices; a notice is inserted once for each of them. ``incidents`` tells whether
+    many accounts are refused alike.
+    """
 
     consents: ConsentTable
-    doubts: PendingRefusals
+    pending: PendingRefusals
     notices: NoticeTable
     channels: Sequence[str]
     now: Callable[[], datetime]
-    watch: IncidentGate = NO_INCIDENTS
+    incidents: IncidentGate = NO_INCIDENTS
 
-    def refused(self, account_id: str, error: AccountError, *, spared: bool = False) -> Ruling:
-        """The supplier refused the account: note it, and set it aside if that is certain by now.
+    def record_refusal(self, account_id: str, error: AccountError, *, during_incident: bool = False) -> Ruling:
+        """Record a refusal by the supplier, and suspend the account if the refusal is certain or confirmed.
 
-        ``spared``: an incident is open that this belongs to, so nothing is noted.  Raises UnknownAccount where the
-        account was removed meanwhile.
+        With ``during_incident`` an open incident explains the refusal, and nothing is recorded. Raises UnknownAccount
+        if the account was removed meanwhile.
         """
         now = self.now()
-        if spared:
-            return Ruling.STORM
+        if during_incident:
+            return Ruling.INCIDENT
         if is_certain(error):
-            return Ruling.STORM if self._storm(error, now, 1) else self._set_aside(account_id, error, now)
-        account = self.doubts.account(account_id)
-        if account.state is AccountState.ACTION_NEEDED:  # tried by hand: it waits already
-            return Ruling.SET_ASIDE
-        doubt = self.doubts.note(account_id, error.code, now)
-        if self._storm(error, now):
-            return Ruling.STORM
-        return self._set_aside(account_id, error, now) if is_settled(doubt) else Ruling.DOUBT
+            # Certain refusals are counted by suspended accounts, and this account is not suspended yet.
+            if self._open_incident_if_many(error, now, uncounted=1):
+                return Ruling.INCIDENT
+            return self._suspend(account_id, error, now)
+        account = self.pending.get_account(account_id)
+        if account.state is AccountState.ACTION_NEEDED:
+            # Somebody synced a suspended account by hand.
+            return Ruling.SUSPENDED
+        # The sighting is recorded first, because the count of refusals reads it from the table.
+        refusal = self.pending.record_sighting(account_id, error.code, now)
+        if self._open_incident_if_many(error, now):
+            return Ruling.INCIDENT
+        return self._suspend(account_id, error, now) if is_confirmed(refusal) else Ruling.PENDING
 
-    def succeeded(self, account_id: str) -> None:
-        """The supplier answered: what it refused before were mistakes."""
-        self.doubts.clear(account_id)
+    def clear_refusals(self, account_id: str) -> None:
+        """Forget the account's pending refusals after a success: they were mistakes of the supplier."""
+        self.pending.clear(account_id)
 
-    def remind(self) -> list[Notice]:
-        """Tell of consents that end soon, each reminder once; what is new."""
+    def insert_reminders(self) -> list[Notice]:
+        """Insert the reminders of consents that end soon, each once, and return the new ones."""
         today, now = self._today(), self.now()
-        posted: list[Notice] = []
-        for account in self.consents.calendar(today + timedelta(days=REMINDERS[-1][0])):
-            ends = account.consent_until
-            if ends is None or account.state is AccountState.ACTION_NEEDED or not (kind := reminder_of(ends, today)):
+        new_notices: list[Notice] = []
+        for account in self.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
+            last_day = account.consent_until
+            if last_day is None or account.state is AccountState.ACTION_NEEDED:
                 continue
-            posted += self.notices.post(self._drafts(account.id, kind, "", ends.isoformat(), now))
-        return posted
+            if kind := due_reminder(last_day, today):
+                notices = self._build_notices(account.id, kind, "", last_day.isoformat(), now)
+                new_notices += self.notices.insert_new(notices)
+        return new_notices
 
-    def curve_missing(self, account_id: str, last_curve: date | None) -> list[Notice]:
-        """Tell that an account's curve isn't collected, once for each time that it stopped; what is new."""
+    def insert_missing_curve_notices(self, account_id: str, last_curve: date | None) -> list[Notice]:
+        """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
         about = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        return self.notices.post(self._drafts(account_id, kind, kind.name, about, self.now()))
+        return self.notices.insert_new(self._build_notices(account_id, kind, kind.name, about, self.now()))
 
-    def tidy(self, keep_days: int) -> tuple[int, int]:
-        """End and erase proofs by policy, forget old notices: proofs ended, proofs erased."""
+    def apply_retention(self, keep_days: int) -> tuple[int, int]:
+        """Delete old notices, end and erase proofs of consent; return how many proofs ended and were erased.
+
+        ``keep_days``: how long a proof is kept after its end.
+        """
         now = self.now()
-        self.notices.erase_before(now - _NOTICES_KEPT)
-        return self.consents.tidy(now, self._today(), keep_days)
+        self.notices.delete_before(now - _NOTICE_RETENTION)
+        return self.consents.expire_and_erase(now, self._today(), keep_days)
 
-    def _storm(self, error: AccountError, now: datetime, not_noted: int = 0) -> bool:
-        """Whether so many are refused alike that it is an incident; then those refused before are set back."""
+    def _open_incident_if_many(self, error: AccountError, now: datetime, uncounted: int = 0) -> bool:
+        """Open an incident if many accounts are refused alike, reinstate them, and return whether it did so.
+
+        ``uncounted``: how many refusals the tables do not hold yet.
+        """
         kind = kind_of(error)
-        if kind is None or not self.watch.may_open(kind):
+        if kind is None or not self.incidents.may_open(kind):
             return False
-        since, certain = now - STORM_WINDOW, is_certain(error)
-        refused = self.doubts.newly_refused(error.code, since, certain=certain) + not_noted
-        tried = self.doubts.tried(since, most=math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1)
-        if not self.watch.open_refusals(kind, FailureCount(refused, max(tried, refused))):
+        since = now - MASS_REFUSAL_WINDOW
+        refused = self.pending.count_newly_refused(error.code, since, certain=is_certain(error)) + uncounted
+        # Beyond this limit the share is too small for an incident, so there is no need to count on.
+        limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
+        asked = self.pending.count_accounts_asked(since, limit=limit)
+        if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):
             return False
-        freed = self.doubts.absolve(error.code, now - STORM_REACHES_BACK, now)
-        if freed:
-            log.warning("accounts set back", extra=fields(code=error.code, accounts=len(freed)))
+        reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now)
+        if reinstated:
+            log.warning("accounts set back", extra=fields(code=error.code, accounts=len(reinstated)))
         return True
 
-    def _set_aside(self, account_id: str, error: AccountError, now: datetime) -> Ruling:
-        ended = isinstance(error, ConsentRevoked)
-        self.doubts.set_aside(
+    def _suspend(self, account_id: str, error: AccountError, now: datetime) -> Ruling:
+        # The moment tells this suspension's notices from those of an earlier one.
+        about = now.isoformat(timespec="microseconds")
+        self.pending.suspend(
             account_id,
             error.code,
             now,
-            consent_ended=ended,
-            notices=lambda: self._drafts(
-                account_id, NoticeKind.ACTION_NEEDED, error.code, now.isoformat(timespec="microseconds"), now
-            ),
+            consent_ended=isinstance(error, ConsentRevoked),
+            notices=lambda: self._build_notices(account_id, NoticeKind.ACTION_NEEDED, error.code, about, now),
         )
-        return Ruling.SET_ASIDE
+        return Ruling.SUSPENDED
 
-    def _drafts(self, account_id: str | None, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
+    def _build_notices(self, account_id: str, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
+        """Return one notice for each channel."""
         return [
             Notice(consent_rows.new_id(), account_id, kind, reason, about, channel, now, now)
             for channel in self.channels

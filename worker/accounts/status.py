@@ -1,4 +1,4 @@
-"""How accounts stand, for whoever shows it: the command line, the API, the pages."""
+"""Status and progress of accounts, for the command line, the API and the pages."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.measures.windows import subtract_windows
-from worker.runtime.process import Runtime
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.history import History
 
 
-def standing(runtime: Runtime, account: Account) -> dict[str, Any]:
-    """State, history and last outcome of each series, as ``releve status --json`` prints them.
+def status_of(account: Account, *, registry: AccountRegistry, history: History) -> dict[str, Any]:
+    """Return the state, history and last outcome of each series, as ``releve status --json`` prints them.
 
-    May read an account's history back from the store, where a lost Redis forgot it.
+    If Redis has lost the account's history, it is read back from the measure store.
     """
-    outcomes = runtime.registry.outcomes(account.id)
-    series: dict[str, Any] = {}
-    for name in Series:
-        missing = runtime.history.missing(account.id, name)
-        done, total = runtime.history.days(account.id, name)
-        outcome = outcomes.get(name)
-        series[name.value] = {
+    outcomes = registry.load_outcomes(account.id)
+    series_status: dict[str, Any] = {}
+    for series in Series:
+        missing = history.missing_windows(account.id, series)
+        done, total = history.count_days(account.id, series)
+        outcome = outcomes.get(series)
+        series_status[series.value] = {
             "loaded": not missing,
             "done": done,
             "total": total,
@@ -33,19 +35,19 @@ def standing(runtime: Runtime, account: Account) -> dict[str, Any]:
             "error": outcome.code if outcome else None,
             "message": outcome.message if outcome and outcome.code else None,
         }
-    no_curve = account.active and runtime.registry.completeness.missing_curve(account.id) is not None
+    no_curve = account.active and registry.completeness.find_missing_curve(account.id) is not None
     return {
         "account": account.id,
         "state": account.state.value,
         "reason": account.reason,
-        "hint": CURVE_NOT_ACTIVATED if no_curve else "",  # no error, and yet something its owner can do
-        "series": series,
+        "hint": CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
+        "series": series_status,
     }
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesProgress:
-    """Days of the wanted history that are done; ``error`` is the code of the last failure, None after a success."""
+    """The days of the wanted history that are done; ``error``: code of the last failure, None after a success."""
 
     done: int
     total: int
@@ -54,7 +56,7 @@ class SeriesProgress:
 
 @dataclass(frozen=True, slots=True)
 class AccountProgress:
-    """How far an account's first sync has come."""
+    """The progress of an account's first sync."""
 
     account_id: str
     state: AccountState
@@ -63,35 +65,38 @@ class AccountProgress:
 
     @property
     def loaded(self) -> bool:
-        return all(part.done == part.total for part in self.series.values())
+        return all(progress.done == progress.total for progress in self.series.values())
 
 
-def progress_of(runtime: Runtime, account_ids: Collection[str]) -> dict[str, AccountProgress]:
-    """The progress of many accounts in two queries and one round trip to Redis; removed ones have no entry.
+def progress_of(
+    account_ids: Collection[str], *, registry: AccountRegistry, progress: ProgressStore, history: History
+) -> dict[str, AccountProgress]:
+    """Return the progress of many accounts, without the erased ones, in two queries and one round trip to Redis.
 
-    After a loss of Redis the days count as not done until somebody asks for the account's ``standing``, or the
-    reconciler comes by.
+    After a loss of Redis the days count as not done until somebody asks for ``status_of`` the account, or the
+    reconciler reaches it.
     """
-    accounts = runtime.registry.some(account_ids)
-    living = [account for account in accounts.values() if account.state is not AccountState.DELETED]
-    outcomes = runtime.registry.outcomes_of([account.id for account in living])
-    pairs = [(account.id, name) for account in living for name in Series]
-    done = dict(
-        zip(pairs, runtime.state.done_windows_of([(account, name.value) for account, name in pairs]), strict=True)
-    )
-    wanted = {name: runtime.history.wanted(name) for name in Series}
-    found = {}
-    for account in living:
-        series = {}
-        for name in Series:
-            outcome = outcomes[account.id].get(name)
-            days = _count_days(wanted[name], done[account.id, name])
-            series[name] = SeriesProgress(*days, outcome.code if outcome else None)
-        found[account.id] = AccountProgress(account.id, account.state, account.reason, series)
-    return found
+    accounts = [
+        account for account in registry.get_many(account_ids).values() if account.state is not AccountState.DELETED
+    ]
+    outcomes = registry.load_outcomes_of([account.id for account in accounts])
+    pairs = [(account.id, series) for account in accounts for series in Series]
+    windows = progress.done_windows_of([(account_id, series.value) for account_id, series in pairs])
+    done = dict(zip(pairs, windows, strict=True))
+    wanted = {series: history.wanted_window(series) for series in Series}
+    progress_by_account = {}
+    for account in accounts:
+        series_progress = {}
+        for series in Series:
+            outcome = outcomes[account.id].get(series)
+            days = _count_days(wanted[series], done[account.id, series])
+            series_progress[series] = SeriesProgress(*days, outcome.code if outcome else None)
+        progress_by_account[account.id] = AccountProgress(account.id, account.state, account.reason, series_progress)
+    return progress_by_account
 
 
 def _count_days(wanted: DateWindow | None, done: list[DateWindow]) -> tuple[int, int]:
+    """Return how many days of the wanted window are done, and how many there are."""
     if wanted is None:
         return 0, 0
     return wanted.days - sum(window.days for window in subtract_windows(wanted, done)), wanted.days

@@ -1,64 +1,86 @@
-"""Users' tokens renewed ahead of their end, by beat.
+"""The renewal of users' tokens before they expire, started by beat.
 
-Only tokens that are still good: one that has ended already is renewed by whoever needs it next, so a fleet at rest
-costs little.  A tick spends at most a tenth of a minute's quota, the next to end first.
+Only tokens that are still valid are renewed: one that has expired is renewed by the next call that needs it, so an
+idle fleet costs little. A tick spends at most a tenth of a minute's quota, on the tokens that expire first.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from worker.clients.tokens import RENEW_AHEAD_S
+from worker.accounts.refusals import RefusalPolicy
+from worker.clients.tokens import RENEW_AHEAD_S, TokenProvider
 from worker.domain.measures.readings import Series
 from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
-from worker.runtime.process import Runtime
+from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.claims import ClaimPolicy
+from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.tokens")
 
-_MOST_A_TICK: Final = 200
-_TICKS_AN_HOUR: Final = 60
-_SHARE: Final = 10
+_MAX_PER_TICK: Final = 200
+_TICKS_PER_HOUR: Final = 60
+_QUOTA_DIVISOR: Final = 10  # A tick spends a tenth of a minute's quota.
 
 
-def renew_ending(runtime: Runtime) -> int:
-    """Renew what ends soon; how many.  A token that can't be renewed any more sets its accounts aside.
+@dataclass(frozen=True, kw_only=True)
+class TokenRenewal:
+    """The job that renews tokens which expire soon."""
 
-    Tokens age by the real clock, whatever time the system pretends.  None in an incident that holds everything.
-    """
-    if runtime.incidents.is_open():
-        return 0
-    now = datetime.now(UTC)
-    renewed = 0
-    ahead = now + timedelta(seconds=RENEW_AHEAD_S)
-    for ending in runtime.registry.tokens.ending(now, ahead, _budget(runtime.calls_per_hour)):
-        try:
-            token = runtime.tokens_of(ending.account_id).current()
-            renewed += not token.ends_within(RENEW_AHEAD_S, now.timestamp())  # else it was in vain, and early yet
-        except RateLimited as error:
-            log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
-            break
-        except TransientError as error:  # the next tick tries again
-            log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
-        except AccountError as error:
-            _set_aside(runtime, ending.id, error)
-    return renewed
+    registry: AccountRegistry
+    tokens_of: Callable[[str], TokenProvider]
+    calls_per_hour: int | None
+    claims: ClaimPolicy
+    incidents: Incidents
+    refusals: RefusalPolicy
+
+    def run(self) -> int:
+        """Renew the tokens that expire soon and return their number; 0 during an incident that holds everything.
+
+        A token that can't be renewed any more suspends its accounts. Tokens expire by the real clock, even if the
+        system pretends another time.
+        """
+        if self.incidents.is_open():
+            return 0
+        now = datetime.now(UTC)
+        renewed = 0
+        ahead = now + timedelta(seconds=RENEW_AHEAD_S)
+        for ending in self.registry.tokens.list_expiring(now, ahead, _budget(self.calls_per_hour)):
+            try:
+                token = self.tokens_of(ending.account_id).current()
+                # A token that still ends soon was not renewed; a later tick has time for another try.
+                renewed += not token.ends_within(RENEW_AHEAD_S, now.timestamp())
+            except RateLimited as error:
+                log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
+                break
+            except TransientError as error:
+                # The next tick tries again.
+                log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
+            except AccountError as error:
+                self._suspend(ending.id, error)
+        return renewed
+
+    def _suspend(self, token_id: str, error: AccountError) -> None:
+        for account_id in self.registry.tokens.list_accounts_of(token_id):
+            log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
+            # Both series need the token, so the daily one stands for both.
+            job = self.claims.manual_look_back(account_id, Series.DAILY)
+            self.incidents.record_failure(job, error)
+            during_incident = self.incidents.excuses(None, error) is not None
+            try:
+                self.refusals.record_refusal(account_id, error, during_incident=during_incident)
+            except UnknownAccount:
+                # The account was removed meanwhile.
+                continue
 
 
 def _budget(calls_per_hour: int | None) -> int:
+    """Return how many tokens a tick may renew."""
     if calls_per_hour is None:
-        return _MOST_A_TICK
-    return min(_MOST_A_TICK, max(1, calls_per_hour // (_TICKS_AN_HOUR * _SHARE)))
-
-
-def _set_aside(runtime: Runtime, token_id: str, error: AccountError) -> None:
-    for account_id in runtime.registry.tokens.users_of(token_id):
-        log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
-        origin = runtime.dispatcher.look_back_now(account_id, Series.DAILY)  # which needs the token, like the other
-        runtime.incidents.failed(origin, error)
-        try:
-            runtime.desk.refused(account_id, error, spared=runtime.incidents.spares(None, error) is not None)
-        except UnknownAccount:  # removed meanwhile
-            continue
+        return _MAX_PER_TICK
+    return min(_MAX_PER_TICK, max(1, calls_per_hour // (_TICKS_PER_HOUR * _QUOTA_DIVISOR)))

@@ -1,6 +1,7 @@
-"""Where tokens are kept: an account's own in the registry, the application's in Redis; both sealed.
+"""The token stores: users' tokens in the registry, the application's token in Redis, both encrypted.
 
-Clients and stores don't know each other; this is where the one is handed to the other.
+Clients and stores do not import each other. These classes implement the protocols of ``worker.clients.tokens`` with
+our stores.
 """
 
 from __future__ import annotations
@@ -21,82 +22,88 @@ from worker.stores.registry.accounts import AccountRegistry
 
 log = logging.getLogger("releve.tokens")
 
-_RENEWAL_S: Final = 90.0  # longer than one exchange with all its time-outs
-_KILLED_S: Final = 20.0  # the token of a worker that was killed while renewing it is free again after so long
-_PATIENCE_S: Final = 30.0  # longer than that: whoever waits gets it
-_SHARED_TTL_S: Final = 24 * 3600
+_LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its time-outs.
+_LOCK_TTL_S: Final = 20.0  # The lock of a worker that was killed during a renewal expires after this time.
+_LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock of a killed one.
+_APPLICATION_TOKEN_TTL_S: Final = 24 * 3600
 
 
 class UserTokenStore:
-    """A user's rotating token; losing it would lose the consent, so it is in the registry.
+    """A user's rotating token, kept in the registry because losing it would lose the consent.
 
-    Accounts of one consent share one token, so what is locked and saved is the token's id, not the account's.  One
-    vault serves one session in one thread.
+    Accounts of one consent share one token, so the lock and the saved row belong to the token's id, not to the
+    account's. One store serves one session in one thread.
     """
 
-    def __init__(self, account_id: str, registry: AccountRegistry, state: ProgressStore) -> None:
+    def __init__(self, account_id: str, registry: AccountRegistry, progress: ProgressStore) -> None:
         self.account_id = account_id
         self.registry = registry
-        self.state = state
-        self._renewing: str | None = None
+        self.progress = progress
+        self._locked_token_id: str | None = None
 
     def load(self) -> Token | None:
+        """Return the token that is stored for the account, or None."""
         text = self.registry.load_token(self.account_id)
         return Token.from_text(text) if text else None
 
     def save(self, token: Token) -> None:
-        """By a renewal: what a new consent brought meanwhile stays."""
-        ends = None if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC)
-        if self._renewing is None:
-            self.registry.tokens.save(self.account_id, token.to_text(), ends)
-        elif not self.registry.tokens.renewed(self._renewing, token.to_text(), ends):
+        """Save the token; a renewal does not overwrite the token of a new consent that came meanwhile."""
+        expires_at = None if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC)
+        if self._locked_token_id is None:
+            self.registry.tokens.save(self.account_id, token.to_text(), expires_at)
+        elif not self.registry.tokens.save_renewed(self._locked_token_id, token.to_text(), expires_at):
             log.info(
                 "token renewed and not kept: a new consent has replaced it", extra=fields(account_id=self.account_id)
             )
 
     @contextmanager
-    def renewing(self) -> Iterator[None]:
+    def renewal_lock(self) -> Iterator[None]:
+        """Hold the lock of the account's token during the block. Raises StoreUnavailable if it stays busy."""
         while True:
-            token_id = self.registry.tokens.id_of(self.account_id)
+            token_id = self.registry.tokens.find_token_id(self.account_id)
             name = f"token:{token_id or self.account_id}"
-            with self.state.lock(name, _KILLED_S, wait_s=_PATIENCE_S, most_s=_RENEWAL_S):
-                if self.registry.tokens.id_of(self.account_id) != token_id:  # a new consent, while we waited
+            with self.progress.lock(name, _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S):
+                # A new consent may have replaced the token while this process waited; then its lock is needed.
+                if self.registry.tokens.find_token_id(self.account_id) != token_id:
                     continue
-                self._renewing = token_id
+                self._locked_token_id = token_id
                 try:
                     yield
                 finally:
-                    self._renewing = None
+                    self._locked_token_id = None
                 return
 
-    def note_refresh(self) -> bool:
-        return self._renewing is not None and self.registry.tokens.note_refresh(self._renewing)
+    def mark_refresh_sent(self) -> bool:
+        """Record that the refresh token is about to be used; return whether an earlier renewal is unfinished."""
+        return self._locked_token_id is not None and self.registry.tokens.mark_refresh_started(self._locked_token_id)
 
-    def forget_refresh(self) -> None:
-        if self._renewing is not None:
-            self.registry.tokens.forget_refresh(self._renewing)
+    def clear_refresh_sent(self) -> None:
+        """Record that the refresh token was not used after all."""
+        if self._locked_token_id is not None:
+            self.registry.tokens.clear_refresh_started(self._locked_token_id)
 
 
 @dataclass(frozen=True)
 class ApplicationTokenStore:
-    """The application's token; losing it costs one call."""
+    """The application's token, kept in Redis because losing it costs one call only."""
 
     supplier: str
     sealer: Sealer
-    state: ProgressStore
+    progress: ProgressStore
 
     def load(self) -> Token | None:
-        sealed = self.state.get_secret(f"token:{self.supplier}")
+        sealed = self.progress.get_secret(f"token:{self.supplier}")
         if sealed is None:
             return None
         try:
             return Token.from_text(self.sealer.unseal(sealed))
-        except WorkerError:  # sealed under a key that is gone: a new one costs one call
+        except WorkerError:
+            # Its key is gone. A new token costs one call.
             return None
 
     def save(self, token: Token) -> None:
-        self.state.put_secret(f"token:{self.supplier}", self.sealer.seal(token.to_text()), _SHARED_TTL_S)
+        self.progress.put_secret(f"token:{self.supplier}", self.sealer.seal(token.to_text()), _APPLICATION_TOKEN_TTL_S)
 
-    def renewing(self) -> AbstractContextManager[None]:
+    def renewal_lock(self) -> AbstractContextManager[None]:
         name = f"token:{self.supplier}"
-        return self.state.lock(name, _KILLED_S, wait_s=_PATIENCE_S, most_s=_RENEWAL_S)
+        return self.progress.lock(name, _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S)

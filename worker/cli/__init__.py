@@ -1,6 +1,6 @@
-"""The releve command: the same walks as the tasks', by hand.
+"""The `releve` command: one file a command, ``main`` for the group and the exit codes, and a few shared helpers.
 
-Exit codes: 0 ok, 1 failed, 2 misuse.  An error is one line that says what to do.
+Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.  An error is one line that says what to do.
 """
 
 from worker.cli.main import main

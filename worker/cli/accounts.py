@@ -1,4 +1,4 @@
-"""releve accounts: the registry by hand."""
+"""`releve accounts`: add, list, show, pause, resume and remove accounts of the registry."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import UsagePoint, json_option, living_account, open_runtime, print_json
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, require_account
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 
 
 @click.group()
@@ -46,7 +47,7 @@ def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
             usage_point,
             runtime.now(),
             token=token.to_text() if token else None,
-            token_needed=runtime.account_tokens,
+            token_needed=runtime.clients.account_tokens,
         )
         if account.active:
             _enqueue_backfill(runtime, account.id)
@@ -68,12 +69,12 @@ def list_accounts(as_json: bool) -> None:
       releve accounts list --json
     """
     with open_runtime() as runtime:
-        found = [_to_row(account) for account in runtime.registry.list()]
+        rows = [_to_row(account) for account in runtime.registry.list()]
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
     table = Table("account", "state", "supplier", "created", "reason", box=None)
-    for row in found:
+    for row in rows:
         table.add_row(row["account"], row["state"], row["supplier"], row["created_at"], row["reason"])
     Console().print(table)
 
@@ -138,38 +139,39 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
         runtime.registry.get(account_id)
         if not yes:
             click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
-        erased = runtime.remove(account_id)
-    kept = erased.pop("consent_proofs_kept")
+        erased = runtime.erase(account_id)
+    proofs = erased.pop("consent_proofs_kept")
     if as_json:
-        print_json({"account": account_id, "erased": erased, "kept": {"consent_proofs": kept}})
+        print_json({"account": account_id, "erased": erased, "kept": {"consent_proofs": proofs}})
     else:
-        told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
-        click.echo(f"account {account_id} removed; erased: {told}; kept: {kept} consent proofs, without the meter")
+        counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
+        click.echo(f"account {account_id} removed; erased: {counts}; kept: {proofs} consent proofs, without the meter")
 
 
 def _set_state(account_id: str, state: AccountState) -> None:
     with open_runtime() as runtime:
-        living_account(runtime, account_id)
+        require_account(runtime, account_id)
         try:
             runtime.registry.set_state(account_id, state, now=runtime.now())
             if state is AccountState.READY:
-                runtime.dispatcher.readmit(account_id)
+                runtime.claims.clear_retry_delays(account_id)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"account {account_id} is {state}")
 
 
 def _enqueue_backfill(runtime: Runtime, account_id: str) -> None:
-    """After the commit.  A lost message is no loss: the reconciler finds the account."""
-    from worker.app import publish_backfill
+    """Enqueue the backfill, once the account is committed; where the message is lost, beat's reconciler repeats it."""
+    # Imported late, for the other subcommands need no Celery.
+    from worker.app import enqueue_backfill
 
-    publish_backfill(runtime, account_id)
+    enqueue_backfill(account_id, broker_url=runtime.broker_url)
 
 
 def _read_token(path: Path) -> Token:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return Token(access=str(told["access_token"]), refresh=str(told["refresh_token"]), expires_at=0)
+        answer = json.loads(path.read_text(encoding="utf-8"))
+        return Token(access=str(answer["access_token"]), refresh=str(answer["refresh_token"]), expires_at=0)
     except (OSError, ValueError, KeyError, TypeError):
         raise click.BadParameter(
             'needs JSON with "access_token" and "refresh_token"', param_hint="--token-file"

@@ -1,4 +1,4 @@
-"""What several commands share: the runtime, the kinds of arguments, ways to print."""
+"""What several commands share: opening the runtime, parameter types for click, printing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import click
@@ -16,6 +16,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime, announce_pretence
 
+_DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -23,15 +24,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 @contextmanager
 def open_runtime() -> Iterator[Runtime]:
-    """The house, for the length of one command."""
+    """Open the runtime for the length of one command."""
     settings = get_settings()
     announce_pretence(settings, warn)
     with Runtime(settings, guarded=True) as runtime:
         yield runtime
 
 
-def living_account(runtime: Runtime, account_id: str) -> Account:
-    """Raises UnknownAccount for a removed one too, with what to do."""
+def require_account(runtime: Runtime, account_id: str) -> Account:
+    """Return the account.  Raises UnknownAccount, for a removed one too."""
     account = runtime.registry.get(account_id)
     if account.state is AccountState.DELETED:
         raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
@@ -39,6 +40,8 @@ def living_account(runtime: Runtime, account_id: str) -> Account:
 
 
 class Day(click.ParamType[Any]):
+    """A civil day in ISO form, like 2024-07-25."""
+
     name = "YYYY-MM-DD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
@@ -50,8 +53,28 @@ class Day(click.ParamType[Any]):
             self.fail(f"{value!r} is not a day: write it like 2024-07-25", param, ctx)
 
 
+class DayCount(click.ParamType[Any]):
+    """A number of days of at most four digits, like 30d.
+
+    ``name`` stands for the value in the help, ``example`` in the error.  ``zero`` permits 0d and leading zeros.
+    """
+
+    def __init__(self, name: str, *, example: str, zero: bool) -> None:
+        self.name = name
+        self._example = example
+        self._zero = zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        match = _DAY_COUNT.fullmatch(value)
+        if match is None or (match[1].startswith("0") and not self._zero):
+            self.fail(f"{value!r} is no number of days: write it like {self._example}", param, ctx)
+        return timedelta(days=int(match[1]))
+
+
 class UsagePoint(click.ParamType[Any]):
-    """The number is not repeated in the error: it is personal data, and shells keep logs."""
+    """A meter's number of 14 digits.  The error does not repeat it: it is personal data, and terminals are logged."""
 
     name = "14DIGITS"
 
@@ -62,9 +85,10 @@ class UsagePoint(click.ParamType[Any]):
 
 
 def warn(text: str) -> None:
-    """One line on the error stream."""
+    """Print one line on the error stream."""
     click.echo(f"releve: {text}", err=True)
 
 
 def print_json(value: Any) -> None:
+    """Print the value as one line of JSON."""
     click.echo(json.dumps(value, ensure_ascii=False))

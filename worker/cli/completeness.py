@@ -1,4 +1,4 @@
-"""releve completeness: which days are whole, and what becomes of those that aren't."""
+"""`releve completeness`: how many days of an account are complete, and when the open ones are asked for again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.accounts.explanations import Covered, coverage_of, coverage_to_json, rebuild_of
+from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, WHAT_TO_DO
-from worker.cli.common import json_option, living_account, open_runtime, print_json
+from worker.cli.common import json_option, open_runtime, print_json, require_account
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
@@ -39,50 +39,50 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
     if bool(account_id) == everybody:
         raise click.UsageError("name one ACCOUNT, or --all")
     with open_runtime() as runtime:
-        for account in _chosen(runtime, account_id):
+        for account in _accounts(runtime, account_id):
             if rebuild:
                 for series in Series:
-                    rebuild_of(runtime).run(account.id, series)
-            covered = coverage_of(runtime, account.id)
+                    runtime.completeness_rebuild.rebuild(account.id, series)
+            covered = coverage_of(account.id, completeness=runtime.registry.completeness, today=runtime.claims.today())
             if as_json:
                 print_json(coverage_to_json(account.id, covered))
             else:
                 _print_account(account.id, covered, brief=everybody)
 
 
-def _chosen(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
+def _accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
     if account_id:
-        yield living_account(runtime, account_id)
+        yield require_account(runtime, account_id)
     else:
-        yield from all_accounts(runtime)
+        yield from all_accounts(runtime.registry)
 
 
-def _print_account(account_id: str, covered: Covered, brief: bool) -> None:
+def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> None:
     coverage, missing = covered
-    for series, each in coverage.items():
-        click.echo(f"{account_id} {series.value}: {_counts(each)}")
+    for series, series_coverage in coverage.items():
+        click.echo(f"{account_id} {series.value}: {_counts(series_coverage)}")
     if missing:
         click.echo(_advice(missing))
     open_days = [
         (series, day)
-        for series, each in coverage.items()
-        for day in each.open_days
-        if day.hole is not Hole.NOT_ACTIVATED  # said in one line
+        for series, series_coverage in coverage.items()
+        for day in series_coverage.open_days
+        if day.hole is not Hole.NOT_ACTIVATED  # The advice above covers these days in one line.
     ]
     if not brief and open_days:
         table = Table("day", "series", "state", "why", "asked next", box=None)
         for series, day in open_days:
             when = day.asked_next.isoformat() if day.asked_next else "not any more"
-            table.add_row(day.day.isoformat(), series.value, day.words, day.hole.value if day.hole else "", when)
+            table.add_row(day.day.isoformat(), series.value, day.state_text, day.hole.value if day.hole else "", when)
         Console().print(table)
 
 
-def _counts(each: Coverage) -> str:
-    if each.first is None:
+def _counts(coverage: Coverage) -> str:
+    if coverage.first is None:
         return "nothing known yet"
-    told = [f"{each.counts[state]} {state.name.lower()}" for state in DayState if each.counts.get(state)]
-    asked = f"; asked next {each.asked_next}" if each.asked_next else ""
-    return f"from {each.first} to {each.last}: {', '.join(told)}{asked}"
+    counts = [f"{coverage.counts[state]} {state.name.lower()}" for state in DayState if coverage.counts.get(state)]
+    next_request = f"; asked next {coverage.asked_next}" if coverage.asked_next else ""
+    return f"from {coverage.first} to {coverage.last}: {', '.join(counts)}{next_request}"
 
 
 def _advice(missing: MissingCurve) -> str:

@@ -1,7 +1,7 @@
-"""releve demo: the whole thing on one machine, nothing but Python needed and no contract with anybody.
+"""`releve demo`: the whole of Relève on one machine, with three pretend homes; it needs only Python.
 
-Real parts throughout: a Redis-protocol server, a Celery worker and beat, HTTP to a simulator of the supplier.
-What the user's own environment says is not looked at: a demo must never touch real data.
+Every part is real: a Redis-protocol server, a Celery worker and beat, the web service, HTTP to a simulator of the
+supplier.  The user's own settings are ignored, for a demo must never touch real data.
 """
 
 from __future__ import annotations
@@ -24,8 +24,15 @@ from rich.table import Table
 from config.settings import get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.demo_homes import HOMES, DemoHome, HomeResult, check_home, connect_home
-from worker.cli.show import plot
-from worker.cli.supervise import last_words, settings_apart, start_engine, start_flower, start_web, wait_for
+from worker.cli.show import plot_loads
+from worker.cli.supervise import (
+    isolated_environment,
+    last_log_line,
+    start_flower,
+    start_web,
+    start_worker_and_beat,
+    wait_for,
+)
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series
@@ -33,11 +40,11 @@ from worker.domain.measures.windows import plan_look_back
 from worker.errors import SupplierUnavailable
 from worker.ops.flower import USER as FLOWER_USER
 from worker.runtime.process import Runtime
-from worker.stores.encryption import new_key
+from worker.stores.encryption import generate_key
 from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port
 
 _POLL_S: Final = 0.25
-_OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - opens pretend homes
+_OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - It opens pretend homes.
 _LONGEST_S: Final = 300.0
 
 
@@ -58,20 +65,20 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
       releve demo --exit --json
     """
     console = Console(stderr=as_json)
-    with tempfile.TemporaryDirectory(prefix="releve-demo-") as folder, _started(Path(folder), preset, console) as house:
-        verdicts = house.run()
-        ok = len(verdicts) == len(HOMES) and all(verdict.ok for verdict in verdicts)
+    with tempfile.TemporaryDirectory(prefix="releve-demo-") as folder, _start(Path(folder), preset, console) as running:
+        results = running.run()
+        ok = len(results) == len(HOMES) and all(result.ok for result in results)
         if as_json:
-            print_json({"ok": ok, "accounts": [verdict.as_json() for verdict in verdicts]})
+            print_json({"ok": ok, "accounts": [result.as_json() for result in results]})
         else:
-            house.show(verdicts)
+            running.show(results)
         if not leave:
-            house.stay()
+            running.stay()
     return 0 if ok else 1
 
 
 class Demo:
-    """The running demo."""
+    """The running demo: its processes, the connected homes and their results."""
 
     def __init__(
         self, folder: Path, supervisor: Supervisor, runtime: Runtime, simulator: str, web: str, console: Console
@@ -85,29 +92,31 @@ class Demo:
         self._accounts: dict[DemoHome, str] = {}
 
     def run(self) -> list[HomeResult]:
-        """Connect the homes, watch their history arrive, compare all with the simulator's truth."""
+        """Connect the homes, wait for their history, and compare what is stored with the simulator's values."""
         for home in HOMES:
             self._accounts[home] = connect_home(self._web, home)
             self._console.print(f"connected [bold]{home.name}[/] by its pages: account {self._accounts[home]}")
-        self._watch(list(self._accounts.values()))
+        self._wait_for_history(list(self._accounts.values()))
         return [check_home(self._runtime, self._simulator, home, id_) for home, id_ in self._accounts.items()]
 
-    def show(self, verdicts: list[HomeResult]) -> None:
+    def show(self, results: list[HomeResult]) -> None:
+        """Print a row a home, and a plot of the first one's last week."""
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
-        for home, verdict in zip(HOMES, verdicts, strict=True):
-            counts = (str(verdict.days), str(verdict.half_hours), f"{verdict.kwh:.3f}", f"{verdict.expected_kwh:.3f}")
-            table.add_row(home.name, verdict.account, *counts, "[green]right[/]" if verdict.ok else "[red]WRONG[/]")
+        for home, result in zip(HOMES, results, strict=True):
+            counts = (str(result.days), str(result.half_hours), f"{result.kwh:.3f}", f"{result.expected_kwh:.3f}")
+            table.add_row(home.name, result.account, *counts, "[green]right[/]" if result.ok else "[red]WRONG[/]")
         self._console.print(table)
-        week = plan_look_back(self._runtime.dispatcher.today(), Series.LOAD_CURVE)
-        days = self._runtime.measures[Period.DAY].read(verdicts[0].account, *key_range(week, Period.DAY))
-        self._console.print(plot(days, Period.DAY))
+        week = plan_look_back(self._runtime.claims.today(), Series.LOAD_CURVE)
+        days = self._runtime.measures[Period.DAY].read(results[0].account, *key_range(week, Period.DAY))
+        self._console.print(plot_loads(days, Period.DAY))
 
     def stay(self) -> None:
-        """Until Ctrl-C, or until a part of the house ends."""
+        """Keep everything running until Ctrl-C.  Raises SupplierUnavailable where a process ends by itself."""
         flower_port = free_port()
-        start_flower(self._supervisor, {}, self._folder / "logs", flower_port)  # only now: it costs a second of a core
+        # Flower starts after the checks, for its start takes a second of a core.
+        start_flower(self._supervisor, {}, self._folder / "logs", flower_port)
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
-        for home, account_id in self._accounts.items():  # as its owner would, by a link from a message
+        for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
             link = self._runtime.renewal_link(account_id)
             self._console.print(f"  the {home.name}'s page: {link}", soft_wrap=True)
         self._console.print(
@@ -118,39 +127,40 @@ class Demo:
             "Ctrl-C ends everything and removes the demo's data"
         )
         try:
-            while not (gone := self._supervisor.wait(1.0)):
+            while not (ends := self._supervisor.wait(1.0)):
                 pass
         except KeyboardInterrupt:
             return
-        raise SupplierUnavailable(self._fall(gone[0].name, str(gone[0])))
+        raise SupplierUnavailable(self._describe_end(ends[0].name, str(ends[0])))
 
-    def _watch(self, account_ids: list[str]) -> None:
-        give_up = time.monotonic() + _LONGEST_S
+    def _wait_for_history(self, account_ids: list[str]) -> None:
+        deadline = time.monotonic() + _LONGEST_S
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console) as progress:
             bars = {account_id: progress.add_task(account_id) for account_id in account_ids}
             while not progress.finished:
                 for account_id, bar in bars.items():
-                    counts = [self._runtime.history.days(account_id, series) for series in Series]
+                    counts = [self._runtime.history.count_days(account_id, series) for series in Series]
                     progress.update(
-                        bar, completed=sum(done for done, _ in counts), total=sum(all_ for _, all_ in counts)
+                        bar, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts)
                     )
-                if gone := self._supervisor.wait(_POLL_S):
-                    raise SupplierUnavailable(self._fall(gone[0].name, str(gone[0])))
-                if time.monotonic() > give_up:
+                if ends := self._supervisor.wait(_POLL_S):
+                    raise SupplierUnavailable(self._describe_end(ends[0].name, str(ends[0])))
+                if time.monotonic() > deadline:
                     raise SupplierUnavailable(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
 
-    def _fall(self, name: str, told: str) -> str:
-        return f"{told}: {last_words(self._folder / 'logs' / f'{name}.log')}"
+    def _describe_end(self, name: str, end: str) -> str:
+        return f"{end}: {last_log_line(self._folder / 'logs' / f'{name}.log')}"
 
 
 @contextmanager
-def _started(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
-    """Servers up, own environment set; everything ends with the block, last started first."""
+def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
+    """Start all processes with an environment of their own; leaving the block ends them, the last started first."""
     with EmbeddedRedis(folder) as redis, Supervisor() as supervisor:
         port, web_port = free_port(), free_port()
         simulator, web = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{web_port}"
         env = _environment(folder, preset, redis.url, simulator, web)
+        # The settings are read once a process: set the environment first, then drop what was read before.
         os.environ.update(env)
         get_settings.cache_clear()
         (folder / "demo.env").write_text(
@@ -161,7 +171,7 @@ def _started(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
         supervisor.start("simulator", argv, env=env, log_path=logs / "simulator.log")
         with Runtime(get_settings()) as runtime:
             start_web(supervisor, env, logs, "127.0.0.1", web_port)
-            start_engine(supervisor, env, logs)
+            start_worker_and_beat(supervisor, env, logs)
             wait_for("the simulator", f"{simulator}/__sim__/health")
             wait_for("the web service", f"{web}/")
             console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}")
@@ -169,8 +179,8 @@ def _started(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
 
 
 def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web: str) -> dict[str, str]:
-    """Every setting, so that none of the user's own shines through."""
-    own: dict[str, Any] = {
+    """Return a value for every setting, so that none of the user's own has an effect."""
+    values: dict[str, Any] = {
         "preset": preset,
         "enedis_url": simulator,
         "enedis_authorize_url": simulator,
@@ -183,6 +193,6 @@ def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web:
         "broker_url": redis_url,
         "registry_url": f"sqlite:///{folder / 'registry.db'}",
         "measures_url": f"sqlite:///{folder / 'measures.db'}",
-        "token_keys": new_key(),
+        "token_keys": generate_key(),
     }
-    return settings_apart(own, warn)
+    return isolated_environment(values, warn)

@@ -1,4 +1,4 @@
-"""The demo's three homes: connected by the pages a person would use, and checked against the simulator's truth."""
+"""The demo's three pretend homes: connecting them through the web pages, checking what is stored of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
-from worker.cli.totals_check import Truth, differences, loads
+from worker.cli.totals_check import Truth, find_differences, loads_by_key
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series
 from worker.errors import SupplierUnavailable
@@ -24,6 +24,8 @@ _OWN_PAGE: Final = re.compile(r"/accounts/([a-z0-9]+)$")
 
 @dataclass(frozen=True, slots=True)
 class DemoHome:
+    """A pretend home and the number of its meter at the simulator."""
+
     name: str
     usage_point_id: str
 
@@ -37,7 +39,7 @@ HOMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class HomeResult:
-    """What is stored of a home, and whether it is what the simulator measured, to the watt-hour."""
+    """What is stored of a home; ``ok`` where every document equals the simulator's values, to the watt-hour."""
 
     account: str
     days: int
@@ -50,51 +52,52 @@ class HomeResult:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def connect_home(web: str, home: DemoHome, ways: Mapping[str, str] | None = None) -> str:
-    """The account's id, by the pages that a person goes through: first page, consent page, callback, own page.
+def connect_home(web: str, home: DemoHome, origins: Mapping[str, str] | None = None) -> str:
+    """Connect a home as a browser would and return the account's id: home page, consent page, callback, account page.
 
-    ``ways``: origins that a browser is sent to, and where we reach them.  Raises SupplierUnavailable where the way
-    ends elsewhere.
+    ``origins``: for an origin that browsers are sent to, the one at which we reach it.  Raises SupplierUnavailable
+    where the redirections end at another page.
     """
     with requests.Session() as browser:
         first = browser.get(f"{web}/", timeout=_TIMEOUT_S).text
         if (link := _CONNECT.search(first)) is None:
             raise SupplierUnavailable("the first page has no way to connect a meter")
-        picked = {"usage_point_id": home.usage_point_id}  # the simulator's consent page takes it for a choice
-        answer = _follow(browser, f"{web}{link[1]}?{urlencode(picked)}", ways or {})
+        # The simulator's consent page takes this as the holder's choice.
+        choice = {"usage_point_id": home.usage_point_id}
+        answer = _follow_redirects(browser, f"{web}{link[1]}?{urlencode(choice)}", origins or {})
     own_page = _OWN_PAGE.search(answer.url)
     if not answer.ok or own_page is None:
         raise SupplierUnavailable(f"connecting {home.name} ended at a page with status {answer.status_code}")
     return own_page[1]
 
 
-def _follow(browser: requests.Session, url: str, ways: Mapping[str, str]) -> requests.Response:
-    """The page where redirections end."""
+def _follow_redirects(browser: requests.Session, url: str, origins: Mapping[str, str]) -> requests.Response:
+    """Return the page at which the redirections end.  Raises SupplierUnavailable after too many."""
     for _ in range(_MOST_HOPS):
         answer = browser.get(url, allow_redirects=False, timeout=_TIMEOUT_S)
         if not answer.is_redirect:
             return answer
         parts = urlsplit(urljoin(url, answer.headers["Location"]))
         origin = f"{parts.scheme}://{parts.netloc}"
-        url = ways.get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
+        url = origins.get(origin, origin) + parts._replace(scheme="", netloc="").geturl()
     raise SupplierUnavailable("connecting a home leads round in a circle")
 
 
 def check_home(runtime: Runtime, simulator: str, home: DemoHome, account_id: str) -> HomeResult:
-    """Every day, half-hour and total against the truth."""
-    history = {series: runtime.history.wanted(series) for series in Series}
+    """Compare every stored day, half-hour and total of the home with what the simulator measured."""
+    history = {series: runtime.history.wanted_window(series) for series in Series}
     daily_window, curve_window = history[Series.DAILY], history[Series.LOAD_CURVE]
     if daily_window is None or curve_window is None:
         raise ValueError("the demo needs a history of both series")
-    truth = Truth.of(simulator, home.usage_point_id, daily_window, curve_window).content()
+    truth = Truth.fetch(simulator, home.usage_point_id, daily_window, curve_window).expected_loads()
     stored = {period: runtime.measures[period].read(account_id, *key_range(daily_window, period)) for period in Period}
     return HomeResult(
         account_id,
         len(stored[Period.DAY]),
         len(stored[Period.MINUTE]),
-        _kwh(loads(stored[Period.DAY])),
+        _kwh(loads_by_key(stored[Period.DAY])),
         _kwh(truth[Period.DAY]),
-        not differences(truth, stored),
+        not find_differences(truth, stored),
     )
 
 

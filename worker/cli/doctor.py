@@ -1,4 +1,4 @@
-"""releve doctor: every connection and setting looked at, each fault with its mend."""
+"""`releve doctor`: checks of settings, keys, clocks, servers, workers and beat, each fault with its remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from config.settings import ConfigError, get_settings
 from worker.cli.common import json_option, print_json
-from worker.ops.health.checks import examine
+from worker.ops.health.checks import run_checks
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckResult, Level
 
@@ -25,21 +25,21 @@ def doctor(as_json: bool) -> int:
     Example:
       releve doctor
     """
-    findings = []
-    for finding in _findings():
-        findings.append(finding)
-        if not as_json:  # one by one, for some take seconds where nobody answers
-            click.echo(finding.as_line())
+    results = []
+    for result in _check_all():
+        results.append(result)
+        if not as_json:  # Printed one by one, for a check takes seconds where a server doesn't answer.
+            click.echo(result.as_line())
     if as_json:
-        print_json([finding.to_json() for finding in findings])
-    return 1 if any(finding.failed for finding in findings) else 0
+        print_json([result.to_json() for result in results])
+    return 1 if any(result.failed for result in results) else 0
 
 
-def _findings() -> Iterator[CheckResult]:
+def _check_all() -> Iterator[CheckResult]:
     try:
         settings = get_settings()
     except ConfigError as error:
         yield from (CheckResult("settings", Level.FAIL, line) for line in str(error).splitlines())
         return
-    with ExitStack() as opened:
-        yield from examine(CheckConnections(settings, opened))
+    with ExitStack() as stack:
+        yield from run_checks(CheckConnections(settings, stack))

@@ -1,4 +1,4 @@
-"""releve drill: everything that can go wrong, at random times, and then the whole store against the truth."""
+"""`releve drill`: real processes, faults at random times, and the whole store compared with the simulator's values."""
 
 from __future__ import annotations
 
@@ -53,78 +53,78 @@ def drill(
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
     from worker.drill.report import DrillReport
-    from worker.drill.servers import find_couch_program
+    from worker.drill.servers import find_couchdb_program
 
     if store == "sqlite" and measures_url:
         raise click.UsageError("--measures-url is for --store couchdb")
-    possible = measures_url is not None or find_couch_program() is not None
+    possible = measures_url is not None or find_couchdb_program() is not None
     couchdb = store == "couchdb" or (store is None and possible and (seed % 2 == 0 or measures_url is not None))
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="releve-drill-"))
-    outcome = None
+    report = None
     try:
         planned = DrillReport(seed, minutes, "couchdb" if couchdb else "sqlite", preset or _PRESETS[seed % 4])
-        outcome = _run(folder, planned, accounts, measures_url, console)
+        report = _run(folder, planned, accounts, measures_url, console)
     finally:
-        if keep or outcome is None or not outcome.ok:
+        if keep or report is None or not report.ok:
             warn(f"logs and databases are kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
     if as_json:
-        print_json(outcome.as_json())
+        print_json(report.as_json())
     else:
-        _show(outcome)
-    if not outcome.ok:
-        told = {"minutes": f"{minutes:g}", "seed": seed, "store": outcome.store, "preset": outcome.preset}
-        words = " ".join(f"--{name} {value}" for name, value in {**told, "accounts": accounts}.items())
+        _print_report(report)
+    if not report.ok:
+        options = {"minutes": f"{minutes:g}", "seed": seed, "store": report.store, "preset": report.preset}
+        words = " ".join(f"--{name} {value}" for name, value in {**options, "accounts": accounts}.items())
         again = f"releve drill {words}"
         again += " --measures-url …" if measures_url else ""
         warn(f"this drill failed; run it again with: {again}")
-    return 0 if outcome.ok else 1
+    return 0 if report.ok else 1
 
 
-def _run(folder: Path, outcome: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
+def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
     from worker.drill.fleet import DrillFleet
     from worker.drill.processes import CAN_FILL_DISK
     from worker.drill.run import Drill
-    from worker.drill.schedule import FaultKind, plan
+    from worker.drill.schedule import FaultKind, plan_faults
     from worker.drill.servers import open_servers
 
-    seed, seconds, couchdb = outcome.seed, outcome.minutes * 60, outcome.store == "couchdb"
-    planned = plan(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
+    seed, seconds, couchdb = report.seed, report.minutes * 60, report.store == "couchdb"
+    planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
     drills: list[Drill] = []
 
-    def say_dead(name: str, pid: int, code: int) -> None:
-        for each in drills:
-            each.died(name, pid, code)
+    def report_end(name: str, pid: int, code: int) -> None:
+        for drill_run in drills:
+            drill_run.record_end(name, pid, code)
 
     with open_servers(
-        folder, preset=outcome.preset, couchdb=couchdb, measures_url=measures_url, say=warn, say_dead=say_dead
-    ) as house:
-        fleet = DrillFleet(house.runtime, house.simulator, seed, accounts, seconds)
-        drills.append(Drill(house, fleet, outcome, planned, console.print))
+        folder, preset=report.preset, couchdb=couchdb, measures_url=measures_url, warn=warn, report_end=report_end
+    ) as servers:
+        fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
+        drills.append(Drill(servers, fleet, report, planned, console.print))
         console.print(
-            f"drill of {outcome.minutes:g} minutes, seed {seed}, {outcome.preset}, {outcome.store}; "
+            f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "
             f"logs in {folder / 'logs'}"
         )
         drills[0].run()
         if measures_url:
-            fleet.remove()
-    return outcome
+            fleet.remove_accounts()
+    return report
 
 
-def _show(outcome: Any) -> None:
+def _print_report(report: Any) -> None:
     console = Console(highlight=False)
     table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
-    for kind, found in outcome.by_kind().items():
-        seconds = [_seconds(found[name]) for name in ("median_s", "longest_s", "longest_in_all_s")]
-        table.add_row(kind.replace("_", " "), str(found["count"]), *seconds)
+    for kind, figures in report.summarize_faults().items():
+        seconds = [_seconds(figures[name]) for name in ("median_s", "longest_s", "longest_in_all_s")]
+        table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
     console.print(table)
-    told = outcome.as_json()
-    for names in (("accounts", "documents", "kills"), (*outcome.differences.as_json(), "stuck")):
-        console.print(", ".join(f"{name.replace('_', ' ')} {told[name]}" for name in names))
-    console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in told["repeated"].items()))
-    console.print("[green]nothing lost, nothing doubled[/]" if outcome.ok else "[red]FAILED[/]")
+    values = report.as_json()
+    for names in (("accounts", "documents", "kills"), (*report.differences.as_json(), "stuck")):
+        console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
+    console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
+    console.print("[green]nothing lost, nothing doubled[/]" if report.ok else "[red]FAILED[/]")
 
 
 def _seconds(value: float | None) -> str:

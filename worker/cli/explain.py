@@ -1,4 +1,4 @@
-"""releve explain: why one day of one account is as it is."""
+"""`releve explain`: why one day of one account is stored as it is, in sentences and in facts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import date, datetime
 
 import click
 
-from worker.accounts.explain import Explanation, SeriesExplained
+from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explain_texts import LANGUAGES
-from worker.accounts.explanations import correction_to_json, explainer_of, explanation_to_json, finding_to_json, to_kwh
-from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
+from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
+from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import PARIS, Series
 
@@ -29,31 +29,31 @@ def explain(account_id: str, day: date, lang: str | None, as_json: bool) -> None
       releve explain 3kq7d0fr2m 2024-07-10 --lang fr
     """
     with open_runtime() as runtime:
-        told = explainer_of(runtime).explain(living_account(runtime, account_id), day)
+        explanation = runtime.explainer.explain(require_account(runtime, account_id), day)
     if as_json:
-        print_json(explanation_to_json(told))
+        print_json(explanation_to_json(explanation))
         return
-    for line in _lines(told, [lang] if lang else list(LANGUAGES)):
+    for line in _lines(explanation, [lang] if lang else list(LANGUAGES)):
         click.echo(line)
 
 
-def _lines(told: Explanation, languages: list[str]) -> Iterator[str]:
-    yield from (told.sentences[language] for language in languages)
+def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:
+    yield from (explanation.sentences[language] for language in languages)
     yield ""
-    yield f"account {told.account.id}: {told.account.state} {told.account.reason}".rstrip()
-    yield f"consent: {_consent(told)}"
-    for series, each in told.series.items():
-        yield from _series_lines(told.day, series, each, languages)
-    for correction in told.corrections:
-        each_told = correction_to_json(correction)
+    yield f"account {explanation.account.id}: {explanation.account.state} {explanation.account.reason}".rstrip()
+    yield f"consent: {_consent(explanation)}"
+    for series, details in explanation.series.items():
+        yield from _series_lines(explanation.day, series, details, languages)
+    for correction in explanation.corrections:
+        fields = correction_to_json(correction)
         yield "corrected: {key} was {was_kwh} kWh, became {became_kwh} kWh at {changed_at} in run {run}".format_map(
-            each_told
+            fields
         )
-    yield from _totals(told)
+    yield from _totals(explanation)
 
 
-def _consent(told: Explanation) -> str:
-    account, proof = told.account, told.proof
+def _consent(explanation: Explanation) -> str:
+    account, proof = explanation.account, explanation.proof
     dates = f"from {account.consent_from or '-'} until {account.consent_until or '-'}"
     if proof is None:
         return f"{dates}, no proof is kept"
@@ -61,34 +61,34 @@ def _consent(told: Explanation) -> str:
     return f"{dates}, given {_local(proof.consented_at)}{ended}"
 
 
-def _series_lines(day: date, series: Series, each: SeriesExplained, languages: list[str]) -> Iterator[str]:
-    stored, of = each.stored, half_hours_of(day)
+def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
+    stored, expected = details.stored, half_hours_of(day)
     value = "nothing stored" if stored.milliwatt_hours is None else f"{to_kwh(stored.milliwatt_hours)} kWh stored"
-    slots = f", {stored.half_hours} of {of} half-hours" if series is Series.LOAD_CURVE else ""
-    yield f"{series.value}: {each.mark.state.name.lower()} ({each.reason}), {value}{slots}"
-    yield from (f"  {each.sentences[language]}" for language in languages)
+    slots = f", {stored.half_hours} of {expected} half-hours" if series is Series.LOAD_CURVE else ""
+    yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value}{slots}"
+    yield from (f"  {details.sentences[language]}" for language in languages)
     if stored.half_hours and stored.gaps:
         yield f"  missing: {', '.join(f'{_clock(first)} to {_clock(after)}' for first, after in stored.gaps)}"
-    if each.asked_on or each.asked_next:
-        yield f"  asked on {each.asked_on or '-'}, next on {each.asked_next or '-'}"
-    for call in each.calls:
+    if details.asked_on or details.asked_next:
+        yield f"  asked on {details.asked_on or '-'}, next on {details.asked_next or '-'}"
+    for call in details.calls:
         yield f"  call {_local(call.at)} ({call.run}) for {call.window}: {call.answer}"
-    if each.outcome:
-        error = f"{each.outcome.code} {each.outcome.message}" if each.outcome.code else "none"
-        yield f"  last run {_local(each.outcome.updated_at)}, error: {error}"
+    if details.outcome:
+        error = f"{details.outcome.code} {details.outcome.message}" if details.outcome.code else "none"
+        yield f"  last run {_local(details.outcome.updated_at)}, error: {error}"
 
 
-def _totals(told: Explanation) -> Iterator[str]:
-    if told.findings is None:
+def _totals(explanation: Explanation) -> Iterator[str]:
+    if explanation.discrepancies is None:
         yield "totals: nothing to compare"
-    elif not told.findings:
+    elif not explanation.discrepancies:
         yield "totals: they agree"
-    for found in map(finding_to_json, told.findings or ()):
-        yield "totals: {key}: {law}, expected {expected_kwh} kWh, found {found_kwh} kWh: {cause}".format_map(found)
+    for finding in map(discrepancy_to_json, explanation.discrepancies or ()):
+        yield "totals: {key}: {law}, expected {expected_kwh} kWh, found {found_kwh} kWh: {cause}".format_map(finding)
 
 
 def _clock(at: datetime) -> str:
-    """With the offset, for the autumn hour comes twice."""
+    """Return hour, minute and offset; the offset tells the two passes of the autumn hour apart."""
     return at.strftime("%H:%M%z")
 
 

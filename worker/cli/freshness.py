@@ -1,4 +1,4 @@
-"""releve freshness: how much of the fleet has its yesterday, now and through the day."""
+"""`releve freshness`: the share of active accounts whose yesterday is complete, now and by hour of the day."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
-from worker.domain.fleet.freshness import by_hour_of_day, share_of, spark
+from worker.domain.fleet.freshness import share_by_hour_of_day, share_of, sparkline
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime.process import Runtime
 from worker.stores.registry.completeness import HourFreshness
@@ -27,45 +27,45 @@ def freshness(days: int, as_json: bool) -> None:
       releve freshness --days 30
     """
     with open_runtime() as runtime:
-        kept = runtime.registry.completeness.freshness_since(runtime.now() - timedelta(days=days))
-        told = {
-            "yesterday": (runtime.dispatcher.today() - ONE_DAY).isoformat(),
+        hours = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(days=days))
+        figures = {
+            "yesterday": (runtime.claims.today() - ONE_DAY).isoformat(),
             "now": {series.value: _now(runtime, series) for series in Series},
-            "by_hour_of_day": {series.value: by_hour_of_day(_of(kept, series)) for series in Series},
-            "hours": [_hour(each) for each in kept],
+            "by_hour_of_day": {series.value: share_by_hour_of_day(_counts_of(hours, series)) for series in Series},
+            "hours": [_to_row(hour) for hour in hours],
         }
     if as_json:
-        print_json(told)
+        print_json(figures)
     else:
-        _print(told)
+        _print(figures)
 
 
 def _now(runtime: Runtime, series: Series) -> dict[str, Any]:
-    yesterday = runtime.dispatcher.today() - ONE_DAY
-    active, complete = runtime.registry.completeness.complete_since(series, yesterday)
+    yesterday = runtime.claims.today() - ONE_DAY
+    active, complete = runtime.registry.completeness.count_complete_since(series, yesterday)
     return {"active": active, "complete": complete, "share": share_of(complete, active)}
 
 
-def _hour(each: HourFreshness) -> dict[str, Any]:
-    counts = {"active": each.active, "complete": each.complete, "share": share_of(each.complete, each.active)}
-    return {"hour": each.hour.isoformat(), "series": each.series.value, **counts}
+def _to_row(hour: HourFreshness) -> dict[str, Any]:
+    counts = {"active": hour.active, "complete": hour.complete, "share": share_of(hour.complete, hour.active)}
+    return {"hour": hour.hour.isoformat(), "series": hour.series.value, **counts}
 
 
-def _of(kept: list[HourFreshness], series: Series) -> list[tuple[Any, int, int]]:
-    return [(each.hour, each.active, each.complete) for each in kept if each.series is series]
+def _counts_of(hours: list[HourFreshness], series: Series) -> list[tuple[Any, int, int]]:
+    return [(hour.hour, hour.active, hour.complete) for hour in hours if hour.series is series]
 
 
-def _print(told: dict[str, Any]) -> None:
-    for name, now in told["now"].items():
+def _print(figures: dict[str, Any]) -> None:
+    for name, now in figures["now"].items():
         share = "nobody yet" if now["share"] is None else f"{now['share']:.1%}"
-        click.echo(f"{told['yesterday']} {name}: {share} ({now['complete']} of {now['active']} active accounts)")
-    by_hour = told["by_hour_of_day"]
-    if not told["hours"]:
+        click.echo(f"{figures['yesterday']} {name}: {share} ({now['complete']} of {now['active']} active accounts)")
+    by_hour = figures["by_hour_of_day"]
+    if not figures["hours"]:
         click.echo("no hour was kept yet: beat counts them, at five past")
         return
     click.echo("hours 0 to 23, Europe/Paris:")
     for name, shares in by_hour.items():
-        click.echo(f"  {spark([shares.get(hour) for hour in range(24)])}  {name}")
+        click.echo(f"  {sparkline([shares.get(hour) for hour in range(24)])}  {name}")
     table = Table("hour", *by_hour, box=None)
     for hour in range(24):
         if any(hour in shares for shares in by_hour.values()):

@@ -1,4 +1,4 @@
-"""releve health: what a container platform asks every few seconds; quick, and silent where all is well."""
+"""`releve health`: liveness and readiness of one part, for the probes of a container platform."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckResult
 
 _role = click.option(
-    "--role", required=True, type=click.Choice(list(checks.OF_ROLES)), help="What the container is there for."
+    "--role", required=True, type=click.Choice(list(checks.ROLE_CHECKS)), help="What the container is there for."
 )
 _url = click.option("--url", help="Where web, flower or metrics answers, if not at its usual place on this machine.")
 
@@ -36,7 +36,7 @@ def live(role: str, url: str | None) -> int:
     Example:
       releve health live --role worker
     """
-    return _tell(checks.live, role, url)
+    return _run_checks(checks.check_liveness, role, url)
 
 
 @health.command()
@@ -49,13 +49,14 @@ def ready(role: str, url: str | None) -> int:
     Example:
       releve health ready --role web --url http://127.0.0.1:8000/
     """
-    return _tell(checks.ready, role, url)
+    return _run_checks(checks.check_readiness, role, url)
 
 
-def _tell(ask: Callable[[str, CheckConnections], Iterator[CheckResult]], role: str, url: str | None) -> int:
-    with ExitStack() as opened:
-        visit = CheckConnections(get_settings(), opened, start_embedded=False, address=url)
-        failed = [finding for finding in ask(role, visit) if finding.failed]
-    for finding in failed:
-        click.echo(f"releve: {finding.check}: {finding.told}", err=True)
-    return 1 if failed else 0
+def _run_checks(checks_of: Callable[[str, CheckConnections], Iterator[CheckResult]], role: str, url: str | None) -> int:
+    """Print one line for each failed check, and return the exit code."""
+    with ExitStack() as stack:
+        connections = CheckConnections(get_settings(), stack, start_embedded=False, address=url)
+        failures = [result for result in checks_of(role, connections) if result.failed]
+    for result in failures:
+        click.echo(f"releve: {result.check}: {result.text}", err=True)
+    return 1 if failures else 0

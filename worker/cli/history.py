@@ -1,4 +1,4 @@
-"""releve history: what the supplier corrected of one day."""
+"""`releve history`: which values of one day the supplier corrected."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.accounts.explanations import correction_to_json, explainer_of, to_kwh
-from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
+from worker.accounts.explanations import correction_to_json, to_kwh
+from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
 
@@ -26,12 +26,12 @@ def history(account_id: str, day: date, as_json: bool) -> None:
       releve history 3kq7d0fr2m 2024-07-10
     """
     with open_runtime() as runtime:
-        account = living_account(runtime, account_id)
-        corrections = list(explainer_of(runtime).corrections_of(account.id, day))
+        account = require_account(runtime, account_id)
+        corrections = list(runtime.explainer.list_corrections(account.id, day))
         kept_days = runtime.settings.keep_corrections_days
     if as_json:
-        told = [correction_to_json(each) for each in corrections]
-        print_json({"account": account.id, "day": day.isoformat(), "corrections": told})
+        rows = [correction_to_json(correction) for correction in corrections]
+        print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
     elif corrections:
         _print_table(corrections)
     else:
@@ -43,17 +43,24 @@ def _print_table(corrections: list[Correction]) -> None:
     for title in ("first seen", "changed at"):
         table.add_column(title, no_wrap=True)
     table.add_column("run", overflow="fold")
-    for each in corrections:
-        values = (f"{to_kwh(each.was_mwh)}", f"{to_kwh(each.became_mwh)}")
-        table.add_row(_name(each), *values, _moment(each.first_seen), _moment(each.changed_at), each.run_id)
+    for correction in corrections:
+        values = (f"{to_kwh(correction.was_mwh)}", f"{to_kwh(correction.became_mwh)}")
+        table.add_row(
+            _name(correction),
+            *values,
+            _local_text(correction.first_seen),
+            _local_text(correction.changed_at),
+            correction.run_id,
+        )
     Console().print(table)
 
 
-def _name(each: Correction) -> str:
-    if each.period is Period.DAY:
+def _name(correction: Correction) -> str:
+    if correction.period is Period.DAY:
         return "day"
-    return datetime.fromisoformat(each.key).astimezone(PARIS).strftime("%H:%M%z")  # the autumn hour comes twice
+    # The offset tells the two passes of the autumn hour apart.
+    return datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
 
 
-def _moment(at: datetime | None) -> str:
+def _local_text(at: datetime | None) -> str:
     return at.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if at else "-"

@@ -1,4 +1,4 @@
-"""releve incidents: what went wrong at the supplier for many accounts at once, what it cost, and the switch by hand."""
+"""`releve incidents`: failures of the supplier that met many accounts, and opening or closing one by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from rich.table import Table
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.fleet.incidents import Incident, to_json
 from worker.runtime.process import Runtime
-from worker.sync.probes import Probing
 
-_SHOWN = 20
+_MOST_ROWS = 20
 
 
 @click.command()
@@ -37,13 +36,13 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
             _open(runtime)
         if closing:
             _close(runtime)
-        found = [*runtime.incidents.current(), *runtime.incidents.past()]
+        shown = [*runtime.incidents.list_open(), *runtime.incidents.list_past()]
     if as_json:
-        print_json([to_json(incident) for incident in found])
-    elif not found:
+        print_json([to_json(incident) for incident in shown])
+    elif not shown:
         click.echo("no incident is open, and none is remembered")
     else:
-        _print(found)
+        _print_table(shown)
 
 
 def _open(runtime: Runtime) -> None:
@@ -52,22 +51,27 @@ def _open(runtime: Runtime) -> None:
 
 
 def _close(runtime: Runtime) -> None:
-    """What was missed is asked for by beat, a few seconds later."""
-    found = runtime.incidents.current()
-    if not found:
+    """Close every open incident; beat asks for the missed windows a few seconds later."""
+    incidents_open = runtime.incidents.list_open()
+    if not incidents_open:
         raise click.ClickException("no incident is open")
-    probing = Probing.of(runtime)
-    for incident in found:
-        probing.close(incident, "by_hand")
+    for incident in incidents_open:
+        runtime.probes.close(incident, "by_hand")
 
 
-def _print(found: list[Incident]) -> None:
+def _print_table(shown: list[Incident]) -> None:
     table = Table(box=None)
     for name in ("began", "kind", "series", "ended", "calls in vain", "failed", "held", "accounts", "rounds"):
         table.add_column(name)
-    for each in found[:_SHOWN]:
-        ended = "open" if each.ended_at is None else f"{each.ended_at:%Y-%m-%d %H:%M} ({each.how})"
-        counts = (each.failed_calls, each.windows_failed, each.windows_held, each.accounts, each.rounds)
-        series = " ".join(each.series)
-        table.add_row(f"{each.began_at:%Y-%m-%d %H:%M}", each.kind, series, ended, *map(str, counts))
+    for incident in shown[:_MOST_ROWS]:
+        ended = "open" if incident.ended_at is None else f"{incident.ended_at:%Y-%m-%d %H:%M} ({incident.how})"
+        counts = (
+            incident.failed_calls,
+            incident.windows_failed,
+            incident.windows_held,
+            incident.accounts,
+            incident.rounds,
+        )
+        series = " ".join(incident.series)
+        table.add_row(f"{incident.began_at:%Y-%m-%d %H:%M}", incident.kind, series, ended, *map(str, counts))
     Console().print(table)

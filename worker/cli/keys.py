@@ -1,12 +1,13 @@
-"""releve keys: the keys that seal tokens."""
+"""`releve keys`: make an encryption key, and encrypt everything anew under the newest one."""
 
 from __future__ import annotations
 
 import click
 
 from config.settings import get_settings
-from worker.runtime.process import registry_from, sealer_from
-from worker.stores.encryption import new_key
+from worker.runtime.keys import build_sealer
+from worker.runtime.stores import build_registry
+from worker.stores.encryption import generate_key
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.unknown_answers import QuarantineTable
@@ -25,7 +26,7 @@ def new() -> None:
     Example:
       RELEVE_TOKEN_KEYS="$(releve keys new),$RELEVE_TOKEN_KEYS"
     """
-    click.echo(new_key())
+    click.echo(generate_key())
 
 
 @keys.command()
@@ -37,8 +38,8 @@ def rotate() -> None:
       releve keys rotate
     """
     settings = get_settings()
-    sealer = sealer_from(settings)
-    registry = registry_from(settings, sealer)
+    sealer = build_sealer(settings)
+    registry = build_registry(settings, sealer)
     try:
         registry.migrate()
         click.echo(f"{registry.rotate_tokens()} tokens sealed anew")

@@ -1,4 +1,4 @@
-"""The command group, and the one place where every error becomes a line and an exit code."""
+"""The command group `releve`, and the place where every error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
 
-# Commands are imported when called: `releve --help` needs neither Celery nor a database driver.
+# Command, then its module and function.  Modules are imported when called: `releve --help` needs neither Celery nor a
+# database driver.
 _COMMANDS: Final = {
     "accounts": ("worker.cli.accounts", "accounts"),
-    "backfill": ("worker.cli.sync", "backfill"),
+    "backfill": ("worker.cli.backfill", "backfill"),
     "backup": ("worker.cli.backup", "backup"),
     "completeness": ("worker.cli.completeness", "completeness"),
     "consents": ("worker.cli.consents", "consents"),
@@ -42,7 +43,7 @@ _COMMANDS: Final = {
     "pretend-homes": ("worker.cli.pretend_homes", "pretend_homes"),
     "quarantine": ("worker.cli.quarantine", "quarantine"),
     "replay": ("worker.cli.replay", "replay"),
-    "restore": ("worker.cli.backup", "restore"),
+    "restore": ("worker.cli.restore", "restore"),
     "secrets": ("worker.cli.secrets", "secrets"),
     "show": ("worker.cli.show", "show"),
     "simulate": ("worker.cli.simulate", "simulate"),
@@ -57,6 +58,8 @@ _COMMANDS: Final = {
 
 
 class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
 
@@ -87,20 +90,21 @@ def cli(verbose: bool) -> None:
 
 
 def main() -> None:
-    """Run the command; never returns."""
-    signal.signal(signal.SIGTERM, _leave)  # as an exception, so that what was opened is closed
+    """Run the command and exit with its code."""
+    # SIGTERM becomes an exception, so that connections and files are closed on the way out.
+    signal.signal(signal.SIGTERM, _raise_interrupt)
     sys.exit(_run())
 
 
-def _leave(*_: object) -> None:
+def _raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
 def _run() -> int:
     try:
         outcome: Any = cli.main(prog_name="releve", standalone_mode=False)
-    except click.exceptions.Exit as leaving:
-        return leaving.exit_code
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
     except click.UsageError as error:
         hint = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
         return _fail(error.format_message() + hint, MISUSE)
@@ -114,7 +118,7 @@ def _run() -> int:
         return MISUSE
     except WorkerError as error:
         return _fail(str(error), FAILED)
-    except BrokenPipeError:  # the reader of our output had enough
+    except BrokenPipeError:  # Whatever reads our output has closed it, like `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:

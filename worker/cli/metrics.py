@@ -1,4 +1,4 @@
-"""releve metrics: the fleet's endpoint for Prometheus."""
+"""`releve metrics`: the fleet's metrics for Prometheus, at an endpoint or printed once."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ def metrics(host: str, port: int, once: bool) -> int:
     announce_pretence(settings, warn)
     with _registry(settings) as registry:
         if once:
-            return _print(registry)
+            return _print_samples(registry)
         _serve(registry, host, port)
     return 0
 
 
 @contextmanager
 def _registry(settings: Settings) -> Iterator[CollectorRegistry]:
-    with ExitStack() as opened:
-        collector = FleetCollector(FleetSources(settings, opened).parts)
-        opened.callback(collector.close)
+    with ExitStack() as stack:
+        collector = FleetCollector(FleetSources(settings, stack).parts)
+        stack.callback(collector.close)
         registry = CollectorRegistry()
         registry.register(collector)
         yield registry
 
 
-def _print(registry: CollectorRegistry) -> int:
+def _print_samples(registry: CollectorRegistry) -> int:
     click.echo(generate_latest(registry).decode(), nl=False)
     return 0 if all(registry.get_sample_value(UP.name, {"part": part}) == 1 for part in PARTS) else 1
 
 
 def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
-    """Until interrupted.  Raises ClickException where the port is taken."""
+    """Serve until interrupted.  Raises ClickException where the port is taken."""
     try:
         server, _ = start_http_server(port, host, registry)
     except OSError as error:
         raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
     click.echo(f"serving at http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics")
-    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+    with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
         threading.Event().wait()
     server.shutdown()
     server.server_close()

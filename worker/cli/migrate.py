@@ -1,4 +1,4 @@
-"""releve migrate: everything the servers must have before the first worker starts."""
+"""`releve migrate`: tables, databases, users and rights that the servers need before the first worker starts."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
     CouchServer,
-    admit,
     create_system_database,
+    grant_access,
     set_up_user,
 )
-from worker.stores.measures.factory import Site, couchdb_user, open_couchdb
-from worker.stores.registry.database import Database, bring_up
+from worker.stores.measures.factory import MeasureBackend, couchdb_user, open_couchdb
+from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.grants import grant_rows, set_up_role
 
-_DONE: Final = {True: "made", False: "there"}
+_STORE_RESULTS: Final = {True: "made", False: "there"}  # By the answer of `create_if_missing`.
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationStep:
+    """One thing that was made, and how: ``done`` is "made", "changed" or "there"."""
+
     what: str
-    done: str  # made, changed or there
+    done: str
 
 
 @click.command()
@@ -57,10 +59,10 @@ def migrate(as_json: bool) -> None:
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
-    """Each when it is done.  Raises ConfigError or a WorkerError."""
+    """Do the steps in order and yield each once it is done.  Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with closing(_database(settings)) as registry:
-        before, after = bring_up(registry)
+        before, after = upgrade_schema(registry)
         yield MigrationStep(
             f"registry tables, step {after}", "there" if before == after else "changed" if before else "made"
         )
@@ -78,7 +80,7 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
         admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
         user = open_couchdb(settings.measures(), timeout_s)
         shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
-        site = Site(url, timeout_s, shards=shards, replicas=replicas)
+        site = MeasureBackend(url, timeout_s, shards=shards, replicas=replicas)
         stores = site.stores(Layout(settings.layout))
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
@@ -87,24 +89,24 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
     if admin is not None:
         for name in SYSTEM_DATABASES:
             yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name))
-    for kept, store in stores.items():
-        yield MigrationStep(f"measures {kept}", _DONE[store.create_if_missing()])
+    for key, store in stores.items():
+        yield MigrationStep(f"measures {key}", _STORE_RESULTS[store.create_if_missing()])
     if admin is not None and user is not None:
         yield from _couchdb_user(admin, user, settings.measures(), list(stores.values()))
 
 
 def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: Sequence[object]) -> Iterator[MigrationStep]:
-    if (told := couchdb_user(url)) is None:
+    if (credentials := couchdb_user(url)) is None:
         raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
-    yield MigrationStep("CouchDB user of the workers", set_up_user(admin, user, *told))
+    yield MigrationStep("CouchDB user of the workers", set_up_user(admin, user, *credentials))
     for store in stores:
         if isinstance(store, CouchStore):
-            yield MigrationStep(f"its access to {store.database}", admit(admin, store.database, told[0]))
+            yield MigrationStep(f"its access to {store.database}", grant_access(admin, store.database, credentials[0]))
 
 
 def _database(settings: Settings) -> Database:
     try:
         return Database(settings.registry_owner())
     except ValueError as error:
-        which = "RELEVE_REGISTRY_ADMIN_URL" if settings.registry_admin_url else "RELEVE_REGISTRY_URL"
-        raise ConfigError(f"{which}: {error}") from None
+        variable = "RELEVE_REGISTRY_ADMIN_URL" if settings.registry_admin_url else "RELEVE_REGISTRY_URL"
+        raise ConfigError(f"{variable}: {error}") from None

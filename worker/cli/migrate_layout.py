@@ -1,4 +1,4 @@
-"""releve migrate-layout: the measures of every account from one layout into the other."""
+"""`releve migrate-layout`: move the measures of every account from one layout into the other."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from config.settings import Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime, announce_pretence, holds_any, measures_from
+from worker.runtime.process import Runtime, announce_pretence
+from worker.runtime.stores import build_measures, holds_any
 from worker.stores.measures.base import Layout
 from worker.sync.audit import all_accounts
-from worker.sync.relayout import Move, Moved, Recount
+from worker.sync.relayout import LayoutMigrator, MigrationCounts, RecomputeTotals
 
-_LOOK_FOR_WORKERS_S: Final = 30.0
-_SAY_EVERY_S: Final = 10.0
+_CHECK_WORKERS_EVERY_S: Final = 30.0
+_REPORT_EVERY_S: Final = 10.0
 
 
 @click.command()
@@ -41,52 +42,54 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
     """
     settings, new = get_settings(), Layout(layout)
     announce_pretence(settings, warn)
-    moved = Moved()
+    moved = MigrationCounts()
     with Runtime(settings) as runtime:
-        move = Move(measures_from(settings, new.other), measures_from(settings, new), _recount(runtime, new))
-        for account_id in _in_turn(runtime, account_ids, moved):
-            move.account(account_id, moved)
+        move = LayoutMigrator(build_measures(settings, new.other), build_measures(settings, new), _recount(runtime, new))
+        for account_id in _account_ids(runtime, account_ids, moved):
+            move.migrate_account(account_id, moved)
     left = holds_any(settings, new.other)
     if as_json:
         print_json({"to": new.value, **moved.as_json(), "left_in_other_layout": left})
     else:
-        _say(settings, new, moved, left)
+        _print_summary(settings, new, moved, left)
     return 1 if left and not account_ids else 0
 
 
-def _in_turn(runtime: Runtime, account_ids: Sequence[str], moved: Moved) -> Iterator[str]:
-    """Those named, whether the registry knows them or not, or all it knows.  Raises StoreUnavailable where a worker
-    runs: what it writes into the old layout between copy and erasure would be lost.
+def _account_ids(runtime: Runtime, account_ids: Sequence[str], moved: MigrationCounts) -> Iterator[str]:
+    """Yield the named accounts, known to the registry or not; without names, all of the registry.
+
+    Raises StoreUnavailable where a worker runs: what it writes into the old layout between copy and erasure would be
+    lost.
     """
-    looked_at, said_at = float("-inf"), time.monotonic()
-    for account_id in account_ids or (account.id for account in all_accounts(runtime)):
+    checked_at, reported_at = float("-inf"), time.monotonic()
+    for account_id in account_ids or (account.id for account in all_accounts(runtime.registry)):
         now = time.monotonic()
-        if now - looked_at >= _LOOK_FOR_WORKERS_S:
-            looked_at = now
+        if now - checked_at >= _CHECK_WORKERS_EVERY_S:
+            checked_at = now
             _refuse_workers(runtime)
-        if now - said_at >= _SAY_EVERY_S:
-            said_at = now
+        if now - reported_at >= _REPORT_EVERY_S:
+            reported_at = now
             warn(f"{moved.accounts} accounts moved, {moved.documents} documents")
         yield account_id
 
 
 def _refuse_workers(runtime: Runtime) -> None:
-    if alive := runtime.state.alive():
+    if alive := runtime.progress.living_workers():
         raise StoreUnavailable(
             f"{len(alive)} workers are running ({', '.join(alive[:3])}): stop workers, beat and web, and run it again"
         )
 
 
-def _recount(runtime: Runtime, layout: Layout) -> Recount:
-    walk = replace(runtime.walk, measures=measures_from(runtime.settings, layout))
+def _recount(runtime: Runtime, layout: Layout) -> RecomputeTotals:
+    walk = replace(runtime.window_sync, measures=build_measures(runtime.settings, layout))
 
     def recount(account_id: str, series: Series, window: DateWindow) -> int:
-        return walk.recount(runtime.dispatcher.window_by_hand(account_id, series, window))
+        return walk.recompute_totals(runtime.claims.manual_window(account_id, series, window))
 
     return recount
 
 
-def _say(settings: Settings, new: Layout, moved: Moved, left: bool) -> None:
+def _print_summary(settings: Settings, new: Layout, moved: MigrationCounts, left: bool) -> None:
     click.echo(
         f"moved {moved.accounts} accounts into the {new.value} layout: {moved.documents} documents checked, "
         f"{moved.written} written, {moved.erased} erased where they were"

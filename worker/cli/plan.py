@@ -1,4 +1,4 @@
-"""releve plan: how often a fleet can be asked for what its quota carries, and the policy that the nights follow."""
+"""`releve plan`: how often a fleet can be asked for within its quota, and the policy that the nights follow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
-from worker.ops.capacity import fleet_from, quota_from, told_policy, too_large
-from worker.stores.registry.database import Database, bring_up
-from worker.stores.registry.policies import Applied, PolicyTable
+from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, quota_from
+from worker.stores.registry.database import Database, upgrade_schema
+from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
-_MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million meters
+_MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
 _MOST_CALLS: Final = 1_000_000_000
 
 
@@ -47,7 +47,7 @@ def plan(
     to_show: bool,
     to_reset: bool,
     as_json: bool,
-    **asked: Any,
+    **options: Any,
 ) -> None:
     """Tell what a fleet's nights take of its quota, and how often they can ask for what.
 
@@ -64,44 +64,44 @@ def plan(
     if without_curve is not None and (accounts is None or without_curve > accounts):
         raise click.UsageError("--without-curve needs --accounts, and is no more than these")
     settings = get_settings()
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         if to_show or to_reset:
-            book = PolicyTable(_registry(settings, opened))
-            _reset(book, as_json) if to_reset else _show(book, as_json)
+            policies = PolicyTable(_registry(settings, stack))
+            _reset(policies, as_json) if to_reset else _show(policies, as_json)
             return
-        days = settings.history_load_days if asked["history_days"] is None else asked["history_days"]
+        days = settings.history_load_days if options["history_days"] is None else options["history_days"]
         fleet = (
-            _present(_registry(settings, opened), settings, days)
+            _registered_fleet(_registry(settings, stack), settings, days)
             if accounts is None
             else Fleet(accounts, without_curve or 0, days)
         )
-        preset = asked["preset"] or settings.preset
-        found = plan_fleet(fleet, _quota(settings, preset, asked["calls_per_hour"], asked["night_hours"]))
-        told = {"preset": preset, **found.as_json()}
+        preset = options["preset"] or settings.preset
+        result = plan_fleet(fleet, _quota(settings, preset, options["calls_per_hour"], options["night_hours"]))
+        values = {"preset": preset, **result.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
-            told["since"] = _apply(PolicyTable(_registry(settings, opened)), found, now, told)
+            values["since"] = _apply(PolicyTable(_registry(settings, stack)), result, now, values)
     if as_json:
-        print_json(told)
+        print_json(values)
     else:
-        _print(found, told)
-    if not found.fits:
-        warn(too_large(found))
+        _print(result, values)
+    if not result.fits:
+        warn(describe_shortfall(result))
 
 
-def _registry(settings: Settings, opened: ExitStack) -> Database:
-    """Raises ConfigError and StoreUnavailable."""
+def _registry(settings: Settings, stack: ExitStack) -> Database:
+    """Open the registry and bring its tables up to date.  Raises ConfigError and StoreUnavailable."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         database = Database(settings.registry())
     except ValueError as error:
         raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-    opened.callback(database.close)
-    bring_up(database)
+    stack.callback(database.close)
+    upgrade_schema(database)
     return database
 
 
-def _present(database: Database, settings: Settings, history_days: int) -> Fleet:
+def _registered_fleet(database: Database, settings: Settings, history_days: int) -> Fleet:
     today = clock_from(settings.pretend_now)().astimezone(PARIS).date()
     fleet = fleet_from(database, today, history_days)
     if not fleet.accounts:
@@ -114,73 +114,75 @@ def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_ho
     return quota if calls_per_hour is None else QuotaBudget(calls_per_hour or None, quota.per_second, night_hours)
 
 
-def _apply(book: PolicyTable, found: Plan, now: datetime, told: dict[str, Any]) -> str:
-    """From tomorrow's night on: one under way goes on as it began.  The first day, as ISO text."""
+def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str, Any]) -> str:
+    """Store the policy and return its first day as ISO text: tomorrow, for a night that has begun keeps its policy."""
     since = now.astimezone(PARIS).date() + ONE_DAY
-    book.apply(found.policy, since, now, told)
+    policies.apply(result.policy, since, now, values)
     return since.isoformat()
 
 
-def _show(book: PolicyTable, as_json: bool) -> None:
-    kept = book.all()
+def _show(policies: PolicyTable, as_json: bool) -> None:
+    rows = policies.list_all()
     if as_json:
-        print_json([_applied(each) for each in kept])
-    elif not kept:
+        print_json([_to_row(row) for row in rows])
+    elif not rows:
         click.echo("no policy is stored: everything of every account is asked for every night")
-    for each in [] if as_json else kept:
-        told = each.arithmetic
+    for row in [] if as_json else rows:
+        values = row.arithmetic
         click.echo(
-            f"from {each.since} on: {told_policy(each.policy)}; applied {each.applied_at:%Y-%m-%d %H:%M} UTC for "
-            f"{told.get('accounts')} accounts, {told.get('calls_a_night')} calls a night, "
-            f"{told.get('calls_per_hour') or 'no limit of'} calls an hour"
+            f"from {row.since} on: {describe_policy(row.policy)}; applied {row.applied_at:%Y-%m-%d %H:%M} UTC for "
+            f"{values.get('accounts')} accounts, {values.get('calls_a_night')} calls a night, "
+            f"{values.get('calls_per_hour') or 'no limit of'} calls an hour"
         )
 
 
-def _applied(each: Applied) -> dict[str, Any]:
+def _to_row(row: AppliedPolicy) -> dict[str, Any]:
     return {
-        "since": each.since.isoformat(),
-        "daily_every": each.policy.daily_every,
-        "curve_every": each.policy.curve_every,
-        "applied_at": each.applied_at.isoformat(),
-        "arithmetic": dict(each.arithmetic),
+        "since": row.since.isoformat(),
+        "daily_every": row.policy.daily_every,
+        "curve_every": row.policy.curve_every,
+        "applied_at": row.applied_at.isoformat(),
+        "arithmetic": dict(row.arithmetic),
     }
 
 
-def _reset(book: PolicyTable, as_json: bool) -> None:
-    number = book.forget()
+def _reset(policies: PolicyTable, as_json: bool) -> None:
+    number = policies.delete_all()
     if as_json:
         print_json({"forgotten": number})
     else:
         click.echo(f"{number} forgotten; everything of every account is asked for every night")
 
 
-def _print(found: Plan, told: dict[str, Any]) -> None:
-    for line in _lines(found, told):
+def _print(result: Plan, values: dict[str, Any]) -> None:
+    for line in _lines(result, values):
         click.echo(line)
 
 
-def _lines(found: Plan, told: dict[str, Any]) -> list[str]:
-    quota, (alone, beside) = found.quota, found.hours
+def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
+    quota, (alone, beside) = result.quota, result.hours
     limit = f"{quota.per_hour} calls an hour" if quota.per_hour else "no limit an hour"
     lines = [
-        f"{found.fleet.accounts} accounts, {found.fleet.without_curve} of them without a curve; "
-        f"{told['preset']}, {limit}",
-        f"policy        {told_policy(found.policy)}" + ("" if found.fits else ", and that does not fit"),
-        f"night         {found.calls_a_night} calls (all of it would be {found.fleet.naive_calls_a_night}), "
+        f"{result.fleet.accounts} accounts, {result.fleet.without_curve} of them without a curve; "
+        f"{values['preset']}, {limit}",
+        f"policy        {describe_policy(result.policy)}" + ("" if result.fits else ", and that does not fit"),
+        f"night         {result.calls_a_night} calls (all of it would be {result.fleet.naive_calls_a_night}), "
         f"{alone:.1f} h, {beside:.1f} h beside busy lanes, of {quota.night_hours} h",
     ]
-    if found.backfill_days is not None:
-        days = found.fleet.history_days
-        lines.append(f"backfill      {found.backfill_days:.1f} days for all of them at once, {days} days of curve each")
-    lines += [_lane(lane, **numbers) for lane, numbers in told["lanes"].items()]
-    most = told["most_accounts"]
+    if result.backfill_days is not None:
+        days = result.fleet.history_days
+        lines.append(
+            f"backfill      {result.backfill_days:.1f} days for all of them at once, {days} days of curve each"
+        )
+    lines += [_lane(lane, **numbers) for lane, numbers in values["lanes"].items()]
+    most = values["most_accounts"]
     if most["once_a_week"] is not None:
         lines.append(
             f"at most       {most['everything_every_night']} accounts with everything every night, "
             f"{most['totals_every_night']} with totals every night, {most['once_a_week']} once a week"
         )
-    if "since" in told:
-        lines.append(f"applied       from the night of {told['since']} on")
+    if "since" in values:
+        lines.append(f"applied       from the night of {values['since']} on")
     return lines
 
 

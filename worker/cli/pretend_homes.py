@@ -1,4 +1,4 @@
-"""releve pretend-homes: connects homes of the simulator through the web pages, as their people would."""
+"""`releve pretend-homes`: connect homes of the simulator through the web pages, as their holders would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.cli.supervise import public_url
 from worker.errors import SupplierUnavailable
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
-_AGAIN_S: Final = 1.0
+_RETRY_S: Final = 1.0
 
 
 @click.command("pretend-homes")
@@ -40,10 +40,10 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     if settings.enedis_url is None or settings.speaks_to_production:
         raise ConfigError("pretend homes are for the simulator: set RELEVE_ENEDIS_URL to its address")
     public = public_url(settings, DEFAULT_HOST, DEFAULT_PORT)
-    entrance = (web or public).rstrip("/")
-    give_up = time.monotonic() + patience
-    ways = _ways(settings, public, entrance)
-    accounts = {home.name: _connect(entrance, home, ways, give_up) for home in HOMES}
+    web_url = (web or public).rstrip("/")
+    deadline = time.monotonic() + patience
+    origins = _origins(settings, public, web_url)
+    accounts = {home.name: _connect(web_url, home, origins, deadline) for home in HOMES}
     if as_json:
         print_json(accounts)
         return
@@ -51,23 +51,23 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
         click.echo(f"{name} is connected as account {account_id}")
 
 
-def _connect(web: str, home: DemoHome, ways: dict[str, str], give_up: float) -> str:
+def _connect(web_url: str, home: DemoHome, origins: dict[str, str], deadline: float) -> str:
     while True:
         try:
-            return connect_home(web, home, ways)
-        except (requests.RequestException, SupplierUnavailable) as error:  # not up yet, one or the other
-            if time.monotonic() > give_up:
-                told = error if isinstance(error, SupplierUnavailable) else f"no answer ({type(error).__name__})"
-                raise SupplierUnavailable(f"{web}: {told}; check web and simulator") from error
-            time.sleep(_AGAIN_S)
+            return connect_home(web_url, home, origins)
+        except (requests.RequestException, SupplierUnavailable) as error:  # Web or simulator may still be starting.
+            if time.monotonic() > deadline:
+                reason = error if isinstance(error, SupplierUnavailable) else f"no answer ({type(error).__name__})"
+                raise SupplierUnavailable(f"{web_url}: {reason}; check web and simulator") from error
+            time.sleep(_RETRY_S)
 
 
-def _ways(settings: Settings, public: str, entrance: str) -> dict[str, str]:
-    """From where a browser would be sent to where the same stands for us."""
-    ways = {_origin(public): entrance}
+def _origins(settings: Settings, public: str, web_url: str) -> dict[str, str]:
+    """Return, for each origin that a browser would be sent to, the one at which we reach it."""
+    origins = {_origin(public): web_url}
     if settings.enedis_authorize_url and settings.enedis_url:
-        ways[_origin(settings.enedis_authorize_url)] = _origin(settings.enedis_url)
-    return ways
+        origins[_origin(settings.enedis_authorize_url)] = _origin(settings.enedis_url)
+    return origins
 
 
 def _origin(url: str) -> str:

@@ -1,4 +1,4 @@
-"""releve quarantine: what suppliers sent that nobody had told us of."""
+"""`releve quarantine`: list, show and clear the samples of answers whose form Relève doesn't know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from worker.cli.common import json_option, open_runtime, print_json
 from worker.domain.measures.answer_samples import to_masked
-from worker.stores.registry.unknown_answers import Quarantined
+from worker.stores.registry.unknown_answers import QuarantineEntry
 
 
 @click.group()
@@ -21,7 +21,7 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @json_option
-def list_surprises(as_json: bool) -> None:
+def list_samples(as_json: bool) -> None:
     """List them, newest first, without any value.
 
     \b
@@ -29,7 +29,7 @@ def list_surprises(as_json: bool) -> None:
       releve quarantine list
     """
     with open_runtime() as runtime:
-        rows = [_to_row(found) for found in runtime.quarantine.list()]
+        rows = [_to_row(entry) for entry in runtime.unknown_answers.list()]
     if as_json:
         print_json(rows)
     elif not rows:
@@ -37,7 +37,7 @@ def list_surprises(as_json: bool) -> None:
     else:
         names = ("id", "kind", "place", "detail", "times", "last_seen")
         table = Table(box=None)
-        for name in names:  # an id is for typing, so it is never cut
+        for name in names:  # An id is never cut, for people type it.
             table.add_column(name.replace("_", " "), overflow="fold", min_width=16 if name == "id" else None)
         for row in rows:
             table.add_row(*(str(row[name]) for name in names))
@@ -57,15 +57,16 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
       releve quarantine show 5f0c2a9d41e7b863 --raw
     """
     with open_runtime() as runtime:
-        found = runtime.quarantine.get(surprise_id)
-    if found is None:
+        row = runtime.unknown_answers.get(surprise_id)
+    if row is None:
         raise click.ClickException(_UNKNOWN)
-    surprise, sample = found
-    shown = _readable(sample) if raw else to_masked(sample)
+    entry, sample = row
+    # Without --raw no value of the household is shown, only the form.
+    shown = _parse(sample) if raw else to_masked(sample)
     if as_json:
-        print_json({**_to_row(surprise), "sample": shown})
+        print_json({**_to_row(entry), "sample": shown})
         return
-    for name, value in _to_row(surprise).items():
+    for name, value in _to_row(entry).items():
         click.echo(f"{name:11} {value}")
     click.echo(shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1))
 
@@ -80,7 +81,7 @@ def clear(surprise_id: str) -> None:
       releve quarantine clear 5f0c2a9d41e7b863
     """
     with open_runtime() as runtime:
-        if not runtime.quarantine.clear(surprise_id):
+        if not runtime.unknown_answers.delete(surprise_id):
             raise click.ClickException(_UNKNOWN)
     click.echo("cleared")
 
@@ -88,22 +89,22 @@ def clear(surprise_id: str) -> None:
 _UNKNOWN = "nothing in quarantine has this id: `releve quarantine list` shows what there is"
 
 
-def _readable(sample: str) -> Any:
-    """A sample that was cut is no JSON any more, and is shown as it is."""
+def _parse(sample: str) -> Any:
+    """Return the parsed sample, or its text where it was cut and is no JSON any more."""
     try:
         return json.loads(sample)
     except ValueError:
         return sample
 
 
-def _to_row(found: Quarantined) -> dict[str, Any]:
+def _to_row(entry: QuarantineEntry) -> dict[str, Any]:
     return {
-        "id": found.fingerprint,
-        "kind": found.kind.value,
-        "place": found.place,
-        "detail": found.detail,
-        "preset": found.preset,
-        "first_seen": found.first_seen.isoformat(timespec="seconds"),
-        "last_seen": found.last_seen.isoformat(timespec="seconds"),
-        "times": found.times,
+        "id": entry.fingerprint,
+        "kind": entry.kind.value,
+        "place": entry.place,
+        "detail": entry.detail,
+        "preset": entry.preset,
+        "first_seen": entry.first_seen.isoformat(timespec="seconds"),
+        "last_seen": entry.last_seen.isoformat(timespec="seconds"),
+        "times": entry.times,
     }

@@ -1,4 +1,4 @@
-"""releve replay: history read again from kept answers."""
+"""`releve replay`: parse the supplier's stored answers again and store what changes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import date, timedelta
 
 import click
 
-from worker.cli.common import Day, json_option, living_account, open_runtime, print_json
+from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
 from worker.domain.consent.accounts import Account
+from worker.domain.measures.messages import new_run_id
 from worker.domain.measures.readings import DateWindow
 from worker.runtime.process import Runtime
 from worker.sync.audit import all_accounts
-from worker.sync.claims import new_run_id
-from worker.sync.replay import Replay, Replayed
+from worker.sync.replay import ReplayCounts, Replayer
 
 _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 
@@ -40,19 +40,24 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
         raise click.UsageError("name one ACCOUNT, or --all")
     wanted = _window(first, last)
     with open_runtime() as runtime:
-        again = Replay(runtime.walk, runtime.raw_vault, runtime.journal, runtime.registry.completeness)
+        replayer = Replayer(
+            window_sync=runtime.window_sync,
+            raw_answers=runtime.raw_answers,
+            recorder=runtime.results,
+            ledgers=runtime.registry.completeness,
+        )
         rows = []
-        for account in _chosen(runtime, account_id):
-            done = again.account(account.id, new_run_id(runtime.now()), wanted)
-            rows.append(done)
-            if not as_json and (done.answers or account_id):
-                click.echo(_line(done))
+        for account in _accounts(runtime, account_id):
+            result = replayer.replay_account(account.id, new_run_id(runtime.now()), wanted)
+            rows.append(result)
+            if not as_json and (result.answers or account_id):
+                click.echo(_line(result))
         days = runtime.settings.raw_vault_days
     if as_json:
-        print_json({"accounts": [asdict(done) for done in rows]})
-    elif not any(done.answers for done in rows):
+        print_json({"accounts": [asdict(result) for result in rows]})
+    elif not any(result.answers for result in rows):
         click.echo("nothing is kept" + ("" if days else ": RELEVE_RAW_VAULT_DAYS is 0, so no answers are"))
-    return 1 if any(done.unreadable for done in rows) else 0
+    return 1 if any(result.unreadable for result in rows) else 0
 
 
 def _window(first: date | None, last: date | None) -> DateWindow:
@@ -61,14 +66,14 @@ def _window(first: date | None, last: date | None) -> DateWindow:
     return DateWindow(first or _FIRST, (last or _LAST) + timedelta(days=1))
 
 
-def _chosen(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
+def _accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
     if account_id:
-        yield living_account(runtime, account_id)
+        yield require_account(runtime, account_id)
     else:
-        yield from all_accounts(runtime)
+        yield from all_accounts(runtime.registry)
 
 
-def _line(done: Replayed) -> str:
-    counts = f"{done.created} created, {done.updated} updated, {done.unchanged} unchanged"
-    unreadable = f", {done.unreadable} still can't be read" if done.unreadable else ""
-    return f"{done.account_id}: {done.answers} answers read again: {counts}{unreadable}"
+def _line(result: ReplayCounts) -> str:
+    counts = f"{result.created} created, {result.updated} updated, {result.unchanged} unchanged"
+    unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
+    return f"{result.account_id}: {result.answers} answers read again: {counts}{unreadable}"

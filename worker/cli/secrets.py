@@ -1,4 +1,4 @@
-"""releve secrets: makes the secrets of an installation once, and hands each service its own."""
+"""`releve secrets`: make the secrets of an installation once, and put each service's own into its folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ import click
 
 from config.settings import ConfigError
 from worker.cli.common import json_option, print_json
-from worker.ops.secrets import OURS, OWNERS, SECRETS, Addresses, Secret, SecretRefused, choose, hand_out
+from worker.ops.secrets import (
+    RELEVE_USER,
+    SECRETS,
+    SERVICE_USERS,
+    Addresses,
+    Secret,
+    SecretRefused,
+    choose_value,
+    files_for_services,
+)
 
-KEPT: Final = "kept"  # the folder of the truth; the readers' are copies
+KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
 _FOLDER: Final = Path("/secrets")
 _FOLDER_TYPE: Final = click.Path(file_okay=False, path_type=Path)
 _DEFAULT: Final = Addresses()
@@ -40,27 +49,27 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
     Example:
       releve secrets make /secrets
     """
-    told: dict[str, str] = {}
+    sources: dict[str, str] = {}
     values: dict[str, str] = {}
     try:
         for secret in SECRETS:
-            kept = _read(folder, secret)
-            values[secret.name] = choose(secret, kept, os.environ.get(secret.variable))
-            told[secret.name] = _how(secret, kept, values[secret.name])
+            stored = _read(folder, secret)
+            values[secret.name] = choose_value(secret, stored, os.environ.get(secret.variable))
+            sources[secret.name] = _source_of(secret, stored, values[secret.name])
         for name, value in values.items():
             _put(folder / KEPT, name, value, os.geteuid())
-        for reader, files in hand_out(values, Addresses(redis, postgres, couchdb)).items():
+        for reader, files in files_for_services(values, Addresses(redis, postgres, couchdb)).items():
             for name, text in files.items():
-                _put(folder / reader, name, text, OWNERS.get(reader, OURS))
+                _put(folder / reader, name, text, SERVICE_USERS.get(reader, RELEVE_USER))
     except SecretRefused as refusal:
         raise ConfigError(str(refusal)) from None
     except OSError as error:
         raise ConfigError(f"secrets can't be kept in {folder}: {error.strerror} ({error.filename})") from None
     if as_json:
-        print_json(told)
+        print_json(sources)
         return
-    for name, how in told.items():
-        click.echo(f"{name}: {how}")
+    for name, source in sources.items():
+        click.echo(f"{name}: {source}")
     click.echo("`releve secrets show NAME` prints one")
 
 
@@ -80,8 +89,8 @@ def show(name: str, folder: Path) -> None:
     click.echo(value)
 
 
-def _how(secret: Secret, kept: str | None, value: str) -> str:
-    if value == kept:
+def _source_of(secret: Secret, stored: str | None, value: str) -> str:
+    if value == stored:
         return "kept"
     if value == os.environ.get(secret.variable):
         return f"taken from {secret.variable}"
@@ -96,8 +105,9 @@ def _read(folder: Path, secret: Secret) -> str | None:
 
 
 def _put(folder: Path, name: str, text: str, owner: int) -> None:
-    """``text`` in a file that ``owner`` alone can read; a reader never sees half of it."""
+    """Write the text into a file that only ``owner`` can read; a reader never sees half of it."""
     folder.mkdir(parents=True, exist_ok=True)
+    # The draft is readable by nobody else from its first byte on, and takes the file's place in one step.
     draft = folder / f".{name}.new"
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)

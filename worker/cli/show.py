@@ -1,4 +1,4 @@
-"""releve show: what is stored of an account, as a table, a plot, CSV or JSON."""
+"""`releve show`: the stored documents of an account, as a table, a plot, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import Day, living_account, open_runtime, print_json
-from worker.domain.measures.documents import SHOWN_FIELDS, Document, key_range, to_shown
+from worker.cli.common import Day, open_runtime, print_json, require_account
+from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_range, to_public_fields
 from worker.domain.measures.readings import DateWindow, Period
 
 _FIRST_DAY: Final = date(2000, 1, 1)
@@ -41,23 +41,23 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
     """
     period = Period(by)
     with open_runtime() as runtime:
-        living_account(runtime, account_id)
-        today = runtime.dispatcher.today()
+        require_account(runtime, account_id)
+        today = runtime.claims.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
         documents = runtime.measures[period].read(account_id, *key_range(window, period))
-    shown = [to_shown(document) for document in documents]
+    rows = [to_public_fields(document) for document in documents]
     if form == "json":
-        print_json(shown)
+        print_json(rows)
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, SHOWN_FIELDS, restval=0)
+        writer = csv.DictWriter(sys.stdout, PUBLIC_FIELDS, restval=0)
         writer.writeheader()
-        writer.writerows(shown)
-    elif not shown:
+        writer.writerows(rows)
+    elif not rows:
         click.echo(f"nothing stored by {by} from {window.start} to {window.end - timedelta(days=1)}")
     elif form == "plot":
-        Console().print(plot(shown, period))
+        Console().print(plot_loads(rows, period))
     else:
-        _print_table(shown, period)
+        _print_table(rows, period)
 
 
 def _window(first: date | None, last: date | None, today: date, default_days: int | None) -> DateWindow:
@@ -68,8 +68,8 @@ def _window(first: date | None, last: date | None, today: date, default_days: in
     return DateWindow(start, end)
 
 
-def label(document: Document, period: Period) -> str:
-    """The period in civil words; the second pass of the autumn hour says so."""
+def format_period(document: Document, period: Period) -> str:
+    """Return the document's period in civil time; the second pass of the autumn hour is marked as winter time."""
     forms = {
         Period.YEAR: "{year}",
         Period.MONTH: "{year}-{month:02}",
@@ -80,14 +80,14 @@ def label(document: Document, period: Period) -> str:
     return forms[period].format(**document) + (" (winter time)" if document.get("fold") else "")
 
 
-def plot(documents: Sequence[Document], period: Period) -> Table:
-    """A bar a document, all to one scale; a period without a document has no bar, not one of zero."""
+def plot_loads(documents: Sequence[Document], period: Period) -> Table:
+    """Return a table with a bar for each document, all to one scale; a period without a document has no bar."""
     largest = max((document["load"] for document in documents), default=0.0)
     table = Table(period.value, "", "kWh", box=None)
     table.columns[2].justify = "right"
     for document in documents:
         bar = Bar(largest or 1.0, 0, document["load"], width=_BAR_WIDTH)
-        table.add_row(label(document, period), bar, f"{document['load']:.3f}")
+        table.add_row(format_period(document, period), bar, f"{document['load']:.3f}")
     return table
 
 
@@ -95,5 +95,5 @@ def _print_table(documents: Sequence[Document], period: Period) -> None:
     table = Table(period.value, "kWh", box=None)
     table.columns[1].justify = "right"
     for document in documents:
-        table.add_row(label(document, period), f"{document['load']:.3f}")
+        table.add_row(format_period(document, period), f"{document['load']:.3f}")
     Console().print(table)

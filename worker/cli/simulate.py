@@ -1,4 +1,4 @@
-"""releve simulate: the pretend supplier."""
+"""`releve simulate`: run the simulator of Enedis' interfaces."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def simulate(
       releve simulate --port 8765 --data recordings/
       RELEVE_ENEDIS_URL=http://127.0.0.1:8765 releve accounts add --usage-point 12345678901234
     """
-    settings = Settings.from_env(enedis_url="http://127.0.0.1")  # it is the supplier: pretence is allowed
+    # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.
+    settings = Settings.from_env(enedis_url="http://127.0.0.1")
     configure_process(settings)
     announce_pretence(settings, warn)
     options = SimulatorOptions(
@@ -72,7 +73,7 @@ def simulate(
         seed=seed,
     )
     try:
-        serve(options, host, port, started=lambda address: click.echo(f"simulating Enedis at {address}"))
+        serve(options, host, port, on_start=lambda address: click.echo(f"simulating Enedis at {address}"))
     except BrokenRecording as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:

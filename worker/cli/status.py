@@ -1,4 +1,4 @@
-"""releve status: how each account stands, and what to do about it."""
+"""`releve status`: each account's state, history, last day and last error, with what to do about it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.accounts.notice_texts import WHAT_TO_DO
-from worker.accounts.status import standing
-from worker.cli.common import json_option, living_account, open_runtime, print_json
+from worker.accounts.status import status_of
+from worker.cli.common import json_option, open_runtime, print_json, require_account
 from worker.domain.measures.readings import Series
 
 
@@ -25,8 +25,8 @@ def status(account_id: str | None, as_json: bool) -> None:
       releve status --json
     """
     with open_runtime() as runtime:
-        accounts = [living_account(runtime, account_id)] if account_id else runtime.registry.list()
-        rows = [standing(runtime, account) for account in accounts]
+        accounts = [require_account(runtime, account_id)] if account_id else runtime.registry.list()
+        rows = [status_of(account, registry=runtime.registry, history=runtime.history) for account in accounts]
     if as_json:
         print_json(rows)
     elif rows:
@@ -39,12 +39,12 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     table = Table("account", "state", "series", "history (days)", "last day", "error or hint", box=None)
     codes: dict[str, None] = {}
     for row in rows:
-        for number, (name, told) in enumerate(row["series"].items()):
-            code = told["error"] or (row["reason"] if number == 0 else "")
+        for number, (name, values) in enumerate(row["series"].items()):
+            code = values["error"] or (row["reason"] if number == 0 else "")
             code = code or (row["hint"] if name == Series.LOAD_CURVE else "")
             codes[code] = None
             head = (row["account"], row["state"]) if number == 0 else ("", "")
-            table.add_row(*head, name, f"{told['done']}/{told['total']}", told["last_day"] or "-", code)
+            table.add_row(*head, name, f"{values['done']}/{values['total']}", values["last_day"] or "-", code)
     Console().print(table)
     for code in codes:
         if code in WHAT_TO_DO:

@@ -1,28 +1,27 @@
-"""releve tokens: what clients of the API show to be let in."""
+"""`releve tokens`: make, list and revoke the access tokens of the API's clients."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from config.settings import get_settings
-from worker.cli.common import json_option, print_json, warn
+from worker.cli.common import DayCount, json_option, print_json, warn
 from worker.domain.consent.scopes import Scope
-from worker.runtime.process import sealer_from
+from worker.runtime.keys import build_sealer
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 
-_DAYS: Final = re.compile(r"([1-9][0-9]{0,3})d")
-
 
 class Scopes(click.ParamType[Any]):
+    """One or more scopes with commas between them."""
+
     name = "SCOPE,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Scope]:
@@ -38,17 +37,6 @@ class Scopes(click.ParamType[Any]):
         return scopes
 
 
-class DayCount(click.ParamType[Any]):
-    name = "90d"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        if (told := _DAYS.fullmatch(value)) is None:
-            self.fail(f"{value!r} is no number of days: write it like 90d", param, ctx)
-        return timedelta(days=int(told[1]))
-
-
 @click.group()
 def tokens() -> None:
     """Make, list and revoke tokens of the API's clients."""
@@ -57,7 +45,12 @@ def tokens() -> None:
 @tokens.command()
 @click.option("--name", required=True, help="Whose it is, up to 100 characters, for the list and the log.")
 @click.option("--scope", "scopes", required=True, type=Scopes(), help=f"What it opens: {', '.join(Scope)}.")
-@click.option("--expires", "expires_in", type=DayCount(), help="It ends after so many days; without it, when revoked.")
+@click.option(
+    "--expires",
+    "expires_in",
+    type=DayCount("90d", example="90d", zero=False),
+    help="It ends after so many days; without it, when revoked.",
+)
 @json_option
 def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_json: bool) -> None:
     """Make a token and print it: once, for only its hash is kept.
@@ -70,8 +63,8 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_js
     """
     if not 0 < len(name.strip()) <= 100:
         raise click.BadParameter("give it 1 to 100 characters", param_hint="--name")
-    with _api_tokens() as kept:
-        token, text = kept.new(name.strip(), scopes, expires_in)
+    with _open_tokens() as tokens_table:
+        token, text = tokens_table.create(name.strip(), scopes, expires_in)
     if as_json:
         print_json({**_to_row(token), "token": text})
     else:
@@ -88,8 +81,8 @@ def list_tokens(as_json: bool) -> None:
     Example:
       releve tokens list --json
     """
-    with _api_tokens() as kept:
-        rows = [_to_row(token) for token in kept.list()]
+    with _open_tokens() as tokens_table:
+        rows = [_to_row(token) for token in tokens_table.list()]
     if as_json:
         print_json(rows)
         return
@@ -109,17 +102,17 @@ def revoke(token_id: str) -> None:
     Example:
       releve tokens revoke 3kq7d0fr2m
     """
-    with _api_tokens() as kept:
-        token = kept.revoke(token_id)
+    with _open_tokens() as tokens_table:
+        token = tokens_table.revoke(token_id)
     click.echo(f"token {token.id} of {token.name} is revoked")
 
 
 @contextmanager
-def _api_tokens() -> Iterator[ApiTokenTable]:
-    """Of the registry alone: no Redis is started for a token."""
+def _open_tokens() -> Iterator[ApiTokenTable]:
+    """Open the registry's table of tokens, and nothing else: tokens need no Redis."""
     settings = get_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    registry = AccountRegistry(settings.registry(), sealer_from(settings))
+    registry = AccountRegistry(settings.registry(), build_sealer(settings))
     try:
         registry.migrate()
         yield ApiTokenTable(registry.database)
@@ -132,12 +125,12 @@ def _to_row(token: ApiToken) -> dict[str, Any]:
         "id": token.id,
         "name": token.name,
         "scopes": sorted(token.scopes),
-        "created_at": _moment(token.created_at),
-        "last_used_at": _moment(token.last_used_at),
-        "expires_at": _moment(token.expires_at),
-        "revoked_at": _moment(token.revoked_at),
+        "created_at": _to_iso(token.created_at),
+        "last_used_at": _to_iso(token.last_used_at),
+        "expires_at": _to_iso(token.expires_at),
+        "revoked_at": _to_iso(token.revoked_at),
     }
 
 
-def _moment(moment: datetime | None) -> str | None:
+def _to_iso(moment: datetime | None) -> str | None:
     return moment.isoformat(timespec="seconds") if moment else None

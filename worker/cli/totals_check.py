@@ -1,6 +1,7 @@
-"""What a store must hold, worked out from a meter's own figures by other arithmetic than the worker's; how it differs.
+"""The documents that a store must hold for a meter, computed independently of the worker, and how a store differs.
 
-Serves demo, drill and tests: none of them may take the engine's own sums for the truth.
+Demo, drill and tests compare with these figures, which come from the simulator's values by arithmetic of their own:
+the worker's sums must not judge themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import requests
 
 from worker.domain.measures.readings import DateWindow, Period
 
-Content = dict[Period, dict[str, float]]  # load in kWh by key
+# For each kind of document its load in kWh by its key, like {Period.HOUR: {"2024-07-10T14:00Z": 0.412}}.
+Loads = dict[Period, dict[str, float]]
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
 _READINGS: Final = (Period.MINUTE, Period.DAY)
 _CIVIL: Final = ("year", "month", "day", "hour", "minute", "fold")
@@ -25,23 +27,27 @@ _TIMEOUT_S: Final = 60.0
 
 @dataclass(frozen=True)
 class Truth:
-    """``daily``: Wh by day.  ``curve``: start in UTC as text, minutes, mean W of each step."""
+    """Ground truth: what a meter measured.
+
+    ``daily``: Wh by day.  ``curve``: for each step its start in UTC as ISO text, its minutes and its mean power in W.
+    """
 
     daily: Mapping[str, float]
     curve: Sequence[Sequence[Any]]
 
     @classmethod
-    def of(cls, simulator: str, usage_point: str, daily: DateWindow, curve: DateWindow) -> Self:
-        """What the simulator at that URL says the meter measured; raises requests' errors."""
+    def fetch(cls, simulator: str, usage_point: str, daily: DateWindow, curve: DateWindow) -> Self:
+        """Return what the simulator at this URL says that the meter measured.  Raises the errors of requests."""
         days = _ask(simulator, usage_point, daily, series="daily")["daily"]
         return cls(days, _ask(simulator, usage_point, curve)["load_curve"])
 
-    def content(self) -> Content:
+    def expected_loads(self) -> Loads:
+        """Return the load of every reading and total that a right store holds."""
         wh: dict[Period, defaultdict[str, Decimal]] = {period: defaultdict(Decimal) for period in Period}
         for start, minutes, watts in self.curve:
-            moment, energy = datetime.fromisoformat(start), Decimal(str(watts)) * minutes / 60
-            wh[Period.MINUTE][f"{moment:%Y-%m-%dT%H:%MZ}"] += energy
-            wh[Period.HOUR][f"{moment:%Y-%m-%dT%H:00Z}"] += energy
+            begin, energy = datetime.fromisoformat(start), Decimal(str(watts)) * minutes / 60
+            wh[Period.MINUTE][f"{begin:%Y-%m-%dT%H:%MZ}"] += energy
+            wh[Period.HOUR][f"{begin:%Y-%m-%dT%H:00Z}"] += energy
         for day, value in self.daily.items():
             for period, length in ((Period.DAY, 10), (Period.MONTH, 7), (Period.YEAR, 4)):
                 wh[period][day[:length]] += Decimal(str(value))
@@ -50,7 +56,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Differences:
-    """Counts of documents.
+    """Counts of documents that differ from the truth.
 
     ``lost``: readings that are not stored.  ``doubled``: documents beyond the first of one moment.  ``wrong``:
     readings of another value, or never measured.  ``wrong_totals``: totals missing, of another value, or of
@@ -74,30 +80,30 @@ class Differences:
         return asdict(self)
 
 
-def differences(truth: Content, stored: Mapping[Period, Sequence[Mapping[str, Any]]]) -> Differences:
-    """How an account's documents (all of a doctype, as the store gives them) differ from what was measured."""
-    found = Differences()
+def find_differences(truth: Loads, stored: Mapping[Period, Sequence[Mapping[str, Any]]]) -> Differences:
+    """Count how an account's documents, as the store returns them, differ from the expected loads."""
+    differences = Differences()
     for period in Period:
-        found += _of_period(period, truth[period], stored[period])
-    return found
+        differences += _compare_period(period, truth[period], stored[period])
+    return differences
 
 
-def loads(documents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """kWh by key."""
+def loads_by_key(documents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the documents' loads in kWh by their keys."""
     return {document["_id"].partition(":")[2]: document["load"] for document in documents}
 
 
-def repeats(documents: Sequence[Mapping[str, Any]]) -> int:
-    """How many documents there are beyond the first of each civil moment."""
+def count_repeats(documents: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many documents there are beyond the first of each civil time."""
     return len(documents) - len({tuple(document.get(name) for name in _CIVIL) for document in documents})
 
 
-def _of_period(period: Period, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]) -> Differences:
-    stored = loads(documents)
+def _compare_period(period: Period, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]) -> Differences:
+    stored = loads_by_key(documents)
     different = {key for key, load in stored.items() if truth.get(key) != load}
     zeros = sum(stored[key] == 0 for key in different)
     missing, values = len(truth.keys() - stored.keys()), len(different) - zeros
-    doubled = repeats(documents)
+    doubled = count_repeats(documents)
     if period in _READINGS:
         return Differences(lost=missing, doubled=doubled, wrong=values, wrong_zeros=zeros)
     return Differences(doubled=doubled, wrong_totals=missing + values, wrong_zeros=zeros)

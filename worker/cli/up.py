@@ -1,4 +1,4 @@
-"""releve up: the whole engine on one machine, with real credentials."""
+"""`releve up`: worker, beat, web and Flower on one machine, with real credentials."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import warn
-from worker.cli.supervise import last_words, public_url, start_engine, start_flower, start_web
+from worker.cli.supervise import last_log_line, public_url, start_flower, start_web, start_worker_and_beat
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
-from worker.ops.flower import USER, password, where_password_is
+from worker.ops.flower import USER, password, password_source
 from worker.ops.startup import check_credentials
 from worker.runtime.process import Runtime, announce_pretence
 from worker.stores.redis.embedded import Supervisor
 from worker.stores.redis.sockets import listen
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _LOOPBACK = "127.0.0.1"
 
 
@@ -42,15 +42,15 @@ def up(host: str, port: int, flower_port: int) -> int:
     announce_pretence(settings, warn)
     check_credentials(settings)
     if flower_port:
-        _look_before_starting(settings, flower_port)
-    with Runtime(settings) as runtime:  # also migrates the registry, and refuses what can't work
+        _check_flower(settings, flower_port)
+    with Runtime(settings) as runtime:  # Opening it migrates the registry and checks the settings.
         env = {} if settings.redis_url else {"RELEVE_REDIS_URL": runtime.redis_url}
         env["RELEVE_PUBLIC_URL"] = public_url(settings, host, port)
         return _run(settings, env, host, port, flower_port)
 
 
-def _look_before_starting(settings: Settings, flower_port: int) -> None:
-    """Raises ConfigError for what would end Flower, and with it the rest, a second later."""
+def _check_flower(settings: Settings, flower_port: int) -> None:
+    """Raise ConfigError for what would end Flower right after its start, and the other processes with it."""
     password(settings)
     try:
         listen(_LOOPBACK, flower_port).close()
@@ -63,19 +63,19 @@ def _look_before_starting(settings: Settings, flower_port: int) -> None:
 def _run(settings: Settings, env: dict[str, str], host: str, port: int, flower_port: int) -> int:
     logs = settings.data_dir / "logs"
     with Supervisor(grace_s=settings.supplier_timeout_s + 10) as supervisor:
-        start_engine(supervisor, env, logs)
+        start_worker_and_beat(supervisor, env, logs)
         start_web(supervisor, env, logs, host, port)
         if flower_port:
             start_flower(supervisor, env, logs, flower_port)
-            found = where_password_is(settings)
-            click.echo(f"tasks in Flower at http://{_LOOPBACK}:{flower_port}, user {USER}, password {found}")
+            source = password_source(settings)
+            click.echo(f"tasks in Flower at http://{_LOOPBACK}:{flower_port}, user {USER}, password {source}")
         click.echo(f"worker, beat and web are running; logs in {logs}; Ctrl-C ends them")
         click.echo(f"pages and API at {env['RELEVE_PUBLIC_URL']}, listening on {host}:{port}")
         try:
-            while not (gone := supervisor.wait(_LOOK_S)):
+            while not (ends := supervisor.wait(_POLL_S)):
                 pass
-        except KeyboardInterrupt:  # the usual end
+        except KeyboardInterrupt:  # Ctrl-C is the usual end.
             return 0
-        for end in gone:
-            warn(f"{end}: {last_words(logs / f'{end.name}.log')}")
+        for end in ends:
+            warn(f"{end}: {last_log_line(logs / f'{end.name}.log')}")
     return 1

@@ -1,4 +1,4 @@
-"""releve verify: the stored documents held against one another."""
+"""`releve verify`: check that stored readings and totals agree, and repair those that don't."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from worker.accounts.explanations import finding_to_json
-from worker.app import publish_window
-from worker.cli.common import json_option, living_account, open_runtime, print_json
+from worker.accounts.explanations import discrepancy_to_json
+from worker.app import enqueue_window
+from worker.cli.common import json_option, open_runtime, print_json, require_account
 from worker.domain.consent.accounts import Account
 from worker.runtime.process import Runtime
-from worker.sync.audit import AuditResult, Tally, all_accounts, auditor_of, sample_accounts
+from worker.sync.audit import AuditResult, AuditSummary, all_accounts, sample_accounts
 
 
 @click.command()
@@ -35,19 +35,19 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     if sum((bool(account_id), everybody, sample is not None)) != 1:
         raise click.UsageError("name one ACCOUNT, or --all, or --sample N")
     with open_runtime() as runtime:
-        auditor = auditor_of(runtime, partial(publish_window, runtime))
-        tally, rows = Tally(), []
-        for account in _chosen(runtime, account_id, sample):
-            verdict = auditor.verify(account.id)
-            mended: dict[str, int] = {}
-            if repair and verdict.findings:
-                written, asked = auditor.repair(verdict)
-                mended = {"documents_written": written, "windows_asked_again": asked}
-                verdict = auditor.verify(account.id)
-            tally.add(verdict)
-            rows += [{**_row(verdict), **mended}] if verdict.findings or mended else []
+        auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
+        tally, rows = AuditSummary(), []
+        for account in _accounts(runtime, account_id, sample):
+            result = auditor.verify_account(account.id)
+            repairs: dict[str, int] = {}
+            if repair and result.findings:
+                written, asked = auditor.repair_account(result)
+                repairs = {"documents_written": written, "windows_asked_again": asked}
+                result = auditor.verify_account(account.id)
+            tally.add(result)
+            rows += [{**_row(result), **repairs}] if result.findings or repairs else []
             if not as_json:
-                _say(verdict, mended)
+                _print_result(result, repairs)
         if as_json:
             print_json({**tally.as_json(), "faults": rows})
         else:
@@ -55,26 +55,26 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     return 1 if tally.accounts_at_fault else 0
 
 
-def _chosen(runtime: Runtime, account_id: str | None, sample: int | None) -> Iterator[Account]:
+def _accounts(runtime: Runtime, account_id: str | None, sample: int | None) -> Iterator[Account]:
     if account_id:
-        yield living_account(runtime, account_id)
+        yield require_account(runtime, account_id)
     elif sample is not None:
-        yield from sample_accounts(runtime, sample)
+        yield from sample_accounts(runtime.registry, sample)
     else:
-        yield from all_accounts(runtime)
+        yield from all_accounts(runtime.registry)
 
 
-def _row(verdict: AuditResult) -> dict[str, Any]:
-    return {"account": verdict.account_id, "findings": [finding_to_json(found) for found in verdict.findings]}
+def _row(result: AuditResult) -> dict[str, Any]:
+    return {"account": result.account_id, "findings": [discrepancy_to_json(finding) for finding in result.findings]}
 
 
-def _say(verdict: AuditResult, mended: dict[str, int]) -> None:
-    for found in verdict.findings:
-        told = finding_to_json(found)
+def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
+    for finding in result.findings:
+        values = discrepancy_to_json(finding)
         expected, stored = (
-            "nothing" if told[name] is None else f"{told[name]} kWh" for name in ("expected_kwh", "found_kwh")
+            "nothing" if values[name] is None else f"{values[name]} kWh" for name in ("expected_kwh", "found_kwh")
         )
-        click.echo(f"{verdict.account_id} {found.key}: {found.law}, {expected}, stored is {stored}: {found.cause}")
-    if mended:
-        written, asked = mended["documents_written"], mended["windows_asked_again"]
-        click.echo(f"{verdict.account_id} repaired: {written} documents written, {asked} windows asked for again")
+        click.echo(f"{result.account_id} {finding.key}: {finding.law}, {expected}, stored is {stored}: {finding.cause}")
+    if repairs:
+        written, asked = repairs["documents_written"], repairs["windows_asked_again"]
+        click.echo(f"{result.account_id} repaired: {written} documents written, {asked} windows asked for again")

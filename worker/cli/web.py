@@ -1,4 +1,4 @@
-"""releve web: the connect service, its pages and its API."""
+"""`releve web`: serve the households' pages and the API."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from config.settings import get_settings
 from worker.cli.common import warn
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
-from worker.runtime.process import Runtime, announce_pretence, session_key_from
+from worker.runtime.keys import session_key
+from worker.runtime.process import Runtime, announce_pretence
 from worker.web.app import create_app
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
@@ -31,9 +32,9 @@ def web(host: str, port: int) -> None:
     configure_process(settings)
     announce_pretence(settings, warn)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
-        app = create_app(runtime, session_key_from(runtime.settings))
+        app = create_app(runtime, session_key(runtime.settings))
         try:
-            serve(app, host, port, started=lambda address: click.echo(f"serving at {address}"))
+            serve(app, host, port, on_start=lambda address: click.echo(f"serving at {address}"))
         except OSError as error:
             raise click.ClickException(
                 f"can't listen on {host}:{port} ({error.strerror}): choose another --port"

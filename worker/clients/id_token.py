@@ -1,7 +1,10 @@
-"""The meters named in an ``id_token``.
+"""The usage points (meters) that the claims of an ``id_token`` name.
 
-GRDF sends one; of Enedis none was ever seen, but the original's page tells of one, so its claims are read
-too.  Source: upstream-apis, 1.11 and 2.3.
+    GRDF   {"consentements": "[{\"pce\": \"01234567890123\", \"id_accreditation\": \"…\"}]"}, a text that holds JSON
+    Enedis {"usage_point_id": "98765432109876"}
+
+GRDF sends an id_token. No answer of Enedis with one is known, but the documentation of the original konnector mentions
+it, so its claims are read too. Source: OpenID Connect Core 1.0; the code of aeneria-app (ConsentementDetail.php).
 """
 
 from __future__ import annotations
@@ -22,19 +25,20 @@ _CONSENT_CLAIMS: Final = ("consentements", "consents")
 
 
 def usage_points_from_id_token(id_token: str) -> list[str]:
-    """The meters in the order told, without doubles; empty where none is named.
+    """Return the usage points in the order of the claims, without duplicates; empty if there are none.
 
-    The signature isn't checked: a token that came from the token endpoint over TLS needs none, and nobody
-    but the supplier holds the key.  Raises MalformedAnswer where it is no token.
+    The signature isn't checked: a token received from the token endpoint over TLS needs no check, and only the
+    supplier has the key. Raises MalformedAnswer for a text that is no token.
     """
     try:
         claims = jwt.decode(id_token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
-        raise MalformedAnswer("the id_token can't be decoded") from None  # the foreign text may quote it
-    return list(dict.fromkeys(meter for meter in _named(claims) if _METER.fullmatch(meter)))
+        # "from None": the foreign text may quote the token.
+        raise MalformedAnswer("the id_token can't be decoded") from None
+    return list(dict.fromkeys(meter for meter in _claimed_meters(claims) if _METER.fullmatch(meter)))
 
 
-def _named(claims: dict[str, Json]) -> Iterator[str]:
+def _claimed_meters(claims: dict[str, Json]) -> Iterator[str]:
     for name in _METER_CLAIMS:
         yield from split_meters(claims.get(name))
     for name in _CONSENT_CLAIMS:
@@ -44,13 +48,13 @@ def _named(claims: dict[str, Json]) -> Iterator[str]:
 
 
 def split_meters(value: Json) -> list[str]:
-    """The words of a text joined by ``,`` or ``;``, or of a list of such texts."""
+    """Split a text, or a list of texts, at ``,`` and ``;``."""
     texts = value if isinstance(value, list) else [value]
     return [word.strip() for text in texts if isinstance(text, str) for word in re.split("[,;]", text)]
 
 
 def _as_list(value: Json) -> list[Json]:
-    """GRDF's list of consents is a text that holds JSON."""
+    """Return the value as a list; GRDF sends its consents as a text that holds JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value)

@@ -1,6 +1,7 @@
-"""The supplier's token endpoint and consent page, through requests-oauthlib.
+"""The client of the supplier's token endpoint, on requests-oauthlib.
 
-Source: upstream-apis, 1.3, 1.4 and part 3.
+Source: RFC 6749; Enedis, guide d'implémentation Data Connect (token v1 and v3). Undocumented answers are those in the
+issues of the public clients linky, DomoticzLinky and conso-api.
 """
 
 from __future__ import annotations
@@ -36,22 +37,26 @@ from worker.errors import (
 
 _DEAD_GRANT: Final = "Enedis refuses the refresh token or code (invalid_grant): the owner must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
-_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")  # what a header can carry
+# A token goes into a header, which carries no other characters.
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the exchange of a code brought; ``extras``: the answer less its tokens (usage points, an id_token)."""
+    """The answer to the exchange of a code: its token, and its other fields (usage points, an id_token).
+
+    ``extras`` is personal data.
+    """
 
     token: Token
-    extras: Mapping[str, Json] = field(repr=False)  # personal data
+    extras: Mapping[str, Json] = field(repr=False)
 
 
 class OAuthClient:
-    """One application at one supplier's token endpoint; a TokenSource.
+    """The token endpoint, as one application sees it; a TokenSource.
 
-    Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials), RefreshTokenDead (a
-    dead grant), RequestRefused or MalformedAnswer.  No token, secret or body is in any text.
+    Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials are refused), RefreshTokenDead
+    (the grant is refused), RequestRefused or MalformedAnswer. No error text contains a token, a secret or a body.
     """
 
     def __init__(
@@ -60,20 +65,20 @@ class OAuthClient:
         client_id: str,
         client_secret: str,
         transport: Transport,
-        turnstile: Permits,
+        permits: Permits,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._endpoints = endpoints
         self._client_id = client_id
         self._client_secret = client_secret
         self._transport = transport
-        self._turnstile = turnstile
+        self._permits = permits
         self._clock = clock
 
     def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
-        """The user's tokens for a code, which works once and for 180 s; credentials go in the form (v4)."""
+        """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form (v4)."""
 
-        def ask(session: OAuth2Session) -> Any:
+        def fetch(session: OAuth2Session) -> Any:
             session.redirect_uri = redirect_uri
             return session.fetch_token(
                 as_signed(self._endpoints.token_url),
@@ -83,18 +88,19 @@ class OAuthClient:
                 timeout=self._transport.timeouts,
             )
 
-        answer = self._ask(WebApplicationClient(self._client_id), ask)
-        hidden = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
-        return Grant(self._to_token(answer), {name: value for name, value in answer.items() if name not in hidden})
+        answer = self._request_token(WebApplicationClient(self._client_id), fetch)
+        token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
+        extras = {name: value for name, value in answer.items() if name not in token_fields}
+        return Grant(self._to_token(answer), extras)
 
     def refresh(self, refresh_token: str) -> Token:
-        """The next pair of tokens; ``refresh_token`` is dead from the moment the supplier takes it (v4).
+        """Exchange a refresh token, which works once, for the next pair of tokens (v4).
 
-        Where the answer is lost, so may be the consent: SupplierUnavailable first, RefreshTokenDead on the
-        next try.
+        If the answer is lost after the supplier took the token, this raises SupplierUnavailable, the next call raises
+        RefreshTokenDead, and the consent is lost.
         """
 
-        def ask(session: OAuth2Session) -> Any:
+        def fetch(session: OAuth2Session) -> Any:
             return session.refresh_token(
                 as_signed(self._endpoints.token_url),
                 refresh_token=refresh_token,
@@ -103,54 +109,55 @@ class OAuthClient:
                 timeout=self._transport.timeouts,
             )
 
-        return self._to_token(self._ask(WebApplicationClient(self._client_id), ask))
+        return self._to_token(self._request_token(WebApplicationClient(self._client_id), fetch))
 
     def application_token(self) -> Token:
-        """The application's token for its credentials, sent as a Basic header (v5, 2026)."""
+        """Fetch the application's token; its credentials are sent as a Basic header (v5, 2026)."""
 
-        def ask(session: OAuth2Session) -> Any:
+        def fetch(session: OAuth2Session) -> Any:
             return session.fetch_token(
                 as_signed(self._endpoints.token_url),
                 client_secret=self._client_secret,
                 timeout=self._transport.timeouts,
             )
 
-        return self._to_token(self._ask(BackendApplicationClient(self._client_id), ask))
+        return self._to_token(self._request_token(BackendApplicationClient(self._client_id), fetch))
 
-    def _ask(self, client: Client, ask: Callable[[OAuth2Session], Any]) -> dict[str, Any]:
-        permit = self._turnstile.enter(TOKEN_API)
-        look = partial(self._status_first, permit)
-        with self._transport.token_session(client, partial(self._turnstile.give_back, permit)) as session:
-            session.register_compliance_hook("access_token_response", look)
-            session.register_compliance_hook("refresh_token_response", look)
+    def _request_token(self, client: Client, fetch: Callable[[OAuth2Session], Any]) -> dict[str, Any]:
+        permit = self._permits.take_permit(TOKEN_API)
+        check = partial(self._check_response, permit)
+        with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
+            session.register_compliance_hook("access_token_response", check)
+            session.register_compliance_hook("refresh_token_response", check)
             try:
-                answer: dict[str, Any] = ask(session)
+                answer: dict[str, Any] = fetch(session)
             except (OAuth2Error, ValueError, OverflowError) as error:
+                # Some errors of requests are ValueErrors too; the transport turns those into ours.
                 if isinstance(error, requests.RequestException):
-                    raise  # some are ValueErrors too; the transport turns them
+                    raise
                 # "from None": the foreign text quotes the answer.
                 raise MalformedAnswer(f"the token endpoint's answer is unusable ({type(error).__name__})") from None
         return answer
 
-    def _status_first(self, permit: str, response: requests.Response) -> requests.Response:
-        """Look before oauthlib parses: it loses the status, and with it what to do ("later", "consent again")."""
+    def _check_response(self, permit: str, response: requests.Response) -> requests.Response:
+        """Check an answer before oauthlib parses it: oauthlib loses the status, which decides about the error."""
         reply = Reply(response.status_code, response.headers, response.content)
         body = reply.json
         if not (response.ok and isinstance(body, dict) and "access_token" in body):
-            self._refuse(reply, permit)
+            self._raise_refusal(reply, permit)
         tokens = [body["access_token"], *([body["refresh_token"]] if body.get("refresh_token") is not None else [])]
         if not all(isinstance(token, str) and _PRINTABLE.fullmatch(token) for token in tokens):
             raise MalformedAnswer("the token endpoint's answer holds a token that is none")
-        # Suppliers leave the scope out, empty it or widen it; oauthlib would stumble, and nobody here reads it.
+        # The scope is not used, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
 
-    def _refuse(self, reply: Reply, permit: str) -> NoReturn:
-        """Turn an answer without token into one of our errors."""
+    def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
+        """Raise the error that an answer without a token means."""
         code, now_s = code_of(reply), self._clock()
         if reply.status == 429:
             wait_s = wait_of(reply, _utc(now_s))
-            self._turnstile.close(wait_s, permit)
+            self._permits.close_gate(wait_s, permit)
             raise RateLimited(f"Enedis token endpoint: quota used up ({code or 429})", wait_s)
         if reply.status >= 500 or (reply.json is None and reply.status != 401):
             raise SupplierUnavailable(

@@ -1,7 +1,12 @@
-"""How long a refusing supplier asks us to wait, in whichever of its ways it says so.
+"""The wait that a supplier asks for when it refuses a call (429), in each of the forms in which it says so.
 
-Source: upstream-apis, 1.9 (the rows of status 429).  English month names are read from a table, not from
-the locale.
+    body (v5)        {"nextAccessTime": "2030-Jan-17 05:00:00+0000 UTC", "description": "... access API after 2030-..."}
+    body (gateways)  {"quota_reset_at": "2030-01-17T06:00:00"}, local time
+    body (v4)        {"error_description": "Quota Q4 reached ..."}: Q3 is the second's, Q4 the hour's
+    header           Retry-After: 120, or an HTTP date
+
+English month names are read from a table, because those of the locale may be French.
+Source: RFC 9110, 10.2.3; real refusals in the issues of DomoticzLinky (84) and ha-linky (192).
 """
 
 from __future__ import annotations
@@ -18,49 +23,49 @@ from worker.domain.measures.readings import PARIS
 DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0
 _SECOND_QUOTA_WAIT_S: Final = 1.0
-_WRONG_CLOCK: Final = timedelta(minutes=15)
+_MAX_CLOCK_ERROR: Final = timedelta(minutes=15)
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _GATEWAY_TIME: Final = re.compile(
     r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})([+-])([0-9]{2})([0-9]{2})"
 )
-_OLD_QUOTA: Final = re.compile(r"\bquota q([34])\b", re.IGNORECASE)
+_V4_QUOTA: Final = re.compile(r"\bquota q([34])\b", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
-def to_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
-    """Seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
+def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
+    """Return the seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
 
-    A moment already gone means a minute too; no wait is longer than a day.  ``now`` is zone-aware; where the
-    answer's ``Date`` is near it, that counts, for a moment is meant by the supplier's clock and not by ours.
+    A moment in the past means a minute too, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
+    ``Date`` is close to it, ``Date`` is used instead, because the moment is one of the supplier's clock.
     """
-    announced, now = _announced(envelope), _by_their_clock(headers, now)
-    if announced is not None:
-        return _until(announced, now)
-    if (from_header := retry_after_s(headers, now)) is not None:
-        return from_header
-    # In the oldest form nothing but the text tells the two quotas apart.
-    if old := _OLD_QUOTA.search(_text(envelope.get("error_description"))):
-        return _SECOND_QUOTA_WAIT_S if old[1] == "3" else _until(_next_hour(now), now)
+    next_access, now = _next_access(envelope), _supplier_time(headers, now)
+    if next_access is not None:
+        return _seconds_until(next_access, now)
+    if (wait_s := retry_after_s(headers, now)) is not None:
+        return wait_s
+    # In v4 only the text says which of the two quotas is used up.
+    if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
+        return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(_next_hour(now), now)
     return DEFAULT_WAIT_S
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """What the header ``Retry-After`` says, as seconds or as a date; None where it says nothing readable."""
+    """Return the seconds that the header ``Retry-After`` asks for; None without a readable one."""
     value = _header(headers, "retry-after")
     if _SECONDS.fullmatch(value):
         return min(max(float(value), 1.0), _LONGEST_WAIT_S)
     moment = _http_date(value)
-    return None if moment is None else _until(moment, now)
+    return None if moment is None else _seconds_until(moment, now)
 
 
-def _by_their_clock(headers: Mapping[str, str], now: datetime) -> datetime:
-    """A clock that is further away is none that goes wrong, but a pretended one."""
-    theirs = _http_date(_header(headers, "date"))
-    return theirs if theirs is not None and abs(theirs - now) <= _WRONG_CLOCK else now
+def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
+    """Return the answer's ``Date``, or ``now`` if they are far apart: then our time is a simulated one."""
+    date = _http_date(_header(headers, "date"))
+    return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
 
 
-def _header(headers: Mapping[str, str], wanted: str) -> str:
-    return next((text.strip() for name, text in headers.items() if name.lower() == wanted), "")
+def _header(headers: Mapping[str, str], lower_name: str) -> str:
+    return next((value.strip() for name, value in headers.items() if name.lower() == lower_name), "")
 
 
 def _http_date(text: str) -> datetime | None:
@@ -71,7 +76,7 @@ def _http_date(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _announced(envelope: Mapping[str, Json]) -> datetime | None:
+def _next_access(envelope: Mapping[str, Json]) -> datetime | None:
     for field in ("nextAccessTime", "description"):
         if moment := _gateway_time(_text(envelope.get(field))):
             return moment
@@ -79,14 +84,15 @@ def _announced(envelope: Mapping[str, Json]) -> datetime | None:
 
 
 def _gateway_time(text: str) -> datetime | None:
-    """The moment in ``2030-Jan-17 05:00:00+0000 UTC``, wherever it stands in ``text``."""
-    found = _GATEWAY_TIME.search(text)
-    if not found or found[2].lower() not in _MONTHS:
+    """Return the moment of a text that contains ``2030-Jan-17 05:00:00+0000 UTC``, or None."""
+    match = _GATEWAY_TIME.search(text)
+    if not match or match[2].lower() not in _MONTHS:
         return None
-    year, day, hour, minute, second, off_hours, off_minutes = (int(found[n]) for n in (1, 3, 4, 5, 6, 8, 9))
-    offset = timedelta(hours=off_hours, minutes=off_minutes) * (-1 if found[7] == "-" else 1)
+    numbers = (int(match[group]) for group in (1, 3, 4, 5, 6, 8, 9))
+    year, day, hour, minute, second, offset_hours, offset_minutes = numbers
+    offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[7] == "-" else 1)
     try:
-        month = _MONTHS.index(found[2].lower()) + 1
+        month = _MONTHS.index(match[2].lower()) + 1
         return datetime(year, month, day, hour, minute, second, tzinfo=timezone(offset))
     except ValueError:
         return None
@@ -101,14 +107,15 @@ def _local_time(text: str) -> datetime | None:
 
 
 def _next_hour(now: datetime) -> datetime:
-    """The quota of the hour counts by the clock."""
+    """Return the next full hour, at which the supplier's count of an hour begins anew."""
     return now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
-def _until(moment: datetime, now: datetime) -> float:
+def _seconds_until(moment: datetime, now: datetime) -> float:
     try:
         wait_s = (moment - now).total_seconds()
-    except OverflowError:  # the years 1 and 9999, moved across a zone
+    except OverflowError:
+        # A date near the years 1 and 9999 leaves the calendar when its zone changes.
         return DEFAULT_WAIT_S
     return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else DEFAULT_WAIT_S
 

@@ -1,6 +1,6 @@
-"""The OAuth session: permits, one renewal, a refusal turned into one of our errors.
+"""A session with the supplier: a permit for each request, one token renewal, and refusals raised as our errors.
 
-Nobody above sees a status code, and no request leaves without its permit.
+Callers never see a status code, and no request is sent without a permit.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from typing import Final, Protocol, TypeVar
 from worker.clients.enedis.errors import Reply, token_refused
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
-from worker.clients.transport import Transport, count_refused_token, judge_and_count
+from worker.clients.transport import Transport, count_refused_token, interpret_and_count
 from worker.domain.measures.answers import Json
 from worker.errors import LoginFailed, OperatorFault, RateLimited
 
 
 class Permits(Protocol):
-    """The fleet's quota, seen by one client; the ledger behind it lives with the stores."""
+    """The quota of the application, shared by all workers; QuotaLedger implements it."""
 
-    def enter(self, api: str) -> str:
-        """Take a permit to send one request of ``api``, after a short wait at most; what it is called.
+    def take_permit(self, api: str) -> str:
+        """Take a permit for one request of ``api``, after a short wait at most, and return its text.
 
-        Raises RateLimited, with the longer wait, where none comes.
+        Raises RateLimited, with the longer wait, if there is none.
         """
 
-    def give_back(self, permit: str) -> None:
-        """The request never left, so the supplier can't have counted it."""
+    def release_permit(self, permit: str) -> None:
+        """Undo a permit whose request was never sent, so that the supplier can't have counted it."""
 
-    def close(self, retry_after_s: float, permit: str) -> None:
-        """Shut the way for everybody: the supplier said of the request with this permit that the quota is used up."""
+    def close_gate(self, retry_after_s: float, permit: str) -> None:
+        """Stop all requests for a while: the supplier refused the one with this permit for the quota."""
 
 
-Judged = TypeVar("Judged")
+ResultT = TypeVar("ResultT")
 _LOGIN_FAILED: Final = "Enedis refused the token again right after its renewal: the owner must consent again"
 _APPLICATION_REFUSED: Final = "Enedis refuses the application's fresh token: check its credentials and subscriptions"
 
@@ -41,52 +41,53 @@ _APPLICATION_REFUSED: Final = "Enedis refuses the application's fresh token: che
 class SupplierSession:
     """Signed requests of one account (v4) or of the whole application (v5, 2026).
 
-    Cheap to make: the connections belong to ``transport``, which all sessions share.
+    It is cheap to create: the connections belong to ``transport``, which all sessions share.
     """
 
-    def __init__(self, endpoints: Endpoints, transport: Transport, tokens: TokenProvider, turnstile: Permits) -> None:
+    def __init__(self, endpoints: Endpoints, transport: Transport, tokens: TokenProvider, permits: Permits) -> None:
         self._endpoints = endpoints
         self._transport = transport
         self._tokens = tokens
-        self._turnstile = turnstile
+        self._permits = permits
 
-    def get(self, path: str, params: Mapping[str, str], judge: Callable[[Reply], Judged]) -> Judged:
-        """What ``judge`` says of the answer to a GET; without Content-Type, for one there gave 500 (1.12).
+    def get(self, path: str, params: Mapping[str, str], interpret: Callable[[Reply], ResultT]) -> ResultT:
+        """Send a GET and return what ``interpret`` makes of its reply.
 
-        Raises RateLimited, SupplierUnavailable, LoginFailed (a user's token), OperatorFault (the
-        application's), and what ``judge`` raises; its RateLimited closes the turnstile for everybody first.
+        Raises RateLimited, SupplierUnavailable, LoginFailed (a user's token), OperatorFault (the application's
+        token), and the errors of ``interpret``. If that raises RateLimited, the gate is closed for all workers first.
         """
-        return self._ask("GET", path, judge, params=params)
+        # A GET has no Content-Type: with one, the API of 2026 answered 500.
+        return self._request("GET", path, interpret, params=params)
 
-    def post(self, path: str, body: Json, judge: Callable[[Reply], Judged]) -> Judged:
-        """As ``get``, with a JSON body."""
-        return self._ask("POST", path, judge, body=body)
+    def post(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
+        """Send a POST with a JSON body; otherwise as ``get``."""
+        return self._request("POST", path, interpret, body=body)
 
-    def _ask(
+    def _request(
         self,
         method: str,
         path: str,
-        judge: Callable[[Reply], Judged],
+        interpret: Callable[[Reply], ResultT],
         params: Mapping[str, str] | None = None,
         body: Json = None,
-    ) -> Judged:
-        api, url, permit = self._endpoints.preset.api(path), self._endpoints.base_url + path, ""
+    ) -> ResultT:
+        api, url, permit = self._endpoints.preset.quota_name(path), self._endpoints.base_url + path, ""
 
         def send(token: Token) -> Reply:
             nonlocal permit
-            permit = self._turnstile.enter(api)
-            unsent = partial(self._turnstile.give_back, permit)
-            return self._transport.send(method, url, token, params=params, json=body, on_unsent=unsent)
+            permit = self._permits.take_permit(api)
+            release = partial(self._permits.release_permit, permit)
+            return self._transport.send(method, url, token, params=params, json=body, on_unsent=release)
 
-        reply = self._signed(send)
+        reply = self._send_with_renewal(send)
         try:
-            return judge_and_count(judge, reply)
+            return interpret_and_count(interpret, reply)
         except RateLimited as error:
-            self._turnstile.close(error.retry_after_s or 0.0, permit)
+            self._permits.close_gate(error.retry_after_s or 0.0, permit)
             raise
 
-    def _signed(self, send: Callable[[Token], Reply]) -> Reply:
-        """Send; where the token is refused renew it once and send once more."""
+    def _send_with_renewal(self, send: Callable[[Token], Reply]) -> Reply:
+        """Send; if the token is refused, renew it and send once more."""
         mode = self._endpoints.preset.token_mode
         token = self._tokens.current()
         reply = send(token)

@@ -1,7 +1,7 @@
-"""Tokens and who renews them: a user's rotating refresh token, or the application's own credentials.
+"""Tokens and their renewal: a user's rotating refresh token, or the application's token.
 
-The promise: a renewal happens once at a time across the fleet, and what it brought is kept before it is
-used, for the refresh token that paid for it is dead from then on.
+Across all workers one token has one renewal at a time. A renewed token is stored before it is used, because the
+refresh token that paid for it is worthless from then on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from worker.errors import (
     OperatorFault,
@@ -23,7 +23,11 @@ from worker.errors import (
     TransientError,
 )
 
-RENEW_AHEAD_S: Final = 300.0  # semantics, 6.3
+if TYPE_CHECKING:
+    from worker.clients.oauth import OAuthClient
+
+# A token that ends within this time is renewed before a call.
+RENEW_AHEAD_S: Final = 300.0
 _CONSENT_AGAIN: Final = "no usable token is kept for this account: its owner must consent again"
 _ANSWER_LOST: Final = (
     "Enedis has taken the refresh token, but its answer was lost on the way, and with it the next one: the owner "
@@ -40,138 +44,137 @@ class Token:
     expires_at: int | None = field(default=None, repr=False)
 
     def ends_within(self, seconds: float, now_s: float) -> bool:
+        """Return whether the token ends within ``seconds``; a token without an end does not."""
         return self.expires_at is not None and self.expires_at <= now_s + seconds
 
     def to_text(self) -> str:
-        """For a vault that seals it: this text is the secret itself."""
+        """Return the token as JSON for a store that encrypts it: the text is a secret."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> Token:
-        """The token that ``to_text`` wrote.  Raises ValueError, which doesn't quote it."""
+        """Read a token that ``to_text`` wrote; raises ValueError without the text in it."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
-            raise ValueError("this is no token that Relève wrote") from None  # the text is a secret
+            # "from None": the foreign error quotes the text, which is a secret.
+            raise ValueError("this is no token that Relève wrote") from None
 
 
 class TokenStore(Protocol):
-    """Where one token is kept, sealed: an account's in the registry, the application's in Redis."""
+    """A store of one encrypted token: an account's in the registry, the application's in Redis."""
 
     def load(self) -> Token | None: ...
 
     def save(self, token: Token) -> None: ...
 
-    def renewing(self) -> AbstractContextManager[None]:
-        """Hold the right to renew this token: one holder at a time across the fleet.
+    def renewal_lock(self) -> AbstractContextManager[None]:
+        """Hold the lock on this token's renewal: across all workers one renewal at a time.
 
-        Raises TransientError where another holds it for too long.
+        Raises TransientError if another worker holds it for too long.
         """
 
 
 class RotatingTokenStore(TokenStore, Protocol):
-    """A vault that remembers a refresh token which was sent, and whose answer nobody has read.
+    """A token store that also keeps a mark: the refresh token was sent, and no answer was read yet.
 
-    Asked only by who holds ``renewing``; ``save`` ends the note.
+    The two methods may be called only inside ``renewal_lock``. ``save`` clears the mark too.
     """
 
-    def note_refresh(self) -> bool:
-        """Note that the refresh token is about to be spent; whether it was noted before."""
+    def mark_refresh_sent(self) -> bool:
+        """Mark the refresh token as sent; return whether it had the mark already."""
 
-    def forget_refresh(self) -> None:
-        """It was not spent after all."""
-
-
-class TokenSource(Protocol):
-    """The supplier's token endpoint."""
-
-    def refresh(self, refresh_token: str) -> Token: ...
-
-    def application_token(self) -> Token: ...
+    def clear_refresh_sent(self) -> None:
+        """Clear the mark, for a refresh token that the supplier did not take."""
 
 
-class TokenProvider(Protocol):
-    def current(self) -> Token:
-        """A token that should be good for minutes; renewed ahead where it ends soon."""
-
-    def renew(self, refused: Token) -> Token:
-        """Another token than ``refused``: the one a colleague brought meanwhile, or a new one."""
+StoreT = TypeVar("StoreT", bound=TokenStore)
 
 
-VaultT = TypeVar("VaultT", bound=TokenStore)
+class _StoredToken(Generic[StoreT]):
+    """The base of both strategies; they differ in how a new token is requested."""
 
-
-class _StoredToken(Generic[VaultT]):
-    """What both strategies share; they differ in what a new token is paid with."""
-
-    def __init__(self, vault: VaultT, oauth: TokenSource, clock: Callable[[], float] = time.time) -> None:
-        self._vault = vault
+    def __init__(self, store: StoreT, oauth: OAuthClient, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
         self._oauth = oauth
-        self._clock = clock  # the real one, even where the system lives at a pretended time: tokens age for real
+        # Tokens age in real time, so this is the real clock even if the system's time is simulated.
+        self._clock = clock
 
     def current(self) -> Token:
-        """See TokenProvider.  Raises TransientError, RefreshTokenDead (user) or OperatorFault (application)."""
-        token = self._vault.load()
+        """Return a token for the next calls; see TokenProvider.
+
+        Raises TransientError, RefreshTokenDead (a user's token) or OperatorFault (the application's).
+        """
+        token = self._store.load()
         if token is None or not token.ends_within(RENEW_AHEAD_S, self._clock()):
             return token or self._renew(None)
         try:
             return self.renew(token)
-        except StoreUnavailable:  # what was renewed may not have been kept: never hide that
+        except StoreUnavailable:
+            # The token may have been renewed and not stored, which must never be hidden.
             raise
         except TransientError:
             if token.ends_within(0, self._clock()):
                 raise
-            return token  # it was early yet: what we hold is still good
+            # The renewal was ahead of time, so the present token still works.
+            return token
 
     def renew(self, refused: Token) -> Token:
-        """See TokenProvider.  Raises as ``current`` does."""
+        """Return another token than ``refused``; raises the errors of ``current``."""
         return self._renew(refused)
 
     def _renew(self, refused: Token | None) -> Token:
-        with self._vault.renewing():
-            stored = self._vault.load()
-            if stored and not self._worn(stored, refused):
+        with self._store.renewal_lock():
+            stored = self._store.load()
+            if stored and not self._must_renew(stored, refused):
                 return stored
-            fresh = self._fresh(stored)
-            self._vault.save(fresh)  # before anybody uses it: its predecessor is dead
-        return fresh
+            token = self._request_token(stored)
+            # Save before use: the refresh token before this one works no more.
+            self._store.save(token)
+        return token
 
-    def _worn(self, stored: Token, refused: Token | None) -> bool:
-        same = refused is not None and stored.access == refused.access
-        return same or stored.ends_within(RENEW_AHEAD_S, self._clock())
+    def _must_renew(self, stored: Token, refused: Token | None) -> bool:
+        is_refused = refused is not None and stored.access == refused.access
+        return is_refused or stored.ends_within(RENEW_AHEAD_S, self._clock())
 
-    def _fresh(self, stored: Token | None) -> Token:
+    def _request_token(self, stored: Token | None) -> Token:
         raise NotImplementedError
 
 
 class UserTokens(_StoredToken[RotatingTokenStore]):
-    """A user's token (v4): each refresh token works once and brings the next.
+    """A user's token (v4): each refresh token works once and returns the next one.
 
-    So an answer lost after the supplier took the token loses the consent.  That can't be told from a withdrawn
-    one by the next refusal alone: a note kept before each renewal tells.
+    If the answer is lost after the supplier took the token, the consent is lost. The next refusal looks like that of
+    a withdrawn consent, so the store marks the token as sent before each renewal: with the mark, the answer was lost.
     """
 
-    def _fresh(self, stored: Token | None) -> Token:
+    def _request_token(self, stored: Token | None) -> Token:
         if stored is None or stored.refresh is None:
             raise RefreshTokenDead(_CONSENT_AGAIN)
-        owed = self._vault.note_refresh()
+        unanswered_before = self._store.mark_refresh_sent()
         try:
             return self._oauth.refresh(stored.refresh)
         except RefreshTokenDead:
-            kept = self._vault.load()
-            if kept is not None and kept.refresh != stored.refresh:  # whom we took for dead has brought it
-                return kept
-            if owed:
+            newest = self._store.load()
+            # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
+            if newest is not None and newest.refresh != stored.refresh:
+                return newest
+            if unanswered_before:
                 raise RefreshAnswerLost(_ANSWER_LOST) from None
             raise
-        except (RateLimited, OperatorFault, RequestRefused):  # refused before the token was looked at
-            if not owed:
-                self._vault.forget_refresh()
+        except (RateLimited, OperatorFault, RequestRefused):
+            # The supplier refused before it looked at the token, so this request took nothing.
+            if not unanswered_before:
+                self._store.clear_refresh_sent()
             raise
 
 
 class ApplicationTokens(_StoredToken[TokenStore]):
-    """The application's token (v5, 2026): asked for with its credentials, shared by all accounts."""
+    """The application's token (v5, 2026): requested with its credentials, shared by all accounts."""
 
-    def _fresh(self, stored: Token | None) -> Token:
+    def _request_token(self, stored: Token | None) -> Token:
         return self._oauth.application_token()
+
+
+# What a session takes its token from.
+TokenProvider = UserTokens | ApplicationTokens

@@ -1,6 +1,7 @@
-"""The only place that sends to a supplier: time-outs, one session a thread, no foreign error let out.
+"""The HTTP transport to a supplier: time-outs, one session a thread, metrics, and network errors made ours.
 
-Safe with threads and after a fork: a connection is never shared by either.
+No other module sends requests to a supplier. It is safe with threads and after a fork, as neither shares a
+connection.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from worker.clients.tokens import Token
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.answers import Answer, Json
 from worker.errors import StoreUnavailable, SupplierUnavailable, WorkerError
-from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, kind_of
+from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
 
 Api = Literal["data", "token"]
-Judged = TypeVar("Judged")
+ResultT = TypeVar("ResultT")
 _TOO_MANY: Final = 429
 
 
 class CountedHttp(HTTPAdapter):
-    """Sends, and counts each request with the class of its answer's status."""
+    """An HTTP adapter that counts each request with the class of its answer's status."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -49,18 +50,19 @@ class CountedHttp(HTTPAdapter):
         return response
 
 
-def judge_and_count(judge: Callable[[Reply], Judged], reply: Reply) -> Judged:
-    """What ``judge`` says of the answer."""
+def interpret_and_count(interpret: Callable[[Reply], ResultT], reply: Reply) -> ResultT:
+    """Return what ``interpret`` makes of the reply, and count it by its kind; errors are counted and raised."""
     try:
-        judged = judge(reply)
+        result = interpret(reply)
     except WorkerError as error:
-        ANSWERS.labels(kind_of(error), current_lane()).inc()
+        ANSWERS.labels(error_kind(error), current_lane()).inc()
         raise
-    ANSWERS.labels(judged.verdict if isinstance(judged, Answer) else OTHER, current_lane()).inc()
-    return judged
+    ANSWERS.labels(result.kind if isinstance(result, Answer) else OTHER, current_lane()).inc()
+    return result
 
 
 def count_refused_token() -> None:
+    """Count an answer that refused the token."""
     ANSWERS.labels(TOKEN_REFUSED, current_lane()).inc()
 
 
@@ -68,11 +70,12 @@ def _status_class(status: int) -> str:
     return str(status) if status == _TOO_MANY else f"{status // 100}xx"
 
 
-Timeouts = tuple[float, float]  # seconds to connect, seconds between two bytes
+# The seconds to connect, and the seconds between two bytes of the answer.
+Timeouts = tuple[float, float]
 DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
 
-# At DEBUG the first two write tokens and secrets, the third the query with the meter's number; the third
-# does so at WARNING too, where headers are malformed.  What they have to tell comes out as our errors.
+# At DEBUG the first two loggers write tokens and secrets, and the third the query with the meter's number. With
+# malformed headers the third does so at WARNING too. Nothing is lost: failures are raised as our errors.
 for _name, _level in (
     ("requests_oauthlib", logging.INFO),
     ("oauthlib", logging.INFO),
@@ -82,9 +85,9 @@ for _name, _level in (
 
 
 class Transport:
-    """Sends requests to one supplier.
+    """The connections to one supplier.
 
-    ``base_url`` may begin with ``http://`` where the supplier is a pretend one (``Preset.at`` says which may).
+    ``base_url`` may begin with ``http://`` for a simulated supplier; ``Preset.endpoints`` checks where it may.
     """
 
     def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
@@ -102,14 +105,15 @@ class Transport:
         json: Json = None,
         on_unsent: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """The answer to one signed request, read to its end; no redirect is followed.
+        """Send one signed request and read its answer to the end; no redirect is followed.
 
-        Raises SupplierUnavailable where none came; tells ``on_unsent`` first where the supplier saw nothing of it.
+        Raises SupplierUnavailable if there is no answer. If the request was not even sent, it calls ``on_unsent``
+        before.
         """
         session = self._session()
-        # Without its expiry: the supplier decides, not the local clock.
+        # The expiry is left out, so that the supplier decides about the token and not the local clock.
         session.token = {"access_token": token.access, "token_type": "Bearer"}
-        with no_answer_is_unavailable(on_unsent):
+        with network_errors(on_unsent):
             response = session.request(
                 method,
                 as_signed(url),
@@ -123,12 +127,12 @@ class Transport:
 
     @contextmanager
     def token_session(self, client: Client, on_unsent: Callable[[], None] = lambda: None) -> Iterator[OAuth2Session]:
-        """A session of its own for one exchange with the token endpoint; it shares no signing state.
+        """Open a session for one exchange with the token endpoint; it shares no signing state with others.
 
-        Its client has no scope, ever: oauthlib then has nothing to compare, and a supplier that widens the
-        scope costs no token (upstream-apis, part 3).
+        ``client`` must have no scope. With one, oauthlib compares it with the scope of the answer, and raises a
+        Warning that loses the token if the supplier has added a word.
         """
-        with no_answer_is_unavailable(on_unsent), self._new_session(client, "token") as session:
+        with network_errors(on_unsent), self._new_session(client, "token") as session:
             yield session
 
     def close(self) -> None:
@@ -139,10 +143,12 @@ class Transport:
 
     @property
     def timeouts(self) -> Timeouts:
+        """The time-outs of every request."""
         return self._timeouts
 
     def _session(self) -> OAuth2Session:
-        if getattr(self._local, "pid", None) != os.getpid():  # a forked child must not use its parent's connection
+        # A forked child must not use its parent's connection.
+        if getattr(self._local, "pid", None) != os.getpid():
             self._local.session = None
             self._local.pid = os.getpid()
         if getattr(self._local, "session", None) is None:
@@ -155,40 +161,42 @@ class Transport:
         session.mount("https://", CountedHttp(api))
         if self._base_url.startswith("http://"):
             session.mount(as_signed(self._base_url) + "/", _PlainHttp(api))
-            session.trust_env = False  # a machine of our own is reached without the proxies of the environment
+            # A machine of our own is reached without the proxies of the environment.
+            session.trust_env = False
         return session
 
 
 @contextmanager
-def no_answer_is_unavailable(on_unsent: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Turn every failure of the network (all of requests' errors are OSErrors) into SupplierUnavailable."""
+def network_errors(on_unsent: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Turn every failure of the network into SupplierUnavailable; all errors of requests are OSErrors."""
     try:
         yield
     except OSError as error:
-        if _never_left(error):
-            with suppress(StoreUnavailable):  # then the call stays counted: the safe side
+        if _was_not_sent(error):
+            # If Redis is away, the call stays counted, which is the safe side.
+            with suppress(StoreUnavailable):
                 on_unsent()
-        # "from None": the text of the foreign error holds the URL, and so the meter's number.
+        # "from None": the text of the foreign error holds the URL, and with it the meter's number.
         raise SupplierUnavailable(f"the supplier did not answer ({type(error).__name__})") from None
 
 
-def _never_left(error: OSError) -> bool:
-    """Whether no connection came about."""
+def _was_not_sent(error: OSError) -> bool:
+    """Return whether there was no connection, so that the supplier saw nothing of the request."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
 
 
 def as_signed(url: str) -> str:
-    """The address as oauthlib takes it.
+    """Return the address with https://, as oauthlib wants it.
 
-    It refuses plain http:// unless OAUTHLIB_INSECURE_TRANSPORT switches that check off for the whole
-    process.  We sign https:// instead and unwrap it on the way out, for the one configured address.
+    oauthlib refuses plain http:// unless OAUTHLIB_INSECURE_TRANSPORT switches the check off for the whole process.
+    So a plain address is signed as https://, and ``_PlainHttp`` changes it back before it is sent.
     """
     return "https://" + url.removeprefix("http://") if url.startswith("http://") else url
 
 
 class _PlainHttp(CountedHttp):
-    """The way out to a pretend supplier: mounted for the configured address alone."""
+    """The adapter for a simulated supplier without TLS, mounted for its configured address alone."""
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         request.url = "http://" + (request.url or "").removeprefix("https://")

@@ -1,4 +1,4 @@
-"""The time the system lives at: now, or for recorded years a pretended one that flows from the process's start."""
+"""The clock of the system: the real time, or a simulated one with which recorded years are replayed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ Clock = Callable[[], datetime]
 
 
 def real_clock() -> datetime:
+    """Return the real time, in UTC."""
     return datetime.now(UTC)
 
 
 def clock_from(pretend_now: datetime | None) -> Clock:
-    """A clock that stands at ``pretend_now`` (zone-aware) at this moment and runs on from there."""
+    """Return a clock that shows ``pretend_now`` (zone-aware) now and runs on from there; None gives the real clock."""
     if pretend_now is None:
         return real_clock
     ahead = pretend_now - real_clock()

@@ -1,8 +1,8 @@
-"""Why a day of a series is as it is: one reason, told by what is known of the day and of its account.
+"""The reason why a day of a series is complete, partial or missing, decided by the facts of day and account.
 
-Pure; the words stand in ``worker.accounts.explain_texts``.  What can't change any more comes first (a whole day
-stays whole
-when its account is paused), then what keeps us from asking, then what the last try met, then the wait itself.
+The sentences for people are in ``worker.accounts.explain_texts``. The order of the checks is that of certainty:
+first what can't change any more (a complete day stays complete when its account is paused), then what keeps us from
+asking, then how the last call failed, then waiting.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Final
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.completeness import UNKNOWN, DayState, Mark
+from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import Series
 
 
 class Reason(StrEnum):
+    """The reasons for the state of a day."""
+
     COMPLETE = "complete"
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
@@ -31,14 +33,14 @@ class Reason(StrEnum):
     NOT_ACTIVATED = "not_activated"
     NOT_YET_ACTIVATED = "not_yet_activated"
     BEFORE = "before"
-    CONSENT_ENDED = "consent_ended"  # its last day is over
-    CONSENT_REFUSED = "consent_refused"  # withdrawn, or ended without our knowing the day
+    CONSENT_ENDED = "consent_ended"  # Its last day is over.
+    CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
     NOT_CONNECTED = "not_connected"
     PAUSED = "paused"
-    IN_DOUBT = "in_doubt"  # refused once; asked again before anybody is bothered
+    IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
     OUTAGE = "outage"
     QUOTA = "quota"
     MALFORMED = "malformed"
@@ -53,7 +55,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """``code``: why the account is set aside; ``consent_until``: the last day, included."""
+    """The facts of the account: its state, the code of a suspension, and the consent's last day (included)."""
 
     state: AccountState = AccountState.READY
     code: str = ""
@@ -62,20 +64,25 @@ class AccountFacts:
 
 @dataclass(frozen=True, slots=True)
 class DayFacts:
-    """Of one series.  ``failure``: what the last try for the day met, if no answer; ``wanted``: it is to be fetched."""
+    """The facts of one day of one series.
 
-    mark: Mark = UNKNOWN
+    ``asked_next``: when the day is asked for again, or None.
+    ``failure``: why the last call for the day failed, or None.
+    ``wanted``: whether the day belongs to the history that is loaded.
+    """
+
+    mark: DayMark = UNKNOWN
     hole: Hole | None = None
     asked_next: date | None = None
     failure: AnswerClass | None = None
     wanted: bool = True
 
 
-_OF_HOLES: Final = {
+_REASON_BY_HOLE: Final = {
     Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED,
     Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED,
 }
-_OF_FAILURES: Final = {
+_REASON_BY_FAILURE: Final = {
     AnswerClass.OUTAGE: Reason.OUTAGE,
     AnswerClass.QUOTA: Reason.QUOTA,
     AnswerClass.MALFORMED: Reason.MALFORMED,
@@ -83,12 +90,12 @@ _OF_FAILURES: Final = {
     AnswerClass.APPLICATION: Reason.APPLICATION_REFUSED,
     AnswerClass.STORE: Reason.STORE_DOWN,
     AnswerClass.BUG: Reason.BUG,
-    AnswerClass.CONSENT: Reason.IN_DOUBT,  # a certain one sets the account aside
+    AnswerClass.CONSENT: Reason.IN_DOUBT,  # A confirmed refusal suspends the account, and then its code decides.
     AnswerClass.HOLDER: Reason.IN_DOUBT,
     AnswerClass.METER: Reason.IN_DOUBT,
     AnswerClass.LOGIN: Reason.IN_DOUBT,
 }
-_OF_CODES: Final = {  # semantics 6.4
+_REASON_BY_CODE: Final = {
     "USER_ACTION_NEEDED.OAUTH_OUTDATED": Reason.CONSENT_REFUSED,
     "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST": Reason.CONSENT_REFUSED,
     "USER_ACTION_NEEDED.ACCOUNT_REMOVED": Reason.HOLDER_CHANGED,
@@ -97,15 +104,18 @@ _OF_CODES: Final = {  # semantics 6.4
 }
 
 
-def decide(day: date, today: date, facts: DayFacts, account: AccountFacts) -> Reason:
-    """The reason of one series."""
+def reason_of(day: date, today: date, facts: DayFacts, account: AccountFacts) -> Reason:
+    """Return the reason for the state of one day of one series."""
     if day >= today:
         return Reason.NOT_OVER if day == today else Reason.FUTURE
-    return _settled(facts) or _held_up(today, account) or _failed(facts) or _waiting(facts)
+    return _final_reason(facts) or _hold_reason(today, account) or _failure_reason(facts) or _waiting_reason(facts)
 
 
-def choose(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]:
-    """The one to read aloud, and of which series it holds: the daily value's first, unless that is well."""
+def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]:
+    """Return the reason to show for a day and the series that it concerns.
+
+    The daily value comes first, unless it is complete and the curve is not.
+    """
     daily, curve = reasons[Series.DAILY], reasons[Series.LOAD_CURVE]
     if daily is curve:
         return daily, frozenset(Series)
@@ -114,15 +124,15 @@ def choose(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]
     return daily, frozenset({Series.DAILY})
 
 
-def _settled(facts: DayFacts) -> Reason | None:
-    """What asking again does not change."""
+def _final_reason(facts: DayFacts) -> Reason | None:
+    """Return the reason if asking again can't change it, else None."""
     state = facts.mark.state
     if state is DayState.COMPLETE:
         return Reason.COMPLETE
     if state is DayState.BEFORE:
         return Reason.BEFORE
-    if facts.hole in _OF_HOLES:
-        return _OF_HOLES[facts.hole]
+    if facts.hole in _REASON_BY_HOLE:
+        return _REASON_BY_HOLE[facts.hole]
     if state is DayState.ABSENT:
         return Reason.CURVE_GAP_FOR_GOOD if facts.hole is Hole.TRANSMISSION else Reason.ABSENT
     if state is DayState.PARTIAL and facts.asked_next is None:
@@ -130,8 +140,8 @@ def _settled(facts: DayFacts) -> Reason | None:
     return None
 
 
-def _held_up(today: date, account: AccountFacts) -> Reason | None:
-    """What keeps us from asking."""
+def _hold_reason(today: date, account: AccountFacts) -> Reason | None:
+    """Return the reason why the account is not asked for, or None if it is."""
     if account.consent_until is not None and account.consent_until < today:
         return Reason.CONSENT_ENDED
     if account.state is AccountState.NEW:
@@ -139,18 +149,18 @@ def _held_up(today: date, account: AccountFacts) -> Reason | None:
     if account.state is AccountState.PAUSED:
         return Reason.PAUSED
     if account.state is AccountState.ACTION_NEEDED:
-        return _OF_CODES.get(account.code, Reason.METER_UNKNOWN)
+        return _REASON_BY_CODE.get(account.code, Reason.METER_UNKNOWN)
     return None
 
 
-def _failed(facts: DayFacts) -> Reason | None:
-    """What the last try met; where a part of the day is there, that says more."""
+def _failure_reason(facts: DayFacts) -> Reason | None:
+    """Return why the last call failed, or None; a day of which a part is stored is partial instead."""
     if facts.failure is None or facts.mark.state is DayState.PARTIAL:
         return None
-    return _OF_FAILURES[facts.failure]
+    return _REASON_BY_FAILURE[facts.failure]
 
 
-def _waiting(facts: DayFacts) -> Reason:
+def _waiting_reason(facts: DayFacts) -> Reason:
     if facts.mark.state is DayState.PARTIAL:
         return Reason.PARTIAL
     if facts.mark.state is DayState.LATE:

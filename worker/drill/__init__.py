@@ -1,1 +1,1 @@
-"""The drill: real processes on this machine, killed and cut off at random, and the store compared with the truth."""
+"""Fault drill: kills and cuts off real processes at random, then compares the store with what the meters measured."""

@@ -1,4 +1,4 @@
-"""A relay in front of a CouchDB-protocol server that can be slow, refuse rows, fail, take half, or lose its answer."""
+"""HTTP relay in front of a CouchDB-protocol server, with faults: slow, conflicts, errors, half a bulk, lost answers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 
-_KEPT_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
+_FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
 _HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 _SLOW_S: Final = 1.5
 _TIMEOUT_S: Final = 60.0
 
 
 class FaultMode(StrEnum):
+    """Fault that the relay shows.
+
+    ``AWAY``: connections end without an answer.  ``CONFLICTS``: every second row of a bulk is refused as a conflict,
+    although nobody else wrote it.  ``ERRORS``: status 500.  ``HALF``: half of a bulk is written, the other rows are
+    refused.  ``LOST``: the request is carried out and its answer lost.
+    """
+
     PASS = "pass"  # noqa: S105 - a mode, no secret
-    AWAY = "away"  # connections end without a word
+    AWAY = "away"
     SLOW = "slow"
-    CONFLICTS = "conflicts"  # every second row of a bulk is refused with 409, though nobody else wrote
-    ERRORS = "errors"  # 500
-    HALF = "half"  # half of a bulk is written, the rest refused row by row
-    LOST = "lost"  # all is done, and the answer never comes
+    CONFLICTS = "conflicts"
+    ERRORS = "errors"
+    HALF = "half"
+    LOST = "lost"
 
 
-class CouchRelay:
-    """``mood`` may be set at any moment."""
+class CouchdbRelay:
+    """Relay on its own port; ``mode`` may be set at any moment."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.mood = FaultMode.PASS
+        self.mode = FaultMode.PASS
         self._server = _Server(self, (host, port))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="couch relay")
         self.port = int(self._server.server_address[1])
@@ -40,29 +47,31 @@ class CouchRelay:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True  # they wait for a next request that never comes
+    daemon_threads = True  # Threads wait for a next request that may never come.
 
-    def __init__(self, relay: CouchRelay, target: tuple[str, int]) -> None:
+    def __init__(self, relay: CouchdbRelay, target: tuple[str, int]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.relay, self.target = relay, target
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: workers that are killed hang up in the middle."""
+        """Ignore errors: killed workers close their connections in the middle."""
 
 
-class _Gone(Exception):
-    """The connection ends here, without an answer."""
+class _ConnectionEnded(Exception):
+    """End of the connection without an answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One thread a connection, kept alive, with a connection of its own to the target."""
+    """Handler of one client connection, in its own thread and with its own connection to the target."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -77,43 +86,45 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
         self.upstream.close()
 
-    def do(self) -> None:
+    def handle_request(self) -> None:
+        """Forward a request and answer it; end the connection where that fails."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         try:
-            self._answer(*self._ask(body))
-        except (_Gone, OSError, HTTPException):
+            self._answer(*self._forward_with_fault(body))
+        except (_ConnectionEnded, OSError, HTTPException):
             self.upstream.close()
             self.close_connection = True
 
-    def _ask(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
-        mood = self.server.relay.mood
-        if mood is FaultMode.AWAY:
-            raise _Gone
-        if mood is FaultMode.ERRORS:
+    def _forward_with_fault(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
+        mode = self.server.relay.mode
+        if mode is FaultMode.AWAY:
+            raise _ConnectionEnded
+        if mode is FaultMode.ERRORS:
             return 500, b'{"error":"internal_server_error","reason":"a drill"}', [("Content-Type", "application/json")]
-        if mood is FaultMode.SLOW:
+        if mode is FaultMode.SLOW:
             time.sleep(_SLOW_S)
-        if mood in (FaultMode.CONFLICTS, FaultMode.HALF) and self.path.partition("?")[0].endswith("/_bulk_docs"):
-            return self._bulk_in_part(json.loads(body), mood)
-        answer = self._pass_on(body)
-        if mood is FaultMode.LOST:
-            raise _Gone
+        if mode in (FaultMode.CONFLICTS, FaultMode.HALF) and self.path.partition("?")[0].endswith("/_bulk_docs"):
+            return self._forward_part_of_bulk(json.loads(body), mode)
+        answer = self._forward(body)
+        if mode is FaultMode.LOST:
+            raise _ConnectionEnded
         return answer
 
-    def _bulk_in_part(self, bulk: Any, mood: FaultMode) -> tuple[int, bytes, list[tuple[str, str]]]:
+    def _forward_part_of_bulk(self, bulk: Any, mode: FaultMode) -> tuple[int, bytes, list[tuple[str, str]]]:
         docs = bulk["docs"]
-        if mood is FaultMode.CONFLICTS:
-            taken, refused, why = docs[::2], docs[1::2], "conflict"
+        if mode is FaultMode.CONFLICTS:
+            forwarded, refused, error = docs[::2], docs[1::2], "conflict"
         else:
-            taken, refused, why = docs[: len(docs) // 2], docs[len(docs) // 2 :], "internal_server_error"
-        status, content, headers = self._pass_on(json.dumps({**bulk, "docs": taken}).encode())
-        if status != 201:  # no such database yet, and the like
+            forwarded, refused, error = docs[: len(docs) // 2], docs[len(docs) // 2 :], "internal_server_error"
+        status, content, headers = self._forward(json.dumps({**bulk, "docs": forwarded}).encode())
+        if status != 201:
+            # Other answers have no rows, such as 404 for a missing database.
             return status, content, headers
-        rows = json.loads(content) + [{"id": doc["_id"], "error": why, "reason": "a drill"} for doc in refused]
+        rows = json.loads(content) + [{"id": doc["_id"], "error": error, "reason": "a drill"} for doc in refused]
         return status, json.dumps(rows).encode(), headers
 
-    def _pass_on(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
-        headers = {name: value for name in _KEPT_HEADERS if (value := self.headers.get(name))}
+    def _forward(self, body: bytes) -> tuple[int, bytes, list[tuple[str, str]]]:
+        headers = {name: value for name in _FORWARDED_HEADERS if (value := self.headers.get(name))}
         self.upstream.request(self.command, self.path, body or None, headers)
         answer = self.upstream.getresponse()
         content = answer.read()
@@ -127,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_request
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log no requests."""

@@ -1,11 +1,11 @@
-"""``celery -A worker.drill.crash_worker worker``: Relève's own app, whose processes can be told when to die.
+"""Relève's Celery app with crash points, started as ``celery -A worker.drill.crash_worker worker``.
 
-A file ``<process id>`` in the folder DRILL_DOOM holds a number n: this process kills itself, as kill -9 would, at
-the n-th touch from then on of the store, the registry or what is noted of a window in Redis.  So a kill lands
-between any two writes, and before and after each.
+A file named like a process id in the folder DRILL_CRASH_FOLDER contains a number n: the process kills itself with
+SIGKILL at the n-th crash point from then on.  The crash points are before and after each read and write of the store,
+the registry and a window's progress in Redis, so a kill happens between any two writes.
 
-DRILL_AHEAD_S is how far its clock runs ahead of this machine's: a process that starts later, or is forked later,
-must not live earlier.  Without these two variables it is the plain app.
+DRILL_AHEAD_S is how many seconds the clock is ahead of this machine's: a process that starts later must not begin at
+an earlier pretended time.  Without these two variables this is the plain app.
 """
 
 from __future__ import annotations
@@ -29,70 +29,87 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
 
-__all__ = ["AHEAD", "DOOM", "app", "set_clock"]
+__all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "app", "set_clock"]
 
-DOOM: Final = "DRILL_DOOM"
-AHEAD: Final = "DRILL_AHEAD_S"
-_TOUCHES: Final[tuple[tuple[type[Any], tuple[str, ...]], ...]] = (
-    (SqlStore, ("read", "write")),
-    (SqlPacks, ("read", "look_up", "write")),
-    (CouchStore, ("read", "look_up", "_bulk")),
-    (CorrectionTable, ("note",)),
-    (AccountRegistry, ("record_outcome",)),
-    (ProgressStore, ("mark_done", "note_well", "note_night", "note_task", "clear_attempts", "claim", "release")),
+CRASH_FOLDER_VARIABLE: Final = "DRILL_CRASH_FOLDER"
+CLOCK_AHEAD_VARIABLE: Final = "DRILL_AHEAD_S"
+_CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ...]] = (
+    (SqlStore, (SqlStore.read, SqlStore.write)),
+    (SqlPacks, (SqlPacks.read, SqlPacks.look_up, SqlPacks.write)),
+    (CouchStore, (CouchStore.read, CouchStore.look_up, CouchStore._bulk)),
+    (CorrectionTable, (CorrectionTable.record,)),
+    (AccountRegistry, (AccountRegistry.record_outcome,)),
+    (
+        ProgressStore,
+        (
+            ProgressStore.mark_done,
+            ProgressStore.record_success,
+            ProgressStore.record_night,
+            ProgressStore.record_task,
+            ProgressStore.clear_attempts,
+            ProgressStore.claim,
+            ProgressStore.release_claim,
+        ),
+    ),
 )
 
 
 class CrashPoint:
-    """Counts the touches left, once there is a file for this process."""
+    """Countdown to the crash of this process, which begins when its file exists."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._left: tuple[int, int] | None = None  # process, touches: a fork is doomed by itself
+        self._countdown: tuple[int, int] | None = (
+            None  # Process id and crash points left: a fork has its own countdown.
+        )
 
-    def touch(self) -> None:
+    def count_down(self) -> None:
+        """Count one crash point and kill this process where it is the last."""
         with self._lock:
             pid = os.getpid()
-            if self._left is None or self._left[0] != pid:
-                self._left = self._told(pid)
-            if self._left is None:
+            if self._countdown is None or self._countdown[0] != pid:
+                self._countdown = self._read_countdown(pid)
+            if self._countdown is None:
                 return
-            self._left = pid, self._left[1] - 1
-            if self._left[1] <= 0:
+            self._countdown = pid, self._countdown[1] - 1
+            if self._countdown[1] <= 0:
                 os.kill(pid, signal.SIGKILL)
 
-    def _told(self, pid: int) -> tuple[int, int] | None:
+    def _read_countdown(self, pid: int) -> tuple[int, int] | None:
         try:
             return pid, int((self._folder / str(pid)).read_text())
-        except (FileNotFoundError, ValueError):  # none, or not yet written
+        except (FileNotFoundError, ValueError):
+            # Most processes have no file.
             return None
 
 
-def _touching(method: Callable[..., Any], doom: CrashPoint) -> Callable[..., Any]:
+def _with_crash_points(method: Callable[..., Any], crash_point: CrashPoint) -> Callable[..., Any]:
+    """Return the method with a crash point before and one after it."""
+
     @functools.wraps(method)
-    def touched(*args: Any, **kwargs: Any) -> Any:
-        doom.touch()
+    def call(*args: Any, **kwargs: Any) -> Any:
+        crash_point.count_down()
         answer = method(*args, **kwargs)
-        doom.touch()
+        crash_point.count_down()
         return answer
 
-    return touched
+    return call
 
 
 def set_clock(ahead: timedelta) -> None:
-    """This process's runtime, whenever it is built, lives that far ahead of this machine's clock."""
+    """Let a runtime that this process builds from now on run ``ahead`` of this machine's clock."""
 
     def clock_from(_pretend_now: object) -> Clock:
         return lambda: real_clock() + ahead
 
-    setattr(worker.runtime.process, "clock_from", clock_from)  # noqa: B010 - a seam that nobody but the drill needs
+    setattr(worker.runtime.process, "clock_from", clock_from)  # noqa: B010 - only the drill replaces this clock
 
 
-if DOOM in os.environ:
-    _doom = CrashPoint(Path(os.environ[DOOM]))
-    for _kind, _names in _TOUCHES:
-        for _name in _names:
-            setattr(_kind, _name, _touching(getattr(_kind, _name), _doom))
-if AHEAD in os.environ:
-    set_clock(timedelta(seconds=float(os.environ[AHEAD])))
+if CRASH_FOLDER_VARIABLE in os.environ:
+    _crash_point = CrashPoint(Path(os.environ[CRASH_FOLDER_VARIABLE]))
+    for _class, _methods in _CRASH_METHODS:
+        for _method in _methods:
+            setattr(_class, _method.__name__, _with_crash_points(_method, _crash_point))
+if CLOCK_AHEAD_VARIABLE in os.environ:
+    set_clock(timedelta(seconds=float(os.environ[CLOCK_AHEAD_VARIABLE])))

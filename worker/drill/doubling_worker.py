@@ -1,4 +1,4 @@
-"""``celery -A worker.drill.doubling_worker worker``: Relève's own app, every message of which is sent twice."""
+"""Relève's Celery app that sends every message twice, started as ``celery -A worker.drill.doubling_worker worker``."""
 
 from __future__ import annotations
 
@@ -17,5 +17,6 @@ def _send_twice(*args: Any, **kwargs: Any) -> Any:
     return _send(*args, **kwargs)
 
 
-if any(word.endswith(__name__) for word in sys.argv):  # to be imported alone changes nothing
-    setattr(app.amqp, "send_task_message", _send_twice)  # noqa: B010 - celery calls it read-only, and looks it up
+# An import of this module must change nothing: only the worker started with it sends twice.
+if any(argument.endswith(__name__) for argument in sys.argv):
+    setattr(app.amqp, "send_task_message", _send_twice)  # noqa: B010 - celery declares it read-only

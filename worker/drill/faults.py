@@ -1,4 +1,4 @@
-"""What is done for each kind of fault, and how it is undone."""
+"""Injection of each kind of fault into a drill, and how to undo it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from worker.drill.couchdb_relay import FaultMode
-from worker.drill.crash_worker import AHEAD
+from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE
 from worker.drill.processes import DOUBLING_APP, PREFORK, DrillProcesses
-from worker.drill.relay import Line
-from worker.drill.schedule import KILLS, FaultKind, Planned
-from worker.drill.servers import MEASURES, Couch, Redis, Simulator
+from worker.drill.relay import RelayMode
+from worker.drill.schedule import KILLS, FaultKind, PlannedFault
+from worker.drill.servers import MEASURES, DrillCouchdb, DrillRedis, DrillSimulator
 
 _TOKENS: Final = r"oauth2/(v3/)?token"
-_MOST_TOUCHES: Final = 60  # a window is about 30
-_BACK_S: Final = 3600.0
-_FULL_AT_BYTES: Final = 4096  # of any file: SQLite's pages are as large
+_MOST_CRASH_POINTS: Final = 60  # A window has about 30.
+_CLOCK_BACK_S: Final = 3600.0
+_FULL_AT_BYTES: Final = 4096  # A page of SQLite is as large, so nearly every write fails.
 _SECOND_BEAT: Final = "beat-2"
 _HTML: Final = "<html><body>maintenance</body></html>"
 
 Undo = Callable[[], None]
-_MOODS: Final = {
+_COUCHDB_MODES: Final = {
     FaultKind.COUCH_SLOW: FaultMode.SLOW,
     FaultKind.COUCH_CONFLICTS: FaultMode.CONFLICTS,
     FaultKind.COUCH_ERRORS: FaultMode.ERRORS,
     FaultKind.COUCH_HALF: FaultMode.HALF,
     FaultKind.COUCH_CUT: FaultMode.LOST,
 }
-_LINES: Final = {FaultKind.REDIS_STALLED: Line.STALL, FaultKind.REDIS_AWAY: Line.REFUSE}
-_STORMS: Final[dict[FaultKind, dict[str, Any]]] = {
+_REDIS_MODES: Final = {FaultKind.REDIS_STALLED: RelayMode.STALL, FaultKind.REDIS_AWAY: RelayMode.REFUSE}
+_SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
     FaultKind.SUPPLIER_429: {"status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "3"}},
     FaultKind.SUPPLIER_HTML: {"status": 200, "body": _HTML},
     FaultKind.SUPPLIER_EMPTY: {"status": 200, "body": ""},
@@ -42,82 +42,87 @@ _STORMS: Final[dict[FaultKind, dict[str, Any]]] = {
 
 
 class FaultInjector:
-    """Does them; ``kill`` says which worker process a kill is about to hit, ``start`` how to undo what lasts."""
+    """Injector of faults: ``kill`` returns the process that a kill hits, ``start`` how to undo a lasting fault.
+
+    The drill sets ``empty_redis``, because it records the emptied accounts too.
+    """
 
     def __init__(
-        self, crew: DrillProcesses, redis: Redis, couch: Couch | None, simulator: Simulator, measures: Path
+        self,
+        processes: DrillProcesses,
+        redis: DrillRedis,
+        couchdb: DrillCouchdb | None,
+        simulator: DrillSimulator,
+        measures: Path,
     ) -> None:
-        self._crew, self._redis, self._couch, self._simulator = crew, redis, couch, simulator
+        self._processes, self._redis, self._couchdb, self._simulator = processes, redis, couchdb, simulator
         self._measures = measures
-        self.emptied: Callable[[], None] = lambda: None
+        self.empty_redis: Callable[[], None] = lambda: None
 
-    # -- kills
-
-    def kill(self, fault: Planned) -> tuple[str, int] | None:
-        """Whom it hits: the post and its process; None where nobody stands at any.  See ``Crew.doom`` for when."""
-        luck = fault.luck()
+    def kill(self, fault: PlannedFault) -> tuple[str, int] | None:
+        """Kill a process, or schedule its crash, and return its name and process id; None where none can be killed."""
+        source = fault.random_source()
         if fault.kind is FaultKind.KILL_BEAT:
-            pid = self._crew.pid("beat")
-            self._crew.kill("beat")
+            pid = self._processes.pid("beat")
+            self._processes.kill("beat")
             return ("beat", pid) if pid else None
-        posts = self._crew.unharmed()
+        names = self._processes.killable_workers()
         if fault.kind is FaultKind.KILL_CHILD:
-            posts = [name for name in posts if name == PREFORK]
-        if not posts:
+            names = [name for name in names if name == PREFORK]
+        if not names:
             return None
-        name = luck.choice(posts)
-        pid = self._crew.pid(name)
-        return (name, pid) if pid and self._kill(fault.kind, name, luck) else None
+        name = source.choice(names)
+        pid = self._processes.pid(name)
+        return (name, pid) if pid and self._send_kill(fault.kind, name, source) else None
 
-    def _kill(self, kind: FaultKind, name: str, luck: random.Random) -> bool:
+    def _send_kill(self, kind: FaultKind, name: str, source: random.Random) -> bool:
         if kind is FaultKind.KILL_CHILD:
-            return self._crew.kill_child(name, luck)
+            return self._processes.kill_child(name, source)
         if kind is FaultKind.KILL_BETWEEN_WRITES:
-            self._crew.doom(name, luck.randint(1, _MOST_TOUCHES))
+            self._processes.schedule_crash(name, source.randint(1, _MOST_CRASH_POINTS))
         elif kind is FaultKind.TERM_WORKER:
-            self._crew.tell_to_end(name)
+            self._processes.terminate(name)
         else:
-            self._crew.kill(name)
+            self._processes.kill(name)
         return True
 
-    # -- what lasts
-
-    def start(self, fault: Planned) -> Undo:
-        kind, luck = fault.kind, fault.luck()
+    def start(self, fault: PlannedFault) -> Undo:
+        """Begin a lasting or instant fault and return what ends it."""
+        kind, source = fault.kind, fault.random_source()
         assert kind not in KILLS  # noqa: S101
-        if kind in _STORMS:
-            return self._storm({"path": MEASURES, **_STORMS[kind]})
-        if kind in _MOODS:
-            return self._mood(_MOODS[kind])
-        if kind in _LINES:
-            return self._line(_LINES[kind])
-        return _OTHERS[kind](self, luck)
+        if kind in _SUPPLIER_FAULTS:
+            return self._fail_supplier({"path": MEASURES, **_SUPPLIER_FAULTS[kind]})
+        if kind in _COUCHDB_MODES:
+            return self._set_couchdb_mode(_COUCHDB_MODES[kind])
+        if kind in _REDIS_MODES:
+            return self._set_redis_mode(_REDIS_MODES[kind])
+        return _STARTERS[kind](self, source)
 
-    def _storm(self, *faults: dict[str, Any]) -> Undo:
-        self._simulator.storm(*faults)
-        return self._simulator.calm
+    def _fail_supplier(self, *faults: dict[str, Any]) -> Undo:
+        self._simulator.inject_faults(*faults)
+        return self._simulator.clear_faults
 
-    def _mood(self, mood: FaultMode) -> Undo:
-        assert self._couch is not None  # noqa: S101 - the plan knows the store
-        relay = self._couch.relay
+    def _set_couchdb_mode(self, mode: FaultMode) -> Undo:
+        assert self._couchdb is not None  # noqa: S101 - the plan knows the store
+        relay = self._couchdb.relay
 
         def undo() -> None:
-            relay.mood = FaultMode.PASS
+            relay.mode = FaultMode.PASS
 
-        relay.mood = mood
+        relay.mode = mode
         return undo
 
-    def _line(self, line: Line) -> Undo:
-        self._redis.relay.set_line(line)
-        return lambda: self._redis.relay.set_line(Line.PASS)
+    def _set_redis_mode(self, mode: RelayMode) -> Undo:
+        self._redis.relay.set_mode(mode)
+        return lambda: self._redis.relay.set_mode(RelayMode.PASS)
 
-    def _errors_of_its_own(self, luck: random.Random) -> Undo:
-        body = _HTML if luck.random() < 0.5 else {"error": "technical_error"}
-        return self._storm({"path": MEASURES, "status": luck.choice((500, 502, 503, 504)), "body": body})
+    def _answer_5xx(self, source: random.Random) -> Undo:
+        body = _HTML if source.random() < 0.5 else {"error": "technical_error"}
+        return self._fail_supplier({"path": MEASURES, "status": source.choice((500, 502, 503, 504)), "body": body})
 
     def _lose_tokens(self, _: random.Random) -> Undo:
         self._simulator.admin("DELETE", "tokens")
-        return self._storm({"path": _TOKENS, "kind": "refresh_lost"})
+        return self._fail_supplier({"path": _TOKENS, "kind": "refresh_lost"})
 
     def _restart_redis(self, _: random.Random) -> Undo:
         self._redis.stop()
@@ -128,65 +133,66 @@ class FaultInjector:
         return self._redis.start
 
     def _empty_redis(self, _: random.Random) -> Undo:
-        self.emptied()
-        return _nothing
+        self.empty_redis()
+        return _undo_nothing
 
     def _cut_redis(self, _: random.Random) -> Undo:
         self._redis.relay.cut()
-        return _nothing
+        return _undo_nothing
 
-    def _stop_couch(self, _: random.Random) -> Undo:
-        assert self._couch is not None  # noqa: S101 - the plan knows the store
-        return self._couch.start if self._couch.kill() else self._mood(FaultMode.AWAY)
+    def _stop_couchdb(self, _: random.Random) -> Undo:
+        assert self._couchdb is not None  # noqa: S101 - the plan knows the store
+        return self._couchdb.start if self._couchdb.kill() else self._set_couchdb_mode(FaultMode.AWAY)
 
     def _lock_sqlite(self, _: random.Random) -> Undo:
         connection = sqlite3.connect(self._measures, timeout=10, isolation_level=None, check_same_thread=False)
-        with suppress(sqlite3.OperationalError):  # always busy just now: then it is locked by another all the same
+        # A writer that holds the lock already makes this fail, and locks the file just as well.
+        with suppress(sqlite3.OperationalError):
             connection.execute("BEGIN IMMEDIATE")
         return connection.close
 
     def _fill_disk(self, _: random.Random) -> Undo:
-        self._crew.limit_files(_FULL_AT_BYTES)
-        return lambda: self._crew.limit_files(None)
+        self._processes.limit_file_size(_FULL_AT_BYTES)
+        return lambda: self._processes.limit_file_size(None)
 
-    def _second_beat(self, _: random.Random) -> Undo:
-        self._crew.hire_beat(_SECOND_BEAT)
-        return lambda: self._crew.dismiss(_SECOND_BEAT)
+    def _start_second_beat(self, _: random.Random) -> Undo:
+        self._processes.add_beat(_SECOND_BEAT)
+        return lambda: self._processes.remove(_SECOND_BEAT)
 
-    def _double(self, _: random.Random) -> Undo:
-        undoing = [self._as_another(name, DOUBLING_APP) for name in self._crew.names]
+    def _double_messages(self, _: random.Random) -> Undo:
+        undo_restarts = [self._restart_as(name, DOUBLING_APP) for name in self._processes.worker_names]
 
         def undo() -> None:
-            for each in undoing:
-                each()
+            for undo_restart in undo_restarts:
+                undo_restart()
 
         return undo
 
-    def _set_clock_back(self, luck: random.Random) -> Undo:
-        name = luck.choice(self._crew.names)
-        ahead = float(self._crew.env()[AHEAD]) - _BACK_S
-        return self._as_another(name, **{AHEAD: str(ahead)})
+    def _set_clock_back(self, source: random.Random) -> Undo:
+        name = source.choice(self._processes.worker_names)
+        ahead = float(self._processes.env()[CLOCK_AHEAD_VARIABLE]) - _CLOCK_BACK_S
+        return self._restart_as(name, **{CLOCK_AHEAD_VARIABLE: str(ahead)})
 
-    def _as_another(self, name: str, app: str | None = None, **env: str) -> Undo:
-        self._crew.restart_as(name, app, **env)
-        return lambda: self._crew.restart_as(name)
-
-
-def _nothing() -> None:
-    """It was over at once."""
+    def _restart_as(self, name: str, app: str | None = None, **env: str) -> Undo:
+        self._processes.restart_as(name, app, **env)
+        return lambda: self._processes.restart_as(name)
 
 
-_OTHERS: Final[dict[FaultKind, Callable[[FaultInjector, random.Random], Undo]]] = {
-    FaultKind.SUPPLIER_5XX: FaultInjector._errors_of_its_own,
+def _undo_nothing() -> None:
+    """Undo an instant fault, which is over already."""
+
+
+_STARTERS: Final[dict[FaultKind, Callable[[FaultInjector, random.Random], Undo]]] = {
+    FaultKind.SUPPLIER_5XX: FaultInjector._answer_5xx,
     FaultKind.TOKEN_LOST: FaultInjector._lose_tokens,
     FaultKind.REDIS_RESTARTED: FaultInjector._restart_redis,
     FaultKind.REDIS_KILLED: FaultInjector._kill_redis,
     FaultKind.REDIS_EMPTIED: FaultInjector._empty_redis,
     FaultKind.REDIS_CUT: FaultInjector._cut_redis,
-    FaultKind.COUCH_STOPPED: FaultInjector._stop_couch,
+    FaultKind.COUCH_STOPPED: FaultInjector._stop_couchdb,
     FaultKind.SQLITE_LOCKED: FaultInjector._lock_sqlite,
     FaultKind.DISK_FULL: FaultInjector._fill_disk,
-    FaultKind.TWO_BEATS: FaultInjector._second_beat,
-    FaultKind.DOUBLED: FaultInjector._double,
+    FaultKind.TWO_BEATS: FaultInjector._start_second_beat,
+    FaultKind.DOUBLED: FaultInjector._double_messages,
     FaultKind.CLOCK_BACK: FaultInjector._set_clock_back,
 }

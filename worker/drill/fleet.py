@@ -1,6 +1,6 @@
-"""The accounts of a drill and what happens to them: new ones come, nights are sent, values corrected, holes filled.
+"""Accounts of a drill and the work for them: new accounts, nightly runs, corrected values, filled gaps, new consents.
 
-All of it is decided by the seed, so that a run that failed can be run again.
+The seed decides all of it, so that a failed run can be repeated.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from worker.accounts.connect import connect, consent_page
-from worker.app import publish_backfill, publish_look_back, queue_lengths, send
-from worker.cli.totals_check import Differences, Truth, differences
+from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
+from worker.cli.totals_check import Differences, Truth, find_differences
 from worker.clients.enedis.consent import read_callback
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import ONE_DAY, Period, Series
-from worker.drill.servers import Simulator
+from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 
 _FIRST_METER: Final = 40_000_000_000_001
-_FIRST_NIGHT: Final = date(2030, 1, 1)  # nights by name only: all ask for the days before the pretended today
-_AT_ONCE: Final = 4
-_CONSENT_AGAIN: Final = (ConsentRevoked.code, RefreshAnswerLost.code, LoginFailed.code)
-_MOST_WAITING_EACH: Final = 2  # messages for each account
-_NEW_UNTIL: Final = 0.6  # of the run
+_FIRST_NIGHT: Final = date(2030, 1, 1)  # Only the name of a run: all ask for the days before the pretended today.
+_FIRST_ACCOUNTS: Final = 4
+_CONSENT_NEEDED: Final = (ConsentRevoked.code, RefreshAnswerLost.code, LoginFailed.code)
+_MOST_WAITING_MESSAGES: Final = 2  # For each account.
+_NEW_ACCOUNTS_UNTIL: Final = 0.6  # Share of the run in which accounts are added.
 _NIGHT_EVERY_S: Final = 5.0
 _CORRECTION_EVERY_S: Final = 2.0
-_TOKENS_END_EVERY_S: Final = 25.0
-_OWNERS_LOOK_EVERY_S: Final = 1.0
+_EXPIRE_TOKENS_EVERY_S: Final = 25.0
+_CONSENTS_EVERY_S: Final = 1.0
 
 
 @dataclass
 class DrillHome:
-    """One meter, its account, and what of its values the supplier has changed so far."""
+    """Meter and account of one home, with the corrections and gaps that the supplier has made so far."""
 
     usage_point: str
     account_id: str
@@ -48,156 +48,168 @@ class DrillHome:
 
 
 class DrillFleet:
-    def __init__(self, runtime: Runtime, simulator: Simulator, seed: int, size: int, seconds: float) -> None:
+    """Accounts of a drill; ``tick`` does the work that is due."""
+
+    def __init__(self, runtime: Runtime, simulator: DrillSimulator, seed: int, size: int, seconds: float) -> None:
         self._runtime, self._simulator = runtime, simulator
-        self._luck = random.Random(f"{seed} fleet")
+        self._random_source = random.Random(f"{seed} fleet")
         self.size = size
         self.homes: list[DrillHome] = []
         self.nights = 0
         self.corrected = self.consented_again = 0
-        at_once = min(_AT_ONCE, size)
-        step = seconds * _NEW_UNTIL / max(1, size - at_once)
-        arrivals = [0.0] * at_once + [step * (rank + 1) for rank in range(size - at_once)]
+        first_accounts = min(_FIRST_ACCOUNTS, size)
+        step = seconds * _NEW_ACCOUNTS_UNTIL / max(1, size - first_accounts)
+        arrivals = [0.0] * first_accounts + [step * (rank + 1) for rank in range(size - first_accounts)]
         self._due: list[tuple[float, Callable[[], None]]] = [
-            *((at_s, self.add) for at_s in arrivals),
-            *((at_s, self.night) for at_s in _every(_NIGHT_EVERY_S, seconds)),
-            *((at_s, self.correct) for at_s in _every(_CORRECTION_EVERY_S, seconds)),
-            *((at_s, self.end_tokens) for at_s in _every(_TOKENS_END_EVERY_S, seconds)),
-            *((at_s, self.tend_owners) for at_s in _every(_OWNERS_LOOK_EVERY_S, seconds)),
+            *((at_s, self.add_account) for at_s in arrivals),
+            *((at_s, self.start_night) for at_s in _moments(_NIGHT_EVERY_S, seconds)),
+            *((at_s, self.change_values) for at_s in _moments(_CORRECTION_EVERY_S, seconds)),
+            *((at_s, self.expire_tokens) for at_s in _moments(_EXPIRE_TOKENS_EVERY_S, seconds)),
+            *((at_s, self.renew_consents) for at_s in _moments(_CONSENTS_EVERY_S, seconds)),
         ]
         self._due.sort(key=lambda due: due[0])
 
-    def tend(self, elapsed_s: float) -> None:
-        """Do what is due.  Raises TransientError where the servers are away just now: call it again."""
+    def tick(self, elapsed_s: float) -> None:
+        """Do the work that is due.  Raises TransientError where a server is down; a later call does the rest."""
         while self._due and self._due[0][0] <= elapsed_s:
             self._due[0][1]()
             self._due.pop(0)
 
     @property
-    def probe(self) -> str:
-        """The account that a look-back is asked for after each fault."""
+    def probe_account(self) -> str:
+        """Account whose look-back is requested after each fault."""
         return self.homes[0].account_id
 
-    # -- what happens
-
-    def add(self) -> None:
-        """One more account; its history is enqueued."""
+    def add_account(self) -> None:
+        """Add an account and enqueue its history."""
         rank = len(self.homes)
         usage_point = str(_FIRST_METER + rank)
-        home = DrillHome(usage_point, self._account_of(usage_point))
-        if rank % 4 == 2:  # a hole that stays, and one that is filled later
-            home.holes = [f"{self._day(5)}T10:00/{self._day(5)}T12:00", f"{self._day(3)}T01:00/{self._day(3)}T05:00"]
+        home = DrillHome(usage_point, self._create_account(usage_point))
+        if rank % 4 == 2:
+            # The first gap stays, the second is filled later.
+            home.holes = [
+                f"{self._day_before(5)}T10:00/{self._day_before(5)}T12:00",
+                f"{self._day_before(3)}T01:00/{self._day_before(3)}T05:00",
+            ]
             self._switch(home, holes=home.holes)
         self.homes.append(home)
-        with suppress(StoreUnavailable):  # as it may happen to any door: then the reconciler finds the account
-            publish_backfill(self._runtime, home.account_id)
+        # A web page may fail here too: the nightly run finds an account without a history.
+        with suppress(StoreUnavailable):
+            enqueue_backfill(home.account_id, broker_url=self._runtime.broker_url)
 
-    def _account_of(self, usage_point: str) -> str:
-        if self._runtime.account_tokens:
+    def _create_account(self, usage_point: str) -> str:
+        if self._runtime.clients.account_tokens:
             return give_consent(self._runtime, usage_point)
         return self._runtime.registry.add(SUPPLIER, usage_point, self._runtime.now(), token_needed=False)[0].id
 
-    def tend_owners(self) -> None:
-        """Whoever is asked to consent again does so: a refresh token's answer may be lost for good (v4)."""
-        for home in self.homes if self._runtime.account_tokens else ():
+    def renew_consents(self) -> None:
+        """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""
+        for home in self.homes if self._runtime.clients.account_tokens else ():
             account = self._runtime.registry.get(home.account_id)
-            if account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_AGAIN:
+            if account.state is AccountState.ACTION_NEEDED and account.reason in _CONSENT_NEEDED:
                 give_consent(self._runtime, home.usage_point)
                 self.consented_again += 1
 
-    def end_tokens(self) -> None:
-        """Every access token is refused from now on, as when its time is over."""
+    def expire_tokens(self) -> None:
+        """Let the supplier refuse every access token from now on, as when it has expired."""
         self._simulator.admin("DELETE", "tokens")
 
-    def night(self) -> None:
-        """One more nightly run over all accounts, unless the last ones still wait."""
-        if queue_lengths(self._runtime)["nightly"] > _MOST_WAITING_EACH * len(self.homes):
+    def start_night(self) -> None:
+        """Start a nightly run over all accounts, unless too many messages of earlier ones wait."""
+        if queue_lengths(self._runtime.broker_url)["nightly"] > _MOST_WAITING_MESSAGES * len(self.homes):
             return
         self.nights += 1
-        send(self._runtime, "tasks.schedule.nightly_sync", (_FIRST_NIGHT + self.nights * ONE_DAY).isoformat())
+        enqueue(
+            "tasks.schedule.nightly_sync",
+            (_FIRST_NIGHT + self.nights * ONE_DAY).isoformat(),
+            broker_url=self._runtime.broker_url,
+        )
 
-    def correct(self) -> None:
-        """The supplier works a recent day out anew, or fills a hole: the next night must bring it."""
-        home = self._luck.choice(self.homes)
+    def change_values(self) -> None:
+        """Let the supplier correct a recent day or fill a gap; the next nightly run must store it."""
+        home = self._random_source.choice(self.homes)
         if len(home.holes) > 1:
             home.holes.pop()
             self._switch(home, holes=home.holes)
             return
-        home.corrections[self._day(self._luck.randint(1, 6)).isoformat()] = round(self._luck.uniform(0.5, 2), 2)
-        told = [{"day": day, "factor": factor} for day, factor in home.corrections.items()]
-        self._switch(home, corrections=told)
+        home.corrections[self._day_before(self._random_source.randint(1, 6)).isoformat()] = round(
+            self._random_source.uniform(0.5, 2), 2
+        )
+        corrections = [{"day": day, "factor": factor} for day, factor in home.corrections.items()]
+        self._switch(home, corrections=corrections)
         self.corrected += 1
 
-    def look_back(self, account_id: str, run: str) -> None:
-        publish_look_back(self._runtime, account_id, run)
+    def request_look_back(self, account_id: str, run: str) -> None:
+        """Enqueue a look-back of one account under the name ``run``."""
+        enqueue_look_back(account_id, run, broker_url=self._runtime.broker_url)
 
-    def look_back_all(self, accounts: Iterable[str], run: str) -> None:
+    def request_look_backs(self, accounts: Iterable[str], run: str) -> None:
+        """Enqueue a look-back of several accounts."""
         for account_id in sorted(accounts):
-            self.look_back(account_id, run)
+            self.request_look_back(account_id, run)
 
-    # -- how far it is
+    def is_stored(self, account_id: str, run: str) -> bool:
+        """Return whether a look-back of that name (``run`` or ``run:…``) is stored, for every series."""
+        states = self._runtime.progress.task_states([(account_id, series.value) for series in Series])
+        return all(f"last_{run}" in state for state in states)
 
-    def has_run(self, account_id: str, run: str) -> bool:
-        """Whether a look-back of that name (``run`` or ``run:…``) is stored, of every series."""
-        states = self._runtime.state.task_states([(account_id, series.value) for series in Series])
-        return all(f"last_{run}" in noted for noted in states)
-
-    def loaded(self, account_id: str) -> bool:
-        counts = [self._runtime.history.days(account_id, series) for series in Series]
+    def is_history_loaded(self, account_id: str) -> bool:
+        """Return whether the whole history of the account is loaded."""
+        counts = [self._runtime.history.count_days(account_id, series) for series in Series]
         return all(done == total for done, total in counts)
 
-    def well(self, account_id: str) -> bool:
-        """Whether the account runs by itself, and its last outcomes are successes."""
+    def is_healthy(self, account_id: str) -> bool:
+        """Return whether the account is active and its last outcomes are successes."""
         account = self._runtime.registry.get(account_id)
-        outcomes = self._runtime.registry.outcomes(account_id)
+        outcomes = self._runtime.registry.load_outcomes(account_id)
         return account.active and all(outcome.code is None for outcome in outcomes.values())
 
-    def differences(self, home: DrillHome) -> tuple[Differences, int]:
-        """How the whole store differs from what the meter measured, and how many documents there are."""
-        wanted = {series: self._runtime.history.wanted(series) for series in Series}
+    def compare_store(self, home: DrillHome) -> tuple[Differences, int]:
+        """Return how the store differs from what the meter measured, and the number of its documents."""
+        wanted = {series: self._runtime.history.wanted_window(series) for series in Series}
         daily, curve = wanted[Series.DAILY], wanted[Series.LOAD_CURVE]
         assert daily is not None and curve is not None  # noqa: S101 - the drill's own settings
-        truth = Truth.of(self._simulator.url, home.usage_point, daily, curve)
+        truth = Truth.fetch(self._simulator.url, home.usage_point, daily, curve)
         stored = {period: self._runtime.measures[period].read(home.account_id, "0", "~") for period in Period}
-        return differences(truth.content(), stored), sum(map(len, stored.values()))
+        return find_differences(truth.expected_loads(), stored), sum(map(len, stored.values()))
 
-    def remove(self) -> None:
-        """Leave nothing of it in a store that is not the drill's own."""
+    def remove_accounts(self) -> None:
+        """Erase all accounts, for a store that is not the drill's own."""
         for home in self.homes:
-            self._runtime.remove(home.account_id)
+            self._runtime.erase(home.account_id)
 
-    def _day(self, ago: int) -> date:
-        return self._runtime.dispatcher.today() - timedelta(days=ago)
+    def _day_before(self, days_ago: int) -> date:
+        return self._runtime.claims.today() - timedelta(days=days_ago)
 
     def _switch(self, home: DrillHome, **switches: Any) -> None:
         self._simulator.admin("POST", f"meters/{home.usage_point}", switches)
 
 
-def _every(seconds: float, until_s: float) -> Iterator[float]:
+def _moments(seconds: float, until_s: float) -> Iterator[float]:
     at_s = seconds
     while at_s < until_s:
         yield at_s
         at_s += seconds
 
 
-# The people behind the accounts, where the supplier wants a token of each (v4): they consent, and again when asked.
-
-_CALLBACK: Final = "http://127.0.0.1:9/back"  # nobody listens: where it leads to is all that is read
+_CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.
 _TIMEOUT_S: Final = 10.0
 
 
 def give_consent(runtime: Runtime, usage_point: str) -> str:
-    """Over the supplier's page and back, as the web service does it; the account's id.
+    """Give a holder's consent on the supplier's page, connect the account as the web service does, return its id.
 
-    A meter that is known keeps its account, and what it waited for its owner for is over.  Raises TransientError
-    where the supplier or a store is away just now.
+    A known meter keeps its account, which then needs no consent any more.  Raises TransientError where the supplier
+    or a store is down.
     """
-    picked = {"usage_point_id": usage_point, "redirect_uri": _CALLBACK}
+    parameters = {"usage_point_id": usage_point, "redirect_uri": _CALLBACK}
     try:
-        page = requests.get(consent_page(runtime, "drill"), picked, allow_redirects=False, timeout=_TIMEOUT_S)
+        page = requests.get(
+            runtime.connector.consent_page("drill"), parameters, allow_redirects=False, timeout=_TIMEOUT_S
+        )
     except requests.RequestException as error:
         raise SupplierUnavailable(f"the consent page does not answer ({type(error).__name__})") from error
     callback = read_callback(parse_qsl(urlsplit(page.headers.get("location", "")).query))
     if callback.failure:
         raise SupplierUnavailable(f"the consent page ended in {callback.failure}")
-    return connect(runtime, callback).accounts[0].id
+    return runtime.connector.connect(callback).accounts[0].id

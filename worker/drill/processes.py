@@ -1,4 +1,4 @@
-"""The processes of a drill, and who starts those again that were killed: the part of an operator's supervisor."""
+"""Worker and beat processes of a drill, and their restart after a kill, as an operator's supervisor does it."""
 
 from __future__ import annotations
 
@@ -14,191 +14,201 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from worker.drill.crash_worker import DOOM
-from worker.stores.redis.child_processes import Supervisor, lives
-from worker.stores.redis.guard import reach
+from worker.drill.crash_worker import CRASH_FOLDER_VARIABLE
+from worker.stores.redis.child_processes import Supervisor, process_exists
+from worker.stores.redis.guard import signal_group
 
 _RESPAWN_AFTER_S: Final = 0.5
-_GRACE_S: Final = 20.0  # from SIGTERM to the supervisor's SIGKILL
-_DOOM_WITHIN_S: Final = 8.0  # a process that has nothing to do touches nothing: then it is killed as it stands
+_GRACE_S: Final = 20.0  # From SIGTERM to the supervisor's SIGKILL.
+_CRASH_WITHIN_S: Final = 8.0  # An idle process reaches no crash point, so it is killed after this time.
 _APP: Final = "worker.drill.crash_worker"
 DOUBLING_APP: Final = "worker.drill.doubling_worker"
-CAN_FILL_DISK: Final = hasattr(resource, "prlimit")  # of Linux
-_QUICKLY: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
+CAN_FILL_DISK: Final = hasattr(resource, "prlimit")  # Only Linux has it.
+_QUICK_START_OPTIONS: Final = ("--without-mingle", "--without-gossip", "-l", "INFO")
 POOLS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker-1": ("-P", "threads", "-c", "6"),
     "worker-2": ("-P", "threads", "-c", "6"),
-    "worker-3": ("-P", "processes", "-c", "2"),  # called prefork it counts as not said, and settings win
+    "worker-3": ("-P", "processes", "-c", "2"),  # Celery takes "prefork" for its default, which a setting overrides.
 }
 PREFORK: Final = "worker-3"
 
 
 @dataclass
 class ProcessRole:
-    """One place of the crew: what stands there, or since when it stands empty."""
+    """One worker or beat of the drill: its command, and its process while it runs.
+
+    ``ended_at`` and ``terminated_at`` (moment of SIGTERM) are seconds of the monotonic clock; ``extra_env`` and
+    ``app`` replace the usual environment and Celery app.
+    """
 
     name: str
     command: list[str]
     extra_env: Mapping[str, str] = field(default_factory=dict)
     app: str = _APP
     pid: int | None = None
-    empty_since: float = 0.0
-    told_to_end_at: float | None = None
+    ended_at: float = 0.0
+    terminated_at: float | None = None
     starts: int = 0
 
 
 class DrillProcesses:
-    """Workers and beats.  ``env``: their settings, made anew for every start; ``say_dead``: hears of each
-    end: post, process, exit code."""
+    """Workers and beats of a drill, restarted when they end.
+
+    ``env`` returns the environment for each start; ``report_end`` is called with name, process id and exit code of
+    each process that ended.
+    """
 
     def __init__(
-        self, folder: Path, env: Callable[[], Mapping[str, str]], say_dead: Callable[[str, int, int], None]
+        self, folder: Path, env: Callable[[], Mapping[str, str]], report_end: Callable[[str, int, int], None]
     ) -> None:
         self.folder = folder
-        self.doom_folder = folder / "doom"
-        self.doom_folder.mkdir()
-        self.env, self._say_dead = env, say_dead
+        self.crash_folder = folder / "crashes"
+        self.crash_folder.mkdir()
+        self.env, self._report_end = env, report_end
         self._supervisor = Supervisor(grace_s=_GRACE_S)
-        self._posts: dict[str, ProcessRole] = {}
-        self._doomed: dict[str, tuple[float, list[int]]] = {}  # by post: since when which processes wait for their doom
+        self._roles: dict[str, ProcessRole] = {}
+        # Moment of the order and process ids, by role.
+        self._scheduled_crashes: dict[str, tuple[float, list[int]]] = {}
         self.file_limit: int | None = None
         self.respawns = 0
 
-    # -- who stands where
+    def add_worker(self, name: str, *options: str) -> None:
+        """Add a worker, which ``tick`` starts and keeps running."""
+        self._roles[name] = ProcessRole(name, ["worker", *_QUICK_START_OPTIONS, "-n", f"{name}@drill", *options])
 
-    def hire(self, name: str, *options: str) -> None:
-        """A worker, from now on kept running."""
-        self._posts[name] = ProcessRole(name, ["worker", *_QUICKLY, "-n", f"{name}@drill", *options])
+    def add_beat(self, name: str) -> None:
+        """Add a beat, which ``tick`` starts and keeps running."""
+        self._roles[name] = ProcessRole(name, ["beat", "-l", "INFO", "-s", str(self.folder / f"{name}-schedule")])
 
-    def hire_beat(self, name: str) -> None:
-        self._posts[name] = ProcessRole(name, ["beat", "-l", "INFO", "-s", str(self.folder / f"{name}-schedule")])
-
-    def dismiss(self, name: str) -> None:
-        """Ask one to end, wait for it, and leave its place empty."""
-        post = self._posts.pop(name)
-        self._doomed.pop(name, None)
-        if post.pid is not None:
+    def remove(self, name: str) -> None:
+        """Stop a process, wait for its end, and do not start it again."""
+        role = self._roles.pop(name)
+        self._scheduled_crashes.pop(name, None)
+        if role.pid is not None:
             self._supervisor.stop_child(name)
 
     @property
-    def names(self) -> list[str]:
-        """The workers' posts, taken or not."""
-        return [name for name in self._posts if name.startswith("worker")]
+    def worker_names(self) -> list[str]:
+        """Names of the workers, running or not."""
+        return [name for name in self._roles if name.startswith("worker")]
 
-    def unharmed(self) -> list[str]:
-        """Workers that stand at their post and have not been told to die or to end."""
-        return [name for name in self.names if self._is_unharmed(self._posts[name])]
+    def killable_workers(self) -> list[str]:
+        """Return the workers that run and have neither a scheduled crash nor a SIGTERM."""
+        return [name for name in self.worker_names if self._is_killable(self._roles[name])]
 
-    def _is_unharmed(self, post: ProcessRole) -> bool:
-        return post.pid is not None and post.told_to_end_at is None and post.name not in self._doomed
+    def _is_killable(self, role: ProcessRole) -> bool:
+        return role.pid is not None and role.terminated_at is None and role.name not in self._scheduled_crashes
 
     def pid(self, name: str) -> int | None:
-        return self._posts[name].pid
+        """Return the process id, or None while it does not run."""
+        return self._roles[name].pid
 
     def children(self, name: str) -> list[int]:
-        """Processes that this one has forked."""
+        """Return the processes that this one has forked."""
         parent = self.pid(name)
-        told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-        pairs = (line.split() for line in told.stdout.splitlines())
-        return [int(pid) for pid, of in pairs if int(of) == parent]
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+        pairs = (line.split() for line in listing.stdout.splitlines())
+        return [int(pid) for pid, parent_pid in pairs if int(parent_pid) == parent]
 
-    def tend(self) -> None:
-        """Notice who ended, fill empty places, make those that were told to end do so.  Call it often."""
+    def tick(self) -> None:
+        """Report the processes that ended, start missing ones and kill overdue ones; call it every 0.1 s or so."""
         now = time.monotonic()
-        for end in self._supervisor.ended():
-            post = self._posts[end.name]
-            pid, post.pid, post.empty_since, post.told_to_end_at = post.pid, None, now, None
-            if end.name in self._doomed:
-                self._spare(end.name)
+        for end in self._supervisor.collect_exits():
+            role = self._roles[end.name]
+            pid, role.pid, role.ended_at, role.terminated_at = role.pid, None, now, None
+            if end.name in self._scheduled_crashes:
+                self._cancel_crash(end.name)
             if pid is not None:
-                self._say_dead(end.name, pid, end.code)
-        for name, (since, doomed) in list(self._doomed.items()):
+                self._report_end(end.name, pid, end.code)
+        for name, (since, process_ids) in list(self._scheduled_crashes.items()):
             pid = self.pid(name)
-            if pid and not all(map(lives, doomed)):  # a child: its parent goes on
-                self._spare(name)
-                self._say_dead(name, pid, -signal.SIGKILL)
-            elif pid and now - since > _DOOM_WITHIN_S:
-                reach(pid, signal.SIGKILL)
-        for post in self._posts.values():
-            if post.pid is None and now - post.empty_since >= _RESPAWN_AFTER_S:
-                self._start(post)
-            elif post.pid and post.told_to_end_at is not None and now - post.told_to_end_at > _GRACE_S:
-                reach(post.pid, signal.SIGKILL)
+            if pid and not all(map(process_exists, process_ids)):
+                # A child crashed: its parent goes on, so the supervisor sees no exit.
+                self._cancel_crash(name)
+                self._report_end(name, pid, -signal.SIGKILL)
+            elif pid and now - since > _CRASH_WITHIN_S:
+                signal_group(pid, signal.SIGKILL)
+        for role in self._roles.values():
+            if role.pid is None and now - role.ended_at >= _RESPAWN_AFTER_S:
+                self._start(role)
+            elif role.pid and role.terminated_at is not None and now - role.terminated_at > _GRACE_S:
+                signal_group(role.pid, signal.SIGKILL)
 
-    def _start(self, post: ProcessRole) -> None:
-        env = {**self.env(), DOOM: str(self.doom_folder), **post.extra_env}
-        command = [sys.executable, "-m", "celery", "-A", post.app, *post.command]
-        log = self.folder / "logs" / f"{post.name}.log"
-        post.pid = self._supervisor.start(post.name, command, env=env, log_path=log)
-        self.respawns += post.starts > 0
-        post.starts += 1
-        if self.file_limit is not None and post.name.startswith("worker"):
-            _limit_files(post.pid, self.file_limit)
-
-    # -- what is done to them
+    def _start(self, role: ProcessRole) -> None:
+        env = {**self.env(), CRASH_FOLDER_VARIABLE: str(self.crash_folder), **role.extra_env}
+        command = [sys.executable, "-m", "celery", "-A", role.app, *role.command]
+        log = self.folder / "logs" / f"{role.name}.log"
+        role.pid = self._supervisor.start(role.name, command, env=env, log_path=log)
+        self.respawns += role.starts > 0
+        role.starts += 1
+        if self.file_limit is not None and role.name.startswith("worker"):
+            _set_file_limit(role.pid, self.file_limit)
 
     def kill(self, name: str) -> None:
-        """SIGKILL to it and all its children."""
+        """Send SIGKILL to a process and all its children."""
         if pid := self.pid(name):
-            reach(pid, signal.SIGKILL)
+            signal_group(pid, signal.SIGKILL)
 
-    def kill_child(self, name: str, luck: random.Random) -> bool:
-        """SIGKILL to one of its children; false where it has none, or that one has just ended."""
+    def kill_child(self, name: str, source: random.Random) -> bool:
+        """Send SIGKILL to one child; return False where no child runs."""
         children = self.children(name)
-        return bool(children) and _reached(luck.choice(children), signal.SIGKILL)
+        return bool(children) and _send_signal(source.choice(children), signal.SIGKILL)
 
-    def doom(self, name: str, touches: int) -> None:
-        """Let it, or the first of its children to come so far, die at its so-many-th touch of the store."""
+    def schedule_crash(self, name: str, crash_points: int) -> None:
+        """Let a process crash after so many crash points; in a pool of processes the first child that gets there."""
         if not (pid := self.pid(name)):
             return
-        doomed = self.children(name) if name == PREFORK else [pid]
-        for each in doomed:
-            draft = self.doom_folder / f"{each}.draft"
-            draft.write_text(str(touches))
-            draft.rename(self.doom_folder / str(each))
-        self._doomed[name] = time.monotonic(), doomed
+        process_ids = self.children(name) if name == PREFORK else [pid]
+        for process_id in process_ids:
+            # A rename is atomic, so the process never reads half a number.
+            draft = self.crash_folder / f"{process_id}.draft"
+            draft.write_text(str(crash_points))
+            draft.rename(self.crash_folder / str(process_id))
+        self._scheduled_crashes[name] = time.monotonic(), process_ids
 
-    def _spare(self, name: str) -> None:
-        """Those of its processes that have not come so far."""
-        for each in self._doomed.pop(name)[1]:
-            (self.doom_folder / str(each)).unlink(missing_ok=True)
+    def _cancel_crash(self, name: str) -> None:
+        """Cancel the crash of those processes that have not reached it."""
+        for pid in self._scheduled_crashes.pop(name)[1]:
+            (self.crash_folder / str(pid)).unlink(missing_ok=True)
 
-    def tell_to_end(self, name: str) -> None:
-        """SIGTERM, as every supervisor does before it starts something new."""
-        if (pid := self.pid(name)) and self._posts[name].told_to_end_at is None:
-            self._posts[name].told_to_end_at = time.monotonic()
-            _reached(pid, signal.SIGTERM)
+    def terminate(self, name: str) -> None:
+        """Send SIGTERM, as a supervisor does before it starts a new version."""
+        if (pid := self.pid(name)) and self._roles[name].terminated_at is None:
+            self._roles[name].terminated_at = time.monotonic()
+            _send_signal(pid, signal.SIGTERM)
 
     def restart_as(self, name: str, app: str | None = None, **extra_env: str) -> None:
-        """Kill it; who takes its place runs another app or lives with other settings, or the usual ones."""
-        post = self._posts[name]
-        post.app, post.extra_env = app or _APP, extra_env
+        """Kill a process and let it start again with another app or environment; without them with the usual ones."""
+        role = self._roles[name]
+        role.app, role.extra_env = app or _APP, extra_env
         self.kill(name)
 
-    def limit_files(self, most_bytes: int | None) -> None:
-        """No worker can write beyond so many bytes of any file, as if the disk were full; None lifts it."""
+    def limit_file_size(self, most_bytes: int | None) -> None:
+        """Let no worker write beyond ``most_bytes`` of any file, as on a full disk; None lifts the limit."""
         self.file_limit = most_bytes
-        for name in self.names:
+        for name in self.worker_names:
             if pid := self.pid(name):
-                for each in (pid, *self.children(name)):
-                    _limit_files(each, most_bytes)
+                for process_id in (pid, *self.children(name)):
+                    _set_file_limit(process_id, most_bytes)
 
     def stop(self) -> None:
+        """Stop all processes."""
         self._supervisor.stop()
 
 
-def _reached(pid: int, number: signal.Signals) -> bool:
-    """Whether there was somebody to send this to."""
+def _send_signal(pid: int, number: signal.Signals) -> bool:
+    """Send a signal and return whether the process still existed."""
     try:
         os.kill(pid, number)
-    except ProcessLookupError:  # it ended meanwhile
+    except ProcessLookupError:
         return False
     return True
 
 
-def _limit_files(pid: int, most_bytes: int | None) -> None:
+def _set_file_limit(pid: int, most_bytes: int | None) -> None:
     try:
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard if most_bytes is None else most_bytes, hard))
-    except ProcessLookupError:  # it ended meanwhile
+    except ProcessLookupError:
+        # It ended meanwhile, so nothing is left to limit.
         return

@@ -1,4 +1,4 @@
-"""What a drill found, and how it is told."""
+"""Report of a drill, and the counts of repeated work in the workers' logs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any, Final
 from worker.cli.totals_check import Differences
 
 _RECOVER_S: Final = 60.0
+# Example of such a line: "window stored account_id=… series=daily … fetched=30 … updated=2".
 _STORED: Final = re.compile(r"window stored (account_id=\w+ series=\w+ .*?) fetched=.* updated=(\d+)")
 
 
 @dataclass
 class DrillReport:
-    """What a drill found.  ``ok``: nothing lost, nothing doubled, nothing wrong, nobody stuck."""
+    """Result of a drill, as ``--json`` prints it."""
 
     seed: int
     minutes: float
@@ -37,20 +38,23 @@ class DrillReport:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is lost, doubled or wrong, and no account is stuck."""
         return not self.differences and not self.stuck
 
     @property
     def recovered_in_time(self) -> bool:
+        """Whether every fault was recovered from within a minute."""
         return all(fault["seconds"] is not None and fault["seconds"] < _RECOVER_S for fault in self.faults)
 
-    def by_kind(self) -> dict[str, dict[str, Any]]:
-        """Of each kind: how many, and the seconds to recover, median and longest."""
-        found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    def summarize_faults(self) -> dict[str, dict[str, Any]]:
+        """Return for each kind its count and the seconds to recover, median and longest."""
+        by_kind: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for fault in self.faults:
-            found[fault["kind"]].append(fault)
-        return {kind: _summary(found[kind]) for kind in sorted(found)}
+            by_kind[fault["kind"]].append(fault)
+        return {kind: _summarize(by_kind[kind]) for kind in sorted(by_kind)}
 
     def as_json(self) -> dict[str, Any]:
+        """Return the report as ``--json`` prints it."""
         return {
             "ok": self.ok,
             "seed": self.seed,
@@ -67,21 +71,22 @@ class DrillReport:
             "seconds": round(self.seconds, 1),
             "repeated": self.repeated,
             "ended_by_themselves": self.ended_by_themselves,
-            "faults": self.by_kind(),
+            "faults": self.summarize_faults(),
         }
 
 
-def repeats(logs: Path, calls: int) -> dict[str, int]:
-    """What was done more than once, told by the workers' logs; ``calls`` is what the supplier saw.
+def count_repeats(logs: Path, calls: int) -> dict[str, int]:
+    """Count the work done more than once, from the workers' logs and the supplier's number of ``calls``.
 
-    A window is one run of one account's days; one of which a log tells twice was stored twice.
+    A window is one run over the days of one account; a window that the logs name twice was stored twice.
     """
     runs: Counter[str] = Counter()
     updated = 0
-    for line in _lines(logs):
-        if told := _STORED.search(line):
-            runs[told[1]] += 1  # account, series, window and run
-            updated += int(told[2])
+    for line in _read_lines(logs):
+        if match := _STORED.search(line):
+            # The first group is account, series, window and run.
+            runs[match[1]] += 1
+            updated += int(match[2])
     return {
         "windows": len(runs),
         "windows_stored_again": runs.total() - len(runs),
@@ -91,13 +96,13 @@ def repeats(logs: Path, calls: int) -> dict[str, int]:
     }
 
 
-def _lines(logs: Path) -> Iterator[str]:
+def _read_lines(logs: Path) -> Iterator[str]:
     for path in sorted(logs.glob("worker*.log")):
         with path.open(encoding="utf-8", errors="replace") as file:
             yield from file
 
 
-def _summary(faults: list[dict[str, Any]]) -> dict[str, Any]:
+def _summarize(faults: list[dict[str, Any]]) -> dict[str, Any]:
     alone = sorted(fault["seconds"] for fault in faults if fault["seconds"] is not None)
     in_all = [fault["seconds_in_all"] for fault in faults if fault["seconds_in_all"] is not None]
     return {

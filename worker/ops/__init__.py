@@ -1,0 +1,1 @@
+"""Operation: start-up, watchdog, metrics, logs of tasks, backup, secrets, health checks."""

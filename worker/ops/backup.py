@@ -1,9 +1,12 @@
-"""A backup of what can't be had again, and its way back: the registry, and the measures of its accounts.
+"""Backup and restore of the registry and of the accounts' measures.
 
-Redis is left out: what it held is read back from the store.  Measures come first and the registry last.  On the way
-out, because a refresh token that was spent after the backup is worth nothing, so the youngest is the best.  On the way
-back, because the registry is what a worker starts from: it is filled in one piece when all else is there, so that a
-restore that was interrupted is run again and goes on.
+Redis is left out, because its content is read back from the stores.  Both directions handle the measures first and
+the registry last:
+
+- A backup saves the registry last so that its refresh tokens are as fresh as possible: a token that was spent after
+  the backup is worthless.
+- A restore fills the registry last and in one transaction, because a worker starts from the registry.  A restore that
+  was interrupted can therefore be run again, and it continues.
 """
 
 from __future__ import annotations
@@ -22,25 +25,26 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import doctype, key_of
 from worker.domain.measures.readings import Period
 from worker.errors import OperatorFault, StoreUnavailable
-from worker.ops.backup_file import Archive, BackupRefused, Row, sum_of, writing
+from worker.ops.backup_file import Archive, BackupRefused, Row, checksum_of, write_archive
 from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.registry import migrations
-from worker.stores.registry.dump import TABLES, fill, is_empty, rows_of, snapshot
+from worker.stores.registry.dump import TABLES, is_empty, open_snapshot, read_rows, restore_rows
 
-_AT_ONCE: Final = 500  # documents, in memory and in a request (W1)
-_CLOCKS_APART: Final = timedelta(minutes=5)  # of this machine and of the one where an account is removed
+_PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
 _REGISTRY: Final = "registry/"
-_SEALED: Final = (("tokens", "sealed"), ("consent_proofs", "sealed_usage_point"))
-_SEALS_TRIED: Final = 20
+_SEALED_COLUMNS: Final = (("tokens", "sealed"), ("consent_proofs", "sealed_usage_point"))
+_SEALS_CHECKED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What was saved or brought back, counted; ``kept``: documents that were there already, as old or younger.
+    """Counts of what was saved or restored.
 
-    ``registry_was_there``: just as it is in the archive, from a restore before.
+    ``kept``: documents that the store already had in the same or a newer version.
+    ``registry_was_there``: the registry already had exactly the rows of the archive, from an earlier restore.
     """
 
     file: str
@@ -56,38 +60,45 @@ class BackupSummary:
 
 
 def back_up(runtime: Runtime, path: Path) -> BackupSummary:
-    """Write the archive; nothing is at ``path`` until it is whole.  Raises BackupRefused or StoreUnavailable."""
+    """Write a backup to ``path``; the file appears only when it is complete.
+
+    Raises BackupRefused or StoreUnavailable.
+    """
     began = datetime.now(UTC)
     made_at = began.isoformat(timespec="seconds")
-    with writing(path) as archive:
+    with write_archive(path) as archive:
         documents = sum(archive.add(_measures(period), _documents_of(runtime, period)) for period in Period)
-        with snapshot(runtime.registry.database) as connection:
-            rows = {table: archive.add(_table(table), rows_of(connection, table)) for table in TABLES}
-            schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCKS_APART)
+        with open_snapshot(runtime.registry.database) as connection:
+            rows = {table: archive.add(_table(table), read_rows(connection, table)) for table in TABLES}
+            schema, removed = migrations.current_step(connection), _removed_since(connection, began - _CLOCK_SKEW)
         archive.finish({"made_at": made_at, "schema": schema, "removed_meanwhile": removed})
     return BackupSummary(str(path), made_at, rows["accounts"], sum(rows.values()), documents)
 
 
 def restore(runtime: Runtime, path: Path) -> BackupSummary:
-    """Bring back what the archive holds, into an empty registry.  Twice is once, and an interrupted one goes on.
+    """Restore the archive at ``path`` into an empty registry and its measure stores.
 
-    A document that is stored already and not older than the archive's stays.  Raises BackupRefused, then nothing was
-    changed, or StoreUnavailable, then it can be run again.
+    Running it twice has the same result as running it once, and an interrupted restore continues.  A stored document
+    stays where it is as new as the one in the archive, or newer.  Raises BackupRefused when nothing was changed, and
+    StoreUnavailable when the restore can be run again.
     """
-    with Archive.reading(path) as archive:
+    with Archive.open(path) as archive:
         step = archive.manifest["schema"]
         if step not in migrations.known_steps():
             raise BackupRefused(f"{path} comes from a later Relève (schema {step}): update this one first")
         archive.check()
         _check_keys(archive, runtime.sealer)
-        done = _is_there(archive, runtime)
+        restored_before = _is_already_restored(archive, runtime)
         removed = frozenset(archive.manifest["removed_meanwhile"])
-        counts = [_bring_back(archive.rows(_measures(period)), runtime.measures[period], removed) for period in Period]
-        runtime.state.forget_all()  # what it knew of was another store: windows done there may be missing here
-        if not done:
+        counts = [
+            _restore_documents(archive.rows(_measures(period)), runtime.measures[period], removed) for period in Period
+        ]
+        # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
+        runtime.progress.forget_all()
+        if not restored_before:
             with runtime.registry.database.writing() as connection:
-                _refuse_filled(connection)
-                fill(connection, step, lambda table: archive.rows(_table(table)))
+                _refuse_if_filled(connection)
+                restore_rows(connection, step, lambda table: archive.rows(_table(table)))
         members = archive.manifest["members"]
         return BackupSummary(
             str(path),
@@ -96,45 +107,49 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
             sum(member["lines"] for name, member in members.items() if name.startswith(_REGISTRY)),
             sum(written for written, _ in counts),
             sum(kept for _, kept in counts),
-            registry_was_there=done,
+            registry_was_there=restored_before,
         )
 
 
-# -- out
+# -- backup
 
 
 def _documents_of(runtime: Runtime, period: Period) -> Iterator[Row]:
-    """All documents of all accounts but the removed ones, without revisions, account by account."""
+    """Yield all documents of all accounts that are not removed, without revisions, account by account."""
     after = None
     while accounts := runtime.registry.page(after):
         after = accounts[-1].id
         for account in accounts:
-            for document in _paged(runtime.measures[period], account.id):
+            for document in _read_in_pages(runtime.measures[period], account.id):
                 yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 
 
-def _paged(store: MeasureStore, account_id: str) -> Iterator[Document]:
+def _read_in_pages(store: MeasureStore, account_id: str) -> Iterator[Document]:
     first = "0"
-    while page := store.read(account_id, first, "~", _AT_ONCE):
+    while page := store.read(account_id, first, "~", _PAGE_SIZE):
         yield from page
-        if len(page) < _AT_ONCE:
+        if len(page) < _PAGE_SIZE:
             return
-        first = f"{key_of(page[-1])} "  # the first text after it
+        # Keys are compared as text: a key followed by a space is the first text after that key.
+        first = f"{key_of(page[-1])} "
 
 
 def _removed_since(connection: Connection, moment: datetime) -> list[str]:
-    """Accounts whose measures may have got into the archive while they were erased."""
-    accounts = (row for row in rows_of(connection, "accounts") if row["state"] == AccountState.DELETED.value)
+    """Return the accounts whose measures may be in the archive although they were erased meanwhile."""
+    accounts = (row for row in read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
 
-# -- and back
+# -- restore
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """A seal or two must open.  Not each: one under a key that was lost long ago must not hold up the rest."""
-    for table, column in _SEALED:
-        seals = [row[column] for row in islice(archive.rows(_table(table)), _SEALS_TRIED) if row[column]]
+    """Raise BackupRefused where our keys open none of the first sealed values of a table.
+
+    One value that opens is enough: a value under a key that was lost long ago must not block the others.
+    """
+    for table, column in _SEALED_COLUMNS:
+        seals = [row[column] for row in islice(archive.rows(_table(table)), _SEALS_CHECKED) if row[column]]
         if seals and not any(_opens(sealer, seal) for seal in seals):
             raise BackupRefused(
                 f"the {table} in {archive.path} were sealed under a key that is not given: put it into "
@@ -149,19 +164,22 @@ def _opens(sealer: Sealer, seal: str) -> bool:
     return False
 
 
-def _is_there(archive: Archive, runtime: Runtime) -> bool:
-    """Whether the registry holds just what the archive does.  Raises BackupRefused where it holds anything else."""
-    with snapshot(runtime.registry.database) as connection:
+def _is_already_restored(archive: Archive, runtime: Runtime) -> bool:
+    """Tell whether the registry has exactly the rows of the archive.
+
+    An empty registry gives False.  Raises BackupRefused where the registry has any other rows.
+    """
+    with open_snapshot(runtime.registry.database) as connection:
         if is_empty(connection):
             return False
-        told = archive.manifest["members"]
-        if all(sum_of(rows_of(connection, table)) == told.get(_table(table)) for table in TABLES):
+        members = archive.manifest["members"]
+        if all(checksum_of(read_rows(connection, table)) == members.get(_table(table)) for table in TABLES):
             return True
-        _refuse_filled(connection)
+        _refuse_if_filled(connection)
     raise AssertionError("unreachable")
 
 
-def _refuse_filled(connection: Connection) -> None:
+def _refuse_if_filled(connection: Connection) -> None:
     if not is_empty(connection):
         raise BackupRefused(
             "the registry holds accounts already, and a restore replaces none: point RELEVE_REGISTRY_URL (or "
@@ -169,13 +187,13 @@ def _refuse_filled(connection: Connection) -> None:
         )
 
 
-def _bring_back(rows: Iterable[Row], store: MeasureStore, removed: frozenset[str]) -> tuple[int, int]:
-    """How many documents were written, and how many were there already."""
+def _restore_documents(rows: Iterable[Row], store: MeasureStore, removed: frozenset[str]) -> tuple[int, int]:
+    """Write what the store lacks; return how many documents were written and how many were already there."""
     written = kept = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
-        while page := [dict(row) for row in islice(documents, _AT_ONCE)]:
+        while page := [dict(row) for row in islice(documents, _PAGE_SIZE)]:
             if account_id not in removed:
-                missing = list(_missing(account_id, page, store))
+                missing = list(_missing_documents(account_id, page, store))
                 if store.write(missing):
                     raise StoreUnavailable("somebody else writes to the store: stop the workers, and run it again")
                 written += len(missing)
@@ -183,15 +201,15 @@ def _bring_back(rows: Iterable[Row], store: MeasureStore, removed: frozenset[str
     return written, kept
 
 
-def _missing(account_id: str, page: list[Document], store: MeasureStore) -> Iterator[Document]:
-    """What is not stored, or is stored in an older state, ready to be written."""
+def _missing_documents(account_id: str, page: list[Document], store: MeasureStore) -> Iterator[Document]:
+    """Yield the documents that are not stored, or are stored in an older version, ready to be written."""
     stored = {document["_id"]: document for document in store.read(account_id, key_of(page[0]), f"{key_of(page[-1])} ")}
     for document in page:
-        found = stored.get(document["_id"])
-        if found is None:
+        current = stored.get(document["_id"])
+        if current is None:
             yield document
-        elif found.get("updated_at", "") < document.get("updated_at", ""):
-            yield {**document, "_rev": found["_rev"]}
+        elif current.get("updated_at", "") < document.get("updated_at", ""):
+            yield {**document, "_rev": current["_rev"]}
 
 
 def _measures(period: Period) -> str:

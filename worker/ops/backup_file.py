@@ -1,8 +1,17 @@
-"""The file of a backup: a ZIP of JSON lines, and a manifest that says what must be in it.
+"""File format of a backup: a ZIP archive of JSON lines with a manifest.
 
-Any ZIP tool reads it: ``unzip -p FILE measures/day.ndjson | head``.  It is written under another name and renamed
-when it is whole, so that a file by its name is a finished backup.  Its reader's and its owner's eyes alone: the
-numbers of meters stand in it as they do in the registry.
+Any ZIP tool can read it: ``unzip -p FILE measures/com.grandlyon.enedis.day.ndjson | head``.  Its members:
+
+- ``registry/accounts.ndjson`` and one such file for each other table: one row a line, ``{"id":"k3q7d0fr2mxx",…}``.
+- ``measures/com.grandlyon.enedis.day.ndjson`` and one such file for each other doctype: one document a line,
+  ``{"_id":"k3q7d0fr2mxx:2024-07-24","load":12.3,…}``.
+- ``manifest.json``, written last::
+
+    {"format": 1, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0001", "removed_meanwhile": [],
+     "members": {"registry/accounts.ndjson": {"lines": 4, "sha256": "9f86d081…"}}}
+
+The archive is written under a temporary name and renamed when it is complete, so a file with the final name is a
+finished backup.  Only its owner may read it, because it contains meter numbers, as the registry does.
 """
 
 from __future__ import annotations
@@ -25,9 +34,10 @@ FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 Row = Mapping[str, Any]
 
-# What zipfile and zlib raise on a file with a wrong byte in it: RuntimeError for a flag that says it is encrypted,
-# NotImplementedError (one of them) for methods and versions of nobody, OSError for places before its beginning.
-_DAMAGE: Final = (
+# Errors that zipfile and zlib raise for a file with a wrong byte in it.  RuntimeError is raised for a flag that
+# marks a member as encrypted, NotImplementedError (a RuntimeError too) for unknown compression methods and versions,
+# and OSError for offsets before the beginning of the file.
+_DAMAGE_ERRORS: Final = (
     EOFError,
     KeyError,
     OSError,
@@ -41,57 +51,60 @@ _DAMAGE: Final = (
 
 
 class BackupRefused(DataError):
-    """A backup that can't be written, read or restored; nothing was changed."""
+    """Error for a backup that can't be written, read or restored; nothing was changed."""
 
 
 @dataclass
 class Member:
-    """One file inside: how many lines, and the SHA-256 of its text."""
+    """Line count and SHA-256 of one file in the archive."""
 
     lines: int = 0
-    _sum: Any = field(default_factory=hashlib.sha256, repr=False)
+    _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
-    def take(self, line: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         self.lines += 1
-        self._sum.update(line)
+        self._hash.update(line)
 
     @classmethod
-    def of(cls, lines: Iterable[bytes]) -> Self:
+    def from_lines(cls, lines: Iterable[bytes]) -> Self:
         member = cls()
         for line in lines:
-            member.take(line)
+            member.add_line(line)
         return member
 
     def as_json(self) -> dict[str, Any]:
-        return {"lines": self.lines, "sha256": self._sum.hexdigest()}
+        return {"lines": self.lines, "sha256": self._hash.hexdigest()}
 
 
 class ArchiveWriter:
-    """Adds members one after another, whatever their length, in flat memory."""
+    """Writer of an archive; memory use does not depend on the size of the members."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         self._file = file
         self.members: dict[str, Any] = {}
 
     def add(self, name: str, rows: Iterable[Row]) -> int:
-        """A member of JSON lines; how many."""
+        """Write ``rows`` as a member of JSON lines; return their number."""
         member = Member()
         with self._file.open(name, "w", force_zip64=True) as stream:
             for line in map(to_line, rows):
-                member.take(line)
+                member.add_line(line)
                 stream.write(line)
         self.members[name] = member.as_json()
         return member.lines
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """The manifest goes last: without it the file is no backup."""
+        """Write the manifest; it comes last, because a file without it is not a backup."""
         manifest = {"format": FORMAT, **facts, "members": self.members}
         self._file.writestr(MANIFEST, json.dumps(manifest, indent=1))
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[ArchiveWriter]:
-    """A new archive; there is nothing at ``path`` unless the block ends well.  Raises BackupRefused."""
+def write_archive(path: Path) -> Iterator[ArchiveWriter]:
+    """Open a new archive; ``path`` exists only after the block has ended without an error.
+
+    Raises BackupRefused.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         if path.exists():
@@ -101,6 +114,7 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
         with os.fdopen(descriptor, "w+b") as raw:
             with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as file:
                 yield ArchiveWriter(file)
+            # The content must be on disk before the rename, or a power cut could leave an empty file with this name.
             raw.flush()
             os.fsync(raw.fileno())
         draft.replace(path)
@@ -111,7 +125,7 @@ def writing(path: Path) -> Iterator[ArchiveWriter]:
 
 
 class Archive:
-    """A finished archive.  ``check`` first: until then nothing of it is known to be whole."""
+    """Reader of a finished archive.  Call ``check`` first: only then is its content known to be undamaged."""
 
     def __init__(self, path: Path, file: zipfile.ZipFile, manifest: Mapping[str, Any]) -> None:
         self.path = path
@@ -120,8 +134,11 @@ class Archive:
 
     @classmethod
     @contextmanager
-    def reading(cls, path: Path) -> Iterator[Self]:
-        """Raises BackupRefused for what is no archive of ours, or one of a later format."""
+    def open(cls, path: Path) -> Iterator[Self]:
+        """Open the archive at ``path``.
+
+        Raises BackupRefused for a file that is not an archive of Relève, or has a later format.
+        """
         try:
             raw = path.open("rb")
         except OSError as error:
@@ -129,19 +146,19 @@ class Archive:
         with raw:
             try:
                 file = zipfile.ZipFile(raw)
-            except _DAMAGE:
+            except _DAMAGE_ERRORS:
                 raise BackupRefused(f"{path} is damaged, or no backup: take another one") from None
             with file:
                 yield cls(path, file, _manifest(path, file))
 
     def check(self) -> None:
-        """Read all of it and compare with the manifest.  Raises BackupRefused."""
-        for name, told in self.manifest["members"].items():
-            if Member.of(self._lines(name)).as_json() != told:
+        """Read the whole archive and compare it with its manifest.  Raises BackupRefused."""
+        for name, expected in self.manifest["members"].items():
+            if Member.from_lines(self._lines(name)).as_json() != expected:
                 raise self._damaged(name)
 
     def rows(self, name: str) -> Iterator[Row]:
-        """The lines of a member, none where the archive has no such member."""
+        """Yield the rows of a member; none where the archive has no such member."""
         for line in self._lines(name):
             yield json.loads(line)
 
@@ -151,7 +168,7 @@ class Archive:
         try:
             with self._file.open(name) as stream:
                 yield from stream
-        except _DAMAGE:
+        except _DAMAGE_ERRORS:
             raise self._damaged(name) from None
 
     def _damaged(self, name: str) -> BackupRefused:
@@ -159,23 +176,23 @@ class Archive:
 
 
 def to_line(row: Row) -> bytes:
-    """The same row gives the same bytes, whichever store it comes from."""
+    """Encode a row as one line of JSON; equal rows give equal bytes, whichever store they come from."""
     return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def sum_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """What a manifest would say of these rows."""
-    return Member.of(map(to_line, rows)).as_json()
+def checksum_of(rows: Iterable[Row]) -> dict[str, Any]:
+    """Return the manifest entry that a member with these rows would have."""
+    return Member.from_lines(map(to_line, rows)).as_json()
 
 
 def _manifest(path: Path, file: zipfile.ZipFile) -> Mapping[str, Any]:
     try:
         manifest = json.loads(file.read(MANIFEST))
         version = manifest["format"]
-        whole = isinstance(manifest["members"], dict)
-    except _DAMAGE:
-        whole = False
-    if not whole:
+        is_complete = isinstance(manifest["members"], dict)
+    except _DAMAGE_ERRORS:
+        is_complete = False
+    if not is_complete:
         raise BackupRefused(f"{path} is no backup of Relève, or its manifest is damaged: take another one")
     if version != FORMAT:
         raise BackupRefused(f"{path} is a backup of format {version}, this program reads {FORMAT}: update Relève first")

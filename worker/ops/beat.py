@@ -1,4 +1,4 @@
-"""Beat's memory of when it sent what, kept in a file."""
+"""Scheduler of beat that keeps the times of its last messages in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery.beat import PersistentScheduler
 
 
 class Scheduler(PersistentScheduler):
-    """Celery's own; it makes the folder of its file, for it opens that before beat looks at anything else."""
+    """Celery's own scheduler, which first makes the folder of its file: beat opens the file before its checks."""
 
     schedule_filename: str
 

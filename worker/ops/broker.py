@@ -1,6 +1,6 @@
-"""What goes wrong between us and the broker, in words for whoever set RELEVE_BROKER_URL.
+"""Broker errors in plain words, and the lengths and ages of the broker's queues.
 
-No text of RabbitMQ's is passed on whole: it may name a user.
+No error text of RabbitMQ is passed on, because it may contain a user name.
 """
 
 from __future__ import annotations
@@ -19,36 +19,42 @@ from redis import RedisError
 
 from worker.errors import StoreUnavailable
 
+PUBLISHED_AT: Final = "releve_published_at"  # A message header: seconds since 1970, like 1721890800.25.
+
+
+# -- errors
+
 
 @contextmanager
 def broker_errors() -> Iterator[None]:
-    """Turn what kombu, py-amqp and redis-py raise into StoreUnavailable; also a decorator.
+    """Turn the errors of kombu, py-amqp and redis-py into StoreUnavailable; also usable as a decorator.
 
-    kombu passes on redis-py's own errors where a connection that it had is cut.
+    redis-py's own errors are in the list because kombu passes them on when an open connection is cut.
     """
     try:
         yield
     except (OperationalError, AMQPError, RedisError, OSError) as error:
-        raise StoreUnavailable(_in_words(error)) from None
+        raise StoreUnavailable(_describe_error(error)) from None
 
 
-def refuse_wrong_broker(app: Celery) -> None:
-    """Raises StoreUnavailable where RabbitMQ does answer but what we were told of it is wrong.
+def check_broker_access(app: Celery) -> None:
+    """Raise StoreUnavailable where RabbitMQ answers but refuses the user, virtual host or certificate of the URL.
 
-    Celery would say so beneath a traceback, or try again for ever.  One that is down is waited for.
+    Celery itself would print a traceback, or try again for ever.  A broker that does not answer raises nothing: the
+    worker waits for it.
     """
     connection: Connection = app.connection_for_write()
     if connection.transport.driver_type != "amqp":
-        return  # Redis, which whoever builds the runtime looks at
+        return  # Whoever builds the runtime checks Redis.
     try:
         with connection:
             connection.connect()
     except (AccessRefused, NotAllowed, OSError) as error:
-        if isinstance(error, AMQPError) or _untrusted(error):
-            raise StoreUnavailable(_in_words(error)) from None
+        if isinstance(error, AMQPError) or _is_untrusted_certificate(error):
+            raise StoreUnavailable(_describe_error(error)) from None
 
 
-def _in_words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, AccessRefused):
         return "RabbitMQ refuses this user: check user, password and rights in RELEVE_BROKER_URL"
     if isinstance(error, NotAllowed | NotFound):
@@ -57,7 +63,7 @@ def _in_words(error: Exception) -> str:
         return (
             "RabbitMQ has a queue of our name but of another kind: delete it, or give Relève a virtual host of its own"
         )
-    if _untrusted(error):
+    if _is_untrusted_certificate(error):
         return (
             "the broker's certificate is not one of a known authority, or not for this host: set ssl_ca_certs to the "
             "CA's file in RELEVE_BROKER_URL"
@@ -65,30 +71,28 @@ def _in_words(error: Exception) -> str:
     return "the broker can't be reached: start it, or set RELEVE_BROKER_URL (or RELEVE_REDIS_URL) right"
 
 
-def _untrusted(error: Exception) -> bool:
+def _is_untrusted_certificate(error: Exception) -> bool:
     return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
-# What waits in the broker's queues: how much, and for how long.
-
-PUBLISHED_AT: Final = "releve_published_at"  # a message's header: seconds since 1970
+# -- queues
 
 
 def queue_lengths(connection: Connection, queues: Iterable[Queue]) -> dict[str, int]:
-    """Messages that wait, by queue, whichever broker it is; 0 where there is no queue yet.
+    """Return the number of waiting messages by queue, for either broker; 0 where the queue does not exist yet.
 
-    Declared as the workers declare them: RabbitMQ refuses another kind, and asked passively, beneath a key prefix,
-    kombu's Redis channel finds no queue at all, full ones included.
+    Each queue is declared with the options that the workers use, because RabbitMQ refuses other options.  A passive
+    declaration would not do: below a key prefix, kombu's Redis channel then finds no queue, not even a full one.
     """
     channel: Any = connection.default_channel
     return {queue.name: _length(queue(channel)) for queue in queues}
 
 
 def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, float]:
-    """Seconds that the next message of each queue has waited since it was published; 0 where none waits.
+    """Return the seconds since the next message of each queue was published; 0 for an empty queue.
 
-    Empty on RabbitMQ, which shows no message without taking it.  A queue whose next message says nothing of its
-    time, because another program sent it, has no entry.
+    Empty on RabbitMQ, which shows no message without delivering it.  A queue has no entry where its next message has
+    no publishing time, because another program sent it.
     """
     if connection.transport.driver_type != "redis":
         return {}
@@ -96,9 +100,12 @@ def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, fl
     now = time.time()
     ages: dict[str, float] = {}
     for queue in queues:
-        waiting = [raw for key in _keys(channel, queue.name) if (raw := channel.client.lindex(key, -1)) is not None]
-        moments = [moment for raw in waiting if (moment := _published_at(raw)) is not None]
-        if moments or not waiting:
+        messages = [
+            raw for key in _list_keys(channel, queue.name) if (raw := channel.client.lindex(key, -1)) is not None
+        ]
+        moments = [moment for raw in messages if (moment := _published_at(raw)) is not None]
+        if moments or not messages:
+            # The publisher's clock may be ahead of ours, and an age is never negative.
             ages[queue.name] = max((max(0.0, now - moment) for moment in moments), default=0.0)
     return ages
 
@@ -107,15 +114,19 @@ def _length(queue: Any) -> int:
     return int(queue.queue_declare().message_count)
 
 
-def _keys(channel: Any, queue: str) -> Iterator[str]:
-    """The lists that kombu keeps a queue in, one a priority; what waits longest is at their right end."""
+def _list_keys(channel: Any, queue: str) -> Iterator[str]:
+    r"""Yield the Redis lists of a queue, one for each priority; the oldest message is at the right end.
+
+    Example for the queue ``nightly``: ``releve:celery:nightly`` for priority 0, and the same followed by the separator
+    ``\x06\x16`` and ``3`` for priority 3.
+    """
     for priority in channel.priority_steps:
         yield channel.global_keyprefix + (f"{queue}{channel.sep}{priority}" if priority else queue)
 
 
 def _published_at(raw: bytes | str) -> float | None:
     try:
-        told = json.loads(raw)["headers"][PUBLISHED_AT]
+        moment = json.loads(raw)["headers"][PUBLISHED_AT]
     except (ValueError, KeyError, TypeError):
         return None
-    return float(told) if isinstance(told, int | float) else None
+    return float(moment) if isinstance(moment, int | float) else None

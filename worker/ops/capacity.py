@@ -1,4 +1,4 @@
-"""Whether the fleet as it is still fits its quota: for the operator's commands, the metrics and the night's log."""
+"""Comparison of what a night of the fleet asks for with what the quota allows: for commands, metrics and the log."""
 
 from __future__ import annotations
 
@@ -23,39 +23,45 @@ log = logging.getLogger("releve.fitting")
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """``held``: the nights as they are asked for; ``best``: what the planner would choose."""
+class FleetCapacity:
+    """Plans for the fleet: ``current`` with the policy in force, ``best`` with the one the planner would choose."""
 
-    held: Plan
+    current: Plan
     best: Plan
 
     @property
     def fits(self) -> bool:
-        return self.held.fits
+        return self.current.fits
 
     @property
     def worse_than_needed(self) -> bool:
-        """Whether the quota carries more than the policy asks for."""
-        return self.fits and self.best.calls_a_night > self.held.calls_a_night
+        """Whether the quota allows more than the policy asks for."""
+        return self.fits and self.best.calls_a_night > self.current.calls_a_night
 
-    def told(self) -> str:
-        """A line for the operator: what the night takes, and what to do where that is too much."""
-        calls, room = self.held.calls_a_night, self.held.quota.a_night
-        if room is None:
+    def describe(self) -> str:
+        """Return one line for the operator: the calls of a night, and the remedy where they are too many."""
+        calls, limit = self.current.calls_a_night, self.current.quota.night_limit
+        if limit is None:
             return f"{calls} calls a night, no limit"
         if self.fits:
-            better = f"; it carries {told_policy(self.best.policy)}: {APPLY}" if self.worse_than_needed else ""
-            return f"{calls} calls a night of {room} that the quota carries ({told_policy(self.held.policy)}){better}"
-        way = f"{APPLY} asks for {told_policy(self.best.policy)}" if self.best.fits else too_large(self.best)
-        return f"a night takes {calls} calls, and the quota carries {room}: {way}"
+            policy = describe_policy(self.current.policy)
+            better = f"; it carries {describe_policy(self.best.policy)}: {APPLY}" if self.worse_than_needed else ""
+            return f"{calls} calls a night of {limit} that the quota carries ({policy}){better}"
+        remedy = (
+            f"{APPLY} asks for {describe_policy(self.best.policy)}" if self.best.fits else describe_shortfall(self.best)
+        )
+        return f"a night takes {calls} calls, and the quota carries {limit}: {remedy}"
 
 
 def quota_from(settings: Settings, preset: str | None = None, night_hours: int = 24) -> QuotaBudget:
-    """What the ledger lets through; the settings' figures belong to their own preset.  0 there is no limit."""
+    """Return the quota that the ledger enforces, for any preset.
+
+    The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
+    """
     chosen: Preset = PRESETS[preset or settings.preset]
-    ours = chosen.name == settings.preset
-    per_hour = settings.calls_per_hour if ours else None
-    per_second = settings.calls_per_second if ours else None
+    is_configured = chosen.name == settings.preset
+    per_hour = settings.calls_per_hour if is_configured else None
+    per_second = settings.calls_per_second if is_configured else None
     return QuotaBudget(
         (chosen.calls_per_hour if per_hour is None else per_hour) or None,
         (chosen.calls_per_second if per_second is None else per_second) or None,
@@ -65,42 +71,49 @@ def quota_from(settings: Settings, preset: str | None = None, night_hours: int =
 
 
 def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
-    """The active accounts, and those of them that never had a whole day of curve.  Raises StoreUnavailable."""
-    book = CompletenessTable(database)
-    (active, _), (with_curve, _) = (book.complete_since(series, today) for series in (Series.DAILY, Series.LOAD_CURVE))
+    """Count the active accounts, and those among them that never had a whole day of load curve.
+
+    Raises StoreUnavailable.
+    """
+    table = CompletenessTable(database)
+    (active, _), (with_curve, _) = (
+        table.count_complete_since(series, today) for series in (Series.DAILY, Series.LOAD_CURVE)
+    )
     return Fleet(active, max(0, active - with_curve), history_days)
 
 
-def fit_of(database: Database, settings: Settings, today: date) -> Fit:
-    """Raises StoreUnavailable."""
+def capacity_of(database: Database, settings: Settings, today: date) -> FleetCapacity:
+    """Compare the fleet in the registry with the quota in the settings.  Raises StoreUnavailable."""
     fleet, quota = fleet_from(database, today, settings.history_load_days), quota_from(settings)
-    stored = PolicyTable(database).current()
-    return Fit(Plan(fleet, quota, FleetPolicy(stored.daily_every, stored.curve_every)), plan_fleet(fleet, quota))
+    policy = PolicyTable(database).load_current()
+    return FleetCapacity(
+        Plan(fleet, quota, FleetPolicy(policy.daily_every, policy.curve_every)), plan_fleet(fleet, quota)
+    )
 
 
-def log_fit(database: Database, settings: Settings, run: str, today: date) -> Fit:
-    """One line a night: what it asks for and what its quota carries, a warning where that is less."""
-    fit = fit_of(database, settings, today)
-    level = logging.INFO if fit.fits else logging.WARNING
+def log_capacity(database: Database, settings: Settings, run: str, today: date) -> FleetCapacity:
+    """Log the calls that this night asks for and its quota; a warning where the quota is smaller."""
+    capacity = capacity_of(database, settings, today)
+    level = logging.INFO if capacity.fits else logging.WARNING
     facts = fields(
         run=run,
-        accounts=fit.held.fleet.accounts,
-        calls=fit.held.calls_a_night,
-        carried=fit.held.quota.a_night,
-        daily_every=fit.held.policy.daily_every,
-        curve_every=fit.held.policy.curve_every,
+        accounts=capacity.current.fleet.accounts,
+        calls=capacity.current.calls_a_night,
+        carried=capacity.current.quota.night_limit,
+        daily_every=capacity.current.policy.daily_every,
+        curve_every=capacity.current.policy.curve_every,
     )
-    log.log(level, "the night fits its quota" if fit.fits else "the night is too large for its quota", extra=facts)
-    return fit
+    log.log(level, "the night fits its quota" if capacity.fits else "the night is too large for its quota", extra=facts)
+    return capacity
 
 
-def told_policy(policy: FleetPolicy) -> str:
+def describe_policy(policy: FleetPolicy) -> str:
     return f"totals {_nights(policy.daily_every)}, curves {_nights(policy.curve_every)}"
 
 
-def too_large(plan: Plan) -> str:
-    """Of a plan that does not fit."""
-    most, needed = plan.most_accounts(plan.policy), plan.quota.needed_for(plan.calls_a_night)
+def describe_shortfall(plan: Plan) -> str:
+    """Return one line about a plan that does not fit: how many accounts would, and the limit to ask for."""
+    most, needed = plan.most_accounts(plan.policy), plan.quota.hour_limit_for(plan.calls_a_night)
     return (
         f"{plan.fleet.accounts} accounts do not fit even {_nights(plan.policy.daily_every)}, {most} do; "
         f"ask the supplier for {needed} calls an hour"

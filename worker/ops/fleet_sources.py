@@ -1,4 +1,7 @@
-"""What registry, measure store, Redis and broker tell of the fleet; no token key and no supplier's secret is needed."""
+"""Sources of the fleet's metrics: registry, measure store, Redis and broker.
+
+None of them needs a token key or the supplier's client secret.
+"""
 
 from __future__ import annotations
 
@@ -19,140 +22,145 @@ from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
-from worker.ops.capacity import fit_of
-from worker.ops.fleet_metrics import Told, Values
-from worker.runtime.process import calls_per_hour, endpoints_from, ledger_from, measures_from, redis_url_from
+from worker.ops.capacity import capacity_of
+from worker.ops.fleet_metrics import Samples, Values
+from worker.runtime.stores import build_measures, redis_address
+from worker.runtime.supplier import build_endpoints, build_ledger, calls_per_hour
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.database import Database
 from worker.stores.registry.overview import Overview
-from worker.sync.audit import last_tally
+from worker.sync.audit import load_audit_summary
 from worker.sync.due import Night, night_progress
 
-SILENT_S: Final = 60.0  # a worker tells of itself every quarter of a minute
+SILENT_S: Final = 60.0  # A worker sends a heartbeat every 15 s.
 _PING_S: Final = 1.0
 
 
 class FleetSources:
-    """Connects to each part when it is first asked, so that one that is down stops nobody.  Raises ConfigError."""
+    """Sources of the fleet's metrics; each connects when it is first asked, so one that is down blocks no other.
 
-    def __init__(self, settings: Settings, opened: ExitStack) -> None:
+    Raises ConfigError.
+    """
+
+    def __init__(self, settings: Settings, stack: ExitStack) -> None:
         self.settings = settings
         self._now = clock_from(settings.pretend_now)
-        self._endpoints = endpoints_from(settings)
-        self.redis_url = redis_url_from(settings, opened)
+        self._endpoints = build_endpoints(settings)
+        self.redis_url = redis_address(settings, stack)
+        self._broker_url = settings.broker() or self.redis_url
         self._redis = connect(self.redis_url)
-        self.state = ProgressStore(self._redis)
+        self._progress = ProgressStore(self._redis)
         self._incidents = IncidentStore(self._redis)
-        opened.callback(self._redis.close)
-        self._ledger = ledger_from(settings, self._redis, self._endpoints)
-        self._measures = measures_from(settings)
+        stack.callback(self._redis.close)
+        self._ledger = build_ledger(settings, self._redis, self._endpoints)
+        self._measures = build_measures(settings)
         try:
             self._database = Database(settings.registry())
         except ValueError as error:
             raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-        opened.callback(self._database.close)
+        stack.callback(self._database.close)
 
     @cached_property
-    def parts(self) -> Mapping[str, Callable[[], Told]]:
-        told = (self.registry, self.measures, self.redis, self.broker)
-        return dict(zip(fleet_metrics.PARTS, told, strict=True))
+    def parts(self) -> Mapping[str, Callable[[], Samples]]:
+        sources = (self.registry, self.measures, self.redis, self.broker)
+        return dict(zip(fleet_metrics.PARTS, sources, strict=True))
 
-    def registry(self) -> Told:
+    def registry(self) -> Samples:
         overview = Overview(self._database)
         now = self._now()
         today = now.astimezone(PARIS).date()
-        shares = {series: overview.freshness(series, today - ONE_DAY).share for series in Series}
-        yield fleet_metrics.ACCOUNTS, _by_label(overview.accounts_by_state())
+        shares = {series: overview.count_fresh(series, today - ONE_DAY).share for series in Series}
+        yield fleet_metrics.ACCOUNTS, _by_label(overview.count_accounts_by_state())
         yield (
             fleet_metrics.FRESHNESS,
             _by_label({series: share for series, share in shares.items() if share is not None}),
         )
-        yield fleet_metrics.NOTICES, _one(overview.notices_waiting())
-        yield fleet_metrics.REPAIR_DUE, _by_label(overview.accounts_due(today))
-        yield fleet_metrics.CORRECTED, _by_label(overview.corrections_since(now - ONE_DAY))
-        new, known = overview.surprises_since(now - ONE_DAY)
+        yield fleet_metrics.NOTICES, _single(overview.count_waiting_notices())
+        yield fleet_metrics.REPAIR_DUE, _by_label(overview.count_due_accounts(today))
+        yield fleet_metrics.CORRECTIONS, _by_label(overview.count_corrections_since(now - ONE_DAY))
+        new, known = overview.count_deviations_since(now - ONE_DAY)
         yield fleet_metrics.SURPRISES, _by_label({"new": new, "known": known})
-        yield from self._fit(today)
+        yield from self._capacity(today)
 
-    def _fit(self, today: date) -> Told:
-        held = fit_of(self._database, self.settings, today).held
-        yield fleet_metrics.NIGHT_CALLS, _one(held.calls_a_night)
-        yield fleet_metrics.NIGHT_CALLS_LIMIT, _known(held.quota.a_night)
+    def _capacity(self, today: date) -> Samples:
+        plan = capacity_of(self._database, self.settings, today).current
+        yield fleet_metrics.NIGHT_CALLS, _single(plan.calls_a_night)
+        yield fleet_metrics.NIGHT_CALLS_LIMIT, _optional(plan.quota.night_limit)
 
-    def measures(self) -> Told:
-        """Nothing but that it answers."""
+    def measures(self) -> Samples:
+        """Yield nothing; only check that the measure store answers."""
         self._measures[Period.DAY].read("metrics", "0", "1")
         return ()
 
-    def redis(self) -> Told:
+    def redis(self) -> Samples:
         opens_in_s, pace = self._ledger.gate.state()
-        apis = self._endpoints.preset.apis
+        apis = self._endpoints.preset.quota_names
         limit = calls_per_hour(self.settings, self._endpoints)
-        yield fleet_metrics.GATE_OPEN, _one(opens_in_s <= 0)
-        yield fleet_metrics.GATE_OPENS_IN, _one(opens_in_s)
-        yield fleet_metrics.GATE_PACE, _one(pace)
+        yield fleet_metrics.GATE_OPEN, _single(opens_in_s <= 0)
+        yield fleet_metrics.GATE_OPENS_IN, _single(opens_in_s)
+        yield fleet_metrics.GATE_PACE, _single(pace)
         used = {api: self._ledger.used_by_lane(api) for api in apis}
         yield fleet_metrics.PERMITS_USED, _by_label({api: sum(lanes.values()) for api, lanes in used.items()})
         yield fleet_metrics.PERMITS_USED_BY_LANE, _by_labels(used)
         yield fleet_metrics.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
-        open_now = {incident.kind for incident in self._incidents.all_open().values()}
-        yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_now for kind in IncidentKind})
+        open_kinds = {incident.kind for incident in self._incidents.open_incidents().values()}
+        yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_kinds for kind in IncidentKind})
         yield from self._night()
-        yield from self._pulse()
+        yield from self._heartbeats()
         yield from self._audit()
 
-    def broker(self) -> Told:
-        yield (
-            fleet_metrics.ANSWERING,
-            _one(count_workers(self, _PING_S)),
-        )  # the first, for it says soonest that nobody is there
-        yield fleet_metrics.QUEUE_MESSAGES, _by_label(queue_lengths(self))
-        yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self))
+    def broker(self) -> Samples:
+        # The ping comes first because it reports a broker that is down soonest.
+        yield fleet_metrics.WORKERS_ANSWERING, _single(count_workers(self._broker_url, _PING_S))
+        yield fleet_metrics.QUEUE_MESSAGES, _by_label(queue_lengths(self._broker_url))
+        yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self._broker_url))
 
-    def _night(self) -> Told:
-        """Of the last one whose hour has come."""
+    def _night(self) -> Samples:
+        """Yield the progress of the newest night that has begun."""
         now = self._now().astimezone(PARIS)
         begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
-        progress = night_progress(self.state, Night(now.date() - timedelta(days=0 if begun else 1)))
-        yield fleet_metrics.NIGHT_FED, _one(progress.fed)
-        yield fleet_metrics.NIGHT_COMPLETE, _one(progress.complete)
+        progress = night_progress(self._progress, Night(now.date() - timedelta(days=0 if begun else 1)))
+        yield fleet_metrics.NIGHT_FED, _single(progress.fed)
+        yield fleet_metrics.NIGHT_COMPLETE, _single(progress.complete)
 
-    def _pulse(self) -> Told:
-        pulse = Heartbeats(self._redis)
-        published, tick = pulse.beat_and_tick()
-        workers = pulse.workers()
+    def _heartbeats(self) -> Samples:
+        heartbeats = Heartbeats(self._redis)
+        published_at, tick_at = heartbeats.beat_and_tick()
+        workers = heartbeats.workers()
         silent = sum(time.time() - worker.seen_at > SILENT_S for worker in workers)
-        yield fleet_metrics.BEAT_PUBLISHED, _known(published)
-        yield fleet_metrics.BEAT_TICK, _known(tick)
+        yield fleet_metrics.BEAT_PUBLISHED, _optional(published_at)
+        yield fleet_metrics.BEAT_TICK, _optional(tick_at)
         yield fleet_metrics.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
-        yield fleet_metrics.RESTARTS, _one(sum(pulse.restarts().values()))
+        yield fleet_metrics.RESTARTS, _single(sum(heartbeats.restarts().values()))
 
-    def _audit(self) -> Told:
-        """Every law and cause, those that were not found too."""
-        if (last := last_tally(self)) is None:
+    def _audit(self) -> Samples:
+        """Yield the last audit, with a 0 for each law and cause that it did not find."""
+        if (last := load_audit_summary(self._progress)) is None:
             return
-        at, told = last
-        findings: dict[tuple[str, ...], float] = {(law.value, cause.value): 0.0 for law, cause in product(Law, Cause)}
-        findings.update(((found["law"], found["cause"]), float(found["number"])) for found in told["findings"])
-        yield fleet_metrics.AUDIT_AT, _one(at.timestamp())
-        yield fleet_metrics.AUDIT_ACCOUNTS, _one(told["accounts"])
-        yield fleet_metrics.AUDIT_AT_FAULT, _one(told["accounts_at_fault"])
-        yield fleet_metrics.AUDIT_FINDINGS, findings
+        at, summary = last
+        numbers: dict[tuple[str, ...], float] = {(law.value, cause.value): 0.0 for law, cause in product(Law, Cause)}
+        numbers.update(
+            ((finding["law"], finding["cause"]), float(finding["number"])) for finding in summary["findings"]
+        )
+        yield fleet_metrics.AUDIT_AT, _single(at.timestamp())
+        yield fleet_metrics.AUDIT_ACCOUNTS, _single(summary["accounts"])
+        yield fleet_metrics.AUDIT_AT_FAULT, _single(summary["accounts_at_fault"])
+        yield fleet_metrics.AUDIT_FINDINGS, numbers
 
 
-def _one(value: float) -> Values:
+def _single(value: float) -> Values:
     return {(): float(value)}
 
 
-def _known(value: float | None) -> Values:
-    return {} if value is None else _one(value)
+def _optional(value: float | None) -> Values:
+    return {} if value is None else _single(value)
 
 
 def _by_labels(values: Mapping[str, Mapping[QuotaLane, int]]) -> Values:
-    return {(outer, inner.value): float(value) for outer, told in values.items() for inner, value in told.items()}
+    return {(outer, inner.value): float(value) for outer, lanes in values.items() for inner, value in lanes.items()}
 
 
 def _by_label(values: Mapping[Any, float]) -> Values:

@@ -1,7 +1,7 @@
-"""What `celery -A worker flower` does without being told: this machine alone, a password, bounded memory, no orders.
+"""Safe defaults for `celery -A worker flower`: this machine only, a password, bounded memory, read-only pages.
 
-Flower by itself listens on every address, shows its pages to whoever comes, keeps 100 000 tasks and lets its visitors
-stop workers.  What is set here is the lowest word: FLOWER_* variables, flowerconfig.py and flags go before it.
+Flower's own defaults listen on every address without a password, keep 100 000 tasks and let visitors stop workers.
+The values set here have the lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
 """
 
 from __future__ import annotations
@@ -10,47 +10,53 @@ import secrets
 from typing import Final
 
 from config.settings import ConfigError, Settings
-from worker.runtime.process import kept_text
+from worker.runtime.keys import stored_secret
 
 USER: Final = "releve"
-PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - a file's name
+PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
 DEFAULT_PORT: Final = 5555
-MOST_TASKS: Final = 5_000  # about 10 MB
-OFFLINE_S: Final = 3_600  # workers come and go where they are scaled
+MAX_TASKS: Final = 5_000  # They take about 10 MB.
+OFFLINE_S: Final = 3_600  # Workers come and go where they are scaled.
 COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
 
 
 def set_defaults(settings: Settings) -> None:
-    """Before Flower reads its options.  Raises ConfigError."""
-    from flower.options import options  # `releve up` has no need of Flower's own modules
+    """Set the defaults before Flower reads its options.  Raises ConfigError."""
+    from flower.options import options  # Imported here because `releve up` does not need Flower's own modules.
 
-    ours = [f"{USER}:{password(settings)}"]
+    our_login = [f"{USER}:{password(settings)}"]
 
-    def lock() -> None:
-        """Whoever was told of no door at all has ours; run again when the configuration file has been read."""
-        told = options.basic_auth and options.basic_auth != ours
-        if not told:
-            options.basic_auth = [] if options.auth else ours
+    def require_login() -> None:
+        """Require our login where no other kind of login is configured.
+
+        Flower calls it again after it has read the configuration file.
+        """
+        has_other_login = options.basic_auth and options.basic_auth != our_login
+        if not has_other_login:
+            options.basic_auth = [] if options.auth else our_login
 
     options.address = "127.0.0.1"
-    options.logging = settings.log_level.lower()  # Tornado sets the level by it
-    options.max_tasks = MOST_TASKS
+    options.logging = settings.log_level.lower()  # Tornado sets its level by this option.
+    options.max_tasks = MAX_TASKS
     options.purge_offline_workers = OFFLINE_S
     options.read_only = True
     options.tasks_columns = COLUMNS
-    options.add_parse_callback(lock)
+    options.add_parse_callback(require_login)
 
 
 def password(settings: Settings) -> str:
-    """As told, else from a file in data_dir that is made at first use.  Raises ConfigError."""
-    told = settings.flower_password.get_secret_value() if settings.flower_password else ""
-    if not told.isascii():  # Flower could not compare it
+    """Return the password from the settings, else from a file in data_dir, which is made at first use.
+
+    Raises ConfigError.
+    """
+    configured = settings.flower_password.get_secret_value() if settings.flower_password else ""
+    if not configured.isascii():  # Flower can't compare other characters.
         raise ConfigError("RELEVE_FLOWER_PASSWORD: use letters, digits and signs of ASCII alone")
-    return told or kept_text(settings.data_dir, PASSWORD_FILE, lambda: secrets.token_urlsafe(18)).strip()
+    return configured or stored_secret(settings.data_dir, PASSWORD_FILE, lambda: secrets.token_urlsafe(18)).strip()
 
 
-def where_password_is(settings: Settings) -> str:
-    """For who looks for it."""
+def password_source(settings: Settings) -> str:
+    """Return the place where a person finds the password."""
     if settings.flower_password:
         return "in RELEVE_FLOWER_PASSWORD (or the file of RELEVE_FLOWER_PASSWORD_FILE)"
     return f"in {settings.data_dir / PASSWORD_FILE}"

@@ -1,6 +1,6 @@
-"""A worker says that it is alive; what those that fell silent held is given back to the queues.
+"""Heartbeat of a worker process, and requeueing of the messages that dead workers had taken.
 
-Only with Redis as the broker: RabbitMQ itself gives back what a lost connection held.
+Only used with Redis as the broker: RabbitMQ itself requeues what a lost connection had taken.
 """
 
 from __future__ import annotations
@@ -10,63 +10,57 @@ import os
 import platform
 import secrets
 import threading
-from typing import Final, Protocol
+from typing import Final
 
 from worker.errors import WorkerError
-from worker.metrics import GIVEN_BACK
+from worker.metrics import MESSAGES_GIVEN_BACK
 from worker.stores.redis.broker import BrokerMessages
+from worker.stores.redis.heartbeats import LivingWorkers
 
 log = logging.getLogger("releve.presence")
 
-EVERY_S: Final = 4.0
-WORKER: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
-
-
-class Alive(Protocol):
-    def say_alive(self, worker: str) -> None: ...
-
-    def say_gone(self, worker: str) -> None: ...
-
-    def gone(self, workers: set[str]) -> list[str]: ...
+INTERVAL_S: Final = 4.0
+WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
 
 
 class Heartbeat:
-    """Says it from the first moment on, in a thread of its own, until ``stop``."""
+    """Thread that tells the other workers every few seconds that this one is alive, until ``stop``."""
 
-    def __init__(self, state: Alive, worker: str = WORKER) -> None:
-        self._state, self._worker = state, worker
+    def __init__(self, living_workers: LivingWorkers, worker: str = WORKER_ID) -> None:
+        self._living_workers, self._worker = living_workers, worker
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        self._say()
+        # The first beat is sent before this returns: the messages of a worker without one are given to others.
+        self._beat()
         self._thread.start()
 
     def stop(self) -> None:
-        """The worker takes nothing any more; what it still holds others may have."""
+        """Stop the thread and release what this worker still has; call it when the worker takes no more messages."""
         self._stopped.set()
         try:
-            self._state.say_gone(self._worker)
-        except WorkerError as unwell:  # then it runs out by itself
-            log.warning("could not say that this worker ends: %s", unwell)
+            self._living_workers.mark_stopped(self._worker)
+        except WorkerError as error:  # The heartbeat then expires by itself.
+            log.warning("could not say that this worker ends: %s", error)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(INTERVAL_S):
+            self._beat()
 
     def _beat(self) -> None:
-        while not self._stopped.wait(EVERY_S):
-            self._say()
-
-    def _say(self) -> None:
         try:
-            self._state.say_alive(self._worker)
-        except WorkerError as unwell:
-            log.warning("could not say that this worker lives: %s", unwell)
+            self._living_workers.mark_alive(self._worker)
+        except WorkerError as error:
+            log.warning("could not say that this worker lives: %s", error)
 
 
-def give_back_orphans(state: Alive, deliveries: BrokerMessages) -> int:
-    """Put back what dead workers held; how many messages."""
-    given_back = 0
-    for worker in state.gone(deliveries.holders()):
-        count = deliveries.give_back(worker)
-        given_back += count
-        GIVEN_BACK.inc(count)
+def requeue_orphans(living_workers: LivingWorkers, deliveries: BrokerMessages) -> int:
+    """Requeue the messages of dead workers; return their number."""
+    total = 0
+    for worker in living_workers.dead_workers(deliveries.workers_with_messages()):
+        count = deliveries.requeue(worker)
+        total += count
+        MESSAGES_GIVEN_BACK.inc(count)
         log.warning("worker gone worker=%s messages_given_back=%d", worker, count)
-    return given_back
+    return total

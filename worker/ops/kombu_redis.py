@@ -1,18 +1,21 @@
-"""kombu's ways to Redis, mended, and with fewer steps for each message; what lies in Redis is the same.
+"""kombu's Redis transports with a fix for lost connections and fewer commands for each message.
 
-A worker outlives the loss of its broker, at whatever moment it comes: kombu 5.7 closes a broken channel twice, and the
-second time it builds a new pool for it out of a connection that is gone already.  The AttributeError ends the worker
-("Unrecoverable error").  Said as a lost connection it is what the worker expects, and it connects anew.  Seen with a
-killed leader behind Sentinels and with a plain Redis that went away while tasks were being acknowledged
-(tests/acceptance: test_sentinel.py, test_watchdog.py); no upstream issue was found.
+What is stored in Redis has the same format as with kombu's own transports.
 
-Seen in profiles of a night (docs/reference/benchmarks.md), kombu 5.7 and redis-py 8.1:
+**Lost connections.**  A worker must survive the loss of its broker at any moment.  kombu 5.7 closes a broken channel
+twice, and the second time it builds a new pool from a connection that no longer exists.  The AttributeError ends the
+worker ("Unrecoverable error").  Raised as a lost connection, the worker expects it and connects again.  Seen with a
+killed leader behind Sentinels, and with a plain Redis that went away while tasks were acknowledged
+(tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
 
-- a new client for nearly every command, which costs more than the command: here one a channel and pool;
-- a transaction of four commands to note what is not acknowledged, and another to strike it out.  Two commands in one
-  packet are enough.  Where only the first arrives, the message stands in its worker's hash without an age, or its age
-  without a message: the first is given back with the hash when the worker is gone (worker/ops/heartbeat.py), the second
-  means nothing.
+**Fewer commands**, found in profiles of a night (docs/reference/benchmarks.md) with kombu 5.7 and redis-py 8.1:
+
+- kombu makes a new client for nearly every command, which costs more than the command.  Here a channel has one client
+  for each pool.
+- kombu uses a transaction of four commands to add a message to the unacknowledged ones, and another one to remove it.
+  Two commands in one packet are enough.  If only the first arrives, a message is in its worker's hash without an age,
+  or an age has no message.  The first is requeued with the hash when the worker is gone (worker/ops/heartbeat.py), and
+  the second has no effect.
 """
 
 from __future__ import annotations
@@ -27,13 +30,20 @@ from kombu.utils.json import dumps
 
 
 class QoS(kombu_redis.QoS):
+    """List of a worker's unacknowledged messages, in two keys.
+
+    ``unacked:<worker>`` is a hash from delivery tag to ``[message, exchange, routing key]`` as JSON;
+    ``unacked_index:<worker>`` is a sorted set of delivery tags by the time of delivery, in seconds since 1970.
+    """
+
     channel: Any
 
     def append(self, message: Any, delivery_tag: str) -> None:
         delivery = message.delivery_info
-        held = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
+        entry = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
         with self.channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
-            pipe.hset(self.unacked_key, delivery_tag, held)
+            # The hash comes first: if only one of the two commands arrives, it must be the one with the message.
+            pipe.hset(self.unacked_key, delivery_tag, entry)
             pipe.zadd(self.unacked_index_key, {delivery_tag: time()})
             pipe.execute()
         virtual.QoS.append(self, message, delivery_tag)
@@ -46,36 +56,39 @@ class QoS(kombu_redis.QoS):
         virtual.QoS.ack(self, delivery_tag)
 
 
-class _Mended:
-    """Before either Channel."""
+class _ResilientChannel:
+    """Mixin with the fixes, to be placed before either of kombu's channel classes."""
 
     QoS: Any = QoS
     connection: Any
     pool: Any
-    _kept: Any = None
+    _client_cache: Any = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """Without a connection there are no parameters for a pool."""
+        """Return the parameters of a connection pool.
+
+        Raises redis.ConnectionError, which Celery expects, where the channel has no connection any more.
+        """
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("this channel's connection is closed")
-        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # it stands before one
+        parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # It is a mixin.
         return parameters
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        """One client, kept as long as its pool."""
-        if asynchronous:  # who waits for messages holds a connection of its own
+        """Return the channel's only client, which lives as long as its pool."""
+        if asynchronous:  # The client that waits for messages blocks its connection, so it has one of its own.
             return super()._create_client(asynchronous=True)  # type: ignore[misc]
-        pool, kept = self.pool, self._kept
-        if kept is None or kept.connection_pool is not pool:
-            self._kept = kept = super()._create_client()  # type: ignore[misc]
-        return kept
+        pool, client = self.pool, self._client_cache
+        if client is None or client.connection_pool is not pool:
+            self._client_cache = client = super()._create_client()  # type: ignore[misc]
+        return client
 
 
-class RedisChannel(_Mended, kombu_redis.Channel):
+class RedisChannel(_ResilientChannel, kombu_redis.Channel):
     pass
 
 
-class SentinelChannel(_Mended, kombu_redis.SentinelChannel):
+class SentinelChannel(_ResilientChannel, kombu_redis.SentinelChannel):
     pass
 
 
@@ -87,7 +100,10 @@ class SentinelTransport(kombu_redis.SentinelTransport):
     Channel = SentinelChannel
 
 
-def use_mended() -> None:
-    """From now on ``redis://``, ``rediss://`` and ``sentinel://`` mean these, with sockets and every failover too."""
+def register_transports() -> None:
+    """Make ``redis://``, ``rediss://`` and ``sentinel://`` URLs use these transports in this process.
+
+    Sockets and failover addresses use them too.
+    """
     for scheme, transport in (("redis", RedisTransport), ("rediss", RedisTransport), ("sentinel", SentinelTransport)):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"

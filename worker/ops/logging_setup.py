@@ -1,4 +1,4 @@
-"""Logging as the settings want it, for each door; what secrets they hold, the mask is told first."""
+"""Set-up of logging for processes and for commands; the secrets in the settings are masked first."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ from config.settings import ConfigError, Settings
 from worker import logs
 from worker.logs import REDACTOR
 
-_KEPT_SECRETS: Final = ("token.keys", "session.key", "flower.password")  # in data_dir, made at first use
+_SECRET_FILES: Final = ("token.keys", "session.key", "flower.password")  # They are made in data_dir at first use.
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
 
 
 def configure_process(
     settings: Settings, *, level: int = logging.CRITICAL, logfile: str | Path | None = None, takeover: bool = False
 ) -> None:
-    """For what runs on: at the level of the settings, or at ``level`` where that tells more."""
+    """Set up logging for a process that keeps running.
+
+    The level is that of the settings, or ``level`` where that logs more.
+    """
     REDACTOR.learn(*known_secrets(settings))
-    told = min(logging.getLevelNamesMapping()[settings.log_level], level)
-    logs.configure(level=told, form=settings.log_format, logfile=logfile, takeover=takeover)
+    lowest = min(logging.getLevelNamesMapping()[settings.log_level], level)
+    logs.configure(level=lowest, form=settings.log_format, logfile=logfile, takeover=takeover)
 
 
 def configure_command(*, verbose: bool) -> None:
-    """For one command at a terminal: errors alone, unless asked for more by ``-v`` or RELEVE_LOG_LEVEL."""
+    """Set up logging for one command in a terminal: errors only, unless ``-v`` or RELEVE_LOG_LEVEL asks for more."""
     level = logging.INFO if verbose else logging.ERROR
     try:
         settings = Settings.from_env()
-    except ConfigError:  # the command says so itself, if it needs them
+    except ConfigError:  # The command itself reports the error, if it needs the settings.
         logs.configure(level=level, form="console")
         return
     if "log_level" in settings.model_fields_set:
@@ -42,10 +45,10 @@ def configure_command(*, verbose: bool) -> None:
 
 
 def known_secrets(settings: Settings) -> Iterator[str]:
-    """All that the settings keep secret, passwords within URLs and keys within lists one by one."""
-    told = (getattr(settings, name) for name in type(settings).model_fields)
-    secrets = [value.get_secret_value() for value in told if isinstance(value, SecretStr)]
-    files = (settings.data_dir / name for name in _KEPT_SECRETS)
+    """Yield all secrets of the settings and of data_dir; passwords in URLs and keys in lists come one by one."""
+    values = (getattr(settings, name) for name in type(settings).model_fields)
+    secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+    files = (settings.data_dir / name for name in _SECRET_FILES)
     secrets += [file.read_text(encoding="utf-8") for file in files if file.is_file()]
     for secret in secrets:
         if "://" in secret:

@@ -1,4 +1,4 @@
-"""Where Prometheus finds a worker's metrics: one thread of its main process answers for all of its processes."""
+"""HTTP endpoint for the metrics of one worker: a thread of its main process answers for all of its processes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from worker.stores.redis.child_processes import lives
+from worker.stores.redis.child_processes import process_exists
 
 log = logging.getLogger("releve.metrics")
 
-_LIVE: Final = "gauge_live*_*.db"  # files of what only a living process can say; their names end with its id
+# Files of the gauges of living processes, like gauge_livesum_4711.db; the number is the process id.
+_LIVE_GAUGES: Final = "gauge_live*_*.db"
 
 
-class _AllProcesses(MultiProcessCollector):
-    """Adds up what processes count in ``folder``; of those that ended the counts stay, not the gauges."""
+class _WorkerCollector(MultiProcessCollector):
+    """Sum of the counts of all processes in ``folder``; an ended process keeps its counts but not its gauges."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
         self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
-        for pid in {int(file.stem.rpartition("_")[2]) for file in self._folder.glob(_LIVE)}:
-            if not lives(pid):
+        for pid in {int(file.stem.rpartition("_")[2]) for file in self._folder.glob(_LIVE_GAUGES)}:
+            if not process_exists(pid):
                 mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
-        added_up: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
-        return added_up
+        metrics: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        return metrics
 
 
-def serve(folder: Path, host: str, port: int) -> WSGIServer | None:
-    """Answer on ``host`` and ``port`` from now on.  None where that can't be: said in the log, and no reason to die."""
+def serve_metrics(folder: Path, host: str, port: int) -> WSGIServer | None:
+    """Serve the metrics on ``host`` and ``port`` from now on.
+
+    Returns None where the address can't be used: that is logged, and the worker goes on without an endpoint.
+    """
     registry = CollectorRegistry()
-    registry.register(_AllProcesses(folder))
+    registry.register(_WorkerCollector(folder))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     try:

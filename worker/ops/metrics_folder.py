@@ -1,8 +1,9 @@
-"""A folder of its own for the counts of one worker's processes, gone when the worker is.
+"""Folder in which the processes of one worker keep their counts; it is removed when the worker ends.
 
-The library keeps counts in files where PROMETHEUS_MULTIPROC_DIR names a folder before the first of them is made, so
-that the children of a prefork pool are added up too.  A locked file says that a folder is in use: a lock ends with the
-last process that holds it, so what a kill -9 or a restart in place left behind is known, whatever its process ids were.
+prometheus_client keeps counts in files where PROMETHEUS_MULTIPROC_DIR names a folder before the first count is made.
+In that way the children of a prefork pool are counted too.  A locked file marks a folder as in use.  A lock ends with
+the last process that has it, so the folder of a worker that was killed or restarted in place is recognised and removed,
+whatever its process ids were.
 """
 
 from __future__ import annotations
@@ -21,28 +22,32 @@ from prometheus_client import values
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LOCK: Final = "lock"
-_held: list[TextIO] = []  # as long as this process lives
+_locks: list[TextIO] = []  # The files stay open, and so locked, as long as this process lives.
 
 
 def open_folder(data_dir: Path) -> Path:
-    """A new folder below ``data_dir``, where the library will count; raises OSError where it can't be made."""
+    """Make a new folder below ``data_dir`` and let prometheus_client count there.
+
+    Raises OSError where the folder can't be made.
+    """
     base = data_dir / "metrics"
     base.mkdir(parents=True, exist_ok=True)
-    with _alone(base):  # nobody takes a folder for forgotten that is not locked yet
-        _sweep(base)
+    # Without this lock another worker could take our folder for an unused one before it is locked.
+    with _locked(base):
+        _remove_unused(base)
         folder = Path(tempfile.mkdtemp(prefix="worker-", dir=base))
         lock = (folder / _LOCK).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
-    _held.append(lock)
+    _locks.append(lock)
     atexit.register(_remove, folder, os.getpid())
     os.environ[VARIABLE] = str(folder)
-    # Once more: Celery's command line has imported the library long ago, for Flower.
+    # Celery's command line has already imported prometheus_client for Flower, so the class is chosen a second time.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     return folder
 
 
-def _sweep(base: Path) -> None:
-    """Remove the folders that nobody uses any more."""
+def _remove_unused(base: Path) -> None:
+    """Remove the folders that no process uses any more."""
     for folder in base.glob("worker-*"):
         with (folder / _LOCK).open("a") as lock:
             try:
@@ -53,12 +58,12 @@ def _sweep(base: Path) -> None:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not in a forked child
+    if os.getpid() == owner:  # A forked child inherits the exit handler, and must leave the folder alone.
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _alone(base: Path) -> Iterator[None]:
+def _locked(base: Path) -> Iterator[None]:
     with (base / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Makes a process count, and gives a worker its endpoint."""
+"""Set-up of metrics in a process: counting of tasks, and the endpoint of a worker."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from config.settings import ConfigError, Settings, get_settings
 
 
 def install(argv: Sequence[str]) -> None:
-    """Count what tasks do from now on; where ``argv`` starts a worker, keep it where the worker's endpoint finds it.
+    """Count what tasks do from now on, and prepare the endpoint where ``argv`` starts a worker.
 
-    To be called before the first count is made, which settles where all are kept.  Safe to repeat.
+    Must run before the first count is made, because that count decides where all counts are kept.  Safe to repeat.
     """
     if is_worker(argv):
         _prepare_endpoint()
@@ -24,18 +24,19 @@ def install(argv: Sequence[str]) -> None:
 
 
 def is_worker(argv: Sequence[str]) -> bool:
-    """Whether this is ``celery … worker``; in ``-A worker`` the same word is our name."""
+    """Tell whether the command is ``celery … worker``; in ``-A worker`` the same word names our application."""
     program = Path(argv[0]) if argv else Path()
-    if "celery" not in (program.name, program.parent.name):  # or python -m celery
+    # The path of `python -m celery` is …/celery/__main__.py.
+    if "celery" not in (program.name, program.parent.name):
         return False
-    return any(word == "worker" and before not in ("-A", "--app") for before, word in pairwise(argv))
+    return any(word == "worker" and option not in ("-A", "--app") for option, word in pairwise(argv))
 
 
 def _prepare_endpoint() -> None:
     try:
         settings = get_settings()
     except ConfigError:
-        return  # whoever reads the options next says so
+        return  # The code that reads the settings next reports the error.
     if settings.metrics_port == 0:
         return
     from worker.ops.metrics_folder import open_folder
@@ -48,8 +49,9 @@ def _prepare_endpoint() -> None:
 
 
 def _open_endpoint(folder: Path, settings: Settings) -> None:
-    from worker.ops.metrics_endpoint import serve
+    from worker.ops.metrics_endpoint import serve_metrics
 
-    server = serve(folder, settings.metrics_host, settings.metrics_port)
-    if server is not None:  # a child that outlives us must not keep the port
+    server = serve_metrics(folder, settings.metrics_host, settings.metrics_port)
+    if server is not None:
+        # A child process that outlives its worker would otherwise keep the port.
         signals.worker_process_init.connect(lambda **_: server.socket.close(), weak=False)

@@ -1,7 +1,7 @@
-"""What each kind of process looks at before it starts: what can't work ends it with its reason, not its first task.
+"""Checks that each kind of process makes before it starts: a wrong setting ends the process with one line.
 
-Least rights: a worker builds the whole house; beat only sends messages, so it needs neither token keys, nor the
-supplier's secret, nor the registry.
+Each process has only the rights that it needs.  A worker builds the whole runtime.  Beat only sends messages, so it
+needs neither the token keys, nor the supplier's client secret, nor the registry.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from urllib.parse import urlsplit
 
 from celery import current_app
 
-from config.settings import PRODUCTION_DOMAIN, ConfigError, Settings, get_settings
+from config.settings import ConfigError, Settings, get_settings
+from config.validation import PRODUCTION_DOMAIN
 from worker.errors import StoreUnavailable, WorkerError
-from worker.ops.broker import refuse_wrong_broker
-from worker.runtime.process import announce_pretence, endpoints_from, get_runtime, holds_any, redis_url_from
+from worker.ops.broker import check_broker_access
+from worker.runtime.current import get_runtime
+from worker.runtime.process import announce_pretence
+from worker.runtime.stores import holds_any, redis_address
+from worker.runtime.supplier import build_endpoints
 from worker.stores.measures.base import Layout, wrong_layout
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
@@ -26,74 +30,80 @@ from worker.stores.redis.heartbeats import Heartbeats
 log = logging.getLogger("releve")
 T = TypeVar("T")
 
-SIMULATORS_OWN: Final = {
+SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
-OWN_CREDENTIALS: Final = (
+SET_CREDENTIALS: Final = (
     "set RELEVE_ENEDIS_CLIENT_ID and RELEVE_ENEDIS_CLIENT_SECRET, or RELEVE_ENEDIS_URL to a simulator"
 )
 
 
 def check_credentials(settings: Settings) -> None:
-    """Raises ConfigError where the simulator's credentials would be sent to Enedis, which can only refuse them."""
-    host = urlsplit(endpoints_from(settings).base_url).hostname or ""
-    own = f".{host}".endswith(f".{PRODUCTION_DOMAIN}")
-    if own and any(getattr(settings, name) == default for name, default in SIMULATORS_OWN.items()):
-        raise ConfigError(OWN_CREDENTIALS)
+    """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them."""
+    host = urlsplit(build_endpoints(settings).base_url).hostname or ""
+    is_enedis = f".{host}".endswith(f".{PRODUCTION_DOMAIN}")
+    if is_enedis and any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items()):
+        raise ConfigError(SET_CREDENTIALS)
 
 
-def look_as_worker() -> None:
-    """Build the house before the first task."""
-    _or_exit(_build)
+def prepare_worker() -> None:
+    """Check the settings and build the runtime before the first task; exit with one line where that fails."""
+    _exit_on_error(_prepare_worker)
 
 
-def look_as_beat(opened: ExitStack) -> Callable[..., None]:
-    """Where messages go to; gives what leaves a sign of life there, to be called for each message sent."""
-    return _or_exit(lambda: _beat(opened))
+def prepare_beat(stack: ExitStack) -> Callable[..., None]:
+    """Check beat's settings and its broker; exit with one line where that fails.
+
+    Returns the function that writes beat's heartbeat, to be called after each message that beat sends.
+    """
+    return _exit_on_error(lambda: _prepare_beat(stack))
 
 
-def _build() -> None:
+def _prepare_worker() -> None:
     settings = get_settings()
     announce_pretence(settings, log.warning)
     check_credentials(settings)
-    refuse_wrong_broker(current_app)
+    check_broker_access(current_app)
     get_runtime()
-    _refuse_wrong_layout(settings)
+    _check_layout(settings)
 
 
-def _refuse_wrong_layout(settings: Settings) -> None:
-    """Raises ConfigError.  A store that is down is none of this: tasks wait for it."""
+def _check_layout(settings: Settings) -> None:
+    """Raise ConfigError where the store has documents in the other layout.
+
+    A store that is down is only logged, because tasks wait for it.
+    """
     layout = Layout(settings.layout)
     try:
-        wrong = holds_any(settings, layout.other)
+        is_wrong = holds_any(settings, layout.other)
     except StoreUnavailable as error:
         log.warning("could not look at the measures' layout: %s", error)
         return
-    if wrong:
+    if is_wrong:
         raise ConfigError(wrong_layout(layout))
 
 
-def _beat(opened: ExitStack) -> Callable[..., None]:
+def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
     settings = get_settings()
     announce_pretence(settings, log.warning)
-    redis = connect(redis_url_from(settings, opened))
-    opened.callback(redis.close)
+    redis = connect(redis_address(settings, stack))
+    stack.callback(redis.close)
     check_eviction(redis)
-    refuse_wrong_broker(current_app)
-    pulse = Heartbeats(redis)
+    check_broker_access(current_app)
+    heartbeats = Heartbeats(redis)
 
-    def leave_sign(**_: Any) -> None:
+    def record_beat(**_: Any) -> None:
         try:
-            pulse.note_beat(time.time())
-        except StoreUnavailable as error:  # what was sent is sent
+            heartbeats.record_beat(time.time())
+        except StoreUnavailable as error:  # The message itself has been sent.
             log.warning("beat could not leave its sign of life: %s", error)
 
-    return leave_sign
+    return record_beat
 
 
-def _or_exit(look: Callable[[], T]) -> T:
+def _exit_on_error(prepare: Callable[[], T]) -> T:
     try:
-        return look()
+        return prepare()
     except (ConfigError, WorkerError) as error:
         raise SystemExit(f"releve: {error}") from None

@@ -1,7 +1,8 @@
-"""Celery's processes log as ours do, and each line of a task says which task, which run and which chain it is of.
+"""Log format of Celery's processes, and the task, run and chain in each line of a task.
 
-``run`` is the window's: one from its fan-out to its store.  ``chain`` is the id of the task that began it all (the
-night's fan-out, or the backfill of an account): every task that it leads to, over however many workers, has the same.
+``run`` is the run id of a window, like ``20240725T071500.123456``; it stays the same from the publishing of the window
+to its storing.  ``chain`` is the id of the first task, which is the night's feed or the backfill of an account: all
+tasks that follow from it have the same chain, however many workers they run on.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from config.settings import get_settings
 from worker import logs
 from worker.ops.logging_setup import configure_process
 
-_STEPS: Final = "tasks.pipeline."
-# Celery quotes a message that it can't use, and with it what a household used.
-_UNUSABLE: Final = {
+_PIPELINE_TASKS: Final = "tasks.pipeline."
+# Celery quotes a message that it can't use, and with it a household's measures.  These texts take the place of
+# Celery's, by the names of its constants.
+_REJECTION_TEXTS: Final = {
     "UNKNOWN_FORMAT": "a message that is no task's was thrown away: does another program use this broker?",
     "UNKNOWN_TASK_ERROR": "a message for a task unknown here was thrown away: are all workers of one version?",
     "INVALID_TASK_ERROR": "a message that no task can take was thrown away: are all workers of one version?",
@@ -27,29 +29,29 @@ _UNUSABLE: Final = {
 
 
 def install() -> None:
-    """Before Celery sets up logging of its own.  Safe to repeat."""
+    """Connect to Celery's signals, before Celery sets up its own logging.  Safe to repeat."""
     signals.setup_logging.connect(_configure)
-    signals.celeryd_init.connect(_begin)
+    signals.celeryd_init.connect(_configure_early)
     signals.task_prerun.connect(_bind)
     signals.task_postrun.connect(_unbind)
 
 
 def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
-    """``-l`` on Celery's command line may ask for more than RELEVE_LOG_LEVEL, not for less."""
+    """Set up logging; ``-l`` on Celery's command line may log more than RELEVE_LOG_LEVEL, but not less."""
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
-    _quote_no_message()
-    _one_line_a_window()
+    _hide_message_bodies()
+    _quiet_pipeline_steps()
 
 
-def _begin(instance: Any, **_: Any) -> None:
-    """What a worker says before it sets up logging comes out the same way."""
+def _configure_early(instance: Any, **_: Any) -> None:
+    """Set up the format for what a worker logs before Celery calls ``setup_logging``."""
     configure_process(get_settings(), takeover=True)
-    if get_settings().log_format == "json":  # its banner is printed, not logged
+    if get_settings().log_format == "json":  # The worker prints its banner as text, which is not JSON.
         instance.quiet = True
 
 
 def _bind(task: Task[Any, Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
-    run = {"run": found} if (found := run_of(args, kwargs or {})) else {}
+    run = {"run": run_id} if (run_id := run_id_of(args, kwargs or {})) else {}
     logs.bind(task=task.name, **run, chain=task.request.root_id)
 
 
@@ -57,39 +59,40 @@ def _unbind(**_: Any) -> None:
     logs.bind()
 
 
-def run_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """The run of a window's task, whose arguments name it; None for a task about no window."""
-    window = args[0] if args and isinstance(args[0], Mapping) else kwargs
-    return window.get("run_id")
+def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return the run id in the arguments of a window's task; None for a task that is not about a window."""
+    arguments = args[0] if args and isinstance(args[0], Mapping) else kwargs
+    return arguments.get("run_id")
 
 
-def _one_line_a_window() -> None:
+def _quiet_pipeline_steps() -> None:
     for name in ("celery.app.trace", "celery.worker.strategy"):
-        logging.getLogger(name).addFilter(_worth_a_line)
+        logging.getLogger(name).addFilter(_is_worth_a_line)
 
 
-def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Of the steps of a window, by the thousand each night, Celery's "received" and "succeeded" are for DEBUG.
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Tell whether to log a record: of a window's steps, Celery's "received" and "succeeded" are only for DEBUG.
 
-    What goes wrong with one, or is tried again, is told all the same; and the window's end by ``worker.sync.results``.
+    There are thousands of them each night.  Errors and retries of a step are always logged, and ``worker.sync.results``
+    logs the end of each window.
     """
     from celery.app import trace
 
     if record.msg not in (trace.LOG_RECEIVED, trace.LOG_SUCCESS) or not isinstance(record.args, Mapping):
         return True
-    of_a_step = str(record.args.get("name")).startswith(_STEPS)
-    return not of_a_step or logging.getLogger().isEnabledFor(logging.DEBUG)
+    is_step = str(record.args.get("name")).startswith(_PIPELINE_TASKS)
+    return not is_step or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
-def _quote_no_message() -> None:
-    from celery.worker.consumer import consumer  # which beat and the command line have no use for
+def _hide_message_bodies() -> None:
+    from celery.worker.consumer import consumer  # Imported here because beat and the command line do not need it.
 
-    told = {getattr(consumer, name): text for name, text in _UNUSABLE.items()}
+    texts = {getattr(consumer, name): text for name, text in _REJECTION_TEXTS.items()}
 
     def without_body(record: logging.LogRecord) -> bool:
-        if text := told.get(str(record.msg)):
+        if text := texts.get(str(record.msg)):
             record.msg, record.args = text, ()
-            record.exc_info = None  # it quotes the message too
+            record.exc_info = None  # The traceback quotes the message too.
         return True
 
     logging.getLogger(consumer.__name__).addFilter(without_body)

@@ -1,4 +1,7 @@
-"""Counts what tasks do, tells each its lane, and stamps each message with its time."""
+"""Metrics of tasks by Celery's signals: durations, retries, failures and waiting times.
+
+It also enters each task into its lane, and adds the publishing time to each message.
+"""
 
 from __future__ import annotations
 
@@ -18,36 +21,41 @@ from worker.metrics import (
     TASK_SECONDS,
     TASK_WAIT,
     TASKS_RUNNING,
-    kind_of,
+    error_kind,
 )
 from worker.ops.broker import PUBLISHED_AT
 
-_OURS: Final = "tasks."
-_OTHERS: Final = "other"  # Celery's own: a label must not be whatever a name is
+_TASK_PREFIX: Final = "tasks."
+_OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
+class _RunningTask:
+    """State of a task that runs now; ``started_at`` is a reading of the monotonic clock, in seconds."""
+
     token: Token[Lane]
     lane: Lane
-    at: float
+    started_at: float
 
 
-_starts: Final[dict[str, _Start]] = {}  # by task id: what runs in this process now
+_running: Final[dict[str, _RunningTask]] = {}  # The tasks that run in this process now, by task id.
 
 
 def install() -> None:
-    """In each process that sends or does tasks.  Safe to repeat."""
+    """Connect to Celery's signals in a process that sends or runs tasks.  Safe to repeat."""
     signals.worker_init.connect(_begin_at_zero)
     signals.before_task_publish.connect(_stamp)
-    signals.task_prerun.connect(_started)
-    signals.task_postrun.connect(_ended)
-    signals.task_retry.connect(_retried)
-    signals.task_failure.connect(_failed)
+    signals.task_prerun.connect(_record_start)
+    signals.task_postrun.connect(_record_end)
+    signals.task_retry.connect(_count_retry)
+    signals.task_failure.connect(_count_failure)
 
 
 def _begin_at_zero(**_: Any) -> None:
-    """Of a series that appears with its first count, Prometheus sees no increase."""
+    """Create the series of retries and failures with 0.
+
+    Prometheus sees no increase in a series that first appears with a count of 1.
+    """
     for name in filter(_is_ours, current_app.tasks):
         TASK_RETRIES.labels(name)
         for error in ERROR_KINDS:
@@ -59,33 +67,36 @@ def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
         headers[PUBLISHED_AT] = time.time()
 
 
-def _started(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+def _record_start(task_id: str, task: Task[Any, Any], **_: Any) -> None:
     token = enter_lane((task.request.delivery_info or {}).get("routing_key"))
     lane = current_lane()
-    _starts[task_id] = _Start(token, lane, time.perf_counter())
+    _running[task_id] = _RunningTask(token, lane, time.perf_counter())
     TASKS_RUNNING.labels(lane).inc()
     if (wait_s := _wait_s(task.request)) is not None:
         TASK_WAIT.labels(lane).observe(wait_s)
 
 
-def _ended(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    if (start := _starts.pop(task_id, None)) is None:
+def _record_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
+    if (running := _running.pop(task_id, None)) is None:
         return
-    TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - start.at)
-    TASKS_RUNNING.labels(start.lane).dec()
-    leave_lane(start.token)
+    TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - running.started_at)
+    TASKS_RUNNING.labels(running.lane).dec()
+    leave_lane(running.token)
 
 
-def _retried(sender: Task[Any, Any], **_: Any) -> None:
+def _count_retry(sender: Task[Any, Any], **_: Any) -> None:
     TASK_RETRIES.labels(_label(sender)).inc()
 
 
-def _failed(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
-    TASK_FAILURES.labels(_label(sender), kind_of(exception)).inc()
+def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
+    TASK_FAILURES.labels(_label(sender), error_kind(exception)).inc()
 
 
 def _wait_s(request: Any) -> float | None:
-    """From its publishing, or from the end of its countdown; clocks of two hosts may differ, so never below 0."""
+    """Return the seconds from publishing, or from the end of the countdown, to the start of the task.
+
+    Never negative, although the clocks of two hosts may differ.  None for a message without a publishing time.
+    """
     published_at = request.get(PUBLISHED_AT)
     if not isinstance(published_at, int | float):
         return None
@@ -94,8 +105,8 @@ def _wait_s(request: Any) -> float | None:
 
 
 def _label(task: Task[Any, Any]) -> str:
-    return task.name if task.name and _is_ours(task.name) else _OTHERS
+    return task.name if task.name and _is_ours(task.name) else _OTHER_LABEL
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith(_OURS)
+    return name.startswith(_TASK_PREFIX)

@@ -1,8 +1,13 @@
-"""Starts a worker anew that lives and hears nothing, keeps its pulse in Redis, and bounds its last minute.
+"""Watchdog of a worker: it restarts a worker that no longer hears its broker, and limits the time of a shutdown.
 
-One thread in the worker's main process.  Silence is counted only while the broker answers a connection of our own: a
-broker that is down restarts nobody.  The restart replaces the program in its process (exec), so its pid stays, and
-with it its supervisor or container.  What was in hand comes back: messages are acknowledged when their task is done.
+A **worker** can be alive and connected and yet receive nothing.  ``BrokerProbe`` asks it through the broker, in the way
+in which work reaches it.  Silence is counted only while the broker answers a connection of our own, so a broker that is
+down restarts nobody.
+
+**Restart**: the program is replaced in its own process (exec).  Its process id stays the same, and so its supervisor or
+container does not notice.  No work is lost, because messages are acknowledged when their task is done.
+
+The watchdog is one thread in the worker's main process.  It also writes the worker's heartbeat to Redis.
 """
 
 from __future__ import annotations
@@ -27,172 +32,180 @@ from kombu.pidbox import Mailbox
 
 from worker.errors import StoreUnavailable
 from worker.ops.broker import queue_lengths
-from worker.runtime.process import get_runtime
+from worker.runtime.current import get_runtime
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.watchdog")
 
-LOOK_EVERY_S: Final = 15.0
-RECONNECTING_S: Final = 35.0  # Celery pauses up to 30 s between two tries
-GRACE_BEYOND_CALL_S: Final = 10.0  # as our supervisor's: worker/cli/up.py
-_HEARTBEATS: Final = 3
-LATE: Final = 1  # exit code of a worker that didn't come to its end
+CHECK_EVERY_S: Final = 15.0
+RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
+GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/up.py.
+ANSWER_S: Final = 5.0
+LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
+_CONNECT_S: Final = 5.0
+_AMQP_HEARTBEATS: Final = 3
+# The worker's own connection may wait without limit, but the probe's must not.
+_IO_TIME_OUTS: Final = {
+    "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
+    "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
+}
+
+
+# -- watchdog
 
 
 class Watchdog(threading.Thread):
-    """Of one worker, from when it is ready to its end."""
+    """Thread that watches one worker from the moment it is ready until it ends."""
 
-    def __init__(self, consumer: Any, pulse: Heartbeats, *, silence_s: float) -> None:
+    def __init__(self, consumer: Any, heartbeats: Heartbeats, *, silence_s: float) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self._name_of_worker = str(consumer.hostname)
-        self._earshot = BrokerProbe(consumer.app, consumer)
-        self._pulse = pulse
+        self._worker = str(consumer.hostname)
+        self._probe = BrokerProbe(consumer.app, consumer)
+        self._heartbeats = heartbeats
         self._silence_s = silence_s
-        self._look_every_s = min(LOOK_EVERY_S, silence_s / 4) if silence_s else LOOK_EVERY_S
-        self._patience_s = min(ANSWER_S, silence_s / 3)  # for one ping, so that it takes several to be called silent
+        self._check_every_s = min(CHECK_EVERY_S, silence_s / 4) if silence_s else CHECK_EVERY_S
+        # One ping waits for a third of the allowed silence at most, so several must fail before a restart.
+        self._timeout_s = min(ANSWER_S, silence_s / 3)
         self._ending = threading.Event()
         self._received = 0
         self._progress = -1
         self._progress_at = time.time()
-        self._deaf_since: float | None = None
-        self._connection = self._earshot.connection
+        self._silent_since: float | None = None
+        self._connection = self._probe.connection
 
-    def note_received(self) -> None:
+    def count_received(self) -> None:
         self._received += 1
 
     def run(self) -> None:
         while not self._ending.is_set():
-            self._look()
-            self._ending.wait(self._look_every_s)
+            self._check()
+            self._ending.wait(self._check_every_s)
 
     def end(self, grace_s: float) -> None:
-        """No more looks; whoever is still here after ``grace_s`` waits for what never comes, and leaves."""
+        """Stop checking, and end the process by force if it still runs after ``grace_s`` seconds."""
         self._ending.set()
-        threading.Thread(target=_leave, args=(grace_s,), name="last minute", daemon=True).start()
+        threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
-    def say_goodbye(self) -> None:
-        """It was asked to end, and did: nobody need miss it."""
+    def remove_heartbeat(self) -> None:
+        """Remove the heartbeat of a worker that ends as it was asked to, so that nobody takes it for lost."""
         try:
-            self._pulse.forget_worker(self._name_of_worker)
+            self._heartbeats.forget_worker(self._worker)
         except StoreUnavailable as error:
             log.debug("no goodbye said: %s", error)
 
-    def _look(self) -> None:
-        progress = self._received + state.all_total_count[0] - self._earshot.running  # taken and finished
+    def _check(self) -> None:
+        progress = self._received + state.all_total_count[0] - self._probe.running  # Tasks received and finished.
         if progress != self._progress:
             self._progress, self._progress_at = progress, time.time()
-        self._note_pulse()
+        self._record_heartbeat()
         if self._silence_s and self._silent_s(progress) > self._silence_allowed_s() and not self._ending.is_set():
-            self._start_anew()
+            self._restart()
 
     def _silent_s(self, progress: int) -> float:
-        """For how long it has heard nothing, while the broker was there."""
+        """Return the seconds since the worker stopped hearing a broker that answers; 0 while it hears."""
         began = time.monotonic()
-        if self._connection != (now := self._earshot.connection):  # it noticed itself, and has its time for a new one
-            self._connection, self._deaf_since = now, None
-        if self._earshot.listen(progress, self._patience_s) is not BrokerAnswer.NOTHING:
-            self._deaf_since = None
+        connection = self._probe.connection
+        if connection != self._connection:
+            # The worker has noticed the loss itself, and gets its time to connect again.
+            self._connection, self._silent_since = connection, None
+        if self._probe.ask(progress, self._timeout_s) is not BrokerAnswer.SILENT:
+            self._silent_since = None
             return 0.0
-        if self._deaf_since is None:
-            self._deaf_since = began
-            log.warning("worker=%s does not answer its broker, which answers others", self._name_of_worker)
-        return time.monotonic() - self._deaf_since
+        if self._silent_since is None:
+            self._silent_since = began
+            log.warning("worker=%s does not answer its broker, which answers others", self._worker)
+        return time.monotonic() - self._silent_since
 
     def _silence_allowed_s(self) -> float:
         return self._silence_s + (RECONNECTING_S if self._connection is None else 0)
 
-    def _note_pulse(self) -> None:
-        queues = tuple(sorted(queue.name for queue in self._earshot.queues()))
-        told = WorkerHeartbeat(
-            self._name_of_worker, time.time(), self._progress_at, self._earshot.running, self._earshot.slots, queues
+    def _record_heartbeat(self) -> None:
+        queues = tuple(sorted(queue.name for queue in self._probe.queues()))
+        heartbeat = WorkerHeartbeat(
+            self._worker, time.time(), self._progress_at, self._probe.running, self._probe.slots, queues
         )
         try:
-            self._pulse.note_worker(told)
-        except StoreUnavailable as error:  # whoever reads the pulse sees that Redis is away
+            self._heartbeats.record_worker(heartbeat)
+        except StoreUnavailable as error:  # Whoever reads the heartbeats sees that Redis is down.
             log.debug("no pulse noted: %s", error)
 
-    def _start_anew(self) -> None:
+    def _restart(self) -> None:
         log.error(
             "worker=%s heard nothing from its broker for %d s, while the broker answers others: it starts anew",
-            self._name_of_worker,
-            time.monotonic() - (self._deaf_since or time.monotonic()),
+            self._worker,
+            time.monotonic() - (self._silent_since or time.monotonic()),
         )
         try:
-            self._pulse.note_restart(self._name_of_worker)
+            self._heartbeats.count_restart(self._worker)
         except StoreUnavailable as error:
             log.warning("this restart is not counted: %s", error)
-        _end_children()
-        # Sockets and locked files are closed by it (close-on-exec), other threads end with it.
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
+        _kill_children()
+        # Exec closes sockets and locked files (close-on-exec) and ends all other threads.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - It is our own command line.
 
 
-def _end_children() -> None:
-    """Those of a prefork pool: the new program would not know them."""
+def _kill_children() -> None:
+    """Kill the processes of a prefork pool, which the restarted program would not know."""
     for child in active_children():
         if child.pid is not None:
             os.kill(child.pid, signal.SIGKILL)
             os.waitpid(child.pid, 0)
 
 
-def _leave(grace_s: float) -> None:
+def _exit_after(grace_s: float) -> None:
     time.sleep(grace_s)
     log.error("the worker did not end within %d s of being asked to: it leaves; work in hand comes back", grace_s)
-    _end_children()
+    _kill_children()
     os._exit(LATE)
 
 
-def watch(consumer: Any) -> Watchdog:
+def start_watchdog(consumer: Any) -> Watchdog:
     """Watch the worker that has just become ready in this process, until it ends."""
     runtime = get_runtime()
     settings = runtime.settings
     silence_s = _allowed_silence_s(consumer, settings.watchdog_silence_s)
-    watchdog = Watchdog(consumer, runtime.pulse, silence_s=silence_s)
+    watchdog = Watchdog(consumer, runtime.heartbeats, silence_s=silence_s)
     grace_s = settings.supplier_timeout_s + GRACE_BEYOND_CALL_S
-    for signal_sent, heard in (
-        (signals.task_received, lambda **_: watchdog.note_received()),
+    for worker_signal, handler in (
+        (signals.task_received, lambda **_: watchdog.count_received()),
         (signals.worker_shutting_down, lambda **_: watchdog.end(grace_s)),
-        (signals.worker_shutdown, lambda **_: watchdog.say_goodbye()),
+        (signals.worker_shutdown, lambda **_: watchdog.remove_heartbeat()),
     ):
-        signal_sent.connect(heard, weak=False)
+        worker_signal.connect(handler, weak=False)
     watchdog.start()
     return watchdog
 
 
-def _allowed_silence_s(consumer: Any, told_s: float) -> float:
-    """On RabbitMQ not less than three heartbeats.
+def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
+    """Return the configured silence, but on RabbitMQ at least three heartbeats; 0 switches restarts off.
 
-    It keeps the mailbox of a dead connection locked until that missed two; a worker that starts before can't have one.
+    RabbitMQ keeps the mailbox of a dead connection locked until two heartbeats were missed.  A worker that restarts
+    before that can't open its mailbox.
     """
-    if told_s and consumer.connection.transport.driver_type == "amqp":
-        return max(told_s, _HEARTBEATS * (consumer.app.conf.broker_heartbeat or 0))
-    return told_s
+    if configured_s and consumer.connection.transport.driver_type == "amqp":
+        return max(configured_s, _AMQP_HEARTBEATS * (consumer.app.conf.broker_heartbeat or 0))
+    return configured_s
 
 
-# Whether a worker still hears its broker, asked the way work reaches it.
-
-
-ANSWER_S: Final = 5.0
-_CONNECT_S: Final = 5.0
-_IO_TIME_OUTS: Final = {  # whatever the worker's own connection does, ours must not wait for ever
-    "redis": {"socket_timeout": ANSWER_S, "socket_connect_timeout": _CONNECT_S},
-    "amqp": {"read_timeout": ANSWER_S, "write_timeout": ANSWER_S},
-}
+# -- probe
 
 
 class BrokerAnswer(Enum):
-    WELL = "hears"
-    NOTHING = "is deaf"
-    BROKER_AWAY = "can't be asked: the broker does not answer us either"
+    """Result of asking a worker through its broker."""
+
+    HEARD = "hears"
+    SILENT = "is deaf"
+    BROKER_DOWN = "can't be asked: the broker does not answer us either"
 
 
 class BrokerProbe:
-    """Of one running worker; ``consumer`` is what ``worker_ready`` hands over."""
+    """Test whether a running worker hears its broker; ``consumer`` is the sender of Celery's ``worker_ready``."""
 
     def __init__(self, app: Celery, consumer: Any) -> None:
         self._app = app
         self._consumer = consumer
         conf = app.conf
-        # One of our own: the app's publishes over the process's shared connections, which may be the dead ones.
+        # The app's own mailbox publishes over the connections that the process shares, which may be the dead ones.
         self._mailbox = Mailbox(
             conf.control_exchange,
             type="fanout",
@@ -201,11 +214,11 @@ class BrokerProbe:
             reply_queue_expires=conf.control_queue_expires,
         )
         self._answered_once = False
-        self._hungry_at: int | None = None  # progress when it last left waiting work alone
+        self._idle_progress: int | None = None  # Progress when the worker last left waiting messages alone.
 
     @property
     def connection(self) -> int | None:
-        """Another number for each connection that the worker opens; None while it knows that it has none."""
+        """A number that changes with each connection the worker opens; None while it knows that it has none."""
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
     @property
@@ -218,21 +231,24 @@ class BrokerProbe:
         return len(state.active_requests)
 
     def queues(self) -> list[Any]:
-        """Those that it consumes now; an operator may have taken some away."""
+        """Return the queues that the worker consumes now; an operator can take some away while it runs."""
         consumer = self._consumer.task_consumer
         return list(consumer.queues) if consumer is not None else []
 
-    def listen(self, progress: int, patience_s: float = ANSWER_S) -> BrokerAnswer:
-        """Ask both ways over a fresh connection; ``progress`` grows with each task taken."""
+    def ask(self, progress: int, timeout_s: float = ANSWER_S) -> BrokerAnswer:
+        """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait.
+
+        ``progress`` is a number that grows with each task the worker receives or finishes.
+        """
         try:
             with self._fresh_connection() as connection:
-                answers = self._answers(connection, patience_s)
+                answers = self._answers(connection, timeout_s)
                 works = self._takes_work(connection, progress)
         except _broker_errors(self._app) as error:
             log.debug("the broker does not answer: %s", type(error).__name__)
-            self._hungry_at = None
-            return BrokerAnswer.BROKER_AWAY
-        return BrokerAnswer.WELL if answers and works else BrokerAnswer.NOTHING
+            self._idle_progress = None
+            return BrokerAnswer.BROKER_DOWN
+        return BrokerAnswer.HEARD if answers and works else BrokerAnswer.SILENT
 
     @contextmanager
     def _fresh_connection(self) -> Iterator[Connection]:
@@ -243,25 +259,29 @@ class BrokerProbe:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=int(_CONNECT_S))
             yield connection
 
-    def _answers(self, connection: Connection, patience_s: float) -> bool:
-        """Its silence counts only once it has answered: some brokers carry no mailbox."""
+    def _answers(self, connection: Connection, timeout_s: float) -> bool:
+        """Tell whether the worker answers a ping.
+
+        No answer counts only after the worker has answered once, because some brokers carry no mailbox.
+        """
         mailbox: Any = self._mailbox(connection)
         channel = connection.default_channel
         try:
-            heard = bool(mailbox.call([self._consumer.hostname], "ping", timeout=patience_s, channel=channel))
+            answered = bool(mailbox.call([self._consumer.hostname], "ping", timeout=timeout_s, channel=channel))
         finally:
-            mailbox.reply_queue(channel).delete()  # nobody else takes it away
-        self._answered_once = self._answered_once or heard
-        return heard or not self._answered_once
+            mailbox.reply_queue(channel).delete()  # Nobody else deletes it.
+        self._answered_once = self._answered_once or answered
+        return answered or not self._answered_once
 
     def _takes_work(self, connection: Connection, progress: int) -> bool:
-        free = self.running < self.slots
-        waits = free and any(queue_lengths(connection, self.queues()).values())
-        left_alone_before = self._hungry_at == progress
-        self._hungry_at = progress if waits else None
-        return not (waits and left_alone_before)
+        """Tell whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""
+        is_free = self.running < self.slots
+        waits = is_free and any(queue_lengths(connection, self.queues()).values())
+        was_idle_before = self._idle_progress == progress
+        self._idle_progress = progress if waits else None
+        return not (waits and was_idle_before)
 
 
 def _broker_errors(app: Celery) -> tuple[type[BaseException], ...]:
-    probe = app.connection_for_read()
-    return (OperationalError, OSError, *probe.connection_errors, *probe.channel_errors)
+    connection = app.connection_for_read()
+    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)

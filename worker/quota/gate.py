@@ -1,8 +1,9 @@
-"""The gate of one supplier, which a 429 closes for everybody; it opens by itself, and slowly.
+"""The gate of a supplier: a 429 closes it for all workers, and it opens by itself, slowly.
 
-After its opening the pace grows from a twentieth to the whole within a minute, so the first call is a question
-whether the supplier is ready.  Another refusal within ten minutes of an opening closes it for twice as long as was
-asked for, then four times, up to an hour.  Many calls under way when it closes may each be refused: they count as one.
+After it opens, the pace grows from a twentieth to the whole within a minute, so that the first calls test whether the
+supplier is ready. If a call is refused within ten minutes of an opening, the gate closes for twice as long as the
+supplier asked, then four times, up to an hour. Calls that are under way when it closes may all be refused: together
+they count as one refusal.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from worker.quota.limits import RAMP_S
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 _REMEMBERED_S: Final = 600.0
-_LONGEST_OF_OURS_S: Final = 3600.0  # what the supplier asks for is kept to, however long
+# This limits what we add; the wait that the supplier asks for has no limit here.
+_LONGEST_ADDED_S: Final = 3600.0
 
 
 class Gate(PrefixedKeys):
-    """``clock_us`` gives µs in place of the server's clock: for simulations, whose time passes faster than ours."""
+    """The gate of one supplier in Redis; every method raises StoreUnavailable.
+
+    ``clock_us`` returns µs in place of the server's clock, for simulations whose time passes faster than ours.
+    """
 
     def __init__(
         self,
@@ -37,30 +42,33 @@ class Gate(PrefixedKeys):
         self.key = self._key("gate", supplier, "state")
         self.ramp_us = int(ramp_s * 1e6)
         self._clock_us = clock_us
-        self._close = redis.register_script(scripts.CLOSE)
-        self._look = redis.register_script(scripts.GATE)
+        self._close_script = redis.register_script(scripts.CLOSE_GATE)
+        self._read_script = redis.register_script(scripts.READ_GATE)
 
     @property
     def now_us(self) -> int:
-        """0 where the server's clock counts."""
+        """The time of ``clock_us`` in µs, or 0 for the server's clock."""
         return self._clock_us() if self._clock_us else 0
 
     @redis_errors()
     def close(self, retry_after_s: float, permit_at_us: int = 0) -> None:
-        """Close for all; one that is closed for longer stays so.  ``permit_at_us``: of the call that was refused."""
+        """Close the gate for all workers, unless it is closed for longer already.
+
+        ``permit_at_us`` is the moment of the refused call's permit, or 0 if it is unknown.
+        """
         if retry_after_s <= 0:
             return
         memory_us = self.ramp_us + int(_REMEMBERED_S * 1e6)
-        wait_us, longest_us = int(retry_after_s * 1e6), int(_LONGEST_OF_OURS_S * 1e6)
-        self._close(keys=[self.key], args=[self.now_us, wait_us, permit_at_us, memory_us, longest_us])
+        wait_us, longest_us = int(retry_after_s * 1e6), int(_LONGEST_ADDED_S * 1e6)
+        self._close_script(keys=[self.key], args=[self.now_us, wait_us, permit_at_us, memory_us, longest_us])
         GATE_CLOSINGS.inc()
 
     def closed_for_s(self) -> float:
-        """0 where it is open, if only a little."""
+        """Return the seconds until it opens; 0 if it is open, even if only a little."""
         return self.state()[0]
 
     @redis_errors()
     def state(self) -> tuple[float, float]:
-        """Seconds until it opens, and which share of the full pace it lets through: 0 closed, 1 open."""
-        closed_us, thousandths = self._look(keys=[self.key], args=[self.now_us, self.ramp_us])
+        """Return the seconds until it opens, and the share of the full pace that it allows (0 closed, 1 open)."""
+        closed_us, thousandths = self._read_script(keys=[self.key], args=[self.now_us, self.ramp_us])
         return closed_us / 1e6, thousandths / 1000

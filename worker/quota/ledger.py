@@ -1,9 +1,14 @@
-"""The permit ledger of one supplier, shared by all workers and hosts, with a lane for each kind of work.
+"""The permit ledger of a supplier in Redis, shared by all workers and hosts, with a lane for each kind of work.
 
-The second is a pace: permits are booked evenly spaced, at most a moment ahead.  The hour (and the day, where there is
-one) is a sliding count, safe whichever way the supplier counts its hour.  All limits and the gate are asked in one
-script by the server's own clock, so a permit is taken of all or of none, and clocks of hosts don't matter.  Redis
-emptied costs some refusals by the supplier: a 429 closes the gate (``worker.quota.gate``).
+The limit a second is a pace: permits are evenly spaced and booked a moment ahead at most. The limits an hour and a day
+are sliding counts, which are safe however the supplier counts its hour. One script checks all limits and the gate by
+the server's clock. So a permit is taken of all limits or of none, and the clocks of the hosts don't matter. If Redis
+loses its data, the supplier refuses some calls, and its 429 closes the gate (``worker.quota.gate``).
+
+A permit is a text: the moment in µs, the lane (1 to 4), where it was taken in each window (``s`` shared part, ``f2``
+floor of lane 2), and the API:
+
+    1721880000250000/2/s/data
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from typing import Final
 
 from redis import Redis
 
-from worker.domain.fleet.lanes import ALL_ALIKE, QuotaLane, Shares, current_lane, current_quota_lane
+from worker.domain.fleet.lanes import EQUAL_SHARES, QuotaLane, Shares, current_lane, current_quota_lane
 from worker.errors import RateLimited
 from worker.metrics import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
@@ -29,23 +34,25 @@ _SHORTEST_SLEEP_S: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """``permit``: what was taken, usable after ``wait_s``, at ``at_s`` by the server's clock; None where nothing was.
+class PermitDecision:
+    """The answer of the ledger: a permit, or the time to come again.
 
-    Then one may be free after ``wait_s``, and who asks again after ``come_again_s`` meets no crowd.
+    ``permit`` may be used after ``wait_s``, which is at ``at_s`` by the server's clock. If it is None, there may be a
+    permit after ``wait_s``; a caller that comes again after ``retry_in_s`` does not come together with others.
     """
 
     permit: str | None
     wait_s: float
     at_s: float
-    come_again_s: float = 0.0
+    retry_in_s: float = 0.0
 
 
 class QuotaLedger(PrefixedKeys):
-    """Limits of None are none.  They may differ from those of yesterday: only what was granted is kept in Redis.
+    """The ledger of one supplier; a limit of None means no limit. Its methods raise StoreUnavailable.
 
-    ``clock_us``: µs in place of the server's clock, for simulations.  The lengths of the windows are arguments for
-    tests and benchmarks alone.
+    Limits may change from one start to the next, because Redis keeps only the permits that were taken. ``clock_us``
+    returns µs in place of the server's clock, for simulations. The lengths of the windows are arguments for tests and
+    benchmarks only.
     """
 
     def __init__(
@@ -56,7 +63,7 @@ class QuotaLedger(PrefixedKeys):
         per_second: int | None,
         per_hour: int | None,
         per_day: int | None = None,
-        shares: Shares = ALL_ALIKE,
+        shares: Shares = EQUAL_SHARES,
         prefix: str = "releve:",
         max_wait_s: float = MAX_WAIT_S,
         sleep: Callable[[float], None] = time.sleep,
@@ -74,86 +81,90 @@ class QuotaLedger(PrefixedKeys):
         self._windows = limits.windows
         self.gate = Gate(redis, supplier, prefix, ramp_s=ramp_s, clock_us=clock_us)
         longest_us = math.ceil(max_wait_s * 1e6)
-        self._numbers = {lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in LANES}
-        self._take = redis.register_script(scripts.TAKE)
-        self._give_back = redis.register_script(scripts.GIVE_BACK)
+        self._script_numbers = {lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in LANES}
+        self._take_script = redis.register_script(scripts.TAKE_PERMIT)
+        self._release_script = redis.register_script(scripts.RELEASE_PERMIT)
 
-    def enter(self, api: str) -> str:
-        """Come back with one permit of every limit, after at most ``max_wait_s`` in all.
+    def take_permit(self, api: str) -> str:
+        """Wait for one permit of every limit, at most ``max_wait_s`` in all, and return it when it may be used.
 
-        ``api`` tells limits apart where the supplier has some for each; otherwise always the same word.
-        Raises RateLimited with the wait, having taken nothing: at once where it is known to be longer.
+        ``api`` is the name under which the supplier counts the call. Raises RateLimited with the wait, and takes
+        nothing, if there is no permit in time; it raises at once if it knows that the wait is longer.
         """
         waited_s = 0.0
-        while (decision := self.take(api, self._max_wait_s - waited_s)).permit is None:
-            again_s = max(decision.come_again_s, _SHORTEST_SLEEP_S)
+        while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
+            again_s = max(decision.retry_in_s, _SHORTEST_SLEEP_S)
             if waited_s + again_s > self._max_wait_s:
-                # after a wait in vain the queue is longer than the next permit tells: as long as we stood in it
+                # We waited in vain, so the queue is longer than the next permit says: by the time that we waited.
                 raise self._refusal(waited_s + again_s)
             self._sleep(again_s)
             waited_s += again_s
         if decision.wait_s > 0:
             self._sleep(decision.wait_s)
-            if (closed_s := self.gate.closed_for_s()) > 0:  # meanwhile
-                self.give_back(decision.permit)
+            # The gate may have been closed while we slept.
+            if (closed_s := self.gate.closed_for_s()) > 0:
+                self.release_permit(decision.permit)
                 raise self._refusal(closed_s)
         PERMIT_WAIT.labels(current_lane()).observe(waited_s + decision.wait_s)
         return decision.permit
 
     @redis_errors()
-    def take(self, api: str, patience_s: float = 0.0) -> Decision:
-        """Take one permit of every limit if all have one within ``patience_s``; for the lane of this thread."""
+    def try_permit(self, api: str, patience_s: float = 0.0) -> PermitDecision:
+        """Take one permit of every limit if all have one within ``patience_s``, for the lane of this thread."""
         lane = current_quota_lane()
         keys = [self.gate.key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
-        asked = [self.gate.now_us, int(patience_s * 1e6), LANES.index(lane) + 1, *self._numbers[lane]]
-        granted, wait_us, now_us, *rest = self._take(keys=keys, args=asked)
+        args = [self.gate.now_us, int(patience_s * 1e6), LANES.index(lane) + 1, *self._script_numbers[lane]]
+        granted, wait_us, now_us, *rest = self._take_script(keys=keys, args=args)
         if not granted:
-            return Decision(None, wait_us / 1e6, (now_us + wait_us) / 1e6, rest[0] / 1e6)
+            return PermitDecision(None, wait_us / 1e6, (now_us + wait_us) / 1e6, rest[0] / 1e6)
         at_us, *sources = rest
         permit = "/".join((str(at_us), str(LANES.index(lane) + 1), *sources, api))
-        return Decision(permit, wait_us / 1e6, int(at_us) / 1e6)
+        return PermitDecision(permit, wait_us / 1e6, int(at_us) / 1e6)
 
     @redis_errors()
-    def give_back(self, permit: str) -> None:
-        """Undo the count of a call that was never sent.  The pace goes on as if it had been."""
+    def release_permit(self, permit: str) -> None:
+        """Undo the count of a call that was never sent; its slot in the pace stays used."""
         at_us, lane, *rest = permit.split("/", 2 + len(self._windows))
         if keys := self._window_keys(rest.pop()):
-            told = [word for pair in zip(rest, (str(w.bucket_us) for w in self._windows), strict=True) for word in pair]
-            self._give_back(keys=keys, args=[self.gate.now_us, lane, at_us, *told])
+            sources = zip(rest, self._windows, strict=True)
+            pairs = [text for source, window in sources for text in (source, str(window.bucket_us))]
+            self._release_script(keys=keys, args=[self.gate.now_us, lane, at_us, *pairs])
         PERMITS_GIVEN_BACK.inc()
 
-    def close(self, retry_after_s: float, permit: str = "") -> None:
-        """Close the gate for everybody, all APIs; one that is closed for longer stays so."""
+    def close_gate(self, retry_after_s: float, permit: str = "") -> None:
+        """Close the gate for all workers and APIs; ``permit`` is that of the refused call, if it is known."""
         self.gate.close(retry_after_s, int(permit.partition("/")[0] or 0))
 
     def closed_for_s(self) -> float:
-        """0 where the gate is open."""
+        """Return the seconds until the gate opens; 0 if it is open."""
         return self.gate.closed_for_s()
 
-    def held(self) -> bool:
-        """Whether it is no use to hand out more work: the gate is closed."""
+    def is_gate_closed(self) -> bool:
+        """Return whether the gate is closed, so that no more work should be published."""
         return self.closed_for_s() > 0
 
     def used(self, api: str) -> int:
-        """Permits granted within the last hour, less what was given back; 0 where there is no such limit."""
+        """Return the permits of the last hour without the released ones; 0 without a limit an hour."""
         return sum(self.used_by_lane(api).values())
 
     @redis_errors()
     def used_by_lane(self, api: str) -> dict[QuotaLane, int]:
+        """Return the permits of the last hour by lane, as ``used`` counts them."""
         used = dict.fromkeys(LANES, 0)
         for window in (window for window in self._windows if window.name == "hourly"):
             oldest = self._now_us() // window.bucket_us - window.length_us // window.bucket_us
             for name, count in self._redis.hgetall(self._key("permit", self._supplier, api, window.name)).items():
-                bucket, _, counted = str(name).partition(":")
-                if counted.startswith("u") and int(bucket) >= oldest:
-                    used[LANES[int(counted[1:]) - 1]] += int(count)
+                # The field 114792000:u2 counts the permits of lane 2 in that bucket.
+                bucket, _, count_name = str(name).partition(":")
+                if count_name.startswith("u") and int(bucket) >= oldest:
+                    used[LANES[int(count_name[1:]) - 1]] += int(count)
         return used
 
     def _now_us(self) -> int:
         if now_us := self.gate.now_us:
             return now_us
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1_000_000 + int(micros)
+        seconds, microseconds = self._redis.time()
+        return int(seconds) * 1_000_000 + int(microseconds)
 
     def _window_keys(self, api: str) -> list[str]:
         return [self._key("permit", self._supplier, api, window.name) for window in self._windows]

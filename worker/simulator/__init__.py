@@ -1,1 +1,1 @@
-"""A pretend Enedis: how anyone tries Relève without a contract, and how tests ask the supplier's side of the story."""
+"""Simulator of the Enedis Data Connect APIs: for trying Relève without a contract, and for tests."""

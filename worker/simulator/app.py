@@ -1,4 +1,4 @@
-"""Puts the simulator together: one Starlette application for all generations of the supplier."""
+"""Starlette application of the simulator, for all generations of the Enedis API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.routing import Route
 from worker.simulator.api.admin import admin_routes
 from worker.simulator.api.consent import consent_routes
 from worker.simulator.api.errors import FIREWALL, Generation
-from worker.simulator.api.gateway import behind_gateway
+from worker.simulator.api.gateway import wrap_in_gateway
 from worker.simulator.api.measures import data_routes
 from worker.simulator.api.services import service_routes
 from worker.simulator.api.tokens import token_routes
@@ -19,24 +19,24 @@ from worker.simulator.state import SimulatorState, build_state
 
 
 def create_app(options: SimulatorOptions) -> Starlette:
-    """The pretend supplier.  Raises BrokenRecording when ``data_dir`` can't be served."""
-    world = build_state(options)
+    """Return the simulator's application.  Raises BrokenRecording where ``data_dir`` can't be served."""
+    simulator = build_state(options)
     routes = [
-        *admin_routes(world),
-        *consent_routes(world),
-        *service_routes(world),
-        *token_routes(world),
-        *data_routes(world),
-        _anything_else(world),
+        *admin_routes(simulator),
+        *consent_routes(simulator),
+        *service_routes(simulator),
+        *token_routes(simulator),
+        *data_routes(simulator),
+        _fallback_route(simulator),
     ]
     return Starlette(routes=routes)
 
 
-def _anything_else(world: SimulatorState) -> Route:
-    """The web firewall answers for paths that nobody serves."""
+def _fallback_route(simulator: SimulatorState) -> Route:
+    """Return the route that answers every unknown path as the supplier's web firewall does."""
 
     async def reject(request: Request) -> Response:
         return FIREWALL.respond(Generation.V5)
 
     methods = ["GET", "POST", "PUT", "DELETE"]
-    return Route("/{path:path}", behind_gateway(world, reject, "elsewhere", Generation.V5), methods=methods)
+    return Route("/{path:path}", wrap_in_gateway(simulator, reject, "elsewhere", Generation.V5), methods=methods)

@@ -1,4 +1,4 @@
-"""The simulator's clock: it may start anywhere and be moved, and flows as time does."""
+"""Clock of the simulator, which starts at any moment, can be moved and runs at normal speed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from datetime import UTC, date, datetime, timedelta
 from worker.domain.measures.readings import PARIS
 
 
-class Clock:
-    """All "today" rules ask this clock for the Paris date (upstream-apis, part 4)."""
+class SimulatedClock:
+    """Clock that every rule about "today" asks for the date in Paris."""
 
     def __init__(self, start: datetime | None = None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._monotonic_s = monotonic_s
         self.set(start or datetime.now(UTC))
 
     def now(self) -> datetime:
-        """The simulated moment, in UTC."""
+        """Return the simulated moment, in UTC."""
         return self._base + timedelta(seconds=self._monotonic_s() - self._set_at_s)
 
     def set(self, now: datetime) -> None:
-        """Let it be ``now`` (zone-aware)."""
+        """Move the clock to ``now`` (zone-aware)."""
         self._base = now.astimezone(UTC)
         self._set_at_s = self._monotonic_s()
 
     def advance(self, delay_s: float) -> None:
+        """Move the clock by ``delay_s`` seconds, backwards where the number is negative."""
         self.set(self.now() + timedelta(seconds=delay_s))
 
-    def local(self) -> datetime:
+    def local_now(self) -> datetime:
+        """Return the simulated moment in Paris time."""
         return self.now().astimezone(PARIS)
 
     def today(self) -> date:
-        return self.local().date()
+        """Return the simulated date in Paris."""
+        return self.local_now().date()

@@ -1,4 +1,4 @@
-"""Faults on order: a canned answer, a wait, or an answer spoilt on its way back."""
+"""Faults that a test injects into the simulator: a fixed answer, a delay, or an answer damaged on its way back."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from worker.domain.measures.answers import Json
-from worker.simulator.api.errors import TABLE, Generation
+from worker.simulator.api.errors import ERROR_TABLE, Generation
 
 TIMEOUT_S: Final = 120.0
-_SPOILING: Final = ("truncated", "cut", "refresh_lost")
-_TYPES: Final = {
+_SPOILING_KINDS: Final = ("truncated", "cut", "refresh_lost")
+_FIELD_TYPES: Final = {
     "usage_point": str | None,
     "count": int | None,
     "skip": int,
@@ -25,21 +25,24 @@ _TYPES: Final = {
     "delay_s": int | float | None,
     "kind": str | None,
 }
-KINDS: Final = ("timeout", "throttled", "bad_token", *_SPOILING, *TABLE)
+KINDS: Final = ("timeout", "throttled", "bad_token", *_SPOILING_KINDS, *ERROR_TABLE)
 
 
 @dataclass(slots=True)
 class InjectedFault:
-    """``path``: regular expression, or just a part of the path.  ``count``: how often, None for ever; ``skip``: so
-    many calls pass before.  Without status, body and kind it only waits ``delay_s``.  Kinds:
+    """Fault for the calls whose path matches.
+
+    ``path`` is a regular expression or a part of the path.  ``count`` says how often the fault happens, None for
+    ever; ``skip`` calls pass before.  A fault without status, body and kind only waits ``delay_s``.  Kinds:
 
     ================= ======================================================================
-    ``timeout``       no answer for ``delay_s`` (two minutes)
-    ``truncated``     the answer's text ends in the middle, the connection is fine
+    ``timeout``       no answer for ``delay_s`` (two minutes without it)
+    ``truncated``     the text of the answer ends in the middle, the connection is fine
     ``cut``           the connection ends in the middle of the answer
-    ``refresh_lost``  the same by another name: the work is done (a refresh token is used up), its answer lost
-    ``throttled``     429, ``bad_token`` the token is refused
-    any other         that row of the error table, worded as the caller's generation does
+    ``refresh_lost``  same as ``cut``: the refresh token is used up, the answer is lost
+    ``throttled``     429
+    ``bad_token``     the token is refused
+    any other         that row of the error table, in the wording of the caller's generation
     ================= ======================================================================
     """
 
@@ -56,7 +59,7 @@ class InjectedFault:
 
     @classmethod
     def from_json(cls, raw: Json) -> Self:
-        """Raises ValueError with the reason."""
+        """Build a fault from the JSON of ``/__sim__/faults``.  Raises ValueError with the reason."""
         if not isinstance(raw, dict) or not isinstance(raw.get("path"), str):
             raise ValueError('a fault is an object with a "path"')
         names = {"path", "usage_point", "count", "skip", "status", "body", "headers", "delay_s", "kind"}
@@ -64,7 +67,7 @@ class InjectedFault:
             raise ValueError(f"no {sorted(unknown)[0]!r} in a fault; there are {', '.join(sorted(names))}")
         if raw.get("kind") is not None and raw["kind"] not in KINDS:
             raise ValueError(f"no kind {raw['kind']!r}; there are {', '.join(KINDS)}")
-        for name, kinds in _TYPES.items():
+        for name, kinds in _FIELD_TYPES.items():
             if name in raw and not isinstance(raw[name], kinds):
                 raise ValueError(f"{name} in a fault is of another type")
         body = raw.get("body")
@@ -73,37 +76,41 @@ class InjectedFault:
         return cls(**raw | {"body": body, "delay_s": float(raw.get("delay_s") or 0.0)})
 
     def matches(self, path: str, usage_point: str | None) -> bool:
+        """Return whether this call gets the fault, leaving ``skip`` aside."""
         if self.count == 0 or (self.usage_point is not None and self.usage_point != usage_point):
             return False
-        return self.path in path or _searches(self.path, path)
+        return self.path in path or _pattern_matches(self.path, path)
 
     @property
     def wait_s(self) -> float:
+        """Seconds to wait before the answer."""
         return self.delay_s or (TIMEOUT_S if self.kind == "timeout" else 0.0)
 
     @property
-    def spoils(self) -> bool:
-        """Whether the answer is made first, as if all were well."""
-        return self.kind in _SPOILING
+    def spoils_response(self) -> bool:
+        """Whether the call is carried out as usual and its answer damaged afterwards."""
+        return self.kind in _SPOILING_KINDS
 
-    def canned(self, generation: Generation) -> Response | None:
-        """The answer in place of the real one; None where the call goes on."""
+    def canned_response(self, generation: Generation) -> Response | None:
+        """Return the answer that replaces the real one; None where the call is carried out."""
         if self.kind == "timeout":
             return Response("<html>504 Gateway Time-out</html>", 504, media_type="text/html")
-        if self.kind is not None and self.kind in TABLE:
-            return TABLE[self.kind].respond(generation)
+        if self.kind is not None and self.kind in ERROR_TABLE:
+            return ERROR_TABLE[self.kind].respond(generation)
         if self.status is None and self.body is None:
             return None
         media_type = "application/json" if (self.body or "").lstrip()[:1] in ("{", "[") else "text/html"
         return Response(self.body or "", self.status or 200, dict(self.headers), media_type)
 
     def spoil(self, response: Response) -> Response:
+        """Return the answer without its second half."""
         body = bytes(response.body)
         if self.kind == "truncated":
             return Response(body[: len(body) // 2], response.status_code, media_type=response.media_type)
         return _CutResponse(body, response.status_code, media_type=response.media_type)
 
     def as_json(self) -> Json:
+        """Return the fault as ``/__sim__/faults`` shows it; ``count`` is what is left of it."""
         return {
             "path": self.path,
             "usage_point": self.usage_point,
@@ -117,18 +124,21 @@ class InjectedFault:
 
 
 class InjectedFaults:
-    """The faults on order; the first that matches a call has it."""
+    """Faults in the order in which they were injected; a call gets the first that matches."""
 
     def __init__(self) -> None:
         self._faults: list[InjectedFault] = []
 
     def add(self, fault: InjectedFault) -> None:
+        """Append a fault."""
         self._faults.append(fault)
 
     def clear(self) -> None:
+        """Drop all faults."""
         self._faults.clear()
 
     def take(self, path: str, usage_point: str | None) -> InjectedFault | None:
+        """Return the fault of this call and count it; None where the call goes on as usual."""
         for fault in self._faults:
             if not fault.matches(path, usage_point):
                 continue
@@ -142,11 +152,12 @@ class InjectedFaults:
         return None
 
     def as_json(self) -> Json:
+        """Return all faults as ``/__sim__/faults`` shows them."""
         return [fault.as_json() for fault in self._faults]
 
 
 class _CutResponse(Response):
-    """Says how long it is, sends half, and is never finished: the server then ends the connection."""
+    """Response that announces its full length and sends half of it; the server then ends the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -154,8 +165,9 @@ class _CutResponse(Response):
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
 
 
-def _searches(pattern: str, path: str) -> bool:
+def _pattern_matches(pattern: str, path: str) -> bool:
     try:
         return re.search(pattern, path) is not None
-    except re.error:  # then it was meant as it stands, and is no part of the path
+    except re.error:
+        # Such a text is meant literally, and it was already compared with the path.
         return False

@@ -1,4 +1,4 @@
-"""What a simulator is told when it starts; all else is switched while it runs, under ``/__sim__/``."""
+"""Options that a simulator starts with; everything else is switched under ``/__sim__/`` while it runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing b
 
 @dataclass(frozen=True, slots=True)
 class SimulatorOptions:
-    """``data_dir``: recorded series; meters that are not in it are pretend homes grown from ``seed``.
+    """Options of a simulator.  Raises ValueError where ``pretend_now`` has no offset.
 
-    ``pretend_now`` (zone-aware): where its clock starts, None for the real time.  ``redirect_uri``: the callback
+    ``data_dir``: folder of recorded series; every other meter is a pretend home generated from ``seed``.
+    ``pretend_now`` (zone-aware): start of the clock, None for the real time.  ``redirect_uri``: the callback
     registered for the application; with None the consent page takes the one in its query.  ``sandbox``: the last
     digit of ``state`` picks one of the nine test customers.  ``consent_page``: ask in the browser, else agree at
-    once.  ``any_application``: take any id and secret, for who only tries.  ``per_second``, ``per_hour``: quota,
-    None for none.  Raises ValueError.
+    once.  ``any_application``: accept any id and secret.  ``per_second``, ``per_hour``: quota, None for no limit.
     """
 
     data_dir: Path | None = None

@@ -1,4 +1,4 @@
-"""How many calls the supplier lets through, and what it counted."""
+"""Call quota of the simulated supplier, and its report of the calls that it received."""
 
 from __future__ import annotations
 
@@ -12,45 +12,47 @@ from worker.domain.measures.answers import Json
 _HOUR_S: Final = 3600
 
 
-class Limit(NamedTuple):
-    """Which limit is reached, and when it opens again."""
+class ReachedLimit(NamedTuple):
+    """Limit that refuses a call, and when the next call is allowed."""
 
     per_second: bool
     opens_at: datetime
 
     @classmethod
-    def of_hour(cls, now: datetime) -> Limit:
+    def hourly(cls, now: datetime) -> ReachedLimit:
+        """Return the hourly limit, which opens with the next hour of the clock."""
         return cls(False, start_of_hour(now) + timedelta(hours=1))
 
 
 def start_of_hour(now: datetime) -> datetime:
+    """Return the beginning of the hour of ``now``."""
     return now.replace(minute=0, second=0, microsecond=0)
 
 
 class CallQuota:
-    """Calls per second, and per hour of the clock, of each API; a refused call doesn't count.
+    """Quota of each API: calls per second, and calls per hour of the clock; a refused call doesn't count.
 
-    The moments are those of the simulated clock, which flows as time does, so a second is a second.
+    Moments come from the simulated clock, which runs at normal speed.
     """
 
     def __init__(self, per_second: int | None = None, per_hour: int | None = None) -> None:
         self.set(per_second, per_hour)
 
     def set(self, per_second: int | None, per_hour: int | None) -> None:
-        """Take new limits and forget what was counted."""
+        """Set new limits and forget the calls counted so far."""
         self.per_second = per_second
         self.per_hour = per_hour
         self._last_second: defaultdict[str, deque[datetime]] = defaultdict(deque)
         self._hours: Counter[tuple[str, datetime]] = Counter()
 
-    def take(self, api: str, now: datetime) -> Limit | None:
-        """Count a call, or say which limit refuses it."""
+    def take(self, api: str, now: datetime) -> ReachedLimit | None:
+        """Count a call and return None, or return the limit that refuses it."""
         hour = start_of_hour(now)
         if self.per_hour is not None and self._hours[api, hour] >= self.per_hour:
-            return Limit.of_hour(now)
+            return ReachedLimit.hourly(now)
         recent = self._recent(api, now)
         if self.per_second is not None and len(recent) >= self.per_second:
-            return Limit(True, recent[0] + timedelta(seconds=1))
+            return ReachedLimit(True, recent[0] + timedelta(seconds=1))
         if self.per_second is not None:
             recent.append(now)
         if self.per_hour is not None:
@@ -58,7 +60,7 @@ class CallQuota:
         return None
 
     def _recent(self, api: str, now: datetime) -> deque[datetime]:
-        """Calls of the second before ``now``; those after it were made before the clock was set back."""
+        """Return the calls of the second before ``now``, without those that a clock set back has left in the future."""
         recent = self._last_second[api]
         while recent and not now - timedelta(seconds=1) < recent[0] <= now:
             recent.popleft()
@@ -67,7 +69,7 @@ class CallQuota:
 
 @dataclass(slots=True)
 class Peaks:
-    """The most calls in any second and in any hour, as sliding spans; the hour is counted by whole seconds."""
+    """Highest number of calls in any second and in any hour, as sliding spans; the hour counts by whole seconds."""
 
     max_in_any_second: int = 0
     max_in_any_hour: int = 0
@@ -77,7 +79,9 @@ class Peaks:
     _in_hour: int = 0
 
     def add(self, now_s: float) -> None:
-        if self._second and now_s < self._second[-1]:  # the clock was set back: a new count begins
+        """Count a call at ``now_s``, in seconds since 1970."""
+        if self._second and now_s < self._second[-1]:
+            # The clock was set back, so the spans begin again.
             self._second.clear()
             self._hour.clear()
             self._in_hour = 0
@@ -85,11 +89,11 @@ class Peaks:
         self._second.append(now_s)
         while self._second[0] <= now_s - 1:
             self._second.popleft()
-        self._count_hour(int(now_s))
+        self._add_to_hour(int(now_s))
         self.max_in_any_second = max(self.max_in_any_second, len(self._second))
         self.max_in_any_hour = max(self.max_in_any_hour, self._in_hour)
 
-    def _count_hour(self, second: int) -> None:
+    def _add_to_hour(self, second: int) -> None:
         if self._hour and self._hour[-1][0] == second:
             self._hour[-1] = (second, self._hour[-1][1] + 1)
         else:
@@ -100,12 +104,13 @@ class Peaks:
 
 
 class CallReport:
-    """What the supplier saw; the peaks are of questions for data, which are what a quota counts."""
+    """Report of the calls that the supplier received; its peaks cover the calls that a quota counts."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
+        """Set every count to zero."""
         self._calls = 0
         self._by_status: Counter[int] = Counter()
         self._by_path: Counter[str] = Counter()
@@ -115,7 +120,7 @@ class CallReport:
         self._tokens: Counter[str] = Counter()
 
     def add_call(self, path: str, usage_point: str | None, api: str | None, now: datetime) -> None:
-        """``path`` as it is routed, ``api`` the quota that it falls under, None for consent and tokens."""
+        """Count a call; ``path`` is its route, ``api`` the quota it falls under, None for consent and tokens."""
         self._calls += 1
         self._by_path[path] += 1
         if usage_point:
@@ -125,13 +130,15 @@ class CallReport:
             self._by_api[api].add(now.timestamp())
 
     def add_status(self, status: int) -> None:
+        """Count an answer by its HTTP status."""
         self._by_status[status] += 1
 
-    def add_token(self, how: str) -> None:
-        """``how``: the grant by which it was issued."""
-        self._tokens[how] += 1
+    def add_token(self, grant_type: str) -> None:
+        """Count an issued token by its OAuth grant type."""
+        self._tokens[grant_type] += 1
 
     def as_json(self) -> Json:
+        """Return the report as ``/__sim__/report`` shows it."""
         return {
             "calls": self._calls,
             "data_calls": self._peaks.calls,

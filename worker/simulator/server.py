@@ -1,4 +1,4 @@
-"""Runs the simulator over HTTP, quietly: not a line for any request."""
+"""HTTP server of the simulator, which logs no requests."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from worker.stores.redis.sockets import address_of, listen
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8765
-_GOODBYE_S: Final = 1  # calls that are held back on purpose must not hold the end back
+_SHUTDOWN_S: Final = 1  # A call that an injected fault delays must not delay the end of the server.
 
 
 def serve(
     options: SimulatorOptions,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
-    started: Callable[[str], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until interrupted; ``started`` gets the address, of use with port 0.
+    """Serve until interrupted; ``on_start`` receives the address, which port 0 leaves open.
 
     Raises BrokenRecording before anything is served, and OSError where the port is taken.
     """
     server = _server(create_app(options))
     with listen(host, port) as listener:
-        if started is not None:
-            started(address_of(listener))
-        with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        if on_start is not None:
+            on_start(address_of(listener))
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run(sockets=[listener])
 
 
 @contextmanager
 def serve_in_background(options: SimulatorOptions, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
-    """A simulator in a thread of this process; gives its address and ends with the block."""
+    """Run a simulator in a thread of this process; yields its address and ends with the block."""
     with run_in_background(create_app(options), host, port) as address:
         yield address
 
 
 @contextmanager
 def run_in_background(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
-    """The same for any application, such as one that puts one simulator in place of another."""
+    """Run any ASGI application the same way, such as one that replaces one simulator by another."""
     server = _server(app)
     with listen(host, port) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -59,23 +59,23 @@ def run_in_background(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> 
             thread.join()
 
 
-def _not_on_order(record: logging.LogRecord) -> bool:
-    """Answers that we cut, and calls that we hold back, are no faults of ours to report."""
+def _is_unexpected_error(record: logging.LogRecord) -> bool:
+    """Return whether to log the record: answers cut and calls delayed by injected faults are intended."""
     text = record.getMessage()
     return "returned without completing response" not in text and "graceful shutdown exceeded" not in text
 
 
 def _server(app: ASGIApp) -> uvicorn.Server:
-    logging.getLogger("uvicorn.error").addFilter(_not_on_order)
+    logging.getLogger("uvicorn.error").addFilter(_is_unexpected_error)
     return uvicorn.Server(
         uvicorn.Config(
             app,
             access_log=False,
-            log_config=None,  # the process's own logging stays as it is
+            log_config=None,  # Uvicorn must not change the logging of this process.
             log_level="error",
             lifespan="off",
             ws="none",
             server_header=False,
-            timeout_graceful_shutdown=_GOODBYE_S,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
         )
     )

@@ -1,6 +1,6 @@
-"""What can be switched while the simulator runs: for one meter, and for the service as a whole.
+"""Switches that change the simulator's behaviour while it runs, for one meter or for the whole service.
 
-The names of the fields are those of the JSON that ``/__sim__/`` takes; what is not sent stays as it is.
+The names of the fields are those of the JSON that ``/__sim__/`` takes; a field that is not sent keeps its value.
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from worker.simulator.homes.series import HALF_HOUR, STEPS
 
 
 class ScheduledCorrection(NamedTuple):
-    """A value that the supplier worked out anew; one of the three is set."""
+    """Correction of one day by the supplier; exactly one of the three fields is set."""
 
     factor: float | None = None
     add_w: float | None = None
     wh: float | None = None
 
-    def of(self, wh: float, hours: float) -> int:
-        """The day's energy after the correction, in whole Wh."""
+    def apply(self, wh: float, hours: float) -> int:
+        """Return the day's energy after the correction, in whole Wh."""
         if self.wh is not None:
             return round(self.wh)
         return max(0, round(wh * (1 if self.factor is None else self.factor) + (self.add_w or 0) * hours))
 
 
 class DataGap(NamedTuple):
-    """Steps ending after ``start``, up to ``end`` (naive local labels), are missing; a whole day loses both series."""
+    """Missing steps of the curve: those that end after ``start`` and at ``end`` at the latest (naive local labels).
+
+    With ``whole_day`` the daily value of that day is missing too.
+    """
 
     start: str
     end: str
@@ -38,26 +41,31 @@ class DataGap(NamedTuple):
 
 
 class StepChange(NamedTuple):
-    at: str  # naive local label; steps that start there or later have the new length
+    """Change of the step length: steps that start at the naive local label ``at`` or later last ``minutes``."""
+
+    at: str
     minutes: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Switches:
+class _SwitchSet:
+    """Set of switches that reads its fields from JSON."""
+
     @classmethod
     def from_json(cls, changes: Mapping[str, Json]) -> Self:
-        return cls().changed(changes)
+        """Return the defaults with ``changes``.  Raises ValueError that names the switch."""
+        return cls().with_changes(changes)
 
-    def changed(self, changes: Mapping[str, Json]) -> Self:
-        """The same with ``changes``.  Raises ValueError that names the switch."""
+    def with_changes(self, changes: Mapping[str, Json]) -> Self:
+        """Return a copy with ``changes``.  Raises ValueError that names the switch."""
         if not isinstance(changes, Mapping):
             raise ValueError("switches are a JSON object")
-        known = {field.name: field for field in dataclasses.fields(self)}
+        fields = {field.name: field for field in dataclasses.fields(self)}
         values = {}
         for name, raw in changes.items():
-            if name not in known:
-                raise ValueError(f"no switch {name!r}; there are {', '.join(known)}")
-            reader = _READERS.get(name) or _like(known[name].default)
+            if name not in fields:
+                raise ValueError(f"no switch {name!r}; there are {', '.join(fields)}")
+            reader = _READERS.get(name) or _reader_of_type(fields[name].default)
             try:
                 values[name] = reader(raw)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -66,14 +74,14 @@ class _Switches:
 
 
 @dataclass(frozen=True, slots=True)
-class MeterSwitches(_Switches):
-    """One meter.
+class MeterSwitches(_SwitchSet):
+    """Switches of one meter.
 
-    ``delay_days``: how much later than the others its days come out.  ``step``, ``step_change``: length of its steps
-    in minutes (pretend homes only).  ``refusal``: answer every question with this row of the error table.
+    ``delay_days``: how many days later than other meters it publishes.  ``step``, ``step_change``: length of its
+    steps in minutes (pretend homes only).  ``refusal``: answer every call with this row of the error table.
     ``dst_labels``: ``standard`` 46 and 50 true end labels; ``summer_end`` the repeated hour is 02:30, 03:00, 02:30,
     03:00; ``wall_clock`` 48 labels on both days; ``drop_repeated`` the second pass is missing.  ``null_every``: each
-    n-th point carries ``null_text`` for a value.  ``quality``: ``BRUT`` or ``BEST``.
+    n-th point has ``null_text`` as its value.  ``quality``: ``BRUT`` or ``BEST``.
     """
 
     delay_days: int = 0
@@ -98,13 +106,14 @@ class MeterSwitches(_Switches):
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceSwitches(_Switches):
-    """The service as a whole.
+class ServiceSwitches(_SwitchSet):
+    """Switches of the whole service.
 
     ``callback``: how consent ends: ``success``, ``refused``, ``server_error``, ``bare_server_error``, ``twice`` or
     ``shared_already`` (the page that never returns).  ``usage_point_separator`` joins several ids in the callback.
-    ``services_form``: how an exchange says "nothing yet", for the next ``services_empty`` calls: ``absent``,
-    ``null``, ``list`` or ``refused``.  ``unsubscribed``: APIs that answer 900908, by the first word of their path.
+    ``services_form``: how the exchange of an authorisation says "nothing yet" in its next ``services_empty`` calls:
+    ``absent``, ``null``, ``list`` or ``refused``.  ``unsubscribed``: APIs that answer 900908, by the first word of
+    their path.
     """
 
     callback: str = "success"
@@ -123,8 +132,8 @@ class ServiceSwitches(_Switches):
     sla_wording: bool = False
 
 
-def _like(default: object) -> Callable[[Json], Any]:
-    """A reader that takes what is of the default's own type, and nothing else."""
+def _reader_of_type(default: object) -> Callable[[Json], Any]:
+    """Return a reader that accepts only values of the default's own type."""
 
     def read(raw: Json) -> Json:
         if type(raw) is not type(default):
@@ -134,7 +143,7 @@ def _like(default: object) -> Callable[[Json], Any]:
     return read
 
 
-def _choice(*words: str) -> Callable[[Json], str]:
+def _reader_of_choice(*words: str) -> Callable[[Json], str]:
     def read(raw: Json) -> str:
         if raw not in words:
             raise ValueError(f"is one of {', '.join(words)}")
@@ -143,53 +152,59 @@ def _choice(*words: str) -> Callable[[Json], str]:
     return read
 
 
-def _optional(reader: Callable[[Json], Any]) -> Callable[[Json], Any]:
+def _reader_or_none(reader: Callable[[Json], Any]) -> Callable[[Json], Any]:
     return lambda raw: None if raw is None else reader(raw)
 
 
-def _step(raw: Json) -> int:
+def _read_step(raw: Json) -> int:
     if raw not in STEPS:
         raise ValueError(f"is one of {STEPS}")
     return int(raw)
 
 
-def _hole(raw: Json) -> DataGap:
-    """``2024-01-10`` for a day, ``2024-01-10T13:00/2024-01-10T15:00`` for steps between two labels."""
+def _read_gap(raw: Json) -> DataGap:
+    """Read a gap.
+
+    Examples: ``2024-01-10`` for a day, ``2024-01-10T13:00/2024-01-10T15:00`` for the steps between two labels.
+    """
     start, slash, end = str(raw).partition("/")
     if not slash:
         return DataGap("", "", date.fromisoformat(start))
-    return DataGap(_label(start), _label(end))
+    return DataGap(_read_label(start), _read_label(end))
 
 
-def _label(raw: str) -> str:
+def _read_label(raw: str) -> str:
     return datetime.fromisoformat(raw).replace(tzinfo=None).isoformat(" ", "seconds")
 
 
-def _corrections(raw: Json) -> dict[date, ScheduledCorrection]:
-    """``[{"day": "2024-01-10", "factor": 1.1 | "add_w": 50 | "wh": 9000}]``"""
-    found = {}
+def _read_corrections(raw: Json) -> dict[date, ScheduledCorrection]:
+    """Read corrections by day.
+
+    Example: ``[{"day": "2024-01-10", "factor": 1.1}]``, or ``"add_w": 50`` or ``"wh": 9000`` in place of the factor.
+    """
+    corrections = {}
     for entry in raw:
-        ways = {name: entry[name] for name in ("factor", "add_w", "wh") if name in entry}
-        if len(ways) != 1 or not all(isinstance(value, int | float) for value in ways.values()):
+        amounts = {name: entry[name] for name in ("factor", "add_w", "wh") if name in entry}
+        if len(amounts) != 1 or not all(isinstance(value, int | float) for value in amounts.values()):
             raise ValueError("each needs day and one number of factor, add_w or wh")
-        found[date.fromisoformat(entry["day"])] = ScheduledCorrection(**ways)
-    return found
+        corrections[date.fromisoformat(entry["day"])] = ScheduledCorrection(**amounts)
+    return corrections
 
 
 _READERS: Final[Mapping[str, Callable[[Json], Any]]] = {
-    "step": _step,
-    "step_change": _optional(lambda raw: StepChange(_label(raw["at"]), _step(raw["minutes"]))),
-    "holes": lambda raw: tuple(_hole(each) for each in raw),
-    "weekday_holes": lambda raw: tuple(int(each) for each in raw),
-    "corrections": _corrections,
-    "activated_on": _optional(date.fromisoformat),
-    "refusal": _optional(str),
-    "dst_labels": _choice("standard", "summer_end", "wall_clock", "drop_repeated"),
-    "null_text": _optional(str),
-    "quality": _choice("BRUT", "BEST"),
-    "callback": _choice("success", "refused", "server_error", "bare_server_error", "twice", "shared_already"),
-    "services_form": _choice("absent", "null", "list", "refused"),
-    "services_state": _choice("ACTIF", "DEMANDE", "TERMINE", "SUPPRIME"),
-    "token_life_s": _optional(int),
-    "unsubscribed": lambda raw: tuple(str(each) for each in raw),
+    "step": _read_step,
+    "step_change": _reader_or_none(lambda raw: StepChange(_read_label(raw["at"]), _read_step(raw["minutes"]))),
+    "holes": lambda raw: tuple(_read_gap(text) for text in raw),
+    "weekday_holes": lambda raw: tuple(int(weekday) for weekday in raw),
+    "corrections": _read_corrections,
+    "activated_on": _reader_or_none(date.fromisoformat),
+    "refusal": _reader_or_none(str),
+    "dst_labels": _reader_of_choice("standard", "summer_end", "wall_clock", "drop_repeated"),
+    "null_text": _reader_or_none(str),
+    "quality": _reader_of_choice("BRUT", "BEST"),
+    "callback": _reader_of_choice("success", "refused", "server_error", "bare_server_error", "twice", "shared_already"),
+    "services_form": _reader_of_choice("absent", "null", "list", "refused"),
+    "services_state": _reader_of_choice("ACTIF", "DEMANDE", "TERMINE", "SUPPRIME"),
+    "token_life_s": _reader_or_none(int),
+    "unsubscribed": lambda raw: tuple(str(api) for api in raw),
 }

@@ -1,0 +1,1 @@
+"""Stores: measures, the registry, Redis, and the encryption of tokens."""

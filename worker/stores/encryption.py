@@ -1,6 +1,8 @@
-"""Tokens at rest: sealed under the first of the operator's keys, readable under any of them.
+"""Encryption of stored secrets (Fernet), signed texts (JWT), and rotation of the encryption keys.
 
-To change keys, put the new one first in RELEVE_TOKEN_KEYS, rotate, then drop the old one.
+``Sealer`` encrypts tokens and meter numbers under the operator's first key and decrypts them under any of the keys. To
+change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``rotate_seals`` over the stored texts, then remove the
+old key. ``Signer`` signs browser sessions, consent states and renewal links.
 """
 
 from __future__ import annotations
@@ -19,6 +21,12 @@ from sqlalchemy import Column, select, update
 from worker.errors import OperatorFault
 from worker.stores.registry.database import Database
 
+_ALGORITHM: Final = "HS256"
+MIN_KEY_LENGTH: Final = 32
+RENEWAL_KIND: Final = "renewal"
+RENEWAL_LIFETIME: Final = timedelta(days=30)
+PAGE = 500  # The number of rows that a rotation locks at a time.
+
 _UNREADABLE = (
     "a stored token was sealed under a key that is no longer given: put the old key back into "
     "RELEVE_TOKEN_KEYS, after the new one, until tokens are rotated"
@@ -26,56 +34,57 @@ _UNREADABLE = (
 
 
 class Sealer:
-    """Seals short texts with Fernet (AES-128-CBC and HMAC-SHA256); shows neither key nor text."""
+    """Encryption of short texts with Fernet (AES-128-CBC and HMAC-SHA256); errors show neither key nor text."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Take the keys, newest first.  Raises ValueError, which names a key by its place alone."""
+        """Take the keys, the newest first. Raises ValueError, which names a bad key only by its place."""
         if not keys:
             raise ValueError("no token key is given: RELEVE_TOKEN_KEYS needs at least one")
         fernets = [_to_fernet(key, place) for place, key in enumerate(keys, start=1)]
         self._newest = fernets[0]
         self._fernet = MultiFernet(fernets)
-        self.number = len(fernets)
+        self.key_count = len(fernets)
 
     def seal(self, text: str) -> str:
-        """The text, sealed under the first key; twice the same text gives two different seals."""
+        """Encrypt the text under the first key. The same text gives another result each time."""
         return self._fernet.encrypt(text.encode()).decode()
 
     def unseal(self, sealed: str) -> str:
-        """The text that was sealed.  Raises OperatorFault where no key fits or the seal is broken."""
+        """Decrypt a sealed text. Raises OperatorFault if no key fits or the sealed text was changed."""
         try:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
     def rotate(self, sealed: str) -> str:
-        """The same text sealed anew under the first key.  Raises as ``unseal`` does."""
+        """Seal the same text under the first key. Raises OperatorFault, as ``unseal`` does."""
         try:
             return self._fernet.rotate(sealed.encode()).decode()
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
-    # The same for bytes, without the third that text would add.
+    # The same for bytes. Text in base64 would be longer by a third.
 
     def seal_bytes(self, content: bytes) -> bytes:
+        """Encrypt bytes under the first key."""
         return base64.urlsafe_b64decode(self._fernet.encrypt(content))
 
     def unseal_bytes(self, sealed: bytes) -> bytes:
-        """Raises as ``unseal`` does."""
+        """Decrypt sealed bytes. Raises OperatorFault, as ``unseal`` does."""
         try:
             return self._fernet.decrypt(base64.urlsafe_b64encode(sealed))
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
     def rotate_bytes(self, sealed: bytes) -> bytes:
-        """Raises as ``unseal`` does."""
+        """Seal the same bytes under the first key. Raises OperatorFault, as ``unseal`` does."""
         try:
             return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
     def is_newest(self, sealed: str) -> bool:
-        """Whether the first key opens it, so that the others may go as far as it is concerned."""
+        """Return whether the text is sealed under the first key, so that it needs no other key."""
         try:
             self._newest.decrypt(sealed.encode())
         except InvalidToken:
@@ -86,16 +95,17 @@ class Sealer:
         return "Sealer(…)"
 
 
-def sealed_at(sealed: str) -> datetime:
-    """When it was sealed first; sealing it anew under another key keeps that.  Needs no key.
+def read_sealing_time(sealed: str) -> datetime:
+    """Return when the text was first sealed; a rotation keeps this moment. Needs no key.
 
-    Source: the Fernet specification, a version byte and then the moment in seconds, 64 bits, big-endian.
+    A Fernet token begins with a version byte and the time in seconds as a 64-bit big-endian number.
+    Source: https://github.com/fernet/spec/blob/master/Spec.md
     """
     return datetime.fromtimestamp(int.from_bytes(base64.urlsafe_b64decode(sealed)[1:9], "big"), UTC)
 
 
-def new_key() -> str:
-    """A fresh random key, as RELEVE_TOKEN_KEYS takes it."""
+def generate_key() -> str:
+    """Return a new random key for RELEVE_TOKEN_KEYS."""
     return Fernet.generate_key().decode()
 
 
@@ -103,37 +113,31 @@ def _to_fernet(key: str, place: int) -> Fernet:
     try:
         return Fernet(key.strip())
     except ValueError:
-        # From None: what the library met is the key itself.
+        # The library's error would show the key, so it is cut off with "from None".
         raise ValueError(
             f"token key {place} is not a Fernet key: 32 random bytes in URL-safe base64, 44 characters"
         ) from None
 
 
-# Short signed texts (JWT, HS256): sessions of browsers, states of consents, renewal links in messages.
-
-_ALGORITHM: Final = "HS256"
-SHORTEST_KEY: Final = 32
-RENEWAL: Final = "renewal"
-RENEWAL_LIFE: Final = timedelta(days=30)
-
-
 class Signer:
-    """Signs and reads; what is forged, expired or of another kind reads as nothing."""
+    """Signed short texts (JWT with HS256): browser sessions, consent states, renewal links and CSRF tokens."""
 
     def __init__(self, key: str) -> None:
-        if len(key) < SHORTEST_KEY:
-            raise ValueError(f"the session key must have at least {SHORTEST_KEY} characters")
+        """Take the session key. Raises ValueError if it is too short."""
+        if len(key) < MIN_KEY_LENGTH:
+            raise ValueError(f"the session key must have at least {MIN_KEY_LENGTH} characters")
         self._key = key
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def sign(self, kind: str, claims: dict[str, Any], life: timedelta) -> str:
+    def sign(self, kind: str, claims: dict[str, Any], lifetime: timedelta) -> str:
+        """Sign the claims as a text of this kind that expires after ``lifetime``."""
         now = datetime.now(UTC)
-        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + life}, self._key, _ALGORITHM)
+        return jwt.encode({**claims, "aud": kind, "iat": now, "exp": now + lifetime}, self._key, _ALGORITHM)
 
     def read(self, kind: str, token: str | None) -> dict[str, Any] | None:
-        """The claims, or None for whatever is not ours, not of this kind or no longer good."""
+        """Return the claims of a signed text, or None if it is forged, expired or of another kind."""
         if not token:
             return None
         try:
@@ -142,45 +146,46 @@ class Signer:
             return None
         return claims
 
-    def csrf(self, sid: str) -> str:
-        """What a form of this session carries; it can't be guessed without the key, nor taken from another session."""
+    def csrf_token(self, sid: str) -> str:
+        """Return the CSRF token for the forms of a session; it is valid for this session only."""
         return hmac.new(self._key.encode(), f"csrf:{sid}".encode(), hashlib.sha256).hexdigest()
 
-    def csrf_holds(self, sid: str, told: str | None) -> bool:
-        return told is not None and hmac.compare_digest(self.csrf(sid).encode(), told.encode("utf-8", "replace"))
+    def is_valid_csrf_token(self, sid: str, token: str | None) -> bool:
+        """Return whether a form has sent the CSRF token of its session."""
+        # A stranger may send characters that can't be encoded; they must not raise an error.
+        return token is not None and hmac.compare_digest(
+            self.csrf_token(sid).encode(), token.encode("utf-8", "replace")
+        )
 
-    def renewal(self, account_id: str) -> str:
-        """What a renewal link carries: who holds it may give this account a new consent, and nothing else."""
-        return self.sign(RENEWAL, {"account": account_id}, RENEWAL_LIFE)
+    def sign_renewal(self, account_id: str) -> str:
+        """Return the text of a renewal link, which allows to give this account a new consent and nothing else."""
+        return self.sign(RENEWAL_KIND, {"account": account_id}, RENEWAL_LIFETIME)
 
-    def renewed_account(self, token: str | None) -> str | None:
-        """The account that a renewal link is for, or None."""
-        claims = self.read(RENEWAL, token)
+    def read_renewal(self, token: str | None) -> str | None:
+        """Return the account id of a renewal link's text, or None if it is not valid."""
+        claims = self.read(RENEWAL_KIND, token)
         account_id = claims.get("account") if claims else None
         return account_id if isinstance(account_id, str) else None
 
 
-# A column of seals, sealed anew under the first key: page by page, beside whoever works.
-
-PAGE = 500
-
-
 def rotate_seals(
-    database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], what: str, *, page: int | None = None
+    database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], label: str, *, page: int | None = None
 ) -> int:
-    """How many ``seals``, found by their row's ``key``, are under the first key now.  Safe to repeat and to stop.
+    """Seal all values of the column ``seals`` under the first key, and return their number.
 
-    Raises OperatorFault at the end if some could not be read; the others are done.  ``what`` they are, it says.
-    ``page``: rows held at once, PAGE unless told.  Seals are text or bytes.
+    The values are text or bytes, and ``key`` is the primary key of their rows. Rows are locked ``page`` at a time
+    (default: PAGE), each page in its own transaction, so workers can go on and an interruption loses nothing. Safe to
+    repeat. Raises OperatorFault at the end if some values could not be read; the others are sealed by then. ``label``
+    names the values in its message.
     """
     done, unread, after = 0, 0, ""
-    while turned := _rotate_page(database, sealer, key, seals, after, page or PAGE):
-        after = turned[-1][0]
-        done += sum(readable for _, readable in turned)
-        unread += sum(not readable for _, readable in turned)
+    while rows := _rotate_page(database, sealer, key, seals, after, page or PAGE):
+        after = rows[-1][0]
+        done += sum(is_readable for _, is_readable in rows)
+        unread += sum(not is_readable for _, is_readable in rows)
     if unread:
         raise OperatorFault(
-            f"{done} {what} are sealed under the first key, {unread} can't be read: put the key they were "
+            f"{done} {label} are sealed under the first key, {unread} can't be read: put the key they were "
             "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
         )
     return done
@@ -189,16 +194,17 @@ def rotate_seals(
 def _rotate_page(
     database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], after: str, limit: int
 ) -> list[tuple[str, bool]]:
-    """The keys of the next page, each with whether its seal could be read."""
+    """Rotate the next page of rows, and return each row's key with whether its value could be read."""
     query = select(key, seals).where(key > after, seals.is_not(None)).order_by(key).limit(limit)
-    page = []
+    page: list[tuple[str, bool]] = []
     with database.writing() as connection:
-        for found, sealed in connection.execute(query.with_for_update()).all():
+        for row_key, sealed in connection.execute(query.with_for_update()).all():
             try:
                 rotated = sealer.rotate_bytes(sealed) if isinstance(sealed, bytes) else sealer.rotate(sealed)
-            except OperatorFault:  # counted; one lost key must not keep the rest from moving on
-                page.append((found, False))
+            except OperatorFault:
+                # A lost key must not prevent the rotation of the other rows.
+                page.append((row_key, False))
                 continue
-            connection.execute(update(seals.table).where(key == found).values({seals: rotated}))
-            page.append((found, True))
+            connection.execute(update(seals.table).where(key == row_key).values({seals: rotated}))
+            page.append((row_key, True))
     return page

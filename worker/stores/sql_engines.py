@@ -1,5 +1,7 @@
-"""SQL engines for the registry and the embedded measures alike: each wait bounded, nothing secret in an error,
-safe over forks.
+"""SQLAlchemy engines for the registry and the SQL measure stores, on SQLite and PostgreSQL.
+
+An engine has a time-out for each wait and keeps statement parameters out of its errors. Its connections are closed
+before the process forks, and an idle connection is pinged before it is used.
 """
 
 from __future__ import annotations
@@ -19,61 +21,69 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 from worker.errors import StoreUnavailable
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
+# A connection used less than this time ago is taken without a ping, which would cost a round trip.
+PING_AFTER_IDLE_S: Final = 2.0
+_USED_AT: Final = "used_at"
+# All engines of this process, for the hooks around a fork.
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-def parse_url(text: str, what: str, good: str) -> URL:
-    """A SQLite file's URL or a PostgreSQL database's.
+def parse_url(text: str, label: str, expected: str) -> URL:
+    """Parse the URL of a SQLite file or a PostgreSQL database.
 
-    Raises ValueError, which says what is ``good``, and doesn't repeat the URL: it may hold a password.
+    Raises ValueError with the text ``expected``; it doesn't repeat the URL because that may contain a password.
+    ``label`` names the URL in another message, for a driver that is not installed.
     """
     try:
         url = make_url(text)
         dialect = url.get_dialect()
         dialect.import_dbapi()
-    except (ArgumentError, NoSuchModuleError, ValueError):  # also a port that is no number
-        raise ValueError(good) from None
+    except (ArgumentError, NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
+        raise ValueError(expected) from None
     except ImportError:
-        raise ValueError(f"the driver that {what} names is not installed: leave it out of the URL") from None
-    in_memory = url.database in (None, "", ":memory:")  # each connection would see a database of its own
+        raise ValueError(f"the driver that {label} names is not installed: leave it out of the URL") from None
+    # In memory, each connection would see another database.
+    in_memory = url.database in (None, "", ":memory:")
     if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
-        raise ValueError(good)
+        raise ValueError(expected)
     return url
 
 
 def open_engine(url: URL, timeout_s: float) -> Engine:
-    """Connects at first use.
+    """Return an engine that connects on first use.
 
-    ``timeout_s`` is how long a server may take to answer, and a SQLite writer waits for another.
+    ``timeout_s`` is how long a PostgreSQL server may take to answer and how long a SQLite writer waits for another one.
     """
-    # hide_parameters: a statement's values are meter numbers, tokens and consumption, and errors end up in logs.
-    # pool_size: a thread's each, for what goes beyond the pool is opened and closed again each time.
+    # Errors end up in logs, and a statement's values are meter numbers, tokens and consumption: hide_parameters.
+    # Each thread needs a connection in the pool, because one beyond it is opened and closed each time: pool_size.
     common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
         event.listen(engine, "connect", _set_up_sqlite)
     else:
-        arguments = {name: value for name, value in _time_outs(timeout_s).items() if name not in url.query}
+        arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
         engine = create_engine(url, connect_args=arguments, **common)
-        ping_the_idle(engine)
-    close_around_forks(engine)
+        ping_idle_connections(engine)
+    dispose_around_forks(engine)
     return engine
 
 
-def for_reading(engine: Engine) -> Engine:
-    """The same connections for statements that only read: PostgreSQL then need not hear of BEGIN and COMMIT.
+def build_reading_engine(engine: Engine) -> Engine:
+    """Return the engine with autocommit on PostgreSQL, for statements that only read; it shares the connections.
 
-    Each statement sees what is committed when it begins, as it does within a transaction there (READ COMMITTED).
+    This saves the round trips of BEGIN and COMMIT. Each statement sees what is committed when it begins, as it also
+    does in a transaction on PostgreSQL (READ COMMITTED).
     """
     return engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _time_outs(timeout_s: float) -> dict[str, str]:
-    """For psycopg; what the URL says itself goes first."""
+def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
+    """Return the connection parameters of libpq that bound each wait; those in the URL take precedence."""
     whole_s = max(1, round(timeout_s))
     return {
         "connect_timeout": str(min(10, whole_s)),
         "options": f"-c statement_timeout={whole_s * 1000}",
-        "tcp_user_timeout": str(whole_s * 1000),  # a server that vanished without a word
+        "tcp_user_timeout": str(whole_s * 1000),  # For a server that vanishes without closing the connection.
         "keepalives_idle": "10",
         "keepalives_interval": "5",
         "keepalives_count": "3",
@@ -82,21 +92,22 @@ def _time_outs(timeout_s: float) -> dict[str, str]:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
-    # synchronous stays FULL: what a power cut takes back (a refresh token, a window marked done) can't be asked again.
-    with suppress(sqlite3.OperationalError):  # another process is turning it on: it doesn't wait, but it lasts
+    # The setting "synchronous" stays FULL: a power cut must not undo a write, because a lost refresh token can't be
+    # requested again. WAL mode is a property of the file: if another process is switching it on, this one needn't.
+    with suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode = WAL")
 
 
 def create_file(url: URL) -> None:
-    """Make sure that a SQLite file exists, for its owner's eyes alone: SQLite would ask the umask.
+    """Create the SQLite file if it is missing, readable by its owner alone. Raises StoreUnavailable.
 
-    Raises StoreUnavailable.
+    SQLite itself would create it with the permissions of the umask.
     """
     if url.get_backend_name() != "sqlite" or "uri" in url.query:
         return
     file = url.database or ""
     try:
-        if not os.path.exists(file):  # noqa: PTH110 - asked with each transaction, and a Path takes ten times longer
+        if not os.path.exists(file):  # noqa: PTH110 - each transaction asks, and a Path takes ten times longer
             Path(file).touch(mode=0o600)
     except OSError as error:
         raise StoreUnavailable(
@@ -104,56 +115,50 @@ def create_file(url: URL) -> None:
         ) from error
 
 
-def first_line(error: object) -> str:
-    """Of what a driver says: it names a server or a file, where a longer text may quote what was written."""
+def first_error_line(error: object) -> str:
+    """Return the first line of a driver's error, at most 200 characters.
+
+    It names a server or a file; the lines after it may quote the written values.
+    """
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
 
 
-# SQL connections and forks: none is carried over.
-
-_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def close_around_forks(engine: Engine) -> None:
-    """From now on ``engine`` is safe to use on both sides of any fork."""
+def dispose_around_forks(engine: Engine) -> None:
+    """Make ``engine`` safe to use in both processes after a fork: no connection is shared by two processes."""
     _ENGINES.add(engine)
 
 
-def _close_idle() -> None:
+def _close_idle_connections() -> None:
+    """Close the idle connections before the fork, so that the child has none of them."""
     for engine in list(_ENGINES):
         engine.dispose()
 
 
-def _forget() -> None:
+def _forget_connections() -> None:
+    """Drop the connections in the child without closing them: the parent's other threads still use them."""
     for engine in list(_ENGINES):
         engine.dispose(close=False)
 
 
-os.register_at_fork(before=_close_idle, after_in_child=_forget)
+os.register_at_fork(before=_close_idle_connections, after_in_child=_forget_connections)
 
 
-# SQL connections that lay idle are asked whether they still live before they are used.
+def ping_idle_connections(engine: Engine) -> None:
+    """Make ``engine`` ping a connection that was idle for PING_AFTER_IDLE_S or longer before it is used."""
 
-TRUSTED_S: Final = 2.0
-_USED_AT: Final = "used_at"
-
-
-def ping_the_idle(engine: Engine) -> None:
-    """From now on a connection of ``engine`` that was idle for longer than ``TRUSTED_S`` proves itself at first."""
-
-    def note(_connection: Any, record: Any) -> None:
+    def record_use(_connection: Any, record: Any) -> None:
         record.info[_USED_AT] = time.monotonic()
 
-    def look(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get(_USED_AT, 0.0) < TRUSTED_S:
+    def ping_if_idle(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get(_USED_AT, 0.0) < PING_AFTER_IDLE_S:
             return
         try:
-            alive = engine.dialect.do_ping(connection)
+            is_alive = engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error:
-            alive = False
-        if not alive:
-            raise DisconnectionError  # the pool opens another
+            is_alive = False
+        if not is_alive:
+            raise DisconnectionError  # The pool then opens a new connection.
 
-    event.listen(engine, "connect", note)
-    event.listen(engine, "checkin", note)
-    event.listen(engine, "checkout", look)
+    event.listen(engine, "connect", record_use)
+    event.listen(engine, "checkin", record_use)
+    event.listen(engine, "checkout", ping_if_idle)

@@ -1,84 +1,92 @@
-"""The contract canary: what a supplier sends that nobody has told us of is kept apart, and its operator told once.
+"""The watch over answers: deviations from the expected shape go to the quarantine, with one notice to the operator.
 
-It looks at answers before they are read and stops none of them: the parser refuses what it must.  A process counts
-for itself and writes a count it has written before at most once a minute, for one new field comes with every answer
-of a night.
+It checks answers before they are parsed and refuses none; that is the parser's task. A new field comes with every
+answer of a night. Each process therefore counts by itself, and writes the count of a known deviation at most once a
+minute.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answer_shapes import Deviation, look_at
+from worker.domain.measures.answer_shapes import AnswerShape, Deviation, find_deviations
 from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import PARIS, Series
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
-from worker.stores.registry.unknown_answers import Noted, QuarantineTable
+from worker.stores.registry.unknown_answers import QuarantineResult, QuarantineTable
 
 log = logging.getLogger("releve.contract")
 
 _WRITE_EVERY: Final = timedelta(minutes=1)
-_MOST_REMEMBERED: Final = 1000
+# Bounds the memory if a supplier sends a new deviation each time.
+_MAX_COUNTS: Final = 1000
 
 
 @dataclass
 class _Count:
-    """Sightings not written yet, and when they may be."""
+    """How often a deviation was seen since its count was written, and when it may be written again."""
 
     unwritten: int = 0
     due: datetime | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AnswerWatch:
-    """``channels``: over which notices go."""
+    """An observer of answers; safe with threads.
+
+    ``channels``: the channels of notices. ``shapes``: the answers that are expected from the supplier.
+    """
 
     quarantine: QuarantineTable
     channels: Sequence[str]
     preset: str
     now: Callable[[], datetime]
+    shapes: Mapping[Series, Sequence[AnswerShape]]
     _counts: dict[str, _Count] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def answered(self, account_id: str, told: RawAnswer) -> None:
-        """Look at an answer of measures."""
-        for _, body in told.pieces:
-            for surprise in look_at(body, told.series):
-                self.report(surprise)
+    def record_answer(self, account_id: str, answer: RawAnswer) -> None:
+        """Check an answer of measures."""
+        for _, body in answer.pieces:
+            for deviation in find_deviations(body, self.shapes[answer.series]):
+                self.report_deviation(deviation)
 
-    def report(self, surprise: Deviation) -> None:
-        """Count it, and keep it if that is due.  A registry that is down costs no reading: it is kept next time."""
+    def report_deviation(self, deviation: Deviation) -> None:
+        """Count a deviation, and write the count if that is due.
+
+        If the registry is down, the count is written later: a deviation must not stop a reading.
+        """
         now = self.now()
-        times = self._take(surprise.fingerprint, now)
+        times = self._take_count(deviation.fingerprint, now)
         if not times:
             return
         try:
-            noted = self.quarantine.note(
-                surprise, times, self.preset, now, lambda noted: self._notices(surprise, noted)
+            result = self.quarantine.record(
+                deviation, times, self.preset, now, lambda result: self._notices(deviation, result)
             )
         except StoreUnavailable as error:
-            self._give_back(surprise.fingerprint, times)
-            log.warning("a surprise could not be kept fingerprint=%s: %s", surprise.fingerprint, error)
+            self._restore_count(deviation.fingerprint, times)
+            log.warning("a surprise could not be kept fingerprint=%s: %s", deviation.fingerprint, error)
             return
-        if noted is not Noted.KNOWN:
+        if result is not QuarantineResult.KNOWN:
             log.error(
                 "the supplier sends what nobody told us of kind=%s fingerprint=%s%s: `releve quarantine list`",
-                surprise.kind,
-                surprise.fingerprint,
-                " (the quarantine is full)" if noted is Noted.FULL else "",
+                deviation.kind,
+                deviation.fingerprint,
+                " (the quarantine is full)" if result is QuarantineResult.FULL else "",
             )
 
-    def _take(self, fingerprint: str, now: datetime) -> int:
-        """How many sightings to write now; 0 for later."""
+    def _take_count(self, fingerprint: str, now: datetime) -> int:
+        """Count once more, and return the count to write now; 0 if it must wait."""
         with self._lock:
-            if len(self._counts) >= _MOST_REMEMBERED and fingerprint not in self._counts:
+            if len(self._counts) >= _MAX_COUNTS and fingerprint not in self._counts:
                 self._counts.clear()
             count = self._counts.setdefault(fingerprint, _Count())
             count.unwritten += 1
@@ -87,18 +95,18 @@ class AnswerWatch:
             times, count.unwritten, count.due = count.unwritten, 0, now + _WRITE_EVERY
             return times
 
-    def _give_back(self, fingerprint: str, times: int) -> None:
+    def _restore_count(self, fingerprint: str, times: int) -> None:
         with self._lock:
             count = self._counts.setdefault(fingerprint, _Count())
             count.unwritten, count.due = count.unwritten + times, None
 
-    def _notices(self, surprise: Deviation, noted: Noted) -> list[Notice]:
-        """Of each new surprise one a channel; of a full quarantine one a day."""
+    def _notices(self, deviation: Deviation, result: QuarantineResult) -> list[Notice]:
+        """Return one notice for each channel: of each new deviation, and once a day of a full quarantine."""
         now = self.now()
-        if noted is Noted.FULL:
+        if result is QuarantineResult.FULL:
             reason, about = "quarantine_full", now.astimezone(PARIS).date().isoformat()
         else:
-            reason, about = surprise.kind.value, f"{surprise.fingerprint}@{now.isoformat(timespec='seconds')}"
+            reason, about = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
         kind = NoticeKind.SUPPLIER_CHANGED
         return [
             Notice(consent_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self.channels

@@ -1,6 +1,6 @@
-"""The stored documents of accounts held against one another, and mended where they can be.
+"""The audit: the stored documents of accounts are compared with one another, and repaired where that is possible.
 
-A curve is read a month at a time, so memory stays flat whatever the depth of its history.
+A load curve is read a month at a time, so that memory stays small however long the history is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import chain, islice
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import civil_day
@@ -21,20 +21,24 @@ from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
-from worker.runtime.process import Runtime
 from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
 from worker.sync.claims import ClaimPolicy
 from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
-_ALL: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))  # wider than any meter's life
+# No smart meter has readings outside these days.
+_ALL_DAYS: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))
+_CURSOR: Final = "audit"
+_SUMMARY_TTL_S: Final = 7 * 24 * 3600
+_ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """How many documents of an account were looked at, and what was found wrong."""
+    """The number of documents compared for an account, and the discrepancies in them."""
 
     account_id: str
     documents: int
@@ -42,21 +46,23 @@ class AuditResult:
 
 
 @dataclass
-class Tally:
-    """Of many accounts; ``findings`` by law and cause."""
+class AuditSummary:
+    """The results of many accounts; ``findings`` counts discrepancies by law and cause."""
 
     accounts: int = 0
     documents: int = 0
     accounts_at_fault: int = 0
     findings: Counter[tuple[Law, Cause]] = field(default_factory=Counter)
 
-    def add(self, verdict: AuditResult) -> None:
+    def add(self, result: AuditResult) -> None:
+        """Add the result of one account."""
         self.accounts += 1
-        self.documents += verdict.documents
-        self.accounts_at_fault += bool(verdict.findings)
-        self.findings.update((finding.law, finding.cause) for finding in verdict.findings)
+        self.documents += result.documents
+        self.accounts_at_fault += bool(result.findings)
+        self.findings.update((finding.law, finding.cause) for finding in result.findings)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the summary as JSON, findings in the order of law and cause."""
         return {
             "accounts": self.accounts,
             "documents": self.documents,
@@ -68,133 +74,121 @@ class Tally:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Auditor:
-    """``ask_again`` publishes a window of an account; it is told the windows whose readings are in doubt."""
+    """An auditor of single accounts; ``publish`` requests a window whose readings are doubtful again."""
 
     measures: Measures
     corrections: CorrectionTable
-    walk: WindowSync
-    dispatcher: ClaimPolicy
-    ask_again: Callable[[WindowJob], None]
+    window_sync: WindowSync
+    claims: ClaimPolicy
+    publish: Callable[[WindowJob], None]
 
-    def verify(self, account_id: str) -> AuditResult:
-        """Raises StoreUnavailable."""
-        days = self._read(account_id, Period.DAY, _ALL)
-        months, years = (self._read(account_id, period, _ALL) for period in Series.DAILY.totals)
+    def verify_account(self, account_id: str) -> AuditResult:
+        """Compare all documents of the account with one another. Raises StoreUnavailable."""
+        days = self._read(account_id, Period.DAY, _ALL_DAYS)
+        months, years = (self._read(account_id, period, _ALL_DAYS) for period in Series.DAILY.totals)
         findings = [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
         documents = len(days) + len(months) + len(years)
         for part in self._parts(account_id):
             steps, hours = (
-                self._read(account_id, Period.MINUTE, _wider(part)),
+                self._read(account_id, Period.MINUTE, _with_neighbours(part)),
                 self._read(account_id, Period.HOUR, part),
             )
-            within = _within(steps, part)
-            documents += len(within) + len(hours)
-            findings += check_totals(within, hours, Period.HOUR)
-            of_part = [entry for entry in days if part.start.isoformat() <= entry.key < part.end.isoformat()]
-            findings += check_days(steps, of_part, self._corrected(account_id, part))
+            steps_within = _steps_within(steps, part)
+            documents += len(steps_within) + len(hours)
+            findings += check_totals(steps_within, hours, Period.HOUR)
+            days_within = [entry for entry in days if part.start.isoformat() <= entry.key < part.end.isoformat()]
+            findings += check_days(steps, days_within, self._corrected_days(account_id, part))
         return AuditResult(account_id, documents, findings)
 
-    def repair(self, verdict: AuditResult) -> tuple[int, int]:
-        """Make wrong totals anew and ask again for readings in doubt; documents written, windows asked for."""
-        written = asked = 0
-        account_id = verdict.account_id
-        for series, days in _stale(verdict.findings).items():
+    def repair_account(self, result: AuditResult) -> tuple[int, int]:
+        """Compute wrong totals again, and request doubtful readings again.
+
+        Returns the number of documents written and the number of windows requested.
+        """
+        written = requested = 0
+        account_id = result.account_id
+        for series, days in _days_of_stale_totals(result.findings).items():
             for window in plan_repair(days, MAX_WINDOW_DAYS[series]):
-                written += self.walk.recount(self.dispatcher.window_by_hand(account_id, series, window))
-        doubtful = [date.fromisoformat(found.key) for found in verdict.findings if found.law is Law.DAY]
+                written += self.window_sync.recompute_totals(self.claims.manual_window(account_id, series, window))
+        doubtful = [date.fromisoformat(finding.key) for finding in result.findings if finding.law is Law.DAY]
         for series in Series:
             for window in plan_repair(doubtful, MAX_WINDOW_DAYS[series]):
-                self.ask_again(self.dispatcher.window_by_hand(account_id, series, window))
-                asked += 1
-        return written, asked
+                self.publish(self.claims.manual_window(account_id, series, window))
+                requested += 1
+        return written, requested
 
     def _parts(self, account_id: str) -> Iterator[DateWindow]:
-        """The time of the curve in pieces, oldest first; nothing where there is no curve."""
-        keys = key_range(_ALL, Period.HOUR)
-        first = [self.measures[period].read(account_id, *keys, limit=1) for period in (Period.MINUTE, Period.HOUR)]
-        starts = [civil_day(to_entry(found[0]).key) for found in first if found]
+        """Yield the days with a load curve in parts, oldest first; nothing where there is no curve."""
+        keys = key_range(_ALL_DAYS, Period.HOUR)
+        pages = [self.measures[period].read(account_id, *keys, limit=1) for period in (Period.MINUTE, Period.HOUR)]
+        starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         if starts:
-            end = self.dispatcher.today() + ONE_DAY
+            end = self.claims.today() + ONE_DAY
             if min(starts) < end:
                 yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 
     def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
-        return [to_entry(found) for found in self.measures[period].read(account_id, *key_range(window, period))]
+        return [to_entry(document) for document in self.measures[period].read(account_id, *key_range(window, period))]
 
-    def _corrected(self, account_id: str, part: DateWindow) -> set[date]:
-        corrected = set()
+    def _corrected_days(self, account_id: str, part: DateWindow) -> set[date]:
+        days = set()
         for series in Series:
-            found = self.corrections.between(account_id, series.inputs, *key_range(part, series.inputs))
-            days = (each.key if series is Series.DAILY else str(civil_day(each.key)) for each in found)
-            corrected |= {date.fromisoformat(day) for day in days}
-        return corrected
+            corrections = self.corrections.list_between(account_id, series.inputs, *key_range(part, series.inputs))
+            for correction in corrections:
+                key = correction.key
+                days.add(date.fromisoformat(key) if series is Series.DAILY else civil_day(key))
+        return days
 
 
-def _wider(window: DateWindow) -> DateWindow:
-    """With the day before and after it, to which a shifted curve would reach."""
+def _with_neighbours(window: DateWindow) -> DateWindow:
+    """Return the window with the day before and the day after it, to recognize a curve shifted by one step."""
     return DateWindow(window.start - ONE_DAY, window.end + ONE_DAY)
 
 
-def _within(steps: Sequence[Entry], window: DateWindow) -> list[Entry]:
+def _steps_within(steps: Sequence[Entry], window: DateWindow) -> list[Entry]:
     first_key, end_key = key_range(window, Period.MINUTE)
     return [entry for entry in steps if first_key <= entry.key < end_key]
 
 
-def _stale(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """A day of each total that can be made anew."""
-    stale: dict[Series, list[date]] = {series: [] for series in Series}
-    for found in findings:
-        if not found.cause.curable:
+def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
+    """Return a day of each total that can be computed again."""
+    days: dict[Series, list[date]] = {series: [] for series in Series}
+    for finding in findings:
+        if not finding.cause.repairable:
             continue
-        if found.law is Law.HOUR:
-            stale[Series.LOAD_CURVE].append(civil_day(found.key))
+        if finding.law is Law.HOUR:
+            days[Series.LOAD_CURVE].append(civil_day(finding.key))
         else:
-            year, month = int(found.key[:4]), int(found.key[5:7] or 1)
-            stale[Series.DAILY].append(date(year, month, 1))
-    return stale
+            year, month = int(finding.key[:4]), int(finding.key[5:7] or 1)
+            days[Series.DAILY].append(date(year, month, 1))
+    return days
 
 
-# The audit as doors use it: put together from the house, which accounts it takes, and what it found last.
-
-_CURSOR: Final = "audit"
-_KEPT_S: Final = 7 * 24 * 3600
-_START: Final = "23456789abcdefghjkmnpqrstvwxyz"
-
-
-class Remembering(Protocol):
-    @property
-    def state(self) -> ProgressStore: ...
-
-
-def auditor_of(runtime: Runtime, ask_again: Callable[[WindowJob], None]) -> Auditor:
-    return Auditor(runtime.measures, runtime.corrections, runtime.walk, runtime.dispatcher, ask_again)
-
-
-def all_accounts(runtime: Runtime, after: str | None = None) -> Iterator[Account]:
-    """Active or not, by id; removed ones left out."""
-    while page := runtime.registry.page(after):
+def all_accounts(registry: AccountRegistry, after: str | None = None) -> Iterator[Account]:
+    """Yield all accounts that are not erased, active or not, by id."""
+    while page := registry.page(after):
         yield from page
         after = page[-1].id
 
 
-def sample_accounts(runtime: Runtime, number: int) -> Iterator[Account]:
-    """So many accounts, one after the other from a place drawn by lot; each comes once."""
-    start = "".join(secrets.choice(_START) for _ in range(4))
-    before = (account for account in all_accounts(runtime) if account.id <= start)
-    return islice(chain(all_accounts(runtime, start), before), number)
+def sample_accounts(registry: AccountRegistry, number: int) -> Iterator[Account]:
+    """Yield ``number`` accounts in the order of their ids, from a random id on; none comes twice."""
+    start = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
+    before = (account for account in all_accounts(registry) if account.id <= start)
+    return islice(chain(all_accounts(registry, start), before), number)
 
 
-def keep_tally(runtime: Runtime, tally: Tally) -> None:
-    """Kept for a week, for whoever asks how the last audit went."""
-    told = {"at": runtime.now().isoformat(timespec="seconds"), **tally.as_json()}
-    runtime.state.put_cursor(_CURSOR, json.dumps(told), _KEPT_S)
+def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:
+    """Store the summary of an audit for a week."""
+    summary = {"at": now.isoformat(timespec="seconds"), **audit.as_json()}
+    progress.put_cursor(_CURSOR, json.dumps(summary), _SUMMARY_TTL_S)
 
 
-def last_tally(house: Remembering) -> tuple[datetime, dict[str, Any]] | None:
-    """When the last audit was, and what it found; None where none is known."""
-    if (text := house.state.get_cursor(_CURSOR)) is None:
+def load_audit_summary(progress: ProgressStore) -> tuple[datetime, dict[str, Any]] | None:
+    """Return the time and the summary of the last audit; None if there was none within a week."""
+    if (text := progress.get_cursor(_CURSOR)) is None:
         return None
-    told = json.loads(text)
-    return datetime.fromisoformat(told["at"]), told
+    summary = json.loads(text)
+    return datetime.fromisoformat(summary["at"]), summary

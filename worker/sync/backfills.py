@@ -1,30 +1,32 @@
-"""Histories begun or taken up again: those that are due and have no window in flight, a few at a time.
+"""The start of histories: those that are due and have no window in flight, a few at a time.
 
-A turn walks on from where the last one stopped, so no account waits behind the others for ever, and publishes no
-more than the queues have room for: a million new accounts are a million rows in the registry, not messages.  First
-screens go before the rest: an account's daily values have a queue, and so room, of their own.
+Each call goes on from where the last one stopped, so that no account always waits behind others. It publishes no more
+than the queues have capacity for: a million new accounts are rows in the registry, not messages. Daily values have a
+queue of their own and go first, because they fill a new account's first screen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from worker.domain.measures.readings import Series
 from worker.stores.redis.progress import ProgressStore
 from worker.sync.claims import ClaimPolicy
-from worker.sync.due import House, most_waiting, never
+from worker.sync.due import never
 
 QUEUES: Final = {Series.DAILY: "first_screen", Series.LOAD_CURVE: "backfill"}
-_STARTED_IN: Final = "control"  # where each of them waits for its first window to be chosen
+# The queue in which a history waits until its first window is chosen.
+_START_QUEUE: Final = "control"
 _CURSOR_TTL_S: Final = 24 * 3600
-MOST_ACCOUNTS: Final = 20_000  # looked at in one turn of a lane
+# Accounts examined for one lane in one call.
+MOST_ACCOUNTS: Final = 20_000
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """How many more windows of a series' history may wait."""
+    """A limit of the windows of histories that wait; called, it returns whether one more of a series may."""
 
     queue_length: Callable[[str], int]
     most_waiting: int
@@ -33,46 +35,39 @@ class Capacity:
         return self.queue_length(QUEUES[series]) < self.most_waiting
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Resumption:
-    """``publish`` starts the history of one account.  ``held``: nothing shall be published now."""
+    """The start of histories.
 
-    dispatcher: ClaimPolicy
-    state: ProgressStore
+    ``publish`` starts the history of one account. ``is_held``: whether nothing is published now.
+    """
+
+    claims: ClaimPolicy
+    progress: ProgressStore
     publish: Callable[[str], object]
     queue_length: Callable[[str], int]
     most_waiting: int
-    held: Callable[[], bool] = never
+    is_held: Callable[[], bool] = never
     most_accounts: int = MOST_ACCOUNTS
 
-    @classmethod
-    def of(
-        cls,
-        house: House,
-        publish: Callable[[str], object],
-        queue_length: Callable[[str], int],
-        held: Callable[[], bool] = never,
-    ) -> Self:
-        return cls(house.dispatcher, house.state, publish, queue_length, most_waiting(house.calls_per_hour), held)
-
     def run(self) -> int:
-        """One turn; how many histories were started."""
-        return 0 if self.held() else sum(map(self._start, Series))
+        """Start the histories that are due, as far as the queues have capacity, and return their number."""
+        return 0 if self.is_held() else sum(map(self._start, Series))
 
     def _start(self, lane: Series) -> int:
-        """Those whose first missing window goes this way."""
-        room = self.most_waiting - self.queue_length(_STARTED_IN) - self.queue_length(QUEUES[lane])
+        """Start histories whose first missing window belongs to this lane, and return their number."""
+        capacity = self.most_waiting - self.queue_length(_START_QUEUE) - self.queue_length(QUEUES[lane])
         cursor = f"backfills:{lane}"
-        after, started, left = self.state.get_cursor(cursor) or "", 0, self.most_accounts
-        while started < room and left > 0:
-            page = self.dispatcher.page_after(after)
-            due = [account_id for account_id, series in self.dispatcher.backfills_of(page) if series is lane]
-            for account_id in due[: room - started]:
+        after, started, left = self.progress.get_cursor(cursor) or "", 0, self.most_accounts
+        while started < capacity and left > 0:
+            page = self.claims.page_after(after)
+            due = [account_id for account_id, series in self.claims.due_backfills_of(page) if series is lane]
+            for account_id in due[: capacity - started]:
                 self.publish(account_id)
-            more = len(due) > room - started
-            after = due[room - started - 1] if more else page[-1].id if page else ""
-            started, left = started + min(len(due), room - started), left - len(page)
+            more = len(due) > capacity - started
+            after = due[capacity - started - 1] if more else page[-1].id if page else ""
+            started, left = started + min(len(due), capacity - started), left - len(page)
             if not page:
                 break
-        self.state.put_cursor(cursor, after, _CURSOR_TTL_S)
+        self.progress.put_cursor(cursor, after, _CURSOR_TTL_S)
         return started

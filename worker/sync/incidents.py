@@ -1,7 +1,7 @@
-"""Incidents: opened by what the walk and the desk see, asked by whoever would feed or judge, closed by canaries.
+"""Incidents at work: opened by failed windows and refused accounts, asked before a call, closed by probes or by hand.
 
-One mechanism for both families (``worker.domain.fleet.incidents``).  What is open is read at most once a second in each
-process: an incident that another has opened is known a second later.
+``worker.domain.fleet.incidents`` explains the two families and when one opens. The open incidents are read from Redis
+at most once a second in each process, so a process knows of a new one a second later.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from worker.domain.fleet.incidents import (
     REFUSALS,
     FailureCount,
     Incident,
+    IncidentGate,
     IncidentKind,
     Thresholds,
     is_incident,
@@ -31,30 +32,37 @@ from worker.domain.measures.messages import WindowJob, series_of
 from worker.domain.measures.readings import Series
 from worker.errors import IncidentOpen, StoreUnavailable, WorkerError
 from worker.logs import fields
-from worker.metrics import HELD, INCIDENTS
+from worker.metrics import INCIDENTS, WINDOWS_HELD
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry import consent_rows
 from worker.stores.registry.notices import NoticeTable
 
 log = logging.getLogger("releve.incidents")
 
-FRESH_S: Final = 1.0
-MUTED_AFTER_DISBELIEF: Final = timedelta(days=7)
+# Seconds after which the open incidents are read again.
+MAX_AGE_S: Final = 1.0
+# After refusals were believed, or an operator closed an incident, none of its kind opens for this time.
+MUTED_WHEN_BELIEVED: Final = timedelta(days=7)
 MUTED_BY_HAND: Final = timedelta(hours=24)
 
 
-class Incidents:
-    """A ``Watch``.  ``channels``: over which notices go; ``first_wait_s``: until the first canaries."""
+class Incidents(IncidentGate):
+    """The incidents in Redis, with notices to the operator.
+
+    ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes. Methods that
+    read raise StoreUnavailable; a record that fails is only logged.
+    """
 
     def __init__(
         self,
+        *,
         store: IncidentStore,
         notices: NoticeTable,
         channels: Sequence[str],
         now: Callable[[], datetime],
         thresholds: Thresholds,
         first_wait_s: float = 60.0,
-        fresh_s: float = FRESH_S,
+        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self._store = store
         self._notices = notices
@@ -62,181 +70,195 @@ class Incidents:
         self._now = now
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
-        self._fresh_s = fresh_s
-        self._known: tuple[float, dict[str, Incident], set[IncidentKind]] | None = None
+        self._max_age_s = max_age_s
+        # When it was read (by the monotonic clock), the open incidents by slot, and the muted kinds.
+        self._cached: tuple[float, dict[str, Incident], set[IncidentKind]] | None = None
 
-    # -- whoever would feed
+    # -- Before a call
 
     def is_open(self) -> bool:
-        """Whether nobody should be asked for anything: every series is held."""
+        """Return whether incidents hold every series, so that nobody should be asked for anything."""
         return all(self.is_held(series) for series in Series)
 
     def is_held(self, series: Series) -> bool:
-        """Whether nobody should be asked for this series.  Raises StoreUnavailable, as all that reads does."""
-        return self._holding(series) is not None
+        """Return whether an incident holds all windows of this series."""
+        return self._incident_of(series) is not None
 
-    def admit(self, origin: WindowJob) -> None:
-        """Raises Held, for a window that a task would ask for now; canaries and what a person asks for go on."""
-        if origin["claim"] == PROBE or current_lane() is Lane.BY_HAND:
+    def raise_if_held(self, job: WindowJob) -> None:
+        """Raise IncidentOpen if an incident holds the series; never for probes and for what a person asks for."""
+        if job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
-        series = series_of(origin)
-        if incident := self._holding(series):
-            self._store.count(incident.slot, "windows_held")
-            HELD.labels(series).inc()
+        series = series_of(job)
+        if incident := self._incident_of(series):
+            self._store.increment_count(incident.slot, "windows_held")
+            WINDOWS_HELD.labels(series).inc()
             raise IncidentOpen(
                 f"nobody is asked for this during an incident ({incident.kind}): it is due again afterwards"
             )
 
-    # -- whoever saw how an account was answered
+    # -- After a call
 
-    def failed(self, origin: WindowJob, error: WorkerError) -> None:
+    def record_failure(self, job: WindowJob, error: WorkerError) -> None:
+        """Count that the supplier failed for this account; may open an incident."""
         if kind := kind_of(error):
-            self._noting(lambda: self._failed(origin, kind))
+            self._ignore_store_failure(lambda: self._count_failure(job, kind))
 
-    def answered(self, origin: WindowJob, *, usable: bool) -> None:
-        """``usable`` false: points came, and none could be used."""
+    def record_answer(self, job: WindowJob, *, usable: bool) -> None:
+        """Count an answer; not ``usable`` if it has points of which none could be used."""
         if usable:
-            self._noting(lambda: self._store.note(origin, None, self._thresholds.minutes))
+            self._ignore_store_failure(lambda: self._store.record_answer(job, None, self._thresholds.minutes))
         else:
-            self._noting(lambda: self._failed(origin, IncidentKind.ANSWERS))
+            self._ignore_store_failure(lambda: self._count_failure(job, IncidentKind.ANSWERS))
 
-    def _failed(self, origin: WindowJob, kind: IncidentKind) -> None:
-        series = series_of(origin)
-        burst = self._store.note(origin, kind, self._thresholds.minutes)
-        found = self._holding(series) or self._open_now().get(kind.value)
-        if found and origin["claim"] == PROBE:  # it costs, and is no window that must be asked for again
-            self._store.count(found.slot, "failed_calls")
-        elif found:
-            self._store.add(found.slot, origin)
-        elif kind.holds and is_incident(kind, burst, self._thresholds):
-            self._open(slot_of(kind, series), kind, burst)
+    def _count_failure(self, job: WindowJob, kind: IncidentKind) -> None:
+        series = series_of(job)
+        failures = self._store.record_answer(job, kind, self._thresholds.minutes)
+        incident = self._incident_of(series) or self._open_by_slot().get(kind.value)
+        if incident and job["claim"] == PROBE:
+            # A probe is a call, but not a window that must be asked for again.
+            self._store.increment_count(incident.slot, "failed_calls")
+        elif incident:
+            self._store.add_failure(incident.slot, job)
+        elif kind.holds and is_incident(kind, failures, self._thresholds):
+            self._open(slot_of(kind, series), kind, failures)
 
-    def _noting(self, note: Callable[[], object]) -> None:
-        """Redis or the registry may be away just now: that must not hide how the account was answered."""
+    def _ignore_store_failure(self, record: Callable[[], object]) -> None:
+        """Record something; where Redis or the registry is down, that must not hide the outcome of the call."""
         try:
-            note()
+            record()
         except StoreUnavailable as error:
             log.warning("not noted, for a store is away: %s", error)
 
-    # -- whoever judges an account or a window
+    # -- When a failure is judged
 
-    def spares(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """See ``Watch``; counted, where it concerns a series."""
+    def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
+        """Return the open incident that explains a failure, or None, and count the failure if a series is named."""
         kind = kind_of(error)
-        if incident := self._holding(series) if series else self._holding_any():
-            found = incident
-        elif kind in REFUSALS and kind.value in self._open_now():
-            found = self._open_now()[kind.value]
+        if holding := self._incident_of(series) if series else self._any_holding():
+            incident = holding
+        elif kind in REFUSALS and kind.value in self._open_by_slot():
+            incident = self._open_by_slot()[kind.value]
         else:
             return None
         if series:
-            self._noting(lambda: self._store.count(found.slot, "windows_failed"))
-        return found.kind
+            self._ignore_store_failure(lambda: self._store.increment_count(incident.slot, "windows_failed"))
+        return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        return self._thresholds.accounts > 0 and kind not in self._look()[2]
+        """Return whether an incident of this kind could open now."""
+        return self._thresholds.accounts > 0 and kind not in self._read()[2]
 
-    def open_refusals(self, kind: IncidentKind, burst: FailureCount) -> bool:
-        return is_incident(kind, burst, self._thresholds) and self._open(kind.value, kind, burst)
+    def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
+        """Open an incident if there are enough refusals; return whether it is open."""
+        return is_incident(kind, failures, self._thresholds) and self._open(kind.value, kind, failures)
 
-    # -- what is open, by hand and by canaries
+    # -- Lists, probes, and the end
 
-    def current(self) -> list[Incident]:
-        """Those open at this moment, the oldest first."""
-        return sorted(self._store.all_open().values(), key=lambda incident: incident.began_at)
+    def list_open(self) -> list[Incident]:
+        """Return the incidents that are open at this moment, oldest first."""
+        return sorted(self._store.open_incidents().values(), key=lambda incident: incident.began_at)
 
-    def past(self) -> list[Incident]:
-        return self._store.past()
+    def list_past(self) -> list[Incident]:
+        """Return the past incidents, newest first."""
+        return self._store.closed_incidents()
 
     def open_by_hand(self) -> list[Incident]:
-        """Nobody is asked from now on, for a day at most; those opened."""
+        """Hold all series for a day at most, and return the incidents opened for that."""
         kind = IncidentKind.BY_HAND
         for series in Series:
             self._open(series.value, kind, FailureCount(0, 0))
-        return [incident for incident in self.current() if incident.kind is kind]
+        return [incident for incident in self.list_open() if incident.kind is kind]
 
-    def rounds_due(self) -> Iterator[Incident]:
-        """Those whose canaries are due and ours to send; each turn comes once.  What is overdue is left out."""
-        for incident in self.current():
+    def claim_due_probe_rounds(self) -> Iterator[Incident]:
+        """Yield the incidents whose next round of probes is due and claimed by this call."""
+        for incident in self.list_open():
             wait_s = probe_wait_s(incident.rounds + incident.relapses + 1, self._first_wait_s)
-            if incident.kind is not IncidentKind.BY_HAND and self._store.take_turn(
+            if incident.kind is not IncidentKind.BY_HAND and self._store.claim_probe_round(
                 incident, wait_s, self._first_wait_s
             ):
                 yield incident
 
-    def some_failed(self, incident: Incident, most: int) -> list[WindowJob]:
-        return self._store.some_failed(incident.slot, most)
+    def sample_failed_windows(self, incident: Incident, most: int) -> list[WindowJob]:
+        """Return at most so many of the windows that failed, at random."""
+        return self._store.sample_failed_windows(incident.slot, most)
 
-    def all_failed(self, incident: Incident) -> Iterator[WindowJob]:
-        return self._store.failed(incident.slot)
+    def failed_windows(self, incident: Incident) -> Iterator[WindowJob]:
+        """Yield all windows that failed."""
+        return self._store.failed_windows(incident.slot)
 
     def close(self, incident: Incident, how: str) -> None:
-        """It is over: ``probes``, ``by_hand``, ``believed`` or ``expired``.  By whose hand or belief it ends, it stays
-        ended for a while.
+        """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``.
+
+        After ``by_hand`` and ``believed``, none of this kind opens for a while.
         """
-        muted = {"by_hand": MUTED_BY_HAND, "believed": MUTED_AFTER_DISBELIEF}.get(how, timedelta())
+        muted = {"by_hand": MUTED_BY_HAND, "believed": MUTED_WHEN_BELIEVED}.get(how, timedelta())
         if incident.kind is IncidentKind.BY_HAND:
             muted = timedelta()
         ended_at = self._now()
-        done = self._store.close(incident, ended_at, how, muted_s=int(muted.total_seconds()))
-        self._known = None
-        if done:
-            over = self._past_one(incident)
-            cost = fields(**_name(over), **_cost(over), how=how, minutes=_minutes(over))
+        closed = self._store.close(incident, ended_at, how, muted_s=int(muted.total_seconds()))
+        self._cached = None
+        if closed:
+            past = self._with_last_counts(incident)
+            cost = fields(**_name_fields(past), **_cost_fields(past), how=how, minutes=_minutes(past))
             log.warning("incident over", extra=cost)
-            self._tell(over, NoticeKind.INCIDENT_OVER)
+            self._insert_notices(past, NoticeKind.INCIDENT_OVER)
 
-    def replay_due(self) -> bool:
-        return self._store.replay_due()
+    def is_replay_due(self) -> bool:
+        """Return whether windows that an incident held are to be published again."""
+        return self._store.is_replay_due()
 
-    def replayed(self) -> None:
-        self._store.replayed()
+    def clear_replay(self) -> None:
+        """Forget that a replay is due."""
+        self._store.clear_replay()
 
-    # -- inside
+    # -- Helpers
 
-    def _open(self, slot: str, kind: IncidentKind, burst: FailureCount) -> bool:
-        """Whether one is open from here on."""
+    def _open(self, slot: str, kind: IncidentKind, failures: FailureCount) -> bool:
+        """Open an incident and return whether one is open then, this or another."""
         incident = Incident(secrets.token_hex(6), slot, kind, self._now())
         opened = self._store.open(incident, self._first_wait_s)
-        self._known = None
+        self._cached = None
         if opened:
             INCIDENTS.labels(kind).inc()
-            told = fields(**_name(incident), accounts=burst.failed, asked=burst.tried)
-            log.error("incident open", extra=told)
-            self._tell(incident, NoticeKind.INCIDENT)
+            extra = fields(**_name_fields(incident), accounts=failures.failed, asked=failures.tried)
+            log.error("incident open", extra=extra)
+            self._insert_notices(incident, NoticeKind.INCIDENT)
         return opened is not None
 
-    def _tell(self, incident: Incident, kind: NoticeKind) -> None:
+    def _insert_notices(self, incident: Incident, kind: NoticeKind) -> None:
         now = self._now()
         reason, about = incident.kind.value, f"{incident.slot}@{incident.began_at.isoformat(timespec='microseconds')}"
-        drafts = [Notice(consent_rows.new_id(), None, kind, reason, about, each, now, now) for each in self._channels]
-        self._noting(lambda: self._notices.post(drafts))
+        notices = [
+            Notice(consent_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self._channels
+        ]
+        self._ignore_store_failure(lambda: self._notices.insert_new(notices))
 
-    def _past_one(self, incident: Incident) -> Incident:
-        """With its last counts."""
-        return next((over for over in self._store.past() if over.id == incident.id), incident)
+    def _with_last_counts(self, incident: Incident) -> Incident:
+        """Return the closed incident with the counts at its end."""
+        return next((past for past in self._store.closed_incidents() if past.id == incident.id), incident)
 
-    def _holding(self, series: Series) -> Incident | None:
-        return self._open_now().get(series.value)
+    def _incident_of(self, series: Series) -> Incident | None:
+        """Return the incident that holds the series, if any."""
+        return self._open_by_slot().get(series.value)
 
-    def _holding_any(self) -> Incident | None:
-        return next((found for series in Series if (found := self._holding(series))), None)
+    def _any_holding(self) -> Incident | None:
+        return next((incident for series in Series if (incident := self._incident_of(series))), None)
 
-    def _open_now(self) -> dict[str, Incident]:
-        return self._look()[1]
+    def _open_by_slot(self) -> dict[str, Incident]:
+        return self._read()[1]
 
-    def _look(self) -> tuple[float, dict[str, Incident], set[IncidentKind]]:
-        known, at = self._known, time.monotonic()
-        if known is None or at - known[0] >= self._fresh_s:
-            known = self._known = (at, self._store.all_open(), self._store.muted(REFUSALS))
-        return known
+    def _read(self) -> tuple[float, dict[str, Incident], set[IncidentKind]]:
+        cached, now_s = self._cached, time.monotonic()
+        if cached is None or now_s - cached[0] >= self._max_age_s:
+            cached = self._cached = (now_s, self._store.open_incidents(), self._store.muted_kinds(REFUSALS))
+        return cached
 
 
-def _name(incident: Incident) -> dict[str, str]:
+def _name_fields(incident: Incident) -> dict[str, str]:
     return {"incident": incident.id, "kind": incident.kind.value, "slot": incident.slot}
 
 
-def _cost(incident: Incident) -> dict[str, int]:
+def _cost_fields(incident: Incident) -> dict[str, int]:
     return {
         "failed_calls": incident.failed_calls,
         "windows_failed": incident.windows_failed,

@@ -1,140 +1,107 @@
-"""The way out of an incident: a few canary accounts are asked with growing waits; once they are answered it is over.
+"""Probes: while an incident is open, a few accounts are asked with growing waits; answers to them close it.
 
-Then whatever it touched is due again at once, as if it had not been tried.  A round ends with its first failure, so
-an outage costs a call a round.  Killed anywhere, the next round does the same.
+Closing makes all windows that failed due again at once, as if they had not been tried. A round ends with its first
+failure, so an outage costs one call a round. A round that is killed is done again by the next one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final
 
 from worker.domain.clock import Clock
-from worker.domain.consent.accounts import Account
-from worker.domain.fleet.incidents import CANARIES, PROBE, Incident, ProbeResult, judge_canary
+from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.messages import WindowJob, series_of, split_claim, window_of
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import Series
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.sync.claims import ClaimPolicy
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.attempts import attempts_run
 from worker.sync.incidents import Incidents
-from worker.sync.results import attempts_run
-from worker.sync.window import WindowSync
 
 log = logging.getLogger("releve.incidents")
 
-_LANE: Final = "first_screen"  # while nobody else is asked, canaries must not wait for a permit
-_DRAWN: Final = 3 * CANARIES  # some may have been removed, or say nothing
+# Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
+_LANE: Final = "first_screen"
+# More than necessary, because some accounts may have been removed or have answers that say nothing.
+_MAX_DRAWN: Final = 3 * PROBES_TO_PASS
 
 
-class Accounts(Protocol):
-    def some(self, account_ids: Collection[str]) -> dict[str, Account]: ...
+@dataclass(frozen=True, kw_only=True)
+class IncidentProber:
+    """A prober of open incidents.
 
-    def page_active(self, after: str | None = None, limit: int = ...) -> list[Account]: ...
-
-
-class Notes(Protocol):
-    """The part of SyncState that forgets what was held against a window."""
-
-    def clear_attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> None: ...
-
-    def release(self, account_id: str, series: str, what: str, *, holder: str) -> None: ...
-
-
-class House(Protocol):
-    """A Runtime is one."""
-
-    @property
-    def incidents(self) -> Incidents: ...
-
-    @property
-    def registry(self) -> Accounts: ...
-
-    @property
-    def state(self) -> Notes: ...
-
-    @property
-    def dispatcher(self) -> ClaimPolicy: ...
-
-    @property
-    def walk(self) -> WindowSync: ...
-
-    @property
-    def now(self) -> Clock: ...
-
-
-@dataclass(frozen=True)
-class Probing:
-    """``ask`` does the whole walk of a window; ``look_back`` gives the window of an account and series."""
+    ``look_back`` returns the job of an account's last days; ``sync_window`` does all steps of a job.
+    """
 
     incidents: Incidents
-    accounts: Accounts
-    state: Notes
+    accounts: AccountRegistry
+    progress: ProgressStore
     look_back: Callable[[str, Series], WindowJob]
-    ask: Callable[[WindowJob], object]
+    sync_window: Callable[[WindowJob], object]
     now: Clock
 
-    @classmethod
-    def of(cls, house: House) -> Self:
-        ask, look_back = house.walk.sync_window, house.dispatcher.look_back_now
-        return cls(house.incidents, house.registry, house.state, look_back, ask, house.now)
-
     def run(self) -> None:
-        """Close what is overdue, send the canaries whose turn it is.  Raises StoreUnavailable."""
+        """Close the incidents that are too old, and do the rounds of probes that are due. Raises StoreUnavailable."""
         now = self.now()
-        for incident in self.incidents.current():
-            if how := incident.overdue(now):
+        for incident in self.incidents.list_open():
+            if how := incident.expiry_reason(now):
                 self.close(incident, how)
         token = enter_lane(_LANE)
         try:
-            for incident in self.incidents.rounds_due():
-                self._round(incident)
+            for incident in self.incidents.claim_due_probe_rounds():
+                self._do_round(incident)
         finally:
             leave_lane(token)
 
     def close(self, incident: Incident, how: str) -> None:
-        """Make due again what it touched, then close it: after a kill in between it is done again."""
+        """Make the windows that failed due again, then close the incident."""
+        # The incident is closed last: after a kill in between, all is done again.
         run = attempts_run(self.now())
-        for origin in self.incidents.all_failed(incident):
-            self.state.clear_attempts(origin["account_id"], origin["series"], window_of(origin), run=run)
-            if origin["claim"]:
-                self.state.release(origin["account_id"], *split_claim(origin["claim"]), holder=origin["run_id"])
+        for job in self.incidents.failed_windows(incident):
+            self.progress.clear_attempts(job["account_id"], job["series"], window_of(job), run=run)
+            if job["claim"]:
+                self.progress.release_claim(job["account_id"], *split_claim(job["claim"]), holder=job["run_id"])
         self.incidents.close(incident, how)
 
-    def _round(self, incident: Incident) -> None:
+    def _do_round(self, incident: Incident) -> None:
         passed = 0
-        for account_id, series in self._canaries(incident):
-            canary = self._send(incident, account_id, series)
-            if canary is ProbeResult.FAILED:
+        for account_id, series in self._draw_accounts(incident):
+            result = self._probe(incident, account_id, series)
+            if result is ProbeResult.FAILED:
                 return
-            passed += canary is ProbeResult.PASSED
-            if passed == CANARIES:
+            passed += result is ProbeResult.PASSED
+            if passed == PROBES_TO_PASS:
                 break
         if passed:
             self.close(incident, "probes")
 
-    def _canaries(self, incident: Incident) -> Iterator[tuple[str, Series]]:
-        """Of those it touched, for others may always have been well; anybody where they are all gone."""
-        drawn = self.incidents.some_failed(incident, _DRAWN)
-        known = self.accounts.some([origin["account_id"] for origin in drawn])
-        active = {account_id for account_id, account in known.items() if account.active}
-        pairs = [(each["account_id"], series_of(each)) for each in drawn if each["account_id"] in active]
-        if not pairs:
-            pairs = [(account.id, incident.series[0]) for account in self.accounts.page_active(None, CANARIES)]
-        yield from pairs
+    def _draw_accounts(self, incident: Incident) -> list[tuple[str, Series]]:
+        """Return some of the accounts that failed; if all of these are gone, any active ones.
 
-    def _send(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:
-        origin: WindowJob = {**self.look_back(account_id, series), "claim": PROBE}
+        An account that never failed could be answered all the time and would say nothing.
+        """
+        jobs = self.incidents.sample_failed_windows(incident, _MAX_DRAWN)
+        accounts = self.accounts.get_many([job["account_id"] for job in jobs])
+        active_ids = {account_id for account_id, account in accounts.items() if account.active}
+        pairs = [(job["account_id"], series_of(job)) for job in jobs if job["account_id"] in active_ids]
+        if not pairs:
+            pairs = [(account.id, incident.series[0]) for account in self.accounts.page_active(None, PROBES_TO_PASS)]
+        return pairs
+
+    def _probe(self, incident: Incident, account_id: str, series: Series) -> ProbeResult:
+        job: WindowJob = {**self.look_back(account_id, series), "claim": PROBE}
         error: WorkerError | None = None
         try:
-            self.ask(origin)
+            self.sync_window(job)
         except WorkerError as failure:
             error = failure
-        canary = judge_canary(incident.kind, error)
+        result = judge_probe(incident.kind, error)
         reason = {"reason": str(error)} if error else {}
-        told = fields(incident=incident.id, account_id=account_id, series=series, canary=canary, **reason)
-        log.info("canary asked", extra=told)
-        return canary
+        extra = fields(incident=incident.id, account_id=account_id, series=series, canary=result, **reason)
+        log.info("canary asked", extra=extra)
+        return result

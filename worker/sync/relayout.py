@@ -1,8 +1,8 @@
-"""Measures moved from one layout into the other: copied, checked, and only then erased where they were.
+"""The migration of measures from one layout to the other: copied, checked, and only then erased in the old one.
 
-Account by account, and within one by windows of whole days.  What is done is read from the stores themselves: an
-account whose old documents are gone is done, a document that is in the new layout already is not written again.  So
-a move that was killed anywhere is run again and goes on, and twice is once.
+It goes account by account, and within an account by windows of whole days. How far it came is read from the stores:
+an account without old documents is done, and a document that is in the new layout already is not written again. A
+migration that was killed anywhere goes on when it is run again.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from worker.errors import StoreUnavailable
 from worker.stores.measures.at_once import read_one
 from worker.stores.measures.base import Document, Measures, Together
 
-_CURVE_DAYS: Final = 31  # in memory, and in a request
-_SOMEBODY_WRITES: Final = "somebody else writes to the store: stop workers, beat and web, and run it again"
+# Days of load curve in memory and in one request.
+_CURVE_DAYS: Final = 31
+_OTHER_WRITER: Final = "somebody else writes to the store: stop workers, beat and web, and run it again"
 
 Documents = dict[Period, list[Document]]
-Recount = Callable[[str, Series, DateWindow], int]  # account, series, window: totals made anew
+# Computes the totals of an account, series and window again, and returns the number of documents written.
+RecomputeTotals = Callable[[str, Series, DateWindow], int]
 
 
 @dataclass
-class Moved:
-    """Counted in documents: what the old layout held, what of it was written to the new one, and what was erased.
+class MigrationCounts:
+    """The counts of a migration, in documents.
 
-    The rest was there already, as young or younger.  ``recounted``: totals made anew where both layouts had readings.
+    ``documents``: all that the old layout held. ``written``: those that the new layout lacked or had in an older state.
+    ``erased``: those erased in the old layout. ``recounted``: totals computed again, where both layouts had readings.
     """
 
     accounts: int = 0
@@ -41,71 +44,82 @@ class Moved:
     milliwatt_hours: dict[Period, int] = field(default_factory=lambda: dict.fromkeys(Period, 0))
 
     def as_json(self) -> dict[str, Any]:
+        """Return the counts as JSON, with the energy by doctype in kWh."""
         kwh = {period.value: energy / 1_000_000 for period, energy in self.milliwatt_hours.items()}
         counts = {name: getattr(self, name) for name in ("accounts", "documents", "written", "erased", "recounted")}
         return {**counts, "kwh": kwh}
 
 
 @dataclass(frozen=True)
-class Move:
-    """From ``old`` to ``new``; ``recount`` makes a window's totals in ``new`` anew of its readings there."""
+class LayoutMigrator:
+    """A migrator from the layout ``old`` to ``new``.
+
+    ``recompute_totals`` computes totals in ``new`` from the readings there.
+    """
 
     old: Measures
     new: Measures
-    recount: Recount
+    recompute_totals: RecomputeTotals
 
-    def account(self, account_id: str, moved: Moved) -> None:
-        """Raises StoreUnavailable; then nothing of the account was erased that is not in the new layout."""
+    def migrate_account(self, account_id: str, counts: MigrationCounts) -> None:
+        """Migrate one account and add it to ``counts``.
+
+        Raises StoreUnavailable; then no document was erased that is not in the new layout.
+        """
         documents = 0
         for series in Series:
             for window in _windows(self.old, account_id, series):
-                documents += self._window(account_id, series, window, moved)
+                documents += self._copy_window(account_id, series, window, counts)
         if documents:
             erased = self._erase(account_id)
-            moved.accounts, moved.erased = moved.accounts + 1, moved.erased + erased
+            counts.accounts, counts.erased = counts.accounts + 1, counts.erased + erased
             if erased != documents:
-                raise StoreUnavailable(f"{documents} documents were copied and {erased} erased: {_SOMEBODY_WRITES}")
+                raise StoreUnavailable(f"{documents} documents were copied and {erased} erased: {_OTHER_WRITER}")
 
-    def _window(self, account_id: str, series: Series, window: DateWindow, moved: Moved) -> int:
-        wanted = {period: key_range(window, period) for period in PERIODS[series]}
-        source = read_one(self.old, account_id, wanted)
-        before = read_one(self.new, account_id, wanted)
-        missing = {period: list(_missing(source[period], before[period])) for period in wanted}
+    def _copy_window(self, account_id: str, series: Series, window: DateWindow, counts: MigrationCounts) -> int:
+        """Copy and check one window, and return the number of its documents in the old layout."""
+        ranges = {period: key_range(window, period) for period in PERIODS[series]}
+        source = read_one(self.old, account_id, ranges)
+        before = read_one(self.new, account_id, ranges)
+        missing = {period: list(_missing(source[period], before[period])) for period in ranges}
         if any(_write(self.new, missing).values()):
-            raise StoreUnavailable(_SOMEBODY_WRITES)
-        self._check(source, read_one(self.new, account_id, wanted))
-        moved.recounted += self.recount(account_id, series, window)
-        for period in wanted:
-            moved.documents += len(source[period])
-            moved.written += len(missing[period])
-            moved.milliwatt_hours[period] += sum(map(_energy, source[period]))
+            raise StoreUnavailable(_OTHER_WRITER)
+        self._check(source, read_one(self.new, account_id, ranges))
+        counts.recounted += self.recompute_totals(account_id, series, window)
+        for period in ranges:
+            counts.documents += len(source[period])
+            counts.written += len(missing[period])
+            counts.milliwatt_hours[period] += sum(map(_energy, source[period]))
         return sum(map(len, source.values()))
 
     @staticmethod
     def _check(source: Documents, stored: Documents) -> None:
-        """Each doctype's count and sum over the keys that were copied, and each document itself, younger ones aside."""
+        """Compare count, sum and content of the copies with their source; a younger document counts as right."""
         for period, documents in source.items():
-            found = {document["_id"]: document for document in stored[period]}
-            younger = {_id(wanted) for wanted in documents if _is_younger(found.get(_id(wanted)), wanted)}
-            wanted = [document for document in documents if _id(document) not in younger]
-            copies = [found[_id(document)] for document in wanted if _id(document) in found]
-            same = len(copies) == len(wanted) and sum(map(_energy, copies)) == sum(map(_energy, wanted))
-            if not same or list(map(_content, copies)) != list(map(_content, wanted)):
-                raise StoreUnavailable(f"{period.value}: what was copied does not read back alike: {_SOMEBODY_WRITES}")
+            stored_by_id = {document["_id"]: document for document in stored[period]}
+            younger_ids = {
+                _id(document) for document in documents if _is_younger(stored_by_id.get(_id(document)), document)
+            }
+            expected = [document for document in documents if _id(document) not in younger_ids]
+            copies = [stored_by_id[_id(document)] for document in expected if _id(document) in stored_by_id]
+            same = len(copies) == len(expected) and sum(map(_energy, copies)) == sum(map(_energy, expected))
+            if not same or list(map(_content, copies)) != list(map(_content, expected)):
+                raise StoreUnavailable(f"{period.value}: what was copied does not read back alike: {_OTHER_WRITER}")
 
     def _erase(self, account_id: str) -> int:
-        """Readings last: as long as there is one, the account counts as not moved."""
+        """Erase the account in the old layout and return the number of documents."""
+        # Readings are erased last: while there is one, the account counts as not migrated.
         order = [period for series in Series for period in reversed(PERIODS[series])]
         return sum(self.old[period].erase(account_id) for period in order)
 
 
 def _windows(measures: Measures, account_id: str, series: Series) -> Iterator[DateWindow]:
-    """Windows that hold all documents of a series, totals too, oldest first; nothing is skipped but what is empty."""
+    """Yield windows with all documents of a series, totals too, oldest first; empty days between them are skipped."""
     first_keys = dict.fromkeys(PERIODS[series], "0")
     while days := [
-        _day_of(found[0])
+        _day_of(page[0])
         for period, first in first_keys.items()
-        if (found := measures[period].read(account_id, first, "~", limit=1))
+        if (page := measures[period].read(account_id, first, "~", limit=1))
     ]:
         day = min(days)
         window = (
@@ -118,7 +132,7 @@ def _windows(measures: Measures, account_id: str, series: Series) -> Iterator[Da
 
 
 def _day_of(document: Document) -> date:
-    """The local day that a document's period begins on."""
+    """Return the local day on which the document's period begins."""
     key = key_of(document)
     if "T" in key:
         return datetime.fromisoformat(key).astimezone(PARIS).date()
@@ -129,22 +143,22 @@ def _day_of(document: Document) -> date:
 def _write(measures: Measures, documents: Documents) -> Documents:
     if isinstance(measures, Together):
         return measures.write_together(documents)
-    return {period: measures[period].write(some) for period, some in documents.items()}
+    return {period: measures[period].write(rows) for period, rows in documents.items()}
 
 
 def _missing(source: list[Document], stored: list[Document]) -> Iterator[Document]:
-    """What is not there, or in an older state, ready to be written."""
-    known = {document["_id"]: document for document in stored}
+    """Yield the documents to write: those that are not stored, or stored in an older state."""
+    stored_by_id = {document["_id"]: document for document in stored}
     for document in source:
-        found = known.get(document["_id"])
-        if found is None:
+        known = stored_by_id.get(document["_id"])
+        if known is None:
             yield _content(document)
-        elif _content(found) != _content(document) and not _is_younger(found, document):
-            yield {**document, "_rev": found["_rev"]}
+        elif _content(known) != _content(document) and not _is_younger(known, document):
+            yield {**document, "_rev": known["_rev"]}
 
 
-def _is_younger(found: Document | None, document: Document) -> bool:
-    return found is not None and found.get("updated_at", "") > document.get("updated_at", "")
+def _is_younger(stored: Document | None, document: Document) -> bool:
+    return stored is not None and stored.get("updated_at", "") > document.get("updated_at", "")
 
 
 def _content(document: Document) -> Document:

@@ -1,8 +1,8 @@
-"""History read again from the answers that were kept, after a parser was mended: no supplier is asked.
+"""The replay of stored answers after the parser was corrected: no supplier is asked.
 
-Each answer takes the walk's own way from there on.  Readings carry the time of their answer, so a later answer's
-value stands, what changes is kept as a correction, and a second replay finds nothing to do.  What the account's
-owner and operator see of the last runs stays as it is: a replay is no run.
+Each answer is parsed again and goes through the steps of ``worker.sync.window``. Readings carry the time of their
+answer, so the value of a later answer stays, a changed value is recorded as a correction, and a second replay changes
+nothing. The states of the last runs stay as they are, because a replay is not a run.
 """
 
 from __future__ import annotations
@@ -11,39 +11,31 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Final, Protocol
+from typing import Final
 
 from worker.domain.measures import messages
-from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.completeness import UNKNOWN, DayState, Ledger, Mark, judge_days, unpack_open
+from worker.domain.measures.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days, unpack_open_days
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowJob, WindowResult, Writes
-from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.messages import WindowResult, Writes, to_job
+from worker.domain.measures.readings import PARIS, DateWindow
 from worker.errors import MalformedAnswer
+from worker.stores.registry.completeness import CompletenessTable
+from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
 log = logging.getLogger("releve.replay")
 
-_GIVEN_UP: Final = (DayState.ABSENT, DayState.BEFORE)
-
-
-class Corrections(Protocol):
-    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None: ...
-
-
-class Ledgers(Protocol):
-    def ledger(self, account_id: str, series: Series) -> Ledger: ...
-
-    def exchange(self, account_id: str, series: Series, known: Ledger, ledger: Ledger) -> bool: ...
-
-
-class KeptAnswers(Protocol):
-    def told(self, account_id: str) -> Iterable[RawAnswer]: ...
+_NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
 
 
 @dataclass
-class Replayed:
-    """What came of an account's kept answers; ``unreadable``: still refused, as they were."""
+class ReplayCounts:
+    """The counts of an account's replay.
+
+    ``answers``: answers parsed again. ``created``, ``updated``, ``unchanged``: documents. ``unreadable``: answers that
+    the parser still refuses.
+    """
 
     account_id: str
     answers: int = 0
@@ -53,84 +45,74 @@ class Replayed:
     unreadable: int = 0
 
 
-@dataclass(frozen=True)
-class Replay:
-    """``walk``: the house's own; only what it tells of its progress goes elsewhere."""
+@dataclass(frozen=True, kw_only=True)
+class Replayer:
+    """A replayer of stored answers through ``window_sync``, which records corrections and the marks of days only."""
 
-    walk: WindowSync
-    kept: KeptAnswers
-    corrections: Corrections
-    ledgers: Ledgers
+    window_sync: WindowSync
+    raw_answers: RawAnswerTable
+    recorder: ResultRecorder
+    ledgers: CompletenessTable
 
-    def account(self, account_id: str, run_id: str, wanted: DateWindow | None = None) -> Replayed:
-        """Read again what was told of the days ``wanted``, oldest answer first.  Safe to repeat.
+    def replay_account(self, account_id: str, run_id: str, wanted: DateWindow | None = None) -> ReplayCounts:
+        """Replay the answers that have days of ``wanted``, or all, oldest first; safe to repeat.
 
-        Raises UnknownAccount or TransientError; what was read again until then stays, and is right.
+        Raises UnknownAccount or TransientError; then the answers replayed before stay replayed.
         """
-        walk = replace(self.walk, progress=_Quietly(self.corrections, self.ledgers))
-        done = Replayed(account_id)
-        for told in self.kept.told(account_id):
-            if wanted is not None and not (told.window.start < wanted.end and wanted.start < told.window.end):
+        window_sync = replace(self.window_sync, recorder=_ReplayRecorder(self.recorder, self.ledgers))
+        counts = ReplayCounts(account_id)
+        for answer in self.raw_answers.read_answers(account_id):
+            if wanted is not None and not (answer.window.start < wanted.end and wanted.start < answer.window.end):
                 continue
-            done.answers += 1
+            counts.answers += 1
             try:
-                report = walk.replay(_origin(account_id, run_id, told), told)
+                result = window_sync.replay(to_job(account_id, answer.series, answer.window, run_id, None), answer)
             except MalformedAnswer as error:
-                done.unreadable += 1
-                log.warning("answer unreadable account_id=%s window=%s reason=%s", account_id, told.window, error)
+                counts.unreadable += 1
+                log.warning("answer unreadable account_id=%s window=%s reason=%s", account_id, answer.window, error)
                 continue
-            done.created += report["created"]
-            done.updated += report["updated"]
-            done.unchanged += report["unchanged"]
-        return done
-
-
-def _origin(account_id: str, run_id: str, told: RawAnswer) -> WindowJob:
-    return WindowJob(
-        account_id=account_id,
-        series=told.series.value,
-        start=told.window.start.isoformat(),
-        end=told.window.end.isoformat(),
-        run_id=run_id,
-        claim=None,
-    )
+            counts.created += result["created"]
+            counts.updated += result["updated"]
+            counts.unchanged += result["unchanged"]
+        return counts
 
 
 @dataclass(frozen=True)
-class _Quietly:
-    """A Progress that keeps corrections and the ledger of days, and nothing of the run."""
+class _ReplayRecorder:
+    """A recorder of corrections and of the ledger of days; it records nothing of the run."""
 
-    corrections: Corrections
-    ledgers: Ledgers
+    recorder: ResultRecorder
+    ledgers: CompletenessTable
 
-    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
-        self.corrections.correcting(work, entries)
+    def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
+        self.recorder.record_corrections(writes, entries)
 
-    def finished(self, report: WindowResult) -> None:
-        account_id, series, facts = report["account_id"], messages.series_of(report), report["facts"]
-        window = messages.window_of(report)
+    def record_result(self, result: WindowResult) -> None:
+        account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
+        window = messages.window_of(result)
         asked_on = datetime.fromisoformat(facts["fetched_at"]).astimezone(PARIS).date()
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
-        judged = judge_days(series, window, unpack_open(window, facts["open"]), asked_on, floor)
-        while news := dict(_news(known := self.ledgers.ledger(account_id, series), judged)):
-            if self.ledgers.exchange(account_id, series, known, known.noting(news)):
+        marks = mark_days(series, window, unpack_open_days(window, facts["open"]), asked_on, floor)
+        # Another process may change the ledger between the two calls: then the marks are merged again.
+        while changes := dict(_changed_marks(known := self.ledgers.load_ledger(account_id, series), marks)):
+            if self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):
                 return
 
-    def all_finished(self, reports: Sequence[WindowResult]) -> None:
-        for report in reports:
-            self.finished(report)
+    def record_results(self, results: Sequence[WindowResult]) -> None:
+        for result in results:
+            self.record_result(result)
 
 
-def _news(known: Ledger, judged: Mapping[date, Mark]) -> Iterable[tuple[date, Mark]]:
-    """What an old answer tells of its days; that they were asked for again later is not forgotten."""
-    for day, mark in judged.items():
-        before = known.of(day)
+def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:
+    """Yield the marks that an old answer changes; a later request for the same day is not forgotten."""
+    for day, mark in marks.items():
+        before = known.mark_of(day)
         if not mark.open or before == UNKNOWN:
-            merged = before if mark.state in _GIVEN_UP and before != UNKNOWN else mark
-        elif before.state in _GIVEN_UP and mark.state is DayState.LATE:
+            merged = before if mark.state in _NOT_EXPECTED and before != UNKNOWN else mark
+        elif before.state in _NOT_EXPECTED and mark.state is DayState.LATE:
             merged = before
         else:
             ages = [age for age in (mark.asked_at_age, before.asked_at_age) if age is not None]
-            merged = Mark(mark.state, mark.half_hours, max(ages, default=None))
+            merged = DayMark(mark.state, mark.half_hours, max(ages, default=None))
         if merged != before:
             yield day, merged

@@ -1,4 +1,4 @@
-"""Many windows that go the same steps side by side: who fails falls out, and no other notices."""
+"""Steps of many windows side by side: a window that fails is left out, and the others go on."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def in_turns(origins: Iterable[WindowJob]) -> list[dict[int, WindowJob]]:
-    """By place; those of one account's series, which share documents, one after the other in different turns."""
+def in_turns(jobs: Iterable[WindowJob]) -> list[dict[int, WindowJob]]:
+    """Split the jobs by place into turns; jobs of one account and series share documents, so each gets another turn."""
     turns: list[dict[int, WindowJob]] = []
     before: Counter[tuple[str, str]] = Counter()
-    for place, origin in enumerate(origins):
-        of_series = origin["account_id"], origin["series"]
-        if before[of_series] == len(turns):
+    for place, job in enumerate(jobs):
+        pair = job["account_id"], job["series"]
+        if before[pair] == len(turns):
             turns.append({})
-        turns[before[of_series]][place] = origin
-        before[of_series] += 1
+        turns[before[pair]][place] = job
+        before[pair] += 1
     return turns
 
 
-def each(step: Callable[[int], U], places: Iterable[int], failed: dict[int, WorkerError]) -> dict[int, U]:
-    """What a step gives for each place; where it raises, the error goes to ``failed``."""
+def run_step(step: Callable[[int], U], places: Iterable[int], failed: dict[int, WorkerError]) -> dict[int, U]:
+    """Return the result of a step for each place; an error goes to ``failed`` instead."""
     done: dict[int, U] = {}
     for place in places:
         try:
@@ -37,11 +37,11 @@ def each(step: Callable[[int], U], places: Iterable[int], failed: dict[int, Work
     return done
 
 
-def at_once(ask: Callable[[list[T]], list[U]], given: Mapping[int, T]) -> dict[int, U | None]:
-    """What comes of asking for all; None where each must see for itself: one alone may be at fault."""
-    if len(given) > 1:
+def at_once(ask: Callable[[list[T]], list[U]], values: Mapping[int, T]) -> dict[int, U | None]:
+    """Return the result for each place of one call for all; None for all if it fails, as one value may be the cause."""
+    if len(values) > 1:
         try:
-            return dict(zip(given, ask([*given.values()]), strict=True))
+            return dict(zip(values, ask([*values.values()]), strict=True))
         except WorkerError:
             pass
-    return dict.fromkeys(given)
+    return dict.fromkeys(values)

@@ -1,383 +1,292 @@
-"""The walk of one window: four steps and their composition; knows the order, does no work itself.
+"""The refresh of one window in four steps, with the order of all reads and writes.
 
-The order is the design.  Revisions of the totals are read before the inputs they are made of (A5); readings are
-written before totals or in one document with them, totals before the mark that the window is done (W3).  So a
-worker that dies anywhere costs a repeat, never a hole, and a repeat changes nothing.
+1. ``fetch`` asks the supplier and parses its answer. It reads and writes no measures. Observers get the answer before
+   it is parsed, because an answer that can't be parsed is the one that is needed later.
+2. ``filter_known`` reads the stored totals of the window, then the readings that they are made of, and keeps the
+   readings that are new or changed. Totals come first because of their revisions: if another run writes between the
+   two reads, our write of the total is refused and the total is computed again. In the other order, a total computed
+   from old readings would replace a newer one.
+3. ``aggregate`` computes the touched totals. It reads and writes nothing.
+4. ``store`` writes the values that are going to be replaced to the table of corrections, then the readings, then the
+   totals, and last the mark that the window is done. Corrections come first because after a crash nobody knows the
+   replaced value. Readings come before totals because the next run can compute a missing total, but not a missing
+   reading. The mark comes last because a window without it is fetched again. Documents that lost a race against
+   another run repeat step 2 without a new call to the supplier.
+
+A worker may therefore be killed at any moment: the window is refreshed again, nothing is missing, and whatever was
+stored already stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.measures import messages
-from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.answers import Answer, RawAnswer
-from worker.domain.measures.completeness import covered_by, pack_open
-from worker.domain.measures.documents import (
-    Entry,
-    key_of,
-    key_range,
-    period_key,
-    to_document,
-    to_entry,
-    to_timestamp,
-    touched_window,
-)
-from worker.domain.measures.filtering import keep_changed
+from worker.domain.measures.documents import Entry, key_range, to_timestamp, touched_window
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.readings import DateWindow, IntervalReading, Period, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.measures.splitting import SplitFetch
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.at_once import read_each, read_one, write_each
-from worker.stores.measures.base import ByPeriod, Document, LazyDocuments, Measures, Wanted
-from worker.sync.side_by_side import at_once, each, in_turns
+from worker.stores.measures.base import LazyDocuments, Measures, ReadRequest
+from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.side_by_side import at_once, in_turns, run_step
+from worker.sync.window_changes import (
+    Written,
+    compare_with_stored,
+    compute_writes,
+    entries_in_write_order,
+    facts_without_answer,
+    is_correction,
+    last_day,
+    split_written,
+    to_documents,
+)
 
-MOST_RACES: Final = 20  # rounds of "decide anew" before the store counts as unwell
+MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
 
 
 class SupplierClient(Protocol):
-    """One method a series; the client's errors are already ours."""
+    """The calls to a supplier, one method for each series; all raise WorkerError."""
 
     def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer: ...
 
     def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer: ...
 
 
-class Accounts(Protocol):
-    def get(self, account_id: str) -> Account: ...
+class Recorder(Protocol):
+    """A recorder of corrections and results.
 
+    For each window, ``record_corrections`` is called before its readings are written, and ``record_result`` after all
+    its documents are written. After a crash both are called again for the same window.
+    """
 
-class Progress(Protocol):
-    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
-        """Note what these readings are about to replace; told again after a crash."""
+    def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
+        """Record the values that these readings are going to replace."""
         ...
 
-    def finished(self, report: WindowResult) -> None:
-        """Mark the window done and tell how it went; last of all."""
+    def record_result(self, result: WindowResult) -> None:
+        """Mark the window as done and record its result; this is the last step."""
         ...
 
-    def all_finished(self, reports: Sequence[WindowResult]) -> None:
-        """The same of many; where it raises, each may be told again."""
+    def record_results(self, results: Sequence[WindowResult]) -> None:
+        """Do ``record_result`` for many windows; if this raises, each may be recorded again."""
         ...
 
 
-class AnswerObserver(Protocol):
-    """Sees each answer before it is read."""
-
-    def answered(self, account_id: str, told: RawAnswer) -> None: ...
+# Called with the account's id and each answer, before it is parsed.
+AnswerObserver = Callable[[str, RawAnswer], None]
 
 
-class NoObserver:
-    def answered(self, account_id: str, told: RawAnswer) -> None:
-        """Nobody looks, nothing is kept."""
+def no_observer(account_id: str, answer: RawAnswer) -> None:
+    """Observe nothing."""
 
 
-NO_OBSERVER: Final = NoObserver()
-
-
-class Written(NamedTuple):
-    """What one writing of a window's documents came to, readings first."""
-
-    won: dict[Period, list[Entry]]
-    lost: dict[Period, list[Entry]]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WindowSync:
-    """The four steps over whatever suppliers and stores it is given; ``now`` gives zone-aware time."""
+    """The four steps of a window; ``now`` returns the time with its zone."""
 
-    accounts: Accounts
+    accounts: AccountRegistry
     supplier_of: Callable[[Account], SupplierClient]
     measures: Measures
-    progress: Progress
+    recorder: Recorder
     now: Callable[[], datetime]
-    witness: AnswerObserver = NO_OBSERVER
-    watch: IncidentGate = NO_INCIDENTS
+    observe: AnswerObserver = no_observer
+    incidents: IncidentGate = NO_INCIDENTS
 
-    def sync_window(self, origin: WindowJob) -> WindowResult:
-        """The four steps one after the other: the door used without the queue, and by most tests."""
-        return self.store(self.aggregate(self.filter_known(self.fetch(origin))))
+    def sync_window(self, job: WindowJob) -> WindowResult:
+        """Run the four steps in this process, without the queue."""
+        return self.store(self.aggregate(self.filter_known(self.fetch(job))))
 
-    def sync_windows(self, origins: Sequence[WindowJob]) -> list[WindowResult | WorkerError]:
-        """As ``sync_window`` of one after the other, but what they ask and tell the store goes in common requests.
+    def sync_windows(self, jobs: Sequence[WindowJob]) -> list[WindowResult | WorkerError]:
+        """Do ``sync_window`` for many windows with common requests to the store.
 
-        In their order; where a window failed stands its error, and the others don't notice.
+        Returns the result or the error of each, in their order; an error does not stop the other windows.
         """
-        reports: dict[int, WindowResult] = {}
+        results: dict[int, WindowResult] = {}
         failed: dict[int, WorkerError] = {}
-        for turn in in_turns(origins):
-            reports |= self._sync_turn(turn, failed)
-        outcomes: dict[int, WindowResult | WorkerError] = {**reports, **failed}
-        return [outcomes[place] for place in range(len(origins))]
+        for turn in in_turns(jobs):
+            results |= self._sync_turn(turn, failed)
+        outcomes: dict[int, WindowResult | WorkerError] = {**results, **failed}
+        return [outcomes[place] for place in range(len(jobs))]
 
-    def _sync_turn(self, origins: Mapping[int, WindowJob], failed: dict[int, WorkerError]) -> dict[int, WindowResult]:
-        """The four steps side by side: each is done for all windows before the next one."""
-        fetched = each(lambda place: self.fetch(origins[place]), origins, failed)
-        found = at_once(self._look_up, fetched)
-        filtered = each(lambda place: self.filter_known(fetched[place], found.pop(place)), fetched, failed)
-        works = each(lambda place: self.aggregate(filtered[place]), filtered, failed)
-        kept = each(lambda place: self._refuse_removed(works[place]), works, failed)
-        attempts = at_once(self._write, {place: works[place] for place in kept})
-        reports = each(lambda place: self._settle(works[place], attempts[place]), kept, failed)
-        told = at_once(self._finish_all, reports)
-        return each(lambda place: told[place] or self._finish(reports[place]), reports, failed)
+    def _sync_turn(self, jobs: Mapping[int, WindowJob], failed: dict[int, WorkerError]) -> dict[int, WindowResult]:
+        """Run each step for all windows before the next step."""
+        fetched = run_step(lambda place: self.fetch(jobs[place]), jobs, failed)
+        stored = at_once(self._read_stored, fetched)
+        changes = run_step(lambda place: self.filter_known(fetched[place], stored.pop(place)), fetched, failed)
+        writes = run_step(lambda place: self.aggregate(changes[place]), changes, failed)
+        allowed = run_step(lambda place: self._raise_if_removed(writes[place]), writes, failed)
+        first_writes = at_once(self._write, {place: writes[place] for place in allowed})
+        results = run_step(lambda place: self._write_all(writes[place], first_writes[place]), allowed, failed)
+        recorded = at_once(self._record_all, results)
+        return run_step(lambda place: recorded[place] or self._record(results[place]), results, failed)
 
-    def fetch(self, origin: WindowJob) -> Fetched:
-        """Ask the supplier for one window and read its answer.  Asking again gives the same readings.
+    def fetch(self, job: WindowJob) -> Fetched:
+        """Ask the supplier for one window and parse its answer; safe to repeat.
 
-        Raises TransientError (Held where nobody shall be asked now), AccountError or DataError.
+        Raises TransientError (IncidentOpen while an incident holds the series), AccountError or DataError.
         """
-        self.watch.admit(origin)
-        account = self._kept(origin["account_id"])
+        self.incidents.raise_if_held(job)
+        account = self._get_account(job["account_id"])
         if account.usage_point_id is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
         try:
-            batch = self.read(origin, self._ask(account, account.usage_point_id, origin))
+            fetched = self.parse_answer(job, self._ask(account, account.usage_point_id, job))
         except WorkerError as error:
-            self.watch.failed(origin, error)
+            self.incidents.record_failure(job, error)
             raise
-        facts = batch["facts"]
-        self.watch.answered(origin, usable=bool(facts["fetched"]) or not facts["dropped"])
-        return batch
+        facts = fetched["facts"]
+        self.incidents.record_answer(job, usable=bool(facts["fetched"]) or not facts["dropped"])
+        return fetched
 
-    def _ask(self, account: Account, meter: str, origin: WindowJob) -> RawAnswer:
-        series, supplier = messages.series_of(origin), self.supplier_of(account)
+    def _ask(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
+        series, supplier = messages.series_of(job), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
-        asked_at, window = self.now(), messages.window_of(origin)
-        inquiry = SplitFetch(lambda piece: method(meter, piece)).put(window)  # a partial shows it
-        asked = DateWindow(window.start, inquiry.end or window.end)
-        told = RawAnswer(series, asked_at, asked, inquiry.payloads, inquiry.floor)
-        self.witness.answered(account.id, told)  # before it is read: what can't be read is worth the most
-        return told
+        asked_at, window = self.now(), messages.window_of(job)
+        # A lambda, because the ``repr`` of a partial would show the meter's number.
+        split = SplitFetch(lambda piece: method(meter, piece)).fetch(window)
+        answered_window = DateWindow(window.start, split.end or window.end)
+        answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
+        self.observe(account.id, answer)
+        return answer
 
-    def read(self, origin: WindowJob, told: RawAnswer) -> Fetched:
-        """What was told of one window, as readings.  Raises MalformedAnswer."""
-        parsed = [parse(payload, told.series).within(piece) for piece, payload in told.pieces]
+    def parse_answer(self, job: WindowJob, answer: RawAnswer) -> Fetched:
+        """Return the readings in the answer. Raises MalformedAnswer."""
+        parsed = [parse(payload, answer.series).clip_to(piece) for piece, payload in answer.pieces]
         readings = [reading for part in parsed for reading in part.readings]
-        batch = Fetched(
-            **messages.origin_of(origin),
+        fetched = Fetched(
+            **messages.job_of(job),
             readings=messages.pack_readings(readings),
             facts=AnswerFacts(
                 fetched=len(readings),
-                asked_at=told.asked_at.timestamp(),
-                fetched_at=to_timestamp(told.asked_at),
+                asked_at=answer.asked_at.timestamp(),
+                fetched_at=to_timestamp(answer.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
-                last_day=_last_day(readings),
-                floor=told.floor.isoformat() if told.floor else None,
+                last_day=last_day(readings),
+                floor=answer.floor.isoformat() if answer.floor else None,
                 open=[],
             ),
         )
-        batch["end"] = told.window.end.isoformat()
-        return batch
+        # The supplier may have refused the last day, which then stays to be asked for.
+        fetched["end"] = answer.window.end.isoformat()
+        return fetched
 
-    def replay(self, origin: WindowJob, told: RawAnswer) -> WindowResult:
-        """As ``sync_window``, of an answer that was told before: nobody is asked.  Raises MalformedAnswer."""
-        return self.store(self.aggregate(self.filter_known(self.read(origin, told))))
+    def replay(self, job: WindowJob, answer: RawAnswer) -> WindowResult:
+        """Do ``sync_window`` with a stored answer instead of a call to the supplier. Raises MalformedAnswer."""
+        return self.store(self.aggregate(self.filter_known(self.parse_answer(job, answer))))
 
-    def filter_known(self, batch: Fetched, found: LazyDocuments | None = None) -> Changes:
-        """Compare with what is stored: the new and the changed readings remain.
+    def filter_known(self, fetched: Fetched, stored: LazyDocuments | None = None) -> Changes:
+        """Keep the readings that are new or changed; ``stored`` are their documents if they were read already.
 
-        The revisions of the touched totals are read here, before the inputs, so that one reading of the
-        inputs serves both the comparison and the totals.  ``found`` gives what was read in this way already.
+        The same read of the stored readings serves the comparison and the totals.
         """
-        entries = messages.unpack_as_entries(batch["readings"], messages.series_of(batch).inputs)
-        return self._compare(batch, entries, batch["facts"], found)
+        entries = messages.unpack_as_entries(fetched["readings"], messages.series_of(fetched).inputs)
+        return self._compare(fetched, entries, fetched["facts"], stored)
 
-    def aggregate(self, filtered: Changes, written: Collection[str] = ()) -> Writes:
-        """Make every touched total anew; those that differ, or whose inputs do, remain.  Reads nothing.
+    def aggregate(self, changes: Changes, written_keys: Collection[str] = ()) -> Writes:
+        """Compute the touched totals and keep those that differ, or whose readings do; no input or output.
 
-        ``written``: keys of inputs that this walk has changed in the store already.
+        ``written_keys``: keys of readings that this run has written already.
         """
-        changed = messages.unpack_entries(filtered["changed"])
-        changed_keys = {*written, *(entry.key for entry in changed)}
-        totals: dict[str, list[list[Any]]] = {}
-        unchanged = filtered["unchanged"]
-        for period in messages.series_of(filtered).totals:
-            sums = _sum_up(filtered["rest"][period.value], total_entries(changed, period))
-            stored = messages.unpack_entries(filtered["stored_totals"][period.value])
-            touched = {total_key(key, period) for key in changed_keys}
-            different = keep_different(sums, {entry.key: entry for entry in stored}, period, touched)
-            totals[period.value] = messages.pack_entries(different)
-            unchanged += len(sums) - len(different)
-        return Writes(
-            **messages.origin_of(filtered),
-            changed=filtered["changed"],
-            totals=totals,
-            unchanged=unchanged,
-            facts=filtered["facts"],
-        )
+        return compute_writes(changes, written_keys)
 
-    def store(self, aggregated: Writes) -> WindowResult:
-        """Write readings, then totals; decide anew what lost a race; then mark the window done."""
-        self._refuse_removed(aggregated)
-        return self._finish(self._settle(aggregated))
+    def store(self, writes: Writes) -> WindowResult:
+        """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
+        self._raise_if_removed(writes)
+        return self._record(self._write_all(writes))
 
-    def _finish(self, report: WindowResult) -> WindowResult:
-        self.progress.finished(report)
-        return report
+    def _record(self, result: WindowResult) -> WindowResult:
+        self.recorder.record_result(result)
+        return result
 
-    def _finish_all(self, reports: list[WindowResult]) -> list[WindowResult]:
-        self.progress.all_finished(reports)
-        return reports
+    def _record_all(self, results: list[WindowResult]) -> list[WindowResult]:
+        self.recorder.record_results(results)
+        return results
 
-    def _settle(self, work: Writes, attempt: Written | None = None) -> WindowResult:
-        created, updated = self._write_until_settled(work, attempt)
-        if created or updated:  # else nothing came after them; ``finished`` refuses the account too
-            self._refuse_removed(work)
+    def _write_all(self, writes: Writes, first: Written | None = None) -> WindowResult:
+        created, updated = self._write_until_settled(writes, first)
+        if created or updated:
+            # The account may have been removed during the writes, and its measures erased before them.
+            self._raise_if_removed(writes)
         return WindowResult(
-            **messages.origin_of(work),
+            **messages.job_of(writes),
             created=created,
             updated=updated,
-            unchanged=work["unchanged"],
-            facts=work["facts"],
+            unchanged=writes["unchanged"],
+            facts=writes["facts"],
         )
 
-    def recount(self, origin: WindowJob) -> int:
-        """Make the window's totals anew of what is stored, asking nobody; documents written."""
-        now = self.now()
-        facts = AnswerFacts(
-            fetched=0,
-            asked_at=now.timestamp(),
-            fetched_at=to_timestamp(now),
-            dropped=0,
-            differing=0,
-            last_day=None,
-            floor=None,
-            open=[],
-        )
-        return sum(self._write_until_settled(self.aggregate(self._compare(origin, [], facts))))
+    def recompute_totals(self, job: WindowJob) -> int:
+        """Compute the window's totals from the stored readings, without a call, and return the documents written."""
+        facts = facts_without_answer(self.now())
+        return sum(self._write_until_settled(self.aggregate(self._compare(job, [], facts))))
 
-    def _kept(self, account_id: str) -> Account:
-        """The account, unless it was removed meanwhile: a late task must not bring its measures back."""
+    def _get_account(self, account_id: str) -> Account:
+        """Return the account. Raises UnknownAccount if it was removed, so that a late task asks nothing for it."""
         account = self.accounts.get(account_id)
         if account.state is AccountState.DELETED:
             raise UnknownAccount(f"account {account_id} was removed")
         return account
 
-    def _refuse_removed(self, origin: WindowJob) -> None:
-        """Raise UnknownAccount for a removed account, and leave nothing of what came after its measures were erased."""
-        account_id, series = origin["account_id"], messages.series_of(origin)
+    def _raise_if_removed(self, job: WindowJob) -> None:
+        """Raise UnknownAccount if the account was removed, and erase what was written after its erasure."""
+        account_id, series = job["account_id"], messages.series_of(job)
         if self.accounts.get(account_id).state is AccountState.DELETED:
             for period in (series.inputs, *series.totals):
                 self.measures[period].erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
     def _compare(
-        self, origin: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, found: LazyDocuments | None = None
+        self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, stored: LazyDocuments | None = None
     ) -> Changes:
-        series, window = messages.series_of(origin), messages.window_of(origin)
-        stored = found() if found is not None else read_one(self.measures, *self._wanted(origin))
-        stored_totals = {period: [to_entry(document) for document in stored[period]] for period in series.totals}
-        documents = stored[series.inputs]
-        inputs = [to_entry(document) for document in documents]
-        told_later = _told_later(documents, facts["fetched_at"], to_timestamp(self.now()))
-        news = [entry for entry in entries if entry.key not in told_later]
-        changed = keep_changed(news, {entry.key: entry for entry in inputs})
-        replaced = {entry.key for entry in changed}
-        rest = [entry for entry in inputs if entry.key not in replaced]
-        covered = covered_by(series, [*changed, *_inputs_within(rest, series, window)])
-        return Changes(
-            **messages.origin_of(origin),
-            changed=messages.pack_entries(changed),
-            unchanged=len(entries) - len(changed),
-            stored_totals={period.value: messages.pack_entries(some) for period, some in stored_totals.items()},
-            rest={period.value: _within(total_entries(rest, period), period, window) for period in series.totals},
-            facts={**facts, "open": pack_open(window, covered)},
-        )
+        documents = stored() if stored is not None else read_one(self.measures, *self._ranges_to_read(job))
+        return compare_with_stored(job, entries, facts, documents, self.now())
 
-    def _look_up(self, origins: Sequence[WindowJob]) -> list[LazyDocuments]:
-        return read_each(self.measures, [self._wanted(origin) for origin in origins])
+    def _read_stored(self, jobs: Sequence[WindowJob]) -> list[LazyDocuments]:
+        return read_each(self.measures, [self._ranges_to_read(job) for job in jobs])
 
-    def _wanted(self, origin: WindowJob) -> Wanted:
-        """The totals that the window touches, then what they are made of: read in this order, or at one moment (A5)."""
-        series, window = messages.series_of(origin), messages.window_of(origin)
-        parts = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
-        return origin["account_id"], {period: key_range(part, period) for period, part in parts.items()}
+    def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
+        """Return the ranges of the touched totals, then those of their readings: the store reads in this order."""
+        series, window = messages.series_of(job), messages.window_of(job)
+        windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
+        return job["account_id"], {period: key_range(part, period) for period, part in windows.items()}
 
-    def _write_until_settled(self, work: Writes, attempt: Written | None = None) -> tuple[int, int]:
-        """Documents created and updated, over all rounds; ``attempt`` was the first."""
+    def _write_until_settled(self, writes: Writes, first: Written | None = None) -> tuple[int, int]:
+        """Write until no document loses a race, and return the numbers of documents created and updated.
+
+        ``first``: the outcome of the first write, if it was done already.
+        """
         created = updated = 0
-        written: set[str] = set()
-        inputs = messages.series_of(work).inputs
-        for _ in range(MOST_RACES):
-            won, lost = attempt or self._write([work])[0]
-            written |= {entry.key for entry in won[inputs]}
-            created += sum(entry.revision is None for some in won.values() for entry in some)
-            updated += sum(entry.revision is not None for some in won.values() for entry in some)
+        written_keys: set[str] = set()
+        inputs = messages.series_of(writes).inputs
+        for _ in range(MAX_RACES):
+            won, lost = first or self._write([writes])[0]
+            written_keys |= {entry.key for entry in won[inputs]}
+            created += sum(entry.revision is None for entries in won.values() for entry in entries)
+            updated += sum(entry.revision is not None for entries in won.values() for entry in entries)
             if not any(lost.values()):
                 return created, updated
+            # Without their revisions, because the other run has replaced these.
             again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            work, attempt = self.aggregate(self._compare(work, again, work["facts"]), written), None
+            writes, first = self.aggregate(self._compare(writes, again, writes["facts"]), written_keys), None
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
-    def _write(self, works: Sequence[Writes]) -> list[Written]:
-        """Readings, then totals, of all windows together; what is corrected is noted before."""
-        entries = [dict(_in_writing_order(work)) for work in works]
-        for work, of_work in zip(works, entries, strict=True):
-            if corrected := [entry for entry in of_work[messages.series_of(work).inputs] if _corrects(entry)]:
-                self.progress.correcting(work, corrected)
-        told = write_each(self.measures, [self._to_documents(*one) for one in zip(works, entries, strict=True)])
-        return [_attempt(of_work, lost) for of_work, lost in zip(entries, told, strict=True)]
-
-    def _to_documents(self, work: Writes, entries: Mapping[Period, Sequence[Entry]]) -> ByPeriod:
-        """Readings are stamped with the time of their answer: the later answer holds."""
-        inputs, told_at, now = messages.series_of(work).inputs, work["facts"]["fetched_at"], self.now()
-        at = {period: datetime.fromisoformat(told_at) if period is inputs else now for period in entries}
-        return {
-            period: [to_document(work["account_id"], period, entry, at[period]) for entry in some]
-            for period, some in entries.items()
-        }
-
-
-def _attempt(entries: dict[Period, list[Entry]], lost: Mapping[Period, Iterable[Document]]) -> Written:
-    keys = {period: {key_of(document) for document in some} for period, some in lost.items()}
-    return Written(
-        {period: [entry for entry in some if entry.key not in keys[period]] for period, some in entries.items()},
-        {period: [entry for entry in some if entry.key in keys[period]] for period, some in entries.items()},
-    )
-
-
-def _in_writing_order(work: Writes) -> Iterator[tuple[Period, list[Entry]]]:
-    """Readings before totals (W3)."""
-    series = messages.series_of(work)
-    yield series.inputs, messages.unpack_entries(work["changed"])
-    for period in series.totals:
-        yield period, messages.unpack_entries(work["totals"][period.value])
-
-
-def _told_later(documents: Iterable[Document], fetched_at: str, now: str) -> set[str]:
-    """Keys of readings from a later answer than ours: a message that comes late must not undo a correction.
-
-    A stamp that lies in the future is another clock's, set wrong then or ours now, and proves nothing.
-    """
-    return {key_of(document) for document in documents if fetched_at < document["updated_at"] <= now}
-
-
-def _corrects(entry: Entry) -> bool:
-    return entry.was is not None and entry.was != entry.milliwatt_hours
-
-
-def _inputs_within(entries: Iterable[Entry], series: Series, window: DateWindow) -> list[Entry]:
-    first_key, end_key = key_range(window, series.inputs)
-    return [entry for entry in entries if first_key <= entry.key < end_key]
-
-
-def _last_day(readings: Sequence[IntervalReading]) -> str | None:
-    return max((period_key(reading.start, Period.DAY) for reading in readings), default=None)
-
-
-def _sum_up(rest: dict[str, int], added: dict[str, int]) -> dict[str, int]:
-    return {key: rest.get(key, 0) + added.get(key, 0) for key in {**rest, **added}}
-
-
-def _within(sums: dict[str, int], period: Period, window: DateWindow) -> dict[str, int]:
-    first_key, end_key = key_range(window, period)
-    return {key: energy for key, energy in sums.items() if first_key <= key < end_key}
+    def _write(self, windows: Sequence[Writes]) -> list[Written]:
+        """Record the corrections, then write readings, then totals, of all windows together."""
+        entries = [dict(entries_in_write_order(writes)) for writes in windows]
+        for writes, by_period in zip(windows, entries, strict=True):
+            if corrections := [entry for entry in by_period[messages.series_of(writes).inputs] if is_correction(entry)]:
+                self.recorder.record_corrections(writes, corrections)
+        documents = [to_documents(*pair, self.now()) for pair in zip(windows, entries, strict=True)]
+        lost = write_each(self.measures, documents)
+        return [split_written(*pair) for pair in zip(entries, lost, strict=True)]

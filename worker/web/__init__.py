@@ -1,5 +1,5 @@
-"""The third door: consent, accounts, consumption pages and API.
+"""Web application: the consent flow, the pages of households and of the operator, and the API.
 
-Nothing here decides anything about measures: it hands callbacks to ``worker.accounts.connect`` and reads
-what is stored.
+Nothing here decides about measures. Callbacks of the supplier go to ``worker.accounts.connect``, and pages and API
+show what is stored.
 """

@@ -1,4 +1,4 @@
-"""The web application: routes put together, errors turned into pages or JSON."""
+"""The FastAPI application: its routes, static files, headers and error handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.consent import proxy, routes
 from worker.web.context import ServiceContext
-from worker.web.errors import answer_failures
+from worker.web.errors import add_error_handlers
 from worker.web.pages import operator
 from worker.web.security import add_security_headers
 from worker.web.sessions import SessionSigner
@@ -21,13 +21,14 @@ _HERE: Final = Path(__file__).parent
 
 
 def create_app(runtime: Runtime, session_key: str) -> FastAPI:
-    """Raises ValueError where the session key is too short."""
+    """Build the application. Raises ValueError where the session key is too short."""
     app = FastAPI(title="Relève", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
-    app.state.house = ServiceContext(runtime, SessionSigner(session_key))
+    app.state.context = ServiceContext(runtime, SessionSigner(session_key))
     app.middleware("http")(add_security_headers)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
-    answer_failures(app)
-    for part in (routes, proxy, pages, operator):
-        app.include_router(part.router)
-    api.set_up(app)  # last, for it asks our failures about what is not below /api
+    add_error_handlers(app)
+    for module in (routes, proxy, pages, operator):
+        app.include_router(module.router)
+    # The API comes last: its handler passes errors outside /api on to the handlers of the pages.
+    api.add_api(app)
     return app

@@ -1,4 +1,7 @@
-"""What every route needs, put on ``app.state.house`` once; routes reach it by the dependencies below."""
+"""The context of every route: runtime and signer, the browser's session, and the cookie of a browser in a consent.
+
+``app.state.context`` holds it. Routes get it by ``ContextDep`` and ``SessionDep``.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,14 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import LIFE_S
 from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, SessionSigner
 
+BROWSER_COOKIE: Final = "releve_connect"
+_BROWSER: Final = "browser"  # The kind of the signed value in this cookie.
+
 
 @dataclass(frozen=True)
 class ServiceContext:
+    """Runtime and session signer, shared by all requests of one application."""
+
     runtime: Runtime
     signer: SessionSigner
 
@@ -25,45 +33,44 @@ class ServiceContext:
         return self.runtime.settings.public_url.startswith("https://")
 
     def set_cookie(self, response: Response, name: str, value: str, max_age_s: int, path: str = "/") -> None:
-        """Out of reach of scripts, and not sent along from other sites but by a plain link."""
+        """Set a cookie that scripts can't read and that other sites send along with a plain link alone."""
         response.set_cookie(
             name, value, max_age=max_age_s, path=path, secure=self.secure, httponly=True, samesite="lax"
         )
 
-    def remember(self, response: Response, session: Session) -> None:
-        self.set_cookie(response, SESSION_COOKIE, self.signer.cookie(session), int(SESSION_LIFE.total_seconds()))
+    def set_session_cookie(self, response: Response, session: Session) -> None:
+        value = self.signer.sign_session(session)
+        self.set_cookie(response, SESSION_COOKIE, value, int(SESSION_LIFE.total_seconds()))
 
 
 def get_context(request: Request) -> ServiceContext:
-    house: ServiceContext = request.app.state.house
-    return house
+    context: ServiceContext = request.app.state.context
+    return context
 
 
 def get_session(request: Request) -> Session:
-    return get_context(request).signer.session(request.cookies.get(SESSION_COOKIE))
+    return get_context(request).signer.read_session(request.cookies.get(SESSION_COOKIE))
 
 
 ContextDep = Annotated[ServiceContext, Depends(get_context)]
 SessionDep = Annotated[Session, Depends(get_session)]
 
 
-# Which browser began a consent, so that nobody else can end it.
+def read_browser_id(context: ServiceContext, request: Request) -> str | None:
+    """Return the id in the browser's cookie, or None for a browser that has begun no consent lately.
 
-COOKIE: Final = "releve_connect"
-_KIND: Final = "browser"
-
-
-def browser_of(house: ServiceContext, request: Request) -> str | None:
-    """The browser's name, or None where it has begun nothing lately."""
-    claims = house.signer.read(_KIND, request.cookies.get(COOKIE))
+    Only the browser that began a consent may end it.
+    """
+    claims = context.signer.read(_BROWSER, request.cookies.get(BROWSER_COOKIE))
     name = claims.get("name") if claims else None
     return name if isinstance(name, str) and name else None
 
 
-def new_browser() -> str:
+def new_browser_id() -> str:
     return secrets.token_urlsafe(24)
 
 
-def mark(house: ServiceContext, response: Response, name: str) -> None:
-    """Let the browser remember its name; several consents at once, in several tabs, share it."""
-    house.set_cookie(response, COOKIE, house.signer.sign(_KIND, {"name": name}, timedelta(seconds=LIFE_S)), LIFE_S)
+def set_browser_cookie(context: ServiceContext, response: Response, browser_id: str) -> None:
+    """Give the browser its id. Several consents at once, in several tabs, share it."""
+    value = context.signer.sign(_BROWSER, {"name": browser_id}, timedelta(seconds=LIFE_S))
+    context.set_cookie(response, BROWSER_COOKIE, value, LIFE_S)

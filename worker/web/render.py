@@ -1,4 +1,4 @@
-"""Pages from templates, in the reader's language."""
+"""HTML pages from Jinja templates, in the reader's language."""
 
 from __future__ import annotations
 
@@ -13,30 +13,40 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.web.context import get_context, get_session
-from worker.web.texts import CHOICE, LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGES, Words, chosen_language, language_of
+from worker.web.texts import (
+    LANGUAGE_COOKIE,
+    LANGUAGE_LIFE_S,
+    LANGUAGE_PARAMETER,
+    LANGUAGES,
+    Words,
+    chosen_language,
+    language_of,
+)
 
 _HERE: Final = Path(__file__).parent
 _ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
-    undefined=StrictUndefined,  # a misspelt name is an error in a test, not a hole in a page
+    undefined=StrictUndefined,  # A misspelt name fails in a test and doesn't leave a hole in a page.
     trim_blocks=True,
     lstrip_blocks=True,
 )
 
 
 def render(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """The template with ``values``; it also finds ``t`` (Words), ``csrf`` of the session, and the way to itself.
+    """Render the template ``name`` with ``values``.
 
-    ``message.html`` takes ``title`` and ``text`` (keys of texts), ``action`` (address and key, or None) and facts.
+    Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
+    of this page in it), ``static``, and ``facts``: the values for texts with names in braces. ``message.html`` takes
+    ``title`` and ``text`` (keys of texts) and ``action`` (address and key, or None).
     """
-    house, session = get_context(request), get_session(request)
+    context, session = get_context(request), get_session(request)
     words = words_of(request)
     base = {
         "t": words,
         "session": session,
-        "csrf": house.signer.csrf(session.sid),
-        "languages": [(language, _address_in(request, language)) for language in LANGUAGES],
+        "csrf": context.signer.csrf_token(session.sid),
+        "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
         "facts": values,
         "action": None,
@@ -44,8 +54,8 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     response = HTMLResponse(_ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
-    if chosen := chosen_language(request):
-        house.set_cookie(response, LANGUAGE_COOKIE, chosen, LANGUAGE_LIFE_S)
+    if language := chosen_language(request):
+        context.set_cookie(response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
     return response
 
 
@@ -55,14 +65,17 @@ def words_of(request: Request) -> Words:
 
 @cache
 def static_address(name: str) -> str:
-    """The address of one of our own files; it changes with its content, so that a cache holds no old one."""
+    """Return the address of a static file. It changes with the content, so that no cache shows an old file."""
     content = (_HERE / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
 
 
-def _address_in(request: Request, language: str) -> str:
-    """This page in another language.  A page that a form led to has no address of its own: then the first page."""
+def _address_in_language(request: Request, language: str) -> str:
+    """Return the address of this page in another language, or of the first page where this one has no address.
+
+    A page that answers a form or a callback can't be loaded again.
+    """
     if request.method != "GET" or request.url.path.startswith("/callback/"):
-        return f"/?{CHOICE}={language}"
-    query = [(name, value) for name, value in request.query_params.multi_items() if name != CHOICE]
-    return f"{request.url.path}?{urlencode([*query, (CHOICE, language)])}"
+        return f"/?{LANGUAGE_PARAMETER}={language}"
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
+    return f"{request.url.path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"

@@ -1,4 +1,4 @@
-"""Headers that every answer carries: nothing from elsewhere, no frames, no guessing of types."""
+"""Security headers of every answer: content only from this server, no frames, no guessing of content types."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def set_security_headers(request: Request, response: Response) -> None:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     if not request.url.path.startswith("/static/"):
-        response.headers.setdefault("Cache-Control", "no-store")  # personal data stays out of caches
+        # Personal data stays out of caches.
+        response.headers.setdefault("Cache-Control", "no-store")
     if request.url.scheme == "https":
         response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")

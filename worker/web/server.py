@@ -1,4 +1,4 @@
-"""Runs the web application over HTTP, quietly: no line for a request, whose address may name an account."""
+"""The HTTP server (uvicorn) of the web application, without an access log: a request's address may name an account."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from worker.stores.redis.sockets import address_of, listen
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
-_GOODBYE_S: Final = 2  # who watches a progress bar would hold the end back for a quarter of an hour
+# Without this limit an open progress stream would delay the shutdown for a quarter of an hour.
+_SHUTDOWN_GRACE_S: Final = 2
 
 
-def serve(app: FastAPI, host: str, port: int, started: Callable[[str], None]) -> None:
-    """Serve until interrupted; ``started`` gets the address, of use with port 0.
+def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None]) -> None:
+    """Serve until interrupted. ``on_start`` is called with the address, which port 0 leaves open.
 
-    Raises OSError where the port is taken.  Behind a reverse proxy uvicorn reads X-Forwarded-For and -Proto from the
-    addresses in FORWARDED_ALLOW_IPS, loopback by default.
+    Raises OSError where the port is taken. Behind a reverse proxy uvicorn reads X-Forwarded-For and
+    X-Forwarded-Proto from the addresses in FORWARDED_ALLOW_IPS, loopback by default.
     """
-    logging.getLogger("uvicorn.error").addFilter(_worth_telling)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_shutdown_notice)
     config = uvicorn.Config(
         app,
         access_log=False,
-        log_config=None,  # the process's own logging stays as it is
+        log_config=None,  # The process has configured its logging already.
         lifespan="off",
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=_GOODBYE_S,
+        timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
     )
     with listen(host, port) as listener:
-        started(address_of(listener))
-        with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        on_start(address_of(listener))
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def _worth_telling(record: logging.LogRecord) -> bool:
+def _is_no_shutdown_notice(record: logging.LogRecord) -> bool:
     return "graceful shutdown exceeded" not in record.getMessage()

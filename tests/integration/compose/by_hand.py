@@ -1,6 +1,6 @@
-"""The services of docker-compose.yml started by hand: their own commands, environments and secrets, on real servers.
+"""The services of docker-compose.yml as processes: their own commands, environments and secrets, on real servers.
 
-What compose's network and volumes would do is done by putting loopback ports and folders in place of names and paths.
+Loopback ports and folders take the place of the host names and paths of compose's network and volumes.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ import requests
 from config.settings import PREFIX
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from tests.support import servers
-from tests.support.commands import Ended, run_here
+from tests.support.commands import CommandResult, run_releve
 from worker.stores.redis.child_processes import Guard, free_port
 
 BIN = Path(sys.executable).parent
-PATIENCE_S = 60.0
-# Beat's first sign of life comes with the first thing that it sends; the load curve's history is only more of the same.
-IMPATIENT = {"RELEVE_RECONCILE_EVERY_S": "2", "RELEVE_HISTORY_LOAD_DAYS": "0"}
-ADMIN_PASSWORD = "Chosen-by-the-operator"  # of both: their servers here are started before `secrets` runs
+TIMEOUT_S = 60.0
+# Beat writes its first heartbeat when it sends its first message, so it sends often; curves would only take longer.
+QUICK_SETTINGS = {"RELEVE_RECONCILE_EVERY_S": "2", "RELEVE_HISTORY_LOAD_DAYS": "0"}
+ADMIN_PASSWORD = "Chosen-by-the-operator"  # Both servers are started here before `secrets` runs.
 
 
-class ByHand:
-    """``secrets`` has run in ``folder``, the servers are up; the rest is for the test to start."""
+class ComposeProcesses:
+    """Processes of one installation in ``folder``; PostgreSQL and CouchDB run, the test starts everything else."""
 
-    def __init__(self, folder: Path, opened: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self._guard = Guard()
-        opened.callback(self._guard.close)
-        opened.callback(self.stop_all)
+        stack.callback(self._guard.close)
+        stack.callback(self.stop_all)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.complaints: dict[str, str] = {}  # what each health check said last
+        self.health_errors: dict[str, str] = {}  # The last errors of each health check, by service.
         self._ports = {name: free_port() for name in ("redis", "couchdb", "postgres", *SERVICES)}
         self._metrics = {name: free_port() for name in SERVICES} | {"metrics": self._ports["metrics"]}
-        self.postgres_url = self._start_postgres(opened)
-        self.couchdb = opened.enter_context(servers.couchdb_server()).removeprefix("couchdb+")
+        self.postgres_url = self._start_postgres(stack)
+        self.couchdb = stack.enter_context(servers.couchdb_server()).removeprefix("couchdb+")
         self._ports["couchdb"] = urlsplit(self.couchdb).port or 0
-        # the first administrator, as the image's entry point makes it
-        made = requests.put(f"{self.couchdb}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=10)
-        made.raise_for_status()
+        # The entry point of the image makes the first administrator in this way.
+        answer = requests.put(f"{self.couchdb}_config/admins/admin", data=f'"{ADMIN_PASSWORD}"', timeout=10)
+        answer.raise_for_status()
 
-    def _start_postgres(self, opened: ExitStack) -> str | None:
-        """With its first database, as the image makes it; None where PostgreSQL is not installed: SQLite serves."""
+    def _start_postgres(self, stack: ExitStack) -> str | None:
+        """Start PostgreSQL with its first database; return None where it is not installed: SQLite takes its place."""
         try:
-            url = opened.enter_context(servers.postgres_server(password=ADMIN_PASSWORD))
+            url = stack.enter_context(servers.postgres_server(password=ADMIN_PASSWORD))
         except servers.NotInstalled:
             return None
         self._ports["postgres"] = urlsplit(url).port or 0
@@ -70,22 +70,25 @@ class ByHand:
 
     def command(self, name: str, command: list[str] | None = None) -> list[str]:
         program, *rest = command or words(name)
-        found = BIN / program
-        return [str(found) if found.exists() else program, *(self._door(name, self._here(name, word)) for word in rest)]
+        path = BIN / program
+        return [
+            str(path) if path.exists() else program,
+            *(self._own_port(name, self._localize(name, word)) for word in rest),
+        ]
 
     def environment(self, name: str) -> dict[str, str]:
-        told = {key: self._here(name, value) for key, value in environment(name).items()}
+        values = {key: self._localize(name, value) for key, value in environment(name).items()}
         data = self.folder / "data" / name
         data.mkdir(parents=True, exist_ok=True)
-        ours = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
-        told["RELEVE_DATA_DIR"] = str(data)
-        if self.postgres_url is None and told.pop("RELEVE_REGISTRY_URL_FILE", None):
-            told.pop("RELEVE_REGISTRY_ADMIN_URL_FILE", None)
-            told["RELEVE_REGISTRY_URL"] = f"sqlite:///{self.folder / 'registry.db'}"
-        return {**ours, **told, **IMPATIENT}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        values["RELEVE_DATA_DIR"] = str(data)
+        if self.postgres_url is None and values.pop("RELEVE_REGISTRY_URL_FILE", None):
+            values.pop("RELEVE_REGISTRY_ADMIN_URL_FILE", None)
+            values["RELEVE_REGISTRY_URL"] = f"sqlite:///{self.folder / 'registry.db'}"
+        return {**inherited, **values, **QUICK_SETTINGS}
 
-    def _here(self, service: str, text: str) -> str:
-        """Names of hosts, ports and folders as they are on this machine, without an engine."""
+    def _localize(self, service: str, text: str) -> str:
+        """Replace the names of hosts, ports and folders by those of this machine."""
         for host in ("redis", "postgres", "couchdb"):
             text = text.replace(f"{host}:{_PORTS[host]}", f"127.0.0.1:{self._ports[host]}")
         for host in ("web", "simulator"):
@@ -94,26 +97,28 @@ class ByHand:
             return str(self._metrics[service])
         return text.replace("0.0.0.0", "127.0.0.1").replace("/secrets", str(self._secrets(service)))
 
-    def _door(self, service: str, word: str) -> str:
-        """The port that the service itself listens on; addresses for browsers stay, they lead nowhere from inside."""
-        inside, here = str(_PORTS.get(service)), str(self._ports[service])
-        if word == inside:
-            return here
+    def _own_port(self, service: str, word: str) -> str:
+        """Replace the port that the service itself listens on; addresses for browsers stay as they are."""
+        port, own_port = str(_PORTS.get(service)), str(self._ports[service])
+        if word == port:
+            return own_port
         if service == "redis":
-            return word.replace("redis-cli", f"redis-cli -p {here}")
-        return word.replace(f"--port={inside}", f"--port={here}").replace(f"127.0.0.1:{inside}", f"127.0.0.1:{here}")
+            return word.replace("redis-cli", f"redis-cli -p {own_port}")
+        return word.replace(f"--port={port}", f"--port={own_port}").replace(
+            f"127.0.0.1:{port}", f"127.0.0.1:{own_port}"
+        )
 
     def _secrets(self, service: str) -> Path:
-        """Where that service's volume is."""
-        whole = self.folder / "secrets"
+        """Return the folder that takes the place of the service's volume of secrets."""
+        root = self.folder / "secrets"
         source = mounts(service).get("/secrets", "")
-        return whole / source.partition(":")[0].removeprefix("secrets-") if source else whole
+        return root / source.partition(":")[0].removeprefix("secrets-") if source else root
 
     # -- running
 
-    def run(self, name: str, command: list[str] | None = None, **given: str) -> subprocess.CompletedProcess[str]:
-        """A service that ends, or another command in its place, as ``docker compose run`` does."""
-        env = {**self.environment(name), **given}
+    def run(self, name: str, command: list[str] | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a service that ends, or another command in its place, as ``docker compose run`` does."""
+        env = {**self.environment(name), **variables}
         return subprocess.run(
             self.command(name, command),
             env=env,
@@ -124,10 +129,10 @@ class ByHand:
             check=False,
         )
 
-    def ask(self, name: str, *words: str) -> Ended:
-        """``releve WORD …`` with a service's settings, in this process: Python takes a second to start."""
-        told = {key: value for key, value in self.environment(name).items() if key.startswith(PREFIX)}
-        return run_here(self.folder, told, *self.command(name, ["releve", *words])[1:])
+    def ask(self, name: str, *words: str) -> CommandResult:
+        """Run ``releve WORD …`` with a service's settings in this process, because Python takes a second to start."""
+        settings = {key: value for key, value in self.environment(name).items() if key.startswith(PREFIX)}
+        return run_releve(self.folder, settings, *self.command(name, ["releve", *words])[1:])
 
     def start(self, name: str) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -143,31 +148,31 @@ class ByHand:
         self._guard.watch(process.pid)
         self._running[name] = process
 
-    def healthy(self, name: str) -> bool:
-        """Whether the service's own health check passes; fails the test where the service has ended."""
+    def is_healthy(self, name: str) -> bool:
+        """Tell whether the service's own health check passes; fails the test where the service has ended."""
         process = self._running[name]
         assert process.poll() is None, f"{name} ended with {process.returncode}: {self.log(name)[-2000:]}"
         kind, *test = SERVICES[name]["healthcheck"]["test"]
         answer = self.run(name, test if kind == "CMD" else ["sh", "-c", *test])
-        self.complaints[name] = answer.stderr
+        self.health_errors[name] = answer.stderr
         return answer.returncode == 0
 
     def wait_healthy(self, name: str) -> None:
-        wait_until(lambda: self.healthy(name), lambda: f"{name}: {self.complaints[name]}\n{self.log(name)}")
+        wait_until(lambda: self.is_healthy(name), lambda: f"{name}: {self.health_errors[name]}\n{self.log(name)}")
 
     def stop_all(self) -> dict[str, int]:
-        """As ``docker compose stop``: the exit codes after SIGTERM; Redis goes when the others are gone."""
-        stopped, codes = self._running, {}
+        """Stop all services with SIGTERM, Redis last, and return their exit codes, as ``docker compose stop`` does."""
+        processes, codes = self._running, {}
         self._running = {}
-        for name in sorted(stopped, key=lambda name: name == "redis"):
+        for name in sorted(processes, key=lambda name: name == "redis"):
             if name == "redis":
-                codes = {name: self._wait(process) for name, process in stopped.items() if name != "redis"}
-            stopped[name].send_signal(signal.SIGTERM)
-        return codes | {name: self._wait(process) for name, process in stopped.items() if name not in codes}
+                codes = {name: self._wait(process) for name, process in processes.items() if name != "redis"}
+            processes[name].send_signal(signal.SIGTERM)
+        return codes | {name: self._wait(process) for name, process in processes.items() if name not in codes}
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         try:
-            return process.wait(PATIENCE_S)
+            return process.wait(TIMEOUT_S)
         finally:
             process.kill()
             process.wait()
@@ -177,15 +182,15 @@ class ByHand:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def start_redis(self) -> None:
-        """The service's own command, with this machine's server, on a port of its own."""
+        """Start Redis by the service's own command, with this machine's server, on a port of its own."""
         folder = self.folder / "data" / "redis"
         folder.mkdir(parents=True)
         program, *rest = self.command("redis")
         assert program.endswith("redis-server")
-        here = ["--port", str(self._ports["redis"]), "--bind", "127.0.0.1", "--dir", str(folder)]
+        options = ["--port", str(self._ports["redis"]), "--bind", "127.0.0.1", "--dir", str(folder)]
         with (self.folder / "redis.log").open("wb") as log:
             self._running["redis"] = subprocess.Popen(
-                [servers.redis_binary(), *rest, *here], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [servers.redis_binary(), *rest, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._guard.watch(self._running["redis"].pid)
         url = (self.folder / "secrets/beat/redis_url").read_text()
@@ -201,18 +206,18 @@ class ByHand:
 
 
 @contextmanager
-def by_hand(folder: Path) -> Iterator[ByHand]:
-    with ExitStack() as opened:
-        yield ByHand(folder, opened)
+def open_processes(folder: Path) -> Iterator[ComposeProcesses]:
+    with ExitStack() as stack:
+        yield ComposeProcesses(folder, stack)
 
 
 def wait_until(
-    happened: Callable[[], Any], told: Callable[[], str] = lambda: "", patience_s: float = PATIENCE_S
+    condition: Callable[[], Any], details: Callable[[], str] = lambda: "", timeout_s: float = TIMEOUT_S
 ) -> Any:
-    """What it gives at last; not a measure of speed."""
-    give_up = time.monotonic() + patience_s
-    while not (outcome := happened()):
-        assert time.monotonic() < give_up, told()[-3000:]
+    """Return the first true result of ``condition``; fails with the ``details`` after ``timeout_s`` seconds."""
+    give_up = time.monotonic() + timeout_s
+    while not (outcome := condition()):
+        assert time.monotonic() < give_up, details()[-3000:]
         time.sleep(0.1)
     return outcome
 

@@ -1,4 +1,4 @@
-"""The house that docker-compose.yml describes, started by hand once for the tests that want it."""
+"""The services of docker-compose.yml as processes, for the tests that use them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.compose.by_hand import ByHand, by_hand
+from tests.integration.compose.by_hand import ComposeProcesses, open_processes
 from tests.support import servers
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
-    """Its servers are up and empty; the rest is for the test to run."""
-    with ExitStack() as opened:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeProcesses]:
+    """Yield an installation whose servers are up and empty; the test starts everything else."""
+    with ExitStack() as stack:
         try:
-            started = opened.enter_context(by_hand(tmp_path_factory.mktemp("compose")))
-        except servers.NotInstalled as missing:
+            processes = stack.enter_context(open_processes(tmp_path_factory.mktemp("compose")))
+        except servers.NotInstalled as error:
             if os.environ.get("CI"):
-                pytest.fail(str(missing))
-            pytest.skip(str(missing))
-        yield started
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        yield processes

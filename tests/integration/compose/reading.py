@@ -1,4 +1,4 @@
-"""docker-compose.yml as compose reads it, variables put in from .env.example, without the client."""
+"""Reader of docker-compose.yml: the same result as compose with .env.example, without the client."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ VARIABLE = re.compile(r"\$\$|\$\{([A-Z_]+)(?::-([^}]*))?\}")
 
 
 def example() -> dict[str, str]:
-    """The variables of .env.example and their values."""
+    """Return the variables of .env.example and their values."""
     lines = (line for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#"))
     return dict(line.split("=", 1) for line in lines)
 
 
-def put_in(value: Any, variables: dict[str, str]) -> Any:
-    """As compose does: an empty variable counts as unset, ``$$`` is one dollar."""
+def substitute(value: Any, variables: dict[str, str]) -> Any:
+    """Replace variables as compose does: an empty variable counts as unset, ``$$`` is one dollar."""
     if isinstance(value, dict):
-        return {name: put_in(part, variables) for name, part in value.items()}
+        return {name: substitute(part, variables) for name, part in value.items()}
     if isinstance(value, list):
-        return [put_in(part, variables) for part in value]
+        return [substitute(part, variables) for part in value]
     if not isinstance(value, str):
         return value
-    return VARIABLE.sub(lambda found: (variables.get(found[1]) or found[2] or "") if found[1] else "$", value)
+    return VARIABLE.sub(lambda match: (variables.get(match[1]) or match[2] or "") if match[1] else "$", value)
 
 
-COMPOSE = put_in(yaml.safe_load(FILE.read_text(encoding="utf-8")), example())
+COMPOSE = substitute(yaml.safe_load(FILE.read_text(encoding="utf-8")), example())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("releve:"))
 ONCE = sorted(name for name in OURS if SERVICES[name]["restart"] == "no")
 
 
 def words(name: str) -> list[str]:
-    """The command of a service, one word each."""
+    """Return the words of a service's command."""
     command = SERVICES[name]["command"]
     return shlex.split(command) if isinstance(command, str) else list(command)
 
@@ -49,10 +49,10 @@ def environment(name: str) -> dict[str, str]:
 
 
 def mounts(name: str) -> dict[str, str]:
-    """Where in the container, and which volume or folder, with ``:ro`` where it can't be written."""
+    """Return the volume or folder by its path in the container, with ``:ro`` where it is read-only."""
     parts = (volume.split(":", 1) for volume in SERVICES[name].get("volumes", []))
-    found = {}
+    volumes = {}
     for source, rest in parts:
         target, _, mode = rest.partition(":")
-        found[target] = f"{source}:{mode}" if mode else source
-    return found
+        volumes[target] = f"{source}:{mode}" if mode else source
+    return volumes

@@ -1,4 +1,4 @@
-"""docker-compose.yml as it stands: who may read, reach and use what, and that every knob is explained."""
+"""docker-compose.yml: rights, networks, secrets and limits of each service, and an explanation of each variable."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.integration.compose.reading import (
     mounts,
     words,
 )
-from worker.ops.secrets import OURS as OUR_USER
-from worker.ops.secrets import OWNERS, SECRETS, Addresses, hand_out
+from worker.ops.secrets import RELEVE_USER as OUR_USER
+from worker.ops.secrets import SECRETS, SERVICE_USERS, Addresses, files_for_services
 
 LASTING = sorted(set(SERVICES) - set(ONCE))
 SERVERS = ("redis", "couchdb", "postgres")
 PROFILES = ("", "simulator", "metrics", "simulator,metrics")
-# The service and the secrets that it alone, or with its equals, can read.
+# The volume of secrets that each service can read.
 READERS = {
     "redis": "secrets-redis",
     "postgres": "secrets-postgres",
@@ -43,11 +43,11 @@ READERS = {
     "metrics": "secrets-metrics",
     "grafana": "secrets-grafana",
 }
-HANDED_OUT = hand_out({secret.name: secret.name for secret in SECRETS}, Addresses())
+SECRET_FILES = files_for_services({secret.name: secret.name for secret in SECRETS}, Addresses())
 
 
 def compose(*words: str, profiles: str = "") -> str:
-    """What the client says with .env.example as it stands, whatever this shell has set."""
+    """Return the output of the compose client with .env.example, without the variables of this shell."""
     command = ["docker", "compose", "--env-file", str(EXAMPLE), "-f", str(FILE), *words]
     if shutil.which("docker") is None:
         pytest.skip("no docker client here")
@@ -107,7 +107,7 @@ def test_each_service_is_bounded_and_has_no_rights_to_spare(name: str) -> None:
 def test_our_containers_are_read_only(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["init"] is True
-    assert SERVICES[name].get("user") == ("0:0" if name == "secrets" else None)  # None: the image's own
+    assert SERVICES[name].get("user") == ("0:0" if name == "secrets" else None)  # None means the user of the image.
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -123,7 +123,7 @@ def test_no_port_is_open_beyond_this_host(name: str) -> None:
 def test_a_service_reads_its_own_secrets_alone(name: str) -> None:
     secrets = {source for source in mounts(name).values() if source.startswith("secrets")}
     if name == "secrets":
-        assert secrets == {"secrets", *(f"secrets-{reader}" for reader in HANDED_OUT)}
+        assert secrets == {"secrets", *(f"secrets-{reader}" for reader in SECRET_FILES)}
     else:
         assert secrets == ({f"{READERS[name]}:ro"} if name in READERS else set())
 
@@ -131,53 +131,53 @@ def test_a_service_reads_its_own_secrets_alone(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_each_secret_file_that_a_service_names_is_handed_out_to_it_and_no_other_is(name: str) -> None:
     named = {path for key, path in environment(name).items() if key.endswith("_FILE")}
-    handed = HANDED_OUT[READERS[name].removeprefix("secrets-")] if name in READERS else {}
-    assert named == {f"/secrets/{file}" for file in handed}
+    files = SECRET_FILES[READERS[name].removeprefix("secrets-")] if name in READERS else {}
+    assert named == {f"/secrets/{file}" for file in files}
 
 
 @pytest.mark.parametrize("name", sorted(set(SERVICES) - {"secrets"}))
 def test_no_secret_of_the_installation_stands_in_an_environment(name: str) -> None:
-    given = {secret.variable for secret in SECRETS}
+    variables = {secret.variable for secret in SECRETS}
     text = FILE.read_text(encoding="utf-8").partition(f"\n  {name}:")[2]
     block = re.split(r"\n  [a-z-]+:|\n\S", text)[0]
-    assert not {found[1] for found in VARIABLE.finditer(block) if found[1]} & given
-    assert not environment(name).keys() & given
+    assert not {match[1] for match in VARIABLE.finditer(block) if match[1]} & variables
+    assert not environment(name).keys() & variables
 
 
 def test_beat_and_flower_have_no_key_and_no_way_to_accounts() -> None:
-    assert HANDED_OUT["beat"].keys() == {"redis_url"}
-    assert HANDED_OUT["flower"].keys() == {"redis_url", "flower_password"}
-    assert not {"token_keys", "session_key", "enedis_client_secret"} & HANDED_OUT["metrics"].keys()
+    assert SECRET_FILES["beat"].keys() == {"redis_url"}
+    assert SECRET_FILES["flower"].keys() == {"redis_url", "flower_password"}
+    assert not {"token_keys", "session_key", "enedis_client_secret"} & SECRET_FILES["metrics"].keys()
 
 
 def test_workers_and_pages_are_no_administrators() -> None:
     admins = {"postgres_admin_password", "couchdb_admin_password"}
     for reader in ("worker", "web", "metrics"):
-        assert not any(admin in text for admin in admins for text in HANDED_OUT[reader].values())
+        assert not any(admin in text for admin in admins for text in SECRET_FILES[reader].values())
 
 
 def test_secrets_belong_to_the_user_that_reads_them() -> None:
-    for reader, owner in OWNERS.items():
+    for reader, owner in SERVICE_USERS.items():
         assert SERVICES[reader]["user"] == f"{owner}:{owner}"
     assert f"\nUSER {OUR_USER}:{OUR_USER}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_each_variable_is_in_the_example_and_explained() -> None:
-    used = {found[1] for found in VARIABLE.finditer(FILE.read_text(encoding="utf-8")) if found[1]}
-    assert used == example().keys() - {"COMPOSE_PROFILES"}  # compose's own
+    used = {match[1] for match in VARIABLE.finditer(FILE.read_text(encoding="utf-8")) if match[1]}
+    assert used == example().keys() - {"COMPOSE_PROFILES"}  # This one is compose's own.
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     for block in re.split(r"\n(?=#)", "\n".join(lines)):
         assert block.startswith("#"), f"nothing explains {block!r}"
 
 
 def test_the_example_names_the_defaults() -> None:
-    """So that an emptied line changes nothing; but which Enedis is spoken to is told, never fallen back on."""
-    told = example()
+    """An emptied line changes nothing, except for the address of Enedis, which has no default."""
+    values = example()
     for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", FILE.read_text(encoding="utf-8")):
-        if not default and told[name]:
+        if not default and values[name]:
             assert name in ("RELEVE_ENEDIS_URL", "RELEVE_ENEDIS_AUTHORIZE_URL", "RELEVE_MAIL_FROM"), name
         elif default:
-            assert told[name] in (default, ""), name
+            assert values[name] in (default, ""), name
 
 
 def test_the_image_holds_what_the_dockerfile_copies_and_nothing_else_is_sent() -> None:

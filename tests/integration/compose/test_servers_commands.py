@@ -1,4 +1,4 @@
-"""What docker-compose.yml has the servers' own images do, as far as a machine without them can tell."""
+"""Commands of docker-compose.yml for the servers' own images, as far as a machine without the images can run them."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_couchdb_that_does_not_listen_is_not_healthy() -> None:
 def _couchdb_health(port: int) -> int:
     kind, *command = SERVICES["couchdb"]["healthcheck"]["test"]
     assert kind == "CMD"
-    here = [word.replace("/5984;", f"/{port};") for word in command]
-    assert here != command
-    return subprocess.run(here, capture_output=True, timeout=30, check=False).returncode
+    local_command = [word.replace("/5984;", f"/{port};") for word in command]
+    assert local_command != command
+    return subprocess.run(local_command, capture_output=True, timeout=30, check=False).returncode
 
 
 @contextmanager

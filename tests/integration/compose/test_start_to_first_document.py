@@ -1,4 +1,4 @@
-"""From nothing to the first stored document, as `docker compose up` does it, with no step by hand between."""
+"""Start of all services up to the first stored document, as `docker compose up` does it without a manual step."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ import shutil
 
 import requests
 
-from tests.integration.compose.by_hand import ADMIN_PASSWORD, ByHand, wait_until
+from tests.integration.compose.by_hand import ADMIN_PASSWORD, ComposeProcesses, wait_until
 from tests.integration.compose.reading import ONCE, OURS, words
 
-GIVEN = {"POSTGRES_ADMIN_PASSWORD": ADMIN_PASSWORD, "COUCHDB_ADMIN_PASSWORD": ADMIN_PASSWORD}
-# beat is asked last: its first sign of life comes with the first thing that it sends
+OPERATOR_VALUES = {"POSTGRES_ADMIN_PASSWORD": ADMIN_PASSWORD, "COUCHDB_ADMIN_PASSWORD": ADMIN_PASSWORD}
+# Beat is asked last, because it writes its first heartbeat when it sends its first message.
 KEEP_RUNNING = sorted(set(OURS) - set(ONCE), key=lambda name: name == "beat")
 DAY = "com-grandlyon-enedis-day"
 
 
-def test_from_start_to_the_first_document_and_to_the_end(house: ByHand) -> None:
-    _sets_up(house)
+def test_from_start_to_the_first_document_and_to_the_end(processes: ComposeProcesses) -> None:
+    _sets_up(processes)
     for name in KEEP_RUNNING:
-        house.start(name)
+        processes.start(name)
     for name in KEEP_RUNNING:
-        house.wait_healthy(name)
-    if shutil.which("redis-cli"):  # in the image it is
-        house.wait_healthy("redis")
-    connected = house.ask("pretend-homes", *words("pretend-homes")[1:], "--json")
-    assert connected.code == 0, connected.err
-    accounts = set(json.loads(connected.out).values())
+        processes.wait_healthy(name)
+    if shutil.which("redis-cli"):  # The image has it.
+        processes.wait_healthy("redis")
+    homes = processes.ask("pretend-homes", *words("pretend-homes")[1:], "--json")
+    assert homes.code == 0, homes.err
+    accounts = set(json.loads(homes.out).values())
     assert len(accounts) == 3
-    wait_until(lambda: accounts <= _accounts_with_days(house), lambda: house.log("worker-backfill"))
-    _takes_a_sync(house, sorted(accounts)[0])
-    codes = house.stop_all()
-    assert codes == dict.fromkeys(codes, 0), [house.log(name)[-2000:] for name, code in codes.items() if code]
+    wait_until(lambda: accounts <= _accounts_with_days(processes), lambda: processes.log("worker-backfill"))
+    _takes_a_sync(processes, sorted(accounts)[0])
+    codes = processes.stop_all()
+    assert codes == dict.fromkeys(codes, 0), [processes.log(name)[-2000:] for name, code in codes.items() if code]
 
 
-def _sets_up(house: ByHand) -> None:
-    made = house.run("secrets", **GIVEN)
-    assert made.returncode == 0, made.stderr
-    assert "redis_password: made" in made.stdout
-    house.start_redis()
-    first = house.run("migrate")
+def _sets_up(processes: ComposeProcesses) -> None:
+    secrets = processes.run("secrets", **OPERATOR_VALUES)
+    assert secrets.returncode == 0, secrets.stderr
+    assert "redis_password: made" in secrets.stdout
+    processes.start_redis()
+    first = processes.run("migrate")
     assert first.returncode == 0, first.stderr
     assert "made    CouchDB user of the workers" in first.stdout
-    again = house.ask("migrate", *words("migrate")[1:], "--json")
+    again = processes.ask("migrate", *words("migrate")[1:], "--json")
     assert {step["done"] for step in json.loads(again.out)} == {"there"}, again.out
 
 
-def _accounts_with_days(house: ByHand) -> set[str]:
-    """As the workers' own user of CouchDB sees it."""
-    password = (house.folder / "secrets/kept/couchdb_password").read_text()
-    answer = requests.get(f"{house.couchdb}{DAY}/_all_docs", auth=("releve", password), timeout=10)
+def _accounts_with_days(processes: ComposeProcesses) -> set[str]:
+    """Return the accounts with daily documents, as the workers' own CouchDB user sees them."""
+    password = (processes.folder / "secrets/kept/couchdb_password").read_text()
+    answer = requests.get(f"{processes.couchdb}{DAY}/_all_docs", auth=("releve", password), timeout=10)
     answer.raise_for_status()
     return {row["id"].partition(":")[0] for row in answer.json()["rows"]}
 
 
-def _takes_a_sync(house: ByHand, account_id: str) -> None:
-    synced = house.ask("worker-nightly", "sync", account_id, "--wait")
+def _takes_a_sync(processes: ComposeProcesses, account_id: str) -> None:
+    synced = processes.ask("worker-nightly", "sync", account_id, "--wait")
     assert synced.code == 0, synced.err

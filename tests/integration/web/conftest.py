@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.connect_service import PRESETS, ConnectHouse, Stage, connect_house
+from tests.support.connect_service import PRESETS, ConnectServers, ConnectService, open_connect_service
 
 
 @pytest.fixture
 def connect_settings() -> dict[str, Any]:
-    """What a file wants otherwise, in a fixture of its own by this name."""
+    """Return changed settings; a test file overrides this fixture with one of the same name."""
     return {}
 
 
@@ -23,20 +23,20 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=PRESETS)
-def house(
-    request: pytest.FixtureRequest, stage: Stage, tmp_path: Path, connect_settings: dict[str, Any]
-) -> Iterator[ConnectHouse]:
-    with connect_house(stage, tmp_path, request.param, **connect_settings) as house:
-        yield house
+def service(
+    request: pytest.FixtureRequest, servers: ConnectServers, tmp_path: Path, connect_settings: dict[str, Any]
+) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, request.param, **connect_settings) as service:
+        yield service
 
 
 @pytest.fixture
-def v4(stage: Stage, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectHouse]:
-    with connect_house(stage, tmp_path, "enedis-v4", **connect_settings) as house:
-        yield house
+def v4(servers: ConnectServers, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, "enedis-v4", **connect_settings) as service:
+        yield service
 
 
 @pytest.fixture
-def v2026(stage: Stage, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectHouse]:
-    with connect_house(stage, tmp_path, "enedis-2026", **connect_settings) as house:
-        yield house
+def v2026(servers: ConnectServers, tmp_path: Path, connect_settings: dict[str, Any]) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, "enedis-2026", **connect_settings) as service:
+        yield service

@@ -1,4 +1,4 @@
-"""Who is let in: nobody by default, a client by its scopes, a household to its own accounts; and no secret is told."""
+"""Access to the API: scopes of clients, accounts of households, limits, and no secret in any answer or log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.api_service import ApiHouse, api_house
+from tests.support.api_service import ApiService, open_api_service
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
 from worker.web.api import auth
@@ -21,7 +21,7 @@ from worker.web.api.auth import CSRF_HEADER
 from worker.web.sessions import SESSION_COOKIE, Session, SessionSigner
 
 METER = "30001640000011"
-CALLS = [  # method, path, scope
+CALLS = [  # Method, path, scope.
     ("GET", "/api/accounts", Scope.READ_ACCOUNTS),
     ("GET", "/api/accounts/{id}", Scope.READ_ACCOUNTS),
     ("GET", "/api/accounts/{id}/status", Scope.READ_ACCOUNTS),
@@ -38,48 +38,48 @@ HOUSEHOLD_MAY_NOT = [call for call in CALLS if call[0] == "POST"]
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> Iterator[ApiHouse]:
-    with api_house(redis_url, tmp_path) as built:
+def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
+    with open_api_service(redis_url, tmp_path) as built:
         yield built
 
 
 def call(client: TestClient, method: str, path: str, account_id: str = "home") -> tuple[int, str, str]:
-    """Status, code of the refusal, challenge."""
+    """Return status, code of the refusal and challenge."""
     body = {"json": {"usage_point": METER}} if (method, path) == ("POST", "/api/accounts") else {}
     answer = client.request(method, path.format(id=account_id), **body)
     return answer.status_code, answer.json()["error"], answer.headers.get("WWW-Authenticate", "")
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), CALLS)
-def test_a_stranger_is_refused_everywhere(house: ApiHouse, method: str, path: str, scope: Scope) -> None:
+def test_a_stranger_is_refused_everywhere(service: ApiService, method: str, path: str, scope: Scope) -> None:
     refused = 401, "unauthorized", 'Bearer realm="releve"'
-    assert call(house.stranger(), method, path, house.add()) == refused
-    assert call(TestClient(house.app, cookies={SESSION_COOKIE: "x.y.z"}), method, path) == refused
-    assert house.runtime.registry.count_by_state()[AccountState.READY] == 1
+    assert call(service.stranger(), method, path, service.add()) == refused
+    assert call(TestClient(service.app, cookies={SESSION_COOKIE: "x.y.z"}), method, path) == refused
+    assert service.runtime.registry.count_by_state()[AccountState.READY] == 1
 
 
-def test_every_described_route_is_tried_here(house: ApiHouse) -> None:
-    described = house.app.openapi()["paths"]
+def test_every_described_route_is_tried_here(service: ApiService) -> None:
+    described = service.app.openapi()["paths"]
     operations = {(method.upper(), path) for path, methods in described.items() for method in methods}
     assert {(method, path.partition("?")[0].replace("{id}", "{account_id}")) for method, path, _ in CALLS} == operations
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), CALLS)
 def test_a_token_without_the_scope_is_refused_and_told_which(
-    house: ApiHouse, method: str, path: str, scope: Scope
+    service: ApiService, method: str, path: str, scope: Scope
 ) -> None:
     others = [other for other in Scope if other is not scope]
-    status, code, challenge = call(house.client(*others), method, path, house.add())
+    status, code, challenge = call(service.client(*others), method, path, service.add())
     assert (status, code) == (403, "scope_needed")
     assert 'error="insufficient_scope"' in challenge
     assert f'scope="{scope}"' in challenge
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), CALLS)
-def test_a_household_finds_no_account_but_its_own(house: ApiHouse, method: str, path: str, scope: Scope) -> None:
-    own, other = house.add(11), house.add(12)
-    house.store_days(other, house.runtime.dispatcher.today() - timedelta(days=2), [1000])
-    browser = house.browser(own)
+def test_a_household_finds_no_account_but_its_own(service: ApiService, method: str, path: str, scope: Scope) -> None:
+    own, other = service.add(11), service.add(12)
+    service.store_days(other, service.runtime.claims.today() - timedelta(days=2), [1000])
+    browser = service.browser(own)
     if method == "POST":
         assert call(browser, method, path, other)[:2] == (403, "scope_needed")
     elif "{id}" in path:
@@ -87,59 +87,63 @@ def test_a_household_finds_no_account_but_its_own(house: ApiHouse, method: str, 
         assert theirs == nobodys == (404, "unknown_account", "")
     else:
         assert [row["account"] for row in browser.get(path).json()["accounts"]] == [own]
-    assert house.runtime.registry.get(other).active
+    assert service.runtime.registry.get(other).active
 
 
-def test_a_household_removes_its_own_account_only_with_the_pages_csrf_value(house: ApiHouse) -> None:
-    account_id = house.add()
+def test_a_household_removes_its_own_account_only_with_the_pages_csrf_value(service: ApiService) -> None:
+    account_id = service.add()
     path = f"/api/accounts/{account_id}"
-    browser, other = house.browser(account_id), house.browser(account_id)
+    browser, other = service.browser(account_id), service.browser(account_id)
     for forged in (None, "", "0" * 64, other.headers[CSRF_HEADER]):
-        without = TestClient(house.app, cookies=dict(browser.cookies), headers={CSRF_HEADER: forged} if forged else {})
+        without = TestClient(
+            service.app, cookies=dict(browser.cookies), headers={CSRF_HEADER: forged} if forged else {}
+        )
         assert call(without, "DELETE", path)[:2] == (403, "csrf_needed")
     assert browser.delete(path).status_code == 200
-    assert house.runtime.registry.get(account_id).state is AccountState.DELETED
+    assert service.runtime.registry.get(account_id).state is AccountState.DELETED
 
 
-def test_a_session_signed_by_another_key_is_nobodys(house: ApiHouse) -> None:
-    forged = SessionSigner("another key, just as long as the true one").cookie(Session(accounts=(house.add(),)))
-    stranger = TestClient(house.app, cookies={SESSION_COOKIE: forged})
+def test_a_session_signed_by_another_key_is_nobodys(service: ApiService) -> None:
+    forged = SessionSigner("another key, just as long as the true one").sign_session(Session(accounts=(service.add(),)))
+    stranger = TestClient(service.app, cookies={SESSION_COOKIE: forged})
     assert call(stranger, "GET", "/api/accounts")[0] == 401
 
 
-def test_a_bad_token_is_refused_even_beside_a_good_session(house: ApiHouse) -> None:
-    browser = house.browser(house.add())
+def test_a_bad_token_is_refused_even_beside_a_good_session(service: ApiService) -> None:
+    browser = service.browser(service.add())
     assert browser.get("/api/accounts", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
-def test_a_token_under_another_scheme_is_refused(house: ApiHouse, scheme: str) -> None:
-    refused = TestClient(house.app).get("/api/accounts", headers={"Authorization": f"{scheme} {house.token()}".strip()})
+def test_a_token_under_another_scheme_is_refused(service: ApiService, scheme: str) -> None:
+    refused = TestClient(service.app).get(
+        "/api/accounts", headers={"Authorization": f"{scheme} {service.token()}".strip()}
+    )
     assert refused.status_code == 401
 
 
-def test_a_revoked_token_and_one_past_its_end_open_nothing(house: ApiHouse) -> None:
-    token, text = house.runtime.api_tokens.new("gone", [Scope.READ_ACCOUNTS])
-    past = house.token(expires_in=timedelta(microseconds=1))
-    house.runtime.api_tokens.revoke(token.id)
+def test_a_revoked_token_and_one_past_its_end_open_nothing(service: ApiService) -> None:
+    token, text = service.runtime.api_tokens.create("gone", [Scope.READ_ACCOUNTS])
+    past = service.token(expires_in=timedelta(microseconds=1))
+    service.runtime.api_tokens.revoke(token.id)
     for bad in (text, past):
-        refused = TestClient(house.app).get("/api/accounts", headers={"Authorization": f"Bearer {bad}"})
+        refused = TestClient(service.app).get("/api/accounts", headers={"Authorization": f"Bearer {bad}"})
         assert refused.status_code == 401
         assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("name", ["token", "access_token", "authorization", "api_key"])
-def test_a_token_in_the_address_opens_nothing(house: ApiHouse, name: str) -> None:
-    text = house.token()
+def test_a_token_in_the_address_opens_nothing(service: ApiService, name: str) -> None:
+    text = service.token()
     for value in (text, f"Bearer {text}"):
-        assert house.stranger().get("/api/accounts", params={name: value}).status_code == 401
+        assert service.stranger().get("/api/accounts", params={name: value}).status_code == 401
 
 
-def test_no_answer_leads_to_an_address_with_a_token(house: ApiHouse) -> None:
-    client = house.client()
+def test_no_answer_leads_to_an_address_with_a_token(service: ApiService) -> None:
+    client = service.client()
     text = client.headers["Authorization"].partition(" ")[2]
-    ids = [house.add(number) for number in range(11, 14)]
-    house.store_days(ids[0], house.runtime.dispatcher.today() - timedelta(days=4), [1, 2, 3])
+    ids = [service.add(number) for number in range(11, 14)]
+    service.store_days(ids[0], service.runtime.claims.today() - timedelta(days=4), [1, 2, 3])
     answers = [client.get("/api/accounts?limit=1"), client.get(f"/api/accounts/{ids[0]}/measures?limit=1")]
     for answer in answers:
         assert answer.json()["next"]
@@ -149,31 +153,33 @@ def test_no_answer_leads_to_an_address_with_a_token(house: ApiHouse) -> None:
 # Limits
 
 
-def test_trying_tokens_is_slowed_and_logged_without_them(house: ApiHouse, caplog: pytest.LogCaptureFixture) -> None:
-    good = house.client()
+def test_trying_tokens_is_slowed_and_logged_without_them(service: ApiService, caplog: pytest.LogCaptureFixture) -> None:
+    good = service.client()
     with caplog.at_level(logging.WARNING, "releve.api"):
         tried = [f"releve_{'a' * 12}_{number:043}" for number in range(40)]
-        answers = [house.stranger().get("/api/accounts", headers={"Authorization": f"Bearer {text}"}) for text in tried]
+        answers = [
+            service.stranger().get("/api/accounts", headers={"Authorization": f"Bearer {text}"}) for text in tried
+        ]
     statuses = [answer.status_code for answer in answers]
     assert statuses == [401] * auth.BAD_TOKENS.calls + [429] * (40 - auth.BAD_TOKENS.calls)
     assert int(answers[-1].headers["Retry-After"]) > 1
-    assert good.get("/api/accounts").status_code == 429  # from that address even the right one would not be seen
+    assert good.get("/api/accounts").status_code == 429  # A blocked address is refused even with a good token.
     assert len(caplog.records) == auth.BAD_TOKENS.calls
     assert "blocked=true" in caplog.text
     assert not any(text in caplog.text or text.rpartition("_")[2] in caplog.text for text in tried)
 
 
-def test_a_blocked_address_does_not_block_browsers_behind_it(house: ApiHouse) -> None:
-    browser = house.browser(house.add())
+def test_a_blocked_address_does_not_block_browsers_behind_it(service: ApiService) -> None:
+    browser = service.browser(service.add())
     for _ in range(12):
-        house.stranger().get("/api/accounts", headers={"Authorization": "Bearer wrong"})
+        service.stranger().get("/api/accounts", headers={"Authorization": "Bearer wrong"})
     assert browser.get("/api/accounts").status_code == 200
 
 
 def test_each_token_and_each_session_has_its_own_rate(redis_url: str, tmp_path: Path) -> None:
-    with api_house(redis_url, tmp_path, api_calls_per_minute=3) as house:
-        account_id = house.add()
-        for caller in (house.client(), house.client(), house.browser(account_id), house.browser(account_id)):
+    with open_api_service(redis_url, tmp_path, api_calls_per_minute=3) as service:
+        account_id = service.add()
+        for caller in (service.client(), service.client(), service.browser(account_id), service.browser(account_id)):
             statuses = [caller.get("/api/accounts").status_code for _ in range(5)]
             assert statuses == [200, 200, 200, 429, 429]
         refused = caller.get("/api/accounts")
@@ -181,23 +187,23 @@ def test_each_token_and_each_session_has_its_own_rate(redis_url: str, tmp_path: 
         assert 0 < int(refused.headers["Retry-After"]) <= 120
 
 
-def test_strangers_are_slowed_by_address(house: ApiHouse) -> None:
-    statuses = [house.stranger().get("/api/accounts").status_code for _ in range(auth.STRANGERS.calls + 5)]
-    assert statuses == [401] * auth.STRANGERS.calls + [429] * 5
+def test_strangers_are_slowed_by_address(service: ApiService) -> None:
+    statuses = [service.stranger().get("/api/accounts").status_code for _ in range(auth.ANONYMOUS_CALLS.calls + 5)]
+    assert statuses == [401] * auth.ANONYMOUS_CALLS.calls + [429] * 5
 
 
-# What leaves the house
+# What leaves the service
 
 
 def test_no_answer_holds_a_meters_number(
-    house: ApiHouse, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    service: ApiService, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.api.accounts.publish_backfill", lambda *_: None)
-    client, texts = house.client(), []
+    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda *_, **__: None)
+    client, texts = service.client(), []
     with caplog.at_level(logging.DEBUG, "releve"):
         account_id = client.post("/api/accounts", json={"usage_point": METER}).json()["account"]
-        browser = house.browser(account_id)
-        house.store_days(account_id, house.runtime.dispatcher.today() - timedelta(days=2), [1000])
+        browser = service.browser(account_id)
+        service.store_days(account_id, service.runtime.claims.today() - timedelta(days=2), [1000])
         for who in (client, browser):
             texts += [
                 who.get(path.format(id=account_id)).text
@@ -206,11 +212,11 @@ def test_no_answer_holds_a_meters_number(
             ]
         texts += [client.delete(f"/api/accounts/{account_id}").text]
     assert METER not in "".join(texts) + caplog.text
-    assert METER[-4:] in texts[len(texts) // 2]  # its own household's list
+    assert METER[-4:] in texts[len(texts) // 2]  # The list of its own household.
 
 
-def test_every_answer_carries_the_security_headers(house: ApiHouse) -> None:
-    client, account_id = house.client(), house.add()
+def test_every_answer_carries_the_security_headers(service: ApiService) -> None:
+    client, account_id = service.client(), service.add()
     for path in (
         "/api/accounts",
         f"/api/accounts/{account_id}/measures?format=csv",
@@ -222,18 +228,18 @@ def test_every_answer_carries_the_security_headers(house: ApiHouse) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_an_added_accounts_backfill_is_in_the_queue(house: ApiHouse) -> None:
-    redis, queue = house.runtime.redis, "releve:celery:control"
-    added = house.client().post("/api/accounts", json={"usage_point": METER}).json()
-    message = json.loads(redis.lpop(queue))  # ours: the last one in
+def test_an_added_accounts_backfill_is_in_the_queue(service: ApiService) -> None:
+    redis, queue = service.runtime.redis, "releve:celery:control"
+    added = service.client().post("/api/accounts", json={"usage_point": METER}).json()
+    message = json.loads(redis.lpop(queue))  # Ours is the last one that came in.
     body = zlib.decompress(base64.b64decode(message["body"])).decode()
     assert message["headers"]["task"] == "tasks.backfill.backfill_account"
     assert json.loads(body)[0] == [added["account"]]
     assert METER not in body + json.dumps(message)
 
 
-def test_a_strangers_long_body_is_not_even_read(house: ApiHouse) -> None:
-    stranger = house.stranger()
+def test_a_strangers_long_body_is_not_even_read(service: ApiService) -> None:
+    stranger = service.stranger()
     long = stranger.post("/api/accounts", content=b"x" * 20_000)
     assert (long.status_code, long.json()["error"]) == (413, "too_large")
     in_pieces = stranger.post("/api/accounts", content=iter([b"x"] * 10))

@@ -1,4 +1,4 @@
-"""A household's whole way in a real browser: connect, watch the progress, open each chart, take along, remove."""
+"""Pages in a real browser: connect, watch the progress, open each chart, download, remove; the operator's login."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.browser import open_browser
-from tests.support.system import House, open_house, until
+from tests.support.system import System, open_system, until
 from worker.stores.redis.child_processes import free_port
 
 _LONGEST_S = 60.0
-_FETCHES_A_SECOND = "3"  # slow enough that the progress bar can be seen moving
+_FETCHES_A_SECOND = "3"  # Slow enough that the progress bar can be seen moving.
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     settings = {
         "PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
         "CALLS_PER_SECOND": _FETCHES_A_SECOND,
         "CALLS_PER_HOUR": "0",
         "OPERATOR_PASSWORD": "for this test",
     }
-    with open_house(tmp_path_factory.mktemp("house"), **settings) as built:
+    with open_system(tmp_path_factory.mktemp("house"), **settings) as built:
         built.start_simulator("--consent-page")
         built.start_web()
         built.start_worker()
@@ -42,33 +42,33 @@ def click(browser: webdriver.Chrome, text: str) -> None:
 
 
 def go(browser: webdriver.Chrome, text: str, awaited: str) -> None:
-    """Click, and wait for the page that says what is awaited."""
+    """Click, and wait for the page with the awaited text."""
     click(browser, text)
     until(lambda: awaited in text_of(browser, "main"), f"a page that says {awaited}")
 
 
-def connect(browser: webdriver.Chrome, house: House) -> str:
-    """From the first page over the supplier's to the account's own; its id."""
+def connect(browser: webdriver.Chrome, house: System) -> str:
+    """Go from the first page over the supplier's page to the account's own page. Return the account's id."""
     browser.get(house.settings["PUBLIC_URL"])
     click(browser, "Relier mon compteur")
     until(lambda: "compteur réel" in text_of(browser, "body"), "the simulator's consent page")
     click(browser, "Accepter")
     wait = WebDriverWait(browser, _LONGEST_S)
-    wait.until(lambda seen: re.search(r"/accounts/[a-z0-9]+$", seen.current_url))
+    wait.until(lambda driver: re.search(r"/accounts/[a-z0-9]+$", driver.current_url))
     return urlsplit(browser.current_url).path.rpartition("/")[2]
 
 
 def progress(browser: webdriver.Chrome) -> int | None:
-    """Days of the daily history that the page says are done; None once it has no bar any more."""
+    """Return the days done of the daily history, as the page shows them; None once it has no bar any more."""
     try:
         bars = browser.find_elements(By.ID, "part-daily")
         return int(float(bars[0].get_attribute("value") or 0)) if bars else None
-    except StaleElementReferenceException:  # the page was just loaded anew
+    except StaleElementReferenceException:  # The page was just loaded again.
         return -1
 
 
 def text_of(browser: webdriver.Chrome, selector: str) -> str:
-    """The words of an element; none where it isn't there, or is just being replaced by the next page's."""
+    """Return an element's text; an empty one where the element is missing or the page is just being replaced."""
     try:
         return " ".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
     except StaleElementReferenceException:
@@ -76,19 +76,19 @@ def text_of(browser: webdriver.Chrome, selector: str) -> str:
 
 
 def check_page(browser: webdriver.Chrome) -> None:
-    """Nothing refused by the content policy, nothing missing, nothing wider than the window."""
-    told = [entry["message"] for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
-    assert told == []
+    """Check that nothing was refused by the content policy, nothing is missing and nothing wider than the window."""
+    messages = [entry["message"] for entry in browser.get_log("browser") if "favicon.ico" not in entry["message"]]
+    assert messages == []
     width, reach = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
     assert reach <= width
 
 
-def test_a_household_connects_watches_reads_and_removes(house: House, tmp_path: Path) -> None:
+def test_a_household_connects_watches_reads_and_removes(house: System, tmp_path: Path) -> None:
     with open_browser(tmp_path) as browser:
         account_id = connect(browser, house)
-        seen = []
-        until(lambda: seen.append(progress(browser)) or seen[-1] is None, "the end of the progress bar")
-        counts = [count for count in seen if count is not None and count >= 0]
+        readings = []
+        until(lambda: readings.append(progress(browser)) or readings[-1] is None, "the end of the progress bar")
+        counts = [count for count in readings if count is not None and count >= 0]
         assert len(set(counts)) >= 2 and counts == sorted(counts), "the bar moved, and never back"
         check_page(browser)
 
@@ -115,7 +115,7 @@ def test_a_household_connects_watches_reads_and_removes(house: House, tmp_path: 
         assert "Compte introuvable" in text_of(browser, "main")
 
 
-def test_all_is_there_on_a_telephone_without_scripts(house: House, tmp_path: Path) -> None:
+def test_all_is_there_on_a_telephone_without_scripts(house: System, tmp_path: Path) -> None:
     with open_browser(tmp_path, width=390, dark=True, scripts=False) as browser:
         account_id = connect(browser, house)
         house.wait_loaded(account_id)
@@ -126,10 +126,10 @@ def test_all_is_there_on_a_telephone_without_scripts(house: House, tmp_path: Pat
         assert len(browser.find_elements(By.CSS_SELECTOR, "table[data-slots] tbody tr")) == 12
 
 
-def test_the_operator_logs_in_and_sees_the_fleet(house: House, tmp_path: Path) -> None:
+def test_the_operator_logs_in_and_sees_the_fleet(house: System, tmp_path: Path) -> None:
     with open_browser(tmp_path) as browser:
         browser.get(f"{house.settings['PUBLIC_URL']}/operator")
         browser.find_element(By.NAME, "password").send_keys(house.settings["OPERATOR_PASSWORD"], Keys.ENTER)
-        WebDriverWait(browser, _LONGEST_S).until(lambda seen: "État de la flotte" in seen.title)
+        WebDriverWait(browser, _LONGEST_S).until(lambda driver: "État de la flotte" in driver.title)
         assert "mesure_synchrone_auto" in text_of(browser, "main")
         check_page(browser)

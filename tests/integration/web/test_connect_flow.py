@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-import worker.runtime.process
+import worker.runtime.current
 from tasks.schedule import resume_backfills
-from tests.support.connect_service import METER, OTHER, ConnectHouse, Stage, changed, connect_house, query_of
+from tests.support.connect_service import (
+    METER,
+    OTHER,
+    ConnectServers,
+    ConnectService,
+    changed,
+    open_connect_service,
+    query_of,
+)
 from worker.app import app
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
@@ -29,173 +38,180 @@ class Crash(Exception):
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.consent.callback._PATIENCE_S", 0.2)
+    monkeypatch.setattr("worker.web.consent.callback._LONGEST_WAIT_S", 0.2)
 
 
 @pytest.fixture
-def a_year(stage: Stage, tmp_path: Path) -> Iterator[ConnectHouse]:
-    with connect_house(stage, tmp_path, "enedis-2026", consent_duration="P1Y") as house:
-        yield house
+def a_year(servers: ConnectServers, tmp_path: Path) -> Iterator[ConnectService]:
+    with open_connect_service(servers, tmp_path, "enedis-2026", consent_duration="P1Y") as service:
+        yield service
 
 
-def test_a_consent_makes_an_account_a_session_and_one_backfill(house: ConnectHouse) -> None:
-    browser = house.browser()
-    done = house.connect(browser)
-    (account,) = house.accounts()
+def test_a_consent_makes_an_account_a_session_and_one_backfill(service: ConnectService) -> None:
+    browser = service.browser()
+    done = service.connect(browser)
+    (account,) = service.accounts()
     assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
     assert (account.state, account.usage_point_id) == (AccountState.READY, METER)
-    assert house.session(browser).accounts == (account.id,)
-    assert house.queued() == 1
+    assert service.session(browser).accounts == (account.id,)
+    assert service.queued() == 1
     assert account.consent_from == date(2024, 7, 25)
-    assert account.consent_until in (date(2027, 7, 24), date(2027, 7, 23))  # P3Y; P1095D over a leap day
-    (proof,) = house.runtime.consents.of(account.id)
-    assert proof.open and proof.kind is KINDS[house.runtime.settings.preset]
+    assert account.consent_until in (date(2027, 7, 24), date(2027, 7, 23))  # P3Y, or P1095D over a leap day.
+    (proof,) = service.runtime.consents.list_proofs(account.id)
+    assert proof.open and proof.kind is KINDS[service.runtime.settings.preset]
     assert proof.consent_until == account.consent_until
 
 
-def test_the_page_is_asked_with_the_parameters_of_its_generation(house: ConnectHouse) -> None:
-    page = house.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
+def test_the_page_is_asked_with_the_parameters_of_its_generation(service: ConnectService) -> None:
+    page = service.browser().get(f"/connect/enedis?usage_point_id={METER}").headers["location"]
     query = query_of(page)
-    duration = "P1095D" if house.runtime.settings.preset == "enedis-2026" else "P3Y"
-    told = {"client_id": "releve-simulator", "response_type": "code", "duration": duration, "usage_point_id": METER}
-    assert query == {**told, "state": query["state"], "redirect_uri": "http://testserver/callback/enedis"}
+    duration = "P1095D" if service.runtime.settings.preset == "enedis-2026" else "P3Y"
+    parameters = {
+        "client_id": "releve-simulator",
+        "response_type": "code",
+        "duration": duration,
+        "usage_point_id": METER,
+    }
+    assert query == {**parameters, "state": query["state"], "redirect_uri": "http://testserver/callback/enedis"}
     assert len(query["state"]) <= 100
-    version = "v2" if house.runtime.settings.preset == "enedis-2026" else "v1"
+    version = "v2" if service.runtime.settings.preset == "enedis-2026" else "v1"
     assert f"/dataconnect/{version}/oauth2/authorize?" in page
 
 
-def test_years_are_told_in_months_to_the_newest_page(a_year: ConnectHouse) -> None:
+def test_years_are_told_in_months_to_the_newest_page(a_year: ConnectService) -> None:
     a_year.simulate("POST", "switches", {"whole_years_refused": True})
     a_year.connect(a_year.browser())
     assert a_year.accounts()[0].consent_until == date(2025, 7, 24)
 
 
-def test_a_callback_loaded_twice_shows_the_same_and_exchanges_once(house: ConnectHouse) -> None:
-    browser = house.browser()
-    back = house.begin(browser)
-    first, session = browser.get(back), house.session(browser)
+def test_a_callback_loaded_twice_shows_the_same_and_exchanges_once(service: ConnectService) -> None:
+    browser = service.browser()
+    back = service.begin(browser)
+    first, session = browser.get(back), service.session(browser)
     second = browser.get(back)
     assert (first.status_code, first.headers["location"]) == (second.status_code, second.headers["location"])
-    assert house.session(browser) == session
-    assert len(house.accounts()) == house.queued() == 1
-    assert house.exchanges() == (1 if house.runtime.account_tokens else 0)
+    assert service.session(browser) == session
+    assert len(service.accounts()) == service.queued() == 1
+    assert service.exchanges() == (1 if service.runtime.clients.account_tokens else 0)
 
 
-def test_the_portal_glues_parent_to_addresses_and_values(house: ConnectHouse) -> None:
-    browser = house.browser()
-    back = house.begin(browser)
+def test_the_portal_glues_parent_to_addresses_and_values(service: ConnectService) -> None:
+    browser = service.browser()
+    back = service.begin(browser)
     state = query_of(back)["state"]
     glued = changed(back.replace("/callback/enedis", "/callback/enedis_parent"), state=f"{state}_parent")
     assert browser.get(glued).status_code == 303
-    assert len(house.accounts()) == 1
+    assert len(service.accounts()) == 1
 
 
 @pytest.mark.parametrize("separator", [";", ","])
-def test_all_meters_of_one_consent_are_connected_at_once(house: ConnectHouse, separator: str) -> None:
-    house.simulate("POST", "switches", {"usage_point_separator": separator})
-    browser = house.browser()
-    done = house.connect(browser, f"/connect/enedis?usage_point_id={METER}")
+def test_all_meters_of_one_consent_are_connected_at_once(service: ConnectService, separator: str) -> None:
+    service.simulate("POST", "switches", {"usage_point_separator": separator})
+    browser = service.browser()
+    done = service.connect(browser, f"/connect/enedis?usage_point_id={METER}")
     assert done.status_code == 303
     # The hint of our own page names one home; the person picks two on the supplier's page.
     page = browser.get("/connect/enedis").headers["location"]
-    browser.get(house.agree(f"{page}&usage_point_id={METER},{OTHER}"))
-    by_meter = {account.usage_point_id: account for account in house.accounts()}
+    browser.get(service.agree(f"{page}&usage_point_id={METER},{OTHER}"))
+    by_meter = {account.usage_point_id: account for account in service.accounts()}
     assert set(by_meter) == {METER, OTHER}
-    assert set(house.session(browser).accounts) == {account.id for account in by_meter.values()}
-    if house.runtime.account_tokens:
-        tokens = house.runtime.registry.tokens
-        assert tokens.id_of(by_meter[METER].id) == tokens.id_of(by_meter[OTHER].id)
+    assert set(service.session(browser).accounts) == {account.id for account in by_meter.values()}
+    if service.runtime.clients.account_tokens:
+        tokens = service.runtime.registry.tokens
+        assert tokens.find_token_id(by_meter[METER].id) == tokens.find_token_id(by_meter[OTHER].id)
 
 
-def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectHouse) -> None:
+def test_accounts_of_one_consent_outlive_the_renewals_of_each_other(v4: ConnectService) -> None:
     v4.simulate("POST", "switches", {"token_life_s": 60})
     browser = v4.browser()
     page = browser.get("/connect/enedis").headers["location"]
     browser.get(v4.agree(f"{page}&usage_point_id={METER},{OTHER}"))
     for _ in range(2):
         for account in v4.accounts():
-            v4.runtime.tokens_of(account.id).current()  # renewed each time: it ends within five minutes
+            v4.runtime.clients.tokens_of(
+                account.id
+            ).current()  # Renewed each time, because it ends within five minutes.
     assert all(account.active for account in v4.accounts())
 
 
-def test_a_second_consent_for_the_meter_keeps_its_account_and_history(house: ConnectHouse) -> None:
-    browser = house.browser()
-    house.connect(browser)
-    (before,) = house.accounts()
-    house.runtime.registry.set_state(
-        before.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=house.runtime.now()
+def test_a_second_consent_for_the_meter_keeps_its_account_and_history(service: ConnectService) -> None:
+    browser = service.browser()
+    service.connect(browser)
+    (before,) = service.accounts()
+    service.runtime.registry.set_state(
+        before.id, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", now=service.runtime.now()
     )
-    assert house.connect(browser).headers["location"] == f"/accounts/{before.id}"
-    (after,) = house.accounts()
+    assert service.connect(browser).headers["location"] == f"/accounts/{before.id}"
+    (after,) = service.accounts()
     assert (after.id, after.state, after.reason) == (before.id, AccountState.READY, "")
 
 
-def test_a_renewal_link_opens_the_same_account_in_any_browser(house: ConnectHouse) -> None:
-    house.connect(house.browser())
-    (account,) = house.accounts()
-    elsewhere = house.browser()
-    done = house.connect(elsewhere, house.runtime.renewal_link(account.id).removeprefix("http://testserver"))
+def test_a_renewal_link_opens_the_same_account_in_any_browser(service: ConnectService) -> None:
+    service.connect(service.browser())
+    (account,) = service.accounts()
+    elsewhere = service.browser()
+    done = service.connect(elsewhere, service.runtime.renewal_link(account.id).removeprefix("http://testserver"))
     assert done.headers["location"] == f"/accounts/{account.id}"
-    assert house.session(elsewhere).accounts == (account.id,)
-    assert len(house.accounts()) == 1
+    assert service.session(elsewhere).accounts == (account.id,)
+    assert len(service.accounts()) == 1
 
 
-def test_a_renewal_that_ends_with_another_meter_makes_an_account_of_its_own(house: ConnectHouse) -> None:
-    house.connect(house.browser())
-    (former,) = house.accounts()
-    elsewhere = house.browser()
-    page = elsewhere.get(f"/renew/{house.runtime.signer.renewal(former.id)}").headers["location"]
-    done = elsewhere.get(house.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}")))
-    (other,) = (account for account in house.accounts() if account.id != former.id)
+def test_a_renewal_that_ends_with_another_meter_makes_an_account_of_its_own(service: ConnectService) -> None:
+    service.connect(service.browser())
+    (former,) = service.accounts()
+    elsewhere = service.browser()
+    page = elsewhere.get(f"/renew/{service.runtime.signer.sign_renewal(former.id)}").headers["location"]
+    done = elsewhere.get(service.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}")))
+    (other,) = (account for account in service.accounts() if account.id != former.id)
     assert done.status_code == 200 and f"/accounts/{other.id}" in done.text
-    assert house.session(elsewhere).accounts == (other.id,)
-    assert house.runtime.registry.get(former.id) == former
+    assert service.session(elsewhere).accounts == (other.id,)
+    assert service.runtime.registry.get(former.id) == former
 
 
-def test_a_link_that_is_forged_or_of_a_removed_account_says_so(house: ConnectHouse) -> None:
-    house.connect(house.browser())
-    (account,) = house.accounts()
-    link = f"/renew/{house.runtime.signer.renewal(account.id)}"
-    house.runtime.remove(account.id)
-    forged = f"/renew/{house.runtime.signer.sign('session', {'account': account.id}, timedelta(hours=1))}"
+def test_a_link_that_is_forged_or_of_a_removed_account_says_so(service: ConnectService) -> None:
+    service.connect(service.browser())
+    (account,) = service.accounts()
+    link = f"/renew/{service.runtime.signer.sign_renewal(account.id)}"
+    service.runtime.erase(account.id)
+    forged = f"/renew/{service.runtime.signer.sign('session', {'account': account.id}, timedelta(hours=1))}"
     for address in (link, forged, "/renew/x", f"{link}x"):
-        answer = house.browser().get(address)
+        answer = service.browser().get(address)
         assert answer.status_code == 410 and "location" not in answer.headers
 
 
 @pytest.mark.parametrize("switch", ["refused", "server_error", "bare_server_error"])
-def test_each_failure_has_its_page_and_changes_nothing(house: ConnectHouse, switch: str) -> None:
-    browser = house.browser()
-    house.simulate("POST", "switches", {"callback": switch})
-    back = house.begin(browser)
+def test_each_failure_has_its_page_and_changes_nothing(service: ConnectService, switch: str) -> None:
+    browser = service.browser()
+    service.simulate("POST", "switches", {"callback": switch})
+    back = service.begin(browser)
     answer, again = browser.get(back), browser.get(back)
-    newest = house.runtime.settings.preset == "enedis-2026"
+    newest = service.runtime.settings.preset == "enedis-2026"
     assert answer.status_code == (400 if newest else {"refused": 403}.get(switch, 502))
     assert (again.status_code, again.text) == (answer.status_code, answer.text)
-    assert house.accounts() == [] and house.queued() == 0
-    assert house.session(browser).accounts == ()
-    house.simulate("POST", "switches", {"callback": "success"})
-    assert house.connect(browser).status_code == 303
+    assert service.accounts() == [] and service.queued() == 0
+    assert service.session(browser).accounts == ()
+    service.simulate("POST", "switches", {"callback": "success"})
+    assert service.connect(browser).status_code == 303
 
 
-def test_a_failure_without_state_has_its_page_too(house: ConnectHouse) -> None:
-    answer = house.browser().get("/callback/enedis?code=server_error&error_description=server_error")
+def test_a_failure_without_state_has_its_page_too(service: ConnectService) -> None:
+    answer = service.browser().get("/callback/enedis?code=server_error&error_description=server_error")
     assert answer.status_code == 502
     assert "Enedis a rencontré une erreur" in answer.text
 
 
-def test_a_consent_without_a_meter_is_told(house: ConnectHouse) -> None:
-    browser = house.browser()
-    back = house.begin(browser)
+def test_a_consent_without_a_meter_is_told(service: ConnectService) -> None:
+    browser = service.browser()
+    back = service.begin(browser)
     assert browser.get(changed(back, usage_point_id=None, autorisation_id=None)).status_code == 400
-    assert house.accounts() == []
+    assert service.accounts() == []
 
 
-def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectHouse) -> None:
+def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectService) -> None:
     browser = v2026.browser()
     v2026.simulate("POST", "switches", {"services_empty": 7, "services_form": "refused"})
     back = v2026.begin(browser)
-    waits = [browser.get(back) for _ in range(2)]  # three questions each
+    waits = [browser.get(back) for _ in range(2)]  # Each asks the supplier three times.
     assert [(answer.status_code, answer.headers["refresh"]) for answer in waits] == [(202, "3"), (202, "5")]
     assert "n&#39;est pas encore arrivé" in waits[0].text or "n'est pas encore arrivé" in waits[0].text
     assert v2026.accounts() == []
@@ -203,7 +219,7 @@ def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectHouse) ->
     assert len(v2026.accounts()) == 1
 
 
-def test_a_supplier_that_is_down_is_asked_again_by_the_page(v4: ConnectHouse) -> None:
+def test_a_supplier_that_is_down_is_asked_again_by_the_page(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "status": 503, "body": "<html>", "count": 1})
@@ -212,7 +228,7 @@ def test_a_supplier_that_is_down_is_asked_again_by_the_page(v4: ConnectHouse) ->
     assert browser.get(back).status_code == 303
 
 
-def test_a_code_spent_in_a_lost_answer_leads_to_a_new_start(v4: ConnectHouse) -> None:
+def test_a_code_spent_in_a_lost_answer_leads_to_a_new_start(v4: ConnectService) -> None:
     browser = v4.browser()
     back = v4.begin(browser)
     v4.simulate("POST", "faults", {"path": "/v1/oauth2/token", "kind": "cut"})
@@ -223,51 +239,55 @@ def test_a_code_spent_in_a_lost_answer_leads_to_a_new_start(v4: ConnectHouse) ->
     assert v4.connect(browser).status_code == 303
 
 
-def speak_to_broker_of(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker has one broker for life; this process has had those of other tests."""
+def speak_to_broker_of(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connect the Celery app to the service's broker: this process has used the brokers of other tests."""
     app.set_current()
     monkeypatch.setattr(app, "_pool", None)
     monkeypatch.setattr(app.amqp, "_producer_pool", None)
-    monkeypatch.setattr(app.conf, "broker_url", house.runtime.redis_url)
-    monkeypatch.setattr(app.conf, "broker_write_url", house.runtime.redis_url)
+    monkeypatch.setattr(app.conf, "broker_url", service.runtime.redis_url)
+    monkeypatch.setattr(app.conf, "broker_write_url", service.runtime.redis_url)
 
 
-def test_a_crash_before_the_backfill_was_enqueued_heals(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_: object) -> None:
+def test_a_crash_before_the_backfill_was_enqueued_heals(
+    service: ConnectService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
         raise Crash
 
-    monkeypatch.setattr("worker.web.consent.callback.publish_backfill", die)
-    browser = house.browser()
-    back = house.begin(browser)
+    monkeypatch.setattr("worker.web.consent.callback.enqueue_backfill", die)
+    browser = service.browser()
+    back = service.begin(browser)
     with pytest.raises(Crash):
         browser.get(back)
-    (account,) = house.accounts()
-    assert account.active and house.queued() == 0
-    monkeypatch.setattr(worker.runtime.process, "_runtime", (worker.runtime.process.os.getpid(), house.runtime))
-    speak_to_broker_of(house, monkeypatch)
+    (account,) = service.accounts()
+    assert account.active and service.queued() == 0
+    monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))
+    speak_to_broker_of(service, monkeypatch)
     resume_backfills()
-    assert house.queued() == 1
-    assert list(house.runtime.dispatcher.due_backfills()) == [account.id]
+    assert service.queued() == 1
+    assert list(service.runtime.claims.due_backfills()) == [account.id]
 
 
-def test_a_broker_that_is_away_does_not_spoil_a_consent(house: ConnectHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: object) -> None:
+def test_a_broker_that_is_away_does_not_spoil_a_consent(
+    service: ConnectService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.consent.callback.publish_backfill", away)
-    assert house.connect(house.browser()).status_code == 303
-    assert len(list(house.runtime.dispatcher.due_backfills())) == 1
+    monkeypatch.setattr("worker.web.consent.callback.enqueue_backfill", away)
+    assert service.connect(service.browser()).status_code == 303
+    assert len(list(service.runtime.claims.due_backfills())) == 1
 
 
 @pytest.mark.parametrize("path", ["/connect/grdf", "/connect/unknown", "/callback/grdf?code=x", "/callback/x_parent"])
-def test_another_supplier_has_a_clear_page(house: ConnectHouse, path: str) -> None:
-    answer = house.browser().get(path)
+def test_another_supplier_has_a_clear_page(service: ConnectService, path: str) -> None:
+    answer = service.browser().get(path)
     assert answer.status_code == 404
     assert "Fournisseur inconnu" in answer.text
-    assert "Unknown supplier" in house.browser().get(path, headers={"Accept-Language": "en"}).text
+    assert "Unknown supplier" in service.browser().get(path, headers={"Accept-Language": "en"}).text
 
 
-def test_a_sandbox_without_a_consent_page_says_so(stage: Stage, tmp_path: Path) -> None:
-    with connect_house(stage, tmp_path, "enedis-v5") as house:
-        object.__setattr__(house.runtime.endpoints, "authorize_url", None)
-        assert house.browser().get("/connect/enedis").status_code == 503
+def test_a_sandbox_without_a_consent_page_says_so(servers: ConnectServers, tmp_path: Path) -> None:
+    with open_connect_service(servers, tmp_path, "enedis-v5") as service:
+        object.__setattr__(service.runtime.endpoints, "authorize_url", None)
+        assert service.browser().get("/connect/enedis").status_code == 503

@@ -1,4 +1,4 @@
-"""One day explained: the reason first, then what is stored, what was asked, what was corrected, what agrees."""
+"""The explanation of one day: its reason, stored values, calls, corrections and totals."""
 
 from __future__ import annotations
 
@@ -23,35 +23,43 @@ METER = "30001640000011"
 
 
 class Home:
-    """A month of both series that agree; the curve of three days ago is torn, that of five days ago lost."""
+    """A month of both series that agree, but three days ago the curve is partial and five days ago it is missing."""
 
-    def __init__(self, house: Household) -> None:
-        self.house, self.account = house, house.add()
-        self.today = house.dispatcher.today()
+    def __init__(self, household: Household) -> None:
+        self.household, self.account = household, household.add()
+        self.today = household.claims.today()
         days = [self.day(age) for age in range(1, 31)]
         self.rows = {day: curve_of(day, 100) for day in days if day != self.day(5)}
         self.values = dict.fromkeys(days, round(sum(int(row[1]) for row in self.rows[days[0]]) / 2))
         self.rows[self.day(3)] = self.rows[self.day(3)][2:]
         self.serve()
-        house.backfill(self.account)
+        household.backfill(self.account)
         for series in Series:
             self.look_back(series)
-        self.corrections = CorrectionTable(house.registry.database)
+        self.corrections = CorrectionTable(household.registry.database)
         self.explainer = Explainer(
-            house.registry, house.consents, house.measures, self.corrections, house.state, house.history
+            registry=household.registry,
+            consents=household.consents,
+            measures=household.measures,
+            corrections=self.corrections,
+            progress=household.progress,
+            history=household.history,
         )
 
     def day(self, age: int) -> date:
         return self.today - age * ONE_DAY
 
     def serve(self) -> None:
-        self.house.supplier.daily, self.house.supplier.curve = serving_days(self.values), serving_curves(self.rows)
+        self.household.supplier.daily, self.household.supplier.curve = (
+            serving_days(self.values),
+            serving_curves(self.rows),
+        )
 
     def look_back(self, series: Series) -> None:
-        self.house.run(self.house.dispatcher.look_back_now(self.account, series))
+        self.household.run(self.household.claims.manual_look_back(self.account, series))
 
     def explain(self, age: int) -> Explanation:
-        return self.explainer.explain(self.house.registry.get(self.account), self.day(age))
+        return self.explainer.explain(self.household.registry.get(self.account), self.day(age))
 
 
 @pytest.fixture
@@ -60,34 +68,34 @@ def home(household: Household) -> Home:
 
 
 def test_a_whole_day_is_told_in_full(home: Home) -> None:
-    told = home.explain(2)
-    assert told.reason is Reason.COMPLETE
-    assert told.sentences["fr"] == "Nous avons les relevés du 23 juillet 2024, en entier."
-    assert told.findings == []
-    curve = told.series[Series.LOAD_CURVE]
+    explanation = home.explain(2)
+    assert explanation.reason is Reason.COMPLETE
+    assert explanation.sentences["fr"] == "Nous avons les relevés du 23 juillet 2024, en entier."
+    assert explanation.discrepancies == []
+    curve = explanation.series[Series.LOAD_CURVE]
     assert (curve.stored.half_hours, curve.stored.gaps) == (48, [])
-    assert curve.stored.milliwatt_hours == told.series[Series.DAILY].stored.milliwatt_hours
+    assert curve.stored.milliwatt_hours == explanation.series[Series.DAILY].stored.milliwatt_hours
     assert [(call.answer, call.run) for call in curve.calls] == [(AnswerClass.DATA, "hand")]
 
 
 def test_a_torn_day_names_what_is_missing_and_when_it_is_asked_for(home: Home) -> None:
-    told = home.explain(3)
-    assert told.reason is Reason.PARTIAL
-    assert told.sentences["en"] == (
+    explanation = home.explain(3)
+    assert explanation.reason is Reason.PARTIAL
+    assert explanation.sentences["en"] == (
         "Enedis has sent only a part of 22 July 2024: of the curve 46 half-hours of 48; we ask again on 26 July 2024."
     )
-    ((first, after),) = told.series[Series.LOAD_CURVE].stored.gaps
+    ((first, after),) = explanation.series[Series.LOAD_CURVE].stored.gaps
     assert (first.isoformat(), after.isoformat()) == ("2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00")
     assert first.tzinfo is PARIS
-    assert told.series[Series.DAILY].reason is Reason.COMPLETE
+    assert explanation.series[Series.DAILY].reason is Reason.COMPLETE
 
 
 def test_a_lost_day_between_others_is_a_gap_of_the_transmission(home: Home) -> None:
-    told = home.explain(5)
-    assert (told.reason, told.series[Series.DAILY].reason) == (Reason.CURVE_GAP, Reason.COMPLETE)
-    assert told.series[Series.LOAD_CURVE].mark.state is DayState.LATE
-    assert told.series[Series.LOAD_CURVE].stored.milliwatt_hours is None
-    assert told.findings == []
+    explanation = home.explain(5)
+    assert (explanation.reason, explanation.series[Series.DAILY].reason) == (Reason.CURVE_GAP, Reason.COMPLETE)
+    assert explanation.series[Series.LOAD_CURVE].mark.state is DayState.LATE
+    assert explanation.series[Series.LOAD_CURVE].stored.milliwatt_hours is None
+    assert explanation.discrepancies == []
 
 
 def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) -> None:
@@ -96,9 +104,9 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
     home.rows.clear()
     home.serve()
     household.backfill(other)
-    told = home.explainer.explain(household.registry.get(other), home.day(4))
-    assert told.reason is Reason.NOT_ACTIVATED
-    assert "espace client Enedis" in told.sentences["fr"]
+    explanation = home.explainer.explain(household.registry.get(other), home.day(4))
+    assert explanation.reason is Reason.NOT_ACTIVATED
+    assert "espace client Enedis" in explanation.sentences["fr"]
 
 
 @pytest.mark.parametrize(
@@ -111,19 +119,19 @@ def test_a_curve_that_nobody_switched_on_is_said_to_be_so(household: Household) 
     ],
 )
 def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: Exception, reason: Reason) -> None:
-    home.house.at += timedelta(days=1)
-    home.today = home.house.dispatcher.today()
+    home.household.at += timedelta(days=1)
+    home.today = home.household.claims.today()
     assert home.explain(1).reason is Reason.NOT_ASKED_YET
-    home.house.supplier.daily = home.house.supplier.curve = error
+    home.household.supplier.daily = home.household.supplier.curve = error
     for series in Series:
-        origin = home.house.dispatcher.look_back_now(home.account, series)
+        job = home.household.claims.manual_look_back(home.account, series)
         try:
-            home.house.run(origin)
-        except KeyError:  # as tasks.base does it with what nobody foresaw
-            home.house.journal.failed(origin, WorkerError("unforeseen KeyError"))
+            home.household.run(job)
+        except KeyError:  # tasks.base records an unforeseen error in the same way.
+            home.household.results.record_failure(job, WorkerError("unforeseen KeyError"))
     assert home.explain(1).reason is reason
     assert home.explain(2).reason is Reason.COMPLETE, "what is stored stays stored"
-    home.house.at += timedelta(hours=6)
+    home.household.at += timedelta(hours=6)
     home.serve()
     for series in Series:
         home.look_back(series)
@@ -131,13 +139,13 @@ def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: 
 
 
 def test_a_consent_that_ended_is_why_nothing_new_comes(home: Home) -> None:
-    home.house.at += timedelta(days=1)
-    home.today = home.house.dispatcher.today()
-    home.house.supplier.daily = RefreshTokenDead("refused")
+    home.household.at += timedelta(days=1)
+    home.today = home.household.claims.today()
+    home.household.supplier.daily = RefreshTokenDead("refused")
     home.look_back(Series.DAILY)
-    told = home.explain(1)
-    assert told.account.state is AccountState.ACTION_NEEDED
-    assert told.reason is Reason.CONSENT_REFUSED
+    explanation = home.explain(1)
+    assert explanation.account.state is AccountState.ACTION_NEEDED
+    assert explanation.reason is Reason.CONSENT_REFUSED
     assert home.explain(0).reason is Reason.NOT_OVER
     assert home.explain(-1).reason is Reason.FUTURE
 
@@ -148,11 +156,11 @@ def test_corrections_of_the_day_are_listed_and_totals_that_disagree_are_named(ho
     home.values[day] += 700
     home.serve()
     home.look_back(Series.DAILY)
-    home.house.measures[Period.MONTH].documents[f"{home.account}:2024-07"]["load"] = 1.0
-    told = home.explain(2)
-    (correction,) = told.corrections
+    home.household.measures[Period.MONTH].documents[f"{home.account}:2024-07"]["load"] = 1.0
+    explanation = home.explain(2)
+    (correction,) = explanation.corrections
     assert (correction.was_mwh, correction.became_mwh) == (was * 1000, (was + 700) * 1000)
-    assert [(found.law, found.cause) for found in told.findings or ()] == [
+    assert [(discrepancy.law, discrepancy.cause) for discrepancy in explanation.discrepancies or ()] == [
         (Law.DAY, Cause.REPROCESSED),
         (Law.MONTH, Cause.STALE_TOTAL),
     ]
@@ -161,21 +169,27 @@ def test_corrections_of_the_day_are_listed_and_totals_that_disagree_are_named(ho
 
 def test_a_loss_of_redis_costs_the_calls_and_nothing_else(home: Home) -> None:
     before = home.explain(3)
-    home.house.lose_redis()
+    home.household.lose_redis()
     after = home.explain(3)
-    assert (after.reason, after.sentences, after.findings) == (before.reason, before.sentences, before.findings)
-    assert not any(each.calls for each in after.series.values())
+    assert (after.reason, after.sentences, after.discrepancies) == (
+        before.reason,
+        before.sentences,
+        before.discrepancies,
+    )
+    assert not any(series.calls for series in after.series.values())
 
 
 def test_an_explanation_names_no_meter(home: Home) -> None:
-    told = explanation_to_json(home.explain(3))
-    assert METER not in str(told)
-    assert told["series"]["load_curve"]["missing"] == [["2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00"]]
-    assert (told["series"]["load_curve"]["half_hours"], told["series"]["load_curve"]["of"]) == (46, 48)
-    assert told["totals"] == {"agree": True, "findings": []}
+    explanation = explanation_to_json(home.explain(3))
+    assert METER not in str(explanation)
+    assert explanation["series"]["load_curve"]["missing"] == [
+        ["2024-07-22T00:00:00+02:00", "2024-07-22T01:00:00+02:00"]
+    ]
+    assert (explanation["series"]["load_curve"]["half_hours"], explanation["series"]["load_curve"]["of"]) == (46, 48)
+    assert explanation["totals"] == {"agree": True, "findings": []}
 
 
 def test_a_day_that_nobody_knows_is_explained_too(household: Household) -> None:
     home = Home(household)
-    told = home.explainer.explain(household.registry.get(household.add(22)), home.day(2000))
-    assert (told.reason, told.findings) == (Reason.BEYOND_HISTORY, None)
+    explanation = home.explainer.explain(household.registry.get(household.add(22)), home.day(2000))
+    assert (explanation.reason, explanation.discrepancies) == (Reason.BEYOND_HISTORY, None)

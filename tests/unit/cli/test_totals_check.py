@@ -1,4 +1,4 @@
-"""The judge of every drill: a store that is right passes, each single fault in it is found and called by its name."""
+"""The comparison of a store with the truth: a right store passes, and each single fault is found and named."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ import pytest
 from tests.support.factories import (
     PretendSupplier,
     curve_of,
-    make_walk,
+    make_window_sync,
     memory_measures,
-    origin,
     serving_curves,
     serving_days,
+    window_job,
 )
-from worker.cli.totals_check import Content, Differences, Truth, differences
+from worker.cli.totals_check import Differences, Loads, Truth, find_differences
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length, local_midnight
 
 Stored = dict[Period, list[dict[str, Any]]]
 
-CHANGE = date(2023, 10, 29)  # a day of 50 half-hours
+CHANGE = date(2023, 10, 29)  # A day of 50 half-hours.
 DAYS = [CHANGE - ONE_DAY, CHANGE, CHANGE + ONE_DAY]
 WINDOW = DateWindow(DAYS[0], DAYS[-1] + ONE_DAY)
 HALF_HOUR = timedelta(minutes=30)
 WATT_HOURS = {day: 5_000 + rank for rank, day in enumerate(DAYS)}
 
 
-def truth() -> Content:
-    """What the simulator would tell of the meter that ``stored`` has walked."""
+def truth() -> Loads:
+    """Return the loads that the simulator would report of the meter in ``stored``."""
     steps = []
     for day in DAYS:
         first = local_midnight(day).astimezone(UTC)
         for rank in range(day_length(day) // HALF_HOUR):
             steps.append([f"{first + rank * HALF_HOUR:%Y-%m-%dT%H:%M:%SZ}", 30, 300 + rank])
-    return Truth({str(day): wh for day, wh in WATT_HOURS.items()}, steps).content()
+    return Truth({str(day): wh for day, wh in WATT_HOURS.items()}, steps).expected_loads()
 
 
 @pytest.fixture
 def stored() -> Stored:
-    """What our own walk makes of it."""
+    """Return the documents that a window of each series stores of this meter."""
     curves = {day: curve_of(day, 300) for day in DAYS}
     measures = memory_measures()
-    walk = make_walk(PretendSupplier(daily=serving_days(WATT_HOURS), curve=serving_curves(curves)), measures)
+    walk = make_window_sync(PretendSupplier(daily=serving_days(WATT_HOURS), curve=serving_curves(curves)), measures)
     for series in Series:
-        walk.sync_window(origin(WINDOW, series))
+        walk.sync_window(window_job(WINDOW, series))
     return {
         period: [dict(document) for document in store.read("home1", "0", "~")] for period, store in measures.items()
     }
@@ -70,11 +70,11 @@ def put_zero(documents: list[dict[str, Any]]) -> None:
 
 def test_a_store_that_is_right_passes(stored: Stored) -> None:
     assert sum(map(len, stored.values())) == 3 * 48 + 2 + 73 + 3 + 1 + 1
-    assert not differences(truth(), stored)
+    assert not find_differences(truth(), stored)
 
 
 @pytest.mark.parametrize(
-    "period, fault, found",
+    "period, fault, expected",
     [
         (Period.MINUTE, lose, Differences(lost=1)),
         (Period.DAY, lose, Differences(lost=1)),
@@ -93,10 +93,10 @@ def test_a_store_that_is_right_passes(stored: Stored) -> None:
     ],
 )
 def test_one_fault_is_found_and_called_by_its_name(
-    stored: Stored, period: Period, fault: Callable[[list[dict[str, Any]]], None], found: Differences
+    stored: Stored, period: Period, fault: Callable[[list[dict[str, Any]]], None], expected: Differences
 ) -> None:
     fault(stored[period])
-    assert differences(truth(), stored) == found
+    assert find_differences(truth(), stored) == expected
 
 
 def test_a_zero_where_nothing_was_measured_is_an_invented_one(stored: Stored) -> None:
@@ -106,7 +106,7 @@ def test_a_zero_where_nothing_was_measured_is_an_invented_one(stored: Stored) ->
         {**document, "load": 0.0} if document["_id"].endswith("2023-10-29T00:30Z") else document
         for document in stored[Period.MINUTE]
     ]
-    assert differences(hole, stored) == Differences(wrong_zeros=1)
+    assert find_differences(hole, stored) == Differences(wrong_zeros=1)
 
 
 def test_differences_add_up() -> None:

@@ -5,7 +5,15 @@ from collections.abc import Callable, Iterator
 import pytest
 import responses
 
-from tests.support.supplier_server import BASE_URL, NOW, SECRETS, FakeTurnstile, FakeVault, House, far_away
+from tests.support.supplier_server import (
+    BASE_URL,
+    NOW,
+    SECRETS,
+    ClientHarness,
+    FakePermits,
+    FakeTokenStore,
+    three_hours_ahead,
+)
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
@@ -21,41 +29,41 @@ def supplier() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.fixture
-def build(supplier: responses.RequestsMock) -> Iterator[Callable[[str], House]]:
+def build(supplier: responses.RequestsMock) -> Iterator[Callable[[str], ClientHarness]]:
     transports: list[Transport] = []
 
-    def build_house(preset: str) -> House:
-        endpoints = PRESETS[preset].at(BASE_URL)
+    def build_harness(preset: str) -> ClientHarness:
+        endpoints = PRESETS[preset].endpoints(BASE_URL)
         transports.append(transport := Transport(endpoints.base_url))
-        vault = FakeVault(Token("access-token-one", "refresh-token-one", far_away()))
-        turnstile = FakeTurnstile()
-        oauth = OAuthClient(endpoints, "our-client", SECRETS[0], transport, turnstile)
+        store = FakeTokenStore(Token("access-token-one", "refresh-token-one", three_hours_ahead()))
+        permits = FakePermits()
+        oauth = OAuthClient(endpoints, "our-client", SECRETS[0], transport, permits)
         strategy = UserTokens if endpoints.preset.token_mode == "user" else ApplicationTokens
-        session = SupplierSession(endpoints, transport, strategy(vault, oauth), turnstile)
+        session = SupplierSession(endpoints, transport, strategy(store, oauth), permits)
         client = EnedisClient(endpoints, session, lambda: NOW)
-        return House(endpoints, supplier, vault, turnstile, oauth, session, client)
+        return ClientHarness(endpoints, supplier, store, permits, oauth, session, client)
 
-    yield build_house
+    yield build_harness
     for transport in transports:
         transport.close()
 
 
 @pytest.fixture(params=sorted(PRESETS))
-def house(build: Callable[[str], House], request: pytest.FixtureRequest) -> House:
-    """Each generation in turn."""
+def harness(build: Callable[[str], ClientHarness], request: pytest.FixtureRequest) -> ClientHarness:
+    """Return a harness of each generation in turn."""
     return build(request.param)
 
 
 @pytest.fixture
-def v4(build: Callable[[str], House]) -> House:
+def v4(build: Callable[[str], ClientHarness]) -> ClientHarness:
     return build("enedis-v4")
 
 
 @pytest.fixture
-def v5(build: Callable[[str], House]) -> House:
+def v5(build: Callable[[str], ClientHarness]) -> ClientHarness:
     return build("enedis-v5")
 
 
 @pytest.fixture
-def v2026(build: Callable[[str], House]) -> House:
+def v2026(build: Callable[[str], ClientHarness]) -> ClientHarness:
     return build("enedis-2026")

@@ -1,4 +1,4 @@
-"""The token endpoint: upstream-apis 1.4 and part 3, row by row."""
+"""The client of the token endpoint: requests, answers and refusals of each kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 import requests
 
-from tests.support.supplier_server import SECRETS, USAGE_POINT, House
+from tests.support.supplier_server import SECRETS, USAGE_POINT, ClientHarness
 from worker.errors import (
     MalformedAnswer,
     OperatorFault,
@@ -58,13 +58,15 @@ REFUSALS: list[tuple[int, Any, type[WorkerError]]] = [
 ]
 
 
-def form(house: House) -> dict[str, list[str]]:
-    return parse_qs(house.supplier.calls[-1].request.body)
+def form(harness: ClientHarness) -> dict[str, list[str]]:
+    return parse_qs(harness.supplier.calls[-1].request.body)
 
 
 @pytest.mark.parametrize("redirect_uri", [None, "https://app.example/callback"])
-def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(v4: House, redirect_uri: str | None) -> None:
-    v4.tokens(200, ANSWER_V1)
+def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(
+    v4: ClientHarness, redirect_uri: str | None
+) -> None:
+    v4.answer_token(200, ANSWER_V1)
     grant = v4.oauth.exchange_code("c0de", redirect_uri)
     assert (grant.token.access, grant.token.refresh) == ("access-token-two", "refresh-token-two")
     assert grant.extras["usage_points_id"] == ANSWER_V1["usage_points_id"]
@@ -79,8 +81,8 @@ def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(v4: H
     assert "Authorization" not in v4.supplier.calls[-1].request.headers
 
 
-def test_a_refresh_token_brings_the_next_pair(v4: House) -> None:
-    v4.tokens(200, ANSWER_V1)
+def test_a_refresh_token_brings_the_next_pair(v4: ClientHarness) -> None:
+    v4.answer_token(200, ANSWER_V1)
     assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-two"
     assert form(v4) == {
         "grant_type": ["refresh_token"],
@@ -90,16 +92,18 @@ def test_a_refresh_token_brings_the_next_pair(v4: House) -> None:
     }
 
 
-def test_a_refresh_answer_without_a_new_refresh_token_keeps_the_old(v4: House) -> None:
-    v4.tokens(200, {"access_token": "access-token-two"})
+def test_a_refresh_answer_without_a_new_refresh_token_keeps_the_old(v4: ClientHarness) -> None:
+    v4.answer_token(200, {"access_token": "access-token-two"})
     assert v4.oauth.refresh("refresh-token-one").refresh == "refresh-token-one"
 
 
 @pytest.mark.parametrize("expiry", [12600, "12600", 12600.0])
 @pytest.mark.parametrize("scope", [{}, {"scope": ""}, {"scope": "am_application_scope default"}, {"scope": 5}])
-def test_the_applications_token_is_asked_with_a_basic_header(v5: House, expiry: Any, scope: dict[str, Any]) -> None:
+def test_the_applications_token_is_asked_with_a_basic_header(
+    v5: ClientHarness, expiry: Any, scope: dict[str, Any]
+) -> None:
     v5.oauth._clock = lambda: 1000.5
-    v5.tokens(200, {"access_token": "eyJ.e30.c2ln", "token_type": "Bearer", "expires_in": expiry, **scope})
+    v5.answer_token(200, {"access_token": "eyJ.e30.c2ln", "token_type": "Bearer", "expires_in": expiry, **scope})
     token = v5.oauth.application_token()
     assert (token.access, token.refresh, token.expires_at) == ("eyJ.e30.c2ln", None, 13600)
     assert form(v5) == {"grant_type": ["client_credentials"]}
@@ -107,50 +111,50 @@ def test_the_applications_token_is_asked_with_a_basic_header(v5: House, expiry: 
     assert v5.supplier.calls[-1].request.headers["Authorization"] == f"Basic {basic}"
 
 
-def test_an_answer_without_expiry_makes_a_token_without_end(v5: House) -> None:
-    v5.tokens(200, {"access_token": "t"})
+def test_an_answer_without_expiry_makes_a_token_without_end(v5: ClientHarness) -> None:
+    v5.answer_token(200, {"access_token": "t"})
     assert v5.oauth.application_token().expires_at is None
 
 
 @pytest.mark.parametrize("status, body, kind", REFUSALS)
-def test_each_refusal_says_what_to_do(house: House, status: int, body: Any, kind: type[WorkerError]) -> None:
+def test_each_refusal_says_what_to_do(harness: ClientHarness, status: int, body: Any, kind: type[WorkerError]) -> None:
     for ask in (
-        lambda: house.oauth.refresh("refresh-token-one"),
-        lambda: house.oauth.exchange_code("c0de"),
-        house.oauth.application_token,
+        lambda: harness.oauth.refresh("refresh-token-one"),
+        lambda: harness.oauth.exchange_code("c0de"),
+        harness.oauth.application_token,
     ):
-        house.supplier.reset()
-        house.tokens(status, body)
+        harness.supplier.reset()
+        harness.answer_token(status, body)
         with pytest.raises(kind) as caught:
             ask()
         assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("failure", [requests.ConnectionError, requests.ReadTimeout, requests.TooManyRedirects])
-def test_an_answer_that_never_came_is_an_outage(v4: House, failure: type[Exception]) -> None:
-    v4.tokens(200, failure(f"https://host/?{SECRETS[0]}"))
+def test_an_answer_that_never_came_is_an_outage(v4: ClientHarness, failure: type[Exception]) -> None:
+    v4.answer_token(200, failure(f"https://host/?{SECRETS[0]}"))
     with pytest.raises(SupplierUnavailable, match=failure.__name__):
         v4.oauth.refresh("refresh-token-one")
 
 
-def test_token_calls_pass_the_turnstile_under_a_name_of_their_own(house: House) -> None:
-    house.tokens(429, b"<html>")
+def test_token_calls_take_permits_under_a_name_of_their_own(harness: ClientHarness) -> None:
+    harness.answer_token(429, b"<html>")
     with pytest.raises(RateLimited):
-        house.oauth.application_token()
-    assert (house.turnstile.entered, house.turnstile.closed_for_s) == (["token"], [60.0])
-    assert house.turnstile.closed_by == ["permit 1"]
+        harness.oauth.application_token()
+    assert (harness.permits.requested_apis, harness.permits.closed_for_s) == (["token"], [60.0])
+    assert harness.permits.closed_by == ["permit 1"]
 
 
-def test_a_gateway_that_throttles_token_calls_is_waited_for_as_long_as_it_says(v4: House) -> None:
+def test_a_gateway_that_throttles_token_calls_is_waited_for_as_long_as_it_says(v4: ClientHarness) -> None:
     fault = {"code": 900804, "message": "Message throttled out", "nextAccessTime": "2099-Jan-17 05:00:00+0000 UTC"}
-    v4.tokens(429, {"fault": fault})
+    v4.answer_token(429, {"fault": fault})
     with pytest.raises(RateLimited):
         v4.oauth.refresh("refresh-token-one")
-    assert v4.turnstile.closed_for_s == [86_400]  # no wait is longer
+    assert v4.permits.closed_for_s == [86_400]  # No wait is longer.
 
 
-def test_a_token_call_that_never_left_gives_its_permit_back(v4: House) -> None:
-    v4.tokens(200, requests.ConnectTimeout("host"))
+def test_a_token_call_that_never_left_gives_its_permit_back(v4: ClientHarness) -> None:
+    v4.answer_token(200, requests.ConnectTimeout("host"))
     with pytest.raises(SupplierUnavailable):
         v4.oauth.refresh("refresh-token-one")
-    assert v4.turnstile.given_back == ["permit 1"]
+    assert v4.permits.released == ["permit 1"]

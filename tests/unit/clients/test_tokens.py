@@ -1,4 +1,4 @@
-"""Two strategies, one promise: renewed once at a time, kept before it is used."""
+"""The two strategies of tokens: one renewal at a time, and a token is stored before it is used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.support.supplier_server import FakeVault
+from tests.support.supplier_server import FakeTokenStore
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
 from worker.errors import (
     ConsentRevoked,
@@ -25,8 +25,8 @@ NOW_S = 1_000_000
 
 @dataclass
 class FakeEndpoint:
-    vault: FakeVault
-    paid_with: list[str] = field(default_factory=list)
+    store: FakeTokenStore
+    used_grants: list[str] = field(default_factory=list)
     failure: WorkerError | None = None
 
     def refresh(self, refresh_token: str) -> Token:
@@ -35,108 +35,110 @@ class FakeEndpoint:
     def application_token(self) -> Token:
         return self._answer("credentials")
 
-    def _answer(self, payment: str) -> Token:
-        self.vault.events.append("ask")
-        self.paid_with.append(payment)
+    def _answer(self, grant: str) -> Token:
+        self.store.events.append("ask")
+        self.used_grants.append(grant)
         if self.failure:
             raise self.failure
-        return Token(f"access-{len(self.paid_with) + 1}", f"refresh-{len(self.paid_with) + 1}", NOW_S + 12_600)
+        return Token(f"access-{len(self.used_grants) + 1}", f"refresh-{len(self.used_grants) + 1}", NOW_S + 12_600)
 
 
 def token(life_s: int = 12_600) -> Token:
     return Token("access-1", "refresh-1", NOW_S + life_s)
 
 
-def house(stored: Token | None, user: bool = True) -> tuple[FakeVault, FakeEndpoint, UserTokens | ApplicationTokens]:
-    vault = FakeVault(stored)
-    endpoint = FakeEndpoint(vault)
-    return vault, endpoint, (UserTokens if user else ApplicationTokens)(vault, endpoint, lambda: float(NOW_S))
+def harness(
+    stored: Token | None, user: bool = True
+) -> tuple[FakeTokenStore, FakeEndpoint, UserTokens | ApplicationTokens]:
+    store = FakeTokenStore(stored)
+    endpoint = FakeEndpoint(store)
+    return store, endpoint, (UserTokens if user else ApplicationTokens)(store, endpoint, lambda: float(NOW_S))
 
 
 @pytest.mark.parametrize("stored", [token(), token(301), Token("access-1", "refresh-1", None)])
 def test_a_good_token_is_used_as_it_is(stored: Token) -> None:
-    vault, _, tokens = house(stored)
+    store, _, tokens = harness(stored)
     assert tokens.current() is stored
-    assert vault.events == []
+    assert store.events == []
 
 
 @pytest.mark.parametrize("life_s", [300, 0, -1])
 def test_a_token_about_to_end_is_renewed_and_kept_before_anybody_uses_it(life_s: int) -> None:
-    vault, endpoint, tokens = house(token(life_s))
+    store, endpoint, tokens = harness(token(life_s))
     assert tokens.current().access == "access-2"
-    assert vault.events == ["lock", "ask", "save", "unlock"]
-    assert endpoint.paid_with == ["refresh-1"]
-    assert vault.token is not None and vault.token.refresh == "refresh-2"
+    assert store.events == ["lock", "ask", "save", "unlock"]
+    assert endpoint.used_grants == ["refresh-1"]
+    assert store.token is not None and store.token.refresh == "refresh-2"
 
 
-def test_the_token_that_a_colleague_renewed_meanwhile_is_taken() -> None:
-    vault, endpoint, tokens = house(token())
-    vault.on_lock = lambda: setattr(vault, "token", Token("access-7", "refresh-7", NOW_S + 12_600))
+def test_the_token_that_another_worker_renewed_meanwhile_is_taken() -> None:
+    store, endpoint, tokens = harness(token())
+    store.on_lock = lambda: setattr(store, "token", Token("access-7", "refresh-7", NOW_S + 12_600))
     assert tokens.renew(token()).access == "access-7"
-    assert endpoint.paid_with == []
+    assert endpoint.used_grants == []
 
 
-def test_a_colleagues_token_that_ended_in_its_turn_is_renewed() -> None:
-    vault, endpoint, tokens = house(Token("access-7", "refresh-7", NOW_S - 5))
+def test_another_workers_token_that_ended_in_its_turn_is_renewed() -> None:
+    store, endpoint, tokens = harness(Token("access-7", "refresh-7", NOW_S - 5))
     assert tokens.renew(token()).access == "access-2"
-    assert endpoint.paid_with == ["refresh-7"]
-    assert vault.token is not None and vault.token.access == "access-2"
+    assert endpoint.used_grants == ["refresh-7"]
+    assert store.token is not None and store.token.access == "access-2"
 
 
 def test_a_dead_refresh_token_needs_the_owner() -> None:
-    vault, endpoint, tokens = house(token())
+    store, endpoint, tokens = harness(token())
     endpoint.failure = ConsentRevoked("dead")
     with pytest.raises(ConsentRevoked):
         tokens.renew(token())
-    assert vault.token == token()
+    assert store.token == token()
 
 
 def test_a_refresh_token_that_a_sleeper_spent_before_us_is_no_dead_consent() -> None:
-    """A holder that slept through its lock has spent it, and kept the answer just now."""
-    vault, endpoint, tokens = house(token(0))
-    brought = Token("access-7", "refresh-7", NOW_S + 12_600)
+    """A worker that slept past the end of its lock has used the token and stored the answer just now."""
+    store, endpoint, tokens = harness(token(0))
+    renewed = Token("access-7", "refresh-7", NOW_S + 12_600)
 
     def refused(_: str) -> Token:
-        vault.token = brought
+        store.token = renewed
         raise RefreshTokenDead("spent")
 
     endpoint.refresh = refused  # type: ignore[method-assign]
-    assert tokens.current() == brought
-    assert vault.token == brought
+    assert tokens.current() == renewed
+    assert store.token == renewed
 
 
 @pytest.mark.parametrize("stored", [None, Token("access-1", None, NOW_S)])
 def test_a_user_without_refresh_token_must_consent_again(stored: Token | None) -> None:
-    _, endpoint, tokens = house(stored)
+    _, endpoint, tokens = harness(stored)
     with pytest.raises(ConsentRevoked):
         tokens.current()
-    assert endpoint.paid_with == []
+    assert endpoint.used_grants == []
 
 
 def test_the_application_asks_with_its_credentials_from_the_first_call_on() -> None:
-    vault, endpoint, tokens = house(None, user=False)
+    store, endpoint, tokens = harness(None, user=False)
     assert tokens.current().access == "access-2"
-    assert vault.events == ["lock", "ask", "save", "unlock"]
+    assert store.events == ["lock", "ask", "save", "unlock"]
     assert tokens.current().access == "access-2"
-    assert endpoint.paid_with == ["credentials"]
+    assert endpoint.used_grants == ["credentials"]
 
 
 def test_an_outage_while_renewing_ahead_harms_nobody() -> None:
-    vault, endpoint, tokens = house(token(120))
+    store, endpoint, tokens = harness(token(120))
     endpoint.failure = SupplierUnavailable("down")
     assert tokens.current() == token(120)
-    vault.token = token(0)
+    store.token = token(0)
     with pytest.raises(SupplierUnavailable):
         tokens.current()
 
 
 def test_a_renewed_token_that_could_not_be_kept_is_never_hidden() -> None:
-    vault, _, tokens = house(token(120))
+    store, _, tokens = harness(token(120))
 
     def fail(_: Token) -> None:
         raise StoreUnavailable("registry is down")
 
-    vault.save = fail  # type: ignore[method-assign]
+    store.save = fail  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         tokens.current()
 
@@ -154,7 +156,7 @@ def test_a_text_that_is_no_token_is_not_quoted(text: str) -> None:
 
 
 def test_a_refusal_after_a_lost_answer_says_what_was_lost() -> None:
-    vault, endpoint, tokens = house(token())
+    store, endpoint, tokens = harness(token())
     endpoint.failure = SupplierUnavailable("the connection was cut")
     with pytest.raises(SupplierUnavailable):
         tokens.renew(token())
@@ -162,11 +164,11 @@ def test_a_refusal_after_a_lost_answer_says_what_was_lost() -> None:
     with pytest.raises(RefreshAnswerLost, match="lost on the way") as lost:
         tokens.renew(token())
     assert lost.value.code == "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
-    assert vault.token == token()
+    assert store.token == token()
 
 
 def test_an_answer_lost_on_a_supplier_that_had_not_taken_the_token_is_no_loss() -> None:
-    _, endpoint, tokens = house(token())
+    _, endpoint, tokens = harness(token())
     endpoint.failure = SupplierUnavailable("the connection was cut")
     with pytest.raises(SupplierUnavailable):
         tokens.renew(token())
@@ -180,15 +182,15 @@ def test_an_answer_lost_on_a_supplier_that_had_not_taken_the_token_is_no_loss() 
 
 @pytest.mark.parametrize("refusal", [RateLimited("wait"), OperatorFault("credentials"), RequestRefused("our bug")])
 def test_a_call_refused_before_the_token_was_looked_at_leaves_nothing_owed(refusal: WorkerError) -> None:
-    vault, endpoint, tokens = house(token())
+    store, endpoint, tokens = harness(token())
     endpoint.failure = refusal
     with pytest.raises(type(refusal)):
         tokens.renew(token())
-    assert not vault.refreshing
+    assert not store.refreshing
 
 
 def test_a_wait_between_does_not_hide_that_an_answer_was_lost() -> None:
-    _, endpoint, tokens = house(token())
+    _, endpoint, tokens = harness(token())
     for failure in (SupplierUnavailable("cut"), RateLimited("wait"), RefreshTokenDead("invalid_grant")):
         endpoint.failure = failure
         with pytest.raises(WorkerError) as caught:

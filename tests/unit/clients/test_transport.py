@@ -1,4 +1,4 @@
-"""What canned answers can't show: real sockets, threads and forks, on a stub of our own."""
+"""The transport on real sockets, with threads and forks, against a stub server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = self.path.startswith("/cut")
 
     def log_message(self, *_: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -117,24 +117,24 @@ def test_a_forked_child_opens_its_own_connection(send: Callable[[str], bytes], s
 
 
 def test_a_request_that_no_server_took_is_told_as_never_sent() -> None:
-    url, told = f"http://127.0.0.1:{free_port()}", []
+    url, unsent = f"http://127.0.0.1:{free_port()}", []
     transport = Transport(url)
     with pytest.raises(SupplierUnavailable):
-        transport.send("GET", f"{url}/echo", TOKEN, on_unsent=lambda: told.append("unsent"))
-    assert told == ["unsent"]
+        transport.send("GET", f"{url}/echo", TOKEN, on_unsent=lambda: unsent.append("unsent"))
+    assert unsent == ["unsent"]
 
     def fail() -> None:
         raise StoreUnavailable("Redis is away")
 
-    with pytest.raises(SupplierUnavailable):  # the first thing that went wrong
+    with pytest.raises(SupplierUnavailable):  # The first failure counts.
         transport.send("GET", f"{url}/echo", TOKEN, on_unsent=fail)
     transport.close()
 
 
 def test_a_request_that_was_cut_off_may_have_been_counted(stub: Stub) -> None:
-    url, told = f"http://127.0.0.1:{stub.server_address[1]}", []
+    url, unsent = f"http://127.0.0.1:{stub.server_address[1]}", []
     transport = Transport(url)
     with pytest.raises(SupplierUnavailable):
-        transport.send("GET", f"{url}/cut", TOKEN, on_unsent=lambda: told.append("unsent"))
-    assert told == []
+        transport.send("GET", f"{url}/cut", TOKEN, on_unsent=lambda: unsent.append("unsent"))
+    assert unsent == []
     transport.close()

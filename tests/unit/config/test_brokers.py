@@ -1,4 +1,4 @@
-"""What Celery is told of each kind of broker, and which URLs are refused in words that hold no password."""
+"""Celery's options for each kind of broker, and the URLs that are refused, with messages that hold no password."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kombu import Connection
 
-from config.brokers import broker_from, check_broker_url, to_kombu
+from config.brokers import build_broker_options, check_broker_url, to_kombu_url
 from config.settings import ConfigError, Settings
-from worker.stores.redis.connection import Sentinels, check_redis_url, parse_sentinels
+from worker.stores.redis.addresses import Sentinels, check_redis_url, parse_sentinels
 
 SECRET = "s3cret"
 SENTINELS = f"sentinel://user:{SECRET}%40@h1,h2:26380,[::1]:26381/3?master=homes&sentinel_password=an0ther"
 
 
 def test_a_plain_redis_url_goes_to_kombu_as_it_is() -> None:
-    assert to_kombu(f"redis://:{SECRET}@host:6379/1") == f"redis://:{SECRET}@host:6379/1"
-    assert to_kombu("redis://host:6379/1?db=4") == "redis://host:6379/4"  # as redis-py reads it
+    assert to_kombu_url(f"redis://:{SECRET}@host:6379/1") == f"redis://:{SECRET}@host:6379/1"
+    assert to_kombu_url("redis://host:6379/1?db=4") == "redis://host:6379/4"  # As redis-py reads it.
 
 
 def test_kombu_is_told_to_look_at_certificates_which_by_itself_it_does_not(tmp_path: Path) -> None:
-    query = parse_qs(urlsplit(to_kombu(f"rediss://host/0?ssl_ca_certs={tmp_path}/ca.pem")).query)
+    query = parse_qs(urlsplit(to_kombu_url(f"rediss://host/0?ssl_ca_certs={tmp_path}/ca.pem")).query)
     assert query == {"ssl_ca_certs": [f"{tmp_path}/ca.pem"], "ssl_cert_reqs": ["required"]}
-    assert Connection(to_kombu("rediss://host/0")).ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
-    assert Connection(to_kombu("rediss://host/0?ssl_cert_reqs=none")).ssl == {"ssl_cert_reqs": ssl.CERT_NONE}
+    assert Connection(to_kombu_url("rediss://host/0")).ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert Connection(to_kombu_url("rediss://host/0?ssl_cert_reqs=none")).ssl == {"ssl_cert_reqs": ssl.CERT_NONE}
 
 
 def test_a_socket_of_redis_is_written_as_kombu_knows_it() -> None:
     assert (
-        to_kombu("unix:///run/redis.sock?db=2&password=a/b") == "redis+socket://:a%2Fb@/run/redis.sock?virtual_host=2"
+        to_kombu_url("unix:///run/redis.sock?db=2&password=a/b")
+        == "redis+socket://:a%2Fb@/run/redis.sock?virtual_host=2"
     )
-    assert "socket_keepalive" not in broker_from("unix:///run/redis.sock", 180).transport_options
+    assert "socket_keepalive" not in build_broker_options("unix:///run/redis.sock", 180).transport_options
 
 
 def test_sentinels_are_taken_to_pieces() -> None:
@@ -50,7 +51,7 @@ def test_sentinels_are_taken_to_pieces() -> None:
 
 
 def test_kombu_hears_of_every_sentinel_and_of_the_master() -> None:
-    broker = broker_from(SENTINELS, 180)
+    broker = build_broker_options(SENTINELS, 180)
     login = f"user:{SECRET}%40@"
     assert broker.url == ";".join(f"sentinel://{login}{at}/3" for at in ("h1:26379", "h2:26380", "[::1]:26381"))
     assert broker.transport_options["master_name"] == "homes"
@@ -59,7 +60,7 @@ def test_kombu_hears_of_every_sentinel_and_of_the_master() -> None:
 
 
 def test_rabbitmq_gets_options_of_its_own_and_quorum_queues() -> None:
-    broker = broker_from("amqp://u:p@h1/v;amqp://u:p@h2/v", 180)
+    broker = build_broker_options("amqp://u:p@h1/v;amqp://u:p@h2/v", 180)
     assert (broker.url, broker.kind, broker.use_ssl) == ("amqp://u:p@h1/v;amqp://u:p@h2/v", "rabbitmq", None)
     assert broker.transport_options == {"confirm_publish": True}
     assert broker.queue_arguments == {"x-queue-type": "quorum"}
@@ -68,17 +69,17 @@ def test_rabbitmq_gets_options_of_its_own_and_quorum_queues() -> None:
 
 def test_redis_keeps_its_queues_and_its_order() -> None:
     for url in (None, "redis://host/0", SENTINELS):
-        broker = broker_from(url, 77)
+        broker = build_broker_options(url, 77)
         assert (broker.kind, broker.queue_arguments, broker.exchange_type) == ("redis", None, "direct")
         assert broker.transport_options["visibility_timeout"] == 77
         assert broker.transport_options["queue_order_strategy"] == "priority"
 
 
 def test_rabbitmq_over_tls_is_looked_at_and_called_by_its_name() -> None:
-    broker = broker_from("amqps://u:p@h1/v?ssl_ca_certs=/ca.pem;amqps://u:p@h2/v", 180)
+    broker = build_broker_options("amqps://u:p@h1/v?ssl_ca_certs=/ca.pem;amqps://u:p@h2/v", 180)
     assert broker.url == "amqps://u:p@h1/v;amqps://u:p@h2/v"
     assert broker.use_ssl == {"ca_certs": "/ca.pem", "cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
-    assert broker_from("amqps://h/v?ssl_cert_reqs=none", 180).use_ssl == {"cert_reqs": ssl.CERT_NONE}
+    assert build_broker_options("amqps://h/v?ssl_cert_reqs=none", 180).use_ssl == {"cert_reqs": ssl.CERT_NONE}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_broker_may_be_any_of_these_too(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url, told",
+    "url, message",
     [
         (f"http://u:{SECRET}@host", "needs a redis://"),
         (f"{SECRET}", "needs a redis://"),
@@ -120,15 +121,15 @@ def test_a_broker_may_be_any_of_these_too(url: str) -> None:
         ("sentinel://h1/0?master=homes&ssl_ca_certs=/ca.pem", "takes only master, sentinel_password"),
     ],
 )
-def test_another_url_of_redis_is_refused_in_one_line(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
+def test_another_url_of_redis_is_refused_in_one_line(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         check_redis_url(url)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "url, told",
+    "url, message",
     [
         (f"amqp://u:{SECRET}#@host/v", "needs amqp://USER"),
         (f"amqp://u:{SECRET}@h1/v;h2", "needs amqp://USER"),
@@ -140,8 +141,8 @@ def test_another_url_of_redis_is_refused_in_one_line(url: str, told: str) -> Non
         (f"pyamqp://u:{SECRET}@host/v", "needs an amqp://"),
     ],
 )
-def test_another_url_of_a_broker_is_refused_in_one_line(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as caught:
+def test_another_url_of_a_broker_is_refused_in_one_line(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
         check_broker_url(url)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)

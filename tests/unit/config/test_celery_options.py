@@ -1,4 +1,4 @@
-"""How patient publishing is: a step that is done waits for a broker that restarts, a person does not."""
+"""How long publishing retries: a finished step waits for a broker that restarts, a person does not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from config.celery_options import task_publish_retry_policy
 from worker import app
 
 
-def patience_s(policy: Mapping[str, float]) -> float:
-    """All the waits between its tries, as kombu adds them up."""
+def total_wait_s(policy: Mapping[str, float]) -> float:
+    """Return the sum of the waits between the tries, as kombu computes them."""
     steps = (
         policy["interval_start"] + number * policy["interval_step"] for number in range(int(policy["max_retries"]))
     )
@@ -17,8 +17,8 @@ def patience_s(policy: Mapping[str, float]) -> float:
 
 
 def test_a_step_that_is_done_outlasts_the_restart_of_its_broker() -> None:
-    assert 15 <= patience_s(task_publish_retry_policy) <= 30
+    assert 15 <= total_wait_s(task_publish_retry_policy) <= 30
 
 
 def test_whoever_waits_for_an_answer_is_not_kept() -> None:
-    assert patience_s(app._BRIEFLY) < 2
+    assert total_wait_s(app._SHORT_RETRIES) < 2

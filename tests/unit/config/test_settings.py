@@ -1,4 +1,4 @@
-"""What the process is told from outside: read once, every fault at once, no secret anywhere."""
+"""Settings from the environment: read once, every error reported together, no secret in any text."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ SECRET = "canary-7f3a"
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No RELEVE_* variable of the one who runs the tests, and an empty folder without .env."""
+    """Remove the developer's RELEVE_* variables and change to an empty folder without .env."""
     for name in [name for name in os.environ if name.startswith("RELEVE_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
-def told(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+def read_settings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
     for name, value in variables.items():
         monkeypatch.setenv(f"RELEVE_{name}", value)
     return Settings.from_env()
 
 
-def faults(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
+def error_lines(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        told(monkeypatch, **variables)
+        read_settings(monkeypatch, **variables)
     return str(caught.value).splitlines()
 
 
@@ -45,7 +45,7 @@ def test_without_any_variable_the_embedded_defaults_serve() -> None:
 
 
 def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = told(
+    settings = read_settings(
         monkeypatch,
         PRESET="enedis-v5",
         REDIS_URL=f"redis://:{SECRET}@localhost:6379/0",
@@ -61,12 +61,12 @@ def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(monkeypatch, REDIS_URL="", HISTORY_LOAD_DAYS="", TOKEN_KEYS_FILE="") == Settings.from_env()
+    assert read_settings(monkeypatch, REDIS_URL="", HISTORY_LOAD_DAYS="", TOKEN_KEYS_FILE="") == Settings.from_env()
 
 
 def test_a_dot_env_file_is_read_and_the_environment_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("RELEVE_PRESET=enedis-v4\nRELEVE_NIGHTLY_AT=09:15\n", encoding="utf-8")
-    settings = told(monkeypatch, PRESET="enedis-v5")
+    settings = read_settings(monkeypatch, PRESET="enedis-v5")
     assert (settings.preset, settings.nightly_at) == ("enedis-v5", "09:15")
 
 
@@ -82,7 +82,7 @@ def test_every_fault_is_named_at_once_each_in_a_line_of_its_own(monkeypatch: pyt
         "PRETEND_NOW": "2024-07-25T09:00",
         "LOG_LEVEL": "LOUD",
     }
-    lines = faults(monkeypatch, TOKEN_KEYS_FILE="missing/keys", ENEDIS_CLIENT_SECRET_FILE=".", **variables)
+    lines = error_lines(monkeypatch, TOKEN_KEYS_FILE="missing/keys", ENEDIS_CLIENT_SECRET_FILE=".", **variables)
     assert {line.partition(":")[0] for line in lines} == {
         *(f"RELEVE_{name}" for name in variables),
         "RELEVE_TOKEN_KEYS",
@@ -96,7 +96,7 @@ def test_every_fault_is_named_at_once_each_in_a_line_of_its_own(monkeypatch: pyt
 )
 def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text(f"redis://:{SECRET}@host/0\n", encoding="utf-8")
-    settings = told(monkeypatch, **{f"{name}_FILE": str(tmp_path / "secret")})
+    settings = read_settings(monkeypatch, **{f"{name}_FILE": str(tmp_path / "secret")})
     assert getattr(settings, name.lower()).get_secret_value() == f"redis://:{SECRET}@host/0"
 
 
@@ -105,14 +105,14 @@ def test_a_variable_goes_before_its_file_and_a_file_before_dot_env(
 ) -> None:
     (tmp_path / "secret").write_text("of-the-file", encoding="utf-8")
     (tmp_path / ".env").write_text("RELEVE_TOKEN_KEYS=of-dot-env\n", encoding="utf-8")
-    settings = told(monkeypatch, TOKEN_KEYS_FILE="secret")
+    settings = read_settings(monkeypatch, TOKEN_KEYS_FILE="secret")
     assert settings.token_keys and settings.token_keys.get_secret_value() == "of-the-file"
-    settings = told(monkeypatch, TOKEN_KEYS="of-the-variable")
+    settings = read_settings(monkeypatch, TOKEN_KEYS="of-the-variable")
     assert settings.token_keys and settings.token_keys.get_secret_value() == "of-the-variable"
 
 
 def test_a_secret_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    (line,) = faults(monkeypatch, TOKEN_KEYS_FILE=SECRET)  # the key itself where its file was meant
+    (line,) = error_lines(monkeypatch, TOKEN_KEYS_FILE=SECRET)  # The key itself in place of its file's path.
     assert line == (
         "RELEVE_TOKEN_KEYS: the file that RELEVE_TOKEN_KEYS_FILE names can't be read or is empty: mend it, or unset it"
     )
@@ -120,7 +120,7 @@ def test_a_secret_file_that_cannot_be_read_is_named_by_its_variable(monkeypatch:
 
 def test_an_empty_secret_file_is_a_fault_and_no_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("\n", encoding="utf-8")
-    (line,) = faults(monkeypatch, ENEDIS_CLIENT_SECRET_FILE="secret")
+    (line,) = error_lines(monkeypatch, ENEDIS_CLIENT_SECRET_FILE="secret")
     assert "is empty" in line
 
 
@@ -137,7 +137,7 @@ def test_an_empty_secret_file_is_a_fault_and_no_default(monkeypatch: pytest.Monk
 def test_pretending_is_refused_with_the_supplier_s_own_hosts(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    (line,) = faults(monkeypatch, PRETEND_NOW="2024-07-25T09:00+02:00", **variables)
+    (line,) = error_lines(monkeypatch, PRETEND_NOW="2024-07-25T09:00+02:00", **variables)
     assert line.startswith("RELEVE_PRETEND_NOW: is for the simulator")
 
 
@@ -151,7 +151,7 @@ def test_pretending_is_refused_with_the_supplier_s_own_hosts(
     ],
 )
 def test_pretending_is_allowed_elsewhere(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    settings = told(monkeypatch, PRETEND_NOW="2024-07-25T09:00+02:00", **variables)
+    settings = read_settings(monkeypatch, PRETEND_NOW="2024-07-25T09:00+02:00", **variables)
     assert settings.pretend_now == datetime(2024, 7, 25, 7, tzinfo=UTC)
     ahead = clock_from(settings.pretend_now)() - datetime(2024, 7, 25, 7, tzinfo=UTC)
     assert 0 <= ahead.total_seconds() < 60
@@ -180,14 +180,14 @@ def test_without_pretence_it_is_now() -> None:
 )
 def test_no_fault_repeats_what_was_told(monkeypatch: pytest.MonkeyPatch, bad: dict[str, str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        told(monkeypatch, **bad)
+        read_settings(monkeypatch, **bad)
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
 
 def test_no_secret_shows_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = told(
+    settings = read_settings(
         monkeypatch,
         ENEDIS_CLIENT_SECRET=SECRET,
         TOKEN_KEYS=SECRET,

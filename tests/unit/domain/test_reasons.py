@@ -1,4 +1,4 @@
-"""One reason a day and series: what can't change first, then what keeps us from asking, the last try, and time."""
+"""The reason of a day and series: what can't change, what keeps us from asking, the last call, then waiting."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.strategies import many, some
+from tests.support.strategies import many, several
 from worker import errors
-from worker.accounts.explain_texts import LANGUAGES, SENTENCES, say
+from worker.accounts.explain_texts import LANGUAGES, SENTENCES, format_sentence
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import (
     AnswerClass,
     Call,
-    call_note,
-    class_of_answer,
-    class_of_error,
-    read_calls,
+    call_to_fields,
+    calls_from_fields,
+    classify_answer,
+    classify_error,
+    last_failure,
     run_of,
-    standing_failure,
 )
-from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Mark
+from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
-from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose, decide
+from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose_series_reason, reason_of
 from worker.errors import StoreUnavailable, WorkerError
 
 TODAY = date(2024, 7, 25)
 DAY = date(2024, 7, 10)
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
-LATE, ABSENT = Mark(DayState.LATE, 0, 8), Mark(DayState.ABSENT)
-PARTIAL = Mark(DayState.PARTIAL, 46, 8)
+LATE, ABSENT = DayMark(DayState.LATE, 0, 8), DayMark(DayState.ABSENT)
+PARTIAL = DayMark(DayState.PARTIAL, 46, 8)
 SOON = TODAY + ONE_DAY
 ENDED = AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 READY = AccountFacts()
@@ -84,12 +84,12 @@ READY = AccountFacts()
     ],
 )
 def test_the_reason_follows_from_what_is_known(facts: DayFacts, account: AccountFacts, reason: Reason) -> None:
-    assert decide(DAY, TODAY, facts, account) is reason
+    assert reason_of(DAY, TODAY, facts, account) is reason
 
 
 def test_a_day_that_is_not_over_has_no_other_reason() -> None:
-    assert decide(TODAY, TODAY, DayFacts(), ENDED) is Reason.NOT_OVER
-    assert decide(SOON, TODAY, DayFacts(), READY) is Reason.FUTURE
+    assert reason_of(TODAY, TODAY, DayFacts(), ENDED) is Reason.NOT_OVER
+    assert reason_of(SOON, TODAY, DayFacts(), READY) is Reason.FUTURE
 
 
 facts_of_any_kind = st.builds(
@@ -97,7 +97,7 @@ facts_of_any_kind = st.builds(
     st.sampled_from([COMPLETE, BEFORE, UNKNOWN, LATE, ABSENT, PARTIAL]),
     st.none() | st.sampled_from(Hole),
     st.none() | st.just(SOON),
-    st.none() | st.sampled_from([each for each in AnswerClass if not each.brought_readings_or_none]),
+    st.none() | st.sampled_from([answer for answer in AnswerClass if not answer.is_answer]),
     st.booleans(),
 )
 accounts_of_any_kind = st.builds(
@@ -113,34 +113,40 @@ accounts_of_any_kind = st.builds(
 def test_every_day_has_a_sentence_that_names_it(
     daily: DayFacts, curve: DayFacts, account: AccountFacts, language: str
 ) -> None:
-    reasons = {series: decide(DAY, TODAY, facts, account) for series, facts in zip(Series, (daily, curve), strict=True)}
-    reason, of = choose(reasons)
+    reasons = {
+        series: reason_of(DAY, TODAY, facts, account) for series, facts in zip(Series, (daily, curve), strict=True)
+    }
+    reason, of = choose_series_reason(reasons)
     assert all(reasons[series] is reason for series in of)
     assert (reason is Reason.COMPLETE) == (set(reasons.values()) == {Reason.COMPLETE}), "well only where both are"
-    told = say(reason, of, DAY, language, today=TODAY, asked_next=SOON, consent_until=account.consent_until)
-    assert {"fr": "10 juillet 2024", "en": "10 July 2024"}[language] in told
-    assert told.endswith(".") and "{" not in told and "?" not in told and told.count(". ") == 0, "one sentence"
+    sentence = format_sentence(
+        reason, of, DAY, language, today=TODAY, asked_next=SOON, consent_until=account.consent_until
+    )
+    assert {"fr": "10 juillet 2024", "en": "10 July 2024"}[language] in sentence
+    assert sentence.endswith(".") and "{" not in sentence and "?" not in sentence and sentence.count(". ") == 0, (
+        "one sentence"
+    )
 
 
 def test_every_reason_has_words_in_every_language() -> None:
     assert set(SENTENCES) == set(Reason)
-    assert all(set(told) == set(LANGUAGES) for told in SENTENCES.values())
+    assert all(set(texts) == set(LANGUAGES) for texts in SENTENCES.values())
 
 
 def test_a_sentence_is_said_as_people_say_it() -> None:
     late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
-    assert say(Reason.LATE, [Series.DAILY], DAY, "fr", **late) == (
+    assert format_sentence(Reason.LATE, [Series.DAILY], DAY, "fr", **late) == (
         "Enedis n'a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
     )
-    assert say(Reason.LATE, list(Series), date(2024, 7, 1), "fr", today=TODAY, asked_next=TODAY) == (
+    assert format_sentence(Reason.LATE, list(Series), date(2024, 7, 1), "fr", today=TODAY, asked_next=TODAY) == (
         "Enedis n'a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd'hui."
     )
-    assert say(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, "en", half_hours=(46, 48), **late) == (
+    assert format_sentence(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, "en", half_hours=(46, 48), **late) == (
         "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024."
     )
 
 
-# Notes of calls
+# The fields of calls
 
 
 def kinds(root: type[WorkerError]) -> list[type[WorkerError]]:
@@ -149,15 +155,15 @@ def kinds(root: type[WorkerError]) -> list[type[WorkerError]]:
 
 @pytest.mark.parametrize("kind", kinds(errors.TransientError) + kinds(errors.AccountError) + kinds(errors.DataError))
 def test_every_error_has_its_class_and_none_is_taken_for_an_answer(kind: type[WorkerError]) -> None:
-    assert not class_of_error(kind("told")).brought_readings_or_none
+    assert not classify_error(kind("told")).is_answer
 
 
 def test_an_outage_is_no_bug_and_a_bug_no_outage() -> None:
-    assert class_of_error(errors.ConsentNotThere("not yet")) is AnswerClass.OUTAGE
-    assert class_of_error(errors.RefreshAnswerLost("lost")) is AnswerClass.CONSENT
-    assert class_of_error(StoreUnavailable("down")) is AnswerClass.STORE
-    assert class_of_error(WorkerError("unforeseen KeyError")) is AnswerClass.BUG
-    assert class_of_error(errors.RequestRefused("ours")) is AnswerClass.BUG
+    assert classify_error(errors.ConsentNotThere("not yet")) is AnswerClass.OUTAGE
+    assert classify_error(errors.RefreshAnswerLost("lost")) is AnswerClass.CONSENT
+    assert classify_error(StoreUnavailable("down")) is AnswerClass.STORE
+    assert classify_error(WorkerError("unforeseen KeyError")) is AnswerClass.BUG
+    assert classify_error(errors.RequestRefused("ours")) is AnswerClass.BUG
 
 
 def test_what_a_call_was_made_for_is_told_by_its_claim() -> None:
@@ -166,10 +172,10 @@ def test_what_a_call_was_made_for_is_told_by_its_claim() -> None:
 
 
 def test_an_answer_is_known_by_what_it_brought() -> None:
-    assert class_of_answer(3, 1, None) is AnswerClass.DATA
-    assert class_of_answer(0, 0, None) is AnswerClass.NO_DATA
-    assert class_of_answer(0, 4, None) is AnswerClass.UNUSABLE
-    assert class_of_answer(0, 0, DAY) is AnswerClass.BEFORE_HISTORY
+    assert classify_answer(3, 1, None) is AnswerClass.DATA
+    assert classify_answer(0, 0, None) is AnswerClass.NO_DATA
+    assert classify_answer(0, 4, None) is AnswerClass.UNUSABLE
+    assert classify_answer(0, 0, DAY) is AnswerClass.BEFORE_HISTORY
 
 
 calls = st.builds(
@@ -181,25 +187,25 @@ calls = st.builds(
 )
 
 
-@some
+@several
 @given(st.lists(calls, max_size=6))
-def test_the_last_call_of_each_kind_of_answer_and_run_is_remembered(told: list[Call]) -> None:
+def test_the_last_call_of_each_kind_of_answer_and_run_is_remembered(stored_calls: list[Call]) -> None:
     state = {"state": "ok", "window": "2024-01-01/2024-01-08"}
-    for call in told:
-        state |= call_note(call)
-    last = {(call.answer, call.run): call for call in told}
-    assert sorted(read_calls(state), key=repr) == sorted(last.values(), key=repr)
+    for call in stored_calls:
+        state |= call_to_fields(call)
+    last = {(call.answer, call.run): call for call in stored_calls}
+    assert sorted(calls_from_fields(state), key=repr) == sorted(last.values(), key=repr)
     assert all(len(text) <= 64 for text in state.values()), "Redis keeps short fields in a third of the space"
 
 
 def test_a_failure_counts_until_the_day_was_answered() -> None:
     outage = Call(NOW, DateWindow(DAY, TODAY), AnswerClass.OUTAGE)
     answered = Call(NOW + timedelta(hours=1), outage.window, AnswerClass.NO_DATA)
-    assert standing_failure([outage], DAY, None, None) is AnswerClass.OUTAGE
-    assert standing_failure([outage], TODAY, None, None) is None, "its window did not hold the day"
-    assert standing_failure([answered, outage], DAY, TODAY, answered.at) is None
-    # The note of the good answer has been overwritten by another window's: the ledger and the outcome tell.
-    assert standing_failure([outage], DAY, TODAY + ONE_DAY, None) is None
-    assert standing_failure([outage], DAY, TODAY, NOW + timedelta(hours=1)) is None
-    assert standing_failure([outage], DAY, TODAY, NOW - timedelta(hours=1)) is AnswerClass.OUTAGE
-    assert standing_failure([outage], DAY, TODAY - ONE_DAY, NOW - timedelta(hours=20)) is AnswerClass.OUTAGE
+    assert last_failure([outage], DAY, None, None) is AnswerClass.OUTAGE
+    assert last_failure([outage], TODAY, None, None) is None, "its window did not hold the day"
+    assert last_failure([answered, outage], DAY, TODAY, answered.at) is None
+    # A call for another window has replaced the one that answered: the completeness table and the outcome decide.
+    assert last_failure([outage], DAY, TODAY + ONE_DAY, None) is None
+    assert last_failure([outage], DAY, TODAY, NOW + timedelta(hours=1)) is None
+    assert last_failure([outage], DAY, TODAY, NOW - timedelta(hours=1)) is AnswerClass.OUTAGE
+    assert last_failure([outage], DAY, TODAY - ONE_DAY, NOW - timedelta(hours=20)) is AnswerClass.OUTAGE

@@ -1,4 +1,4 @@
-"""The relay in front of a server: passes, refuses, cuts and stalls as it is told, and the server may come and go."""
+"""The TCP relay forwards, refuses, cuts and stalls, and its server may stop and start again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.drill.relay import Line, TcpRelay
+from worker.drill.relay import RelayMode, TcpRelay
 from worker.stores.redis.child_processes import free_port
 
 
 class Echo:
-    """Sends back what it gets, connection by connection."""
+    """Server that sends back what it receives."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_server(("127.0.0.1", port))
@@ -48,10 +48,10 @@ def connect(relay: TcpRelay, timeout_s: float = 10) -> socket.socket:
     return socket.create_connection(("127.0.0.1", relay.port), timeout_s)
 
 
-def asks(connection: socket.socket, said: bytes) -> bytes:
-    """What comes back; empty where the connection ends instead."""
+def exchange(connection: socket.socket, data: bytes) -> bytes:
+    """Send data and return the answer; empty where the connection ends instead."""
     try:
-        connection.sendall(said)
+        connection.sendall(data)
         return connection.recv(1024)
     except (ConnectionResetError, BrokenPipeError):
         return b""
@@ -59,38 +59,38 @@ def asks(connection: socket.socket, said: bytes) -> bytes:
 
 def test_it_passes_on_what_comes(port: int) -> None:
     with TcpRelay(port) as relay, connect(relay) as one, connect(relay) as other:
-        assert asks(one, b"one") == b"one"
-        assert asks(other, b"other") == b"other"
+        assert exchange(one, b"one") == b"one"
+        assert exchange(other, b"other") == b"other"
 
 
 def test_cut_ends_what_is_open_and_lets_new_ones_pass(port: int) -> None:
     with TcpRelay(port) as relay, connect(relay) as old:
-        assert asks(old, b"before") == b"before"
+        assert exchange(old, b"before") == b"before"
         assert relay.cut() == 1
-        assert asks(old, b"after") == b""
+        assert exchange(old, b"after") == b""
         with connect(relay) as new:
-            assert asks(new, b"after") == b"after"
+            assert exchange(new, b"after") == b"after"
 
 
 def test_while_it_refuses_nobody_is_served(port: int) -> None:
     with TcpRelay(port) as relay, connect(relay) as old:
-        assert asks(old, b"before") == b"before"
-        relay.set_line(Line.REFUSE)
-        assert asks(old, b"open") == b""
+        assert exchange(old, b"before") == b"before"
+        relay.set_mode(RelayMode.REFUSE)
+        assert exchange(old, b"open") == b""
         with connect(relay) as new:
-            assert asks(new, b"new") == b""
-        relay.set_line(Line.PASS)
+            assert exchange(new, b"new") == b""
+        relay.set_mode(RelayMode.PASS)
         with connect(relay) as late:
-            assert asks(late, b"late") == b"late"
+            assert exchange(late, b"late") == b"late"
 
 
 def test_what_is_said_while_it_stalls_arrives_afterwards(port: int) -> None:
     with TcpRelay(port) as relay, connect(relay, timeout_s=0.2) as connection:
-        assert asks(connection, b"before") == b"before"
-        relay.set_line(Line.STALL)
+        assert exchange(connection, b"before") == b"before"
+        relay.set_mode(RelayMode.STALL)
         with pytest.raises(TimeoutError):
-            asks(connection, b"held")
-        relay.set_line(Line.PASS)
+            exchange(connection, b"held")
+        relay.set_mode(RelayMode.PASS)
         connection.settimeout(10)
         assert connection.recv(1024) == b"held"
 
@@ -99,8 +99,8 @@ def test_a_server_that_is_away_ends_the_connection_and_may_come_back() -> None:
     port = free_port()
     with TcpRelay(port) as relay:
         with connect(relay) as early:
-            assert asks(early, b"early") == b""
+            assert exchange(early, b"early") == b""
         echo = Echo(port)
         with connect(relay) as late:
-            assert asks(late, b"late") == b"late"
+            assert exchange(late, b"late") == b"late"
         echo.socket.close()

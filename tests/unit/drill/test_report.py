@@ -1,4 +1,4 @@
-"""What a drill tells of repeats is read from the workers' own log lines, so their form is held here."""
+"""A drill counts repeats in the workers' log lines, so these tests fix the form of those lines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tests.support.factories import NOW
 from worker.domain.measures.messages import AnswerFacts, WindowResult
-from worker.drill.report import repeats
-from worker.logs import ConsoleLines
-from worker.sync.results import stored_fields
+from worker.drill.report import count_repeats
+from worker.logs import ConsoleFormatter
+from worker.sync.result_fields import stored_fields
 
 
-def line(run_id: str, updated: int) -> str:
+def log_line(run_id: str, updated: int) -> str:
     facts = AnswerFacts(
         fetched=30, asked_at=NOW.timestamp(), fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open=[]
     )
@@ -28,15 +28,15 @@ def line(run_id: str, updated: int) -> str:
         unchanged=2,
         facts=facts,
     )
-    told = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": stored_fields(report, NOW)}
-    return ConsoleLines().format(logging.makeLogRecord(told)) + "\n"
+    record = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": stored_fields(report, NOW)}
+    return ConsoleFormatter().format(logging.makeLogRecord(record)) + "\n"
 
 
 def test_a_window_of_one_run_that_is_told_twice_was_stored_twice(tmp_path: Path) -> None:
-    (tmp_path / "worker-1.log").write_text(line("r1", 5) + "something else\n" + line("r2", 0))
-    (tmp_path / "worker-2.log").write_text(line("r1", 2))
-    (tmp_path / "beat.log").write_text(line("r9", 9))
-    assert repeats(tmp_path, calls=7) == {
+    (tmp_path / "worker-1.log").write_text(log_line("r1", 5) + "something else\n" + log_line("r2", 0))
+    (tmp_path / "worker-2.log").write_text(log_line("r1", 2))
+    (tmp_path / "beat.log").write_text(log_line("r9", 9))
+    assert count_repeats(tmp_path, calls=7) == {
         "windows": 2,
         "windows_stored_again": 1,
         "calls": 7,

@@ -1,4 +1,4 @@
-"""The plan of a drill: told by its seed alone, dense enough, and every kind in it."""
+"""The plan of a drill depends on its seed alone, is dense enough and contains every kind."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from itertools import pairwise
 
 import pytest
 
-from worker.drill.schedule import AT_ONCE, KILLS, FaultKind, Planned, others, plan
+from worker.drill.schedule import INSTANT, KILLS, FaultKind, PlannedFault, lasting_kinds, plan_faults
 
 SEEDS = range(40)
 STORES = pytest.mark.parametrize("couchdb", [True, False], ids=["couchdb", "sqlite"])
 
 
-def lasting(planned: list[Planned]) -> list[Planned]:
+def lasting(planned: list[PlannedFault]) -> list[PlannedFault]:
     return [fault for fault in planned if fault.kind not in KILLS]
 
 
 @STORES
 def test_the_same_seed_gives_the_same_plan_and_another_seed_another(couchdb: bool) -> None:
-    plans = [plan(seed, 600, couchdb=couchdb) for seed in SEEDS]
-    assert plans == [plan(seed, 600, couchdb=couchdb) for seed in SEEDS]
-    assert len({tuple(each) for each in plans}) == len(SEEDS)
+    plans = [plan_faults(seed, 600, couchdb=couchdb) for seed in SEEDS]
+    assert plans == [plan_faults(seed, 600, couchdb=couchdb) for seed in SEEDS]
+    assert len({tuple(planned) for planned in plans}) == len(SEEDS)
 
 
 @STORES
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ten_minutes_hold_fifty_kills_by_signal(seed: int, couchdb: bool) -> None:
-    counted = Counter(fault.kind for fault in plan(seed, 600, couchdb=couchdb))
+    counted = Counter(fault.kind for fault in plan_faults(seed, 600, couchdb=couchdb))
     assert sum(counted[kind] for kind in KILLS if kind is not FaultKind.TERM_WORKER) >= 50
 
 
@@ -35,22 +35,22 @@ def test_ten_minutes_hold_fifty_kills_by_signal(seed: int, couchdb: bool) -> Non
 @pytest.mark.parametrize("minutes", [5, 7, 10, 20])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_kind_comes_in_five_minutes_or_more(seed: int, minutes: int, couchdb: bool) -> None:
-    kinds = {fault.kind for fault in plan(seed, minutes * 60, couchdb=couchdb)}
-    assert kinds == {*KILLS, *others(couchdb)}
+    kinds = {fault.kind for fault in plan_faults(seed, minutes * 60, couchdb=couchdb)}
+    assert kinds == {*KILLS, *lasting_kinds(couchdb)}
 
 
 @STORES
 @pytest.mark.parametrize("seconds", [20, 120, 300, 600])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_lasts_comes_one_at_a_time_and_all_begins_within_the_drill(seed: int, seconds: int, couchdb: bool) -> None:
-    planned = plan(seed, seconds, couchdb=couchdb)
+    planned = plan_faults(seed, seconds, couchdb=couchdb)
     assert planned == sorted(planned)
     assert all(0 < fault.at_s < seconds for fault in planned)
     for earlier, later in pairwise(lasting(planned)):
         assert earlier.at_s + earlier.lasts_s < later.at_s
-    assert all(fault.lasts_s >= 3 for fault in lasting(planned) if fault.kind not in AT_ONCE)
+    assert all(fault.lasts_s >= 3 for fault in lasting(planned) if fault.kind not in INSTANT)
 
 
 def test_no_store_is_drilled_with_the_faults_of_another() -> None:
-    assert {kind for kind in FaultKind if kind.name.startswith("COUCH")}.isdisjoint(others(couchdb=False))
-    assert {FaultKind.SQLITE_LOCKED, FaultKind.DISK_FULL}.isdisjoint(others(couchdb=True))
+    assert {kind for kind in FaultKind if kind.name.startswith("COUCH")}.isdisjoint(lasting_kinds(couchdb=False))
+    assert {FaultKind.SQLITE_LOCKED, FaultKind.DISK_FULL}.isdisjoint(lasting_kinds(couchdb=True))

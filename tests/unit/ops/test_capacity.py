@@ -1,4 +1,4 @@
-"""What a night's log says of the fleet and its quota, and whose limits are reckoned with."""
+"""Capacity of the quota: the night's log line, and the limits that apply to a preset."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from config.settings import Settings
-from tests.support.registries import NOW, add_ready, opened, prepare_registry
+from tests.support.registries import NOW, add_ready, open_registry, prepare_registry
 from worker.domain.fleet.planning import QuotaBudget
 from worker.domain.fleet.policy import FleetPolicy
-from worker.ops.capacity import log_fit, quota_from
+from worker.ops.capacity import log_capacity, quota_from
 from worker.stores.registry.accounts import AccountRegistry
 
 
-def settings_of(tmp_path: Path, **told: Any) -> Settings:
-    return Settings.from_env(_env_file=None, data_dir=str(tmp_path), **told)
+def settings_of(tmp_path: Path, **values: Any) -> Settings:
+    return Settings.from_env(_env_file=None, data_dir=str(tmp_path), **values)
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> AccountRegistry:
-    """Of twenty active accounts."""
+    """Return a registry of twenty active accounts."""
     prepare_registry(tmp_path)
-    registry = opened(f"sqlite:///{tmp_path / 'registry.db'}")
+    registry = open_registry(f"sqlite:///{tmp_path / 'registry.db'}")
     for number in range(20):
         add_ready(registry, f"300016400000{number:02}")
     return registry
@@ -43,7 +43,7 @@ def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
 ) -> None:
     caplog.set_level(logging.INFO, "releve")
     settings = settings_of(tmp_path, calls_per_hour=calls_per_hour, calls_per_second=5 if calls_per_hour else 0)
-    log_fit(registry.database, settings, "nightly:2024-07-25", NOW.date())
+    log_capacity(registry.database, settings, "nightly:2024-07-25", NOW.date())
     (line,) = caplog.records
     assert line.levelno == level
     assert line.__dict__["fields"] == {
@@ -58,13 +58,15 @@ def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
 
 def test_a_night_under_a_policy_takes_what_the_policy_asks_for(registry: AccountRegistry, tmp_path: Path) -> None:
     registry.policies.apply(FleetPolicy(1, 2), NOW.date(), NOW, {})
-    fit = log_fit(registry.database, settings_of(tmp_path, calls_per_hour=2), "nightly:2024-07-25", NOW.date())
-    assert (fit.fits, fit.held.calls_a_night, fit.worse_than_needed) == (True, 30, False)
+    capacity = log_capacity(
+        registry.database, settings_of(tmp_path, calls_per_hour=2), "nightly:2024-07-25", NOW.date()
+    )
+    assert (capacity.fits, capacity.current.calls_a_night, capacity.worse_than_needed) == (True, 30, False)
 
 
 def test_limits_are_the_presets_unless_others_are_set_for_it(tmp_path: Path) -> None:
-    ours = settings_of(tmp_path, preset="enedis-v5", calls_per_hour=0, calls_per_second=2)
-    quotas = {name: quota_from(ours, name) for name in ("enedis-v4", "enedis-v5", "enedis-2026")}
+    settings = settings_of(tmp_path, preset="enedis-v5", calls_per_hour=0, calls_per_second=2)
+    quotas = {name: quota_from(settings, name) for name in ("enedis-v4", "enedis-v5", "enedis-2026")}
     limits = {name: (quota.per_hour, quota.per_second) for name, quota in quotas.items()}
     assert limits == {"enedis-v4": (10_000, 5), "enedis-v5": (None, 2), "enedis-2026": (1_000, 5)}
     assert quota_from(settings_of(tmp_path)) == QuotaBudget(1_000, 5)

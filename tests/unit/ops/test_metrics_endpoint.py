@@ -1,4 +1,4 @@
-"""Where a worker's metrics are asked for."""
+"""The metrics endpoint of a worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from worker.ops.metrics_endpoint import serve
+from worker.ops.metrics_endpoint import serve_metrics
 
 
 def test_a_taken_port_is_one_line_and_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -17,14 +17,14 @@ def test_a_taken_port_is_one_line_and_no_end(tmp_path: Path, caplog: pytest.LogC
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        assert serve(tmp_path, "127.0.0.1", port) is None
+        assert serve_metrics(tmp_path, "127.0.0.1", port) is None
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert f"127.0.0.1:{port}" in record.getMessage() and "RELEVE_METRICS_PORT" in record.getMessage()
 
 
 def test_the_main_process_tells_of_itself_and_nobody_may_write(tmp_path: Path) -> None:
-    server = serve(tmp_path, "127.0.0.1", 0)
+    server = serve_metrics(tmp_path, "127.0.0.1", 0)
     assert server is not None
     address = f"http://127.0.0.1:{server.server_port}/metrics"
     assert "process_resident_memory_bytes" in requests.get(address, timeout=10).text
@@ -34,11 +34,11 @@ def test_the_main_process_tells_of_itself_and_nobody_may_write(tmp_path: Path) -
 
 
 def test_the_gauges_of_a_process_that_ended_are_forgotten(tmp_path: Path) -> None:
-    nobody = tmp_path / "gauge_livesum_4194305.db"  # above the largest process id of Linux
-    nobody.touch()
-    server = serve(tmp_path, "127.0.0.1", 0)
+    gauge = tmp_path / "gauge_livesum_4194305.db"  # The number is above the largest process id of Linux.
+    gauge.touch()
+    server = serve_metrics(tmp_path, "127.0.0.1", 0)
     assert server is not None
     assert requests.get(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10).ok
-    assert not nobody.exists()
+    assert not gauge.exists()
     server.shutdown()
     server.server_close()

@@ -1,6 +1,9 @@
-"""Which process is a worker, with counts to be told."""
+"""Recognition of a worker by its command line."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 
@@ -25,3 +28,10 @@ def test_a_worker_is_known_by_its_command_line(line: str) -> None:
 )
 def test_nobody_else_is_one(line: str) -> None:
     assert not is_worker(line.split())
+
+
+def test_reading_the_settings_and_options_does_not_yet_decide_where_counts_are_kept() -> None:
+    """A worker counts in the folder that ``install`` makes, unless a module that counts was loaded before."""
+    program = "import sys, config.celery_options; print(*({'worker.metrics', 'prometheus_client'} & {*sys.modules}))"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.split() == []

@@ -1,4 +1,4 @@
-"""A support bundle says how an account stands, and neither whose it is nor what is secret."""
+"""Support bundles: they show the state of an account, and neither its identity nor any secret."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from tests.support.explained_household import METER, AnswerHouse
+from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.ops.support_bundle import Bundle, harmless_settings, make_bundle
 from worker.runtime.process import Runtime
-from worker.stores.encryption import new_key
+from worker.stores.encryption import generate_key
 
 SECRETS = {
     "enedis_client_id": "CANARY-client",
@@ -30,16 +30,16 @@ SECRETS = {
     "mail_from": "canary-sender@example.org",
     "public_url": "https://canary.example",
 }
-CANARIES = (METER, METER[:-2], "canary", "example.org", "example")
+PRIVATE_TEXTS = (METER, METER[:-2], "canary", "example.org", "example")
 
 
-def bundle_of(house: AnswerHouse, days: int = 5, *, with_values: bool = False) -> Bundle:
+def bundle_of(house: ExplainedHousehold, days: int = 5, *, with_values: bool = False) -> Bundle:
     return make_bundle(house.runtime, house.runtime.registry.get(house.account_id), days, with_values=with_values)
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> Iterator[AnswerHouse]:
-    keys = new_key()
+def house(redis_url: str, tmp_path: Path) -> Iterator[ExplainedHousehold]:
+    keys = generate_key()
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path / "CANARY-data",
@@ -51,28 +51,28 @@ def house(redis_url: str, tmp_path: Path) -> Iterator[AnswerHouse]:
         **SECRETS,
     )
     with Runtime(settings) as runtime:
-        house = AnswerHouse(runtime)
+        house = ExplainedHousehold(runtime)
         runtime.registry.record_outcome(
             house.account_id, "daily", "9", NOW, code="VENDOR_DOWN", message=f"of {METER}", last_day=None, stored=False
         )
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        runtime.notices.post([Notice("n1", house.account_id, kind, kind.name, "never", "log", NOW, NOW)])
+        runtime.notices.insert_new([Notice("n1", house.account_id, kind, kind.name, "never", "log", NOW, NOW)])
         yield house
-        runtime.remove(house.account_id)
+        runtime.erase(house.account_id)
 
 
-def test_no_part_of_it_names_the_account_its_meter_or_a_secret(house: AnswerHouse) -> None:
+def test_no_part_of_it_names_the_account_its_meter_or_a_secret(house: ExplainedHousehold) -> None:
     for with_values in (False, True):
         bundle = bundle_of(house, with_values=with_values)
         whole = "\n".join([*bundle.files, *bundle.files.values()])
         assert house.account_id not in whole
         assert bundle.alias in bundle.files["status.json"]
-        found = [canary for canary in CANARIES if canary.lower() in whole.lower()]
-        assert found == []
+        leaks = [text for text in PRIVATE_TEXTS if text.lower() in whole.lower()]
+        assert leaks == []
 
 
-def test_what_the_household_used_is_in_it_only_when_asked_for(house: AnswerHouse) -> None:
-    without, with_them = (bundle_of(house, with_values=told) for told in (False, True))
+def test_what_the_household_used_is_in_it_only_when_asked_for(house: ExplainedHousehold) -> None:
+    without, with_them = (bundle_of(house, with_values=with_values) for with_values in (False, True))
     for used in ("10.879", "10.997"):
         assert used not in "".join(without.files.values())
         assert used in with_them.files["corrections.json"]
@@ -80,7 +80,7 @@ def test_what_the_household_used_is_in_it_only_when_asked_for(house: AnswerHouse
     assert correction["changed_at"] and not any(name.endswith("kwh") for name in correction)
 
 
-def test_it_says_what_support_needs(house: AnswerHouse) -> None:
+def test_it_says_what_support_needs(house: ExplainedHousehold) -> None:
     files = {name: json.loads(text) for name, text in bundle_of(house).files.items() if name.endswith(".json")}
     assert [day["day"] for day in files["explain.json"]] == [
         "2024-07-24",
@@ -99,17 +99,17 @@ def test_it_says_what_support_needs(house: AnswerHouse) -> None:
     assert files["manifest.json"]["versions"]["celery"]
 
 
-def test_two_bundles_cannot_be_laid_side_by_side(house: AnswerHouse) -> None:
+def test_two_bundles_cannot_be_laid_side_by_side(house: ExplainedHousehold) -> None:
     assert bundle_of(house).alias != bundle_of(house).alias
 
 
 def test_every_text_that_was_set_is_only_said_to_be_set() -> None:
-    told = harmless_settings(Settings(_env_file=None, **SECRETS))
-    assert {told[name] for name in SECRETS} == {"set"}
-    assert set(told) == set(Settings.model_fields)
+    values = harmless_settings(Settings(_env_file=None, **SECRETS))
+    assert {values[name] for name in SECRETS} == {"set"}
+    assert set(values) == set(Settings.model_fields)
 
 
-def test_its_file_is_new_and_its_owners_alone(house: AnswerHouse, tmp_path: Path) -> None:
+def test_its_file_is_new_and_its_owners_alone(house: ExplainedHousehold, tmp_path: Path) -> None:
     path = tmp_path / "bundle.zip"
     bundle = bundle_of(house)
     bundle.write(path)

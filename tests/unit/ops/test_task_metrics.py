@@ -1,4 +1,4 @@
-"""What is counted of a task, told by Celery's own signals."""
+"""Metrics of tasks by Celery's own signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from celery import Celery, signals
 from celery.app.task import Context
 
-from tests.support.metric_counts import Counts
+from tests.support.metric_counts import MetricGrowth
 from worker.domain.fleet.lanes import Lane, current_lane
 from worker.errors import RateLimited, WorkerError
 from worker.ops import task_metrics
@@ -21,7 +21,7 @@ from worker.ops.broker import PUBLISHED_AT
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
-    """An app of the test's own, whose tasks run where they are called."""
+    """Return an app of the test's own, whose tasks run where they are called."""
     task_metrics.install()
     app = Celery("counted", set_as_current=False)
     yield app
@@ -29,22 +29,22 @@ def app() -> Iterator[Celery]:
 
 
 def test_a_task_runs_in_its_lane_and_its_time_is_noted(app: Celery) -> None:
-    seen: list[tuple[Lane, float]] = []
-    counts = Counts()
+    observations: list[tuple[Lane, float]] = []
+    counts = MetricGrowth()
 
     @app.task(name="tasks.pipeline.fetch", shared=False)
     def fetch() -> None:
-        seen.append((current_lane(), counts.grown("releve_tasks_running", lane="nightly")))
+        observations.append((current_lane(), counts.growth("releve_tasks_running", lane="nightly")))
 
     fetch.apply(routing_key="nightly")
-    assert seen == [(Lane.NIGHTLY, 1.0)]
+    assert observations == [(Lane.NIGHTLY, 1.0)]
     assert current_lane() is Lane.BY_HAND
-    assert counts.grown("releve_tasks_running", lane="nightly") == 0
-    assert counts.grown("releve_task_seconds_count", task="tasks.pipeline.fetch") == 1
+    assert counts.growth("releve_tasks_running", lane="nightly") == 0
+    assert counts.growth("releve_task_seconds_count", task="tasks.pipeline.fetch") == 1
 
 
 def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_same(app: Celery) -> None:
-    counts = Counts()
+    counts = MetricGrowth()
 
     @app.task(name="tasks.pipeline.store", bind=True, throws=(WorkerError,), shared=False)
     def store(self: Any) -> None:
@@ -58,9 +58,9 @@ def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_s
 
     store.apply(routing_key="nightly")
     catch_up.apply(routing_key="control")
-    assert counts.all_grown("releve_task_retries_total") == {("tasks.pipeline.store",): 2}
-    assert counts.grown("releve_task_seconds_count", task="tasks.pipeline.store") == 3
-    assert counts.all_grown("releve_task_failures_total") == {
+    assert counts.growth_by_labels("releve_task_retries_total") == {("tasks.pipeline.store",): 2}
+    assert counts.growth("releve_task_seconds_count", task="tasks.pipeline.store") == 3
+    assert counts.growth_by_labels("releve_task_failures_total") == {
         ("rate_limited", "tasks.pipeline.store"): 1,
         ("unforeseen", "tasks.schedule.catch_up"): 1,
     }
@@ -68,13 +68,13 @@ def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_s
 
 
 def test_a_foreign_task_has_no_label_of_its_own(app: Celery) -> None:
-    counts = Counts()
+    counts = MetricGrowth()
 
     @app.task(name="12345678901234", shared=False)
     def foreign() -> None: ...
 
     foreign.apply()
-    assert counts.all_grown("releve_task_seconds_count") == {("other",): 1}
+    assert counts.growth_by_labels("releve_task_seconds_count") == {("other",): 1}
 
 
 def test_a_published_message_carries_its_time_and_nothing_else_of_ours() -> None:
@@ -86,9 +86,9 @@ def test_a_published_message_carries_its_time_and_nothing_else_of_ours() -> None
     assert headers == {"task": "tasks.pipeline.fetch"}
 
 
-def started(**request: Any) -> Counts:
+def started(**request: Any) -> MetricGrowth:
     task_metrics.install()
-    counts = Counts()
+    counts = MetricGrowth()
     context = Context(id="any", delivery_info={"routing_key": "backfill"}, **request)
     task = SimpleNamespace(name="tasks.pipeline.fetch", request=context)
     signals.task_prerun.send(sender=task.name, task_id="any", task=task)
@@ -96,8 +96,8 @@ def started(**request: Any) -> Counts:
     return counts
 
 
-def waited_under(limit_s: str, counts: Counts) -> float:
-    return counts.grown("releve_task_wait_seconds_bucket", lane="backfill", le=limit_s)
+def waited_under(limit_s: str, counts: MetricGrowth) -> float:
+    return counts.growth("releve_task_wait_seconds_bucket", lane="backfill", le=limit_s)
 
 
 def test_the_wait_is_from_publishing_to_start() -> None:
@@ -113,9 +113,9 @@ def test_a_countdown_is_no_wait() -> None:
 
 def test_a_clock_that_is_ahead_makes_no_negative_wait() -> None:
     counts = started(**{PUBLISHED_AT: time.time() + 1000})
-    assert counts.grown("releve_task_wait_seconds_sum", lane="backfill") == 0
-    assert counts.grown("releve_task_wait_seconds_count", lane="backfill") == 1
+    assert counts.growth("releve_task_wait_seconds_sum", lane="backfill") == 0
+    assert counts.growth("releve_task_wait_seconds_count", lane="backfill") == 1
 
 
 def test_a_message_that_says_nothing_of_its_time_is_left_out() -> None:
-    assert started().all_grown("releve_task_wait_seconds_count") == {}
+    assert started().growth_by_labels("releve_task_wait_seconds_count") == {}

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.enedis_caller import Caller
+from tests.support.enedis_caller import SimulatorCaller
 
 
 @pytest.fixture
-def supplier() -> Caller:
-    return Caller()
+def supplier() -> SimulatorCaller:
+    return SimulatorCaller()

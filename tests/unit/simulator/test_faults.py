@@ -1,66 +1,66 @@
-"""Faults on order."""
+"""Faults that a test injects into the simulator."""
 
 from __future__ import annotations
 
 import pytest
 import requests
 
-from tests.support.enedis_caller import CALLBACK, HOME, NOW, Caller
+from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller
 from worker.simulator.faults import KINDS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 
 
-def test_a_canned_answer_is_given_as_often_as_ordered(supplier: Caller) -> None:
+def test_a_canned_answer_is_given_as_often_as_ordered(supplier: SimulatorCaller) -> None:
     supplier.admin(
         "faults",
         {"path": "daily_consumption", "count": 2, "status": 503, "body": "busy", "headers": {"Retry-After": "7"}},
     )
-    answers = [supplier.ask("2024-11-01", "2024-11-02") for _ in range(3)]
+    answers = [supplier.request_measures("2024-11-01", "2024-11-02") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert (answers[0].text, answers[0].headers["retry-after"]) == ("busy", "7")
     assert supplier.report()["by_status"] == {"200": 2, "503": 2}
 
 
-def test_a_fault_can_be_for_one_meter_for_ever_and_after_some_calls(supplier: Caller) -> None:
+def test_a_fault_can_be_for_one_meter_for_ever_and_after_some_calls(supplier: SimulatorCaller) -> None:
     fault = {"path": r"/v5/.*consumption$", "usage_point": HOME, "count": None, "skip": 1, "status": 500, "body": {}}
     supplier.admin("faults", fault)
-    assert [supplier.ask("2024-11-01", "2024-11-02").status_code for _ in range(4)] == [200, 500, 500, 500]
-    assert supplier.ask("2024-11-01", "2024-11-02", usage_point="11111111111111").status_code == 200
+    assert [supplier.request_measures("2024-11-01", "2024-11-02").status_code for _ in range(4)] == [200, 500, 500, 500]
+    assert supplier.request_measures("2024-11-01", "2024-11-02", usage_point="11111111111111").status_code == 200
     assert supplier.http.get("/__sim__/faults").json()[0]["hits"] == 3
     supplier.http.delete("/__sim__/faults")
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"timeout", "cut", "refresh_lost"}))
-def test_every_kind_spoils_one_answer(supplier: Caller, kind: str) -> None:
-    good = supplier.ask("2024-11-01", "2024-11-02")
+def test_every_kind_spoils_one_answer(supplier: SimulatorCaller, kind: str) -> None:
+    good = supplier.request_measures("2024-11-01", "2024-11-02")
     supplier.admin("faults", {"path": "consumption", "kind": kind})
-    spoilt = supplier.ask("2024-11-01", "2024-11-02")
+    spoilt = supplier.request_measures("2024-11-01", "2024-11-02")
     assert spoilt.status_code >= 400 or good.content.startswith(spoilt.content)
     assert spoilt.content != good.content
-    assert supplier.ask("2024-11-01", "2024-11-02").content == good.content
+    assert supplier.request_measures("2024-11-01", "2024-11-02").content == good.content
 
 
-def test_a_fault_speaks_the_language_of_the_generation(supplier: Caller) -> None:
+def test_a_fault_speaks_the_language_of_the_generation(supplier: SimulatorCaller) -> None:
     supplier.bearer("v4")
     supplier.admin("faults", [{"path": "metering_data", "kind": "bad_token", "count": 2}])
-    assert supplier.ask("2024-11-01", "2024-11-02", generation="v4").content == b""
-    assert supplier.ask("2024-11-01", "2024-11-02").json()["fault"]["code"] == 900901
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="v4").content == b""
+    assert supplier.request_measures("2024-11-01", "2024-11-02").json()["fault"]["code"] == 900901
 
 
-def test_a_slow_answer_is_whole(supplier: Caller) -> None:
+def test_a_slow_answer_is_whole(supplier: SimulatorCaller) -> None:
     supplier.admin("faults", {"path": "consumption", "delay_s": 0.01})
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
     supplier.admin("faults", {"path": "consumption", "kind": "timeout", "delay_s": 0.01})
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 504
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 504
 
 
 @pytest.mark.parametrize(
     "fault",
     [{}, {"path": 1}, {"path": "x", "kind": "no_such"}, {"path": "x", "colour": 1}, {"path": "x", "count": "2"}, "x"],
 )
-def test_a_fault_that_is_none_is_refused(supplier: Caller, fault: object) -> None:
+def test_a_fault_that_is_none_is_refused(supplier: SimulatorCaller, fault: object) -> None:
     answer = supplier.http.post("/__sim__/faults", json=fault)
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert supplier.http.get("/__sim__/faults").json() == []
@@ -70,8 +70,8 @@ def test_over_the_wire_a_cut_answer_never_ends_and_the_refresh_token_is_gone() -
     options = SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK)
     with serve_in_background(options) as url, requests.Session() as session:
         form = {"client_id": options.client_id, "client_secret": options.client_secret}
-        asked = {"client_id": options.client_id, "response_type": "code", "state": "s", "duration": "P1Y"}
-        page = session.get(f"{url}/dataconnect/v1/oauth2/authorize", params=asked, allow_redirects=False)
+        parameters = {"client_id": options.client_id, "response_type": "code", "state": "s", "duration": "P1Y"}
+        page = session.get(f"{url}/dataconnect/v1/oauth2/authorize", params=parameters, allow_redirects=False)
         code = page.headers["location"].partition("code=")[2].partition("&")[0]
         first = session.post(
             f"{url}/v1/oauth2/token", data=form | {"grant_type": "authorization_code", "code": code}

@@ -1,4 +1,4 @@
-"""Quota, what a refusal says, and what the report tells afterwards."""
+"""The quota, its refusals, and the report of the calls."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.enedis_caller import HOME, Caller
+from tests.support.enedis_caller import HOME, SimulatorCaller
 from worker.simulator.quota import CallQuota, CallReport, Peaks
 
 NOON = datetime(2024, 11, 5, 12, 59, 30, tzinfo=UTC)
 
 
-def test_the_fullest_hour_is_refused_until_the_next(supplier: Caller) -> None:
+def test_the_fullest_hour_is_refused_until_the_next(supplier: SimulatorCaller) -> None:
     supplier.admin("clock", {"now": "2024-11-05T12:10:00+01:00"})
     supplier.admin("quota", {"per_hour": 3})
-    statuses = [supplier.ask("2024-11-01", "2024-11-02").status_code for _ in range(5)]
+    statuses = [supplier.request_measures("2024-11-01", "2024-11-02").status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
-    body = supplier.ask("2024-11-01", "2024-11-02").json()
+    body = supplier.request_measures("2024-11-01", "2024-11-02").json()
     assert (body["code"], body["nextAccessTime"]) == ("900804", "2024-Nov-05 12:00:00+0000 UTC")
     assert body["description"].endswith(body["nextAccessTime"])
     supplier.admin("clock", {"now": "2024-11-05T13:00:01+01:00"})
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
     assert supplier.report()["refusals"] == 3
 
 
-def test_the_oldest_generation_says_it_in_its_own_way(supplier: Caller) -> None:
+def test_the_oldest_generation_says_it_in_its_own_way(supplier: SimulatorCaller) -> None:
     supplier.bearer("v4")
     supplier.admin("quota", {"per_hour": 0})
-    refused = supplier.ask("2024-11-01", "2024-11-02", generation="v4")
+    refused = supplier.request_measures("2024-11-01", "2024-11-02", generation="v4")
     assert (refused.status_code, refused.json()["error"]) == (429, "429")
     assert refused.json()["error_description"].startswith("Quota Q4 reached Call threshold allowed on 0:")
     assert "retry-after" not in refused.headers
 
 
-def test_the_newest_counts_each_api_for_itself(supplier: Caller) -> None:
+def test_the_newest_counts_each_api_for_itself(supplier: SimulatorCaller) -> None:
     supplier.admin("quota", {"per_hour": 1})
-    assert supplier.ask("2024-11-01", "2024-11-02", generation="2026").status_code == 200
-    assert supplier.ask("2024-11-01", "2024-11-02", "curve", "2026").status_code == 429
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="2026").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026").status_code == 429
     assert supplier.get(f"/comptage_auto/v1/{HOME}", {}, supplier.bearer("2026")).status_code == 200
     supplier.admin("switches", {"sla_wording": True})
-    refused = supplier.ask("2024-11-01", "2024-11-02", generation="2026")
+    refused = supplier.request_measures("2024-11-01", "2024-11-02", generation="2026")
     assert refused.json() == {"code": "429", "message": "SLA dépassé"}
 
 
-def test_a_quota_can_be_lifted(supplier: Caller) -> None:
+def test_a_quota_can_be_lifted(supplier: SimulatorCaller) -> None:
     supplier.admin("quota", {"per_second": 1, "per_hour": 1})
     assert supplier.admin("quota", None) == {"per_second": None, "per_hour": None}
-    assert {supplier.ask("2024-11-01", "2024-11-02").status_code for _ in range(4)} == {200}
+    assert {supplier.request_measures("2024-11-01", "2024-11-02").status_code for _ in range(4)} == {200}
     assert supplier.http.post("/__sim__/quota", json={"per_minute": 1}).status_code == 400
 
 
 def test_a_second_lets_so_many_through_and_opens_again() -> None:
     quota = CallQuota(per_second=2)
-    moments = [NOON + timedelta(milliseconds=each) for each in (0, 400, 900, 1000, 1100)]
+    moments = [NOON + timedelta(milliseconds=delay_ms) for delay_ms in (0, 400, 900, 1000, 1100)]
     assert [quota.take("data", moment) is None for moment in moments] == [True, True, False, True, False]
     limit = quota.take("data", moments[-1])
     assert limit is not None
@@ -78,7 +78,7 @@ def test_the_report_finds_the_fullest_second_and_hour(moments_ms: list[int]) -> 
         peaks.add(moment_ms / 1024)
     fullest = max((sum(end - 1024 < other <= end for other in moments_ms) for end in moments_ms), default=0)
     assert peaks.max_in_any_second == fullest
-    assert peaks.max_in_any_hour == len(moments_ms)  # all lie within fifty minutes
+    assert peaks.max_in_any_hour == len(moments_ms)  # All lie within fifty minutes.
 
 
 def test_a_clock_that_is_set_back_begins_a_new_count() -> None:
@@ -88,10 +88,10 @@ def test_a_clock_that_is_set_back_begins_a_new_count() -> None:
     assert (peaks.max_in_any_second, peaks.max_in_any_hour, peaks.calls) == (3, 3, 5)
 
 
-def test_the_report_tells_the_suppliers_side(supplier: Caller) -> None:
-    supplier.ask("2024-11-01", "2024-11-02")
-    supplier.ask("2024-11-02", "2024-11-01")
-    supplier.ask("2024-11-01", "2024-11-02", usage_point="11111111111111")
+def test_the_report_tells_the_suppliers_side(supplier: SimulatorCaller) -> None:
+    supplier.request_measures("2024-11-01", "2024-11-02")
+    supplier.request_measures("2024-11-02", "2024-11-01")
+    supplier.request_measures("2024-11-01", "2024-11-02", usage_point="11111111111111")
     report = supplier.report()
     assert (report["calls"], report["data_calls"], report["refusals"]) == (4, 3, 0)
     assert report["by_status"] == {"200": 3, "400": 1}

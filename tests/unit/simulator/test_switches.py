@@ -1,56 +1,57 @@
-"""What can be switched for one meter while the simulator runs."""
+"""Switches of one meter while the simulator runs."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.enedis_caller import HOME, Caller, points
-from worker.clients.enedis.errors import Reply, unforeseen
-from worker.domain.measures.answer_shapes import look_at
+from tests.support.enedis_caller import HOME, SimulatorCaller, points
+from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.enedis.errors import Reply, unexpected_refusal
+from worker.domain.measures.answer_shapes import find_deviations
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse_load_curve
 
 
-def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: Caller) -> None:
-    whole = points(supplier.ask("2024-11-01", "2024-11-03", "curve"))
+def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: SimulatorCaller) -> None:
+    whole = points(supplier.request_measures("2024-11-01", "2024-11-03", "curve"))
     supplier.switch(holes=["2024-11-01T12:00/2024-11-01T14:00", "2024-11-02"])
-    left = points(supplier.ask("2024-11-01", "2024-11-03", "curve"))
+    left = points(supplier.request_measures("2024-11-01", "2024-11-03", "curve"))
     missing = ["12:30:00", "13:00:00", "13:30:00", "14:00:00"]
     assert left == [point for point in whole[:48] if point[0][11:] not in missing]
-    assert [day for day, _ in points(supplier.ask("2024-11-01", "2024-11-03"))] == ["2024-11-01"]
+    assert [day for day, _ in points(supplier.request_measures("2024-11-01", "2024-11-03"))] == ["2024-11-01"]
     supplier.switch(holes=[])
-    assert points(supplier.ask("2024-11-01", "2024-11-03", "curve")) == whole
+    assert points(supplier.request_measures("2024-11-01", "2024-11-03", "curve")) == whole
 
 
 @pytest.mark.parametrize("change", [{"factor": 1.37}, {"add_w": 41}, {"wh": 9001}])
-def test_a_corrected_day_still_adds_up_to_its_curve(supplier: Caller, change: dict[str, float]) -> None:
+def test_a_corrected_day_still_adds_up_to_its_curve(supplier: SimulatorCaller, change: dict[str, float]) -> None:
     before = _daily(supplier)
     supplier.switch(corrections=[{"day": "2024-11-02", **change}])
     after = _daily(supplier)
     expected = {"factor": round(before[1] * 1.37), "add_w": before[1] + 41 * 24, "wh": 9001}
     assert after == [before[0], expected[next(iter(change))], before[2]]
-    curve = points(supplier.ask("2024-11-02", "2024-11-03", "curve"))
+    curve = points(supplier.request_measures("2024-11-02", "2024-11-03", "curve"))
     assert sum(int(watts) for _, watts in curve) == 2 * after[1]
     assert supplier.truth("2024-11-02", "2024-11-03")["daily"] == {"2024-11-02": after[1]}
 
 
-def _daily(supplier: Caller) -> list[int]:
-    return [int(wh) for _, wh in points(supplier.ask("2024-11-01", "2024-11-04"))]
+def _daily(supplier: SimulatorCaller) -> list[int]:
+    return [int(wh) for _, wh in points(supplier.request_measures("2024-11-01", "2024-11-04"))]
 
 
 @pytest.mark.parametrize("day", ["2024-03-31", "2024-06-15", "2024-10-27"])
 @pytest.mark.parametrize("step", [5, 10, 15, 30, 60])
-def test_other_steps_hold_the_same_energy(supplier: Caller, step: int, day: str) -> None:
+def test_other_steps_hold_the_same_energy(supplier: SimulatorCaller, step: int, day: str) -> None:
     following = f"{day[:8]}{int(day[8:]) + 1:02d}" if day[8:] != "31" else "2024-04-01"
     supplier.switch(step=step)
-    readings = parse_load_curve(supplier.ask(day, following, "curve").json()).readings
+    readings = parse_load_curve(supplier.request_measures(day, following, "curve").json()).readings
     assert {reading.length.seconds // 60 for reading in readings} == {step}
     assert sum(reading.milliwatt_hours for reading in readings) == 1000 * supplier.truth(day, following)["daily"][day]
 
 
-def test_the_step_may_change_in_the_middle_of_a_day(supplier: Caller) -> None:
+def test_the_step_may_change_in_the_middle_of_a_day(supplier: SimulatorCaller) -> None:
     supplier.switch(step_change={"at": "2024-11-02T14:00", "minutes": 60})
-    body = supplier.ask("2024-11-02", "2024-11-03", "curve").json()["meter_reading"]["interval_reading"]
+    body = supplier.request_measures("2024-11-02", "2024-11-03", "curve").json()["meter_reading"]["interval_reading"]
     assert [row["interval_length"] for row in body] == ["PT30M"] * 28 + ["PT60M"] * 10
     assert [row["date"][11:16] for row in body[26:30]] == ["13:30", "14:00", "15:00", "16:00"]
 
@@ -65,48 +66,48 @@ def test_the_step_may_change_in_the_middle_of_a_day(supplier: Caller) -> None:
     ],
 )
 def test_clock_change_days_can_be_labelled_in_other_ways(
-    supplier: Caller, style: str, spring: int, autumn: int, labels: list[str]
+    supplier: SimulatorCaller, style: str, spring: int, autumn: int, labels: list[str]
 ) -> None:
     supplier.switch(dst_labels=style)
-    assert len(points(supplier.ask("2024-03-31", "2024-04-01", "curve"))) == spring
-    autumn_points = points(supplier.ask("2024-10-27", "2024-10-28", "curve"))
+    assert len(points(supplier.request_measures("2024-03-31", "2024-04-01", "curve"))) == spring
+    autumn_points = points(supplier.request_measures("2024-10-27", "2024-10-28", "curve"))
     assert len(autumn_points) == autumn
     assert [label[11:16] for label, _ in autumn_points[2:8]] == labels
 
 
 @pytest.mark.parametrize("style", ["standard", "summer_end"])
-def test_our_parser_reads_the_true_day_from_either_labelling(supplier: Caller, style: str) -> None:
+def test_our_parser_reads_the_true_day_from_either_labelling(supplier: SimulatorCaller, style: str) -> None:
     supplier.switch(dst_labels=style)
-    parsed = parse_load_curve(supplier.ask("2024-10-27", "2024-10-28", "curve").json())
+    parsed = parse_load_curve(supplier.request_measures("2024-10-27", "2024-10-28", "curve").json())
     truth = supplier.truth("2024-10-27", "2024-10-28")["load_curve"]
     assert [reading.milliwatt_hours for reading in parsed.readings] == [watts * 500 for _, _, watts in truth]
 
 
-def test_points_can_be_shuffled_and_spoilt(supplier: Caller) -> None:
-    whole = points(supplier.ask("2024-11-01", "2024-11-02", "curve"))
+def test_points_can_be_shuffled_and_spoilt(supplier: SimulatorCaller) -> None:
+    whole = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve"))
     supplier.switch(shuffled=True)
-    shuffled = points(supplier.ask("2024-11-01", "2024-11-02", "curve"))
+    shuffled = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve"))
     assert shuffled != whole
     assert sorted(shuffled) == sorted(whole)
     supplier.switch(shuffled=False, null_every=10, null_text="-1")
-    spoilt = points(supplier.ask("2024-11-01", "2024-11-02", "curve", "2026"))
+    spoilt = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026"))
     assert [rank for rank, (_, value) in enumerate(spoilt, start=1) if value == "-1"] == [10, 20, 30, 40]
     assert len(supplier.truth("2024-11-01", "2024-11-02")["load_curve"]) == 44
 
 
-def test_the_newest_answers_can_carry_more_and_less(supplier: Caller) -> None:
+def test_the_newest_answers_can_carry_more_and_less(supplier: SimulatorCaller) -> None:
     supplier.switch(both_directions=True, without_marks=True, quality="BEST")
-    body = supplier.ask("2024-11-01", "2024-11-02", "curve", "2026").json()
+    body = supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026").json()
     assert [item["grandeurMetier"] for item in body["grandeur"]] == ["PROD", "CONS"]
     assert (body["etapeMetier"], set(body["grandeur"][1]["points"][0])) == ("BEST", {"v", "d", "p"})
     supplier.switch(empty_answer=True)
-    assert supplier.ask("2024-11-01", "2024-11-02", "curve", "2026").json()["grandeur"] == []
+    assert supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026").json()["grandeur"] == []
 
 
-def test_taking_the_switches_away_brings_the_meter_back(supplier: Caller) -> None:
+def test_taking_the_switches_away_brings_the_meter_back(supplier: SimulatorCaller) -> None:
     supplier.switch(delay_days=3, refusal="ADAM-DC-0007")
     supplier.http.delete(f"/__sim__/meters/{HOME}")
-    assert len(points(supplier.ask("2024-11-01", "2024-11-05"))) == 4
+    assert len(points(supplier.request_measures("2024-11-01", "2024-11-05"))) == 4
 
 
 @pytest.mark.parametrize(
@@ -123,14 +124,14 @@ def test_taking_the_switches_away_brings_the_meter_back(supplier: Caller) -> Non
         [1],
     ],
 )
-def test_a_switch_that_is_none_is_refused_and_changes_nothing(supplier: Caller, switches: object) -> None:
+def test_a_switch_that_is_none_is_refused_and_changes_nothing(supplier: SimulatorCaller, switches: object) -> None:
     before = supplier.http.get(f"/__sim__/meters/{HOME}").json()
     answer = supplier.http.post(f"/__sim__/meters/{HOME}", json=switches)
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert supplier.http.get(f"/__sim__/meters/{HOME}").json() == before
 
 
-def test_the_clock_moves_both_ways(supplier: Caller) -> None:
+def test_the_clock_moves_both_ways(supplier: SimulatorCaller) -> None:
     assert supplier.admin("clock", {"now": "2024-07-25T09:00+02:00"})["today"] == "2024-07-25"
     assert supplier.admin("clock", {"advance_s": 86_400})["last_published"] == "2024-07-25"
     assert supplier.admin("clock", {"advance_s": -3_600 * 2})["last_published"] == "2024-07-24"
@@ -140,14 +141,14 @@ def test_the_clock_moves_both_ways(supplier: Caller) -> None:
 @pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
 @pytest.mark.parametrize("series, kind", [("daily", Series.DAILY), ("curve", Series.LOAD_CURVE)])
 def test_what_a_documented_supplier_answers_is_no_surprise(
-    supplier: Caller, generation: str, series: str, kind: Series
+    supplier: SimulatorCaller, generation: str, series: str, kind: Series
 ) -> None:
-    """Nor what it refuses with: an operator who is alarmed for nothing looks no more."""
+    """Check refusals too: an operator who gets false alarms stops reading them."""
     for step in (10, 30, 60):
         supplier.switch(step=step, holes=["2024-11-01T12:00/2024-11-01T14:00"])
-        answer = supplier.ask("2024-11-01", "2024-11-03", series, generation)
+        answer = supplier.request_measures("2024-11-01", "2024-11-03", series, generation)
         assert points(answer)
-        assert look_at(answer.json(), kind) == []
+        assert find_deviations(answer.json(), ANSWER_SHAPES[kind]) == []
     for start, end, meter in (
         ("2024-11-03", "2024-11-01", HOME),
         ("2024-10-01", "2024-11-01", HOME),
@@ -156,5 +157,5 @@ def test_what_a_documented_supplier_answers_is_no_surprise(
         ("2024-11-01", "2024-11-03", "24880057139941"),
         ("2024-11-01", "2024-11-03", "26584978546985"),
     ):
-        refused = supplier.ask(start, end, series, generation, meter, supplier.bearer(generation))
-        assert unforeseen(Reply(refused.status_code, refused.headers, refused.content)) is None, refused.text
+        refused = supplier.request_measures(start, end, series, generation, meter, supplier.bearer(generation))
+        assert unexpected_refusal(Reply(refused.status_code, refused.headers, refused.content)) is None, refused.text

@@ -1,4 +1,4 @@
-"""Sealed tokens: readable under any given key, and never a key or a text in what is said about them."""
+"""Encryption of tokens: texts sealed under any of the keys are readable, and errors show neither key nor text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import OperatorFault, WorkerError
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import Sealer, generate_key
 
-OLD, NEW = new_key(), new_key()
+OLD, NEW = generate_key(), generate_key()
 
 
 @given(st.text())
@@ -56,9 +56,9 @@ def test_what_no_key_opens_tells_to_put_the_old_key_back(sealed: str) -> None:
 def test_a_bad_key_is_named_by_its_place_and_not_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="key 2 is not a Fernet key") as caught:
         Sealer([OLD, bad])
-    told = "".join(traceback.format_exception(caught.value)).split("ValueError", 1)[1]
-    assert OLD not in told
-    assert not bad or bad not in told
+    message = "".join(traceback.format_exception(caught.value)).split("ValueError", 1)[1]
+    assert OLD not in message
+    assert not bad or bad not in message
 
 
 def test_without_a_key_nothing_is_sealed() -> None:
@@ -68,6 +68,6 @@ def test_without_a_key_nothing_is_sealed() -> None:
 
 def test_a_sealer_does_not_show_its_keys() -> None:
     sealer = Sealer([NEW, OLD])
-    for shown in (repr(sealer), str(sealer), f"{sealer}"):
-        assert NEW not in shown
-        assert OLD not in shown
+    for text in (repr(sealer), str(sealer), f"{sealer}"):
+        assert NEW not in text
+        assert OLD not in text

@@ -1,4 +1,4 @@
-"""What a supplier sends that nobody told us of: kept apart, told once, and never the reason that a reading fails."""
+"""Deviations of answers: put into the quarantine with one notice, and never the reason why a reading fails."""
 
 from __future__ import annotations
 
@@ -9,51 +9,54 @@ from typing import Any
 
 import pytest
 
-from tests.support.factories import USAGE_POINT, PretendSupplier, content, origin, v5_answer
+from tests.support.factories import USAGE_POINT, PretendSupplier, content, v5_answer, window_job
 from tests.unit.conftest import Household
 from tests.unit.sync.test_replay import FIRST, WEEK
-from worker.accounts.notice_texts import to_message
+from worker.accounts.notice_texts import compose_message
+from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
-from worker.stores.encryption import Sealer, new_key
-from worker.stores.registry.unknown_answers import MOST_ROWS, QuarantineTable
+from worker.stores.encryption import Sealer, generate_key
+from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineTable
 from worker.sync.answer_watch import AnswerWatch
 
 
 @pytest.fixture
-def canary(household: Household) -> AnswerWatch:
-    book = QuarantineTable(household.registry.database, Sealer([new_key()]))
-    return AnswerWatch(book, ("webhook", "mail"), "enedis-v5", household.now)
+def watch(household: Household) -> AnswerWatch:
+    table = QuarantineTable(household.registry.database, Sealer([generate_key()]))
+    return AnswerWatch(
+        quarantine=table, channels=("webhook", "mail"), preset="enedis-v5", now=household.now, shapes=ANSWER_SHAPES
+    )
 
 
-def sync(household: Household, canary: AnswerWatch, answer: Any) -> str:
+def sync(household: Household, watch: AnswerWatch, answer: Any) -> str:
     home = household.add()
     household.supplier = PretendSupplier(daily=answer)
-    replace(household.walk, witness=canary).sync_window(origin(WEEK, Series.DAILY, home))
+    replace(household.window_sync, observe=watch.record_answer).sync_window(window_job(WEEK, Series.DAILY, home))
     return home
 
 
 def notices(household: Household) -> list[Any]:
-    return [household.notices.claim(found, household.at) for found in household.notices.due(household.at)]
+    return [household.notices.claim(notice_id, household.at) for notice_id in household.notices.list_due(household.at)]
 
 
-def surprise(number: int = 0) -> Deviation:
+def new_deviation(number: int = 0) -> Deviation:
     return Deviation(DeviationKind.FIELD, f"answer.{'abcdefghij'[number % 10]}{'x' * (number // 10)}", "text", {})
 
 
-def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Household, canary: AnswerWatch) -> None:
+def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Household, watch: AnswerWatch) -> None:
     answer = v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU")
-    home = sync(household, canary, answer)
+    home = sync(household, watch, answer)
     assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 9.0}
-    (row,) = canary.quarantine.list()
+    (row,) = watch.quarantine.list()
     assert (row.kind, row.place) == (DeviationKind.FIELD, "meter_reading.tempo")
-    told = notices(household)
-    assert {(notice.channel, notice.kind, notice.reason) for notice in told} == {
-        (channel, NoticeKind.SUPPLIER_CHANGED, "unknown_field") for channel in canary.channels
+    new_notices = notices(household)
+    assert {(notice.channel, notice.kind, notice.reason) for notice in new_notices} == {
+        (channel, NoticeKind.SUPPLIER_CHANGED, "unknown_field") for channel in watch.channels
     }
-    message = to_message(told[0], lambda account: "no link")
+    message = compose_message(new_notices[0], lambda account: "no link")
     assert message.renewal_url is None
     assert "unknown_field" in message.to_text() and "releve quarantine" in message.to_text()
 
@@ -69,71 +72,71 @@ def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Househo
     ],
 )
 def test_what_cant_be_read_is_kept_apart_and_never_becomes_data_or_zeros(
-    household: Household, canary: AnswerWatch, answer: Any, kind: DeviationKind
+    household: Household, watch: AnswerWatch, answer: Any, kind: DeviationKind
 ) -> None:
     with pytest.raises(MalformedAnswer):
-        sync(household, canary, answer)
-    assert [row.kind for row in canary.quarantine.list()] == [kind]
+        sync(household, watch, answer)
+    assert [row.kind for row in watch.quarantine.list()] == [kind]
     assert not any(store.documents for store in household.measures.values())
     assert len(notices(household)) == 2
 
 
 def test_nothing_personal_gets_into_logs_notices_or_the_list(
-    household: Household, canary: AnswerWatch, caplog: pytest.LogCaptureFixture
+    household: Household, watch: AnswerWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    sync(household, canary, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", holder="Mme Dupont", meter=USAGE_POINT))
-    told = caplog.text + repr(notices(household)) + repr(canary.quarantine.list())
+    sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", holder="Mme Dupont", meter=USAGE_POINT))
+    texts = caplog.text + repr(notices(household)) + repr(watch.quarantine.list())
     assert "unknown_field" in caplog.text
-    assert not any(secret in told for secret in (USAGE_POINT, "Dupont", "9000"))
+    assert not any(secret in texts for secret in (USAGE_POINT, "Dupont", "9000"))
 
 
 def test_a_field_in_every_answer_of_a_night_is_written_once_a_minute_and_counted(
-    household: Household, canary: AnswerWatch, monkeypatch: pytest.MonkeyPatch
+    household: Household, watch: AnswerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    note = QuarantineTable.note
-    monkeypatch.setattr(QuarantineTable, "note", lambda self, *args: written.append(args[1]) or note(self, *args))
+    record = QuarantineTable.record
+    monkeypatch.setattr(QuarantineTable, "record", lambda self, *args: written.append(args[1]) or record(self, *args))
     for _ in range(100):
-        canary.report(surprise())
+        watch.report_deviation(new_deviation())
     assert written == [1]
     household.at += timedelta(minutes=1)
-    canary.report(surprise())
+    watch.report_deviation(new_deviation())
     assert written == [1, 100]
-    assert [row.times for row in canary.quarantine.list()] == [101]
+    assert [row.times for row in watch.quarantine.list()] == [101]
 
 
 def test_a_registry_that_is_down_costs_no_reading_and_no_count(
-    household: Household, canary: AnswerWatch, monkeypatch: pytest.MonkeyPatch
+    household: Household, watch: AnswerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_: Any) -> None:
         raise StoreUnavailable("down")
 
     with monkeypatch.context() as patch:
-        patch.setattr(QuarantineTable, "note", down)
-        home = sync(household, canary, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
+        patch.setattr(QuarantineTable, "record", down)
+        home = sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
     assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 9.0}
-    sync(household, canary, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
-    assert [row.times for row in canary.quarantine.list()] == [2]
+    sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", tempo="BLEU"))
+    assert [row.times for row in watch.quarantine.list()] == [2]
 
 
-def test_what_was_cleared_is_told_anew_when_it_comes_again(household: Household, canary: AnswerWatch) -> None:
-    canary.report(surprise())
+def test_what_was_cleared_is_told_anew_when_it_comes_again(household: Household, watch: AnswerWatch) -> None:
+    watch.report_deviation(new_deviation())
     notices(household)
-    canary.quarantine.clear(surprise().fingerprint)
+    watch.quarantine.delete(new_deviation().fingerprint)
     household.at += timedelta(days=1)
-    canary.report(surprise())
-    assert len(list(canary.quarantine.list())) == 1
+    watch.report_deviation(new_deviation())
+    assert len(list(watch.quarantine.list())) == 1
     assert {notice.about for notice in notices(household) if notice} >= {
-        f"{surprise().fingerprint}@{household.at.isoformat(timespec='seconds')}"
+        f"{new_deviation().fingerprint}@{household.at.isoformat(timespec='seconds')}"
     }
 
 
 def test_a_supplier_that_sends_something_new_each_time_fills_no_mailbox(
-    household: Household, canary: AnswerWatch
+    household: Household, watch: AnswerWatch
 ) -> None:
-    for number in range(MOST_ROWS + 30):
-        canary.report(surprise(number))
-    assert len(list(canary.quarantine.list())) == MOST_ROWS
+    for number in range(MAX_ROWS + 30):
+        watch.report_deviation(new_deviation(number))
+    assert len(list(watch.quarantine.list())) == MAX_ROWS
     reasons = [notice.reason for notice in household.notices._list() if notice.channel == "mail"]
-    assert (reasons.count("unknown_field"), reasons.count("quarantine_full")) == (MOST_ROWS, 1)
+    assert (reasons.count("unknown_field"), reasons.count("quarantine_full")) == (MAX_ROWS, 1)

@@ -1,4 +1,4 @@
-"""The audit over stores: what is found, what is mended, what is asked for again."""
+"""The audit over stores: what it finds, what it repairs, what is asked for again."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, Period, Series
 from worker.stores.registry.corrections import CorrectionTable
-from worker.sync.audit import Auditor, Tally
+from worker.sync.audit import Auditor, AuditSummary
 
 
 class Home:
-    """A month of both series that agree, and an auditor."""
+    """An account with a month of both series that agree, and an auditor."""
 
-    def __init__(self, house: Household) -> None:
-        self.house, self.account, self.asked = house, house.add(), list[WindowJob]()
-        today = house.dispatcher.today()
+    def __init__(self, household: Household) -> None:
+        self.household, self.account, self.asked = household, household.add(), list[WindowJob]()
+        today = household.claims.today()
         days = [today - age * ONE_DAY for age in range(1, 31)]
         self.rows = {day: curve_of(day, 100 + day.day) for day in days}
         self.values = {day: round(sum(int(row[1]) for row in rows) / 2) for day, rows in self.rows.items()}
-        house.supplier.daily, house.supplier.curve = serving_days(self.values), serving_curves(self.rows)
-        house.backfill(self.account)
+        household.supplier.daily, household.supplier.curve = serving_days(self.values), serving_curves(self.rows)
+        household.backfill(self.account)
         self.auditor = Auditor(
-            house.measures,
-            CorrectionTable(house.registry.database),
-            house.walk,
-            house.dispatcher,
-            self.asked.append,
+            measures=household.measures,
+            corrections=CorrectionTable(household.registry.database),
+            window_sync=household.window_sync,
+            claims=household.claims,
+            publish=self.asked.append,
         )
 
     def spoil(self, period: Period, key: str, **changes: object) -> None:
-        document = self.house.measures[period].documents[f"{self.account}:{key}"]
+        document = self.household.measures[period].documents[f"{self.account}:{key}"]
         document.update(changes)
 
     def laws(self) -> list[tuple[Law, str, Cause]]:
-        return [(found.law, found.key, found.cause) for found in self.auditor.verify(self.account).findings]
+        return [
+            (finding.law, finding.key, finding.cause) for finding in self.auditor.verify_account(self.account).findings
+        ]
 
 
 @pytest.fixture
@@ -48,65 +50,65 @@ def home(household: Household) -> Home:
 
 
 def test_what_a_walk_has_stored_agrees_in_every_document(home: Home) -> None:
-    verdict = home.auditor.verify(home.account)
-    assert verdict.findings == []
-    assert verdict.documents == sum(len(store.documents) for store in home.house.measures.values())
+    result = home.auditor.verify_account(home.account)
+    assert result.findings == []
+    assert result.documents == sum(len(store.documents) for store in home.household.measures.values())
 
 
 def test_a_wrong_total_is_made_anew_without_asking_the_supplier(home: Home) -> None:
-    calls = len(home.house.supplier.asked)
+    calls = len(home.household.supplier.asked)
     home.spoil(Period.HOUR, "2024-07-10T08:00Z", load=9.9)
     home.spoil(Period.MONTH, "2024-07", load=1.0)
-    del home.house.measures[Period.YEAR].documents[f"{home.account}:2024"]
+    del home.household.measures[Period.YEAR].documents[f"{home.account}:2024"]
     assert home.laws() == [
         (Law.MONTH, "2024-07", Cause.STALE_TOTAL),
         (Law.YEAR, "2024", Cause.MISSING_TOTAL),
         (Law.HOUR, "2024-07-10T08:00Z", Cause.STALE_TOTAL),
     ]
-    assert home.auditor.repair(home.auditor.verify(home.account)) == (3, 0)
+    assert home.auditor.repair_account(home.auditor.verify_account(home.account)) == (3, 0)
     assert home.laws() == []
-    assert len(home.house.supplier.asked) == calls
+    assert len(home.household.supplier.asked) == calls
     assert home.asked == []
 
 
 def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -> None:
     home.spoil(Period.DAY, "2024-07-10", load=99.0)
     assert (Law.DAY, "2024-07-10", Cause.UNKNOWN) in home.laws()
-    home.auditor.repair(home.auditor.verify(home.account))
-    assert [(origin["series"], origin["start"]) for origin in home.asked] == [
+    home.auditor.repair_account(home.auditor.verify_account(home.account))
+    assert [(job["series"], job["start"]) for job in home.asked] == [
         ("daily", "2024-07-10"),
         ("load_curve", "2024-07-10"),
     ]
-    for origin in home.asked:
-        home.house.run(origin)
+    for job in home.asked:
+        home.household.run(job)
     assert home.laws() == []
 
 
 def test_a_correction_of_one_series_alone_is_told_as_such(home: Home) -> None:
-    day = home.house.dispatcher.today() - 5 * ONE_DAY
-    home.house.supplier.daily = serving_days({**home.values, day: home.values[day] + 700})
-    home.house.run(home.house.dispatcher.look_back_now(home.account, Series.DAILY))
+    day = home.household.claims.today() - 5 * ONE_DAY
+    home.household.supplier.daily = serving_days({**home.values, day: home.values[day] + 700})
+    home.household.run(home.household.claims.manual_look_back(home.account, Series.DAILY))
     assert home.laws() == [(Law.DAY, day.isoformat(), Cause.REPROCESSED)]
 
 
 def test_an_account_without_anything_is_all_right(household: Household) -> None:
     home = Home(household)
-    assert home.auditor.verify(household.add(22)).documents == 0
+    assert home.auditor.verify_account(household.add(22)).documents == 0
 
 
 def test_a_tally_counts_accounts_and_findings_by_law_and_cause(home: Home) -> None:
     home.spoil(Period.MONTH, "2024-07", load=1.0)
-    tally = Tally()
-    tally.add(home.auditor.verify(home.account))
-    tally.add(home.auditor.verify(home.house.add(22)))
-    assert (tally.accounts, tally.accounts_at_fault) == (2, 1)
-    assert tally.as_json()["findings"] == [
+    summary = AuditSummary()
+    summary.add(home.auditor.verify_account(home.account))
+    summary.add(home.auditor.verify_account(home.household.add(22)))
+    assert (summary.accounts, summary.accounts_at_fault) == (2, 1)
+    assert summary.as_json()["findings"] == [
         {"law": "days make the month", "cause": "the total was not made anew", "number": 1}
     ]
 
 
 def test_the_audit_reads_a_month_of_the_curve_at_a_time(home: Home) -> None:
     spans: list[tuple[str, str]] = []
-    home.house.measures[Period.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
-    home.auditor.verify(home.account)
+    home.household.measures[Period.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
+    home.auditor.verify_account(home.account)
     assert all((date.fromisoformat(end) - date.fromisoformat(first)).days <= 34 for first, end in spans[1:])

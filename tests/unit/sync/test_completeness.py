@@ -1,4 +1,4 @@
-"""The ledger of days made anew is the one that the walks kept: holes, torn days, clock changes and all."""
+"""A rebuilt ledger of days equals the one that the syncs kept, with gaps, partial days and clock changes."""
 
 from __future__ import annotations
 
@@ -11,40 +11,45 @@ from hypothesis import strategies as st
 
 from tests.support.factories import Row, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayState, Ledger, Mark
+from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayLedger, DayMark, DayState
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
 from worker.errors import StoreUnavailable, UnknownAccount
-from worker.sync.completeness import Rebuild, rebuilt
+from worker.sync.completeness import LedgerRebuilder, rebuild_ledger
 
 SPRING, AUTUMN = datetime(2024, 4, 10, 7, 0, tzinfo=UTC), datetime(2024, 11, 5, 7, 0, tzinfo=UTC)
 TODAY = date(2024, 7, 25)
 
 
-def rebuild_of(house: Household) -> Rebuild:
-    return Rebuild(house.measures, house.registry.completeness, house.state, house.dispatcher.today)
+def rebuild_of(household: Household) -> LedgerRebuilder:
+    return LedgerRebuilder(
+        measures=household.measures,
+        ledgers=household.registry.completeness,
+        progress=household.progress,
+        today=household.claims.today,
+    )
 
 
-def kept(house: Household, home: str) -> dict[Series, str]:
-    return {series: str(house.registry.completeness.ledger(home, series)) for series in Series}
+def ledger_texts(household: Household, home: str) -> dict[Series, str]:
+    return {series: str(household.registry.completeness.load_ledger(home, series)) for series in Series}
 
 
-def told_by_supplier(
-    today: date, torn: dict[int, int], lost: set[int]
+def month_of_supplier(
+    today: date, partial: dict[int, int], missing: set[int]
 ) -> tuple[dict[date, int], dict[date, list[Row]]]:
-    """Thirty days of both series, but for those lost; of those torn so many first steps."""
-    days = [today - age * ONE_DAY for age in range(1, 31) if age not in lost]
+    """Return thirty days of both series without the missing ones; of a partial day only its first steps."""
+    days = [today - age * ONE_DAY for age in range(1, 31) if age not in missing]
     rows = {day: curve_of(day, 100) for day in days}
-    for age, number in torn.items():
+    for age, number in partial.items():
         if (day := today - age * ONE_DAY) in rows:
             rows[day] = rows[day][:number]
     return dict.fromkeys(days, 5000), rows
 
 
-def sync(house: Household, home: str, values: dict[date, int], rows: dict[date, Sequence[Row]]) -> None:
-    house.supplier.daily, house.supplier.curve = serving_days(values), serving_curves(rows)
-    house.backfill(home)
+def sync(household: Household, home: str, values: dict[date, int], rows: dict[date, Sequence[Row]]) -> None:
+    household.supplier.daily, household.supplier.curve = serving_days(values), serving_curves(rows)
+    household.backfill(home)
     for series in Series:
-        house.run(house.dispatcher.look_back_now(home, series))
+        household.run(household.claims.manual_look_back(home, series))
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -55,103 +60,108 @@ def sync(house: Household, home: str, values: dict[date, int], rows: dict[date, 
     st.integers(0, 3),
 )
 def test_a_ledger_made_anew_is_what_the_walks_have_kept(
-    household: Household, at: datetime, torn: dict[int, int], lost: set[int], later: int
+    household: Household, at: datetime, partial: dict[int, int], missing: set[int], later: int
 ) -> None:
-    house = household.with_settings()
-    house.at = at
-    number = 11 + len(house.registry.list())
-    home = house.registry.add("enedis", f"{30001640000000 + number}", at, token_needed=False)[0].id
-    values, rows = told_by_supplier(house.dispatcher.today(), torn, lost)
-    sync(house, home, values, rows)
-    house.at += timedelta(days=later)
-    before = kept(house, home)
+    service = household.with_settings()
+    service.at = at
+    number = 11 + len(service.registry.list())
+    home = service.registry.add("enedis", f"{30001640000000 + number}", at, token_needed=False)[0].id
+    values, rows = month_of_supplier(service.claims.today(), partial, missing)
+    sync(service, home, values, rows)
+    service.at += timedelta(days=later)
+    before = ledger_texts(service, home)
     for series in Series:
-        assert not rebuild_of(house).run(home, series), "nothing differs"
-    assert kept(house, home) == before
+        assert not rebuild_of(service).rebuild(home, series), "nothing differs"
+    assert ledger_texts(service, home) == before
 
-    for series in Series:  # lost as a whole: what is stored and what was asked for tell all but the ages
-        known = house.registry.completeness.ledger(home, series)
-        assert house.registry.completeness.exchange(home, series, known, Ledger())
-        assert rebuild_of(house).run(home, series)
-        anew = house.registry.completeness.ledger(home, series)
+    # A ledger lost as a whole: documents and finished windows give all marks but their ages.
+    for series in Series:
+        known = service.registry.completeness.load_ledger(home, series)
+        assert service.registry.completeness.replace_if_unchanged(home, series, known, DayLedger())
+        assert rebuild_of(service).rebuild(home, series)
+        rebuilt = service.registry.completeness.load_ledger(home, series)
         stored = [day for day, mark in known.days() if mark.state in (DayState.COMPLETE, DayState.PARTIAL)]
         for day, mark in known.days():
             if min(stored) <= day:
-                assert (anew.of(day).state, anew.of(day).half_hours) == (mark.state, mark.half_hours), day
+                assert (rebuilt.mark_of(day).state, rebuilt.mark_of(day).half_hours) == (mark.state, mark.half_hours), (
+                    day
+                )
             else:
-                assert anew.of(day) == UNKNOWN
+                assert rebuilt.mark_of(day) == UNKNOWN
 
 
 def test_documents_that_were_lost_are_due_again_and_nobody_invents_days() -> None:
-    known = Ledger.parse("2024-07-01 1b 2c 1p46@8 1l@8 1a 1u 1c")
+    known = DayLedger.parse("2024-07-01 1b 2c 1p46@8 1l@8 1a 1u 1c")
     first = known.start
     assert first is not None
     day = [first + place * ONE_DAY for place in range(12)]
-    anew = rebuilt(known, {day[1]: day_length(day[1]), day[7]: timedelta(hours=3)}, [DateWindow(day[6], day[10])])
-    assert [anew.of(each) for each in day] == [
+    rebuilt = rebuild_ledger(
+        known, {day[1]: day_length(day[1]), day[7]: timedelta(hours=3)}, [DateWindow(day[6], day[10])]
+    )
+    assert [rebuilt.mark_of(one_day) for one_day in day] == [
         BEFORE,
         COMPLETE,
-        Mark(DayState.LATE),  # its documents are gone
-        Mark(DayState.LATE, 0, 8),
-        Mark(DayState.LATE, 0, 8),
-        Mark(DayState.ABSENT),
-        Mark(DayState.LATE),  # a finished window held it
-        Mark(DayState.PARTIAL, 6),
-        Mark(DayState.LATE),
-        Mark(DayState.LATE),
+        DayMark(DayState.LATE),  # Its documents are gone.
+        DayMark(DayState.LATE, 0, 8),
+        DayMark(DayState.LATE, 0, 8),
+        DayMark(DayState.ABSENT),
+        DayMark(DayState.LATE),  # A finished window contains it.
+        DayMark(DayState.PARTIAL, 6),
+        DayMark(DayState.LATE),
+        DayMark(DayState.LATE),
         UNKNOWN,
         UNKNOWN,
     ]
-    assert {day[2], day[6]} <= set(anew.due(TODAY))
+    assert {day[2], day[6]} <= set(rebuilt.due_days(TODAY))
 
 
 def test_of_a_ledger_and_a_store_that_are_empty_nothing_comes() -> None:
-    assert rebuilt(Ledger(), {}, [DateWindow(date(2024, 7, 1), TODAY)]) == Ledger()
+    assert rebuild_ledger(DayLedger(), {}, [DateWindow(date(2024, 7, 1), TODAY)]) == DayLedger()
 
 
 @pytest.fixture
 def home(household: Household) -> str:
     account = household.add()
-    sync(household, account, *told_by_supplier(household.dispatcher.today(), {3: 7}, {5}))
+    sync(household, account, *month_of_supplier(household.claims.today(), {3: 7}, {5}))
     return account
 
 
 def test_a_window_stored_meanwhile_is_not_overwritten(household: Household, home: str) -> None:
-    today = household.dispatcher.today()
-    _, rows = told_by_supplier(today, {}, set())
-    known = household.registry.completeness.ledger(home, Series.LOAD_CURVE)
-    assert household.registry.completeness.exchange(home, Series.LOAD_CURVE, known, Ledger())
+    today = household.claims.today()
+    _, rows = month_of_supplier(today, {}, set())
+    known = household.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
+    assert household.registry.completeness.replace_if_unchanged(home, Series.LOAD_CURVE, known, DayLedger())
     store = household.measures[Period.MINUTE]
 
     def store_a_window(*_: object) -> None:
         store.before_read = None
         household.supplier.curve = serving_curves(rows)
-        household.run(household.dispatcher.look_back_now(home, Series.LOAD_CURVE))
+        household.run(household.claims.manual_look_back(home, Series.LOAD_CURVE))
 
     store.before_read = store_a_window
-    rebuild_of(household).run(home, Series.LOAD_CURVE)
-    anew = household.registry.completeness.ledger(home, Series.LOAD_CURVE)
-    assert [anew.of(today - age * ONE_DAY) for age in (3, 5)] == [COMPLETE, COMPLETE]
+    rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
+    rebuilt = household.registry.completeness.load_ledger(home, Series.LOAD_CURVE)
+    assert [rebuilt.mark_of(today - age * ONE_DAY) for age in (3, 5)] == [COMPLETE, COMPLETE]
 
 
 def test_where_days_never_come_to_rest_it_says_so(household: Household, home: str) -> None:
-    book, turns = household.registry.completeness, iter(range(1000))
+    ledgers, turns = household.registry.completeness, iter(range(1000))
 
     def change(*_: object) -> None:
-        known = book.ledger(home, Series.LOAD_CURVE)
-        later = known.noting({TODAY - timedelta(days=400 + next(turns)): BEFORE})
-        assert book.exchange(home, Series.LOAD_CURVE, known, later)
+        known = ledgers.load_ledger(home, Series.LOAD_CURVE)
+        later = known.with_marks({TODAY - timedelta(days=400 + next(turns)): BEFORE})
+        assert ledgers.replace_if_unchanged(home, Series.LOAD_CURVE, known, later)
 
-    book.exchange(home, Series.LOAD_CURVE, book.ledger(home, Series.LOAD_CURVE), Ledger())
+    ledgers.replace_if_unchanged(home, Series.LOAD_CURVE, ledgers.load_ledger(home, Series.LOAD_CURVE), DayLedger())
     household.measures[Period.MINUTE].before_read = change
     with pytest.raises(StoreUnavailable, match="keep changing"):
-        rebuild_of(household).run(home, Series.LOAD_CURVE)
+        rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
 
 
 def test_a_curve_is_read_a_month_at_a_time(household: Household, home: str) -> None:
     spans: list[tuple[str, str]] = []
     household.measures[Period.MINUTE].before_read = lambda _, first, end: spans.append((first[:10], end[:10]))
-    rebuild_of(household).run(home, Series.LOAD_CURVE)
+    rebuild_of(household).rebuild(home, Series.LOAD_CURVE)
     assert len(spans) > 1
     assert all((date.fromisoformat(end) - date.fromisoformat(first)).days <= 32 for first, end in spans[1:])
 
@@ -159,4 +169,4 @@ def test_a_curve_is_read_a_month_at_a_time(household: Household, home: str) -> N
 def test_a_removed_accounts_ledger_is_not_brought_back(household: Household, home: str) -> None:
     household.registry.remove(home)
     with pytest.raises(UnknownAccount):
-        rebuild_of(household).run(home, Series.DAILY)
+        rebuild_of(household).rebuild(home, Series.DAILY)

@@ -1,10 +1,9 @@
-"""A night's fan-out: everything once, paced, resumed and mended."""
+"""The fan-out of a night: everything once, at the pace of the quota, continued anywhere, lost messages again."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 import pytest
@@ -14,8 +13,7 @@ from tests.support.nights import Queue, accounts_of, everything_once
 from tests.unit.conftest import Household
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import WorkerError
-from worker.stores.redis.progress import ProgressStore
-from worker.sync.claims import ClaimPolicy
+from worker.runtime.due import build_fan_out
 from worker.sync.due import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))
@@ -30,7 +28,7 @@ def queue(household: Household) -> Queue:
 
 
 def one_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.sync.claims._PAGE", 1)
+    monkeypatch.setattr("worker.sync.claims._PAGE_SIZE", 1)
 
 
 def test_a_night_publishes_each_series_of_each_account_once(queue: Queue) -> None:
@@ -42,7 +40,7 @@ def test_a_night_publishes_each_series_of_each_account_once(queue: Queue) -> Non
 def test_a_second_run_of_the_same_night_publishes_nothing_at_any_time(queue: Queue) -> None:
     queue.fan_out().feed(NIGHT)
     assert queue.fan_out().feed(NIGHT)
-    queue.household.redis.delete(f"{queue.household.prefix}cursor:{NIGHT.run}")  # even where it must start over
+    queue.household.redis.delete(f"{queue.household.prefix}cursor:{NIGHT.run}")  # Even if it must start over.
     queue.fan_out().feed(NIGHT)
     queue.work()
     queue.household.redis.delete(f"{queue.household.prefix}cursor:{NIGHT.run}")
@@ -65,11 +63,11 @@ def test_no_more_is_published_while_enough_waits_and_the_rest_comes_later(
     one_a_page(monkeypatch)
     fan_out = queue.fan_out(most_waiting=4)
     assert not fan_out.feed(NIGHT)
-    first, _, second, _ = published = [origin["account_id"] for origin in queue.waiting]
+    first, _, second, _ = published = [job["account_id"] for job in queue.waiting]
     assert published == [account for account in (first, second) for _ in Series]
     ids = sorted(accounts_of(queue))
-    assert ids[(ids.index(first) + 1) % len(ids)] == second  # a round in the order of ids
-    assert not fan_out.feed(NIGHT)  # still as many
+    assert ids[(ids.index(first) + 1) % len(ids)] == second  # The round is in the order of ids.
+    assert not fan_out.feed(NIGHT)  # As many still wait.
     assert len(queue.waiting) == 4
     longest = 0
     for _ in range(20):
@@ -98,7 +96,9 @@ def test_a_fan_out_killed_between_two_accounts_goes_on_from_there(
 
     whole = queue.fan_out()
     with pytest.raises(Killed):
-        FanOut(whole.dispatcher, whole.state, dying, queue.length, 1000).feed(NIGHT)
+        FanOut(
+            claims=whole.claims, progress=whole.progress, publish=dying, queue_length=queue.length, most_waiting=1000
+        ).feed(NIGHT)
     assert whole.feed(NIGHT)
     assert queue.published == everything_once(queue)
 
@@ -106,39 +106,41 @@ def test_a_fan_out_killed_between_two_accounts_goes_on_from_there(
 def test_an_account_that_came_while_the_night_was_fed_is_found_by_the_mending(queue: Queue) -> None:
     queue.fan_out().feed(NIGHT)
     queue.household.add(33)
-    queue.fan_out().mend(NIGHT)
+    queue.fan_out().publish_missing(NIGHT)
     assert queue.published == everything_once(queue)
 
 
 def test_mending_publishes_what_lost_its_claim_and_nothing_that_is_in_flight_or_done(queue: Queue) -> None:
     queue.fan_out().feed(NIGHT)
     queue.work(4)
-    lost = queue.waiting.pop()
-    assert queue.fan_out().mend(NIGHT) == 0
-    queue.household.dispatcher.release(lost["account_id"], str(lost["claim"]), lost["run_id"])  # as its expiry would
-    assert queue.fan_out().mend(NIGHT) == 1
+    lost_job = queue.waiting.pop()
+    assert queue.fan_out().publish_missing(NIGHT) == 0
+    queue.household.claims.release_claim(
+        lost_job["account_id"], str(lost_job["claim"]), lost_job["run_id"]
+    )  # As the end of its lifetime would.
+    assert queue.fan_out().publish_missing(NIGHT) == 1
     queue.work()
-    assert queue.published == everything_once(queue) + Counter([(lost["account_id"], lost["series"])])
-    assert queue.fan_out().mend(NIGHT) == 0
+    assert queue.published == everything_once(queue) + Counter([(lost_job["account_id"], lost_job["series"])])
+    assert queue.fan_out().publish_missing(NIGHT) == 0
 
 
 def test_a_night_that_is_whole_is_closed_and_costs_no_further_look(queue: Queue) -> None:
     queue.fan_out().feed(NIGHT)
     queue.work()
-    queue.fan_out().mend(NIGHT)
+    queue.fan_out().publish_missing(NIGHT)
     queue.household.add(33)
-    assert queue.fan_out().mend(NIGHT) == 0
+    assert queue.fan_out().publish_missing(NIGHT) == 0
     assert queue.fan_out().feed(NIGHT)
     assert queue.waiting == []
 
 
 def test_a_history_that_loads_through_the_night_does_not_make_it_repeat(queue: Queue) -> None:
     queue.fan_out().feed(NIGHT)
-    queue.work(9)  # one still waits, so the night stays open
+    queue.work(9)  # One still waits, so the night stays open.
     for account in accounts_of(queue):
-        while origin := queue.household.dispatcher.claim_backfill(account):
-            queue.household.run(origin)
-            assert queue.fan_out().mend(NIGHT) == 0
+        while job := queue.household.claims.claim_backfill(account):
+            queue.household.run(job)
+            assert queue.fan_out().publish_missing(NIGHT) == 0
     assert queue.published == everything_once(queue)
 
 
@@ -147,7 +149,7 @@ def test_what_fails_all_day_is_tried_five_times_and_the_others_once(queue: Queue
     queue.fan_out().feed(NIGHT)
     for _ in range(10):
         queue.work()
-        queue.fan_out().mend(NIGHT)
+        queue.fan_out().publish_missing(NIGHT)
     assert {series: number for (_, series), number in queue.published.items()} == {"daily": 1, "load_curve": 5}
 
 
@@ -157,11 +159,11 @@ def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: Queue) -> 
     queue.published.clear()
     first, *others = accounts_of(queue)
     queue.household.supplier.daily = serving_days({date(2024, 7, 24): 5000})
-    queue.household.run(queue.household.dispatcher.look_back_now(first, Series.DAILY))
-    queue.household.supplier.daily = None  # for the others it is late
+    queue.household.run(queue.household.claims.manual_look_back(first, Series.DAILY))
+    queue.household.supplier.daily = None  # For the others it is late.
     assert queue.fan_out().catch_up(CATCH_UP) == 9
     queue.work()
-    assert queue.fan_out().catch_up(CATCH_UP) == 0  # nothing new came, but this hour has asked
+    assert queue.fan_out().catch_up(CATCH_UP) == 0  # Nothing new came, but this hour has asked.
     assert queue.fan_out().catch_up("catch-up:2024-07-25T15") == 9
     assert queue.published[first, "daily"] == 0
     assert {queue.published[account, "daily"] for account in others} == {2}
@@ -173,7 +175,7 @@ def test_a_catch_up_does_not_make_an_open_night_repeat(queue: Queue) -> None:
     queue.fan_out().catch_up(CATCH_UP)
     queue.work()
     published = queue.published.copy()
-    queue.fan_out().mend(NIGHT)
+    queue.fan_out().publish_missing(NIGHT)
     assert queue.published == published
 
 
@@ -181,11 +183,13 @@ def test_a_catch_up_does_not_make_an_open_night_repeat(queue: Queue) -> None:
 def test_as_much_waits_as_the_quota_lets_through_in_ten_minutes(
     household: Household, per_hour: int | None, most: int
 ) -> None:
-    @dataclass
-    class House:
-        dispatcher: ClaimPolicy
-        state: ProgressStore
-        calls_per_hour: int | None
-
-    house = House(household.dispatcher, household.state, per_hour)
-    assert FanOut.of(house, lambda *_: True, lambda name: 0).most_waiting == most
+    fan_out = build_fan_out(
+        claims=household.claims,
+        progress=household.progress,
+        publish=lambda *_: True,
+        queue_length=lambda name: 0,
+        calls_per_hour=per_hour,
+        held=household.incidents.is_open,
+        policy=None,
+    )
+    assert fan_out.most_waiting == most

@@ -1,4 +1,4 @@
-"""What is left to fetch: told by Redis, and where that is lost, by what is stored."""
+"""The windows still to fetch: known by Redis, and where that was emptied, from what is stored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def four_weeks() -> dict[date, object]:
 
 @pytest.fixture
 def filled(household: Household) -> tuple[Household, str]:
-    """An account whose whole history was fetched in seven calls."""
+    """Return an account whose whole history was fetched in seven calls."""
     household.supplier.daily = serving_days(three_years())
     household.supplier.curve = serving_curves(four_weeks())  # type: ignore[arg-type]
     account = household.add()
@@ -44,39 +44,39 @@ def filled(household: Household) -> tuple[Household, str]:
 
 def test_a_new_account_lacks_everything_and_its_store_is_not_looked_at(household: Household) -> None:
     account = household.add()
-    assert [window.days for window in household.history.missing(account, DAILY)] == [365, 365, 365]
-    assert [window.days for window in household.history.missing(account, CURVE)] == [7, 7, 7, 7]
-    assert household.history.days(account, DAILY) == (0, 1095)
+    assert [window.days for window in household.history.missing_windows(account, DAILY)] == [365, 365, 365]
+    assert [window.days for window in household.history.missing_windows(account, CURVE)] == [7, 7, 7, 7]
+    assert household.history.count_days(account, DAILY) == (0, 1095)
     assert sum(store.requests for store in household.measures.values()) == 0
 
 
 def test_a_history_of_no_day_is_never_missing(household: Household) -> None:
     without = household.with_settings(load_curve_days=0)
     account = without.add()
-    assert without.history.missing(account, CURVE) == []
-    assert without.history.days(account, CURVE) == (0, 0)
+    assert without.history.missing_windows(account, CURVE) == []
+    assert without.history.count_days(account, CURVE) == (0, 0)
 
 
 def test_the_flag_is_set_when_the_last_window_is_done_and_not_before(household: Household) -> None:
     household.supplier.daily = serving_days(three_years())
     account = household.add()
-    for number, window in enumerate(household.history.missing(account, DAILY)):
+    for number, window in enumerate(household.history.missing_windows(account, DAILY)):
         assert household.history.loaded_until(account, DAILY) is None
-        assert household.history.days(account, DAILY) == (365 * number, 1095)
-        household.history.finished(account, DAILY, window, None)
+        assert household.history.count_days(account, DAILY) == (365 * number, 1095)
+        household.history.mark_done(account, DAILY, window, None)
     assert household.history.loaded_until(account, DAILY) == TODAY
-    assert household.history.missing(account, DAILY) == []
+    assert household.history.missing_windows(account, DAILY) == []
 
 
 def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Household, str]) -> None:
     household, account = filled
     assert household.backfill(account) == []
     household.at += timedelta(days=1)
-    assert household.history.missing(account, CURVE) == [DateWindow(TODAY, TODAY + ONE_DAY)]
-    origin = household.dispatcher.claim_look_back(account, CURVE, "nightly:2024-07-26")
-    assert origin is not None
-    household.run(origin)
-    assert household.history.missing(account, CURVE) == []
+    assert household.history.missing_windows(account, CURVE) == [DateWindow(TODAY, TODAY + ONE_DAY)]
+    job = household.claims.claim_look_back(account, CURVE, "nightly:2024-07-26")
+    assert job is not None
+    household.run(job)
+    assert household.history.missing_windows(account, CURVE) == []
     assert household.history.loaded_until(account, CURVE) == TODAY + ONE_DAY
 
 
@@ -95,16 +95,16 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     household, account = filled
     household.lose_redis()
     for series in Series:
-        origin = household.dispatcher.claim_look_back(account, series, "nightly:2024-07-25")
-        assert origin is not None
-        household.run(origin)
+        job = household.claims.claim_look_back(account, series, "nightly:2024-07-25")
+        assert job is not None
+        household.run(job)
     household.supplier.asked.clear()
     assert household.backfill(account) == []
     assert household.supplier.asked == []
 
 
 @pytest.mark.parametrize(
-    "lost, series, again",
+    "lost_period, series, lost_keys",
     [
         (Period.MONTH, DAILY, {"2023-11"}),
         (Period.YEAR, DAILY, {"2022"}),
@@ -114,15 +114,15 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     ],
 )
 def test_what_a_crash_left_half_done_is_fetched_again_after_redis_was_emptied(
-    filled: tuple[Household, str], lost: Period, series: Series, again: set[str]
+    filled: tuple[Household, str], lost_period: Period, series: Series, lost_keys: set[str]
 ) -> None:
     household, account = filled
     whole = content(household.measures, account)
-    for key in again:
-        del household.measures[lost].documents[f"{account}:{key}"]
+    for key in lost_keys:
+        del household.measures[lost_period].documents[f"{account}:{key}"]
     household.lose_redis()
-    asked = household.backfill(account)
-    assert {origin["series"] for origin in asked} == {series.value}
+    jobs = household.backfill(account)
+    assert {job["series"] for job in jobs} == {series.value}
     assert content(household.measures, account) == whole
 
 
@@ -141,8 +141,8 @@ def test_days_that_the_supplier_never_had_are_asked_again_after_a_loss_and_done_
     account = household.add()
     household.backfill(account)
     household.lose_redis()
-    asked = [origin for origin in household.backfill(account) if origin["series"] == CURVE.value]
-    assert [(origin["start"], origin["end"]) for origin in asked] == [("2024-07-10", "2024-07-11")]
+    jobs = [job for job in household.backfill(account) if job["series"] == CURVE.value]
+    assert [(job["start"], job["end"]) for job in jobs] == [("2024-07-10", "2024-07-11")]
     assert household.backfill(account) == []
 
 
@@ -150,32 +150,34 @@ def test_what_lies_before_the_floor_is_done_with(household: Household) -> None:
     floor = date(2024, 5, 1)
     values = {day: energy for day, energy in three_years().items() if day >= floor}
     serve = serving_days(values)
-    household.supplier.daily = lambda asked: serve(asked) if asked.start >= floor else Answer(AnswerKind.BEFORE_HISTORY)
+    household.supplier.daily = lambda window: (
+        serve(window) if window.start >= floor else Answer(AnswerKind.BEFORE_HISTORY)
+    )
     account = household.add()
-    asked = [origin for origin in household.backfill(account) if origin["series"] == DAILY.value]
-    assert len(asked) == 1  # the two older years would only be refused again
+    jobs = [job for job in household.backfill(account) if job["series"] == DAILY.value]
+    assert len(jobs) == 1  # The two older years would only be refused again.
     assert len(content(household.measures, account)[Period.DAY]) == len(values)
-    assert household.history.days(account, DAILY) == (1095, 1095)
+    assert household.history.count_days(account, DAILY) == (1095, 1095)
 
 
 def test_a_meter_activated_today_has_no_history_and_no_endless_backfill(household: Household) -> None:
     household.supplier.daily = household.supplier.curve = Answer(AnswerKind.BEFORE_HISTORY)
     account = household.add()
     assert len(household.backfill(account)) == 2
-    assert household.history.days(account, DAILY) == (1095, 1095)
+    assert household.history.count_days(account, DAILY) == (1095, 1095)
 
 
 def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in_circles(household: Household) -> None:
     serve = serving_days(three_years())
-    household.supplier.daily = lambda asked: serve(asked) if asked.end < TODAY else Answer(AnswerKind.END_TOO_LATE)
+    household.supplier.daily = lambda window: serve(window) if window.end < TODAY else Answer(AnswerKind.END_TOO_LATE)
     account = household.add()
     household.backfill(account)
     assert len(content(household.measures, account)[Period.DAY]) == 1094
     household.at += timedelta(days=1)
     household.supplier.daily = serve
-    origin = household.dispatcher.claim_look_back(account, DAILY, "nightly:2024-07-26")
-    assert origin is not None
-    household.run(origin)
+    job = household.claims.claim_look_back(account, DAILY, "nightly:2024-07-26")
+    assert job is not None
+    household.run(job)
     assert len(content(household.measures, account)[Period.DAY]) == 1095
 
 

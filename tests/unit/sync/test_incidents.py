@@ -1,4 +1,4 @@
-"""An incident from its first failure to the replay: nobody is asked in vain, nobody is penalised, all is due again."""
+"""An incident from its first failure to the replay: no useless calls, no penalties, and all windows due again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.fleet.incidents import CANARIES, PROBE, IncidentKind, Thresholds
+from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import DateWindow, Series
@@ -34,13 +34,13 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.stores.encryption import Sealer, new_key
+from worker.runtime.due import build_probes
+from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.attempts import attempts_run
 from worker.sync.incidents import Incidents
-from worker.sync.probes import Probing
-from worker.sync.results import attempts_run
 
 RUN = "nightly:2024-07-25"
 DOWN = SupplierUnavailable("500")
@@ -49,10 +49,10 @@ ALL_ERRORS: list[WorkerError] = [*EVERYTHING_BAD, ConsentRevoked("no"), HolderCh
 
 
 class Fleet:
-    """A house with homes; the supplier does to each what ``does`` says, None for an answer."""
+    """A service with accounts; each call to the supplier raises ``fault``, or gets an answer if that is None."""
 
     def __init__(self, household: Household, homes: int) -> None:
-        self.house = household
+        self.household = household
         self.homes = [household.add(number) for number in range(11, 11 + homes)]
         self.fault: WorkerError | None = None
         self.calls = 0
@@ -69,37 +69,44 @@ class Fleet:
         return answer
 
     def look_back(self, home: str, series: Series = Series.DAILY, run: str = RUN) -> bool:
-        """As the queue does it; whether it was published at all."""
-        origin = self.house.dispatcher.claim_look_back(home, series, run)
-        if origin is not None:
+        """Publish and sync a look-back, and return whether it was published at all."""
+        job = self.household.claims.claim_look_back(home, series, run)
+        if job is not None:
             with task("nightly"):
-                self.house.run(origin)
-        return origin is not None
+                self.household.run(job)
+        return job is not None
 
     def night(self, fault: WorkerError | None, series: Series = Series.DAILY, run: str = RUN) -> int:
-        """How many were published."""
+        """Publish the look-backs of all accounts, and return how many were published."""
         self.fault = fault
         return sum(self.look_back(home, series, run) for home in self.homes)
 
     def probe(self) -> None:
-        Probing.of(self.house).run()
+        build_probes(
+            incidents=self.household.incidents,
+            registry=self.household.registry,
+            progress=self.household.progress,
+            claims=self.household.claims,
+            window_sync=self.household.window_sync,
+            now=self.household.now,
+        ).run()
 
     def pass_time(self, minutes: float) -> None:
-        self.house.at += timedelta(minutes=minutes)
+        self.household.at += timedelta(minutes=minutes)
 
     @property
     def kinds(self) -> list[IncidentKind]:
-        return [incident.kind for incident in self.house.incidents.current()]
+        return [incident.kind for incident in self.household.incidents.list_open()]
 
     def attempts(self) -> set[int]:
-        dispatcher, state = self.house.dispatcher, self.house.state
-        run = attempts_run(self.house.at)
-        origins = [dispatcher.look_back_now(home, series) for home in self.homes for series in Series]
-        window = {origin["series"]: _window(origin["start"], origin["end"]) for origin in origins}
-        return {state.attempts(each["account_id"], each["series"], window[each["series"]], run=run) for each in origins}
+        claims, progress = self.household.claims, self.household.progress
+        run = attempts_run(self.household.at)
+        jobs = [claims.manual_look_back(home, series) for home in self.homes for series in Series]
+        window = {job["series"]: _window(job["start"], job["end"]) for job in jobs}
+        return {progress.attempts(job["account_id"], job["series"], window[job["series"]], run=run) for job in jobs}
 
     def states(self) -> set[AccountState]:
-        return {self.house.registry.get(home).state for home in self.homes}
+        return {self.household.registry.get(home).state for home in self.homes}
 
 
 def _window(start: str, end: str) -> DateWindow:
@@ -122,16 +129,16 @@ def fleet(household: Household) -> Fleet:
 
 @pytest.fixture(scope="module")
 def lasting(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One house for the properties; what Redis knows is lost before each example."""
+    """Yield one service for all examples; its Redis is emptied before each."""
     folder: Path = tmp_path_factory.mktemp("incidents")
     prepare_registry(folder)
-    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([new_key()]))
+    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
     with connect(redis_url) as redis:
         yield Fleet(Household(registry, redis), 8)
     registry.close()
 
 
-# It opens
+# -- It opens
 
 
 @pytest.mark.parametrize(
@@ -148,15 +155,18 @@ def test_what_fails_for_all_is_an_incident_after_a_few_calls_and_then_nobody_is_
     assert fleet.night(fault) == 5, "the others are not even published"
     assert fleet.kinds == [kind]
     assert fleet.calls == 5
-    assert (fleet.states(), fleet.house.incidents.is_open()) == ({AccountState.READY}, False)
+    assert (fleet.states(), fleet.household.incidents.is_open()) == ({AccountState.READY}, False)
     fleet.night(fault, Series.LOAD_CURVE)
     assert fleet.kinds == [kind, kind]
-    assert fleet.house.incidents.is_open()
+    assert fleet.household.incidents.is_open()
     assert fleet.night(fault, run="nightly:2024-07-26") == 0
     assert fleet.calls == 10
     assert [line for line in caplog.messages if line == "incident open"] == ["incident open"] * 2
-    told = [fleet.house.notices.claim(notice, fleet.house.at) for notice in fleet.house.notices.due(fleet.house.at)]
-    assert [(notice.kind, notice.reason) for notice in told if notice] == [(NoticeKind.INCIDENT, kind.value)] * 2
+    notices = [
+        fleet.household.notices.claim(notice, fleet.household.at)
+        for notice in fleet.household.notices.list_due(fleet.household.at)
+    ]
+    assert [(notice.kind, notice.reason) for notice in notices if notice] == [(NoticeKind.INCIDENT, kind.value)] * 2
 
 
 def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household) -> None:
@@ -173,21 +183,21 @@ def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household
     st.integers(1, 4),
 )
 def test_fewer_accounts_than_the_threshold_never_open_one(
-    lasting: Fleet, told: list[tuple[int, WorkerError, int]], few: int
+    lasting: Fleet, failures: list[tuple[int, WorkerError, int]], few: int
 ) -> None:
-    lasting.house.lose_redis()
-    incidents = lasting.house.incidents
-    for home, error, minutes in told:
+    lasting.household.lose_redis()
+    incidents = lasting.household.incidents
+    for home, error, minutes in failures:
         lasting.pass_time(minutes)
-        origin = lasting.house.dispatcher.look_back_now(lasting.homes[home % few], Series.DAILY)
-        incidents.failed(origin, error)
-    assert incidents.current() == []
+        job = lasting.household.claims.manual_look_back(lasting.homes[home % few], Series.DAILY)
+        incidents.record_failure(job, error)
+    assert incidents.list_open() == []
 
 
 def test_one_bad_account_never_opens_one(fleet: Fleet) -> None:
     for number in range(300):
-        origin = fleet.house.dispatcher.look_back_now(fleet.homes[0], Series.DAILY)
-        fleet.house.incidents.failed(origin, EVERYTHING_BAD[number % 3])
+        job = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
+        fleet.household.incidents.record_failure(job, EVERYTHING_BAD[number % 3])
     assert fleet.kinds == []
 
 
@@ -199,7 +209,7 @@ def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> N
 
 
 def test_answers_of_which_nothing_can_be_used_are_an_incident(fleet: Fleet) -> None:
-    fleet.house.supplier.daily = serving_days({date(2024, 7, 20): "nonsense"})
+    fleet.household.supplier.daily = serving_days({date(2024, 7, 20): "nonsense"})
     fleet.night(None)
     assert fleet.kinds == [IncidentKind.ANSWERS]
 
@@ -208,67 +218,76 @@ def test_refusals_of_many_hold_nobody_up_and_set_nobody_aside(fleet: Fleet) -> N
     assert fleet.night(HolderChanged("moved")) == 12, "some may be served: all are asked"
     assert fleet.kinds == [IncidentKind.HOLDER]
     assert fleet.states() == {AccountState.READY}
-    assert not fleet.house.incidents.is_held(Series.DAILY)
+    assert not fleet.household.incidents.is_held(Series.DAILY)
 
 
 def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
-    house = fleet.house
-    store = IncidentStore(house.redis, house.prefix)
-    incidents = Incidents(store, house.notices, (), house.now, Thresholds(accounts=0), fresh_s=0)
+    household = fleet.household
+    store = IncidentStore(household.redis, household.prefix)
+    incidents = Incidents(
+        store=store,
+        notices=household.notices,
+        channels=(),
+        now=household.now,
+        thresholds=Thresholds(accounts=0),
+        max_age_s=0,
+    )
     for home in fleet.homes:
-        incidents.failed(house.dispatcher.look_back_now(home, Series.DAILY), DOWN)
-    assert incidents.current() == []
+        incidents.record_failure(household.claims.manual_look_back(home, Series.DAILY), DOWN)
+    assert incidents.list_open() == []
     assert not incidents.may_open(IncidentKind.HOLDER)
 
 
-# While it is open
+# -- While it is open
 
 
 def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_not_been(fleet: Fleet) -> None:
-    house, home = fleet.house, fleet.homes[-1]
-    origin = house.dispatcher.claim_look_back(home, Series.DAILY, RUN)
-    assert origin is not None and origin["claim"] is not None
+    household, home = fleet.household, fleet.homes[-1]
+    job = household.claims.claim_look_back(home, Series.DAILY, RUN)
+    assert job is not None and job["claim"] is not None
     fleet.night(DOWN)
     calls = fleet.calls
     with task("nightly"), pytest.raises(IncidentOpen):
-        house.walk.fetch(origin)
-    house.journal.failed(origin, IncidentOpen("held"))
+        household.window_sync.fetch(job)
+    household.results.record_failure(job, IncidentOpen("held"))
     assert fleet.calls == calls
-    assert not house.state.is_claimed(home, *origin["claim"].split("/", 1))
-    window = _window(origin["start"], origin["end"])
-    assert house.state.attempts(home, "daily", window, run=attempts_run(house.at)) == 0
-    assert house.incidents.current()[0].windows_held == 1
+    assert not household.progress.is_claimed(home, *job["claim"].split("/", 1))
+    window = _window(job["start"], job["end"])
+    assert household.progress.attempts(home, "daily", window, run=attempts_run(household.at)) == 0
+    assert household.incidents.list_open()[0].windows_held == 1
 
 
 def test_canaries_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
     fleet.night(DOWN)
     fleet.fault = None
-    by_hand = fleet.house.dispatcher.look_back_now(fleet.homes[0], Series.DAILY)
-    assert fleet.house.walk.fetch(by_hand)["facts"]["fetched"] == 2
+    by_hand = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
+    assert fleet.household.window_sync.fetch(by_hand)["facts"]["fetched"] == 2
     with task("control"):
-        assert fleet.house.walk.fetch({**by_hand, "claim": PROBE})["facts"]["fetched"] == 2
+        assert fleet.household.window_sync.fetch({**by_hand, "claim": PROBE})["facts"]["fetched"] == 2
         with pytest.raises(IncidentOpen):
-            fleet.house.walk.fetch(by_hand)
+            fleet.household.window_sync.fetch(by_hand)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ALL_ERRORS)), min_size=1, max_size=12))
 def test_no_attempt_is_counted_and_no_account_set_aside_while_one_holds(
-    lasting: Fleet, told: list[tuple[int, WorkerError]]
+    lasting: Fleet, failures: list[tuple[int, WorkerError]]
 ) -> None:
-    lasting.house.lose_redis()
-    published = {home: lasting.house.dispatcher.claim_look_back(home, Series.DAILY, RUN) for home in lasting.homes}
+    lasting.household.lose_redis()
+    published = {home: lasting.household.claims.claim_look_back(home, Series.DAILY, RUN) for home in lasting.homes}
     for home in lasting.homes:
-        lasting.house.incidents.failed(lasting.house.dispatcher.look_back_now(home, Series.DAILY), DOWN)
+        lasting.household.incidents.record_failure(lasting.household.claims.manual_look_back(home, Series.DAILY), DOWN)
     assert lasting.kinds == [IncidentKind.OUTAGE]
-    for number, error in told:
-        if origin := published.pop(lasting.homes[number], None):
-            lasting.house.journal.failed(origin, error)
+    for number, error in failures:
+        if job := published.pop(lasting.homes[number], None):
+            lasting.household.results.record_failure(job, error)
     assert lasting.attempts() <= {0, 4}, "4: published, and nothing has come of it yet"
     tried = [home for home in lasting.homes if home not in published]
-    window = {_window(each["start"], each["end"]) for each in published.values() if each}
-    run = attempts_run(lasting.house.at)
-    assert {lasting.house.state.attempts(home, "daily", each, run=run) for home in tried for each in window} <= {0}
+    windows = {_window(job["start"], job["end"]) for job in published.values() if job}
+    run = attempts_run(lasting.household.at)
+    assert {
+        lasting.household.progress.attempts(home, "daily", window, run=run) for home in tried for window in windows
+    } <= {0}
     assert lasting.states() == {AccountState.READY}
 
 
@@ -276,14 +295,14 @@ def test_an_outage_of_the_curve_holds_up_no_daily_value(fleet: Fleet) -> None:
     fleet.night(DOWN, Series.LOAD_CURVE)
     assert fleet.night(None, Series.DAILY) == 12
     assert fleet.night(None, Series.LOAD_CURVE, run="nightly:2024-07-26") == 0
-    assert not fleet.house.incidents.is_open()
-    origin = fleet.house.dispatcher.claim_backfill(fleet.homes[0])
-    assert origin is not None and origin["series"] == "daily"
+    assert not fleet.household.incidents.is_open()
+    job = fleet.household.claims.claim_backfill(fleet.homes[0])
+    assert job is not None and job["series"] == "daily"
 
 
 def test_a_lost_redis_costs_seeing_it_again(fleet: Fleet) -> None:
     fleet.night(DOWN)
-    fleet.house.lose_redis()
+    fleet.household.lose_redis()
     assert fleet.kinds == []
     assert fleet.night(DOWN) == 5
     assert fleet.kinds == [IncidentKind.OUTAGE]
@@ -293,16 +312,22 @@ def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
     fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connect("redis://127.0.0.1:1/0") as nobody:
-        incidents = Incidents(IncidentStore(nobody), fleet.house.notices, (), fleet.house.now, Thresholds())
-        origin = fleet.house.dispatcher.look_back_now(fleet.homes[0], Series.DAILY)
-        incidents.failed(origin, DOWN)
-        incidents.answered(origin, usable=True)
+        incidents = Incidents(
+            store=IncidentStore(nobody),
+            notices=fleet.household.notices,
+            channels=(),
+            now=fleet.household.now,
+            thresholds=Thresholds(),
+        )
+        job = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
+        incidents.record_failure(job, DOWN)
+        incidents.record_answer(job, usable=True)
         with pytest.raises(StoreUnavailable):
             incidents.is_held(Series.DAILY)
     assert len([line for line in caplog.messages if "not noted" in line]) == 2
 
 
-# It ends
+# -- It ends
 
 
 def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_call(fleet: Fleet) -> None:
@@ -323,26 +348,26 @@ def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_c
 def test_when_canaries_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_been(
     fleet: Fleet, fault: WorkerError
 ) -> None:
-    """Those that failed before it was known had counted, and kept their claims in part."""
+    """Failures before the incident was known had counted, and some had kept their claims."""
     fleet.night(fault)
     fleet.fault = None
     fleet.pass_time(1)
     spent = fleet.calls
     fleet.probe()
-    assert fleet.calls == spent + CANARIES
+    assert fleet.calls == spent + PROBES_TO_PASS
     assert fleet.kinds == []
     assert fleet.attempts() == {0}
-    assert fleet.house.incidents.replay_due()
+    assert fleet.household.incidents.is_replay_due()
     assert fleet.night(None) == 12
-    (over,) = fleet.house.incidents.past()
+    (over,) = fleet.household.incidents.list_past()
     assert (over.how, over.failed_calls, over.accounts, over.rounds) == ("probes", 5, 5, 1)
-    assert over.ended_at == fleet.house.at
-    told = {_kind(fleet, notice) for notice in fleet.house.notices.due(fleet.house.at)}
-    assert told == {NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER}
+    assert over.ended_at == fleet.household.at
+    kinds = {_kind(fleet, notice) for notice in fleet.household.notices.list_due(fleet.household.at)}
+    assert kinds == {NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER}
 
 
 def _kind(fleet: Fleet, notice: str) -> NoticeKind | None:
-    claimed = fleet.house.notices.claim(notice, fleet.house.at)
+    claimed = fleet.household.notices.claim(notice, fleet.household.at)
     return claimed and claimed.kind
 
 
@@ -377,7 +402,7 @@ def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
 def test_where_all_that_it_touched_are_gone_anybody_is_a_canary(fleet: Fleet) -> None:
     fleet.night(DOWN)
     for home in fleet.homes[:5]:
-        fleet.house.registry.remove(home)
+        fleet.household.registry.remove(home)
     fleet.fault = None
     fleet.pass_time(1)
     fleet.probe()
@@ -390,25 +415,25 @@ def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
     for _ in range(3):
         fleet.pass_time(24 * 60)
         fleet.probe()
-    assert (fleet.kinds, fleet.house.incidents.past()[0].how) == ([], "believed")
-    assert fleet.night(ConsentRevoked("no"), run=f"nightly:{fleet.house.at:%Y-%m-%d}") == 12
+    assert (fleet.kinds, fleet.household.incidents.list_past()[0].how) == ([], "believed")
+    assert fleet.night(ConsentRevoked("no"), run=f"nightly:{fleet.household.at:%Y-%m-%d}") == 12
     fleet.pass_time(7 * 60)
     for home in fleet.homes:
-        fleet.house.desk.refused(home, ConsentRevoked("no"))
+        fleet.household.refusals.record_refusal(home, ConsentRevoked("no"))
     assert fleet.states() == {AccountState.ACTION_NEEDED}
 
 
 def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) -> None:
-    assert {incident.kind for incident in fleet.house.incidents.open_by_hand()} == {IncidentKind.BY_HAND}
-    assert fleet.house.incidents.open_by_hand() != []
+    assert {incident.kind for incident in fleet.household.incidents.open_by_hand()} == {IncidentKind.BY_HAND}
+    assert fleet.household.incidents.open_by_hand() != []
     for _ in range(23):
         fleet.pass_time(60)
         fleet.probe()
-    assert fleet.house.incidents.is_open() and fleet.calls == 0
+    assert fleet.household.incidents.is_open() and fleet.calls == 0
     fleet.pass_time(60)
     fleet.probe()
     assert fleet.kinds == []
-    assert {over.how for over in fleet.house.incidents.past()} == {"expired"}
+    assert {over.how for over in fleet.household.incidents.list_past()} == {"expired"}
     assert fleet.night(None) == 12
 
 
@@ -433,4 +458,4 @@ def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -
         fleet.pass_time(1)
         fleet.probe()
     assert "300016400000" not in caplog.text
-    assert caplog.messages.count("canary asked") == CANARIES
+    assert caplog.messages.count("canary asked") == PROBES_TO_PASS

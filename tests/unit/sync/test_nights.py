@@ -27,20 +27,20 @@ from worker.sync.due import FanOut, Night
 
 NIGHT = Night(date(2024, 7, 25))
 NEXT = Night(date(2024, 7, 26))
-TOUCHES = ("claim", "count_attempt", "get_cursor", "move_cursor", "put_cursor", "nights")
+TOUCHES = ("claim", "count_attempt", "get_cursor", "move_cursor", "put_cursor", "last_nights")
 
 
 class Killed(BaseException):
-    """As kill -9: nothing is tidied up."""
+    """The end of a process as by kill -9: no clean-up runs."""
 
 
-class Doom:
-    """Kills at the n-th touch of Redis or of the queue, before or after it was done."""
+class NightCrash:
+    """A crash at the n-th call to Redis or to the queue, before or after it was done."""
 
     def __init__(self, queue: Queue) -> None:
         self.left: int | None = None
         for name in TOUCHES:
-            setattr(queue.household.state, name, self._touching(getattr(queue.household.state, name)))
+            setattr(queue.household.progress, name, self._touching(getattr(queue.household.progress, name)))
         queue.waiting = self._list = _Waiting(self.touch)
 
     def touch(self) -> None:
@@ -73,43 +73,43 @@ class _Waiting(list[Any]):
 
 @pytest.fixture
 def queue(household: Household, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    monkeypatch.setattr("worker.sync.claims._PAGE", 2)
+    monkeypatch.setattr("worker.sync.claims._PAGE_SIZE", 2)
     for number in range(10, 17):
         household.add(number)
-    return Queue(household, whole_walk=False)
+    return Queue(household, all_steps=False)
 
 
-def free_lost(queue: Queue, night: Night) -> None:
-    """Of all claims those that no message has, as the mending does with a broker that can be looked into."""
-    held = {(origin["account_id"], origin["series"]) for origin in queue.waiting}
+def delete_lost_claims(queue: Queue, night: Night) -> None:
+    """Delete the claims that no message has, as ``publish_missing`` does with a broker that lists its messages."""
+    claimed = {(job["account_id"], job["series"]) for job in queue.waiting}
     for account in accounts_of(queue):
         for series in Series:
-            if (account, series.value) not in held:
+            if (account, series.value) not in claimed:
                 queue.household.redis.delete(f"{queue.household.prefix}inflight:{account}:{series}:nightly")
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=6), st.integers(1, 9))
 def test_killed_anywhere_a_night_publishes_everything_once(queue: Any, kills: list[int], most: int) -> None:
-    queue = Queue(replace(queue.household, prefix=f"test-{uuid4().hex}:"), whole_walk=False)
-    doom = Doom(queue)
+    queue = Queue(replace(queue.household, prefix=f"test-{uuid4().hex}:"), all_steps=False)
+    crash_point = NightCrash(queue)
     fan_out = queue.fan_out(1000, most_accounts=most)
-    for doom.left in kills:
+    for crash_point.left in kills:
         try:
             fan_out.feed(NIGHT)
         except Killed:
             continue
-    doom.left = None
+    crash_point.left = None
     while not fan_out.feed(NIGHT):
         pass
-    published = Counter((origin["account_id"], origin["series"]) for origin in queue.waiting)
+    published = Counter((job["account_id"], job["series"]) for job in queue.waiting)
     assert max(published.values()) == 1
-    free_lost(queue, NIGHT)
-    for _ in range(8 // most + 3):  # a turn looks at some accounts, a round needs several
-        fan_out.mend(NIGHT)
-    assert Counter((origin["account_id"], origin["series"]) for origin in queue.waiting) == everything_once(queue)
+    delete_lost_claims(queue, NIGHT)
+    for _ in range(8 // most + 3):  # One call examines some accounts, and a round needs several.
+        fan_out.publish_missing(NIGHT)
+    assert Counter((job["account_id"], job["series"]) for job in queue.waiting) == everything_once(queue)
     queue.work()
-    fan_out.mend(NIGHT)
+    fan_out.publish_missing(NIGHT)
     assert queue.asked == everything_once(queue)
     queue.household.lose_redis()
 
@@ -121,68 +121,72 @@ def test_two_beats_that_feed_one_night_publish_everything_once(queue: Queue) -> 
 
 
 def test_nothing_is_published_while_it_is_held_and_all_of_it_afterwards(queue: Queue) -> None:
-    held = [False]
-    fan_out = queue.fan_out(4, held=lambda: held[0])
+    is_held = [False]
+    fan_out = queue.fan_out(4, is_held=lambda: is_held[0])
     assert not fan_out.feed(NIGHT)
     first = len(queue.waiting)
     queue.work()
-    held[0] = True
+    is_held[0] = True
     assert not fan_out.feed(NIGHT)
-    assert (fan_out.mend(NIGHT), len(queue.waiting)) == (0, 0)
-    held[0] = False
+    assert (fan_out.publish_missing(NIGHT), len(queue.waiting)) == (0, 0)
+    is_held[0] = False
     while not fan_out.feed(NIGHT):
         queue.work()
     assert queue.published == everything_once(queue) and first == 4
 
 
-# -- a night that is not whole when the next one begins
+# -- A night that is not complete when the next one begins
 
 
 def left_of_first_night(queue: Queue, done: int, waiting: int) -> list[str]:
-    """Feed the night until so many accounts are done and so many wait; who has not had a turn, in its order."""
+    """Feed the night until so many accounts are done and so many wait; return all, those without a turn first."""
     fan_out = queue.fan_out(2 * waiting)
     for _ in range(done):
         fan_out.feed(NIGHT)
         queue.work(2)
     fan_out.feed(NIGHT)
     assert len(queue.waiting) == 2 * waiting
-    place = Round.parse(queue.household.state.get_cursor(NIGHT.run))
+    place = Round.parse(queue.household.progress.get_cursor(NIGHT.run))
     assert place is not None
     accounts = sorted(accounts_of(queue))
-    return [each for each in accounts if each > place.after] + [each for each in accounts if each <= place.after]
+    return [account for account in accounts if account > place.after] + [
+        account for account in accounts if account <= place.after
+    ]
 
 
 def test_the_next_night_takes_over_what_is_left_first_and_nothing_twice(queue: Queue) -> None:
     order = left_of_first_night(queue, done=2, waiting=2)
-    late, done, in_flight = order[:3], order[3:5], order[5:]
-    assert {origin["account_id"] for origin in queue.waiting} == set(in_flight)
+    late_ids, done, in_flight = order[:3], order[3:5], order[5:]
+    assert {job["account_id"] for job in queue.waiting} == set(in_flight)
     queue.published.clear()
     queue.asked.clear()
     queue.household.at += ONE_DAY
     assert queue.fan_out().feed(NEXT)
-    assert [origin["account_id"] for origin in queue.waiting[4::2]] == [*late, *done]
-    assert queue.fan_out().feed(NIGHT) and queue.fan_out().mend(NIGHT) == 0  # the old one ends
+    assert [job["account_id"] for job in queue.waiting[4::2]] == [*late_ids, *done]
+    assert queue.fan_out().feed(NIGHT) and queue.fan_out().publish_missing(NIGHT) == 0  # The old night ends.
     queue.work()
     assert queue.asked == everything_once(queue)
-    queue.fan_out().mend(NEXT)
+    queue.fan_out().publish_missing(NEXT)
     assert queue.waiting == []
-    assert [note and note.night for note in queue.household.state.nights([*everything_once(queue)])] == [NEXT.date] * 14
+    assert [note and note.night for note in queue.household.progress.last_nights([*everything_once(queue)])] == [
+        NEXT.date
+    ] * 14
 
 
 def test_what_the_old_night_asked_for_after_midnight_and_had_counts_for_the_new_one(queue: Queue) -> None:
     left_of_first_night(queue, done=0, waiting=1)
     queue.household.at += timedelta(hours=20)
-    yesterday = queue.household.dispatcher.today() - ONE_DAY
+    yesterday = queue.household.claims.today() - ONE_DAY
     assert yesterday == NIGHT.date
     queue.household.supplier.daily = serving_days({yesterday: 5000})
     asked = queue.waiting[0]["account_id"]
-    queue.whole_walk = True
+    queue.all_steps = True
     queue.work()
     assert {window.end for _, window in queue.household.supplier.asked} == {NEXT.date}
     queue.published.clear()
     queue.fan_out().feed(NEXT)
     assert queue.published[asked, "daily"] == 0
-    assert queue.published[asked, "load_curve"] == 1  # yesterday had not come
+    assert queue.published[asked, "load_curve"] == 1  # Yesterday's reading had not come.
 
 
 def test_a_message_that_came_twice_or_too_late_asks_nothing(queue: Queue) -> None:
@@ -198,14 +202,14 @@ def test_a_message_that_came_twice_or_too_late_asks_nothing(queue: Queue) -> Non
 def test_a_message_whose_claim_ran_out_is_asked_unless_another_has_it(queue: Queue) -> None:
     fan_out = queue.fan_out()
     fan_out.feed(NIGHT)
-    late, *others = queue.waiting
+    late_job, *others = queue.waiting
     queue.waiting[:] = []
-    free_lost(queue, NIGHT)
+    delete_lost_claims(queue, NIGHT)
     queue.household.at += timedelta(minutes=20)
-    assert fan_out.mend(NIGHT) == 14
-    assert queue.household.dispatcher.as_of_now(late) is None
-    for origin in queue.waiting:
-        queue.household.dispatcher.release(origin["account_id"], str(origin["claim"]), origin["run_id"])
+    assert fan_out.publish_missing(NIGHT) == 14
+    assert queue.household.claims.refresh_window(late_job) is None
+    for job in queue.waiting:
+        queue.household.claims.release_claim(job["account_id"], str(job["claim"]), job["run_id"])
     queue.waiting[:] = others
     queue.work()
     assert set(queue.asked.values()) == {1} and len(queue.asked) == 13
@@ -219,17 +223,17 @@ def test_a_night_of_a_date_to_come_keeps_none_that_is_here_from_running(queue: Q
     assert queue.fan_out().feed(NIGHT)
     queue.work()
     assert queue.asked == everything_once(queue)
-    assert queue.fan_out().mend(NIGHT) == 0
-    assert queue.household.state.get_cursor(NIGHT.run) == "~complete"
+    assert queue.fan_out().publish_missing(NIGHT) == 0
+    assert queue.household.progress.get_cursor(NIGHT.run) == "~complete"
 
 
-# -- fairness
+# -- Fairness
 
 
 def test_where_every_night_ends_early_all_get_as_many_turns(queue: Queue) -> None:
     for number in range(9):
         night = Night(NIGHT.date + number * ONE_DAY)
-        queue.fan_out(6).feed(night)  # three accounts, then the night is over
+        queue.fan_out(6).feed(night)  # Three accounts are asked, then the night is over.
         queue.work()
         queue.household.at += ONE_DAY
     turns = {account: queue.asked[account, "daily"] for account in accounts_of(queue)}
@@ -246,7 +250,7 @@ def test_where_every_night_is_whole_nobody_is_always_last(queue: Queue) -> None:
         last.add(queue.waiting[-1]["account_id"])
         queue.work()
         queue.household.at += ONE_DAY
-    assert len(first) >= 3 and len(last) >= 3  # seven ids of chance lie unevenly
+    assert len(first) >= 3 and len(last) >= 3  # Seven random ids are not evenly spread.
 
 
 def test_a_policy_says_whose_turn_it_is(queue: Queue) -> None:
@@ -256,8 +260,8 @@ def test_a_policy_says_whose_turn_it_is(queue: Queue) -> None:
         fan_out = queue.fan_out(policy=policy)
         assert fan_out.feed(night)
         queue.work()
-        fan_out.mend(night)
-        assert queue.household.state.get_cursor(night.run) == "~complete"
+        fan_out.publish_missing(night)
+        assert queue.household.progress.get_cursor(night.run) == "~complete"
         queue.household.at += ONE_DAY
     for account in accounts_of(queue):
         assert (queue.asked[account, "daily"], queue.asked[account, "load_curve"]) == (3, 1)
@@ -268,7 +272,7 @@ def test_a_catch_up_waits_for_the_end_of_the_feeding_and_stops_where_enough_wait
     fan_out = queue.fan_out(4)
     assert not fan_out.feed(NIGHT)
     queue.work()
-    assert fan_out.catch_up(run) == 0 and fan_out.caught_up(run)  # the night itself will ask
+    assert fan_out.catch_up(run) == 0 and fan_out.caught_up(run)  # The night itself will ask.
     while not fan_out.feed(NIGHT):
         queue.work()
     queue.work()
@@ -281,15 +285,15 @@ def test_a_catch_up_waits_for_the_end_of_the_feeding_and_stops_where_enough_wait
     assert queue.asked == everything_once(queue)
 
 
-# -- memory
+# -- Memory
 
 
 class Weighed(Account):
-    """An account that can be watched."""
+    """An account that a weak set can hold."""
 
 
 class EndlessRegistry:
-    """``size`` accounts that exist only while somebody looks at them."""
+    """A registry of ``size`` accounts that exist only while a page holds them."""
 
     def __init__(self, size: int) -> None:
         self.size, self.most_alive, self.longest_page = size, 0, 0
@@ -297,7 +301,7 @@ class EndlessRegistry:
 
     def page_active(self, after: str | None, limit: int, *, until: str | None = None) -> list[Account]:
         first = int(after[1:]) + 1 if after and after[1:].isdigit() else 0
-        last = self.size if until is None else 0  # a night that begins before the first has no second lap
+        last = self.size if until is None else 0  # A night that begins before the first account has no second lap.
         page = [Weighed(f"k{n:09d}", AccountState.READY, "enedis", NOW) for n in range(first, min(first + limit, last))]
         self.alive.update(page)
         self.most_alive = max(self.most_alive, len(self.alive))
@@ -308,14 +312,16 @@ class EndlessRegistry:
 @pytest.mark.parametrize("size", [1_000, 4_000])
 def test_a_feeder_holds_two_pages_however_many_accounts_there_are(household: Household, size: int) -> None:
     registry: Any = EndlessRegistry(size)
-    household.state.move_cursor(NIGHT.run, None, str(Round.beginning("k")), 60)
-    dispatcher: ClaimPolicy = replace(household.dispatcher, registry=registry)
+    household.progress.move_cursor(NIGHT.run, None, str(Round.beginning("k")), 60)
+    claims: ClaimPolicy = replace(household.claims, registry=registry)
     published = Counter[str]()
 
     def publish(pairs: Sequence[tuple[str, Series]], run: str) -> int:
         published.update(series.value for _, series in pairs)
         return len(pairs)
 
-    assert FanOut(dispatcher, household.state, publish, lambda name: 0, 1000).feed(NIGHT)
+    assert FanOut(
+        claims=claims, progress=household.progress, publish=publish, queue_length=lambda name: 0, most_waiting=1000
+    ).feed(NIGHT)
     assert published == {"daily": size, "load_curve": size}
     assert registry.most_alive <= 2 * registry.longest_page <= 1000

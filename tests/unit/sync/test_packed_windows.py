@@ -1,4 +1,4 @@
-"""The walk keeps its promise in the packed layout: races, deaths and repeats, where many values share a document."""
+"""Window syncs in the packed layout: races, deaths and repeats, where many values share a document."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.support.factories import (
     PretendSupplier,
     content,
     curve_of,
-    make_walk,
-    origin,
+    make_window_sync,
     serving_curves,
     serving_days,
+    window_job,
 )
 from tests.support.fakes import MemoryStore, interrupt, memory_measures
 from tests.support.stepped_stores import SteppedStore
@@ -37,14 +37,14 @@ from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
 from worker.stores.measures.base import Document, Measures
-from worker.stores.measures.factory import Site
+from worker.stores.measures.factory import MeasureBackend
 from worker.stores.measures.packed import PackedMeasures
 
 Packs = dict[Series, MemoryStore]
 
 
 class Killed(BaseException):
-    """The worker died here; nothing in the house may catch it."""
+    """The death of the worker; nothing in the code under test may catch it."""
 
 
 def packed() -> tuple[PackedMeasures, Packs]:
@@ -53,12 +53,12 @@ def packed() -> tuple[PackedMeasures, Packs]:
 
 
 def one_by_one(measures: PackedMeasures) -> Measures:
-    """As a walk uses it that knows nothing of packs."""
+    """Return the stores as code uses them that does not know packs."""
     return dict(measures)
 
 
 def expected_after(*runs: Run) -> Measures:
-    """The plain layout, which is the measure of the other."""
+    """Return the stores of the plain layout after the runs; the packed layout must have the same documents."""
     plain = memory_measures()
     for run in runs:
         run(plain)
@@ -73,8 +73,8 @@ def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str, v
         run(view(measures))  # type: ignore[arg-type]
     plain = expected_after(*RUNS[series])
     for period, store in measures.items():
-        found = [{**document, "_rev": ""} for document in store.read("home1", "0", "~")]
-        assert found == [{**document, "_rev": ""} for document in plain[period].read("home1", "0", "~")]
+        documents = [{**document, "_rev": ""} for document in store.read("home1", "0", "~")]
+        assert documents == [{**document, "_rev": ""} for document in plain[period].read("home1", "0", "~")]
     assert sum(len(store.documents) for store in packs.values()) == (1 if series == "daily" else 2)
 
 
@@ -84,7 +84,7 @@ def test_an_unchanged_window_is_one_read_and_a_changed_one_three_requests(series
     measures, packs = packed()
     store = packs[Series(series)]
     first(measures)  # type: ignore[arg-type]
-    assert store.requests == 2  # nothing is read again before what is all new
+    assert store.requests == 2  # All is new, so nothing is read again before the write.
     store.requests = 0
     first(measures)  # type: ignore[arg-type]
     assert store.requests == 1
@@ -130,8 +130,8 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(
                 store.before_write = None
             second(view(measures))  # type: ignore[arg-type]
             assert content(measures) == expected
-            report = second(measures)  # type: ignore[arg-type]
-            assert (report["created"], report["updated"]) == (0, 0)
+            result = second(measures)  # type: ignore[arg-type]
+            assert (result["created"], result["updated"]) == (0, 0)
     assert kills >= 3
 
 
@@ -174,7 +174,7 @@ def test_two_windows_that_touch_different_half_hours_of_one_day_both_come_in(num
 def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series: Series, number: int) -> None:
     supplier = PretendSupplier(daily=serving_days(FIRST_RUN), curve=serving_curves(CURVE))
     accounts, (measures, packs) = PretendAccounts(), packed()
-    asked = origin(window_over(FIRST_RUN if series is Series.DAILY else CURVE), series)
+    asked = window_job(window_over(FIRST_RUN if series is Series.DAILY else CURVE), series)
 
     def remove() -> None:
         accounts.removed.add("home1")
@@ -183,7 +183,7 @@ def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series
 
     interrupt(packs.values(), number, remove)
     try:
-        make_walk(supplier, measures, accounts).sync_window(asked)
+        make_window_sync(supplier, measures, accounts).sync_window(asked)
     except UnknownAccount:
         assert "home1" in accounts.removed
     assert not accounts.removed or not any(store.documents for store in packs.values())
@@ -239,7 +239,7 @@ def test_a_document_that_has_no_place_in_a_pack_is_refused_and_nothing_is_writte
 
 
 class Packed(WriteProtocol):
-    """Stopped and killed between any two touches of the packs; of a bulk write any number of packs is in."""
+    """The protocol on packs: workers stop and die between any two calls; of a bulk write any part is written."""
 
     def open_stores(self) -> Measures:
         return PackedMeasures({series: SteppedStore(MemoryStore()) for series in Series})  # type: ignore[dict-item]
@@ -256,7 +256,7 @@ class OneByOne(Packed):
 class PackedSql(SqlWriteProtocol):
     def open_stores(self) -> Measures:
         super().open_stores()
-        packs = Site(f"sqlite:///{self.folder.name}/measures.db").packs()
+        packs = MeasureBackend(f"sqlite:///{self.folder.name}/measures.db").pack_stores()
         return PackedMeasures({series: SteppedStore(store) for series, store in packs.items()})  # type: ignore[dict-item]
 
     def stepped_stores(self) -> Measures:

@@ -1,4 +1,4 @@
-"""Look-backs claimed together and published one by one, where the broker goes away on the way."""
+"""Look-backs that are claimed together and published one by one, where the broker fails on the way."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ RUN = "nightly:2024-07-25"
 
 
 class Broker:
-    """Takes ``room`` messages, then is away."""
+    """A broker that takes ``capacity`` messages and is then unreachable."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.taken: list[tuple[str, str]] = []
         self.runs: list[str] = []
 
-    def chain(self, origin: WindowJob, queue: str) -> Any:
+    def chain(self, job: WindowJob, queue: str) -> Any:
         assert queue == "nightly"
-        return SimpleNamespace(apply_async=lambda: self._take(origin))
+        return SimpleNamespace(apply_async=lambda: self._take(job))
 
-    def _take(self, origin: WindowJob) -> None:
-        if len(self.taken) == self.room:
+    def _take(self, job: WindowJob) -> None:
+        if len(self.taken) == self.capacity:
             raise OperationalError("away")
-        self.taken.append((origin["account_id"], origin["series"]))
-        self.runs.append(origin["run_id"])
+        self.taken.append((job["account_id"], job["series"]))
+        self.runs.append(job["run_id"])
 
 
 @pytest.fixture
@@ -60,6 +60,6 @@ def test_what_the_broker_did_not_take_is_due_again_at_once(
     monkeypatch.setattr(schedule, "window_chain", broker.chain)
     with pytest.raises(OperationalError):
         schedule._publish(pairs, RUN)
-    broker.room = 100
+    broker.capacity = 100
     assert schedule._publish(pairs, RUN) == 4
     assert broker.taken == [(account, series.value) for account, series in pairs]

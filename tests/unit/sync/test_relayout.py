@@ -1,4 +1,4 @@
-"""Measures moved into another layout: nothing lost, nothing doubled, killed anywhere and run again."""
+"""Measures migrated to the other layout: nothing lost, nothing doubled, killed anywhere and run again."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.factories import NOW, PretendSupplier, content, curve_of, make_walk, origin
-from tests.support.fakes import MemoryStore, die_at, memory_measures
+from tests.support.factories import NOW, PretendSupplier, content, curve_of, make_window_sync, window_job
+from tests.support.fakes import MemoryStore, crash_at_write, memory_measures
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.errors import StoreUnavailable
 from worker.stores.measures.base import Document, Measures
 from worker.stores.measures.packed import PackedMeasures
-from worker.sync.relayout import Move, Moved
+from worker.sync.relayout import LayoutMigrator, MigrationCounts
 
 
 class Killed(BaseException):
-    """The command died here; nothing in the house may catch it."""
+    """The death of the command; nothing in the code under test may catch it."""
 
 
 @dataclass
@@ -39,20 +39,22 @@ class Place:
         return [*self.plain.values(), *self.packs.values()]
 
     def ends(self, to_packed: bool) -> tuple[Measures, Measures]:
-        """Old and new."""
+        """Return the old and the new layout."""
         return (self.plain, self.packed) if to_packed else (self.packed, self.plain)
 
-    def move(self, to_packed: bool, account_id: str = "home1") -> Moved:
+    def move(self, to_packed: bool, account_id: str = "home1") -> MigrationCounts:
         old, new = self.ends(to_packed)
-        walk, moved = make_walk(PretendSupplier(), new), Moved()
-        Move(old, new, lambda account, series, window: walk.recount(origin(window, series, account))).account(
-            account_id, moved
-        )
-        return moved
+        window_sync, counts = make_window_sync(PretendSupplier(), new), MigrationCounts()
+
+        def recompute_totals(account_id: str, series: Series, window: DateWindow) -> int:
+            return window_sync.recompute_totals(window_job(window, series, account_id))
+
+        LayoutMigrator(old, new, recompute_totals).migrate_account(account_id, counts)
+        return counts
 
 
 def fill(measures: Measures, home: str = "home1") -> None:
-    """Two years, a clock change, a correction, a gap of months, steps of ten minutes."""
+    """Store two years with a clock change, a correction, a gap of months and steps of ten minutes."""
     stores: Any = measures
     sync_days(stores, {date(2023, 12, 31): 4000, **FIRST_RUN}, home)
     sync_curve(stores, CURVE, home)
@@ -61,8 +63,8 @@ def fill(measures: Measures, home: str = "home1") -> None:
 
 
 def documents(measures: Measures, home: str = "home1") -> list[Document]:
-    found = [document for store in measures.values() for document in store.read(home, "0", "~")]
-    return [{name: value for name, value in document.items() if name != "_rev"} for document in found]
+    stored = [document for store in measures.values() for document in store.read(home, "0", "~")]
+    return [{name: value for name, value in document.items() if name != "_rev"} for document in stored]
 
 
 @pytest.fixture(params=[True, False], ids=["to packed", "to plain"])
@@ -76,12 +78,12 @@ def test_all_of_an_account_is_moved_and_nothing_of_another(to_packed: bool) -> N
     for home in ("home1", "home2"):
         fill(old, home)
     before = documents(old)
-    moved = place.move(to_packed)
-    assert (moved.accounts, moved.documents, moved.written, moved.erased) == (1, *[len(before)] * 3)
-    assert moved.recounted == 0
+    counts = place.move(to_packed)
+    assert (counts.accounts, counts.documents, counts.written, counts.erased) == (1, *[len(before)] * 3)
+    assert counts.recounted == 0
     assert (documents(new), documents(old)) == (before, [])
     assert len(documents(old, "home2")) == len(before)
-    assert place.move(to_packed) == Moved()
+    assert place.move(to_packed) == MigrationCounts()
 
 
 def test_there_and_back_again_is_what_it_was() -> None:
@@ -102,13 +104,13 @@ def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, writt
         old, new = place.ends(to_packed)
         fill(old)
         before, whole = documents(old), content(old)
-        die_at(place.stores, number, written_before, Killed)
+        crash_at_write(place.stores, number, written_before, Killed)
         try:
             place.move(to_packed)
         except Killed:
             kills += 1
         else:
-            break  # there are no more writes to die at
+            break  # There are no more writes to die at.
         for store in place.stores:
             store.before_write = None
         assert {period: {**stored, **content(old)[period]} for period, stored in content(new).items()} == whole
@@ -156,12 +158,12 @@ def test_where_both_layouts_hold_readings_the_younger_stays_and_totals_are_made_
     stores: Any = old
     sync_days(stores, {date(2024, 5, 9): 9000, date(2024, 5, 10): 8000})
     later: Any = new
-    walk = make_walk(PretendSupplier(), later, now=lambda: NOW + timedelta(hours=1))
+    window_sync = make_window_sync(PretendSupplier(), later, now=lambda: NOW + timedelta(hours=1))
     young = to_document("home1", Period.DAY, Entry("2024-05-10", 8_500_000), NOW + timedelta(hours=1))
     assert new[Period.DAY].write([young]) == []
-    walk.recount(origin(DateWindow(date(2024, 5, 10), date(2024, 5, 11)), Series.DAILY))
-    moved = place.move(to_packed)
-    assert moved.recounted == 2
+    window_sync.recompute_totals(window_job(DateWindow(date(2024, 5, 10), date(2024, 5, 11)), Series.DAILY))
+    counts = place.move(to_packed)
+    assert counts.recounted == 2
     assert content(new) == truth_of_days({date(2024, 5, 9): 9000, date(2024, 5, 10): 8500})
     assert documents(old) == []
 
@@ -174,14 +176,14 @@ def test_what_does_not_read_back_alike_is_not_erased(to_packed: bool) -> None:
 
     class Forgetful(PackedMeasures):
         def read_together(self, account_id: str, ranges: Any) -> Any:
-            found = super().read_together(account_id, ranges)
-            return {period: rows[:-1] for period, rows in found.items()}
+            documents_by_period = super().read_together(account_id, ranges)
+            return {period: rows[:-1] for period, rows in documents_by_period.items()}
 
     forgetful: Measures = Forgetful(place.packs)
     if not to_packed:
         forgetful = {period: Losing(store) for period, store in place.plain.items()}  # type: ignore[misc]
     with pytest.raises(StoreUnavailable, match="read back"):
-        Move(old, forgetful, lambda *_: 0).account("home1", Moved())
+        LayoutMigrator(old, forgetful, lambda *_: 0).migrate_account("home1", MigrationCounts())
     assert documents(old) == before
 
 

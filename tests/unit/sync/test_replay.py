@@ -1,4 +1,4 @@
-"""History read again from kept answers: as if the parser had been right from the start, and no supplier is asked."""
+"""Replays of stored answers: as if the parser had been right from the start, without a call to the supplier."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from hypothesis import strategies as st
 
 from tests.support.factories import (
     NOW,
+    MemoryRecorder,
     PretendSupplier,
-    Reports,
     content,
     curve_of,
-    make_walk,
+    make_window_sync,
     memory_measures,
-    origin,
     serving_curves,
     serving_days,
+    window_job,
 )
 from tests.support.strategies import few
 from tests.support.window_runs import revisions
 from tests.unit.conftest import Household
 from worker.domain.measures.answers import RawAnswer
-from worker.domain.measures.completeness import COMPLETE, DayState, Ledger, Mark
+from worker.domain.measures.completeness import COMPLETE, DayLedger, DayMark, DayState
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.parsing import enedis
-from worker.domain.parsing.enedis import Parsed
+from worker.domain.parsing.enedis import ParsedAnswer
 from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.raw_answers import RawAnswerTable
-from worker.sync.replay import Replay
+from worker.sync.replay import Replayer
 from worker.sync.window import WindowSync
 
 FIRST = date(2024, 7, 18)
@@ -46,85 +46,92 @@ DAYS = {FIRST + number * ONE_DAY: 9000 + 2 * number for number in range(7)}
 CURVES = {day: curve_of(day, 300) for day in DAYS}
 
 
-# -- stand-ins
+# -- Stand-ins
 
 
 @dataclass
-class KeptInMemory:
+class AnswersInMemory:
     answers: list[RawAnswer] = field(default_factory=list)
 
-    def answered(self, account_id: str, told: RawAnswer) -> None:
-        self.answers.append(told)
+    def record_answer(self, account_id: str, answer: RawAnswer) -> None:
+        self.answers.append(answer)
 
-    def told(self, account_id: str) -> Iterator[RawAnswer]:
+    def read_answers(self, account_id: str) -> Iterator[RawAnswer]:
         yield from self.answers
 
 
 @dataclass
 class LedgerInMemory:
-    known: Ledger = field(default_factory=Ledger)
+    known: DayLedger = field(default_factory=DayLedger)
 
-    def ledger(self, account_id: str, series: Series) -> Ledger:
+    def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         return self.known
 
-    def exchange(self, account_id: str, series: Series, known: Ledger, ledger: Ledger) -> bool:
+    def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
         self.known = ledger
         return True
 
 
 class NoCorrections:
-    def correcting(self, work: Writes, entries: Sequence[Entry]) -> None:
+    def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         pass
 
 
-def halving(payload: Any, series: Series) -> Parsed:
-    """A parser that takes every step for half as long, and loses the last."""
+def halving(payload: Any, series: Series) -> ParsedAnswer:
+    """Parse every step as half as long, and lose the last."""
     parsed = enedis.parse(payload, series)
-    return Parsed([replace(each, milliwatt_hours=each.milliwatt_hours // 2) for each in parsed.readings[:-1]])
+    return ParsedAnswer(
+        [replace(reading, milliwatt_hours=reading.milliwatt_hours // 2) for reading in parsed.readings[:-1]]
+    )
 
 
-def refusing(payload: Any, series: Series) -> Parsed:
+def refusing(payload: Any, series: Series) -> ParsedAnswer:
     raise MalformedAnswer("not known to this version")
 
 
 @pytest.fixture
-def vault(household: Household) -> RawAnswerTable:
-    return RawAnswerTable(household.registry.database, Sealer([new_key()]))
+def raw_answers(household: Household) -> RawAnswerTable:
+    return RawAnswerTable(household.registry.database, Sealer([generate_key()]))
 
 
-def watched(household: Household, vault: RawAnswerTable) -> WindowSync:
-    return replace(household.walk, witness=vault)
+def with_observer(household: Household, raw_answers: RawAnswerTable) -> WindowSync:
+    return replace(household.window_sync, observe=raw_answers.record_answer)
 
 
-def replay_of(household: Household, vault: RawAnswerTable) -> Replay:
-    return Replay(household.walk, vault, household.journal, household.registry.completeness)
+def replay_of(household: Household, raw_answers: RawAnswerTable) -> Replayer:
+    return Replayer(
+        window_sync=household.window_sync,
+        raw_answers=raw_answers,
+        recorder=household.results,
+        ledgers=household.registry.completeness,
+    )
 
 
-def sync_badly(household: Household, vault: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both series of a week through a parser with a fault."""
+def sync_badly(household: Household, raw_answers: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Sync both series of a week through a parser with a fault, and return the account's id."""
     home = household.add()
     household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
     with monkeypatch.context() as patch:
         patch.setattr("worker.sync.window.parse", parser)
         for series in Series:
             try:
-                watched(household, vault).sync_window(origin(WEEK, series, home))
+                with_observer(household, raw_answers).sync_window(window_job(WEEK, series, home))
             except MalformedAnswer:
                 assert parser is refusing
     household.supplier.asked.clear()
     return home
 
 
-def right(home: str) -> dict[Period, dict[str, float]]:
-    """What a parser without a fault would have stored."""
+def content_of_correct_parser(home: str) -> dict[Period, dict[str, float]]:
+    """Return what a parser without a fault would have stored."""
     measures = memory_measures()
-    walk = make_walk(PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES)), measures)
+    window_sync = make_window_sync(PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES)), measures)
     for series in Series:
-        walk.sync_window(origin(WEEK, series, home))
+        window_sync.sync_window(window_job(WEEK, series, home))
     return content(measures, home)
 
 
-# -- laws
+# -- Laws
 
 
 @few
@@ -136,108 +143,115 @@ def right(home: str) -> dict[Period, dict[str, float]]:
 def test_a_replay_gives_the_store_that_a_right_parser_would_have_given(
     nights: list[dict[int, int]], bad: int, fault: Any
 ) -> None:
-    """Whatever was told night after night, and however many of the first nights were read wrongly."""
+    """For any answers night after night, however many of the first nights were parsed wrongly."""
     clock = [NOW]
-    kept, stored, expected = KeptInMemory(), memory_measures(), memory_measures()
+    stored_answers, stored, expected = AnswersInMemory(), memory_measures(), memory_measures()
     with pytest.MonkeyPatch.context() as patch:
         for number, values in enumerate(nights):
             clock[0] = NOW + number * ONE_DAY
             supplier = PretendSupplier(daily=serving_days({FIRST + day * ONE_DAY: wh for day, wh in values.items()}))
-            make_walk(supplier, expected, now=lambda: clock[0]).sync_window(origin(WEEK, Series.DAILY))
-            walk = replace(make_walk(supplier, stored, now=lambda: clock[0]), witness=kept)
+            make_window_sync(supplier, expected, now=lambda: clock[0]).sync_window(window_job(WEEK, Series.DAILY))
+            window_sync = replace(
+                make_window_sync(supplier, stored, now=lambda: clock[0]), observe=stored_answers.record_answer
+            )
             patch.setattr("worker.sync.window.parse", fault if number < bad else enedis.parse)
             try:
-                walk.sync_window(origin(WEEK, Series.DAILY))
+                window_sync.sync_window(window_job(WEEK, Series.DAILY))
             except MalformedAnswer:
                 assert number < bad
             patch.setattr("worker.sync.window.parse", enedis.parse)
-    replay = Replay(make_walk(PretendSupplier(), stored, now=lambda: clock[0]), kept, NoCorrections(), LedgerInMemory())
-    replay.account("home1", "r1")
+    replayer = Replayer(
+        window_sync=make_window_sync(PretendSupplier(), stored, now=lambda: clock[0]),
+        raw_answers=stored_answers,
+        recorder=NoCorrections(),
+        ledgers=LedgerInMemory(),
+    )
+    replayer.replay_account("home1", "r1")
     assert content(stored) == content(expected)
     before = revisions(stored)
-    again = replay.account("home1", "r2")
-    assert (again.created, again.updated) == (0, 0)
+    second = replayer.replay_account("home1", "r2")
+    assert (second.created, second.updated) == (0, 0)
     assert revisions(stored) == before
 
 
-# -- one house
+# -- One service
 
 
 @pytest.mark.parametrize("parser", [halving, refusing])
 def test_a_mended_parser_mends_what_is_stored_without_a_call(
-    household: Household, vault: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sync_badly(household, vault, parser, monkeypatch)
-    assert content(household.measures, home) != right(home)
+    home = sync_badly(household, raw_answers, parser, monkeypatch)
+    assert content(household.measures, home) != content_of_correct_parser(home)
     household.at += timedelta(days=40)
-    done = replay_of(household, vault).account(home, "r9")
-    assert content(household.measures, home) == right(home)
-    assert (done.answers, done.unreadable, household.supplier.asked) == (2, 0, [])
-    assert (done.updated > 0) == (parser is halving)
+    counts = replay_of(household, raw_answers).replay_account(home, "r9")
+    assert content(household.measures, home) == content_of_correct_parser(home)
+    assert (counts.answers, counts.unreadable, household.supplier.asked) == (2, 0, [])
+    assert (counts.updated > 0) == (parser is halving)
     before = revisions(household.measures)
-    assert replay_of(household, vault).account(home, "r10").updated == 0
+    assert replay_of(household, raw_answers).replay_account(home, "r10").updated == 0
     assert revisions(household.measures) == before
 
 
 def test_what_a_replay_corrects_is_kept_with_the_time_of_the_answer(
-    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sync_badly(household, vault, halving, monkeypatch)
+    home = sync_badly(household, raw_answers, halving, monkeypatch)
     household.at += timedelta(days=3)
-    replay_of(household, vault).account(home, "r9")
-    found = CorrectionTable(household.registry.database).between(home, Period.DAY, "0", "~")
-    assert [(each.key, each.was_mwh, each.became_mwh, each.run_id) for each in found] == [
-        (day.isoformat(), wh * 500, wh * 1000, "r9") for day, wh in list(DAYS.items())[:-1]
-    ]
-    assert {each.changed_at for each in found} == {NOW}
+    replay_of(household, raw_answers).replay_account(home, "r9")
+    corrections = CorrectionTable(household.registry.database).list_between(home, Period.DAY, "0", "~")
+    assert [
+        (correction.key, correction.was_mwh, correction.became_mwh, correction.run_id) for correction in corrections
+    ] == [(day.isoformat(), wh * 500, wh * 1000, "r9") for day, wh in list(DAYS.items())[:-1]]
+    assert {correction.changed_at for correction in corrections} == {NOW}
 
 
-def test_a_value_told_later_stands_against_an_older_answer(household: Household, vault: RawAnswerTable) -> None:
+def test_a_value_told_later_stands_against_an_older_answer(household: Household, raw_answers: RawAnswerTable) -> None:
     home, day = household.add(), DateWindow(FIRST, FIRST + ONE_DAY)
     for number, watt_hours in enumerate((8000, 8640)):
         household.at = NOW + number * ONE_DAY
         household.supplier.daily = serving_days({FIRST: watt_hours})
-        watched(household, vault).sync_window(origin(day, Series.DAILY, home))
-    done = replay_of(household, vault).account(home, "r9")
-    assert (done.answers, done.created, done.updated) == (2, 0, 0)
+        with_observer(household, raw_answers).sync_window(window_job(day, Series.DAILY, home))
+    counts = replay_of(household, raw_answers).replay_account(home, "r9")
+    assert (counts.answers, counts.created, counts.updated) == (2, 0, 0)
     assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 8.64}
 
 
 def test_an_answer_that_still_cant_be_read_is_counted_and_the_others_are_read(
-    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sync_badly(household, vault, halving, monkeypatch)
-    vault.answered(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"what": "is this"})]))
-    done = replay_of(household, vault).account(home, "r9")
-    assert (done.answers, done.unreadable) == (3, 1)
-    assert content(household.measures, home) == right(home)
+    home = sync_badly(household, raw_answers, halving, monkeypatch)
+    raw_answers.record_answer(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"what": "is this"})]))
+    counts = replay_of(household, raw_answers).replay_account(home, "r9")
+    assert (counts.answers, counts.unreadable) == (3, 1)
+    assert content(household.measures, home) == content_of_correct_parser(home)
 
 
 def test_only_answers_of_the_wanted_days_are_read(
-    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sync_badly(household, vault, halving, monkeypatch)
-    replay = replay_of(household, vault)
+    home = sync_badly(household, raw_answers, halving, monkeypatch)
+    replayer = replay_of(household, raw_answers)
     for first, last, answers in ((-9, -1, 0), (7, 9, 0), (-9, 0, 2), (6, 6, 2)):
         wanted = DateWindow(FIRST + first * ONE_DAY, FIRST + (last + 1) * ONE_DAY)
-        assert replay.account(home, "r9", wanted).answers == answers
+        assert replayer.replay_account(home, "r9", wanted).answers == answers
 
 
 @pytest.mark.parametrize("step", ["parse", "filter_known", "aggregate", "store"])
 def test_a_crash_between_answer_and_store_loses_nothing(
-    household: Household, vault: RawAnswerTable, step: str, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process dies and the supplier never tells it again: the answer is there."""
+    """The process dies and the supplier never sends the answer again: it is stored."""
     home = household.add()
     household.supplier = PretendSupplier(daily=serving_days(DAYS))
     with monkeypatch.context() as patch:
         patch.setattr(
-            "worker.sync.window.parse" if step == "parse" else f"worker.sync.window.WindowWalk.{step}", _killed
+            "worker.sync.window.parse" if step == "parse" else f"worker.sync.window.WindowSync.{step}", _killed
         )
         with pytest.raises(KeyboardInterrupt):
-            watched(household, vault).sync_window(origin(WEEK, Series.DAILY, home))
+            with_observer(household, raw_answers).sync_window(window_job(WEEK, Series.DAILY, home))
     household.supplier = PretendSupplier()
-    replay_of(household, vault).account(home, "r9")
+    replay_of(household, raw_answers).replay_account(home, "r9")
     days = content(household.measures, home)[Period.DAY]
     assert days == {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
 
@@ -248,64 +262,71 @@ def _killed(*_: Any) -> None:
 
 def test_an_answer_that_could_not_be_kept_is_not_taken_for_stored(household: Household) -> None:
     class Full:
-        def answered(self, account_id: str, told: RawAnswer) -> None:
+        def record_answer(self, account_id: str, answer: RawAnswer) -> None:
             raise StoreUnavailable("the disk is full")
 
-    home, progress = household.add(), Reports()
+    home, progress = household.add(), MemoryRecorder()
     household.supplier = PretendSupplier(daily=serving_days(DAYS))
-    walk = replace(household.walk, witness=Full(), progress=progress)
+    window_sync = replace(household.window_sync, observe=Full().record_answer, recorder=progress)
     with pytest.raises(StoreUnavailable):
-        walk.sync_window(origin(WEEK, Series.DAILY, home))
-    assert progress.finished_with == []
+        window_sync.sync_window(window_job(WEEK, Series.DAILY, home))
+    assert progress.results == []
 
 
 def test_a_removed_account_is_not_read_again(
-    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sync_badly(household, vault, halving, monkeypatch)
-    answers = list(vault.told(home))
+    home = sync_badly(household, raw_answers, halving, monkeypatch)
+    answers = list(raw_answers.read_answers(home))
     household.registry.remove(home)
     for store in household.measures.values():
         store.erase(home)
-    late = Replay(household.walk, KeptInMemory(answers), household.journal, household.registry.completeness)
+    late_replayer = Replayer(
+        window_sync=household.window_sync,
+        raw_answers=AnswersInMemory(answers),
+        recorder=household.results,
+        ledgers=household.registry.completeness,
+    )
     with pytest.raises(UnknownAccount):
-        late.account(home, "r9")
+        late_replayer.replay_account(home, "r9")
     assert not any(store.read(home, "0", "~") for store in household.measures.values())
 
 
-# -- what is known of the days
+# -- The ledger of days
 
 
 def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
-    household: Household, vault: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = sync_badly(household, vault, halving, monkeypatch)
-    outcomes, state = household.registry.outcomes(home), household.state.task_state(home, "daily")
-    book = household.registry.completeness
-    assert book.ledger(home, Series.DAILY).of(WEEK.end - ONE_DAY).state is DayState.LATE
-    assert book.ledger(home, Series.LOAD_CURVE).of(WEEK.end - ONE_DAY).state is DayState.PARTIAL
+    home = sync_badly(household, raw_answers, halving, monkeypatch)
+    outcomes, state = household.registry.load_outcomes(home), household.progress.task_state(home, "daily")
+    ledgers = household.registry.completeness
+    assert ledgers.load_ledger(home, Series.DAILY).mark_of(WEEK.end - ONE_DAY).state is DayState.LATE
+    assert ledgers.load_ledger(home, Series.LOAD_CURVE).mark_of(WEEK.end - ONE_DAY).state is DayState.PARTIAL
     household.at += timedelta(days=5)
-    replay_of(household, vault).account(home, "r9")
+    replay_of(household, raw_answers).replay_account(home, "r9")
     for series in Series:
-        assert str(book.ledger(home, series)) == "2024-07-18 7c"
-    assert household.registry.outcomes(home) == outcomes
-    assert household.state.task_state(home, "daily") == state
+        assert str(ledgers.load_ledger(home, series)) == "2024-07-18 7c"
+    assert household.registry.load_outcomes(home) == outcomes
+    assert household.progress.task_state(home, "daily") == state
 
 
 @pytest.mark.parametrize(
-    "known, after",
+    "known, expected",
     [
-        (None, Mark(DayState.LATE, 0, 1)),
-        (Mark(DayState.LATE, 0, 8), Mark(DayState.LATE, 0, 8)),
-        (Mark(DayState.ABSENT), Mark(DayState.ABSENT)),
-        (COMPLETE, Mark(DayState.LATE, 0, 1)),
+        (None, DayMark(DayState.LATE, 0, 1)),
+        (DayMark(DayState.LATE, 0, 8), DayMark(DayState.LATE, 0, 8)),
+        (DayMark(DayState.ABSENT), DayMark(DayState.ABSENT)),
+        (COMPLETE, DayMark(DayState.LATE, 0, 1)),
     ],
 )
-def test_an_old_answer_does_not_make_an_open_day_younger(known: Mark | None, after: Mark) -> None:
-    """COMPLETE comes last: a ledger that says so of a day with nothing stored was wrong."""
+def test_an_old_answer_does_not_make_an_open_day_younger(known: DayMark | None, expected: DayMark) -> None:
+    """The last case is a ledger that was wrong: COMPLETE for a day with nothing stored."""
     day = NOW.date() - ONE_DAY
-    ledgers = LedgerInMemory(Ledger(day, [known]) if known else Ledger())
-    kept = KeptInMemory([RawAnswer(Series.DAILY, NOW, DateWindow(day, day + ONE_DAY), [])])
-    walk = make_walk(PretendSupplier(), now=lambda: datetime(2024, 9, 25, tzinfo=NOW.tzinfo))
-    Replay(walk, kept, NoCorrections(), ledgers).account("home1", "r1")
-    assert ledgers.known.of(day) == after
+    ledgers = LedgerInMemory(DayLedger(day, [known]) if known else DayLedger())
+    stored_answers = AnswersInMemory([RawAnswer(Series.DAILY, NOW, DateWindow(day, day + ONE_DAY), [])])
+    window_sync = make_window_sync(PretendSupplier(), now=lambda: datetime(2024, 9, 25, tzinfo=NOW.tzinfo))
+    Replayer(
+        window_sync=window_sync, raw_answers=stored_answers, recorder=NoCorrections(), ledgers=ledgers
+    ).replay_account("home1", "r1")
+    assert ledgers.known.mark_of(day) == expected

@@ -1,4 +1,4 @@
-"""What is remembered of a window's end, good or bad."""
+"""The recorded result of a window, good or bad."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.factories import USAGE_POINT, origin, serving_days
+from tests.support.factories import USAGE_POINT, serving_days, window_job
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.accounts.refusals import APART
+from worker.accounts.refusals import CONFIRMATION_INTERVAL
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.messages import WindowJob, split_claim
 from worker.domain.measures.readings import DateWindow, Series
@@ -32,25 +32,25 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
-from worker.sync.results import MOST_COST, TRY, attempts_run
+from worker.sync.attempts import ATTEMPT_COST, MAX_ATTEMPT_COST, attempts_run
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
 CLAIM = "daily/nightly:2024-07-25"
 DAILY = Series.DAILY
 
 
-def claimed(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> WindowJob:
-    held = origin(WINDOW, series, account, claim=claim)
-    household.state.claim(account, *split_claim(claim), 600, holder=held["run_id"])
-    return held
+def claim_window(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> WindowJob:
+    job = window_job(WINDOW, series, account, claim=claim)
+    household.progress.claim(account, *split_claim(claim), 600, holder=job["run_id"])
+    return job
 
 
-def in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
-    return household.state.is_claimed(account, *split_claim(claim))
+def is_in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
+    return household.progress.is_claimed(account, *split_claim(claim))
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """What the journal's lines say, as a program reads them."""
+def log_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """Return the fields of the recorder's log lines, as a program reads them."""
     return [{"message": record.message, **record.fields} for record in caplog.records if record.name == "releve.sync"]
 
 
@@ -60,10 +60,10 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
     household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
     account = household.add()
     with caplog.at_level(logging.INFO, "releve.sync"):
-        household.run(claimed(household, account))
-    assert household.state.done_windows(account, DAILY) == [WINDOW]
-    assert not in_flight(household, account)
-    assert household.state.task_state(account, DAILY) == {
+        household.run(claim_window(household, account))
+    assert household.progress.done_windows(account, DAILY) == [WINDOW]
+    assert not is_in_flight(household, account)
+    assert household.progress.task_state(account, DAILY) == {
         "state": "ok",
         "window": str(WINDOW),
         "error": "",
@@ -71,9 +71,9 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
         "last_nightly": "nightly:2024-07-25",
         "answer:data:nightly": f"2024-07-25T07:00:00+00:00 {WINDOW}",
     }
-    outcome = household.registry.outcomes(account)[DAILY]
+    outcome = household.registry.load_outcomes(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, date(2024, 7, 21), True)
-    assert told(caplog) == [
+    assert log_lines(caplog) == [
         {
             "message": "window stored",
             "account_id": account,
@@ -95,62 +95,70 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
 
 def test_a_window_without_data_is_a_success_that_stored_nothing(household: Household) -> None:
     account = household.add()
-    household.run(claimed(household, account))
-    outcome = household.registry.outcomes(account)[DAILY]
+    household.run(claim_window(household, account))
+    outcome = household.registry.load_outcomes(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, None, False)
-    assert household.state.done_windows(account, DAILY) == [WINDOW]
+    assert household.progress.done_windows(account, DAILY) == [WINDOW]
 
 
 def test_a_success_clears_the_failures_before_it(household: Household) -> None:
     account = household.add()
-    household.state.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=3)
-    household.journal.failed(claimed(household, account), SupplierUnavailable("down"))
-    assert household.registry.outcomes(account)[DAILY].code == "VENDOR_DOWN"
-    household.run(claimed(household, account))
-    assert household.state.attempts(account, DAILY, WINDOW, run="2024-07-25") == 0
-    assert household.registry.outcomes(account)[DAILY].code is None
-    assert household.state.task_state(account, DAILY)["error"] == ""
+    household.progress.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=3)
+    household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
+    assert household.registry.load_outcomes(account)[DAILY].code == "VENDOR_DOWN"
+    household.run(claim_window(household, account))
+    assert household.progress.attempts(account, DAILY, WINDOW, run="2024-07-25") == 0
+    assert household.registry.load_outcomes(account)[DAILY].code is None
+    assert household.progress.task_state(account, DAILY)["error"] == ""
 
 
 @pytest.mark.parametrize(
-    "error, state, code, noted, attempts",
+    "error, state, code, state_name, attempts",
     [
         (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", 1),
         (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", 0),
         (StoreUnavailable("no store"), AccountState.READY, None, "failed", 0),
-        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", TRY + MOST_COST),
-        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", TRY + MOST_COST),
+        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", ATTEMPT_COST + MAX_ATTEMPT_COST),
+        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", ATTEMPT_COST + MAX_ATTEMPT_COST),
         (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 0),
-        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", TRY),
-        (RefreshTokenDead("dead"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "failed", TRY),
-        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", TRY),
-        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", TRY),
+        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", ATTEMPT_COST),
+        (
+            RefreshTokenDead("dead"),
+            AccountState.ACTION_NEEDED,
+            "USER_ACTION_NEEDED.OAUTH_OUTDATED",
+            "failed",
+            ATTEMPT_COST,
+        ),
+        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", ATTEMPT_COST),
+        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", ATTEMPT_COST),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_a_failure_says_why_by_its_kind(
-    household: Household, error: WorkerError, state: AccountState, code: str | None, noted: str, attempts: int
+    household: Household, error: WorkerError, state: AccountState, code: str | None, state_name: str, attempts: int
 ) -> None:
     account, other = household.add(), household.add(22)
-    failed = claimed(household, account)
-    household.state.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=TRY)  # as publishing did
-    household.journal.failed(failed, error)
+    failed = claim_window(household, account)
+    household.progress.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=ATTEMPT_COST)  # As publishing did.
+    household.results.record_failure(failed, error)
     assert household.registry.get(account).state is state
-    outcome = household.registry.outcomes(account).get(DAILY)
+    outcome = household.registry.load_outcomes(account).get(DAILY)
     assert (outcome.code if outcome else None) == code
-    task = household.state.task_state(account, DAILY)
-    assert (task["state"], task["error"]) == (noted, code or "")
-    assert household.state.attempts(account, DAILY, WINDOW, run="2024-07-25") == attempts
-    assert in_flight(household, account) is isinstance(error, OperatorFault)  # nobody hammers with a refused key
-    assert household.state.done_windows(account, DAILY) == []
-    assert household.state.task_state(account, Series.LOAD_CURVE) == {}
+    task = household.progress.task_state(account, DAILY)
+    assert (task["state"], task["error"]) == (state_name, code or "")
+    assert household.progress.attempts(account, DAILY, WINDOW, run="2024-07-25") == attempts
+    assert is_in_flight(household, account) is isinstance(
+        error, OperatorFault
+    )  # A refused key must not be sent again and again.
+    assert household.progress.done_windows(account, DAILY) == []
+    assert household.progress.task_state(account, Series.LOAD_CURVE) == {}
     assert household.registry.get(other).state is AccountState.READY
 
 
 def test_a_wait_that_was_asked_for_keeps_the_claim_so_long(household: Household) -> None:
     account = household.add()
-    household.journal.failed(claimed(household, account), RateLimited("wait", retry_after_s=1799.2))
-    assert in_flight(household, account)
+    household.results.record_failure(claim_window(household, account), RateLimited("wait", retry_after_s=1799.2))
+    assert is_in_flight(household, account)
     (key,) = household.redis.scan_iter(f"{household.prefix}inflight:*")
     assert 1790 <= household.redis.ttl(key) <= 1800
 
@@ -160,56 +168,56 @@ def test_a_refusal_in_doubt_is_shown_and_asked_again_in_an_hour_and_a_half(
     household: Household, error: AccountError
 ) -> None:
     account = household.add()
-    household.journal.failed(claimed(household, account), error)
+    household.results.record_failure(claim_window(household, account), error)
     assert household.registry.get(account).active
-    assert household.registry.outcomes(account)[DAILY].code == error.code
-    assert household.state.task_state(account, DAILY)["error"] == error.code
+    assert household.registry.load_outcomes(account)[DAILY].code == error.code
+    assert household.progress.task_state(account, DAILY)["error"] == error.code
     (key,) = household.redis.scan_iter(f"{household.prefix}inflight:*")
     assert 5390 <= household.redis.ttl(key) <= 5400
-    household.at += APART
-    household.journal.failed(claimed(household, account), error)
+    household.at += CONFIRMATION_INTERVAL
+    household.results.record_failure(claim_window(household, account), error)
     assert household.registry.get(account).state is AccountState.ACTION_NEEDED
-    assert not in_flight(household, account)
+    assert not is_in_flight(household, account)
 
 
 def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> None:
     account = household.add()
-    household.journal.failed(claimed(household, account), ConsentRevoked("gone"))
-    household.at += APART / 2
-    household.run(claimed(household, account, "load_curve/nightly:2024-07-25", Series.LOAD_CURVE))
-    household.at += APART / 2
-    household.journal.failed(claimed(household, account), ConsentRevoked("gone"))
+    household.results.record_failure(claim_window(household, account), ConsentRevoked("gone"))
+    household.at += CONFIRMATION_INTERVAL / 2
+    household.run(claim_window(household, account, "load_curve/nightly:2024-07-25", Series.LOAD_CURVE))
+    household.at += CONFIRMATION_INTERVAL / 2
+    household.results.record_failure(claim_window(household, account), ConsentRevoked("gone"))
     assert household.registry.get(account).active
 
 
 def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Household) -> None:
     account = household.add()
-    failed = claimed(household, account)
+    failed = claim_window(household, account)
     household.registry.remove(account)
-    household.journal.failed(failed, UnknownAccount("removed"))
-    assert not in_flight(household, account)
-    assert household.state.task_state(account, DAILY) == {}
+    household.results.record_failure(failed, UnknownAccount("removed"))
+    assert not is_in_flight(household, account)
+    assert household.progress.task_state(account, DAILY) == {}
 
 
 def test_a_paused_account_stays_paused_when_its_owner_must_act(household: Household) -> None:
     account = household.add()
     household.registry.set_state(account, AccountState.PAUSED, now=household.at)
-    household.journal.failed(claimed(household, account), RefreshTokenDead("dead"))
+    household.results.record_failure(claim_window(household, account), RefreshTokenDead("dead"))
     paused = household.registry.get(account)
     assert (paused.state, paused.reason) == (AccountState.PAUSED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 
 
 def test_a_window_without_a_claim_ends_without_one(household: Household) -> None:
     account = household.add()
-    household.run(origin(WINDOW, DAILY, account))
-    household.journal.failed(origin(WINDOW, DAILY, account), SupplierUnavailable("down"))
-    assert "last_run" not in household.state.task_state(account, DAILY)
+    household.run(window_job(WINDOW, DAILY, account))
+    household.results.record_failure(window_job(WINDOW, DAILY, account), SupplierUnavailable("down"))
+    assert "last_run" not in household.progress.task_state(account, DAILY)
 
 
 def test_a_night_that_ends_well_leaves_no_key_of_its_own(household: Household) -> None:
     household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
     account = household.add()
-    household.run(claimed(household, account))
+    household.run(claim_window(household, account))
     named = {key for key in household.redis.scan_iter(f"{household.prefix}*") if account in key}
     assert named == set()
     assert account in household.redis.hgetall(f"{household.prefix}days:daily:{account[:3]}")
@@ -217,9 +225,14 @@ def test_a_night_that_ends_well_leaves_no_key_of_its_own(household: Household) -
 
 def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(household: Household) -> None:
     account = household.add()
-    household.run(claimed(household, account, "account/backfill"))
-    noted = household.state.task_state(account, DAILY)
-    assert (noted["state"], noted["error"], noted["done"], noted["total"]) == ("ok", "", "30", "1095")
+    household.run(claim_window(household, account, "account/backfill"))
+    task_fields = household.progress.task_state(account, DAILY)
+    assert (task_fields["state"], task_fields["error"], task_fields["done"], task_fields["total"]) == (
+        "ok",
+        "",
+        "30",
+        "1095",
+    )
     assert household.redis.ttl(f"{household.prefix}task:{account}:daily") == 15 * 60
 
 
@@ -227,7 +240,7 @@ def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(hous
     ("failed", "well", "forgotten"),
     [
         (CLAIM, CLAIM, True),
-        (CLAIM, "account/backfill", True),  # the same days were answered
+        (CLAIM, "account/backfill", True),  # The same days were answered.
         ("account/backfill", CLAIM, True),
         ("account/backfill of other days", CLAIM, False),
     ],
@@ -236,14 +249,14 @@ def test_a_failure_is_remembered_until_its_days_are_answered(
     household: Household, failed: str, well: str, forgotten: bool
 ) -> None:
     account = household.add()
-    lost = claimed(household, account, failed.partition(" of")[0])
+    failed_job = claim_window(household, account, failed.partition(" of")[0])
     if "of other" in failed:
-        lost["start"], lost["end"] = "2023-01-01", "2023-02-01"
-    household.journal.failed(lost, SupplierUnavailable("down"))
-    household.run(claimed(household, account, well))
-    noted = household.state.task_state(account, DAILY)
-    assert noted["state"] == "ok"
-    assert any(name.startswith("answer:outage") for name in noted) is not forgotten
+        failed_job["start"], failed_job["end"] = "2023-01-01", "2023-02-01"
+    household.results.record_failure(failed_job, SupplierUnavailable("down"))
+    household.run(claim_window(household, account, well))
+    task_fields = household.progress.task_state(account, DAILY)
+    assert task_fields["state"] == "ok"
+    assert any(name.startswith("answer:outage") for name in task_fields) is not forgotten
     ttl = household.redis.ttl(f"{household.prefix}task:{account}:daily")
     assert (ttl <= 15 * 60) is forgotten
 
@@ -252,7 +265,7 @@ def test_a_failure_is_remembered_until_its_days_are_answered(
     ("end", "last_day", "served"),
     [
         ("2024-07-25", "2024-07-24", "2024-07-25"),
-        ("2024-07-26", "2024-07-24", "2024-07-25"),  # asked after midnight, before yesterday was out
+        ("2024-07-26", "2024-07-24", "2024-07-25"),  # Asked after midnight, before yesterday's reading existed.
         ("2024-07-26", "2024-07-25", "2024-07-26"),
         ("2024-07-24", "2024-07-23", "2024-07-25"),
     ],
@@ -262,18 +275,18 @@ def test_a_look_back_that_brings_yesterday_serves_the_night_of_its_day_too(
 ) -> None:
     household.supplier.daily = serving_days(days(last_day, 5000))
     account = household.add()
-    held = claimed(household, account)
-    held["end"] = end
-    household.run(held)
-    assert household.state.task_state(account, DAILY)["last_nightly"] == f"nightly:{served}"
+    job = claim_window(household, account)
+    job["end"] = end
+    household.run(job)
+    assert household.progress.task_state(account, DAILY)["last_nightly"] == f"nightly:{served}"
 
 
 def test_only_a_look_back_ends_its_run(household: Household) -> None:
     account = household.add()
-    household.run(claimed(household, account))
+    household.run(claim_window(household, account))
     for claim in ("account/backfill", "daily/catch-up:2024-07-25T14"):
-        household.run(claimed(household, account, claim))
-    assert household.state.task_state(account, DAILY)["last_nightly"] == "nightly:2024-07-25"
+        household.run(claim_window(household, account, claim))
+    assert household.progress.task_state(account, DAILY)["last_nightly"] == "nightly:2024-07-25"
 
 
 @pytest.mark.parametrize(
@@ -296,8 +309,8 @@ def test_a_window_that_did_not_come_to_its_end_is_told_in_one_line_too(
 ) -> None:
     account = household.add()
     with caplog.at_level(logging.INFO, "releve.sync"):
-        household.journal.failed(claimed(household, account), error)
-    (line,) = told(caplog)
+        household.results.record_failure(claim_window(household, account), error)
+    (line,) = log_lines(caplog)
     assert (line["message"], line["outcome"], line["code"]) == (message, outcome, code)
     assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
     assert line.get("reason", str(error)) == str(error)
@@ -306,19 +319,21 @@ def test_a_window_that_did_not_come_to_its_end_is_told_in_one_line_too(
 def test_the_duration_runs_from_the_question_to_the_supplier_until_all_is_noted(
     household: Household, caplog: pytest.LogCaptureFixture
 ) -> None:
-    window = claimed(household, household.add())
-    aggregated = household.walk.aggregate(household.walk.filter_known(household.walk.fetch(window)))
+    window = claim_window(household, household.add())
+    aggregated = household.window_sync.aggregate(
+        household.window_sync.filter_known(household.window_sync.fetch(window))
+    )
     household.at += timedelta(seconds=90.25)
     with caplog.at_level(logging.INFO, "releve.sync"):
-        household.walk.store(aggregated)
-    assert [line["duration_s"] for line in told(caplog)] == [90.25]
+        household.window_sync.store(aggregated)
+    assert [line["duration_s"] for line in log_lines(caplog)] == [90.25]
 
 
 def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest.LogCaptureFixture) -> None:
     household.supplier.daily = {"usage_point_id": USAGE_POINT, "odd": "payload"}
     account = household.add()
     with caplog.at_level(logging.DEBUG):
-        assert household.run(claimed(household, account)) is None
+        assert household.run(claim_window(household, account)) is None
     assert "code=UNKNOWN_ERROR" in caplog.text
     for secret in (USAGE_POINT, "30001640000011", "payload"):
         assert secret not in caplog.text
@@ -331,27 +346,27 @@ def test_attempts_are_counted_anew_each_day_of_the_meter(household: Household) -
 
 def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_claim(household: Household) -> None:
     account = household.add()
-    first = claimed(household, account)
-    household.journal.failed(first, SupplierUnavailable("down"))
-    household.state.claim(account, *split_claim(CLAIM), 600, holder="the next run")
-    household.journal.failed(first, SupplierUnavailable("down"))
-    household.journal.failed(first, RateLimited("wait", retry_after_s=30))
-    assert in_flight(household, account)
+    first = claim_window(household, account)
+    household.results.record_failure(first, SupplierUnavailable("down"))
+    household.progress.claim(account, *split_claim(CLAIM), 600, holder="the next run")
+    household.results.record_failure(first, SupplierUnavailable("down"))
+    household.results.record_failure(first, RateLimited("wait", retry_after_s=30))
+    assert is_in_flight(household, account)
 
 
 def test_many_windows_ends_are_noted_as_each_would_be_alone(household: Household) -> None:
     household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
     alone, *others = [household.add(number) for number in range(21, 25)]
-    household.walk.sync_window(claimed(household, alone))
-    reports = household.walk.sync_windows([claimed(household, account) for account in others])
-    assert [report["created"] for report in reports] == [4] * 3  # type: ignore[index]
-    [expected, *found] = [household.registry.outcomes(account)[DAILY] for account in (alone, *others)]
-    assert [replace(outcome, account_id=alone) for outcome in found] == [expected] * 3
-    ledgers = [household.registry.completeness.ledger(account, DAILY) for account in (alone, *others)]
+    household.window_sync.sync_window(claim_window(household, alone))
+    results = household.window_sync.sync_windows([claim_window(household, account) for account in others])
+    assert [result["created"] for result in results] == [4] * 3  # type: ignore[index]
+    [expected, *other_outcomes] = [household.registry.load_outcomes(account)[DAILY] for account in (alone, *others)]
+    assert [replace(outcome, account_id=alone) for outcome in other_outcomes] == [expected] * 3
+    ledgers = [household.registry.completeness.load_ledger(account, DAILY) for account in (alone, *others)]
     assert ledgers == [ledgers[0]] * 4
-    notes = [household.state.task_state(account, DAILY) for account in (alone, *others)]
-    assert notes == [notes[0]] * 4
-    assert not any(in_flight(household, account) for account in (alone, *others))
+    task_states = [household.progress.task_state(account, DAILY) for account in (alone, *others)]
+    assert task_states == [task_states[0]] * 4
+    assert not any(is_in_flight(household, account) for account in (alone, *others))
 
 
 def test_an_account_removed_before_its_window_s_end_is_noted_keeps_no_other_from_being_noted(
@@ -359,15 +374,17 @@ def test_an_account_removed_before_its_window_s_end_is_noted_keeps_no_other_from
 ) -> None:
     household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
     first, removed, last = [household.add(number) for number in range(21, 24)]
-    mark_done = household.state.mark_done
+    mark_done = household.progress.mark_done
 
     def remove_meanwhile(account_id: str, series: str, window: DateWindow) -> list[DateWindow]:
         if account_id == removed:
             household.registry.remove(removed)
         return mark_done(account_id, series, window)
 
-    monkeypatch.setattr(household.state, "mark_done", remove_meanwhile)
-    outcomes = household.walk.sync_windows([claimed(household, account) for account in (first, removed, last)])
+    monkeypatch.setattr(household.progress, "mark_done", remove_meanwhile)
+    outcomes = household.window_sync.sync_windows(
+        [claim_window(household, account) for account in (first, removed, last)]
+    )
     assert isinstance(outcomes[1], UnknownAccount)
-    assert [household.registry.outcomes(account)[DAILY].code for account in (first, last)] == [None, None]
-    assert DAILY not in household.registry.outcomes(removed)
+    assert [household.registry.load_outcomes(account)[DAILY].code for account in (first, last)] == [None, None]
+    assert DAILY not in household.registry.load_outcomes(removed)

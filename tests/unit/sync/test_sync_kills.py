@@ -1,4 +1,4 @@
-"""A worker may die anywhere: a replay makes the same store, and no total is ever missing meanwhile."""
+"""A worker may die anywhere: the next run stores the same, and no total is missing in between."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.support.factories import PretendSupplier, content, make_walk, memory_measures, origin, serving_days
+from tests.support.factories import (
+    PretendSupplier,
+    content,
+    make_window_sync,
+    memory_measures,
+    serving_days,
+    window_job,
+)
 from tests.support.fakes import MemoryStore
 from tests.support.window_runs import FIRST_RUN, RUNS, SECOND_RUN, Stores, days, sync_days, truth_of_days, window_over
 from worker.domain.measures.messages import WindowResult
@@ -15,7 +22,7 @@ from worker.stores.measures.base import Document
 
 
 class Killed(BaseException):
-    """The worker died here; nothing in the house may catch it."""
+    """The death of the worker; nothing in the code under test may catch it."""
 
 
 def totals_of(stores: Stores) -> set[str]:
@@ -64,8 +71,8 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: s
             assert existed <= totals_of(stores)
             second(stores)
             assert content(stores) == content(expected)
-            report = second(stores)
-            assert (report["created"], report["updated"]) == (0, 0)
+            result = second(stores)
+            assert (result["created"], result["updated"]) == (0, 0)
     assert kills >= 8
 
 
@@ -77,27 +84,27 @@ def test_a_store_task_killed_at_any_write_and_delivered_again_ends_the_same() ->
         for written_before in (0, 1, 10**6):
             stores = memory_measures()
             sync_days(stores, FIRST_RUN)
-            walk = make_walk(PretendSupplier(daily=serving_days(SECOND_RUN)), stores)
-            asked = origin(window_over(SECOND_RUN), Series.DAILY)
-            message = walk.aggregate(walk.filter_known(walk.fetch(asked)))
+            window_sync = make_window_sync(PretendSupplier(daily=serving_days(SECOND_RUN)), stores)
+            asked = window_job(window_over(SECOND_RUN), Series.DAILY)
+            message = window_sync.aggregate(window_sync.filter_known(window_sync.fetch(asked)))
             kill_at(stores, number, written_before)
             with pytest.raises(Killed):
-                walk.store(message)
+                window_sync.store(message)
             for store in stores.values():
                 store.before_write = None
-            walk.store(message)
+            window_sync.store(message)
             assert content(stores) == content(expected)
-            assert walk.store(message)["updated"] == 0
+            assert window_sync.store(message)["updated"] == 0
 
 
 def test_a_worker_killed_before_the_mark_has_stored_everything() -> None:
     measures, values = memory_measures(), days("2024-05-09", 9000, 8000)
-    walk = make_walk(PretendSupplier(daily=serving_days(values)), measures)
+    window_sync = make_window_sync(PretendSupplier(daily=serving_days(values)), measures)
 
-    def die(report: WindowResult) -> None:
+    def die(result: WindowResult) -> None:
         raise Killed
 
-    walk.progress.finished = die  # type: ignore[method-assign]
+    window_sync.recorder.record_result = die  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        walk.sync_window(origin(window_over(values), Series.DAILY))
+        window_sync.sync_window(window_job(window_over(values), Series.DAILY))
     assert content(measures) == truth_of_days(values)

@@ -1,4 +1,4 @@
-"""Two workers at once, touching the store in any order: nothing lost, nothing doubled."""
+"""Two workers at once, with calls to the store in any order: nothing lost, nothing doubled."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.factories import (
     PretendAccounts,
     PretendSupplier,
     content,
-    make_walk,
+    make_window_sync,
     memory_measures,
-    origin,
     serving_curves,
     serving_days,
+    window_job,
 )
-from tests.support.fakes import interrupt, let_be
+from tests.support.fakes import clear_hooks, interrupt
 from tests.support.interleaving import Turns
-from tests.support.strategies import many, some
+from tests.support.strategies import many, several
 from tests.support.window_runs import CURVE, FIRST_RUN, RUNS, days, sync_days, truth_of_days, window_over
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount
@@ -40,7 +40,7 @@ def test_the_same_window_twice_at_once_gives_the_same_store(series: str) -> None
         first(stores)
         interrupt(stores.values(), number, lambda stores=stores: second(stores))
         second(stores)
-        let_be(stores.values())
+        clear_hooks(stores.values())
         assert content(stores) == content(expected)
 
 
@@ -49,7 +49,7 @@ def test_the_same_window_twice_at_once_gives_the_same_store(series: str) -> None
     "mine, rivals",
     [
         ({date(2024, 1, 10): 6000}, {date(2024, 1, 20): 5500}),
-        ({date(2024, 1, 10): 6000}, {date(2024, 1, 20): 4000}),  # the rival's month comes to what it was before
+        ({date(2024, 1, 10): 6000}, {date(2024, 1, 20): 4000}),  # The rival's month has the same total as before.
         ({date(2024, 1, 10): 6000}, {date(2024, 1, 25): 0}),
         ({date(2024, 1, 10): 6000}, {date(2024, 2, 20): 5500}),
         ({date(2024, 1, 31): 6000}, {date(2023, 12, 31): 5500}),
@@ -63,7 +63,7 @@ def test_two_workers_with_other_days_of_one_month_lose_nothing(
     sync_days(stores, stored)
     interrupt(stores.values(), number, lambda: sync_days(stores, rivals))
     sync_days(stores, mine)
-    let_be(stores.values())
+    clear_hooks(stores.values())
     if number > 6:
         sync_days(stores, rivals)
     assert content(stores) == truth_of_days({**stored, **rivals, **mine})
@@ -97,16 +97,16 @@ changes = st.dictionaries(st.sampled_from([*BEFORE]), st.integers(0, 2), min_siz
 @many
 @given(changes, changes, schedules)
 def test_two_workers_in_any_interleaving_leave_totals_that_agree_with_their_days(mine, rivals, schedule) -> None:  # type: ignore[no-untyped-def]
-    """Small changes to few days, so that they often cancel out: the case in which a race could hide."""
+    """Small changes to few days often cancel out, which is the case in which a race could hide."""
     stores = memory_measures()
     sync_days(stores, BEFORE)
-    told = {**rivals, **mine}  # by the same supplier to both
-    workers = [lambda: sync_days(stores, mine), lambda: sync_days(stores, {day: told[day] for day in rivals})]
+    latest = {**rivals, **mine}  # The same supplier answers both.
+    workers = [lambda: sync_days(stores, mine), lambda: sync_days(stores, {day: latest[day] for day in rivals})]
     Turns(schedule).run(stores, workers)
-    assert content(stores) == truth_of_days({**BEFORE, **told})
+    assert content(stores) == truth_of_days({**BEFORE, **latest})
 
 
-@some
+@several
 @given(schedules, st.sampled_from(sorted(RUNS)))
 def test_the_same_window_in_any_interleaving_gives_the_store_of_one_worker(schedule: list[int], series: str) -> None:
     first, second = RUNS[series]
@@ -114,10 +114,10 @@ def test_the_same_window_in_any_interleaving_gives_the_store_of_one_worker(sched
     for stored in (expected, stores):
         first(stored)
     second(expected)
-    reports = Turns(schedule).run(stores, [lambda: second(stores), lambda: second(stores)])
+    results = Turns(schedule).run(stores, [lambda: second(stores), lambda: second(stores)])
     assert content(stores) == content(expected)
     assert all(len(stores[period].documents) == len(expected[period].documents) for period in Period)
-    assert reports[0]["created"] + reports[1]["created"] <= 3
+    assert results[0]["created"] + results[1]["created"] <= 3
 
 
 @pytest.mark.parametrize("number", range(1, 8))
@@ -125,7 +125,7 @@ def test_the_same_window_in_any_interleaving_gives_the_store_of_one_worker(sched
 def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series: Series, number: int) -> None:
     supplier = PretendSupplier(daily=serving_days(FIRST_RUN), curve=serving_curves(CURVE))
     accounts, stores = PretendAccounts(), memory_measures()
-    asked = origin(window_over(FIRST_RUN if series is Series.DAILY else CURVE), series)
+    asked = window_job(window_over(FIRST_RUN if series is Series.DAILY else CURVE), series)
 
     def remove() -> None:
         accounts.removed.add("home1")
@@ -134,7 +134,7 @@ def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series:
 
     touched = interrupt(stores.values(), number, remove)
     try:
-        make_walk(supplier, stores, accounts).sync_window(asked)
+        make_window_sync(supplier, stores, accounts).sync_window(asked)
     except UnknownAccount:
         assert "home1" in accounts.removed
     assert bool(accounts.removed) is (touched() >= number)
@@ -144,24 +144,27 @@ def test_an_account_removed_between_any_two_writes_leaves_nothing_behind(series:
 def test_a_message_that_comes_late_does_not_undo_a_correction() -> None:
     day, stores = date(2024, 5, 10), memory_measures()
     window = window_over({day: 0})
-    asked_early = origin(window, Series.DAILY)
+    asked_early = window_job(window, Series.DAILY)
     clock = [NOW]
-    early = make_walk(PretendSupplier(daily=serving_days({day: 8000})), stores, now=lambda: clock[0])
-    held_up = early.aggregate(early.filter_known(early.fetch(asked_early)))
+    early_worker = make_window_sync(PretendSupplier(daily=serving_days({day: 8000})), stores, now=lambda: clock[0])
+    late_message = early_worker.aggregate(early_worker.filter_known(early_worker.fetch(asked_early)))
 
-    an_hour_later = make_walk(
+    an_hour_later = make_window_sync(
         PretendSupplier(daily=serving_days({day: 8640})), stores, now=lambda: NOW + timedelta(hours=1)
     )
-    an_hour_later.sync_window(origin(window, Series.DAILY))
+    an_hour_later.sync_window(window_job(window, Series.DAILY))
     corrected = content(stores)
     clock[0] += timedelta(hours=2)
-    early.store(held_up)
+    early_worker.store(late_message)
     assert content(stores) == corrected
 
 
 def test_a_stamp_from_a_clock_that_is_set_wrong_holds_up_no_correction() -> None:
     day, stores = date(2024, 5, 10), memory_measures()
-    for at, watt_hours in ((NOW + timedelta(hours=1), 8000), (NOW, 8640)):  # the first worker's clock was an hour ahead
-        walk = make_walk(PretendSupplier(daily=serving_days({day: watt_hours})), stores, now=lambda at=at: at)
-        walk.sync_window(origin(window_over({day: 0}), Series.DAILY))
+    # The first worker's clock was an hour ahead.
+    for at, watt_hours in ((NOW + timedelta(hours=1), 8000), (NOW, 8640)):
+        window_sync = make_window_sync(
+            PretendSupplier(daily=serving_days({day: watt_hours})), stores, now=lambda at=at: at
+        )
+        window_sync.sync_window(window_job(window_over({day: 0}), Series.DAILY))
     assert content(stores) == truth_of_days({day: 8640})

@@ -1,8 +1,8 @@
-"""The write protocol as a model: any number of workers, stopped, killed and doubled anywhere, on real steps.
+"""The write protocol as a model: several workers with the real steps, stopped, killed and repeated anywhere.
 
-The rule: revisions of totals first, then inputs, then write; readings before totals.  Hypothesis looks for an
-order of events after which the store is not what the supplier said last.  A walk with two steps swapped must be
-found out (the negative control), or this test would prove nothing.
+The rule: read the revisions of totals, then the readings; write readings, then totals. Hypothesis searches for an
+order of events after which the store differs from the last answer of the supplier. As a negative control, the search
+must find one if two steps are swapped.
 """
 
 from __future__ import annotations
@@ -19,44 +19,54 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from tests.support.factories import NOW, PretendAccounts, PretendSupplier, Reports, content, origin, serving_days
+from tests.support.factories import (
+    NOW,
+    MemoryRecorder,
+    PretendAccounts,
+    PretendSupplier,
+    content,
+    serving_days,
+    window_job,
+)
 from tests.support.fakes import memory_measures
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.measures.base import Measures, Wanted
+from worker.stores.measures.base import Measures, ReadRequest
 from worker.stores.measures.factory import open_measures
 from worker.sync import window
 from worker.sync.window import WindowSync
 
-DAYS: Final = [date(2023, 12, 30) + number * ONE_DAY for number in range(4)]  # two months, two years
+DAYS: Final = [
+    date(2023, 12, 30) + number * ONE_DAY for number in range(4)
+]  # These days lie in two months and two years.
 STEPS: Final = ("filter_known", "aggregate", "store")
 ACCOUNT: Final = "home1"
-WRITING_ORDER: Final = window._in_writing_order
+WRITING_ORDER: Final = window.entries_in_write_order
 
 
 @dataclass(frozen=True)
 class Message:
-    """What waits in the queue: the next step of a chain and what it is handed."""
+    """A message in the queue: the next step of a chain and its argument."""
 
     step: str
     content: Any
 
 
 class Chain:
-    """One chain in one worker, from a message to its end; ``left`` is what the broker delivers again after a kill."""
+    """One chain in one worker, from a message to its end; ``left`` is delivered again after a kill."""
 
-    def __init__(self, walk: WindowSync, message: Message, published: Callable[[Message], None]) -> None:
-        self._walk, self._published = walk, published
+    def __init__(self, window_sync: WindowSync, message: Message, published: Callable[[Message], None]) -> None:
+        self._window_sync, self._published = window_sync, published
         self.left: Message | None = message
         self.worker = SteppedWorker(self._run)
 
     def _run(self) -> None:
         while self.left is not None:
             message = self.left
-            outcome = getattr(self._walk, message.step)(message.content)
+            outcome = getattr(self._window_sync, message.step)(message.content)
             place = STEPS.index(message.step) + 1
             self.left = Message(STEPS[place], outcome) if place < len(STEPS) else None
             if self.left is not None:
@@ -64,9 +74,9 @@ class Chain:
 
 
 class WriteProtocol(RuleBasedStateMachine):
-    """``walk_of`` and ``open_stores`` are set by the subclasses below."""
+    """The events; subclasses set ``sync_class`` and ``open_stores``."""
 
-    walk_of: ClassVar[type[WindowSync]] = WindowSync
+    sync_class: ClassVar[type[WindowSync]] = WindowSync
     most_workers: ClassVar[int] = 3
 
     def __init__(self) -> None:
@@ -76,9 +86,9 @@ class WriteProtocol(RuleBasedStateMachine):
         self.seconds = 0
         self.values = 0
         self.supplier_has = {day: self._next_value() for day in DAYS}
-        self.told: dict[date, int] = {}  # by the latest answer that was fetched
+        self.answered_days: dict[date, int] = {}  # From the latest answer that was fetched.
         self.chains: list[Chain] = []
-        self.queue: list[Message] = []  # of killed workers: the broker delivers these again
+        self.queue: list[Message] = []  # Of killed workers: the broker delivers these again.
         self.published: list[Message] = []
 
     def open_stores(self) -> Measures:
@@ -94,11 +104,13 @@ class WriteProtocol(RuleBasedStateMachine):
     @precondition(lambda self: len(self.chains) < self.most_workers)
     @rule(first=st.integers(0, 3), length=st.integers(1, 4))
     def a_window_is_fetched(self, first: int, length: int) -> None:
-        """Straight from the supplier into the queue of the first worker that is free."""
+        """Fetch a window and deliver its message to a new worker."""
         window = DateWindow(DAYS[first], DAYS[min(first + length, len(DAYS)) - 1] + ONE_DAY)
-        batch = self._walk().fetch(origin(window, Series.DAILY, ACCOUNT))
-        self.told |= {day: value for day, value in self.supplier_has.items() if window.start <= day < window.end}
-        self._deliver(Message("filter_known", batch))
+        fetched = self._window_sync().fetch(window_job(window, Series.DAILY, ACCOUNT))
+        self.answered_days |= {
+            day: value for day, value in self.supplier_has.items() if window.start <= day < window.end
+        }
+        self._deliver(Message("filter_known", fetched))
 
     @precondition(lambda self: self.chains)
     @rule(which=st.integers(0, 2), touches=st.integers(1, 4))
@@ -107,7 +119,7 @@ class WriteProtocol(RuleBasedStateMachine):
         for _ in range(touches):
             self.seconds += 1
             chain.worker.advance()
-        self._bury()
+        self._remove_ended()
 
     @precondition(lambda self: self.chains)
     @rule(which=st.integers(0, 2), written_before=st.integers(0, 2))
@@ -131,7 +143,7 @@ class WriteProtocol(RuleBasedStateMachine):
     @precondition(lambda self: not self.chains and not self.queue)
     @rule()
     def all_is_quiet(self) -> None:
-        assert content(self.measures, ACCOUNT) == truth_of_days(self.told)
+        assert content(self.measures, ACCOUNT) == truth_of_days(self.answered_days)
 
     def teardown(self) -> None:
         try:
@@ -141,15 +153,21 @@ class WriteProtocol(RuleBasedStateMachine):
                 for chain in self.chains:
                     self.seconds += 1
                     chain.worker.finish()
-                self._bury()
+                self._remove_ended()
             self.all_is_quiet()
         finally:
             for chain in self.chains:
                 chain.worker.kill()
 
-    def _walk(self) -> WindowSync:
+    def _window_sync(self) -> WindowSync:
         supplier = PretendSupplier(daily=serving_days(dict(self.supplier_has)))
-        return self.walk_of(PretendAccounts(), lambda _: supplier, self.stepped, Reports(), self._now)
+        return self.sync_class(
+            accounts=PretendAccounts(),
+            supplier_of=lambda _: supplier,
+            measures=self.stepped,
+            recorder=MemoryRecorder(),
+            now=self._now,
+        )
 
     def _now(self) -> Any:
         self.seconds += 1
@@ -158,16 +176,16 @@ class WriteProtocol(RuleBasedStateMachine):
     def _deliver(self, message: Message) -> None:
         if message not in self.published:
             self.published.append(message)
-        self.chains.append(Chain(self._walk(), message, self.published.append))
+        self.chains.append(Chain(self._window_sync(), message, self.published.append))
 
-    def _bury(self) -> None:
+    def _remove_ended(self) -> None:
         for chain in [chain for chain in self.chains if chain.worker.ended]:
             self.chains.remove(chain)
             if chain.worker.error is not None:
                 raise chain.worker.error
 
     def _next_value(self) -> int:
-        """Never one that was there before: what was told last can be told from what came late."""
+        """Return a value that never occurred before, so that the latest answer differs from a late one."""
         self.values += 1
         return self.values
 
@@ -185,23 +203,23 @@ class SqlWriteProtocol(WriteProtocol):
 
 
 class OnlyRaces(WriteProtocol):
-    """Two workers that never die: what a broken rule needs to be found out among so many orders of events."""
+    """Two workers that never die: with fewer events, a broken rule is found soon enough."""
 
     most_workers = 2
     a_worker_is_killed = what_a_dead_worker_had_is_delivered_again = an_old_message_comes_twice = None
 
 
 class InputsBeforeRevisions(WindowSync):
-    """The rule broken: what the totals are made of is read before the revisions that guard them."""
+    """The rule broken: the readings are read before the revisions of their totals."""
 
-    def _wanted(self, origin: WindowJob) -> Wanted:
-        account_id, ranges = super()._wanted(origin)
+    def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
+        account_id, ranges = super()._ranges_to_read(job)
         return account_id, dict(reversed(ranges.items()))
 
 
-def totals_first(work: Writes) -> Iterator[tuple[Period, list[Entry]]]:
-    """The other rule broken: totals are written before the readings they are made of."""
-    readings, *totals = WRITING_ORDER(work)
+def totals_first(writes: Writes) -> Iterator[tuple[Period, list[Entry]]]:
+    """Break the other rule: yield totals before the readings that they are made of."""
+    readings, *totals = WRITING_ORDER(writes)
     yield from totals
     yield readings
 
@@ -225,13 +243,13 @@ def test_nor_on_the_sql_store() -> None:
 
 def test_a_walk_that_reads_inputs_before_revisions_is_found_out() -> None:
     class Broken(OnlyRaces):
-        walk_of = InputsBeforeRevisions
+        sync_class = InputsBeforeRevisions
 
     assert_found_out(Broken)
 
 
 def test_a_walk_that_writes_totals_before_readings_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "_in_writing_order", totals_first)
+    monkeypatch.setattr(window, "entries_in_write_order", totals_first)
     assert_found_out(OnlyRaces)
 
 

@@ -1,4 +1,4 @@
-"""The steps of a chain after the first, done by the thread that did it."""
+"""The steps of a chain after the first one, run by the same thread."""
 
 from __future__ import annotations
 
@@ -22,79 +22,82 @@ from tasks.onward import OnwardTask
 QUEUE = "nightly"
 
 
-class Listener:
-    """An event dispatcher that keeps what it is told."""
+class EventListener:
+    """An event dispatcher that records its events."""
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
 
     def send(self, event: str, **fields: Any) -> None:
-        self.told.append((event, fields))
+        self.events.append((event, fields))
 
 
 @dataclass
-class Bench:
-    """A worker's way of doing a task, without the worker; ``done``: name, argument, id, parent and root of each."""
+class TaskRunner:
+    """A runner of tasks as a worker runs them, without the worker.
+
+    ``steps_done`` holds name, argument, id, parent and root of each step.
+    """
 
     app: Celery
-    listener: Listener
-    done: list[tuple[str, Any, str, str | None, str | None]] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    listener: EventListener
+    steps_done: list[tuple[str, Any, str, str | None, str | None]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     fault: Callable[[Any], None] = lambda task: None
 
-    def run(self, *names: str, queue: str = QUEUE) -> Any:
-        """The first of a chain of these, as its message would make a worker do it."""
-        first, *others = [self.app.tasks[name].s().set(queue=queue) for name in names]
+    def run(self, *step_names: str, queue: str = QUEUE) -> Any:
+        """Run the first task of a chain of these, as a worker does when its message comes."""
+        first, *others = [self.app.tasks[name].s().set(queue=queue) for name in step_names]
         request = {"id": "first", "root_id": "first", "chain": others[::-1], "hostname": "here"}
         request |= {"delivery_info": {"exchange": "", "routing_key": queue, "redelivered": True}}
         return self.app.tasks[first.task].__trace__("first", (0,), {}, request)
 
-    def published(self) -> list[tuple[str, Any, int, list[str]]]:
-        """What lies in the queue: task, arguments, retries and the steps after it."""
-        found = []
+    def take_published(self) -> list[tuple[str, Any, int, list[str]]]:
+        """Take all messages off the queue and return task, arguments, retries and later steps of each."""
+        published = []
         with self.app.connection_for_read() as connection:
             queue = connection.SimpleQueue(QUEUE)
             while queue.qsize():
                 message = queue.get(block=False)
                 args, _, embedded = message.decode()
-                after = [step["task"] for step in reversed(embedded["chain"] or [])]
-                found.append((message.headers["task"], args, message.headers["retries"], after))
+                steps_after = [step["task"] for step in reversed(embedded["chain"] or [])]
+                published.append((message.headers["task"], args, message.headers["retries"], steps_after))
                 message.ack()
-        return found
+        return published
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    kind, enabled = getattr(request, "param", (ThreadPool, True))
+def runner(request: pytest.FixtureRequest) -> Iterator[TaskRunner]:
+    pool, enabled = getattr(request, "param", (ThreadPool, True))
     app = Celery("onward", broker="memory://", set_as_current=False)
     app.conf.update(task_acks_late=True, task_ignore_result=True, result_backend=None)
-    bench = Bench(app, Listener(enabled))
+    runner = TaskRunner(app, EventListener(enabled))
 
     class Failing(OnwardTask):
         abstract = True
 
         def on_failure(self, exc: Exception, *_: Any) -> None:
-            bench.failed.append(f"{self.name}: {exc}")
+            runner.failures.append(f"{self.name}: {exc}")
 
     def step(self: Any, number: int) -> int:
-        bench.done.append((self.name, number, self.request.id, self.request.parent_id, self.request.root_id))
-        bench.fault(self)
+        runner.steps_done.append((self.name, number, self.request.id, self.request.parent_id, self.request.root_id))
+        runner.fault(self)
         return number + 1
 
-    consumer = MagicMock(pool=kind(1), event_dispatcher=bench.listener, app=app, hostname="here")
+    consumer = MagicMock(pool=pool(1), event_dispatcher=runner.listener, app=app, hostname="here")
     for name in "abcd":
         task: Any = app.task(step, name=name, bind=True, base=Failing, max_retries=2, shared=False)
-        task.start_strategy(app, consumer)  # these two as ``celery.worker.consumer`` does
+        task.start_strategy(app, consumer)  # Both calls are those of ``celery.worker.consumer``.
         task.__trace__ = build_tracer(name, task, app=app)
-    bench.published()  # all memory is one broker
-    yield bench
+    runner.take_published()  # All apps share the broker in memory.
+    yield runner
     app.close()
 
 
 @contextmanager
-def ending() -> Iterator[None]:
-    """A worker that was told to stop, and exits with 0."""
+def stopping_worker() -> Iterator[None]:
+    """Set the state of a worker that stops and exits with 0."""
     worker_state.should_stop = 0
     try:
         yield
@@ -102,143 +105,145 @@ def ending() -> Iterator[None]:
         worker_state.should_stop = None
 
 
-def names(bench: Bench) -> list[str]:
-    return [name for name, *_ in bench.done]
+def step_names(runner: TaskRunner) -> list[str]:
+    return [name for name, *_ in runner.steps_done]
 
 
-def test_all_steps_are_done_in_order_and_none_is_published(bench: Bench) -> None:
-    told = bench.run("a", "b", "c", "d")
-    assert [(name, number) for name, number, *_ in bench.done] == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
-    assert bench.published() == []
-    assert told.retval == 1  # what the first gave: its message is acknowledged for that
+def test_all_steps_are_done_in_order_and_none_is_published(runner: TaskRunner) -> None:
+    outcome = runner.run("a", "b", "c", "d")
+    assert [(name, number) for name, number, *_ in runner.steps_done] == [("a", 0), ("b", 1), ("c", 2), ("d", 3)]
+    assert runner.take_published() == []
+    assert outcome.retval == 1  # It is the first step's result, for which its message is acknowledged.
 
 
-def test_each_step_is_a_task_of_its_own_with_the_one_before_as_its_parent(bench: Bench) -> None:
-    bench.run("a", "b", "c", "d")
-    ids = [task_id for _, _, task_id, _, _ in bench.done]
+def test_each_step_is_a_task_of_its_own_with_the_one_before_as_its_parent(runner: TaskRunner) -> None:
+    runner.run("a", "b", "c", "d")
+    ids = [task_id for _, _, task_id, _, _ in runner.steps_done]
     assert len({*ids}) == 4
-    assert [parent for *_, parent, _ in bench.done[1:]] == ids[:-1]
-    assert {root for *_, root in bench.done} == {"first"}
+    assert [parent for *_, parent, _ in runner.steps_done[1:]] == ids[:-1]
+    assert {root for *_, root in runner.steps_done} == {"first"}
 
 
-def test_a_step_to_be_tried_again_is_a_message_with_those_after_it_in_the_queue_of_the_first(bench: Bench) -> None:
-    def later(task: Any) -> None:
+def test_a_step_to_be_tried_again_is_a_message_with_those_after_it_in_the_queue_of_the_first(
+    runner: TaskRunner,
+) -> None:
+    def retry_second_step(task: Any) -> None:
         if task.name == "b":
             raise task.retry(countdown=30, exc=OSError("the store is away"))
 
-    bench.fault = later
-    bench.run("a", "b", "c", "d")
-    assert names(bench) == ["a", "b"]
-    assert bench.published() == [("b", [1], 1, ["c", "d"])]
-    assert bench.failed == []
+    runner.fault = retry_second_step
+    runner.run("a", "b", "c", "d")
+    assert step_names(runner) == ["a", "b"]
+    assert runner.take_published() == [("b", [1], 1, ["c", "d"])]
+    assert runner.failures == []
 
 
-def test_a_message_of_a_later_step_is_gone_on_with(bench: Bench) -> None:
-    bench.run("c", "d")
-    assert names(bench) == ["c", "d"]
-    assert bench.published() == []
+def test_a_message_of_a_later_step_is_gone_on_with(runner: TaskRunner) -> None:
+    runner.run("c", "d")
+    assert step_names(runner) == ["c", "d"]
+    assert runner.take_published() == []
 
 
-def test_a_step_that_fails_ends_the_chain_and_leaves_its_note(bench: Bench) -> None:
+def test_a_step_that_fails_ends_the_chain_and_leaves_its_note(runner: TaskRunner) -> None:
     def fail(task: Any) -> None:
         if task.name == "c":
             raise ValueError("malformed")
 
-    bench.fault = fail
-    bench.run("a", "b", "c", "d")
-    assert (names(bench), bench.published()) == (["a", "b", "c"], [])
-    assert bench.failed == ["c: malformed"]
+    runner.fault = fail
+    runner.run("a", "b", "c", "d")
+    assert (step_names(runner), runner.take_published()) == (["a", "b", "c"], [])
+    assert runner.failures == ["c: malformed"]
 
 
-def test_a_worker_that_ends_leaves_the_rest_to_others(bench: Bench) -> None:
-    with ending():
-        bench.run("a", "b", "c", "d")
-    assert names(bench) == ["a"]
-    assert bench.published() == [("b", [1], 0, ["c", "d"])]
+def test_a_worker_that_ends_leaves_the_rest_to_others(runner: TaskRunner) -> None:
+    with stopping_worker():
+        runner.run("a", "b", "c", "d")
+    assert step_names(runner) == ["a"]
+    assert runner.take_published() == [("b", [1], 0, ["c", "d"])]
 
 
 def test_a_worker_told_to_end_on_the_way_finishes_the_step_and_no_more(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(task: Any) -> None:
+    def stop_worker(task: Any) -> None:
         if task.name == "b":
             monkeypatch.setattr(worker_state, "should_stop", 0)
 
-    bench.fault = told
-    bench.run("a", "b", "c", "d")
-    assert names(bench) == ["a", "b"]
-    assert bench.published() == [("c", [2], 0, ["d"])]
+    runner.fault = stop_worker
+    runner.run("a", "b", "c", "d")
+    assert step_names(runner) == ["a", "b"]
+    assert runner.take_published() == [("c", [2], 0, ["d"])]
 
 
-@pytest.mark.parametrize("bench", [(ProcessPool, True)], indirect=True)
-def test_a_pool_of_processes_gets_a_message_for_each_step(bench: Bench) -> None:
-    bench.run("a", "b", "c", "d")
-    assert names(bench) == ["a"]
-    assert bench.published() == [("b", [1], 0, ["c", "d"])]
+@pytest.mark.parametrize("runner", [(ProcessPool, True)], indirect=True)
+def test_a_pool_of_processes_gets_a_message_for_each_step(runner: TaskRunner) -> None:
+    runner.run("a", "b", "c", "d")
+    assert step_names(runner) == ["a"]
+    assert runner.take_published() == [("b", [1], 0, ["c", "d"])]
 
 
-def test_what_a_step_publishes_besides_is_published(bench: Bench) -> None:
+def test_what_a_step_publishes_besides_is_published(runner: TaskRunner) -> None:
     def publish(task: Any) -> None:
         if task.name == "b":
-            bench.app.tasks["d"].apply_async((40,), queue=QUEUE)
+            runner.app.tasks["d"].apply_async((40,), queue=QUEUE)
 
-    bench.fault = publish
-    bench.run("a", "b")
-    assert names(bench) == ["a", "b"]
-    assert bench.published() == [("d", [40], 0, [])]
+    runner.fault = publish
+    runner.run("a", "b")
+    assert step_names(runner) == ["a", "b"]
+    assert runner.take_published() == [("d", [40], 0, [])]
 
 
-def test_two_threads_keep_their_steps_apart(bench: Bench) -> None:
+def test_two_threads_keep_their_steps_apart(runner: TaskRunner) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: bench.run("a", "b", "c", "d"), range(50)))
-    assert sorted(names(bench)) == sorted("abcd" * 50)
-    assert bench.published() == []
+        list(pool.map(lambda _: runner.run("a", "b", "c", "d"), range(50)))
+    assert sorted(step_names(runner)) == sorted("abcd" * 50)
+    assert runner.take_published() == []
 
 
-def test_flower_sees_each_step_begin_and_end(bench: Bench) -> None:
-    bench.run("a", "b", "c")
-    told = [(event, fields["uuid"]) for event, fields in bench.listener.told]
-    ids = {name: task_id for name, _, task_id, _, _ in bench.done}
-    assert told == [(f"task-{what}", ids[name]) for name in "bc" for what in ("received", "started", "succeeded")]
-    received = bench.listener.told[0][1]
+def test_flower_sees_each_step_begin_and_end(runner: TaskRunner) -> None:
+    runner.run("a", "b", "c")
+    events = [(event, fields["uuid"]) for event, fields in runner.listener.events]
+    ids = {name: task_id for name, _, task_id, _, _ in runner.steps_done}
+    assert events == [(f"task-{what}", ids[name]) for name in "bc" for what in ("received", "started", "succeeded")]
+    received = runner.listener.events[0][1]
     assert (received["name"], received["parent_id"], received["root_id"]) == ("b", "first", "first")
-    assert bench.listener.told[2][1]["runtime"] >= 0
+    assert runner.listener.events[2][1]["runtime"] >= 0
 
 
-def test_flower_sees_why_a_step_failed_or_comes_again(bench: Bench) -> None:
+def test_flower_sees_why_a_step_failed_or_comes_again(runner: TaskRunner) -> None:
     def fault(task: Any) -> None:
         if task.name == "b":
             raise ValueError("malformed")
         if task.name == "d":
             raise task.retry(countdown=30, exc=OSError("away"))
 
-    bench.fault = fault
-    bench.run("a", "b")
-    bench.run("c", "d")
-    ends = [(event, fields["exception"]) for event, fields in bench.listener.told if "exception" in fields]
+    runner.fault = fault
+    runner.run("a", "b")
+    runner.run("c", "d")
+    ends = [(event, fields["exception"]) for event, fields in runner.listener.events if "exception" in fields]
     assert ends == [("task-failed", "ValueError('malformed')"), ("task-retried", "OSError('away')")]
 
 
-@pytest.mark.parametrize("bench", [(ThreadPool, False)], indirect=True)
-def test_without_a_listener_nothing_is_told(bench: Bench) -> None:
-    bench.run("a", "b")
-    assert (names(bench), bench.listener.told) == (["a", "b"], [])
+@pytest.mark.parametrize("runner", [(ThreadPool, False)], indirect=True)
+def test_without_a_listener_nothing_is_told(runner: TaskRunner) -> None:
+    runner.run("a", "b")
+    assert (step_names(runner), runner.listener.events) == (["a", "b"], [])
 
 
-def test_a_publisher_that_is_no_worker_publishes_the_whole_chain(bench: Bench) -> None:
-    (bench.app.tasks["a"].s(0).set(queue=QUEUE) | bench.app.tasks["b"].s().set(queue=QUEUE)).apply_async()
-    assert bench.done == []
-    assert bench.published() == [("a", [0], 0, ["b"])]
+def test_a_publisher_that_is_no_worker_publishes_the_whole_chain(runner: TaskRunner) -> None:
+    (runner.app.tasks["a"].s(0).set(queue=QUEUE) | runner.app.tasks["b"].s().set(queue=QUEUE)).apply_async()
+    assert runner.steps_done == []
+    assert runner.take_published() == [("a", [0], 0, ["b"])]
 
 
 def test_a_broker_that_is_away_after_the_first_step_is_met_by_celery_as_ever(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    runner: TaskRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("away")
 
     monkeypatch.setattr("celery.app.task.Task.apply_async", away)
-    with ending():
-        told = bench.run("a", "b")
-    assert told.info is not None
-    assert bench.failed == ["a: away"]
+    with stopping_worker():
+        outcome = runner.run("a", "b")
+    assert outcome.info is not None
+    assert runner.failures == ["a: away"]

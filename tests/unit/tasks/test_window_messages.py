@@ -1,4 +1,4 @@
-"""What the message that starts a window carries: the window, and the steps after it."""
+"""The message that starts a window: it has the window and the steps after the first."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from celery import Celery
 from celery.exceptions import Ignore
 
 from tasks import pipeline
-from tests.support.factories import origin
+from tests.support.factories import window_job
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 
-WINDOW = origin(
+WINDOW = window_job(
     DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="load_curve/nightly:2024-07-25"
 )
 
 
 def message_of(signature: Any) -> tuple[int, Any, Any]:
-    """Bytes of the message as Redis would keep it, its body, and the queue."""
+    """Return the size of the message in Redis, its body, and its queue."""
     app = Celery("tests", broker="memory://", set_as_current=False)
     app.conf.task_compression = "gzip"
     with app.connection_for_write() as connection:
@@ -30,8 +30,8 @@ def message_of(signature: Any) -> tuple[int, Any, Any]:
         task.apply_async(signature.args, signature.kwargs, connection=connection, **signature.options)
         queue = signature.options["queue"]
         message = connection.SimpleQueue(queue).get(timeout=5)
-        kept = {"body": message.body.decode(), "headers": message.headers, "properties": message.properties}
-        return len(json.dumps(kept)), message.decode(), queue
+        stored = {"body": message.body.decode(), "headers": message.headers, "properties": message.properties}
+        return len(json.dumps(stored)), message.decode(), queue
 
 
 @pytest.mark.parametrize("claim", ["load_curve/nightly:2024-07-25", "account/backfill", None])
@@ -41,26 +41,26 @@ def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | 
     assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
     assert kwargs == {"run_id": WINDOW["run_id"], "claim": claim}
     assert (queue, size < 1_900) == ("nightly", True), size
-    *after, store, aggregate, filter_known = embedded["chain"]  # the next one stands last
+    *later_steps, store, aggregate, filter_known = embedded["chain"]  # The next step stands last.
     steps = [filter_known, aggregate, store]
     assert [step["task"] for step in steps] == [
         f"tasks.pipeline.{name}" for name in ("filter_known", "aggregate", "store")
     ]
     assert {step["options"]["queue"] for step in steps} == {"nightly"}
     next_choice = [("tasks.backfill.backfill_account", ["home1"], True)] if claim == "account/backfill" else []
-    assert [(step["task"], step["args"], step["immutable"]) for step in after] == next_choice
+    assert [(step["task"], step["args"], step["immutable"]) for step in later_steps] == next_choice
 
 
 def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[WindowJob] = []
+    jobs: list[WindowJob] = []
 
-    def as_of_now(told: WindowJob) -> None:
-        seen.append(told)
+    def refresh_window(job: WindowJob) -> None:
+        jobs.append(job)
 
-    runtime = SimpleNamespace(dispatcher=SimpleNamespace(as_of_now=as_of_now))  # and nobody to ask
+    runtime = SimpleNamespace(claims=SimpleNamespace(refresh_window=refresh_window))  # There is no supplier to call.
     monkeypatch.setattr(pipeline, "get_runtime", lambda: runtime)
     with pytest.raises(Ignore):
         pipeline.fetch.run(
             "home1", "load_curve", "2024-07-18", "2024-07-25", run_id=WINDOW["run_id"], claim=WINDOW["claim"]
         )
-    assert seen == [WINDOW]
+    assert jobs == [WINDOW]

@@ -1,4 +1,4 @@
-"""Texts and languages: nothing missing in any, and the one that the reader asks for."""
+"""Translations: no text missing in any language, and the choice of the reader's language."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from worker import web
-from worker.web.texts import LANGUAGES, Words, check_text, language_of, load_texts, preferred, typeset_french
+from worker.web.texts import LANGUAGES, Words, check_text, language_of, load_texts, preferred_language, typeset_french
 
 ROOT = Path(web.__file__).parent
 _KEY = re.compile(r"""\bt\(\s*'([^']+)'\s*[,)]""")
@@ -21,7 +21,7 @@ _IN_CODE = re.compile(r"""\bwords\(\s*"([a-z_.]+)"\s*[,)]""")
 
 def test_every_text_is_there_in_every_language() -> None:
     texts = load_texts()
-    assert all(told[language].strip() for told in texts.values() for language in LANGUAGES)
+    assert all(text[language].strip() for text in texts.values() for language in LANGUAGES)
 
 
 def test_a_text_that_lacks_a_language_or_a_fact_is_refused() -> None:
@@ -58,7 +58,7 @@ def test_every_key_that_the_code_asks_for_is_a_text() -> None:
     ],
 )
 def test_the_browsers_languages_are_weighed(header: str, language: str) -> None:
-    assert preferred(header) == language
+    assert preferred_language(header) == language
 
 
 def test_what_the_reader_chose_goes_before_what_the_browser_asks_for() -> None:

@@ -1,6 +1,11 @@
-"""The consent dance: to the supplier's page, back again, and from what came back to the usage points.
+"""The consent of Enedis: the address of its page, the callback, and the usage points (meters) of a consent.
 
-Source: upstream-apis, 1.3, 1.4, 1.11 and 1.12.
+    v4, v5      GET /callback?code=c0de&state=abc0&usage_point_id=98765432109876
+    2026        GET /callback?autorisation_id=900001&state=abc0
+    failure     GET /callback?code=403&error=access_denied&error_description=access_denied&state=abc0
+
+Source: Enedis, guide d'implémentation Data Connect v5 (authorize) and the swagger Services souscrits of 2026; failures
+in the issues of DomoticzLinky (91) and in homey.enedis.connect.proxy.
 """
 
 from __future__ import annotations
@@ -22,30 +27,33 @@ from worker.clients.session import SupplierSession
 from worker.clients.transport import as_signed
 from worker.domain.measures.answers import Json
 
-LONGEST_STATE: Final = 100  # characters; a longer one comes back cut, or not at all
-_GLUED: Final = "_parent"  # the 2026 portal glues it to addresses
+# In characters. Enedis returns a longer state cut, or not at all.
+LONGEST_STATE: Final = 100
+# The portal of 2026 sometimes appends this to the callback's address.
+_PORTAL_SUFFIX: Final = "_parent"
 _STATUS_AS_CODE: Final = re.compile(r"[0-9]{3}|server_error")
-_FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)  # words, no ids
-_LIVING: Final = {"ACTIF", "DEMANDE"}
+# A failure is shown and logged, so only words are accepted, and no ids.
+_FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
+_CURRENT_STATES: Final = {"ACTIF", "DEMANDE"}
 _LARGEST_ID: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What the supplier's page sent back.  ``failure`` is empty on success, else a short word to show."""
+    """The callback of the consent page; ``failure`` is empty on success, else a short word to show."""
 
     state: str = field(repr=False)
     failure: str = ""
     usage_points: tuple[str, ...] = field(default=(), repr=False)
     autorisation_id: int | None = field(default=None, repr=False)
-    code: str | None = field(default=None, repr=False)  # v4: exchange it; v5: ignore it
+    code: str | None = field(default=None, repr=False)  # In v4 it is exchanged for tokens; in v5 it is ignored.
 
 
 def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: str | None = None) -> str:
-    """Where to send the person: client, response type, ``state`` and ``duration``, nothing else.
+    """Return the address of the consent page, with client, response type, ``state`` and ``duration``.
 
-    The callback address is registered with the application, so it isn't sent.  Raises ValueError where the
-    sandbox has no consent page or the state is too long.
+    The callback's address is registered with the application, so it isn't sent. Raises ValueError if the sandbox has
+    no consent page or the state is too long.
     """
     page = endpoints.authorize_url
     if page is None:
@@ -60,9 +68,10 @@ def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: st
 
 
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
-    """A callback's query, failures first: then ``code`` may hold a status, even without ``error``.
+    """Read the query of a callback; a name may occur more than once.
 
-    Pairs may repeat a name.  Nothing is raised: what can't be used is a failure.
+    It raises nothing: a callback that can't be used is a failure. Failures are recognized first, because ``code`` may
+    then contain a status, even without ``error``.
     """
     fields = _fields(params.items() if isinstance(params, Mapping) else params)
     state, code = fields.get("state", ""), fields.get("code", "")
@@ -70,48 +79,48 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
         words = (fields.get(name, "") for name in ("error", "error_description", "code"))
         return Callback(state, next((word for word in words if _FAILURE.fullmatch(word)), "refused"))
     usage_points = _usage_points(split_meters(fields.get("usage_point_id")))
-    autorisation_id = _positive(fields.get("autorisation_id", ""))
+    autorisation_id = _positive_number(fields.get("autorisation_id", ""))
     if not usage_points and autorisation_id is None:
         return Callback(state, "no_usage_point")
     return Callback(state, "", usage_points, autorisation_id, code or None)
 
 
 def usage_points_of_grant(grant: Grant) -> tuple[str, ...]:
-    """The meters that a token answer names: ``usage_points_id`` (v4), else those of an ``id_token``.
+    """Return the meters that a token answer names: ``usage_points_id`` (v4), else those of its ``id_token``.
 
-    Raises MalformedAnswer where that is no token.
+    Raises MalformedAnswer if the ``id_token`` is no token.
     """
-    told = _usage_points(split_meters(grant.extras.get("usage_points_id")))
+    usage_points = _usage_points(split_meters(grant.extras.get("usage_points_id")))
     id_token = grant.extras.get("id_token")
-    if told or not isinstance(id_token, str):
-        return told
+    if usage_points or not isinstance(id_token, str):
+        return usage_points
     return _usage_points(usage_points_from_id_token(id_token))
 
 
-def usage_points_of(session: SupplierSession, autorisation_id: int, now: datetime) -> list[str]:
-    """The meters of a consent (2026), in the order told; empty while the supplier doesn't know it yet.
+def fetch_usage_points(session: SupplierSession, autorisation_id: int, now: datetime) -> list[str]:
+    """Fetch the meters of a consent (2026), in the supplier's order.
 
-    Then ask again later: asking is harmless.  Raises TransientError, AccountError, RequestRefused or
-    OperatorFault.
+    The list is empty while the supplier does not know the consent yet; the call may be repeated without harm.
+    Raises TransientError, AccountError, RequestRefused or OperatorFault.
     """
-    asked = {
+    body = {
         "autorisationId": autorisation_id,
         "comptage": False,
-        "etatCode": sorted(_LIVING),
+        "etatCode": sorted(_CURRENT_STATES),
         "serviceType": "ACCES",
     }
-    payload = session.post(SUBSCRIBED_SERVICES, asked, lambda reply: _services(reply, now))
+    payload = session.post(SUBSCRIBED_SERVICES, body, lambda reply: _interpret_services(reply, now))
     services = payload.get("serviceSouscrit") if isinstance(payload, dict) else None
-    living = (
+    meters = (
         service.get("pointId")
         for service in (services if isinstance(services, list) else [])
-        if isinstance(service, dict) and service.get("etatCode", "ACTIF") in _LIVING
+        if isinstance(service, dict) and service.get("etatCode", "ACTIF") in _CURRENT_STATES
     )
-    return list(_usage_points(meter for meter in living if isinstance(meter, str)))
+    return list(_usage_points(meter for meter in meters if isinstance(meter, str)))
 
 
-def _services(reply: Reply, now: datetime) -> Json:
-    # "Not there yet" has no code of its own, only this text under the word for every bad request.
+def _interpret_services(reply: Reply, now: datetime) -> Json:
+    # "Not there yet" has no code of its own: it is a "Bad request" that only this text distinguishes.
     if reply.status == 400 and "pas de services souscrits" in str(reply.json).lower():
         return None
     return classify(reply, now).payload
@@ -120,7 +129,8 @@ def _services(reply: Reply, now: datetime) -> Json:
 def _fields(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for sent_name, sent_value in pairs:
-        name, value = sent_name.lower().removesuffix(_GLUED), sent_value.strip().removesuffix(_GLUED)
+        name = sent_name.lower().removesuffix(_PORTAL_SUFFIX)
+        value = sent_value.strip().removesuffix(_PORTAL_SUFFIX)
         fields[name] = f"{fields[name]};{value}" if name in fields and name == "usage_point_id" else value
     return fields
 
@@ -129,6 +139,6 @@ def _usage_points(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if USAGE_POINT.fullmatch(word)))
 
 
-def _positive(text: str) -> int | None:
+def _positive_number(text: str) -> int | None:
     number = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else 0
     return number if 0 < number <= _LARGEST_ID else None

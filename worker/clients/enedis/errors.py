@@ -1,8 +1,12 @@
-"""What an Enedis answer means, decided once and for everybody above.
+"""The meaning of Enedis answers: data, no data, or one of our errors.
 
-Three envelopes are in use, sometimes one inside the other, and no content type can be trusted.  The code
-decides; status and, last of all, text decide only where no code is published.  Source: upstream-apis, 1.9
-and 1.12; semantics, 6.4.
+    v4, v5       {"error": "ADAM-DC-0008", "error_description": "No consent can be found for this customer …"}
+    gateway      {"fault": {"code": 900901, "message": "Invalid Credentials", "description": "…"}}
+    2026         {"code": "900908", "message": "Resource forbidden ", "description": "User is NOT authorized …"}
+
+One envelope may contain another, and the content type is not reliable. The code decides. The status, and at last the
+text, decide only where Enedis publishes no code. Source: Enedis, guide d'implémentation Data Connect v5 (error table),
+the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of ha-linky, linky and DomoticzLinky.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from functools import cached_property
 from typing import Final
 
 from worker.clients.enedis.presets import TokenMode
-from worker.clients.retry_after import retry_after_s, to_wait_s
+from worker.clients.retry_after import quota_wait_s, retry_after_s
 from worker.domain.measures.answer_shapes import Deviation, DeviationKind, names_of
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.errors import (
@@ -31,9 +35,10 @@ from worker.errors import (
 )
 
 
-@dataclass(frozen=True)  # no slots: the parsed body is kept beside the fields
+# Without slots, because cached_property needs a __dict__.
+@dataclass(frozen=True)
 class Reply:
-    """An HTTP answer as it came, read to its end."""
+    """An HTTP answer, read to its end."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -41,20 +46,20 @@ class Reply:
 
     @cached_property
     def json(self) -> Json:
-        """The body parsed; None where it is no JSON (or ``null``, which says as little)."""
+        """The parsed body; None if it is no JSON (or ``null``)."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             return None
 
 
-# Codes are compared in lower case and with "-" for "_" and for blanks.
-_VERDICTS: Final = {
+# Codes are compared in lower case, with "-" in place of "_" and of blanks.
+_KIND_BY_CODE: Final = {
     "no-data-found": AnswerKind.NO_DATA,
     "stm-err-0000014": AnswerKind.NO_DATA,
     "stm-err-0000020": AnswerKind.NO_DATA,
-    "adam-err0075": AnswerKind.NO_DATA,  # the customer objected to the load curve; daily values go on
-    "adam-err0069": AnswerKind.NO_DATA,  # a production point has no consumption
+    "adam-err0075": AnswerKind.NO_DATA,  # The customer objected to the load curve; there are daily values.
+    "adam-err0069": AnswerKind.NO_DATA,  # A production point has no consumption.
     "adam-err0123": AnswerKind.BEFORE_HISTORY,
     "adam-err0125": AnswerKind.BEFORE_HISTORY,
     "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
@@ -67,7 +72,7 @@ _NOT_HOLDER: Final = (
     "the person who consented does not hold this meter's contract any more: the new holder must consent"
 )
 _UNKNOWN_METER: Final = "Enedis does not know this meter or does not let us see it: check its number"
-_ERRORS: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
+_ERROR_BY_CODE: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
     "adam-dc-0008": (ConsentRevoked, _NO_CONSENT),
     "adam-dc-0007": (HolderChanged, _NOT_HOLDER),
     "adam-err0061": (HolderChanged, _NOT_HOLDER),
@@ -78,13 +83,14 @@ _ERRORS: Final[Mapping[str, tuple[type[WorkerError], str]]] = {
         "Enedis (900908): this API is not subscribed for the application, do it in its portal",
     ),
 }
-_DOWN: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm-err-0000001", "server-error"}
-_WRONG_REQUEST: Final = {"invalid-request", "invalid-resquest"}  # the second is the supplier's own spelling
-_BAD_TOKEN: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
-_THROTTLED: Final = re.compile(r"429|90080[0-9]")
+_OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm-err-0000001", "server-error"}
+# The second spelling is the supplier's own.
+_INVALID_REQUEST_CODES: Final = {"invalid-request", "invalid-resquest"}
+_BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
+_QUOTA_CODE: Final = re.compile(r"429|90080[0-9]")
 _LONGEST_PAGE: Final = 20_000
-_GATEWAY: Final = re.compile(r"900[0-9]{3}")
-_MEASURES: Final = {
+_GATEWAY_CODE: Final = re.compile(r"900[0-9]{3}")
+_MEASURE_KEYS: Final = {
     "meter_reading",
     "usage_point",
     "interval_reading",
@@ -92,125 +98,137 @@ _MEASURES: Final = {
     "idPrm",
     "serviceSouscrit",
 }
-_REFUSALS: Final = {"error", "fault", "code", "error_code"}
-_KNOWN: Final = {*_VERDICTS, *_ERRORS, *_DOWN, *_WRONG_REQUEST, *_BAD_TOKEN, "adam-err0002", "bad-request"}
-# A code goes into texts, so only what looks like one: words with a short number, no meter, no token.
-_LOOKS_LIKE_A_CODE: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
+_REFUSAL_KEYS: Final = {"error", "fault", "code", "error_code"}
+_KNOWN_CODES: Final = {
+    *_KIND_BY_CODE,
+    *_ERROR_BY_CODE,
+    *_OUTAGE_CODES,
+    *_INVALID_REQUEST_CODES,
+    *_BAD_TOKEN_CODES,
+    "adam-err0002",
+    "bad-request",
+}
+# A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
+_CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 
 
 def classify(reply: Reply, now: datetime) -> Answer:
-    """The verdict on a measure request.  ``now`` (zone-aware) turns an announced moment into a wait.
+    """Return the answer to a measure request; ``now`` (zone-aware) turns the moment of a 429 into a wait.
 
-    Raises TransientError, AccountError, RequestRefused or OperatorFault.  Nothing of the body but its
-    cleaned code goes into a text.
+    Raises TransientError, AccountError, RequestRefused or OperatorFault. Error texts contain nothing of the body but
+    its code, which ``code_of`` has checked.
     """
     payload = reply.json
     envelope = _innermost(payload)
     code = _code(envelope)
     status = _status(reply.status, payload)
-    if status == 429 or (status < 500 and (_THROTTLED.fullmatch(code) or _over_quota(payload))):
+    if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
         raise RateLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
-    if status >= 500 or code in _DOWN or payload is None:
-        raise _down(reply, code, now)
-    if code in _VERDICTS:
-        return Answer(_VERDICTS[code])
-    if code in _ERRORS:
-        kind, text = _ERRORS[code]
-        raise kind(text)
-    if _GATEWAY.fullmatch(code) or code in _BAD_TOKEN or status == 401:
+    if status >= 500 or code in _OUTAGE_CODES or payload is None:
+        raise _unavailable(reply, code, now)
+    if code in _KIND_BY_CODE:
+        return Answer(_KIND_BY_CODE[code])
+    if code in _ERROR_BY_CODE:
+        error_class, text = _ERROR_BY_CODE[code]
+        raise error_class(text)
+    if _GATEWAY_CODE.fullmatch(code) or code in _BAD_TOKEN_CODES or status == 401:
         raise OperatorFault(
             f"Enedis refuses the application ({code or status}): check its credentials and subscriptions"
         )
     if 200 <= status < 300:
-        return _with_data(reply, payload, code, now)
-    return _by_status(status, envelope, code, _down(reply, code, now))
+        return _classify_success(reply, payload, code, now)
+    return _classify_by_status(status, envelope, code, _unavailable(reply, code, now))
 
 
 def token_refused(reply: Reply, mode: TokenMode) -> bool:
-    """Whether the token, and nothing else, is refused.
+    """Return whether the supplier refuses the token, and nothing else.
 
-    With a user's token 403 is two things: an empty body means the token, a body the consent (1.9).
+    With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent.
     """
     if mode == "user" and reply.status == 403:
-        challenge = " ".join(text for name, text in reply.headers.items() if name.lower() == "www-authenticate")
+        challenge = " ".join(value for name, value in reply.headers.items() if name.lower() == "www-authenticate")
         return not reply.body.strip() or "invalid_token" in challenge
-    return reply.status == 401 or (reply.status < 500 and code_of(reply) in _BAD_TOKEN)
+    return reply.status == 401 or (reply.status < 500 and code_of(reply) in _BAD_TOKEN_CODES)
 
 
 def wait_of(reply: Reply, now: datetime) -> float:
-    """How many seconds a refusal for the quota asks to wait; a gateway's page may name the moment in its text."""
+    """Return the seconds that a 429 asks to wait; a gateway's HTML page may name the moment in its text."""
     page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
-    return to_wait_s(reply.headers, _innermost(reply.json) or page, now)
+    return quota_wait_s(reply.headers, _innermost(reply.json) or page, now)
 
 
-def refused_as_wrong(reply: Reply) -> bool:
-    """Whether the supplier says that the parameters are wrong, without saying which."""
-    return reply.status == 400 and code_of(reply) in _WRONG_REQUEST
+def is_invalid_request(reply: Reply) -> bool:
+    """Return whether the supplier calls the parameters wrong, without saying which."""
+    return reply.status == 400 and code_of(reply) in _INVALID_REQUEST_CODES
 
 
-def unforeseen(reply: Reply) -> Deviation | None:
-    """What of a refusal no page tells of: a code of its own, or none where one belongs.
+def unexpected_refusal(reply: Reply) -> Deviation | None:
+    """Return how a refusal differs from the documentation: an unknown code, or no code where one is expected.
 
-    Measures, what is no JSON (gateways, firewalls) and outages without a code are looked at elsewhere or known.
+    None for measures (AnswerWatch checks them), for answers that are no JSON, and for outages without a code.
     """
     payload = reply.json
     if not isinstance(payload, dict):
         return None
     status, envelope = _status(reply.status, payload), _innermost(payload)
-    if 200 <= status < 300 and (_MEASURES & payload.keys() or not _REFUSALS & payload.keys()):
-        return None  # taken for an answer: the canary looks at it
+    if 200 <= status < 300 and (_MEASURE_KEYS & payload.keys() or not _REFUSAL_KEYS & payload.keys()):
+        return None
     code = _code(envelope)
     if status == 429 or _over_quota(payload) or (not code and (status >= 500 or status == 401)):
         return None
-    if code in _KNOWN or code == str(status) or _GATEWAY.fullmatch(code) or _THROTTLED.fullmatch(code):
+    if code in _KNOWN_CODES or code == str(status) or _GATEWAY_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
         return None
     kind, detail = (DeviationKind.CODE, code) if code else (DeviationKind.SHAPE, names_of(envelope))
     return Deviation(kind, f"refusal {status}", detail, payload)
 
 
 def code_of(reply: Reply) -> str:
-    """The supplier's code in lower case with ``-`` for ``_``, safe to show; empty where none is readable."""
+    """Return the supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
     return _code(_innermost(reply.json))
 
 
-def _with_data(reply: Reply, payload: Json, code: str, now: datetime) -> Answer:
-    """A success; a body that holds an unknown error and no measure came from something in between."""
-    if isinstance(payload, dict) and not _MEASURES & payload.keys():
-        if code in _WRONG_REQUEST:
+def _classify_success(reply: Reply, payload: Json, code: str, now: datetime) -> Answer:
+    """Return the answer of a reply with a success status."""
+    if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
+        if code in _INVALID_REQUEST_CODES:
             raise RequestRefused(f"Enedis calls the request wrong ({code})")
-        if _REFUSALS & payload.keys():
-            raise _down(reply, code, now)
+        # An unknown error without measures comes from a gateway in between.
+        if _REFUSAL_KEYS & payload.keys():
+            raise _unavailable(reply, code, now)
     if isinstance(payload, dict) and "idPrm" in payload and not payload.get("grandeur"):
         return Answer(AnswerKind.NO_DATA)
     return Answer(AnswerKind.DATA, payload)
 
 
-def _by_status(status: int, envelope: Mapping[str, Json], code: str, down: SupplierUnavailable) -> Answer:
-    """Known status, JSON body, unknown code: the 2026 API publishes none with its ``{code, message}``."""
-    of_2026 = {"code", "message"} <= envelope.keys() and not {"type", "description"} & envelope.keys()
-    if status == 404 and of_2026:
+def _classify_by_status(
+    status: int, envelope: Mapping[str, Json], code: str, unavailable: SupplierUnavailable
+) -> Answer:
+    """Return the answer of a JSON reply with an unknown code; the API of 2026 does not publish its codes."""
+    is_2026 = {"code", "message"} <= envelope.keys() and not {"type", "description"} & envelope.keys()
+    if status == 404 and is_2026:
         return Answer(AnswerKind.NO_DATA)
-    if status == 403 and of_2026:
-        if "titulaire" in str(envelope["message"]).lower():  # nothing else tells it from a missing consent
+    if status == 403 and is_2026:
+        # Only the text distinguishes another holder from a missing consent.
+        if "titulaire" in str(envelope["message"]).lower():
             raise HolderChanged(_NOT_HOLDER)
         raise ConsentRevoked(_NO_CONSENT)
     if status in (400, 403, 404, 405, 406, 410, 411, 413, 414, 415, 422) and envelope:
         raise RequestRefused(f"Enedis refuses the request with {status} ({code or 'no readable code'})")
-    raise down
+    raise unavailable
 
 
-def _down(reply: Reply, code: str, now: datetime) -> SupplierUnavailable:
-    what = code or ("no JSON" if reply.json is None else "no readable code")
-    return SupplierUnavailable(f"Enedis: status {reply.status}, {what}", retry_after_s(reply.headers, now))
+def _unavailable(reply: Reply, code: str, now: datetime) -> SupplierUnavailable:
+    detail = code or ("no JSON" if reply.json is None else "no readable code")
+    return SupplierUnavailable(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 
 
 def _over_quota(payload: Json) -> bool:
-    """A refusal in the shape of a success, as gateways in between send it."""
+    """Return whether a gateway refuses for its quota in a body with a success status."""
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
 
 
 def _status(status: int, payload: Json) -> int:
-    """A proxy may put the supplier's status into the body of a success."""
+    """Return the supplier's status, which a proxy may put into the body of a success."""
     inner = payload.get("status") if isinstance(payload, dict) else None
     if 200 <= status < 300 and isinstance(inner, int) and 400 <= inner < 600:
         return inner
@@ -218,7 +236,7 @@ def _status(status: int, payload: Json) -> int:
 
 
 def _innermost(payload: Json) -> Mapping[str, Json]:
-    """The supplier's own envelope, out of those that gateways put around it; empty where there is none."""
+    """Return the supplier's own envelope without those that gateways put around it; empty if there is none."""
     envelope = payload if isinstance(payload, dict) else {}
     for _ in range(3):
         inner = next((envelope[key] for key in ("error", "fault", "enedis_return") if _is_dict(envelope, key)), None)
@@ -237,5 +255,5 @@ def _code(envelope: Mapping[str, Json]) -> str:
         value = envelope.get(key)
         if isinstance(value, str | int) and not isinstance(value, bool):
             code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
-            return code if _LOOKS_LIKE_A_CODE.fullmatch(code) else ""
+            return code if _CODE_FORM.fullmatch(code) else ""
     return ""

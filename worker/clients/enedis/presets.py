@@ -1,7 +1,8 @@
-"""Where each generation of the Enedis API lives, and how it spells its questions.
+"""The three generations of the Enedis API: hosts, paths, parameter names, consent page and quota of each.
 
-A *preset* is what Enedis publishes; *endpoints* are a preset on real hosts: production, sandbox, or an
-override such as our simulator.  Source: upstream-apis, 1.1 to 1.5, 1.8 and 1.12.
+A *preset* is one generation as Enedis publishes it. *Endpoints* are a preset on real hosts: production, sandbox, or
+another one such as our simulator. Source: Enedis, guide d'implémentation Data Connect v4 and v5; the swaggers of Data
+Connect 2026 (mesure_synchrone_auto v2, Services souscrits).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One generation; its quota counts for each API where ``quota_per_api``, else for all together."""
+    """One generation of the API; with ``quota_per_api`` each API has the quota, else all share it."""
 
     name: str
     base_url: str
     sandbox_base_url: str
     authorize_url: str
-    sandbox_authorize_url: str | None  # None: in that sandbox all have consented already
+    sandbox_authorize_url: str | None  # None if the customers of that sandbox have consented already.
     token_path: str
     token_mode: TokenMode
     paths: Mapping[Series, str]
@@ -38,26 +39,27 @@ class Preset:
     start_parameter: str
     end_parameter: str
     consent_style: ConsentStyle
-    consent_duration: str  # ISO 8601, at most three years
+    consent_duration: str  # In ISO 8601; Enedis allows at most three years.
     calls_per_second: int = 5
     calls_per_hour: int = 10_000
     calls_per_day: int | None = None
     quota_per_api: bool = False
 
-    def at(self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False) -> Endpoints:
-        """This preset on its own hosts, or on those given.
+    def endpoints(
+        self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False
+    ) -> Endpoints:
+        """Return this preset on its own hosts, or on other ones.
 
-        ``authorize_url`` may be a whole address or a host; with ``base_url`` alone the consent page is
-        looked for there too, so that a pretend supplier never sends a person to the real page.  Raises
-        ValueError with the reason.
+        ``authorize_url`` may be a whole address or a host. With ``base_url`` alone the consent page is on that host
+        too, so a simulated supplier never sends a person to the real page. Raises ValueError with the reason.
         """
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
         page = authorize_url or base_url
         return Endpoints(
             preset=self,
-            base_url=_checked(base_url or own),
-            authorize_url=self._consent_page(_checked(page)) if page else own_page,
+            base_url=_checked_address(base_url or own),
+            authorize_url=self._consent_page(_checked_address(page)) if page else own_page,
         )
 
     def _consent_page(self, address: str) -> str:
@@ -66,22 +68,22 @@ class Preset:
         return address + urlsplit(self.authorize_url).path
 
     @property
-    def apis(self) -> tuple[str, ...]:
-        """The names under which measure calls are counted."""
-        return tuple(dict.fromkeys(self.api(path) for path in self.paths.values()))
+    def quota_names(self) -> tuple[str, ...]:
+        """The names under which the calls for measures are counted."""
+        return tuple(dict.fromkeys(self.quota_name(path) for path in self.paths.values()))
 
-    def api(self, path: str) -> str:
-        """The name under which calls of ``path`` are counted.
+    def quota_name(self, path: str) -> str:
+        """Return the name under which calls of ``path`` are counted.
 
-        One for all, or, from 2026 on, one for each API, as subscriptions are too: the first word of the
-        path, so both series share ``mesure_synchrone_auto``.
+        All calls share one name, but from 2026 on each API has its own: the first word of the path. Both series share
+        ``mesure_synchrone_auto``.
         """
         return path.strip("/").split("/")[0] if self.quota_per_api else "data"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """A preset on the hosts that we talk to; addresses carry no final slash."""
+    """A preset on the hosts that are called; addresses have no final slash."""
 
     preset: Preset
     base_url: str
@@ -89,11 +91,12 @@ class Endpoints:
 
     @property
     def token_url(self) -> str:
+        """The address of the token endpoint."""
         return self.base_url + self.preset.token_path
 
     @property
     def production(self) -> bool:
-        """Whether real meters answer here: no pretend time, no play."""
+        """Whether these are hosts of real meters, where no simulated time is allowed."""
         return any(_is_production(url) for url in (self.base_url, self.authorize_url) if url)
 
 
@@ -103,23 +106,24 @@ def _is_production(url: str) -> bool:
     return labels[-2:] == ["enedis", "fr"] and not {"hml", "prod-sandbox"} & set(labels)
 
 
-def _checked(address: str) -> str:
-    """The address without final slash.  Raises ValueError, and names no more than the host."""
+def _checked_address(address: str) -> str:
+    """Return the address without a final slash; raises ValueError with no more of it than the host."""
     try:
         parts = urlsplit(address.strip())
     except ValueError:
-        raise ValueError("an Enedis address can't be read") from None  # the foreign text quotes it
+        # "from None": the foreign text quotes the address, which may hold a password.
+        raise ValueError("an Enedis address can't be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an Enedis address must begin with https:// or http:// and a host")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError(f"the Enedis address on {parts.hostname} must hold no user, password, query or fragment")
-    if parts.scheme == "http" and not _may_be_plain(parts.hostname):
+    if parts.scheme == "http" and not _allows_plain_http(parts.hostname):
         raise ValueError(f"the Enedis address on {parts.hostname} must begin with https://: tokens travel on it")
     return address.strip().rstrip("/")
 
 
-def _may_be_plain(host: str) -> bool:
-    """Only a machine of our own: loopback, private addresses, and names inside a container network."""
+def _allows_plain_http(host: str) -> bool:
+    """Return whether the host is ours: loopback, a private address, or a name inside a container network."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -190,7 +194,7 @@ _2026: Final = Preset(
     start_parameter="dateDebut",
     end_parameter="dateFin",
     consent_style="autorisation",
-    consent_duration="P1095D",  # days: its portal may refuse whole years (1.12)
+    consent_duration="P1095D",  # In days, because its portal may show an error for whole years.
     calls_per_hour=1_000,
     quota_per_api=True,
 )

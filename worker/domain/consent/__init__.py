@@ -1,0 +1,1 @@
+"""Accounts, consents, their durations, and the scopes of API tokens."""

@@ -1,4 +1,4 @@
-"""An account: one consent to read one meter, and where it stands."""
+"""An account, which is one consent to read one meter, and its states."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from enum import StrEnum
 
 
 class AccountState(StrEnum):
-    """Semantics 6.3; ``paused`` is the operator's wish, the rest follows from what happened."""
+    """The states of an account; an operator sets ``paused``, the others follow from what happened."""
 
-    NEW = "new"  # created, no usage point or no token source yet
+    NEW = "new"  # It has no usage point or no token yet.
     READY = "ready"
     PAUSED = "paused"
-    ACTION_NEEDED = "action_needed"  # its owner must act; automatic runs skip it
+    ACTION_NEEDED = "action_needed"  # Its owner must act; automatic runs skip it.
     DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``id`` is short and opaque; the meter's number is personal data and stays out of texts."""
+    """An account with its consent dates.
+
+    ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
+    never written to a log or a message. ``reason`` is the error code that led to this state, or empty.
+    """
 
     id: str
     state: AccountState
@@ -28,7 +32,7 @@ class Account:
     usage_point_id: str | None = field(default=None, repr=False)
     consent_from: date | None = None
     consent_until: date | None = None
-    reason: str = ""  # the code that led to this state, empty where all is well
+    reason: str = ""
 
     @property
     def active(self) -> bool:

@@ -1,4 +1,4 @@
-"""The nouns of the consent desk: what proves a consent, what makes one doubtful, who is told of it."""
+"""Consents: the proof of a consent, a refusal that awaits confirmation, and the notices to owner and operator."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from enum import StrEnum
 
 
 class ConsentKind(StrEnum):
-    """What the supplier's callback brought."""
+    """The proof of a consent that the supplier's callback contained, by generation of its API."""
 
-    CODE = "code"  # v4: exchanged for the holder's tokens
-    USAGE_POINT = "usage_point"  # v5
-    AUTORISATION = "autorisation"  # 2026
+    CODE = "code"  # In v4 it is exchanged for the holder's tokens.
+    USAGE_POINT = "usage_point"  # The callback of v5 names the meter.
+    AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter is asked for.
     ID_TOKEN = "id_token"  # noqa: S105 - GRDF
-    BY_HAND = "by_hand"  # the operator says so
+    BY_HAND = "by_hand"  # An operator entered the meter.
 
 
 class EndReason(StrEnum):
-    """Why a consent ended, beside the error codes of semantics 6.4."""
+    """The reasons why a consent ended, other than the error codes of a refusal."""
 
-    RENEWED = "renewed"  # a newer one took its place
+    RENEWED = "renewed"  # A newer consent replaced it.
     EXPIRED = "expired"
-    REMOVED = "removed"  # the account was
+    REMOVED = "removed"  # Its account was removed.
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentProof:
-    """That somebody consented, when and for how long; whose meter it was stays sealed in the book."""
+    """The proof that a holder consented, when and for how long.
+
+    The meter's number is not here: the consents table keeps it encrypted, and ``names_meter`` says whether it does.
+    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent.
+    """
 
     id: str
     account_id: str
@@ -35,8 +39,8 @@ class ConsentProof:
     kind: ConsentKind
     consented_at: datetime
     consent_from: date | None = None
-    consent_until: date | None = None  # the last day, included
-    reference: str | None = None  # the supplier's number of the consent
+    consent_until: date | None = None
+    reference: str | None = None
     names_meter: bool = False
     ended_at: datetime | None = None
     end_reason: str = ""
@@ -48,7 +52,10 @@ class ConsentProof:
 
 @dataclass(frozen=True, slots=True)
 class PendingRefusal:
-    """A refusal that may be the supplier's mistake.  ``times``: since the last success or storm; 0 in a storm."""
+    """A refusal of an account that is not confirmed yet, because it may be the supplier's mistake.
+
+    ``times`` counts it since the last success or incident of refusals; it stays 0 during such an incident.
+    """
 
     account_id: str
     code: str
@@ -58,22 +65,24 @@ class PendingRefusal:
 
 
 class NoticeKind(StrEnum):
-    ACTION_NEEDED = "action_needed"  # the account waits for its owner
-    CONSENT_ENDS_30 = "consent_ends_30"  # within 30 days
+    """The kinds of notices; the last three go to the operator."""
+
+    ACTION_NEEDED = "action_needed"  # The account's owner must act.
+    CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
-    CURVE_NOT_ACTIVATED = "curve_not_activated"  # daily values come, and nobody has switched the curve's collection on
-    HOLDER_STORM = "holder_storm"  # told no more: what was, before it became an incident
-    INCIDENT = "incident"  # to the operator: the same failure on many accounts, so the supplier's
+    CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
+    HOLDER_STORM = "holder_storm"  # No longer sent: INCIDENT replaced it, but old rows still hold it.
+    INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
-    SUPPLIER_CHANGED = "supplier_changed"  # to the operator: it sends what nobody told us of
+    SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to tell over one channel.
+    """One message to send over one channel.
 
-    ``about`` tells two notices of a kind apart: the day that a consent ends, the moment that an account was set
-    aside.  ``account_id`` is None for what concerns the operator alone.
+    ``about`` distinguishes notices of the same kind: the day on which a consent ends, or the moment at which an
+    account was suspended. ``account_id`` is None for notices to the operator.
     """
 
     id: str
@@ -90,5 +99,5 @@ class Notice:
 
     @property
     def key(self) -> str:
-        """The same key is never told twice."""
+        """The key that makes a notice unique: a second notice with the same key is not sent."""
         return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"

@@ -1,4 +1,4 @@
-"""How long a consent is given for: ISO 8601 durations of years, months, weeks and days."""
+"""The duration of a consent, as an ISO 8601 duration of years, months, weeks and days."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4}
 
 
 def last_day_of(first_day: date, duration: str) -> date:
-    """The last day, included, of a consent that begins on ``first_day``; ``P6M`` of 31 August ends in February.
+    """Return the last day, included, of a consent that begins on ``first_day``.
 
-    Raises ValueError for what is no duration, or none that ends.
+    A month without that day counts to its end, so ``P6M`` from 31 August ends in February. Raises ValueError for a
+    text that is no duration, and for a date after the year 9999.
     """
     years, months, weeks, days = _parts(duration)
     month = first_day.month - 1 + 12 * years + months
     year, month = first_day.year + month // 12, month % 12 + 1
     try:
-        moved = date(year, month, min(first_day.day, monthrange(year, month)[1]))
-        return moved + timedelta(weeks=weeks, days=days - 1)
+        after_months = date(year, month, min(first_day.day, monthrange(year, month)[1]))
+        return after_months + timedelta(weeks=weeks, days=days - 1)
     except (ValueError, OverflowError):
         raise ValueError(f"a consent of {duration} does not end in this calendar") from None
 
 
 def without_years(duration: str) -> str:
-    """The same duration told in months and days, for a page that may refuse whole years (upstream-apis, 1.12)."""
+    """Return the same duration in months, weeks and days.
+
+    The consent page of 2026 may show an error for whole years: it is seen to read months and days only
+    (homey.enedis.connect.proxy; conso-api, issue 159).
+    """
     years, months, weeks, days = _parts(duration)
     parts = ((12 * years + months, "M"), (weeks, "W"), (days, "D"))
     return "P" + "".join(f"{count}{unit}" for count, unit in parts if count)

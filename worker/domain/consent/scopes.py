@@ -1,4 +1,4 @@
-"""What a client of the API may be allowed to do."""
+"""The scopes of API tokens: what a client of the API may do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    READ_ACCOUNTS = "read:accounts"  # who there is, how they stand, how far their first sync is
+    """The permissions that an API token can have."""
+
+    READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
-    WRITE_ACCOUNTS = "write:accounts"  # add, pause, resume, remove; opens nothing to read
+    WRITE_ACCOUNTS = "write:accounts"  # Add, pause, resume and remove; it permits no reading.

@@ -1,0 +1,1 @@
+"""What concerns all accounts together: planning, policy, lanes, incidents, outcomes."""

@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""Delays between the retries of a failed task."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 FIRST_DELAY_S: Final = 2.0
-LONGEST_DELAY_S: Final = 60.0  # a longer wait is the reconciler's, not a countdown's: see stack-trials, 4.3
+# A worker holds a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
+LONGEST_DELAY_S: Final = 60.0
 
 
 def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], float]) -> float:
-    """Seconds before try number ``retries`` + 2: doubled each time, spread by ``jitter`` (0 to 1).
+    """Return the seconds to wait after ``retries`` earlier retries: doubled each time, spread by ``jitter`` (0 to 1).
 
-    The wait that the other side asked for is kept to, never shortened; a little is added so that those
-    who wait for the same instant don't all come at once.
+    ``asked_s`` is the wait that the other side asked for. It is never shortened; up to a tenth is added, so that
+    clients that wait for the same moment do not all return at once.
     """
     if asked_s is not None:
         return asked_s * (1 + 0.1 * jitter())

@@ -1,4 +1,4 @@
-"""The fleet's freshness over time: hours as they were kept, gathered by hour of the day or drawn as a line."""
+"""Freshness of the fleet over time: the share of accounts whose yesterday is complete, by hour of the day."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from typing import Final
 from worker.domain.measures.readings import PARIS
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
-_NOTHING: Final = "·"
+_UNKNOWN: Final = "·"
 
 
 def share_of(complete: int, active: int) -> float | None:
-    """None where there is nobody."""
+    """Return the share of complete accounts, or None if there are no active ones."""
     return complete / active if active else None
 
 
-def by_hour_of_day(kept: Iterable[tuple[datetime, int, int]]) -> dict[int, float]:
-    """Hour in Paris to the share of accounts that were fresh in it, over all days; hours never kept are left out.
+def share_by_hour_of_day(hours: Iterable[tuple[datetime, int, int]]) -> dict[int, float]:
+    """Return the share of fresh accounts for each hour of the day in Paris, over all days together.
 
-    ``kept``: hour, active accounts, and those of them whose yesterday was whole.
+    ``hours`` holds one row an hour: its start, the active accounts, and those whose yesterday was complete.
+    An hour of the day without a row is left out.
     """
     active: Counter[int] = Counter()
     complete: Counter[int] = Counter()
-    for at, all_of_them, whole in kept:
-        hour = at.astimezone(PARIS).hour
-        active[hour] += all_of_them
-        complete[hour] += whole
+    for start, active_accounts, complete_accounts in hours:
+        hour = start.astimezone(PARIS).hour
+        active[hour] += active_accounts
+        complete[hour] += complete_accounts
     return {hour: complete[hour] / active[hour] for hour in sorted(active) if active[hour]}
 
 
-def spark(shares: Sequence[float | None]) -> str:
-    """One sign a share, from nobody to everybody; a dot where it isn't known."""
-    return "".join(_NOTHING if share is None else _BARS[round(share * (len(_BARS) - 1))] for share in shares)
+def sparkline(shares: Sequence[float | None]) -> str:
+    """Draw one bar a share, from none to all accounts, and a dot where the share is unknown."""
+    return "".join(_UNKNOWN if share is None else _BARS[round(share * (len(_BARS) - 1))] for share in shares)

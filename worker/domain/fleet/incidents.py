@@ -1,7 +1,11 @@
-"""When the same failure on many accounts is the supplier's and not theirs, and when that is over.
+"""Incidents: the same failure on many accounts, which is the supplier's fault. When one opens and when it ends.
 
-Pure.  Two families: of the first the supplier serves nobody, so nobody is asked (it *holds*); of the second it refuses
-some and serves others, so asking goes on and only the refusals aren't believed.
+There are two families. In the first the supplier serves nobody, so no account is asked: the incident *holds*
+(outage, application, answers, by_hand). In the second the supplier refuses some accounts and serves others
+(consent, holder, meter, login): windows are still asked for, but no refusal changes the state of an account.
+
+`IncidentGate` is what the use cases ask about open incidents; `NO_INCIDENTS` never opens any.
+No function here reads or writes a store.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
@@ -29,49 +33,57 @@ from worker.errors import (
     WorkerError,
 )
 
-PROBE: Final = "account/probe"  # the claim that a canary's window carries: it is let through
-CANARIES: Final = 3
-LEAST_SHARE_OF_REFUSALS: Final = 0.2  # of the accounts tried
-LONGEST_WAIT: Final = 15  # first waits
-MOST_RELAPSES: Final = 3  # within an hour; then it isn't one, or not one that waiting helps
+# A window with this claim is a probe: it is asked for although the incident holds all others.
+PROBE: Final = "account/probe"
+PROBES_TO_PASS: Final = 3
+# The share is one of the accounts that were asked.
+LEAST_SHARE_OF_REFUSALS: Final = 0.2
+# The unit is the first wait, so 15 means fifteen times as long.
+LONGEST_WAIT: Final = 15
+# After so many within an hour no other opens: waiting does not help against a failure that comes and goes.
+MOST_RELAPSES: Final = 3
 
 
 class IncidentKind(StrEnum):
-    OUTAGE = "outage"  # faults of the supplier's own, time-outs, HTML
-    APPLICATION = "application"  # our credentials, our token or our subscription are refused
-    ANSWERS = "answers"  # what comes can't be read or used
+    """The kinds of incidents; four of them hold all windows, four freeze the refusals of accounts."""
+
+    OUTAGE = "outage"  # The supplier fails (5xx), does not answer in time, or sends HTML.
+    APPLICATION = "application"  # Our credentials, our token or our subscription are refused.
+    ANSWERS = "answers"  # Answers arrive but can't be read or used.
     CONSENT = "consent"
     HOLDER = "holder"
     METER = "meter"
     LOGIN = "login"
-    BY_HAND = "by_hand"  # the operator knows more than we do
+    BY_HAND = "by_hand"  # An operator opened it, for example for an announced maintenance.
 
     @property
     def holds(self) -> bool:
-        """Whether nobody is asked while it lasts, and no failure counts."""
-        return self not in _PATIENCE
+        """Whether no account is asked and no failure counts while the incident is open."""
+        return self not in _MAX_DURATION
 
     @property
-    def patience(self) -> timedelta | None:
-        """How long refusals aren't believed against all probes; None for what needs no belief."""
-        return _PATIENCE.get(self)
+    def max_duration(self) -> timedelta | None:
+        """How long refusals are taken for a mistake although all probes fail; None for kinds that hold."""
+        return _MAX_DURATION.get(self)
 
 
-# Wrong refusals lasted days (consents), or weeks (holders: upstream-apis, 1.9).  Consents that were all given on one
-# day end on one day too, so disbelief must end.
-_PATIENCE: Final = {
+# Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be
+# an end all the same: consents that were all given on one day also end on one day.
+_MAX_DURATION: Final = {
     IncidentKind.CONSENT: timedelta(days=3),
     IncidentKind.HOLDER: timedelta(days=45),
     IncidentKind.METER: timedelta(days=3),
     IncidentKind.LOGIN: timedelta(days=3),
 }
 HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.ANSWERS)
-REFUSALS: Final = tuple(_PATIENCE)
-BY_HAND_LASTS: Final = timedelta(hours=24)  # a forgotten one must not stop the house for good
+REFUSALS: Final = tuple(_MAX_DURATION)
+# An incident that an operator opened and forgot must not stop the fleet for good.
+BY_HAND_LASTS: Final = timedelta(hours=24)
 
-_OF_ERRORS: Final[tuple[tuple[type[WorkerError], IncidentKind | None], ...]] = (  # the first that fits
-    (ConsentNotThere, None),  # one account's, minutes after its consent
-    (RefreshAnswerLost, None),  # really lost: nothing but a new consent helps
+# The first class that fits decides, so subclasses stand before their parents.
+_KIND_BY_ERROR: Final[tuple[tuple[type[WorkerError], IncidentKind | None], ...]] = (
+    (ConsentNotThere, None),  # This concerns one account, in the minutes after its consent.
+    (RefreshAnswerLost, None),  # The token is really lost: only a new consent helps.
     (SupplierUnavailable, IncidentKind.OUTAGE),
     (OperatorFault, IncidentKind.APPLICATION),
     (MalformedAnswer, IncidentKind.ANSWERS),
@@ -80,74 +92,87 @@ _OF_ERRORS: Final[tuple[tuple[type[WorkerError], IncidentKind | None], ...]] = (
     (UnknownUsagePoint, IncidentKind.METER),
     (LoginFailed, IncidentKind.LOGIN),
 )
-# An incident of the first family concerns a series, for suppliers lose one and keep the other; one of the second all.
+# An incident that holds concerns one series, as a supplier may lose the curve and keep daily values. One of refusals
+# concerns both. There is at most one open incident in each slot.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
 
 
 def kind_of(error: WorkerError) -> IncidentKind | None:
-    """What many such failures would be; None for what tells nothing of the supplier (our stores, the quota, bugs)."""
-    return next((kind for errors, kind in _OF_ERRORS if isinstance(error, errors)), None)
+    """Return the kind of incident that many such errors make; None if the error isn't the supplier's.
+
+    Errors of our stores, of the quota and bugs are not the supplier's.
+    """
+    return next((kind for error_class, kind in _KIND_BY_ERROR if isinstance(error, error_class)), None)
 
 
 def slot_of(kind: IncidentKind, series: Series) -> str:
-    """Where such an incident stands: one at a time in each."""
+    """Return the slot of an incident: the series if its kind holds, else the kind."""
     return series.value if kind.holds else kind.value
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """``accounts`` 0: nothing is ever an incident."""
+    """How many accounts must fail alike to open an incident; with ``accounts`` 0 none ever opens.
+
+    ``share`` is a share of the accounts that were asked in the last ``minutes``.
+    """
 
     accounts: int = 5
-    share: float = 0.8  # of the accounts asked lately
+    share: float = 0.8
     minutes: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """Distinct accounts by how each was answered last: alike, and at all."""
+    """How many accounts were asked lately, and how many of them failed in the same way the last time."""
 
     failed: int
     tried: int
 
 
-def is_incident(kind: IncidentKind, burst: FailureCount, limits: Thresholds) -> bool:
-    """Whether so many fail alike that it can't be their own affair."""
+def is_incident(kind: IncidentKind, failures: FailureCount, limits: Thresholds) -> bool:
+    """Return whether so many accounts fail in the same way that the supplier must be the cause."""
     share = limits.share if kind.holds else LEAST_SHARE_OF_REFUSALS
-    return 0 < limits.accounts <= burst.failed and burst.failed >= share * max(burst.tried, burst.failed)
+    return 0 < limits.accounts <= failures.failed and failures.failed >= share * max(failures.tried, failures.failed)
 
 
 def probe_wait_s(rounds: int, first_s: float) -> float:
-    """Before the probe that follows ``rounds`` others in vain: doubled each time, fifteen first waits at most."""
+    """Return the seconds before the next probe, after ``rounds`` failed ones: doubled each time, with a limit."""
     return first_s * min(2.0 ** min(rounds, 10), LONGEST_WAIT)
 
 
 class ProbeResult(StrEnum):
-    """What came of asking for one account while an incident is open."""
+    """The result of asking for one account while an incident is open."""
 
     PASSED = "passed"
     FAILED = "failed"
     SAYS_NOTHING = "says_nothing"
 
 
-def judge_canary(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
-    """``error`` None is an answer.  A refusal is one too, of a supplier that was thought to serve nobody.
+def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
+    """Return what a probe says about an open incident; ``error`` is None if the supplier answered.
 
-    So is that of a refresh token whose answer was lost: during an outage many are, and if it said nothing, with all
-    of them lost the outage would never be over.
+    If the supplier was thought to serve nobody, a refusal counts as an answer too. So does the refusal of a refresh
+    token whose answer was lost. An outage may lose the tokens of all probed accounts: if their refusals said nothing,
+    it would never end.
     """
-    found = kind_of(error) if error else None
+    probe_kind = kind_of(error) if error else None
     if error is None or (kind.holds and isinstance(error, AccountError | RequestRefused)):
         return ProbeResult.PASSED
-    return ProbeResult.FAILED if found is kind or found in HOLDING else ProbeResult.SAYS_NOTHING
+    return ProbeResult.FAILED if probe_kind is kind or probe_kind in HOLDING else ProbeResult.SAYS_NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """``failed_calls``: asked in vain, before it was known to be one too; ``rounds``: of canaries.
+    """An incident, open or past.
 
-    ``windows_failed``: given up meanwhile, and not held against them; ``windows_held``: ended without a call.
-    ``accounts``: those it touched, counted to about 1 %.
+    ``failed_calls``: calls that failed, including those before it was opened.
+    ``windows_failed``: windows that failed meanwhile; their failures don't count as attempts.
+    ``windows_held``: windows that ended without a call.
+    ``accounts``: the number of accounts it touched, exact to about 1 %.
+    ``rounds``: the rounds of probes so far.
+    ``relapses``: how many incidents in this slot had ended within the hour before.
+    ``how``: how it ended (probes, by_hand, believed, expired); empty while it is open.
     """
 
     id: str
@@ -159,25 +184,25 @@ class Incident:
     windows_held: int = 0
     accounts: int = 0
     rounds: int = 0
-    relapses: int = 0  # how often the like had ended within the hour before
+    relapses: int = 0
     ended_at: datetime | None = None
-    how: str = ""  # it ended: probes, by_hand, believed, expired
+    how: str = ""
 
     @property
     def series(self) -> list[Series]:
-        """Which it concerns."""
+        """The series that it concerns."""
         return [series for series in Series if series.value == self.slot] or list(Series)
 
-    def overdue(self, now: datetime) -> str:
-        """How it ends for its age alone; empty where it doesn't."""
+    def expiry_reason(self, now: datetime) -> str:
+        """Return ``how`` it ends because of its age alone; empty if it may stay open."""
         if self.kind is IncidentKind.BY_HAND:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
-        patience = self.kind.patience
-        return "believed" if patience is not None and now - self.began_at >= patience else ""
+        max_duration = self.kind.max_duration
+        return "believed" if max_duration is not None and now - self.began_at >= max_duration else ""
 
 
 def to_json(incident: Incident) -> Mapping[str, object]:
-    """As `releve incidents --json` prints it."""
+    """Return the object that ``releve incidents --json`` prints for an incident."""
     return {
         "id": incident.id,
         "kind": incident.kind.value,
@@ -194,56 +219,39 @@ def to_json(incident: Incident) -> Mapping[str, object]:
     }
 
 
-# Who tells the walk, the journal and the desk whether a failure is an incident's; the one that never does.
+class IncidentGate:
+    """The open incidents, as a window, its results and the refusal policy see them.
 
+    This one knows of none: it holds nothing, counts nothing and excuses nothing.
+    """
 
-class IncidentGate(Protocol):
-    """Who sees how the supplier treats each account, and says what not to hold against whom."""
+    def raise_if_held(self, job: WindowJob) -> None:
+        """Raise IncidentOpen if an incident holds the series of this window."""
 
-    def admit(self, origin: WindowJob) -> None:
-        """Raises Held where nobody shall be asked now."""
-        ...
+    def record_failure(self, job: WindowJob, error: WorkerError) -> None:
+        """Count that the supplier failed for this account; may open an incident."""
 
-    def failed(self, origin: WindowJob, error: WorkerError) -> None: ...
+    def record_answer(self, job: WindowJob, *, usable: bool) -> None:
+        """Count that the supplier answered for this account, and whether its answer could be used."""
 
-    def answered(self, origin: WindowJob, *, usable: bool) -> None: ...
+    def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
+        """Return the open incident that explains a failure, or None; ``series`` None stands for both.
 
-    def spares(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """The open incident that a failure belongs to and not to its account; ``series`` None for either."""
-        ...
-
-    def is_held(self, series: Series) -> bool: ...
-
-    def may_open(self, kind: IncidentKind) -> bool: ...
-
-    def open_refusals(self, kind: IncidentKind, burst: FailureCount) -> bool:
-        """Whether so many refusals are an incident, open from now on."""
-        ...
-
-
-class NoIncidents:
-    """Nothing is ever an incident."""
-
-    def admit(self, origin: WindowJob) -> None:
-        """Whoever comes is let through."""
-
-    def failed(self, origin: WindowJob, error: WorkerError) -> None:
-        """Nobody counts."""
-
-    def answered(self, origin: WindowJob, *, usable: bool) -> None:
-        """Nobody counts."""
-
-    def spares(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
+        An explained failure does not count against the account.
+        """
         return None
 
     def is_held(self, series: Series) -> bool:
+        """Return whether an incident holds all windows of this series."""
         return False
 
     def may_open(self, kind: IncidentKind) -> bool:
+        """Return whether an incident of this kind could open now."""
         return False
 
-    def open_refusals(self, kind: IncidentKind, burst: FailureCount) -> bool:
+    def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
+        """Open an incident if there are enough refusals; return whether it is open."""
         return False
 
 
-NO_INCIDENTS: Final = NoIncidents()
+NO_INCIDENTS: Final = IncidentGate()

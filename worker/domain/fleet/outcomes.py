@@ -1,7 +1,11 @@
-"""What the supplier answered last: a few short notes beside the state of a series.
+"""The last calls to the supplier for a series: when, for which window, and what class of answer.
 
-One note for each kind of answer and of run (when, and for which window), so they stay few however often is asked;
-an outage does not hide the last good answer, nor a window of the history the night's.
+A series keeps its last call of each class of answer and kind of run, as one field of its progress hash:
+
+    answer:outage:nightly = 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
+
+So there are few fields, however often the supplier is asked. An outage does not replace the last good answer, and
+a window of the history does not replace that of the night.
 """
 
 from __future__ import annotations
@@ -31,28 +35,30 @@ BY_HAND: Final = "hand"
 
 
 class AnswerClass(StrEnum):
+    """The classes of answers and failures of a call."""
+
     DATA = "data"
     NO_DATA = "no_data"
-    UNUSABLE = "unusable"  # points came, and none could be used
+    UNUSABLE = "unusable"  # It held points, but none could be used.
     BEFORE_HISTORY = "before_history"
-    QUOTA = "quota"  # ours or the supplier's: no call was made, or it was sent away
+    QUOTA = "quota"  # Our ledger had no permit, or the supplier answered 429.
     OUTAGE = "outage"
     CONSENT = "consent"
     HOLDER = "holder"
     METER = "meter"
     LOGIN = "login"
     MALFORMED = "malformed"
-    APPLICATION = "application"  # our credentials or subscription
-    STORE = "store"  # our own: nothing was wrong with the answer
+    APPLICATION = "application"  # The supplier refuses our credentials or our subscription.
+    STORE = "store"  # A store of ours failed; the answer itself was fine.
     BUG = "bug"
 
     @property
-    def brought_readings_or_none(self) -> bool:
-        """Whether it is an answer to the question, be it an empty one."""
+    def is_answer(self) -> bool:
+        """Whether the supplier answered what it was asked, even if there are no readings."""
         return self in (AnswerClass.DATA, AnswerClass.NO_DATA, AnswerClass.BEFORE_HISTORY)
 
 
-_OF_ERRORS: Final[dict[type[WorkerError], AnswerClass]] = {
+_CLASS_BY_ERROR: Final[dict[type[WorkerError], AnswerClass]] = {
     RateLimited: AnswerClass.QUOTA,
     SupplierUnavailable: AnswerClass.OUTAGE,
     StoreUnavailable: AnswerClass.STORE,
@@ -67,24 +73,29 @@ _OF_ERRORS: Final[dict[type[WorkerError], AnswerClass]] = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """``run``: what it was made for, like nightly, backfill or repair."""
+    """One call to the supplier; ``run`` is its purpose, such as nightly, backfill, repair or hand."""
 
     at: datetime
     window: DateWindow
     answer: AnswerClass
     run: str = BY_HAND
 
-    def holds(self, day: date) -> bool:
+    def covers(self, day: date) -> bool:
+        """Return whether the call asked for this day."""
         return self.window.start <= day < self.window.end
 
 
-def class_of_error(error: WorkerError) -> AnswerClass:
-    """What is not foreseen is our bug."""
-    return next((found for kind, found in _OF_ERRORS.items() if isinstance(error, kind)), AnswerClass.BUG)
+def classify_error(error: WorkerError) -> AnswerClass:
+    """Return the class of a failed call; an error that has none is a bug of ours."""
+    classes = (answer for error_class, answer in _CLASS_BY_ERROR.items() if isinstance(error, error_class))
+    return next(classes, AnswerClass.BUG)
 
 
-def class_of_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:
-    """``floor``: the first day that the supplier has anything of, where it was found out."""
+def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:
+    """Return the class of an answer by its number of points that were kept and that were dropped.
+
+    ``floor`` is the first day for which the supplier has data, if this answer showed it.
+    """
     if fetched:
         return AnswerClass.DATA
     if dropped:
@@ -93,18 +104,18 @@ def class_of_answer(fetched: int, dropped: int, floor: date | None) -> AnswerCla
 
 
 def run_of(claim: str | None) -> str:
-    """``nightly`` of ``daily/nightly:2024-07-25``; kinds of runs are few."""
+    """Return the kind of run of a claim: ``nightly`` for ``daily/nightly:2024-07-25``, ``hand`` for None."""
     return claim.partition("/")[2].partition(":")[0] if claim else BY_HAND
 
 
-def call_note(call: Call) -> dict[str, str]:
-    """The field of a series' state that keeps it."""
+def call_to_fields(call: Call) -> dict[str, str]:
+    """Return the field of the progress hash that keeps this call."""
     at = call.at.astimezone(UTC).isoformat(timespec="seconds")
     return {f"{_FIELD}:{call.answer}:{call.run}": f"{at} {call.window}"}
 
 
-def read_calls(state: Mapping[str, str]) -> list[Call]:
-    """What was noted, newest first."""
+def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
+    """Return the calls that the fields of a progress hash keep, newest first; other fields are ignored."""
     calls = []
     for name, text in state.items():
         if name.startswith(f"{_FIELD}:"):
@@ -114,16 +125,16 @@ def read_calls(state: Mapping[str, str]) -> list[Call]:
     return sorted(calls, key=lambda call: call.at, reverse=True)
 
 
-def standing_failure(
+def last_failure(
     calls: Iterable[Call], day: date, asked_on: date | None, last_success: datetime | None
 ) -> AnswerClass | None:
-    """Why the last try for a day brought no answer; None where it did.
+    """Return why the last call for a day failed, or None if it did not.
 
-    ``asked_on``: when the day was last answered, told by its ledger: notes of good answers may have been
-    overwritten by those for other windows.
+    ``asked_on`` is the date on which the day was last answered, from the completeness table. It is needed because the
+    call that answered may have been replaced by a newer call for another window.
     """
-    last = max((call for call in calls if call.holds(day)), key=lambda call: call.at, default=None)
-    if last is None or last.answer.brought_readings_or_none:
+    last = max((call for call in calls if call.covers(day)), key=lambda call: call.at, default=None)
+    if last is None or last.answer.is_answer:
         return None
     failed_on = last.at.astimezone(PARIS).date()
     if asked_on is not None and failed_on < asked_on:

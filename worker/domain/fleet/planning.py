@@ -1,9 +1,10 @@
-"""What a quota carries: how often a fleet can be asked for, and what is left for everything else.
+"""Capacity planning: how often a quota allows to ask for a fleet, and what it leaves for the other lanes.
 
-Pure arithmetic.  A *night* asks a fleet for its look-back and may use what the other lanes' shares leave of its
-hours; a *day* is 24 hours of quota.  One call brings up to 365 daily values or 7 days of curve, so a turn costs one
-call a series however many nights lie between two.  Daily values are asked for apart from the curve and make the
-totals; a curve does not stand in for them.  Source of the limits: upstream-apis, 1.8 and 1.12.
+This is arithmetic without any store. A *night* asks for the look-back of each account and may use what the floors of
+the other lanes leave of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of
+curve, so an account costs one call a series and turn, however many nights lie between two turns. Totals are made of
+daily values, so the curve does not replace the call for these.
+Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2).
 """
 
 from __future__ import annotations
@@ -19,53 +20,58 @@ from worker.domain.measures.windows import DAILY_HISTORY_DAYS, MAX_WINDOW_DAYS
 
 HOURS_A_DAY: Final = 24
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-_PACE: Final = 4, 5  # of the calls a second: the ledger spaces them so that a jitter never makes one too many
+# The share of the calls a second that the ledger uses: it spaces calls so that a jitter never makes one too many.
+_PACE: Final = 4, 5
 
-# In the order of what is given up: first fresh curves, then fresh totals; a curve is never fresher than its totals.
-LADDER: Final = tuple(
+# A small quota first costs fresh curves, then fresh totals. A curve is never fresher than its totals.
+POLICIES_FRESHEST_FIRST: Final = tuple(
     FleetPolicy(daily, curve) for daily in range(1, MOST_NIGHTS + 1) for curve in range(daily, MOST_NIGHTS + 1)
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """``without_curve``: those of the accounts whose curve nobody has switched on.  ``history_days``: of curve."""
+    """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill."""
 
     accounts: int
     without_curve: int = 0
     history_days: int = 28
 
     def calls_a_night(self, policy: FleetPolicy) -> int:
-        """Of an even night under ``policy``."""
+        """Return the calls of an average night under ``policy``."""
         with_curve = self.accounts - self.without_curve
         daily, curve = policy.every(Series.DAILY), policy.every(Series.LOAD_CURVE)
-        return _up(self.accounts, daily) + _up(with_curve, curve) + _up(self.without_curve, MOST_NIGHTS)
+        return (
+            _divide_rounding_up(self.accounts, daily)
+            + _divide_rounding_up(with_curve, curve)
+            + _divide_rounding_up(self.without_curve, MOST_NIGHTS)
+        )
 
     @property
     def naive_calls_a_night(self) -> int:
-        """Everything of everybody."""
+        """The calls of a night that asks for both series of every account."""
         return 2 * self.accounts
 
     @property
     def first_screen_calls(self) -> int:
-        """Of all accounts' daily histories, which make their totals."""
-        return self.accounts * _up(DAILY_HISTORY_DAYS, MAX_WINDOW_DAYS[Series.DAILY])
+        """The calls for the daily histories of all accounts, from which their totals are made."""
+        return self.accounts * _divide_rounding_up(DAILY_HISTORY_DAYS, MAX_WINDOW_DAYS[Series.DAILY])
 
     @property
     def history_calls(self) -> int:
-        """Of all accounts' curves."""
-        return self.accounts * _up(self.history_days, MAX_WINDOW_DAYS[Series.LOAD_CURVE])
+        """The calls for the curve histories of all accounts."""
+        return self.accounts * _divide_rounding_up(self.history_days, MAX_WINDOW_DAYS[Series.LOAD_CURVE])
 
-    def of(self, accounts: int) -> Fleet:
-        """A fleet like this one, larger or smaller."""
+    def scaled_to(self, accounts: int) -> Fleet:
+        """Return a fleet of another size with the same share of accounts without a curve."""
         return Fleet(accounts, accounts * self.without_curve // max(1, self.accounts), self.history_days)
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaBudget:
-    """Of one application, both series together; None is no limit.
+    """The quota of one application for both series together; None means no limit.
 
-    ``shares``: of each hour the night leaves the others their floors, and stops at its own ceiling.
+    The night leaves the other lanes their floors of each hour and stops at its own ceiling (``shares``).
     """
 
     per_hour: int | None
@@ -75,48 +81,50 @@ class QuotaBudget:
 
     @property
     def nights_percent(self) -> int:
-        """Of each hour, what a night may count on beside lanes that want all of theirs."""
+        """The percent of each hour that a night can use while the other lanes use all of their floors."""
         others = sum(self.shares.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY)
         return max(1, min(self.shares.ceiling(QuotaLane.NIGHTLY), 100 - others))
 
     @property
-    def paced(self) -> int | None:
-        """Calls an hour at the ledger's pace."""
+    def pace_limit(self) -> int | None:
+        """The calls an hour that the limit a second allows at the ledger's pace."""
         return None if self.per_second is None else self.per_second * 3600 * _PACE[0] // _PACE[1]
 
     @property
-    def hourly(self) -> int | None:
-        """What an hour lets through, of whichever limit is the lower."""
-        return min((limit for limit in (self.per_hour, self.paced) if limit is not None), default=None)
+    def hour_limit(self) -> int | None:
+        """The calls that an hour allows: the lower of the two limits."""
+        return min((limit for limit in (self.per_hour, self.pace_limit) if limit is not None), default=None)
 
     @property
-    def a_day(self) -> int | None:
-        return None if self.hourly is None else self.hourly * HOURS_A_DAY
+    def day_limit(self) -> int | None:
+        """The calls that 24 hours allow."""
+        return None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
 
     @property
-    def a_night(self) -> int | None:
-        """The most calls that a night may take."""
-        return None if self.hourly is None else self.hourly * self.night_hours * self.nights_percent // 100
+    def night_limit(self) -> int | None:
+        """The largest number of calls that a night may take."""
+        return None if self.hour_limit is None else self.hour_limit * self.night_hours * self.nights_percent // 100
 
     def hours_for(self, calls: int, percent: int = 100) -> float:
-        """Until that many are made, of so many percent of each hour: the hour's count may be used up at once."""
-        if self.hourly is None:
+        """Return the hours that ``calls`` take with ``percent`` of each hour."""
+        if self.hour_limit is None:
             return 0.0
         an_hour = None if self.per_hour is None else max(1, self.per_hour * percent // 100)
-        if self.paced is not None and (an_hour is None or self.paced <= an_hour):
-            return calls / self.paced
+        if self.pace_limit is not None and (an_hour is None or self.pace_limit <= an_hour):
+            return calls / self.pace_limit
         assert an_hour is not None  # noqa: S101 - one limit there is
-        whole = max(0, calls - 1) // an_hour
-        return whole + ((calls - whole * an_hour) / self.paced if self.paced else 0.0)
+        # An hour's count may be used up at once, so the last hour takes only as long as the pace needs.
+        whole_hours = max(0, calls - 1) // an_hour
+        return whole_hours + ((calls - whole_hours * an_hour) / self.pace_limit if self.pace_limit else 0.0)
 
-    def needed_for(self, calls: int) -> int:
-        """Calls an hour that let a night of ``calls`` end in time, beside the other lanes."""
-        return _up(calls * 100, self.nights_percent * self.night_hours)
+    def hour_limit_for(self, calls: int) -> int:
+        """Return the limit an hour with which a night of ``calls`` ends in time beside the other lanes."""
+        return _divide_rounding_up(calls * 100, self.nights_percent * self.night_hours)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``policy``: the freshest that fits; where none does, the one that asks least."""
+    """The plan of a fleet: the freshest policy that fits its quota, or the one with the fewest calls if none fits."""
 
     fleet: Fleet
     quota: QuotaBudget
@@ -124,46 +132,50 @@ class Plan:
 
     @property
     def calls_a_night(self) -> int:
+        """The calls of an average night under the plan's policy."""
         return self.fleet.calls_a_night(self.policy)
 
     @property
     def fits(self) -> bool:
+        """Whether the quota carries the nights of this policy."""
         return _fits(self.fleet, self.quota, self.policy)
 
     @property
     def hours(self) -> tuple[float, float]:
-        """Of a night: with nothing else to do, and beside lanes that use all of their shares."""
+        """The hours of a night, first without other work, then beside lanes that use all of their floors."""
         percents = (100, self.quota.nights_percent)
         alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
         return alone, beside
 
     @property
-    def rooms(self) -> dict[str, int] | None:
-        """Calls a day by lane; what the night doesn't need is the history's.  None without a limit."""
-        if self.quota.a_day is None or self.quota.a_night is None:
+    def daily_calls_by_lane(self) -> dict[str, int] | None:
+        """The calls a day of each lane, or None without a limit; the history gets what the night leaves."""
+        if self.quota.day_limit is None or self.quota.night_limit is None:
             return None
         floors = (self.quota.shares.floor(lane) for lane in (QuotaLane.FIRST_SCREEN, QuotaLane.REPAIR))
-        first, repair = (self.quota.a_day * percent // 100 for percent in floors)
-        rest = self.quota.a_day - first - repair - min(self.calls_a_night, self.quota.a_night)
-        return {"first_screen": first, "nightly": self.quota.a_night, "repair": repair, "history": rest}
+        first_screen, repair = (self.quota.day_limit * percent // 100 for percent in floors)
+        rest = self.quota.day_limit - first_screen - repair - min(self.calls_a_night, self.quota.night_limit)
+        return {"first_screen": first_screen, "nightly": self.quota.night_limit, "repair": repair, "history": rest}
 
     @property
     def backfill_days(self) -> float | None:
-        """Until the histories of a fleet that came all at once are there, its nights going on meanwhile."""
-        rooms = self.rooms
+        """The days until all histories are loaded if all accounts came at once, with nights in between."""
+        lanes = self.daily_calls_by_lane
         calls = self.fleet.first_screen_calls + self.fleet.history_calls
-        if rooms is None:
+        if lanes is None:
             return None
-        return calls / max(1, rooms["first_screen"] + rooms["history"])
+        return calls / max(1, lanes["first_screen"] + lanes["history"])
 
     def most_accounts(self, policy: FleetPolicy) -> int | None:
-        """The largest fleet like this one whose nights fit under ``policy``; None for no limit."""
-        if self.quota.a_night is None:
+        """Return the most accounts whose nights fit under ``policy``; None without a limit."""
+        if self.quota.night_limit is None:
             return None
-        return _largest(self.quota.a_night * MOST_NIGHTS, lambda n: _fits(self.fleet.of(n), self.quota, policy))
+        bound = self.quota.night_limit * MOST_NIGHTS
+        return _largest(bound, lambda accounts: _fits(self.fleet.scaled_to(accounts), self.quota, policy))
 
     def as_json(self) -> dict[str, Any]:
-        fleet, quota, rooms = self.fleet, self.quota, self.rooms or {}
+        """Return the object that ``releve plan --json`` prints."""
+        fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
         needed = {"first_screen": fleet.first_screen_calls, "nightly": self.calls_a_night, "repair": None}
         needed["history"] = fleet.history_calls
         return {
@@ -179,16 +191,16 @@ class Plan:
             "naive_calls_a_night": fleet.naive_calls_a_night,
             "hours_a_night": [round(hours, 2) for hours in self.hours],
             "backfill_days": None if self.backfill_days is None else round(self.backfill_days, 1),
-            "lanes": {lane: {"needed": needed[lane], "a_day": rooms.get(lane)} for lane in needed},
-            "most_accounts": {name: self.most_accounts(policy) for name, policy in STEPS.items()},
+            "lanes": {lane: {"needed": needed[lane], "a_day": calls_by_lane.get(lane)} for lane in needed},
+            "most_accounts": {name: self.most_accounts(policy) for name, policy in TYPICAL_POLICIES.items()},
             "calls_per_hour_needed": {
-                name: quota.needed_for(fleet.calls_a_night(policy)) for name, policy in STEPS.items()
+                name: quota.hour_limit_for(fleet.calls_a_night(policy)) for name, policy in TYPICAL_POLICIES.items()
             },
         }
 
 
-# The steps that a person wants to hear of.
-STEPS: Final[Mapping[str, FleetPolicy]] = {
+# The policies that a plan compares: for each, the most accounts and the limit an hour that it needs.
+TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
     "everything_every_night": FleetPolicy(1, 1),
     "totals_every_night": FleetPolicy(1, MOST_NIGHTS),
     "once_a_week": FleetPolicy(MOST_NIGHTS, MOST_NIGHTS),
@@ -196,17 +208,17 @@ STEPS: Final[Mapping[str, FleetPolicy]] = {
 
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
-    """The freshest that the quota carries."""
-    fitting = (policy for policy in LADDER if _fits(fleet, quota, policy))
-    return Plan(fleet, quota, next(fitting, LADDER[-1]))
+    """Return the plan with the freshest policy that the quota allows."""
+    fitting = (policy for policy in POLICIES_FRESHEST_FIRST if _fits(fleet, quota, policy))
+    return Plan(fleet, quota, next(fitting, POLICIES_FRESHEST_FIRST[-1]))
 
 
 def _fits(fleet: Fleet, quota: QuotaBudget, policy: FleetPolicy) -> bool:
-    return quota.a_night is None or fleet.calls_a_night(policy) <= quota.a_night
+    return quota.night_limit is None or fleet.calls_a_night(policy) <= quota.night_limit
 
 
 def _largest(bound: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to ``bound`` that fits, where all smaller ones do."""
+    """Return the largest number up to ``bound`` that fits, by bisection; all smaller ones must fit too."""
     low, high = 0, bound
     while low < high:
         middle = (low + high + 1) // 2
@@ -214,6 +226,5 @@ def _largest(bound: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _up(number: int, by: int) -> int:
-    """Divided and rounded up."""
+def _divide_rounding_up(number: int, by: int) -> int:
     return -(-number // by)

@@ -1,12 +1,12 @@
-"""Which accounts a night asks for: all of them, or every k-th where the quota doesn't carry more.
+"""The fleet policy: how often each series of an account is asked for, every night or every k-th one.
 
-Pure.  An account's *turn* comes once in any k nights in a row, told by a hash of its id, so every night has its
-even share and none is always last.  Both series share the hash: fewer tokens are renewed for accounts asked for
-both in one night.
+With a small quota an account has a *turn* once in any k nights in a row, at a night that a hash of its id selects. So
+each night has an even share of the accounts. Both series use the same hash: an account that is asked for both in one
+night needs one token renewal.
 
-A policy holds from a first night on, ``since``, and knows the one ``before`` it.  Where the turn after a change
-would come too late for the look-back to reach the last night, the account is asked once in between, so no change
-leaves a day out.
+A policy is valid from a first night on, ``since``, and knows the one ``before`` it. If the first turn after a change
+is too late for the look-back to reach the last one, the account is asked once in between. So a change of policy never
+skips a day.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import Any, Final
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.domain.measures.windows import LOOK_BACK_DAYS, plan_look_back
 
-MOST_NIGHTS: Final = 7  # a curve call serves seven days: a night more between two, and each would cost two calls
+# One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
+MOST_NIGHTS: Final = 7
 _REMEMBERED: Final = timedelta(days=max(LOOK_BACK_DAYS.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """Daily values every ``daily_every``-th night, the load curve every ``curve_every``-th; 1 to 7."""
+    """Ask for daily values every ``daily_every``-th night, for the load curve every ``curve_every``-th (1 to 7)."""
 
     daily_every: int = 1
     curve_every: int = 1
@@ -38,21 +39,22 @@ class FleetPolicy:
             raise ValueError(f"each series is asked for every 1 to {MOST_NIGHTS} nights")
 
     def every(self, series: Series) -> int:
-        """Nights from one turn to the next."""
+        """Return the nights from one turn to the next."""
         return self.daily_every if series is Series.DAILY else self.curve_every
 
     def wants(self, account_id: str, series: Series, day: date, *, curve_off: bool = False) -> bool:
-        """Whether it is the turn of this series of the account in the night of ``day``."""
+        """Return whether this series of the account has its turn in the night of ``day``."""
         return self.last_turn(account_id, series, day, curve_off=curve_off) == day
 
     def last_turn(self, account_id: str, series: Series, day: date, *, curve_off: bool = False) -> date:
-        """The newest night up to ``day`` that was its turn: what was not asked for since then is still due.
+        """Return the last night of its turn, up to ``day``; a series that was not asked for since then is due.
 
-        ``curve_off``: nobody has switched the collection of its curve on, so to look once a week is enough: what
-        has begun meanwhile, that one call brings.
+        With ``curve_off`` the supplier does not collect the account's curve, so it is asked for once a week. If the
+        collection begins, one call returns all of it.
         """
         off = curve_off and series is Series.LOAD_CURVE
-        if self.before is None and self.every(series) == 1 and not off:  # most fleets: a million need no hash
+        # Most fleets ask for everything every night and need no hash of a million ids.
+        if self.before is None and self.every(series) == 1 and not off:
             return day
         place = _place(account_id)
         if off:
@@ -60,7 +62,7 @@ class FleetPolicy:
         return self._asked_before(place, series, day + ONE_DAY)
 
     def _asked_before(self, place: int, series: Series, end: date) -> date:
-        """The last night before ``end`` whose turn it was."""
+        """Return the last night before ``end`` that was its turn, under this policy or an earlier one."""
         if self.since is None or self.before is None:
             return _turn_before(place, self.every(series), end)
         last = self.before._asked_before(place, series, min(self.since, end))
@@ -72,18 +74,19 @@ class FleetPolicy:
         return self._between(place, series, last, end)
 
     def _between(self, place: int, series: Series, last: date, end: date) -> date:
-        """Before the first turn of this policy: the one night more, where the look-back wouldn't reach ``last``."""
-        assert self.since is not None  # noqa: S101 - told by the caller
+        """Return the extra night before this policy's first turn, if its look-back would not reach ``last``."""
+        assert self.since is not None  # noqa: S101 - the caller has checked it
         every, reach = self.every(series), timedelta(days=LOOK_BACK_DAYS[series])
         first_turn = _turn_before(place, every, self.since) + timedelta(days=every)
         extra = max(self.since, last + reach)
         return extra if first_turn - last > reach and extra < end else last
 
     def after(self, earlier: FleetPolicy) -> FleetPolicy:
-        """This policy, knowing what held before; of that, only what still can matter."""
+        """Return this policy with ``earlier`` as the one before it, without policies too old to matter."""
         if self.since is None:
             return replace(self, before=None)
-        while earlier.since is not None and earlier.since >= self.since:  # it never held for a night
+        # A policy that was replaced before its first night was never used.
+        while earlier.since is not None and earlier.since >= self.since:
             earlier = earlier.before or FleetPolicy()
         return replace(self, before=earlier._shortened(self.since - _REMEMBERED))
 
@@ -101,32 +104,32 @@ class FleetPolicy:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> FleetPolicy:
-        """What ``as_json`` gave.  Raises ValueError, KeyError or TypeError where it didn't."""
-        since, before = told.get("since"), told.get("before")
+    def from_json(cls, document: Mapping[str, Any]) -> FleetPolicy:
+        """Read what ``as_json`` returned; raises ValueError, KeyError or TypeError for anything else."""
+        since, before = document.get("since"), document.get("before")
         return cls(
-            daily_every=int(told["daily_every"]),
-            curve_every=int(told["curve_every"]),
+            daily_every=int(document["daily_every"]),
+            curve_every=int(document["curve_every"]),
             since=date.fromisoformat(since) if since else None,
             before=cls.from_json(before) if before else None,
         )
 
 
 def look_back(today: date, series: Series) -> DateWindow:
-    """The days that a turn asks for.
+    """Return the days that a turn asks for; they reach back to the last turn under any policy.
 
-    They reach the last turn under any policy: 30 daily values after at most 7 nights leave late and corrected ones
-    three weeks to come in; 7 days of curve after 7 nights just meet, after fewer they overlap.
+    After at most 7 nights, 30 daily values leave three weeks for late and corrected ones. 7 days of curve leave no
+    gap after 7 nights and overlap after fewer.
     """
     return plan_look_back(today, series)
 
 
 def _place(account_id: str) -> int:
-    """Where an account stands in the row: the same on every host, evenly spread."""
+    """Return the hash that selects an account's nights: the same on every host, and evenly spread."""
     return int.from_bytes(blake2b(account_id.encode(), digest_size=8).digest(), "big")
 
 
 def _turn_before(place: int, every: int, end: date) -> date:
-    """The last of the turns, ``every`` nights apart, that comes before ``end``."""
+    """Return the last turn before ``end``; turns are ``every`` nights apart."""
     newest = end - ONE_DAY
     return newest - timedelta(days=(newest.toordinal() + place) % every)

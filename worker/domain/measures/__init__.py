@@ -1,0 +1,1 @@
+"""Readings and documents: windows, filtering, totals, completeness, packing, messages."""

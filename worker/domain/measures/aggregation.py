@@ -1,7 +1,7 @@
-"""Stored readings to totals by hour, month and year.
+"""Totals by hour, month and year of stored readings.
 
-Totals are made anew from what is stored, for every period a window touches, changed or not (A1, A2): a
-repeat mends, and nothing can be counted twice.
+Totals are always computed again from what is stored, for every period that a window touches. So a repeated run
+repairs a wrong total, and no reading is counted twice.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from typing import Final
 from worker.domain.measures.documents import Entry, period_key, round_as_stored
 from worker.domain.measures.readings import IntervalReading, Period
 
-_INPUT_KEY_LENGTH: Final = {
-    Period.HOUR: 13,
-    Period.MONTH: 7,
-    Period.YEAR: 4,
-}  # how much of an input's key counts
+# How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
+_INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
 
 
 def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict[str, int]:
     """Add readings up, in milliwatt-hours, by the calendar of the meter's own zone.
 
-    None twice, zone-aware starts.  A period without a reading has no entry, never a zero.
+    Readings start at zone-aware times and come once each. A period without a reading has no entry, never a zero.
     """
     totals: Counter[str] = Counter()
     for reading in readings:
@@ -32,7 +29,7 @@ def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict
 
 
 def total_entries(inputs: Iterable[Entry], period: Period) -> dict[str, int]:
-    """The same over stored entries, minutes into hours, days into months and years, by key alone."""
+    """Add stored entries up by key alone: minutes into hours, days into months and years, in milliwatt-hours."""
     length = _INPUT_KEY_LENGTH[period]
     sums: defaultdict[str, int] = defaultdict(int)
     for key, energy, *_ in inputs:
@@ -41,7 +38,7 @@ def total_entries(inputs: Iterable[Entry], period: Period) -> dict[str, int]:
 
 
 def total_key(input_key: str, period: Period) -> str:
-    """The key of the total that an input of this key goes into."""
+    """Return the key of the total that an input with this key belongs to."""
     start = input_key[: _INPUT_KEY_LENGTH[period]]
     return f"{start}:00Z" if period is Period.HOUR else start
 
@@ -49,10 +46,10 @@ def total_key(input_key: str, period: Period) -> str:
 def keep_different(
     totals: Mapping[str, int], stored: Mapping[str, Entry], period: Period, touched: Container[str] = ()
 ) -> list[Entry]:
-    """Totals, rounded as stored, that the store lacks or holds with another value; in key order.
+    """Return the totals that the store lacks or has with another value, rounded as stored, in key order.
 
-    Those in ``touched`` come even where their value stays: to write one tells whoever made it of older
-    inputs, by its new revision, to make it anew.
+    A total in ``touched`` is returned even where its value stays the same. Its new revision makes a concurrent run,
+    which computed the total from older inputs, fail its write and compute the total again.
     """
     different = []
     for key in sorted(totals):

@@ -1,7 +1,7 @@
-"""A small sample of an answer, and the same with every value masked.
+"""Small samples of a supplier's answer, and samples with every value masked.
 
-No meter number is in a sample: it is kept without an account, so no removal would take it away.  Of a list, one item
-of each form is kept, for hundreds of points look alike.
+A sample holds no meter number: it is stored without an account, so the erasure of an account would not delete it.
+Of a list, one item of each form is kept, because hundreds of points look alike.
 """
 
 from __future__ import annotations
@@ -12,72 +12,77 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from worker.domain.measures.answer_shapes import clean_name, form_of
+from worker.domain.measures.answer_shapes import clean_name, mask_text
 from worker.domain.measures.answers import Json
 
-MOST_CHARACTERS: Final = 8_000
-_MOST_ITEMS: Final = 6
-_MOST_FIELDS: Final = 40
-_DEEPEST: Final = 12
-_LONGEST_TEXT: Final = 200
-_METER: Final = re.compile(r"\d{14}")
-_NO_METER: Final = "0" * 14
+MAX_CHARACTERS: Final = 8_000
+_MAX_ITEMS: Final = 6
+_MAX_FIELDS: Final = 40
+_MAX_DEPTH: Final = 12
+_MAX_TEXT_LENGTH: Final = 200
+_METER_NUMBER: Final = re.compile(r"\d{14}")
+_NO_METER_NUMBER: Final = "0" * 14
+_MIN_LONG_NUMBER: Final = 10**12  # A number this long may be a meter's.
 
 
 def to_sample(answer: Json) -> str:
-    """JSON of the answer's form and of some of its values; cut where even that is too long."""
-    text = json.dumps(_prune(answer, _DEEPEST), ensure_ascii=True, separators=(",", ":"))
-    return text[:MOST_CHARACTERS]
+    """Return JSON with the answer's form and a few of its values, cut at ``MAX_CHARACTERS``."""
+    text = json.dumps(_prune(answer, _MAX_DEPTH), ensure_ascii=True, separators=(",", ":"))
+    return text[:MAX_CHARACTERS]
 
 
 def to_masked(sample: str) -> Json:
-    """A sample's form: names as they are, digits as 9, letters as a; of one that was cut, nothing but its form."""
+    """Return a sample with its names as they are, each digit as 9 and each letter as ``a``.
+
+    A sample that was cut is no JSON, so it is masked as one text.
+    """
     try:
-        return _map(json.loads(sample))
+        return _mask(json.loads(sample))
     except ValueError:
-        return form_of(sample)
+        return mask_text(sample)
 
 
 def _prune(value: Json, depth: int) -> Json:
     if isinstance(value, dict | list) and depth == 0:
         return "…"
     if isinstance(value, dict):
-        fields = islice(value.items(), _MOST_FIELDS)
-        return {_without_meter(name): _prune(inner, depth - 1) for name, inner in fields}
+        fields = islice(value.items(), _MAX_FIELDS)
+        return {_without_meter_number(name): _prune(inner, depth - 1) for name, inner in fields}
     if isinstance(value, list):
-        return [_prune(item, depth - 1) for item in _one_of_each(value)]
+        return [_prune(item, depth - 1) for item in _one_of_each_form(value)]
     if isinstance(value, str):
-        return _without_meter(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= 10**12:
-        return 0  # a number this long may be a meter's
+        return _without_meter_number(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= _MIN_LONG_NUMBER:
+        return 0
     return value
 
 
-def _one_of_each(items: Iterable[Json]) -> list[Json]:
-    found: dict[str, Json] = {}
+def _one_of_each_form(items: Iterable[Json]) -> list[Json]:
+    by_form: dict[str, Json] = {}
     for item in items:
-        found.setdefault(json.dumps(_map(item), sort_keys=True) if _is_flat(item) else repr(type(item)), item)
-        if len(found) == _MOST_ITEMS:
+        form = json.dumps(_mask(item), sort_keys=True) if _is_flat(item) else repr(type(item))
+        by_form.setdefault(form, item)
+        if len(by_form) == _MAX_ITEMS:
             break
-    return list(found.values())
+    return list(by_form.values())
 
 
 def _is_flat(item: Json) -> bool:
-    inner = item.values() if isinstance(item, dict) else ()
-    return not isinstance(item, list) and not any(isinstance(value, dict | list) for value in inner)
+    values = item.values() if isinstance(item, dict) else ()
+    return not isinstance(item, list) and not any(isinstance(value, dict | list) for value in values)
 
 
-def _without_meter(text: str) -> str:
-    return _METER.sub(_NO_METER, text[:_LONGEST_TEXT])
+def _without_meter_number(text: str) -> str:
+    return _METER_NUMBER.sub(_NO_METER_NUMBER, text[:_MAX_TEXT_LENGTH])
 
 
-def _map(value: Json) -> Json:
+def _mask(value: Json) -> Json:
     if isinstance(value, dict):
-        return {clean_name(name): _map(inner) for name, inner in value.items()}
+        return {clean_name(name): _mask(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_map(item) for item in value]
+        return [_mask(item) for item in value]
     if isinstance(value, str):
-        return form_of(value)
+        return mask_text(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"number {form_of(repr(value))}"
+        return f"number {mask_text(repr(value))}"
     return value

@@ -1,17 +1,16 @@
-"""What a known answer looks like, and what in an answer is not in that picture.
+"""Expected shapes of an answer, and the deviations of an answer from them.
 
-Nothing here stops a reading: which units and shapes are refused is the parser's decision.  This tells the operator
-what the supplier has begun to send, before anybody misses it.  A *surprise* names the kind, the place and a short
-detail, all three without values; the same surprise in another answer has the same fingerprint.
-
-Source of what is known: upstream-apis 1.2, 1.6 and 1.12, and the recorded answers.
+A supplier's expected answers are data that its client hands in (``worker/clients/enedis/answers.py``). A *deviation*
+names its kind, its place and a short detail, all without values. The same deviation in another answer has the same
+fingerprint. Deviations inform the operator early; they never stop a reading, because the parser decides what is
+refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -19,17 +18,17 @@ from itertools import islice
 from typing import Final
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import Series
-from worker.domain.parsing.values import parse_step_minutes
 
-MOST_SURPRISES: Final = 20  # of one answer
-_LONGEST_DETAIL: Final = 60
-_LONGEST_REMEMBERED: Final = 32
+MAX_DEVIATIONS: Final = 20  # Of one answer.
+_MAX_DETAIL_LENGTH: Final = 60
+_MAX_CACHED_LENGTH: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
 
 
 class DeviationKind(StrEnum):
+    """Kinds of deviations."""
+
     EMPTY = "empty_answer"
     SHAPE = "unknown_shape"
     FIELD = "unknown_field"
@@ -37,9 +36,12 @@ class DeviationKind(StrEnum):
     CODE = "unknown_code"
 
 
-@dataclass(frozen=True)  # no slots: the fingerprint is kept beside the fields
+@dataclass(frozen=True)  # Without slots, because the fingerprint is cached beside the fields.
 class Deviation:
-    """``place``: a path like ``meter_reading.interval_reading[].quality``; ``sample``: the answer, as it came."""
+    """One deviation of an answer from its expected shape.
+
+    ``place``: a path like ``meter_reading.interval_reading[].quality``. ``sample``: the answer as it came.
+    """
 
     kind: DeviationKind
     place: str
@@ -48,288 +50,226 @@ class Deviation:
 
     @cached_property
     def fingerprint(self) -> str:
+        """16 hexadecimal digits of kind, place and detail."""
         return hashlib.sha256(f"{self.kind}\n{self.place}\n{self.detail}".encode()).hexdigest()[:16]
 
 
-# -- the picture
+# -- Expected shapes
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
-    """``form``: what its text looks like; ``known``: its words, each other one being of the kind ``odd``."""
+class ValueShape:
+    """A single value of one of ``types``.
+
+    ``form``: the pattern that its text must match. ``known``: the only texts expected; another one is a deviation of
+    the kind ``odd``. ``accepts``: a check that replaces both, for a value of any type.
+    """
 
     types: tuple[type, ...] = (str, type(None))
     form: re.Pattern[str] | None = None
     known: frozenset[str] | None = None
     odd: DeviationKind = DeviationKind.CODE
+    accepts: Callable[[Json], bool] | None = None
 
 
-@dataclass(frozen=True)  # no slots: what is worked out of the fields is kept beside them
-class Many:
-    """A list of objects; null and absent are empty, unless it is ``needed``."""
+@dataclass(frozen=True)  # Without slots, because what is derived from the fields is cached beside them.
+class ListShape:
+    """A list of objects. It may be null or absent unless it is ``needed``.
 
-    fields: Mapping[str, Node]
+    ``may_be_single``: one object may stand there without its list. ``common``: a field that must have the same value
+    in all objects, and the detail of the deviation where it has not.
+    """
+
+    fields: Mapping[str, Shape]
     needed: bool = False
+    may_be_single: bool = False
+    common: tuple[str, str] | None = None
 
     @cached_property
     def formed(self) -> tuple[tuple[str, Callable[[str], bool]], ...]:
-        """Fields whose text must have a form, and whether one has it."""
-        leaves = [(name, node) for name, node in self.fields.items() if isinstance(node, Leaf)]
-        return tuple((name, _remembering(leaf.form)) for name, leaf in leaves if leaf.form)
+        """Names of the fields with a ``form``, each with a check of a text against it."""
+        values = [(name, shape) for name, shape in self.fields.items() if isinstance(shape, ValueShape)]
+        return tuple((name, _cached_match(shape.form)) for name, shape in values if shape.form)
 
     @cached_property
     def worded(self) -> tuple[str, ...]:
-        """Fields that hold one of a few words."""
-        return tuple(name for name, node in self.fields.items() if isinstance(node, Leaf) and not node.form)
+        """Names of the value fields without a ``form``: each has one of a few texts."""
+        return tuple(name for name, shape in self.fields.items() if isinstance(shape, ValueShape) and not shape.form)
 
     @cached_property
     def nested(self) -> bool:
-        return not all(isinstance(node, Leaf) for node in self.fields.values())
+        """Whether a field is an object or a list."""
+        return not all(isinstance(shape, ValueShape) for shape in self.fields.values())
 
 
 @dataclass(frozen=True, slots=True)
-class One:
-    """An object, or null unless it is ``needed``."""
+class ObjectShape:
+    """An object. It may be null or absent unless it is ``needed``."""
 
-    fields: Mapping[str, Node]
+    fields: Mapping[str, Shape]
     needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Anything:
-    """Known to be there, and not read."""
+class UnreadShape:
+    """A field that is expected and never looked into."""
 
 
-Node = Leaf | Many | One | Anything
+Shape = ValueShape | ListShape | ObjectShape | UnreadShape
 
 
-def _remembering(form: re.Pattern[str]) -> Callable[[str], bool]:
-    """Homes have the same labels and draw the same few thousand powers; what is remembered is short."""
-    short = lru_cache(maxsize=16384)(lambda text: form.fullmatch(text) is not None)
-    return lambda text: short(text) if len(text) <= _LONGEST_REMEMBERED else form.fullmatch(text) is not None
+@dataclass(frozen=True, slots=True)
+class AnswerShape:
+    """One expected form of a whole answer; an answer with any of the names in ``roots`` has this form."""
+
+    roots: tuple[str, ...]
+    fields: Mapping[str, Shape]
 
 
-def _words(*known: str, odd: DeviationKind = DeviationKind.CODE) -> Leaf:
-    return Leaf(known=frozenset(known), odd=odd)
+def _cached_match(form: re.Pattern[str]) -> Callable[[str], bool]:
+    """Return a full match with ``form``; results for short texts are cached, so memory has a bound.
+
+    Meters share their labels, and their powers are the same few thousand texts.
+    """
+    cached = lru_cache(maxsize=16384)(lambda text: form.fullmatch(text) is not None)
+    return lambda text: cached(text) if len(text) <= _MAX_CACHED_LENGTH else form.fullmatch(text) is not None
 
 
-_TEXT_OR_NUMBER: Final = (str, int, float, type(None))
-_DAY: Final = r"20\d\d-\d\d-\d\d"
-_DATE: Final = Leaf(form=re.compile(rf"\s*{_DAY}(?:[T ]\d\d:\d\d.{{0,16}})?\s*", re.ASCII))
-_VALUE: Final = Leaf(_TEXT_OR_NUMBER, re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII))
-_STEP: Final = Leaf(_TEXT_OR_NUMBER)
-_A_DAY: Final = _words("", "P1D", "86400")
-_NATURES: Final = _words(*"BRHECKPSTFGD")  # of 2026 only B was ever seen; the others are those of sibling flows
+# -- Comparison of an answer with its expected shape
 
 
-def _reading(series: Series) -> dict[str, Node]:
-    daily = series is Series.DAILY
-    step = _A_DAY if daily else _STEP
-    return {
-        "usage_point_id": Leaf(),
-        "start": _DATE,
-        "end": _DATE,
-        "quality": _words("BRUT"),
-        "reading_type": One(
-            {
-                "unit": _words("Wh" if daily else "W", odd=DeviationKind.UNIT),
-                "measurement_kind": _words("energy" if daily else "power", odd=DeviationKind.UNIT),
-                "aggregate": _words("sum" if daily else "average", odd=DeviationKind.UNIT),
-                "measuring_period": _words("P1D"),
-                "interval_length": step,
-            }
-        ),
-        "interval_reading": Many(
-            {
-                "value": _VALUE,
-                "date": _DATE,
-                "interval_length": step,
-                "measure_type": _words("B"),
-                "rank": Leaf(_TEXT_OR_NUMBER),
-            },
-            needed=True,
-        ),
-    }
+def find_deviations(payload: Json, shapes: Sequence[AnswerShape]) -> list[Deviation]:
+    """Return what an answer of measures has that ``shapes`` does not expect: none twice, at most ``MAX_DEVIATIONS``.
+
+    The first of ``shapes`` that has one of its roots in the answer applies.
+    """
+    distinct = dict.fromkeys(_in_answer(payload, shapes))
+    return [Deviation(*parts, payload) for parts in islice(distinct, MAX_DEVIATIONS)]
 
 
-def _answer_2026(series: Series) -> dict[str, Node]:
-    daily = series is Series.DAILY
-    points = Many(
-        {
-            "v": _VALUE,
-            "d": _DATE,
-            "p": _A_DAY if daily else _STEP,
-            "n": _NATURES,
-            "iv": Leaf(_TEXT_OR_NUMBER),
-            "ec": Leaf(_TEXT_OR_NUMBER),
-        }
-    )
-    return {
-        "idPrm": Leaf(),
-        "etapeMetier": _words("BRUT", "BEST"),
-        "periode": One({"dateDebut": _DATE, "dateFin": _DATE}),
-        "typeValeur": _words("GLOBALE"),
-        "modeCalcul": _words("MESURE", "DIFF.INDEX", "INTEG.COURBE"),
-        "pas": _words("P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"),
-        "contexte": Anything(),
-        "grandeur": Many(
-            {
-                "grandeurMetier": _words("CONS", "PROD"),
-                "grandeurPhysique": _words("EA" if daily else "PA", odd=DeviationKind.UNIT),
-                "unite": _words("Wh" if daily else "W", odd=DeviationKind.UNIT),
-                "calendrier": Anything(),
-                "points": points,
-            }
-        ),
-    }
+_Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
 
 
-_READING: Final = {series: _reading(series) for series in Series}
-_ROOTS: Final = {
-    series: (  # in the parser's own order: the first name that is there tells the shape
-        (("grandeur", "idPrm", "periode"), _answer_2026(series)),
-        (("meter_reading",), {"meter_reading": One(_READING[series], needed=True)}),
-        (("interval_reading",), _READING[series]),
-        (
-            ("usage_point",),
-            {"usage_point": Many({"usage_point_id": Leaf(), "meter_reading": One(_READING[series], needed=True)})},
-        ),
-    )
-    for series in Series
-}
-
-
-# -- looking
-
-
-def look_at(payload: Json, series: Series) -> list[Deviation]:
-    """What an answer of measures holds that nobody has told us of; none twice, at most ``MOST_SURPRISES``."""
-    found = dict.fromkeys(Deviation(kind, place, detail) for kind, place, detail in _look(payload, series))
-    return [Deviation(each.kind, each.place, each.detail, payload) for each in islice(found, MOST_SURPRISES)]
-
-
-Found = tuple[DeviationKind, str, str]
-
-
-def _look(payload: Json, series: Series) -> Iterator[Found]:
+def _in_answer(payload: Json, shapes: Sequence[AnswerShape]) -> Iterator[_Parts]:
     if payload is None or payload == {} or payload == []:
-        yield DeviationKind.EMPTY, "answer", _type(payload)
+        yield DeviationKind.EMPTY, "answer", _type_name(payload)
         return
     if not isinstance(payload, dict):
-        yield DeviationKind.SHAPE, "answer", _type(payload)
+        yield DeviationKind.SHAPE, "answer", _type_name(payload)
         return
-    for names, fields in _ROOTS[series]:
-        if any(name in payload for name in names):
-            yield from _object(payload, fields, "")
+    for shape in shapes:
+        if any(name in payload for name in shape.roots):
+            yield from _in_object(payload, shape.fields, "")
             return
     yield DeviationKind.SHAPE, "answer", names_of(payload)
 
 
-def _object(value: Mapping[str, Json], fields: Mapping[str, Node], path: str) -> Iterator[Found]:
+def _in_object(value: Mapping[str, Json], fields: Mapping[str, Shape], path: str) -> Iterator[_Parts]:
     for name in value.keys() - fields.keys():
-        yield DeviationKind.FIELD, _join(path, name), _type(value[name])
-    for name, node in fields.items():
+        yield DeviationKind.FIELD, _join(path, name), _type_name(value[name])
+    for name, shape in fields.items():
         if name in value:
-            yield from _node(value[name], node, _join(path, name))
-        elif isinstance(node, Many | One) and node.needed:
+            yield from _in_field(value[name], shape, _join(path, name))
+        elif isinstance(shape, ListShape | ObjectShape) and shape.needed:
             yield DeviationKind.EMPTY, _join(path, name), "absent"
 
 
-def _node(value: Json, node: Node, path: str) -> Iterator[Found]:
-    if isinstance(node, Leaf):
-        yield from _leaf(value, node, path)
-    elif isinstance(node, One):
+def _in_field(value: Json, shape: Shape, path: str) -> Iterator[_Parts]:
+    if isinstance(shape, ValueShape):
+        yield from _in_value(value, shape, path)
+    elif isinstance(shape, ObjectShape):
         if isinstance(value, dict):
-            yield from _object(value, node.fields, path)
-        elif value is not None or node.needed:
-            yield (DeviationKind.SHAPE if value is not None else DeviationKind.EMPTY), path, _type(value)
-    elif isinstance(node, Many):
-        yield from _list(value, node, path)
+            yield from _in_object(value, shape.fields, path)
+        elif value is not None or shape.needed:
+            yield (DeviationKind.SHAPE if value is not None else DeviationKind.EMPTY), path, _type_name(value)
+    elif isinstance(shape, ListShape):
+        yield from _in_list(value, shape, path)
 
 
-def _list(value: Json, node: Many, path: str) -> Iterator[Found]:
+def _in_list(value: Json, shape: ListShape, path: str) -> Iterator[_Parts]:
     if value is None:
-        if node.needed:
+        if shape.needed:
             yield DeviationKind.EMPTY, path, "null"
         return
-    # the oldest answers have a single usage point without its list
-    items = [value] if isinstance(value, dict) and path == "usage_point" else value
+    items = [value] if isinstance(value, dict) and shape.may_be_single else value
     if not isinstance(items, list):
-        yield DeviationKind.SHAPE, path, _type(value)
+        yield DeviationKind.SHAPE, path, _type_name(value)
         return
-    meters = {str(item.get("usage_point_id")) for item in items if isinstance(item, dict)}
-    if path == "usage_point" and len(meters) > 1:
-        yield DeviationKind.SHAPE, f"{path}[].usage_point_id", "several meters"
-    known: set[tuple[object, ...]] = set()
+    if shape.common is not None:
+        name, detail = shape.common
+        if len({str(item.get(name)) for item in items if isinstance(item, dict)}) > 1:
+            yield DeviationKind.SHAPE, f"{path}[].{name}", detail
+    signatures: set[tuple[object, ...]] = set()
     for item in items:
         if not isinstance(item, dict):
-            yield DeviationKind.SHAPE, f"{path}[]", _type(item)
-        elif (alike := _signature(item, node)) not in known:
-            known.add(alike)
-            yield from _object(item, node.fields, f"{path}[]")
+            yield DeviationKind.SHAPE, f"{path}[]", _type_name(item)
+        elif (signature := _signature(item, shape)) not in signatures:
+            signatures.add(signature)
+            yield from _in_object(item, shape.fields, f"{path}[]")
         else:
-            for name, has_form in node.formed:
+            for name, has_form in shape.formed:
                 if isinstance(text := item.get(name), str) and not has_form(text):
-                    yield DeviationKind.SHAPE, _join(f"{path}[]", name), form_of(text)
+                    yield DeviationKind.SHAPE, _join(f"{path}[]", name), mask_text(text)
 
 
-def _signature(item: Mapping[str, Json], node: Many) -> tuple[object, ...]:
-    """What two points must share so that only their values can surprise: an answer has hundreds alike."""
-    if node.nested:
+def _signature(item: Mapping[str, Json], shape: ListShape) -> tuple[object, ...]:
+    """Return what is equal in two points that can only differ in their values; an answer has hundreds of those."""
+    if shape.nested:
         return (id(item),)
-    alike = (*item, *map(type, item.values()), *map(item.get, node.worded))
+    signature = (*item, *map(type, item.values()), *map(item.get, shape.worded))
     try:
-        hash(alike)
-    except TypeError:  # a list where a word should be
+        hash(signature)
+    except TypeError:  # A list stands where a text should be.
         return (id(item),)
-    return alike
+    return signature
 
 
-def _leaf(value: Json, leaf: Leaf, path: str) -> Iterator[Found]:
-    if type(value) not in leaf.types:
-        yield (leaf.odd if leaf.odd is DeviationKind.UNIT else DeviationKind.SHAPE), path, _type(value)
-    elif leaf is _STEP:
-        if parse_step_minutes(value) is None:
-            yield DeviationKind.CODE, path, word_of(str(value))
+def _in_value(value: Json, shape: ValueShape, path: str) -> Iterator[_Parts]:
+    if type(value) not in shape.types:
+        kind = shape.odd if shape.odd is DeviationKind.UNIT else DeviationKind.SHAPE
+        yield kind, path, _type_name(value)
+    elif shape.accepts is not None:
+        if not shape.accepts(value):
+            yield DeviationKind.CODE, path, mask_unless_code(str(value))
     elif isinstance(value, str):
-        if leaf.known is not None and value not in leaf.known:
-            yield leaf.odd, path, word_of(value)
-        elif leaf.form is not None and not leaf.form.fullmatch(value):
-            yield DeviationKind.SHAPE, path, form_of(value)
+        if shape.known is not None and value not in shape.known:
+            yield shape.odd, path, mask_unless_code(value)
+        elif shape.form is not None and not shape.form.fullmatch(value):
+            yield DeviationKind.SHAPE, path, mask_text(value)
 
 
-# -- words without values
+# -- Texts without values
 
 
-def form_of(text: str) -> str:
-    """The form of a text: every digit a 9, every letter an a."""
+def mask_text(text: str) -> str:
+    """Return the start of a text with each digit as 9 and each letter as ``a``."""
     return "".join("9" if letter.isdigit() else "a" if letter.isalpha() else letter for letter in text)[
-        :_LONGEST_DETAIL
+        :_MAX_DETAIL_LENGTH
     ]
 
 
-def word_of(text: str) -> str:
-    """A code as it is, if it looks like one; else its form.  Long numbers are no codes: one may be a meter's."""
-    looks_like_one = _CODE.fullmatch(text) and not re.search(r"\d{8}", text)
-    return text if looks_like_one else form_of(text)
+def mask_unless_code(text: str) -> str:
+    """Return a code as it is and any other text masked. A long number is no code, because it may be a meter's."""
+    is_code = _CODE.fullmatch(text) and not re.search(r"\d{8}", text)
+    return text if is_code else mask_text(text)
 
 
 def names_of(value: Mapping[str, Json]) -> str:
-    """The names in an object, in one order."""
-    return ",".join(sorted(clean_name(name) for name in islice(value, 12)))[:_LONGEST_DETAIL]
+    """Return the first names in an object, sorted and joined by commas."""
+    return ",".join(sorted(clean_name(name) for name in islice(value, 12)))[:_MAX_DETAIL_LENGTH]
 
 
 def clean_name(name: str) -> str:
-    """A field's name; numbers in it count as one, for a field named after a day is one field and not many."""
-    return re.sub(r"\d+", "9", name) if _NAME.fullmatch(name) else form_of(name)
+    """Return a field's name with each number as 9, so that a field named after a day is the same field every day."""
+    return re.sub(r"\d+", "9", name) if _NAME.fullmatch(name) else mask_text(name)
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{clean_name(name)}" if path else clean_name(name)
 
 
-_TYPES: Final = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
+_TYPE_NAMES: Final = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}
 
 
-def _type(value: Json) -> str:
-    return _TYPES.get(type(value), "null")
+def _type_name(value: Json) -> str:
+    return _TYPE_NAMES.get(type(value), "null")

@@ -1,7 +1,12 @@
-"""What a supplier told of one window, whole and as it came: what is read now, and may be read again later.
+"""Answers of a supplier: the class of one reply, and the raw answer of a window as it is kept to be read again.
 
-The text form is one JSON line each; many of them shrink well together, for each night tells most of the last one
-again (measured: a month of both series, 930 kB as it came, takes 10 kB).
+Raw answers are stored as compressed text with one JSON line per answer:
+
+    {"series": "daily", "at": "2024-07-25T06:00:00+00:00", "window": "2024-06-25/2024-07-25",
+     "pieces": [["2024-06-25/2024-07-25", {"meter_reading": …}]], "floor": null}
+
+Many lines are compressed together, because each night's answer repeats most of the night before (measured: a month
+of both series shrinks from 930 kB to 10 kB).
 """
 
 from __future__ import annotations
@@ -16,39 +21,63 @@ from typing import Any, Final
 
 from worker.domain.measures.readings import DateWindow, Series
 
-_PRESET: Final = 1  # ten times faster than the usual 6, and a quarter larger
+_PRESET: Final = 1  # Ten times faster than the default of 6, for a quarter more bytes.
+
+Json = Any  # A body as the supplier sent it, before it is parsed.
+
+
+class AnswerKind(StrEnum):
+    """Kinds of answers that are no error."""
+
+    DATA = "data"
+    NO_DATA = "no_data"  # Nothing was measured, or the curve is not collected or objected to. All are normal.
+    BEFORE_HISTORY = "before_history"  # The window starts before activation, consent or the supplier's history.
+    TOO_LONG = "too_long"  # The window has more days than the supplier accepts.
+    END_TOO_LATE = "end_too_late"  # The window must end one day earlier.
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One classified answer. Only DATA has a ``payload``, which no ``repr`` shows."""
+
+    kind: AnswerKind
+    payload: Json = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """``window``: what was asked for, as far as it could be; ``pieces``: bodies, with the days each is for."""
+    """All bodies that a supplier sent for one window, unparsed.
+
+    ``window``: the days that could be asked for. ``pieces``: the bodies, each with the days that it is for. They hold
+    the meter's number, so no ``repr`` shows them. ``floor``: the first day the supplier answers for, if it was found.
+    """
 
     series: Series
     asked_at: datetime
     window: DateWindow
-    pieces: Sequence[tuple[DateWindow, Json]] = field(repr=False)  # hold the meter's number
+    pieces: Sequence[tuple[DateWindow, Json]] = field(repr=False)
     floor: date | None = None
 
 
-def pack_raw_answer(told: Iterable[RawAnswer]) -> bytes:
-    """Compressed, in the order given."""
-    lines = (json.dumps(_to_json(each), ensure_ascii=False, separators=(",", ":")) for each in told)
+def pack_raw_answers(answers: Iterable[RawAnswer]) -> bytes:
+    """Compress raw answers in their order."""
+    lines = (json.dumps(_to_json(answer), ensure_ascii=False, separators=(",", ":")) for answer in answers)
     return lzma.compress("\n".join(lines).encode("utf-8", "surrogatepass"), preset=_PRESET)
 
 
-def unpack_raw_answer(packed: bytes) -> list[RawAnswer]:
-    """What ``pack_told`` packed."""
+def unpack_raw_answers(packed: bytes) -> list[RawAnswer]:
+    """Return what ``pack_raw_answers`` compressed."""
     text = lzma.decompress(packed).decode("utf-8", "surrogatepass")
     return [_from_json(json.loads(line)) for line in text.split("\n") if line]
 
 
-def _to_json(told: RawAnswer) -> dict[str, Any]:
+def _to_json(answer: RawAnswer) -> dict[str, Any]:
     return {
-        "series": told.series.value,
-        "at": told.asked_at.isoformat(),
-        "window": str(told.window),
-        "pieces": [[str(piece), body] for piece, body in told.pieces],
-        "floor": told.floor.isoformat() if told.floor else None,
+        "series": answer.series.value,
+        "at": answer.asked_at.isoformat(),
+        "window": str(answer.window),
+        "pieces": [[str(window), body] for window, body in answer.pieces],
+        "floor": answer.floor.isoformat() if answer.floor else None,
     }
 
 
@@ -57,27 +86,6 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
         Series(line["series"]),
         datetime.fromisoformat(line["at"]),
         DateWindow.parse(line["window"]),
-        [(DateWindow.parse(piece), body) for piece, body in line["pieces"]],
+        [(DateWindow.parse(window), body) for window, body in line["pieces"]],
         date.fromisoformat(line["floor"]) if line["floor"] else None,
     )
-
-
-# What a supplier can say to one request that is no error.
-
-Json = Any  # a body as it came, until it is parsed
-
-
-class AnswerKind(StrEnum):
-    DATA = "data"
-    NO_DATA = "no_data"  # nothing measured, curve not collected or objected to: normal
-    BEFORE_HISTORY = "before_history"  # the window starts before activation, consent or the supplier's history
-    TOO_LONG = "too_long"  # the window has more days than the supplier takes
-    END_TOO_LATE = "end_too_late"  # the end must lie one day earlier
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One classified answer; ``payload`` is there with DATA alone and stays out of every text."""
-
-    verdict: AnswerKind
-    payload: Json = field(default=None, repr=False)

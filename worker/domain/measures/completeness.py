@@ -1,12 +1,19 @@
-"""Which days of a series are whole, held compactly: one short text an account and series.
+"""Which days of a series are complete, as one short text per account and series.
 
-A *mark* says of one civil day what is stored of it and how old it was when the supplier was asked last.  A
-ledger is a first day and one mark a day after it, written as runs: ``2024-01-01 1090c 1p46@8 3l@1`` are 1 090
-whole days, one with 46 half-hours that was 8 days old when asked last, and three without anything.  Three years
-of a healthy meter take 20 bytes.
+A *mark* says what is stored of one civil day and how old the day was when the supplier was last asked. A ledger is
+the first day and one mark for each day after it, written as runs:
 
-Open days are asked for again when they are 1, 2, 4, 8 days old, then weekly; after ``GIVE_UP_AGE`` days what
-has not come counts as absent for good.
+    2024-01-01 1090c 1p46@8 3l@1
+
+    2024-01-01   The first day.
+    1090c        1 090 complete days. The letters are the values of ``DayState``.
+    1p46@8       One partial day with 46 half-hours, 8 days old when it was last asked for.
+    3l@1         Three days without a reading yet, each 1 day old when it was last asked for.
+
+Three years of a healthy meter take 20 bytes.
+
+Open days are asked for again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
+absent for good when it is ``GIVE_UP_AGE`` days old.
 """
 
 from __future__ import annotations
@@ -27,24 +34,28 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 _HALF_HOUR: Final = timedelta(minutes=30)
-_HOUR: Final = len("2024-01-01T00")  # of a minute's key
+_HOUR_LENGTH: Final = len("2024-01-01T00")  # How many characters of a minute's key name its hour.
 _RUN: Final = re.compile(r"(\d+)([a-z])(\d*)(?:@(\d+))?", re.ASCII)
 
 
 class DayState(StrEnum):
-    """Values are the letters of a ledger's text."""
+    """States of a day; the values are the letters of a ledger's text."""
 
     COMPLETE = "c"
     PARTIAL = "p"
-    LATE = "l"  # asked for, nothing there yet
-    ABSENT = "a"  # asked for until it was given up
-    BEFORE = "b"  # before activation, consent or the supplier's history: it does not tell which
-    UNKNOWN = "u"  # never asked for
+    LATE = "l"  # It was asked for, and nothing has come yet.
+    ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
+    BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer does not say which.
+    UNKNOWN = "u"  # It was never asked for.
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """``half_hours``: how many of a partial day's are stored; ``asked_at_age``: days, when it was asked for last."""
+class DayMark:
+    """The state of one day.
+
+    ``half_hours``: how many are stored of a partial day. ``asked_at_age``: the day's age in days when it was last asked
+    for.
+    """
 
     state: DayState
     half_hours: int = 0
@@ -52,80 +63,81 @@ class Mark:
 
     @property
     def open(self) -> bool:
-        """Whether something may still come."""
+        """Whether more readings may still come."""
         return self.state in (DayState.LATE, DayState.PARTIAL)
 
     def __str__(self) -> str:
-        steps = str(self.half_hours) if self.state is DayState.PARTIAL else ""
-        return f"{self.state}{steps}" + (f"@{self.asked_at_age}" if self.asked_at_age is not None else "")
+        half_hours = str(self.half_hours) if self.state is DayState.PARTIAL else ""
+        return f"{self.state}{half_hours}" + (f"@{self.asked_at_age}" if self.asked_at_age is not None else "")
 
 
-COMPLETE: Final = Mark(DayState.COMPLETE)
-BEFORE: Final = Mark(DayState.BEFORE)
-UNKNOWN: Final = Mark(DayState.UNKNOWN)
+COMPLETE: Final = DayMark(DayState.COMPLETE)
+BEFORE: Final = DayMark(DayState.BEFORE)
+UNKNOWN: Final = DayMark(DayState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """One mark a day from ``start`` on; days outside are unknown."""
+class DayLedger:
+    """One mark for each day from ``start`` on; days outside are unknown."""
 
     start: date | None = None
-    marks: Sequence[Mark] = field(default=(), repr=False)
+    marks: Sequence[DayMark] = field(default=(), repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> Ledger:
-        """What ``str`` wrote; an empty text is an empty ledger.  Raises ValueError."""
+    def parse(cls, text: str) -> DayLedger:
+        """Read what ``str`` wrote; an empty text is an empty ledger. Raises ValueError."""
         if not text:
             return cls()
-        first, *runs = text.split(" ")
-        marks: list[Mark] = []
+        first_day, *runs = text.split(" ")
+        marks: list[DayMark] = []
         for run in runs:
             if not (match := _RUN.fullmatch(run)):
                 raise ValueError("this is no ledger of days")
-            count, state, steps, age = match.groups()
-            marks += [Mark(DayState(state), int(steps or 0), int(age) if age else None)] * int(count)
-        return cls(date.fromisoformat(first), marks)
+            count, state, half_hours, age = match.groups()
+            marks += [DayMark(DayState(state), int(half_hours or 0), int(age) if age else None)] * int(count)
+        return cls(date.fromisoformat(first_day), marks)
 
     def __str__(self) -> str:
         if self.start is None:
             return ""
-        runs = (f"{sum(1 for _ in same)}{mark}" for mark, same in groupby(self.marks))
+        runs = (f"{sum(1 for _ in equal_marks)}{mark}" for mark, equal_marks in groupby(self.marks))
         return " ".join([self.start.isoformat(), *runs])
 
-    def of(self, day: date) -> Mark:
+    def mark_of(self, day: date) -> DayMark:
+        """Return the day's mark; UNKNOWN outside of the ledger."""
         place = (day - self.start).days if self.start else -1
         return self.marks[place] if 0 <= place < len(self.marks) else UNKNOWN
 
-    def days(self) -> Iterator[tuple[date, Mark]]:
-        """Oldest first."""
+    def days(self) -> Iterator[tuple[date, DayMark]]:
+        """Yield each day with its mark, oldest first."""
         if self.start is not None:
             for place, mark in enumerate(self.marks):
                 yield self.start + place * ONE_DAY, mark
 
-    def noting(self, news: Mapping[date, Mark]) -> Ledger:
-        """The same with these days' marks in place of what was known."""
-        if not news:
+    def with_marks(self, new_marks: Mapping[date, DayMark]) -> DayLedger:
+        """Return a ledger in which these marks replace those of the same days."""
+        if not new_marks:
             return self
-        known = [self.start, self.start + (len(self.marks) - 1) * ONE_DAY] if self.start else []
-        start, last = min([*news, *known]), max([*news, *known])
+        ends = [self.start, self.start + (len(self.marks) - 1) * ONE_DAY] if self.start else []
+        start, last = min([*new_marks, *ends]), max([*new_marks, *ends])
         marks = [UNKNOWN] * ((last - start).days + 1)
         if self.start is not None:
             place = (self.start - start).days
             marks[place : place + len(self.marks)] = self.marks
-        for day, mark in news.items():
+        for day, mark in new_marks.items():
             marks[(day - start).days] = mark
-        return Ledger(start, marks)
+        return DayLedger(start, marks)
 
-    def due(self, today: date) -> list[date]:
-        """Open days that are to be asked for again, oldest first."""
+    def due_days(self, today: date) -> list[date]:
+        """Return the open days that are due to be asked for again, oldest first."""
         return [day for day, mark in self.days() if mark.open and (when := next_ask(day, mark)) and when <= today]
 
     def next_ask(self) -> date | None:
-        """When the first of the open days is due; None where nothing is open."""
+        """Return when the first of the open days is due; None if no day is open."""
         return min((when for day, mark in self.days() if mark.open and (when := next_ask(day, mark))), default=None)
 
     def last_complete(self) -> date | None:
-        """The newest whole day."""
+        """Return the newest complete day."""
         if self.start is not None:
             for place in range(len(self.marks) - 1, -1, -1):
                 if self.marks[place].state is DayState.COMPLETE:
@@ -133,49 +145,52 @@ class Ledger:
         return None
 
 
-def next_ask(day: date, mark: Mark) -> date | None:
-    """When an open day is due; None once it is too old."""
-    asked = mark.asked_at_age or 0
-    return next((day + timedelta(days=age) for age in ASKED_AT_AGES if age > asked), None)
+def next_ask(day: date, mark: DayMark) -> date | None:
+    """Return when an open day is due to be asked for again; None if it is too old."""
+    last_age = mark.asked_at_age or 0
+    return next((day + timedelta(days=age) for age in ASKED_AT_AGES if age > last_age), None)
 
 
 def half_hours_of(day: date) -> int:
-    """46, 48 or 50."""
+    """Return how many half-hours the civil day has: 46, 48 or 50."""
     return half_hours_in(day_length(day))
 
 
 def half_hours_in(length: timedelta) -> int:
-    """Whole ones."""
+    """Return how many whole half-hours fit into ``length``."""
     return length // _HALF_HOUR
 
 
-def judge_days(
+def mark_days(
     series: Series, window: DateWindow, covered: Mapping[date, timedelta], today: date, floor: date | None = None
-) -> dict[date, Mark]:
-    """A mark for each day of a window that was asked for today.
+) -> dict[date, DayMark]:
+    """Return a mark for each day of a window that was asked for today.
 
-    ``covered``: how much of each day is stored, by day; a daily value covers its day.  ``floor``: the first day the
-    supplier has anything of, where that was found out.
+    ``covered``: how much of each day is stored; a daily value covers its whole day. ``floor``: the first day for which
+    the supplier has data, if that was found out.
     """
     marks = {}
     for place in range(window.days):
         day = window.start + place * ONE_DAY
-        marks[day] = _judge(day, covered.get(day, timedelta()), (today - day).days)
+        marks[day] = _mark_day(day, covered.get(day, timedelta()), (today - day).days)
         if floor is not None and day < floor and marks[day].state is not DayState.COMPLETE:
             marks[day] = BEFORE
     return marks
 
 
-def _judge(day: date, covered: timedelta, age: int) -> Mark:
+def _mark_day(day: date, covered: timedelta, age: int) -> DayMark:
     if covered >= day_length(day):
         return COMPLETE
     if covered:
-        return Mark(DayState.PARTIAL, half_hours_in(covered), age)
-    return Mark(DayState.ABSENT) if age >= GIVE_UP_AGE else Mark(DayState.LATE, 0, age)
+        return DayMark(DayState.PARTIAL, half_hours_in(covered), age)
+    return DayMark(DayState.ABSENT) if age >= GIVE_UP_AGE else DayMark(DayState.LATE, 0, age)
 
 
-def pack_open(window: DateWindow, covered: Mapping[date, timedelta]) -> list[list[int]]:
-    """The window's days that are not whole as runs ``[first day's place, days, minutes stored]``."""
+def pack_open_days(window: DateWindow, covered: Mapping[date, timedelta]) -> list[list[int]]:
+    """Return the window's incomplete days as runs ``[place of the first day, number of days, minutes stored]``.
+
+    ``[[0, 2, 0], [5, 1, 1380]]``: nothing is stored of the first two days, and 23 hours of the sixth.
+    """
     runs: list[list[int]] = []
     for place in range(window.days):
         day = window.start + place * ONE_DAY
@@ -189,8 +204,8 @@ def pack_open(window: DateWindow, covered: Mapping[date, timedelta]) -> list[lis
     return runs
 
 
-def unpack_open(window: DateWindow, runs: Iterable[Sequence[int]]) -> dict[date, timedelta]:
-    """How much of each day of the window is stored."""
+def unpack_open_days(window: DateWindow, runs: Iterable[Sequence[int]]) -> dict[date, timedelta]:
+    """Return how much of each day of the window is stored, from the runs of ``pack_open_days``."""
     days = [window.start + place * ONE_DAY for place in range(window.days)]
     covered = {day: day_length(day) for day in days}
     for place, count, minutes in runs:
@@ -199,19 +214,21 @@ def unpack_open(window: DateWindow, runs: Iterable[Sequence[int]]) -> dict[date,
     return covered
 
 
-def covered_by(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
-    """How much of each civil day these stored readings are; none twice."""
+def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
+    """Return how much of each civil day the stored readings cover; no reading may come twice."""
     if series is Series.DAILY:
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
-    hours: defaultdict[str, int] = defaultdict(int)  # a civil day begins with an hour of UTC
+    # A civil day begins with an hour of UTC, so only one key in each hour has to be converted.
+    minutes_by_hour: defaultdict[str, int] = defaultdict(int)
     for entry in entries:
-        hours[entry.key[:_HOUR]] += entry.step or USUAL_STEP_MINUTES
-    minutes: Counter[date] = Counter()
-    for hour, count in hours.items():
-        minutes[civil_day(f"{hour}:00Z")] += count
-    return {day: timedelta(minutes=count) for day, count in minutes.items()}
+        minutes_by_hour[entry.key[:_HOUR_LENGTH]] += entry.step or USUAL_STEP_MINUTES
+    minutes_by_day: Counter[date] = Counter()
+    for hour, minutes in minutes_by_hour.items():
+        minutes_by_day[civil_day(f"{hour}:00Z")] += minutes
+    return {day: timedelta(minutes=minutes) for day, minutes in minutes_by_day.items()}
 
 
-@lru_cache(maxsize=8192)  # all accounts of a night have the same keys
+@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def civil_day(key: str) -> date:
+    """Return the civil day of the meter that holds a key in UTC."""
     return datetime.fromisoformat(key).astimezone(PARIS).date()

@@ -1,4 +1,4 @@
-"""A ledger of days summed up for whoever shows it: counts, the days still open, and when they are asked for."""
+"""Summary of a ledger of days for display: counts, the days still open, and when they are asked for next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from worker.domain.measures.completeness import DayState, Ledger, Mark, half_hours_of, next_ask
+from worker.domain.measures.completeness import DayLedger, DayMark, DayState, half_hours_of, next_ask
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, PARIS, Series, local_midnight
@@ -17,16 +17,16 @@ from worker.domain.measures.windows import LOOK_BACK_DAYS
 
 @dataclass(frozen=True, slots=True)
 class OpenDay:
-    """``asked_next`` is None where nobody will ask any more; ``hole`` is told of a curve alone."""
+    """A day that is not complete. ``asked_next``: None if it is too old to be asked for. ``hole``: of a curve only."""
 
     day: date
-    mark: Mark
+    mark: DayMark
     asked_next: date | None
     hole: Hole | None = None
 
     @property
-    def words(self) -> str:
-        """``partial 46 of 48`` or ``late``."""
+    def state_text(self) -> str:
+        """The state as text: ``partial 46 of 48`` or ``late``."""
         if self.mark.state is DayState.PARTIAL:
             return f"partial {self.mark.half_hours} of {half_hours_of(self.day)}"
         return self.mark.state.name.lower()
@@ -34,7 +34,7 @@ class OpenDay:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """``first`` and ``last`` are the ledger's ends; None where nothing is known."""
+    """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty."""
 
     series: Series
     first: date | None
@@ -44,9 +44,11 @@ class Coverage:
 
     @property
     def asked_next(self) -> date | None:
-        return min((each.asked_next for each in self.open_days if each.asked_next), default=None)
+        """The first date on which an open day is asked for."""
+        return min((day.asked_next for day in self.open_days if day.asked_next), default=None)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the summary as JSON values; dates are ISO texts."""
         return {
             "first_day": _iso(self.first),
             "last_day": _iso(self.last),
@@ -54,20 +56,22 @@ class Coverage:
             "asked_next": _iso(self.asked_next),
             "open_days": [
                 {
-                    "day": each.day.isoformat(),
-                    "state": each.mark.state.name.lower(),
-                    "half_hours": each.mark.half_hours,
-                    "of": half_hours_of(each.day),
-                    "asked_next": _iso(each.asked_next),
-                    "hole": each.hole.value if each.hole else None,
+                    "day": open_day.day.isoformat(),
+                    "state": open_day.mark.state.name.lower(),
+                    "half_hours": open_day.mark.half_hours,
+                    "of": half_hours_of(open_day.day),
+                    "asked_next": _iso(open_day.asked_next),
+                    "hole": open_day.hole.value if open_day.hole else None,
                 }
-                for each in self.open_days
+                for open_day in self.open_days
             ],
         }
 
 
-def sum_up(series: Series, ledger: Ledger, today: date, holes: Mapping[date, Hole] | None = None) -> Coverage:
-    """``holes``: of a curve's empty days (``holes.find_holes``)."""
+def summarize_days(
+    series: Series, ledger: DayLedger, today: date, holes: Mapping[date, Hole] | None = None
+) -> Coverage:
+    """Return the summary of a ledger. ``holes``: why days of a curve are empty, from ``holes.find_holes``."""
     days = list(ledger.days())
     return Coverage(
         series,
@@ -75,32 +79,32 @@ def sum_up(series: Series, ledger: Ledger, today: date, holes: Mapping[date, Hol
         days[-1][0] if days else None,
         Counter(mark.state for _, mark in days),
         tuple(
-            OpenDay(day, mark, asked_next(series, day, mark, today), (holes or {}).get(day))
+            OpenDay(day, mark, next_request_date(series, day, mark, today), (holes or {}).get(day))
             for day, mark in days
             if mark.open
         ),
     )
 
 
-def asked_next(series: Series, day: date, mark: Mark, today: date) -> date | None:
-    """When an open day is asked for, by the night's look-back or by the repair; ``today`` where it is due."""
+def next_request_date(series: Series, day: date, mark: DayMark, today: date) -> date | None:
+    """Return when an open day is asked for, by the nightly look-back or by the repair; ``today`` if it is due."""
     if not mark.open:
         return None
-    turns = [when] if (when := next_ask(day, mark)) else []
+    dates = [when] if (when := next_ask(day, mark)) else []
     if (today + ONE_DAY - day).days <= LOOK_BACK_DAYS[series]:
-        turns.append(today + ONE_DAY)
-    return max(today, min(turns)) if turns else None
+        dates.append(today + ONE_DAY)
+    return max(today, min(dates)) if dates else None
 
 
 def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetime]]:
-    """The parts of a civil day that no stored step covers, in the meter's zone; ``steps``: in key order."""
-    start, end = (local_midnight(each).astimezone(UTC) for each in (day, day + ONE_DAY))
+    """Return the parts of a civil day that no stored step covers, in the meter's zone. ``steps``: in key order."""
+    start, end = (local_midnight(first_day).astimezone(UTC) for first_day in (day, day + ONE_DAY))
     gaps = []
     for entry in steps:
-        at = datetime.fromisoformat(entry.key)
-        if start < at < end:
-            gaps.append((start, at))
-        start = max(start, at + timedelta(minutes=entry.step or USUAL_STEP_MINUTES))
+        step_start = datetime.fromisoformat(entry.key)
+        if start < step_start < end:
+            gaps.append((start, step_start))
+        start = max(start, step_start + timedelta(minutes=entry.step or USUAL_STEP_MINUTES))
     if start < end:
         gaps.append((start, end))
     return [(first.astimezone(PARIS), after.astimezone(PARIS)) for first, after in gaps]

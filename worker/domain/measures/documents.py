@@ -1,9 +1,9 @@
-"""A reading or a total to its document and back: keys, fields, kWh and rounding.
+"""Conversion of readings and totals to documents and back: keys, fields, kWh and rounding.
 
-The fields are those of the seed's doctypes (semantics, D2 to D6): ``load`` in kWh and the local civil
-time as numbers.  Keys of minutes and hours are UTC, so the two passes of the autumn hour stay apart and
-keys sort as time does; ``fold`` is 1 in the second pass and absent elsewhere.  ``step`` is the length of a
-load-curve step in minutes and absent for the usual 30.
+The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
+minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
+``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes and absent
+for the usual 30. A document of each doctype is shown in docs/reference/documents.md.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ DOCTYPE_PREFIX: Final = "com.grandlyon.enedis."
 USUAL_STEP_MINUTES: Final = 30
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _MINUTE: Final = timedelta(minutes=1)
-_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}  # V6
+_DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
 _LAST_PLACES_MWH: Final[dict[Period, int]] = {period: 10 ** (6 - places) for period, places in _DECIMALS.items()}
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _LOCAL_KEY_LENGTH: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
-SHOWN_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")  # what leaves the house
-_PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may read them
+PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
+# The original konnector fills the parts that a period does not have with these values. No reader may use them.
+_PLACE_HOLDERS: Final = {
     Period.DAY: {"hour": 0, "minute": 0},
     Period.MONTH: {"day": 0, "hour": 0, "minute": 0},
     Period.YEAR: {"month": 1, "day": 0, "hour": 0, "minute": 0},
@@ -42,10 +43,10 @@ _PLACE_HOLDERS: Final = {  # D4: recalled from the seed, unverified; nobody may 
 
 
 class Entry(NamedTuple):
-    """One document in its shortest form, as it travels between tasks: a JSON array.
+    """A document in its shortest form. Tasks pass it to each other as a JSON array, so the order of fields is fixed.
 
-    ``revision`` and ``created_at`` are those of the stored document that it replaces, ``was`` its energy; None for a
-    new one.
+    ``revision``, ``created_at`` and ``replaced_milliwatt_hours`` are those of the stored document that it replaces, and
+    None for a new one.
     """
 
     key: str
@@ -53,28 +54,29 @@ class Entry(NamedTuple):
     step: int | None = None
     revision: str | None = None
     created_at: str | None = None
-    was: int | None = None
+    replaced_milliwatt_hours: int | None = None
 
 
 def doctype(period: Period) -> str:
+    """Return the doctype of a period's documents."""
     return DOCTYPE_PREFIX + period.value
 
 
 def packed_doctype(series: Series) -> str:
-    """Of the packs of a series, in the packed layout."""
+    """Return the doctype of a series' packs in the packed layout."""
     return f"{DOCTYPE_PREFIX}packed-{series.value.replace('_', '-')}"
 
 
 def period_key(start: datetime, period: Period) -> str:
-    """Text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
-    if period in _IN_UTC:  # for the local hour 02 comes twice in October
+    """Return the text key of the period that holds ``start`` (zone-aware); keys sort as time does."""
+    if period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
         text = start.astimezone(UTC).isoformat()
         return f"{text[:16]}Z" if period is Period.MINUTE else f"{text[:13]}:00Z"
     return start.astimezone(PARIS).date().isoformat()[: _LOCAL_KEY_LENGTH[period]]
 
 
 def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
-    """First key that the window touches, and the first key after it."""
+    """Return the first key that the window touches, and the first key after the window."""
     if period in _IN_UTC:
         start, end = window.instants()
         return period_key(start, period), period_key(end, period)
@@ -89,9 +91,9 @@ def key_range(window: DateWindow, period: Period) -> tuple[str, str]:
 
 
 def touched_window(window: DateWindow, series: Series) -> DateWindow:
-    """All days whose readings go into the totals that the window touches.
+    """Return the days whose readings belong to the totals that the window touches.
 
-    Hours end where days do (the zone is whole hours from UTC), months and years don't.
+    Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
     """
     if series is Series.LOAD_CURVE:
         return window
@@ -100,7 +102,7 @@ def touched_window(window: DateWindow, series: Series) -> DateWindow:
 
 
 def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
-    """Readings as entries of their own doctype, minute or day, in time order."""
+    """Convert readings to entries of their own doctype, minute or day, in time order."""
     entries = []
     for reading in sorted(readings, key=lambda reading: reading.start.astimezone(UTC)):
         minutes = reading.length // _MINUTE
@@ -111,7 +113,7 @@ def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entr
 
 
 def to_reading(document: Document, period: Period) -> IntervalReading:
-    """The reading that a stored minute or day document was made from."""
+    """Return the reading that a stored minute or day document was made from."""
     key = key_of(document)
     energy = to_milliwatt_hours(document["load"])
     if period is Period.DAY:
@@ -122,7 +124,7 @@ def to_reading(document: Document, period: Period) -> IntervalReading:
 
 
 def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
-    """The document of the seed's doctype, ready to be written at ``now``."""
+    """Return the document of the original doctype, ready to be written at ``now``."""
     written_at = to_timestamp(now)
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
@@ -140,59 +142,63 @@ def to_document(account_id: str, period: Period, entry: Entry, now: datetime) ->
 
 
 def to_timestamp(instant: datetime) -> str:
-    """As documents carry it: UTC, to the second, so that texts compare as time does."""
+    """Format an instant as documents store it: in UTC, to the second, so that texts sort as time does."""
     return instant.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def to_entry(document: Document) -> Entry:
-    """A stored document in its shortest form.  Calls nothing of ours: it is made of each of a night's documents."""
-    told = document.get
+    """Return a stored document as an entry."""
+    # This runs for every document of a night, so it calls none of our functions.
+    get = document.get
     energy = round(document["load"] * _MILLIWATT_HOURS_PER_KWH)
-    return Entry(document["_id"].partition(":")[2], energy, told("step"), told("_rev"), told("created_at"))
+    return Entry(document["_id"].partition(":")[2], energy, get("step"), get("_rev"), get("created_at"))
 
 
-def to_shown(document: Document) -> Document:
-    """What people and programs outside are shown of a stored document: ``load`` in kWh and the civil time."""
-    return {name: document[name] for name in SHOWN_FIELDS if name in document}
+def to_public_fields(document: Document) -> Document:
+    """Return the fields of a stored document that pages and the API show: ``load`` in kWh and the civil time."""
+    return {name: document[name] for name in PUBLIC_FIELDS if name in document}
 
 
 def account_of(document: Document) -> str:
+    """Return the id of the document's account."""
     return str(document["_id"]).partition(":")[0]
 
 
 def key_of(document: Document) -> str:
+    """Return the document's key without its account."""
     return str(document["_id"]).partition(":")[2]
 
 
 def to_load(milliwatt_hours: int, period: Period) -> float:
-    """kWh, rounded half up to the decimals of the doctype (V6)."""
+    """Convert to kWh, rounded half up to the decimals of the doctype."""
     return round_as_stored(milliwatt_hours, period) / _MILLIWATT_HOURS_PER_KWH
 
 
 def round_as_stored(milliwatt_hours: int, period: Period) -> int:
-    """The same in whole mWh; half goes away from zero."""
-    return round_to(milliwatt_hours, _LAST_PLACES_MWH[period])
+    """Round to the decimals of the doctype, in whole mWh; a half is rounded away from zero."""
+    return round_to_multiple(milliwatt_hours, _LAST_PLACES_MWH[period])
 
 
-def stored_place(period: Period) -> int:
-    """The last place of the doctype's decimals, in mWh."""
+def stored_precision(period: Period) -> int:
+    """Return the last decimal place of the doctype, in mWh."""
     return _LAST_PLACES_MWH[period]
 
 
-def round_to(milliwatt_hours: int, place: int) -> int:
-    """``round_as_stored`` for who rounds many of one doctype."""
-    size = (abs(milliwatt_hours) + place // 2) // place * place
+def round_to_multiple(milliwatt_hours: int, unit: int) -> int:
+    """Round to a multiple of ``unit``: ``round_as_stored`` for callers that round many values of one doctype."""
+    size = (abs(milliwatt_hours) + unit // 2) // unit * unit
     return size if milliwatt_hours >= 0 else -size
 
 
 def to_milliwatt_hours(load: float) -> int:
-    """A stored load in whole mWh; exact, for a load has at most six decimals."""
+    """Convert a stored load to whole mWh; exact, because a load has at most six decimals."""
     return round(load * _MILLIWATT_HOURS_PER_KWH)
 
 
-@lru_cache(maxsize=8192)  # all accounts of a night have the same keys; who calls copies
+# All accounts have the same keys in one night. The result is shared, so callers must copy it.
+@lru_cache(maxsize=8192)
 def civil_fields(key: str, period: Period) -> dict[str, int]:
-    """Year to minute and fold of a period's start, as its document has them."""
+    """Return year to minute and fold of a period's start, as its document has them."""
     if period in _IN_UTC:
         local = datetime.fromisoformat(key).astimezone(PARIS)
         names = ("year", "month", "day", "hour", "minute")

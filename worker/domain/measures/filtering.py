@@ -1,4 +1,4 @@
-"""Entries less those that are stored already with the same value."""
+"""The filter that drops entries already stored with the same value."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from worker.domain.measures.documents import Entry
 
 
 def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> list[Entry]:
-    """The new ones, and the changed ones with the revision they replace (K3).
+    """Return the new entries, and the changed entries with the revision that they replace.
 
-    Values are compared, not keys alone: a value that the supplier reprocessed must come in.
+    Values are compared and not only keys, because a value that the supplier corrected must be stored.
     """
     return [
-        replacing(entry, stored.get(entry.key)) for entry in entries if not _same_value(entry, stored.get(entry.key))
+        with_stored_revision(entry, stored.get(entry.key))
+        for entry in entries
+        if not _same_value(entry, stored.get(entry.key))
     ]
 
 
-def replacing(entry: Entry, known: Entry | None) -> Entry:
-    """``entry`` with the revision and birth of the stored one it stands for."""
+def with_stored_revision(entry: Entry, known: Entry | None) -> Entry:
+    """Return ``entry`` with the revision, creation time and energy of the stored entry that it replaces."""
     if known is None:
         return entry
-    return entry._replace(revision=known.revision, created_at=known.created_at, was=known.milliwatt_hours)
+    return entry._replace(
+        revision=known.revision, created_at=known.created_at, replaced_milliwatt_hours=known.milliwatt_hours
+    )
 
 
 def _same_value(entry: Entry, known: Entry | None) -> bool:

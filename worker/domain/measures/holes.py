@@ -1,9 +1,11 @@
-"""Why a day's curve is empty: the two ledgers of an account held side by side.
+"""Why a day has no load curve: a comparison of an account's two ledgers of days.
 
-A curve needs the holder's leave to be collected, a daily value does not.  So days on end with a daily value and
-no curve, up to the newest, mean that nobody has switched its collection on (upstream-apis, 1.5: the answer is
-``no_data_found`` then, as for a hole); a single day between two curves is a gap of the transmission; and where
-the daily value lacks too, the supplier has published nothing, yet or ever.
+Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
+answer is ``no_data_found`` both for a curve that is not collected and for a gap, so the ledgers are compared:
+
+* many days in a row up to the newest with a daily value and no curve: the collection is not switched on;
+* a single day without a curve between days with one: a gap in the transmission;
+* a day without a daily value either: the supplier has published nothing, yet or ever.
 """
 
 from __future__ import annotations
@@ -13,56 +15,59 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.measures.completeness import DayState, Ledger
+from worker.domain.measures.completeness import DayLedger, DayState
 from worker.domain.measures.readings import ONE_DAY
 
-IN_A_ROW: Final = 3
-# A curve that came before may just be late for days (the supplier's own trouble): nobody is sent to switch
-# something on that is on.
-IN_A_ROW_AFTER_A_CURVE: Final = 8
+# How many days with a daily value and without a curve show that the collection is not switched on.
+MIN_EMPTY_DAYS: Final = 3
+# After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
+# on what is on already.
+MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
 
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
 _CURVE: Final = frozenset({DayState.COMPLETE, DayState.PARTIAL})
 
 
 class Hole(StrEnum):
-    NOT_ACTIVATED = "not_activated"  # the holder must switch the collection on
-    NOT_YET_ACTIVATED = "not_yet_activated"  # it was switched on later; these days never come
-    TRANSMISSION = "transmission"  # a gap between two curves
-    LATE = "late"  # the newest days, too few to tell
-    NOTHING = "nothing"  # no daily value either: late, or absent
+    """Reasons why a day has no load curve."""
+
+    NOT_ACTIVATED = "not_activated"  # The holder must switch the collection on.
+    NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; these days never come.
+    TRANSMISSION = "transmission"  # The gap lies between two curves.
+    LATE = "late"  # These are the newest days, and too few to decide.
+    NOTHING = "nothing"  # There is no daily value either: it is late or absent.
 
 
 @dataclass(frozen=True, slots=True)
 class MissingCurve:
-    """Collection is not switched on: first day of the emptiness, and the last day before it that had a curve."""
+    """A collection that is not switched on: the first day without a curve, and the last day before it with one."""
 
     since: date
     last_curve: date | None
 
 
-def missing_curve(daily: Ledger, curve: Ledger) -> MissingCurve | None:
-    """Whether the newest days have their daily value and no curve, too many in a row for chance."""
+def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | None:
+    """Return since when the curve is missing; None unless enough of the newest days have a daily value and no curve."""
     newest = max((day for day, mark in curve.days() if mark.state is not DayState.UNKNOWN), default=None)
     if newest is None or curve.start is None:
         return None
-    number, since, day = 0, newest, newest
-    while day >= curve.start and curve.of(day).state in _EMPTY:
-        if daily.of(day).state is DayState.COMPLETE:  # a day without its value tells nothing, and breaks no row
-            number, since = number + 1, day
+    count, since, day = 0, newest, newest
+    while day >= curve.start and curve.mark_of(day).state in _EMPTY:
+        if daily.mark_of(day).state is DayState.COMPLETE:  # A day without a value is skipped: it proves nothing.
+            count, since = count + 1, day
         day -= ONE_DAY
     last_curve = _last_with_curve(curve)
-    needed = IN_A_ROW if last_curve is None else IN_A_ROW_AFTER_A_CURVE
-    return MissingCurve(since, last_curve) if number >= needed else None
+    needed = MIN_EMPTY_DAYS if last_curve is None else MIN_EMPTY_DAYS_AFTER_CURVE
+    return MissingCurve(since, last_curve) if count >= needed else None
 
 
-def find_holes(daily: Ledger, curve: Ledger) -> dict[date, Hole]:
-    """What is the matter with each day that was asked for and has no curve."""
-    missing, with_curve = missing_curve(daily, curve), [day for day, mark in curve.days() if mark.state in _CURVE]
-    valued = [day for day in _empty_days(curve) if daily.of(day).state is DayState.COMPLETE]
-    began_later = bool(with_curve) and sum(day < with_curve[0] for day in valued) >= IN_A_ROW_AFTER_A_CURVE
-    holes = {day: Hole.NOTHING for day in _empty_days(curve) if daily.of(day).state in _EMPTY}
-    for day in valued:
+def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
+    """Return why each day that was asked for has no curve."""
+    missing, with_curve = find_missing_curve(daily, curve), [day for day, mark in curve.days() if mark.state in _CURVE]
+    with_value = [day for day in _empty_days(curve) if daily.mark_of(day).state is DayState.COMPLETE]
+    began_later = bool(with_curve) and sum(day < with_curve[0] for day in with_value) >= MIN_EMPTY_DAYS_AFTER_CURVE
+    holes = {day: Hole.NOTHING for day in _empty_days(curve) if daily.mark_of(day).state in _EMPTY}
+    for day in with_value:
         if missing is not None and day >= missing.since:
             holes[day] = Hole.NOT_ACTIVATED
         elif began_later and day < with_curve[0]:
@@ -72,9 +77,9 @@ def find_holes(daily: Ledger, curve: Ledger) -> dict[date, Hole]:
     return holes
 
 
-def _empty_days(curve: Ledger) -> list[date]:
+def _empty_days(curve: DayLedger) -> list[date]:
     return [day for day, mark in curve.days() if mark.state in _EMPTY]
 
 
-def _last_with_curve(curve: Ledger) -> date | None:
+def _last_with_curve(curve: DayLedger) -> date | None:
     return max((day for day, mark in curve.days() if mark.state in _CURVE), default=None)

@@ -1,7 +1,8 @@
-"""What travels between the four tasks of one window: JSON-able, compact, bounded, nothing personal.
+"""Messages between the four tasks of one window: compact JSON without personal data.
 
-At most 7 days of load curve or 365 days of daily values.  Readings are ``[first minute since 1970, minutes,
-milliwatt-hours]``; entries are the arrays of ``documents.Entry``.
+A message holds at most 7 days of load curve or 365 days of daily values. A reading is the array ``[first minute since
+1970, length in minutes, milliwatt-hours]``, for example ``[28833000, 30, 206000]``. An entry is the array of a
+``documents.Entry``, for example ``["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]``.
 """
 
 from __future__ import annotations
@@ -16,52 +17,55 @@ from worker.domain.measures.documents import (
     Entry,
     period_key,
     round_as_stored,
-    round_to,
-    stored_place,
+    round_to_multiple,
+    stored_precision,
 )
 from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, Period, Series
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 NIGHTLY: Final = "nightly"
+# The claim of an account's history: one window in flight per account.
+BACKFILL: Final = "account/backfill"
 
 
 class WindowJob(TypedDict):
-    """Which window this is about, and in which run."""
+    """The window that a message is about, and its run."""
 
     account_id: str
     series: str
     start: str
     end: str
     run_id: str
-    claim: str | None  # the note in ``inflight:*`` that this chain holds, released at its end
+    claim: str | None  # The entry in ``inflight:*`` that this chain holds and releases at its end.
 
 
 class AnswerFacts(TypedDict):
-    """What the answer told, carried along unchanged: readings taken, points kept out (V4, K2)."""
+    """Facts of the answer that all tasks pass on unchanged: how many readings were taken, how many points were not."""
 
     fetched: int
-    asked_at: float  # seconds since 1970
-    fetched_at: str  # the same, UTC, as documents note their ``updated_at``
+    asked_at: float  # Seconds since 1970.
+    fetched_at: str  # The same instant as text in UTC, like ``updated_at`` in documents.
     dropped: int
     differing: int
-    last_day: str | None  # the last civil day with a reading
-    floor: str | None  # first day the supplier has anything of, where this window found out
-    open: list[list[int]]  # days of the window that are not whole (completeness.pack_open); told by filter_known
+    last_day: str | None  # The last civil day with a reading.
+    floor: str | None  # The first day for which the supplier has data, if this window found it out.
+    open: list[list[int]]  # The incomplete days (``completeness.pack_open_days``), set by ``filter_known``.
 
 
 class Fetched(WindowJob):
-    """What ``fetch`` hands on."""
+    """The message from ``fetch`` to ``filter_known``."""
 
     readings: list[list[int]]
     facts: AnswerFacts
 
 
 class Changes(WindowJob):
-    """What ``filter_known`` hands on: the changed inputs, and what their totals need.
+    """The message from ``filter_known`` to ``aggregate``: the changed inputs, and what their totals need.
 
-    ``stored_totals``: the touched totals with the revisions they had BEFORE the inputs were read (A5).
-    ``rest``: by period and key, the sum of the stored inputs that are not being replaced.
+    ``stored_totals``: the touched totals, with the revisions that they had BEFORE the inputs were read. If another run
+    writes a total in between, the write of ours fails and the total is computed again. ``rest``: by period and key, the
+    sum of the stored inputs that are not being replaced.
     """
 
     changed: list[list[Any]]
@@ -72,7 +76,7 @@ class Changes(WindowJob):
 
 
 class Writes(WindowJob):
-    """What ``aggregate`` hands on: all that has to be written, and nothing else."""
+    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else."""
 
     changed: list[list[Any]]
     totals: dict[str, list[list[Any]]]
@@ -81,7 +85,7 @@ class Writes(WindowJob):
 
 
 class WindowResult(WindowJob):
-    """What came of the window, counted in documents over all doctypes."""
+    """The result of the window, counted in documents over all doctypes."""
 
     created: int
     updated: int
@@ -89,71 +93,105 @@ class WindowResult(WindowJob):
     facts: AnswerFacts
 
 
-def origin_of(batch: WindowJob) -> WindowJob:
-    """Just the part that says which window this is."""
+def job_of(message: WindowJob) -> WindowJob:
+    """Return only the part of a message that says which window it is about."""
     return WindowJob(
-        account_id=batch["account_id"],
-        series=batch["series"],
-        start=batch["start"],
-        end=batch["end"],
-        run_id=batch["run_id"],
-        claim=batch["claim"],
+        account_id=message["account_id"],
+        series=message["series"],
+        start=message["start"],
+        end=message["end"],
+        run_id=message["run_id"],
+        claim=message["claim"],
     )
 
 
-def split_claim(claim: str) -> tuple[str, str]:
-    """A claim ``<scope>/<what>``: what is in flight, within a series or the whole ``account``.
+def to_job(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> WindowJob:
+    """Return the job of a window; ``claim`` is the claim that its chain of tasks holds, if any."""
+    return WindowJob(
+        account_id=account_id,
+        series=series.value,
+        start=window.start.isoformat(),
+        end=window.end.isoformat(),
+        run_id=run_id,
+        claim=claim,
+    )
 
-    All nights have one: what an older one has in flight serves the newer.
+
+def new_run_id(now: datetime) -> str:
+    """Return a run id such as ``20240725T070000.000001``; ids sort by time, so a late result can be recognized."""
+    return now.strftime("%Y%m%dT%H%M%S.%f")
+
+
+def window_fields(job: WindowJob) -> dict[str, str]:
+    """Return the fields of a log line that say which window it is about."""
+    return {
+        "account_id": job["account_id"],
+        "series": job["series"],
+        "window_start": job["start"],
+        "window_end": job["end"],
+        "run": job["run_id"],
+    }
+
+
+def split_claim(claim: str) -> tuple[str, str]:
+    """Return the scope of a claim, which is a series or the whole ``account``, and its kind of run.
+
+    ``daily/nightly:2024-07-25`` is ``("daily", "nightly")``: all nights have the same kind, so that a window of the
+    night before, if it is still in flight, counts for this night too.
     """
-    scope, what = split_run(claim)
-    return scope, NIGHTLY if what.startswith(f"{NIGHTLY}:") else what
+    scope, run = split_run(claim)
+    return scope, NIGHTLY if run.startswith(f"{NIGHTLY}:") else run
 
 
 def split_run(claim: str) -> tuple[str, str]:
-    """The scope, and the run by its whole name."""
+    """Return the scope of a claim and its run by its full name: ``("daily", "nightly:2024-07-25")``."""
     scope, _, run = claim.partition("/")
     return scope, run
 
 
 def night_of(claim: str | None) -> date | None:
-    """The night of a claim of its look-back, ``daily/nightly:2024-07-25``; None for all others."""
+    """Return the night of a claim such as ``daily/nightly:2024-07-25``; None for a claim of another kind."""
     kind, _, name = split_run(claim or "")[1].partition(":")
     return date.fromisoformat(name) if kind == NIGHTLY and name else None
 
 
-def series_of(batch: WindowJob) -> Series:
-    return Series(batch["series"])
+def series_of(message: WindowJob) -> Series:
+    """Return the series that a message is about."""
+    return Series(message["series"])
 
 
-def window_of(batch: WindowJob) -> DateWindow:
-    return DateWindow(date.fromisoformat(batch["start"]), date.fromisoformat(batch["end"]))
+def window_of(message: WindowJob) -> DateWindow:
+    """Return the window that a message is about."""
+    return DateWindow(date.fromisoformat(message["start"]), date.fromisoformat(message["end"]))
 
 
 def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
+    """Convert readings to arrays, in their order."""
     return [
         [_minute(reading.start, reading.start.fold), reading.length // _MINUTE, reading.milliwatt_hours]
         for reading in readings
     ]
 
 
-@lru_cache(maxsize=8192)  # all accounts of a night have the same steps
+# All accounts have the same steps in one night. ``fold`` belongs to the cache key, because to Python the two passes of
+# the autumn hour are equal.
+@lru_cache(maxsize=8192)
 def _minute(start: datetime, fold: int) -> int:
-    """``fold`` is told apart: to Python the two passes of the autumn hour are one and the same."""
     return (start.astimezone(UTC) - _EPOCH) // _MINUTE
 
 
 def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
+    """Convert arrays back to readings, in their order."""
     return [IntervalReading(_local(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
 
 
 def unpack_as_entries(rows: Iterable[list[int]], period: Period) -> list[Entry]:
-    """As ``to_entries(unpack_readings(rows), period)``, without the moments between."""
+    """Return ``to_entries(unpack_readings(rows), period)``, but faster: no date-time is built in between."""
     if period is Period.DAY:
         return [Entry(_day_key(start), round_as_stored(energy, period)) for start, _, energy in sorted(rows)]
-    place = stored_place(period)
+    unit = stored_precision(period)
     return [
-        Entry(_minute_key(start), round_to(energy, place), None if minutes == USUAL_STEP_MINUTES else minutes)
+        Entry(_minute_key(start), round_to_multiple(energy, unit), None if minutes == USUAL_STEP_MINUTES else minutes)
         for start, minutes, energy in sorted(rows)
     ]
 
@@ -162,7 +200,8 @@ def _local(minute: int) -> datetime:
     return (_EPOCH + minute * _MINUTE).astimezone(PARIS)
 
 
-# All accounts of a night have the same steps.  One function a period: an enum's hash costs more than the rest.
+# All accounts have the same steps in one night. Each period has its own function, because hashing an enum for the cache
+# key would cost more than the rest.
 @lru_cache(maxsize=8192)
 def _minute_key(minute: int) -> str:
     return period_key(_local(minute), Period.MINUTE)
@@ -174,8 +213,10 @@ def _day_key(minute: int) -> str:
 
 
 def pack_entries(entries: Iterable[Entry]) -> list[list[Any]]:
+    """Convert entries to arrays, in their order."""
     return [list(entry) for entry in entries]
 
 
 def unpack_entries(rows: Iterable[list[Any]]) -> list[Entry]:
+    """Convert arrays back to entries, in their order."""
     return [Entry(*row) for row in rows]

@@ -1,9 +1,22 @@
-"""Many values in one document: the codec of the packed layout.
+"""The packed layout: many values in one document.
 
-A *pack* is the document of one local day or one year (``pack_keys``) with a *shelf* for each doctype in it.  A shelf
-is JSON that people can read: ``runs`` of values that follow each other at one step, as whole multiples of a unit in
-mWh, and ``written``, how many in a row were written when.  ``format`` says how to read it; one that this
-program does not know is refused, never guessed at.
+A *pack* is the document of one account and one local day (load curve) or one year (daily values). It has one field for
+each doctype in it. A day with two half-hours, the second of them written later:
+
+    {"format": 1,
+     "minute": {"runs": [{"at": 0, "step": 30, "unit": 500, "values": [412, 397]}],
+                "written": [[1, 1, "2024-10-28T07:31:02+00:00"],
+                            [1, 2, "2024-10-29T07:30:40+00:00", "2024-10-28T07:31:02+00:00"]]}}
+
+    format    How to read the pack. Another format is refused and never guessed at.
+    runs      Values that follow each other without a gap at the same step.
+    at        Place of the first value: minutes or hours since local midnight, or days or months since 1 January.
+    step      From one value to the next, in the same unit as ``at``.
+    unit      Milliwatt-hours that the values are multiples of: 412 x 500 mWh are 206 Wh.
+    written   How many values in a row were written together, in which version of the pack, last when, and first when if
+              that is another time.
+
+The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/pack_revisions.py``).
 """
 
 from __future__ import annotations
@@ -35,11 +48,11 @@ Fields = Mapping[str, Any]
 
 
 class UnknownPack(ValueError):
-    """A pack of another format, or one that somebody has damaged; its text says what to do."""
+    """A pack in an unknown format or damaged; the message says what to do."""
 
 
-class Value(NamedTuple):
-    """What a pack holds of one document; ``version``: of the pack, when this was written."""
+class PackedValue(NamedTuple):
+    """The content of one document in a pack. ``version``: the pack's version when this value was written."""
 
     milliwatt_hours: int
     step: int | None = None
@@ -48,48 +61,50 @@ class Value(NamedTuple):
     version: int = 0
 
 
-Shelf = dict[str, Value]  # by period key
+ValuesByKey = dict[str, PackedValue]
 
 
 def check_format(fields: Fields) -> None:
-    """Raises UnknownPack."""
-    told = fields.get("format")
-    if told != FORMAT:
-        later = f"format {told}" if isinstance(told, int) else "an unknown format"
-        raise UnknownPack(f"a packed document has {later}, this program knows {FORMAT}: update Relève on this machine")
+    """Check that this program knows the pack's format. Raises UnknownPack."""
+    pack_format = fields.get("format")
+    if pack_format != FORMAT:
+        description = f"format {pack_format}" if isinstance(pack_format, int) else "an unknown format"
+        raise UnknownPack(
+            f"a packed document has {description}, this program knows {FORMAT}: update Relève on this machine"
+        )
 
 
-def pack_shelf(shelf: Mapping[str, Value], period: Period) -> dict[str, Any]:
-    """The shelf as JSON.  Raises ValueError for a key that no period of this kind has."""
-    placed = sorted((place_of(key, period)[1], value) for key, value in shelf.items())
-    written = groupby((value.version, value.updated_at, value.created_at) for _, value in placed)
+def pack_values(values: Mapping[str, PackedValue], period: Period) -> dict[str, Any]:
+    """Return the values of one doctype as JSON. Raises ValueError for a key that is not of this period."""
+    placed = sorted((place_of(key, period)[1], value) for key, value in values.items())
+    marks = groupby((value.version, value.updated_at, value.created_at) for _, value in placed)
     return {
         "runs": [_to_run(run) for run in _runs(placed, period)],
-        "written": [_to_mark(sum(1 for _ in same), *mark) for mark, same in written],
+        "written": [_to_mark(sum(1 for _ in equal_marks), *mark) for mark, equal_marks in marks],
     }
 
 
-def unpack_shelf(fields: Fields, pack: str, period: Period) -> Shelf:
-    """All values of one doctype in a pack, in key order.  Raises UnknownPack."""
+def unpack_values(fields: Fields, pack: str, period: Period) -> ValuesByKey:
+    """Return all values of one doctype in a pack, in key order. Raises UnknownPack."""
     check_format(fields)
-    told = fields.get(period.value)
-    if told is None:
+    packed = fields.get(period.value)
+    if packed is None:
         return {}
     try:
-        energies = [item for run in told["runs"] for item in _from_run(run, pack, period)]
-        marks = [mark for told_mark in told["written"] for mark in _from_mark(*told_mark)]
-        found = [
-            (key, Value(energy, step, created_at, updated_at, version))
+        energies = [item for run in packed["runs"] for item in _from_run(run, pack, period)]
+        marks = [mark for row in packed["written"] for mark in _from_mark(*row)]
+        values = [
+            (key, PackedValue(energy, step, created_at, updated_at, version))
             for (key, energy, step), (version, updated_at, created_at) in zip(energies, marks, strict=True)
         ]
     except (KeyError, TypeError, ValueError, OverflowError):
         raise UnknownPack("a packed document is damaged: bring it back from a backup, or delete it") from None
-    return dict(found)
+    return dict(values)
 
 
-def to_value(document: Document, period: Period) -> Value:
-    """What a pack keeps of a document.  Raises ValueError for one that would not come back as it is."""
-    value = Value(
+def to_value(document: Document, period: Period) -> PackedValue:
+    """Return what a pack keeps of a document. Raises ValueError for one that could not be restored unchanged."""
+    value = PackedValue(
         to_milliwatt_hours(document["load"]),
         document.get("step"),
         document.get("created_at"),
@@ -97,14 +112,14 @@ def to_value(document: Document, period: Period) -> Value:
     )
     account_id, key = account_of(document), key_of(document)
     place_of(key, period)
-    kept = {name: field for name, field in document.items() if name != "_rev"}
-    if from_value(account_id, key, period, value) != kept or value.step == _usual_step(period):
+    without_revision = {name: field for name, field in document.items() if name != "_rev"}
+    if from_value(account_id, key, period, value) != without_revision or value.step == _usual_step(period):
         raise ValueError("a document has fields that a pack has no place for")
     return value
 
 
-def from_value(account_id: str, key: str, period: Period, value: Value) -> Document:
-    """The seed's document again, all but its revision."""
+def from_value(account_id: str, key: str, period: Period, value: PackedValue) -> Document:
+    """Return the document of the plain layout, without a revision."""
     document: Document = {
         "_id": f"{account_id}:{key}",
         "load": value.milliwatt_hours / _MILLIWATT_HOURS_PER_KWH,
@@ -124,9 +139,9 @@ def _usual_step(period: Period) -> int:
     return USUAL_STEP_MINUTES if period is Period.MINUTE else 1
 
 
-def _runs(placed: Iterable[tuple[int, Value]], period: Period) -> Iterator[list[tuple[int, int, Value]]]:
-    """Place, step and value of those that follow each other without a gap at the same step."""
-    run: list[tuple[int, int, Value]] = []
+def _runs(placed: Iterable[tuple[int, PackedValue]], period: Period) -> Iterator[list[tuple[int, int, PackedValue]]]:
+    """Yield runs of place, step and value: those that follow each other without a gap at the same step."""
+    run: list[tuple[int, int, PackedValue]] = []
     for place, value in placed:
         step = value.step or _usual_step(period)
         if run and (run[-1][0] + step, run[-1][1]) != (place, step):
@@ -137,21 +152,21 @@ def _runs(placed: Iterable[tuple[int, Value]], period: Period) -> Iterator[list[
         yield run
 
 
-def _to_run(run: list[tuple[int, int, Value]]) -> dict[str, Any]:
+def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
     (place, step, _), energies = run[0], [value.milliwatt_hours for _, _, value in run]
-    unit = gcd(_MILLIWATT_HOURS_PER_WATT_HOUR, *energies)  # the largest piece of a Wh that they are multiples of
+    unit = gcd(_MILLIWATT_HOURS_PER_WATT_HOUR, *energies)  # The largest divisor of 1 Wh that divides them all.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 
 def _from_run(run: Fields, pack: str, period: Period) -> Iterator[tuple[str, int, int | None]]:
     place, step, unit = run["at"], run["step"], run["unit"]
-    told = None if step == _usual_step(period) else int(step)
+    stored_step = None if step == _usual_step(period) else int(step)
     for number, multiple in enumerate(run["values"]):
-        yield key_at(pack, place + number * step, period), int(multiple * unit), told
+        yield key_at(pack, place + number * step, period), int(multiple * unit), stored_step
 
 
 def _to_mark(count: int, version: int, updated_at: str | None, created_at: str | None) -> list[Any]:
-    """When it was first written is left out where that is when it was last."""
+    """Return the row of ``written``; the first time is left out if it is also the last."""
     return [count, version, updated_at] if created_at == updated_at else [count, version, updated_at, created_at]
 
 
@@ -161,22 +176,23 @@ def _from_mark(
     return [(version, updated_at, created_at[0] if created_at else updated_at)] * count
 
 
-# Which pack a value lies in, and where: the load curve by local day, daily values by year.
+# -- Keys of packs and places in them
 
-PERIODS: Final = {series: (series.inputs, *series.totals) for series in Series}  # readings first
+
+PERIODS: Final = {series: (series.inputs, *series.totals) for series in Series}  # Readings come before their totals.
 SERIES: Final = {period: series for series, periods in PERIODS.items() for period in periods}
 _UNIT: Final = {Period.MINUTE: timedelta(minutes=1), Period.HOUR: timedelta(hours=1)}
-_LEAST_OF_YEAR: Final = {Period.DAY: "-01-01", Period.MONTH: "-01", Period.YEAR: ""}
+_FIRST_KEY_OF_YEAR: Final = {Period.DAY: "-01-01", Period.MONTH: "-01", Period.YEAR: ""}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEAR: Final = re.compile(r"[0-9]{4}")
 _MINUTE_KEY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z")
-_AFTER_ALL: Final = "~"
-_MOST_NAMED: Final = 500
+_AFTER_ALL: Final = "~"  # It sorts after all digits and letters.
+_MAX_LISTED_PACKS: Final = 500
 
 
-@lru_cache(maxsize=65_536)  # all accounts of a night have the same keys
+@lru_cache(maxsize=65_536)  # All accounts have the same keys in one night.
 def place_of(key: str, period: Period) -> tuple[str, int]:
-    """The pack's key and the place in it.  Raises ValueError for a key that no period of this kind has."""
+    """Return the key of the pack that holds a period's key, and the place in it. Raises ValueError for a wrong key."""
     try:
         pack, place = _curve_place(key, period) if period in _UNIT else _daily_place(key, period)
         if key_at(pack, place, period) == key:
@@ -188,7 +204,7 @@ def place_of(key: str, period: Period) -> tuple[str, int]:
 
 @lru_cache(maxsize=65_536)
 def key_at(pack: str, place: int, period: Period) -> str:
-    """The other way.  Raises ValueError or OverflowError."""
+    """Return the period's key at a place of a pack, the reverse of ``place_of``. Raises ValueError or OverflowError."""
     if period in _UNIT:
         return period_key(local_midnight(date.fromisoformat(pack)).astimezone(UTC) + place * _UNIT[period], period)
     if period is Period.DAY:
@@ -197,22 +213,25 @@ def key_at(pack: str, place: int, period: Period) -> str:
 
 
 def pack_range(first_key: str, end_key: str, period: Period) -> tuple[str, str]:
-    """First and end key of packs that hold every key with ``first_key <= key < end_key``, whatever texts these are."""
+    """Return the first and the end key of the packs that hold every key with ``first_key <= key < end_key``.
+
+    Both may be any texts, not only keys.
+    """
     if period in _UNIT:
         return _first_day(first_key), _end_day(end_key)
     year = end_key[:4]
-    return first_key[:4], year if end_key <= year + _LEAST_OF_YEAR[period] else year + _AFTER_ALL
+    return first_key[:4], year if end_key <= year + _FIRST_KEY_OF_YEAR[period] else year + _AFTER_ALL
 
 
 def packs_between(first: str, end: str, series: Series) -> list[str] | None:
-    """Keys of all packs there can be with ``first <= key < end``; None where these are not known, or too many."""
+    """Return the keys of all possible packs with ``first <= key < end``; None if these are unknown or too many."""
     keys: list[str] = []
     try:
         day = date.fromisoformat(first if series is Series.LOAD_CURVE else f"{first}-01-01")
-        if not day.isoformat().startswith(first):  # a date in another notation
+        if not day.isoformat().startswith(first):  # The date is in another notation.
             return None
         while (key := day.isoformat()[: len(first)]) < end:
-            if len(keys) == _MOST_NAMED:
+            if len(keys) == _MAX_LISTED_PACKS:
                 return None
             keys.append(key)
             day = day + ONE_DAY if series is Series.LOAD_CURVE else date(day.year + 1, 1, 1)
@@ -247,7 +266,7 @@ def _first_day(first_key: str) -> str:
             return _local_day(first_key[:17]).isoformat()
         except (ValueError, OverflowError):
             pass
-    return first_key[:10]  # the local day is that of the UTC date, or the next
+    return first_key[:10]  # The local day is that of the UTC date or the next one.
 
 
 def _end_day(end_key: str) -> str:
@@ -261,5 +280,5 @@ def _end_day(end_key: str) -> str:
             return (date.fromisoformat(end_key[:10]) + 2 * ONE_DAY).isoformat()
     except (ValueError, OverflowError):
         pass
-    # No date that we know: up to the last day that a key of this year may lie in, or all there is.
+    # The text is no date: return the day after the last one that a key of this year may lie in, or the end of all keys.
     return f"{int(end_key[:4]) + 1:04}-01-02" if _YEAR.match(end_key) else _AFTER_ALL

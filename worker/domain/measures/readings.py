@@ -1,7 +1,7 @@
-"""The nouns: interval readings, windows of days, periods and series.
+"""Basic types: interval readings, windows of days, periods and series.
 
-Energy is whole milliwatt-hours everywhere inside: the sixth decimal of a kWh, so what is stored
-and what is fetched add up alike, exactly.
+All code counts energy in whole milliwatt-hours, the sixth decimal of a kWh. So stored and fetched values add up
+exactly and to the same sum.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-PARIS = ZoneInfo("Europe/Paris")  # all civil dates are the meter's, never the worker's (T1)
+PARIS = ZoneInfo("Europe/Paris")  # All civil dates are in the meter's zone, never in the worker's.
 ONE_DAY = timedelta(days=1)
 
 
 class Period(StrEnum):
-    """The span one document stands for; its value is the last word of the doctype."""
+    """The time span of one document; its value is the last word of the doctype."""
 
-    MINUTE = "minute"  # one step of the load curve, whatever its length
+    MINUTE = "minute"  # One step of the load curve, whatever its length.
     HOUR = "hour"
     DAY = "day"
     MONTH = "month"
@@ -27,10 +27,10 @@ class Period(StrEnum):
 
 
 class Series(StrEnum):
-    """What can be asked of the supplier."""
+    """Series of measures that the supplier can be asked for."""
 
-    DAILY = "daily"  # Wh per civil day
-    LOAD_CURVE = "load_curve"  # mean W per step
+    DAILY = "daily"  # Wh per civil day.
+    LOAD_CURVE = "load_curve"  # Mean W per step.
 
     @property
     def inputs(self) -> Period:
@@ -39,13 +39,13 @@ class Series(StrEnum):
 
     @property
     def totals(self) -> tuple[Period, ...]:
-        """The doctypes made from its readings (A1)."""
+        """The doctypes of the totals made from its readings."""
         return (Period.MONTH, Period.YEAR) if self is Series.DAILY else (Period.HOUR,)
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalReading:
-    """Energy used from ``start`` (zone-aware, Europe/Paris) for ``length``."""
+    """Energy used from ``start`` (zone-aware, Europe/Paris) during ``length``."""
 
     start: datetime
     length: timedelta
@@ -65,6 +65,7 @@ class DateWindow:
 
     @property
     def days(self) -> int:
+        """The number of days."""
         return (self.end - self.start).days
 
     def __str__(self) -> str:
@@ -72,21 +73,21 @@ class DateWindow:
 
     @classmethod
     def parse(cls, text: str) -> DateWindow:
-        """The window that ``str`` wrote.  Raises ValueError."""
+        """Read what ``str`` wrote: ``2024-01-01/2024-01-08``. Raises ValueError."""
         start, _, end = text.partition("/")
         return cls(date.fromisoformat(start), date.fromisoformat(end))
 
     def instants(self) -> tuple[datetime, datetime]:
-        """Local midnight of the first day and of the day after the last, in UTC."""
+        """Return local midnight of the first day and of the day after the last, in UTC."""
         return local_midnight(self.start).astimezone(UTC), local_midnight(self.end).astimezone(UTC)
 
 
 def local_midnight(day: date) -> datetime:
-    """The first instant of a civil day, in the meter's zone."""
+    """Return the first instant of a civil day, in the meter's zone."""
     return datetime.combine(day, time(), PARIS)
 
 
-@lru_cache(maxsize=8192)  # all accounts of a night have the same days
+@lru_cache(maxsize=8192)  # All accounts have the same days in one night.
 def day_length(day: date) -> timedelta:
-    """23, 24 or 25 hours."""
+    """Return the length of a civil day: 23, 24 or 25 hours."""
     return local_midnight(day + ONE_DAY).astimezone(UTC) - local_midnight(day).astimezone(UTC)

@@ -1,6 +1,6 @@
-"""How one window is put to a supplier who may find it too long, too early or too late.
+"""Split requests: how a window is fetched from a supplier that may find it too long, too early or too late.
 
-Pure but for ``ask``, the one call it is given.
+Pure except for ``ask``, the call to the supplier that the caller hands in.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ Ask = Callable[[DateWindow], Answer]
 
 @dataclass
 class SplitFetch:
-    """What came of asking: the payloads with the days they are for, and how far the supplier reaches.
+    """The payloads of one window with the days that each is for, and the days that the supplier answers for.
 
-    ``floor``: first day the supplier answers for, where the window began before it.  ``end``: day after the
-    last one that could be asked for.
+    ``floor``: the first day the supplier answers for, if the window began before it. ``end``: the day after the last
+    one that could be asked for.
     """
 
-    ask: Ask = field(repr=False)  # it knows the meter
+    ask: Ask = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
     end: date | None = None
 
-    def put(self, window: DateWindow) -> SplitFetch:
-        """Ask for the whole window, in as many pieces as it takes.  Raises what ``ask`` raises."""
+    def fetch(self, window: DateWindow) -> SplitFetch:
+        """Ask for the whole window, in as many pieces as necessary. Raises what ``ask`` raises."""
         self.end = window.end
-        self._settle(window, self.ask(window))
+        self._handle(window, self.ask(window))
         return self
 
-    def _settle(self, window: DateWindow, answer: Answer) -> None:
-        if answer.verdict is AnswerKind.DATA:
+    def _handle(self, window: DateWindow, answer: Answer) -> None:
+        if answer.kind is AnswerKind.DATA:
             self.payloads.append((window, answer.payload))
-        elif answer.verdict is AnswerKind.BEFORE_HISTORY:
+        elif answer.kind is AnswerKind.BEFORE_HISTORY:
             self.floor = window.end
-            for piece, accepted in ask_from_floor(self.ask, window):
+            for piece, piece_answer in find_floor(self.ask, window):
                 self.floor = piece.start
-                self._settle(piece, accepted)
-        elif answer.verdict is AnswerKind.TOO_LONG:
+                self._handle(piece, piece_answer)
+        elif answer.kind is AnswerKind.TOO_LONG:
             for part in split_window(window, _shorter(window)):
-                self._settle(part, self.ask(part))
-        elif answer.verdict is AnswerKind.END_TOO_LATE and window.days > 1:
+                self._handle(part, self.ask(part))
+        elif answer.kind is AnswerKind.END_TOO_LATE and window.days > 1:
             self.end = window.end - ONE_DAY
             earlier = DateWindow(window.start, self.end)
-            self._settle(earlier, self.ask(earlier))
+            self._handle(earlier, self.ask(earlier))
 
 
-def ask_from_floor(ask: Ask, refused: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:
-    """Find by halves the first day that the supplier answers for; give each accepted piece, newest first.
+def find_floor(ask: Ask, refused_window: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:
+    """Find by bisection the first day that the supplier answers for; yield each accepted piece, newest first.
 
-    ``refused`` was answered BEFORE_HISTORY: some day in it lies before activation, consent or the supplier's
-    history, and which one is never told.  No day is given twice; a 365-day window takes at most 9 calls.
+    ``refused_window`` was answered BEFORE_HISTORY: some day in it lies before activation, consent or the supplier's
+    history, and the supplier does not say which. No day is yielded twice; a 365-day window takes at most 9 calls.
     """
-    low, high = refused.start, refused.end
+    low, high = refused_window.start, refused_window.end
     while high - low > ONE_DAY:
         piece = DateWindow(low + (high - low) // 2, high)
         answer = ask(piece)
-        if answer.verdict is AnswerKind.BEFORE_HISTORY:
+        if answer.kind is AnswerKind.BEFORE_HISTORY:
             low = piece.start
         else:
             high = piece.start
@@ -71,7 +71,7 @@ def ask_from_floor(ask: Ask, refused: DateWindow) -> Iterator[tuple[DateWindow, 
 
 
 def _shorter(window: DateWindow) -> int:
-    """7 days, refused now and then, are asked again as 6 (upstream-apis, 1.8); any other length is halved."""
+    """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
     if window.days == 1:
         raise RequestRefused("the supplier calls a window of one day too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

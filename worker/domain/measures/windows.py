@@ -1,9 +1,9 @@
-"""Which days to ask the supplier for.
+"""Windows of days to ask the supplier for: look-back, backfill and repair.
 
-Pure: ``today`` is an argument, so that a test can stand on any day it likes.  A *window* is a run of
-whole local days, its last excluded, no longer than the supplier takes.  Each run asks for the
-*look-back* again, so late, corrected and filled values come in by themselves; a *backfill* is the
-history before it, in windows marked done one by one.
+A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run asks
+for the *look-back* again, so values that the supplier publishes late, corrects or fills in are stored without further
+action. A *backfill* is the history before the look-back, in windows that are marked done one by one. ``today`` is
+always an argument, so that a test can choose the day.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 
 LOOK_BACK_DAYS: Final = {Series.DAILY: 30, Series.LOAD_CURVE: 7}
 MAX_WINDOW_DAYS: Final = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
-DAILY_HISTORY_DAYS: Final = 3 * 365  # 36 months, in three calls; the supplier keeps 15 days more
-MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # 24 months and 15 days (upstream-apis, 1.8)
+DAILY_HISTORY_DAYS: Final = 3 * 365  # 36 months, in three calls. Enedis keeps 15 days more.
+MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 
 
 def plan_look_back(today: date, series: Series) -> DateWindow:
-    """The last days up to yesterday: ``end`` is today, excluded."""
+    """Return the look-back of a series: the last days up to yesterday, with today as the excluded end."""
     return DateWindow(today - timedelta(days=LOOK_BACK_DAYS[series]), today)
 
 
 def plan_history(today: date, series: Series, load_curve_days: int) -> DateWindow | None:
-    """All the days that an account shall have; None where its depth is set to no day at all."""
+    """Return all days that an account should have; None if the depth of its load curve is set to 0 days."""
     days = DAILY_HISTORY_DAYS if series is Series.DAILY else load_curve_days
     return DateWindow(today - timedelta(days=days), today) if days > 0 else None
 
 
 def merge_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
-    """The same days in the fewest windows, oldest first."""
+    """Return the same days in the fewest windows, oldest first."""
     merged: list[DateWindow] = []
     for window in sorted(windows):
         if merged and window.start <= merged[-1].end:
@@ -42,41 +42,41 @@ def merge_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
     return merged
 
 
-def subtract_windows(wanted: DateWindow, done: Iterable[DateWindow]) -> list[DateWindow]:
-    """The days of ``wanted`` that no window of ``done`` holds, oldest first."""
+def subtract_windows(whole: DateWindow, done_windows: Iterable[DateWindow]) -> list[DateWindow]:
+    """Return the days of ``whole`` that are in no window of ``done_windows``, oldest first."""
     missing: list[DateWindow] = []
-    start = wanted.start
-    for window in merge_windows(done):
-        if window.start >= wanted.end:
+    start = whole.start
+    for window in merge_windows(done_windows):
+        if window.start >= whole.end:
             break
         if window.start > start:
             missing.append(DateWindow(start, window.start))
         start = max(start, window.end)
-    if start < wanted.end:
-        missing.append(DateWindow(start, wanted.end))
+    if start < whole.end:
+        missing.append(DateWindow(start, whole.end))
     return missing
 
 
-def plan_backfill(wanted: DateWindow, done: Iterable[DateWindow], max_days: int) -> list[DateWindow]:
-    """Windows that fetch all missing days in the fewest calls, newest first.
+def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_days: int) -> list[DateWindow]:
+    """Return the windows that fetch all missing days of ``whole`` in the fewest calls, newest first.
 
-    A call costs the same for one day or for ``max_days``, so one window may span several holes: days it
-    asks again cost nothing.
+    A call costs the same for one day or for ``max_days``. So one window may span several holes, and asking again for
+    the days between costs nothing.
     """
-    finished = merge_windows(done)
+    merged = merge_windows(done_windows)
     windows: list[DateWindow] = []
-    missing = subtract_windows(wanted, finished)
+    missing = subtract_windows(whole, merged)
     while missing:
         end = missing[-1].end
-        reach = DateWindow(max(wanted.start, end - timedelta(days=max_days)), end)
-        start = subtract_windows(reach, finished)[0].start
+        longest = DateWindow(max(whole.start, end - timedelta(days=max_days)), end)
+        start = subtract_windows(longest, merged)[0].start
         windows.append(DateWindow(start, end))
-        missing = subtract_windows(DateWindow(wanted.start, start), finished) if start > wanted.start else []
+        missing = subtract_windows(DateWindow(whole.start, start), merged) if start > whole.start else []
     return windows
 
 
 def plan_repair(days: Iterable[date], max_days: int) -> list[DateWindow]:
-    """Windows that hold all these days in the fewest calls, newest first."""
+    """Return the windows that fetch these days in the fewest calls, newest first."""
     windows: list[DateWindow] = []
     for day in sorted(days, reverse=True):
         if windows and windows[-1].end - day <= timedelta(days=max_days):
@@ -87,11 +87,11 @@ def plan_repair(days: Iterable[date], max_days: int) -> list[DateWindow]:
 
 
 def to_windows(days: Iterable[date]) -> list[DateWindow]:
-    """Single days as merged windows."""
+    """Convert single days to merged windows, oldest first."""
     return merge_windows(DateWindow(day, day + ONE_DAY) for day in days)
 
 
 def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
-    """The same days in windows of at most ``max_days``, oldest first."""
+    """Return the same days in windows of at most ``max_days``, oldest first."""
     starts = (window.start + timedelta(days=offset) for offset in range(0, window.days, max_days))
     return [DateWindow(start, min(start + timedelta(days=max_days), window.end)) for start in starts]

@@ -1,1 +1,1 @@
-"""Suppliers' answers to readings: units and time stamps are turned here, once."""
+"""Parsers of suppliers' answers: units and time stamps are converted here and nowhere else."""

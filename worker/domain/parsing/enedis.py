@@ -1,7 +1,7 @@
-"""Enedis answers to interval readings.
+"""The parser of Enedis answers to interval readings.
 
-Whatever is wrong with a single point (value, date, step) keeps that point out and is counted; only an
-answer that is not one of measures at all raises, and then MalformedAnswer alone.
+A point with an unusable value, date or step is left out and counted. Only an answer that is no answer of measures at
+all raises an error, which is always MalformedAnswer.
 """
 
 from __future__ import annotations
@@ -33,52 +33,58 @@ from worker.domain.parsing.values import (
     watt_hours_to_milliwatt_hours,
 )
 
-# A day is labelled by itself or by its midnight: the moment of a day's highest power is no label of a day.
+# A day is labelled by its date alone or by its midnight. Another time of day is that of the day's highest power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-_A_DAY: Final = (None, "", "P1D", "86400", 86_400)
-# Whole minutes alone: a step that began between two would share its key with another.
+_ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
+# Only whole minutes are accepted, because keys have no seconds: two steps would have the same key.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
-_LONGEST_RANK: Final = 500_000  # more steps than any answer holds: keeps arithmetic on dates in bounds
+_MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
+_MAX_DAY_RANK: Final = 4_000
 _TEXT: Final = {str}
 _TEXT_OR_NONE: Final = {str, type(None)}
 
 
-class Steps(NamedTuple):
-    """Start in the meter's zone and length of each point, None where it does not tell; whether time only goes on."""
+class StepTimes(NamedTuple):
+    """Times of an answer's points.
 
-    places: Sequence[tuple[datetime, timedelta] | None]
-    rising: bool
+    ``intervals``: start in the meter's zone and length of each point, None where they are unusable. ``in_order``:
+    whether each point starts later than the one before.
+    """
+
+    intervals: Sequence[tuple[datetime, timedelta] | None]
+    in_order: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """Readings of one answer in time order, none twice; how many points were kept out, and why.
+class ParsedAnswer:
+    """The readings of one answer in time order, each step once, and how many points were left out.
 
-    ``dropped``: value, date or step unusable.  ``differing``: the same step came twice with another
-    value, the last one won (K2).
+    ``dropped``: points with an unusable value, date or step. ``differing``: points that came again with another value;
+    the last one counts.
     """
 
     readings: Sequence[IntervalReading]
     dropped: int = 0
     differing: int = 0
 
-    def within(self, window: DateWindow) -> Parsed:
-        """The same without what was not asked for; counted as dropped."""
+    def clip_to(self, window: DateWindow) -> ParsedAnswer:
+        """Return only the readings in the window that was asked for; the others are counted as dropped."""
         start, end = window.instants()
         if not self.readings or (start <= self.readings[0].start and self.readings[-1].start < end):
-            return self  # they are in time order, and comparing 336 moments of two zones takes its time
-        kept = [reading for reading in self.readings if start <= reading.start < end]
-        return Parsed(kept, self.dropped + len(self.readings) - len(kept), self.differing)
+            # Readings are in time order, so two comparisons suffice. To compare 336 times of two zones is slow.
+            return self
+        inside = [reading for reading in self.readings if start <= reading.start < end]
+        return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing)
 
 
-def parse(payload: Json, series: Series) -> Parsed:
-    """An answer of the given series.  Raises MalformedAnswer."""
+def parse(payload: Json, series: Series) -> ParsedAnswer:
+    """Parse an answer of a series. Raises MalformedAnswer."""
     return parse_daily(payload) if series is Series.DAILY else parse_load_curve(payload)
 
 
-def parse_daily(payload: Json) -> Parsed:
-    """Wh per civil day; the date is taken as text, no zone is involved (T6)."""
+def parse_daily(payload: Json) -> ParsedAnswer:
+    """Parse Wh per civil day; the date is read as text, without a time zone."""
     rows = open_envelope(payload, Series.DAILY)
     readings = []
     for row in rows:
@@ -89,46 +95,47 @@ def parse_daily(payload: Json) -> Parsed:
     return _collect(readings, len(rows))
 
 
-def parse_load_curve(payload: Json) -> Parsed:
-    """Mean W per step, labelled by its end in local time; read into energy and start (T2 to T5).
+def parse_load_curve(payload: Json) -> ParsedAnswer:
+    """Parse mean W per step, labelled by the step's end in local time, to energy and start.
 
-    A step's length is its own, never the header's where it says one: it may change in mid-day.
+    A point's own step length wins over the header's, because the length may change within a day.
     """
     rows = open_envelope(payload, Series.LOAD_CURVE)
-    steps = _to_steps(rows)
+    times = _to_times(rows)
     readings = [
-        IntervalReading(*place, energy)
-        for row, place in zip(rows, steps.places, strict=True)
-        if place is not None and (energy := to_energy(row.value, place[1] // _MINUTE)) is not None
+        IntervalReading(*interval, energy)
+        for row, interval in zip(rows, times.intervals, strict=True)
+        if interval is not None and (energy := to_energy(row.value, interval[1] // _MINUTE)) is not None
     ]
-    return Parsed(readings, len(rows) - len(readings)) if steps.rising else _collect(readings, len(rows))
+    return ParsedAnswer(readings, len(rows) - len(readings)) if times.in_order else _collect(readings, len(rows))
 
 
-def _to_steps(rows: Sequence[RawRow]) -> Steps:
-    """Texts alone are looked up: to Python 1, 1.0 and true are one and the same."""
+def _to_times(rows: Sequence[RawRow]) -> StepTimes:
+    # Only texts may be a cache key: 1, 1.0 and True are equal in Python.
     labels, steps = [row.label for row in rows], [row.step for row in rows]
     if set(map(type, labels)) <= _TEXT and set(map(type, steps)) <= _TEXT_OR_NONE:
-        return _to_steps_again(tuple(labels), tuple(steps))
-    return _place(rows)
+        return _to_cached_times(tuple(labels), tuple(steps))
+    return _resolve_times(rows)
 
 
-@lru_cache(maxsize=32)  # all accounts of a night have the same labels in the same order
-def _to_steps_again(labels: tuple[str, ...], steps: tuple[str | None, ...]) -> Steps:
-    return _place([RawRow(None, label, step) for label, step in zip(labels, steps, strict=True)])
+@lru_cache(maxsize=32)  # All accounts have the same labels in the same order in one night.
+def _to_cached_times(labels: tuple[str, ...], steps: tuple[str | None, ...]) -> StepTimes:
+    return _resolve_times([RawRow(None, label, step) for label, step in zip(labels, steps, strict=True)])
 
 
-def _place(rows: Sequence[RawRow]) -> Steps:
-    """A bad value keeps its label in the sequence: the order tells the two passes of the autumn hour apart."""
+def _resolve_times(rows: Sequence[RawRow]) -> StepTimes:
+    # The label of a point with a bad value stays in the sequence: only the order of labels separates the two passes of
+    # the autumn hour.
     labels = [_row_label(row) for row in rows]
     starts = to_starts([label for label in labels if label is not None])
     instants = [start.astimezone(UTC) for start in starts]
     remaining = iter(starts)
-    places = tuple((next(remaining), label.length) if label is not None else None for label in labels)
-    return Steps(places, all(earlier < later for earlier, later in pairwise(instants)))
+    intervals = tuple((next(remaining), label.length) if label is not None else None for label in labels)
+    return StepTimes(intervals, all(earlier < later for earlier, later in pairwise(instants)))
 
 
-def _collect(readings: Iterable[IntervalReading], rows: int) -> Parsed:
-    """Last in response order wins (K2)."""
+def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
+    """Return the readings in time order; of a step that comes twice, the last in the answer wins."""
     by_start: dict[datetime, IntervalReading] = {}
     usable = differing = 0
     for reading in readings:
@@ -137,23 +144,23 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> Parsed:
         if instant in by_start and by_start[instant] != reading:
             differing += 1
         by_start[instant] = reading
-    return Parsed([by_start[instant] for instant in sorted(by_start)], rows - usable, differing)
+    return ParsedAnswer([by_start[instant] for instant in sorted(by_start)], rows - usable, differing)
 
 
 def _row_day(row: RawRow) -> date | None:
-    if row.step not in _A_DAY:  # a step of a curve: its watts are no day's energy
+    if row.step not in _ONE_DAY_STEPS:  # This is a step of a curve, in watts and not in watt-hours.
         return None
     if row.label is not None:
         return _to_day(row.label)
     origin, rank = _to_day(row.origin), _to_rank(row.rank)
-    return origin + (rank - 1) * ONE_DAY if origin and rank and rank <= 4000 else None
+    return origin + (rank - 1) * ONE_DAY if origin and rank and rank <= _MAX_DAY_RANK else None
 
 
 def _to_day(raw: Json) -> date | None:
     match = _DAY.fullmatch(raw.strip()) if isinstance(raw, str) else None
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
-    except ValueError:  # the 31st of February
+    except ValueError:  # For example the 31st of February.
         return None
 
 
@@ -171,16 +178,16 @@ def _to_label(raw: Json) -> datetime | None:
     return _read_label(text) if _LABEL.fullmatch(text) else None
 
 
-@lru_cache(maxsize=8192)  # all accounts of a night have the same labels
+@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
 def _read_label(text: str) -> datetime | None:
     try:
         return datetime.fromisoformat(text)
-    except ValueError:  # the 25th hour
+    except ValueError:  # For example the 25th hour.
         return None
 
 
 def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
-    """Ranks count elapsed steps, so they need no rule for clock changes (upstream-apis, 1.2)."""
+    """Return the end of a ranked step; ranks count elapsed steps, so clock changes need no rule."""
     origin, rank = _to_day(row.origin), _to_rank(row.rank)
     if origin is None or rank is None:
         return None
@@ -189,6 +196,6 @@ def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
 
 def _to_rank(raw: Json) -> int | None:
     number = parse_number(raw)
-    if number is None or number != int(number) or not 1 <= number <= _LONGEST_RANK:
+    if number is None or number != int(number) or not 1 <= number <= _MAX_RANK:
         return None
     return int(number)

@@ -1,14 +1,15 @@
-"""Three generations of Enedis answers to one shape of row.
+"""Three generations of Enedis answers converted to one kind of row.
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
-older list under          ``usage_point[].meter_reading.interval_reading[] {value, rank}``, rank 1 = the
+older list under          ``usage_point[].meter_reading.interval_reading[] {value, rank}``, rank 1 is the
 ``usage_point``           first step after midnight of ``start``; also with ``date``
 2026                      ``grandeur[].points[] {v, d, p}``, the item picked by what it measures
 ========================= =============================================================
 
-Source: upstream-apis 1.2, 1.6 and 1.12.  The shape itself tells the generation, so moving an account from
-one to the next can't misread an answer.
+The shape of an answer shows its generation, so no answer is misread while an account moves from one generation to the
+next. Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026).
+The older list is that of the v3 API.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from worker.domain.measures.readings import Series
 from worker.errors import MalformedAnswer
 
 _UNITS: Final = {Series.DAILY: "Wh", Series.LOAD_CURVE: "W"}
-_KINDS: Final = {  # said of it in v4 and v5, where anything is
+_KINDS: Final = {  # Optional fields of ``reading_type`` in v4 and v5.
     Series.DAILY: {"measurement_kind": "energy", "aggregate": "sum"},
     Series.LOAD_CURVE: {"measurement_kind": "power", "aggregate": "average"},
 }
@@ -30,7 +31,7 @@ _ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
 
 
 class RawRow(NamedTuple):
-    """One point as sent; ``rank`` counts steps from ``origin`` where there is no label."""
+    """One point as sent. ``rank`` counts steps from ``origin`` if there is no label."""
 
     value: Json
     label: Json
@@ -40,14 +41,14 @@ class RawRow(NamedTuple):
 
 
 def open_envelope(payload: Json, series: Series) -> list[RawRow]:
-    """The points of an answer, in its own order.  Raises MalformedAnswer on any other shape or unit."""
+    """Return the points of an answer, in its own order. Raises MalformedAnswer on any other shape or unit."""
     if not isinstance(payload, dict):
         raise MalformedAnswer("the answer is not a JSON object of measures")
     if any(root in payload for root in _ROOTS_2026):
         return list(_rows_2026(payload, series))
     if "meter_reading" in payload:
         return list(_rows_of_meter_reading(payload["meter_reading"], series))
-    if "interval_reading" in payload:  # as gateways relay it, without its envelope
+    if "interval_reading" in payload:  # Some gateways relay it without its envelope.
         return list(_rows_of_meter_reading(payload, series))
     if "usage_point" in payload:
         return list(_rows_of_usage_points(payload["usage_point"], series))
@@ -74,8 +75,8 @@ def _rows_of_meter_reading(meter_reading: Json, series: Series) -> Iterator[RawR
 
 
 def _rows_of_usage_points(usage_points: Json, series: Series) -> Iterator[RawRow]:
-    listed = [usage_points] if isinstance(usage_points, dict) else usage_points
-    entries = _list_of_objects(listed, "usage_point")
+    usage_point_list = [usage_points] if isinstance(usage_points, dict) else usage_points
+    entries = _list_of_objects(usage_point_list, "usage_point")
     if len({str(entry.get("usage_point_id")) for entry in entries}) > 1:
         raise MalformedAnswer("the answer mixes several meters")
     for entry in entries:
@@ -85,27 +86,27 @@ def _rows_of_usage_points(usage_points: Json, series: Series) -> Iterator[RawRow
 def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
     for item in _list_of_objects(payload.get("grandeur"), "grandeur"):
         if item.get("grandeurMetier") != "CONS" or item.get("grandeurPhysique") != _QUANTITIES_2026[series]:
-            continue  # production, or another quantity of the same meter
+            continue  # This is production or another quantity of the same meter.
         _check_unit(item.get("unite"), series)
         for point in _list_of_objects(item.get("points"), "points"):
             yield RawRow(value=point.get("v"), label=point.get("d"), step=point.get("p"))
 
 
 def _check_unit(unit: Json, series: Series) -> None:
-    """W taken for Wh is the classic fault of this trade: a unit that is said must be the right one."""
+    """Check the unit, if there is one: to read W as Wh would double every half-hour. Raises MalformedAnswer."""
     if unit is not None and unit != _UNITS[series]:
         raise MalformedAnswer(f"the unit of {series.value} is not {_UNITS[series]}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """A day's highest power is in W too, and a sum of means is no energy: what is said must be what was asked."""
+    """Check the optional kind and aggregate: a day's highest power has the same shape. Raises MalformedAnswer."""
     for name, expected in _KINDS[series].items():
         if reading_type.get(name) not in (None, expected):
             raise MalformedAnswer(f"the {name} of {series.value} is not {expected}")
 
 
 def _list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
-    """``raw`` as a list; absent or null is empty, for suppliers leave empty lists out."""
+    """Return ``raw`` as a list; absent or null is empty, because suppliers leave empty lists out."""
     if raw is None:
         return []
     if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):

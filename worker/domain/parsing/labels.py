@@ -1,14 +1,14 @@
-"""Local end labels to instants: where hours get lost at clock changes, and must not.
+"""Conversion of local end labels to instants, so that no hour is lost at a clock change.
 
-Enedis stamps each step with its END in French civil time, without offset (upstream-apis, 1.7).  On the
-autumn day the labels of one hour come twice and only their order tells them apart; in spring one hour of
-labels is missing.  Rules T3 to T5 of the semantics, in this order:
+Enedis labels each step with its END in French civil time, without an offset. On the autumn day the labels of one hour
+come twice and only their order separates them; in spring the labels of one hour are missing. These rules apply in this
+order:
 
-1. a label is resolved by itself; an ambiguous one is the earlier instant, unless that is not after the
-   previous reading's instant and the later one is (T4);
-2. if the instants of a clock-change day then don't rise, but the day has as many readings as its true length
-   asks for and its labels fall back at most once, instants are given by position (T5);
-3. otherwise the answer is out of order: a label that comes a second time is the second pass.
+1. Each label is resolved by itself. An ambiguous label is the earlier instant, unless that does not come after the
+   previous reading's instant and the later one does.
+2. If the instants of a clock-change day then do not rise, but the day has as many readings as its true length requires
+   and its labels go back at most once, then the instants follow from the position.
+3. Otherwise the answer is out of order: a label that comes a second time is the second pass.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _ONE_TICK = timedelta(microseconds=1)
 
 
 class Label(NamedTuple):
-    """``text`` as a date-time, naive local or with the offset the supplier gave; length of its step."""
+    """The end of a step, naive local time or with the supplier's offset, and the length of the step."""
 
     end: datetime
     length: timedelta
 
 
 def to_starts(labels: Sequence[Label]) -> list[datetime]:
-    """Start of each labelled step, zone-aware in the meter's zone, in the order of ``labels``."""
-    if _newest_first(labels):
+    """Return the start of each labelled step, zone-aware in the meter's zone, in the order of ``labels``."""
+    if _is_newest_first(labels):
         return to_starts(labels[::-1])[::-1]
     ends: list[datetime] = [_UNSET] * len(labels)
     previous: datetime | None = None
@@ -45,8 +45,8 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
     for day, indexes in by_day.items():
         if day_length(day) != timedelta(hours=24):
             day_labels = [labels[index] for index in indexes]
-            mended = _mend_clock_change_day(day, day_labels, [ends[index] for index in indexes])
-            for index, end in zip(indexes, mended, strict=True):
+            day_ends = _resolve_clock_change_day(day, day_labels, [ends[index] for index in indexes])
+            for index, end in zip(indexes, day_ends, strict=True):
                 ends[index] = end
     return [_local(end - label.length) for end, label in zip(ends, labels, strict=True)]
 
@@ -55,54 +55,57 @@ _UNSET = datetime.min.replace(tzinfo=UTC)
 
 
 def _instant(label: datetime, previous: datetime | None) -> datetime:
-    """The label's instant by T4; a label with its own offset needs no guess."""
+    """Return the label's instant by rule 1; a label with its own offset is not ambiguous."""
     if label.tzinfo is not None:
         return label.astimezone(UTC)
     earlier, later = _both_passes(label)
     return later if previous is not None and earlier <= previous < later else earlier
 
 
-# The steps of a night have the same labels in all accounts.  Only naive labels and instants in UTC may be kept so:
-# to Python the two passes of the autumn hour, told apart by ``fold`` alone, are one and the same.
+# All accounts have the same labels in one night. Only naive labels and instants in UTC may be cached: to Python the two
+# passes of the autumn hour, which differ in ``fold`` only, are equal.
 @lru_cache(maxsize=8192)
 def _both_passes(label: datetime) -> tuple[datetime, datetime]:
-    """A label inside the spring gap resolves rightly with fold 0, so the later one never comes first."""
+    """Return the earlier and the later instant of a label; they are equal unless the label is ambiguous.
+
+    A label inside the spring gap resolves rightly with fold 0; its fold 1 would come earlier and is ignored.
+    """
     passes = [label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return (passes[0], max(passes)) if passes[0] < passes[1] else (passes[0], passes[0])
 
 
 @lru_cache(maxsize=8192)
 def _local(instant: datetime) -> datetime:
-    """An instant in UTC as the meter's own zone has it."""
+    """Convert an instant in UTC to the meter's zone."""
     return instant.astimezone(PARIS)
 
 
-def _mend_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:
-    if any(label.end.tzinfo is not None for label in labels) or _rising(ends):
+def _resolve_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:
+    if any(label.end.tzinfo is not None for label in labels) or _is_rising(ends):
         return ends
-    if _complete(day, labels) and _falls_back_once(labels):
+    if _is_complete(day, labels) and _goes_back_once(labels):
         return _by_position(day, labels)
     return _by_occurrence(labels)
 
 
-def _newest_first(labels: Sequence[Label]) -> bool:
+def _is_newest_first(labels: Sequence[Label]) -> bool:
     if len(labels) < 2 or any(label.end.tzinfo is not None for label in labels):
         return False
     return labels[0].end > labels[-1].end and labels[0].end.date() > labels[-1].end.date()
 
 
-def _rising(instants: Sequence[datetime]) -> bool:
+def _is_rising(instants: Sequence[datetime]) -> bool:
     return all(earlier < later for earlier, later in pairwise(instants))
 
 
-def _complete(day: date, labels: Sequence[Label]) -> bool:
+def _is_complete(day: date, labels: Sequence[Label]) -> bool:
     return sum((label.length for label in labels), timedelta()) == day_length(day)
 
 
-def _falls_back_once(labels: Sequence[Label]) -> bool:
-    """In order but for the one hour that comes again; anything else is a shuffled answer."""
-    falls = [earlier.end - later.end for earlier, later in pairwise(labels) if later.end <= earlier.end]
-    return len(falls) <= 1 and all(fall <= timedelta(hours=1) for fall in falls)
+def _goes_back_once(labels: Sequence[Label]) -> bool:
+    """Return whether the labels are in order except for one step back of at most an hour."""
+    backward_steps = [earlier.end - later.end for earlier, later in pairwise(labels) if later.end <= earlier.end]
+    return len(backward_steps) <= 1 and all(length <= timedelta(hours=1) for length in backward_steps)
 
 
 def _by_position(day: date, labels: Sequence[Label]) -> list[datetime]:
@@ -115,10 +118,10 @@ def _by_position(day: date, labels: Sequence[Label]) -> list[datetime]:
 
 
 def _by_occurrence(labels: Sequence[Label]) -> list[datetime]:
-    seen: Counter[datetime] = Counter()
+    counts: Counter[datetime] = Counter()
     ends = []
     for label in labels:
         passes = _both_passes(label.end)
-        ends.append(passes[min(seen[label.end], 1)])
-        seen[label.end] += 1
+        ends.append(passes[min(counts[label.end], 1)])
+        counts[label.end] += 1
     return ends

@@ -1,6 +1,6 @@
-"""One raw value to energy, one raw length to minutes: where bad data is kept out.
+"""Parsers of a single raw value to energy and of a raw step length to minutes.
 
-A rejected value gives None, never zero (V1 to V3); the caller counts it (V4).
+A rejected value is None, never zero; the caller counts it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Final
 
 from worker.domain.measures.answers import Json
 
-USUAL_STEP_MINUTES: Final = 30  # where a point does not tell its own (upstream-apis, 1.6)
-_NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # no exponent, no "NaN", no digit flood
-_LARGEST: Final = Decimal(10**9)  # no connection draws a gigawatt: a value above is noise, not consumption
+USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
+_NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no "NaN", no endless digits.
+_LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 _MINUTES_PER_DAY: Final = 24 * 60
-_DIGITS_AT_ONCE: Final = 9  # below ``_LARGEST`` in any case
-_LONGEST_KEPT: Final = 16  # letters: what is kept of answers has a bound
+_MAX_FAST_DIGITS: Final = 9  # A number of so few digits is always below ``_LARGEST``.
+_MAX_CACHED_LENGTH: Final = 16  # Short texts only, so that the cache has a bound in memory.
 
 
 def parse_number(raw: Json) -> Decimal | None:
-    """A finite number of zero or more, sent as a number or as text; anything else is None.
+    """Parse a finite number of zero or more, sent as a number or as text; anything else is None.
 
-    Rejects null, blanks, words, booleans, NaN and infinity, negatives (-1 and -2 are suppliers' markers).
+    Rejects null, blanks, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
     """
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
@@ -36,34 +36,37 @@ def parse_number(raw: Json) -> Decimal | None:
 
 
 def _plain(number: int | float) -> str:
-    """Digits of a JSON number; a huge integer must not be spelled out, Python refuses beyond 4300 digits."""
+    """Return the digits of a JSON number; empty if it is out of range."""
     if isinstance(number, int):
+        # Python refuses to write an integer of more than 4300 digits.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # six decimals would make a zero of -1e-7
+    return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
 
 
 def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:
+    """Convert to whole milliwatt-hours, rounded half up."""
     return _whole(watt_hours * 1000)
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
-    """One mean power as sent to milliwatt-hours; None where it is no number."""
-    if type(raw) is str and len(raw) <= _LONGEST_KEPT:
+    """Convert one raw mean power over a step to milliwatt-hours; None if it is no number."""
+    if type(raw) is str and len(raw) <= _MAX_CACHED_LENGTH:
         return _read_energy(raw, minutes)
     number = parse_number(raw)
     return None if number is None else watts_to_milliwatt_hours(number, minutes)
 
 
-@lru_cache(maxsize=16384)  # homes draw the same few thousand powers
+@lru_cache(maxsize=16384)  # The powers of all homes are the same few thousand texts.
 def _read_energy(text: str, minutes: int) -> int | None:
-    if text.isascii() and text.isdigit() and len(text) <= _DIGITS_AT_ONCE:
-        return (int(text) * minutes * 2000 + 60) // 120  # whole watts, as nearly all are: the same, half up
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_FAST_DIGITS:
+        # Nearly all values are whole watts. This is ``watts_to_milliwatt_hours`` in integers, also rounded half up.
+        return (int(text) * minutes * 2000 + 60) // 120
     number = parse_number(text)
     return None if number is None else watts_to_milliwatt_hours(number, minutes)
 
 
 def watts_to_milliwatt_hours(watts: Decimal, minutes: int) -> int:
-    """Mean power over a step to its energy: Wh = W x minutes / 60 (upstream-apis, 1.6)."""
+    """Convert mean power over a step to its energy: Wh = W x minutes / 60."""
     return _whole(watts * minutes * 1000 / 60)
 
 
@@ -72,9 +75,9 @@ def _whole(number: Decimal) -> int:
 
 
 def parse_step_minutes(raw: Json) -> int | None:
-    """Length of a step: ``PT30M``, ``PT1H``, seconds as in the oldest answers ("1800"); absent means 30.
+    """Parse the length of a step: ``PT30M``, ``PT1H`` or seconds as in the oldest answers ("1800"); absent means 30.
 
-    None where it is said but can't be a step that divides a day evenly.
+    None if it is no length that divides a day evenly.
     """
     if raw is None or raw == "":
         return USUAL_STEP_MINUTES

@@ -1,5 +1,6 @@
-"""Whether Relève can work, and what to do where it can't: one check a subject, for `releve doctor` and `releve health`.
+"""Health checks: whether Relève can work, and what to do where it can't; for `releve doctor` and `releve health`.
 
-Nothing here mends, migrates, or makes a file or a key: who looks leaves things as they were.  Modules are imported when
-their check is asked for, so that a container's health check, every few seconds, loads two or three small ones.
+No check changes anything: it repairs nothing, migrates nothing, and creates no file or key.  The module of a check is
+imported only when that check runs, so that the health check of a container, every few seconds, loads two or three
+small modules.
 """

@@ -1,4 +1,4 @@
-"""What the checks of one visit share: the settings, and each connection once, opened by the first that asks."""
+"""Settings and connections that the checks of one run share; each connection opens when a check first needs it."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from config.settings import ConfigError, Settings
 if TYPE_CHECKING:
     from redis import Redis
 
-    from worker.ops.health.databases import CouchSite
+    from worker.ops.health.databases import CouchProbe
     from worker.stores.registry.database import Database
 
 
 class CheckConnections:
-    """``start_embedded``: start our own Redis where none is named; else only one that runs is looked at.
-    ``address`` is that of the door to knock at, where it is not the usual one.
+    """Settings and connections for one run of checks.
 
-    What is opened is closed by ``opened``.  Raises ConfigError or a WorkerError where something can't be had.
+    ``start_embedded``: start the embedded Redis where no Redis is configured; otherwise only use one that runs.
+    ``address``: the URL that a listener answers on, where it is not the usual one.
+
+    ``stack`` closes all connections.  Each property raises ConfigError or a WorkerError where it can't be opened.
     """
 
     def __init__(
-        self, settings: Settings, opened: ExitStack, *, start_embedded: bool = True, address: str | None = None
+        self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str | None = None
     ) -> None:
         self.settings = settings
         self.address = address
-        self.opened = opened
+        self.stack = stack
         self._start_embedded = start_embedded
 
     @cached_property
     def redis_url(self) -> str:
-        if told := self.settings.redis():
-            return told
+        if url := self.settings.redis():
+            return url
         if self._start_embedded:
-            from worker.runtime.process import redis_url_from
+            from worker.runtime.stores import redis_address
 
-            return redis_url_from(self.settings, self.opened)
+            return redis_address(self.settings, self.stack)
         from worker.stores.redis.embedded import ServerFolder
 
         folder = self.settings.data_dir
@@ -50,7 +52,7 @@ class CheckConnections:
         from worker.stores.redis.connection import connect
 
         redis = connect(self.redis_url)
-        self.opened.callback(redis.close)
+        self.stack.callback(redis.close)
         return redis
 
     @cached_property
@@ -61,19 +63,19 @@ class CheckConnections:
             database = Database(self.settings.registry())
         except ValueError as error:
             raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-        self.opened.callback(database.close)
+        self.stack.callback(database.close)
         return database
 
     @cached_property
-    def couchdb(self) -> CouchSite | None:
-        """None where the measures are in SQL."""
-        from worker.ops.health.databases import couch_site
+    def couchdb(self) -> CouchProbe | None:
+        """CouchDB as a probe sees it; None where the measures are in SQL."""
+        from worker.ops.health.databases import couch_probe_from
 
-        return couch_site(self.settings.measures(), self.settings.store_timeout_s)
+        return couch_probe_from(self.settings.measures(), self.settings.store_timeout_s)
 
 
 def missing_sqlite_file(url: str) -> bool:
-    """Looking at a SQLite file makes it; so where there is none, nobody looks."""
+    """Tell whether ``url`` names a SQLite file that does not exist; a connection would create it."""
     from pathlib import Path
 
     from sqlalchemy.engine import make_url

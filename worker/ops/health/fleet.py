@@ -1,4 +1,4 @@
-"""Who is at work: the workers and beat, by the signs of life that they leave in Redis."""
+"""Checks of the workers and of beat, by the heartbeats that they write to Redis."""
 
 from __future__ import annotations
 
@@ -9,71 +9,76 @@ from typing import Final
 
 from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import Note, fail, ok, warn
+from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
-SEEN_S: Final = 90.0  # a worker leaves its sign every 15 s; in between a call to Redis may take its time
+SEEN_S: Final = 90.0  # A worker writes its heartbeat every 15 s, and a call to Redis in between may take its time.
 TAKES_NOTHING_S: Final = 300.0
-BEAT_S: Final = 180.0  # beat sends something every minute
+BEAT_S: Final = 180.0  # Beat sends something every minute.
 LOOP_S: Final = 300.0
 _START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
-def workers(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
-    from worker.ops.health.redis import lengths
+def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
+    from worker.ops.health.redis import waiting_messages
 
-    pulse = Heartbeats(visit.redis)
-    yield from judge_workers(pulse.workers(), lengths(visit), pulse.restarts(), time.time())
+    heartbeats = Heartbeats(connections.redis)
+    yield from judge_workers(heartbeats.workers(), waiting_messages(connections), heartbeats.restarts(), time.time())
 
 
 def judge_workers(
-    pulses: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], restarts: Mapping[str, int], now: float
-) -> Iterator[Note]:
-    if not pulses:
+    workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], restarts: Mapping[str, int], now: float
+) -> Iterator[CheckNote]:
+    """Judge the workers by their heartbeats.
+
+    ``waiting``: messages by queue.  ``restarts``: restarts by the watchdog, by worker.  ``now``: seconds since 1970.
+    """
+    if not workers:
         yield fail(f"no worker has been heard of: {_START_ONE}")
-    for pulse in pulses:
-        yield from _judge_worker(pulse, waiting, now)
-    if unserved := [name for name, length in waiting.items() if length and not _served(name, pulses, now)]:
+    for worker in workers:
+        yield from _judge_worker(worker, waiting, now)
+    if unserved := [name for name, length in waiting.items() if length and not _is_served(name, workers, now)]:
         yield fail(
             f"messages wait in {', '.join(unserved)}, which no worker serves: start one with -Q {','.join(unserved)}"
         )
     if restarts:
-        told = ", ".join(f"{name} {count} times" for name, count in restarts.items())
+        counts = ", ".join(f"{name} {count} times" for name, count in restarts.items())
         yield warn(
-            f"within 30 days the watchdog started {told} anew: something between worker and broker drops connections, "
-            "look for a firewall or a proxy with a time-out"
+            f"within 30 days the watchdog started {counts} anew: something between worker and broker drops "
+            "connections, look for a firewall or a proxy with a time-out"
         )
-    yield ok(", ".join(f"{pulse.name} ({pulse.running} of {pulse.slots} busy)" for pulse in pulses))
+    yield ok(", ".join(f"{worker.name} ({worker.running} of {worker.slots} busy)" for worker in workers))
 
 
-def _judge_worker(pulse: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Iterator[Note]:
-    length = sum(waiting.get(queue, 0) for queue in pulse.queues)
-    silent_s, idle_s = now - pulse.seen_at, now - pulse.progress_at
+def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
+    length = sum(waiting.get(queue, 0) for queue in worker.queues)
+    silent_s, idle_s = now - worker.seen_at, now - worker.progress_at
     if silent_s > SEEN_S:
-        told = f"{pulse.name} was last heard of {silent_s:.0f} s ago"
+        last_seen = f"{worker.name} was last heard of {silent_s:.0f} s ago"
         if length:
-            yield fail(f"{told}, and {length} messages wait in its queues: start it again, look at its log")
+            yield fail(f"{last_seen}, and {length} messages wait in its queues: start it again, look at its log")
         else:
-            yield warn(f"{told}: start it again, unless you took it away")
-    elif length and pulse.running < pulse.slots and idle_s > TAKES_NOTHING_S:
+            yield warn(f"{last_seen}: start it again, unless you took it away")
+    elif length and worker.running < worker.slots and idle_s > TAKES_NOTHING_S:
         yield fail(
-            f"{pulse.name} lives, but has taken nothing for {idle_s:.0f} s while {length} messages wait in its queues: "
-            "restart it"
+            f"{worker.name} lives, but has taken nothing for {idle_s:.0f} s while {length} messages wait in its "
+            "queues: restart it"
         )
 
 
-def _served(queue: str, pulses: Sequence[WorkerHeartbeat], now: float) -> bool:
-    return any(queue in pulse.queues and now - pulse.seen_at <= SEEN_S for pulse in pulses)
+def _is_served(queue: str, workers: Sequence[WorkerHeartbeat], now: float) -> bool:
+    return any(queue in worker.queues and now - worker.seen_at <= SEEN_S for worker in workers)
 
 
-def beat(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
-    beat_at, tick_at = Heartbeats(visit.redis).beat_and_tick()
+def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that beat sends its messages and that workers process them.  Raises StoreUnavailable."""
+    beat_at, tick_at = Heartbeats(connections.redis).beat_and_tick()
     yield from judge_beat(beat_at, tick_at, time.time())
 
 
-def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iterator[Note]:
+def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iterator[CheckNote]:
+    """Judge beat by its last message and by the last time that a worker processed one, in seconds since 1970."""
     if beat_at is None:
         yield fail("no beat has been heard of: start one with `celery -A worker beat -l INFO`")
     elif now - beat_at > BEAT_S:
@@ -87,28 +92,30 @@ def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iter
         yield ok(f"sent {now - beat_at:.0f} s ago, and what it sends every minute was done {now - tick_at:.0f} s ago")
 
 
-# -- a container's own; where Redis does not answer it can't be told, and restarting the container would not help
+# -- a container's own process
+#
+# These checks pass where Redis does not answer: nothing is known then, and a restart of the container would not help.
 
 
-def own_worker(visit: CheckConnections) -> Iterator[Note]:
-    """Of this host: containers have one of their own."""
+def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that the workers on this host are alive; a container has a host name of its own."""
     host = socket.gethostname()
     try:
-        pulses = [pulse for pulse in Heartbeats(visit.redis).workers() if pulse.host == host]
+        workers = [worker for worker in Heartbeats(connections.redis).workers() if worker.host == host]
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return
-    silent = [pulse.name for pulse in pulses if time.time() - pulse.seen_at > SEEN_S]
-    if not pulses or silent:
+    silent = [worker.name for worker in workers if time.time() - worker.seen_at > SEEN_S]
+    if not workers or silent:
         yield fail(
             f"no sign of life for {SEEN_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: look at its log"
         )
-    yield ok(", ".join(pulse.name for pulse in pulses))
+    yield ok(", ".join(worker.name for worker in workers))
 
 
-def own_beat(visit: CheckConnections) -> Iterator[Note]:
+def check_own_beat(connections: CheckConnections) -> Iterator[CheckNote]:
     try:
-        beat_at, _ = Heartbeats(visit.redis).beat_and_tick()
+        beat_at, _ = Heartbeats(connections.redis).beat_and_tick()
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return

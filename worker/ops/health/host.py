@@ -1,4 +1,7 @@
-"""This machine's clock beside those of the servers: tokens, claims and signs of life are judged by it."""
+"""Checks of this machine: settings, credentials, Python, time zone data, disk, and its clock.
+
+The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by it.
+"""
 
 from __future__ import annotations
 
@@ -19,81 +22,88 @@ from config.settings import ConfigError
 from worker.domain.measures.readings import day_length
 from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
-from worker.ops.health.results import Note, fail, ok, warn
-from worker.ops.startup import SIMULATORS_OWN, check_credentials
-from worker.runtime.process import calls_per_hour, endpoints_from
+from worker.ops.health.results import CheckNote, fail, ok, warn
+from worker.ops.startup import SIMULATOR_CREDENTIALS, check_credentials
+from worker.runtime.supplier import build_endpoints, calls_per_hour
 from worker.stores.redis.connection import redis_errors
 
-DOUBTFUL_S: Final = 5.0
-WRONG_S: Final = 60.0
-_MEND: Final = "keep both right with NTP (chrony, systemd-timesyncd)"
-_WHOLE_SECOND: Final = 0.5  # a Date header leaves out the fraction: in the middle it is half a second
+WARN_S: Final = 5.0
+FAIL_S: Final = 60.0
+_ADVICE: Final = "keep both right with NTP (chrony, systemd-timesyncd)"
+_MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
+_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
+_LEAST_FREE_MIB: Final = 200
 
 
-def clock(visit: CheckConnections) -> Iterator[Note]:
+# -- clock
+
+
+def check_clock(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Compare this machine's clock with that of each server that answers."""
     compared = []
-    for name, ask in _SERVERS.items():
+    for name, read_clock in _SERVER_CLOCKS.items():
         try:
-            ahead_s = _ahead_s(ask, visit)
-        except (ConfigError, WorkerError, requests.RequestException):  # its own check tells
+            ahead_s = _ahead_s(read_clock, connections)
+        except (ConfigError, WorkerError, requests.RequestException):  # The server's own check reports the error.
             continue
         if ahead_s is not None:
             compared.append(name)
-            yield from judge(name, ahead_s)
+            yield from judge_clock(name, ahead_s)
     yield ok("agrees with " + (", ".join(compared) or "nobody: no server to compare it with answers"))
 
 
-def judge(name: str, ahead_s: float) -> Iterator[Note]:
-    """``ahead_s``: how much later the server's clock is than ours."""
-    if abs(ahead_s) <= DOUBTFUL_S:
+def judge_clock(name: str, ahead_s: float) -> Iterator[CheckNote]:
+    """Judge the difference between two clocks; ``ahead_s`` says how far the server's clock is ahead of ours."""
+    if abs(ahead_s) <= WARN_S:
         return
     way = "behind" if ahead_s > 0 else "ahead of"
-    told = f"this machine's clock is {abs(ahead_s):.0f} s {way} {name}: {_MEND}"
-    yield fail(told) if abs(ahead_s) > WRONG_S else warn(told)
+    text = f"this machine's clock is {abs(ahead_s):.0f} s {way} {name}: {_ADVICE}"
+    yield fail(text) if abs(ahead_s) > FAIL_S else warn(text)
 
 
-def _ahead_s(ask: Callable[[CheckConnections], float | None], visit: CheckConnections) -> float | None:
+def _ahead_s(read_clock: Callable[[CheckConnections], float | None], connections: CheckConnections) -> float | None:
     before = time.time()
-    theirs = ask(visit)
-    return None if theirs is None else theirs - (before + time.time()) / 2
+    server_time = read_clock(connections)
+    # The server read its clock somewhere between our two readings, so it is compared with their mean.
+    return None if server_time is None else server_time - (before + time.time()) / 2
 
 
 @redis_errors()
-def _redis(visit: CheckConnections) -> float:
-    seconds, microseconds = visit.redis.time()
+def _redis(connections: CheckConnections) -> float:
+    seconds, microseconds = connections.redis.time()
     return float(seconds) + float(microseconds) / 1e6
 
 
-def _registry(visit: CheckConnections) -> float | None:
-    """None for SQLite, which has ours."""
-    if missing_sqlite_file(visit.settings.registry()) or visit.registry.dialect == "sqlite":
+def _registry(connections: CheckConnections) -> float | None:
+    """Return PostgreSQL's time; None for SQLite, which uses our clock."""
+    if missing_sqlite_file(connections.settings.registry()) or connections.registry.dialect == "sqlite":
         return None
-    with visit.registry.reading() as connection:
+    with connections.registry.reading() as connection:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 
-def _couchdb(visit: CheckConnections) -> float | None:
-    return None if visit.couchdb is None else _moment(visit.couchdb.ask("", as_nobody=True))
+def _couchdb(connections: CheckConnections) -> float | None:
+    return None if connections.couchdb is None else _date_of(connections.couchdb.ask("", anonymous=True))
 
 
-def _supplier(visit: CheckConnections) -> float | None:
-    """Without a token: whatever the answer, it is dated."""
+def _supplier(connections: CheckConnections) -> float | None:
+    """Return the time of any answer; no token is needed, because a refusal has a date too."""
     with requests.Session() as session:
-        session.trust_env = endpoints_from(visit.settings).production
-        return _moment(session.head(endpoints_from(visit.settings).base_url, timeout=5.0))
+        session.trust_env = build_endpoints(connections.settings).production
+        return _date_of(session.head(build_endpoints(connections.settings).base_url, timeout=5.0))
 
 
-def _moment(answer: requests.Response) -> float | None:
+def _date_of(answer: requests.Response) -> float | None:
     date = answer.headers.get("Date")
     if date is None:
         return None
     try:
-        return parsedate_to_datetime(date).timestamp() + _WHOLE_SECOND
+        return parsedate_to_datetime(date).timestamp() + _MEAN_FRACTION_S
     except ValueError:
         return None
 
 
-_SERVERS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
+_SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
     "Redis": _redis,
     "PostgreSQL": _registry,
     "CouchDB": _couchdb,
@@ -101,35 +111,33 @@ _SERVERS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 }
 
 
-# This machine and what it was told: settings, credentials, Python, time zones, room on the disk.
-
-_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()
-_LEAST_FREE_MIB: Final = 200
+# -- settings, Python and disk
 
 
-def settings(visit: CheckConnections) -> Iterator[Note]:
-    told = visit.settings
-    where = "the supplier's own hosts" if told.speaks_to_production else "a sandbox or simulator"
-    per_hour = calls_per_hour(told, endpoints_from(told)) or "no limit of"
-    yield ok(f"{told.preset} on {where}, {per_hour} calls an hour")
-    if told.pretend_now:
+def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
+    settings = connections.settings
+    where = "the supplier's own hosts" if settings.speaks_to_production else "a sandbox or simulator"
+    per_hour = calls_per_hour(settings, build_endpoints(settings)) or "no limit of"
+    yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
+    if settings.pretend_now:
         yield warn(
-            f"PRETENDING that now is {told.pretend_now.isoformat()}: unset RELEVE_PRETEND_NOW to live in the present"
+            f"PRETENDING that now is {settings.pretend_now.isoformat()}: "
+            "unset RELEVE_PRETEND_NOW to live in the present"
         )
 
 
-def credentials(visit: CheckConnections) -> Iterator[Note]:
-    """Raises ConfigError."""
-    check_credentials(visit.settings)
-    own = visit.settings.enedis_client_id != SIMULATORS_OWN["enedis_client_id"]
-    yield ok("the application's own" if own else "the simulator's, which a simulator takes")
+def check_supplier_credentials(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that the simulator's credentials are not sent to Enedis.  Raises ConfigError."""
+    check_credentials(connections.settings)
+    has_own = connections.settings.enedis_client_id != SIMULATOR_CREDENTIALS["enedis_client_id"]
+    yield ok("the application's own" if has_own else "the simulator's, which a simulator takes")
 
 
-def python(visit: CheckConnections) -> Iterator[Note]:
+def check_python(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"Python {sys.version.split()[0]}, Relève {version('releve')}")
 
 
-def time_zone(visit: CheckConnections) -> Iterator[Note]:
+def check_time_zone(connections: CheckConnections) -> Iterator[CheckNote]:
     try:
         length = day_length(_LONGEST_DAY)
     except ZoneInfoNotFoundError:
@@ -140,15 +148,16 @@ def time_zone(visit: CheckConnections) -> Iterator[Note]:
     yield ok("Europe/Paris knows its clock changes")
 
 
-def disk(visit: CheckConnections) -> Iterator[Note]:
-    folder = visit.settings.data_dir.absolute()
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+def check_disk(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check data_dir, or the nearest folder above it that exists, because this check creates no folder."""
+    folder = connections.settings.data_dir.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield fail(
-            f"{place} can't be written to by this user: change its owner, or set RELEVE_DATA_DIR to another folder"
+            f"{existing} can't be written to by this user: change its owner, or set RELEVE_DATA_DIR to another folder"
         )
         return
-    free = shutil.disk_usage(place).free // 2**20
+    free = shutil.disk_usage(existing).free // 2**20
     if free < _LEAST_FREE_MIB:
         yield fail(f"only {free} MiB are free where {folder} is: make room")
-    yield ok(f"{free} MiB free in {folder}" + ("" if folder == place else ", which is made at first use"))
+    yield ok(f"{free} MiB free in {folder}" + ("" if folder == existing else ", which is made at first use"))

@@ -1,4 +1,4 @@
-"""The keys: they are there, they open what is stored, none of old is in use, and how old they are."""
+"""Checks of the token keys and the session key: present, able to open what is stored, private, and how old."""
 
 from __future__ import annotations
 
@@ -11,56 +11,62 @@ from sqlalchemy import Column, select
 
 from worker.errors import OperatorFault
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
-from worker.ops.health.results import Note, fail, ok, warn
-from worker.runtime.process import sealer_from, session_key_from
-from worker.stores.encryption import SHORTEST_KEY, Sealer, sealed_at
+from worker.ops.health.results import CheckNote, fail, ok, warn
+from worker.runtime.keys import build_sealer, session_key
+from worker.stores.encryption import MIN_KEY_LENGTH, Sealer, read_sealing_time
 from worker.stores.registry import migrations
 from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
 
 KEY_FILE: Final = "token.keys"
-MOST_LOOKED_AT: Final = 2_000  # of each kind, those longest untouched first: a million would take minutes
-OTHERS: Final = 0o077
+MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
+OTHERS: Final = 0o077  # The rights of all users but the owner.
+
+# Columns with sealed values, and the order in which they are checked.
+_SEALED_COLUMNS: Final[tuple[tuple[Column[str], Column[datetime]], ...]] = (
+    (TOKENS.c.sealed, TOKENS.c.updated_at),
+    (CONSENT_PROOFS.c.sealed_usage_point, CONSENT_PROOFS.c.consented_at),
+)
 
 
-def token_keys(visit: CheckConnections) -> Iterator[Note]:
-    settings = visit.settings
+def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that the keys open the stored tokens and proofs, and that no old key is in use."""
+    settings = connections.settings
     file = settings.data_dir / KEY_FILE
     if not settings.token_keys and not file.exists():
         yield ok(f"none yet: {file} is made at first use")
         return
-    sealer = sealer_from(settings)
-    where = (
-        f"in RELEVE_TOKEN_KEYS: {sealer.number}" if settings.token_keys else f"in {file}: {sealer.number}, {_age(file)}"
-    )
-    yield from () if settings.token_keys else _private(file)
-    seals = _seals(visit)
-    opened = [sealed for sealed in seals if _opens(sealer, sealed)]
-    if lost := len(seals) - len(opened):
+    sealer = build_sealer(settings)
+    count = sealer.key_count
+    where = f"in RELEVE_TOKEN_KEYS: {count}" if settings.token_keys else f"in {file}: {count}, {_age(file)}"
+    yield from () if settings.token_keys else _check_private(file)
+    seals = _read_seals(connections)
+    readable = [seal for seal in seals if _opens(sealer, seal)]
+    if lost := len(seals) - len(readable):
         yield fail(
             f"{lost} of {len(seals)} stored tokens and proofs can't be opened: put the key they were sealed under "
             "back into RELEVE_TOKEN_KEYS, after the new one"
         )
-    if old := sum(not sealer.is_newest(sealed) for sealed in opened):
+    if old := sum(not sealer.is_newest(seal) for seal in readable):
         yield warn(f"{old} of {len(seals)} seals are under a key of old: `releve keys rotate`, then drop that key")
-    yield ok(f"{where}; {_oldest(seals)}")
+    yield ok(f"{where}; {_describe_oldest(seals)}")
 
 
-def session_key(visit: CheckConnections) -> Iterator[Note]:
-    settings = visit.settings
+def check_session_key(connections: CheckConnections) -> Iterator[CheckNote]:
+    settings = connections.settings
     file = settings.data_dir / "session.key"
     if not settings.session_key and not file.exists():
         yield ok(f"none yet: {file} is made at first use")
         return
-    length = len(session_key_from(settings))
-    if length < SHORTEST_KEY:
+    length = len(session_key(settings))
+    if length < MIN_KEY_LENGTH:
         yield fail(
-            f"the session key must have at least {SHORTEST_KEY} characters and has {length}: set RELEVE_SESSION_KEY"
+            f"the session key must have at least {MIN_KEY_LENGTH} characters and has {length}: set RELEVE_SESSION_KEY"
         )
-    yield from () if settings.session_key else _private(file)
+    yield from () if settings.session_key else _check_private(file)
     yield ok(f"{length} characters" + ("" if settings.session_key else f" in {file}, {_age(file)}"))
 
 
-def _private(file: Path) -> Iterator[Note]:
+def _check_private(file: Path) -> Iterator[CheckNote]:
     if file.stat().st_mode & OTHERS:
         yield warn(f"others may read {file}: chmod 600 it")
 
@@ -70,36 +76,33 @@ def _age(file: Path) -> str:
     return f"{(datetime.now(UTC) - changed).days} days old"
 
 
-def _oldest(seals: list[str]) -> str:
+def _describe_oldest(seals: list[str]) -> str:
     if not seals:
         return "nothing is sealed yet"
-    oldest = min(map(sealed_at, seals))
+    oldest = min(map(read_sealing_time, seals))
     return f"the oldest of {len(seals)} seals looked at is {(datetime.now(UTC) - oldest).days} days old"
 
 
-def _seals(visit: CheckConnections) -> list[str]:
-    """None where the registry is not there yet, or has tables that we don't know: the registry's check tells."""
-    if missing_sqlite_file(visit.settings.registry()):
+def _read_seals(connections: CheckConnections) -> list[str]:
+    """Return the sealed tokens and proofs of the registry.
+
+    Empty where the registry does not exist yet, or has tables of another version: the registry's own check says so.
+    """
+    if missing_sqlite_file(connections.settings.registry()):
         return []
-    with visit.registry.reading() as connection:
+    with connections.registry.reading() as connection:
         if migrations.current_step(connection) != migrations.newest_step():
             return []
-        found: list[str] = []
-        for seals, order in _PLACES:
-            query = select(seals).where(seals.is_not(None)).order_by(order).limit(MOST_LOOKED_AT)
-            found += connection.execute(query).scalars()
-        return found
+        seals: list[str] = []
+        for column, order in _SEALED_COLUMNS:
+            query = select(column).where(column.is_not(None)).order_by(order).limit(MAX_SEALS_CHECKED)
+            seals += connection.execute(query).scalars()
+        return seals
 
 
-_PLACES: Final[tuple[tuple[Column[str], Column[datetime]], ...]] = (
-    (TOKENS.c.sealed, TOKENS.c.updated_at),
-    (CONSENT_PROOFS.c.sealed_usage_point, CONSENT_PROOFS.c.consented_at),
-)
-
-
-def _opens(sealer: Sealer, sealed: str) -> bool:
+def _opens(sealer: Sealer, seal: str) -> bool:
     try:
-        sealer.unseal(sealed)
+        sealer.unseal(seal)
     except OperatorFault:
         return False
     return True

@@ -1,4 +1,7 @@
-"""Whether a door that listens here answers.  No library but Python's own: this is asked every few seconds."""
+"""Checks that the HTTP listeners of this machine answer: web, Flower and the metrics endpoint.
+
+Only the standard library is imported, because a container platform asks every few seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import Note, fail, ok
+from worker.ops.health.results import CheckNote, fail, ok
 
 _TIMEOUT_S: Final = 5.0
 ADDRESSES: Final = {
@@ -18,20 +21,20 @@ ADDRESSES: Final = {
 }
 
 
-def web(visit: CheckConnections) -> Iterator[Note]:
-    yield _ask(visit.address or ADDRESSES["web"])
+def check_web(connections: CheckConnections) -> Iterator[CheckNote]:
+    yield _ask(connections.address or ADDRESSES["web"])
 
 
-def flower(visit: CheckConnections) -> Iterator[Note]:
-    """Its health page is open even with a password."""
-    yield _ask(visit.address or ADDRESSES["flower"])
+def check_flower(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check Flower by its health page, which is open even where Flower has a password."""
+    yield _ask(connections.address or ADDRESSES["flower"])
 
 
-def metrics(visit: CheckConnections) -> Iterator[Note]:
-    yield _ask(visit.address or ADDRESSES["metrics"])
+def check_metrics(connections: CheckConnections) -> Iterator[CheckNote]:
+    yield _ask(connections.address or ADDRESSES["metrics"])
 
 
-def _ask(address: str) -> Note:
+def _ask(address: str) -> CheckNote:
     parts = urlsplit(address)
     connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S)
     try:

@@ -1,4 +1,7 @@
-"""The broker: reachable, and how much waits in it."""
+"""Checks of Redis, of the broker, and of the messages that wait in its queues.
+
+Redis is judged by the answer to INFO alone, because CONFIG is forbidden on many managed servers.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from redis import Redis
 
 from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import Note, fail, ok, warn
-from worker.stores.redis.connection import redis_errors
+from worker.ops.health.results import CheckNote, fail, ok, warn
+from worker.stores.redis.connection import connect, redis_errors
 
 if TYPE_CHECKING:
     from kombu import Connection
@@ -18,115 +21,120 @@ if TYPE_CHECKING:
 LONG_S: Final = 300.0
 
 
-def broker(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
-    told = visit.settings.broker_url
-    if told is None:
+# -- broker and queues
+
+
+def check_broker(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check the broker where it is not the Redis of the state.  Raises StoreUnavailable."""
+    url = connections.settings.broker_url
+    if url is None:
         yield ok("the same Redis")
-    elif visit.settings.broker_options().kind == "redis":
-        from worker.stores.redis.connection import connect
-
-        redis = connect(told.get_secret_value())
-        visit.opened.callback(redis.close)
-        yield from judge(redis)
+    elif connections.settings.broker_options().kind == "redis":
+        redis = connect(url.get_secret_value())
+        connections.stack.callback(redis.close)
+        yield from judge_redis(redis)
     else:
-        with connected(visit) as connection:
-            facts = connection.connection.server_properties
-        yield ok(f"{facts.get('product', 'AMQP')} {facts.get('version', 'of unknown version')}")
+        with broker_connection(connections) as connection:
+            properties = connection.connection.server_properties
+        yield ok(f"{properties.get('product', 'AMQP')} {properties.get('version', 'of unknown version')}")
 
 
-def queues(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
+def check_queues(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check how many messages wait and for how long.  Raises StoreUnavailable."""
     from worker.app import app
     from worker.ops.broker import oldest_ages
 
-    waiting = lengths(visit)
-    with connected(visit) as connection:
+    waiting = waiting_messages(connections)
+    with broker_connection(connections) as connection:
         ages = oldest_ages(connection, app.conf.task_queues)
-    yield from judge_queues(waiting, ages, visit.settings.reconcile_every_s)
+    yield from judge_queues(waiting, ages, connections.settings.reconcile_every_s)
 
 
-def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Iterator[Note]:
-    """What beat sends is outdated after five rounds, so ``control`` should be empty again and again."""
+def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Iterator[CheckNote]:
+    """Judge the queues by their messages and by the age of the next one, in seconds.
+
+    A message that beat sends expires after five rounds of ``every_s`` seconds, so ``control`` should never have an
+    older one.
+    """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
         yield warn(
             f"the next message of control has waited {age_s:.0f} s, and should within {limit_s:.0f}: workers of that "
             "queue are missing or too few"
         )
-    told = [
+    queues = [
         f"{name} {length}" + (f" (for {ages[name]:.0f} s)" if length and name in ages else "")
         for name, length in waiting.items()
     ]
-    yield ok("waiting: " + ", ".join(told))
+    yield ok("waiting: " + ", ".join(queues))
 
 
-def lengths(visit: CheckConnections) -> dict[str, int]:
-    """Messages that wait, by queue.  Raises StoreUnavailable."""
+def waiting_messages(connections: CheckConnections) -> dict[str, int]:
+    """Return the number of waiting messages by queue.  Raises StoreUnavailable."""
     from worker.app import app
     from worker.ops.broker import queue_lengths
 
-    with connected(visit) as connection:
+    with broker_connection(connections) as connection:
         return queue_lengths(connection, app.conf.task_queues)
 
 
 @contextmanager
-def connected(visit: CheckConnections) -> Iterator[Connection]:
-    """A connection of its own.  Raises StoreUnavailable."""
+def broker_connection(connections: CheckConnections) -> Iterator[Connection]:
+    """Open a connection to the broker.  Raises StoreUnavailable."""
     from worker.app import app
     from worker.ops.broker import broker_errors
 
-    url = visit.settings.broker() or visit.redis_url
+    url = connections.settings.broker() or connections.redis_url
     with broker_errors(), app.connection_for_write(url, connect_timeout=5) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
         yield connection
 
 
-# Redis: a server that keeps what it is given, takes what it is sent, and is one.
+# -- Redis
 
 
-def state(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
-    yield from judge(visit.redis)
+def check_redis(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check the Redis of the state.  Raises StoreUnavailable."""
+    yield from judge_redis(connections.redis)
 
 
-def judge(redis: Redis) -> Iterator[Note]:
-    """From INFO alone, for CONFIG is forbidden on many managed servers.  Raises StoreUnavailable."""
+def judge_redis(redis: Redis) -> Iterator[CheckNote]:
+    """Judge a Redis by its INFO: it must be one writable server that evicts nothing.  Raises StoreUnavailable."""
     with redis_errors():
-        told: dict[str, Any] = redis.info()
-    yield from _serves(told)
-    yield from _keeps(told)
-    append_only = "append-only file on" if told.get("aof_enabled") else "no append-only file"
-    yield ok(f"{_version(told)}, noeviction, {append_only}")
+        info: dict[str, Any] = redis.info()
+    yield from _judge_role(info)
+    yield from _judge_persistence(info)
+    append_only = "append-only file on" if info.get("aof_enabled") else "no append-only file"
+    yield ok(f"{_version(info)}, noeviction, {append_only}")
 
 
-def _version(told: dict[str, Any]) -> str:
-    if valkey := told.get("valkey_version"):
+def _version(info: dict[str, Any]) -> str:
+    if valkey := info.get("valkey_version"):
         return f"Valkey {valkey}"
-    return f"Redis {told.get('redis_version', 'of unknown version')}"
+    return f"Redis {info.get('redis_version', 'of unknown version')}"
 
 
-def _serves(told: dict[str, Any]) -> Iterator[Note]:
-    if told.get("cluster_enabled"):
+def _judge_role(info: dict[str, Any]) -> Iterator[CheckNote]:
+    if info.get("cluster_enabled"):
         yield fail(
             "this is a Redis Cluster, which Celery and our scripts over several keys can't use: give Relève one "
             "server, or several behind Sentinels"
         )
-    if told.get("role") not in (None, "master"):
+    if info.get("role") not in (None, "master"):
         yield fail("this is a replica, which takes no writes: let RELEVE_REDIS_URL name the primary, or its Sentinels")
-    if told.get("loading"):
+    if info.get("loading"):
         yield fail("it is still reading its files: wait")
 
 
-def _keeps(told: dict[str, Any]) -> Iterator[Note]:
-    policy = told.get("maxmemory_policy", "unknown")
+def _judge_persistence(info: dict[str, Any]) -> Iterator[CheckNote]:
+    policy = info.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
         yield fail(
             f"it drops keys when memory is short (maxmemory-policy {policy}): set maxmemory-policy noeviction, or give "
             "Relève a Redis of its own"
         )
-    if not told.get("aof_enabled"):
+    if not info.get("aof_enabled"):
         yield warn("no append-only file: what is queued is lost when it restarts; set appendonly yes")
-    elif "err" in (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status")):
+    elif "err" in (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")):
         yield fail("it can't write its append-only file, and will take no more: make room on its disk, look at its log")
-    elif told.get("rdb_last_bgsave_status") == "err":
+    elif info.get("rdb_last_bgsave_status") == "err":
         yield warn("its last snapshot failed: make room on its disk, look at its log")

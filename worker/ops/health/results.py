@@ -1,4 +1,4 @@
-"""What a check says: notes, each fine, doubtful or at fault; and the line that comes of them."""
+"""Notes that a check yields (ok, warning or failure), and the result line that summarizes them."""
 
 from __future__ import annotations
 
@@ -15,44 +15,46 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class CheckNote:
+    """One statement of a check: what it found, or what to do about it."""
+
     level: Level
-    told: str  # what was found, or what to do about it
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line of `releve doctor`."""
+    """Result of a check: one line of `releve doctor`."""
 
     check: str
     level: Level
-    told: str
+    text: str
 
     @property
     def failed(self) -> bool:
         return self.level is Level.FAIL
 
     def as_line(self) -> str:
-        return f"{self.level.value:4} {self.check:11} {self.told}"
+        return f"{self.level.value:4} {self.check:11} {self.text}"
 
     def to_json(self) -> dict[str, Any]:
-        return {"check": self.check, "level": self.level.value.lower(), "ok": not self.failed, "told": self.told}
+        return {"check": self.check, "level": self.level.value.lower(), "ok": not self.failed, "told": self.text}
 
 
-def ok(told: str) -> Note:
-    return Note(Level.OK, told)
+def ok(text: str) -> CheckNote:
+    return CheckNote(Level.OK, text)
 
 
-def warn(told: str) -> Note:
-    return Note(Level.WARN, told)
+def warn(text: str) -> CheckNote:
+    return CheckNote(Level.WARN, text)
 
 
-def fail(told: str) -> Note:
-    return Note(Level.FAIL, told)
+def fail(text: str) -> CheckNote:
+    return CheckNote(Level.FAIL, text)
 
 
-def sum_up(check: str, notes: Iterable[Note]) -> CheckResult:
-    """The worst level, and all that was said on it: what is fine is not worth a word beside a fault."""
-    told = list(notes)
-    worst = max((note.level for note in told), key=list(Level).index, default=Level.OK)
-    return CheckResult(check, worst, "; ".join(note.told for note in told if note.level is worst))
+def summarize(check: str, notes: Iterable[CheckNote]) -> CheckResult:
+    """Return the worst level and the texts of that level; texts of a better level are left out."""
+    all_notes = list(notes)
+    worst = max((note.level for note in all_notes), key=list(Level).index, default=Level.OK)
+    return CheckResult(check, worst, "; ".join(note.text for note in all_notes if note.level is worst))

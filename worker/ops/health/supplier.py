@@ -1,4 +1,4 @@
-"""The supplier: it answers, and takes the application for who it is."""
+"""Checks of the supplier: its token server, open incidents, and the quota against the size of the fleet."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from worker.clients.tokens import ApplicationTokens
 from worker.clients.transport import Transport
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS
-from worker.ops.capacity import fit_of
+from worker.ops.capacity import capacity_of
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.keys import KEY_FILE
-from worker.ops.health.results import Note, ok, warn
-from worker.runtime.process import endpoints_from, ledger_from, sealer_from
+from worker.ops.health.results import CheckNote, ok, warn
+from worker.runtime.keys import build_sealer
+from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry import migrations
 
 
-def supplier(visit: CheckConnections) -> Iterator[Note]:
-    """One token for the application's credentials; a user's token can't be had without the user.
+def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that the supplier gives the application a token for its credentials.
 
-    Raises a WorkerError.
+    With a preset that has a token for each account nothing is asked, because it takes the user.  Raises a WorkerError.
     """
-    settings, endpoints = visit.settings, endpoints_from(visit.settings)
-    if endpoints.preset.token_mode == "user":  # noqa: S105 - a mode, no secret
+    settings, endpoints = connections.settings, build_endpoints(connections.settings)
+    if endpoints.preset.token_mode == "user":  # noqa: S105 - This is a mode and no secret.
         yield ok(f"{settings.preset} has a token for each account: nothing to ask for")
         return
     oauth = OAuthClient(
@@ -34,43 +35,40 @@ def supplier(visit: CheckConnections) -> Iterator[Note]:
         settings.enedis_client_id,
         settings.enedis_client_secret.get_secret_value(),
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s)),
-        ledger_from(settings, visit.redis, endpoints),
+        build_ledger(settings, connections.redis, endpoints),
     )
     if settings.token_keys or (settings.data_dir / KEY_FILE).exists():
-        vault = ApplicationTokenStore(endpoints.preset.name, sealer_from(settings), ProgressStore(visit.redis))
-        ApplicationTokens(vault, oauth).current()
+        store = ApplicationTokenStore(endpoints.preset.name, build_sealer(settings), ProgressStore(connections.redis))
+        ApplicationTokens(store, oauth).current()
     else:
-        oauth.application_token()  # not kept: whoever only looks makes no key to seal it with
+        # The token is thrown away: a check makes no key to seal it with.
+        oauth.application_token()
     yield ok("gives the application a token")
 
 
-# Whether the supplier is known to be unwell: an open incident explains why nothing new comes.
-
-
-def incidents(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
-    found = IncidentStore(visit.redis).all_open().values()
-    for incident in found:
-        what = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
+def check_incidents(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Warn about each open incident, which explains why no new data come.  Raises StoreUnavailable."""
+    for incident in IncidentStore(connections.redis).open_incidents().values():
+        effect = "nothing is asked for" if incident.kind.holds else "refusals of this kind set nobody aside"
         series = " and ".join(incident.series)
         yield warn(
-            f"{incident.kind} since {incident.began_at:%Y-%m-%d %H:%M}, {series}: {what} until it is over "
+            f"{incident.kind} since {incident.began_at:%Y-%m-%d %H:%M}, {series}: {effect} until it is over "
             "(`releve incidents`)"
         )
     yield ok("none is open")
 
 
-# The fleet against its quota: whether the nights of the accounts there are fit, under the policy that holds.
+def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that a night of all active accounts fits the quota under the policy in force.
 
-
-def quota(visit: CheckConnections) -> Iterator[Note]:
-    """Raises StoreUnavailable."""
-    if missing_sqlite_file(visit.settings.registry()):
+    Raises StoreUnavailable.
+    """
+    if missing_sqlite_file(connections.settings.registry()):
         yield ok("no account yet")
         return
-    today = clock_from(visit.settings.pretend_now)().astimezone(PARIS).date()
-    with visit.registry.reading() as connection:
+    today = clock_from(connections.settings.pretend_now)().astimezone(PARIS).date()
+    with connections.registry.reading() as connection:
         if migrations.current_step(connection) != migrations.newest_step():
-            return  # told by the registry's own line
-    fit = fit_of(visit.registry, visit.settings, today)
-    yield ok(fit.told()) if fit.fits else warn(fit.told())
+            return  # The check of the registry reports it.
+    capacity = capacity_of(connections.registry, connections.settings, today)
+    yield ok(capacity.describe()) if capacity.fits else warn(capacity.describe())

@@ -1,0 +1,1 @@
+"""What the simulator answers: consent, tokens, measures, contracts, errors."""

@@ -1,4 +1,7 @@
-"""Measures and indexes as the generation of 2026 sends them (upstream-apis, 1.12)."""
+"""Bodies of the measure answers: rows of values and labels, and the JSON of v4 and v5 and of Data Connect 2026.
+
+Source of the JSON of 2026: Enedis, swagger of "Mesure synchrone auto" v2.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
-from worker.simulator.api.requests import Question
+from worker.simulator.api.requests import MeasureQuery
 from worker.simulator.homes.dst_labels import relabel
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Direction, MeasureKind, Number, Point
 
-_TRADES: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
-_QUANTITIES: Final = {
+_BUSINESS_QUANTITIES: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
+_PHYSICAL_QUANTITIES: Final = {
     MeasureKind.LOAD_CURVE: ("PA", "W"),
     MeasureKind.DAILY: ("EA", "Wh"),
     MeasureKind.MAX_POWER: ("PMA", "VA"),
 }
-_HEADS: Final[Mapping[MeasureKind, Mapping[str, str]]] = {
+_HEAD_FIELDS: Final[Mapping[MeasureKind, Mapping[str, str]]] = {
     MeasureKind.LOAD_CURVE: {"modeCalcul": "MESURE"},
     MeasureKind.DAILY: {"typeValeur": "GLOBALE", "modeCalcul": "DIFF.INDEX", "pas": "P1D"},
     MeasureKind.MAX_POWER: {"typeValeur": "GLOBALE", "modeCalcul": "MESURE", "pas": "P1D"},
@@ -29,35 +32,36 @@ _HEADS: Final[Mapping[MeasureKind, Mapping[str, str]]] = {
 
 
 class Quantity(NamedTuple):
-    """One item of ``grandeur``: what flowed in one direction."""
+    """One item of ``grandeur``: the rows of one direction."""
 
     direction: Direction
     rows: Sequence[AnswerRow]
 
 
-def body_2026(question: Question, quantities: Sequence[Quantity], quality: str, without_marks: bool) -> Json:
+def to_body_2026(query: MeasureQuery, quantities: Sequence[Quantity], quality: str, without_marks: bool) -> Json:
+    """Return a measure answer of Data Connect 2026; ``quality`` is ``BRUT`` or ``BEST``."""
     return {
-        "idPrm": question.usage_point,
+        "idPrm": query.usage_point,
         "etapeMetier": quality,
-        "periode": {"dateDebut": question.start.isoformat(), "dateFin": question.end.isoformat()},
-        **_HEADS[question.resource.kind],
-        "grandeur": [_quantity(question.resource.kind, each, without_marks) for each in quantities],
+        "periode": {"dateDebut": query.start.isoformat(), "dateFin": query.end.isoformat()},
+        **_HEAD_FIELDS[query.resource.kind],
+        "grandeur": [_quantity_2026(query.resource.kind, quantity, without_marks) for quantity in quantities],
         "contexte": [],
     }
 
 
-def _quantity(kind: MeasureKind, quantity: Quantity, without_marks: bool) -> Json:
-    name, unit = _QUANTITIES[kind]
+def _quantity_2026(kind: MeasureKind, quantity: Quantity, without_marks: bool) -> Json:
+    name, unit = _PHYSICAL_QUANTITIES[kind]
     return {
-        "grandeurMetier": _TRADES[quantity.direction],
+        "grandeurMetier": _BUSINESS_QUANTITIES[quantity.direction],
         "grandeurPhysique": name,
         "unite": unit,
-        "points": [_point(row, without_marks) for row in quantity.rows],
+        "points": [_point_2026(row, without_marks) for row in quantity.rows],
         "calendrier": [],
     }
 
 
-def _point(row: AnswerRow, without_marks: bool) -> Json:
+def _point_2026(row: AnswerRow, without_marks: bool) -> Json:
     value = "null" if row.value is None else row.value
     if not row.minutes:
         return {"v": value, "d": row.label}
@@ -68,20 +72,23 @@ def _point(row: AnswerRow, without_marks: bool) -> Json:
     return point | {"n": nature, "iv": likelihood, "ec": state}
 
 
-def index_body(question: Question, indexes: Sequence[tuple[str, Number]]) -> Json:
-    """Registers of each midnight, whole numbers; no recorded body is known, so this follows the swagger alone."""
+def to_index_body(query: MeasureQuery, indexes: Sequence[tuple[str, Number]]) -> Json:
+    """Return the index at each midnight in whole Wh.
+
+    No recorded answer is known, so the body follows the swagger alone.
+    """
     values = [{"d": f"{day} 00:00:00", "v": int(wh), "iv": 0} for day, wh in indexes]
-    trade = _TRADES[question.resource.direction]
+    business_quantity = _BUSINESS_QUANTITIES[query.resource.direction]
     quantity = {
-        "grandeurMetier": trade,
+        "grandeurMetier": business_quantity,
         "grandeurPhysique": "EA",
         "unite": "Wh",
         "calendrier": [],
         "cadranTotalisateur": {"valeur": values},
     }
     return {
-        "idPrm": question.usage_point,
-        "periode": {"dateDebut": question.start.isoformat(), "dateFin": question.end.isoformat()},
+        "idPrm": query.usage_point,
+        "periode": {"dateDebut": query.start.isoformat(), "dateFin": query.end.isoformat()},
         "grandeur": [],
         "contexte": [
             {
@@ -94,14 +101,12 @@ def index_body(question: Question, indexes: Sequence[tuple[str, Number]]) -> Jso
     }
 
 
-# What an answer of measures carries, before it takes the form of one generation.
-
-_VOLT_AMPERES_OF_WATTS: Final = 1.15  # a peak within a half-hour is above its mean
+_VOLT_AMPERES_OF_WATTS: Final = 1.15  # The peak within a half-hour is above its mean.
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """One value with its label, as text; ``minutes`` and marks with points of the curve alone."""
+    """One value and its label, as text; only points of the curve have ``minutes`` and quality marks."""
 
     value: str | None
     label: str
@@ -109,50 +114,50 @@ class AnswerRow:
     marks: tuple[str, str, str] = ("B", "0", "0")
 
 
-def rows_of(meter: Meter, question: Question, direction: Direction | None = None) -> list[AnswerRow]:
-    """The rows for the days asked for, spoilt as the meter's switches say; empty where nothing is published."""
-    asked = direction or question.resource.direction
-    days = _days(question)
-    if question.resource.kind is MeasureKind.DAILY:
-        rows = [AnswerRow(text(wh), str(day)) for day in days if (wh := meter.daily(asked, day)) is not None]
-    elif question.resource.kind is MeasureKind.LOAD_CURVE:
-        rows = [_to_row(point) for day in days for point in _labelled(meter, asked, day)]
+def read_rows(meter: Meter, query: MeasureQuery, direction: Direction | None = None) -> list[AnswerRow]:
+    """Return the rows of the days asked for, damaged as the meter's switches say; none where nothing is published."""
+    row_direction = direction or query.resource.direction
+    days = _days_of(query)
+    if query.resource.kind is MeasureKind.DAILY:
+        rows = [AnswerRow(to_text(wh), str(day)) for day in days if (wh := meter.daily(row_direction, day)) is not None]
+    elif query.resource.kind is MeasureKind.LOAD_CURVE:
+        rows = [_to_row(point) for day in days for point in _labelled_points(meter, row_direction, day)]
     else:
-        rows = [peak for day in days if (peak := _peak(meter, asked, day)) is not None]
-    return _spoilt(meter, question, rows)
+        rows = [peak for day in days if (peak := _peak_row(meter, row_direction, day)) is not None]
+    return _spoil_rows(meter, query, rows)
 
 
-def text(number: Number) -> str:
-    """As Enedis sends it: text, whole where it is whole."""
+def to_text(number: Number) -> str:
+    """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
     return str(int(number)) if number == int(number) else str(number)
 
 
-def _days(question: Question) -> Iterator[date]:
-    day = question.start
-    while day < question.end:
+def _days_of(query: MeasureQuery) -> Iterator[date]:
+    day = query.start
+    while day < query.end:
         yield day
         day += ONE_DAY
 
 
-def _labelled(meter: Meter, direction: Direction, day: date) -> list[Point]:
+def _labelled_points(meter: Meter, direction: Direction, day: date) -> list[Point]:
     return relabel(meter.switches.dst_labels, day, meter.curve(direction, day))
 
 
 def _to_row(point: Point) -> AnswerRow:
-    return AnswerRow(text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
+    return AnswerRow(to_text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
 
 
-def _peak(meter: Meter, direction: Direction, day: date) -> AnswerRow | None:
-    """The day's highest power in VA, at a moment that is on no grid."""
+def _peak_row(meter: Meter, direction: Direction, day: date) -> AnswerRow | None:
+    """Return the highest power of a day in VA, at a moment within a half-hour."""
     points = meter.curve(direction, day)
     if not points:
         return None
     highest = max(points, key=lambda point: point.watts)
     moment = datetime.fromisoformat(highest.label) - timedelta(minutes=7, seconds=int(highest.watts) % 60)
-    return AnswerRow(text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
+    return AnswerRow(to_text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
 
 
-def _spoilt(meter: Meter, question: Question, rows: list[AnswerRow]) -> list[AnswerRow]:
+def _spoil_rows(meter: Meter, query: MeasureQuery, rows: list[AnswerRow]) -> list[AnswerRow]:
     switches = meter.switches
     if switches.null_every:
         rows = [
@@ -160,11 +165,9 @@ def _spoilt(meter: Meter, question: Question, rows: list[AnswerRow]) -> list[Ans
             for rank, row in enumerate(rows, start=1)
         ]
     if switches.shuffled:
-        Random(f"{question.start}").shuffle(rows)
+        Random(f"{query.start}").shuffle(rows)
     return rows
 
-
-# Measures as v4 and v5 send them (upstream-apis, 1.6).
 
 _READING_TYPES: Final = {
     MeasureKind.LOAD_CURVE: {"unit": "W", "measurement_kind": "power", "aggregate": "average"},
@@ -178,20 +181,21 @@ _READING_TYPES: Final = {
 }
 
 
-def body_v5(question: Question, rows: Sequence[AnswerRow], quality: str) -> Json:
+def to_body_v5(query: MeasureQuery, rows: Sequence[AnswerRow], quality: str) -> Json:
+    """Return a measure answer of v4 and v5, which share one body."""
     return {
         "meter_reading": {
-            "usage_point_id": question.usage_point,
-            "start": question.start.isoformat(),
-            "end": question.end.isoformat(),
+            "usage_point_id": query.usage_point,
+            "start": query.start.isoformat(),
+            "end": query.end.isoformat(),
             "quality": quality,
-            "reading_type": _READING_TYPES[question.resource.kind],
-            "interval_reading": [_row(row) for row in rows],
+            "reading_type": _READING_TYPES[query.resource.kind],
+            "interval_reading": [_row_v5(row) for row in rows],
         }
     }
 
 
-def _row(row: AnswerRow) -> Json:
+def _row_v5(row: AnswerRow) -> Json:
     if not row.minutes:
         return {"value": row.value, "date": row.label}
     return {

@@ -1,7 +1,8 @@
-"""The error bodies of each generation, wording and all.
+"""Error answers of each generation, in Enedis' own wording.
 
-Source: upstream-apis, 1.4, 1.9 and 1.12.  A *refusal* is a row of that table; its body depends on who asks: the
-oldest generation adds an address, the newest speaks French and has an envelope of its own for some rows.
+A *refusal* is a row of the error table.  Its body depends on the generation: v4 adds the address of the documentation,
+Data Connect 2026 answers in French and has another envelope for some rows.  Sources: Enedis Data Hub, error codes of
+Data Connect; the Enedis swaggers of 2026.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from starlette.responses import Response
 
 from worker.domain.measures.answers import Json
 
-# English whatever the locale of this machine
+# The names are English, so ``strftime`` must not write them: it follows the locale of the machine.
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DOCUMENTATION: Final = "https://bluecoder.enedis.fr/api-doc/consulter-souscrire"
 
 
 class Generation(StrEnum):
+    """Generation of the Enedis API."""
+
     V4 = "v4"
     V5 = "v5"
     V2026 = "2026"
@@ -31,26 +34,27 @@ class Generation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Status, code and text; ``of_2026``: status and body of the newest generation where it differs."""
+    """Refusal with status, code and text; ``variant_2026`` is status and body of Data Connect 2026 where it differs."""
 
     status: int
     code: str
     text: str
-    of_2026: tuple[int, Mapping[str, Json]] | None = None
+    variant_2026: tuple[int, Mapping[str, Json]] | None = None
 
     def respond(self, generation: Generation) -> Response:
-        if generation is Generation.V2026 and self.of_2026 is not None:
-            status, body = self.of_2026
-            return to_json(body, status)
+        """Return the answer in the wording of a generation."""
+        if generation is Generation.V2026 and self.variant_2026 is not None:
+            status, body = self.variant_2026
+            return to_json_response(body, status)
         body = {"error": self.code, "error_description": self.text}
         if generation is Generation.V4:
             body["error_uri"] = _DOCUMENTATION
-        return to_json(body, self.status)
+        return to_json_response(body, self.status)
 
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """A refusal that is the same, byte for byte, whoever asks."""
+    """Refusal with the same bytes for every generation."""
 
     status: int
     body: bytes
@@ -58,10 +62,12 @@ class Verbatim:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def respond(self, generation: Generation) -> Response:
+        """Return the answer."""
         return Response(self.body, self.status, dict(self.headers), self.media_type)
 
 
-def to_json(body: Json, status: int = 200) -> Response:
+def to_json_response(body: Json, status: int = 200) -> Response:
+    """Return an answer with a compact JSON body."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     return Response(text, status, media_type="application/json")
 
@@ -70,22 +76,22 @@ def _verbatim(status: int, body: Mapping[str, Json]) -> Verbatim:
     return Verbatim(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")
 
 
-def _plain_2026(status: int, message: str) -> tuple[int, Mapping[str, Json]]:
-    """The swagger's own envelope; its codes are not published."""
+def _swagger_error(status: int, message: str) -> tuple[int, Mapping[str, Json]]:
+    """Return an error in the envelope of the swaggers of 2026; they do not publish their codes."""
     return status, {"code": str(status), "message": message}
 
 
-def _french(code: str, text: str) -> tuple[int, Mapping[str, Json]]:
+def _error_of_2026(code: str, text: str) -> tuple[int, Mapping[str, Json]]:
     return 400, {"error": code, "error_description": text}
 
 
 def invalid_request(text: str) -> Refusal:
-    """A malformed question; the newest generation calls whatever its swagger doesn't know a fault of its own."""
+    """Return the refusal of a malformed query; Data Connect 2026 answers it with 500 instead."""
     return Refusal(400, "Invalid_request", text, OUTSIDE_THE_SWAGGER)
 
 
-OUTSIDE_THE_SWAGGER: Final = _plain_2026(500, "Problème technique dans l'interrogation du SI coeur")
-_NO_DATA_2026: Final = _plain_2026(404, "Pas de mesure trouvée pour ce point")
+OUTSIDE_THE_SWAGGER: Final = _swagger_error(500, "Problème technique dans l'interrogation du SI coeur")
+_NO_DATA_2026: Final = _swagger_error(404, "Pas de mesure trouvée pour ce point")
 _NO_CONSENT: Final = "No consent can be found for this customer and this usage point."
 _NO_MEASURE: Final = "no measure found for this usage point"
 
@@ -94,7 +100,7 @@ START_AFTER_END: Final = Refusal(
     400,
     "Invalid_request",
     "Start date should be before end date.",
-    _french("ADAM-ERR0002", "La date de fin doit être supérieure à la date de début."),
+    _error_of_2026("ADAM-ERR0002", "La date de fin doit être supérieure à la date de début."),
 )
 NO_CONSENT: Final = Refusal(403, "ADAM-DC-0008", _NO_CONSENT)
 TOO_LONG: Final = Refusal(
@@ -107,7 +113,7 @@ BEFORE_ACTIVATION: Final = Refusal(
     400,
     "ADAM-ERR0123",
     "The requested period cannot be anterior to the meter's last activation date",
-    _french(
+    _error_of_2026(
         "ADAM-ERR0123",
         "La demande ne peut pas aboutir, la période demandée est antérieure "
         "à la date de dernière mise en service du point.",
@@ -120,7 +126,7 @@ NOT_SUBSCRIBED: Final = _verbatim(
     403,
     {
         "code": "900908",
-        "message": "Resource forbidden ",  # the blank is theirs
+        "message": "Resource forbidden ",  # Enedis sends the trailing blank.
         "description": "User is NOT authorized to access the Resource. API Subscription validation failed.",
     },
 )
@@ -146,18 +152,18 @@ FIREWALL: Final = Verbatim(
     404, b"<html><head><title>Request Rejected</title></head><body>Request Rejected</body></html>", "text/html"
 )
 
-TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
+ERROR_TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
     {
         "ADAM-DC-0008": NO_CONSENT,
         "ADAM-DC-0007": Refusal(
             403,
             "ADAM-DC-0007",
             "The customer is not owner of this usage point.",
-            _plain_2026(403, "Le client n'est pas titulaire du point demandé"),
+            _swagger_error(403, "Le client n'est pas titulaire du point demandé"),
         ),
         "ADAM-DC-0007-400": Refusal(
             400, "ADAM-DC-0007", "Le client n'est pas titulaire du point demandé."
-        ),  # since July 2026
+        ),  # Enedis answers 400 in place of 403 since July 2026.
         "ADAM-DC-0009": Refusal(
             403, "ADAM-DC-0009", "The start date of the request must be greater than the consent start date."
         ),
@@ -167,7 +173,7 @@ TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
             403,
             "unauthorized_user",
             "user is not authorized to access this resource",
-            _plain_2026(403, "Le client n'est pas autorisé pour le point demandé"),
+            _swagger_error(403, "Le client n'est pas autorisé pour le point demandé"),
         ),
         "no_data_found": NO_DATA,
         "STM-ERR-0000014": Refusal(404, "STM-ERR-0000014", _NO_MEASURE),
@@ -213,15 +219,18 @@ TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
 )
 
 
-def bad_token(generation: Generation) -> Response:
-    """403 with nothing in it from the oldest generation, a gateway's 401 from the others."""
+def to_bad_token_response(generation: Generation) -> Response:
+    """Return the answer to a wrong token: v4 sends 403 without a body, the others the gateway's 401."""
     return (_BAD_TOKEN_V4 if generation is Generation.V4 else _BAD_TOKEN).respond(generation)
 
 
-def throttled(
+def to_throttled_response(
     generation: Generation, per_second: bool, opens_at: datetime, now: datetime, sla_wording: bool = False
 ) -> Response:
-    """429; ``opens_at`` and ``now`` in UTC.  No ``Retry-After``: none was seen."""
+    """Return a 429; ``opens_at`` and ``now`` are in UTC.
+
+    It has no ``Retry-After`` because no recorded answer of Enedis has one.
+    """
     if generation is Generation.V4:
         rest = opens_at - now
         minutes, seconds = divmod(max(0, round(rest.total_seconds())), 60)
@@ -229,7 +238,7 @@ def throttled(
         text = f"Quota {quota} reached Call threshold allowed on 0:{minutes}:{seconds}"
         return Refusal(429, "429", text).respond(generation)
     if generation is Generation.V2026 and sla_wording:
-        return to_json({"code": "429", "message": "SLA dépassé"}, 429)
+        return to_json_response({"code": "429", "message": "SLA dépassé"}, 429)
     moment = f"{opens_at:%Y}-{_MONTHS[opens_at.month - 1]}-{opens_at:%d %H:%M:%S}+0000 UTC"
     body = {
         "code": "900804",
@@ -237,4 +246,4 @@ def throttled(
         "description": f"You have exceeded your quota .You can access API after {moment}",
         "nextAccessTime": moment,
     }
-    return to_json(body, 429)
+    return to_json_response(body, 429)

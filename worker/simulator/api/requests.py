@@ -1,6 +1,6 @@
-"""The three ways in which the generations ask for the same series: paths and parameter names.
+"""Measure requests of the three generations: paths, parameter names and their formats.
 
-Source: upstream-apis, 1.2, 1.5 and 1.12.
+Source: Enedis, swaggers of "Daily consumption" and "Consumption load curve" (v5) and "Mesure synchrone auto" (v2).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
 class Resource(NamedTuple):
-    """One measure endpoint; ``api`` names the quota and the subscription that it falls under."""
+    """Measure endpoint; ``api`` names the quota and the subscription that it belongs to."""
 
     generation: Generation
     path: str
@@ -30,8 +30,8 @@ class Resource(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Days of one series, ``end`` excluded; not yet checked against any rule."""
+class MeasureQuery:
+    """Well-formed request for the days of one series, ``end`` excluded; no rule has checked it yet."""
 
     resource: Resource
     usage_point: str
@@ -39,14 +39,14 @@ class Question:
     end: date
 
 
-_NAMES: Final = {
+_RESOURCE_NAMES: Final = {
     (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION): ("consumption_load_curve", "clc"),
     (MeasureKind.DAILY, Direction.CONSUMPTION): ("daily_consumption", "dc"),
     (MeasureKind.MAX_POWER, Direction.CONSUMPTION): ("daily_consumption_max_power", "dcmp"),
     (MeasureKind.LOAD_CURVE, Direction.PRODUCTION): ("production_load_curve", "plc"),
     (MeasureKind.DAILY, Direction.PRODUCTION): ("daily_production", "dp"),
 }
-_NAMES_2026: Final = {
+_RESOURCE_NAMES_2026: Final = {
     (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION): "courbe_de_charge_consommation",
     (MeasureKind.DAILY, Direction.CONSUMPTION): "consommation_quotidienne",
     (MeasureKind.MAX_POWER, Direction.CONSUMPTION): "puissance_conso_max_quotidienne",
@@ -54,45 +54,46 @@ _NAMES_2026: Final = {
     (MeasureKind.DAILY, Direction.PRODUCTION): "production_quotidienne",
 }
 MEASURES_2026: Final = "mesure_synchrone_auto"
-OLDER_API: Final = "data"  # one quota for all of v4 and v5
+OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
 
 RESOURCES: Final = (
     *(
         Resource(Generation.V4, f"/v4/metering_data/{name}", kind, direction, OLDER_API)
-        for (kind, direction), (name, _) in _NAMES.items()
+        for (kind, direction), (name, _) in _RESOURCE_NAMES.items()
     ),
     *(
         Resource(Generation.V5, f"/metering_data_{short}/v5/{name}", kind, direction, OLDER_API)
-        for (kind, direction), (name, short) in _NAMES.items()
+        for (kind, direction), (name, short) in _RESOURCE_NAMES.items()
     ),
     *(
         Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name}", kind, direction, MEASURES_2026)
-        for (kind, direction), name in _NAMES_2026.items()
+        for (kind, direction), name in _RESOURCE_NAMES_2026.items()
     ),
 )
 
-_OLDER: Final = ("usage_point_id", "start", "end")
-_NEWER: Final = ("pointId", "dateDebut", "dateFin")
+_PARAMETERS_V4_V5: Final = ("usage_point_id", "start", "end")
+_PARAMETERS_2026: Final = ("pointId", "dateDebut", "dateFin")
 _MAX_POWER_ONLY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"mesuresPas": ("P1D", "P1M"), "grandeurPhysique": ("PMA", "TOUT")}
 )
 
 
 def is_usage_point(text: str) -> bool:
+    """Return whether the text is a meter number: 14 digits."""
     return _USAGE_POINT.fullmatch(text) is not None
 
 
 def usage_point_of(parameters: Mapping[str, str]) -> str | None:
-    """The meter that a call names in its query, whatever the generation."""
+    """Return the meter that a call names in its query, for every generation; None without one."""
     return parameters.get("usage_point_id") or parameters.get("pointId")
 
 
-def read_question(resource: Resource, parameters: Mapping[str, str]) -> Question | Refusal:
-    """The question, or why it is malformed: meter first, then dates."""
-    newest = resource.generation is Generation.V2026
-    if newest and not _in_swagger(resource, parameters):
+def read_query(resource: Resource, parameters: Mapping[str, str]) -> MeasureQuery | Refusal:
+    """Return the query, or the refusal of a malformed one: the meter is checked first, then the dates."""
+    is_2026 = resource.generation is Generation.V2026
+    if is_2026 and not _has_swagger_parameters(resource, parameters):
         return invalid_request("")
-    point_name, start_name, end_name = _NEWER if newest else _OLDER
+    point_name, start_name, end_name = _PARAMETERS_2026 if is_2026 else _PARAMETERS_V4_V5
     usage_point = parameters.get(point_name)
     if not usage_point:
         return invalid_request("usage_point_id parameter is required")
@@ -104,13 +105,13 @@ def read_question(resource: Resource, parameters: Mapping[str, str]) -> Question
         if isinstance(day, Refusal):
             return day
         days.append(day)
-    return Question(resource, usage_point, days[0], days[1])
+    return MeasureQuery(resource, usage_point, days[0], days[1])
 
 
-def _in_swagger(resource: Resource, parameters: Mapping[str, str]) -> bool:
-    """The newest generation takes exactly the parameters that it knows."""
+def _has_swagger_parameters(resource: Resource, parameters: Mapping[str, str]) -> bool:
+    """Return whether the parameters are those of the swagger: Data Connect 2026 refuses a missing or unknown one."""
     special = _MAX_POWER_ONLY if resource.kind is MeasureKind.MAX_POWER else {}
-    if set(parameters) != {*_NEWER, *special}:
+    if set(parameters) != {*_PARAMETERS_2026, *special}:
         return False
     return all(parameters[name] in values for name, values in special.items())
 

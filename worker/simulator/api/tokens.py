@@ -1,4 +1,7 @@
-"""The token endpoints: a user's rotating tokens (v1) and the application's (v3).  Source: upstream-apis, 1.4."""
+"""Token endpoints: a user's rotating tokens (v1) and the application's token (v3).
+
+Source: Enedis, swagger of the Data Connect token API.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.simulator.api.errors import TABLE, Generation, to_json
-from worker.simulator.api.gateway import Handler, behind_gateway
+from worker.simulator.api.errors import ERROR_TABLE, Generation, to_json_response
+from worker.simulator.api.gateway import Handler, wrap_in_gateway
 from worker.simulator.consents import Consent
 from worker.simulator.state import SimulatorState
 
@@ -25,110 +28,112 @@ _SCOPE_V4 = (
 )
 
 
-def token_routes(world: SimulatorState) -> list[Route]:
+def token_routes(simulator: SimulatorState) -> list[Route]:
+    """Return the routes of the token endpoints."""
+
     async def user_token(request: Request) -> Response:
-        form = await _form(request)
-        return form if isinstance(form, Response) else _user_token(world, request, form)
+        form = await _read_form(request)
+        return form if isinstance(form, Response) else _issue_user_token(simulator, request, form)
 
     async def application_token(request: Request) -> Response:
-        form = await _form(request)
-        return form if isinstance(form, Response) else _application_token(world, request, form)
+        form = await _read_form(request)
+        return form if isinstance(form, Response) else _issue_application_token(simulator, request, form)
 
     async def revoke(request: Request) -> Response:
-        """200 even for a token that nobody knows."""
-        form = await _form(request)
+        """Answer 200 even for an unknown token."""
+        form = await _read_form(request)
         if not isinstance(form, Response):
-            world.tokens.revoke(form.get("token", ""))
+            simulator.tokens.revoke(form.get("token", ""))
         return Response(b"", 200)
 
     return [
-        _post(world, "/v1/oauth2/token", user_token, Generation.V4),
-        _post(world, "/oauth2/v3/token", application_token, Generation.V5),
-        _post(world, "/oauth2/v3/revoke", revoke, Generation.V5),
+        _post_route(simulator, "/v1/oauth2/token", user_token, Generation.V4),
+        _post_route(simulator, "/oauth2/v3/token", application_token, Generation.V5),
+        _post_route(simulator, "/oauth2/v3/revoke", revoke, Generation.V5),
     ]
 
 
-def _post(world: SimulatorState, path: str, handler: Handler, generation: Generation) -> Route:
-    return Route(path, behind_gateway(world, handler, path, generation), methods=["POST"])
+def _post_route(simulator: SimulatorState, path: str, handler: Handler, generation: Generation) -> Route:
+    return Route(path, wrap_in_gateway(simulator, handler, path, generation), methods=["POST"])
 
 
-async def _form(request: Request) -> Mapping[str, str] | Response:
+async def _read_form(request: Request) -> Mapping[str, str] | Response:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
-        return _refused("invalid_request", "unsupported_media_type", 415)
+        return _refuse("invalid_request", "unsupported_media_type", 415)
     body = (await request.body()).decode("utf-8", errors="replace")
     return dict(parse_qsl(body, keep_blank_values=True))
 
 
-def _user_token(world: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
+def _issue_user_token(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
     if not form.get("grant_type"):
-        return _refused("invalid_request", "missing_parameter")
-    if not _known_client(world, request, form):
-        return TABLE["unauthorized"].respond(Generation.V4)
+        return _refuse("invalid_request", "missing_parameter")
+    if not _is_known_client(simulator, request, form):
+        return ERROR_TABLE["unauthorized"].respond(Generation.V4)
     if form["grant_type"] not in ("authorization_code", "refresh_token"):
-        return _refused("unsupported_grant_type", "unsupported_grant_type")
+        return _refuse("unsupported_grant_type", "unsupported_grant_type")
     by_code = form["grant_type"] == "authorization_code"
     secret = form.get("code" if by_code else "refresh_token")
     if not secret:
-        return _refused("invalid_request", "missing_parameter")
-    redeem = world.tokens.redeem_code if by_code else world.tokens.redeem_refresh
-    consent = redeem(secret) if _same_callback(world, request, form) else None
+        return _refuse("invalid_request", "missing_parameter")
+    redeem = simulator.tokens.redeem_code if by_code else simulator.tokens.redeem_refresh_token
+    consent = redeem(secret) if _has_registered_callback(simulator, request, form) else None
     if consent is None:
-        return TABLE["invalid_grant"].respond(Generation.V4)
-    world.report.add_token(form["grant_type"])
-    return to_json(_user_body(world, consent))
+        return ERROR_TABLE["invalid_grant"].respond(Generation.V4)
+    simulator.report.add_token(form["grant_type"])
+    return to_json_response(_user_body(simulator, consent))
 
 
-def _application_token(world: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
+def _issue_application_token(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
     if not form.get("grant_type"):
-        return _refused("invalid_request", "missing_parameter")
-    if not _known_client(world, request, form):
-        return TABLE["unauthorized"].respond(Generation.V5)
+        return _refuse("invalid_request", "missing_parameter")
+    if not _is_known_client(simulator, request, form):
+        return ERROR_TABLE["unauthorized"].respond(Generation.V5)
     if form["grant_type"] != "client_credentials":
-        return _refused("unsupported_grant_type", "unsupported_grant_type")
-    world.report.add_token(form["grant_type"])
-    life_s = world.token_life_s
-    return to_json(
+        return _refuse("unsupported_grant_type", "unsupported_grant_type")
+    simulator.report.add_token(form["grant_type"])
+    life_s = simulator.token_life_s
+    return to_json_response(
         {
-            "access_token": world.tokens.issue_application(life_s),
-            "scope": "" if world.switches.empty_scope else "am_application_scope default",
+            "access_token": simulator.tokens.issue_application_token(life_s),
+            "scope": "" if simulator.switches.empty_scope else "am_application_scope default",
             "token_type": "Bearer",
-            "expires_in": _expires_in(world, life_s),
+            "expires_in": _expires_in(simulator, life_s),
         }
     )
 
 
-def _user_body(world: SimulatorState, consent: Consent) -> Json:
-    life_s = world.token_life_s
-    access, refresh = world.tokens.issue_user(consent, life_s)
-    issued_at = str(int(world.clock.now().timestamp() * 1000))
+def _user_body(simulator: SimulatorState, consent: Consent) -> Json:
+    life_s = simulator.token_life_s
+    access, refresh = simulator.tokens.issue_user_tokens(consent, life_s)
+    issued_at = str(int(simulator.clock.now().timestamp() * 1000))
     body = {
         "access_token": access,
         "token_type": "Bearer",
-        "expires_in": _expires_in(world, life_s),
+        "expires_in": _expires_in(simulator, life_s),
         "refresh_token": refresh,
-        "scope": "" if world.switches.empty_scope else _SCOPE_V4,
+        "scope": "" if simulator.switches.empty_scope else _SCOPE_V4,
         "issued_at": issued_at,
         "refresh_token_issued_at": issued_at,
         "usage_points_id": ",".join(consent.usage_points),
     }
-    return body | {"id_token": _invented_id_token(consent)} if world.switches.id_token else body
+    return body | {"id_token": _sample_id_token(consent)} if simulator.switches.id_token else body
 
 
-def _expires_in(world: SimulatorState, life_s: int) -> int | str:
-    return str(life_s) if world.switches.expires_as_text else life_s
+def _expires_in(simulator: SimulatorState, life_s: int) -> int | str:
+    return str(life_s) if simulator.switches.expires_as_text else life_s
 
 
-def _invented_id_token(consent: Consent) -> str:
-    """No Enedis answer with one was ever seen (upstream-apis, 1.11); unsigned."""
+def _sample_id_token(consent: Consent) -> str:
+    """Return an unsigned id token of our own making, since no recorded Enedis answer has one."""
     parts = ({"alg": "none", "typ": "JWT"}, {"usage_point_id": consent.usage_points[0], "invented": True})
     encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
     return ".".join((*encoded, ""))
 
 
-def _known_client(world: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
-    """By header or by form; both are in use."""
-    client_id, secret = _basic(request) or (form.get("client_id", ""), form.get("client_secret", ""))
-    options = world.options
+def _is_known_client(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
+    """Return whether the application's id and secret are right, in the header or in the form: clients use both."""
+    client_id, secret = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
+    options = simulator.options
     if options.any_application:
         return bool(client_id and secret)
     return hmac.compare_digest(client_id.encode(), options.client_id.encode()) and hmac.compare_digest(
@@ -136,7 +141,7 @@ def _known_client(world: SimulatorState, request: Request, form: Mapping[str, st
     )
 
 
-def _basic(request: Request) -> tuple[str, str] | None:
+def _basic_credentials(request: Request) -> tuple[str, str] | None:
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -147,11 +152,11 @@ def _basic(request: Request) -> tuple[str, str] | None:
     return client_id, secret
 
 
-def _same_callback(world: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
-    """Sent in the query, in the body or not at all; if sent, it must be the registered one."""
+def _has_registered_callback(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
+    """Return whether ``redirect_uri``, where the query or the body has one, is the registered callback."""
     sent = form.get("redirect_uri") or request.query_params.get("redirect_uri")
-    return not sent or world.options.redirect_uri in (None, sent)
+    return not sent or simulator.options.redirect_uri in (None, sent)
 
 
-def _refused(error: str, description: str, status: int = 400) -> Response:
-    return to_json({"error": error, "error_description": description}, status)
+def _refuse(error: str, description: str, status: int = 400) -> Response:
+    return to_json_response({"error": error, "error_description": description}, status)

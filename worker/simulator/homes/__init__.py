@@ -1,0 +1,1 @@
+"""What the simulator knows: pretend households and recorded meters."""

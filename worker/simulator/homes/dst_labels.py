@@ -1,6 +1,6 @@
-"""Other ways in which a supplier may label the two clock-change days.
+"""Other labels that a supplier may give to the points of the two clock-change days.
 
-No recorded Data Connect answer of such a day is known (upstream-apis, 1.7), so clients must stand all of these.
+No recorded Data Connect answer of such a day is known, so clients must accept all of these.
 """
 
 from __future__ import annotations
@@ -17,45 +17,45 @@ _HOUR: Final = timedelta(hours=1)
 
 
 def relabel(style: str, day: date, points: Sequence[Point]) -> list[Point]:
-    """The points of ``day`` in one of the styles of ``MeterSwitches.dst_labels``; other days stay as they are."""
+    """Return the points of ``day`` in a style of ``MeterSwitches.dst_labels``; other days stay as they are."""
     if style not in _STYLES or day_length(day) == ONE_DAY:
         return list(points)
     return _STYLES[style](points)
 
 
-def _summer_end(points: Sequence[Point]) -> list[Point]:
-    """The end is the local start plus the step, so the repeated hour reads 02:30, 03:00, 02:30, 03:00."""
+def _label_summer_end(points: Sequence[Point]) -> list[Point]:
+    """Label each end as local start plus step, so that the repeated hour reads 02:30, 03:00, 02:30, 03:00."""
     return [point._replace(label=_start_plus_step(point)) for point in points]
 
 
 def _start_plus_step(point: Point) -> str:
     step = timedelta(minutes=point.minutes)
-    if not _second_pass(point) and not _ends_second_pass(point):
+    if not _is_second_pass(point) and not _starts_in_second_pass(point):
         return point.label
     start = (point.end - step).astimezone(PARIS).replace(tzinfo=None)
     return (start + step).isoformat(" ", "seconds")
 
 
-def _drop_repeated(points: Sequence[Point]) -> list[Point]:
-    return [point for point in points if not _second_pass(point)]
+def _drop_repeated_hour(points: Sequence[Point]) -> list[Point]:
+    return [point for point in points if not _is_second_pass(point)]
 
 
-def _wall_clock(points: Sequence[Point]) -> list[Point]:
-    """48 labels on both days: the autumn hour holds the mean of its two passes, the spring hour nothing used."""
-    second = {point.label: point for point in points if _second_pass(point)}
+def _label_wall_clock(points: Sequence[Point]) -> list[Point]:
+    """Return 48 labels on both days: the autumn hour has the mean of its two passes, the spring hour 0 W."""
+    second = {point.label: point for point in points if _is_second_pass(point)}
     merged = [
         point._replace(watts=(point.watts + second[point.label].watts) // 2) if point.label in second else point
-        for point in _drop_repeated(points)
+        for point in _drop_repeated_hour(points)
     ]
     filled = merged[:1]
     for earlier, later in pairwise(merged):
-        filled += _skipped(earlier, later)
+        filled += _fill_skipped_labels(earlier, later)
         filled.append(later)
     return filled
 
 
-def _skipped(earlier: Point, later: Point) -> list[Point]:
-    """Points for the labels that the clock skips between two neighbours."""
+def _fill_skipped_labels(earlier: Point, later: Point) -> list[Point]:
+    """Return points of 0 W for the labels that the clock skips between two neighbours."""
     step = timedelta(minutes=later.minutes)
     label, last = datetime.fromisoformat(earlier.label) + step, datetime.fromisoformat(later.label)
     if later.end - earlier.end != step or last - label >= _HOUR + step:
@@ -67,17 +67,17 @@ def _skipped(earlier: Point, later: Point) -> list[Point]:
     return skipped
 
 
-def _second_pass(point: Point) -> bool:
+def _is_second_pass(point: Point) -> bool:
     return point.end.astimezone(PARIS).fold == 1
 
 
-def _ends_second_pass(point: Point) -> bool:
-    """Whether its end is where the repeated hour ends, or where it begins again."""
+def _starts_in_second_pass(point: Point) -> bool:
+    """Return whether the point's step starts in the second pass of the repeated hour."""
     return (point.end - timedelta(minutes=point.minutes)).astimezone(PARIS).fold == 1
 
 
 _STYLES: Final[Mapping[str, Callable[[Sequence[Point]], list[Point]]]] = {
-    "summer_end": _summer_end,
-    "wall_clock": _wall_clock,
-    "drop_repeated": _drop_repeated,
+    "summer_end": _label_summer_end,
+    "wall_clock": _label_wall_clock,
+    "drop_repeated": _drop_repeated_hour,
 }

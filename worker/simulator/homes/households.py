@@ -1,8 +1,8 @@
-"""Pretend homes: for any meter number the same household, day after day and run after run.
+"""Pretend homes: a meter number and a seed always give the same household with the same measures.
 
-A day's energy is the sum of its parts (base load, meals and evenings, heating, hot water); the
-curve shares it out by the hours in which French households use it.  So the curve adds up to the daily value exactly,
-and a year of daily values costs a few milliseconds, for no curve is made.
+The energy of a day is the sum of its uses (base load, meals and evenings, heating, hot water); the curve distributes
+it over the hours in which French households use it.  So the curve adds up to the daily value exactly, and a year of
+daily values takes a few milliseconds because it needs no curve.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from worker.domain.measures.readings import day_length
 from worker.simulator.homes.series import HALF_HOUR, Direction, Point, apportion, step_ends
 
-_MORNING, _NOON, _EVENING = (7.5, 1.2), (12.6, 1.0), (20.0, 2.2)  # hour and width of the day's peaks
+_MORNING, _NOON, _EVENING = (7.5, 1.2), (12.6, 1.0), (20.0, 2.2)  # Hour and width of the day's peaks.
 
 
 def _bell(centre: float, width: float) -> list[float]:
@@ -26,7 +26,7 @@ def _bell(centre: float, width: float) -> list[float]:
 
 
 def _shape(*weighted: tuple[float, tuple[float, float]]) -> tuple[int, ...]:
-    """Weights of the 48 half-hours of the clock, a million in all."""
+    """Return weights of the 48 half-hours of the clock, which add up to a million."""
     bells = [(weight, _bell(*peak)) for weight, peak in weighted]
     raw = [sum(weight * bell[slot] for weight, bell in bells) for slot in range(48)]
     return tuple(round(1_000_000 * value / sum(raw)) for value in raw)
@@ -41,7 +41,11 @@ _FLAT: Final = (20_833,) * 48
 
 @dataclass(frozen=True, slots=True)
 class _Household:
-    """``base_w``: stand-by and fridge; the others in Wh: meals a day, heating a degree and day, hot water a day."""
+    """Size of each use of one household.
+
+    ``base_w`` covers stand-by and fridge.  The others are in Wh: meals per day, heating per degree and day, hot
+    water per day, panels per sunny day.  ``away_from`` is the day of the year on which two weeks of holiday begin.
+    """
 
     base_w: int
     meals_wh: int
@@ -49,11 +53,11 @@ class _Household:
     water_wh: int
     panels_wh: int
     activated_on: date
-    away_from: int  # day of the year on which two weeks of holiday begin
+    away_from: int
 
 
 class PretendHome:
-    """One pretend household; ``directions`` says whether it consumes, produces or does both."""
+    """One pretend household; ``directions`` says whether it consumes, produces or both."""
 
     def __init__(
         self,
@@ -63,16 +67,19 @@ class PretendHome:
     ) -> None:
         self._directions = directions
         self._seed = f"{seed}:{usage_point}".encode()
-        self._household = _household(blake2b(self._seed, digest_size=8).digest())
+        self._household = _draw_household(blake2b(self._seed, digest_size=8).digest())
 
     @property
     def activated_on(self) -> date:
+        """Start of the contract; no measures exist before."""
         return self._household.activated_on
 
     def measures(self, direction: Direction) -> bool:
+        """Return whether the home measures this direction."""
         return direction in self._directions
 
     def daily(self, direction: Direction, day: date) -> int | None:
+        """Return the Wh of a day; None before the contract and for a direction that is not measured."""
         if not self.measures(direction) or day < self.activated_on:
             return None
         noise = self._noise(day)
@@ -81,7 +88,7 @@ class PretendHome:
         return sum(wh for wh, _ in self._parts(day, noise))
 
     def curve(self, direction: Direction, day: date) -> list[Point]:
-        """Half-hours; even watts, so that each is a whole number of watt-hours."""
+        """Return the half-hours of a day; their watts are even, so that each is a whole number of watt-hours."""
         wh = self.daily(direction, day)
         if wh is None:
             return []
@@ -89,7 +96,7 @@ class PretendHome:
         parts = [(wh, _daylight(day))] if direction is Direction.PRODUCTION else self._parts(day, noise)
         ends = step_ends(day, HALF_HOUR)
         slots = _clock_slots(day)
-        # +192: the noisiest half-hour is at most a bit more than twice the calmest
+        # Noise is 0 to 255, so adding 192 keeps the largest factor below 2.4 times the smallest.
         weights = [
             sum(part * shape[slot] for part, shape in parts) * (192 + noise[rank % len(noise)])
             for rank, slot in enumerate(slots)
@@ -98,32 +105,32 @@ class PretendHome:
         return [Point(end, label, HALF_HOUR, 2 * share) for (end, label), share in zip(ends, shares, strict=True)]
 
     def _noise(self, day: date) -> bytes:
-        """64 numbers from 0 to 255 that belong to this home and day."""
-        return blake2b(_calendar(day).name, key=self._seed[:64]).digest()
+        """Return 64 numbers from 0 to 255 that depend on this home and day alone."""
+        return blake2b(_day_traits(day).name, key=self._seed[:64]).digest()
 
     def _parts(self, day: date, noise: bytes) -> list[tuple[int, tuple[int, ...]]]:
-        """Energy of each use, in Wh, with the hours it falls into."""
-        home, today = self._household, _calendar(day)
-        away = 0 <= today.of_year - home.away_from < 14
-        mood = 205 + noise[60] * 102 // 255  # 0.80 to 1.20 of 256
-        meals = 0 if away else home.meals_wh * mood * (5 if today.weekend else 4) // 1024
-        heating = int(home.heating_wh * today.cold * (0.4 if away else 1.0)) * mood // 256
-        water = 0 if away else home.water_wh * (205 + noise[61] * 102 // 255) // 256
+        """Return the energy of each use, in Wh, with its weights of the 48 half-hours."""
+        home, traits = self._household, _day_traits(day)
+        on_holiday = 0 <= traits.of_year - home.away_from < 14
+        daily_variation = 205 + noise[60] * 102 // 255  # In 256ths: 0.80 to 1.20.
+        meals = 0 if on_holiday else home.meals_wh * daily_variation * (5 if traits.weekend else 4) // 1024
+        heating = int(home.heating_wh * traits.cold * (0.4 if on_holiday else 1.0)) * daily_variation // 256
+        water = 0 if on_holiday else home.water_wh * (205 + noise[61] * 102 // 255) // 256
         return [
-            (home.base_w * today.hours, _FLAT),
-            (meals, _WEEKEND if today.weekend else _WORKDAY),
+            (home.base_w * traits.hours, _FLAT),
+            (meals, _WEEKEND if traits.weekend else _WORKDAY),
             (heating, _HEATING),
             (water, _OFF_PEAK),
         ]
 
     def _panels_wh(self, day: date, noise: bytes) -> int:
         season = 0.62 - 0.45 * math.cos(2 * math.pi * (day.timetuple().tm_yday + 10) / 365.25)
-        sky = 0.15 + 0.85 * noise[62] / 255
-        return int(self._household.panels_wh * season * sky)
+        sunshine = 0.15 + 0.85 * noise[62] / 255
+        return int(self._household.panels_wh * season * sunshine)
 
 
-class _Day(NamedTuple):
-    """What is the same for all homes; ``cold``: degrees below the warmth at which heating begins."""
+class _DayTraits(NamedTuple):
+    """Facts of a day that all homes share; ``cold``: degrees below the temperature at which heating begins."""
 
     name: bytes
     of_year: int
@@ -133,8 +140,8 @@ class _Day(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _calendar(day: date) -> _Day:
-    return _Day(
+def _day_traits(day: date) -> _DayTraits:
+    return _DayTraits(
         name=day.isoformat().encode(),
         of_year=day.timetuple().tm_yday,
         hours=day_length(day) // timedelta(hours=1),
@@ -144,7 +151,7 @@ def _calendar(day: date) -> _Day:
 
 
 def outside_celsius(day: date) -> float:
-    """The same weather for all: a French year with mild and cold spells of about a week."""
+    """Return the mean outside temperature, the same for all homes: a French year with spells of about a week."""
     season = 12.0 - 8.0 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 18) / 365.25)
     week, rest = divmod(day.toordinal(), 7)
     spell = _spell(week) * (7 - rest) / 7 + _spell(week + 1) * rest / 7
@@ -159,23 +166,23 @@ def _hash(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=8).digest()
 
 
-def _household(luck: bytes) -> _Household:
-    people = 1 + luck[0] % 5
-    electric_heating = luck[1] < 100  # about four homes in ten
+def _draw_household(digest: bytes) -> _Household:
+    people = 1 + digest[0] % 5
+    electric_heating = digest[1] < 100  # About four homes in ten.
     return _Household(
-        base_w=60 + luck[2] % 120,
-        meals_wh=1_200 + people * (900 + luck[3] * 2),
-        heating_wh=500 + luck[4] * 3 if electric_heating else 30,
-        water_wh=people * (500 + luck[5] * 2) if luck[6] < 128 else 0,
-        panels_wh=9_000 + luck[7] * 40,
-        activated_on=date(2007 + luck[2] % 6, 1 + luck[3] % 12, 1 + luck[4] % 28),
-        away_from=190 + luck[5] % 40,
+        base_w=60 + digest[2] % 120,
+        meals_wh=1_200 + people * (900 + digest[3] * 2),
+        heating_wh=500 + digest[4] * 3 if electric_heating else 30,
+        water_wh=people * (500 + digest[5] * 2) if digest[6] < 128 else 0,
+        panels_wh=9_000 + digest[7] * 40,
+        activated_on=date(2007 + digest[2] % 6, 1 + digest[3] % 12, 1 + digest[4] % 28),
+        away_from=190 + digest[5] % 40,
     )
 
 
 @lru_cache(maxsize=4096)
 def _clock_slots(day: date) -> Sequence[int]:
-    """Which half-hour of the clock each half-hour of the day is; the autumn hour counts twice."""
+    """Return for each half-hour of the day its half-hour of the clock; the autumn hour comes twice."""
     slots = []
     for _, label in step_ends(day, HALF_HOUR):
         hour, minute = int(label[11:13]), int(label[14:16])

@@ -1,4 +1,4 @@
-"""What the supplier knows of each meter today: measured, corrected, with its holes, and published or not yet."""
+"""Meters as the supplier shows them today: with corrections, gaps and the publication delay."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Final
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY, day_length
-from worker.simulator.clock import Clock
+from worker.simulator.clock import SimulatedClock
 from worker.simulator.homes.households import PretendHome
+from worker.simulator.homes.recordings import RecordedMeter
 from worker.simulator.homes.sandbox import METERS
 from worker.simulator.homes.series import (
     HALF_HOUR,
     Direction,
-    Measured,
     Number,
     Point,
     energy_wh,
@@ -26,43 +26,47 @@ from worker.simulator.homes.series import (
 )
 from worker.simulator.switches import MeterSwitches
 
-PUBLISHED_AT: Final = time(8)  # local; yesterday is there from then on (upstream-apis, 1.8)
-_HOMES_KEPT: Final = 20_000
+PUBLISHED_AT: Final = time(8)  # Local time: Enedis publishes the previous day at about 08:00.
+_CACHED_HOMES: Final = 20_000
+
+# What a meter measured; days are civil days of Europe/Paris.
+MeterSeries = PretendHome | RecordedMeter
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One meter as seen today; ``last_day`` is the last that is published."""
+    """One meter as the supplier shows it today; ``last_day`` is the last day that is published."""
 
-    measured: Measured
+    series: MeterSeries
     switches: MeterSwitches
     last_day: date
 
     @property
     def activated_on(self) -> date | None:
-        return self.switches.activated_on or self.measured.activated_on
+        """Start of the contract; None where it is unknown."""
+        return self.switches.activated_on or self.series.activated_on
 
     def daily(self, direction: Direction, day: date) -> Number | None:
-        """Wh of a day, None while it isn't published and where it never was."""
-        if not self._has(day):
+        """Return the Wh of a day; None where it has no value or is not published yet."""
+        if not self._has_day(day):
             return None
-        wh = self.measured.daily(direction, day)
+        wh = self.series.daily(direction, day)
         correction = self.switches.corrections.get(day)
         if wh is None or correction is None:
             return wh
-        return correction.of(wh, day_length(day) / timedelta(hours=1))
+        return correction.apply(wh, day_length(day) / timedelta(hours=1))
 
     def curve(self, direction: Direction, day: date) -> list[Point]:
-        """Published points of a day in time order; none without consent to the collection of the curve."""
-        if not self._has(day) or not self.switches.curve_enabled or self.switches.curve_objected:
+        """Return the published points of a day in time order; none where the curve is not collected."""
+        if not self._has_day(day) or not self.switches.curve_enabled or self.switches.curve_objected:
             return []
-        points = self._in_steps(day, self._corrected(direction, day))
+        points = self._apply_steps(day, self._correct_curve(direction, day))
         holes = [hole for hole in self.switches.holes if hole.whole_day is None]
         if not holes:
             return points
         return [point for point in points if not any(hole.start < point.label <= hole.end for hole in holes)]
 
-    def _has(self, day: date) -> bool:
+    def _has_day(self, day: date) -> bool:
         active = self.activated_on
         if day > self.last_day or (active is not None and day < active):
             return False
@@ -72,74 +76,78 @@ class Meter:
             hole.whole_day != day for hole in self.switches.holes
         )
 
-    def _corrected(self, direction: Direction, day: date) -> list[Point]:
-        points = list(self.measured.curve(direction, day))
+    def _correct_curve(self, direction: Direction, day: date) -> list[Point]:
+        points = list(self.series.curve(direction, day))
         correction = self.switches.corrections.get(day)
         if correction is None or not points:
             return points
-        wh = self.measured.daily(direction, day)
+        wh = self.series.daily(direction, day)
         before = energy_wh(points) if wh is None else wh
-        return rescale(points, correction.of(before, day_length(day) / timedelta(hours=1)))
+        return rescale(points, correction.apply(before, day_length(day) / timedelta(hours=1)))
 
-    def _in_steps(self, day: date, points: list[Point]) -> list[Point]:
-        """Pretend homes are measured by the half-hour; recordings keep the steps they have."""
+    def _apply_steps(self, day: date, points: list[Point]) -> list[Point]:
+        """Return the points in the steps that are switched on; recordings keep their own steps."""
         switches = self.switches
-        plain = switches.step == HALF_HOUR and switches.step_change is None
-        if plain or not points or not isinstance(self.measured, PretendHome):
+        unchanged = switches.step == HALF_HOUR and switches.step_change is None
+        if unchanged or not points or not isinstance(self.series, PretendHome):
             return points
-        return regroup(day, points, self._minutes_of_hours(day))
+        return regroup(day, points, self._steps_of_hours(day))
 
-    def _minutes_of_hours(self, day: date) -> list[int]:
+    def _steps_of_hours(self, day: date) -> list[int]:
         change = self.switches.step_change
         starts = [f"{day.isoformat()} 00:00:00", *(label for _, label in step_ends(day, 60))][:-1]
         return [change.minutes if change is not None and start >= change.at else self.switches.step for start in starts]
 
 
 class Meters:
-    """All meters: the recorded, the sandbox's, and a pretend home for any other number."""
+    """All meters: the recorded ones, those of the sandbox, and a pretend home for any other number."""
 
-    def __init__(self, recorded: Mapping[str, Measured], clock: Clock, seed: int) -> None:
-        self._recorded = recorded
+    def __init__(self, recorded_meters: Mapping[str, MeterSeries], clock: SimulatedClock, seed: int) -> None:
+        self._recorded = recorded_meters
         self._clock = clock
         self._switches: dict[str, MeterSwitches] = {}
-        self._home = lru_cache(maxsize=_HOMES_KEPT)(lambda usage_point: _grow(usage_point, seed))
+        self._home = lru_cache(maxsize=_CACHED_HOMES)(lambda usage_point: _create_home(usage_point, seed))
 
     def get(self, usage_point: str) -> Meter:
-        """The meter as of now."""
-        switches = self.switches(usage_point)
+        """Return the meter as the supplier shows it now."""
+        switches = self.switches_of(usage_point)
         measured = self._recorded.get(usage_point) or self._home(usage_point)
         return Meter(measured, switches, self.last_published() - switches.delay_days * ONE_DAY)
 
-    def get_measured(self, usage_point: str) -> Meter:
-        """The same with all days before today, published or not."""
+    def get_with_unpublished(self, usage_point: str) -> Meter:
+        """Return the meter with all days before today, published or not."""
         meter = self.get(usage_point)
-        return Meter(meter.measured, meter.switches, self._clock.today() - ONE_DAY)
+        return Meter(meter.series, meter.switches, self._clock.today() - ONE_DAY)
 
-    def switches(self, usage_point: str) -> MeterSwitches:
+    def switches_of(self, usage_point: str) -> MeterSwitches:
+        """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""
         if usage_point in self._switches:
             return self._switches[usage_point]
-        return METERS[usage_point].switches if usage_point in METERS else _AS_USUAL
+        return METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
 
-    def switch(self, usage_point: str, changes: Mapping[str, Json]) -> MeterSwitches:
-        """Change some switches of a meter, for good.  Raises ValueError."""
-        self._switches[usage_point] = self.switches(usage_point).changed(changes)
+    def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> MeterSwitches:
+        """Change some switches of a meter until they are reset.  Raises ValueError."""
+        self._switches[usage_point] = self.switches_of(usage_point).with_changes(changes)
         return self._switches[usage_point]
 
-    def reset(self, usage_point: str) -> None:
+    def reset_switches(self, usage_point: str) -> None:
+        """Give a meter the switches back that it had at the start."""
         self._switches.pop(usage_point, None)
 
     def recorded_numbers(self) -> list[str]:
+        """Return the numbers of the recorded meters, sorted."""
         return sorted(self._recorded)
 
     def last_published(self) -> date:
-        local = self._clock.local()
+        """Return the last day that a meter without delay has published."""
+        local = self._clock.local_now()
         return local.date() - (ONE_DAY if local.time() >= PUBLISHED_AT else 2 * ONE_DAY)
 
 
-_AS_USUAL: Final = MeterSwitches()
+_DEFAULT_SWITCHES: Final = MeterSwitches()
 
 
-def _grow(usage_point: str, seed: int) -> PretendHome:
+def _create_home(usage_point: str, seed: int) -> PretendHome:
     if usage_point in METERS:
         return PretendHome(usage_point, seed, METERS[usage_point].directions)
     return PretendHome(usage_point, seed)

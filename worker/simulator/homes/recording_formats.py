@@ -1,7 +1,7 @@
-"""One reader for each kind of file that holds a recorded series.
+"""Readers of recorded series, one for each file format.
 
-Sources of the forms: Enedis' own exports (a byte order mark or none, ``;``, footers, doubly encoded accents), and our
-two plain CSV forms.  Whatever can't be read is named with its file and line.
+The formats are Enedis' own exports (with or without a byte order mark, separated by ``;``, with footers and sometimes
+doubly encoded accents) and two plain CSV formats of ours.  An error names the file and the line.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ from worker.domain.measures.readings import PARIS
 from worker.errors import DataError
 from worker.simulator.homes.series import STEPS, Direction, Number
 
-_YEARS: Final = range(1980, 2100)  # near the ends of the calendar no zone can be applied
+_YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
 _ONE_DAY: Final = timedelta(days=1)
-_SUMMER_MIDNIGHT_SHIFT: Final = timedelta(hours=1)  # exports of early 2024 say 01:00+02:00 and mean midnight
+_SUMMER_MIDNIGHT_SHIFT: Final = timedelta(hours=1)  # Exports of early 2024 write 01:00+02:00 for midnight in summer.
 
 
 class BrokenRecording(DataError):
-    """A recorded file can't be used; the text names file and line."""
+    """Recorded file that can't be used; the text names file and line."""
 
 
 class RecordedRow(NamedTuple):
-    """``end`` naive local or with an offset; ``watts`` None where the source is empty; ``minutes`` None if untold."""
+    """Row of a recorded curve.
+
+    ``end`` is naive local time or has an offset; ``watts`` is None where the source is empty; ``minutes`` is None
+    where the source does not state the step.
+    """
 
     end: datetime
     watts: Number | None
@@ -41,6 +45,8 @@ class RecordedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
+    """Content of one file: rows of a load curve, or Wh by day."""
+
     usage_point: str
     direction: Direction = Direction.CONSUMPTION
     rows: Sequence[RecordedRow] = ()
@@ -49,27 +55,27 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of a file, with what is needed to complain about it."""
+    """One line of a file, split into cells; its readers raise BrokenRecording with file and line."""
 
     path: Path
     number: int
     cells: Sequence[str]
 
-    def complain(self, reason: str) -> NoReturn:
+    def fail(self, reason: str) -> NoReturn:
         raise BrokenRecording(f"{self.path.name}, line {self.number}: {reason}")
 
     def cell(self, index: int) -> str:
         if index >= len(self.cells):
-            self.complain(f"has {len(self.cells)} columns, needs {index + 1}")
+            self.fail(f"has {len(self.cells)} columns, needs {index + 1}")
         return self.cells[index]
 
     def moment(self, index: int) -> datetime:
         try:
             moment = datetime.fromisoformat(self.cell(index))
         except ValueError:
-            self.complain("the first column must be a date and time like 2024-01-31 00:30:00")
+            self.fail("the first column must be a date and time like 2024-01-31 00:30:00")
         if moment.year not in _YEARS:
-            self.complain("the year of the first column is none in which a meter can have been read")
+            self.fail("the year of the first column is none in which a meter can have been read")
         return moment
 
     def number_or_none(self, index: int) -> Number | None:
@@ -77,32 +83,39 @@ class _Line:
         try:
             value = float(text) if text else None
         except ValueError:
-            self.complain("the value is not a number")
+            self.fail("the value is not a number")
         if value is None:
             return None
         if not math.isfinite(value):
-            self.complain("the value is not a number")
+            self.fail("the value is not a number")
         return int(value) if value == int(value) else value
 
     def usage_point(self, index: int) -> str:
         text = self.cell(index).strip("'\"=")
         if len(text) != 14 or not (text.isascii() and text.isdigit()):
-            self.complain("the meter number (Identifiant PRM) must have 14 digits")
+            self.fail("the meter number (Identifiant PRM) must have 14 digits")
         return text
 
 
 def read_curve(path: Path) -> RecordedFile:
-    """``date_end_local,watts``.  Raises BrokenRecording, as all readers do."""
+    """Read a plain load curve.  Raises BrokenRecording, as all readers do.
+
+    Example: ``date_end_local,watts``, then ``2024-01-31 00:30:00,420``.
+    """
     rows = [
-        RecordedRow(line.moment(0), line.number_or_none(1)) for line in _after_header(path, "date_end_local", "watts")
+        RecordedRow(line.moment(0), line.number_or_none(1))
+        for line in _rows_after_header(path, "date_end_local", "watts")
     ]
     return RecordedFile(path.name[:14], rows=rows)
 
 
 def read_daily(path: Path) -> RecordedFile:
-    """``date,wh``; an empty value is a day without one."""
+    """Read plain daily values; a day with an empty value has none.
+
+    Example: ``date,wh``, then ``2024-01-31,12345``.
+    """
     days = {}
-    for line in _after_header(path, "date", "wh"):
+    for line in _rows_after_header(path, "date", "wh"):
         value = line.number_or_none(1)
         if value is not None:
             days[line.moment(0).date()] = value
@@ -110,62 +123,72 @@ def read_daily(path: Path) -> RecordedFile:
 
 
 def read_hour_export(path: Path) -> RecordedFile:
-    """Two lines on the meter, then ``Horodate;Valeur`` with end labels and offsets, mean W."""
+    """Read the load curve exported from the customer site: two lines on the meter, then end labels and mean W.
+
+    Example: ``Horodate;Valeur``, then ``2023-10-29T01:30:00+02:00;100``.
+    """
     lines = _lines(path, ";")
-    usage_point, direction = _export_head(path, lines)
+    usage_point, direction = _read_export_head(path, lines)
     columns = _find_columns(path, lines, "horodate", "valeur")
     rows = [
         RecordedRow(line.moment(columns["horodate"]), line.number_or_none(columns["valeur"]))
-        for line in _until_footer(lines)
+        for line in _rows_until_footer(lines)
     ]
     return RecordedFile(usage_point, direction, rows=rows)
 
 
 def read_index_export(path: Path) -> RecordedFile:
-    """The meter's total index of each midnight; a day is the difference of two midnights that follow each other."""
+    """Read the indexes exported from the customer site; a day is the difference between two consecutive midnights.
+
+    Example: ``Horodate;Type de releve;EAS F1;EAS T``, then ``2024-03-31T00:00:00+01:00;Arrêté quotidien;1;3000``.
+    """
     lines = _lines(path, ";")
-    usage_point, direction = _export_head(path, lines)
+    usage_point, direction = _read_export_head(path, lines)
     columns = _find_columns(path, lines, "horodate", "eas t")
     indexes: dict[date, Number] = {}
-    for line in _until_footer(lines):
+    for line in _rows_until_footer(lines):
         index = line.number_or_none(columns["eas t"])
-        midnight = _midnight(line.moment(columns["horodate"]))
+        midnight = _day_of_midnight(line.moment(columns["horodate"]))
         if index is not None and midnight is not None:
             indexes[midnight] = index
     days = {
         day: indexes[following] - indexes[day]
         for day, following in pairwise(sorted(indexes))
-        if following - day == _ONE_DAY and indexes[following] >= indexes[day]  # less: another meter was fitted
+        if following - day == _ONE_DAY
+        and indexes[following] >= indexes[day]  # An index falls when a meter is replaced.
     }
     return RecordedFile(usage_point, direction, days=days)
 
 
 def read_r63_export(path: Path) -> RecordedFile:
-    """One line a point, each with its step and quality; active power in W alone is taken."""
+    """Read the load curve exported from the business portal: one line per point, with its step and quality.
+
+    Rows of other quantities than active power (PA) in W are ignored.
+    """
     lines = _lines(path, ";")
     columns = _find_columns(
         path, lines, "identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur", "pas"
     )
     rows: list[RecordedRow] = []
     meters: set[tuple[str, str]] = set()
-    for line in _until_footer(lines):
+    for line in _rows_until_footer(lines):
         if line.cell(columns["grandeur physique"]) != "PA" or line.cell(columns["unite"]) != "W":
             continue
         meters.add((line.usage_point(columns["identifiant prm"]), line.cell(columns["grandeur metier"])))
         if len(meters) > 1:
-            line.complain("another meter or direction begins; one file, one series")
+            line.fail("another meter or direction begins; one file, one series")
         rows.append(_r63_row(line, columns))
     if not rows:
         raise BrokenRecording(f"{path.name}: no point of active power (PA) in W")
-    usage_point, trade = meters.pop()
-    return RecordedFile(usage_point, _direction(trade), rows=rows)
+    usage_point, business_quantity = meters.pop()
+    return RecordedFile(usage_point, _direction(business_quantity), rows=rows)
 
 
 def _r63_row(line: _Line, columns: Mapping[str, int]) -> RecordedRow:
     step = line.cell(columns["pas"])
     minutes = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
     if step not in minutes:
-        line.complain("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
+        line.fail("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
     names = ("nature", "indice de vraisemblance", "etat complementaire")
     marks = tuple(
         (line.cell(columns[name]) if name in columns else "") or default
@@ -175,14 +198,14 @@ def _r63_row(line: _Line, columns: Mapping[str, int]) -> RecordedRow:
     return RecordedRow(moment, line.number_or_none(columns["valeur"]), minutes[step], marks)
 
 
-def _midnight(moment: datetime) -> date | None:
-    """The local day that begins at ``moment``; None for a reading taken at another time."""
+def _day_of_midnight(moment: datetime) -> date | None:
+    """Return the local day that begins at ``moment``; None for an index of another time of day."""
     local = moment.astimezone(PARIS).replace(tzinfo=None) if moment.tzinfo is not None else moment
-    since = local - datetime.combine(local.date(), datetime.min.time())
-    return local.date() if since in (timedelta(0), _SUMMER_MIDNIGHT_SHIFT) else None
+    time_of_day = local - datetime.combine(local.date(), datetime.min.time())
+    return local.date() if time_of_day in (timedelta(0), _SUMMER_MIDNIGHT_SHIFT) else None
 
 
-def _export_head(path: Path, lines: Iterator[_Line]) -> tuple[str, Direction]:
+def _read_export_head(path: Path, lines: Iterator[_Line]) -> tuple[str, Direction]:
     columns = _find_columns(path, lines, "identifiant prm", "grandeur metier")
     line = next(lines, None)
     if line is None:
@@ -190,42 +213,42 @@ def _export_head(path: Path, lines: Iterator[_Line]) -> tuple[str, Direction]:
     return line.usage_point(columns["identifiant prm"]), _direction(line.cell(columns["grandeur metier"]))
 
 
-def _direction(trade: str) -> Direction:
-    return Direction.PRODUCTION if trade.lower().startswith("prod") else Direction.CONSUMPTION
+def _direction(business_quantity: str) -> Direction:
+    return Direction.PRODUCTION if business_quantity.lower().startswith("prod") else Direction.CONSUMPTION
 
 
 def _find_columns(path: Path, lines: Iterator[_Line], *needed: str) -> dict[str, int]:
-    """Where each column stands, by its name without accents; the header is the next line."""
+    """Read the next line as the header and return the index of each column, by its name without accents."""
     line = next(lines, None)
     if line is None:
         raise BrokenRecording(f"{path.name}: no header with the columns {', '.join(needed)}")
-    columns = {_plain(name): index for index, name in enumerate(line.cells)}
+    columns = {_plain_name(name): index for index, name in enumerate(line.cells)}
     missing = [name for name in needed if name not in columns]
     if missing:
-        line.complain(f"no column {missing[0]!r}; the header must name {', '.join(needed)}")
+        line.fail(f"no column {missing[0]!r}; the header must name {', '.join(needed)}")
     return columns
 
 
-def _until_footer(lines: Iterator[_Line]) -> Iterator[_Line]:
-    """Rows of data: what begins with a digit; footers begin with a word."""
+def _rows_until_footer(lines: Iterator[_Line]) -> Iterator[_Line]:
+    """Yield the rows of data, which begin with a digit, until the footer, which begins with a word."""
     for line in lines:
         if not line.cells[0][:1].isdigit():
-            if _plain(line.cells[0]).startswith("periode"):
+            if _plain_name(line.cells[0]).startswith("periode"):
                 return
-            line.complain("neither a row of data nor the footer, which begins with Periode")
+            line.fail("neither a row of data nor the footer, which begins with Periode")
         yield line
 
 
-def _after_header(path: Path, *names: str) -> Iterator[_Line]:
+def _rows_after_header(path: Path, *names: str) -> Iterator[_Line]:
     lines = _lines(path, ",")
     header = next(lines, None)
-    if header is None or [_plain(name) for name in header.cells] != list(names):
+    if header is None or [_plain_name(name) for name in header.cells] != list(names):
         raise BrokenRecording(f"{path.name}, line 1: the header must be {','.join(names)}")
     return lines
 
 
 def _lines(path: Path, separator: str) -> Iterator[_Line]:
-    """Lines that hold something, stripped; the byte order mark is no part of the first name."""
+    """Yield the lines that are not blank, with stripped cells."""
     for number, text in enumerate(_read_text(path).splitlines(), start=1):
         if text.strip():
             yield _Line(path, number, [cell.strip() for cell in text.split(separator)])
@@ -238,11 +261,12 @@ def _read_text(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         raise BrokenRecording(f"{path.name}: can't be read ({type(error).__name__})") from error
     try:
+        # The codec removes a byte order mark, which would otherwise stick to the first column's name.
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("cp1252", errors="replace")
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     decomposed = unicodedata.normalize("NFD", name.strip().lower())
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter))

@@ -1,6 +1,7 @@
-"""Recorded meters, from a folder of CSV files: served as they were measured, gaps and all.
+"""Recorded meters from a folder of CSV files, with the values and gaps of the files.
 
-Files that are not named like one of these are left alone; each may end in ``.gz``.
+The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
+Files with other names are ignored; each name may end in ``.gz``:
 
 ================================ ================================================================
 ``<14 digits>.load_curve.csv``   ``date_end_local,watts``: end labels, mean W
@@ -42,34 +43,38 @@ _READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
 }
 
 
-class _Key(NamedTuple):
+class _PointKey(NamedTuple):
+    """Key of a point; sources that ignore the clock change have two labels for one instant."""
+
     end: datetime
-    label: str  # two labels of one instant: sources that know no clock change
+    label: str
 
 
 @dataclass(slots=True)
 class RecordedMeter:
-    """One meter of the folder; a series without a file has no data at all."""
+    """Recorded meter; a series without a file has no data at all."""
 
     days: dict[Direction, dict[date, Number]] = field(default_factory=lambda: defaultdict(dict))
     curves: dict[Direction, dict[date, list[Point]]] = field(default_factory=dict)
     activated_on: date | None = None
 
     def measures(self, direction: Direction) -> bool:
-        """A recording of production alone has no consumption, and the other way round."""
+        """Return whether a file of this direction exists."""
         return direction in self.days or direction in self.curves
 
     def daily(self, direction: Direction, day: date) -> Number | None:
+        """Return the recorded Wh of a day, or None."""
         return self.days[direction].get(day) if direction in self.days else None
 
     def curve(self, direction: Direction, day: date) -> Sequence[Point]:
+        """Return the recorded points of a day, in time order."""
         return self.curves.get(direction, {}).get(day, ())
 
 
 def read_folder(folder: Path) -> dict[str, RecordedMeter]:
-    """All recorded meters by number; where files overlap the one whose name sorts last wins.
+    """Return all recorded meters by number; where files overlap, the one whose name sorts last wins.
 
-    Raises BrokenRecording with file and line, also for a folder that holds none.
+    Raises BrokenRecording with file and line, and for a folder without any recorded series.
     """
     if not folder.is_dir():
         raise BrokenRecording(f"{folder}: not a folder; give one with recorded series, e.g. 14-digits.daily.csv")
@@ -89,7 +94,7 @@ def _reader(path: Path) -> Callable[[Path], RecordedFile] | None:
 
 def _to_meters(files: Iterable[RecordedFile]) -> dict[str, RecordedMeter]:
     meters: defaultdict[str, RecordedMeter] = defaultdict(RecordedMeter)
-    points: defaultdict[tuple[str, Direction], dict[_Key, Point | None]] = defaultdict(dict)
+    points: defaultdict[tuple[str, Direction], dict[_PointKey, Point | None]] = defaultdict(dict)
     for recorded in files:
         meter = meters[recorded.usage_point]
         if recorded.days:
@@ -101,31 +106,32 @@ def _to_meters(files: Iterable[RecordedFile]) -> dict[str, RecordedMeter]:
     return dict(meters)
 
 
-def _to_points(recorded: RecordedFile) -> dict[_Key, Point | None]:
-    """Points in time order; None where the row has no value: it helps to tell steps, and is no reading."""
+def _to_points(recorded: RecordedFile) -> dict[_PointKey, Point | None]:
+    """Return points in time order; None for a row without a value, which only helps to infer the step lengths."""
     rows = recorded.rows
-    if rows[0].end.replace(tzinfo=None) > rows[-1].end.replace(tzinfo=None):  # newest first
+    if rows[0].end.replace(tzinfo=None) > rows[-1].end.replace(tzinfo=None):
+        # Some exports begin with the newest row.
         rows = rows[::-1]
     dated = sorted(zip(to_instants([row.end for row in rows]), rows, strict=True), key=lambda pair: pair[0])
     lengths = infer_minutes([end for end, _ in dated])
-    points: dict[_Key, Point | None] = {}
+    points: dict[_PointKey, Point | None] = {}
     for (end, row), inferred in zip(dated, lengths, strict=True):
-        label = _own_label(row.end)
+        label = _source_label(row.end)
         point = None
         if row.watts is not None:
             point = Point(end, label, row.minutes or inferred, row.watts, *row.marks)
-        points[_Key(end, label)] = point
+        points[_PointKey(end, label)] = point
     return points
 
 
-def _own_label(end: datetime) -> str:
-    """As the source wrote it where it wrote local time, even an hour that the clock skipped."""
+def _source_label(end: datetime) -> str:
+    """Return the label as the source wrote it, even in an hour that the clock skipped; an offset becomes local time."""
     local = end.astimezone(PARIS).replace(tzinfo=None) if end.tzinfo is not None else end
     return local.isoformat(" ", "seconds")
 
 
-def _by_day(points: Mapping[_Key, Point | None]) -> dict[date, list[Point]]:
-    """Under the day that each step belongs to: midnight closes the day before."""
+def _by_day(points: Mapping[_PointKey, Point | None]) -> dict[date, list[Point]]:
+    """Group the points by the day of their step; a step that ends at midnight belongs to the day before."""
     days: defaultdict[date, list[Point]] = defaultdict(list)
     for key in sorted(points):
         if (point := points[key]) is not None:
@@ -134,11 +140,8 @@ def _by_day(points: Mapping[_Key, Point | None]) -> dict[date, list[Point]]:
     return dict(days)
 
 
-# How long each recorded step was: recordings tell its end only.
-
-
 def to_instants(labels: Sequence[datetime]) -> list[datetime]:
-    """The moments of end labels, in UTC; for naive ones the order tells the two passes of the autumn hour apart."""
+    """Return the moments of end labels in UTC; the order of naive labels tells the two passes of the autumn hour."""
     instants: list[datetime] = []
     previous: datetime | None = None
     for label in labels:
@@ -155,21 +158,23 @@ def _instant(label: datetime, previous: datetime | None) -> datetime:
 
 
 def infer_minutes(ends: Sequence[datetime], default: int = HALF_HOUR) -> list[int]:
-    """Length of the step before each of ``ends`` (rising instants), in minutes."""
+    """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
     if not ends:
         return []
     gaps = [None, *((later - earlier) // timedelta(minutes=1) for earlier, later in pairwise(ends))]
-    known = [gap if gap in STEPS and _aligned(end, gap) else None for end, gap in zip(ends, gaps, strict=True)]
-    genuine = [_without_holes(known, index) for index in range(len(known))]
-    return _fill(genuine, default)
+    plausible_gaps = [
+        gap if gap in STEPS and _is_aligned(end, gap) else None for end, gap in zip(ends, gaps, strict=True)
+    ]
+    step_gaps = [_without_missing_step(plausible_gaps, index) for index in range(len(plausible_gaps))]
+    return _fill_unknown_steps(step_gaps, default)
 
 
-def _aligned(end: datetime, minutes: int) -> bool:
+def _is_aligned(end: datetime, minutes: int) -> bool:
     return end.minute % minutes == 0
 
 
-def _without_holes(gaps: Sequence[int | None], index: int) -> int | None:
-    """The gap as it is, unless it stands alone beside shorter ones: then the shorter, for a step is missing."""
+def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
+    """Return the gap at ``index``, or a shorter neighbour where no neighbour is as long: a step is missing there."""
     gap = gaps[index]
     before = gaps[index - 1] if index else None
     after = gaps[index + 1] if index + 1 < len(gaps) else None
@@ -179,8 +184,8 @@ def _without_holes(gaps: Sequence[int | None], index: int) -> int | None:
     return shorter[0] if shorter else gap
 
 
-def _fill(steps: Sequence[int | None], default: int) -> list[int]:
-    """A step after a hole is as long as those that follow it, else as those before."""
+def _fill_unknown_steps(steps: Sequence[int | None], default: int) -> list[int]:
+    """Replace each unknown step by the next known one, else by the one before, else by ``default``."""
     filled: list[int | None] = list(steps)
     for index in range(len(filled) - 2, -1, -1):
         filled[index] = filled[index] or filled[index + 1]

@@ -1,4 +1,7 @@
-"""The nine fictitious customers of the Enedis sandbox.  Their numbers are public test ids (upstream-apis, 1.10)."""
+"""Nine fictitious customers of the Enedis sandbox; their meter numbers are public test ids.
+
+Source: Enedis Data Connect, page of the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ _ROLL_OUT: Final = date(2015, 12, 1)
 
 @dataclass(frozen=True, slots=True)
 class SandboxMeter:
+    """Meter of a sandbox customer, with the switches that make it behave as its page says."""
+
     usage_point: str
     switches: MeterSwitches
     directions: frozenset[Direction] = _CONSUMPTION
@@ -36,7 +41,7 @@ CUSTOMERS: Final[Mapping[int, tuple[SandboxMeter, ...]]] = MappingProxyType(
             _meter("12345678901234"),
             SandboxMeter("10284856584123", MeterSwitches(activated_on=_ROLL_OUT), _PRODUCTION),
         ),
-        4: (_meter("42900589957123", weekday_holes=[1, 2]),),  # Tuesdays and Wednesdays
+        4: (_meter("42900589957123", weekday_holes=[1, 2]),),  # Tuesdays and Wednesdays.
         5: (SandboxMeter("24880057139941", MeterSwitches(activated_on=_ROLL_OUT), _PRODUCTION),),
         6: (SandboxMeter("12655648759651", MeterSwitches(activated_on=_ROLL_OUT), _CONSUMPTION | _PRODUCTION),),
         7: (_meter("64975835695673"), _meter("63695879465986"), _meter("22315546958763")),
@@ -50,6 +55,6 @@ METERS: Final[Mapping[str, SandboxMeter]] = MappingProxyType(
 
 
 def usage_points_of(state: str) -> tuple[str, ...] | None:
-    """The meters of the customer that the last digit of ``state`` picks; None for any other end."""
+    """Return the meters of the customer that the last digit of ``state`` picks; None where no digit from 0 to 8."""
     meters = CUSTOMERS.get(int(state[-1])) if state and state[-1] in "012345678" else None
     return tuple(meter.usage_point for meter in meters) if meters else None

@@ -1,7 +1,7 @@
-"""What a meter has measured, and arithmetic on the points of one day.
+"""Points of a meter's load curve, and arithmetic on the points of one day.
 
-A *point* is the mean power over one step, stamped with its end.  All arithmetic keeps the energy of a day whole:
-what is apportioned adds up to the watt-hour.
+A *point* is the mean power over one step, stamped with its end.  All arithmetic keeps the energy of a day: the parts
+add up to the total, to the watt-hour.
 """
 
 from __future__ import annotations
@@ -11,28 +11,36 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import PARIS, day_length, local_midnight
 
 Number = int | float
 HALF_HOUR: Final = 30
-STEPS: Final = (5, 10, 15, 30, 60)  # minutes; the lengths that Enedis publishes (upstream-apis, 1.6)
+STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
 
 
 class Direction(StrEnum):
+    """Direction of the energy, from the network or into it."""
+
     CONSUMPTION = "consumption"
     PRODUCTION = "production"
 
 
 class MeasureKind(StrEnum):
+    """Kind of measure that the supplier publishes."""
+
     DAILY = "daily"
     LOAD_CURVE = "load_curve"
     MAX_POWER = "max_power"
 
 
 class Point(NamedTuple):
-    """``end`` in UTC; ``label``: the same moment as answers write it, naive local time; then Enedis' quality marks."""
+    """Point of a load curve.
+
+    ``end`` is in UTC; ``label`` is the same moment as answers write it, in naive local time.  ``nature``,
+    ``likelihood`` and ``state`` are Enedis' quality marks.
+    """
 
     end: datetime
     label: str
@@ -43,30 +51,14 @@ class Point(NamedTuple):
     state: str = "0"
 
 
-class Measured(Protocol):
-    """One meter; days are civil days of Europe/Paris."""
-
-    @property
-    def activated_on(self) -> date | None:
-        """Start of the contract, before which no question may go; None where that is not known."""
-
-    def measures(self, direction: Direction) -> bool: ...
-
-    def daily(self, direction: Direction, day: date) -> Number | None:
-        """Wh, None where there is no value."""
-
-    def curve(self, direction: Direction, day: date) -> Sequence[Point]:
-        """The day's points in time order, holes left out."""
-
-
 def to_label(end: datetime) -> str:
-    """A moment as the answers write it; no offset, so the autumn hour comes twice."""
+    """Return a moment as answers write it; without an offset, so the labels of the autumn hour come twice."""
     return end.astimezone(PARIS).replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 @lru_cache(maxsize=8192)
 def step_ends(day: date, minutes: int) -> tuple[tuple[datetime, str], ...]:
-    """End and label of every step of a day; 46, 48 or 50 of them at half an hour."""
+    """Return end and label of every step of a day: 46, 48 or 50 half-hours."""
     first = local_midnight(day).astimezone(UTC)
     ends = (
         first + timedelta(minutes=minutes * rank)
@@ -76,40 +68,40 @@ def step_ends(day: date, minutes: int) -> tuple[tuple[datetime, str], ...]:
 
 
 def energy_wh(points: Sequence[Point]) -> Number:
-    """Mean power times time, in Wh; a whole number where it comes out whole."""
+    """Return the energy of the points in Wh, as an int where it is whole."""
     total = sum(point.watts * point.minutes for point in points) / 60
     return int(total) if total == int(total) else total
 
 
 def apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """``total`` shared out by ``weights`` in whole numbers that add up to it exactly."""
+    """Return ``total`` divided in proportion to ``weights``, in whole numbers that add up to it exactly."""
     whole = sum(weights)
     if not whole:
         return apportion(total, [1] * len(weights)) if weights else []
-    marks = [total * mark // whole for mark in accumulate(weights, initial=0)]
-    return [later - earlier for earlier, later in pairwise(marks)]
+    bounds = [total * mark // whole for mark in accumulate(weights, initial=0)]
+    return [later - earlier for earlier, later in pairwise(bounds)]
 
 
 def rescale(points: Sequence[Point], wh: int) -> list[Point]:
-    """The same shape with the energy ``wh``."""
+    """Return the points with the same shape and the energy ``wh``."""
     shares = apportion(wh, [int(point.watts * point.minutes) for point in points])
     return [point._replace(watts=_watts(share, point.minutes)) for point, share in zip(points, shares, strict=True)]
 
 
 def regroup(day: date, points: Sequence[Point], minutes_of_hour: Sequence[int]) -> list[Point]:
-    """Half-hours as steps of other lengths, one length for each elapsed hour of the day."""
+    """Return half-hours as steps of other lengths, with one length for each elapsed hour of the day."""
     regrouped: list[Point] = []
     for hour, minutes in enumerate(minutes_of_hour):
         pair = points[2 * hour : 2 * hour + 2]
         ends = step_ends(day, minutes)[hour * 60 // minutes : (hour + 1) * 60 // minutes]
-        shares = _split([int(point.watts) // 2 for point in pair], len(ends))
+        shares = _split_hour([int(point.watts) // 2 for point in pair], len(ends))
         for (end, label), share in zip(ends, shares, strict=True):
             regrouped.append(Point(end, label, minutes, _watts(share, minutes)))
     return regrouped
 
 
-def _split(halves: Sequence[int], parts: int) -> list[int]:
-    """Two half-hours of energy as ``parts`` equal spans."""
+def _split_hour(halves: Sequence[int], parts: int) -> list[int]:
+    """Divide the energy of two half-hours into ``parts`` equal spans."""
     if parts == 1:
         return [sum(halves)]
     return [share for half in halves for share in apportion(half, [1] * (parts // 2))]

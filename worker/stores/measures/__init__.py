@@ -1,0 +1,1 @@
+"""Measure stores: one protocol, CouchDB in production and SQL embedded."""

@@ -1,6 +1,6 @@
-"""Whatever the measures can do: what is asked for and written of many windows goes in as few requests as they need.
+"""Reads and writes of many windows in as few requests as the measure stores allow.
 
-Plain CouchDB is read window by window, for its keys are not known beforehand; it is written doctype by doctype.
+Plain CouchDB is read window by window, because its keys are not known beforehand, and written doctype by doctype.
 """
 
 from __future__ import annotations
@@ -17,55 +17,58 @@ from worker.stores.measures.base import (
     KeyRange,
     LazyDocuments,
     Measures,
+    ReadRequest,
     Together,
-    Wanted,
 )
 
-Given = Mapping[Period, Sequence[Document]]
+DocumentsToWrite = Mapping[Period, Sequence[Document]]
 
 
-def read_each(measures: Measures, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
-    """What is stored of each, in their order: asked for at once, or when it is called."""
-    if len(wanted) > 1 and isinstance(measures, AtOnce):
-        return measures.read_at_once(wanted)
-    return [partial(read_one, measures, *one) for one in wanted]
+def read_each(measures: Measures, requests: Sequence[ReadRequest]) -> list[LazyDocuments]:
+    """Read the documents of each request, in their order, at once or when the result is called."""
+    if len(requests) > 1 and isinstance(measures, AtOnce):
+        return measures.read_at_once(requests)
+    return [partial(read_one, measures, *request) for request in requests]
 
 
 def read_one(measures: Measures, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:
-    """Doctype after doctype as they are named, or all from one moment."""
+    """Read doctype after doctype in their order, or all from one moment."""
     if isinstance(measures, Together):
         return measures.read_together(account_id, ranges)
     return {period: measures[period].read(account_id, *keys) for period, keys in ranges.items()}
 
 
-def write_each(measures: Measures, given: Sequence[Given]) -> list[ByPeriod]:
-    """Write doctype after doctype as they are named; give back, for each, those not written.
+def write_each(measures: Measures, windows: Sequence[DocumentsToWrite]) -> list[ByPeriod]:
+    """Write the windows doctype after doctype in their order and return the documents not written of each.
 
-    A total whose readings lost their race is not written either.  None twice with the same ``_id`` in one doctype.
+    A total whose readings lost their race is not written either.  The documents of a doctype have different ids.
     """
-    lost: list[ByPeriod] = [{period: [] for period in documents} for documents in given]
-    periods = list(dict.fromkeys(period for documents in given for period in documents))
+    lost: list[ByPeriod] = [{period: [] for period in documents} for documents in windows]
+    periods = list(dict.fromkeys(period for documents in windows for period in documents))
     if isinstance(measures, Together):
         for series in dict.fromkeys(SERIES[period] for period in periods):
-            together = {period: _all_of(given, period) for period in periods if SERIES[period] is series}
+            together = {period: _all_of(windows, period) for period in periods if SERIES[period] is series}
             if any(together.values()):
-                for period, beaten in measures.write_together(together).items():
-                    _share_out(period, beaten, given, lost)
+                for period, losers in measures.write_together(together).items():
+                    _assign_losers(period, losers, windows, lost)
         return lost
     for period in periods:
         readings = PERIODS[SERIES[period]][0]
-        overtaken = _all_of([made for made, some in zip(given, lost, strict=True) if some.get(readings)], period)
-        rest = _all_of([made for made, some in zip(given, lost, strict=True) if not some.get(readings)], period)
-        _share_out(period, [*overtaken, *(measures[period].write(rest) if rest else ())], given, lost)
+        pairs = list(zip(windows, lost, strict=True))
+        not_written = _all_of([documents for documents, losers in pairs if losers.get(readings)], period)
+        rest = _all_of([documents for documents, losers in pairs if not losers.get(readings)], period)
+        _assign_losers(period, [*not_written, *(measures[period].write(rest) if rest else ())], windows, lost)
     return lost
 
 
-def _all_of(given: Sequence[Given], period: Period) -> list[Document]:
-    return [document for documents in given for document in documents.get(period, ())]
+def _all_of(windows: Sequence[DocumentsToWrite], period: Period) -> list[Document]:
+    return [document for documents in windows for document in documents.get(period, ())]
 
 
-def _share_out(period: Period, beaten: Sequence[Document], given: Sequence[Given], lost: Sequence[ByPeriod]) -> None:
-    """Tell each what of its own was not written."""
-    if names := {document["_id"] for document in beaten}:
-        for documents, some in zip(given, lost, strict=True):
-            some[period] = [document for document in documents.get(period, ()) if document["_id"] in names]
+def _assign_losers(
+    period: Period, losers: Sequence[Document], windows: Sequence[DocumentsToWrite], lost: Sequence[ByPeriod]
+) -> None:
+    """Add each window's own documents among the losers to its entry in ``lost``."""
+    if ids := {document["_id"] for document in losers}:
+        for documents, entry in zip(windows, lost, strict=True):
+            entry[period] = [document for document in documents.get(period, ()) if document["_id"] in ids]

@@ -1,7 +1,7 @@
-"""Where documents are kept: one small protocol, several stores, one contract suite.
+"""The protocol of the measure stores, and the two layouts of documents in them.
 
-A store serves one doctype.  ``_id`` is ``<account id>:<period key>``, so the same reading written
-twice is a conflict that can be read, never two documents; ``_rev`` is the store's own text.
+A store holds the documents of one doctype.  ``_id`` is ``<account id>:<period key>``, such as ``k9x4w:2024-07-25``, so
+a reading written twice is a conflict, never a second document.  ``_rev`` is the revision, a text of the store's own.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable
 
 Document = dict[str, Any]
-KeyRange = tuple[str, str]  # first key, and the first key after it
-Wanted = tuple[str, Mapping[Period, KeyRange]]  # an account, and what is asked of the doctypes of one series
+KeyRange = tuple[str, str]  # The first key, and the first key after the range.
+ReadRequest = tuple[str, Mapping[Period, KeyRange]]  # An account, and the ranges in the doctypes of one series.
 ByPeriod = dict[Period, list[Document]]
-LazyDocuments = Callable[[], ByPeriod]  # called once, it gives the documents
+LazyDocuments = Callable[[], ByPeriod]  # To be called once.
 
 
 class MeasureStore(Protocol):
     """The documents of one doctype.  All methods raise StoreUnavailable, ``write`` also WriteRefused."""
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        """The account's documents with ``first_key <= key < end_key`` in key order, with ``_id`` and ``_rev``.
+        """Return the account's documents with ``first_key <= key < end_key``, in key order, with ``_id`` and ``_rev``.
 
-        With ``limit`` (1 or more) only the first so many, and no more than these are read.
-        A doctype nobody has written to yet has no documents: no error.
+        ``limit`` (1 or more) is the most that are read and returned.  A doctype without a database or table yet has no
+        documents, which is no error.
         """
         ...
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        """Write; give back those that lost a race, to be decided anew.
+        """Write documents and return those that lost a race, so that the caller can read and decide again.
 
-        Without ``_rev`` a document is created, with it that very revision is replaced.  At most 500 go into
-        one request (W1); every row's answer is checked (W2).  None twice with the same ``_id``.
+        Without ``_rev`` a document is created; with it, exactly that revision is replaced.  The documents have
+        different ids.  At most 500 go into one request, and the answer for each document is checked.
         """
         ...
 
     def erase(self, account_id: str) -> int:
-        """Forget all documents of the account; how many there were.  Safe to repeat."""
+        """Delete all documents of the account and return their number; safe to repeat."""
         ...
 
     def create_if_missing(self) -> bool:
-        """Make the doctype's database or table ahead of the first writing; whether it was not there yet.
+        """Create the doctype's database or table and return whether it was missing; safe to repeat.
 
-        For whoever sets a system up.  Without it the first writing does so.  Safe to repeat.
+        For the set-up of a system; without it, the first write creates it.
         """
         ...
 
@@ -58,42 +58,42 @@ Measures = Mapping[Period, MeasureStore]
 
 @runtime_checkable
 class Together(Protocol):
-    """What Measures can do as well where a series' readings and totals are kept in the same documents."""
+    """Stores that read and write the readings and totals of a series together."""
 
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:
-        """As ``read`` of each doctype of one series, with a total and all it is made of from the same moment."""
+        """Read the doctypes of one series; a total and the readings it is made of are from the same moment."""
         ...
 
     def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> ByPeriod:
-        """As ``write`` of each doctype of one series, of any accounts; gives back those not written, by doctype.
+        """Write doctypes of one series, of any accounts, and return the documents not written, by doctype.
 
-        A total and what it is made of are written both or neither: where a reading lost its race, the totals of
-        the same day or year count as lost with it.
+        A total and its readings are written both or neither: where a reading lost its race, the totals of the same day
+        or year are lost with it.
         """
         ...
 
 
 @runtime_checkable
 class AtOnce(Together, Protocol):
-    """What Measures can do as well where one question may be asked for many accounts."""
+    """Stores that read many accounts in one request."""
 
-    def read_at_once(self, wanted: Sequence[Wanted]) -> list[LazyDocuments]:
-        """As ``read_together`` of each, in their order, in as few requests as the store can do with (W1).
+    def read_at_once(self, requests: Sequence[ReadRequest]) -> list[LazyDocuments]:
+        """Do ``read_together`` for each request, in their order, in as few requests to the store as possible.
 
-        All are asked for now; documents are made of the answer when each is called, for those of many accounts
-        would weigh on the memory.  It may raise StoreUnavailable then, for itself alone.
+        The store answers now.  Each result builds its documents only when it is called, to save memory; it may then
+        raise StoreUnavailable for its own account.
         """
         ...
 
 
-# The two layouts that measures can be kept in, and the guard that lets nobody take one for the other.
-
-LOOK_AGAIN_S: Final = 60.0
+RECHECK_S: Final = 60.0
 
 
 class Layout(StrEnum):
-    PLAIN = "plain"  # the seed's: a document a value
-    PACKED = "packed"  # a document a local day of load curve, and a year of daily values
+    """The two layouts of documents in a measure store."""
+
+    PLAIN = "plain"  # One document for each value, as in the original konnector.
+    PACKED = "packed"  # One document for a local day of load curve, and one for a year of daily values.
 
     @property
     def other(self) -> Layout:
@@ -101,43 +101,46 @@ class Layout(StrEnum):
 
 
 def doctypes_of(layout: Layout) -> list[str]:
-    """What its documents are kept as."""
+    """Return the doctypes of a layout."""
     return [packed_doctype(series) for series in Series] if layout is Layout.PACKED else list(map(doctype, Period))
 
 
 def readings_of(layout: Layout) -> list[str]:
-    """Those of them that hold readings: where these are empty, so is the layout."""
+    """Return the doctypes of a layout that hold readings; where these are empty, the layout is not in use."""
     return doctypes_of(layout) if layout is Layout.PACKED else [doctype(series.inputs) for series in Series]
 
 
 class LayoutGuard:
-    """``other_holds_any`` asks the store; all methods raise StoreUnavailable, in one line that says what to do."""
+    """A check that the store's measures are not in the other layout.
+
+    ``other_in_use`` asks the store.  All methods raise StoreUnavailable, in one line that says what to do.
+    """
 
     def __init__(
-        self, layout: Layout, other_holds_any: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self, layout: Layout, other_in_use: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._layout, self._other_holds_any, self._clock = layout, other_holds_any, clock
-        self._looked_at: float | None = None
+        self._layout, self._other_in_use, self._clock = layout, other_in_use, clock
+        self._checked_at: float | None = None
 
-    def before(self) -> None:
-        """To be called before each touch; asks once."""
-        if self._looked_at is None:
-            self._look()
+    def check_before_use(self) -> None:
+        """Check before the first use of the store; later calls do nothing."""
+        if self._checked_at is None:
+            self._check()
 
-    def found_nothing(self) -> None:
-        """The measures may have been migrated under our feet; asks once a minute."""
-        if self._looked_at is None or self._clock() - self._looked_at >= LOOK_AGAIN_S:
-            self._look()
+    def recheck_after_empty_read(self) -> None:
+        """Check again, at most once a minute: another process may have migrated the measures meanwhile."""
+        if self._checked_at is None or self._clock() - self._checked_at >= RECHECK_S:
+            self._check()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self._clock()
-        if self._other_holds_any():
+        if self._other_in_use():
             raise StoreUnavailable(wrong_layout(self._layout))
-        self._looked_at = now
+        self._checked_at = now
 
 
 def wrong_layout(layout: Layout) -> str:
-    """What to do where the other layout holds measures."""
+    """Return the error text that says what to do where the other layout holds measures."""
     return (
         f"the store holds measures in the {layout.other.value} layout, and RELEVE_LAYOUT is {layout.value}: run "
         f"`releve migrate-layout --to {layout.value}`, or set RELEVE_LAYOUT={layout.other.value}"

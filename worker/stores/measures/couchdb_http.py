@@ -1,8 +1,8 @@
-"""The one place that touches the ``couchdb`` package: requests out, answers in, outages in plain words.
+"""CouchDB over HTTP: requests through the ``couchdb`` package, errors in plain words, and the set-up of a server.
 
-The package is kept for its speed and guarded for its traps (``stack-trials.md``, 1.2, and its source): no
-time-out by default, connections shared over a fork, a cache of GET answers, connections given back twice
-after some errors, and 5xx answers hidden behind AttributeError, TypeError or ValueError.
+No other module uses the package.  It is fast, but has traps, which this module avoids (seen in its source, CouchDB
+1.2): no time-out by default, connections shared over a fork, a cache of GET answers, connections returned to the pool
+twice after some errors, and 5xx answers that surface as AttributeError, TypeError or ValueError.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _STATUS_OF: Final = {
     http.ResourceConflict: 409,
     http.PreconditionFailed: 412,
 }
-_TRY_LATER: Final = {408, 409, 425, 429}  # client errors that time cures
+_TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
 
 
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
-    """What CouchDB said: its body, or for a refusal (4xx) its ``error`` word and ``reason``, empty if not JSON."""
+    """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if not JSON."""
 
     status: int
     body: Json = field(default=None, repr=False)
@@ -48,33 +48,36 @@ class CouchAnswer:
 
 
 class CouchServer:
-    """One CouchDB server.  Connects at first use, anew in each process; safe with threads.
+    """One CouchDB server; connects at first use, again in each process, and is safe with threads.
 
-    ``origin`` is its URL without user and password.  ``partitions`` says whether it knows partition reads, as
-    far as the stores that share this object have found out.
+    ``origin`` is its URL without user and password.  ``partitions`` turns false once a store has seen that the server
+    has no partitioned databases.
     """
 
     def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
         self.origin = origin.rstrip("/")
         self.partitions = True
-        # no partial: it would show the password
+        # Not functools.partial, whose repr would show the password.
         self._link = PerProcess(lambda: _make_link(self.origin, credentials, timeout_s))
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
 
     def get(self, *path: str, **query: str | int) -> CouchAnswer:
-        """Raises StoreUnavailable for all but a success and a refusal other than of our rights (401, 403)."""
+        """Send a GET request; the answer is a success or a refusal other than 401 and 403.
+
+        Raises StoreUnavailable for everything else.
+        """
         return self._request("GET", path, query)
 
     def put(self, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
-        """As ``get``; a ``body`` must bear to be sent twice, as with ``post``."""
+        """Send a PUT request, with errors as in ``get``; like that of ``post`` it may be sent twice."""
         return self._request("PUT", path, query, None if body is None else _to_json(body))
 
     def post(self, *path: str, body: Json, **query: str | int) -> CouchAnswer:
-        """As ``get``.  After a lost connection the package sends it once more, so it must bear to be repeated.
+        """Send a POST request, with errors as in ``get``; also raises WriteRefused for a body that is not JSON.
 
-        Raises also WriteRefused for a body that is no JSON.
+        After a lost connection the package sends it again, so a repeat must be harmless.
         """
         return self._request("POST", path, query, _to_json(body))
 
@@ -86,38 +89,41 @@ class CouchServer:
         extra = {} if body is None else {"body": body}
         try:
             status, _, answer = send[method](list(path), **extra, **query)
-            if status >= 300 or not isinstance(answer, dict | list):  # a redirect, a proxy's page
+            if status >= 300 or not isinstance(answer, dict | list):  # A redirect, or a proxy's HTML page.
                 raise StoreUnavailable(f"{self.origin} does not answer as CouchDB does: check the address")
-            connections.give_back_mine()
+            connections.release_mine()
         except http.HTTPError as error:
             return self._refusal(error, path[0])
         except _NOT_AN_ANSWER as error:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
-            connections.close_mine()  # none is left after a success
+            connections.close_mine()  # After a success there is none left to close.
         return CouchAnswer(status, answer)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
-        """A 4xx as an answer.  Raises StoreUnavailable for what is an outage, or one to the operator."""
-        status, told = _status_and_text(failure)
-        error, reason = told if isinstance(told, tuple) else ("", "")
+        """Return a 4xx as an answer.
+
+        Raises StoreUnavailable for 401 and 403, which the operator must cure, and for outages.
+        """
+        status, text = _status_and_text(failure)
+        error, reason = text if isinstance(text, tuple) else ("", "")
         if status in (401, 403):
             raise StoreUnavailable(
                 f"CouchDB at {self.origin} refuses this user on {database} ({status}): check user name and password; "
                 "the user must be an admin, or a member of a database that an admin created"
             ) from failure
         if status in _TRY_LATER or not 400 <= status < 500:
-            raise StoreUnavailable(f"CouchDB at {self.origin} answers {status} ({plain_word(error)})") from failure
+            raise StoreUnavailable(f"CouchDB at {self.origin} answers {status} ({error_name(error)})") from failure
         return CouchAnswer(status, error=str(error), reason=str(reason))
 
 
 def _make_link(
     origin: str, credentials: tuple[str, str] | None, timeout_s: float
 ) -> tuple[couchdb.Server, _Connections]:
-    session = http.Session(timeout=timeout_s, retry_delays=[0])  # [] makes the package fail
+    session = http.Session(timeout=timeout_s, retry_delays=[0])  # An empty list makes the package fail.
     session.cache = _NoCache()
     session.connection_pool = connections = _Connections(timeout_s)
-    # Credentials are set here because the package parses them wrong when they hold ':' or '@'.
+    # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
     resource = http.Resource(origin, session, headers={"Content-Type": "application/json"})
     resource.credentials = credentials
     return couchdb.Server(resource), connections
@@ -132,13 +138,13 @@ def _to_json(body: Json) -> bytes:
 
 def _status_and_text(failure: http.HTTPError) -> tuple[int, Any]:
     if isinstance(failure, http.ServerError):
-        status, told = failure.args[0]
-        return int(status), told
+        status, text = failure.args[0]
+        return int(status), text
     return _STATUS_OF[type(failure)], failure.args[0]
 
 
-def plain_word(error: object) -> str:
-    """CouchDB's short word for an error; anything else might repeat a document."""
+def error_name(error: object) -> str:
+    """Return CouchDB's short name of an error; any other text might quote a document."""
     return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else "an error without a name"
 
 
@@ -151,7 +157,7 @@ def _outage(error: Exception) -> str:
 
 
 class _NoCache:
-    """In place of the package's cache of GET answers: each read shows what is stored now."""
+    """A replacement for the package's cache of GET answers that caches nothing."""
 
     def get(self, url: str) -> None:
         return None
@@ -163,84 +169,87 @@ class _NoCache:
         return None
 
 
-class _Connections(http.ConnectionPool):  # type: ignore[misc]  # the package is untyped
-    """The package's pool, but a connection goes back when a request is over, once, and only after a success.
+class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
+    """The package's connection pool, to which a connection returns once, after the request, if it succeeded.
 
-    By itself the package gives a connection back twice after some error pages, so that two threads would read
-    each other's answers; and after a time-out it forgets to close it.
+    The package itself returns a connection twice after some error pages, so that two threads would read each other's
+    answers, and does not close it after a time-out.
     """
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(timeout_s)
-        self._mine = threading.local()
+        self._local = threading.local()
 
     def get(self, url: str) -> HTTPConnection:
         connection: HTTPConnection = super().get(url)
-        self._taken().append((url, connection))
+        self._open_connections().append((url, connection))
         return connection
 
     def release(self, url: str, conn: HTTPConnection) -> None:
-        """Nothing: this is the call that comes too early or twice."""
+        """Do nothing: the package calls this too early or twice."""
 
-    def give_back_mine(self) -> None:
-        for url, connection in self._hand_over():
+    def release_mine(self) -> None:
+        """Return this thread's connections to the pool."""
+        for url, connection in self._pop_connections():
             super().release(url, connection)
 
     def close_mine(self) -> None:
-        for _, connection in self._hand_over():
+        """Close this thread's connections."""
+        for _, connection in self._pop_connections():
             connection.close()
 
-    def _taken(self) -> list[tuple[str, HTTPConnection]]:
-        if not hasattr(self._mine, "taken"):
-            self._mine.taken = []
-        taken: list[tuple[str, HTTPConnection]] = self._mine.taken
-        return taken
+    def _open_connections(self) -> list[tuple[str, HTTPConnection]]:
+        if not hasattr(self._local, "connections"):
+            self._local.connections = []
+        connections: list[tuple[str, HTTPConnection]] = self._local.connections
+        return connections
 
-    def _hand_over(self) -> list[tuple[str, HTTPConnection]]:
-        taken, self._mine.taken = self._taken(), []
-        return taken
+    def _pop_connections(self) -> list[tuple[str, HTTPConnection]]:
+        connections, self._local.connections = self._open_connections(), []
+        return connections
 
-
-# What CouchDB's administrator does once: system databases, ours, and a user who may use these five and no more.
 
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
 
 
 def create_system_database(admin: CouchServer, name: str) -> str:
-    """``made`` or ``there``."""
+    """Create a system database; return ``made`` or ``there``."""
     answer = admin.put(name)
-    if answer.ok or answer.status == 412:  # 412: it was there
+    if answer.ok or answer.status == 412:  # 412: It exists already.
         return "made" if answer.ok else "there"
     raise _refused(f"database {name} can't be created", answer)
 
 
 def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str) -> str:
-    """The user ``name``, as whom ``user`` speaks, can log in: ``made``, ``changed`` or ``there``."""
-    found = _or_none(admin, "_users", f"org.couchdb.user:{name}")
-    if found is not None and _logs_in(user):
+    """Create the user ``name``, or set its password where the connection ``user`` can't log in with it.
+
+    Returns ``made``, ``changed`` or ``there``.
+    """
+    stored = _read_or_none(admin, "_users", f"org.couchdb.user:{name}")
+    if stored is not None and _can_log_in(user):
         return "there"
-    document = {**(found or {"name": name, "type": "user", "roles": []}), "password": password}
+    document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
     answer = admin.put("_users", f"org.couchdb.user:{name}", body=document)
     if not answer.ok:
         raise _refused(f"user {name} can't be written", answer)
-    return "made" if found is None else "changed"
+    return "made" if stored is None else "changed"
 
 
-def admit(admin: CouchServer, database: str, name: str) -> str:
-    """``name`` may read and write documents of ``database``, nobody else but admins may: ``made`` or ``there``.
+def grant_access(admin: CouchServer, database: str, name: str) -> str:
+    """Make the user the only member of ``database`` beside the admins; return ``made`` or ``there``.
 
-    A member can't write design documents, which is where CouchDB runs code.
+    A member reads and writes documents, but no design documents, which hold code that CouchDB runs.
     """
-    wanted = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
-    if _or_none(admin, database, "_security") == wanted:
+    security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
+    if _read_or_none(admin, database, "_security") == security:
         return "there"
-    answer = admin.put(database, "_security", body=wanted)
+    answer = admin.put(database, "_security", body=security)
     if not answer.ok:
         raise _refused(f"the members of {database} can't be set", answer)
     return "made"
 
 
-def _or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
+def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
     answer = server.get(*path)
     if answer.status == 404:
         return None
@@ -249,12 +258,12 @@ def _or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
     return answer.body
 
 
-def _logs_in(user: CouchServer) -> bool:
+def _can_log_in(user: CouchServer) -> bool:
     try:
-        return user.get("_session").ok  # refuses a wrong password, asks for no right
-    except StoreUnavailable:  # the admin has just been served, so it is the password
+        return user.get("_session").ok  # It refuses a wrong password and needs no rights.
+    except StoreUnavailable:  # The server has just answered the admin, so the password is wrong.
         return False
 
 
-def _refused(what: str, answer: CouchAnswer) -> WriteRefused:
-    return WriteRefused(f"CouchDB: {what}: it answers {answer.status}")
+def _refused(failure: str, answer: CouchAnswer) -> WriteRefused:
+    return WriteRefused(f"CouchDB: {failure}: it answers {answer.status}")

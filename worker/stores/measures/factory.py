@@ -1,4 +1,4 @@
-"""The measure stores behind one URL: CouchDB in production, SQL through SQLAlchemy embedded."""
+"""The measure stores for a URL: CouchDB in production, or SQL through SQLAlchemy on one machine."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ def open_measures(
     layout: str = Layout.PLAIN,
     guarded: bool = False,
 ) -> Measures:
-    """One store a doctype at ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or a SQLAlchemy URL.
+    """Return one store a doctype; connects to nothing yet.
 
-    Connects to nothing yet.  ``prefix`` goes before the names of CouchDB databases, ``shards`` and ``replicas`` are
-    theirs when they are made.  ``guarded``: refuse to work where the other layout holds anything.  Raises ValueError,
-    in one line that does not repeat the URL, for it may hold a password.
+    The URL is ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or SQLAlchemy's.  ``prefix`` goes
+    before the names of CouchDB databases; ``shards`` and ``replicas`` apply when these are created.  ``guarded``: the
+    stores refuse to work where the other layout holds readings.  Raises ValueError, in one line that does not repeat
+    the URL, which may hold a password.
     """
-    site = Site(url, timeout_s, prefix, shards, replicas)
-    kept = Layout(layout)
-    guard = LayoutGuard(kept, lambda: site.holds_any(kept.other)) if guarded else None
-    if kept is Layout.PACKED:
-        return InstrumentedPacks(PackedMeasures(site.packs()), guard)
-    plain = site.plain()
+    backend = MeasureBackend(url, timeout_s, prefix, shards, replicas)
+    chosen = Layout(layout)
+    guard = LayoutGuard(chosen, lambda: backend.has_readings(chosen.other)) if guarded else None
+    if chosen is Layout.PACKED:
+        return InstrumentedPacks(PackedMeasures(backend.pack_stores()), guard)
+    plain = backend.plain_stores()
     if isinstance(plain, SqlMeasures):
         return InstrumentedPacks(plain, guard)
     return {period: InstrumentedStore(store, guard) for period, store in plain.items()}
 
 
-class Site:
-    """One server or file, and the stores of each layout there.  Arguments and errors as of ``open_measures``."""
+class MeasureBackend:
+    """One CouchDB server or SQL database, with the stores of each layout; arguments as of ``open_measures``."""
 
     def __init__(
         self,
@@ -63,59 +64,62 @@ class Site:
         replicas: int | None = None,
     ) -> None:
         self._url, self._timeout_s, self._prefix = url, timeout_s, prefix
-        self._made_with = {"shards": shards, "replicas": replicas}
+        self._sharding = {"shards": shards, "replicas": replicas}
         self._server = open_couchdb(url, timeout_s)
 
-    def plain(self) -> Mapping[Period, CouchStore | SqlStore]:
+    def plain_stores(self) -> Mapping[Period, CouchStore | SqlStore]:
         if self._server is not None:
             return {period: self._couch(self._server, doctype(period)) for period in Period}
         return SqlMeasures(SqlDatabase(self._url, self._timeout_s))
 
-    def packs(self) -> dict[Series, CouchStore | SqlPacks]:
+    def pack_stores(self) -> dict[Series, CouchStore | SqlPacks]:
         if self._server is not None:
             return {series: self._couch(self._server, packed_doctype(series)) for series in Series}
         database = SqlDatabase(self._url, self._timeout_s, PACK_METADATA)
         return {series: SqlPacks(database, series) for series in Series}
 
     def stores(self, layout: Layout) -> dict[str, CouchStore | SqlStore | SqlPacks]:
-        """What a layout keeps its documents in, each by its doctype."""
+        """Return the stores of a layout by doctype."""
         if layout is Layout.PACKED:
-            return {packed_doctype(series): store for series, store in self.packs().items()}
-        return {doctype(period): store for period, store in self.plain().items()}
+            return {packed_doctype(series): store for series, store in self.pack_stores().items()}
+        return {doctype(period): store for period, store in self.plain_stores().items()}
 
-    def holds_any(self, layout: Layout) -> bool:
-        """Whether any account has readings in this layout.  Raises StoreUnavailable."""
+    def has_readings(self, layout: Layout) -> bool:
+        """Return whether any account has readings in this layout.
+
+        Raises StoreUnavailable.
+        """
         stores = self.stores(layout)
         return not all(stores[kind].is_empty() for kind in readings_of(layout))
 
     def _couch(self, server: CouchServer, name: str) -> CouchStore:
-        from worker.stores.measures.couchdb import (
-            CouchStore,  # here alone: who keeps measures in SQL need not wait for it
-        )
+        # Imported here, so that a system with SQL does not load CouchDB's package.
+        from worker.stores.measures.couchdb import CouchStore
 
-        return CouchStore(server, name, self._prefix, **self._made_with)
+        return CouchStore(server, name, self._prefix, **self._sharding)
 
 
 def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
-    """The server of such a URL, for who sets it up; None where it names a SQL database.  Raises ValueError as above."""
+    """Return the CouchDB server of a measures URL, for its set-up; None for a SQL database.
+
+    Raises ValueError, as ``open_measures`` does.
+    """
     return _couch_server(url.removeprefix(_COUCHDB), timeout_s) if url.startswith(_COUCHDB) else None
 
 
 def couchdb_user(url: str) -> tuple[str, str] | None:
-    """User and password of such a URL, if it names them."""
+    """Return the user and password in a CouchDB measures URL, if any."""
     parts = urlsplit(url.removeprefix(_COUCHDB))
     return _credentials(parts.username, parts.password)
 
 
 def _couch_server(url: str, timeout_s: float) -> CouchServer:
-    from worker.stores.measures.couchdb_http import (
-        CouchServer,  # here alone: who keeps measures in SQL need not wait for it
-    )
+    from worker.stores.measures.couchdb_http import CouchServer
 
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:  # its text would repeat a piece of a password that holds '/' or '#'
+    except ValueError:  # Its text would repeat a part of a password with '/' or '#'.
         host, port = None, None
     if host is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError(

@@ -1,9 +1,9 @@
-"""Compare-and-set on values that share a document.
+"""Compare-and-set for single values that share a pack.
 
-Each value has a revision of its own, ``<version>-<salt>``: the pack's version when the value was written, and a text
-drawn when the pack was made.  A pack is replaced as a whole and only by who read its last state, so no two writings
-make the same version; after an erasure the salt is another.  Who writes a value names the revision it replaces, as
-everywhere else; whoever else changed other values of the same pack meanwhile does no harm.
+Each value has a revision of its own, such as ``3-9f2c04ab``: the version of the pack when the value was written, and a
+salt drawn when the pack was created.  A pack is replaced as a whole, and only by a writer that read its last state, so
+no two writes make the same version; after an erasure the salt is another.  A writer names the revision of the value
+that it replaces.  Changes of other values in the same pack do not disturb it.
 """
 
 from __future__ import annotations
@@ -17,70 +17,79 @@ from worker.domain.measures.packing import (
     PERIODS,
     SERIES,
     Fields,
-    Shelf,
+    PackedValue,
     UnknownPack,
-    Value,
+    ValuesByKey,
     check_format,
-    pack_shelf,
-    unpack_shelf,
+    pack_values,
+    unpack_values,
 )
 from worker.domain.measures.readings import Period, Series
 
 
 class ValueWrite(NamedTuple):
-    """One value to write; without ``revision`` it is created, with it that very revision is replaced."""
+    """One value to write; without ``revision`` it is created, with it exactly that revision is replaced."""
 
     key: str
     revision: str | None
-    value: Value
+    value: PackedValue
 
 
 @dataclass(frozen=True)
 class PackDecision:
-    """``fields``: the pack as it should be stored, None where nothing of it changes; ``lost``: keys, by doctype."""
+    """The outcome for one pack.
+
+    ``fields``: the pack to store, None where nothing changes.  ``lost``: the keys that lost their race, by doctype.
+    """
 
     fields: dict[str, Any] | None
     lost: Mapping[Period, frozenset[str]]
 
 
-def revision_of(value: Value, fields: Fields) -> str:
+def revision_of(value: PackedValue, fields: Fields) -> str:
     return f"{value.version}-{fields['salt']}"
 
 
-def decide(stored: Fields | None, pack: str, changes: Mapping[Period, Sequence[ValueWrite]], salt: str) -> PackDecision:
-    """What becomes of a pack; ``salt`` is for one that is not there yet.
+def decide_writes(
+    stored: Fields | None, pack: str, changes: Mapping[Period, Sequence[ValueWrite]], salt: str
+) -> PackDecision:
+    """Decide which of the changes are written to a pack; ``salt`` is for a pack that is created.
 
-    Where a reading lost its race, no total of this pack is written: it was made of readings that are not what is
-    stored (A5).  ``changes`` come in writing order, what the others are made of first.  Raises UnknownPack.
+    Where a reading lost its race, no total of this pack is written: it was computed from a reading that is not the
+    stored one.  ``changes`` has readings before totals.  Raises UnknownPack.
     """
     fields: dict[str, Any] = dict(stored) if stored is not None else {"format": FORMAT, "version": 0, "salt": salt}
     version = _version(fields) + 1
     lost: dict[Period, frozenset[str]] = {}
     won_any = False
-    for period, wanted in changes.items():
-        shelf = unpack_shelf(fields, pack, period)
-        overtaken = lost.get(PERIODS[SERIES[period]][0])  # readings that lost their race
-        won = [] if overtaken else [change for change in wanted if _fits(change, shelf, fields)]
-        lost[period] = frozenset(change.key for change in wanted) - {change.key for change in won}
+    for period, writes in changes.items():
+        values = unpack_values(fields, pack, period)
+        lost_readings = lost.get(PERIODS[SERIES[period]][0])
+        won = [] if lost_readings else [write for write in writes if _fits(write, values, fields)]
+        lost[period] = frozenset(write.key for write in writes) - {write.key for write in won}
         if won:
             won_any = True
-            shelf |= {change.key: change.value._replace(version=version) for change in won}
-            fields[period.value] = pack_shelf(shelf, period)
+            values |= {write.key: write.value._replace(version=version) for write in won}
+            fields[period.value] = pack_values(values, period)
     return PackDecision({**fields, "version": version} if won_any else None, lost)
 
 
-def without(stored: Fields, pack: str, period: Period, series: Series) -> tuple[dict[str, Any] | None, int]:
-    """The pack less one doctype (None where nothing else is in it), and how many values went.  Raises UnknownPack."""
-    erased = len(unpack_shelf(stored, pack, period))
-    left = {name: field for name, field in stored.items() if name != period.value}
-    if not any(kind.value in left for kind in PERIODS[series]):
+def remove_doctype(stored: Fields, pack: str, period: Period, series: Series) -> tuple[dict[str, Any] | None, int]:
+    """Return the pack without one doctype, None where it is empty then, and the number of removed values.
+
+    Raises UnknownPack.
+    """
+    erased = len(unpack_values(stored, pack, period))
+    rest = {name: field for name, field in stored.items() if name != period.value}
+    if not any(kind.value in rest for kind in PERIODS[series]):
         return None, erased
-    return {**left, "version": _version(stored) + 1}, erased
+    return {**rest, "version": _version(stored) + 1}, erased
 
 
-def _fits(change: ValueWrite, shelf: Shelf, fields: Fields) -> bool:
-    known = shelf.get(change.key)
-    return change.revision == (revision_of(known, fields) if known is not None else None)
+def _fits(write: ValueWrite, values: ValuesByKey, fields: Fields) -> bool:
+    """Return whether the write names the stored revision of its value."""
+    stored = values.get(write.key)
+    return write.revision == (revision_of(stored, fields) if stored is not None else None)
 
 
 def _version(fields: Fields) -> int:

@@ -1,4 +1,4 @@
-"""Connections must not cross a fork: two processes on one socket read each other's answers."""
+"""Objects that each process creates for itself: two processes on one connection would read each other's answers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """One T a process, made when first asked for.  Safe with threads, and without a lock a fork could freeze."""
+    """One T for each process, created at first use; safe with threads, and without a lock that a fork could freeze."""
 
     def __init__(self, make: Callable[[], T]) -> None:
-        """``make`` connects to nothing: two threads may both call it, and one result is then dropped."""
+        """Take the factory; two threads may both call it, and one result is then dropped."""
         self._make = make
-        self._made: dict[int, T] = {}
+        self._by_pid: dict[int, T] = {}
 
     def get(self) -> T:
-        # A parent's entry is kept on purpose: to drop it in a child could close what the parent still uses.
+        # A child leaves its parent's entry alone: dropping it could close a connection that the parent uses.
         pid = os.getpid()
-        made = self._made.get(pid)
-        return made if made is not None else self._made.setdefault(pid, self._make())
+        value = self._by_pid.get(pid)
+        return value if value is not None else self._by_pid.setdefault(pid, self._make())

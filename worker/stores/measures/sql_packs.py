@@ -1,4 +1,4 @@
-"""Packs in SQL: one table a series, a row a pack, its content as JSON text; compare-and-set on a revision column."""
+"""Packs in SQL: one table a series, one row a pack, with JSON text and compare-and-set on a revision column."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ from worker.stores.measures.sql_database import SqlDatabase
 from worker.stores.measures.sql_statements import (
     EXPECTED,
     MOST_ROWS_A_STATEMENT,
-    erasing,
-    in_pieces,
-    is_any,
-    looking_up,
-    reading,
-    removing,
-    writing,
+    build_remover,
+    erase_statement,
+    execute_in_chunks,
+    has_rows,
+    lookup_query,
+    range_query,
+    writing_statements,
 )
 from worker.stores.measures.sql_tables import PACK_TABLES
 
 
 class SqlPacks:
-    """The packs of one series.  A document with ``_deleted`` is removed, as in CouchDB."""
+    """The packs of one series; writing a document with ``_deleted`` deletes it, as in CouchDB."""
 
     def __init__(self, database: SqlDatabase, series: Series) -> None:
         self._database = database
         self._table = PACK_TABLES[series]
-        self._read = reading(self._table)
-        self._look_up = looking_up(self._table)
-        self._erase = erasing(self._table)
-        self._remove = removing(self._table)
-        self._statements = writing(self._table, database.dialect)
+        self._read = range_query(self._table)
+        self._look_up = lookup_query(self._table)
+        self._erase = erase_statement(self._table)
+        self._remove = build_remover(self._table)
+        self._statements = writing_statements(self._table, database.dialect)
 
     def __repr__(self) -> str:
         return f"SqlPacks({self._table.name} at {self._database.address})"
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        """The account's packs with ``first_key <= key < end_key`` in key order; one statement."""
+        """Return the account's packs with ``first_key <= key < end_key``, in key order; one statement."""
         bounds = {"account": account_id, "first_key": first_key, "end_key": end_key}
         query = self._read if limit is None else self._read.limit(limit)
-        with self._database.reading() as connection:
+        with self._database.read_connection() as connection:
             rows = connection.execute(query, bounds).all()
         return [self._to_document(account_id, *row) for row in rows]
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        """Those of these packs that are there; one statement for 500."""
-        wanted = [tuple(name.split(":", 1)) for name in ids]
-        with self._database.reading() as connection:
+        """Return the packs with these ids that exist; one statement for 500."""
+        keys = [tuple(name.split(":", 1)) for name in ids]
+        with self._database.read_connection() as connection:
             rows = [
                 row
-                for first in range(0, len(wanted), MOST_ROWS_A_STATEMENT)
-                for row in connection.execute(self._look_up, {"keys": wanted[first : first + MOST_ROWS_A_STATEMENT]})
+                for first in range(0, len(keys), MOST_ROWS_A_STATEMENT)
+                for row in connection.execute(self._look_up, {"keys": keys[first : first + MOST_ROWS_A_STATEMENT]})
             ]
         return [self._to_document(*row) for row in rows]
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        """Write in one transaction; give back those that lost a race."""
+        """Write packs in one transaction and return those that lost a race."""
         if not documents:
             return []
         rows = sorted(map(_to_row, documents), key=lambda row: (row["account_id"], row["key"]))
         new = [row for row in rows if row[EXPECTED] is None]
         changed = [row for row in rows if row[EXPECTED] is not None and row["body"]]
-        gone = [row for row in rows if row[EXPECTED] is not None and not row["body"]]
+        deleted = [row for row in rows if row[EXPECTED] is not None and not row["body"]]
         with self._database.transaction() as connection:
-            won = in_pieces(self._statements.create, connection, new)
-            won |= in_pieces(self._statements.replace, connection, changed)
-            won |= self._remove(connection, gone)
+            won = execute_in_chunks(self._statements.create, connection, new)
+            won |= execute_in_chunks(self._statements.replace, connection, changed)
+            won |= self._remove(connection, deleted)
         return [document for document in documents if document["_id"] not in won]
 
     def erase(self, account_id: str) -> int:
@@ -79,12 +79,12 @@ class SqlPacks:
             return connection.execute(self._erase, {"account": account_id}).rowcount
 
     def create_if_missing(self) -> bool:
-        """Make the table; whether it was not there yet."""
+        """Create the table and return whether it was missing."""
         return self._database.create_missing(self._table)
 
     def is_empty(self) -> bool:
-        """Whether no account has anything here; makes no table."""
-        return not self._database.look(lambda connection: is_any(connection, self._table))
+        """Return whether there are no rows or no table; creates nothing."""
+        return not self._database.read_existing(lambda connection: has_rows(connection, self._table))
 
     def _to_document(self, account_id: str, key: str, revision: int, body: str) -> Document:
         try:
@@ -105,6 +105,6 @@ def _to_row(document: Document) -> dict[str, Any]:
         "key": key_of(document),
         "body": text,
         EXPECTED: expected,
-        # A first one is not 1: what was erased and written again must not pass for what a slow writer read before.
+        # Random, so that a pack that was erased and written again can't pass for the one that a slow writer read.
         "revision": random.randrange(1, 2**16) if expected is None else expected + 1,
     }

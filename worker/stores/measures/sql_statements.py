@@ -1,13 +1,13 @@
-"""The statements of the SQL measure store, each built once a table so that SQLAlchemy and the driver know it again.
+"""SQL statements of the measure store, built once for each table, so that SQLAlchemy and the driver can reuse them.
 
-SQLite takes rows as they are.  PostgreSQL is given columns, as arrays: one short statement whatever the number of
-rows, where a long list of VALUES costs the driver more time than the server (9 000 rows a second against 45 000).
+SQLite takes rows.  PostgreSQL takes columns, as arrays: one short statement for any number of rows writes 45 000 rows a
+second, where a long VALUES list writes 9 000, because of the driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -26,26 +26,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-MOST_ROWS_A_STATEMENT: Final = 500  # W1
-EXPECTED: Final = "expected"  # the revision to replace
+MOST_ROWS_A_STATEMENT: Final = 500
+EXPECTED: Final = "expected"  # The revision to replace.
 _KEYS: Final = ("account_id", "key")
 
-Rows = Sequence[dict[str, Any]]  # by names of columns; ``revision`` is the one to store
+Rows = Sequence[dict[str, Any]]  # By names of columns; ``revision`` is the new one.
 Ids = set[str]
 
 
-class WritingStatements(Protocol):
-    """Both give the ids of the rows that were written; the others lost a race."""
+def range_query(table: Table) -> Select[Any]:
+    """Return the query for key, revision and values of an account's rows in a key range.
 
-    def create(self, connection: Connection, rows: Rows) -> Ids: ...
-
-    def replace(self, connection: Connection, rows: Rows) -> Ids:
-        """Each row holds ``expected`` too."""
-        ...
-
-
-def reading(table: Table) -> Select[Any]:
-    """Takes ``account``, ``first_key`` and ``end_key``; key, revision and values of each row."""
+    Its parameters are ``account``, ``first_key`` and ``end_key``.
+    """
     columns = table.c
     return (
         select(columns.key, columns.revision, *(columns[name] for name in _values(table)))
@@ -55,21 +48,21 @@ def reading(table: Table) -> Select[Any]:
     )
 
 
-def looking_up(table: Table) -> Select[Any]:
-    """Takes ``keys``, pairs of account and key; account, key, revision and values of each row."""
+def lookup_query(table: Table) -> Select[Any]:
+    """Return the query for account, key, revision and values of the rows in ``keys``, pairs of account and key."""
     columns = table.c
     return select(*(columns[name] for name in (*_KEYS, "revision", *_values(table)))).where(
         tuple_(*(columns[name] for name in _KEYS)).in_(bindparam("keys", expanding=True))
     )
 
 
-def erasing(table: Table) -> Delete:
-    """Takes ``account``."""
+def erase_statement(table: Table) -> Delete:
+    """Return the statement that deletes the rows of ``account``."""
     return delete(table).where(table.c.account_id == bindparam("account"))
 
 
-def removing(table: Table) -> Callable[[Connection, Rows], Ids]:
-    """Takes rows with ``expected``; removes those that have this revision and gives their ids."""
+def build_remover(table: Table) -> Callable[[Connection, Rows], Ids]:
+    """Return a function that deletes the rows with the revision ``expected`` and returns their ids."""
     columns = table.c
     statement = (
         delete(table)
@@ -79,32 +72,29 @@ def removing(table: Table) -> Callable[[Connection, Rows], Ids]:
     names = (*_KEYS, EXPECTED)
 
     def remove(connection: Connection, rows: Rows) -> Ids:
-        told = [(row, _renamed({name: row[name] for name in names})) for row in rows]
-        done = [row for row, bound in told if connection.execute(statement, bound).rowcount == 1]
-        return {f"{row['account_id']}:{row['key']}" for row in done}
+        parameters = [(row, _to_parameters({name: row[name] for name in names})) for row in rows]
+        removed = [row for row, bound in parameters if connection.execute(statement, bound).rowcount == 1]
+        return {f"{row['account_id']}:{row['key']}" for row in removed}
 
     return remove
 
 
-def is_any(connection: Connection, table: Table) -> bool:
-    """Whether there is such a table, and a row in it."""
-    there = inspect(connection).has_table(table.name)
-    return there and connection.execute(select(table.c.key).limit(1)).first() is not None
+def has_rows(connection: Connection, table: Table) -> bool:
+    """Return whether the table exists and has a row."""
+    exists = inspect(connection).has_table(table.name)
+    return exists and connection.execute(select(table.c.key).limit(1)).first() is not None
 
 
-def in_pieces(statement: Callable[[Connection, Rows], Ids], connection: Connection, rows: Rows) -> Ids:
+def execute_in_chunks(statement: Callable[[Connection, Rows], Ids], connection: Connection, rows: Rows) -> Ids:
+    """Execute a statement for at most 500 rows at a time and return the ids of the rows that won their race."""
     won: Ids = set()
     for first in range(0, len(rows), MOST_ROWS_A_STATEMENT):
         won |= statement(connection, rows[first : first + MOST_ROWS_A_STATEMENT])
     return won
 
 
-def writing(table: Table, dialect: str) -> WritingStatements:
-    return InColumns(table) if dialect == "postgresql" else InRows(table)
-
-
-class InRows:
-    """For SQLite: rows of an INSERT, an UPDATE for each row."""
+class SqliteStatements:
+    """Writing statements for SQLite: an INSERT of many rows, and an UPDATE for each row."""
 
     def __init__(self, table: Table) -> None:
         columns, values = table.c, _values(table)
@@ -122,34 +112,34 @@ class InRows:
         )
 
     def create(self, connection: Connection, rows: Rows) -> Ids:
-        return _ids(connection.execute(self._insert, [_renamed(row) for row in rows]))
+        return _ids(connection.execute(self._insert, [_to_parameters(row) for row in rows]))
 
     def replace(self, connection: Connection, rows: Rows) -> Ids:
-        done = [row for row in rows if connection.execute(self._update, _renamed(row)).rowcount == 1]
-        return {f"{row['account_id']}:{row['key']}" for row in done}
+        replaced = [row for row in rows if connection.execute(self._update, _to_parameters(row)).rowcount == 1]
+        return {f"{row['account_id']}:{row['key']}" for row in replaced}
 
 
-class InColumns:
-    """For PostgreSQL: one statement that takes an array a column."""
+class PostgresStatements:
+    """Writing statements for PostgreSQL, with one array for each column."""
 
     def __init__(self, table: Table) -> None:
         columns, values = table.c, _values(table)
         stored = (*_KEYS, *values, "revision")
         types = {name: columns[name].type for name in stored} | {EXPECTED: Integer()}
         arrays = {name: bindparam(f"{name}_", type_=ARRAY(kind)) for name, kind in types.items()}
-        given = func.unnest(*arrays.values()).table_valued(*types).render_derived(name="given")
+        source = func.unnest(*arrays.values()).table_valued(*types).render_derived(name="source")
         self._names = tuple(types)
         self._insert = (
             postgresql.insert(table)
-            .from_select(list(stored), select(*(given.c[name] for name in stored)))
+            .from_select(list(stored), select(*(source.c[name] for name in stored)))
             .on_conflict_do_nothing()
             .returning(*(columns[name] for name in _KEYS))
         )
         self._update = (
             update(table)
-            .where(*(columns[name] == given.c[name] for name in _KEYS))
-            .where(columns.revision == given.c[EXPECTED])
-            .values({name: given.c[name] for name in (*values, "revision")})
+            .where(*(columns[name] == source.c[name] for name in _KEYS))
+            .where(columns.revision == source.c[EXPECTED])
+            .values({name: source.c[name] for name in (*values, "revision")})
             .returning(*(columns[name] for name in _KEYS))
         )
 
@@ -163,13 +153,21 @@ class InColumns:
         return {f"{name}_": [row[name] for row in rows] for name in self._names}
 
 
+# Statements that write rows and return the ids of those written; the others lost a race.
+WritingStatements = SqliteStatements | PostgresStatements
+
+
+def writing_statements(table: Table, dialect: str) -> WritingStatements:
+    return PostgresStatements(table) if dialect == "postgresql" else SqliteStatements(table)
+
+
 def _values(table: Table) -> list[str]:
-    """What a row holds beside its key and revision."""
+    """Return the names of a row's columns beside its key and revision."""
     return [column.name for column in table.columns if column.name not in (*_KEYS, "revision")]
 
 
-def _renamed(row: dict[str, Any]) -> dict[str, Any]:
-    """A parameter may not have the name of a column that the statement sets."""
+def _to_parameters(row: dict[str, Any]) -> dict[str, Any]:
+    """Rename a row's columns, because a parameter can't have the name of a column that the statement sets."""
     return {name if name == EXPECTED else f"{name}_": value for name, value in row.items()}
 
 

@@ -1,4 +1,4 @@
-"""The tables of the SQL measure store: one a doctype, a row a document, made by the program itself."""
+"""The tables of the SQL measure store: one for each doctype, with a row for each document."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from sqlalchemy.schema import CreateTable
 from worker.domain.measures.readings import Period, Series
 
 METADATA: Final = MetaData()
-PACK_METADATA: Final = MetaData()  # apart: who keeps one layout makes no table of the other
-# Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of some language.
+PACK_METADATA: Final = MetaData()  # Apart, so that a system with one layout creates no tables of the other.
+# Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of a language.
 _BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
-_TABLES_LOCK: Final = 7_238_163  # any number of our own
+_TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
 
 REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
-OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # absent in the document where NULL here
+OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
 VALUES: Final = (*REQUIRED, *OPTIONAL)
 
 
@@ -42,14 +42,14 @@ def _table(period: Period) -> Table:
         METADATA,
         Column("account_id", _BYTES, primary_key=True),
         Column("key", _BYTES, primary_key=True),
-        Column("load", Double, nullable=False),  # eight bytes: gives six decimals of a kWh back as they came
+        Column("load", Double, nullable=False),  # Eight bytes return six decimals of a kWh unchanged.
         *(Column(name, SmallInteger, nullable=False) for name in REQUIRED[1:]),
         Column("fold", SmallInteger),
         Column("step", SmallInteger),
-        Column("created_at", String),  # ISO text, as given
+        Column("created_at", String),  # ISO 8601 text, as in the document.
         Column("updated_at", String),
         Column("revision", Integer, nullable=False),
-        sqlite_with_rowid=False,  # rows lie in key order: a range is read in one piece, keys are kept once
+        sqlite_with_rowid=False,  # Rows are stored in key order, so a range is contiguous and keys are stored once.
     )
 
 
@@ -70,23 +70,23 @@ PACK_TABLES: Final = {series: _pack_table(series) for series in Series}
 
 
 def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Make the tables that are not there yet; safe when several processes do so at once."""
-    with _alone(engine) as connection:
+    """Create the missing tables; safe when several processes do so at once."""
+    with _locked_transaction(engine) as connection:
         for table in metadata.sorted_tables:
             connection.execute(CreateTable(table, if_not_exists=True))
 
 
 def create_table(engine: Engine, table: Table) -> bool:
-    """Make one table; whether it was not there yet."""
-    with _alone(engine) as connection:
+    """Create one table and return whether it was missing."""
+    with _locked_transaction(engine) as connection:
         missing = not inspect(connection).has_table(table.name)
         connection.execute(CreateTable(table, if_not_exists=True))
     return missing
 
 
 @contextmanager
-def _alone(engine: Engine) -> Iterator[Connection]:
+def _locked_transaction(engine: Engine) -> Iterator[Connection]:
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two do so at once
+        if engine.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two processes do so at once.
             connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
         yield connection

@@ -1,0 +1,1 @@
+"""Redis: progress, claims, locks, heartbeats, incidents, and the embedded server."""

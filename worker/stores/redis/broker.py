@@ -1,11 +1,15 @@
-"""What the Redis broker holds: messages that wait, and messages in the hands of workers.
+"""Messages in the Redis broker: queued, reserved by workers, or waiting for a countdown.
 
-kombu keeps what a worker has taken and not acknowledged in one hash for all, without whose it is, so what a dead
-worker held comes back only after the visibility time-out.  Each of our workers has a hash of its own
-(``unacked:<worker>``) and says that it is alive; what is found in the hash of one that is gone is given back at
-once.  A worker that was merely frozen finds its work done twice, which is once.
+kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name.  So the
+messages of a dead worker come back only after the visibility time-out.  Each of our workers has a hash of its own
+(``unacked:<worker>``) and a heartbeat, and the messages of a worker without a heartbeat are requeued at once.  A worker
+that was only frozen then does its work a second time, which changes nothing.
 
-Source of the formats: kombu 5.6, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``).
+Formats: kombu 5.6, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``).  Examples:
+
+    unacked:host-17-a1b2c3         hash: delivery tag to JSON ``[message, exchange, queue]``
+    unacked_index:host-17-a1b2c3   sorted set: delivery tags by the time they were taken
+    nightly                        list: the queue's messages as JSON; the last one is taken first
 """
 
 from __future__ import annotations
@@ -23,13 +27,14 @@ from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
 
 UNACKED: Final = "unacked"
 _INDEX: Final = "unacked_index"
-_MOST_LOOKED_AT: Final = 20_000  # messages; beyond these nobody looks whether one is lost, its claim expires
+# With more messages than this, lost ones are not searched for: their claims expire.
+_MOST_MESSAGES: Final = 20_000
 _PAGE: Final = 500
-_WORDS: Final = re.compile(r"[\w.]+", re.ASCII)  # a run id has a point in it
+_WORD: Final = re.compile(r"[\w.]+", re.ASCII)  # A run id contains a point.
 
 
 def broker_keys(worker: str) -> dict[str, str]:
-    """The broker's transport options that give a worker a hash of its own."""
+    """Return the transport options that give a worker its own hash of unacknowledged messages."""
     return {
         "unacked_key": f"{UNACKED}:{worker}",
         "unacked_index_key": f"{_INDEX}:{worker}",
@@ -38,110 +43,122 @@ def broker_keys(worker: str) -> dict[str, str]:
 
 
 class BrokerMessages(PrefixedKeys):
-    """Every method raises StoreUnavailable; ``prefix`` is the broker's, beneath which all its keys lie."""
+    """The messages in the broker's queues and in the workers' hashes; every method raises StoreUnavailable.
+
+    ``prefix`` is the broker's key prefix.
+    """
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         super().__init__(redis, prefix)
 
     @redis_errors()
-    def holders(self) -> set[str]:
-        """The workers that hold messages, or held some when they died."""
+    def workers_with_messages(self) -> set[str]:
+        """Return the workers that hold unacknowledged messages, dead workers included."""
         start = self._key(UNACKED, "")
         pattern = escape_glob(start) + "*"
         return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
 
     @redis_errors()
-    def give_back(self, worker: str) -> int:
-        """Put what a dead worker held back where it is taken first; how many messages.  Safe to repeat."""
+    def requeue(self, worker: str) -> int:
+        """Put a dead worker's messages back at the head of their queues and return their number; safe to repeat."""
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
-        return sum(self._give_back(worker, str(tag)) for tag in tags)
+        return sum(self._requeue_message(worker, str(tag)) for tag in tags)
 
-    def _give_back(self, worker: str, tag: str) -> bool:
-        """One message, all of it or nothing: whoever else does the same at this moment wins or loses it whole."""
-        held = self._key(UNACKED, worker)
+    def _requeue_message(self, worker: str, tag: str) -> bool:
+        """Move one message in a transaction and return whether this call moved it, not a concurrent one."""
+        unacked_key = self._key(UNACKED, worker)
 
         def move(pipe: Any) -> Any:
-            raw = pipe.hget(held, tag)
+            raw = pipe.hget(unacked_key, tag)
             pipe.multi()
             if raw is None:
                 return False
             message, _exchange, queue = json.loads(raw)
             message["headers"]["redelivered"] = message["properties"]["delivery_info"]["redelivered"] = True
-            pipe.hdel(held, tag)
+            pipe.hdel(unacked_key, tag)
             pipe.zrem(self._key(_INDEX, worker), tag)
             pipe.rpush(self._key(queue), json.dumps(message))
             return True
 
-        moved: Any = self._redis.transaction(move, held, value_from_callable=True)
+        # The transaction watches the hash: where another process changes it meanwhile, ``move`` runs again.
+        moved: Any = self._redis.transaction(move, unacked_key, value_from_callable=True)
         return bool(moved)
 
     @redis_errors()
-    def words_in_flight(self, queues: Iterable[str]) -> frozenset[str] | None:
-        """Every word of what messages say of their arguments, account and run ids; None where they are too many."""
-        waiting = [self._key(queue) for queue in queues]
-        held = [self._key(UNACKED, worker) for worker in self.holders()]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key in waiting:
-                pipe.llen(key)
-            for key in held:
-                pipe.hlen(key)
-            if sum(pipe.execute()) > _MOST_LOOKED_AT:
-                return None
-        messages = (message for keys in (self._held(held), self._waiting(waiting)) for message in keys)
-        return frozenset(word for message in messages for word in _WORDS.findall(_described(message)))
+    def run_ids_in_broker(self, queues: Iterable[str]) -> frozenset[str] | None:
+        """Return the words in the arguments of all messages, run ids and account ids among them.
 
-    def _held(self, keys: Iterable[str]) -> Iterator[Any]:
+        None where there are too many messages to read.
+        """
+        queue_keys = [self._key(queue) for queue in queues]
+        unacked_keys = [self._key(UNACKED, worker) for worker in self.workers_with_messages()]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in queue_keys:
+                pipe.llen(key)
+            for key in unacked_keys:
+                pipe.hlen(key)
+            if sum(pipe.execute()) > _MOST_MESSAGES:
+                return None
+        sources = (self._reserved_messages(unacked_keys), self._queued_messages(queue_keys))
+        messages = (message for source in sources for message in source)
+        return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
+
+    def _reserved_messages(self, keys: Iterable[str]) -> Iterator[Any]:
         for key in keys:
             values = (raw for _, raw in self._redis.hscan_iter(key, count=_PAGE))
             while page := list(islice(values, _PAGE)):
                 yield from (json.loads(raw)[0] for raw in page)
 
-    def _waiting(self, keys: Iterable[str]) -> Iterator[Any]:
-        """From the end that is taken first: a message that moves meanwhile is seen twice or was seen in a hand."""
+    def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
+        """Yield the messages of queues, the next to be taken first.
+
+        In this order, and after the reserved ones, a message that moves meanwhile is read twice at worst, never missed.
+        """
         for key in keys:
             for first in range(0, int(self._redis.llen(key)), _PAGE):
                 for raw in self._redis.lrange(key, -(first + _PAGE), -(first + 1)):
                     yield json.loads(raw)
 
 
-def _described(message: Any) -> str:
+def _argument_text(message: Any) -> str:
     headers = message.get("headers", {})
     return f"{headers.get('argsrepr', '')} {headers.get('kwargsrepr', '')}"
 
 
-# Messages that wait for their countdown: no queue's length shows them, for a worker holds them meanwhile.
-
-# KEYS: a sorted set of messages by the moment (ms, the server's clock) at which each comes back.
-_NOW: Final = """
+# KEYS: releve:parked:nightly, a sorted set of message ids by the moment at which each comes back (ms, server's clock).
+_DROP_PAST: Final = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 """
-# ARGV: message, ms to wait.
+# ARGV: message id (4f0c…), ms to wait (60000).
 _PARK: Final = (
-    _NOW
+    _DROP_PAST
     + """
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), ARGV[2] + 60000))
 """
 )
-_COUNT: Final = _NOW + "return redis.call('ZCARD', KEYS[1])"
+_COUNT: Final = _DROP_PAST + "return redis.call('ZCARD', KEYS[1])"
 
 
 class ParkedMessages(PrefixedKeys):
-    """Every method raises StoreUnavailable."""
+    """Messages that wait for their countdown; every method raises StoreUnavailable.
+
+    A worker holds such messages meanwhile, so no queue's length shows them.
+    """
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
-        self._park: Any = redis.register_script(_PARK)
-        self._count_parked: Any = redis.register_script(_COUNT)
+        self._park_script: Any = redis.register_script(_PARK)
+        self._count_script: Any = redis.register_script(_COUNT)
 
     @redis_errors()
     def park(self, queue: str, message_id: str, delay_s: float) -> None:
-        """This message comes back in ``delay_s``; told again, its new time holds."""
-        self._park(keys=[self._key("parked", queue)], args=[message_id, math.ceil(delay_s * 1000)])
+        """Record that a message comes back in ``delay_s``; a second call for it replaces the first."""
+        self._park_script(keys=[self._key("parked", queue)], args=[message_id, math.ceil(delay_s * 1000)])
 
     @redis_errors()
-    def parked(self, queue: str) -> int:
-        """How many of the queue's messages wait for their time."""
-        return int(self._count_parked(keys=[self._key("parked", queue)]))
+    def count_parked(self, queue: str) -> int:
+        """Return how many of the queue's messages wait for their countdown."""
+        return int(self._count_script(keys=[self._key("parked", queue)]))

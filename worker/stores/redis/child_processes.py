@@ -1,6 +1,6 @@
-"""Child processes that never outlive us: after Ctrl-C, SIGTERM to the door, or even kill -9, none is left.
+"""Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9.
 
-Each child leads a session of its own, so Ctrl-C in the terminal reaches us alone and we end them in order.
+Each child leads a session of its own, so Ctrl-C in the terminal reaches the parent alone, which ends them in order.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ POLL_S: Final = 0.1
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    """Return a port of 127.0.0.1 on which nothing listened a moment ago."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """As many, no two the same: a port that is let go of may be given again at once."""
+    """Return ``count`` different free ports of 127.0.0.1."""
+    # All are bound at the same time: the system may hand out a port again as soon as it is closed.
     with ExitStack() as opened:
         probes = [opened.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -40,8 +41,8 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def lives(pid: int) -> bool:
-    """Whether there is such a process, an unburied one included."""
+def process_exists(pid: int) -> bool:
+    """Return whether there is such a process; a zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -50,7 +51,7 @@ def lives(pid: int) -> bool:
 
 
 class Guard:
-    """A small process that ends the groups it watches when we are gone (worker/stores/redis/guard.py)."""
+    """A small process that ends the process groups it watches when we are gone (worker/stores/redis/guard.py)."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -62,12 +63,12 @@ class Guard:
         )
 
     def watch(self, group: int) -> None:
-        self._tell(f"+{group}\n")
+        self._send(f"+{group}\n")
 
     def unwatch(self, group: int) -> None:
-        self._tell(f"-{group}\n")
+        self._send(f"-{group}\n")
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         pipe = self._pipe()
         try:
             pipe.write(line)
@@ -76,11 +77,11 @@ class Guard:
             log.warning("the guard process is gone: a kill -9 would leave our child processes behind")
 
     def _pipe(self) -> IO[str]:
-        assert self._process.stdin is not None  # noqa: S101 (asked for above)
+        assert self._process.stdin is not None  # noqa: S101 (it was opened with stdin=PIPE)
         return self._process.stdin
 
     def close(self) -> None:
-        """End it, and with it all that it still watches."""
+        """End the guard, which then ends the groups that it still watches."""
         try:
             self._pipe().close()
         except BrokenPipeError:
@@ -89,8 +90,8 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A child that ended without being asked; below zero, ``code`` is the signal that ended it."""
+class ChildExit:
+    """The exit of a child that was not asked to end; a negative ``code`` is the signal that ended it."""
 
     name: str
     code: int
@@ -101,9 +102,9 @@ class Ended:
 
 
 class Supervisor:
-    """Starts named children and ends them all, last started first; restarts none.
+    """A starter of named children that ends them all, last started first, and restarts none.
 
-    ``grace_s`` is what each child has to end by itself after SIGTERM.
+    ``grace_s`` is the time that each child has to end by itself after SIGTERM.
     """
 
     def __init__(self, *, grace_s: float = 10.0) -> None:
@@ -119,9 +120,10 @@ class Supervisor:
         env: Mapping[str, str] | None = None,
         log_path: Path | None = None,
     ) -> int:
-        """Start a child; give its pid.  ``env`` is added to our own environment.
+        """Start a child and return its pid.
 
-        Its output is appended to ``log_path``, or goes where ours goes.  Raises OSError where it can't start.
+        ``env`` is added to our own environment.  The output is appended to ``log_path``; without one it goes where ours
+        goes.  Raises OSError where the child can't start.
         """
         if name in self._children:
             raise ValueError(f"child {name} is running already")
@@ -138,48 +140,48 @@ class Supervisor:
         self._guard.watch(child.pid)
         return child.pid
 
-    def ended(self) -> list[Ended]:
-        """Children that ended without being asked; each is told once, and what it left in its group is ended."""
-        gone = [Ended(name, code) for name, child in self._children.items() if (code := child.poll()) is not None]
-        for end in gone:
-            self._bury(end.name)
-        return gone
+    def collect_exits(self) -> list[ChildExit]:
+        """Return the exits of children that were not asked to end, each once, and kill what is left of their groups."""
+        exits = [ChildExit(name, code) for name, child in self._children.items() if (code := child.poll()) is not None]
+        for child_exit in exits:
+            self._kill_and_reap(child_exit.name)
+        return exits
 
-    def wait(self, timeout_s: float) -> list[Ended]:
-        """``ended``, but wait for it up to ``timeout_s``."""
-        give_up = time.monotonic() + timeout_s
-        while not (gone := self.ended()) and (left_s := give_up - time.monotonic()) > 0:
+    def wait(self, timeout_s: float) -> list[ChildExit]:
+        """Return ``collect_exits`` as soon as a child has ended, after ``timeout_s`` at the latest."""
+        deadline = time.monotonic() + timeout_s
+        while not (exits := self.collect_exits()) and (left_s := deadline - time.monotonic()) > 0:
             time.sleep(min(POLL_S, left_s))
-        return gone
+        return exits
 
     def stop_child(self, name: str) -> None:
-        """SIGTERM to the child, so that it ends its own; after the grace, SIGKILL to all of its group."""
+        """Send SIGTERM to the child, which ends its own children; kill its whole group after the grace."""
         child = self._children[name]
         child.terminate()
         try:
             child.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             log.warning("child=%s did not end within %s s and was killed", name, self._grace_s)
-        finally:  # an impatient second Ctrl-C as well
-            self._bury(name)
+        finally:  # A second Ctrl-C comes here too.
+            self._kill_and_reap(name)
 
     def kill_child(self, name: str) -> None:
-        """SIGKILL to the child and all its group, as an accident would."""
-        self._bury(name)
+        """Kill the child and its whole group with SIGKILL, as an accident would."""
+        self._kill_and_reap(name)
 
     def stop(self) -> None:
-        """End all, last started first.  Safe to repeat; whatever interrupts it, nothing is left."""
+        """End all children, last started first; safe to repeat, and complete even when it is interrupted."""
         try:
             for name in reversed(list(self._children)):
                 self.stop_child(name)
         finally:
             for name in list(self._children):
-                self._bury(name)
+                self._kill_and_reap(name)
             self._guard.close()
 
-    def _bury(self, name: str) -> None:
+    def _kill_and_reap(self, name: str) -> None:
         child = self._children.pop(name)
-        guard.reach(child.pid, signal.SIGKILL)
+        guard.signal_group(child.pid, signal.SIGKILL)
         child.wait()
         self._guard.unwatch(child.pid)
 

@@ -1,7 +1,14 @@
-"""Work that is published and not yet done, and how often it was tried.
+"""Claims on published work, and counts of attempts.
 
-Messages get lost and doubled (design, 3): a claim keeps work from being enqueued twice, its expiry lets a
-reconciler enqueue again what was lost, and the count ends what fails time after time.
+The broker may lose a message or deliver it twice.  A claim keeps work from being published a second time; its expiry
+lets lost work be published again; the count of attempts ends what fails every time.
+
+    releve:inflight:k9x4w:daily:nightly         1721890000.123456 20240725T070000.000001
+    releve:inflight:k9x4w:account:backfill      w1721890000.123456 20240725T070000.000001
+    releve:attempts:k9x4w:daily:2024-07-25:2024-07-20/2024-07-25   4
+
+A claim's text is the time of publishing (seconds, the server's clock) and the holder, a run id.  A ``w`` in front marks
+a hold: the claim is kept on purpose, without a message in the broker.
 """
 
 from __future__ import annotations
@@ -12,21 +19,24 @@ from typing import Any, Final, NamedTuple
 from redis import Redis
 
 from worker.domain.measures.readings import DateWindow
-from worker.stores.redis.connection import PrefixedKeys, redis_errors, send
+from worker.stores.redis.connection import PrefixedKeys, execute_batch, redis_errors
 
-_HOWEVER_HELD: Final = "w?([%d.]+)"  # patterns of Lua for a note's moment
-_UNDER_WAY: Final = "^[%d.]+"
+# Lua patterns for the time in a claim's text, holds included or not.
+_WITH_HOLDS: Final = "w?([%d.]+)"
+_WITHOUT_HOLDS: Final = "^[%d.]+"
 ATTEMPTS_TTL_S: Final = 2 * 24 * 3600
 
+# KEYS: the claim (releve:inflight:k9x4w:daily:nightly).  ARGV: its seconds to live (3600), holder.
 _CLAIM = """
 local time = redis.call('TIME')
 local note = string.format('%d.%06d %s', time[1], time[2], ARGV[2])
 return redis.call('SET', KEYS[1], note, 'NX', 'EX', ARGV[1]) and 1 or 0
 """
 
-# KEYS: the claim, the attempts.  ARGV: seconds a claim lives, holder, what a try costs, the most they may, seconds the
-# count lives.
-_CLAIM_A_TRY = """
+# KEYS: the claim, the attempts (releve:attempts:k9x4w:daily:2024-07-25:2024-07-20/2024-07-25).
+# ARGV: seconds the claim lives (3600), holder, cost of an attempt (4), highest cost (8), seconds the count lives
+# (172800).
+_CLAIM_AND_COUNT = """
 local time = redis.call('TIME')
 local note = string.format('%d.%06d %s', time[1], time[2], ARGV[2])
 if not redis.call('SET', KEYS[1], note, 'NX', 'EX', ARGV[1]) then return 0 end
@@ -37,148 +47,167 @@ redis.call('DEL', KEYS[1])
 return 0
 """
 
-# Only its holder lets go of a claim, or holds it longer (ARGV[2] seconds): the end of an earlier window, told by
-# a message that came twice, must not free the next one's.  What is held on purpose, with no message anywhere, gets
-# the mark "w" (for -1 seconds the time it lives stays), so that it is not taken for lost.
-_AS_HOLDER = """
+# Only the holder may change a claim: a message delivered twice must not release the claim of the next window.
+# KEYS: the claim.  ARGV: holder; seconds it lives from now on (3600), 0 to delete it, -1 to leave its expiry as it is.
+_CHANGE_AS_HOLDER = """
 local note = redis.call('GET', KEYS[1])
 if not note or string.match(note, ' (.*)') ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+-- A hold has no message in the broker; without the mark it would be dropped as lost.
 if string.sub(note, 1, 1) ~= 'w' then redis.call('SET', KEYS[1], 'w' .. note, 'KEEPTTL') end
 if ARGV[2] == '-1' then return 1 end
 return redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
-_LET_GO = """
-local gone = 0
+# KEYS: claims (releve:inflight:k9x4w:daily:nightly …).
+_CLEAR_HOLDS = """
+local cleared = 0
 for _, key in ipairs(KEYS) do
-  if string.sub(redis.call('GET', key) or '', 1, 1) == 'w' then gone = gone + redis.call('DEL', key) end
+  if string.sub(redis.call('GET', key) or '', 1, 1) == 'w' then cleared = cleared + redis.call('DEL', key) end
 end
-return gone
+return cleared
 """
 
+# KEYS: claims.  ARGV: lowest age in seconds (900), pattern of the time (one of the two above), then for each claim the
+# text that was read before, or nothing: a claim that was replaced meanwhile stays.
 _DROP_OLDER = """
 local time = redis.call('TIME')
 local latest = time[1] + time[2] / 1000000 - ARGV[1]
 local dropped = 0
 for rank, key in ipairs(KEYS) do
-  local note, seen = redis.call('GET', key), ARGV[2 + rank]
-  local published = note and (not seen or note == seen) and tonumber(string.match(note, ARGV[2]))
+  local note, expected = redis.call('GET', key), ARGV[2 + rank]
+  local published = note and (not expected or note == expected) and tonumber(string.match(note, ARGV[2]))
   if published and published <= latest then dropped = dropped + redis.call('DEL', key) end
 end
 return dropped
 """
 
 
-class Try(NamedTuple):
-    """A window that ``holder`` (a run id) wants to publish as ``what``."""
+class ClaimRequest(NamedTuple):
+    """A window that ``holder`` (a run id) wants to publish; ``work`` is the last part of the claim's key."""
 
     account_id: str
     series: str
-    what: str
+    work: str
     window: DateWindow
     holder: str
 
 
 def holder_of(note: str) -> str:
-    """``1721890000.123456 20240725T070000.000001``, with a ``w`` in front where it is held on purpose."""
+    """Return the run id in a claim's text."""
     return note.partition(" ")[2]
 
 
 class Claims(PrefixedKeys):
-    """Every method raises StoreUnavailable.  ``what`` names the work: a window, a run, a backfill."""
+    """Claims and attempts in Redis; every method raises StoreUnavailable.
+
+    ``work`` names what is claimed of an account and series: a window, a run, a backfill.  ``holder`` is a run id.
+    """
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
-        self._claim = redis.register_script(_CLAIM)
-        self._claim_a_try = redis.register_script(_CLAIM_A_TRY)
-        self._as_holder = redis.register_script(_AS_HOLDER)
-        self._drop_older = redis.register_script(_DROP_OLDER)
-        self._let_go = redis.register_script(_LET_GO)
+        self._claim_script = redis.register_script(_CLAIM)
+        self._claim_and_count_script = redis.register_script(_CLAIM_AND_COUNT)
+        self._change_script = redis.register_script(_CHANGE_AS_HOLDER)
+        self._drop_older_script = redis.register_script(_DROP_OLDER)
+        self._clear_holds_script = redis.register_script(_CLEAR_HOLDS)
 
     @redis_errors()
-    def claim(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:
-        """Note that ``what`` is published; false where it is already, so that nothing is enqueued twice.
+    def claim(self, account_id: str, series: str, work: str, ttl_s: int, *, holder: str = "") -> bool:
+        """Claim ``work`` and return true, or return false where it is claimed already.
 
-        ``holder`` (a run id) is who alone may release or extend it.
+        Only ``holder`` can release or extend the claim.
         """
-        return bool(self._claim(keys=[self._key("inflight", account_id, series, what)], args=[ttl_s, holder]))
+        return bool(self._claim_script(keys=[self._key("inflight", account_id, series, work)], args=[ttl_s, holder]))
 
     @redis_errors()
-    def claim_tries(self, tries: Sequence[Try], ttl_s: int, *, run: str, times: int, most: int) -> list[bool]:
-        """``claim`` and ``count_attempt`` of each in one go, all in one packet; which are claimed, in their order.
+    def claim_windows(
+        self, requests: Sequence[ClaimRequest], ttl_s: int, *, run: str, times: int, limit: int
+    ) -> list[bool]:
+        """Claim each window and count an attempt that costs ``times``; return which are claimed, in their order.
 
-        Nothing stays claimed of what was tried too often in ``run``.
+        A window whose attempts in ``run`` would cost more than ``limit`` is not claimed.  All go in one pipeline.
         """
-        with self._redis.pipeline(transaction=False) as packet:
-            for each in tries:
-                claim = self._key("inflight", each.account_id, each.series, each.what)
-                keys = [claim, self._attempts_key(each.account_id, each.series, each.window, run)]
-                told = (ttl_s, each.holder, times, most, ATTEMPTS_TTL_S)
-                self._claim_a_try(keys=keys, args=[*told], client=packet)
-            return [bool(claimed) for claimed in send(packet)]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request in requests:
+                claim = self._key("inflight", request.account_id, request.series, request.work)
+                keys = [claim, self._attempts_key(request.account_id, request.series, request.window, run)]
+                args: list[Any] = [ttl_s, request.holder, times, limit, ATTEMPTS_TTL_S]
+                self._claim_and_count_script(keys=keys, args=args, client=pipe)
+            return [bool(claimed) for claimed in execute_batch(pipe)]
 
     @redis_errors()
-    def extend(self, account_id: str, series: str, what: str, ttl_s: int, *, holder: str = "") -> bool:
-        """Let a claim live ``ttl_s`` from now; false where it is gone or another's.  Its time of publishing stays."""
-        return bool(self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, ttl_s]))
+    def extend_claim(self, account_id: str, series: str, work: str, ttl_s: int, *, holder: str = "") -> bool:
+        """Hold a claim for ``ttl_s`` from now on; its time of publishing stays.
+
+        Returns false where it is gone or another's.
+        """
+        return bool(self._change_script(keys=[self._key("inflight", account_id, series, work)], args=[holder, ttl_s]))
 
     @redis_errors()
-    def keep(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
-        """Let a claim live on until it expires, though nothing is under way: nobody shall try before."""
-        self._as_holder(keys=[self._key("inflight", account_id, series, what)], args=[holder, -1])
+    def hold_claim(self, account_id: str, series: str, work: str, *, holder: str = "") -> None:
+        """Hold a claim until it expires, without work in progress, so that nobody tries again before."""
+        self._change_script(keys=[self._key("inflight", account_id, series, work)], args=[holder, -1])
 
     @redis_errors()
-    def release(self, account_id: str, series: str, what: str, *, holder: str = "") -> None:
-        """The work is over, or was never sent; nothing happens to another holder's claim."""
-        keys = [self._key("inflight", account_id, series, what)]
-        self._as_holder(keys=keys, args=[holder, 0], client=self._redis)
+    def release_claim(self, account_id: str, series: str, work: str, *, holder: str = "") -> None:
+        """Delete the claim of work that is done or was never sent; another holder's claim stays."""
+        keys = [self._key("inflight", account_id, series, work)]
+        self._change_script(keys=keys, args=[holder, 0], client=self._redis)
 
     @redis_errors()
-    def let_go(self, claims: Sequence[tuple[str, str, str]]) -> int:
-        """Of these claims (account, series, what) forget those held on purpose: what they waited for has come."""
-        return int(self._let_go(keys=[self._key("inflight", *claim) for claim in claims]))
+    def clear_holds(self, claims: Sequence[tuple[str, str, str]]) -> int:
+        """Delete those of the claims (account, series, work) that are holds, and return their number."""
+        return int(self._clear_holds_script(keys=[self._key("inflight", *claim) for claim in claims]))
 
-    def is_claimed(self, account_id: str, series: str, what: str) -> bool:
-        return self.claimed_flags([account_id], series, what)[0]
+    def is_claimed(self, account_id: str, series: str, work: str) -> bool:
+        return self.claimed_flags([account_id], series, work)[0]
 
     @redis_errors()
-    def claimed_flags(self, account_ids: Sequence[str], series: str, what: str) -> list[bool]:
-        """``is_claimed`` of a page of accounts, in their order, in one round trip."""
+    def claimed_flags(self, account_ids: Sequence[str], series: str, work: str) -> list[bool]:
+        """Return ``is_claimed`` of each account, in their order, in one round trip."""
         if not account_ids:
             return []
-        keys = [self._key("inflight", account_id, series, what) for account_id in account_ids]
+        keys = [self._key("inflight", account_id, series, work) for account_id in account_ids]
         return [answer is not None for answer in self._redis.mget(keys)]
 
     @redis_errors()
     def drop_claims_older_than(self, age_s: float) -> int:
-        """Forget claims published at least ``age_s`` ago, extended or not; how many there were.
+        """Delete claims published at least ``age_s`` ago, holds included, and return their number.
 
-        Walks all keys: for repairs, not for every minute (claims expire by themselves).
+        Scans all keys: meant for repairs, not for every minute, because claims expire by themselves.
         """
         pages = self._scan("inflight:*")
-        return sum(int(self._drop_older(keys=page, args=[age_s, _HOWEVER_HELD])) for page in pages)
+        return sum(int(self._drop_older_script(keys=page, args=[age_s, _WITH_HOLDS])) for page in pages)
 
     @redis_errors()
-    def drop_lost(self, claims: Sequence[tuple[str, str, str]], age_s: float, in_flight: Collection[str]) -> int:
-        """Of these claims (account, series, what) forget those whose holder is no run ``in_flight``, published
-        at least ``age_s`` ago and not held on purpose; how many.
+    def drop_lost_claims(
+        self, claims: Sequence[tuple[str, str, str]], age_s: float, live_run_ids: Collection[str]
+    ) -> int:
+        """Delete those of the claims (account, series, work) whose message is lost, and return their number.
+
+        A message is lost where its run id is not among ``live_run_ids`` and the claim was published at least ``age_s``
+        ago.  Holds stay.
         """
         keys = [self._key("inflight", *claim) for claim in claims]
         notes: list[Any] = self._redis.mget(keys) if keys else []
-        lost = {key: note for key, note in zip(keys, notes, strict=True) if note and holder_of(note) not in in_flight}
-        return int(self._drop_older(keys=[*lost], args=[age_s, _UNDER_WAY, *lost.values()])) if lost else 0
+        lost = {
+            key: note for key, note in zip(keys, notes, strict=True) if note and holder_of(note) not in live_run_ids
+        }
+        args = [age_s, _WITHOUT_HOLDS, *lost.values()]
+        return int(self._drop_older_script(keys=[*lost], args=args)) if lost else 0
 
     @redis_errors()
     def attempts(self, account_id: str, series: str, window: DateWindow, *, run: str) -> int:
-        """How often ``window`` was tried in ``run``."""
+        """Return the cost of the attempts at ``window`` in ``run``."""
         return int(self._redis.get(self._attempts_key(account_id, series, window, run)) or 0)
 
     @redis_errors()
     def count_attempt(self, account_id: str, series: str, window: DateWindow, *, run: str, times: int = 1) -> int:
-        """Which try of ``window`` in ``run`` this is: 1 for the first.  Forgotten two days after the last.
+        """Count an attempt at ``window`` in ``run`` and return the new count, 1 for the first.
 
-        ``times`` counts several at once, to end what asking again can't cure.
+        ``times`` counts several at once, to end early what a retry can't cure.  The count expires two days after the
+        last attempt.
         """
         key = self._attempts_key(account_id, series, window, run)
         with self._redis.pipeline() as pipe:

@@ -1,12 +1,13 @@
-"""Consents under way: what we must know again when the browser comes back from the supplier's page.
+"""Consent flows in progress: the state that is needed when the browser returns from the supplier's consent page.
 
-The supplier returns a state of at most 100 characters; all else stays here, under that state, for a quarter of an
-hour.  A state works once.  What came of it is remembered as long, so that a callback which the supplier's portal
-loads twice (upstream-apis, 1.12) shows the same page and asks nobody again.  Losing a key costs a start over.
+The supplier returns a ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes.  A
+state works once.  The outcome is stored as long, because the supplier's portal may load a callback twice: the second
+one shows the same page and asks the supplier nothing.  A lost key means that the person starts again.
 
-    handshake:<state>   the handshake; taken away by the first callback (GETDEL)
-    outcome:<state>     what came of it, or ``working`` while somebody finds out
-    handover:<code>     of the proxy: what a code of ours stands for; works once too
+    handshake:<state>          {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted (GETDEL)
+                               by the first callback
+    outcome:<state>            {"is":"working"}, then {"is":"done","browser":"…","outcome":{…}}
+    handover:<hash of code>    {…}: what a code of our consent proxy stands for; a code works once
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from redis import Redis
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 LIFE_S: Final = 900
-WORKING_S: Final = 90  # longer than any exchange; after it the one who worked is taken for dead
+WORKING_S: Final = 90  # Longer than any exchange with a supplier; after it the process that did it counts as dead.
 _WORKING: Final = "working"
 
+# The flow is taken and marked in one step, so that of two callbacks at the same time one wins.
+# KEYS: releve:handshake:<state>, releve:outcome:<state>.  ARGV: {"is":"working"}, seconds that it lives (90).
 _TAKE = """
 local handshake = redis.call('GETDEL', KEYS[1])
 if handshake then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
@@ -36,10 +39,11 @@ return handshake
 
 @dataclass(frozen=True, slots=True)
 class ConsentFlow:
-    """A consent under way.
+    """A consent flow in progress.
 
-    ``browser``: who started it, by the secret that only this browser holds; empty for the proxy's.  ``renews``: the
-    account of the renewal link.  ``redirect_uri`` and ``caller_state``: where the proxy's caller waits.
+    ``browser``: a secret in a cookie of the browser that started it; empty for flows of the consent proxy.
+    ``renews``: the account of the renewal link.  ``redirect_uri`` and ``caller_state``: the proxy caller's own.
+    ``started_at``: seconds since 1970.
     """
 
     supplier: str
@@ -56,78 +60,78 @@ class ConsentFlow:
 
 
 class ConsentFlows(PrefixedKeys):
-    """Every method raises StoreUnavailable."""
+    """Consent flows in Redis, by state; every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
-        self._take = redis.register_script(_TAKE)
+        self._take_script = redis.register_script(_TAKE)
 
     @redis_errors()
-    def start(self, handshake: ConsentFlow) -> str:
-        """Its state: 43 characters that nobody can guess."""
+    def start(self, flow: ConsentFlow) -> str:
+        """Store a new flow and return its state: 43 random characters."""
         state = secrets.token_urlsafe(32)
-        self._redis.set(self._key("handshake", state), _to_text(asdict(handshake)), ex=LIFE_S)
+        self._redis.set(self._key("handshake", state), _to_text(asdict(flow)), ex=LIFE_S)
         return state
 
     @redis_errors()
-    def look(self, state: str) -> ConsentFlow | None:
-        """The handshake, left where it is; None for a state that is unknown, used or too old."""
-        return _to_handshake(self._redis.get(self._key("handshake", state)))
+    def peek(self, state: str) -> ConsentFlow | None:
+        """Return the flow without taking it; None for a state that is unknown, used or expired."""
+        return _to_flow(self._redis.get(self._key("handshake", state)))
 
     @redis_errors()
     def take(self, state: str) -> ConsentFlow | None:
-        """The handshake for the first who asks; from then on its outcome is ``working``."""
+        """Return the flow to the first caller and None to others; its outcome is ``working`` from then on."""
         keys = [self._key("handshake", state), self._key("outcome", state)]
-        return _to_handshake(self._take(keys=keys, args=[_to_text({"is": _WORKING}), WORKING_S]))
+        return _to_flow(self._take_script(keys=keys, args=[_to_text({"is": _WORKING}), WORKING_S]))
 
     @redis_errors()
-    def put_back(self, state: str, handshake: ConsentFlow) -> None:
-        """Nothing came of it yet: the same callback may be tried again until its time is over."""
-        left_s = handshake.started_at + LIFE_S - int(time.time())
+    def put_back(self, state: str, flow: ConsentFlow) -> None:
+        """Store a taken flow again, so that the same callback can be repeated until the flow expires."""
+        left_s = flow.started_at + LIFE_S - int(time.time())
         with self._redis.pipeline() as pipe:
             if left_s > 0:
-                pipe.set(self._key("handshake", state), _to_text(asdict(handshake)), ex=left_s)
+                pipe.set(self._key("handshake", state), _to_text(asdict(flow)), ex=left_s)
             pipe.delete(self._key("outcome", state))
             pipe.execute()
 
     @redis_errors()
     def finish(self, state: str, browser: str, outcome: Mapping[str, Any]) -> None:
-        """Remember what came of it, for this browser."""
+        """Store the outcome of a flow, for this browser."""
         text = _to_text({"is": "done", "browser": browser, "outcome": dict(outcome)})
         self._redis.set(self._key("outcome", state), text, ex=LIFE_S)
 
     @redis_errors()
     def outcome(self, state: str, browser: str) -> dict[str, Any] | None:
-        """What came of it, empty while somebody works on it; None where nobody knows, or for another browser."""
+        """Return the outcome, empty while the exchange is running; None where it is unknown or another browser's."""
         text = self._redis.get(self._key("outcome", state))
-        known = json.loads(str(text)) if text is not None else None
-        if known is None or known["is"] == _WORKING:
-            return None if known is None else {}
-        return dict(known["outcome"]) if known["browser"] == browser else None
+        entry = json.loads(str(text)) if text is not None else None
+        if entry is None or entry["is"] == _WORKING:
+            return None if entry is None else {}
+        return dict(entry["outcome"]) if entry["browser"] == browser else None
 
-    # -- the proxy's codes
+    # -- Codes of the consent proxy
 
     @redis_errors()
-    def hand_over(self, facts: Mapping[str, Any]) -> str:
-        """A code that stands for ``facts``."""
+    def issue_code(self, facts: Mapping[str, Any]) -> str:
+        """Store ``facts`` for 15 minutes and return the code that redeems them."""
         code = secrets.token_urlsafe(32)
         self._redis.set(self._key("handover", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
         return code
 
     @redis_errors()
-    def redeem(self, code: str) -> dict[str, Any] | None:
-        """The facts, for the first who asks."""
+    def redeem_code(self, code: str) -> dict[str, Any] | None:
+        """Return the facts to the first caller, and None to others."""
         text = self._redis.getdel(self._key("handover", _digest(code)))
         return None if text is None else dict(json.loads(str(text)))
 
     @redis_errors()
-    def unredeem(self, code: str, facts: Mapping[str, Any]) -> None:
-        """The code was not used after all: it works again, for a quarter of an hour."""
+    def restore_code(self, code: str, facts: Mapping[str, Any]) -> None:
+        """Make a redeemed code valid again, for 15 minutes."""
         self._redis.set(self._key("handover", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
 
 
 def _digest(code: str) -> str:
-    """Codes come from outside in any length and with any sign."""
+    """Hash a code, because callers send codes of any length and with any characters."""
     return hashlib.sha256(code.encode()).hexdigest()
 
 
@@ -135,5 +139,5 @@ def _to_text(value: Mapping[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _to_handshake(text: Any) -> ConsentFlow | None:
+def _to_flow(text: Any) -> ConsentFlow | None:
     return None if text is None else ConsentFlow(**json.loads(str(text)))

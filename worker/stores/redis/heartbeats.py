@@ -1,6 +1,13 @@
-"""Signs of life in Redis: who was heard of when.  All of it ends by itself, and losing it costs a false alarm.
+"""Heartbeats in Redis: of workers, of beat, and of the loop from beat over a queue to a worker.
 
-Moments are seconds since 1970, by the clock of whoever wrote them; `releve doctor` compares those clocks.
+    pulse:worker:nightly@host   hash: seen_at 1721890000.5, progress_at 1721889990.25, running 2, slots 16,
+                                queues control,nightly
+    pulse:restarts              hash: a worker's name to how often its watchdog restarted it
+    pulse:beat, pulse:tick      1721890000.5
+    alive:host-17-a1b2c3        1
+
+Times are seconds since 1970 by the writer's clock; ``releve doctor`` compares the clocks.  All keys expire, and a lost
+key costs a false alarm.
 """
 
 from __future__ import annotations
@@ -13,19 +20,19 @@ from redis import Redis
 
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
-WORKER_TTL_S: Final = 900  # a worker that was taken away without a goodbye is spoken of this long
+WORKER_TTL_S: Final = 900  # A worker that vanished without a word is listed this long.
 BEAT_TTL_S: Final = 7 * 24 * 3600
 RESTARTS_TTL_S: Final = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeartbeat:
-    """What a worker tells of itself every few seconds.
+    """The heartbeat that a worker writes every few seconds.
 
-    ``progress_at``: when it last took or finished work, at first when it became ready.
+    ``progress_at``: when it last took or finished work; at first, when it became ready.
     """
 
-    name: str  # nodename, like nightly@host
+    name: str  # Celery's node name, like nightly@host.
     seen_at: float
     progress_at: float
     running: int
@@ -38,47 +45,47 @@ class WorkerHeartbeat:
 
 
 class Heartbeats(PrefixedKeys):
-    """Every method raises StoreUnavailable."""
+    """Heartbeats of workers and beat for the health checks; every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix + "pulse:")
 
-    # -- workers
+    # -- Workers
 
     @redis_errors()
-    def note_worker(self, pulse: WorkerHeartbeat) -> None:
-        told: dict[Any, Any] = {
-            "seen_at": pulse.seen_at,
-            "progress_at": pulse.progress_at,
-            "running": pulse.running,
-            "slots": pulse.slots,
-            "queues": ",".join(pulse.queues),
+    def record_worker(self, heartbeat: WorkerHeartbeat) -> None:
+        mapping: dict[Any, Any] = {
+            "seen_at": heartbeat.seen_at,
+            "progress_at": heartbeat.progress_at,
+            "running": heartbeat.running,
+            "slots": heartbeat.slots,
+            "queues": ",".join(heartbeat.queues),
         }
-        key = self._key("worker", pulse.name)
+        key = self._key("worker", heartbeat.name)
         with self._redis.pipeline() as pipe:
-            pipe.hset(key, mapping=told)
+            pipe.hset(key, mapping=mapping)
             pipe.expire(key, WORKER_TTL_S)
             pipe.execute()
 
     @redis_errors()
     def forget_worker(self, name: str) -> None:
-        """It said goodbye: nobody need miss it."""
+        """Delete the heartbeat of a worker that ended in order, so that no check misses it."""
         self._redis.delete(self._key("worker", name))
 
     @redis_errors()
     def workers(self) -> list[WorkerHeartbeat]:
-        """Those heard of in the last quarter of an hour, by name."""
+        """Return the heartbeats of the last 15 minutes, sorted by name."""
         names = sorted(
             {str(key).removeprefix(self._key("worker", "")) for page in self._scan("worker:*") for key in page}
         )
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(self._key("worker", name))
-            return [_to_pulse(name, told) for name, told in zip(names, pipe.execute(), strict=True) if told]
+            return [_to_heartbeat(name, fields) for name, fields in zip(names, pipe.execute(), strict=True) if fields]
 
     @redis_errors()
-    def note_restart(self, name: str) -> None:
-        """Its watchdog found it silent and starts it anew."""
+    def count_restart(self, name: str) -> None:
+        """Count a restart of a silent worker by its watchdog."""
         key = self._key("restarts")
         with self._redis.pipeline() as pipe:
             pipe.hincrby(key, name, 1)
@@ -87,68 +94,67 @@ class Heartbeats(PrefixedKeys):
 
     @redis_errors()
     def restarts(self) -> dict[str, int]:
-        """How often each worker's watchdog started it anew; forgotten 30 days after the last."""
+        """Return how often each worker was restarted by its watchdog; forgotten 30 days after the last restart."""
         counts = self._redis.hgetall(self._key("restarts"))
         return {str(name): int(count) for name, count in sorted(counts.items())}
 
-    # -- beat, and the whole loop from beat over the queue to a worker
+    # -- Beat, and the whole loop from beat over the queue to a worker
 
     @redis_errors()
-    def note_beat(self, at: float) -> None:
-        """Beat has published something."""
+    def record_beat(self, at: float) -> None:
+        """Record when beat published something."""
         self._redis.set(self._key("beat"), at, ex=BEAT_TTL_S)
 
     @redis_errors()
-    def note_tick(self, at: float) -> None:
-        """A worker has done what beat sends every minute."""
+    def record_tick(self, at: float) -> None:
+        """Record when a worker did the task that beat sends every minute."""
         self._redis.set(self._key("tick"), at, ex=BEAT_TTL_S)
 
     @redis_errors()
     def beat_and_tick(self) -> Sequence[float | None]:
-        """When each was noted last."""
+        """Return the times of the last beat and the last tick, None where unknown."""
         answers = self._redis.mget([self._key("beat"), self._key("tick")])
         return [None if answer is None else float(answer) for answer in answers]
 
 
-def _to_pulse(name: str, told: dict[str, str]) -> WorkerHeartbeat:
+def _to_heartbeat(name: str, fields: dict[str, str]) -> WorkerHeartbeat:
     return WorkerHeartbeat(
         name,
-        float(told["seen_at"]),
-        float(told["progress_at"]),
-        int(told["running"]),
-        int(told["slots"]),
-        tuple(filter(None, told["queues"].split(","))),
+        float(fields["seen_at"]),
+        float(fields["progress_at"]),
+        int(fields["running"]),
+        int(fields["slots"]),
+        tuple(filter(None, fields["queues"].split(","))),
     )
 
 
-# Which workers are alive, by their own word, which ends by itself.
-
-ALIVE_TTL_S: Final = 20  # a worker says so every few seconds; one that is silent this long is taken for dead
+ALIVE_TTL_S: Final = 20  # Workers renew their mark every few seconds; without one, a worker counts as dead.
 
 
 class LivingWorkers(PrefixedKeys):
-    """Every method raises StoreUnavailable."""
+    """Marks of living workers, which decide whose messages are requeued; every method raises StoreUnavailable."""
 
     @redis_errors()
-    def say_alive(self, worker: str) -> None:
+    def mark_alive(self, worker: str) -> None:
+        """Renew the worker's mark, for 20 seconds."""
         self._redis.set(self._key("alive", worker), "1", ex=ALIVE_TTL_S)
 
     @redis_errors()
-    def say_gone(self, worker: str) -> None:
-        """What it still holds may be given to others at once."""
+    def mark_stopped(self, worker: str) -> None:
+        """Delete the worker's mark, so that others may take its messages at once."""
         self._redis.delete(self._key("alive", worker))
 
     @redis_errors()
-    def alive(self) -> list[str]:
-        """The workers that are, in order; walks through all keys."""
-        before = len(self._key("alive", ""))
-        return sorted({key[before:] for page in self._scan("alive:*") for key in page})
+    def living_workers(self) -> list[str]:
+        """Return the living workers, sorted; scans all keys."""
+        start = len(self._key("alive", ""))
+        return sorted({key[start:] for page in self._scan("alive:*") for key in page})
 
     @redis_errors()
-    def gone(self, workers: Collection[str]) -> list[str]:
-        """Those of the workers that are not alive, in order."""
+    def dead_workers(self, workers: Collection[str]) -> list[str]:
+        """Return those of the workers that have no mark, sorted."""
         if not workers:
             return []
-        ordered = sorted(workers)
-        answers = self._redis.mget([self._key("alive", worker) for worker in ordered])
-        return [worker for worker, answer in zip(ordered, answers, strict=True) if answer is None]
+        names = sorted(workers)
+        marks = self._redis.mget([self._key("alive", name) for name in names])
+        return [name for name, mark in zip(names, marks, strict=True) if mark is None]

@@ -1,43 +1,48 @@
-"""What Redis does in one step for ``worker.stores.redis.incidents``.  A time is in µs, empty for the server's own."""
+"""Lua scripts of ``worker.stores.redis.incidents``, each an atomic step.
+
+Times are in µs since 1970 (1721890000123456); an empty text stands for the server's own time.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 _NOW: Final = """
-local function moment(told)
-  if told ~= '' then return tonumber(told) end
+local function moment(text)
+  if text ~= '' then return tonumber(text) end
   local clock = redis.call('TIME')
   return clock[1] * 1000000 + clock[2]
 end
 """
 
-# KEYS: ring, last, tally.  ARGV: now, account, kind ('': answered well), window, µs looked back, most accounts,
-# seconds kept.
-# Gives {accounts that failed alike, accounts asked}.  What lies in the future is another clock's and goes.
-NOTE: Final = (
+# KEYS: incident:ring:daily, incident:last:daily, incident:tally:daily.
+# ARGV: now, account (k9x4w), kind (outage, '' for a good answer), window ("2024-06-25 2024-07-25 <run> daily/nightly"),
+# µs to look back (600000000), most accounts (1000), seconds to live (21600).
+# Returns {accounts that failed with this kind, accounts asked}.
+RECORD_ANSWER: Final = (
     _NOW
     + """
 local now, account, kind = moment(ARGV[1]), ARGV[2], ARGV[3]
-local function forget(each)
-  local last, times = string.match(redis.call('HGET', KEYS[2], each) or '', '^(%S*) (%d+)')
+local function uncount(member)
+  local last, times = string.match(redis.call('HGET', KEYS[2], member) or '', '^(%S*) (%d+)')
   if last then redis.call('HINCRBY', KEYS[3], last, -1) end
   return last, times
 end
-local function drop(gone)
-  for _, each in ipairs(gone) do
-    forget(each)
-    redis.call('ZREM', KEYS[1], each)
-    redis.call('HDEL', KEYS[2], each)
+local function drop(members)
+  for _, member in ipairs(members) do
+    uncount(member)
+    redis.call('ZREM', KEYS[1], member)
+    redis.call('HDEL', KEYS[2], member)
   end
 end
 
-local last, times = forget(account)
+local last, times = uncount(account)
 local calls = last == kind and times + 1 or 1
 redis.call('HSET', KEYS[2], account, kind .. ' ' .. string.format('%d', calls) .. ' ' .. ARGV[4])
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), account)
 redis.call('HINCRBY', KEYS[3], kind, 1)
 drop(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', now - ARGV[5])))
+-- A time in the future comes from a clock that was set back: it would never grow old.
 drop(redis.call('ZRANGEBYSCORE', KEYS[1], string.format('(%.0f', now), '+inf'))
 drop(redis.call('ZRANGE', KEYS[1], 0, -1 - ARGV[6]))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[7]) end
@@ -46,14 +51,17 @@ return {tonumber(redis.call('HGET', KEYS[3], kind)), redis.call('ZCARD', KEYS[1]
 """
 )
 
-# KEYS: open, failed, touched, relapses, muted, then one ``last`` a series.  ARGV: now, id, kind, began_at, first wait
-# in µs, longest wait in such, most relapses, seconds it lives unprobed, then the series.
-# Gives 1 where it is opened, 0 where one is open, -1 where it must not be.
+# KEYS: incident:open:daily, incident:failed:daily, incident:touched:daily, incident:relapses:daily,
+# incident:muted:outage, then incident:last:<series> of each series.
+# ARGV: now, id of the incident, kind (outage), began_at (2024-07-25T07:00:00+00:00), first wait in µs (60000000),
+# longest wait as a multiple of it (15), most relapses (3), seconds to live without probes (10800), then the series
+# (daily) in the order of their keys.
+# Returns 1 where it opens the incident, 0 where one is open, -1 where none may be opened.
 OPEN: Final = (
     _NOW
     + """
 local id = redis.call('HGET', KEYS[1], 'id')
-if id then return id == ARGV[2] and 1 or 0 end  -- ours: the command was sent twice
+if id then return id == ARGV[2] and 1 or 0 end  -- Its own id: the client sent the command twice.
 local relapses = tonumber(redis.call('GET', KEYS[4]) or 0)
 if redis.call('EXISTS', KEYS[5]) == 1 or relapses >= tonumber(ARGV[7]) then return -1 end
 
@@ -78,8 +86,9 @@ return 1
 """
 )
 
-# KEYS: open, failed, touched.  ARGV: account, account/series, window, most windows.
-ADD: Final = """
+# KEYS: incident:open:daily, incident:failed:daily, incident:touched:daily.
+# ARGV: account (k9x4w), account/series (k9x4w/daily), window as above, most windows (10000).
+ADD_FAILURE: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return end
 redis.call('HINCRBY', KEYS[1], 'failed_calls', 1)
 if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 or redis.call('HLEN', KEYS[2]) < tonumber(ARGV[4]) then
@@ -91,11 +100,13 @@ redis.call('EXPIRE', KEYS[2], lives)
 redis.call('EXPIRE', KEYS[3], lives)
 """
 
-# KEYS: open.  ARGV: what.
-COUNT: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], ARGV[1], 1) end"
+# KEYS: incident:open:daily.  ARGV: the field to increment (windows_held).
+INCREMENT_COUNT: Final = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], ARGV[1], 1) end"
 
-# KEYS: open, failed, touched.  ARGV: now, id, rounds so far, µs until the next, seconds it lives unprobed.
-TURN: Final = (
+# A round belongs to the caller that saw the number of rounds before it: of two callers, one gets it.
+# KEYS: incident:open:daily, incident:failed:daily, incident:touched:daily.
+# ARGV: now, id, rounds so far (2), µs until the next round (120000000), seconds to live without probes (10800).
+CLAIM_PROBE_ROUND: Final = (
     _NOW
     + """
 local id, due, rounds = unpack(redis.call('HMGET', KEYS[1], 'id', 'probe_at', 'rounds'))
@@ -108,18 +119,21 @@ return 1
 """
 )
 
-# KEYS: open, failed, touched, relapses, past, replay, muted.  ARGV: id, slot, ended_at, how, seconds that relapses are
-# counted, most of the past, seconds that a replay is due, seconds muted (0: not).
+# KEYS: incident:open:daily, incident:failed:daily, incident:touched:daily, incident:relapses:daily, incident:past,
+# incident:replay, incident:muted:outage.
+# ARGV: id, slot (daily), ended_at (2024-07-25T07:07:00+00:00), how (probes), seconds that a relapse counts (3600), most
+# past incidents (200), seconds that a replay is due (86400), seconds muted (0 for none).
 CLOSE: Final = """
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
+  -- The newest past incident with this id means that the client sent the command twice.
   local newest = redis.call('LINDEX', KEYS[5], 0)
   return newest and cjson.decode(newest).id == ARGV[1] and 1 or 0
 end
-local told = {slot = ARGV[2], ended_at = ARGV[3], how = ARGV[4]}
+local incident = {slot = ARGV[2], ended_at = ARGV[3], how = ARGV[4]}
 local fields = redis.call('HGETALL', KEYS[1])
-for i = 1, #fields, 2 do told[fields[i]] = fields[i + 1] end
-told.accounts = string.format('%d', redis.call('PFCOUNT', KEYS[3]))
-redis.call('LPUSH', KEYS[5], cjson.encode(told))
+for i = 1, #fields, 2 do incident[fields[i]] = fields[i + 1] end
+incident['accounts'] = string.format('%d', redis.call('PFCOUNT', KEYS[3]))
+redis.call('LPUSH', KEYS[5], cjson.encode(incident))
 redis.call('LTRIM', KEYS[5], 0, ARGV[6] - 1)
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('INCR', KEYS[4])

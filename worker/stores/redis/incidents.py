@@ -1,16 +1,19 @@
-"""Incidents in Redis: how each account was answered last, what is open, what is over.
+"""Incidents in Redis: the last answer to each account, the open incidents, and the past ones.
 
-    incident:ring:<series>     sorted set: the accounts asked lately, by when (µs)
-    incident:last:<series>     hash: the same accounts, by how it went: ``kind calls window run claim``
-    incident:tally:<series>    hash: how many of them went how
-    incident:open:<slot>       hash: the incident, with its counts
-    incident:failed:<slot>     hash: ``account/series`` it touched, with the window; capped
+    incident:ring:<series>     sorted set: the accounts asked lately, by time (µs)
+    incident:last:<series>     hash: account to ``outage 3 2024-06-25 2024-07-25 20240725T070000.000001 daily/nightly``:
+                               kind (empty for a good answer), calls in a row, window, run id, claim
+    incident:tally:<series>    hash: kind to the number of these accounts
+    incident:open:<slot>       hash: the open incident, with its counts
+    incident:failed:<slot>     hash: ``account/series`` to the window that failed, as above; at most 10 000
     incident:touched:<slot>    HyperLogLog of the accounts
-    incident:relapses:<slot>   how often it ended within the hour
-    incident:muted:<kind>      not to be opened for a while
-    incident:past              list of those over, newest first; incident:replay: what was missed is to be asked for
+    incident:relapses:<slot>   number of incidents that ended within the last hour
+    incident:muted:<kind>      present while this kind must not be opened
+    incident:past              list of past incidents as JSON, newest first
+    incident:replay            present while the missed windows are to be fetched
 
-All of it is bounded whatever the fleet.  Losing it costs seeing the incident anew, and the list of those that are over.
+All sizes are bounded, whatever the number of accounts.  Lost keys cost the list of past incidents; an open one is
+detected again.
 """
 
 from __future__ import annotations
@@ -36,10 +39,10 @@ from worker.domain.measures.readings import Series
 from worker.stores.redis import incident_scripts as scripts
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
-MOST_RECENT: Final = 1_000  # accounts looked at, for each series
-MOST_FAILED: Final = 10_000  # windows remembered of an incident
+MOST_RECENT: Final = 1_000  # Accounts whose last answer counts, for each series.
+MOST_FAILED: Final = 10_000  # Windows stored for one incident.
 MOST_PAST: Final = 200
-OPEN_TTL_S: Final = 3 * 3600  # of an incident that nobody probes: a worker without beat must not wait for ever
+OPEN_TTL_S: Final = 3 * 3600  # An incident without probes ends: workers without beat would wait for ever.
 RELAPSE_TTL_S: Final = 3600
 RECENT_TTL_S: Final = 6 * 3600
 REPLAY_TTL_S: Final = 24 * 3600
@@ -48,123 +51,139 @@ _NO_LIMIT: Final = 1_000_000
 
 
 class IncidentStore(PrefixedKeys):
-    """Every method raises StoreUnavailable.  ``clock_us``: for tests and simulations; None is the server's own."""
+    """Incidents in Redis; every method raises StoreUnavailable.
+
+    A slot is what one incident blocks: a series, or a kind of refusal.  ``clock_us`` gives µs since 1970 in tests and
+    simulations; without it the server's clock counts.
+    """
 
     def __init__(self, redis: Redis, prefix: str = "releve:", clock_us: Callable[[], int] | None = None) -> None:
         super().__init__(redis, prefix)
         self._clock_us = clock_us
-        self._note = redis.register_script(scripts.NOTE)
-        self._open = redis.register_script(scripts.OPEN)
-        self._add = redis.register_script(scripts.ADD)
-        self._count = redis.register_script(scripts.COUNT)
-        self._turn = redis.register_script(scripts.TURN)
-        self._close = redis.register_script(scripts.CLOSE)
+        self._record_script = redis.register_script(scripts.RECORD_ANSWER)
+        self._open_script = redis.register_script(scripts.OPEN)
+        self._add_script = redis.register_script(scripts.ADD_FAILURE)
+        self._increment_script = redis.register_script(scripts.INCREMENT_COUNT)
+        self._round_script = redis.register_script(scripts.CLAIM_PROBE_ROUND)
+        self._close_script = redis.register_script(scripts.CLOSE)
 
-    # -- how accounts are answered
+    # -- Answers to accounts
 
     @redis_errors()
-    def note(self, origin: WindowJob, kind: IncidentKind | None, minutes: float) -> FailureCount:
-        """Note how an account was answered last (None: well); how many of those asked lately were answered alike."""
-        keys = [self._of(what, origin["series"]) for what in ("ring", "last", "tally")]
-        told = [origin["account_id"], kind or "", _window_text(origin)]
-        failed, tried = self._note(keys=keys, args=[self._now(), *told, minutes * 60e6, MOST_RECENT, RECENT_TTL_S])
-        return FailureCount(int(failed), int(tried))
+    def record_answer(self, job: WindowJob, kind: IncidentKind | None, minutes: float) -> FailureCount:
+        """Record the last answer to an account and count how many of the accounts asked lately failed alike.
 
-    # -- what is open
+        ``kind`` is None for a good answer; ``minutes`` is how far back accounts count.
+        """
+        keys = [self._incident_key(part, job["series"]) for part in ("ring", "last", "tally")]
+        answer = [job["account_id"], kind or "", _window_text(job)]
+        limits = [minutes * 60e6, MOST_RECENT, RECENT_TTL_S]
+        failed, asked = self._record_script(keys=keys, args=[self._now(), *answer, *limits])
+        return FailureCount(int(failed), int(asked))
+
+    # -- Open incidents
 
     @redis_errors()
     def open(self, incident: Incident, first_wait_s: float) -> bool | None:
-        """Whether it was opened by us; None where it must not be: it was muted, or has come again too often.
+        """Open an incident and return whether this call opened it; None where it must not be opened.
 
-        What failed alike just before is its too.  One that comes again within the hour waits as long as the one before.
+        That is where its kind is muted, or has come back too often within the hour.  Accounts that failed with the same
+        kind just before count for it.  Each relapse within the hour doubles the first wait.
         """
         slot = incident.slot
-        keys = [self._of(what, slot) for what in ("open", "failed", "touched", "relapses")]
-        keys.append(self._of("muted", incident.kind.value))
-        keys += [self._of("last", series.value) for series in incident.series]
-        told = [incident.id, incident.kind.value, incident.began_at.isoformat()]
+        keys = [self._incident_key(part, slot) for part in ("open", "failed", "touched", "relapses")]
+        keys.append(self._incident_key("muted", incident.kind.value))
+        keys += [self._incident_key("last", series.value) for series in incident.series]
+        facts = [incident.id, incident.kind.value, incident.began_at.isoformat()]
         relapses = _NO_LIMIT if incident.kind is IncidentKind.BY_HAND else MOST_RELAPSES
         limits = [first_wait_s * 1e6, LONGEST_WAIT, relapses, self._ttl_s(incident.kind, first_wait_s)]
-        args = [self._now(), *told, *limits, *(series.value for series in incident.series)]
-        opened = int(self._open(keys=keys, args=args))
+        args = [self._now(), *facts, *limits, *(series.value for series in incident.series)]
+        opened = int(self._open_script(keys=keys, args=args))
         return None if opened < 0 else bool(opened)
 
     @redis_errors()
-    def add(self, slot: str, origin: WindowJob) -> None:
-        """One more that failed while it is open."""
-        keys = [self._of(what, slot) for what in ("open", "failed", "touched")]
-        account_id = origin["account_id"]
-        member = f"{account_id}/{origin['series']}"
-        self._add(keys=keys, args=[account_id, member, _window_text(origin), MOST_FAILED])
+    def add_failure(self, slot: str, job: WindowJob) -> None:
+        """Add a window that failed during the open incident; does nothing where none is open."""
+        keys = [self._incident_key(part, slot) for part in ("open", "failed", "touched")]
+        account_id = job["account_id"]
+        member = f"{account_id}/{job['series']}"
+        self._add_script(keys=keys, args=[account_id, member, _window_text(job), MOST_FAILED])
 
     @redis_errors()
-    def count(self, slot: str, what: str) -> None:
-        """One more of ``failed_calls``, ``windows_failed`` or ``windows_held``; nothing happens where it is over."""
-        self._count(keys=[self._of("open", slot)], args=[what])
+    def increment_count(self, slot: str, field: str) -> None:
+        """Increment ``failed_calls``, ``windows_failed`` or ``windows_held`` of the open incident, if one is open."""
+        self._increment_script(keys=[self._incident_key("open", slot)], args=[field])
 
     @redis_errors()
-    def all_open(self) -> dict[str, Incident]:
-        """By slot."""
+    def open_incidents(self) -> dict[str, Incident]:
+        """Return the open incidents by slot."""
         with self._redis.pipeline(transaction=False) as pipe:
             for slot in SLOTS:
-                pipe.hgetall(self._of("open", slot))
-                pipe.pfcount(self._of("touched", slot))
-            told = pipe.execute()
-        return {slot: _to_incident(slot, told[2 * rank], told[2 * rank + 1]) for rank, slot in _found(told)}
+                pipe.hgetall(self._incident_key("open", slot))
+                pipe.pfcount(self._incident_key("touched", slot))
+            answers = pipe.execute()
+        pairs = zip(answers[::2], answers[1::2], strict=True)
+        return {
+            slot: _to_incident(slot, fields, accounts)
+            for slot, (fields, accounts) in zip(SLOTS, pairs, strict=True)
+            if "id" in fields
+        }
 
     @redis_errors()
-    def muted(self, kinds: Sequence[IncidentKind]) -> set[IncidentKind]:
-        found = self._redis.mget([self._of("muted", kind.value) for kind in kinds])
-        return {kind for kind, told in zip(kinds, found, strict=True) if told is not None}
+    def muted_kinds(self, kinds: Sequence[IncidentKind]) -> set[IncidentKind]:
+        """Return those of ``kinds`` that must not be opened for a while."""
+        marks = self._redis.mget([self._incident_key("muted", kind.value) for kind in kinds])
+        return {kind for kind, mark in zip(kinds, marks, strict=True) if mark is not None}
 
     @redis_errors()
-    def take_turn(self, incident: Incident, wait_s: float, first_wait_s: float) -> bool:
-        """Whether its next round of canaries is due and ours; the one after is due in ``wait_s``."""
-        keys = [self._of(what, incident.slot) for what in ("open", "failed", "touched")]
+    def claim_probe_round(self, incident: Incident, wait_s: float, first_wait_s: float) -> bool:
+        """Claim the next round of probes and return whether it is due and ours; the round after it is in ``wait_s``."""
+        keys = [self._incident_key(part, incident.slot) for part in ("open", "failed", "touched")]
         ttl_s = self._ttl_s(incident.kind, first_wait_s)
         args = [self._now(), incident.id, incident.rounds, wait_s * 1e6, ttl_s]
-        return bool(self._turn(keys=keys, args=args))
+        return bool(self._round_script(keys=keys, args=args))
 
     @redis_errors()
-    def some_failed(self, slot: str, most: int) -> list[WindowJob]:
-        """Windows it touched, picked at random, none twice."""
-        told: Any = self._redis.hrandfield(self._of("failed", slot), most, withvalues=True)
-        return [_to_origin(member, text) for member, text in _pairs(told)]
+    def sample_failed_windows(self, slot: str, most: int) -> list[WindowJob]:
+        """Return up to ``most`` windows that failed in the incident, drawn at random without repeats."""
+        answer: Any = self._redis.hrandfield(self._incident_key("failed", slot), most, withvalues=True)
+        return [_to_job(member, text) for member, text in _to_pairs(answer)]
 
     @redis_errors()
-    def failed(self, slot: str) -> Iterator[WindowJob]:
-        """All windows remembered of it; one may come twice."""
-        for member, text in self._redis.hscan_iter(self._of("failed", slot), count=500):
-            yield _to_origin(member, text)
+    def failed_windows(self, slot: str) -> Iterator[WindowJob]:
+        """Yield all stored windows that failed in the incident; one may come twice."""
+        for member, text in self._redis.hscan_iter(self._incident_key("failed", slot), count=500):
+            yield _to_job(member, text)
 
     @redis_errors()
     def close(self, incident: Incident, ended_at: datetime, how: str, *, muted_s: int = 0) -> bool:
-        """Whether it was us who closed it.  What was missed is to be replayed from then on."""
+        """Close an incident and return whether this call closed it; from then on a replay is due."""
         slot = incident.slot
-        keys = [self._of(what, slot) for what in ("open", "failed", "touched", "relapses")]
-        keys += [self._key("incident", "past"), self._key("incident", "replay"), self._of("muted", incident.kind.value)]
-        times = [RELAPSE_TTL_S, MOST_PAST, REPLAY_TTL_S, muted_s]
-        return bool(self._close(keys=keys, args=[incident.id, slot, ended_at.isoformat(), how, *times]))
+        keys = [self._incident_key(part, slot) for part in ("open", "failed", "touched", "relapses")]
+        keys += [self._key("incident", "past"), self._key("incident", "replay")]
+        keys.append(self._incident_key("muted", incident.kind.value))
+        limits = [RELAPSE_TTL_S, MOST_PAST, REPLAY_TTL_S, muted_s]
+        return bool(self._close_script(keys=keys, args=[incident.id, slot, ended_at.isoformat(), how, *limits]))
 
-    # -- afterwards
-
-    @redis_errors()
-    def past(self) -> list[Incident]:
-        """Those that are over, newest first."""
-        told = [json.loads(text) for text in self._redis.lrange(self._key("incident", "past"), 0, -1)]
-        return [_to_incident(fields["slot"], fields, int(fields["accounts"])) for fields in told]
+    # -- After an incident
 
     @redis_errors()
-    def replay_due(self) -> bool:
+    def closed_incidents(self) -> list[Incident]:
+        """Return the past incidents, newest first."""
+        entries = [json.loads(text) for text in self._redis.lrange(self._key("incident", "past"), 0, -1)]
+        return [_to_incident(fields["slot"], fields, int(fields["accounts"])) for fields in entries]
+
+    @redis_errors()
+    def is_replay_due(self) -> bool:
         return bool(self._redis.exists(self._key("incident", "replay")))
 
     @redis_errors()
-    def replayed(self) -> None:
-        """It was asked for; twice is harmless."""
+    def clear_replay(self) -> None:
+        """Record that the replay was done; safe to repeat."""
         self._redis.delete(self._key("incident", "replay"))
 
-    def _of(self, what: str, which: str) -> str:
-        return self._key("incident", what, which)
+    def _incident_key(self, part: str, name: str) -> str:
+        return self._key("incident", part, name)
 
     def _now(self) -> int | str:
         return "" if self._clock_us is None else self._clock_us()
@@ -175,11 +194,12 @@ class IncidentStore(PrefixedKeys):
         return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 
-def _window_text(origin: WindowJob) -> str:
-    return " ".join((origin["start"], origin["end"], origin["run_id"], origin["claim"] or ""))
+def _window_text(job: WindowJob) -> str:
+    """Return ``2024-06-25 2024-07-25 20240725T070000.000001 daily/nightly``; the claim is empty where there is none."""
+    return " ".join((job["start"], job["end"], job["run_id"], job["claim"] or ""))
 
 
-def _to_origin(member: str, text: str) -> WindowJob:
+def _to_job(member: str, text: str) -> WindowJob:
     account_id, _, series = member.partition("/")
     start, end, run_id, claim = text.split(" ", 3)
     return WindowJob(
@@ -187,15 +207,11 @@ def _to_origin(member: str, text: str) -> WindowJob:
     )
 
 
-def _pairs(told: Any) -> list[tuple[str, str]]:
-    """Redis' newer protocol sends pairs, the older one flat."""
-    if told and isinstance(told[0], str):
-        return list(zip(told[::2], told[1::2], strict=True))
-    return [(member, text) for member, text in told or ()]
-
-
-def _found(told: Sequence[Any]) -> list[tuple[int, str]]:
-    return [(rank, slot) for rank, slot in enumerate(SLOTS) if "id" in told[2 * rank]]
+def _to_pairs(answer: Any) -> list[tuple[str, str]]:
+    """Return the pairs in an answer: RESP3 sends pairs, RESP2 a flat list."""
+    if answer and isinstance(answer[0], str):
+        return list(zip(answer[::2], answer[1::2], strict=True))
+    return [(member, text) for member, text in answer or ()]
 
 
 def _to_incident(slot: str, fields: dict[str, str], accounts: int) -> Incident:

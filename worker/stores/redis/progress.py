@@ -1,13 +1,16 @@
-"""What Relève remembers in Redis: finished windows, run state, claims, counts; nothing that can't be lost.
+"""Progress in Redis: finished windows, states of runs, claims, attempts, cursors and secrets.
 
-Plain keys under one prefix (``releve:``), which any Redis tool can read:
+Everything here may be lost; a lost key repeats work.  All keys have one prefix (``releve:``) and plain text values:
 
-    days:<series>:<letters>               hash: by account the finished days and the last night (``series_notes``)
-    history:<account>:<series>            set of finished windows, where they are several
-    task:<account>:<series>               hash: the last run's state, where it is worth one (``task_notes``)
-    inflight:<account>:<series>:<what>    server time at which the work was published
-    attempts:<account>:<series>:<run>:<window>, secret:<name>, cursor:<name>, alive:<worker>, lock:, lease:,
-    slot:
+    days:<series>:<letters>               hash: account to its finished days and its last night (``series_progress``)
+    history:<account>:<series>            set: the finished windows, where there are several (``series_progress``)
+    task:<account>:<series>               hash: the state of the last run (``task_progress``)
+    inflight:<account>:<series>:<work>    a claim, and attempts:<account>:<series>:<run>:<window> (``claims``)
+    secret:<name>                         an encrypted text
+    cursor:<name>                         the place in a scan over the accounts, such as k9x4w
+    alive:<worker>                        ``heartbeats``
+    lock:<name>, lease:<name>, slot:<name>   ``locks``
+    parked:<queue>                        ``broker``
 """
 
 from __future__ import annotations
@@ -23,26 +26,29 @@ from worker.stores.redis.claims import Claims, holder_of
 from worker.stores.redis.connection import escape_glob, redis_errors
 from worker.stores.redis.heartbeats import LivingWorkers
 from worker.stores.redis.locks import Locks
-from worker.stores.redis.series_progress import to_night
+from worker.stores.redis.series_progress import parse_night
 from worker.stores.redis.task_progress import TaskProgressStore
 
 ACCOUNT_KINDS: Final = frozenset(
     {"days", "history", "history_loaded", "task", "inflight", "attempts", "secret", "cursor", "slot"}
 )
 
-# To move a cursor only from where we saw it (ARGV[1], empty for nowhere): two who walk the same way don't send each
-# other back.  Gives where it stands then.
+# Compare-and-set: of two tasks that scan the same accounts, the slower one must not move the cursor back.
+# KEYS: releve:cursor:nightly.  ARGV: expected text (k9x4w, empty for none), new text, seconds to live (172800).
+# Returns the text that the cursor has then.
 _MOVE_CURSOR = """
-local seen = redis.call('GET', KEYS[1]) or ''
-if seen ~= ARGV[1] then return seen end
+local current = redis.call('GET', KEYS[1]) or ''
+if current ~= ARGV[1] then return current end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return ARGV[2]
 """
 
 
 class LookBackStanding(NamedTuple):
-    """``newest``: the night that has begun last; ``served``: the last that this series was asked for; ``holder``: the
-    run whose message has the claim.
+    """The facts that decide whether a look-back that waited is still to be asked for.
+
+    ``newest``: the latest night that has begun.  ``served``: the last night for which this series was asked.
+    ``holder``: the run id of the claim.
     """
 
     newest: date | None
@@ -51,20 +57,20 @@ class LookBackStanding(NamedTuple):
 
 
 class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessages):
-    """Every method raises StoreUnavailable; losing any key costs a repeat, never data.
+    """The progress of all accounts in Redis; every method raises StoreUnavailable.
 
     ``series`` is a Series or its value.
     """
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
-        self._move_cursor = redis.register_script(_MOVE_CURSOR)
+        self._move_script = redis.register_script(_MOVE_CURSOR)
 
-    # -- texts shared by all workers
+    # -- Texts shared by all workers
 
     @redis_errors()
     def put_secret(self, name: str, sealed_text: str, ttl_s: int) -> None:
-        """Keep a text that its owner has encrypted; Redis is no safe."""
+        """Store a text that the caller has encrypted: Redis protects no secrets."""
         self._redis.set(self._key("secret", name), sealed_text, ex=ttl_s)
 
     @redis_errors()
@@ -73,7 +79,7 @@ class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessa
 
     @redis_errors()
     def put_cursor(self, name: str, text: str, ttl_s: int) -> None:
-        """How far a walk over the accounts has come."""
+        """Store the place that a scan over the accounts has reached."""
         self._redis.set(self._key("cursor", name), text, ex=ttl_s)
 
     @redis_errors()
@@ -81,37 +87,37 @@ class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessa
         return _to_text(self._redis.get(self._key("cursor", name)))
 
     @redis_errors()
-    def move_cursor(self, name: str, seen: str | None, text: str, ttl_s: int) -> str | None:
-        """Put the cursor from where it was ``seen`` (None: nowhere) to ``text``; where it stands then.
+    def move_cursor(self, name: str, expected: str | None, text: str, ttl_s: int) -> str | None:
+        """Move the cursor from ``expected`` (None for no cursor) to ``text`` and return where it stands then.
 
-        Somewhere else where another walks the same way and has moved it.
+        It stands elsewhere where another task scans the same accounts and has moved it.
         """
-        return str(self._move_cursor(keys=[self._key("cursor", name)], args=[seen or "", text, ttl_s])) or None
+        return str(self._move_script(keys=[self._key("cursor", name)], args=[expected or "", text, ttl_s])) or None
 
-    # -- nights
+    # -- Nights
 
     def newest_night(self) -> date | None:
-        """The night that has begun last; None where Redis forgot it."""
+        """Return the latest night that has begun, or None where Redis was emptied."""
         return _to_date(self.get_cursor(NIGHTLY))
 
     @redis_errors()
     def look_back_standing(self, account_id: str, series: str) -> LookBackStanding:
-        """What decides whether a look-back that waited is still to be asked for; in one packet."""
-        with self._redis.pipeline(transaction=False) as packet:
-            packet.get(self._key("inflight", account_id, series, NIGHTLY))
-            packet.hget(self._keys(account_id, series)[0], account_id)
-            packet.get(self._key("cursor", NIGHTLY))
-            claim, noted, newest = packet.execute()
-        told = to_night(series, noted or "")
-        return LookBackStanding(_to_date(newest), told.night if told else None, holder_of(claim) if claim else None)
+        """Return the facts for one series, read in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.get(self._key("inflight", account_id, series, NIGHTLY))
+            pipe.hget(self._keys(account_id, series)[0], account_id)
+            pipe.get(self._key("cursor", NIGHTLY))
+            claim, text, newest = pipe.execute()
+        last = parse_night(series, text or "")
+        return LookBackStanding(_to_date(newest), last.night if last else None, holder_of(claim) if claim else None)
 
-    # -- the end of an account
+    # -- The end of an account
 
     @redis_errors()
     def forget(self, account_id: str) -> int:
-        """Delete every key that names the account; how many there were.  Walks all keys.
+        """Delete every key that names the account and return their number; scans all keys.
 
-        Its locks are left to expire: whoever removes the account may hold one of them.
+        Locks are left to expire, because the process that removes the account may hold one.
         """
         pattern = f"*:{escape_glob(account_id)}*"
         return self._forget_days(account_id) + sum(
@@ -122,7 +128,7 @@ class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessa
 
     @redis_errors()
     def forget_all(self) -> int:
-        """Delete what is known of all accounts; how many keys there were.  Walks all keys.  Locks expire."""
+        """Delete the keys of all accounts and return their number; scans all keys and leaves locks to expire."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")
@@ -131,7 +137,8 @@ class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessa
 
     def _names(self, key: str, account_id: str) -> bool:
         kind, *parts = key.removeprefix(self._prefix).split(":")
-        return kind in ACCOUNT_KINDS - {"days"} and account_id in parts  # a hash of days is many accounts'
+        # A ``days`` hash belongs to many accounts, and its name ends with letters that may equal a short account id.
+        return kind in ACCOUNT_KINDS - {"days"} and account_id in parts
 
 
 def _to_date(answer: Any) -> date | None:

@@ -1,13 +1,17 @@
-"""What is kept of each account and series for good: which days are done, and the last night that asked.
+"""The coverage of each account's series in Redis, that is its finished days, and its last night.
 
-A million accounts have two million of these, so each is one field of a small hash, which Redis keeps packed:
+A million accounts have two million of these, so each one is a field of a small hash, which Redis stores compactly:
 
-    days:<series>:<first letters of the account>      hash: account to `<done> [<night> <answer>]`
+    days:daily:k9x               hash: account to ``<coverage> [<night> <answer>]``, for example
+                                 k9x4w  2021-11-25/2024-11-24 2024-11-24 d252
+                                 k9xab  ?2024-11-01/2024-11-24
+                                 k9xz2  * 2024-11-24 n252
+    history:k9xz2:daily          set: 2021-11-25/2022-01-01, 2022-02-01/2024-11-24, known
 
-``done`` is one window (2021-11-25/2024-11-24), ``-`` for none, with ``?`` in front while nobody told the coverage
-as a whole since Redis was last empty, or ``*`` where it takes several windows: these are a set,
-``history:<account>:<series>``, with the member ``known`` once it was told.  ``answer`` is a letter for what the
-night's look-back brought, and when: minutes from the midnight (UTC) of the night's date.
+The coverage is one window, or ``-`` for no day, or ``*`` for several windows, which are in the set.  Since Redis was
+emptied, it is known as a whole only once it was read back from the measure store; until then it begins with ``?``, or
+the set has no member ``known``.  The answer is a letter for its class (``_LETTERS``) and the minutes from midnight UTC
+of the night's date to the call.
 """
 
 from __future__ import annotations
@@ -26,8 +30,8 @@ from worker.domain.measures.windows import merge_windows, plan_look_back
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 KNOWN: Final = "known"
-# Of an id's letters 22 come first and 32 after it: a million accounts are 44 to a hash.  Redis packs up to 128 fields
-# (512 where it is set as it comes) of at most 64 bytes.
+# Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
+# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
 _SEVERAL: Final = "*"
 _MINUTE: Final = timedelta(minutes=1)
@@ -39,10 +43,11 @@ _LETTERS: Final = {
 }
 _CLASSES: Final = {letter: answer for answer, letter in _LETTERS.items()}
 
-# KEYS: the hash, the set of several windows, a flag that once was kept beside it.  ARGV: account, "known".
+# KEYS: releve:days:daily:k9x, releve:history:k9x4w:daily, releve:history_loaded:k9x4w:daily (a flag of former versions,
+# deleted here).  ARGV: account (k9x4w), ``known``, then windows (2024-03-04/2024-03-11).
 _READ = """
 local coverage, night = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%S*)(.*)$')
-local function write(windows, told)
+local function write(windows, is_known)
   table.sort(windows)
   local merged = {}
   for _, window in ipairs(windows) do
@@ -59,29 +64,29 @@ local function write(windows, told)
   if #merged > 1 then
     coverage = '*'
     for _, window in ipairs(merged) do redis.call('SADD', KEYS[2], window) end
-    if told then redis.call('SADD', KEYS[2], ARGV[2]) end
+    if is_known then redis.call('SADD', KEYS[2], ARGV[2]) end
   else
-    coverage = (told and '' or '?') .. (merged[1] or (told and '-' or ''))
+    coverage = (is_known and '' or '?') .. (merged[1] or (is_known and '-' or ''))
   end
   redis.call('HSET', KEYS[1], ARGV[1], coverage .. night)
   return merged
 end
 """
-# A window and all that are kept become the fewest that hold the same days.  Dates sort as texts do.
+# Merges a window with the stored ones and returns the fewest windows with the same days.  ISO dates sort as texts.
 _MARK_DONE = (
     _READ
     + """
-local windows, told = {ARGV[3]}, false
+local windows, is_known = {ARGV[3]}, false
 if coverage == '*' or coverage == '' then
   for _, member in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-    if member == ARGV[2] then told = true else table.insert(windows, member) end
+    if member == ARGV[2] then is_known = true else table.insert(windows, member) end
   end
 else
-  told = string.sub(coverage, 1, 1) ~= '?'
+  is_known = string.sub(coverage, 1, 1) ~= '?'
   local window = string.match(coverage, '%d.*')
   if window then table.insert(windows, window) end
 end
-return write(windows, told)
+return write(windows, is_known)
 """
 )
 _REPLACE_DONE = (
@@ -92,8 +97,11 @@ for place = 3, #ARGV do table.insert(windows, ARGV[place]) end
 return write(windows, true)
 """
 )
-# ARGV: account, night, answer, the last date that may stand.  A night that is over takes nothing from a later one.
-_NOTE_NIGHT = """
+# An older night must not replace a newer one.  A night after the last possible date comes from a wrong clock, and is
+# replaced.
+# KEYS: as above, the first two.  ARGV: account (k9x4w), night (2024-07-25), answer (d252), last possible date
+# (2024-07-25).
+_RECORD_NIGHT = """
 local coverage, night = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%S*) ?(%S*)')
 if night > ARGV[2] and night <= ARGV[4] then return 0 end
 if coverage == '' then coverage = redis.call('EXISTS', KEYS[2]) == 1 and '*' or '?' end
@@ -103,88 +111,94 @@ return 1
 
 
 class SeriesCoverage(NamedTuple):
-    """``told``: as a whole since Redis was last empty; a window marked done alone does not make it so, or the next
-    one to finish after a loss would hide that all the others are forgotten, and they would be fetched again.
+    """The finished days of a series, in the fewest windows, oldest first.
+
+    ``is_known``: whether they are complete.  After Redis was emptied, windows marked as done do not make the coverage
+    known; only ``replace_done`` does.  Otherwise the first window to finish would hide that the others were forgotten,
+    and these would be fetched again.
     """
 
-    told: bool
+    is_known: bool
     windows: list[DateWindow]
 
 
 @dataclass(frozen=True, slots=True)
 class LastNight:
-    """The last night that a series was asked for, and what came."""
+    """The last night for which a series was asked, and the call."""
 
     night: date
     call: Call
 
 
 class SeriesProgressStore(PrefixedKeys):
-    """Every method raises StoreUnavailable.  ``series`` is a Series or its value."""
+    """Coverage and last nights; every method raises StoreUnavailable.  ``series`` is a Series or its value."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         super().__init__(redis, prefix)
-        self._mark_done = redis.register_script(_MARK_DONE)
-        self._replace_done = redis.register_script(_REPLACE_DONE)
-        self._note_night = redis.register_script(_NOTE_NIGHT)
+        self._mark_script = redis.register_script(_MARK_DONE)
+        self._replace_script = redis.register_script(_REPLACE_DONE)
+        self._night_script = redis.register_script(_RECORD_NIGHT)
 
-    # -- the history, window by window
+    # -- The history, window by window
 
     def done_windows(self, account_id: str, series: str) -> list[DateWindow]:
-        """The finished days in the fewest windows, oldest first."""
+        """Return the finished days in the fewest windows, oldest first."""
         return self.coverages([(account_id, series)])[0].windows
 
     def done_windows_of(self, pairs: Sequence[tuple[str, str]]) -> list[list[DateWindow]]:
-        """``done_windows`` of many (account, series), in their order."""
+        """Return ``done_windows`` of many (account, series), in their order."""
         return [coverage.windows for coverage in self.coverages(pairs)]
 
     def has_history(self, account_id: str, series: str) -> bool:
-        """Whether ``replace_done`` told the coverage since Redis was last empty."""
-        return self.coverages([(account_id, series)])[0].told
+        """Return whether ``replace_done`` stored the whole coverage since Redis was emptied."""
+        return self.coverages([(account_id, series)])[0].is_known
 
     @redis_errors()
     def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[SeriesCoverage]:
-        """The coverage of a page of (account, series), in their order, in two round trips at most."""
+        """Return the coverage of a page of (account, series), in their order, in two round trips at most."""
         texts = [text.partition(" ")[0] for text in self._texts(pairs)]
-        several = [pair for pair, text in zip(pairs, texts, strict=True) if text in ("", _SEVERAL)]
+        with_set = [pair for pair, text in zip(pairs, texts, strict=True) if text in ("", _SEVERAL)]
         with self._redis.pipeline(transaction=False) as pipe:
-            for account_id, series in several:
+            for account_id, series in with_set:
                 pipe.smembers(self._key("history", account_id, series))
-            sets = dict(zip(several, pipe.execute() if several else (), strict=True))
-        return [_coverage(text, sets.get(pair, ())) for pair, text in zip(pairs, texts, strict=True)]
+            sets = dict(zip(with_set, pipe.execute() if with_set else (), strict=True))
+        return [_parse_coverage(text, sets.get(pair, ())) for pair, text in zip(pairs, texts, strict=True)]
 
     @redis_errors()
     def mark_done(self, account_id: str, series: str, window: DateWindow) -> list[DateWindow]:
-        """Add ``window`` to the finished days; all of them.  Safe to repeat, and beside others who do the same."""
-        done = self._mark_done(keys=self._keys(account_id, series), args=[account_id, KNOWN, str(window)])
+        """Add ``window`` to the finished days and return all of them.
+
+        Safe to repeat, and for several processes at once.
+        """
+        done = self._mark_script(keys=self._keys(account_id, series), args=[account_id, KNOWN, str(window)])
         return [DateWindow.parse(text) for text in done]
 
     @redis_errors()
     def replace_done(self, account_id: str, series: str, windows: Iterable[DateWindow]) -> None:
-        """Tell the coverage as a whole, as read back from the store; none at all is an answer too."""
+        """Replace the whole coverage with ``windows``, which may be empty, as read back from the measure store."""
         args = [account_id, KNOWN, *map(str, windows)]
-        self._replace_done(keys=self._keys(account_id, series), args=args, client=self._redis)
+        self._replace_script(keys=self._keys(account_id, series), args=args, client=self._redis)
 
-    # -- the nights
+    # -- Nights
 
     @redis_errors()
-    def note_night(self, account_id: str, series: str, night: date, call: Call) -> None:
-        """The look-back of this night is stored.  An older night's end, told late, changes nothing.
+    def record_night(self, account_id: str, series: str, night: date, call: Call) -> None:
+        """Record that the look-back of a night is stored; a night older than the recorded one changes nothing.
 
-        What stands there of a date to come (``rounds.takes_over``) gives way.
+        A recorded night in the future, by the date of the call, is replaced.
         """
         answer = f"{_LETTERS[call.answer]}{(call.at - _midnight(night)) // _MINUTE}"
         latest = max(night, call.at.astimezone(PARIS).date())
         args = [account_id, night.isoformat(), answer, latest.isoformat()]
-        self._note_night(keys=self._keys(account_id, series)[:2], args=args, client=self._redis)
+        self._night_script(keys=self._keys(account_id, series)[:2], args=args, client=self._redis)
 
     @redis_errors()
-    def nights(self, pairs: Sequence[tuple[str, str]]) -> list[LastNight | None]:
-        """The last night that asked, of a page of (account, series), in their order, in one round trip."""
+    def last_nights(self, pairs: Sequence[tuple[str, str]]) -> list[LastNight | None]:
+        """Return the last night of a page of (account, series), in their order, in one round trip."""
         texts = self._texts(pairs)
-        return [to_night(series, text) for (_, series), text in zip(pairs, texts, strict=True)]
+        return [parse_night(series, text) for (_, series), text in zip(pairs, texts, strict=True)]
 
-    # -- the end of an account
+    # -- The end of an account
 
     def _forget_days(self, account_id: str) -> int:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -193,19 +207,22 @@ class SeriesProgressStore(PrefixedKeys):
             return sum(pipe.execute())
 
     def _texts(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        """A page in the order of ids lies in few hashes."""
-        places: dict[str, list[int]] = {}
+        """Return the field of each (account, series), empty where it is missing, in their order.
+
+        One command a hash: a page in the order of ids uses few hashes.
+        """
+        places_by_key: dict[str, list[int]] = {}
         for place, (account_id, series) in enumerate(pairs):
-            places.setdefault(self._keys(account_id, series)[0], []).append(place)
-        if not places:
+            places_by_key.setdefault(self._keys(account_id, series)[0], []).append(place)
+        if not places_by_key:
             return []
         with self._redis.pipeline(transaction=False) as pipe:
-            for key, found in places.items():
-                pipe.hmget(key, [pairs[place][0] for place in found])
+            for key, places in places_by_key.items():
+                pipe.hmget(key, [pairs[place][0] for place in places])
             answers = pipe.execute()
         texts = [""] * len(pairs)
-        for found, values in zip(places.values(), answers, strict=True):
-            for place, value in zip(found, values, strict=True):
+        for places, values in zip(places_by_key.values(), answers, strict=True):
+            for place, value in zip(places, values, strict=True):
                 texts[place] = value or ""
         return texts
 
@@ -217,23 +234,23 @@ class SeriesProgressStore(PrefixedKeys):
         ]
 
 
-def _coverage(text: str, members: Iterable[Any]) -> SeriesCoverage:
+def _parse_coverage(text: str, members: Iterable[Any]) -> SeriesCoverage:
     if text in ("", _SEVERAL):
-        several = set(members)
-        return SeriesCoverage(KNOWN in several, merge_windows(map(DateWindow.parse, several - {KNOWN})))
+        texts = set(members)
+        return SeriesCoverage(KNOWN in texts, merge_windows(map(DateWindow.parse, texts - {KNOWN})))
     window = text.removeprefix("?").removeprefix("-")
     return SeriesCoverage(not text.startswith("?"), [DateWindow.parse(window)] if window else [])
 
 
-def to_night(series: str, text: str) -> LastNight | None:
-    """The night that a field of the hash tells, if any."""
+def parse_night(series: str, text: str) -> LastNight | None:
+    """Return the night in a field of the hash, if any."""
     _, night, answer = (*text.split(" "), "", "")[:3]
     if not night:
         return None
-    on = date.fromisoformat(night)
-    at = _midnight(on) + int(answer[1:]) * _MINUTE
+    day = date.fromisoformat(night)
+    at = _midnight(day) + int(answer[1:]) * _MINUTE
     window = plan_look_back(at.astimezone(PARIS).date(), Series(series))
-    return LastNight(on, Call(at, window, _CLASSES[answer[0]], NIGHTLY))
+    return LastNight(day, Call(at, window, _CLASSES[answer[0]], NIGHTLY))
 
 
 def _midnight(day: date) -> datetime:

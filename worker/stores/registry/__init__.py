@@ -1,0 +1,1 @@
+"""The registry in SQL: accounts, tokens, consents, outcomes, completeness, notices."""

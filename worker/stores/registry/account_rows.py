@@ -1,4 +1,7 @@
-"""Rows of the registry to accounts and back, inside a transaction that the registry opened."""
+"""SQL statements for the rows of accounts and usage points.
+
+Every function works inside a transaction that its caller has opened, so that several tables change together.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,19 @@ from worker.errors import UnknownAccount
 from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
 CONSUMPTION = "consumption"
-LIVING = ACCOUNTS.c.state != AccountState.DELETED.value
-EVERY_ACCOUNT = select(ACCOUNTS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
-# Asked several times a window and built once: to build them costs more than to ask.
-_ONE_ACCOUNT = EVERY_ACCOUNT.where(ACCOUNTS.c.id == bindparam("wanted"))
-_STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("wanted"))
+NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED.value
+ACCOUNT_QUERY = select(ACCOUNTS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+# A window runs these statements several times. Building one costs more than running it, so each is built once.
+_ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))
+_STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE_LOCKED = {shared: _STATE.with_for_update(read=shared) for shared in (False, True)}
-_LETTERS, _DIGITS = "abcdefghjkmnpqrstvwxyz", "0123456789"  # without i, l, o, u: read aloud and typed back
+# The letters i, l, o and u are left out: an id is read aloud on the telephone and typed in again.
+_LETTERS, _DIGITS = "abcdefghjkmnpqrstvwxyz", "0123456789"
 
 
 def get(connection: Connection, account_id: str) -> Account:
-    """The account, a removed one too.  Raises UnknownAccount."""
-    row = connection.execute(_ONE_ACCOUNT, {"wanted": account_id}).one_or_none()
+    """Return the account, even if it was removed. Raises UnknownAccount."""
+    row = connection.execute(_ONE_ACCOUNT, {"account_id": account_id}).one_or_none()
     if row is None:
         raise UnknownAccount(_unknown(account_id))
     return to_account(row)
@@ -39,30 +43,38 @@ def find(
     *,
     lock: bool = False,
 ) -> Account | None:
-    """The living account that keeps this usage point; with ``lock`` it stays so until we commit."""
+    """Return the account of this usage point, or None. Removed accounts don't count.
+
+    With ``lock``, no other transaction can change the account until this one ends.
+    """
     if usage_point_id is None:
         return None
-    wanted = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": direction}
-    query = EVERY_ACCOUNT.where(LIVING, *(USAGE_POINTS.c[name] == value for name, value in wanted.items()))
+    query = ACCOUNT_QUERY.where(
+        NOT_REMOVED,
+        USAGE_POINTS.c.supplier == supplier,
+        USAGE_POINTS.c.usage_point_id == usage_point_id,
+        USAGE_POINTS.c.direction == direction,
+    )
     row = connection.execute(query.with_for_update(of=ACCOUNTS) if lock else query).one_or_none()
     return None if row is None else to_account(row)
 
 
-def lock(connection: Connection, account_id: str, *, shared: bool = False, removed_too: bool = False) -> None:
-    """Nobody removes the account or (unless ``shared``) changes it before our transaction ends.
+def lock(connection: Connection, account_id: str, *, shared: bool = False, include_removed: bool = False) -> None:
+    """Lock the account's row until the transaction ends.
 
-    Raises UnknownAccount where it isn't there or (unless ``removed_too``) was removed.  SQLite needs no
-    lock: who writes there is alone anyway.
+    No other transaction can then remove the account, nor change it unless the lock is ``shared``. SQLite takes no
+    row lock: it has a single writer at a time. Raises UnknownAccount for a missing account, and for a removed one
+    unless ``include_removed``.
     """
-    state = connection.execute(_STATE_LOCKED[shared], {"wanted": account_id}).scalar()
+    state = connection.execute(_STATE_LOCKED[shared], {"account_id": account_id}).scalar()
     if state is None:
         raise UnknownAccount(_unknown(account_id))
-    if state == AccountState.DELETED.value and not removed_too:
+    if state == AccountState.DELETED.value and not include_removed:
         raise UnknownAccount(f"account {account_id} was removed")
 
 
 def insert_account(connection: Connection, supplier: str, now: datetime, consent: Mapping[str, date]) -> str:
-    """The id of a new account, in state ``new``."""
+    """Insert an account in state ``new`` and return its id."""
     account_id = _new_id()
     row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW.value, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
@@ -72,7 +84,7 @@ def insert_account(connection: Connection, supplier: str, now: datetime, consent
 def insert_usage_point(
     connection: Connection, account_id: str, supplier: str, usage_point_id: str, direction: str
 ) -> None:
-    """Raises IntegrityError where another account has it."""
+    """Insert the account's usage point. Raises IntegrityError if another account has it."""
     row = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": direction}
     connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **row))
 
@@ -85,14 +97,15 @@ def find_or_insert(
     now: datetime,
     consent: Mapping[str, date],
 ) -> tuple[str, bool]:
-    """The id of the account that keeps this usage point, locked and with these dates, and whether it is new.
+    """Return the id of the account with this usage point, and whether it is new.
 
-    Raises IntegrityError where another process adds it at this moment.
+    The account is locked and gets the consent dates in ``consent``. Raises IntegrityError if another process inserts
+    the same usage point at the same time.
     """
-    known = find(connection, supplier, usage_point_id, direction, lock=True)
-    if known is not None:
-        update_account(connection, known.id, consent)
-        return known.id, False
+    account = find(connection, supplier, usage_point_id, direction, lock=True)
+    if account is not None:
+        update_account(connection, account.id, consent)
+        return account.id, False
     account_id = insert_account(connection, supplier, now, consent)
     if usage_point_id is not None:
         insert_usage_point(connection, account_id, supplier, usage_point_id, direction)
@@ -100,24 +113,28 @@ def find_or_insert(
 
 
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
+    """Write the columns in ``changes``; nothing happens if it is empty."""
     if changes:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**changes))
 
 
-def make_ready(connection: Connection, account_id: str, now: datetime) -> None:
-    """End ``new`` and ``action_needed``, if there is a usage point; the operator's ``paused`` stays."""
+def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
+    """Set a ``new`` or ``action_needed`` account with a usage point to ``ready``.
+
+    A ``paused`` account stays paused: the operator has paused it.
+    """
     waiting = (AccountState.NEW.value, AccountState.ACTION_NEEDED.value)
     has_usage_point = select(USAGE_POINTS.c.account_id).where(USAGE_POINTS.c.account_id == account_id).exists()
-    which = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state.in_(waiting), has_usage_point)
+    conditions = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state.in_(waiting), has_usage_point)
     values = {"state": AccountState.READY.value, "reason": "", "state_since": now}
-    connection.execute(update(ACCOUNTS).where(*which).values(values))
+    connection.execute(update(ACCOUNTS).where(*conditions).values(values))
 
 
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
-    """Put the account into ``state``; gives it as it was before.
+    """Set the account's state and reason, and return the account as it was before.
 
-    A paused account that needs its owner stays paused, with the reason noted.  Raises ValueError where an
-    account without a usage point should become ready, and UnknownAccount.
+    A paused account that gets ``action_needed`` stays paused and only takes the reason. Raises UnknownAccount, and
+    ValueError if an account without a usage point is to become ready.
     """
     lock(connection, account_id)
     account = get(connection, account_id)
@@ -130,6 +147,7 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
 
 
 def to_account(row: Row[Any]) -> Account:
+    """Convert a row of ``ACCOUNT_QUERY`` to an account."""
     return Account(
         id=row.id,
         state=AccountState(row.state),
@@ -143,11 +161,14 @@ def to_account(row: Row[Any]) -> Account:
 
 
 def _new_id() -> str:
-    """Twelve characters, a letter first (never taken for a number, nor for CouchDB's own ``_`` names)."""
+    """Return a random id of twelve characters, for example "k3q7d0fr2mxx".
+
+    The first one is a letter, so that an id is never read as a number, nor as one of CouchDB's own ``_`` names.
+    """
     return secrets.choice(_LETTERS) + "".join(secrets.choice(_LETTERS + _DIGITS) for _ in range(11))
 
 
 def _unknown(account_id: str) -> str:
-    # Who mixes the two up gives a meter number for the id: that must not come back in a text.
-    named = f"account {account_id}" if account_id.isalnum() and account_id[0].isalpha() else "such account"
-    return f"no {named} in the registry: `releve accounts list` shows them"
+    # A user may have typed a meter number instead of an id. The message must not repeat it.
+    name = f"account {account_id}" if account_id.isalnum() and account_id[0].isalpha() else "such account"
+    return f"no {name} in the registry: `releve accounts list` shows them"

@@ -1,8 +1,8 @@
-"""The account registry: who gave consent for which meter, with which token, and how it went last.
+"""The account registry in SQL: accounts, usage points, tokens and the last outcome of each series.
 
-The truth about accounts, unlike Redis.  One transaction a call; a call repeated gives the same registry.
-A removed account leaves its row as a tombstone without anything personal, so that a late task is refused
-and not taken for a new account.
+The registry is the source of truth about accounts; Redis is not. Each call is one transaction and is safe to repeat.
+A removed account leaves its row as a tombstone without personal data, so that a task that comes late is refused and
+does not create the account again.
 """
 
 from __future__ import annotations
@@ -18,65 +18,65 @@ from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.completeness import Mark
+from worker.domain.measures.completeness import DayMark
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations
-from worker.stores.registry.account_rows import EVERY_ACCOUNT, LIVING
+from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.database import Database, bring_up
-from worker.stores.registry.outcomes import SeriesOutcome, merging, to_outcome, to_row
+from worker.stores.registry.database import Database, upgrade_schema
+from worker.stores.registry.outcomes import SeriesOutcome, build_outcome_upsert, to_outcome, to_row
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
-from worker.stores.registry.tokens import TokenTable, take_away
+from worker.stores.registry.tokens import TokenTable, detach_token
 
 PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """How many rows a removal took away; all zero where it was done before."""
+    """Number of rows that a removal deleted; all zero if the account was removed before."""
 
     account_id: str
     usage_points: int
     tokens: int
     outcomes: int
-    raw_answers: int = 0  # rows: single answers, and months of them
+    raw_answers: int = 0  # A row holds one answer, or a packed month of answers.
 
 
 @dataclass(frozen=True, slots=True)
 class NewConsent:
-    """What a consent brings.  ``token_needed=False``: the application's own token serves."""
+    """Dates and token of a consent; without ``token_needed`` the application's own token is used."""
 
     consent_from: date | None = None
-    consent_until: date | None = None  # the last day, included
+    consent_until: date | None = None  # The last day is included.
     token: str | None = field(default=None, repr=False)
     token_expires_at: datetime | None = None
     token_needed: bool = True
 
     @property
     def dates(self) -> dict[str, date]:
-        """Those that are told."""
-        told = {"consent_from": self.consent_from, "consent_until": self.consent_until}
-        return {name: day for name, day in told.items() if day is not None}
+        """The dates that are set, by column name."""
+        columns = {"consent_from": self.consent_from, "consent_until": self.consent_until}
+        return {name: day for name, day in columns.items() if day is not None}
 
     @property
     def usable(self) -> bool:
-        """Whether the accounts can be read from now on."""
+        """Whether the accounts' data can be fetched from now on."""
         return self.token is not None or not self.token_needed
 
 
 class AccountRegistry:
     """Accounts, usage points, tokens and outcomes in one SQL database.
 
-    Every method raises StoreUnavailable; those that take an account id raise UnknownAccount for one that
-    isn't there, and those that write to it also for one that was removed.  Moments are zone-aware UTC.
+    Every method raises StoreUnavailable. A method that takes an account id raises UnknownAccount for a missing
+    account; a method that writes raises it for a removed account, too. Moments are zone-aware, in UTC.
     """
 
     def __init__(self, url: str, sealer: Sealer) -> None:
-        """``url``: sqlite:///FILE or postgresql://…; nothing is opened yet.  Raises ValueError."""
+        """Take the ``url`` (sqlite:///FILE or postgresql://…) without opening it. Raises ValueError."""
         self._database = Database(url)
         self.tokens = TokenTable(self._database, sealer)
         self.completeness = CompletenessTable(self._database)
@@ -87,7 +87,7 @@ class AccountRegistry:
 
     @property
     def database(self) -> Database:
-        """For a store that keeps its table beside the accounts."""
+        """The database, for other tables of the registry."""
         return self._database
 
     def close(self) -> None:
@@ -97,11 +97,11 @@ class AccountRegistry:
     # The schema
 
     def migrate(self) -> None:
-        """Create the tables or bring them up to this program; see ``schema.bring_up``."""
-        bring_up(self._database)
+        """Create or upgrade the tables; see ``database.upgrade_schema``."""
+        upgrade_schema(self._database)
 
     def schema_version(self) -> str | None:
-        """The last migration applied; None before the first."""
+        """Return the last migration step that was applied; None before the first one."""
         with self._database.reading() as connection:
             return migrations.current_step(connection)
 
@@ -119,7 +119,7 @@ class AccountRegistry:
         token_needed: bool = True,
         direction: str = account_rows.CONSUMPTION,
     ) -> tuple[Account, bool]:
-        """The account of this usage point, and whether it is new: ``add_all`` for one."""
+        """Return the account of one usage point, and whether it is new; see ``add_all``."""
         consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
         return self.add_all(supplier, [usage_point_id], now, consent, direction=direction)[0]
 
@@ -131,74 +131,74 @@ class AccountRegistry:
         consent: NewConsent,
         *,
         direction: str = account_rows.CONSUMPTION,
-        witness: Callable[[Connection, str], object] | None = None,
+        on_account: Callable[[Connection, str], object] | None = None,
     ) -> list[tuple[Account, bool]]:
-        """The accounts of one consent, each with whether it is new: all of them, or none.
+        """Add the accounts of one consent, all or none, and return each with whether it is new.
 
-        A usage point already kept gives its account, with token and consent renewed where given; that also
-        ends ``new`` and ``action_needed``, but not the operator's ``paused``.  Several share the token.
-        ``witness`` is called for each account inside the transaction.  The caller has checked the numbers' form.
+        The result has the order of ``usage_point_ids``. All accounts share the token. A usage point that the registry
+        knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
+        ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_account`` is called with each account's id
+        inside the transaction. The caller has checked the form of the usage point numbers.
         """
         for _ in range(3):
-            # Another process may add the same usage point between our look and our insert.  What the
-            # server then says quotes the number, so it is not passed on.
+            # Another process may insert the same usage point between our query and our insert. The server's
+            # message quotes the number, so the error is not passed on.
             with suppress(IntegrityError), self._database.writing() as connection:
-                # by number, so that two consents for the same meters lock them in one order
-                ordered = sorted(set(usage_point_ids), key=lambda number: number or "")
-                found = {
+                # Two consents for the same meters must lock them in the same order, else they block each other.
+                sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
+                rows = {
                     number: account_rows.find_or_insert(connection, supplier, number, direction, now, consent.dates)
-                    for number in ordered
+                    for number in sorted_numbers
                 }
-                ids = [account_id for account_id, _ in found.values()]
+                ids = [account_id for account_id, _ in rows.values()]
                 if consent.token is not None:
-                    self.tokens.give(connection, ids, consent.token, consent.token_expires_at)
+                    self.tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
                 for account_id in ids:
                     if consent.usable:
-                        account_rows.make_ready(connection, account_id, now)
-                    if witness is not None:
-                        witness(connection, account_id)
-                wanted = [found[number] for number in dict.fromkeys(usage_point_ids)]
-                return [(account_rows.get(connection, account_id), created) for account_id, created in wanted]
+                        account_rows.mark_ready(connection, account_id, now)
+                    if on_account is not None:
+                        on_account(connection, account_id)
+                ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
+                return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
         raise StoreUnavailable("the account could not be added, others were added at the same time: try again")
 
     def get(self, account_id: str) -> Account:
-        """The account, a removed one too (``deleted``, without usage point)."""
+        """Return the account; a removed one is ``deleted`` and has no usage point."""
         with self._database.reading() as connection:
             return account_rows.get(connection, account_id)
 
     def find_by_usage_point(
         self, supplier: str, usage_point_id: str, direction: str = account_rows.CONSUMPTION
     ) -> Account | None:
-        """The account that keeps this usage point, or None."""
+        """Return the account of this usage point, or None."""
         with self._database.reading() as connection:
             return account_rows.find(connection, supplier, usage_point_id, direction)
 
     def page_active(self, after: str | None = None, limit: int = PAGE, *, until: str | None = None) -> list[Account]:
-        """The next ``ready`` accounts in the order of ids, those beyond ``after`` up to ``until``; empty at the end."""
-        query = EVERY_ACCOUNT.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
+        """Return the next page of ``ready`` accounts by id: ``after`` < id <= ``until``. Empty at the end."""
+        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
         if until is not None:
             query = query.where(ACCOUNTS.c.id <= until)
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """The next accounts but the removed ones in the order of ids, those beyond ``after``; empty at the end."""
-        return self._accounts(EVERY_ACCOUNT.where(LIVING, ACCOUNTS.c.id > (after or "")).limit(limit))
+        """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end."""
+        return self._accounts(ACCOUNT_QUERY.where(NOT_REMOVED, ACCOUNTS.c.id > (after or "")).limit(limit))
 
-    def some(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """Those of the ids that are accounts, by id; removed ones too."""
-        found = self._accounts(EVERY_ACCOUNT.where(ACCOUNTS.c.id.in_(account_ids)))
-        return {account.id: account for account in found}
+    def get_many(self, account_ids: Collection[str]) -> dict[str, Account]:
+        """Return the accounts with these ids, by id, even removed ones. Unknown ids are left out."""
+        accounts = self._accounts(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(account_ids)))
+        return {account.id: account for account in accounts}
 
     def count_by_state(self) -> dict[AccountState, int]:
-        """How many accounts are in each state, removed ones too; every state is named."""
-        return Overview(self._database).accounts_by_state()
+        """Return the number of accounts in each state, zero included."""
+        return Overview(self._database).count_accounts_by_state()
 
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
-        """Put the account into ``state``; ``reason`` is a code of semantics 6.4.
+        """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
-        A paused account that needs its owner stays paused (the operator's wish), with the reason noted.
-        Raises ValueError for ``new`` and ``deleted``, which only ``add`` and ``remove`` give, and for
-        ``ready`` without a usage point.
+        A paused account that gets ``action_needed`` stays paused and only takes the reason. Raises ValueError for
+        ``new`` and ``deleted``, which only ``add`` and ``remove`` set, and for ``ready`` without a usage point.
         """
         if state in (AccountState.NEW, AccountState.DELETED):
             raise ValueError(f"an account can't be set to {state}")
@@ -206,32 +206,33 @@ class AccountRegistry:
             account_rows.change_state(connection, account_id, state, reason, now)
 
     def remove(self, account_id: str) -> Removal:
-        """Take away everything personal and leave a tombstone.  Safe to repeat."""
+        """Delete the account's personal data and leave its row as a tombstone. Safe to repeat."""
         with self._database.writing() as connection:
-            account_rows.lock(connection, account_id, removed_too=True)
-            gone = {
+            account_rows.lock(connection, account_id, include_removed=True)
+            counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
                 for table in PERSONAL
             }
-            tokens = take_away(connection, account_id)
-            nothing = {"reason": "", "consent_from": None, "consent_until": None}
-            tombstone = {"state": AccountState.DELETED.value, "state_since": datetime.now(UTC), **nothing}
-            connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, LIVING).values(tombstone))
-        return Removal(account_id, gone[USAGE_POINTS], tokens, gone[SERIES_OUTCOMES], gone[RAW_ANSWERS])
+            tokens = detach_token(connection, account_id)
+            # A second removal must not move the moment of the first, so only a row that is not removed changes.
+            empty = {"reason": "", "consent_from": None, "consent_until": None}
+            tombstone = {"state": AccountState.DELETED.value, "state_since": datetime.now(UTC), **empty}
+            connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
+        return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
 
-    # Tokens; ``tokens`` knows more about them
+    # Tokens. The attribute ``tokens`` has the other operations.
 
     def load_token(self, account_id: str) -> str | None:
-        """The token text last saved, or None.  Raises OperatorFault where its key is gone."""
+        """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
         return self.tokens.load(account_id)
 
     def save_token(self, account_id: str, token_text: str) -> None:
-        """Keep the token, sealed, in place of the one before; it is on disk when this returns."""
+        """Save the token, sealed, in place of the previous one. It is on disk when this returns."""
         self.tokens.save(account_id, token_text)
 
     def rotate_tokens(self) -> int:
-        """Seal every token anew under the first key; how many.  See TokenBook.rotate."""
-        return self.tokens.rotate()
+        """Seal every token under the first key and return their number; see ``TokenTable.rotate_seals``."""
+        return self.tokens.rotate_seals()
 
     # Outcomes
 
@@ -246,47 +247,53 @@ class AccountRegistry:
         message: str,
         last_day: date | None,
         stored: bool,
-        days: Mapping[date, Mark] | None = None,
+        days: Mapping[date, DayMark] | None = None,
     ) -> None:
-        """Note how a run of a series went, and with it what is known of its ``days``; ``code`` None is a success.
+        """Record the outcome of one run of a series, with the marks of its ``days``; a success has no ``code``.
 
-        Run ids sort as time does: an older run than the one noted adds its facts (days stored, success),
-        but leaves the verdict.  ``message`` is kept in the clear, so what looks like a secret is cut out.
+        Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
+        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
+        secret is cut out of it.
         """
         success_at = None if code else now
         outcome = SeriesOutcome(account_id, Series(series), run_id, code, message, success_at, last_day, stored, now)
         with self._database.writing() as connection:
+            # A shared lock: runs of the same account may report at once, but none after the account's removal.
             account_rows.lock(connection, account_id, shared=True)
-            connection.execute(merging(self._database.dialect), to_row(outcome))
-            self.completeness.note(connection, account_id, outcome.series, days or {})
+            connection.execute(build_outcome_upsert(self._database.dialect), to_row(outcome))
+            self.completeness.merge_marks(connection, account_id, outcome.series, days or {})
 
     @contextmanager
-    def together(self) -> Iterator[Self]:
-        """What is recorded within the block is one transaction: all of it or nothing."""
+    def in_one_transaction(self) -> Iterator[Self]:
+        """Open one transaction for several calls: all of them are recorded, or none.
+
+        The yielded registry's own methods take part in it; its tables (``tokens``, ``completeness``, ``policies``)
+        do not.
+        """
         with self._database.writing() as connection:
-            inside = copy(self)
-            inside._database = self._database.within(connection)
-            yield inside
+            registry = copy(self)
+            registry._database = self._database.join_transaction(connection)
+            yield registry
 
-    def outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
-        """The last outcome of each series that has one."""
-        return self.outcomes_of([account_id])[account_id]
+    def load_outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
+        """Return the last outcome of each series that has one."""
+        return self.load_outcomes_of([account_id])[account_id]
 
-    def outcomes_of(self, account_ids: Iterable[str]) -> dict[str, dict[Series, SeriesOutcome]]:
-        """The same for a page of accounts; each id asked for has its entry."""
-        found: dict[str, dict[Series, SeriesOutcome]] = {account_id: {} for account_id in account_ids}
-        query = select(SERIES_OUTCOMES).where(SERIES_OUTCOMES.c.account_id.in_(found))
+    def load_outcomes_of(self, account_ids: Iterable[str]) -> dict[str, dict[Series, SeriesOutcome]]:
+        """Return the last outcomes of several accounts; each requested id has an entry."""
+        outcomes: dict[str, dict[Series, SeriesOutcome]] = {account_id: {} for account_id in account_ids}
+        query = select(SERIES_OUTCOMES).where(SERIES_OUTCOMES.c.account_id.in_(outcomes))
         with self._database.reading() as connection:
             for outcome in map(to_outcome, connection.execute(query)):
-                found[outcome.account_id][outcome.series] = outcome
-        return found
+                outcomes[outcome.account_id][outcome.series] = outcome
+        return outcomes
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
         with self._database.reading() as connection:
             return [account_rows.to_account(row) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
 
-    # Stands last: below it, ``list`` in an annotation would mean this method.
+    # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, states: Collection[AccountState] | None = None) -> list[Account]:
-        """The accounts in these states, by default all but the removed ones, in the order of ids."""
-        chosen = LIVING if states is None else ACCOUNTS.c.state.in_([state.value for state in states])
-        return self._accounts(EVERY_ACCOUNT.where(chosen))
+        """Return the accounts in these states by id; by default all but the removed ones."""
+        condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_([state.value for state in states])
+        return self._accounts(ACCOUNT_QUERY.where(condition))

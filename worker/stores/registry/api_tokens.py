@@ -1,8 +1,9 @@
-"""Tokens of the API's clients: shown once, kept as a hash, good for some scopes until they expire or are revoked.
+"""API tokens: created, looked up, revoked and listed. The registry stores only the hash of a token.
 
-A token is ``releve_<id>_<secret>`` with a secret of 256 random bits.  Nobody can guess or list such secrets, so one
-round of SHA-256 keeps a stolen registry useless; a slow hash is for what people choose, and would let strangers
-spend our processor.  The id finds the row, the hashes are compared in constant time.
+A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…`` with a secret of 43 characters
+(256 random bits). Such a secret can't be guessed, so one round of SHA-256 is enough to make a stolen registry useless.
+A slow hash protects passwords that people choose; here it would only let strangers use up the processor. The id finds
+the row, and the hashes are compared in constant time.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from worker.errors import DataError
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import API_TOKENS
 
-_PREFIX: Final = "releve"  # so that scanners of leaked secrets know one when they see it
+_PREFIX: Final = "releve"  # Scanners for leaked secrets recognise a token by its prefix.
 _TEXT: Final = re.compile(rf"{_PREFIX}_([a-z0-9]{{12}})_([A-Za-z0-9_-]{{43}})")
 _SECRET_BYTES: Final = 32
 _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
-_USE_NOTED_EVERY: Final = timedelta(minutes=1)  # a write for each call would make SQLite's one writer the limit
+_USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
 
 
 class UnknownToken(DataError):
-    """No token of this id was ever made."""
+    """The error for a token id that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """All that is known of a token but its secret."""
+    """An API token without its secret."""
 
     id: str
     name: str
@@ -46,22 +47,26 @@ class ApiToken:
     expires_at: datetime | None
     revoked_at: datetime | None
 
-    def good(self, now: datetime) -> bool:
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether the token is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class ApiTokenTable:
-    """Every method raises StoreUnavailable.
+    """The table of API tokens; every method raises StoreUnavailable.
 
-    ``now`` is the real time even where measures live at a pretended one: a key must not outlive its end.
+    ``now`` is the real time even if the fleet runs at a simulated one: a token must not live longer than it should.
     """
 
     def __init__(self, database: Database, now: Clock = real_clock) -> None:
         self._database = database
         self._now = now
 
-    def new(self, name: str, scopes: Collection[str], expires_in: timedelta | None = None) -> tuple[ApiToken, str]:
-        """A new token and its text, which can't be had again.  ``scopes`` are words without spaces."""
+    def create(self, name: str, scopes: Collection[str], expires_in: timedelta | None = None) -> tuple[ApiToken, str]:
+        """Create a token and return it with its text, which can't be read again later.
+
+        ``scopes`` are words without spaces.
+        """
         token_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         now = self._now()
@@ -73,45 +78,47 @@ class ApiTokenTable:
         return token, f"{_PREFIX}_{token_id}_{secret}"
 
     def find(self, text: str) -> ApiToken | None:
-        """The token that ``text`` is, or None for what was never one, is revoked or expired."""
+        """Return the token with this text, or None if it is unknown, revoked or expired."""
         if (parts := _TEXT.fullmatch(text)) is None:
             return None
         token_id, secret = parts.groups()
         with self._database.reading() as connection:
             row = connection.execute(select(API_TOKENS).where(API_TOKENS.c.id == token_id)).one_or_none()
-        holds = hmac.compare_digest(row.hash if row else "", _hash(secret))
-        if row is None or not holds:
+        # The secret is hashed even if there is no row, so that the time doesn't tell whether the id exists.
+        is_same = hmac.compare_digest(row.hash if row else "", _hash(secret))
+        if row is None or not is_same:
             return None
         token = _to_token(row)
-        if not token.good(self._now()):
+        if not token.is_valid(self._now()):
             return None
-        self._note_use(token)
+        self._record_use(token)
         return token
 
     def revoke(self, token_id: str) -> ApiToken:
-        """From now on the token opens nothing.  Safe to repeat; the first time stays.  Raises UnknownToken."""
-        which = API_TOKENS.c.id == token_id
+        """Revoke the token. Safe to repeat: the first moment stays. Raises UnknownToken."""
+        has_id = API_TOKENS.c.id == token_id
         with self._database.writing() as connection:
-            revoking = update(API_TOKENS).where(which, API_TOKENS.c.revoked_at.is_(None))
+            revoking = update(API_TOKENS).where(has_id, API_TOKENS.c.revoked_at.is_(None))
             connection.execute(revoking.values(revoked_at=self._now()))
-            row = connection.execute(select(API_TOKENS).where(which)).one_or_none()
-        if row is None:  # what was given is not repeated: it may be the token itself
+            row = connection.execute(select(API_TOKENS).where(has_id)).one_or_none()
+        if row is None:
+            # The message doesn't repeat the id: a user may have passed the whole token.
             raise UnknownToken("no token of this id: `releve tokens list` shows them")
         return _to_token(row)
 
-    def _note_use(self, token: ApiToken) -> None:
-        """When it was last used, to the minute."""
+    def _record_use(self, token: ApiToken) -> None:
+        """Record when the token was last used, to the minute."""
         now = self._now()
-        before = now - _USE_NOTED_EVERY
+        before = now - _USE_RECORDED_EVERY
         if token.last_used_at is not None and token.last_used_at > before:
             return
         stale = or_(API_TOKENS.c.last_used_at.is_(None), API_TOKENS.c.last_used_at <= before)
         with self._database.writing() as connection:
             connection.execute(update(API_TOKENS).where(API_TOKENS.c.id == token.id, stale).values(last_used_at=now))
 
-    # Stands last: below it, ``list`` in an annotation would mean this method.
+    # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self) -> list[ApiToken]:
-        """All tokens, revoked and expired ones too, the oldest first."""
+        """Return all tokens, even revoked and expired ones, the oldest first."""
         query = select(API_TOKENS).order_by(API_TOKENS.c.created_at, API_TOKENS.c.id)
         with self._database.reading() as connection:
             return [_to_token(row) for row in connection.execute(query)]

@@ -1,4 +1,7 @@
-"""Rows of proofs, doubts and notices to nouns and back, inside a transaction that a book opened."""
+"""SQL statements for the rows of consent proofs, pending refusals and notices.
+
+Every function works inside a transaction that its caller has opened, so that several tables change together.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,41 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select, update
 
 from worker.domain.consent.consents import ConsentKind, ConsentProof, Notice, NoticeKind, PendingRefusal
-from worker.stores.registry.outcomes import insert
-from worker.stores.registry.tables import CONSENT_PROOFS, DOUBTS, NOTICES
+from worker.stores.registry.outcomes import build_insert
+from worker.stores.registry.tables import CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 
 
 def new_id() -> str:
+    """Return a random id: 20 hexadecimal digits."""
     return secrets.token_hex(10)
 
 
-def clear_doubts(connection: Connection, account_id: str) -> int:
-    return connection.execute(delete(DOUBTS).where(DOUBTS.c.account_id == account_id)).rowcount
+def delete_pending_refusals(connection: Connection, account_id: str) -> int:
+    """Delete the account's pending refusals and return their number."""
+    return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
 
 
 def end_proofs(connection: Connection, account_id: str, reason: str, now: datetime) -> int:
-    """End the account's open proofs; how many there were."""
-    which = (CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
-    return connection.execute(update(CONSENT_PROOFS).where(*which).values(ended_at=now, end_reason=reason)).rowcount
+    """End the account's open proofs and return their number."""
+    conditions = (CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
+    return connection.execute(
+        update(CONSENT_PROOFS).where(*conditions).values(ended_at=now, end_reason=reason)
+    ).rowcount
 
 
 def reopen_proofs(connection: Connection, account_id: str, reason: str, since: datetime) -> int:
-    """What ``end_proofs`` ended since then for this reason holds after all; how many."""
-    ended = (CONSENT_PROOFS.c.ended_at >= since, CONSENT_PROOFS.c.end_reason == reason)
-    which = (CONSENT_PROOFS.c.account_id == account_id, *ended)
-    return connection.execute(update(CONSENT_PROOFS).where(*which).values(ended_at=None, end_reason="")).rowcount
+    """Reopen the proofs that ``end_proofs`` has ended for this reason since ``since``, and return their number."""
+    conditions = (
+        CONSENT_PROOFS.c.account_id == account_id,
+        CONSENT_PROOFS.c.ended_at >= since,
+        CONSENT_PROOFS.c.end_reason == reason,
+    )
+    return connection.execute(update(CONSENT_PROOFS).where(*conditions).values(ended_at=None, end_reason="")).rowcount
 
 
 def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[Notice]:
-    """Keep those that weren't told of before; which they were."""
-    kept = []
+    """Insert the notices whose key is new, and return them."""
+    inserted = []
     for notice in notices:
         row = {
             "id": notice.id,
@@ -53,25 +63,27 @@ def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[No
             "delivered_at": notice.delivered_at,
             "last_error": notice.last_error,
         }
-        statement = insert(connection.dialect.name, NOTICES).values(**row)
-        new = statement.on_conflict_do_nothing(index_elements=["key"]).returning(NOTICES.c.id)
-        if connection.execute(new).first() is not None:
-            kept.append(notice)
-    return kept
+        statement = build_insert(connection.dialect.name, NOTICES).values(**row)
+        insert_once = statement.on_conflict_do_nothing(index_elements=["key"]).returning(NOTICES.c.id)
+        if connection.execute(insert_once).first() is not None:
+            inserted.append(notice)
+    return inserted
 
 
-def drop_untold(connection: Connection, account_id: str) -> int:
-    """Forget what was still to be told of the account."""
-    untold = (NOTICES.c.account_id == account_id, NOTICES.c.delivered_at.is_(None))
-    return connection.execute(delete(NOTICES).where(*untold)).rowcount
+def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
+    """Delete the account's notices that were not delivered yet, and return their number."""
+    conditions = (NOTICES.c.account_id == account_id, NOTICES.c.delivered_at.is_(None))
+    return connection.execute(delete(NOTICES).where(*conditions)).rowcount
 
 
-def open_proof(connection: Connection, account_id: str) -> Row[Any] | None:
+def find_open_proof(connection: Connection, account_id: str) -> Row[Any] | None:
+    """Return the row of the account's proof in force, or None."""
     query = select(CONSENT_PROOFS).where(CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.ended_at.is_(None))
     return connection.execute(query.order_by(CONSENT_PROOFS.c.consented_at.desc()).limit(1)).one_or_none()
 
 
 def to_proof(row: Row[Any]) -> ConsentProof:
+    """Convert a row of ``consent_proofs``."""
     return ConsentProof(
         id=row.id,
         account_id=row.account_id,
@@ -87,11 +99,13 @@ def to_proof(row: Row[Any]) -> ConsentProof:
     )
 
 
-def to_doubt(row: Row[Any]) -> PendingRefusal:
+def to_pending_refusal(row: Row[Any]) -> PendingRefusal:
+    """Convert a row of ``doubts``."""
     return PendingRefusal(row.account_id, row.code, row.first_seen, row.last_seen, row.times)
 
 
 def to_notice(row: Row[Any]) -> Notice:
+    """Convert a row of ``notices``."""
     return Notice(
         id=row.id,
         account_id=row.account_id,

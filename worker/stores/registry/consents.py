@@ -1,8 +1,7 @@
-"""The book of consents: what proves each, when it ends, and what stays of it after the account is gone.
+"""The table of consent proofs: recording a consent, its end, and its erasure after the account is removed.
 
-A proof outlives its account for as long as the operator's policy says (whoever reads a meter must be able to
-show that its holder agreed), but without the meter's number: that is sealed while the account lives, and erased
-with it.
+An operator must be able to prove that the holder of a meter agreed, so a proof is kept after its account is removed,
+for the number of days that the operator has set. The meter's number is sealed in the proof and erased with the account.
 """
 
 from __future__ import annotations
@@ -17,23 +16,26 @@ from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.measures.readings import local_midnight
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
-from worker.stores.registry.account_rows import EVERY_ACCOUNT, LIVING
+from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.database import Database
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, DOUBTS, NOTICES
+from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
 class ErasedProofs:
-    """What a removal did to the account's papers."""
+    """Number of proofs that stay and of rows that were deleted after a removal."""
 
     proofs_kept: int
     proofs_erased: int
-    doubts: int
+    pending_refusals: int
     notices: int
 
 
 class ConsentTable:
-    """Every method raises StoreUnavailable; those that take an account id raise UnknownAccount."""
+    """The table of consent proofs.
+
+    Every method raises StoreUnavailable; a method that takes an account id raises UnknownAccount.
+    """
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
@@ -49,14 +51,14 @@ class ConsentTable:
         consent_until: date | None = None,
         reference: str | None = None,
     ) -> ConsentProof:
-        """Keep that the holder consented; the account's dates follow, its doubts and untold notices go.
+        """Record a consent for the account's meter and return its proof.
 
-        The meter is the account's own.  A consent recorded again (a callback loaded twice, told by its reference,
-        else by its dates) is the one that is there, and does not last longer; another one ends its predecessor as
-        ``renewed``.
+        The account takes the dates of the proof; its pending refusals and undelivered notices are deleted. A consent
+        that was recorded before (a callback page loaded twice, recognised by its reference or else by its dates)
+        gives the existing proof, and its end doesn't move. A new consent ends the previous one as ``renewed``.
         """
         with self._database.writing() as connection:
-            return self.record_in(
+            return self.record_in_transaction(
                 connection,
                 account_id,
                 kind,
@@ -66,7 +68,7 @@ class ConsentTable:
                 reference=reference,
             )
 
-    def record_in(
+    def record_in_transaction(
         self,
         connection: Connection,
         account_id: str,
@@ -77,14 +79,16 @@ class ConsentTable:
         consent_until: date | None = None,
         reference: str | None = None,
     ) -> ConsentProof:
-        """``record`` inside a transaction of the registry's, so that no account is without its proof."""
+        """Record a consent, as ``record`` does, inside the transaction that adds the account."""
+        # The lock makes a callback page that is loaded twice wait, so that the second finds the first one's proof.
         account_rows.lock(connection, account_id)
         account = account_rows.get(connection, account_id)
-        consent_rows.clear_doubts(connection, account_id)
-        consent_rows.drop_untold(connection, account_id)
-        if (known := _known(connection, account_id, kind, reference, (consent_from, consent_until))) is not None:
-            _follow(connection, known)
-            return known
+        consent_rows.delete_pending_refusals(connection, account_id)
+        consent_rows.delete_undelivered_notices(connection, account_id)
+        dates = (consent_from, consent_until)
+        if (existing := _find_existing(connection, account_id, kind, reference, dates)) is not None:
+            _copy_dates_to_account(connection, existing)
+            return existing
         consent_rows.end_proofs(connection, account_id, EndReason.RENEWED.value, now)
         proof = ConsentProof(
             id=consent_rows.new_id(),
@@ -98,94 +102,104 @@ class ConsentTable:
             names_meter=account.usage_point_id is not None,
         )
         self._insert(connection, proof, account.usage_point_id)
-        _follow(connection, proof)
+        _copy_dates_to_account(connection, proof)
         return proof
 
-    def ended(self, account_id: str, reason: str, now: datetime) -> int:
-        """The open consent ended; how many there were (0 or 1).  Safe to repeat, the first reason stays."""
+    def end_consent(self, account_id: str, reason: str, now: datetime) -> int:
+        """End the account's open proof and return how many there were (0 or 1).
+
+        Safe to repeat: the first reason stays.
+        """
         with self._database.writing() as connection:
-            account_rows.lock(connection, account_id, removed_too=True)
+            account_rows.lock(connection, account_id, include_removed=True)
             return consent_rows.end_proofs(connection, account_id, reason, now)
 
-    def of(self, account_id: str) -> list[ConsentProof]:
-        """All proofs of an account, a removed one too, the newest first."""
+    def list_proofs(self, account_id: str) -> list[ConsentProof]:
+        """Return all proofs of an account, even of a removed one, the newest first."""
         query = select(CONSENT_PROOFS).where(CONSENT_PROOFS.c.account_id == account_id)
-        newest = query.order_by(CONSENT_PROOFS.c.consented_at.desc(), CONSENT_PROOFS.c.id)
+        newest_first = query.order_by(CONSENT_PROOFS.c.consented_at.desc(), CONSENT_PROOFS.c.id)
         with self._database.reading() as connection:
             account_rows.get(connection, account_id)
-            return [consent_rows.to_proof(row) for row in connection.execute(newest)]
+            return [consent_rows.to_proof(row) for row in connection.execute(newest_first)]
 
-    def usage_point_of(self, proof: ConsentProof) -> str | None:
-        """The meter that a proof is about, while its account lives.  Raises OperatorFault where its key is gone."""
+    def unseal_usage_point(self, proof: ConsentProof) -> str | None:
+        """Return the meter number of a proof; None once the account is removed.
+
+        Raises OperatorFault if the encryption key is missing.
+        """
         query = select(CONSENT_PROOFS.c.sealed_usage_point).where(CONSENT_PROOFS.c.id == proof.id)
         with self._database.reading() as connection:
             sealed = connection.execute(query).scalar()
         return None if sealed is None else self._sealer.unseal(sealed)
 
-    def calendar(self, until: date | None = None) -> list[Account]:
-        """Living accounts by the end of their consent, up to ``until``; without it those without a date too, last."""
-        query = EVERY_ACCOUNT.where(LIVING)
+    def list_accounts_by_consent_end(self, until: date | None = None) -> list[Account]:
+        """Return the accounts by the end of their consent, up to ``until``, without removed ones.
+
+        Without ``until``, accounts without an end date come last.
+        """
+        query = ACCOUNT_QUERY.where(NOT_REMOVED)
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
         undated_last = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         with self._database.reading() as connection:
             return [account_rows.to_account(row) for row in connection.execute(query.order_by(*undated_last))]
 
-    # The end of accounts and of proofs
+    # Erasure of proofs.
 
-    def removed(self, account_id: str, now: datetime, keep_days: int) -> ErasedProofs:
-        """The account is gone: nothing names its meter any more, and proofs stay as the policy says.
+    def erase_after_removal(self, account_id: str, now: datetime, keep_days: int) -> ErasedProofs:
+        """End the proofs of a removed account, erase its meter number, and delete what needn't be kept.
 
-        Safe to repeat.
+        Proofs stay for ``keep_days`` days after their end. Safe to repeat.
         """
         with self._database.writing() as connection:
-            account_rows.lock(connection, account_id, removed_too=True)
+            account_rows.lock(connection, account_id, include_removed=True)
             consent_rows.end_proofs(connection, account_id, EndReason.REMOVED.value, now)
-            mine = CONSENT_PROOFS.c.account_id == account_id
-            connection.execute(update(CONSENT_PROOFS).where(mine).values(sealed_usage_point=None))
-            stale = (mine, CONSENT_PROOFS.c.ended_at <= now - timedelta(days=keep_days))
-            erased = connection.execute(delete(CONSENT_PROOFS).where(*stale)).rowcount
-            kept = connection.execute(select(func.count()).select_from(CONSENT_PROOFS).where(mine)).scalar_one()
-            doubts = consent_rows.clear_doubts(connection, account_id)
+            of_account = CONSENT_PROOFS.c.account_id == account_id
+            connection.execute(update(CONSENT_PROOFS).where(of_account).values(sealed_usage_point=None))
+            kept_long_enough = (of_account, CONSENT_PROOFS.c.ended_at <= now - timedelta(days=keep_days))
+            erased = connection.execute(delete(CONSENT_PROOFS).where(*kept_long_enough)).rowcount
+            remaining = select(func.count()).select_from(CONSENT_PROOFS).where(of_account)
+            proofs_kept = connection.execute(remaining).scalar_one()
+            pending_refusals = consent_rows.delete_pending_refusals(connection, account_id)
             notices = connection.execute(delete(NOTICES).where(NOTICES.c.account_id == account_id)).rowcount
-        return ErasedProofs(kept, erased, doubts, notices)
+        return ErasedProofs(proofs_kept, erased, pending_refusals, notices)
 
-    def tidy(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
-        """End proofs whose time is over, erase those kept long enough: how many of each.  Safe to repeat.
+    def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
+        """End the expired proofs and erase those that were kept long enough; return the number of each.
 
-        Also finishes removals that died half-way.
+        Also finishes removals that were interrupted. Safe to repeat.
         """
-        past = (CONSENT_PROOFS.c.ended_at.is_(None), CONSENT_PROOFS.c.consent_until < today)
-        gone = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state == AccountState.DELETED.value)
-        orphans = CONSENT_PROOFS.c.account_id.in_(gone)
+        expired = (CONSENT_PROOFS.c.ended_at.is_(None), CONSENT_PROOFS.c.consent_until < today)
+        removed_ids = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state == AccountState.DELETED.value)
         unfinished = (
-            orphans,
+            CONSENT_PROOFS.c.account_id.in_(removed_ids),
             or_(CONSENT_PROOFS.c.ended_at.is_(None), CONSENT_PROOFS.c.sealed_usage_point.is_not(None)),
         )
+        # An interrupted removal has deleted the account but left its proofs open, or its meter number sealed in them.
         with self._database.writing() as connection:
-            rows = connection.execute(select(CONSENT_PROOFS.c.account_id).where(*unfinished).distinct()).scalars().all()
-        for account_id in rows:
-            self.removed(account_id, now, keep_days)
+            query = select(CONSENT_PROOFS.c.account_id).where(*unfinished).distinct()
+            account_ids = connection.execute(query).scalars().all()
+        for account_id in account_ids:
+            self.erase_after_removal(account_id, now, keep_days)
         with self._database.writing() as connection:
-            expired = 0
+            expired_count = 0
             for proof_id, until in connection.execute(
-                select(CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.consent_until).where(*past)
+                select(CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.consent_until).where(*expired)
             ).all():
                 values = {"ended_at": local_midnight(until + timedelta(days=1)), "end_reason": EndReason.EXPIRED.value}
                 connection.execute(update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == proof_id).values(**values))
-                expired += 1
-            stale = CONSENT_PROOFS.c.ended_at <= now - timedelta(days=keep_days)
-            erased = connection.execute(delete(CONSENT_PROOFS).where(stale)).rowcount
-            connection.execute(delete(DOUBTS).where(DOUBTS.c.account_id.in_(gone)))
-            connection.execute(delete(NOTICES).where(NOTICES.c.account_id.in_(gone)))
-        return expired, erased
-
-    # Keys
+                expired_count += 1
+            kept_long_enough = CONSENT_PROOFS.c.ended_at <= now - timedelta(days=keep_days)
+            erased = connection.execute(delete(CONSENT_PROOFS).where(kept_long_enough)).rowcount
+            connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id.in_(removed_ids)))
+            connection.execute(delete(NOTICES).where(NOTICES.c.account_id.in_(removed_ids)))
+        return expired_count, erased
 
     def rotate_seals(self) -> int:
-        """Seal every meter number anew under the first key; how many.  Safe to repeat and to run beside work.
+        """Seal every meter number under the first key and return their number.
 
-        Raises OperatorFault at the end if some could not be read; the others are done.
+        Safe to repeat, and to run while workers run. Raises OperatorFault at the end if some could not be read; the
+        others are sealed by then.
         """
         column = CONSENT_PROOFS.c.sealed_usage_point
         return rotate_seals(self._database, self._sealer, CONSENT_PROOFS.c.id, column, "proofs of consent")
@@ -207,33 +221,37 @@ class ConsentTable:
         connection.execute(CONSENT_PROOFS.insert().values(**row))
 
 
-def _known(
+def _find_existing(
     connection: Connection,
     account_id: str,
     kind: ConsentKind,
     reference: str | None,
     dates: tuple[date | None, date | None],
 ) -> ConsentProof | None:
-    """The proof in force that this consent is, or that has taken its place since; None for a new consent.
+    """Return the proof in force if this consent was recorded before; None for a new consent.
 
-    One that we held for ended, and that nothing has replaced, is in force again: the supplier confirms it.
+    The proof in force may also be a newer one that has replaced this consent. If this consent has ended and nothing
+    has replaced it, its proof is reopened: the supplier has just confirmed it.
     """
-    in_force = consent_rows.open_proof(connection, account_id)
-    proof = None if in_force is None else consent_rows.to_proof(in_force)
+    open_row = consent_rows.find_open_proof(connection, account_id)
+    proof = None if open_row is None else consent_rows.to_proof(open_row)
     if reference is None:
         same = proof is not None and (proof.kind, proof.reference) == (kind, None)
         return proof if same and proof and (proof.consent_from, proof.consent_until) == dates else None
-    mine = (CONSENT_PROOFS.c.account_id == account_id, CONSENT_PROOFS.c.kind == kind.value)
-    query = select(CONSENT_PROOFS).where(*mine, CONSENT_PROOFS.c.reference == reference)
+    query = select(CONSENT_PROOFS).where(
+        CONSENT_PROOFS.c.account_id == account_id,
+        CONSENT_PROOFS.c.kind == kind.value,
+        CONSENT_PROOFS.c.reference == reference,
+    )
     earlier = connection.execute(query.order_by(CONSENT_PROOFS.c.consented_at.desc()).limit(1)).one_or_none()
     if earlier is None or proof is not None:
         return None if earlier is None else proof
-    again = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == earlier.id).values(ended_at=None, end_reason="")
-    connection.execute(again)
+    reopen = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == earlier.id).values(ended_at=None, end_reason="")
+    connection.execute(reopen)
     return replace(consent_rows.to_proof(earlier), ended_at=None, end_reason="")
 
 
-def _follow(connection: Connection, proof: ConsentProof) -> None:
-    """The account shows the dates of the proof in force."""
-    told = {"consent_from": proof.consent_from, "consent_until": proof.consent_until}
-    account_rows.update_account(connection, proof.account_id, {name: day for name, day in told.items() if day})
+def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
+    """Copy the dates of the proof to its account; a date that is not set leaves the account's as it is."""
+    dates = {"consent_from": proof.consent_from, "consent_until": proof.consent_until}
+    account_rows.update_account(connection, proof.account_id, {name: day for name, day in dates.items() if day})

@@ -1,4 +1,4 @@
-"""What the supplier corrected: each reading's old and new value, first seen when, changed when and by which run."""
+"""The table of corrections: readings that the supplier has changed, with the old and the new value."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy import Row, delete, func, select
 from worker.domain.measures.readings import Period, Series
 from worker.stores.registry import account_rows
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import insert
+from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import CORRECTIONS
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Energies in milliwatt-hours; ``first_seen`` is None where the stored reading did not tell."""
+    """A changed reading: energies in milliwatt-hours; ``first_seen`` is None if the old reading had no date."""
 
     account_id: str
     period: Period
@@ -31,24 +31,25 @@ class Correction:
 
 
 class CorrectionTable:
-    """Every method raises StoreUnavailable."""
+    """The table of corrections; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def note(self, corrections: Iterable[Correction]) -> None:
-        """Keep them; one that is kept already stays as it was noted first.  Raises UnknownAccount."""
-        rows = [{**asdict(each), "period": each.period.value} for each in corrections]
+    def record(self, corrections: Iterable[Correction]) -> None:
+        """Insert the corrections; one that exists stays as it was recorded first. Raises UnknownAccount."""
+        rows = [{**asdict(correction), "period": correction.period.value} for correction in corrections]
         if not rows:
             return
-        statement = insert(self._database.dialect, CORRECTIONS).on_conflict_do_nothing()
+        statement = build_insert(self._database.dialect, CORRECTIONS).on_conflict_do_nothing()
         with self._database.writing() as connection:
+            # The order is the same in every process, so that two of them can't wait for each other's locks.
             for account_id in sorted({row["account_id"] for row in rows}):
                 account_rows.lock(connection, account_id, shared=True)
             connection.execute(statement, rows)
 
-    def between(self, account_id: str, period: Period, first_key: str, end_key: str) -> list[Correction]:
-        """Those of the account's readings with ``first_key <= key < end_key``, by key, then as they happened."""
+    def list_between(self, account_id: str, period: Period, first_key: str, end_key: str) -> list[Correction]:
+        """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
         columns = CORRECTIONS.c
         query = (
             select(CORRECTIONS)
@@ -60,15 +61,15 @@ class CorrectionTable:
             return [_to_correction(row) for row in connection.execute(query)]
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
-        """How many happened since, over all accounts."""
+        """Return the number of corrections since ``moment`` in the fleet, by series."""
         columns = CORRECTIONS.c
         query = select(columns.period, func.count().label("number")).where(columns.changed_at >= moment)
         with self._database.reading() as connection:
             counts = {row.period: row.number for row in connection.execute(query.group_by(columns.period))}
         return {series: counts.get(series.inputs.value, 0) for series in Series}
 
-    def forget_before(self, moment: datetime) -> int:
-        """How many were too old to be kept."""
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the corrections before ``moment`` and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment)).rowcount
 

@@ -1,6 +1,7 @@
-"""The SQL database behind the registry: one engine, short transactions, outages in plain words.
+"""The registry's SQL database: transactions, outages as errors of one line, and the upgrade of its schema.
 
-Safe with threads, each transaction has a connection of its own, and over a fork (worker/stores/sql_engines.py).
+Each transaction has its own connection, so threads can share a ``Database``. It also survives a fork of the process
+(see ``worker.stores.sql_engines``).
 """
 
 from __future__ import annotations
@@ -25,30 +26,35 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.registry import migrations
-from worker.stores.sql_engines import create_file, first_line, for_reading, open_engine, parse_url
+from worker.stores.sql_engines import build_reading_engine, create_file, first_error_line, open_engine, parse_url
 
 _TIMEOUT_S = 30.0
-_NO_TABLES = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
-_GOOD_URLS = "the registry's URL must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+# What the drivers of SQLite and PostgreSQL say about a missing table or column.
+_MISSING_TABLE_ERRORS = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
+_EXPECTED_URL = "the registry's URL must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+
+# The first five bytes of "Releve": PostgreSQL's advisory locks are named by a number.
+_LOCK: Final = 0x52656C6576
 
 
 class Database:
-    """One database by its SQLAlchemy URL (SQLite file or PostgreSQL); connects on first use."""
+    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use."""
 
     def __init__(self, url: str) -> None:
-        """Raises ValueError, which doesn't repeat the URL: it may hold a password."""
+        """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password."""
         self._engine = _open(url)
-        self._reading_engine = for_reading(self._engine)
-        self._writing_engine = self._engine.execution_options(writes=True)  # the same connections
-        self._within: Connection | None = None
+        self._reading_engine = build_reading_engine(self._engine)
+        self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
+        self._outer_connection: Connection | None = None
 
     @property
     def dialect(self) -> str:
+        """The kind of database: ``sqlite`` or ``postgresql``."""
         return self._engine.dialect.name
 
     @property
     def address(self) -> str:
-        """Where it is, without user and password."""
+        """The database's place, without user and password."""
         url = self._engine.url
         if self.dialect == "sqlite":
             return f"sqlite file {url.database}"
@@ -56,40 +62,45 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """For statements that only read.  Raises StoreUnavailable."""
-        with self._plain_words(), self._reading_engine.begin() as connection:
+        """Open a connection for statements that only read. Raises StoreUnavailable.
+
+        On PostgreSQL each statement sees what is committed when it begins.
+        """
+        with self._translated_errors(), self._reading_engine.begin() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """As ``reading``, all of it in one transaction, for who wants to see one moment."""
-        with self._plain_words(), self._engine.begin() as connection:
+        """Open one transaction for several statements that only read. Raises StoreUnavailable."""
+        with self._translated_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that writes; all of it happens or nothing.  Raises StoreUnavailable.
+        """Open a transaction that writes: all of its statements take effect, or none. Raises StoreUnavailable.
 
-        On SQLite it is the only writer from its start: one that began as a reader would not wait.
+        On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
+        get an error instead of waiting for another writer.
         """
-        if self._within is not None:
-            yield self._within
+        if self._outer_connection is not None:
+            yield self._outer_connection
             return
-        with self._plain_words(), self._writing_engine.begin() as connection:
+        with self._translated_errors(), self._writing_engine.begin() as connection:
             yield connection
 
-    def within(self, connection: Connection) -> Database:
-        """The same database, where all that is written belongs to the transaction of ``connection``."""
-        inside = copy(self)
-        inside._within = connection
-        return inside
+    def join_transaction(self, connection: Connection) -> Database:
+        """Return this database with ``writing`` bound to the transaction of ``connection``."""
+        joined = copy(self)
+        joined._outer_connection = connection
+        return joined
 
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
         self._engine.dispose()
 
     @contextmanager
-    def _plain_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise an outage of the database as StoreUnavailable and count it; other errors stay as they are."""
         create_file(self._engine.url)
         try:
             yield
@@ -101,25 +112,24 @@ class Database:
 
 
 def _to_outage(error: SQLAlchemyError) -> str | None:
-    """What to do about a database that can't serve; None where the fault is in what we asked."""
+    """Return what to do about a database that does not serve; None if the statement itself is wrong."""
     driver_error = getattr(error, "orig", None)
-    told = f"{type(driver_error).__name__} {driver_error}"
-    if isinstance(error, OperationalError | ProgrammingError) and any(word in told for word in _NO_TABLES):
+    text = f"{type(driver_error).__name__} {driver_error}"
+    if isinstance(error, OperationalError | ProgrammingError) and any(word in text for word in _MISSING_TABLE_ERRORS):
         return "the registry's tables are missing or older than this program: run `releve migrate`"
-    if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in told:
-        return (
-            f"this user may not do that ({first_line(driver_error)}): run `releve migrate` as the tables' owner first"
-        )
+    if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in text:
+        reason = first_error_line(driver_error)
+        return f"this user may not do that ({reason}): run `releve migrate` as the tables' owner first"
     if isinstance(error, PoolTimeout):
         return "all connections are in use: lower the number of threads, or try later"
-    # Just "DatabaseError" is what SQLite says of a file that is no database.
+    # SQLite raises a plain DatabaseError for a file that is not a database.
     if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
-        return f"does not serve ({first_line(driver_error)}): check that it runs and RELEVE_REGISTRY_URL"
+        return f"does not serve ({first_error_line(driver_error)}): check that it runs and RELEVE_REGISTRY_URL"
     return None
 
 
 def _open(url: str) -> Engine:
-    engine = open_engine(parse_url(url, "the registry's URL", _GOOD_URLS), _TIMEOUT_S)
+    engine = open_engine(parse_url(url, "the registry's URL", _EXPECTED_URL), _TIMEOUT_S)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -127,8 +137,8 @@ def _open(url: str) -> Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, below
-    connection.execute("PRAGMA secure_delete = ON")  # removed means overwritten
+    connection.isolation_level = None  # The driver must not begin transactions: _begin_sqlite does.
+    connection.execute("PRAGMA secure_delete = ON")  # Deleted rows are overwritten with zeros.
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -136,17 +146,14 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-# Brings the registry's schema up to this program, once, whoever comes first.
+def upgrade_schema(database: Database) -> tuple[str | None, str]:
+    """Create or upgrade the tables, and return the migration step before and after.
 
-_LOCK: Final = 0x52656C6576  # "Relev": PostgreSQL's advisory locks are named by number
-
-
-def bring_up(database: Database) -> tuple[str | None, str]:
-    """Create the tables or bring them up to date; two processes at once take turns.  The steps before and after.
-
-    Raises StoreUnavailable, and OperatorFault where a newer program has been here.
+    Processes that do this at the same time take turns. Raises StoreUnavailable, and OperatorFault if a newer version
+    of the program has upgraded the tables.
     """
     newest = migrations.newest_step()
+    # Every process comes here when it starts, so it first looks without a lock.
     with database.reading() as connection:
         before = migrations.current_step(connection)
     if before == newest:
@@ -158,7 +165,8 @@ def bring_up(database: Database) -> tuple[str | None, str]:
         )
     with database.writing() as connection:
         if database.dialect == "postgresql":
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # the other may take its time
+            # The lock may be held by a process whose upgrade takes long.
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         migrations.upgrade(connection)
     return before, newest

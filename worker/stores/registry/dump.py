@@ -1,6 +1,7 @@
-"""The whole registry as plain rows, and back: every table there is, tokens and proofs sealed as they stand.
+"""Dump and restore of the whole registry as rows of JSON-able values, for backups.
 
-What is read is one moment of it, whoever writes meanwhile; what is filled in is all there or not at all.
+Tokens, proofs and answers stay sealed. A dump shows the registry at one moment, even while others write. A restore
+inserts all rows or none.
 """
 
 from __future__ import annotations
@@ -18,46 +19,49 @@ from worker.stores.registry import migrations
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import METADATA
 
-TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # whom others refer to goes first
-_AT_ONCE: Final = 500
+TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.
+_PAGE_SIZE: Final = 500
 
 Rows = Iterable[Mapping[str, Any]]
 
 
 @contextmanager
-def snapshot(database: Database) -> Iterator[Connection]:
-    """A connection that sees one moment.  Raises StoreUnavailable."""
+def open_snapshot(database: Database) -> Iterator[Connection]:
+    """Open a connection on which all statements see the same moment. Raises StoreUnavailable."""
     with database.transaction() as connection:
-        if database.dialect == "postgresql":  # SQLite's readers see one moment anyway
+        # On SQLite every transaction that reads sees one moment; PostgreSQL needs REPEATABLE READ for it.
+        if database.dialect == "postgresql":
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         yield connection
 
 
-def rows_of(connection: Connection, table_name: str) -> Iterator[dict[str, Any]]:
-    """All rows in the order of their key, JSON-able, a few at a time."""
+def read_rows(connection: Connection, table_name: str) -> Iterator[dict[str, Any]]:
+    """Yield all rows of a table in the order of their primary key, as JSON-able values."""
     table = METADATA.tables[table_name]
-    query = select(table).order_by(*_in_order_of_bytes(connection, table)).execution_options(yield_per=_AT_ONCE)
+    query = select(table).order_by(*_byte_order_of_keys(connection, table)).execution_options(yield_per=_PAGE_SIZE)
     for row in connection.execute(query).mappings():
         yield {name: _to_json(value) for name, value in row.items()}
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether no table holds a row."""
+    """Return whether all tables are empty."""
     tables = METADATA.tables.values()
     return not any(connection.execute(select(literal(1)).select_from(table).limit(1)).first() for table in tables)
 
 
-def fill(connection: Connection, step: str, rows_of_table: Callable[[str], Rows]) -> None:
-    """Fill an empty registry with rows of the schema's ``step``, then bring it up to this program's.
+def restore_rows(connection: Connection, step: str, rows_of_table: Callable[[str], Rows]) -> None:
+    """Insert a dump into an empty registry and upgrade it to the current schema.
 
-    Inside the caller's transaction: it ends with all of them or with none.
+    ``step`` is the migration step of the dump's schema; ``rows_of_table`` returns the rows of a table by its name.
+    Everything happens inside the caller's transaction: all rows are inserted, or none.
     """
     if step != migrations.newest_step():
-        migrations.start_over(connection, step)
-    there = MetaData()
-    there.reflect(connection)
-    for table in there.sorted_tables:
+        migrations.recreate_tables(connection, step)
+    # The tables are reflected from the database, because an older step has other columns than tables.py.
+    schema = MetaData()
+    schema.reflect(connection)
+    for table in schema.sorted_tables:
         if table.name in TABLES:
             _insert(connection, table, rows_of_table(table.name))
     migrations.upgrade(connection)
@@ -66,12 +70,12 @@ def fill(connection: Connection, step: str, rows_of_table: Callable[[str], Rows]
 def _insert(connection: Connection, table: Table, rows: Rows) -> None:
     columns = {column.name: column for column in table.columns}
     values = ({name: _from_json(columns[name], value) for name, value in row.items()} for row in rows)
-    while page := list(islice(values, _AT_ONCE)):
+    while page := list(islice(values, _PAGE_SIZE)):
         connection.execute(insert(table), page)
 
 
-def _in_order_of_bytes(connection: Connection, table: Table) -> list[Any]:
-    """The same order on every server, so that the same rows give the same sum."""
+def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:
+    """Return the sort keys for an order by bytes: the checksum of a dump must not depend on the server's locale."""
     keys = list(table.primary_key.columns)
     if connection.dialect.name != "postgresql":
         return keys
@@ -81,7 +85,7 @@ def _in_order_of_bytes(connection: Connection, table: Table) -> list[Any]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
+    return value.isoformat() if isinstance(value, date) else value  # A datetime is a date, too.
 
 
 def _from_json(column: Column[Any], value: Any) -> Any:

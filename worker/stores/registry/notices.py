@@ -1,7 +1,7 @@
-"""What is to be told to whom, and how often that was tried; a sender claims a notice before it sends.
+"""The table of notices to owners and operators, with their delivery attempts.
 
-So two senders don't tell it at once, and one that dies in between costs a repeat: the receiver knows a notice
-by its id.
+A sender claims a notice before it sends it, so that two senders don't send it at the same time. A sender that dies
+after its claim leaves the notice due again: the receiver may get it twice and recognises it by its id.
 """
 
 from __future__ import annotations
@@ -17,67 +17,74 @@ from worker.stores.registry import consent_rows
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import NOTICES
 
-MOST_ATTEMPTS: Final = 8
-WAITS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))  # about a day
-_PAGE: Final = 500
+MAX_ATTEMPTS: Final = 8
+# The first seven delays add up to about a day.
+RETRY_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
+_PAGE_SIZE: Final = 500
 
 
 class NoticeTable:
-    """Every method raises StoreUnavailable."""
+    """The table of notices; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def post(self, notices: Iterable[Notice]) -> list[Notice]:
-        """Keep what wasn't told of before; which that is."""
+    def insert_new(self, notices: Iterable[Notice]) -> list[Notice]:
+        """Insert the notices whose key is new, and return them."""
         with self._database.writing() as connection:
             return consent_rows.insert_notices(connection, notices)
 
-    def due(self, now: datetime, limit: int = _PAGE) -> list[str]:
-        """Ids of notices that wait to be sent, those waiting longest first."""
-        waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MOST_ATTEMPTS)
+    def list_due(self, now: datetime, limit: int = _PAGE_SIZE) -> list[str]:
+        """Return the ids of the notices that are due, the longest waiting first."""
+        waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         query = select(NOTICES.c.id).where(*waiting, NOTICES.c.next_attempt_at <= now)
         with self._database.reading() as connection:
             return list(connection.execute(query.order_by(NOTICES.c.next_attempt_at).limit(limit)).scalars())
 
     def claim(self, notice_id: str, now: datetime) -> Notice | None:
-        """The notice, if it is due and ours to send; counted as an attempt, and due again later if nothing comes."""
-        this = NOTICES.c.id == notice_id
+        """Claim a notice if it is still due, and return it; else return None.
+
+        The claim counts as an attempt. The notice is due again after a delay unless it is marked as delivered.
+        """
+        has_id = NOTICES.c.id == notice_id
         with self._database.writing() as connection:
-            row = connection.execute(select(NOTICES).where(this).with_for_update()).one_or_none()
+            # A second sender waits here for the row lock and then reads the new attempt.
+            row = connection.execute(select(NOTICES).where(has_id).with_for_update()).one_or_none()
             if row is None or row.delivered_at is not None:
                 return None
-            if row.attempts >= MOST_ATTEMPTS or row.next_attempt_at > now:
+            if row.attempts >= MAX_ATTEMPTS or row.next_attempt_at > now:
                 return None
-            values = {"attempts": row.attempts + 1, "next_attempt_at": now + WAITS[row.attempts]}
-            connection.execute(update(NOTICES).where(this).values(**values))
-            return consent_rows.to_notice(connection.execute(select(NOTICES).where(this)).one())
+            values = {"attempts": row.attempts + 1, "next_attempt_at": now + RETRY_DELAYS[row.attempts]}
+            connection.execute(update(NOTICES).where(has_id).values(**values))
+            return consent_rows.to_notice(connection.execute(select(NOTICES).where(has_id)).one())
 
-    def delivered(self, notice_id: str, now: datetime) -> None:
+    def mark_delivered(self, notice_id: str, now: datetime) -> None:
+        """Record that a notice was delivered, so that it is not due any more."""
         with self._database.writing() as connection:
             connection.execute(update(NOTICES).where(NOTICES.c.id == notice_id).values(delivered_at=now, last_error=""))
 
-    def failed(self, notice_id: str, why: str) -> None:
-        """Note why an attempt failed; ``why`` is ours and names no secret."""
+    def record_failure(self, notice_id: str, reason: str) -> None:
+        """Record why an attempt failed; ``reason`` is our own text and contains no secret."""
         with self._database.writing() as connection:
-            connection.execute(update(NOTICES).where(NOTICES.c.id == notice_id).values(last_error=why[:200]))
+            connection.execute(update(NOTICES).where(NOTICES.c.id == notice_id).values(last_error=reason[:200]))
 
-    def drop(self, notice_id: str) -> None:
-        """It is not true any more, so it isn't told."""
+    def delete(self, notice_id: str) -> None:
+        """Delete a notice that is no longer true."""
         with self._database.writing() as connection:
             connection.execute(delete(NOTICES).where(NOTICES.c.id == notice_id))
 
-    def of(self, account_id: str) -> list[Notice]:
+    def list_for_account(self, account_id: str) -> list[Notice]:
+        """Return all notices about an account, the oldest first."""
         return self._list(NOTICES.c.account_id == account_id)
 
-    def given_up(self, since: datetime) -> list[Notice]:
-        """Those that nobody took, for the operator."""
+    def list_abandoned(self, since: datetime) -> list[Notice]:
+        """Return the notices created since ``since`` whose delivery attempts have all failed."""
         return self._list(
-            NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts >= MOST_ATTEMPTS, NOTICES.c.created_at >= since
+            NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts >= MAX_ATTEMPTS, NOTICES.c.created_at >= since
         )
 
-    def erase_before(self, moment: datetime) -> int:
-        """Forget old notices, told or not; how many."""
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the notices created before ``moment``, delivered or not, and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(NOTICES).where(NOTICES.c.created_at < moment)).rowcount
 

@@ -1,8 +1,8 @@
-"""What the last run of a series came to: kept per account and series, for ``status`` and the scheduler.
+"""The last outcome of each account and series, for ``status`` and the scheduler.
 
-Two kinds of columns.  The *verdict* (code, message, run) is the newest run's: a late task of an older run
-doesn't overwrite it.  The *facts* (last success, last stored day, anything ever stored) only grow, whichever
-run brings them: an old backfill's stored day is stored all the same.
+There are two kinds of columns. The verdict (code, message, run) is that of the newest run: a late task of an older run
+doesn't overwrite it. The facts (last success, last stored day, anything ever stored) only grow, in whatever order the
+runs report: a day that an old backfill stores is stored all the same.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 from worker.domain.measures.readings import Series
 from worker.stores.registry.tables import SERIES_OUTCOMES
 
-_NOT_FOR_SHOW = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")  # a meter number, or what may be a token
-_LONGEST_MESSAGE = 500
+# A meter number (14 digits), or any long word that may be a token.
+_SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
+_MAX_MESSAGE_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesOutcome:
-    """``code`` is None after a success; ``last_day`` is the last civil day that has a stored reading."""
+    """The last outcome of a series.
+
+    ``code`` is None after a success; ``last_day`` is the last civil day with a stored reading.
+    """
 
     account_id: str
     series: Series
@@ -38,18 +42,22 @@ class SeriesOutcome:
     updated_at: datetime
 
 
-def insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ``on_conflict_do_update``; both databases have the clause."""
+def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT statement with ``on_conflict_do_update``, which SQLite and PostgreSQL both have."""
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-@cache  # to build it costs more than to run it
-def merging(dialect: str) -> sqlite.Insert | postgresql.Insert:
-    """One statement that merges an outcome (``to_row``) into what is stored, right also when two arrive at once."""
-    statement = insert(dialect, SERIES_OUTCOMES)
+@cache  # Building the statement costs more than running it.
+def build_outcome_upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    """Return one statement that merges an outcome (``to_row``) into its row.
+
+    It compares the old and the new values inside the database, so two outcomes at the same time are merged correctly.
+    """
+    statement = build_insert(dialect, SERIES_OUTCOMES)
     old, new = SERIES_OUTCOMES.c, statement.excluded
-    newer = new.run_id >= old.run_id
-    verdict = {name: case((newer, new[name]), else_=old[name]) for name in ("run_id", "last_code", "last_message")}
+    # A run may report several times, so an equal run id is newer, too.
+    is_newer = new.run_id >= old.run_id
+    verdict = {name: case((is_newer, new[name]), else_=old[name]) for name in ("run_id", "last_code", "last_message")}
     facts = {name: _later(old[name], new[name]) for name in ("last_success_at", "last_day", "updated_at")}
     return statement.on_conflict_do_update(
         index_elements=["account_id", "series"],
@@ -58,7 +66,7 @@ def merging(dialect: str) -> sqlite.Insert | postgresql.Insert:
 
 
 def to_row(outcome: SeriesOutcome) -> dict[str, Any]:
-    """The outcome by the names of the columns."""
+    """Return the outcome as column names and values."""
     return {
         "account_id": outcome.account_id,
         "series": outcome.series.value,
@@ -73,7 +81,7 @@ def to_row(outcome: SeriesOutcome) -> dict[str, Any]:
 
 
 def to_outcome(row: Row[Any]) -> SeriesOutcome:
-    """The outcome in a row of SERIES_OUTCOMES."""
+    """Convert a row of ``series_outcomes``."""
     return SeriesOutcome(
         account_id=row.account_id,
         series=Series(row.series),
@@ -88,10 +96,14 @@ def to_outcome(row: Row[Any]) -> SeriesOutcome:
 
 
 def _later(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the later of two values; a missing one counts as the earlier."""
     return case((new.is_(None), old), (old > new, old), else_=new)
 
 
 def _to_showable(message: str) -> str:
-    """One printable line without what looks like a secret: texts come from suppliers too, and this one is shown."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in message)
-    return _NOT_FOR_SHOW.sub("…", " ".join(printable.split()))[:_LONGEST_MESSAGE]
+    """Return the message as one printable line without anything that looks like a secret.
+
+    A message may come from a supplier, and it is shown to people.
+    """
+    printable = "".join(character if character.isprintable() else " " for character in message)
+    return _SECRET.sub("…", " ".join(printable.split()))[:_MAX_MESSAGE_LENGTH]

@@ -1,4 +1,4 @@
-"""How a whole fleet stands, for its operator: counts in single queries, no account by name."""
+"""Counts over the whole fleet, for the operator's page and the metrics; none names an account."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from worker.domain.measures.readings import Series
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.database import Database
-from worker.stores.registry.notices import MOST_ATTEMPTS
+from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """Active accounts, and those of them whose day is whole."""
+    """Number of active accounts, and of those with a complete day."""
 
     fresh: int
     active: int
 
     @property
     def share(self) -> float | None:
+        """The share of fresh accounts, from 0 to 1; None in a fleet without active accounts."""
         return self.fresh / self.active if self.active else None
 
 
 @dataclass(frozen=True, slots=True)
 class CodeCount:
-    """How many accounts' series ended with this code last, and when that was seen for the last time."""
+    """Number of accounts whose series ended with this code in its last run, and the time of the latest one."""
 
     series: Series
     code: str
@@ -39,48 +40,48 @@ class CodeCount:
 
 
 class Overview:
-    """Every method raises StoreUnavailable."""
+    """Counts over the whole fleet; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def freshness(self, series: Series, day: date) -> Freshness:
-        """How many of the active accounts have ``day``, or a later one, of the series whole, as their ledgers tell."""
-        active, complete = CompletenessTable(self._database).complete_since(series, day)
+    def count_fresh(self, series: Series, day: date) -> Freshness:
+        """Count the active accounts, and those whose ledger of the series has ``day`` or a later day complete."""
+        active, complete = CompletenessTable(self._database).count_complete_since(series, day)
         return Freshness(complete, active)
 
-    def accounts_by_state(self) -> dict[AccountState, int]:
-        """Every state, those without an account too."""
+    def count_accounts_by_state(self) -> dict[AccountState, int]:
+        """Return the number of accounts in each state, zero included."""
         query = select(ACCOUNTS.c.state, func.count().label("number")).group_by(ACCOUNTS.c.state)
         with self._database.reading() as connection:
             counts = {row.state: row.number for row in connection.execute(query)}
         return {state: counts.get(state.value, 0) for state in AccountState}
 
-    def notices_waiting(self) -> int:
-        """Those still to be delivered; what was given up waits no more."""
-        waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MOST_ATTEMPTS)
+    def count_waiting_notices(self) -> int:
+        """Count the notices that are still to be delivered and whose attempts are not used up."""
+        waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).select_from(NOTICES).where(*waiting)).scalar_one()
 
-    def accounts_due(self, today: date) -> dict[Series, int]:
-        """Active accounts with open days that the repair is to ask for again."""
+    def count_due_accounts(self, today: date) -> dict[Series, int]:
+        """Count the active accounts with open days that the repair requests again, by series."""
         return CompletenessTable(self._database).count_due(today)
 
-    def corrections_since(self, moment: datetime) -> dict[Series, int]:
-        """What the supplier changed since."""
+    def count_corrections_since(self, moment: datetime) -> dict[Series, int]:
+        """Count the readings that the supplier has changed since ``moment``, by series."""
         return CorrectionTable(self._database).count_since(moment)
 
-    def surprises_since(self, moment: datetime) -> tuple[int, int]:
-        """Those in quarantine that came since for the first time, and those that came again."""
+    def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
+        """Return the number of deviations first seen since ``moment``, and of older ones seen again since."""
         columns = QUARANTINE.c
         new = func.count(case((columns.first_seen >= moment, 1)))
         query = select(new, func.count()).select_from(QUARANTINE).where(columns.last_seen >= moment)
         with self._database.reading() as connection:
-            first, seen = connection.execute(query).one()
-        return first, seen - first
+            first_seen_count, count = connection.execute(query).one()
+        return first_seen_count, count - first_seen_count
 
-    def last_errors(self, limit: int = 20) -> list[CodeCount]:
-        """The codes that series stand at, of accounts not removed, the commonest first."""
+    def list_last_errors(self, limit: int = 20) -> list[CodeCount]:
+        """Return the error codes of the last runs, the most frequent first."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
         query = (

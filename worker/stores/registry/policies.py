@@ -1,4 +1,4 @@
-"""The policies that an operator has chosen, each with its first night and the arithmetic behind it."""
+"""The table of fleet policies that an operator has chosen, each with its first night and its plan."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy import delete, select
 
 from worker.domain.fleet.policy import FleetPolicy
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import insert
+from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import POLICIES
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """``arithmetic``: the plan as `releve plan --json` printed it."""
+class AppliedPolicy:
+    """A chosen policy; ``arithmetic`` is the plan as `releve plan --json` prints it."""
 
     since: date
     policy: FleetPolicy
@@ -27,24 +27,24 @@ class Applied:
 
 
 class PolicyTable:
-    """One row a first night; a night's fan-out reads it once.  Every method raises StoreUnavailable."""
+    """The table of policies, one row a first night; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def current(self) -> FleetPolicy:
-        """What holds, knowing what held before; everything every night where nothing was chosen."""
+    def load_current(self) -> FleetPolicy:
+        """Return the policy in force, with the one before it; without a choice, every account is due every night."""
         policy = FleetPolicy()
-        for applied in self.all():
+        for applied in self.list_all():
             policy = applied.policy.after(policy)
         return policy
 
-    def all(self) -> list[Applied]:
-        """Oldest first."""
+    def list_all(self) -> list[AppliedPolicy]:
+        """Return all chosen policies, the oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(select(POLICIES).order_by(POLICIES.c.since)).all()
         return [
-            Applied(
+            AppliedPolicy(
                 row.since,
                 FleetPolicy(row.daily_every, row.curve_every, since=row.since),
                 row.applied_at,
@@ -54,19 +54,22 @@ class PolicyTable:
         ]
 
     def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
-        """Let ``policy`` hold from the night of ``since`` on; the last one told for a night holds."""
-        told = {
+        """Put ``policy`` in force from the night of ``since`` on.
+
+        It replaces a policy of the same night and of any later night.
+        """
+        columns = {
             "daily_every": policy.daily_every,
             "curve_every": policy.curve_every,
             "applied_at": now,
             "arithmetic": json.dumps(arithmetic),
         }
-        statement = insert(self._database.dialect, POLICIES).values(since=since, **told)
+        statement = build_insert(self._database.dialect, POLICIES).values(since=since, **columns)
         with self._database.writing() as connection:
             connection.execute(delete(POLICIES).where(POLICIES.c.since > since))
-            connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=told))
+            connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=columns))
 
-    def forget(self) -> int:
-        """Everything every night again, which leaves no day out; how many policies were forgotten."""
+    def delete_all(self) -> int:
+        """Delete all policies, so that every account is due every night, and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(POLICIES)).rowcount

@@ -1,7 +1,8 @@
-"""Answers as they came, sealed, per account and month: appended one by one, later made one row a month.
+"""The table of raw answers: each supplier answer as it came, sealed, by account and month.
 
-They stand in the registry and not with the measures: an answer must not outlive its account by a race, which takes
-the registry's lock on the account, and every measure store would need a second kind of document for it.
+Answers are appended one by one; a past month is later packed into one row. They are in the registry and not in the
+measure store for two reasons: only the registry's lock on the account prevents an answer from being stored after the
+account's removal, and every measure store would need a second kind of document for them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from worker.domain.measures.answers import RawAnswer, pack_raw_answer, unpack_raw_answer
+from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
@@ -23,48 +24,56 @@ PAGE = 50
 
 
 class RawAnswerTable:
-    """Every method raises StoreUnavailable; those that open a seal OperatorFault where its key is gone."""
+    """The table of raw answers.
+
+    Every method raises StoreUnavailable; a method that unseals answers raises OperatorFault if their key is missing.
+    """
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
 
-    def answered(self, account_id: str, told: RawAnswer) -> None:
-        """Keep an answer; it is on disk when this returns.  Raises UnknownAccount for a removed account."""
-        sealed = self._sealer.seal_bytes(pack_raw_answer([told]))  # outside of the transaction: it takes the longest
+    def record_answer(self, account_id: str, answer: RawAnswer) -> None:
+        """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
+        # Sealing takes the longest, so it happens outside of the transaction.
+        sealed = self._sealer.seal_bytes(pack_raw_answers([answer]))
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            self._insert(connection, account_id, month_of(told.asked_at), (told.asked_at, told.asked_at), sealed)
+            self._insert(connection, account_id, month_of(answer.asked_at), (answer.asked_at, answer.asked_at), sealed)
 
-    def months(self, account_id: str) -> list[str]:
-        """Months that anything is kept of, oldest first."""
+    def list_months(self, account_id: str) -> list[str]:
+        """Return the months with stored answers, for example "2024-07", the oldest first."""
         query = select(_C.month).where(_C.account_id == account_id).distinct().order_by(_C.month)
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
-    def told(self, account_id: str) -> Iterator[RawAnswer]:
-        """All that is kept of an account, as it was told in time; a month at a time in memory."""
-        for month in self.months(account_id):
+    def read_answers(self, account_id: str) -> Iterator[RawAnswer]:
+        """Yield all answers of an account in the order of their requests, with one month in memory at a time."""
+        for month in self.list_months(account_id):
             with self._database.reading() as connection:
-                rows = connection.execute(select(_C.sealed).where(*_of(account_id, month))).scalars().all()
-            yield from self._open(rows)
+                rows = connection.execute(select(_C.sealed).where(*_in_month(account_id, month))).scalars().all()
+            yield from self._unseal(rows)
 
-    def forget_before(self, moment: datetime) -> int:
-        """Erase the rows whose last answer is older; how many.  A month that was made one row goes as a whole."""
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the rows whose last answer is older than ``moment`` and return their number.
+
+        A packed month is deleted as a whole.
+        """
         with self._database.writing() as connection:
             return connection.execute(delete(RAW_ANSWERS).where(_C.last_at < moment)).rowcount
 
-    def pack(self, now: datetime, most: int) -> int:
-        """Make months that are over one row each, at most so many; how many were."""
-        loose = select(_C.month, _C.account_id).where(_C.packed.is_(False), _C.month < month_of(now))
+    def pack_past_months(self, now: datetime, limit: int) -> int:
+        """Pack at most ``limit`` past months into one row each and return how many were packed."""
+        unpacked = select(_C.month, _C.account_id).where(_C.packed.is_(False), _C.month < month_of(now))
         with self._database.reading() as connection:
-            due = connection.execute(loose.distinct().order_by(_C.month, _C.account_id).limit(most)).all()
-        return sum(self._pack(account_id, month) for month, account_id in due)
+            months = connection.execute(unpacked.distinct().order_by(_C.month, _C.account_id).limit(limit)).all()
+        return sum(self._pack(account_id, month) for month, account_id in months)
 
     def rotate_seals(self) -> int:
-        """Seal every row anew under the first key; how many.  Safe to repeat and to run beside work.
+        """Seal every row under the first key and return their number.
 
-        Raises OperatorFault at the end if some could not be read; the others are done.
+        Safe to repeat, and to run while workers run. Raises OperatorFault at the end if some could not be read; the
+        others are sealed by then.
         """
         return rotate_seals(self._database, self._sealer, _C.id, _C.sealed, "kept answers", page=PAGE)
 
@@ -72,22 +81,25 @@ class RawAnswerTable:
         with self._database.writing() as connection:
             try:
                 account_rows.lock(connection, account_id, shared=True)
-            except UnknownAccount:  # removed since, and its answers with it
+            except UnknownAccount:
+                # The account was removed meanwhile, together with its answers.
                 return False
-            mine = _of(account_id, month)
-            rows = connection.execute(select(RAW_ANSWERS).where(*mine).with_for_update()).all()
+            in_month = _in_month(account_id, month)
+            # The rows are locked, so that two processes don't pack the same month. Both statements are in one
+            # transaction: a reader sees the month either packed or not, never twice.
+            rows = connection.execute(select(RAW_ANSWERS).where(*in_month).with_for_update()).all()
             if len(rows) == 1:
-                connection.execute(update(RAW_ANSWERS).where(*mine).values(packed=True))
+                connection.execute(update(RAW_ANSWERS).where(*in_month).values(packed=True))
             elif rows:
-                sealed = self._sealer.seal_bytes(pack_raw_answer(self._open([row.sealed for row in rows])))
+                sealed = self._sealer.seal_bytes(pack_raw_answers(self._unseal([row.sealed for row in rows])))
                 connection.execute(delete(RAW_ANSWERS).where(_C.id.in_([row.id for row in rows])))
                 span = (min(row.first_at for row in rows), max(row.last_at for row in rows))
                 self._insert(connection, account_id, month, span, sealed, packed=True)
             return bool(rows)
 
-    def _open(self, rows: Iterable[bytes]) -> list[RawAnswer]:
-        every = [told for sealed in rows for told in unpack_raw_answer(self._sealer.unseal_bytes(sealed))]
-        return sorted(every, key=lambda told: told.asked_at)
+    def _unseal(self, rows: Iterable[bytes]) -> list[RawAnswer]:
+        answers = [answer for sealed in rows for answer in unpack_raw_answers(self._sealer.unseal_bytes(sealed))]
+        return sorted(answers, key=lambda answer: answer.asked_at)
 
     def _insert(
         self,
@@ -104,8 +116,9 @@ class RawAnswerTable:
 
 
 def month_of(moment: datetime) -> str:
+    """Return the UTC month of a moment, for example "2024-07"."""
     return moment.astimezone(UTC).strftime("%Y-%m")
 
 
-def _of(account_id: str, month: str) -> tuple[ColumnElement[bool], ...]:
+def _in_month(account_id: str, month: str) -> tuple[ColumnElement[bool], ...]:
     return (_C.account_id == account_id, _C.month == month)

@@ -1,4 +1,8 @@
-"""The desk's own notes: refusals that may be mistakes, and accounts set aside when they are none."""
+"""The table of pending refusals, and the suspension and reinstatement of accounts.
+
+A refusal by the supplier may be the supplier's own mistake. It stays pending until it is confirmed later, which
+suspends the account, or until a success clears it. The SQL table is called ``doubts``.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,36 @@ from sqlalchemy import case, func, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
 from worker.stores.registry import account_rows, consent_rows
-from worker.stores.registry.account_rows import EVERY_ACCOUNT
+from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import insert
-from worker.stores.registry.tables import ACCOUNTS, DOUBTS, SERIES_OUTCOMES
+from worker.stores.registry.outcomes import build_insert
+from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
 
 
 class PendingRefusals:
-    """Every method raises StoreUnavailable; those that write to an account also UnknownAccount."""
+    """The table of pending refusals.
+
+    Every method raises StoreUnavailable; a method that writes for an account raises UnknownAccount.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def account(self, account_id: str) -> Account:
+    def get_account(self, account_id: str) -> Account:
+        """Return the account, even if it was removed. Raises UnknownAccount."""
         with self._database.reading() as connection:
             return account_rows.get(connection, account_id)
 
-    def note(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
-        """One more sighting, right also when two come at once; a sighting after a storm is a first one."""
-        statement = insert(self._database.dialect, DOUBTS).values(
+    def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
+        """Count one more sighting of a refusal and return the row.
+
+        The database adds up sightings that come at the same time. After ``reinstate`` has set the count to zero, the
+        next sighting is a first one again.
+        """
+        statement = build_insert(self._database.dialect, PENDING_REFUSALS).values(
             account_id=account_id, code=code, first_seen=now, last_seen=now, times=1
         )
-        old, new = DOUBTS.c, statement.excluded
+        old, new = PENDING_REFUSALS.c, statement.excluded
         merged = statement.on_conflict_do_update(
             index_elements=["account_id", "code"],
             set_={
@@ -42,61 +54,77 @@ class PendingRefusals:
         )
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            return consent_rows.to_doubt(connection.execute(merged.returning(DOUBTS)).one())
+            return consent_rows.to_pending_refusal(connection.execute(merged.returning(PENDING_REFUSALS)).one())
 
     def clear(self, account_id: str) -> int:
-        """A success: the account's refusals were mistakes.  Reads where there is nothing to forget."""
-        mine = select(DOUBTS.c.code).where(DOUBTS.c.account_id == account_id).limit(1)
+        """Delete the account's pending refusals after a success and return their number."""
+        # Most accounts have no pending refusal, and a read takes no lock.
+        query = select(PENDING_REFUSALS.c.code).where(PENDING_REFUSALS.c.account_id == account_id).limit(1)
         with self._database.reading() as connection:
-            if connection.execute(mine).first() is None:
+            if connection.execute(query).first() is None:
                 return 0
         with self._database.writing() as connection:
-            return consent_rows.clear_doubts(connection, account_id)
+            return consent_rows.delete_pending_refusals(connection, account_id)
 
-    def of(self, account_id: str) -> list[PendingRefusal]:
-        query = select(DOUBTS).where(DOUBTS.c.account_id == account_id).order_by(DOUBTS.c.code)
+    def list_for_account(self, account_id: str) -> list[PendingRefusal]:
+        """Return the account's pending refusals, by code."""
+        query = (
+            select(PENDING_REFUSALS)
+            .where(PENDING_REFUSALS.c.account_id == account_id)
+            .order_by(PENDING_REFUSALS.c.code)
+        )
         with self._database.reading() as connection:
-            return [consent_rows.to_doubt(row) for row in connection.execute(query)]
+            return [consent_rows.to_pending_refusal(row) for row in connection.execute(query)]
 
-    def newly_refused(self, code: str, since: datetime, *, certain: bool) -> int:
-        """Accounts refused with ``code`` for the first time since then.
+    def count_newly_refused(self, code: str, since: datetime, *, certain: bool) -> int:
+        """Return the number of accounts refused with ``code`` for the first time since ``since``.
 
-        Of a doubt the sighting counts: those that only wait to be settled are asked again together, and tell nothing
-        new.  Of a refusal that is ``certain``, that it set its account aside.
+        For a pending refusal the first sighting counts: repeated requests for the same accounts show nothing new. A
+        ``certain`` refusal suspends its account at once, so the suspension counts.
         """
         if certain:
-            aside = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED.value, ACCOUNTS.c.reason == code)
-            query = select(func.count()).select_from(ACCOUNTS).where(*aside, ACCOUNTS.c.state_since >= since)
+            suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED.value, ACCOUNTS.c.reason == code)
+            query = select(func.count()).select_from(ACCOUNTS).where(*suspended, ACCOUNTS.c.state_since >= since)
         else:
-            fresh = (DOUBTS.c.code == code, DOUBTS.c.first_seen >= since, DOUBTS.c.times > 0)
-            query = select(func.count()).select_from(DOUBTS).where(*fresh)
+            first_seen = (
+                PENDING_REFUSALS.c.code == code,
+                PENDING_REFUSALS.c.first_seen >= since,
+                PENDING_REFUSALS.c.times > 0,
+            )
+            query = select(func.count()).select_from(PENDING_REFUSALS).where(*first_seen)
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def tried(self, since: datetime, most: int) -> int:
-        """Accounts asked for since then; counted up to ``most``, for a large fleet's would take a while."""
-        asked = select(SERIES_OUTCOMES.c.account_id).where(SERIES_OUTCOMES.c.updated_at >= since).distinct().limit(most)
+    def count_accounts_asked(self, since: datetime, limit: int) -> int:
+        """Return the number of accounts with an outcome since ``since``, counted up to ``limit`` to bound the time."""
+        query = (
+            select(SERIES_OUTCOMES.c.account_id).where(SERIES_OUTCOMES.c.updated_at >= since).distinct().limit(limit)
+        )
         with self._database.reading() as connection:
-            return connection.execute(select(func.count()).select_from(asked.subquery())).scalar_one()
+            return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
-    def absolve(self, code: str, since: datetime, now: datetime) -> list[str]:
-        """These refusals were the supplier's fault: none counts, and whom they set aside runs again; who that is."""
-        counting = (DOUBTS.c.code == code, DOUBTS.c.last_seen >= since, DOUBTS.c.times > 0)
-        wronged = EVERY_ACCOUNT.where(
+    def reinstate(self, code: str, since: datetime, now: datetime) -> list[str]:
+        """Undo the refusals with ``code`` since ``since``, because they were the supplier's fault.
+
+        Sets their counts to zero, makes the accounts that they suspended ready again, deletes the undelivered notices
+        and reopens the proofs. Returns the ids of these accounts.
+        """
+        pending = (PENDING_REFUSALS.c.code == code, PENDING_REFUSALS.c.last_seen >= since, PENDING_REFUSALS.c.times > 0)
+        suspended = ACCOUNT_QUERY.where(
             ACCOUNTS.c.state == AccountState.ACTION_NEEDED.value,
             ACCOUNTS.c.reason == code,
             ACCOUNTS.c.state_since >= since,
         )
         with self._database.writing() as connection:
-            connection.execute(update(DOUBTS).where(*counting).values(times=0))
-            accounts = [account_rows.to_account(row) for row in connection.execute(wronged.order_by(ACCOUNTS.c.id))]
+            connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
+            accounts = [account_rows.to_account(row) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
             for account in accounts:
                 account_rows.change_state(connection, account.id, AccountState.READY, "", now)
-                consent_rows.drop_untold(connection, account.id)
+                consent_rows.delete_undelivered_notices(connection, account.id)
                 consent_rows.reopen_proofs(connection, account.id, code, since)
         return [account.id for account in accounts]
 
-    def set_aside(
+    def suspend(
         self,
         account_id: str,
         reason: str,
@@ -105,9 +133,10 @@ class PendingRefusals:
         consent_ended: bool,
         notices: Callable[[], Sequence[Notice]],
     ) -> bool:
-        """The account waits for its owner, its doubts are settled, its notices are kept, all at once.
+        """Set the account to ``action_needed``, clear its pending refusals and insert its notices, in one transaction.
 
-        False where it was waiting for the same reason already: then nobody is told again.
+        With ``consent_ended`` its open proof ends, too. Returns False if the account was already suspended for the same
+        reason; then nothing changes and no notice is sent again.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -115,7 +144,7 @@ class PendingRefusals:
             if before.reason == reason and before.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED):
                 return False
             account_rows.change_state(connection, account_id, AccountState.ACTION_NEEDED, reason, now)
-            consent_rows.clear_doubts(connection, account_id)
+            consent_rows.delete_pending_refusals(connection, account_id)
             if consent_ended:
                 consent_rows.end_proofs(connection, account_id, reason, now)
             if before.state is not AccountState.ACTION_NEEDED:

@@ -1,8 +1,8 @@
-"""The registry's tables.  What changes here needs a migration; a test compares the two.
+"""The registry's SQL tables. A change here needs a migration; a test compares the two.
 
-The usage point id is personal data.  It stands in the clear in ``usage_points`` and nowhere else:
-the registry must find an account by it, and a keyed index would break when keys are rotated.  The
-row goes when the account is removed; everything else, here and elsewhere, knows only the account id.
+The usage point id (the meter's number) is personal data. It is in clear text in ``usage_points`` and nowhere else: the
+registry must find an account by it, and an index of keyed hashes would break when keys are rotated. The row is deleted
+when the account is removed. Everything else, here and elsewhere, uses only the account id.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ from sqlalchemy import (
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment: zone-aware in, UTC in the database, zone-aware UTC out.  SQLite itself keeps no zone."""
+    """The column type of a moment: zone-aware in Python, UTC in the database. SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert a zone-aware moment to UTC. Raises ValueError for one without a zone."""
         if value is not None and value.tzinfo is None:
             raise ValueError("a moment without its zone can't be stored")
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored moment with the zone UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _sortable(length: int) -> String:
-    """Text that sorts byte by byte on every server, as it does in Python."""
+    """Return a text type that sorts by bytes on every server, as Python sorts strings."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
@@ -71,14 +73,14 @@ ACCOUNTS = Table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
-    Index("ix_accounts_state_id", "state", "id"),  # paging through the active ones, counting by state
+    Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
 )
 
 USAGE_POINTS = Table(
     "usage_points",
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("supplier", String(32), nullable=False),  # as the account's: electricity and gas number apart
+    Column("supplier", String(32), nullable=False),  # Electricity and gas meters may have the same number.
     Column("usage_point_id", String(32), nullable=False),
     Column("direction", String(16), nullable=False),
     UniqueConstraint("usage_point_id", "supplier", "direction"),
@@ -90,9 +92,9 @@ TOKENS = Table(
     Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime),  # of the access token inside; none where the supplier doesn't tell
-    Column("refreshing_since", UtcDateTime),  # a renewal was begun, and its answer has not been read
-    Index("ix_tokens_expires_at", "expires_at"),  # renewal ahead of the end
+    Column("expires_at", UtcDateTime),  # The end of the access token; NULL if unknown.
+    Column("refreshing_since", UtcDateTime),  # A renewal has begun and its answer was not read yet.
+    Index("ix_tokens_expires_at", "expires_at"),  # Tokens are renewed before they expire.
 )
 
 TOKEN_USERS = Table(
@@ -115,7 +117,7 @@ SERIES_OUTCOMES = Table(
     Column("last_day", Date),
     Column("ever_stored", Boolean, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Index("ix_series_outcomes_updated_at", "updated_at"),  # how many accounts were tried lately
+    Index("ix_series_outcomes_updated_at", "updated_at"),  # Recently requested accounts are counted by it.
 )
 
 CONSENT_PROOFS = Table(
@@ -124,35 +126,37 @@ CONSENT_PROOFS = Table(
     Column("id", _sortable(32), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
     Column("supplier", String(32), nullable=False),
-    Column("kind", String(16), nullable=False),  # what the callback brought: a ConsentKind
-    Column("reference", String(64)),  # the supplier's own number of the consent, where it has one
+    Column("kind", String(16), nullable=False),  # A ConsentKind: what the callback contained.
+    Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
-    Column("sealed_usage_point", Text),  # goes with the account; what is left proves a consent, not whose meter
+    # Erased with the account: the rest of the row proves a consent without naming the meter.
+    Column("sealed_usage_point", Text),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
     Index("ix_consent_proofs_account_id", "account_id"),
     Index("ix_consent_proofs_ended_at", "ended_at"),
 )
 
-DOUBTS = Table(
+# The name of the SQL table is older than the class PendingRefusals.
+PENDING_REFUSALS = Table(
     "doubts",
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("code", String(64), primary_key=True),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
-    Column("times", Integer, nullable=False),  # 0: seen, and found to be the supplier's fault
-    Index("ix_doubts_code_last_seen", "code", "last_seen"),  # how many accounts share a doubt
+    Column("times", Integer, nullable=False),  # Zero: it was seen, but it was the supplier's fault.
+    Index("ix_doubts_code_last_seen", "code", "last_seen"),  # Refused accounts are counted by code.
 )
 
 NOTICES = Table(
     "notices",
     METADATA,
     Column("id", _sortable(32), primary_key=True),
-    Column("key", _sortable(160), nullable=False),  # what must be told once
-    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # none: to the operator, about all
+    Column("key", _sortable(160), nullable=False),  # A notice is sent once a key.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # NULL: a notice to the operator, about the fleet.
     Column("kind", String(32), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("about", String(64), nullable=False),
@@ -172,10 +176,8 @@ API_TOKENS = Table(
     METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("name", String(100), nullable=False),
-    Column(
-        "hash", String(64), nullable=False
-    ),  # SHA-256, hex (worker/stores/registry/api_tokens.py says why that is enough)
-    Column("scopes", Text, nullable=False),  # words with a space between them
+    Column("hash", String(64), nullable=False),  # SHA-256, hexadecimal; api_tokens.py explains why it is enough.
+    Column("scopes", Text, nullable=False),  # Words with a space between them.
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
@@ -187,10 +189,10 @@ COMPLETENESS = Table(
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", String(32), primary_key=True),
-    Column("days", Text, nullable=False),  # a Ledger's text: runs of days, for a healthy meter some 20 bytes
-    Column("next_ask", Date),  # when the first open day is to be asked for again; none while nothing is open
+    Column("days", Text, nullable=False),  # A DayLedger's text, some 20 bytes for a healthy meter.
+    Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
     Column("last_complete", Date),
-    Index("ix_completeness_next_ask", "next_ask", "account_id"),  # the repair's way through the fleet
+    Index("ix_completeness_next_ask", "next_ask", "account_id"),  # The repair pages through the fleet by it.
 )
 
 CORRECTIONS = Table(
@@ -199,12 +201,12 @@ CORRECTIONS = Table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("period", String(8), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    Column("was_mwh", BigInteger, primary_key=True),  # milliwatt-hours; in the key, so that a repeat adds nothing
+    Column("was_mwh", BigInteger, primary_key=True),  # Milliwatt-hours; part of the key, so a repeat adds no row.
     Column("became_mwh", BigInteger, primary_key=True),
-    Column("first_seen", UtcDateTime),  # when the old value's day was stored first
-    Column("changed_at", UtcDateTime, nullable=False),  # when the supplier told the new one
+    Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
+    Column("changed_at", UtcDateTime, nullable=False),  # When the supplier sent the new value.
     Column("run_id", _sortable(64), nullable=False),
-    Index("ix_corrections_changed_at", "changed_at"),  # what is too old goes
+    Index("ix_corrections_changed_at", "changed_at"),  # Old rows are deleted by it.
 )
 
 FRESHNESS = Table(
@@ -213,7 +215,7 @@ FRESHNESS = Table(
     Column("hour", UtcDateTime, primary_key=True),
     Column("series", String(32), primary_key=True),
     Column("active", Integer, nullable=False),
-    Column("complete", Integer, nullable=False),  # those of them whose yesterday is whole
+    Column("complete", Integer, nullable=False),  # The active accounts with a complete yesterday.
 )
 
 RAW_ANSWERS = Table(
@@ -221,14 +223,14 @@ RAW_ANSWERS = Table(
     METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
-    Column("month", String(7), nullable=False),  # when they were told, in UTC
+    Column("month", String(7), nullable=False),  # The UTC month of the request, for example "2024-07".
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
-    Column("packed", Boolean, nullable=False),  # whether the month's rows were made one
-    Column("sealed", LargeBinary, nullable=False),  # domain.told.pack_told, sealed: it holds the meter's number
+    Column("packed", Boolean, nullable=False),  # Whether this row is a packed month.
+    Column("sealed", LargeBinary, nullable=False),  # Made by pack_raw_answers; it contains the meter's number.
     Index("ix_raw_answers_account_id", "account_id", "month"),
-    Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # what is to be made one
-    Index("ix_raw_answers_last_at", "last_at"),  # what is too old goes
+    Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # The months to pack are found by it.
+    Index("ix_raw_answers_last_at", "last_at"),  # Old rows are deleted by it.
 )
 
 QUARANTINE = Table(
@@ -242,18 +244,18 @@ QUARANTINE = Table(
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
     Column("times", BigInteger, nullable=False),
-    Column("sealed_sample", LargeBinary, nullable=False),  # domain.samples.to_sample; without a meter's number
+    Column("sealed_sample", LargeBinary, nullable=False),  # Made by to_sample; without the meter's number.
 )
 
 POLICIES = Table(
     "policies",
     METADATA,
-    Column("since", Date, primary_key=True),  # the first night it holds for
+    Column("since", Date, primary_key=True),  # The first night of the policy.
     Column("daily_every", Integer, nullable=False),
     Column("curve_every", Integer, nullable=False),
     Column("applied_at", UtcDateTime, nullable=False),
-    Column("arithmetic", Text, nullable=False),  # JSON: the plan it was chosen by
+    Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
 )
 
-# What a removal takes away beside the account's token.
+# The tables from which a removal deletes the account's rows. Its token is deleted separately.
 PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, COMPLETENESS, CORRECTIONS, RAW_ANSWERS)

@@ -1,7 +1,8 @@
-"""Users' tokens: sealed, kept before they are used, and shared where one consent named several meters.
+"""The table of users' OAuth tokens, sealed. The accounts of one consent share one token.
 
-A refresh token works once, so accounts of one consent must share the row, not copies of it: the first copy used
-would be the death of the others.  A new consent brings a new row; the old one goes with its last account.
+A refresh token works only once. Copies of it in several rows would become invalid as soon as one of them is used, so
+accounts of one consent share the row. A new consent adds a new row; the old row is deleted with its last account. A
+renewed token is stored before it is used.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class EndingToken:
-    """A token whose access part ends soon; ``account_id``: one of the ready accounts that use it."""
+class ExpiringToken:
+    """A token whose access token expires soon; ``account_id`` is one of the ready accounts that use it."""
 
     id: str
     account_id: str
@@ -32,66 +33,70 @@ class EndingToken:
 
 
 class TokenTable:
-    """Every method raises StoreUnavailable.  Token texts are secrets; ``expires_at`` is when the access part ends."""
+    """The table of users' tokens; every method raises StoreUnavailable.
+
+    Token texts are secrets. ``expires_at`` is the end of the access token.
+    """
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
 
     def load(self, account_id: str) -> str | None:
-        """The token text last saved, or None.  Raises OperatorFault where its key is gone."""
+        """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
         query = select(TOKENS.c.sealed).join(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id)
         with self._database.reading() as connection:
             sealed = connection.execute(query).scalar()
         return None if sealed is None else self._sealer.unseal(sealed)
 
-    def id_of(self, account_id: str) -> str | None:
-        """Which token the account uses: another id after each consent, the same after a renewal."""
+    def find_token_id(self, account_id: str) -> str | None:
+        """Return the id of the account's token, or None. A consent changes the id, a renewal does not."""
         with self._database.reading() as connection:
-            return _id_of(connection, account_id)
+            return _find_token_id(connection, account_id)
 
-    def users_of(self, token_id: str) -> list[str]:
-        """The accounts that use a token."""
+    def list_accounts_of(self, token_id: str) -> list[str]:
+        """Return the ids of the accounts that use a token."""
         query = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id)
         with self._database.reading() as connection:
             return list(connection.execute(query.order_by(TOKEN_USERS.c.account_id)).scalars())
 
     def save(self, account_id: str, token_text: str, expires_at: datetime | None = None) -> None:
-        """Keep the token in place of the one that the account uses; it is on disk when this returns.
+        """Save the token in place of the account's previous one. It is on disk when this returns.
 
-        Raises UnknownAccount for an account that isn't there or was removed.
+        Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
-            token_id = _id_of(connection, account_id)
+            token_id = _find_token_id(connection, account_id)
             if token_id is None:
-                self.give(connection, [account_id], token_text, expires_at)
+                self.assign_new(connection, [account_id], token_text, expires_at)
             else:
                 self._renew(connection, token_id, token_text, expires_at)
 
-    def renewed(self, token_id: str, token_text: str, expires_at: datetime | None = None) -> bool:
-        """Keep what a renewal brought; false where a new consent has replaced that token meanwhile."""
+    def save_renewed(self, token_id: str, token_text: str, expires_at: datetime | None = None) -> bool:
+        """Save a renewed token. Returns False if a new consent has replaced the token meanwhile."""
         with self._database.writing() as connection:
             return self._renew(connection, token_id, token_text, expires_at)
 
-    # What is known of a renewal that may have gone wrong
+    # Renewals that were interrupted.
 
-    def note_refresh(self, token_id: str) -> bool:
-        """Note that this refresh token is about to be spent; whether an earlier answer is still owed to us."""
-        which = TOKENS.c.id == token_id
+    def mark_refresh_started(self, token_id: str) -> bool:
+        """Record that the refresh token is about to be used, and return whether an earlier renewal is unfinished."""
+        has_id = TOKENS.c.id == token_id
         with self._database.writing() as connection:
-            pending = connection.execute(select(TOKENS.c.refreshing_since).where(which)).scalar()
+            # The moment of the first unfinished renewal stays, until a renewal is saved.
+            pending = connection.execute(select(TOKENS.c.refreshing_since).where(has_id)).scalar()
             if pending is None:
-                connection.execute(update(TOKENS).where(which).values(refreshing_since=datetime.now(UTC)))
+                connection.execute(update(TOKENS).where(has_id).values(refreshing_since=datetime.now(UTC)))
         return pending is not None
 
-    def forget_refresh(self, token_id: str) -> None:
-        """The refresh token was not spent after all."""
+    def clear_refresh_started(self, token_id: str) -> None:
+        """Record that the refresh token was not used after all."""
         with self._database.writing() as connection:
             connection.execute(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
-    def ending(self, after: datetime, before: datetime, limit: int = PAGE) -> list[EndingToken]:
-        """Tokens of ready accounts that end between the two, the next to end first; each once."""
+    def list_expiring(self, after: datetime, before: datetime, limit: int = PAGE) -> list[ExpiringToken]:
+        """Return the tokens of ready accounts with ``after`` < end <= ``before``, the next to expire first."""
         account = func.min(TOKEN_USERS.c.account_id).label("account_id")
         query = (
             select(TOKENS.c.id, TOKENS.c.expires_at, account)
@@ -103,16 +108,16 @@ class TokenTable:
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [EndingToken(row.id, row.account_id, row.expires_at) for row in connection.execute(query)]
+            return [ExpiringToken(row.id, row.account_id, row.expires_at) for row in connection.execute(query)]
 
-    # Inside the registry's transactions
+    # Statements inside a transaction of the registry.
 
-    def give(
+    def assign_new(
         self, connection: Connection, account_ids: Sequence[str], token_text: str, expires_at: datetime | None
     ) -> None:
-        """A new token for these accounts together, in place of those that they had; the caller has locked them."""
+        """Insert a token that these accounts share, in place of their previous ones. The caller has locked them."""
         for account_id in account_ids:
-            take_away(connection, account_id)
+            detach_token(connection, account_id)
         token_id = secrets.token_hex(10)
         row = {"id": token_id, "sealed": self._sealer.seal(token_text), "expires_at": expires_at}
         connection.execute(insert(TOKENS).values(**row, updated_at=datetime.now(UTC)))
@@ -124,28 +129,28 @@ class TokenTable:
         statement = update(TOKENS).where(TOKENS.c.id == token_id).values(**values, updated_at=datetime.now(UTC))
         return connection.execute(statement).rowcount > 0
 
-    # Keys
+    def rotate_seals(self) -> int:
+        """Seal every token under the first key and return their number.
 
-    def rotate(self) -> int:
-        """Seal every token anew under the first key; how many.  Safe to repeat, to stop and to run beside work.
-
-        Raises OperatorFault at the end if some could not be read; the others are done.
+        Safe to repeat, to interrupt, and to run while workers run. Raises OperatorFault at the end if some could not be
+        read; the others are sealed by then.
         """
         return rotate_seals(self._database, self._sealer, TOKENS.c.id, TOKENS.c.sealed, "tokens")
 
 
-def take_away(connection: Connection, account_id: str) -> int:
-    """The account's use of a token, and the token with its last user; how many uses there were (0 or 1)."""
-    token_id = _id_of(connection, account_id)
+def detach_token(connection: Connection, account_id: str) -> int:
+    """Detach the account from its token and delete a token without accounts; return the number detached (0 or 1)."""
+    token_id = _find_token_id(connection, account_id)
     if token_id is None:
         return 0
-    # Whoever takes it from another account of the same consent at this moment waits here, and then sees the truth.
+    # Two accounts of one consent may be removed at the same time. The second waits here for the first, and then sees
+    # that the token has no other account.
     connection.execute(select(TOKENS.c.id).where(TOKENS.c.id == token_id).with_for_update())
     connection.execute(delete(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id))
-    used = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id).exists()
-    connection.execute(delete(TOKENS).where(TOKENS.c.id == token_id, ~used))
+    is_used = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id).exists()
+    connection.execute(delete(TOKENS).where(TOKENS.c.id == token_id, ~is_used))
     return 1
 
 
-def _id_of(connection: Connection, account_id: str) -> str | None:
+def _find_token_id(connection: Connection, account_id: str) -> str | None:
     return connection.execute(select(TOKEN_USERS.c.token_id).where(TOKEN_USERS.c.account_id == account_id)).scalar()

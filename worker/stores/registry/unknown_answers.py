@@ -1,4 +1,4 @@
-"""What suppliers sent that nobody had told us of: one row a surprise, however often it comes."""
+"""The quarantine table: deviations of supplier answers from the known shapes, one row a deviation."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import insert
+from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import QUARANTINE
 
 _C = QUARANTINE.c
-MOST_ROWS: Final = 200  # a supplier that sends something new each time must fill neither the disk nor the mailbox
+# A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
+MAX_ROWS: Final = 200
 
 
-class Noted(Enum):
+class QuarantineResult(Enum):
+    """Whether a recorded deviation was new, known, or new in a full table."""
+
     NEW = auto()
     KNOWN = auto()
     FULL = auto()
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
-    """``times`` is counted by each process for itself and added up now and then, so it may lag a little."""
+class QuarantineEntry:
+    """A deviation in the quarantine; ``times`` may lag, because each process counts and adds its sum now and then."""
 
     fingerprint: str
     kind: DeviationKind
@@ -45,87 +48,101 @@ class Quarantined:
 
 
 class QuarantineTable:
-    """Every method raises StoreUnavailable."""
+    """The quarantine table; every method raises StoreUnavailable."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
         self._sealer = sealer
 
-    def note(
-        self, surprise: Deviation, times: int, preset: str, now: datetime, notices: Callable[[Noted], Iterable[Notice]]
-    ) -> Noted:
-        """Count a surprise, keep a sample of the first; ``notices`` of it are posted in the same transaction."""
-        with self._database.writing() as connection:
-            this = _C.fingerprint == surprise.fingerprint
-            counted = update(QUARANTINE).where(this).values(times=_C.times + times, last_seen=now)
-            if connection.execute(counted).rowcount:
-                return Noted.KNOWN
-            noted = Noted.FULL
-            if connection.execute(select(func.count()).select_from(QUARANTINE)).scalar_one() < MOST_ROWS:
-                if not self._insert(connection, surprise, times, preset, now):  # another was quicker
-                    connection.execute(counted)
-                    return Noted.KNOWN
-                noted = Noted.NEW
-            consent_rows.insert_notices(connection, notices(noted))
-            return noted
+    def record(
+        self,
+        deviation: Deviation,
+        times: int,
+        preset: str,
+        now: datetime,
+        notices: Callable[[QuarantineResult], Iterable[Notice]],
+    ) -> QuarantineResult:
+        """Count a deviation; a new one is inserted with a sealed sample.
 
-    def list(self) -> Iterable[Quarantined]:
-        """Newest first."""
+        The notices that ``notices`` returns for the result are inserted in the same transaction.
+        """
+        with self._database.writing() as connection:
+            has_fingerprint = _C.fingerprint == deviation.fingerprint
+            add_times = update(QUARANTINE).where(has_fingerprint).values(times=_C.times + times, last_seen=now)
+            # Most deviations are known, so the update comes before the insert.
+            if connection.execute(add_times).rowcount:
+                return QuarantineResult.KNOWN
+            result = QuarantineResult.FULL
+            if connection.execute(select(func.count()).select_from(QUARANTINE)).scalar_one() < MAX_ROWS:
+                if not self._insert(connection, deviation, times, preset, now):
+                    # Another process has inserted it in the meantime.
+                    connection.execute(add_times)
+                    return QuarantineResult.KNOWN
+                result = QuarantineResult.NEW
+            consent_rows.insert_notices(connection, notices(result))
+            return result
+
+    def list(self) -> Iterable[QuarantineEntry]:
+        """Return all deviations, the newest first."""
         query = select(QUARANTINE).order_by(_C.first_seen.desc(), _C.fingerprint)
         with self._database.reading() as connection:
-            return [_to_quarantined(row) for row in connection.execute(query)]
+            return [_to_entry(row) for row in connection.execute(query)]
 
-    def get(self, fingerprint: str) -> tuple[Quarantined, str] | None:
-        """A surprise and its sample.  Raises OperatorFault where the seal's key is gone."""
+    def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
+        """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
         with self._database.reading() as connection:
             row = connection.execute(select(QUARANTINE).where(_C.fingerprint == fingerprint)).one_or_none()
-        return None if row is None else (_to_quarantined(row), self._sealer.unseal_bytes(row.sealed_sample).decode())
+        return None if row is None else (_to_entry(row), self._sealer.unseal_bytes(row.sealed_sample).decode())
 
-    def clear(self, fingerprint: str) -> bool:
-        """Forget a surprise: when it comes again it is new.  Whether it was there."""
+    def delete(self, fingerprint: str) -> bool:
+        """Delete a deviation, so that it is new when it comes again; return whether it was there."""
         with self._database.writing() as connection:
             return bool(connection.execute(delete(QUARANTINE).where(_C.fingerprint == fingerprint)).rowcount)
 
-    def forget_before(self, moment: datetime) -> int:
-        """Forget what hasn't come since; how many."""
+    def delete_before(self, moment: datetime) -> int:
+        """Delete the deviations that were last seen before ``moment`` and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(QUARANTINE).where(_C.last_seen < moment)).rowcount
 
     def rotate_seals(self) -> int:
-        """Seal every sample anew under the first key; how many.  A sample whose key is gone goes with its row."""
+        """Seal every sample under the first key and return their number.
+
+        The row of a sample that no key opens is deleted.
+        """
         done = 0
         with self._database.writing() as connection:
             rows = connection.execute(select(_C.fingerprint, _C.sealed_sample).with_for_update()).all()
             for fingerprint, sealed in rows:
-                this = _C.fingerprint == fingerprint
+                has_fingerprint = _C.fingerprint == fingerprint
                 try:
                     rotated = self._sealer.rotate_bytes(sealed)
-                except OperatorFault:  # it tells nobody anything any more; when it comes again it is new
-                    connection.execute(delete(QUARANTINE).where(this))
+                except OperatorFault:
+                    # Nobody can read this sample any more. A new one is stored when the deviation comes again.
+                    connection.execute(delete(QUARANTINE).where(has_fingerprint))
                     continue
-                connection.execute(update(QUARANTINE).where(this).values(sealed_sample=rotated))
+                connection.execute(update(QUARANTINE).where(has_fingerprint).values(sealed_sample=rotated))
                 done += 1
         return done
 
-    def _insert(self, connection: Connection, surprise: Deviation, times: int, preset: str, now: datetime) -> bool:
+    def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
         row = {
-            "fingerprint": surprise.fingerprint,
-            "kind": surprise.kind.value,
-            "place": surprise.place[:200],
-            "detail": surprise.detail[:64],
+            "fingerprint": deviation.fingerprint,
+            "kind": deviation.kind.value,
+            "place": deviation.place[:200],
+            "detail": deviation.detail[:64],
             "preset": preset,
             "first_seen": now,
             "last_seen": now,
             "times": times,
-            "sealed_sample": self._sealer.seal_bytes(to_sample(surprise.sample).encode()),
+            "sealed_sample": self._sealer.seal_bytes(to_sample(deviation.sample).encode()),
         }
-        statement = insert(self._database.dialect, QUARANTINE).values(**row)
-        new = statement.on_conflict_do_nothing(index_elements=["fingerprint"]).returning(_C.fingerprint)
-        return connection.execute(new).first() is not None
+        statement = build_insert(self._database.dialect, QUARANTINE).values(**row)
+        insert_once = statement.on_conflict_do_nothing(index_elements=["fingerprint"]).returning(_C.fingerprint)
+        return connection.execute(insert_once).first() is not None
 
 
-def _to_quarantined(row: Row[Any]) -> Quarantined:
-    return Quarantined(
+def _to_entry(row: Row[Any]) -> QuarantineEntry:
+    return QuarantineEntry(
         row.fingerprint,
         DeviationKind(row.kind),
         row.place,

@@ -1,4 +1,4 @@
-"""Accounts: who there is, how they stand, adding, pausing, removing."""
+"""API routes of accounts: list, show, add, pause, resume, erase, and their status."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from worker.accounts.status import standing
-from worker.app import publish_backfill
+from worker.accounts.status import status_of
+from worker.app import enqueue_backfill
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
 from worker.logs import fields
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import (
@@ -22,7 +23,7 @@ from worker.web.api.schemas import (
     AccountStatus,
     NewAccount,
     Receipt,
-    faults,
+    error_responses,
 )
 from worker.web.context import ContextDep
 
@@ -33,9 +34,9 @@ router = APIRouter(route_class=ApiRoute, tags=["accounts"])
 MOST_ACCOUNTS = 500
 
 
-@router.get("/accounts", summary="List accounts", response_model=AccountPage, responses=faults(422))
+@router.get("/accounts", summary="List accounts", response_model=AccountPage, responses=error_responses(422))
 def list_accounts(
-    house: ContextDep,
+    context: ContextDep,
     caller: ReadAccounts,
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: Annotated[
@@ -43,16 +44,19 @@ def list_accounts(
     ] = "",
 ) -> AccountPage:
     """All accounts but the removed ones for a client; a household's own for a session."""
-    found = _page(house.runtime, caller, after, limit + 1)
-    shown = [AccountOut.of(account, household=caller.session is not None) for account in found[:limit]]
-    more = len(found) > limit
-    return AccountPage(accounts=shown, next=f"/api/accounts?limit={limit}&after={shown[-1].account}" if more else None)
+    # One account more than asked for tells whether there is a next page.
+    accounts = _page(context.runtime, caller, after, limit + 1)
+    page = [_to_out(account, caller) for account in accounts[:limit]]
+    more = len(accounts) > limit
+    return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
 
 
-@router.get("/accounts/{account_id}", summary="Show an account", response_model=AccountOut, responses=faults(404, 422))
-def read_account(account_id: AccountId, house: ContextDep, caller: ReadAccounts) -> AccountOut:
+@router.get(
+    "/accounts/{account_id}", summary="Show an account", response_model=AccountOut, responses=error_responses(404, 422)
+)
+def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountOut:
     """Its state and consent; nothing of its measures."""
-    return _shown(_living(house.runtime, caller, account_id), caller)
+    return _to_out(_existing_account(context.runtime, caller, account_id), caller)
 
 
 @router.post(
@@ -62,85 +66,86 @@ def read_account(account_id: AccountId, house: ContextDep, caller: ReadAccounts)
     response_model=AccountOut,
     responses={
         200: {"model": AccountOut, "description": "The meter is kept already; this is its account."},
-        **faults(400, 409, 411, 413, 422),
+        **error_responses(400, 409, 411, 413, 422),
     },
 )
-def add_account(new: NewAccount, house: ContextDep, caller: WriteAccounts, response: Response) -> AccountOut:
+def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, response: Response) -> AccountOut:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409.
     """
-    runtime = house.runtime
-    if runtime.account_tokens:
+    runtime = context.runtime
+    if runtime.clients.account_tokens:
         raise ApiError(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(SUPPLIER, new.usage_point, runtime.now(), token_needed=False)
     if account.active:
         _start_backfill(runtime, account.id)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
-    return _shown(account, caller)
+    return _to_out(account, caller)
 
 
 @router.post(
     "/accounts/{account_id}/pause",
     summary="Stop automatic runs",
     response_model=AccountOut,
-    responses=faults(404, 409, 422),
+    responses=error_responses(404, 409, 422),
 )
-def pause_account(account_id: AccountId, house: ContextDep, caller: WriteAccounts) -> AccountOut:
-    """What is stored stays."""
-    return _set_state(house.runtime, caller, account_id, AccountState.PAUSED)
+def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountOut:
+    """Stop its automatic runs; what is stored stays."""
+    return _set_state(context.runtime, caller, account_id, AccountState.PAUSED)
 
 
 @router.post(
     "/accounts/{account_id}/resume",
     summary="Let an account run again",
     response_model=AccountOut,
-    responses=faults(404, 409, 422),
+    responses=error_responses(404, 409, 422),
 )
-def resume_account(account_id: AccountId, house: ContextDep, caller: WriteAccounts) -> AccountOut:
-    """A paused one, or one that needed its owner."""
-    return _set_state(house.runtime, caller, account_id, AccountState.READY)
+def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountOut:
+    """Let a paused account run again, or one that needed its owner."""
+    return _set_state(context.runtime, caller, account_id, AccountState.READY)
 
 
 @router.delete(
     "/accounts/{account_id}",
     summary="Erase an account",
     response_model=Receipt,
-    responses=faults(404, 422),
+    responses=error_responses(404, 422),
 )
-def remove_account(account_id: AccountId, house: ContextDep, caller: MayRemove) -> Receipt:
+def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
-    caller.check_sees(account_id)
-    return Receipt(account=account_id, erased=house.runtime.remove(account_id))
+    caller.check_access(account_id)
+    return Receipt(account=account_id, erased=context.runtime.erase(account_id))
 
 
 @router.get(
     "/accounts/{account_id}/status",
     summary="How an account stands",
     response_model=AccountStatus,
-    responses=faults(404, 422),
+    responses=error_responses(404, 422),
 )
-def read_status(account_id: AccountId, house: ContextDep, caller: ReadAccounts) -> AccountStatus:
+def read_status(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
-    account = _living(house.runtime, caller, account_id)
-    return AccountStatus.model_validate(standing(house.runtime, account))
+    account = _existing_account(context.runtime, caller, account_id)
+    status = status_of(account, registry=context.runtime.registry, history=context.runtime.history)
+    return AccountStatus.model_validate(status)
 
 
-def _page(runtime: Runtime, caller: Caller, after: str, most: int) -> list[Account]:
+def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:
     if caller.session is None:
-        return runtime.registry.page(after, most)
-    own = runtime.registry.some([known for known in caller.session.accounts if known > after])
-    living = (account for account in own.values() if account.state is not AccountState.DELETED)
-    return sorted(living, key=lambda account: account.id)[:most]
+        return runtime.registry.page(after, limit)
+    own = runtime.registry.get_many([account_id for account_id in caller.session.accounts if account_id > after])
+    existing = (account for account in own.values() if account.state is not AccountState.DELETED)
+    return sorted(existing, key=lambda account: account.id)[:limit]
 
 
-def _living(runtime: Runtime, caller: Caller, account_id: str) -> Account:
-    """Raises ApiError 404 for a removed account and for one that the caller may not see."""
-    caller.check_sees(account_id)
+def _existing_account(runtime: Runtime, caller: Caller, account_id: str) -> Account:
+    """Return the account. Raises ApiError 404 for a removed account and for one that the caller may not see."""
+    caller.check_access(account_id)
     account = runtime.registry.get(account_id)
     if account.state is AccountState.DELETED:
         raise no_such_account()
@@ -148,21 +153,21 @@ def _living(runtime: Runtime, caller: Caller, account_id: str) -> Account:
 
 
 def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountOut:
-    _living(runtime, caller, account_id)
+    _existing_account(runtime, caller, account_id)
     try:
         runtime.registry.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
         raise ApiError(409, "wrong_state", str(error)) from None
-    return _shown(_living(runtime, caller, account_id), caller)
+    return _to_out(_existing_account(runtime, caller, account_id), caller)
 
 
-def _shown(account: Account, caller: Caller) -> AccountOut:
-    return AccountOut.of(account, household=caller.session is not None)
+def _to_out(account: Account, caller: Caller) -> AccountOut:
+    return AccountOut.from_account(account, household=caller.session is not None)
 
 
 def _start_backfill(runtime: Runtime, account_id: str) -> None:
-    """After the commit.  A message that can't be sent is no failure: the reconciler finds the account."""
+    """Publish the backfill after the commit. A lost message does no harm: the reconciler finds the account."""
     try:
-        publish_backfill(runtime, account_id)
+        enqueue_backfill(account_id, broker_url=runtime.broker_url)
     except StoreUnavailable as error:
         log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))

@@ -1,7 +1,7 @@
-"""Who calls, and what they may: a client by its bearer token, a household by its browser session, else nobody.
+"""Authentication and authorisation of API calls: clients by bearer token, households by browser session.
 
-A client's scopes hold for all accounts.  A household reads and removes the accounts of its session, and for it no
-other exists.  Refused by default: a route opens only by what it asks for here.
+A client's scopes hold for all accounts. A household reads and removes the accounts of its session, and every other
+account is unknown to it. Calls are refused by default: each route names the dependency from here that admits a caller.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from worker.domain.consent.scopes import Scope
 from worker.logs import fields
 from worker.web.api.errors import ApiError, no_such_account
 from worker.web.context import ContextDep, ServiceContext
-from worker.web.rate_limit import Limiter, Rate, address_of
+from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
 log = logging.getLogger("releve.api")
 
 REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
-_HOUSEHOLD: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
+_HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 
-# A secret of 256 bits can't be found by trying; this keeps those who try anyway from costing us anything.
+# A secret of 256 bits can't be guessed. This limit keeps those who try from costing us anything.
 BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)
-STRANGERS: Final = Rate("stranger", calls=60)  # calls without any token or session, by address
+ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
 
-# Described for the OpenAPI page; what they say is read below, so that each refusal has its reason.
+# For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="`releve tokens new` makes one.")
 _cookie = APIKeyCookie(
     name=SESSION_COOKIE,
@@ -50,67 +50,77 @@ _csrf = APIKeyHeader(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """``session`` is None for a client with a token."""
+    """An authenticated caller. ``session`` is None for a client with a token."""
 
     scopes: frozenset[str]
     session: Session | None = None
 
-    def check_sees(self, account_id: str) -> None:
-        """Raises ApiError 404 where the account is another household's: that it exists is nobody's business."""
+    def check_access(self, account_id: str) -> None:
+        """Check that the caller may see the account. Raises ApiError 404, as for an account that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise no_such_account()
 
 
 def _identify(
-    request: Request, house: ContextDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
+    request: Request,
+    context: ContextDep,
+    _: Annotated[object, Depends(_bearer)],
+    __: Annotated[object, Depends(_cookie)],
 ) -> Caller:
-    """Raises ApiError 401 or 429."""
-    limiter, address = Limiter(house.runtime.redis), address_of(request)
+    """Return the caller and count the call. Raises ApiError 401 or 429."""
+    limiter, address = RateLimiter(context.runtime.redis), client_address(request)
     if authorization := request.headers.get("Authorization"):
-        return _identify_client(house, limiter, address, authorization)
-    session = house.signer.session(request.cookies.get(SESSION_COOKIE))
+        return _identify_client(context, limiter, address, authorization)
+    session = context.signer.read_session(request.cookies.get(SESSION_COOKIE))
     if not session.accounts:
-        _count(limiter, STRANGERS, address)
+        _count_call(limiter, ANONYMOUS_CALLS, address)
         raise _unauthorized("send a token as `Authorization: Bearer …`, never in the address; or connect a meter")
-    _count(limiter, _usual_rate(house), f"session:{session.sid}")
-    return Caller(_HOUSEHOLD, session)
+    _count_call(limiter, _api_rate(context), f"session:{session.sid}")
+    return Caller(_HOUSEHOLD_SCOPES, session)
 
 
-def _identify_client(house: ServiceContext, limiter: Limiter, address: str, authorization: str) -> Caller:
-    """An address that sent too many bad tokens isn't even listened to: a right guess would not be seen."""
+def _identify_client(context: ServiceContext, limiter: RateLimiter, address: str, authorization: str) -> Caller:
+    """Return the client of a bearer token. Raises ApiError 401 or 429.
+
+    Too many bad tokens block an address, even for a good token: a right guess isn't noticed.
+    """
     if wait_s := limiter.closed_for_s(BAD_TOKENS, address):
         raise _too_many(wait_s)
     scheme, text = get_authorization_scheme_param(authorization)
-    token = house.runtime.api_tokens.find(text.strip()) if scheme.lower() == "bearer" else None
+    token = context.runtime.api_tokens.find(text.strip()) if scheme.lower() == "bearer" else None
     if token is None:
-        limiter.wait_s(BAD_TOKENS, address)
+        limiter.count_call(BAD_TOKENS, address)
         blocked = limiter.closed_for_s(BAD_TOKENS, address) > 0
-        log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # never what was sent
+        log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
-    _count(limiter, _usual_rate(house), f"token:{token.id}")
+    _count_call(limiter, _api_rate(context), f"token:{token.id}")
     return Caller(token.scopes)
 
 
 CallerDep = Annotated[Caller, Depends(_identify)]
 
 
-def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """A dependency: the caller, if it has the scope.  Raises ApiError 403."""
+def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Make a dependency that returns a caller with the scope. Raises ApiError 403."""
 
-    async def check(caller: CallerDep) -> Caller:  # async: it waits for nothing, and so needs no thread
+    # FastAPI runs a function without async in a thread, which this one doesn't need.
+    async def check(caller: CallerDep) -> Caller:
         _check_scope(caller, scope)
         return caller
 
     return check
 
 
-async def may_remove(
-    request: Request, house: ContextDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+async def check_removal(
+    request: Request, context: ContextDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
 ) -> Caller:
-    """A client that may write, or a household's own page: another site's form or script can't send the header."""
+    """Return a caller that may remove accounts: a client that may write, or a household's own page.
+
+    A form or script of another site can't send the CSRF header. Raises ApiError 403.
+    """
     if caller.session is None:
         _check_scope(caller, Scope.WRITE_ACCOUNTS)
-    elif not house.signer.csrf_holds(caller.session.sid, request.headers.get(CSRF_HEADER)):
+    elif not context.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
         raise ApiError(403, "csrf_needed", f"send the page's csrf value in the header {CSRF_HEADER}", _challenge())
     return caller
 
@@ -121,12 +131,12 @@ def _check_scope(caller: Caller, scope: Scope) -> None:
         raise ApiError(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
 
 
-def _usual_rate(house: ServiceContext) -> Rate:
-    return Rate("api", house.runtime.settings.api_calls_per_minute)
+def _api_rate(context: ServiceContext) -> Rate:
+    return Rate("api", context.runtime.settings.api_calls_per_minute)
 
 
-def _count(limiter: Limiter, rate: Rate, subject: str) -> None:
-    if wait_s := limiter.wait_s(rate, subject):
+def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
+    if wait_s := limiter.count_call(rate, subject):
         raise _too_many(wait_s)
 
 
@@ -142,7 +152,7 @@ def _challenge(extra: str = "") -> dict[str, str]:
     return {"WWW-Authenticate": REALM + extra}
 
 
-ReadAccounts = Annotated[Caller, Depends(needs(Scope.READ_ACCOUNTS))]
-ReadMeasures = Annotated[Caller, Depends(needs(Scope.READ_MEASURES))]
-WriteAccounts = Annotated[Caller, Depends(needs(Scope.WRITE_ACCOUNTS))]
-MayRemove = Annotated[Caller, Depends(may_remove)]
+ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
+ReadMeasures = Annotated[Caller, Depends(require_scope(Scope.READ_MEASURES))]
+WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
+MayRemove = Annotated[Caller, Depends(check_removal)]

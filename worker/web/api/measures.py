@@ -1,4 +1,4 @@
-"""The stored documents, a page at a time or as one CSV file."""
+"""API route of measures: the stored documents, in pages or as one CSV file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.documents import SHOWN_FIELDS, Document, key_of, key_range, to_shown
+from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, key_range, to_public_fields
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
-from worker.web.api.schemas import AccountId, MeasurePage, faults
+from worker.web.api.schemas import AccountId, MeasurePage, error_responses
 from worker.web.context import ContextDep
 
 router = APIRouter(route_class=ApiRoute, tags=["measures"])
@@ -28,7 +28,7 @@ router = APIRouter(route_class=ApiRoute, tags=["measures"])
 MOST_DOCUMENTS: Final = 5000
 _USUAL_DOCUMENTS: Final = 1000
 _CSV: Final = "text/csv; charset=utf-8"
-_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # keys sort as time does between these
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
 _KEY: Final = r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2}(T[0-9]{2}:[0-9]{2}Z)?)?)?$"
 
 
@@ -46,12 +46,12 @@ class Form(StrEnum):
             "description": "JSON: a page. CSV: a file with the same fields; a Link header leads to the next page.",
             "content": {"text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold"}},
         },
-        **faults(404, 422),
+        **error_responses(404, 422),
     },
 )
 def read_measures(
     account_id: AccountId,
-    house: ContextDep,
+    context: ContextDep,
     caller: ReadMeasures,
     by: Annotated[Period, Query(description="Which documents; `minute` is one step of the load curve.")] = Period.DAY,
     first: Annotated[
@@ -76,29 +76,29 @@ def read_measures(
 
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
-    caller.check_sees(account_id)
-    runtime = house.runtime
+    caller.check_access(account_id)
+    runtime = context.runtime
     if runtime.registry.get(account_id).state is AccountState.DELETED:
         raise no_such_account()
-    window = _window(first, last, runtime.dispatcher.today())
-    pages = _Pages(runtime.measures[by], account_id, *key_range(window, by), after)
+    window = _window(first, last, runtime.claims.today())
+    pages = _PageReader(runtime.measures[by], account_id, *key_range(window, by), after)
     name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"
     if form is Form.CSV and limit is None:
-        return _whole_csv(pages, name)
+        return _stream_csv(pages, name)
     documents, more = pages.read(limit or _USUAL_DOCUMENTS)
-    follow = {"by": by, "from": first, "to": last, "limit": limit, "format": form} if more else {}
-    link = f"/api/accounts/{account_id}/measures?{_query(follow, key_of(documents[-1]))}" if more else None
+    parameters = {"by": by, "from": first, "to": last, "limit": limit, "format": form} if more else {}
+    link = f"/api/accounts/{account_id}/measures?{_query(parameters, key_of(documents[-1]))}" if more else None
     headers = {"Link": f'<{link}>; rel="next"'} if link else {}
     if form is Form.CSV:
-        return Response(_to_csv(documents, head=True), headers=headers | _as_file(name), media_type=_CSV)
-    shown = [to_shown(document) for document in documents]
-    # As it is: checking thousands of stored documents one by one would take longer than reading them.
-    return JSONResponse({"account": account_id, "by": by, "documents": shown, "next": link}, headers=headers)
+        return Response(_to_csv(documents, head=True), headers=headers | _attachment_header(name), media_type=_CSV)
+    bodies = [to_public_fields(document) for document in documents]
+    # Without pydantic: to check thousands of stored documents would take longer than to read them.
+    return JSONResponse({"account": account_id, "by": by, "documents": bodies, "next": link}, headers=headers)
 
 
 @dataclass
-class _Pages:
-    """Reads a range on from where the page before ended: behind ``after``, a key, or from ``first``."""
+class _PageReader:
+    """Reader of a range of documents, page by page: from the key ``first``, or behind the key ``after``."""
 
     store: MeasureStore
     account_id: str
@@ -106,46 +106,47 @@ class _Pages:
     end: str
     after: str | None
 
-    def read(self, most: int) -> tuple[list[Document], bool]:
-        """The next documents, and whether there are more."""
+    def read(self, limit: int) -> tuple[list[Document], bool]:
+        """Return the next documents, and whether there are more."""
         start = max(self.first, self.after or "")
-        found = self.store.read(self.account_id, start, self.end, most + 2)  # one is ``after`` itself, one is "more"
-        fresh = [document for document in found if self.after is None or key_of(document) > self.after]
-        page = fresh[:most]
+        # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
+        documents = self.store.read(self.account_id, start, self.end, limit + 2)
+        unread = [document for document in documents if self.after is None or key_of(document) > self.after]
+        page = unread[:limit]
         if page:
             self.after = key_of(page[-1])
-        return page, len(fresh) > most
+        return page, len(unread) > limit
 
 
-def _whole_csv(pages: _Pages, name: str) -> Response:
-    """Streamed, so that memory stays flat.  The first page is read before we answer: an outage is still a 503."""
+def _stream_csv(pages: _PageReader, name: str) -> Response:
+    """Stream all documents as one CSV file, with flat memory. The first page is read at once: an outage gives a 503."""
     documents, more = pages.read(MOST_DOCUMENTS)
 
-    def pieces() -> Iterator[str]:
+    def csv_parts() -> Iterator[str]:
         yield _to_csv(documents, head=True)
-        going_on = more
-        while going_on:
-            page, going_on = pages.read(MOST_DOCUMENTS)
+        has_more = more
+        while has_more:
+            page, has_more = pages.read(MOST_DOCUMENTS)
             yield _to_csv(page, head=False)
 
-    return StreamingResponse(pieces(), headers=_as_file(name), media_type=_CSV)
+    return StreamingResponse(csv_parts(), headers=_attachment_header(name), media_type=_CSV)
 
 
 def _to_csv(documents: list[Document], *, head: bool) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, SHOWN_FIELDS, restval=0, lineterminator="\n")
+    writer = csv.DictWriter(text, PUBLIC_FIELDS, restval=0, lineterminator="\n")
     if head:
         writer.writeheader()
-    writer.writerows(map(to_shown, documents))
+    writer.writerows(map(to_public_fields, documents))
     return text.getvalue()
 
 
-def _as_file(name: str) -> dict[str, str]:
+def _attachment_header(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-def _query(follow: Mapping[str, object], after: str) -> str:
-    return urlencode({name: value for name, value in follow.items() if value is not None} | {"after": after})
+def _query(parameters: Mapping[str, object], after: str) -> str:
+    return urlencode({name: value for name, value in parameters.items() if value is not None} | {"after": after})
 
 
 def _window(first: date | None, last: date | None, today: date) -> DateWindow:

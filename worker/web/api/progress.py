@@ -1,7 +1,7 @@
-"""How far a first sync is: once, or as server-sent events.
+"""API routes of a first sync's progress: one answer, or a stream of server-sent events.
 
-However many people watch, each web process looks once a second for all watched accounts together, and only while
-somebody watches; what it sees is written out once and handed to all.
+Each web process polls once a second for all watched accounts together, however many people watch, and only while
+somebody watches. Each event is encoded once for all its watchers.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from worker.accounts.status import AccountProgress, progress_of, standing
+from worker.accounts.status import AccountProgress, progress_of, status_of
 from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
-from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, faults
+from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, error_responses
 from worker.web.context import ContextDep
 
 log = logging.getLogger("releve.api")
 
 router = APIRouter(route_class=ApiRoute, tags=["progress"])
 
-LOOK_EVERY_S: Final = 1.0
-HEARTBEAT_S: Final = 15.0  # under the patience of usual proxies
-LONGEST_S: Final = 900.0  # then the browser comes back, with its rights looked at anew
-MOST_STREAMS: Final = 4000  # a process; whoever comes after these polls
-_BACK_IN_MS: Final = 3000
+POLL_EVERY_S: Final = 1.0
+HEARTBEAT_S: Final = 15.0  # Usual proxies close a connection that is silent for longer.
+LONGEST_S: Final = 900.0  # Then the browser reconnects, and its rights are checked again.
+MOST_STREAMS: Final = 4000  # In one process; later callers have to poll.
+_RECONNECT_MS: Final = 3000
 
 _EVENT: Final = {
     "type": "object",
@@ -48,19 +48,19 @@ _EVENT: Final = {
     "required": ["event", "data"],
 }
 
-Look = Callable[[Collection[str]], dict[str, AccountProgress]]
+FetchProgress = Callable[[Collection[str]], dict[str, AccountProgress]]
 
 
 @router.get(
     "/accounts/{account_id}/progress",
     summary="How far the first sync is",
     response_model=ProgressOut,
-    responses=faults(404, 422),
+    responses=error_responses(404, 422),
 )
-def read_progress(account_id: AccountId, house: ContextDep, caller: ReadAccounts) -> ProgressOut:
+def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> ProgressOut:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
-    caller.check_sees(account_id)
-    return to_out(_first_look(house.runtime, account_id))
+    caller.check_access(account_id)
+    return to_out(_load_progress(context.runtime, account_id))
 
 
 @router.get(
@@ -74,24 +74,24 @@ def read_progress(account_id: AccountId, house: ContextDep, caller: ReadAccounts
             "content": {"text/event-stream": {"itemSchema": _EVENT}},
         },
         204: {"description": "The last event seen was the end: nothing more will come."},
-        **faults(404, 422),
+        **error_responses(404, 422),
     },
 )
 async def watch_progress(
     request: Request,
     account_id: AccountId,
-    house: ContextDep,
+    context: ContextDep,
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
 ) -> Response:
     """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
-    caller.check_sees(account_id)
+    caller.check_access(account_id)
     if last_event_id in ("loaded", "removed"):
-        return Response(status_code=204)  # the one answer that keeps an EventSource from coming back
-    hub = _hub_of(request, house.runtime)
+        return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
+    hub = _hub_of(request, context.runtime)
     if hub.watchers >= MOST_STREAMS:
         raise ApiError(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
-    await hub.prepare(account_id, partial(_first_look, house.runtime, account_id))
+    await hub.prepare(account_id, partial(_load_progress, context.runtime, account_id))
     return StreamingResponse(
         hub.events(account_id), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
@@ -110,21 +110,26 @@ def to_out(progress: AccountProgress) -> ProgressOut:
     )
 
 
-def _first_look(runtime: Runtime, account_id: str) -> AccountProgress:
-    """Raises UnknownAccount."""
+def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
+    """Return the progress; reads the history back where Redis has lost it. Raises UnknownAccount."""
     account = runtime.registry.get(account_id)
-    standing(runtime, account)
-    if (progress := progress_of(runtime, [account_id]).get(account_id)) is None:
+    status_of(account, registry=runtime.registry, history=runtime.history)
+    progress = _fetch_progress(runtime, [account_id]).get(account_id)
+    if progress is None:
         raise UnknownAccount("the account was removed")
     return progress
 
 
-def _hub_of(request: Request, runtime: Runtime) -> Hub:
-    """One of each application; made in its event loop, at the first stream."""
+def _fetch_progress(runtime: Runtime, account_ids: Collection[str]) -> dict[str, AccountProgress]:
+    return progress_of(account_ids, registry=runtime.registry, progress=runtime.progress, history=runtime.history)
+
+
+def _hub_of(request: Request, runtime: Runtime) -> ProgressHub:
+    """Return the application's hub. The first stream creates it, in the event loop that it then lives in."""
     state = request.app.state
     if not hasattr(state, "progress_hub"):
-        state.progress_hub = Hub(lambda account_ids: progress_of(runtime, account_ids))
-    hub: Hub = state.progress_hub
+        state.progress_hub = ProgressHub(partial(_fetch_progress, runtime))
+    hub: ProgressHub = state.progress_hub
     return hub
 
 
@@ -134,110 +139,118 @@ def _event(name: str, data: Any, *, last: bool = False) -> bytes:
 
 
 @dataclass
-class _Watched:
-    """What the watchers of one account share; ``changed`` is set once and then another takes its place."""
+class _SharedProgress:
+    """Progress of one account, shared by its watchers.
 
-    seen: AccountProgress | None = None
-    text: bytes = b""
-    over: bool = False
+    ``event`` holds the bytes of the last event, ``ended`` whether no other follows. ``changed`` is set once at each
+    change, then a new one replaces it.
+    """
+
+    progress: AccountProgress | None = None
+    event: bytes = b""
+    ended: bool = False
     watchers: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, progress: AccountProgress | None) -> None:
+    def publish(self, progress: AccountProgress | None) -> None:
+        """Send the progress to all watchers where it has changed. None means that the account was removed."""
         if progress is None:
-            self.text, self.over = _event("removed", {}, last=True), True
-        elif progress == self.seen:
+            self.event, self.ended = _event("removed", {}, last=True), True
+        elif progress == self.progress:
             return
         else:
-            told = to_out(progress).model_dump(mode="json")
-            self.text, self.over = _event("progress", told), progress.loaded
+            data = to_out(progress).model_dump(mode="json")
+            self.event, self.ended = _event("progress", data), progress.loaded
             if progress.loaded:
-                self.text += _event("loaded", told, last=True)
-        self.seen = progress
+                self.event += _event("loaded", data, last=True)
+        self.progress = progress
         self.changed.set()
         self.changed = asyncio.Event()
 
 
-class Hub:
-    """Looks for all who watch.  Lives in one event loop; ``look`` is called in a thread.
+class ProgressHub:
+    """Poller of the progress of all watched accounts, which hands it to their streams.
 
-    The times are arguments for tests alone.
+    It lives in one event loop and calls ``fetch`` in a thread. The times are arguments for tests alone.
     """
 
     def __init__(
         self,
-        look: Look,
-        look_every_s: float = LOOK_EVERY_S,
+        fetch: FetchProgress,
+        poll_every_s: float = POLL_EVERY_S,
         heartbeat_s: float = HEARTBEAT_S,
         longest_s: float = LONGEST_S,
     ) -> None:
-        self._look = look
-        self._look_every_s, self._heartbeat_s, self._longest_s = look_every_s, heartbeat_s, longest_s
-        self._watched: dict[str, _Watched] = {}
-        self._preparing: dict[str, asyncio.Task[object]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._fetch = fetch
+        self._poll_every_s, self._heartbeat_s, self._longest_s = poll_every_s, heartbeat_s, longest_s
+        self._accounts: dict[str, _SharedProgress] = {}
+        self._loading: dict[str, asyncio.Task[object]] = {}
+        self._poller: asyncio.Task[None] | None = None
 
     @property
     def watchers(self) -> int:
-        return sum(watched.watchers for watched in self._watched.values())
+        return sum(shared.watchers for shared in self._accounts.values())
 
-    async def prepare(self, account_id: str, first_look: Callable[[], object]) -> None:
-        """For the first watcher of an account, and once for all that come at the same time: a look that may fail.
+    async def prepare(self, account_id: str, load: Callable[[], object]) -> None:
+        """Call ``load`` in a thread before the first stream of an account, once for all streams that open together.
 
-        It also has the history read back that a lost Redis forgot.  Raises what ``first_look`` raises.
+        ``load`` reads an account's history back where Redis has lost it. Raises what ``load`` raises.
         """
-        if account_id in self._watched:
+        if account_id in self._accounts:
             return
-        if (looking := self._preparing.get(account_id)) is None:
-            looking = self._preparing[account_id] = asyncio.create_task(run_in_threadpool(first_look))
-            looking.add_done_callback(lambda _: self._preparing.pop(account_id, None))
-        await asyncio.shield(looking)  # who leaves doesn't take it away from the others
+        if (task := self._loading.get(account_id)) is None:
+            task = self._loading[account_id] = asyncio.create_task(run_in_threadpool(load))
+            task.add_done_callback(lambda _: self._loading.pop(account_id, None))
+        # The shield keeps the task alive for the others when one of its callers disconnects.
+        await asyncio.shield(task)
 
     async def events(self, account_id: str) -> AsyncIterator[bytes]:
-        """The bytes of one watcher's stream; ends with the history, the account, or after ``longest_s``."""
-        watched = self._watched.setdefault(account_id, _Watched())
-        watched.watchers += 1
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._keep_looking())
+        """Yield the bytes of one stream, until the history is loaded, the account removed, or ``longest_s`` over."""
+        shared = self._accounts.setdefault(account_id, _SharedProgress())
+        shared.watchers += 1
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
         loop = asyncio.get_running_loop()
-        leave_at = loop.time() + self._longest_s
+        end_at = loop.time() + self._longest_s
         try:
-            yield f"retry: {_BACK_IN_MS}\n\n".encode()
-            told = b""
+            yield f"retry: {_RECONNECT_MS}\n\n".encode()
+            last_event = b""
             while True:
-                changed = watched.changed  # before we look: what comes while we write is not missed
-                if watched.text != told:
-                    told = watched.text
-                    yield told
-                    if watched.over:
+                # Taken before the comparison, so that a change during the write isn't missed.
+                changed = shared.changed
+                if shared.event != last_event:
+                    last_event = shared.event
+                    yield last_event
+                    if shared.ended:
                         return
                     continue
-                if (left_s := leave_at - loop.time()) <= 0:
+                if (left_s := end_at - loop.time()) <= 0:
                     return
                 if not await _wait(changed, min(self._heartbeat_s, left_s)):
                     yield b":\n\n"
         finally:
-            watched.watchers -= 1
-            if not watched.watchers and self._watched.get(account_id) is watched:
-                del self._watched[account_id]
+            shared.watchers -= 1
+            if not shared.watchers and self._accounts.get(account_id) is shared:
+                del self._accounts[account_id]
 
-    async def _keep_looking(self) -> None:
-        """While somebody watches.  A look that fails costs a second: the watchers have what they saw before."""
-        while self._watched:
-            account_ids = list(self._watched)
+    async def _poll(self) -> None:
+        """Fetch and publish the progress while there are watchers. After a failure they keep what they have."""
+        while self._accounts:
+            account_ids = list(self._accounts)
             try:
-                # not in the requests' threads: a thousand watchers who come at once would stand before us
-                seen = await asyncio.to_thread(self._look, account_ids)
+                # The threads of the requests may all be busy when a thousand watchers come at once.
+                progress = await asyncio.to_thread(self._fetch, account_ids)
             except WorkerError as error:
                 log.warning("progress can't be read", extra=fields(reason=str(error)))
             else:
                 for account_id in account_ids:
-                    if watched := self._watched.get(account_id):
-                        watched.tell(seen.get(account_id))
-            await asyncio.sleep(self._look_every_s)
+                    if shared := self._accounts.get(account_id):
+                        shared.publish(progress.get(account_id))
+            await asyncio.sleep(self._poll_every_s)
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for the event. Return whether it came in time."""
     try:
         async with asyncio.timeout(timeout_s):
             await event.wait()

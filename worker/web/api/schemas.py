@@ -1,4 +1,4 @@
-"""The shapes of the API: what its page of documentation shows, and what every answer is held to."""
+"""Schemas of the API's requests and answers (pydantic), and the descriptions of its errors for OpenAPI."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class AccountOut(BaseModel):
     consent_until: date | None
 
     @classmethod
-    def of(cls, account: Account, *, household: bool) -> AccountOut:
+    def from_account(cls, account: Account, *, household: bool) -> AccountOut:
         number = account.usage_point_id
         return cls(
             account=account.id,
@@ -132,9 +132,9 @@ class MeasurePage(BaseModel):
     next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
 
 
-def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The refusals of a route, for its documentation; 401, 403, 429 and 503 any route may give."""
-    told = {
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the errors of a route for its description. Every route may give 401, 403, 429 and 503."""
+    descriptions = {
         400: "The body is no JSON.",
         401: "No token and no session, or a token that is not good.",
         403: "The token lacks the scope, or the session may not do this.",
@@ -146,4 +146,5 @@ def faults(*statuses: int) -> dict[int | str, dict[str, Any]]:
         429: "Too many calls; `Retry-After` says when to come back.",
         503: "A part of the service does not answer; `Retry-After` says when to come back.",
     }
-    return {status: {"model": Fault, "description": told[status]} for status in sorted({401, 403, 429, 503, *statuses})}
+    codes = sorted({401, 403, 429, 503, *statuses})
+    return {status: {"model": Fault, "description": descriptions[status]} for status in codes}

@@ -1,10 +1,12 @@
-"""The proxy of the seed, for stacks that do their own accounts: one callback address at the supplier, many callers.
+"""OAuth proxy for callers with accounts of their own (Cozy stacks): one callback address at the supplier, many callers.
 
-A stack (Cozy) sends the person to ``/auth`` and gets them back at its own address; then it exchanges a code, and
-later renews, at ``/token``, in plain OAuth.  The supplier takes 100 characters of state and knows one callback
-address, so the caller's state and address wait in Redis (semantics, 6.1; upstream-apis, 1.11).
+1. A stack sends the person to ``/auth``. The proxy redirects to the supplier's consent page.
+2. The supplier sends the person to ``/redirect``. The proxy redirects to the stack's own address.
+3. The stack exchanges a code at ``/token``, and later renews its token there, in plain OAuth 2.0 (RFC 6749).
 
-A client of ``/token`` has our own id and secret at the supplier, as the seed's stack has them.
+The supplier takes 100 characters of state and knows one callback address, so the caller's state and address wait in
+Redis. A client of ``/token`` authenticates with our own id and secret at the supplier. The proxy redirects only to the
+origins in RELEVE_PROXY_ORIGINS.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from worker.accounts.connect import authorised_usage_points
 from worker.clients.enedis.consent import usage_points_of_grant
 from worker.clients.tokens import Token
 from worker.errors import (
@@ -36,23 +37,23 @@ from worker.errors import (
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
-from worker.web.consent.callback import arrive
-from worker.web.consent.proxy_return import redeem, unredeem
-from worker.web.consent.start import GLUED, STARTS, SUPPLIERS, begin
+from worker.web.consent.callback import answer_callback
+from worker.web.consent.proxy_return import redeem_code, restore_code
+from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, SUPPLIERS, start_flow
 from worker.web.context import ContextDep, SessionDep
-from worker.web.rate_limit import Limiter, address_of
+from worker.web.rate_limit import RateLimiter, client_address
 
 log = logging.getLogger("releve.proxy")
 router = APIRouter(prefix="/proxy", include_in_schema=False)
 
 _LONGEST_STATE: Final = 512
 _LARGEST_FORM: Final = 16_384
-_FORM: Final = "application/x-www-form-urlencoded"
-_USUAL_LIFE_S: Final = 12_600
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_DEFAULT_TOKEN_LIFE_S: Final = 12_600
 
 
-class _Refused(Exception):
-    """Ends a request with an answer in OAuth's form (RFC 6749, 5.2)."""
+class _OAuthError(Exception):
+    """An error answer in OAuth's form, which ends the request (RFC 6749, 5.2)."""
 
     def __init__(self, error: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None):
         super().__init__(description)
@@ -63,155 +64,161 @@ class _Refused(Exception):
         return JSONResponse(body, self.status, {"Pragma": "no-cache", **(self.headers or {})})
 
 
-# -- the person's way
-
-
 @router.get("/{supplier}/auth")
-def authorize(request: Request, supplier: str, house: ContextDep) -> Response:
-    """Off to the supplier's page, for a caller whose address is on one of the allowed origins."""
-    runtime = house.runtime
+def authorize(request: Request, supplier: str, context: ContextDep) -> Response:
+    """Redirect to the supplier's page, for a caller whose address is on one of the allowed origins."""
+    runtime = context.runtime
     try:
-        _check_open(runtime, supplier)
-        redirect_uri, state = _read_wish(request, runtime)
-        if wait_s := Limiter(runtime.redis).wait_s(STARTS, address_of(request)):
-            raise _Refused("temporarily_unavailable", "too many at once", 429, {"Retry-After": str(wait_s)})
-        handshake = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
-        hint = request.query_params.get("usage_point_id")  # for a simulator
-        return RedirectResponse(begin(runtime, handshake, f"/proxy/{supplier}/redirect", hint), 302)
-    except _Refused as refused:
-        return refused.to_response()
+        _check_enabled(runtime, supplier)
+        redirect_uri, state = _read_authorization_request(request, runtime)
+        if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
+            raise _OAuthError("temporarily_unavailable", "too many at once", 429, {"Retry-After": str(wait_s)})
+        flow = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
+        hint = request.query_params.get("usage_point_id")  # Only a simulator gets it.
+        return RedirectResponse(start_flow(runtime, flow, f"/proxy/{supplier}/redirect", hint), 302)
+    except _OAuthError as error:
+        return error.to_response()
     except ValueError:
-        return _Refused("temporarily_unavailable", "this supplier has no consent page", 503).to_response()
+        return _OAuthError("temporarily_unavailable", "this supplier has no consent page", 503).to_response()
 
 
 @router.get("/{supplier}/redirect")
-@router.get(f"/{{supplier}}/redirect{GLUED}")
-def come_back(request: Request, supplier: str, house: ContextDep, session: SessionDep) -> Response:
-    """Back from the supplier's page.  It knows one address of ours, so a household of our own may come here too."""
+@router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
+def receive_callback(request: Request, supplier: str, context: ContextDep, session: SessionDep) -> Response:
+    """Receive a person who comes back from the supplier's page.
+
+    The supplier knows one address of ours, so a household of our own may come here too.
+    """
     if supplier not in SUPPLIERS:
-        return _Refused("not_found", "no such supplier", 404).to_response()
-    return arrive(request, house, session)
+        return _OAuthError("not_found", "no such supplier", 404).to_response()
+    return answer_callback(request, context, session)
 
 
-def _check_open(runtime: Runtime, supplier: str) -> None:
+def _check_enabled(runtime: Runtime, supplier: str) -> None:
     if not runtime.settings.proxy_origins or supplier not in SUPPLIERS:
-        raise _Refused("not_found", "there is no proxy here", 404)
+        raise _OAuthError("not_found", "there is no proxy here", 404)
 
 
-def _read_wish(request: Request, runtime: Runtime) -> tuple[str, str]:
-    """The caller's address and state.  Whoever is refused here is never redirected (RFC 6749, 4.1.2.1)."""
-    told = _single(request.query_params.multi_items())
-    if not may_send_to(told.get("redirect_uri", ""), read_origins(runtime.settings.proxy_origins)):
-        raise _Refused("invalid_request", "redirect_uri is missing or not on an allowed origin")
-    if told.get("response_type", "code") != "code":
-        raise _Refused("unsupported_response_type", "only response_type=code is spoken here")
-    if told.get("client_id", runtime.settings.enedis_client_id) != runtime.settings.enedis_client_id:
-        raise _Refused("unauthorized_client", "this client_id is not known here")
-    if not 0 < len(told.get("state", "")) <= _LONGEST_STATE:
-        raise _Refused("invalid_request", f"state is missing or longer than {_LONGEST_STATE} characters")
-    return told["redirect_uri"], told["state"]
+def _read_authorization_request(request: Request, runtime: Runtime) -> tuple[str, str]:
+    """Return the caller's address and state. A request that is refused here isn't redirected (RFC 6749, 4.1.2.1)."""
+    query = _unique_parameters(request.query_params.multi_items())
+    if not is_allowed_redirect(query.get("redirect_uri", ""), read_origins(runtime.settings.proxy_origins)):
+        raise _OAuthError("invalid_request", "redirect_uri is missing or not on an allowed origin")
+    if query.get("response_type", "code") != "code":
+        raise _OAuthError("unsupported_response_type", "only response_type=code is spoken here")
+    if query.get("client_id", runtime.settings.enedis_client_id) != runtime.settings.enedis_client_id:
+        raise _OAuthError("unauthorized_client", "this client_id is not known here")
+    if not 0 < len(query.get("state", "")) <= _LONGEST_STATE:
+        raise _OAuthError("invalid_request", f"state is missing or longer than {_LONGEST_STATE} characters")
+    return query["redirect_uri"], query["state"]
 
 
-# -- the stack's way
-
-
-async def _form(request: Request) -> dict[str, str] | _Refused:
-    """The form, or what to answer to it."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        return _Refused("invalid_request", f"send {_FORM}")
+async def _read_form(request: Request) -> dict[str, str] | _OAuthError:
+    """Return the form's fields, or the error to answer with."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
+        return _OAuthError("invalid_request", f"send {_FORM_TYPE}")
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST_FORM:
-            return _Refused("invalid_request", "the form is too large", 413)
+            return _OAuthError("invalid_request", "the form is too large", 413)
     try:
-        return _single(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=50, errors="strict"))
-    except (ValueError, _Refused):
-        return _Refused("invalid_request", "the form can't be read, or names a parameter twice")
+        return _unique_parameters(
+            parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=50, errors="strict")
+        )
+    except (ValueError, _OAuthError):
+        return _OAuthError("invalid_request", "the form can't be read, or names a parameter twice")
 
 
 @router.post("/{supplier}/token")
-def give_token(
-    request: Request, supplier: str, house: ContextDep, form: Annotated[dict[str, str] | _Refused, Depends(_form)]
+def issue_token(
+    request: Request,
+    supplier: str,
+    context: ContextDep,
+    form: Annotated[dict[str, str] | _OAuthError, Depends(_read_form)],
 ) -> Response:
-    """The exchange of a code, and each renewal."""
+    """Answer the exchange of a code, and each renewal of a token."""
     try:
-        _check_open(house.runtime, supplier)
-        if isinstance(form, _Refused):
+        _check_enabled(context.runtime, supplier)
+        if isinstance(form, _OAuthError):
             raise form
-        _check_client(request, house.runtime, form)
-        return JSONResponse(_grant(house.runtime, form), headers={"Pragma": "no-cache"})
-    except _Refused as refused:
-        return refused.to_response()
+        _check_client(request, context.runtime, form)
+        return JSONResponse(_answer_grant(context.runtime, form), headers={"Pragma": "no-cache"})
+    except _OAuthError as error:
+        return error.to_response()
     except WorkerError as error:
         log.warning("proxy token refused", extra=fields(code=error.code, reason=str(error)))
-        return _in_oauth_form(error).to_response()
+        return _to_oauth_error(error).to_response()
 
 
-def _grant(runtime: Runtime, form: Mapping[str, str]) -> dict[str, Any]:
+def _answer_grant(runtime: Runtime, form: Mapping[str, str]) -> dict[str, Any]:
     grant_type = form.get("grant_type")
     if grant_type == "authorization_code":
-        return _by_code(runtime, _needed(form, "code"), form.get("redirect_uri"))
+        return _exchange_code(runtime, _required(form, "code"), form.get("redirect_uri"))
     if grant_type == "refresh_token":
-        refresh_token = _needed(form, "refresh_token")
-        if runtime.account_tokens:
-            return _to_body(runtime.oauth.refresh(refresh_token))
-        return _application_body(runtime)  # the seed's: "refresh" is client_credentials where a user has no token
+        refresh_token = _required(form, "refresh_token")
+        if runtime.clients.account_tokens:
+            return _token_body(runtime.clients.oauth.refresh(refresh_token))
+        # Where a holder has no token of its own, a renewal is a new token of the application (client_credentials).
+        return _application_token_body(runtime)
     if not grant_type:
-        raise _Refused("invalid_request", "grant_type is missing")
-    raise _Refused("unsupported_grant_type", "only authorization_code and refresh_token are spoken here")
+        raise _OAuthError("invalid_request", "grant_type is missing")
+    raise _OAuthError("unsupported_grant_type", "only authorization_code and refresh_token are spoken here")
 
 
-def _by_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dict[str, Any]:
-    """Beside the tokens the usage points, under all names in use: the stack keeps them as oauth_callback_results."""
-    if runtime.account_tokens:
-        grant = runtime.oauth.exchange_code(code)
-        return {**grant.extras, **_naming(usage_points_of_grant(grant)), **_to_body(grant.token)}
-    handshakes = ConsentFlows(runtime.redis)
-    facts = redeem(runtime, handshakes, code)
+def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dict[str, Any]:
+    """Return token and usage points for a code. A Cozy stack stores the latter as ``oauth_callback_results``."""
+    if runtime.clients.account_tokens:
+        grant = runtime.clients.oauth.exchange_code(code)
+        return {**grant.extras, **_usage_point_fields(usage_points_of_grant(grant)), **_token_body(grant.token)}
+    flows = ConsentFlows(runtime.redis)
+    facts = redeem_code(runtime, flows, code)
     if facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
-        raise _Refused("invalid_grant", "this code is unknown, used, too old or another caller's")
+        raise _OAuthError("invalid_grant", "this code is unknown, used, too old or another caller's")
     try:
-        body = _application_body(runtime)
+        body = _application_token_body(runtime)
         if facts["autorisation_id"] is None:
-            return {**_naming(facts["usage_points"]), **body}
-        usage_points = facts["usage_points"] or authorised_usage_points(runtime, facts["autorisation_id"])
-        return {**_naming(usage_points), "autorisation_id": str(facts["autorisation_id"]), **body}
+            return {**_usage_point_fields(facts["usage_points"]), **body}
+        usage_points = facts["usage_points"] or runtime.connector.authorised_usage_points(facts["autorisation_id"])
+        return {**_usage_point_fields(usage_points), "autorisation_id": str(facts["autorisation_id"]), **body}
     except TransientError:
-        unredeem(runtime, handshakes, code, facts)
+        restore_code(runtime, flows, code, facts)
         raise
 
 
-def _naming(usage_points: Any) -> dict[str, str]:
+def _usage_point_fields(usage_points: Any) -> dict[str, str]:
+    """Return the usage points under both names in use."""
     joined = ",".join(usage_points)
     return {"usage_point_id": joined, "usage_points_id": joined} if joined else {}
 
 
-def _application_body(runtime: Runtime) -> dict[str, Any]:
-    """The application's token.  Its refresh token means nothing, but without one the stack would never renew."""
-    body = _to_body(runtime.tokens_of("").current())
+def _application_token_body(runtime: Runtime) -> dict[str, Any]:
+    """Return the application's token, with a random refresh token: a stack without one would never renew."""
+    body = _token_body(runtime.clients.tokens_of("").current())
     return {**body, "refresh_token": secrets.token_urlsafe(32)}
 
 
-def _to_body(token: Token) -> dict[str, Any]:
-    """``expires_in`` a whole number: a text there breaks the stack (upstream-apis, 1.11)."""
-    life_s = _USUAL_LIFE_S if token.expires_at is None else max(0, int(token.expires_at - time.time()))
+def _token_body(token: Token) -> dict[str, Any]:
+    """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
+    life_s = _DEFAULT_TOKEN_LIFE_S if token.expires_at is None else max(0, int(token.expires_at - time.time()))
     body = {"access_token": token.access, "token_type": "Bearer", "expires_in": life_s}
     return body if token.refresh is None else {**body, "refresh_token": token.refresh}
 
 
 def _check_client(request: Request, runtime: Runtime, form: Mapping[str, str]) -> None:
-    """Our own id and secret at the supplier, by Basic header or in the form (RFC 6749, 2.3.1)."""
+    """Check for our own id and secret at the supplier, in a Basic header or in the form (RFC 6749, 2.3.1)."""
     settings = runtime.settings
-    told = _basic(request) or (form.get("client_id", ""), form.get("client_secret", ""))
-    wanted = (settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
-    holds = [hmac.compare_digest(mine.encode(), theirs.encode()) for mine, theirs in zip(told, wanted, strict=True)]
-    if not all(holds):
+    credentials = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
+    expected = (settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
+    # Both are always compared, so that the time of the answer doesn't tell which one is wrong.
+    pairs = zip(credentials, expected, strict=True)
+    matches = [hmac.compare_digest(sent.encode(), own.encode()) for sent, own in pairs]
+    if not all(matches):
         headers = {"WWW-Authenticate": 'Basic realm="releve"'} if "authorization" in request.headers else None
-        raise _Refused("invalid_client", "client_id or client_secret is wrong", 401, headers)
+        raise _OAuthError("invalid_client", "client_id or client_secret is wrong", 401, headers)
 
 
-def _basic(request: Request) -> tuple[str, str] | None:
+def _basic_credentials(request: Request) -> tuple[str, str] | None:
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -222,62 +229,60 @@ def _basic(request: Request) -> tuple[str, str] | None:
     return client_id, secret
 
 
-def _in_oauth_form(error: WorkerError) -> _Refused:
+def _to_oauth_error(error: WorkerError) -> _OAuthError:
     if isinstance(error, TransientError):
         headers = {"Retry-After": str(max(1, round(error.retry_after_s or 5)))}
         status = 429 if isinstance(error, RateLimited) else 503
-        return _Refused("temporarily_unavailable", "the supplier does not answer: try again", status, headers)
+        return _OAuthError("temporarily_unavailable", "the supplier does not answer: try again", status, headers)
     if isinstance(error, AccountError):
-        return _Refused("invalid_grant", "the supplier refuses the code or refresh token: consent again")
+        return _OAuthError("invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):
-        return _Refused("invalid_request", "the supplier refuses this request")
-    return _Refused("server_error", "the service can't do this: its operator finds the reason in the log", 500)
+        return _OAuthError("invalid_request", "the supplier refuses this request")
+    return _OAuthError("server_error", "the service can't do this: its operator finds the reason in the log", 500)
 
 
-def _needed(form: Mapping[str, str], name: str) -> str:
+def _required(form: Mapping[str, str], name: str) -> str:
     if not form.get(name):
-        raise _Refused("invalid_request", f"{name} is missing")
+        raise _OAuthError("invalid_request", f"{name} is missing")
     return form[name]
 
 
-def _single(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Parameters by name.  Twice the same name is refused: who reads the other one would be misled."""
-    told = dict(pairs)
-    if len(told) < len(pairs):
-        raise _Refused("invalid_request", "a parameter is named twice")
-    return told
+def _unique_parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the parameters by name. A repeated name is refused, because another reader might take the other value."""
+    parameters = dict(pairs)
+    if len(parameters) < len(pairs):
+        raise _OAuthError("invalid_request", "a parameter is named twice")
+    return parameters
 
 
-# Which addresses the proxy may send a person on to: those of the origins in RELEVE_PROXY_ORIGINS, nothing else.
-
-LONGEST: Final = 2000
+LONGEST_ADDRESS: Final = 2000
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
-# Read by this pattern and no other parser: browsers and libraries differ about \, @, # and control characters,
-# and a difference is an open door.
+# Only this pattern reads an address: browsers and libraries differ about \, @, # and control characters, and a
+# difference would let an attacker choose where a person is sent.
 _ADDRESS: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9*-]+(?:\.[a-z0-9*-]+)*)(?::(?P<port>\d{1,5}))?"
     r"(?P<rest>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)?",
     re.ASCII | re.IGNORECASE,
 )
 
-Origin = tuple[str, tuple[str, ...], str]
+Origin = tuple[str, tuple[str, ...], str]  # Such as ("https", ("*", "mycozy", "cloud"), "443").
 
 
 def read_origins(text: str) -> tuple[Origin, ...]:
-    """The origins of the setting (which has checked them): scheme, labels of the host, port."""
+    """Return the origins of the setting, which has checked them: scheme, labels of the host, port."""
     parts = (part.strip() for part in text.split(","))
-    return tuple(origin for part in parts if part and (origin := _origin_of(part)) is not None)
+    return tuple(origin for part in parts if part and (origin := _parse_origin(part)) is not None)
 
 
-def may_send_to(address: str, origins: Iterable[Origin]) -> bool:
+def is_allowed_redirect(address: str, origins: Iterable[Origin]) -> bool:
     """Whether ``address`` is a plain address on one of the origins, without user, fragment or odd signs."""
-    if len(address) > LONGEST or "*" in address.partition("://")[2].partition("/")[0]:
+    if len(address) > LONGEST_ADDRESS or "*" in address.partition("://")[2].partition("/")[0]:
         return False
-    told = _origin_of(address)
-    return told is not None and any(_fits(told, origin) for origin in origins)
+    origin = _parse_origin(address)
+    return origin is not None and any(_is_allowed(origin, allowed) for allowed in origins)
 
 
-def _origin_of(address: str) -> Origin | None:
+def _parse_origin(address: str) -> Origin | None:
     match = _ADDRESS.fullmatch(address)
     if match is None:
         return None
@@ -285,6 +290,8 @@ def _origin_of(address: str) -> Origin | None:
     return scheme, tuple(match["host"].lower().split(".")), match["port"] or _DEFAULT_PORTS[scheme]
 
 
-def _fits(told: Origin, allowed: Origin) -> bool:
-    same = told[0] == allowed[0] and told[2] == allowed[2] and len(told[1]) == len(allowed[1])
-    return same and all(wanted in ("*", label) for label, wanted in zip(told[1], allowed[1], strict=True))
+def _is_allowed(origin: Origin, allowed: Origin) -> bool:
+    (scheme, labels, port), (allowed_scheme, allowed_labels, allowed_port) = origin, allowed
+    if (scheme, port, len(labels)) != (allowed_scheme, allowed_port, len(allowed_labels)):
+        return False
+    return all(pattern in ("*", label) for label, pattern in zip(labels, allowed_labels, strict=True))

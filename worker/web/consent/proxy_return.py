@@ -1,8 +1,8 @@
-"""The proxy's way back: from the supplier's page on to the caller, with the caller's own state.
+"""The proxy's redirect of a supplier's callback to the caller, with the caller's own state.
 
-v4's code is the supplier's and goes on as it is.  The later generations send none that can be exchanged, and the
-caller's code flow needs one (semantics, 6.1): it gets a code of ours, which stands for what the callback said.
-Nobody is let in here and nothing is kept of the meter but that, sealed, for a quarter of an hour.
+With v4 the caller gets the supplier's code as it is. v5 and 2026 send no code that can be exchanged, but the caller's
+OAuth flow needs one: it gets a code of ours, which stands for the facts of the callback. No browser session is opened
+here. The facts are stored encrypted, for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -20,60 +20,60 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 
-def forward(runtime: Runtime, handshakes: ConsentFlows, callback: Callback) -> Response | None:
-    """To the caller; None where another request has taken the state at this moment."""
-    taken = handshakes.take(callback.state)
-    if taken is None:
+def forward_callback(runtime: Runtime, flows: ConsentFlows, callback: Callback) -> Response | None:
+    """Redirect to the caller. Return None where another request has just taken the state."""
+    flow = flows.take(callback.state)
+    if flow is None:
         return None
-    address = _address(runtime, handshakes, taken, callback)
-    handshakes.finish(callback.state, "", {"to": runtime.sealer.seal(address)})
+    address = _return_address(runtime, flows, flow, callback)
+    flows.finish(callback.state, "", {"to": runtime.sealer.seal(address)})
     return RedirectResponse(address, 302)
 
 
-def forward_again(runtime: Runtime, handshakes: ConsentFlows, state: str) -> Response | None:
-    """The same callback once more gets the same answer; None where it was no caller's."""
-    outcome = handshakes.outcome(state, "")
+def repeat_forward(runtime: Runtime, flows: ConsentFlows, state: str) -> Response | None:
+    """Answer a repeated callback with the same redirect. Return None where it wasn't a caller's."""
+    outcome = flows.outcome(state, "")
     if not outcome:
         return None
     return RedirectResponse(runtime.sealer.unseal(outcome["to"]), 302)
 
 
-def hand_over(runtime: Runtime, handshakes: ConsentFlows, facts: dict[str, Any]) -> str:
-    return handshakes.hand_over({"sealed": runtime.sealer.seal(json.dumps(facts))})
+def issue_code(runtime: Runtime, flows: ConsentFlows, facts: dict[str, Any]) -> str:
+    return flows.issue_code({"sealed": runtime.sealer.seal(json.dumps(facts))})
 
 
-def redeem(runtime: Runtime, handshakes: ConsentFlows, code: str) -> dict[str, Any] | None:
-    """What a code of ours stands for, once."""
-    found = handshakes.redeem(code)
-    if found is None:
+def redeem_code(runtime: Runtime, flows: ConsentFlows, code: str) -> dict[str, Any] | None:
+    """Return the facts that a code of ours stands for, once. Return None for an unknown or used code."""
+    row = flows.redeem_code(code)
+    if row is None:
         return None
     try:
-        facts: dict[str, Any] = json.loads(runtime.sealer.unseal(found["sealed"]))
-    except WorkerError:  # sealed under a key that is gone: the person goes through the page again
+        facts: dict[str, Any] = json.loads(runtime.sealer.unseal(row["sealed"]))
+    except WorkerError:  # The encryption key is gone: the person goes through the consent page again.
         return None
     return facts
 
 
-def unredeem(runtime: Runtime, handshakes: ConsentFlows, code: str, facts: dict[str, Any]) -> None:
-    handshakes.unredeem(code, {"sealed": runtime.sealer.seal(json.dumps(facts))})
+def restore_code(runtime: Runtime, flows: ConsentFlows, code: str, facts: dict[str, Any]) -> None:
+    flows.restore_code(code, {"sealed": runtime.sealer.seal(json.dumps(facts))})
 
 
-def _address(runtime: Runtime, handshakes: ConsentFlows, handshake: ConsentFlow, callback: Callback) -> str:
-    target = str(handshake.redirect_uri)
-    query = {"state": handshake.caller_state or "", **_answer(runtime, handshakes, target, callback)}
+def _return_address(runtime: Runtime, flows: ConsentFlows, flow: ConsentFlow, callback: Callback) -> str:
+    target = str(flow.redirect_uri)
+    query = {"state": flow.caller_state or "", **_return_parameters(runtime, flows, target, callback)}
     return f"{target}{'&' if '?' in target else '?'}{urlencode(query)}"
 
 
-def _answer(runtime: Runtime, handshakes: ConsentFlows, target: str, callback: Callback) -> dict[str, str]:
-    if callback.failure or (runtime.account_tokens and callback.code is None):
+def _return_parameters(runtime: Runtime, flows: ConsentFlows, target: str, callback: Callback) -> dict[str, str]:
+    if callback.failure or (runtime.clients.account_tokens and callback.code is None):
         return {"error": callback.failure or "server_error", "error_description": "the consent was not given"}
-    told = {"usage_point_id": ",".join(callback.usage_points), "autorisation_id": str(callback.autorisation_id or "")}
-    named = {name: value for name, value in told.items() if value}
-    if runtime.account_tokens:
-        return {"code": str(callback.code), **named}
+    ids = {"usage_point_id": ",".join(callback.usage_points), "autorisation_id": str(callback.autorisation_id or "")}
+    parameters = {name: value for name, value in ids.items() if value}
+    if runtime.clients.account_tokens:
+        return {"code": str(callback.code), **parameters}
     facts = {
         "usage_points": list(callback.usage_points),
         "autorisation_id": callback.autorisation_id,
         "redirect_uri": target,
     }
-    return {"code": hand_over(runtime, handshakes, facts), **named}
+    return {"code": issue_code(runtime, flows, facts), **parameters}

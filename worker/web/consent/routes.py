@@ -1,6 +1,8 @@
-"""Connecting a meter: to the supplier's consent page and back."""
+"""Routes of the household's consent: to the supplier's page and back."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -9,69 +11,82 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
 from worker.stores.redis.consent_flows import ConsentFlow
-from worker.web.consent.callback import arrive
-from worker.web.consent.start import STARTS, begin, is_pretend, known_supplier
-from worker.web.context import ContextDep, ServiceContext, SessionDep, browser_of, mark, new_browser
-from worker.web.rate_limit import Limiter, address_of
+from worker.web.consent.callback import answer_callback
+from worker.web.consent.start import CONSENT_STARTS, is_known_supplier, is_simulator, start_flow
+from worker.web.context import (
+    ContextDep,
+    ServiceContext,
+    SessionDep,
+    new_browser_id,
+    read_browser_id,
+    set_browser_cookie,
+)
+from worker.web.rate_limit import RateLimiter, client_address
 from worker.web.render import render
 
 router = APIRouter(include_in_schema=False)
 
+_START_AGAIN: Final = ("/connect/enedis", "connect.again")
+_HOME: Final = ("/", "connect.home")
+
 
 @router.get("/connect/{supplier}")
-def start_consent(request: Request, supplier: str, house: ContextDep) -> Response:
-    """Off to the supplier's page.  ``?usage_point_id=`` picks a simulator's home and is nothing to a real one."""
+def start_consent(request: Request, supplier: str, context: ContextDep) -> Response:
+    """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
     if supplier == "enedis":
-        return _leave(request, house, ConsentFlow(supplier), request.query_params.get("usage_point_id"))
-    return _message(request, "unknown_supplier", 404)
+        return _redirect_to_supplier(
+            request, context, ConsentFlow(supplier), request.query_params.get("usage_point_id")
+        )
+    return _message_page(request, "unknown_supplier", 404)
 
 
 @router.get("/renew/{token}")
-def renew_consent(request: Request, token: str, house: ContextDep) -> Response:
-    """The same by a signed link that was sent to the owner: the account and its history go on."""
-    account_id = house.signer.renewed_account(token)
+def renew_consent(request: Request, token: str, context: ContextDep) -> Response:
+    """Redirect to the supplier's page from a signed renewal link, which keeps the account and its history."""
+    account_id = context.signer.read_renewal(token)
     if account_id is None:
-        return _message(request, "link_expired", 410)
+        return _message_page(request, "link_expired", 410)
     try:
-        account = house.runtime.registry.get(account_id)
+        account = context.runtime.registry.get(account_id)
     except UnknownAccount:
-        return _message(request, "account_gone", 410)
+        return _message_page(request, "account_gone", 410)
     if account.state is AccountState.DELETED:
-        return _message(request, "account_gone", 410)
-    return _leave(request, house, ConsentFlow(account.supplier, renews=account.id), account.usage_point_id)
-
-
-@router.get("/callback/{supplier}")
-def come_back(request: Request, supplier: str, house: ContextDep, session: SessionDep) -> Response:
-    """Back from the supplier's page."""
-    if not known_supplier(supplier):
-        return _message(request, "unknown_supplier", 404)
-    return arrive(request, house, session)
-
-
-def _leave(request: Request, house: ServiceContext, handshake: ConsentFlow, usage_point_id: str | None) -> Response:
-    runtime = house.runtime
-    if wait_s := Limiter(runtime.redis).wait_s(STARTS, address_of(request)):
-        response = _message(request, "too_many", 429)
-        response.headers["Retry-After"] = str(wait_s)
-        return response
-    browser = browser_of(house, request) or new_browser()
-    hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
-    begun = ConsentFlow(handshake.supplier, browser, handshake.renews)
-    try:
-        page = begin(runtime, begun, "/callback/enedis", hint if is_pretend(runtime) else None)
-    except ValueError:  # a sandbox whose customers have consented already
-        return _message(request, "no_consent_page", 503)
-    response = RedirectResponse(page, 303)
-    mark(house, response, browser)
-    return response
-
-
-def _message(request: Request, name: str, status: int) -> Response:
-    action = ("/", "connect.home") if name in ("unknown_supplier", "too_many", "no_consent_page") else _START
-    return render(
-        request, "message.html", status, title=f"connect.{name}.title", text=f"connect.{name}.text", action=action
+        return _message_page(request, "account_gone", 410)
+    return _redirect_to_supplier(
+        request, context, ConsentFlow(account.supplier, renews=account.id), account.usage_point_id
     )
 
 
-_START = ("/connect/enedis", "connect.again")
+@router.get("/callback/{supplier}")
+def receive_callback(request: Request, supplier: str, context: ContextDep, session: SessionDep) -> Response:
+    """Receive a person who comes back from the supplier's page."""
+    if not is_known_supplier(supplier):
+        return _message_page(request, "unknown_supplier", 404)
+    return answer_callback(request, context, session)
+
+
+def _redirect_to_supplier(
+    request: Request, context: ServiceContext, flow: ConsentFlow, usage_point_id: str | None
+) -> Response:
+    runtime = context.runtime
+    if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
+        response = _message_page(request, "too_many", 429)
+        response.headers["Retry-After"] = str(wait_s)
+        return response
+    browser_id = read_browser_id(context, request) or new_browser_id()
+    hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
+    own_flow = ConsentFlow(flow.supplier, browser_id, flow.renews)
+    try:
+        page = start_flow(runtime, own_flow, "/callback/enedis", hint if is_simulator(runtime) else None)
+    except ValueError:  # The customers of the sandbox have consented already.
+        return _message_page(request, "no_consent_page", 503)
+    response = RedirectResponse(page, 303)
+    set_browser_cookie(context, response, browser_id)
+    return response
+
+
+def _message_page(request: Request, name: str, status: int) -> Response:
+    action = _HOME if name in ("unknown_supplier", "too_many", "no_consent_page") else _START_AGAIN
+    return render(
+        request, "message.html", status, title=f"connect.{name}.title", text=f"connect.{name}.text", action=action
+    )

@@ -1,38 +1,39 @@
-"""The first half of a consent: off to the supplier's page."""
+"""The first half of a consent: the redirect to the supplier's consent page."""
 
 from __future__ import annotations
 
 from typing import Final
 from urllib.parse import urlencode
 
-from worker.accounts.connect import consent_page
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.rate_limit import Rate
 
 SUPPLIERS: Final = ("enedis",)
-GLUED: Final = "_parent"  # the 2026 portal glues it to addresses (upstream-apis, 1.12)
-STARTS: Final = Rate("consent", calls=60)  # each keeps a key in Redis for a while
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
+CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in Redis for a quarter of an hour.
 
 
-def known_supplier(name: str) -> bool:
-    return name.removesuffix(GLUED) in SUPPLIERS
+def is_known_supplier(name: str) -> bool:
+    return name.removesuffix(PORTAL_SUFFIX) in SUPPLIERS
 
 
-def begin(runtime: Runtime, handshake: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:
-    """The address of the supplier's page.  Raises ValueError where there is none (a sandbox without consent).
+def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:
+    """Store the flow and return the address of the supplier's consent page.
 
-    ``callback_path`` and ``usage_point_id`` are told to a simulator alone: the supplier knows our callback address
-    from our contract, and which meter is the holder's business.
+    Only a simulator gets ``callback_path`` and ``usage_point_id``: the supplier knows our callback address from our
+    contract, and the holder chooses the meter on its page.
+
+    Raises ValueError where the supplier has no consent page (the sandbox).
     """
-    consent_page(runtime, "")  # before anything is kept
-    page = consent_page(runtime, ConsentFlows(runtime.redis).start(handshake))
-    if not is_pretend(runtime):
+    runtime.connector.consent_page("")  # It raises the ValueError before anything is stored.
+    page = runtime.connector.consent_page(ConsentFlows(runtime.redis).start(flow))
+    if not is_simulator(runtime):
         return page
     hints = {"redirect_uri": runtime.settings.public_url + callback_path, "usage_point_id": usage_point_id}
-    return f"{page}&{urlencode({name: told for name, told in hints.items() if told})}"
+    return f"{page}&{urlencode({name: value for name, value in hints.items() if value})}"
 
 
-def is_pretend(runtime: Runtime) -> bool:
+def is_simulator(runtime: Runtime) -> bool:
     """Whether the supplier is a simulator."""
     return runtime.settings.enedis_url is not None and not runtime.settings.speaks_to_production

@@ -1,4 +1,4 @@
-"""What a household looks at: connect, watch, read, take along, remove."""
+"""Pages of households: first page, account, download, removal. The operator's page has a router of its own."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from fastapi import APIRouter
 from worker.web.pages import account, download, home, remove
 
 router = APIRouter(include_in_schema=False)
-for _part in (home, account, download, remove):
-    router.include_router(_part.router)
+for _module in (home, account, download, remove):
+    router.include_router(_module.router)

@@ -1,4 +1,7 @@
-"""An account's own page: how far the first sync is, the charts, how the connection stands and what to do."""
+"""The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
+
+``OwnAccount`` is the dependency that lets a browser see its own accounts alone.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,30 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from worker.accounts.explanations import Covered, coverage_of
+from worker.accounts.explanations import AccountCoverage, coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.accounts.status import standing
+from worker.accounts.status import status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import ContextDep, SessionDep
-from worker.web.pages.charts import build_chart, compare, span_title, total_words
-from worker.web.pages.consumption import Span, View, of_days, read_days
+from worker.web.pages.charts import build_chart, describe_change, span_title, total_text
+from worker.web.pages.consumption import Span, View, consumption_by_day, read_days
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
 router = APIRouter()
 
-_LATE_AFTER: Final = timedelta(days=3)  # the supplier itself may be a day or two late
-_LATELY: Final = timedelta(days=30)
+_LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
+_GAP_REACH: Final = timedelta(days=30)
 _NEEDS_OWNER: Final = frozenset({AccountState.NEW, AccountState.ACTION_NEEDED})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One bar of the first sync: ``name`` is the series."""
+class HistoryBar:
+    """Progress bar of the first sync: days done of one series, whose name is ``name``."""
 
     name: str
     done: int
@@ -40,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """``kind`` is good, wait or act; ``headline`` and ``advice`` are keys of texts."""
+    """State of the connection: ``kind`` is good, wait or act; ``headline`` and ``advice`` are keys of texts."""
 
     kind: str
     headline: str
@@ -50,9 +53,9 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Days of the last month: those without a total yet, and those with a total whose curve was not transmitted."""
+    """Numbers of days in the last month: without a total yet, and with a total but without a transmitted curve."""
 
-    waited_for: int
+    unpublished: int
     curve: int
 
 
@@ -70,40 +73,42 @@ class Figure:
 @router.get("/accounts/{account_id}")
 def show_account(
     request: Request,
-    house: ContextDep,
+    context: ContextDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
 ) -> Response:
-    runtime, words = house.runtime, words_of(request)
-    stands = standing(runtime, account)
-    parts = [Part(name, told["done"], told["total"]) for name, told in stands["series"].items() if told["total"]]
+    runtime, words = context.runtime, words_of(request)
+    status = status_of(account, registry=runtime.registry, history=runtime.history)
+    today = runtime.claims.today()
+    bars = [HistoryBar(name, series["done"], series["total"]) for name, series in status["series"].items()]
+    bars = [bar for bar in bars if bar.total]
     return render(
         request,
         "account.html",
         account=account,
         digits=digits_of(account),
-        parts=parts,
-        loading=account.active and any(part.done < part.total for part in parts),
+        bars=bars,
+        loading=account.active and any(bar.done < bar.total for bar in bars),
         chart=build_chart(runtime, account.id, words, by, at),
-        figures=figures(runtime, account.id, stands, words),
-        connection=connection_of(account, stands, runtime.dispatcher.today()),
-        last_day=last_day(stands),
-        curve_missing=stands["hint"] == CURVE_NOT_ACTIVATED,
-        gaps=gaps_of(coverage_of(runtime, account.id), runtime.dispatcher.today()),
+        figures=build_figures(runtime, account.id, status, words),
+        connection=connection_of(account, status, today),
+        last_day=last_day(status),
+        curve_missing=status["hint"] == CURVE_NOT_ACTIVATED,
+        gaps=gaps_of(coverage_of(account.id, completeness=runtime.registry.completeness, today=today), today),
     )
 
 
-def connection_of(account: Account, stands: dict[str, Any], today: date) -> Connection:
-    """How it stands in words, and whether its owner must do something (semantics, 6.3 and 6.4)."""
+def connection_of(account: Account, status: dict[str, Any], today: date) -> Connection:
+    """Return the state of the connection in words, and whether its owner must do something."""
     if account.state in _NEEDS_OWNER:
         reason = account.reason if account.reason in _REASONS else "USER_ACTION_NEEDED"
         key = "state.new" if account.state is AccountState.NEW else f"state.{reason}"
         return Connection("act", f"{key}.headline", f"{key}.advice", reconnect=True)
     if account.state is AccountState.PAUSED:
         return Connection("wait", "state.paused.headline", "state.paused.advice", reconnect=False)
-    errors = {told["error"] for told in stands["series"].values() if told["error"]}
-    last = last_day(stands)
+    errors = {series["error"] for series in status["series"].values() if series["error"]}
+    last = last_day(status)
     if errors:
         return Connection("wait", "state.retrying.headline", "state.retrying.advice", reconnect=False)
     if last is None:
@@ -124,57 +129,59 @@ _REASONS: Final = frozenset(
 )
 
 
-def last_day(stands: dict[str, Any]) -> date | None:
-    days = [date.fromisoformat(told["last_day"]) for told in stands["series"].values() if told["last_day"]]
+def last_day(status: dict[str, Any]) -> date | None:
+    """Return the last day that is stored of any series."""
+    days = [date.fromisoformat(series["last_day"]) for series in status["series"].values() if series["last_day"]]
     return max(days, default=None)
 
 
-def figures(runtime: Runtime, account_id: str, stands: dict[str, Any], words: Words) -> list[Figure]:
-    """The last day, its month and its year, each beside the one before."""
-    told = stands["series"][Series.DAILY.value]["last_day"]
-    if told is None:
+def build_figures(runtime: Runtime, account_id: str, status: dict[str, Any], words: Words) -> list[Figure]:
+    """Return the sums of the last day, its month and its year, each compared to the one before."""
+    last_text = status["series"][Series.DAILY.value]["last_day"]
+    if last_text is None:
         return []
-    last = date.fromisoformat(told)
+    last = date.fromisoformat(last_text)
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
     days = read_days(runtime.measures, account_id, window)
-    return [_figure(Span.holding(view, last), days, words) for view in View]
+    return [_build_figure(Span.containing(view, last), days, words) for view in View]
 
 
-def _figure(span: Span, days: Any, words: Words) -> Figure:
-    consumption = of_days(span, days, span.end)
-    comparison, trend = compare(consumption, words)
+def _build_figure(span: Span, days: Any, words: Words) -> Figure:
+    consumption = consumption_by_day(span, days, span.end)
+    comparison, trend = describe_change(consumption, words)
     return Figure(
         title=span_title(span, words),
-        energy=total_words(consumption, words) or words("chart.unknown"),
+        energy=total_text(consumption, words) or words("chart.unknown"),
         comparison=comparison,
         trend=trend,
         href=f"?by={span.view}&at={span.start}#chart",
     )
 
 
-def gaps_of(covered: Covered, today: date) -> Gaps:
+def gaps_of(covered: AccountCoverage, today: date) -> Gaps:
     coverage, _ = covered
-    lately = today - _LATELY
+    first = today - _GAP_REACH
     daily, curve = (coverage[name].open_days for name in (Series.DAILY, Series.LOAD_CURVE))
-    waited = sum(lately <= each.day < today - ONE_DAY for each in daily)  # yesterday may come in a moment
-    return Gaps(waited, sum(each.hole is Hole.TRANSMISSION and each.day >= lately for each in curve))
+    # Yesterday's total may come any moment, so it isn't counted.
+    unpublished = sum(first <= gap.day < today - ONE_DAY for gap in daily)
+    return Gaps(unpublished, sum(gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in curve))
 
 
-# The account of an address, if it is the browser's own.
+def load_own_account(account_id: str, context: ContextDep, session: SessionDep) -> Account:
+    """Return the account of the address, where the browser's session holds it.
 
-
-def own_account(account_id: str, house: ContextDep, session: SessionDep) -> Account:
-    """Raises UnknownAccount in the same words for one that isn't there and for one of another household."""
+    Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
+    """
     if account_id in session.accounts:
-        account = house.runtime.registry.get(account_id)
+        account = context.runtime.registry.get(account_id)
         if account.state is not AccountState.DELETED:
             return account
     raise UnknownAccount("no such account in this browser's session")
 
 
 def digits_of(account: Account) -> str:
-    """The meter as its own household may see it: by its last four digits."""
+    """Return the last four digits of the meter's number, all that its own household sees of it."""
     return f"…{account.usage_point_id[-4:]}" if account.usage_point_id else "…"
 
 
-OwnAccount = Annotated[Account, Depends(own_account)]
+OwnAccount = Annotated[Account, Depends(load_own_account)]

@@ -1,4 +1,4 @@
-"""The chart part of an account's page: which span, its figures in words, the drawings and the table beneath."""
+"""The chart of an account's page: the span to show, its figures in words, the drawings and the table."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from markupsafe import Markup
 
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.runtime.process import Runtime
-from worker.web.pages.consumption import Consumption, Slot, Span, View, first_day, read_view
-from worker.web.pages.svg import NARROW, WIDE, draw
+from worker.web.pages.consumption import Consumption, Slot, Span, View, first_day, read_consumption
+from worker.web.pages.svg import NARROW, WIDE, draw_chart
 from worker.web.texts import Words
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A slot in words: what the table shows, and the line above the chart when it is pointed at."""
+    """A slot in words, for the table and for the line above the chart when the pointer is on the slot."""
 
     label: str
     energy: str
@@ -27,51 +27,54 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything the template shows of one span.  Addresses are queries of the account's own page."""
+    """Everything that the template shows of one span. Addresses are queries of the account's own page."""
 
     view: View
     title: str
     total: str | None
     comparison: str
-    trend: str  # less, more, same or nothing
+    trend: str  # Either "less", "more", "same" or empty.
     drawings: list[Markup]
     rows: list[TableRow]
     notes: list[str]
     tabs: list[tuple[View, str]]
-    previous: tuple[str, str] | None  # address, title
+    previous: tuple[str, str] | None  # Address and title.
     next: tuple[str, str] | None
-    names: tuple[str, str]  # this span and the one before, in the legend and the table's head
+    names: tuple[str, str]  # This span and the one before, in the legend and the head of the table.
 
 
 def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | None, at: date | None) -> Chart | None:
-    """None while nothing at all is stored.  A day out of reach is brought back to the nearest there is."""
-    first, last = _reach(runtime, account_id)
+    """Return the chart of the span that holds ``at``, or None while nothing is stored.
+
+    A day outside the stored range gives the nearest stored day.
+    """
+    first, last = _stored_range(runtime, account_id)
     if first is None or last is None:
         return None
     view = view or View.MONTH
-    span = Span.holding(view, min(max(at or last, first), last))
-    consumption = read_view(runtime.measures, account_id, span, last + ONE_DAY)
+    span = Span.containing(view, min(max(at or last, first), last))
+    consumption = read_consumption(runtime.measures, account_id, span, last + ONE_DAY)
     return to_chart(consumption, words, first, last)
 
 
 def to_chart(consumption: Consumption, words: Words, first: date, last: date) -> Chart:
-    """``first`` and ``last``: the days that can be gone to."""
+    """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead."""
     span = consumption.span
     title = span_title(span, words)
-    comparison, trend = compare(consumption, words)
-    told = words("chart.told", title=title, total=total_words(consumption, words) or words("chart.unknown"))
+    comparison, trend = describe_change(consumption, words)
+    label = words("chart.told", title=title, total=total_text(consumption, words) or words("chart.unknown"))
     return Chart(
         view=span.view,
         title=title,
-        total=total_words(consumption, words),
+        total=total_text(consumption, words),
         comparison=comparison,
         trend=trend,
-        drawings=[] if consumption.empty else [draw(consumption, words, size, told) for size in (WIDE, NARROW)],
+        drawings=[] if consumption.empty else [draw_chart(consumption, words, size, label) for size in (WIDE, NARROW)],
         rows=[to_row(slot, span.view, words) for slot in consumption.slots],
         notes=list(_notes(consumption, words)),
-        tabs=[(view, _query(view, _day_for(span, last))) for view in View],
-        previous=_step(span.before, words) if span.before.end > first else None,
-        next=_step(span.after, words) if span.after.start <= last else None,
+        tabs=[(view, _query(view, _tab_day(span, last))) for view in View],
+        previous=_link_to(span.before, words) if span.before.end > first else None,
+        next=_link_to(span.after, words) if span.after.start <= last else None,
         names=(title, span_title(span.before, words)),
     )
 
@@ -86,11 +89,11 @@ def to_row(slot: Slot, view: View, words: Words) -> TableRow:
     notes = []
     if slot.gap:
         notes.append(words("chart.gap"))
-    elif slot.awaited and slot.energy is None:
+    elif slot.pending and slot.energy is None:
         notes.append(words("chart.awaited"))
     if slot.missing_days and slot.energy is not None:
         notes.append(words.count("chart.missing_days", slot.missing_days))
-    if slot.again:
+    if slot.repeated:
         notes.append(words("chart.again"))
     digits = 3 if view is View.DAY else 2
     return TableRow(
@@ -106,44 +109,47 @@ def slot_label(slot: Slot, view: View, words: Words) -> str:
         return words.month_name(slot.start.date())
     if view is View.MONTH:
         return words.short_day(slot.start.date())
-    end = _clock_after(slot.start, slot.length)
+    end = _wall_clock_end(slot.start, slot.length)
     return words("chart.from_to", start=f"{slot.start:%H:%M}", end=f"{end:%H:%M}")
 
 
-def _clock_after(start: datetime, length: timedelta) -> datetime:
-    """What the clock on the wall shows at the end: 01:30 to 03:00 in March."""
+def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
+    """Return the local time at the end of a step: the step from 01:30 ends at 03:00 in the night of March."""
     return datetime.fromtimestamp(start.timestamp() + length.total_seconds(), start.tzinfo)
 
 
-def _reach(runtime: Runtime, account_id: str) -> tuple[date | None, date | None]:
-    found = [first_day(runtime.measures, account_id, period) for period in (Period.DAY, Period.MINUTE)]
-    outcomes = runtime.registry.outcomes(account_id)
-    last = [outcome.last_day for name in Series if (outcome := outcomes.get(name)) and outcome.last_day]
-    days = [day for day in found if day]
-    return min(days, default=None), max(last, default=None)
+def _stored_range(runtime: Runtime, account_id: str) -> tuple[date | None, date | None]:
+    """Return the first and the last day with values, from the store and from the outcomes of syncs."""
+    first_days = [first_day(runtime.measures, account_id, period) for period in (Period.DAY, Period.MINUTE)]
+    outcomes = runtime.registry.load_outcomes(account_id)
+    last_days = [outcome.last_day for name in Series if (outcome := outcomes.get(name)) and outcome.last_day]
+    return min(filter(None, first_days), default=None), max(last_days, default=None)
 
 
-def total_words(consumption: Consumption, words: Words) -> str | None:
+def total_text(consumption: Consumption, words: Words) -> str | None:
     if consumption.total is None:
         return None
     return words.energy(consumption.total, 2 if consumption.span.view is View.DAY else None)
 
 
-def compare(consumption: Consumption, words: Words) -> tuple[str, str]:
-    """``−8 % par rapport à juin 2024, sur les 23 jours connus des deux`` and which way it goes."""
+def describe_change(consumption: Consumption, words: Words) -> tuple[str, str]:
+    """Return the comparison to the span before in words, and the trend.
+
+    Such as ``−8 % par rapport à juin 2024, sur les 23 jours connus des deux`` and ``less``.
+    """
     comparison, view = consumption.comparison, consumption.span.view
     if comparison is None or comparison.change is None:
         return "", ""
     change = round(comparison.change, 2)
     trend = "same" if change == 0 else ("less" if change < 0 else "more")
     before = span_title(consumption.span.before, words)
-    told = words(
+    sentence = words(
         f"chart.compared.{view}", change=words("chart.equal") if change == 0 else words.change(change), before=before
     )
     if comparison.whole or (view is View.YEAR and comparison.number >= 365):
-        return told, trend
+        return sentence, trend
     unit = "half_hours" if view is View.DAY else "days"
-    return f"{told}, {words.count(f'chart.over.{unit}', comparison.number)}", trend
+    return f"{sentence}, {words.count(f'chart.over.{unit}', comparison.number)}", trend
 
 
 def _notes(consumption: Consumption, words: Words) -> Iterator[str]:
@@ -158,12 +164,12 @@ def _notes(consumption: Consumption, words: Words) -> Iterator[str]:
         yield words.count(f"chart.gaps.{span.view}", consumption.gaps)
 
 
-def _day_for(span: Span, last: date) -> date:
-    """Where a tab leads to from here: into the same span, at its end."""
+def _tab_day(span: Span, last: date) -> date:
+    """Return the day that a tab leads to: the end of this span."""
     return min(span.end - ONE_DAY, last)
 
 
-def _step(span: Span, words: Words) -> tuple[str, str]:
+def _link_to(span: Span, words: Words) -> tuple[str, str]:
     return _query(span.view, span.start), span_title(span, words)
 
 

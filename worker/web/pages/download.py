@@ -1,4 +1,4 @@
-"""Take the data along: which period, which days, which form.  The files themselves come from the API."""
+"""The download page: links to files of each period, and a form for some days. The files come from the API."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _FORMATS: Final = ("csv", "json")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One kind of document that there is something of; ``files`` are format and address."""
+    """A period with stored documents. ``files`` are pairs of format and address."""
 
     period: Period
     files: list[tuple[str, str]]
 
 
 @router.get("/accounts/{account_id}/download")
-def download(request: Request, house: ContextDep, account: OwnAccount) -> Response:
-    measures = house.runtime.measures
+def show_download(request: Request, context: ContextDep, account: OwnAccount) -> Response:
+    measures = context.runtime.measures
     stored = [period for period in Period if measures[period].read(account.id, "0", "~", limit=1)]
     return render(
         request,
@@ -37,7 +37,7 @@ def download(request: Request, house: ContextDep, account: OwnAccount) -> Respon
         digits=digits_of(account),
         choices=[Choice(period, _files(account.id, period)) for period in stored],
         first=first_day(measures, account.id, Period.DAY),
-        today=house.runtime.dispatcher.today(),
+        today=context.runtime.claims.today(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The first page: connect a meter, or go on to those connected in this browser."""
+"""The first page: connect a meter, or open one that is connected in this browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.windows import DAILY_HISTORY_DAYS
 from worker.errors import UnknownAccount
-from worker.runtime.process import SUPPLIER, Runtime
+from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIER
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of
@@ -31,27 +32,30 @@ class Card:
 
 
 @router.get("/")
-def home(request: Request, house: ContextDep, session: SessionDep) -> Response:
-    runtime = house.runtime
+def show_home(request: Request, context: ContextDep, session: SessionDep) -> Response:
+    runtime = context.runtime
     settings, words = runtime.settings, words_of(request)
     return render(
         request,
         "home.html",
         suppliers=SUPPLIERS,
-        cards=[Card(each.id, each.state, digits_of(each)) for each in _living(runtime, session.accounts)],
+        cards=[
+            Card(account.id, account.state, digits_of(account))
+            for account in _existing_accounts(runtime, session.accounts)
+        ],
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
         months=_MONTHS_OF_DAILY,
         curve_days=settings.history_load_days,
     )
 
 
-def _living(runtime: Runtime, account_ids: tuple[str, ...]) -> list[Account]:
-    found = []
+def _existing_accounts(runtime: Runtime, account_ids: tuple[str, ...]) -> list[Account]:
+    accounts = []
     for account_id in account_ids:
         try:
             account = runtime.registry.get(account_id)
         except UnknownAccount:
-            continue  # a cookie outlives a registry that was set up anew
+            continue  # A cookie may be older than the registry.
         if account.state is not AccountState.DELETED:
-            found.append(account)
-    return found
+            accounts.append(account)
+    return accounts

@@ -1,4 +1,4 @@
-"""The operator's page: how the fleet stands, behind a password of its own; no account by name, no measure."""
+"""The operator's page: state of the fleet in numbers, behind a password. It shows no account id and no measure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.registry.overview import Freshness, Overview
 from worker.web.context import ContextDep, ServiceContext
-from worker.web.rate_limit import Limiter, Rate, address_of
+from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.render import render
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 
@@ -31,21 +31,21 @@ router = APIRouter(prefix="/operator", include_in_schema=False)
 
 _KIND: Final = "operator"
 _PATH: Final = "/operator"
-_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
-_TRIES_BY_ALL: Final = Rate("operator-login-all", calls=50, window_s=300)  # many addresses make one attacker
+_TRIES_BY_ADDRESS: Final = Rate("operator-login", calls=5, window_s=300)
+_TRIES_IN_ALL: Final = Rate("operator-login-all", calls=50, window_s=300)  # An attacker may use many addresses.
 
 
 @dataclass(frozen=True, slots=True)
-class LoginAttempt:
-    """Who looks at the operator's door.  ``sid`` is new at the login, so that a planted cookie gains nothing."""
+class OperatorSession:
+    """Session of the operator's browser. ``sid`` is new after the login, against session fixation."""
 
     sid: str
-    inside: bool = False
+    logged_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """Permits of one API taken within the last hour; ``limit`` None is no limit."""
+    """Calls of one API within the last hour. ``limit`` is None where there is no limit."""
 
     api: str
     used: int
@@ -58,48 +58,54 @@ class QuotaUse:
 
 @dataclass(frozen=True, slots=True)
 class FreshHour:
-    """What was kept under an hour: the share of active accounts whose yesterday was whole then."""
+    """Share of active accounts whose yesterday was complete at ``hour``, by series."""
 
     hour: datetime
     shares: Mapping[Series, float | None]
 
 
 @router.get("")
-def show_operator(request: Request, house: ContextDep) -> Response:
-    if house.runtime.settings.operator_password is None:
+def show_operator(request: Request, context: ContextDep) -> Response:
+    if context.runtime.settings.operator_password is None:
         return render(request, "message.html", 404, title="operator.closed.title", text="operator.closed.text")
-    visit = _visit(request, house)
-    if not visit.inside:
-        return _ask(request, house, visit)
-    return render(request, "operator.html", visit_csrf=house.signer.csrf(visit.sid), **_facts(house.runtime))
+    session = _read_session(request, context)
+    if not session.logged_in:
+        return _login_page(request, context, session)
+    return render(
+        request, "operator.html", operator_csrf=context.signer.csrf_token(session.sid), **_page_values(context.runtime)
+    )
 
 
 @router.post("/login")
 def log_in(
     request: Request,
-    house: ContextDep,
+    context: ContextDep,
     password: Annotated[str, Form()] = "",
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
-    """Every try counts before it is looked at, so that many at once are no way round; a refused one doesn't."""
-    told = house.runtime.settings.operator_password
-    visit = _visit(request, house)
-    if told is None or not house.signer.csrf_holds(visit.sid, csrf):
-        return _ask(request, house, visit, 403, "csrf.text")
-    limiter, address = Limiter(house.runtime.redis), address_of(request)
-    if wait_s := limiter.wait_s(_TRIES, address) or limiter.wait_s(_TRIES_BY_ALL, "all"):
-        response = _ask(request, house, visit, 429, "operator.slow", wait_s=wait_s)
+    """Log the operator in.
+
+    A try counts before its password is checked, so that many at once can't get around the limit. A try that the limit
+    refuses doesn't count.
+    """
+    password_setting = context.runtime.settings.operator_password
+    session = _read_session(request, context)
+    if password_setting is None or not context.signer.is_valid_csrf_token(session.sid, csrf):
+        return _login_page(request, context, session, 403, "csrf.text")
+    limiter, address = RateLimiter(context.runtime.redis), client_address(request)
+    if wait_s := limiter.count_call(_TRIES_BY_ADDRESS, address) or limiter.count_call(_TRIES_IN_ALL, "all"):
+        response = _login_page(request, context, session, 429, "operator.slow", wait_s=wait_s)
         response.headers["Retry-After"] = str(wait_s)
         return response
-    if not hmac.compare_digest(password.encode(), told.get_secret_value().encode()):
+    if not hmac.compare_digest(password.encode(), password_setting.get_secret_value().encode()):
         log.warning("operator login refused", extra=fields(address=address))
-        return _ask(request, house, visit, 403, "operator.wrong")
-    return _enter(house, LoginAttempt(_new_sid(), inside=True))
+        return _login_page(request, context, session, 403, "operator.wrong")
+    return _log_in_response(context, OperatorSession(_new_sid(), logged_in=True))
 
 
 @router.post("/logout")
-def log_out(request: Request, house: ContextDep, csrf: Annotated[str, Form()] = "") -> Response:
-    if not house.signer.csrf_holds(_visit(request, house).sid, csrf):
+def log_out(request: Request, context: ContextDep, csrf: Annotated[str, Form()] = "") -> Response:
+    if not context.signer.is_valid_csrf_token(_read_session(request, context).sid, csrf):
         return render(
             request, "message.html", 403, title="csrf.title", text="csrf.text", action=(_PATH, "message.again")
         )
@@ -108,44 +114,49 @@ def log_out(request: Request, house: ContextDep, csrf: Annotated[str, Form()] = 
     return response
 
 
-def _visit(request: Request, house: ServiceContext) -> LoginAttempt:
-    claims = house.signer.read(_KIND, request.cookies.get(OPERATOR_COOKIE))
-    return LoginAttempt(str(claims["sid"]), bool(claims["inside"])) if claims else LoginAttempt(_new_sid())
+def _read_session(request: Request, context: ServiceContext) -> OperatorSession:
+    claims = context.signer.read(_KIND, request.cookies.get(OPERATOR_COOKIE))
+    return OperatorSession(str(claims["sid"]), bool(claims["inside"])) if claims else OperatorSession(_new_sid())
 
 
-def _ask(
+def _login_page(
     request: Request,
-    house: ServiceContext,
-    visit: LoginAttempt,
+    context: ServiceContext,
+    session: OperatorSession,
     status: int = 200,
     fault: str | None = None,
     wait_s: int = 0,
 ) -> Response:
-    """The password's form; the cookie that its hidden field belongs to comes with it."""
-    visit = LoginAttempt(visit.sid)
+    """Return the login form, with the cookie that its hidden CSRF field belongs to."""
+    session = OperatorSession(session.sid)
     response = render(
-        request, "operator_login.html", status, visit_csrf=house.signer.csrf(visit.sid), fault=fault, wait_s=wait_s
+        request,
+        "operator_login.html",
+        status,
+        operator_csrf=context.signer.csrf_token(session.sid),
+        fault=fault,
+        wait_s=wait_s,
     )
-    _remember(house, response, visit)
+    _set_cookie(context, response, session)
     return response
 
 
-def _enter(house: ServiceContext, visit: LoginAttempt) -> Response:
+def _log_in_response(context: ServiceContext, session: OperatorSession) -> Response:
     response = RedirectResponse(_PATH, 303)
-    _remember(house, response, visit)
+    _set_cookie(context, response, session)
     return response
 
 
-def _remember(house: ServiceContext, response: Response, visit: LoginAttempt) -> None:
+def _set_cookie(context: ServiceContext, response: Response, session: OperatorSession) -> None:
     life: timedelta = OPERATOR_LIFE
-    token = house.signer.sign(_KIND, {"sid": visit.sid, "inside": visit.inside}, life)
-    house.set_cookie(response, OPERATOR_COOKIE, token, int(life.total_seconds()), path=_PATH)
+    token = context.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, life)
+    context.set_cookie(response, OPERATOR_COOKIE, token, int(life.total_seconds()), path=_PATH)
 
 
-def _facts(runtime: Runtime) -> dict[str, Any]:
+def _page_values(runtime: Runtime) -> dict[str, Any]:
     overview = Overview(runtime.registry.database)
-    yesterday = runtime.dispatcher.today() - ONE_DAY
-    freshness: dict[Series, Freshness] = {series: overview.freshness(series, yesterday) for series in Series}
+    yesterday = runtime.claims.today() - ONE_DAY
+    freshness: dict[Series, Freshness] = {series: overview.count_fresh(series, yesterday) for series in Series}
     return {
         "states": runtime.registry.count_by_state(),
         "freshness": freshness,
@@ -153,32 +164,32 @@ def _facts(runtime: Runtime) -> dict[str, Any]:
         "yesterday": yesterday,
         "quotas": _quotas(runtime),
         "gate_s": runtime.ledger.closed_for_s(),
-        "incidents": runtime.incidents.current(),
+        "incidents": runtime.incidents.list_open(),
         "preset": runtime.endpoints.preset.name,
-        "errors": overview.last_errors(),
+        "errors": overview.list_last_errors(),
         "queues": _queues(runtime),
         "now": runtime.now(),
     }
 
 
 def fresh_hours(runtime: Runtime) -> list[FreshHour]:
-    """Of the last 24 hours those that were kept, oldest first."""
-    kept = runtime.registry.completeness.freshness_since(runtime.now() - timedelta(hours=24))
+    """Return the stored hours of the last day, the oldest first."""
+    rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
     shares: dict[datetime, dict[Series, float | None]] = {}
-    for each in kept:
-        shares.setdefault(each.hour, {})[each.series] = share_of(each.complete, each.active)
-    return [FreshHour(hour, {series: told.get(series) for series in Series}) for hour, told in shares.items()]
+    for row in rows:
+        shares.setdefault(row.hour, {})[row.series] = share_of(row.complete, row.active)
+    return [FreshHour(hour, {series: by_series.get(series) for series in Series}) for hour, by_series in shares.items()]
 
 
 def _quotas(runtime: Runtime) -> list[QuotaUse]:
-    apis = runtime.endpoints.preset.apis
+    apis = runtime.endpoints.preset.quota_names
     return [QuotaUse(api, runtime.ledger.used(api), runtime.calls_per_hour) for api in apis]
 
 
 def _queues(runtime: Runtime) -> dict[str, int] | None:
-    """None where the broker can't be asked: the rest of the page is needed then most of all."""
+    """Return the length of each queue, or None where the broker doesn't answer: the rest of the page is needed then."""
     try:
-        return queue_lengths(runtime)
+        return queue_lengths(runtime.broker_url)
     except StoreUnavailable as error:
         log.warning("queues can't be read", extra=fields(reason=str(error)))
         return None

@@ -1,4 +1,4 @@
-"""The end of an account: asked once more, then erased, with a receipt."""
+"""The page that removes an account: a form to confirm, then the erasure with its receipt."""
 
 from __future__ import annotations
 
@@ -12,30 +12,36 @@ from worker.web.render import render
 
 router = APIRouter()
 
-_TOLD: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")  # the rest is of no use to a household
+# The other counts of an erasure are of no use to a household.
+_RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
 
 @router.get("/accounts/{account_id}/remove")
-def ask(request: Request, account: OwnAccount) -> Response:
+def show_remove_form(request: Request, account: OwnAccount) -> Response:
     return render(request, "remove.html", account=account, digits=digits_of(account))
 
 
 @router.post("/accounts/{account_id}/remove")
-def remove(
+def remove_account(
     request: Request,
-    house: ContextDep,
+    context: ContextDep,
     session: SessionDep,
     account: OwnAccount,
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
-    """Only from our own form: another site's can't know its hidden field."""
-    if not house.signer.csrf_holds(session.sid, csrf):
+    """Erase the account, only from our own form: another site can't know its hidden field (CSRF)."""
+    if not context.signer.is_valid_csrf_token(session.sid, csrf):
         back = (f"/accounts/{account.id}/remove", "message.again")
         return render(request, "message.html", 403, title="csrf.title", text="csrf.text", action=back)
-    erased = house.runtime.remove(account.id)
-    receipt = [(name, erased[name]) for name in _TOLD if name in erased]
+    erased = context.runtime.erase(account.id)
+    receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     response = render(
-        request, "removed.html", account=account, receipt=receipt, moment=house.runtime.now(), digits=digits_of(account)
+        request,
+        "removed.html",
+        account=account,
+        receipt=receipt,
+        moment=context.runtime.now(),
+        digits=digits_of(account),
     )
-    house.remember(response, session.without(account.id))
+    context.set_session_cookie(response, session.without_account(account.id))
     return response

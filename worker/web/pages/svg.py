@@ -1,8 +1,8 @@
-"""Charts as SVG made here (pygal): they work without scripts, weigh nothing, and take their colours from the page.
+"""Charts as SVG, drawn on the server with pygal: they need no script and take their colours from the page.
 
-pygal brings scales, axes and labels; what it would bring in style sheets and scripts is left out, so that the page's
-own style sheet rules light and dark, and its content policy stays strict.  The span before stands as a pale wide bar
-behind the solid narrow one: both can be read at 48 bars on a telephone.
+pygal draws scales, axes and labels. Its style sheets and scripts are removed, so that the page's own style sheet sets
+light and dark colours and the content security policy stays strict. The span before is a pale wide bar behind a solid
+narrow one: both can be read at 48 bars on a phone.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pygal.style import Style
 from worker.web.pages.consumption import Consumption, Slot, View
 from worker.web.texts import Words
 
-# pygal leaves a hook for plugins of its first version behind, about which Python warns at every later import
+# pygal leaves an import hook for old plugins behind, about which Python warns at every later import.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
-_LEAST_TOP: Final = 0.05  # kWh: a house asleep doesn't fill the chart
+_SMALLEST_TOP: Final = 0.05  # In kWh, so that a standby consumption doesn't fill the chart.
 _TICKS: Final = 4
 _LABEL_PX: Final = 12
-_SHARES: Final = (0.84, 0.5)  # of a slot's width: the span before, this one
+_SHARES: Final = (0.84, 0.5)  # Widths of the bars in a slot: the span before, this span.
 _ROUND: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """In CSS pixels; ``labels`` is the most that fit side by side."""
+    """Size of a chart in CSS pixels. ``labels`` is the number of labels that fit side by side."""
 
     name: str
     width: int
@@ -47,10 +47,10 @@ NARROW: Final = Size("narrow", 358, 250, 7)
 _STYLE: Final = Style(background="none", plot_background="none", label_font_size=_LABEL_PX, font_family="inherit")
 
 
-def draw(consumption: Consumption, words: Words, size: Size, title: str) -> Markup:
-    """One chart as an ``<svg>`` element; ``title`` is what a screen reader says of it."""
-    top, step = scale(consumption.slots)
-    chart = _Overlaid(
+def draw_chart(consumption: Consumption, words: Words, size: Size, title: str) -> Markup:
+    """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers."""
+    top, step = axis_scale(consumption.slots)
+    chart = _OverlaidBars(
         consumption.slots,
         width=size.width,
         height=size.height,
@@ -75,24 +75,24 @@ def draw(consumption: Consumption, words: Words, size: Size, title: str) -> Mark
     chart.add("before", [_kwh(slot.before) for slot in consumption.slots])
     chart.add("now", [_kwh(slot.energy) for slot in consumption.slots])
     root: Element = chart.render_tree()
-    _strip(root)
+    _strip_styles(root)
     root.set("role", "img")
     root.set("aria-label", title)
     root.set("viewBox", f"0 0 {size.width} {size.height}")
-    return Markup(tostring(root, encoding="unicode"))  # noqa: S704 - built as a tree, so every text in it is escaped
+    return Markup(tostring(root, encoding="unicode"))  # noqa: S704 - ElementTree escapes every text.
 
 
-def scale(slots: Sequence[Slot]) -> tuple[float, float]:
-    """The top of the axis and its step, in kWh: round numbers, about four steps."""
+def axis_scale(slots: Sequence[Slot]) -> tuple[float, float]:
+    """Return the top of the axis and its step in kWh: round numbers, about four steps."""
     largest = max((value for slot in slots for value in (slot.energy, slot.before) if value is not None), default=0)
-    wanted = max(largest / _MILLIWATT_HOURS_PER_KWH, _LEAST_TOP) / _TICKS
-    power = 10.0 ** math.floor(math.log10(wanted))
-    step = next(each * power for each in (1, 2, 2.5, 5, 10) if each * power >= wanted * 0.999)
-    return step * max(1, math.ceil(max(largest / _MILLIWATT_HOURS_PER_KWH, _LEAST_TOP) / step - 1e-9)), step
+    smallest_step = max(largest / _MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / _TICKS
+    power = 10.0 ** math.floor(math.log10(smallest_step))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= smallest_step * 0.999)
+    return step * max(1, math.ceil(max(largest / _MILLIWATT_HOURS_PER_KWH, _SMALLEST_TOP) / step - 1e-9)), step
 
 
 def _decimals(step: float) -> int:
-    """As many as tell the steps of the axis apart."""
+    """Return the number of decimals that tells the steps of the axis apart."""
     return next(digits for digits in range(6) if abs(round(step, digits) - step) < step / 1000)
 
 
@@ -101,7 +101,7 @@ def _kwh(milliwatt_hours: int | None) -> float | None:
 
 
 def _labels(consumption: Consumption, words: Words, size: Size) -> list[str]:
-    """A label for each slot, empty for those that would crowd the axis."""
+    """Return a label for each slot; most are empty where they would crowd the axis."""
     view, slots = consumption.span.view, consumption.slots
     if view is View.YEAR:
         width = "abbreviated" if size.labels >= len(slots) else "narrow"
@@ -109,17 +109,17 @@ def _labels(consumption: Consumption, words: Words, size: Size) -> list[str]:
     if view is View.MONTH:
         every = 1 if size.labels >= len(slots) else (2 if size is WIDE else 5)
         return [str(slot.start.day) if (slot.start.day - 1) % every == 0 else "" for slot in slots]
-    hours = 2 if size is WIDE else 6  # where the clock passes 2 h twice, the axis says so twice
+    hours = 2 if size is WIDE else 6  # In the autumn night the label of 2 h comes twice.
     return [
         words("chart.hour", hour=slot.start.hour) if slot.start.minute == 0 and slot.start.hour % hours == 0 else ""
         for slot in slots
     ]
 
 
-class _Overlaid(Bar):  # type: ignore[misc]  # pygal has no types
-    """Two series at the same places, one behind the other; a gap is hatched, a measured zero is a line.
+class _OverlaidBars(Bar):  # type: ignore[misc]  # pygal has no types.
+    """Bar chart of two series at the same places, one behind the other.
 
-    The hour that the clock passes for the second time stands on its own ground.
+    A gap is hatched and a measured zero is a line. The second pass of the autumn hour has a background of its own.
     """
 
     def __init__(self, slots: Sequence[Slot], **options: Any) -> None:
@@ -129,7 +129,7 @@ class _Overlaid(Bar):  # type: ignore[misc]  # pygal has no types
     def _bar(
         self, serie: Any, parent: Any, x: float, y: float, i: int, zero: float, secondary: bool = False
     ) -> tuple[float, float, float, float]:
-        place, share = self._place(i), _SHARES[serie.index]
+        place, share = self._left_of(i), _SHARES[serie.index]
         left, width = place + self._width * (1 - share) / 2, self._width * share
         top, ground = self.view.y(y), self.view.y(zero)
         top = min(top, ground - 1)
@@ -143,15 +143,17 @@ class _Overlaid(Bar):  # type: ignore[misc]  # pygal has no types
         return left, top, width, ground - top
 
     def _plot(self) -> None:
-        """Grounds behind the bars, and before them what the pointer meets: the whole height of each slot."""
+        """Draw backgrounds behind the bars, and in front of them a target for the pointer as high as the chart."""
         top, height = self.view.y(self._box.ymax), self.view.y(0) - self.view.y(self._box.ymax)
         again = self.svg.node(self.nodes["plot"], class_="agains")
         gaps = self.svg.node(self.nodes["plot"], class_="gaps")
         for rank, slot in enumerate(self._slots):
-            if slot.again:
+            if slot.repeated:
                 self._column(again, rank, top, height, "again")
             if slot.gap:
-                self._column(gaps, rank, top, height, "gap").set("fill", "url(#hatch)")  # the page has the pattern
+                self._column(gaps, rank, top, height, "gap").set(
+                    "fill", "url(#hatch)"
+                )  # The page defines this pattern.
         super()._plot()
         hits = self.svg.node(self.nodes["overlay"], class_="hits")
         for rank, _ in enumerate(self._slots):
@@ -159,7 +161,7 @@ class _Overlaid(Bar):  # type: ignore[misc]  # pygal has no types
             hit.set("data-slot", str(rank))
 
     def _column(self, parent: Any, rank: int, y: float, height: float, kind: str) -> Element:
-        x = f"{self._place(rank):.1f}"
+        x = f"{self._left_of(rank):.1f}"
         box: Element = self.svg.node(
             parent, "rect", x=x, y=f"{y:.1f}", width=f"{self._width:.1f}", height=f"{height:.1f}", class_=kind
         )
@@ -169,15 +171,15 @@ class _Overlaid(Bar):  # type: ignore[misc]  # pygal has no types
     def _width(self) -> float:
         return float(self.view.x(1) - self.view.x(0)) / len(self._slots)
 
-    def _place(self, rank: int) -> float:
+    def _left_of(self, rank: int) -> float:
         return float(self.view.x(0)) + rank * self._width
 
     def _tooltip_data(self, *_: Any, **__: Any) -> None:
-        """None: the page reads a slot's words from the table beneath."""
+        """Do nothing: the page's script takes the words of a slot from the table."""
 
 
-def _strip(root: Element) -> None:
-    """Take out pygal's style sheet, scripts and titles: the page has its own."""
+def _strip_styles(root: Element) -> None:
+    """Remove pygal's style sheet, scripts and titles: the page has its own."""
     for parent in list(root.iter()):
         for child in list(parent):
             tag = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else ""

@@ -1,4 +1,4 @@
-"""The consent dance: page, callback, and from what came back to the usage points."""
+"""The consent: the address of the page, the callback, and the usage points."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ import responses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.supplier_server import BASE_URL, NOW, House
-from worker.clients.enedis.consent import Callback, authorize_url, read_callback, usage_points_of, usage_points_of_grant
+from tests.support.supplier_server import BASE_URL, NOW, ClientHarness
+from worker.clients.enedis.consent import (
+    Callback,
+    authorize_url,
+    fetch_usage_points,
+    read_callback,
+    usage_points_of_grant,
+)
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.id_token import usage_points_from_id_token
 from worker.clients.oauth import Grant
@@ -26,7 +32,7 @@ A, B = "98765432109876", "98765432109877"
 @pytest.mark.parametrize("name, duration", [("enedis-v4", "P3Y"), ("enedis-v5", "P3Y"), ("enedis-2026", "P1095D")])
 def test_the_consent_page_is_asked_with_four_parameters(name: str, duration: str) -> None:
     preset = PRESETS[name]
-    for endpoints in (preset.at(), preset.at("http://localhost:8000")):
+    for endpoints in (preset.endpoints(), preset.endpoints("http://localhost:8000")):
         url = authorize_url(endpoints, "our-client", "abc0")
         assert url.startswith(f"{endpoints.authorize_url}?")
         assert parse_qs(urlsplit(url).query) == {
@@ -35,14 +41,14 @@ def test_the_consent_page_is_asked_with_four_parameters(name: str, duration: str
             "state": ["abc0"],
             "duration": [duration],
         }
-    assert "duration=P6M" in authorize_url(preset.at(), "our-client", "abc0", "P6M")
+    assert "duration=P6M" in authorize_url(preset.endpoints(), "our-client", "abc0", "P6M")
 
 
 def test_a_sandbox_without_page_and_a_state_too_long_are_refused() -> None:
     with pytest.raises(ValueError, match="sandbox"):
-        authorize_url(PRESETS["enedis-v5"].at(sandbox=True), "our-client", "abc0")
+        authorize_url(PRESETS["enedis-v5"].endpoints(sandbox=True), "our-client", "abc0")
     with pytest.raises(ValueError, match="100"):
-        authorize_url(PRESETS["enedis-v5"].at(), "our-client", "a" * 101)
+        authorize_url(PRESETS["enedis-v5"].endpoints(), "our-client", "a" * 101)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +99,16 @@ def service(point: Any = A, state: str | None = "ACTIF") -> dict[str, Any]:
     return {"pointId": point, "serviceCode": "ACCES", **({"etatCode": state} if state else {})}
 
 
-def answer(house: House, status: int, body: Any) -> None:
+def answer(harness: ClientHarness, status: int, body: Any) -> None:
     content = body if isinstance(body, str) else json.dumps(body)
-    house.supplier.add(responses.POST, f"{BASE_URL}/subscribed_services/v1", status=status, body=content)
+    harness.supplier.add(responses.POST, f"{BASE_URL}/subscribed_services/v1", status=status, body=content)
 
 
-def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: House) -> None:
+def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: ClientHarness) -> None:
     services = [service(A), service(A, "DEMANDE"), service(B, None), service("11111111111111", "TERMINE")]
     services += [service("22222222222222", "SUPPRIME"), service("1234"), service(None), service(7)]
     answer(v2026, 200, {"nbTotalServices": len(services), "serviceSouscrit": services})
-    assert usage_points_of(v2026.session, 900001, NOW) == [A, B]
+    assert fetch_usage_points(v2026.session, 900001, NOW) == [A, B]
 
     request = v2026.supplier.calls[-1].request
     assert request.headers["Content-Type"] == "application/json"
@@ -113,7 +119,7 @@ def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: 
         "etatCode": ["ACTIF", "DEMANDE"],
         "serviceType": "ACCES",
     }
-    assert v2026.turnstile.entered == ["subscribed_services"]
+    assert v2026.permits.requested_apis == ["subscribed_services"]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +134,9 @@ def test_the_meters_of_an_authorisation_are_those_of_its_living_services(v2026: 
         (404, {"code": "X", "message": "PRM non existant"}),
     ],
 )
-def test_an_authorisation_not_there_yet_is_empty_in_all_its_forms(v2026: House, status: int, body: Any) -> None:
+def test_an_authorisation_not_there_yet_is_empty_in_all_its_forms(v2026: ClientHarness, status: int, body: Any) -> None:
     answer(v2026, status, body)
-    assert usage_points_of(v2026.session, 900001, NOW) == []
+    assert fetch_usage_points(v2026.session, 900001, NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -142,10 +148,12 @@ def test_an_authorisation_not_there_yet_is_empty_in_all_its_forms(v2026: House, 
         (503, "<html>", SupplierUnavailable),
     ],
 )
-def test_an_exchange_refused_otherwise_is_an_error(v2026: House, status: int, body: Any, kind: type[Exception]) -> None:
+def test_an_exchange_refused_otherwise_is_an_error(
+    v2026: ClientHarness, status: int, body: Any, kind: type[Exception]
+) -> None:
     answer(v2026, status, body)
     with pytest.raises(kind):
-        usage_points_of(v2026.session, 900001, NOW)
+        fetch_usage_points(v2026.session, 900001, NOW)
 
 
 def id_token(**claims: Any) -> str:

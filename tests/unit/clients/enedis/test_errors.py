@@ -1,4 +1,4 @@
-"""Every row of upstream-apis 1.9 and 1.12, and the laws between them."""
+"""The classification of Enedis answers: each documented error, and rules that all answers follow."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ ERRORS: list[tuple[int, str, type[WorkerError]]] = [
 @pytest.mark.parametrize("status, code, verdict", VERDICTS)
 @pytest.mark.parametrize("spell", [str, str.lower, lambda code: code.replace("-", "_")])
 def test_a_code_means_the_same_however_it_is_spelled(status: int, code: str, verdict: AnswerKind, spell: Any) -> None:
-    assert classify(reply(status, error(spell(code))), NOW).verdict is verdict
+    assert classify(reply(status, error(spell(code))), NOW).kind is verdict
 
 
 @pytest.mark.parametrize("status, code, verdict", VERDICTS)
@@ -91,7 +91,7 @@ def test_a_code_means_the_same_inside_any_envelope(status: int, code: str, verdi
         {"tag": "enedis_return_ko", "error_code": code},
         {"error": "result_400", "enedis_return": inner},
     ]
-    assert [classify(reply(status, body), NOW).verdict for body in envelopes] == [verdict] * 5
+    assert [classify(reply(status, body), NOW).kind for body in envelopes] == [verdict] * 5
 
 
 @pytest.mark.parametrize("status, code, kind", ERRORS)
@@ -131,7 +131,7 @@ def test_an_unpublished_code_leaves_it_to_the_status(status: int, message: str, 
 
 
 def test_a_404_of_2026_is_an_empty_answer_but_that_of_its_gateway_is_not() -> None:
-    assert classify(reply(404, {"code": "X", "message": "Pas de mesure trouvée"}), NOW).verdict is AnswerKind.NO_DATA
+    assert classify(reply(404, {"code": "X", "message": "Pas de mesure trouvée"}), NOW).kind is AnswerKind.NO_DATA
     gateway = {"code": "404", "type": "Status report", "message": "Not Found", "description": "No matching resource"}
     with pytest.raises(RequestRefused):
         classify(reply(404, gateway), NOW)
@@ -146,12 +146,12 @@ def test_a_missing_subscription_is_the_operators(status: int) -> None:
 @pytest.mark.parametrize("body", [{}, [], {"meter_reading": {"interval_reading": []}}, {"usage_point": []}, [1]])
 def test_any_other_success_goes_to_the_parser_as_it_came(body: Any) -> None:
     answer = classify(reply(200, body), NOW)
-    assert (answer.verdict, answer.payload) == (AnswerKind.DATA, body)
+    assert (answer.kind, answer.payload) == (AnswerKind.DATA, body)
 
 
 @pytest.mark.parametrize("body", [{"idPrm": "1"}, {"idPrm": "1", "grandeur": []}, {"idPrm": "1", "grandeur": None}])
 def test_a_2026_answer_without_quantities_is_no_data(body: Any) -> None:
-    assert classify(reply(200, body), NOW).verdict is AnswerKind.NO_DATA
+    assert classify(reply(200, body), NOW).kind is AnswerKind.NO_DATA
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_an_error_in_the_dress_of_a_success_is_still_that_error(body: Any, kind:
         ({"nextAccessTime": "2030-Feb-31 04:00:00+0000 UTC"}, {}, 60),
         (error("429") | {"error_description": "Quota Q3 reached Call threshold allowed on 0:-30:-40"}, {}, 1),
         (error("429") | {"error_description": "Quota Q4 reached Call threshold allowed on 0:-30:-40"}, {}, 2400),
-        (THROTTLED, {"Date": "Thu, 17 Jan 2030 04:30:00 GMT"}, 1800),  # our clock is slow
+        (THROTTLED, {"Date": "Thu, 17 Jan 2030 04:30:00 GMT"}, 1800),  # Our clock is slow.
         (THROTTLED, {"Date": "Thu, 17 Jan 2030 04:10:00 GMT"}, 3000),
-        (THROTTLED, {"Date": "Tue, 24 Nov 2026 04:10:00 GMT"}, 2400),  # a pretended clock
+        (THROTTLED, {"Date": "Tue, 24 Nov 2026 04:10:00 GMT"}, 2400),  # Our clock is a simulated one.
         (THROTTLED, {"Date": "yesterday"}, 2400),
         (b"<html>slow down</html>", {}, 60),
         (b"<html>quota: access after 2030-Jan-17 05:00:00+0000 UTC</html>", {}, 2400),

@@ -10,23 +10,29 @@ from worker.domain.measures.readings import Series
 def test_only_the_real_hosts_are_production(name: str) -> None:
     preset = PRESETS[name]
     assert preset.name == name
-    assert preset.at().production
-    assert not preset.at(sandbox=True).production
-    assert not preset.at("http://127.0.0.1:8000/enedis/").production
-    assert preset.at("http://127.0.0.1:8000", "https://mon-compte-particulier.enedis.fr").production
-    assert preset.at("https://ext.prod.api.enedis.fr", "http://localhost").production
-    assert not preset.at("https://gw.hml.api.enedis.fr").production
-    assert not preset.at("https://enedis.fr.example.org").production
+    assert preset.endpoints().production
+    assert not preset.endpoints(sandbox=True).production
+    assert not preset.endpoints("http://127.0.0.1:8000/enedis/").production
+    assert preset.endpoints("http://127.0.0.1:8000", "https://mon-compte-particulier.enedis.fr").production
+    assert preset.endpoints("https://ext.prod.api.enedis.fr", "http://localhost").production
+    assert not preset.endpoints("https://gw.hml.api.enedis.fr").production
+    assert not preset.endpoints("https://enedis.fr.example.org").production
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_an_override_moves_the_consent_page_along(name: str) -> None:
     path = "/dataconnect/v2/oauth2/authorize" if name == "enedis-2026" else "/dataconnect/v1/oauth2/authorize"
     preset = PRESETS[name]
-    assert preset.at("http://localhost:8000/sim/").authorize_url == f"http://localhost:8000/sim{path}"
-    assert preset.at("http://localhost:8000", "http://localhost:9000").authorize_url == f"http://localhost:9000{path}"
-    assert preset.at(authorize_url="https://proxy.example/authorize").authorize_url == "https://proxy.example/authorize"
-    assert preset.at("http://localhost:8000/sim/").token_url == "http://localhost:8000/sim" + preset.token_path
+    assert preset.endpoints("http://localhost:8000/sim/").authorize_url == f"http://localhost:8000/sim{path}"
+    assert (
+        preset.endpoints("http://localhost:8000", "http://localhost:9000").authorize_url
+        == f"http://localhost:9000{path}"
+    )
+    assert (
+        preset.endpoints(authorize_url="https://proxy.example/authorize").authorize_url
+        == "https://proxy.example/authorize"
+    )
+    assert preset.endpoints("http://localhost:8000/sim/").token_url == "http://localhost:8000/sim" + preset.token_path
 
 
 @pytest.mark.parametrize(
@@ -44,18 +50,18 @@ def test_an_override_moves_the_consent_page_along(name: str) -> None:
 )
 def test_an_address_that_would_not_do_is_refused_with_the_reason(address: str) -> None:
     with pytest.raises(ValueError, match="address") as caught:
-        PRESETS["enedis-v5"].at(address)
+        PRESETS["enedis-v5"].endpoints(address)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "simulator", "10.1.2.3", "host.docker.internal"])
 def test_plain_http_goes_to_machines_of_our_own(host: str) -> None:
-    assert PRESETS["enedis-v5"].at(f"http://{host}:8000").base_url == f"http://{host}:8000"
+    assert PRESETS["enedis-v5"].endpoints(f"http://{host}:8000").base_url == f"http://{host}:8000"
 
 
 def test_calls_are_counted_together_until_2026_and_by_api_from_then_on() -> None:
     older, newest = PRESETS["enedis-v5"], PRESETS["enedis-2026"]
-    assert {older.api(path) for path in older.paths.values()} == {"data"}
-    assert {newest.api(newest.paths[series]) for series in Series} == {"mesure_synchrone_auto"}
-    assert newest.api(SUBSCRIBED_SERVICES) == "subscribed_services"
+    assert {older.quota_name(path) for path in older.paths.values()} == {"data"}
+    assert {newest.quota_name(newest.paths[series]) for series in Series} == {"mesure_synchrone_auto"}
+    assert newest.quota_name(SUBSCRIBED_SERVICES) == "subscribed_services"
     assert (older.calls_per_hour, newest.calls_per_hour) == (10_000, 1_000)

@@ -1,4 +1,4 @@
-"""The recorded bodies that are no measures, each with its class; skipped where the recordings are absent."""
+"""The class of each recorded body that holds no measures; skipped if the recordings are absent."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CASES: list[tuple[str, int, AnswerKind | type[WorkerError]]] = [
 def test_each_recorded_refusal_has_its_class(name: str, status: int, expected: AnswerKind | type[WorkerError]) -> None:
     reply = Reply(status, {}, (FOLDER / name).read_bytes())
     if isinstance(expected, AnswerKind):
-        assert classify(reply, NOW).verdict is expected
+        assert classify(reply, NOW).kind is expected
         return
     with pytest.raises(expected) as caught:
         classify(reply, NOW)
@@ -72,7 +72,7 @@ def test_the_recorded_throttling_waits_for_its_announced_time() -> None:
 def test_every_recorded_measure_is_data() -> None:
     bodies = sorted(FOLDER.glob("*_200_*.json")) + sorted(FOLDER.glob("dataconnect_v4_*.json"))
     measures = [body for body in bodies if "valid_access" not in body.name]
-    verdicts = {body.name: classify(Reply(200, {}, body.read_bytes()), NOW).verdict for body in measures}
+    verdicts = {body.name: classify(Reply(200, {}, body.read_bytes()), NOW).kind for body in measures}
     assert len(verdicts) > 10
     assert set(verdicts.values()) == {AnswerKind.DATA}
 

@@ -1,4 +1,4 @@
-"""Refusals that no page tells of: reported, and raised as they would be anyway."""
+"""Undocumented refusals are reported, and raise the same error as without the report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, many
-from tests.support.supplier_server import NOW, USAGE_POINT, House
+from tests.support.supplier_server import NOW, USAGE_POINT, ClientHarness
 from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.errors import Reply, classify, unforeseen
+from worker.clients.enedis.errors import Reply, classify, unexpected_refusal
 from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.readings import DateWindow
 from worker.errors import RequestRefused, WorkerError
@@ -29,8 +29,8 @@ def reply(status: int, body: Any) -> Reply:
 
 @pytest.mark.parametrize("status, code", [(row[0], row[1]) for row in (*VERDICTS, *ERRORS)])
 def test_a_documented_code_is_no_surprise_and_any_other_is(status: int, code: str) -> None:
-    found = unforeseen(reply(status, {"error": code, "error_description": "x"}))
-    assert (found is not None) == (code in NEW_CODES)
+    deviation = unexpected_refusal(reply(status, {"error": code, "error_description": "x"}))
+    assert (deviation is not None) == (code in NEW_CODES)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_a_documented_code_is_no_surprise_and_any_other_is(status: int, code: st
         (403, b"<html>firewall</html>"),
         (200, {"meter_reading": {"interval_reading": []}}),
         (200, {"valid": False, "quota_reached": True}),
-        (200, {}),  # the canary looks at what is taken for an answer
+        (200, {}),  # AnswerWatch checks what is taken for an answer.
         (200, [1]),
     ],
 )
 def test_what_is_known_or_looked_at_elsewhere_is_not_reported(status: int, body: Any) -> None:
-    assert unforeseen(reply(status, body)) is None
+    assert unexpected_refusal(reply(status, body)) is None
 
 
 @pytest.mark.parametrize(
@@ -66,32 +66,32 @@ def test_what_is_known_or_looked_at_elsewhere_is_not_reported(status: int, body:
     ],
 )
 def test_an_unknown_refusal_is_reported_with_its_code_or_its_shape(status: int, body: Any, expected: Any) -> None:
-    found = unforeseen(reply(status, body))
-    assert found is not None
-    assert (found.kind, found.place, found.detail) == expected
-    assert USAGE_POINT not in repr(found)
+    deviation = unexpected_refusal(reply(status, body))
+    assert deviation is not None
+    assert (deviation.kind, deviation.place, deviation.detail) == expected
+    assert USAGE_POINT not in repr(deviation)
 
 
 @many
 @given(st.sampled_from([200, 400, 401, 403, 404, 429, 500, 503]), json_values)
 def test_any_body_is_looked_at_and_a_refusal_that_is_our_bug_is_always_reported(status: int, body: Any) -> None:
     answer = reply(status, body)
-    found = unforeseen(answer)
+    deviation = unexpected_refusal(answer)
     try:
         classify(answer, NOW)
     except RequestRefused:
         known = isinstance(body, dict) and answer.json.get("error") in ("invalid_request",)
-        assert found is not None or known or not isinstance(answer.json, dict)
+        assert deviation is not None or known or not isinstance(answer.json, dict)
     except WorkerError:
         pass
 
 
-def test_the_client_reports_and_raises_as_before(build: Callable[[str], House]) -> None:
-    house, seen = build("enedis-2026"), list[Deviation]()
-    client = EnedisClient(house.endpoints, house.session, lambda: NOW, seen.append)
-    house.measures(400, {"error": "ADAM-ERR0999", "error_description": "x"})
+def test_the_client_reports_and_raises_as_before(build: Callable[[str], ClientHarness]) -> None:
+    harness, reported = build("enedis-2026"), list[Deviation]()
+    client = EnedisClient(harness.endpoints, harness.session, lambda: NOW, reported.append)
+    harness.answer_measures(400, {"error": "ADAM-ERR0999", "error_description": "x"})
     with pytest.raises(RequestRefused, match="adam-err0999"):
         client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
-    assert [(found.kind, found.detail) for found in seen] == [(DeviationKind.CODE, "adam-err0999")]
+    assert [(deviation.kind, deviation.detail) for deviation in reported] == [(DeviationKind.CODE, "adam-err0999")]
     with pytest.raises(RequestRefused):
-        house.client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
+        harness.client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))

@@ -1,4 +1,4 @@
-"""How long a consent lasts, by the calendar."""
+"""The duration of a consent, by the calendar."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def test_a_consent_beyond_the_calendar_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "told, wanted", [("P3Y", "P36M"), ("P1Y4M", "P16M"), ("P1095D", "P1095D"), ("P1Y2W", "P12M2W")]
+    "duration, expected", [("P3Y", "P36M"), ("P1Y4M", "P16M"), ("P1095D", "P1095D"), ("P1Y2W", "P12M2W")]
 )
-def test_years_can_be_told_in_months(told: str, wanted: str) -> None:
-    assert without_years(told) == wanted
+def test_years_can_be_told_in_months(duration: str, expected: str) -> None:
+    assert without_years(duration) == expected
 
 
 @given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(0, 3), st.integers(0, 11), st.integers(1, 40))

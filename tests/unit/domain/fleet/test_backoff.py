@@ -1,4 +1,4 @@
-"""Waits between tries: growing, bounded, never shorter than asked."""
+"""The delays of retries: they grow, have a limit, and are never shorter than asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the same failure on many accounts is the supplier's: the law alone."""
+"""The rules of incidents: when many failures open one, and when it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.domain.fleet.incidents import (
     ProbeResult,
     Thresholds,
     is_incident,
-    judge_canary,
+    judge_probe,
     kind_of,
     probe_wait_s,
 )
@@ -83,9 +83,9 @@ def test_it_takes_the_threshold_of_accounts_and_never_fewer(
 def test_more_that_fail_alike_make_it_no_less_an_incident_and_more_that_are_well_no_more(
     kind: IncidentKind, failed: int, well: int, limits: Thresholds
 ) -> None:
-    found = is_incident(kind, FailureCount(failed, failed + well), limits)
-    assert found <= is_incident(kind, FailureCount(failed + 1, failed + 1 + well), limits)
-    assert is_incident(kind, FailureCount(failed, failed + well + 1), limits) <= found
+    is_open = is_incident(kind, FailureCount(failed, failed + well), limits)
+    assert is_open <= is_incident(kind, FailureCount(failed + 1, failed + 1 + well), limits)
+    assert is_incident(kind, FailureCount(failed, failed + well + 1), limits) <= is_open
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> 
     [
         (IncidentKind.OUTAGE, None, ProbeResult.PASSED),
         (IncidentKind.OUTAGE, SupplierUnavailable("500"), ProbeResult.FAILED),
-        (IncidentKind.OUTAGE, OperatorFault("key"), ProbeResult.FAILED),  # still nobody is served
-        (IncidentKind.OUTAGE, ConsentRevoked("no"), ProbeResult.PASSED),  # it answers
+        (IncidentKind.OUTAGE, OperatorFault("key"), ProbeResult.FAILED),  # Still no account is served.
+        (IncidentKind.OUTAGE, ConsentRevoked("no"), ProbeResult.PASSED),  # The supplier answers.
         (
             IncidentKind.OUTAGE,
             RefreshAnswerLost("lost"),
             ProbeResult.PASSED,
-        ),  # a refusal too: what was lost, was lost before
+        ),  # It is a refusal too, because the token was lost before.
         (IncidentKind.ANSWERS, RefreshTokenDead("dead"), ProbeResult.PASSED),
         (IncidentKind.OUTAGE, RequestRefused("400"), ProbeResult.PASSED),
         (IncidentKind.OUTAGE, MalformedAnswer("?"), ProbeResult.FAILED),
@@ -128,7 +128,7 @@ def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> 
     ],
 )
 def test_what_a_canary_says(kind: IncidentKind, error: WorkerError | None, verdict: ProbeResult) -> None:
-    assert judge_canary(kind, error) is verdict
+    assert judge_probe(kind, error) is verdict
 
 
 def test_disbelief_and_what_was_opened_by_hand_end_in_time_and_an_outage_when_it_is_over() -> None:
@@ -147,4 +147,4 @@ def test_disbelief_and_what_was_opened_by_hand_end_in_time_and_an_outage_when_it
 
 def _days_until_overdue(kind: IncidentKind) -> tuple[int, str] | None:
     incident = Incident("i", "daily", kind, NOW)
-    return next(((day, how) for day in range(100) if (how := incident.overdue(NOW + timedelta(days=day)))), None)
+    return next(((day, how) for day in range(100) if (how := incident.expiry_reason(NOW + timedelta(days=day)))), None)

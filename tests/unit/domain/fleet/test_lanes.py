@@ -1,4 +1,4 @@
-"""A thread's work has a lane: its task's queue, or none."""
+"""The lane of a thread, and the shares of the lanes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from worker.domain.fleet.lanes import (
-    ALL_ALIKE,
+    EQUAL_SHARES,
     Lane,
     QuotaLane,
     Shares,
@@ -18,7 +18,7 @@ from worker.domain.fleet.lanes import (
 )
 
 
-@pytest.mark.parametrize("prefix", ["", "0.0.1.0.1."])  # a delay, as RabbitMQ writes it
+@pytest.mark.parametrize("prefix", ["", "0.0.1.0.1."])  # RabbitMQ writes a delay so.
 @pytest.mark.parametrize("queue", ["control", "first_screen", "nightly", "repair", "backfill"])
 def test_a_task_has_the_lane_of_its_queue_until_it_ends(prefix: str, queue: str) -> None:
     token = enter_lane(prefix + queue)
@@ -35,12 +35,12 @@ def test_an_unknown_queue_is_another_lane_and_never_a_name_of_its_own(queue: str
 
 
 def test_threads_do_not_see_each_others_lane() -> None:
-    token, seen = enter_lane("nightly"), []
-    thread = threading.Thread(target=lambda: seen.append(current_lane()))
+    token, lanes_of_thread = enter_lane("nightly"), []
+    thread = threading.Thread(target=lambda: lanes_of_thread.append(current_lane()))
     thread.start()
     thread.join()
     leave_lane(token)
-    assert seen == [Lane.BY_HAND]
+    assert lanes_of_thread == [Lane.BY_HAND]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_threads_do_not_see_each_others_lane() -> None:
     ],
 )
 def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: QuotaLane) -> None:
-    assert current_quota_lane() is QuotaLane.FIRST_SCREEN  # by hand: somebody waits
+    assert current_quota_lane() is QuotaLane.FIRST_SCREEN  # By hand, because a person waits.
     token = enter_lane(queue)
     assert current_quota_lane() is lane
     leave_lane(token)
@@ -65,7 +65,7 @@ def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None
     shares = Shares.parse(" nightly = 30,history=5,", "history=90")
     assert [shares.floor(lane) for lane in QuotaLane] == [0, 30, 0, 5]
     assert [shares.ceiling(lane) for lane in QuotaLane] == [100, 100, 100, 90]
-    assert Shares.parse("", "") == ALL_ALIKE
+    assert Shares.parse("", "") == EQUAL_SHARES
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Laws of the arithmetic: what is planned fits, never asks for more than asking for everything, and grows evenly."""
+"""Rules of the planning: a plan fits its quota, never exceeds asking for everything, and grows evenly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.fleet.planning import HOURS_A_DAY, LADDER, STEPS, Fleet, Plan, QuotaBudget, plan_fleet
+from worker.domain.fleet.planning import (
+    HOURS_A_DAY,
+    POLICIES_FRESHEST_FIRST,
+    TYPICAL_POLICIES,
+    Fleet,
+    Plan,
+    QuotaBudget,
+    plan_fleet,
+)
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series
 
@@ -28,7 +36,7 @@ def test_a_night_takes_what_its_quota_allows_or_the_plan_says_that_it_does_not_f
     fleet: Fleet, quota: QuotaBudget
 ) -> None:
     plan = plan_fleet(fleet, quota)
-    assert plan.fits == (quota.a_night is None or plan.calls_a_night <= quota.a_night)
+    assert plan.fits == (quota.night_limit is None or plan.calls_a_night <= quota.night_limit)
     if not plan.fits:
         assert plan.policy == FleetPolicy(7, 7), "even the least was tried"
 
@@ -40,16 +48,18 @@ def test_never_more_calls_than_asking_everything_of_everybody(fleet: Fleet, quot
 
 @given(fleets(), quotas)
 def test_nothing_is_given_up_that_the_quota_carries(fleet: Fleet, quota: QuotaBudget) -> None:
-    """Fresher policies than the chosen one don't fit; where all fits, all is asked for."""
+    """No policy fresher than the chosen one fits; if everything fits, everything is asked for."""
     chosen = plan_fleet(fleet, quota).policy
-    assert not any(Plan(fleet, quota, policy).fits for policy in LADDER[: LADDER.index(chosen)])
+    assert not any(
+        Plan(fleet, quota, policy).fits for policy in POLICIES_FRESHEST_FIRST[: POLICIES_FRESHEST_FIRST.index(chosen)]
+    )
 
 
 @given(fleets(), quotas, st.integers(1, 1_000_000))
 def test_a_larger_fleet_is_never_asked_for_more_often(fleet: Fleet, quota: QuotaBudget, more: int) -> None:
     larger = Fleet(fleet.accounts + more, fleet.without_curve, fleet.history_days)
     now, then = plan_fleet(fleet, quota), plan_fleet(larger, quota)
-    assert LADDER.index(then.policy) >= LADDER.index(now.policy)
+    assert POLICIES_FRESHEST_FIRST.index(then.policy) >= POLICIES_FRESHEST_FIRST.index(now.policy)
     assert now.fits or not then.fits
 
 
@@ -58,24 +68,24 @@ def test_a_larger_quota_never_makes_it_worse(fleet: Fleet, quota: QuotaBudget, m
     if quota.per_hour is not None:
         larger = QuotaBudget(quota.per_hour + more, quota.per_second, quota.night_hours)
         now, then = plan_fleet(fleet, quota), plan_fleet(fleet, larger)
-        assert LADDER.index(then.policy) <= LADDER.index(now.policy)
+        assert POLICIES_FRESHEST_FIRST.index(then.policy) <= POLICIES_FRESHEST_FIRST.index(now.policy)
 
 
 @given(fleets(), quotas)
 def test_the_most_accounts_fit_and_one_more_does_not(fleet: Fleet, quota: QuotaBudget) -> None:
     plan = plan_fleet(fleet, quota)
-    for policy in STEPS.values():
+    for policy in TYPICAL_POLICIES.values():
         most = plan.most_accounts(policy)
-        assert (most is None) == (quota.hourly is None)
+        assert (most is None) == (quota.hour_limit is None)
         if most is not None:
-            assert Plan(fleet.of(most), quota, policy).fits
-            assert not Plan(fleet.of(most + 1), quota, policy).fits
+            assert Plan(fleet.scaled_to(most), quota, policy).fits
+            assert not Plan(fleet.scaled_to(most + 1), quota, policy).fits
 
 
 @given(fleets(), quotas)
 def test_the_calls_an_hour_that_are_needed_are_enough_and_one_less_is_not(fleet: Fleet, quota: QuotaBudget) -> None:
-    for policy in STEPS.values():
-        needed = quota.needed_for(fleet.calls_a_night(policy))
+    for policy in TYPICAL_POLICIES.values():
+        needed = quota.hour_limit_for(fleet.calls_a_night(policy))
         for per_hour, fits in ((needed, True), (needed - 1, False)):
             assert Plan(fleet, QuotaBudget(per_hour, None, quota.night_hours), policy).fits is fits
 
@@ -83,13 +93,13 @@ def test_the_calls_an_hour_that_are_needed_are_enough_and_one_less_is_not(fleet:
 @given(fleets(), quotas)
 def test_the_lanes_share_a_day_and_none_is_shut_out(fleet: Fleet, quota: QuotaBudget) -> None:
     plan = plan_fleet(fleet, quota)
-    rooms = plan.rooms
-    if rooms is None or quota.a_day is None:
-        assert rooms is quota.a_day is None
+    lanes = plan.daily_calls_by_lane
+    if lanes is None or quota.day_limit is None:
+        assert lanes is quota.day_limit is None
         return
-    night = min(plan.calls_a_night, rooms["nightly"])
-    assert rooms["first_screen"] + rooms["repair"] + rooms["history"] + night == quota.a_day
-    assert all(rooms[lane] >= quota.a_day // 10 for lane in ("first_screen", "repair", "history"))
+    night = min(plan.calls_a_night, lanes["nightly"])
+    assert lanes["first_screen"] + lanes["repair"] + lanes["history"] + night == quota.day_limit
+    assert all(lanes[lane] >= quota.day_limit // 10 for lane in ("first_screen", "repair", "history"))
 
 
 @given(fleets(), quotas)
@@ -111,24 +121,28 @@ def test_the_hour_is_used_at_once_and_then_waited_for() -> None:
     assert QuotaBudget(None, None).hours_for(28_800) == 0
 
 
-@pytest.mark.parametrize("policy", LADDER, ids=lambda policy: f"{policy.daily_every}-{policy.curve_every}")
+@pytest.mark.parametrize(
+    "policy", POLICIES_FRESHEST_FIRST, ids=lambda policy: f"{policy.daily_every}-{policy.curve_every}"
+)
 def test_what_is_counted_is_what_the_nights_ask_for(policy: FleetPolicy) -> None:
-    """Over seven weeks, with each night as the policy itself decides it."""
+    """The calls of seven weeks are those that the policy decides night by night."""
     ids = [f"account-{number}" for number in range(60)]
     off = set(ids[:12])
     nights = [date(2026, 11, 2) + timedelta(days=place) for place in range(420)]
     every = product(ids, Series, nights)
-    asked = sum(policy.wants(each, series, night, curve_off=each in off) for each, series, night in every)
+    asked = sum(
+        policy.wants(account_id, series, night, curve_off=account_id in off) for account_id, series, night in every
+    )
     evenly = 60 / policy.daily_every + 48 / policy.curve_every + 12 / 7
     assert asked == pytest.approx(evenly * len(nights))
     assert evenly <= Fleet(60, 12).calls_a_night(policy) < evenly + 3
 
 
 def test_more_is_given_up_step_by_step() -> None:
-    """5 000 calls a night: more and more accounts, first older curves, then older totals."""
+    """With 5 000 calls a night and ever more accounts, first the curves become older, then the totals."""
     quota = QuotaBudget(5_000 * 100 // 70 // 24 + 1, None)
-    told = {accounts: plan_fleet(Fleet(accounts), quota).policy for accounts in (2_000, 3_000, 4_000, 4_500, 9_000)}
-    assert told == {
+    policies = {accounts: plan_fleet(Fleet(accounts), quota).policy for accounts in (2_000, 3_000, 4_000, 4_500, 9_000)}
+    assert policies == {
         2_000: FleetPolicy(1, 1),
         3_000: FleetPolicy(1, 2),
         4_000: FleetPolicy(1, 4),

@@ -9,22 +9,22 @@ import pytest
 from tests.support.pages import ROOT
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.fleet.lanes import QuotaLane
-from worker.domain.fleet.planning import STEPS, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
+from worker.domain.fleet.planning import TYPICAL_POLICIES, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import LOOK_BACK_DAYS, MAX_WINDOW_DAYS
-from worker.ops.capacity import told_policy
+from worker.ops.capacity import describe_policy
 
 PAGE = ROOT / "docs" / "explanation" / "planning.md"
 FLEETS = (1_000, 100_000, 1_000_000)
 
 
 def limits() -> dict[int, list[str]]:
-    """The presets by their calls an hour."""
-    found: dict[int, list[str]] = {}
+    """Return the names of the presets by their calls an hour."""
+    names_by_limit: dict[int, list[str]] = {}
     for name, preset in PRESETS.items():
-        found.setdefault(preset.calls_per_hour, []).append(f"`{name}`")
-    return dict(sorted(found.items()))
+        names_by_limit.setdefault(preset.calls_per_hour, []).append(f"`{name}`")
+    return dict(sorted(names_by_limit.items()))
 
 
 def rows() -> list[str]:
@@ -33,7 +33,7 @@ def rows() -> list[str]:
 
 def row(plan: Plan, names: list[str]) -> str:
     alone, beside = plan.hours
-    fits = told_policy(plan.policy) if plan.fits else f"does not fit; {number(most(plan))} accounts would"
+    fits = describe_policy(plan.policy) if plan.fits else f"does not fit; {number(most(plan))} accounts would"
     cells = [
         number(plan.fleet.accounts),
         ", ".join(names),
@@ -41,38 +41,38 @@ def row(plan: Plan, names: list[str]) -> str:
         number(plan.calls_a_night),
         f"{alone:.1f} to {beside:.1f} h",
         f"{plan.backfill_days:.1f} days",
-        number(plan.quota.needed_for(plan.fleet.calls_a_night(STEPS["everything_every_night"]))),
-        number(plan.quota.needed_for(plan.fleet.calls_a_night(STEPS["once_a_week"]))),
+        number(plan.quota.hour_limit_for(plan.fleet.calls_a_night(TYPICAL_POLICIES["everything_every_night"]))),
+        number(plan.quota.hour_limit_for(plan.fleet.calls_a_night(TYPICAL_POLICIES["once_a_week"]))),
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def most_rows() -> list[str]:
-    found = []
+    lines = []
     for limit, names in limits().items():
-        fitting = [number(most(Plan(Fleet(1), QuotaBudget(limit), step))) for step in STEPS.values()]
-        found.append(f"| {', '.join(names)} | {' | '.join(fitting)} |")
-    return found
+        fitting = [number(most(Plan(Fleet(1), QuotaBudget(limit), step))) for step in TYPICAL_POLICIES.values()]
+        lines.append(f"| {', '.join(names)} | {' | '.join(fitting)} |")
+    return lines
 
 
 def lane_rows() -> list[str]:
-    """Of the example with 100 000 accounts on 10 000 calls an hour."""
+    """Return the table of the example with 100 000 accounts on 10 000 calls an hour."""
     plan = plan_fleet(Fleet(100_000), QuotaBudget(10_000))
     lanes = plan.as_json()["lanes"]
     return [
-        f"| `{lane}` | {number(told['a_day'])} | {'' if told['needed'] is None else number(told['needed'])} |"
-        for lane, told in lanes.items()
+        f"| `{lane}` | {number(calls['a_day'])} | {'' if calls['needed'] is None else number(calls['needed'])} |"
+        for lane, calls in lanes.items()
     ]
 
 
 def most(plan: Plan) -> int:
-    found = plan.most_accounts(plan.policy)
-    assert found is not None
-    return found
+    accounts = plan.most_accounts(plan.policy)
+    assert accounts is not None
+    return accounts
 
 
-def number(told: int) -> str:
-    return f"{told:,}".replace(",", " ")
+def number(value: int) -> str:
+    return f"{value:,}".replace(",", " ")
 
 
 @pytest.mark.parametrize("line", [*rows(), *most_rows(), *lane_rows()])
@@ -84,9 +84,10 @@ def test_the_formula_of_the_example_is_worked_as_the_code_works_it() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     quota, fleet = QuotaBudget(10_000), Fleet(100_000)
     percent = quota.nights_percent
-    assert f"10 000 × 24 × {percent} % = {number(quota.a_night or 0)}" in text
+    assert f"10 000 × 24 × {percent} % = {number(quota.night_limit or 0)}" in text
     calls = [
-        fleet.calls_a_night(policy) for policy in (STEPS["everything_every_night"], plan_fleet(fleet, quota).policy)
+        fleet.calls_a_night(policy)
+        for policy in (TYPICAL_POLICIES["everything_every_night"], plan_fleet(fleet, quota).policy)
     ]
     assert f"100 000 + 100 000 = {number(calls[0])}" in text
     assert f"100 000 + 100 000 / 2 = {number(calls[1])}" in text
@@ -99,10 +100,10 @@ def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     assert f"the last {LOOK_BACK_DAYS[Series.DAILY]} days" in text
     floors = {USUAL_SHARES.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY}
     assert f"{floors.pop()} % each" in text and not floors
-    paced = QuotaBudget(1).paced
-    assert f"four calls a second, {number(paced or 0)} an hour" in text
+    pace_limit = QuotaBudget(1).pace_limit
+    assert f"four calls a second, {number(pace_limit or 0)} an hour" in text
 
 
 def test_both_series_are_paths_of_one_api_so_its_limit_counts_once() -> None:
-    assert all(len(preset.apis) == 1 for preset in PRESETS.values())
+    assert all(len(preset.quota_names) == 1 for preset in PRESETS.values())
     assert re.search(r"mesure_synchrone_auto", PAGE.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Laws of who is asked for in which night, under one policy and through its changes."""
+"""Rules of the turns: which account is asked for in which night, under one policy and through changes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ series = st.sampled_from(Series)
 changes = st.lists(st.tuples(st.integers(0, 12), nights, nights), max_size=6)
 
 
-def policy_of(told: list[tuple[int, int, int]], start: date = MONDAY) -> FleetPolicy:
-    """Policies one after the other, each a few nights after the one before."""
+def policy_of(changes: list[tuple[int, int, int]], start: date = MONDAY) -> FleetPolicy:
+    """Return a policy with policies before it, each a few nights later than the last."""
     policy, since = FleetPolicy(), start
-    for gap, daily_every, curve_every in told:
+    for gap, daily_every, curve_every in changes:
         since += timedelta(days=gap)
         policy = FleetPolicy(daily_every, curve_every, since=since).after(policy)
     return policy
@@ -70,9 +70,9 @@ def test_a_curve_that_is_not_collected_is_looked_for_once_a_week_and_its_daily_v
 
 @given(ids, series, changes)
 def test_no_day_is_left_out_whatever_the_policy_becomes(
-    account_id: str, of: Series, told: list[tuple[int, int, int]]
+    account_id: str, of: Series, changes: list[tuple[int, int, int]]
 ) -> None:
-    policy = policy_of(told)
+    policy = policy_of(changes)
     turns = asked(policy, account_id, of, MONDAY - timedelta(days=20), 20 + 6 * 12 + 20)
     for earlier, later in pairwise(turns):
         assert look_back(later, of).start <= look_back(earlier, of).end
@@ -92,9 +92,9 @@ def test_a_change_costs_an_account_one_call_more_at_most(
 
 @given(ids, series, changes, st.integers(-20, 100))
 def test_a_turn_that_a_night_left_out_is_known_to_the_nights_after_it(
-    account_id: str, of: Series, told: list[tuple[int, int, int]], place: int
+    account_id: str, of: Series, changes: list[tuple[int, int, int]], place: int
 ) -> None:
-    policy, day = policy_of(told), MONDAY + timedelta(days=place)
+    policy, day = policy_of(changes), MONDAY + timedelta(days=place)
     turn = policy.last_turn(account_id, of, day)
     assert asked(policy, account_id, of, turn, (day - turn).days + 1) == [turn]
 
@@ -113,9 +113,9 @@ def test_a_fleet_that_becomes_too_large_is_relieved_from_the_first_night_on() ->
 
 @given(ids, series, changes, st.integers(-20, 100))
 def test_a_policy_survives_being_written_down(
-    account_id: str, of: Series, told: list[tuple[int, int, int]], place: int
+    account_id: str, of: Series, changes: list[tuple[int, int, int]], place: int
 ) -> None:
-    policy, day = policy_of(told), MONDAY + timedelta(days=place)
+    policy, day = policy_of(changes), MONDAY + timedelta(days=place)
     again = FleetPolicy.from_json(policy.as_json())
     assert again == policy
     assert again.wants(account_id, of, day) == policy.wants(account_id, of, day)
@@ -131,7 +131,7 @@ def test_a_policy_that_held_for_no_night_leaves_no_trace() -> None:
     assert once.after(FleetPolicy(1, 7, since=MONDAY).after(FleetPolicy())) == once
 
 
-@pytest.mark.parametrize("told", [(0, 1), (1, 0), (8, 1), (1, 8)])
-def test_more_than_a_week_between_two_turns_is_refused(told: tuple[int, int]) -> None:
+@pytest.mark.parametrize("changes", [(0, 1), (1, 0), (8, 1), (1, 8)])
+def test_more_than_a_week_between_two_turns_is_refused(changes: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="every 1 to 7 nights"):
-        FleetPolicy(*told)
+        FleetPolicy(*changes)

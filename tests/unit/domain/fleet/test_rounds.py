@@ -1,4 +1,4 @@
-"""The order of a night: once around, from another place each time."""
+"""The order of a night: one round over all ids, each night from another start."""
 
 from __future__ import annotations
 
@@ -18,22 +18,27 @@ IDS = st.lists(st.text("abk9", min_size=1, max_size=4), min_size=1, max_size=12,
 
 
 def walked(ids: list[str], place: Round | None, page: int) -> list[str]:
-    """What a registry with these ids shows along the way, a page at a time."""
-    seen: list[str] = []
+    """Return the ids in the order in which a round visits them, a page at a time."""
+    visited: list[str] = []
     while place is not None:
-        place = Round.parse(str(place))  # as a cursor keeps it
+        place = Round.parse(str(place))  # A cursor keeps it as a text.
         assert place is not None
         last = place.until
-        found = sorted(one for one in ids if one > place.after and (last is None or one <= last))[:page]
-        seen += found
-        place = place.at(found[-1]) if found else place.next_lap()
-    return seen
+        page_ids = sorted(
+            account_id for account_id in ids if account_id > place.after and (last is None or account_id <= last)
+        )[:page]
+        visited += page_ids
+        place = place.at(page_ids[-1]) if page_ids else place.next_lap()
+    return visited
 
 
 @given(IDS, st.text("abk9", max_size=4), st.integers(1, 5))
 def test_a_round_meets_everybody_once_wherever_it_begins(ids: list[str], start: str, page: int) -> None:
-    seen = walked(ids, Round.beginning(start), page)
-    assert seen == [*sorted(one for one in ids if one > start), *sorted(one for one in ids if one <= start)]
+    visited = walked(ids, Round.beginning(start), page)
+    assert visited == [
+        *sorted(account_id for account_id in ids if account_id > start),
+        *sorted(account_id for account_id in ids if account_id <= start),
+    ]
 
 
 @pytest.mark.parametrize("text", [None, "", "~fed", "k9xgwnz9gvp2", "3 a b", "1 a"])

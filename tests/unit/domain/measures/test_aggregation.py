@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import Row, end_labels, v5_answer
-from tests.support.strategies import curve_days, some
+from tests.support.strategies import curve_days, several
 from worker.domain.measures.aggregation import keep_different, total_by_period, total_entries, total_key
 from worker.domain.measures.documents import Entry, to_entries
 from worker.domain.measures.readings import IntervalReading, Period, day_length, local_midnight
 from worker.domain.parsing.enedis import parse_load_curve
 
 
-@some
+@several
 @given(curve_days())
 def test_no_energy_is_lost_from_steps_to_hours_to_days(curve: tuple[date, list[Row]]) -> None:
     day, rows = curve
@@ -34,7 +34,7 @@ def test_no_energy_is_lost_from_steps_to_hours_to_days(curve: tuple[date, list[R
     assert abs(by_day[day.isoformat()] - exact) <= Fraction(len(rows), 2)
 
 
-@some
+@several
 @given(curve_days())
 def test_stored_steps_add_up_as_readings_do(curve: tuple[date, list[Row]]) -> None:
     readings = parse_load_curve(v5_answer(curve[1])).readings
@@ -42,7 +42,7 @@ def test_stored_steps_add_up_as_readings_do(curve: tuple[date, list[Row]]) -> No
     assert total_entries(entries, Period.HOUR) == total_by_period(readings, Period.HOUR)
 
 
-@some
+@several
 @given(st.dictionaries(st.dates(date(2022, 11, 1), date(2025, 2, 1)), st.integers(0, 10**6), max_size=40))
 def test_days_add_up_to_months_and_months_to_years(watt_hours: dict[date, int]) -> None:
     readings = [

@@ -1,4 +1,4 @@
-"""What an answer holds that nobody has told us of: named without values, once, and no known answer has any."""
+"""Deviations of an answer from its expected shape: named once and without values; an expected answer has none."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.support.strategies import json_values, many
-from worker.domain.measures.answer_samples import MOST_CHARACTERS, to_masked, to_sample
-from worker.domain.measures.answer_shapes import MOST_SURPRISES, Deviation, DeviationKind, look_at
+from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.domain.measures.answer_samples import MAX_CHARACTERS, to_masked, to_sample
+from worker.domain.measures.answer_shapes import MAX_DEVIATIONS, Deviation, DeviationKind, find_deviations
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer
@@ -32,8 +33,11 @@ def v5_days() -> Any:
     return v5_answer([["2024-01-15", "10412"], ["2024-01-16", 9876]], "Wh")
 
 
-def told(answer: Any, series: Series) -> list[tuple[DeviationKind, str, str]]:
-    return [(found.kind, found.place, found.detail) for found in look_at(answer, series)]
+def deviations_of(answer: Any, series: Series) -> list[tuple[DeviationKind, str, str]]:
+    return [
+        (deviation.kind, deviation.place, deviation.detail)
+        for deviation in find_deviations(answer, ANSWER_SHAPES[series])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -55,9 +59,9 @@ def told(answer: Any, series: Series) -> list[tuple[DeviationKind, str, str]]:
 )
 def test_a_known_answer_holds_no_surprise(answer: Any, series: Series) -> None:
     answer = copy.deepcopy(answer)
-    for item in answer.get("grandeur", []):  # the factory's other quantity has a date that is none
+    for item in answer.get("grandeur", []):  # The factory's other quantity has an invalid date.
         item["points"] = [point for point in item["points"] if point["d"] != "x"]
-    assert told(answer, series) == []
+    assert deviations_of(answer, series) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_a_known_answer_holds_no_surprise(answer: Any, series: Series) -> None:
     ],
 )
 def test_an_empty_or_unknown_shape_is_told(answer: Any, expected: tuple[DeviationKind, str, str]) -> None:
-    assert told(answer, CURVE) == [expected]
+    assert deviations_of(answer, CURVE) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_what_changed_in_one_place_is_told_with_its_place(place: str, value: Any
     for name in path:
         node = node[int(name)] if name.isdigit() else node[name]
     node[last] = value
-    assert told(answer, CURVE) == [expected]
+    assert deviations_of(answer, CURVE) == [expected]
 
 
 def test_of_2026_too() -> None:
@@ -127,7 +131,7 @@ def test_of_2026_too() -> None:
     answer["grandeur"][0] |= {"unite": "kW", "grandeurMetier": "STOCK"}
     answer["grandeur"][0]["points"][0] |= {"n": "Z", "co2": 12}
     answer["version"] = "3.0"
-    assert set(told(answer, CURVE)) == {
+    assert set(deviations_of(answer, CURVE)) == {
         (DeviationKind.FIELD, "version", "text"),
         (DeviationKind.UNIT, "grandeur[].unite", "kW"),
         (DeviationKind.CODE, "grandeur[].grandeurMetier", "STOCK"),
@@ -141,7 +145,7 @@ def test_a_new_field_in_every_point_is_one_surprise_and_stops_no_reading() -> No
     whole = parse(answer, CURVE)
     for number, row in enumerate(answer["meter_reading"]["interval_reading"]):
         row[f"tariff_{number}"] = "HC"
-    assert told(answer, CURVE) == [(DeviationKind.FIELD, "meter_reading.interval_reading[].tariff_9", "text")]
+    assert deviations_of(answer, CURVE) == [(DeviationKind.FIELD, "meter_reading.interval_reading[].tariff_9", "text")]
     assert parse(answer, CURVE) == whole
 
 
@@ -150,7 +154,7 @@ def test_a_new_field_in_every_point_is_one_surprise_and_stops_no_reading() -> No
 def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str, answer: Any, series: Series) -> None:
     answer = copy.deepcopy(answer)
     answer["meter_reading"]["reading_type"][name] = wrong
-    assert {found.kind for found in look_at(answer, series)} == {DeviationKind.UNIT}
+    assert {deviation.kind for deviation in find_deviations(answer, ANSWER_SHAPES[series])} == {DeviationKind.UNIT}
     with pytest.raises(MalformedAnswer):
         parse(answer, series)
 
@@ -158,7 +162,7 @@ def test_what_is_told_as_a_changed_unit_never_becomes_data(name: str, wrong: str
 @pytest.mark.parametrize("answer", [None, {}, [], "", 0, {"a": 1}, [[]]])
 @pytest.mark.parametrize("series", Series)
 def test_what_is_no_answer_is_both_told_and_refused(answer: Any, series: Series) -> None:
-    assert len(look_at(answer, series)) == 1
+    assert len(find_deviations(answer, ANSWER_SHAPES[series])) == 1
     with pytest.raises(MalformedAnswer):
         parse(answer, series)
 
@@ -166,11 +170,11 @@ def test_what_is_no_answer_is_both_told_and_refused(answer: Any, series: Series)
 @many
 @given(json_values, st.sampled_from(Series))
 def test_any_json_at_all_is_looked_at_and_no_value_gets_into_a_text(answer: Any, series: Series) -> None:
-    found = look_at(answer, series)
-    assert len(found) <= MOST_SURPRISES
-    assert len({each.fingerprint for each in found}) == len(found)
+    deviations = find_deviations(answer, ANSWER_SHAPES[series])
+    assert len(deviations) <= MAX_DEVIATIONS
+    assert len({deviation.fingerprint for deviation in deviations}) == len(deviations)
     sample = to_sample(answer)
-    assert len(sample) <= MOST_CHARACTERS
+    assert len(sample) <= MAX_CHARACTERS
     to_masked(sample)
 
 
@@ -183,10 +187,10 @@ def test_a_meter_number_anywhere_is_in_no_text_and_no_sample(meter: str, name: s
     for row in answer["meter_reading"]["interval_reading"][::7]:
         row[name] = int(meter) if name == "value" else meter
     answer["meter_reading"]["usage_point_id"] = meter
-    found = look_at(answer, CURVE)
-    told_of = "".join(f"{each!r}{each.place}{each.detail}" for each in found) + to_sample(answer)
-    assert found
-    assert meter not in told_of or meter == "0" * 14
+    deviations = find_deviations(answer, ANSWER_SHAPES[CURVE])
+    texts = "".join(f"{item!r}{item.place}{item.detail}" for item in deviations) + to_sample(answer)
+    assert deviations
+    assert meter not in texts or meter == "0" * 14
     masked = json.dumps(to_masked(to_sample(answer)))
     assert not re.search(r"[0-8]", masked.replace("a9", ""))
 
@@ -204,7 +208,7 @@ def test_a_sample_keeps_one_point_of_each_form() -> None:
 
 def test_a_sample_that_had_to_be_cut_is_shown_as_its_form() -> None:
     sample = to_sample({f"field{chr(97 + n % 26)}{n}": "x" * 190 + str(n) for n in range(60)})
-    assert len(sample) == MOST_CHARACTERS
+    assert len(sample) == MAX_CHARACTERS
     masked = to_masked(sample)
     assert isinstance(masked, str) and not re.search(r"[b-zA-Z0-8]", masked)
 

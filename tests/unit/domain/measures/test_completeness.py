@@ -1,4 +1,4 @@
-"""The ledger of days: what it says, how it is written, and when open days are asked for again."""
+"""The ledger of days: its marks, its text form, and when open days are asked for again."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import curve_of
-from tests.support.strategies import some, windows
+from tests.support.strategies import several, windows
 from worker.domain.measures.completeness import (
     ASKED_AT_AGES,
     BEFORE,
     COMPLETE,
     GIVE_UP_AGE,
     UNKNOWN,
+    DayLedger,
+    DayMark,
     DayState,
-    Ledger,
-    Mark,
-    covered_by,
+    covered_time_by_day,
     half_hours_of,
-    judge_days,
+    mark_days,
     next_ask,
-    pack_open,
-    unpack_open,
+    pack_open_days,
+    unpack_open_days,
 )
 from worker.domain.measures.documents import Entry, to_entries
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
@@ -33,48 +33,48 @@ from worker.domain.parsing.enedis import parse_load_curve
 TODAY = date(2024, 7, 25)
 
 marks = st.one_of(
-    st.sampled_from([COMPLETE, BEFORE, UNKNOWN, Mark(DayState.ABSENT)]),
-    st.builds(Mark, st.just(DayState.LATE), st.just(0), st.integers(0, 70)),
-    st.builds(Mark, st.just(DayState.PARTIAL), st.integers(1, 50), st.integers(0, 70)),
+    st.sampled_from([COMPLETE, BEFORE, UNKNOWN, DayMark(DayState.ABSENT)]),
+    st.builds(DayMark, st.just(DayState.LATE), st.just(0), st.integers(0, 70)),
+    st.builds(DayMark, st.just(DayState.PARTIAL), st.integers(1, 50), st.integers(0, 70)),
 )
 days = st.dates(date(2023, 1, 1), date(2024, 12, 31))
 notes = st.lists(st.dictionaries(days, marks, max_size=8), max_size=4)
 
 
-def ledger_of(noted: list[dict[date, Mark]]) -> Ledger:
-    ledger = Ledger()
-    for news in noted:
-        ledger = ledger.noting(news)
+def ledger_of(updates: list[dict[date, DayMark]]) -> DayLedger:
+    ledger = DayLedger()
+    for marks_by_day in updates:
+        ledger = ledger.with_marks(marks_by_day)
     return ledger
 
 
-@some
+@several
 @given(notes, st.lists(days, max_size=10))
 def test_the_last_note_of_a_day_holds_and_days_never_noted_are_unknown(
-    noted: list[dict[date, Mark]], asked: list[date]
+    updates: list[dict[date, DayMark]], asked: list[date]
 ) -> None:
-    told = {day: mark for news in noted for day, mark in news.items()}
-    ledger = ledger_of(noted)
-    assert all(ledger.of(day) == told.get(day, UNKNOWN) for day in [*asked, *told])
+    expected = {day: mark for marks_by_day in updates for day, mark in marks_by_day.items()}
+    ledger = ledger_of(updates)
+    assert all(ledger.mark_of(day) == expected.get(day, UNKNOWN) for day in [*asked, *expected])
 
 
-@some
+@several
 @given(notes)
-def test_a_ledger_reads_what_it_wrote(noted: list[dict[date, Mark]]) -> None:
-    ledger = ledger_of(noted)
-    assert list(Ledger.parse(str(ledger)).days()) == list(ledger.days())
+def test_a_ledger_reads_what_it_wrote(updates: list[dict[date, DayMark]]) -> None:
+    ledger = ledger_of(updates)
+    assert list(DayLedger.parse(str(ledger)).days()) == list(ledger.days())
 
 
 def test_three_years_of_a_healthy_meter_are_a_short_text() -> None:
     window = DateWindow(date(2021, 7, 25), TODAY)
     whole = dict.fromkeys((window.start + place * ONE_DAY for place in range(window.days)), COMPLETE)
-    assert str(Ledger().noting(whole)) == "2021-07-25 1096c"
+    assert str(DayLedger().with_marks(whole)) == "2021-07-25 1096c"
 
 
 @pytest.mark.parametrize("text", ["2024-01-01 1z", "2024-01-01  3c", "tomorrow 3c", "2024-01-01 c"])
 def test_a_text_that_is_no_ledger_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        Ledger.parse(text)
+        DayLedger.parse(text)
 
 
 @pytest.mark.parametrize("day, half_hours", [("2024-03-31", 46), ("2024-06-15", 48), ("2024-10-27", 50)])
@@ -87,69 +87,69 @@ def test_a_day_is_whole_when_all_its_hours_are_there(day: str, half_hours: int) 
     entries = to_entries(parse_load_curve(answer).readings, Period.MINUTE)
     assert half_hours_of(on) == len(entries) == half_hours
     today = on + 3 * ONE_DAY
-    whole = judge_days(Series.LOAD_CURVE, window, covered_by(Series.LOAD_CURVE, entries), today)
+    whole = mark_days(Series.LOAD_CURVE, window, covered_time_by_day(Series.LOAD_CURVE, entries), today)
     assert whole == {on: COMPLETE}
-    torn = judge_days(Series.LOAD_CURVE, window, covered_by(Series.LOAD_CURVE, entries[1:]), today)
-    assert torn == {on: Mark(DayState.PARTIAL, half_hours - 1, 3)}
+    torn = mark_days(Series.LOAD_CURVE, window, covered_time_by_day(Series.LOAD_CURVE, entries[1:]), today)
+    assert torn == {on: DayMark(DayState.PARTIAL, half_hours - 1, 3)}
 
 
 def test_steps_of_an_hour_fill_a_day_as_half_hours_do() -> None:
     hours = [Entry(f"2024-07-{20 if hour >= 22 else 21}T{hour:02}:00Z", 1, 60) for hour in (22, 23, *range(22))]
-    assert covered_by(Series.LOAD_CURVE, hours) == {date(2024, 7, 21): timedelta(hours=24)}
+    assert covered_time_by_day(Series.LOAD_CURVE, hours) == {date(2024, 7, 21): timedelta(hours=24)}
 
 
 def test_a_daily_value_covers_its_day_whatever_its_length() -> None:
     day = date(2024, 10, 27)
-    assert covered_by(Series.DAILY, [Entry("2024-10-27", 1)]) == {day: day_length(day)}
+    assert covered_time_by_day(Series.DAILY, [Entry("2024-10-27", 1)]) == {day: day_length(day)}
 
 
 def test_days_without_anything_are_late_until_they_are_given_up() -> None:
     old, young = TODAY - GIVE_UP_AGE * ONE_DAY, TODAY - 2 * ONE_DAY
-    judged = judge_days(Series.DAILY, DateWindow(old, TODAY), {}, TODAY)
-    assert judged[old] == Mark(DayState.ABSENT)
-    assert judged[young] == Mark(DayState.LATE, 0, 2)
+    judged = mark_days(Series.DAILY, DateWindow(old, TODAY), {}, TODAY)
+    assert judged[old] == DayMark(DayState.ABSENT)
+    assert judged[young] == DayMark(DayState.LATE, 0, 2)
 
 
 def test_what_lies_before_the_suppliers_reach_is_no_hole() -> None:
     window = DateWindow(date(2024, 7, 1), date(2024, 7, 4))
     floor = date(2024, 7, 3)
-    judged = judge_days(Series.DAILY, window, covered_by(Series.DAILY, [Entry("2024-07-03", 1)]), TODAY, floor)
+    judged = mark_days(Series.DAILY, window, covered_time_by_day(Series.DAILY, [Entry("2024-07-03", 1)]), TODAY, floor)
     assert list(judged.values()) == [BEFORE, BEFORE, COMPLETE]
 
 
 def test_open_days_are_asked_for_again_with_falling_frequency() -> None:
     day, asked = date(2024, 1, 1), []
-    mark = Mark(DayState.LATE, 0, 0)
+    mark = DayMark(DayState.LATE, 0, 0)
     for age in range(1, 200):
-        if Ledger().noting({day: mark}).due(day + age * ONE_DAY):
+        if DayLedger().with_marks({day: mark}).due_days(day + age * ONE_DAY):
             asked.append(age)
-            mark = Mark(DayState.LATE, 0, age)
+            mark = DayMark(DayState.LATE, 0, age)
     assert asked == list(ASKED_AT_AGES) == [1, 2, 4, 8, 15, 22, 29, 36, 43, 50, 57, 64]
 
 
 def test_a_service_that_slept_asks_once_for_all_it_missed() -> None:
     day = date(2024, 1, 1)
-    ledger = Ledger().noting({day: Mark(DayState.PARTIAL, 40, 1)})
-    assert ledger.due(day + 30 * ONE_DAY) == [day]
-    assert ledger.noting({day: Mark(DayState.PARTIAL, 40, 30)}).due(day + 35 * ONE_DAY) == []
+    ledger = DayLedger().with_marks({day: DayMark(DayState.PARTIAL, 40, 1)})
+    assert ledger.due_days(day + 30 * ONE_DAY) == [day]
+    assert ledger.with_marks({day: DayMark(DayState.PARTIAL, 40, 30)}).due_days(day + 35 * ONE_DAY) == []
 
 
-@some
+@several
 @given(notes)
-def test_the_next_ask_is_when_the_first_day_falls_due(noted: list[dict[date, Mark]]) -> None:
-    ledger = ledger_of(noted)
+def test_the_next_ask_is_when_the_first_day_falls_due(updates: list[dict[date, DayMark]]) -> None:
+    ledger = ledger_of(updates)
     when = ledger.next_ask()
     asked = [next_ask(day, mark) for day, mark in ledger.days() if mark.open]
     assert when == min((day for day in asked if day), default=None)
     if when is not None:
-        assert ledger.due(when)
-        assert not ledger.due(when - ONE_DAY)
+        assert ledger.due_days(when)
+        assert not ledger.due_days(when - ONE_DAY)
 
 
-@some
+@several
 @given(windows(), st.data())
 def test_the_open_days_of_a_window_travel_as_runs(window: DateWindow, data: st.DataObject) -> None:
     all_days = [window.start + place * ONE_DAY for place in range(window.days)]
     minutes = st.sampled_from([0, 30, 1380, 1440, 1500]).map(lambda count: timedelta(minutes=count))
     covered = {day: min(data.draw(minutes), day_length(day)) for day in all_days}
-    assert unpack_open(window, pack_open(window, covered)) == covered
+    assert unpack_open_days(window, pack_open_days(window, covered)) == covered

@@ -1,4 +1,4 @@
-"""Documents that agree are left in peace; each that doesn't is found, with its likely cause."""
+"""Checks of stored documents: those that agree have no discrepancy, each other one has its likely cause."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from tests.support.factories import curve_of, v5_answer
-from tests.support.strategies import curve_days, some
+from tests.support.strategies import curve_days, several
 from worker.domain.measures.aggregation import total_entries
 from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
@@ -21,7 +21,7 @@ DAY = date(2024, 7, 10)
 
 
 def steps_of(*days: date, minutes: int = 30) -> list[Entry]:
-    """Three days' curves, no two steps alike."""
+    """Return the curves of the days, in which all steps differ."""
     rows = [row for number, day in enumerate(days) for row in curve_of(day, 150 + 97 * number, minutes)]
     return to_entries(parse_load_curve(v5_answer(rows)).readings, Period.MINUTE)
 
@@ -35,7 +35,7 @@ def day_entry(milliwatt_hours: int) -> list[Entry]:
     return [Entry(DAY.isoformat(), milliwatt_hours)]
 
 
-@some
+@several
 @given(curve_days())
 def test_a_curve_and_its_own_hours_and_day_agree_whatever_the_steps(drawn) -> None:  # type: ignore[no-untyped-def]
     day, rows = drawn
@@ -57,7 +57,7 @@ def scaled(steps: list[Entry], factor: Callable[[int], int]) -> list[Entry]:
             scaled(STEPS, lambda mwh: 2 * mwh),
             ENERGY,
             Cause.WATTS_AS_ENERGY,
-        ),  # of half-hours
+        ),  # Half-hours.
         (scaled(STEPS, lambda mwh: mwh // 2), ENERGY, Cause.FACTOR_OF_TWO),
         (STEPS, ENERGY - OF_DAY[0].milliwatt_hours + STEPS[96].milliwatt_hours, Cause.SHIFTED),
         (STEPS, ENERGY - OF_DAY[-1].milliwatt_hours + STEPS[47].milliwatt_hours, Cause.SHIFTED),
@@ -74,20 +74,20 @@ def test_a_curve_that_does_not_make_its_day_is_found_with_its_cause(
 def test_power_in_steps_of_ten_minutes_taken_for_energy_is_six_times_too_much() -> None:
     steps = scaled(steps_of(DAY, minutes=10), lambda mwh: 6 * mwh)
     value = sum(entry.milliwatt_hours for entry in steps) // 6
-    assert [found.cause for found in check_days(steps, day_entry(value))] == [Cause.WATTS_AS_ENERGY]
+    assert [discrepancy.cause for discrepancy in check_days(steps, day_entry(value))] == [Cause.WATTS_AS_ENERGY]
 
 
 def test_a_value_that_the_supplier_corrected_is_told_as_such() -> None:
-    (found,) = check_days(STEPS, day_entry(ENERGY + 317_000), {DAY})
-    assert found.cause is Cause.REPROCESSED
+    (discrepancy,) = check_days(STEPS, day_entry(ENERGY + 317_000), {DAY})
+    assert discrepancy.cause is Cause.REPROCESSED
 
 
 def test_a_difference_on_the_day_of_a_clock_change_is_laid_to_it() -> None:
     day = date(2024, 10, 27)
     steps = steps_of(day)
     energy = sum(entry.milliwatt_hours for entry in steps)
-    (found,) = check_days(steps, [Entry(day.isoformat(), energy - 411_000)])
-    assert found.cause is Cause.CLOCK_CHANGE
+    (discrepancy,) = check_days(steps, [Entry(day.isoformat(), energy - 411_000)])
+    assert discrepancy.cause is Cause.CLOCK_CHANGE
 
 
 def test_a_gap_in_the_curve_is_no_difference() -> None:

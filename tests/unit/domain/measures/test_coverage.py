@@ -1,4 +1,4 @@
-"""A ledger summed up, when open days are asked for next, and which parts of a day no step covers."""
+"""The summary of a ledger, when open days are asked for next, and the parts of a day that no step covers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import curve_of, v5_answer
-from tests.support.strategies import STEPS, days, some
-from worker.domain.fleet.freshness import by_hour_of_day, share_of, spark
-from worker.domain.measures.completeness import Ledger, half_hours_in
-from worker.domain.measures.coverage import asked_next, find_gaps, sum_up
+from tests.support.strategies import STEPS, days, several
+from worker.domain.fleet.freshness import share_by_hour_of_day, share_of, sparkline
+from worker.domain.measures.completeness import DayLedger, half_hours_in
+from worker.domain.measures.coverage import find_gaps, next_request_date, summarize_days
 from worker.domain.measures.documents import to_entries
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.domain.parsing.enedis import parse_load_curve
@@ -21,9 +21,9 @@ TODAY = date(2024, 7, 25)
 
 
 def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
-    ledger = Ledger.parse("2024-05-01 1b 77c 1p46@6 2c 1l@3 1c 1l@1")
-    told = sum_up(Series.LOAD_CURVE, ledger, TODAY).as_json()
-    assert told == {
+    ledger = DayLedger.parse("2024-05-01 1b 77c 1p46@6 2c 1l@3 1c 1l@1")
+    summary = summarize_days(Series.LOAD_CURVE, ledger, TODAY).as_json()
+    assert summary == {
         "first_day": "2024-05-01",
         "last_day": "2024-07-23",
         "complete": 80,
@@ -46,41 +46,46 @@ def test_a_ledger_is_counted_and_its_open_days_are_named() -> None:
             {"day": "2024-07-23", "state": "late", "half_hours": 0, "of": 48, "asked_next": "2024-07-25", "hole": None},
         ],
     }
-    assert sum_up(Series.DAILY, Ledger(), TODAY).as_json()["first_day"] is None
+    assert summarize_days(Series.DAILY, DayLedger(), TODAY).as_json()["first_day"] is None
 
 
 @pytest.mark.parametrize("day, of", [("2024-03-31", 46), ("2024-06-15", 48), ("2024-10-27", 50)])
 def test_a_torn_day_is_told_of_its_own_length(day: str, of: int) -> None:
-    (torn,) = sum_up(Series.LOAD_CURVE, Ledger.parse(f"{day} 1p12@1"), TODAY).open_days
-    assert torn.words == f"partial 12 of {of}"
+    (partial_day,) = summarize_days(Series.LOAD_CURVE, DayLedger.parse(f"{day} 1p12@1"), TODAY).open_days
+    assert partial_day.state_text == f"partial 12 of {of}"
 
 
 def test_the_nights_look_back_asks_before_the_repair_does() -> None:
     recent, old, given_up = (TODAY - timedelta(days=age) for age in (3, 12, 80))
-    of = {age: Ledger.parse(f"2024-01-01 1p3@{age}").of(date(2024, 1, 1)) for age in (2, 9, 70)}
-    assert asked_next(Series.LOAD_CURVE, recent, of[2], TODAY) == TODAY + ONE_DAY
-    assert asked_next(Series.LOAD_CURVE, old, of[9], TODAY) == old + timedelta(days=15)
-    assert asked_next(Series.DAILY, old, of[9], TODAY) == TODAY + ONE_DAY
-    assert asked_next(Series.LOAD_CURVE, given_up, of[70], TODAY) is None
+    of = {age: DayLedger.parse(f"2024-01-01 1p3@{age}").mark_of(date(2024, 1, 1)) for age in (2, 9, 70)}
+    assert next_request_date(Series.LOAD_CURVE, recent, of[2], TODAY) == TODAY + ONE_DAY
+    assert next_request_date(Series.LOAD_CURVE, old, of[9], TODAY) == old + timedelta(days=15)
+    assert next_request_date(Series.DAILY, old, of[9], TODAY) == TODAY + ONE_DAY
+    assert next_request_date(Series.LOAD_CURVE, given_up, of[70], TODAY) is None
 
 
-@some
+@several
 @given(days, st.sampled_from(STEPS), st.sets(st.integers(0, 290)))
 def test_gaps_and_steps_fill_a_day_without_overlap(day: date, minutes: int, lost: set[int]) -> None:
     rows = curve_of(day, 100, minutes)
     readings = parse_load_curve(v5_answer(rows, "W")).readings
-    kept = [reading for place, reading in enumerate(readings) if place not in lost]
-    gaps = find_gaps(day, to_entries(kept, Period.MINUTE))
+    remaining = [reading for place, reading in enumerate(readings) if place not in lost]
+    gaps = find_gaps(day, to_entries(remaining, Period.MINUTE))
     missing = sum((after.astimezone(UTC) - first.astimezone(UTC) for first, after in gaps), timedelta())
-    assert missing == day_length(day) - len(kept) * timedelta(minutes=minutes)
-    starts = {reading.start.astimezone(UTC) for reading in kept}
+    assert missing == day_length(day) - len(remaining) * timedelta(minutes=minutes)
+    starts = {reading.start.astimezone(UTC) for reading in remaining}
     assert not any(first.astimezone(UTC) <= start < after.astimezone(UTC) for first, after in gaps for start in starts)
     assert half_hours_in(day_length(day)) in (46, 48, 50)
 
 
 def test_freshness_is_gathered_by_the_hour_on_the_meters_clock() -> None:
-    morning = datetime(2024, 7, 24, 6, 0, tzinfo=UTC)  # 08:00 in Paris, in summer
-    kept = [(morning, 10, 2), (morning + ONE_DAY, 10, 4), (morning + timedelta(hours=1), 10, 10), (morning, 0, 0)]
-    assert by_hour_of_day(kept) == {8: 0.3, 9: 1.0}
-    assert spark([None, 0.0, 0.5, 1.0]) == "·▁▅█"
+    morning = datetime(2024, 7, 24, 6, 0, tzinfo=UTC)  # In Paris this is 08:00 summer time.
+    observations = [
+        (morning, 10, 2),
+        (morning + ONE_DAY, 10, 4),
+        (morning + timedelta(hours=1), 10, 10),
+        (morning, 0, 0),
+    ]
+    assert share_by_hour_of_day(observations) == {8: 0.3, 9: 1.0}
+    assert sparkline([None, 0.0, 0.5, 1.0]) == "·▁▅█"
     assert (share_of(1, 4), share_of(0, 0)) == (0.25, None)

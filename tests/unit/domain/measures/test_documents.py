@@ -1,4 +1,4 @@
-"""Keys, fields, kWh and rounding: a reading to its document and back."""
+"""Conversion of readings to documents and back: keys, fields, kWh and rounding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import NOW
-from tests.support.strategies import days, many, some, windows
+from tests.support.strategies import days, many, several, windows
 from worker.domain.measures.documents import (
     Entry,
     doctype,
@@ -42,7 +42,7 @@ def _moments(start: str, end: str) -> st.SearchStrategy[datetime]:
     return st.integers(0, (last - first) // _MINUTE).map(lambda number: first + number * _MINUTE)
 
 
-instants = st.one_of(  # with an eye for both clock changes and the end of a year, where keys could go wrong
+instants = st.one_of(  # Keys could go wrong at both clock changes and at the end of a year.
     _moments("2020-01-01T00", "2030-12-31T00"),
     _moments("2024-10-26T20", "2024-10-27T04"),
     _moments("2024-03-30T20", "2024-03-31T04"),
@@ -91,7 +91,7 @@ def test_the_totals_of_a_window_are_those_that_its_days_go_into(window: DateWind
     assert {key for key in keys_of(around, period) if first <= key < end} == keys_of(window, period)
 
 
-@some
+@several
 @given(windows(400), st.sampled_from(Series))
 def test_the_touched_days_are_all_that_goes_into_the_touched_totals(window: DateWindow, series: Series) -> None:
     touched = touched_window(window, series)

@@ -1,4 +1,4 @@
-"""What is stored already with the same value is not written again."""
+"""Entries that are stored already with the same value are not written again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.filtering import keep_changed, replacing
+from worker.domain.measures.filtering import keep_changed, with_stored_revision
 
 entries = st.lists(
     st.builds(Entry, st.sampled_from("abcdef"), st.integers(0, 3), st.sampled_from([None, 15, 60])),
@@ -15,8 +15,8 @@ entries = st.lists(
 )
 
 
-def as_stored(kept: list[Entry]) -> dict[str, Entry]:
-    return {entry.key: entry._replace(revision="1-x", created_at="born") for entry in kept}
+def as_stored(changed: list[Entry]) -> dict[str, Entry]:
+    return {entry.key: entry._replace(revision="1-x", created_at="born") for entry in changed}
 
 
 @many
@@ -25,13 +25,13 @@ def test_what_is_kept_makes_the_store_equal_to_the_answer_and_nothing_else_is_to
     before: list[Entry], answer: list[Entry]
 ) -> None:
     stored = as_stored(before)
-    kept = keep_changed(answer, stored)
-    after = {**stored, **{entry.key: entry for entry in kept}}
+    changed = keep_changed(answer, stored)
+    after = {**stored, **{entry.key: entry for entry in changed}}
     assert {key: after[key][:3] for key in after} == {
         **{entry.key: entry[:3] for entry in before},
         **{entry.key: entry[:3] for entry in answer},
     }
-    assert all(entry[:3] != stored[entry.key][:3] for entry in kept if entry.key in stored)
+    assert all(entry[:3] != stored[entry.key][:3] for entry in changed if entry.key in stored)
 
 
 @many
@@ -53,4 +53,4 @@ def test_a_step_of_another_length_is_a_change_though_its_energy_is_the_same() ->
 
 
 def test_a_new_entry_replaces_nothing() -> None:
-    assert replacing(Entry("k", 5), None) == Entry("k", 5)
+    assert with_stored_revision(Entry("k", 5), None) == Entry("k", 5)

@@ -1,4 +1,4 @@
-"""What travels between tasks: JSON-able, compact, and the same after the journey."""
+"""Messages between tasks: they are compact JSON, and what is unpacked equals what was packed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from datetime import UTC, date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.factories import Row, end_labels, origin, v5_answer
-from tests.support.strategies import curve_days, some
+from tests.support.factories import Row, end_labels, v5_answer, window_job
+from tests.support.strategies import curve_days, several
 from worker.domain.measures.documents import Entry, to_entries
 from worker.domain.measures.messages import (
-    origin_of,
+    job_of,
     pack_entries,
     pack_readings,
     series_of,
@@ -29,11 +29,11 @@ WINDOW = DateWindow(date(2024, 10, 24), date(2024, 10, 31))
 
 
 def facts_of(reading: IntervalReading) -> tuple[object, ...]:
-    """With the instant in UTC: Python calls two readings of the autumn hour equal by wall clock."""
+    """Return readings with their instant in UTC, because Python compares local times without their fold."""
     return reading.start.astimezone(UTC), reading.start.fold, reading.length, reading.milliwatt_hours
 
 
-@some
+@several
 @given(curve_days())
 def test_readings_arrive_as_they_were_sent(curve: tuple[date, list[Row]]) -> None:
     readings = parse_load_curve(v5_answer(curve[1])).readings
@@ -41,7 +41,7 @@ def test_readings_arrive_as_they_were_sent(curve: tuple[date, list[Row]]) -> Non
     assert [facts_of(reading) for reading in arrived] == [facts_of(reading) for reading in readings]
 
 
-@some
+@several
 @given(curve_days(), st.randoms())
 def test_packed_readings_give_the_entries_of_the_readings_themselves(
     curve: tuple[date, list[Row]], chance: random.Random
@@ -52,14 +52,14 @@ def test_packed_readings_give_the_entries_of_the_readings_themselves(
     assert unpack_as_entries(packed, Period.MINUTE) == to_entries(readings, Period.MINUTE)
 
 
-@some
+@several
 @given(st.dictionaries(st.dates(date(2020, 1, 1), date(2030, 1, 1)), st.integers(0, 10**9)))
 def test_packed_days_too(days: dict[date, int]) -> None:
     readings = [IntervalReading(local_midnight(day), day_length(day), energy) for day, energy in days.items()]
     assert unpack_as_entries(pack_readings(readings), Period.DAY) == to_entries(readings, Period.DAY)
 
 
-@some
+@several
 @given(
     st.lists(
         st.builds(
@@ -77,9 +77,9 @@ def test_entries_arrive_as_they_were_sent(entries: list[Entry]) -> None:
 
 
 def test_a_batch_tells_its_window_and_nothing_more_of_its_origin() -> None:
-    asked = origin(WINDOW, Series.LOAD_CURVE, claim="account/backfill")
+    asked = window_job(WINDOW, Series.LOAD_CURVE, claim="account/backfill")
     assert (series_of(asked), window_of(asked)) == (Series.LOAD_CURVE, WINDOW)
-    assert origin_of({**asked, "readings": []}) == asked  # type: ignore[typeddict-unknown-key]
+    assert job_of({**asked, "readings": []}) == asked  # type: ignore[typeddict-unknown-key]
 
 
 def test_a_full_window_of_half_hours_stays_a_small_message() -> None:

@@ -1,4 +1,4 @@
-"""Packed days and years give back what was put in, whatever the day, the steps, the gaps and the corrections."""
+"""The packed layout: days and years are unpacked as they were packed, with any steps, gaps and corrections."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from worker.domain.measures.packing import (
     FORMAT,
     PERIODS,
     SERIES,
+    PackedValue,
     UnknownPack,
-    Value,
     from_value,
     key_at,
     pack_range,
-    pack_shelf,
+    pack_values,
     packs_between,
     place_of,
     to_value,
-    unpack_shelf,
+    unpack_values,
 )
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series, day_length, local_midnight
 
 NOW = datetime(2024, 10, 28, 7, 31, 2, tzinfo=UTC)
 stamps = st.one_of(st.none(), st.sampled_from(["2024-10-28T07:31:02+00:00", "2024-10-29T07:30:00+00:00", "é"]))
-values = st.builds(Value, st.integers(-(10**12), 10**12), st.none(), stamps, stamps, st.integers(1, 9))
+values = st.builds(PackedValue, st.integers(-(10**12), 10**12), st.none(), stamps, stamps, st.integers(1, 9))
 
 
 def moments(first_year: int, last_year: int) -> st.SearchStrategy[datetime]:
@@ -43,42 +43,42 @@ def moments(first_year: int, last_year: int) -> st.SearchStrategy[datetime]:
 
 
 def curve_keys(day: date, steps: list[int]) -> dict[str, int | None]:
-    """Keys of a whole local day, each hour with a step of its own."""
+    """Return the keys of a whole local day in which each hour has its own step."""
     start = local_midnight(day).astimezone(UTC)
-    found: dict[str, int | None] = {}
+    steps_by_key: dict[str, int | None] = {}
     for hour in range(day_length(day) // timedelta(hours=1)):
         step = steps[hour % len(steps)]
         for minute in range(0, 60, step):
             key = period_key(start + timedelta(hours=hour, minutes=minute), Period.MINUTE)
-            found[key] = None if step == 30 else step
-    return found
+            steps_by_key[key] = None if step == 30 else step
+    return steps_by_key
 
 
 @st.composite
-def curve_shelves(draw: st.DrawFn) -> tuple[str, dict[str, Value]]:
-    """Any day, steps mixed, gaps anywhere, some of it corrected later."""
+def packed_days(draw: st.DrawFn) -> tuple[str, dict[str, PackedValue]]:
+    """Draw a day with mixed steps, gaps anywhere and later corrections."""
     day = draw(strategies.days)
     steps = draw(st.lists(st.sampled_from([5, 10, 15, 30, 60]), min_size=1, max_size=4))
     gaps = draw(st.sets(st.integers(0, 299), max_size=20))
     drawn = draw(st.lists(values, min_size=1, max_size=6))
     keys = [item for number, item in enumerate(curve_keys(day, steps).items()) if number not in gaps]
-    shelf = {
+    values_by_key = {
         key: drawn[number * len(drawn) // 50 % len(drawn)]._replace(step=step)
         for number, (key, step) in enumerate(keys)
     }
-    return day.isoformat(), shelf
+    return day.isoformat(), values_by_key
 
 
-def through_json(shelf: dict[str, Value], pack: str, period: Period) -> dict[str, Value]:
-    text = json.dumps({"format": FORMAT, period.value: pack_shelf(shelf, period)}, allow_nan=False)
-    return unpack_shelf(json.loads(text), pack, period)
+def through_json(values_by_key: dict[str, PackedValue], pack: str, period: Period) -> dict[str, PackedValue]:
+    text = json.dumps({"format": FORMAT, period.value: pack_values(values_by_key, period)}, allow_nan=False)
+    return unpack_values(json.loads(text), pack, period)
 
 
 @many
-@given(curve_shelves())
-def test_a_day_of_load_curve_comes_back_value_by_value(told: tuple[str, dict[str, Value]]) -> None:
-    pack, shelf = told
-    assert through_json(shelf, pack, Period.MINUTE) == shelf
+@given(packed_days())
+def test_a_day_of_load_curve_comes_back_value_by_value(packed_day: tuple[str, dict[str, PackedValue]]) -> None:
+    pack, values_by_key = packed_day
+    assert through_json(values_by_key, pack, Period.MINUTE) == values_by_key
 
 
 @many
@@ -87,10 +87,10 @@ def test_a_year_of_daily_values_comes_back(year: int, period: Period, data: Any)
     days = [date(year, 1, 1) + n * ONE_DAY for n in range((date(year + 1, 1, 1) - date(year, 1, 1)).days)]
     keys = sorted({period_key(local_midnight(day), period) for day in days})
     chosen = data.draw(st.sets(st.sampled_from(keys)))
-    shelf = {key: data.draw(values) for key in sorted(chosen)[:8]} | {
-        key: Value(1, version=1) for key in sorted(chosen)[8:]
+    values_by_key = {key: data.draw(values) for key in sorted(chosen)[:8]} | {
+        key: PackedValue(1, version=1) for key in sorted(chosen)[8:]
     }
-    assert through_json(shelf, str(year), period) == shelf
+    assert through_json(values_by_key, str(year), period) == values_by_key
 
 
 @pytest.mark.parametrize("day", CLOCK_CHANGE_DAYS[:6])
@@ -99,18 +99,18 @@ def test_the_hours_of_a_clock_change_day_have_a_place_each(day: date) -> None:
     keys = [period_key(start + n * timedelta(hours=1), Period.HOUR) for n in range(hours)]
     assert hours in (23, 25)
     assert [place_of(key, Period.HOUR) for key in keys] == [(day.isoformat(), n) for n in range(hours)]
-    shelf = {key: Value(number, version=1) for number, key in enumerate(keys)}
-    assert len(pack_shelf(shelf, Period.HOUR)["runs"]) == 1
-    assert through_json(shelf, day.isoformat(), Period.HOUR) == shelf
+    values_by_key = {key: PackedValue(number, version=1) for number, key in enumerate(keys)}
+    assert len(pack_values(values_by_key, Period.HOUR)["runs"]) == 1
+    assert through_json(values_by_key, day.isoformat(), Period.HOUR) == values_by_key
 
 
 def test_a_common_day_is_short_and_its_numbers_are_the_watts_of_the_curve() -> None:
     watts = list(range(200, 248))
-    shelf = {
-        key: Value(power * 500, None, "a", "a", 1)
+    values_by_key = {
+        key: PackedValue(power * 500, None, "a", "a", 1)
         for key, power in zip(curve_keys(date(2024, 7, 1), [30]), watts, strict=True)
     }
-    assert pack_shelf(shelf, Period.MINUTE) == {
+    assert pack_values(values_by_key, Period.MINUTE) == {
         "runs": [{"at": 0, "step": 30, "unit": 500, "values": watts}],
         "written": [[48, 1, "a"]],
     }
@@ -159,7 +159,7 @@ tails = st.sampled_from(["", " ", "~", "0", "-", "Z", "T"])
 def test_no_pack_of_a_range_is_left_out(
     period: Period, of: datetime, one: datetime, other: datetime, cut: int, cut_end: int, tail: str
 ) -> None:
-    """Whatever texts bound it: a whole key, a piece, one with something after it."""
+    """Test ranges bounded by a whole key, by a part of one and by a key with a tail."""
     key = period_key(of, period)
     first = period_key(one, period)[:cut]
     end = period_key(other, period)[:cut_end] + tail
@@ -227,15 +227,15 @@ def test_a_document_that_would_not_come_back_as_it_is_is_refused(change: dict[st
         to_value({**document, **change}, Period.MINUTE)
 
 
-@pytest.mark.parametrize("told", [2, 0, "1", None, 99])
-def test_another_format_is_refused_in_one_line_and_not_guessed_at(told: Any) -> None:
+@pytest.mark.parametrize("pack_format", [2, 0, "1", None, 99])
+def test_another_format_is_refused_in_one_line_and_not_guessed_at(pack_format: Any) -> None:
     with pytest.raises(UnknownPack, match="update Relève") as caught:
-        unpack_shelf({"format": told, "minute": {"news": []}}, "2024-01-01", Period.MINUTE)
+        unpack_values({"format": pack_format, "minute": {"news": []}}, "2024-01-01", Period.MINUTE)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "shelf",
+    "values_by_key",
     [
         {},
         {"runs": [], "written": [[1, 1, "a"]]},
@@ -245,28 +245,28 @@ def test_another_format_is_refused_in_one_line_and_not_guessed_at(told: Any) -> 
         {"runs": "no", "written": 3},
     ],
 )
-def test_a_damaged_pack_is_refused_and_not_read_in_part(shelf: Any) -> None:
+def test_a_damaged_pack_is_refused_and_not_read_in_part(values_by_key: Any) -> None:
     with pytest.raises(UnknownPack, match="damaged"):
-        unpack_shelf({"format": FORMAT, "minute": shelf}, "2024-01-01", Period.MINUTE)
+        unpack_values({"format": FORMAT, "minute": values_by_key}, "2024-01-01", Period.MINUTE)
 
 
 def test_the_packed_document_of_the_reference_page_is_what_is_stored() -> None:
     page = (Path(__file__).parents[4] / "docs" / "reference" / "documents.md").read_text(encoding="utf-8")
     [text] = re.findall(r"```jsonc\n(.*?)```", page, re.DOTALL)
-    told = json.loads(text)
+    document = json.loads(text)
     first, later = "2024-10-28T07:31:02+00:00", "2024-10-29T07:30:40+00:00"
     minutes = {
-        "2024-10-26T22:00Z": Value(206_000, None, first, first, 1),
-        "2024-10-26T22:30Z": Value(198_500, None, first, first, 1),
-        "2024-10-27T00:00Z": Value(70_000, 10, first, later, 2),
-        "2024-10-27T00:10Z": Value(68_000, 10, first, later, 2),
+        "2024-10-26T22:00Z": PackedValue(206_000, None, first, first, 1),
+        "2024-10-26T22:30Z": PackedValue(198_500, None, first, first, 1),
+        "2024-10-27T00:00Z": PackedValue(70_000, 10, first, later, 2),
+        "2024-10-27T00:10Z": PackedValue(68_000, 10, first, later, 2),
     }
     total_at = "2024-10-29T07:30:41+00:00"
     hours = {
-        "2024-10-26T22:00Z": Value(404_500, None, total_at, total_at, 2),
-        "2024-10-27T00:00Z": Value(138_000, None, total_at, total_at, 2),
+        "2024-10-26T22:00Z": PackedValue(404_500, None, total_at, total_at, 2),
+        "2024-10-27T00:00Z": PackedValue(138_000, None, total_at, total_at, 2),
     }
-    pack = told["_id"].partition(":")[2]
-    for period, shelf in ((Period.MINUTE, minutes), (Period.HOUR, hours)):
-        assert unpack_shelf(told, pack, period) == shelf
-        assert pack_shelf(shelf, period) == told[period.value]
+    pack = document["_id"].partition(":")[2]
+    for period, values_by_key in ((Period.MINUTE, minutes), (Period.HOUR, hours)):
+        assert unpack_values(document, pack, period) == values_by_key
+        assert pack_values(values_by_key, period) == document[period.value]

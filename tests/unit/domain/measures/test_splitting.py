@@ -1,4 +1,4 @@
-"""How a window is put to a supplier who finds it too long, too early or too late."""
+"""Split requests to a supplier that finds a window too long, too early or too late."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def window(days: int, first: date = FIRST) -> DateWindow:
 
 
 @dataclass
-class Strict:
+class StrictSupplier:
     """A supplier with a history, a longest window and a last day; its payload is the window itself."""
 
     since: date = date(2000, 1, 1)
@@ -44,50 +44,50 @@ class Strict:
 
 
 def test_a_window_that_suits_takes_one_call() -> None:
-    strict = Strict()
-    inquiry = SplitFetch(strict).put(window(7))
-    assert inquiry.payloads == [(window(7), "2024-03-01/2024-03-08")]
-    assert (inquiry.floor, inquiry.end, len(strict.asked)) == (None, date(2024, 3, 8), 1)
+    supplier = StrictSupplier()
+    split_fetch = SplitFetch(supplier).fetch(window(7))
+    assert split_fetch.payloads == [(window(7), "2024-03-01/2024-03-08")]
+    assert (split_fetch.floor, split_fetch.end, len(supplier.asked)) == (None, date(2024, 3, 8), 1)
 
 
 def test_seven_days_refused_are_asked_as_six_and_one() -> None:
-    strict = Strict(max_days=6)
-    inquiry = SplitFetch(strict).put(window(7))
-    assert [part.days for part, _ in inquiry.payloads] == [6, 1]
-    assert len(strict.asked) == 3
+    supplier = StrictSupplier(max_days=6)
+    split_fetch = SplitFetch(supplier).fetch(window(7))
+    assert [part.days for part, _ in split_fetch.payloads] == [6, 1]
+    assert len(supplier.asked) == 3
 
 
 def test_a_day_that_is_too_long_is_our_bug() -> None:
     with pytest.raises(RequestRefused, match="one day"):
-        SplitFetch(Strict(max_days=0)).put(window(7))
+        SplitFetch(StrictSupplier(max_days=0)).fetch(window(7))
 
 
 def test_no_data_is_an_answer() -> None:
-    inquiry = SplitFetch(lambda asked: Answer(AnswerKind.NO_DATA)).put(window(7))
-    assert (inquiry.payloads, inquiry.floor, inquiry.end) == ([], None, date(2024, 3, 8))
+    split_fetch = SplitFetch(lambda asked: Answer(AnswerKind.NO_DATA)).fetch(window(7))
+    assert (split_fetch.payloads, split_fetch.floor, split_fetch.end) == ([], None, date(2024, 3, 8))
 
 
 def test_an_end_too_late_is_moved_one_day_and_the_day_left_out_is_not_claimed() -> None:
-    inquiry = SplitFetch(Strict(latest_end=date(2024, 3, 7))).put(window(7))
-    assert [part for part, _ in inquiry.payloads] == [window(6)]
-    assert inquiry.end == date(2024, 3, 7)
+    split_fetch = SplitFetch(StrictSupplier(latest_end=date(2024, 3, 7))).fetch(window(7))
+    assert [part for part, _ in split_fetch.payloads] == [window(6)]
+    assert split_fetch.end == date(2024, 3, 7)
 
 
 @many
 @given(st.integers(1, 365), st.integers(-5, 400))
 def test_the_first_day_of_history_is_found_in_few_calls_and_all_after_it_is_asked(days: int, offset: int) -> None:
-    wanted, strict = window(days), Strict(since=FIRST + timedelta(days=offset))
-    inquiry = SplitFetch(strict).put(wanted)
-    parts = [part for part, _ in inquiry.payloads]
+    wanted, supplier = window(days), StrictSupplier(since=FIRST + timedelta(days=offset))
+    split_fetch = SplitFetch(supplier).fetch(wanted)
+    parts = [part for part, _ in split_fetch.payloads]
     answered = merge_windows(parts)
-    assert sum(part.days for part in parts) == sum(part.days for part in answered)  # none twice
-    assert len(strict.asked) <= 10
-    if strict.since <= wanted.start:
-        assert (answered, inquiry.floor) == ([wanted], None)
-    elif strict.since >= wanted.end:
-        assert (answered, inquiry.floor) == ([], wanted.end)
+    assert sum(part.days for part in parts) == sum(part.days for part in answered)  # No day is asked for twice.
+    assert len(supplier.asked) <= 10
+    if supplier.since <= wanted.start:
+        assert (answered, split_fetch.floor) == ([wanted], None)
+    elif supplier.since >= wanted.end:
+        assert (answered, split_fetch.floor) == ([], wanted.end)
     else:
-        assert (answered, inquiry.floor) == ([DateWindow(strict.since, wanted.end)], strict.since)
+        assert (answered, split_fetch.floor) == ([DateWindow(supplier.since, wanted.end)], supplier.since)
 
 
 @many
@@ -96,15 +96,17 @@ def test_a_supplier_with_every_limit_at_once_still_gives_each_day_once(
     days: int, offset: int, max_days: int, late: int
 ) -> None:
     wanted = window(days)
-    strict = Strict(FIRST + timedelta(days=offset), max_days, wanted.end - late * ONE_DAY)
-    inquiry = SplitFetch(strict).put(wanted)
-    parts = [part for part, _ in inquiry.payloads]
-    first, end = max(wanted.start, strict.since), strict.latest_end
+    supplier = StrictSupplier(FIRST + timedelta(days=offset), max_days, wanted.end - late * ONE_DAY)
+    split_fetch = SplitFetch(supplier).fetch(wanted)
+    parts = [part for part, _ in split_fetch.payloads]
+    first, end = max(wanted.start, supplier.since), supplier.latest_end
     assert merge_windows(parts) == ([DateWindow(first, end)] if first < end else [])
     assert sum(part.days for part in parts) == max(0, (end - first).days)
 
 
 def test_an_inquiry_does_not_show_what_it_was_told() -> None:
-    inquiry = SplitFetch(lambda asked: Answer(AnswerKind.DATA, {"usage_point_id": "98765432109876"})).put(window(1))
-    assert "98765432109876" not in repr(inquiry)
+    split_fetch = SplitFetch(lambda asked: Answer(AnswerKind.DATA, {"usage_point_id": "98765432109876"})).fetch(
+        window(1)
+    )
+    assert "98765432109876" not in repr(split_fetch)
     assert "98765432109876" not in repr(Answer(AnswerKind.DATA, "98765432109876"))

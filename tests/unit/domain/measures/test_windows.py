@@ -1,4 +1,4 @@
-"""Which days are asked for: all that are missing, in few calls, the newest first."""
+"""Windows of days to ask for: all missing days, in few calls, the newest first."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_backfill_asks_for_all_that_is_missing_in_the_fewest_calls_newest_firs
         assert {part.start, part.end - ONE_DAY} <= missing
     for newer, older in pairwise(planned):
         assert older.end <= newer.start
-        assert older.end <= newer.end - timedelta(days=max_days)  # so no plan can do with fewer
+        assert older.end <= newer.end - timedelta(days=max_days)  # So no plan needs fewer windows.
     assert plan_backfill(wanted, [*done, *planned], max_days) == []
 
 

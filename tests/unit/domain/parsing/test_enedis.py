@@ -1,4 +1,4 @@
-"""Answers to readings: nothing raised but MalformedAnswer, nothing made up, every generation alike."""
+"""The parser of Enedis answers: it raises MalformedAnswer only, invents nothing and reads all generations alike."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import USAGE_POINT, Row, answer_2026, end_labels, v5_answer
-from tests.support.strategies import bad_values, curve_days, days, good_values, json_values, many, some
+from tests.support.strategies import bad_values, curve_days, days, good_values, json_values, many, several
 from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, Series, day_length, local_midnight
-from worker.domain.parsing.enedis import Parsed, parse, parse_daily, parse_load_curve
+from worker.domain.parsing.enedis import ParsedAnswer, parse, parse_daily, parse_load_curve
 from worker.errors import MalformedAnswer
 
 both = st.sampled_from(Series)
 
 
-def facts_of(parsed: Parsed) -> list[tuple[datetime, int, timedelta, int]]:
+def facts_of(parsed: ParsedAnswer) -> list[tuple[datetime, int, timedelta, int]]:
     return [
         (reading.start.astimezone(UTC), reading.start.fold, reading.length, reading.milliwatt_hours)
         for reading in parsed.readings
     ]
 
 
-def parsed_or_refused(answer: Any, series: Series) -> Parsed | None:
-    """Whatever comes: MalformedAnswer, or readings that keep their promises."""
+def parsed_or_refused(answer: Any, series: Series) -> ParsedAnswer | None:
+    """Check that any payload raises MalformedAnswer or gives valid readings."""
     try:
         parsed = parse(answer, series)
     except MalformedAnswer:
@@ -68,7 +68,7 @@ def good_answer(generation: str, series: Series) -> Any:
 
 
 def places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) in a JSON value."""
+    """Yield every (container, key) in a JSON value."""
     for key in list(node) if isinstance(node, dict) else range(len(node)):
         yield node, key
         if isinstance(node[key], dict | list):
@@ -93,7 +93,7 @@ def test_a_good_answer_broken_anywhere_is_read_or_refused(generation: str, serie
     assert parsed is None or len(parsed.readings) <= len(whole.readings) + 25
 
 
-@some
+@several
 @given(curve_days(good_values))
 def test_v5_and_2026_tell_the_same_readings(curve: tuple[date, list[Row]]) -> None:
     old = parse_load_curve(v5_answer(curve[1], "W"))
@@ -102,14 +102,14 @@ def test_v5_and_2026_tell_the_same_readings(curve: tuple[date, list[Row]]) -> No
     assert len(old.readings) == len(curve[1])
 
 
-@some
+@several
 @given(st.dictionaries(days, st.one_of(good_values, bad_values), max_size=10))
 def test_v5_and_2026_tell_the_same_days(values: dict[date, Any]) -> None:
     rows = [[day.isoformat(), value] for day, value in values.items()]
     assert parse_daily(v5_answer(rows, "Wh")) == parse_daily(answer_2026(rows, Series.DAILY))
 
 
-@some
+@several
 @given(curve_days(), st.data())
 def test_a_bad_value_takes_its_own_step_away_and_no_other(curve: tuple[date, list[Row]], data: st.DataObject) -> None:
     rows = curve[1]
@@ -122,7 +122,7 @@ def test_a_bad_value_takes_its_own_step_away_and_no_other(curve: tuple[date, lis
         assert (parsed.dropped, parsed.differing) == (len(bad), 0)
 
 
-@some
+@several
 @given(st.dictionaries(days, good_values, max_size=8), st.dictionaries(days, bad_values, max_size=8))
 def test_a_bad_day_has_no_reading_and_a_good_one_keeps_its_own(good: dict[date, Any], bad: dict[date, Any]) -> None:
     mixed = {**good, **bad}
@@ -172,7 +172,7 @@ def test_a_step_without_a_usable_label_is_kept_out(label: Any) -> None:
 
 @pytest.mark.parametrize("label", ["2024-01-15 00:30:17", "2024-01-15T00:30:59+01:00", "2024-01-15 00:30:01"])
 def test_a_label_between_minutes_is_no_end_of_a_step(label: str) -> None:
-    """Its key would be that of another step, and the two would be one document."""
+    """Its key would be that of another step, and both would be the same document."""
     parsed = parse_load_curve(v5_answer([["2024-01-15 00:30:00", "300"], [label, "400"]]))
     assert [reading.milliwatt_hours for reading in parsed.readings] == [150_000]
     assert parsed.dropped == 1
@@ -191,9 +191,9 @@ def test_what_was_not_asked_for_is_cut_off_and_counted() -> None:
     rows = [["2024-01-15 00:00:00", "1"], *[[label, "300"] for label in end_labels(date(2024, 1, 15))]]
     rows.append(["2024-01-16 00:30:00", "2"])
     window = DateWindow(date(2024, 1, 15), date(2024, 1, 16))
-    kept = parse_load_curve(v5_answer(rows)).within(window)
-    assert [reading.milliwatt_hours for reading in kept.readings] == [150_000] * 48
-    assert kept.dropped == 2
+    parsed = parse_load_curve(v5_answer(rows)).clip_to(window)
+    assert [reading.milliwatt_hours for reading in parsed.readings] == [150_000] * 48
+    assert parsed.dropped == 2
 
 
 @pytest.mark.parametrize("label", ["2023-04-01 12:06:20", "2023-04-01T18:30:00", "2023-04-01 00:00:20", "2023-04-01 x"])

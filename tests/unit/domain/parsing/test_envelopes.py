@@ -1,4 +1,4 @@
-"""Three generations of answers to one shape of row, and a refusal of all else."""
+"""Three generations of answers give the same kind of row; any other answer is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""End labels to starts: on every day of eleven years, and however the autumn hour is told."""
+"""Conversion of end labels to starts: on every day of eleven years, with each way to label the autumn hour."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import end_labels
-from tests.support.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, some
+from tests.support.strategies import ALL_DAYS, CLOCK_CHANGE_DAYS, several
 from worker.domain.measures.readings import ONE_DAY, PARIS, day_length, local_midnight
 from worker.domain.parsing.labels import Label, to_starts
 
@@ -32,7 +32,7 @@ def true_labels(day: date, minutes: int) -> list[Label]:
 
 
 def wall_clock_labels(day: date, minutes: int) -> list[Label]:
-    """A step added to the clock on the wall: the repeated hour is labelled 02:30, 03:00, 02:30, 03:00."""
+    """Return labels made by adding steps to the wall clock: the repeated hour is 02:30, 03:00, 02:30, 03:00."""
     starts = (start.astimezone(PARIS).replace(tzinfo=None) for start in true_starts(day, minutes))
     return [Label(start + timedelta(minutes=minutes), timedelta(minutes=minutes)) for start in starts]
 
@@ -72,31 +72,31 @@ def test_the_autumn_day_in_the_middle_of_its_week_is_no_different(day: date, min
         assert starts_of(labels[::-1]) == starts[::-1]
 
 
-@some
+@several
 @given(st.sampled_from(CLOCK_CHANGE_DAYS), st.integers(0, 49), st.integers(0, 49))
 def test_a_hole_elsewhere_does_not_move_the_other_steps(day: date, first: int, second: int) -> None:
     labels, starts = true_labels(day, 30), true_starts(day, 30)
     passes = {start for start in starts if start.astimezone(PARIS).hour in (1, 2)}
     holes = {index for index in (first, second) if index < len(starts) and starts[index] not in passes}
-    kept = [index for index in range(len(starts)) if index not in holes]
-    assert starts_of([labels[index] for index in kept]) == [starts[index] for index in kept]
+    remaining = [index for index in range(len(starts)) if index not in holes]
+    assert starts_of([labels[index] for index in remaining]) == [starts[index] for index in remaining]
 
 
 @pytest.mark.parametrize("missing", range(50))
 @pytest.mark.parametrize("day", AUTUMN_DAYS[:3], ids=str)
 def test_one_missing_label_of_the_autumn_day_loses_no_other(day: date, missing: int) -> None:
     labels, starts = true_labels(day, 30), true_starts(day, 30)
-    found = starts_of(labels[:missing] + labels[missing + 1 :])
-    assert len(set(found)) == 49
-    assert set(found) <= set(starts)
+    resolved = starts_of(labels[:missing] + labels[missing + 1 :])
+    assert len(set(resolved)) == 49
+    assert set(resolved) <= set(starts)
 
 
-@some
+@several
 @given(st.sampled_from(AUTUMN_DAYS), st.randoms(), st.sampled_from([30, 60]))
 def test_a_shuffled_autumn_day_keeps_every_step(day: date, random, minutes: int) -> None:  # type: ignore[no-untyped-def]
     labels = true_labels(day, minutes)
-    found = starts_of(random.sample(labels, len(labels)))
-    assert sorted(found) == true_starts(day, minutes)
+    resolved = starts_of(random.sample(labels, len(labels)))
+    assert sorted(resolved) == true_starts(day, minutes)
 
 
 @pytest.mark.parametrize("at", [5, 30])
@@ -109,16 +109,16 @@ def test_labels_with_their_own_offset_need_no_guess_in_any_order() -> None:
     starts = true_starts(AUTUMN, 30)
     labels = [Label(start + timedelta(minutes=30), timedelta(minutes=30)) for start in starts]
     local = [Label(label.end.astimezone(PARIS), label.length) for label in labels]
-    for told in (labels, local):
-        assert starts_of(told) == starts
-        assert starts_of(told[::-1]) == starts[::-1]
+    for same_labels in (labels, local):
+        assert starts_of(same_labels) == starts
+        assert starts_of(same_labels[::-1]) == starts[::-1]
 
 
 def test_an_answer_without_the_repeated_hour_has_a_hole_there() -> None:
     texts = list(dict.fromkeys(end_labels(AUTUMN)))
-    found = starts_of(to_labels(texts, 30))
-    assert len(found) == len(set(found)) == 48
-    assert set(found) < set(true_starts(AUTUMN, 30))
+    resolved = starts_of(to_labels(texts, 30))
+    assert len(resolved) == len(set(resolved)) == 48
+    assert set(resolved) < set(true_starts(AUTUMN, 30))
 
 
 def test_mixed_steps_on_the_autumn_day_are_told_apart() -> None:
@@ -128,9 +128,9 @@ def test_mixed_steps_on_the_autumn_day_are_told_apart() -> None:
         Label(datetime.fromisoformat(f"2024-10-27 {text}"), timedelta(minutes=length))
         for text, length in zip(texts, lengths, strict=True)
     ]
-    found = [start.strftime("%H:%M") for start in starts_of(labels)]
-    # in UTC: 23:00 is one o'clock of summer
-    assert found == ["23:00", "23:30", "00:00", "00:15", "00:30", "00:45", "01:00", "01:30", "02:00"]
+    resolved = [start.strftime("%H:%M") for start in starts_of(labels)]
+    # The times are in UTC: 23:00 is one o'clock in summer.
+    assert resolved == ["23:00", "23:30", "00:00", "00:15", "00:30", "00:45", "01:00", "01:30", "02:00"]
 
 
 def test_no_labels_give_no_starts() -> None:

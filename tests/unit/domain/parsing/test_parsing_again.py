@@ -1,4 +1,4 @@
-"""Answers alike are read with what was worked out before: that must be told from none of them."""
+"""Cached results of parsing: an answer is parsed alike with and without results cached from others."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import pytest
 from hypothesis import given
 
 from tests.support.factories import Row, end_labels, v5_answer
-from tests.support.strategies import curve_days, some
-from worker.domain.measures.answer_shapes import DeviationKind, look_at
+from tests.support.strategies import curve_days, several
+from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.domain.measures.answer_shapes import DeviationKind, find_deviations
 from worker.domain.measures.readings import Series
 from worker.domain.parsing import enedis, values
-from worker.domain.parsing.enedis import Parsed, parse_load_curve
+from worker.domain.parsing.enedis import ParsedAnswer, parse_load_curve
 
 DAY = date(2024, 10, 27)
 
 
 def forget() -> None:
-    enedis._to_steps_again.cache_clear()
+    enedis._to_cached_times.cache_clear()
     values._read_energy.cache_clear()
 
 
-def facts_of(parsed: Parsed) -> Any:
-    steps = [(each.start.isoformat(), each.start.fold, each.length, each.milliwatt_hours) for each in parsed.readings]
+def facts_of(parsed: ParsedAnswer) -> Any:
+    steps = [(item.start.isoformat(), item.start.fold, item.length, item.milliwatt_hours) for item in parsed.readings]
     return steps, parsed.dropped, parsed.differing
 
 
-@some
+@several
 @given(curve_days(), curve_days())
 def test_an_answer_reads_the_same_after_any_other(one: tuple[date, list[Row]], other: tuple[date, list[Row]]) -> None:
     forget()
@@ -60,5 +61,5 @@ def test_a_list_where_a_word_should_be_is_told() -> None:
     answer = v5_answer([(label, "600") for label in end_labels(DAY)])
     for point in answer["meter_reading"]["interval_reading"][2:]:
         point["measure_type"] = ["B"]
-    found = [(each.kind, each.place) for each in look_at(answer, Series.LOAD_CURVE)]
-    assert found == [(DeviationKind.SHAPE, "meter_reading.interval_reading[].measure_type")]
+    deviations = [(item.kind, item.place) for item in find_deviations(answer, ANSWER_SHAPES[Series.LOAD_CURVE])]
+    assert deviations == [(DeviationKind.SHAPE, "meter_reading.interval_reading[].measure_type")]

@@ -1,4 +1,4 @@
-"""One raw value to energy: a bad one is nothing, never zero."""
+"""Parsers of one raw value to energy: a bad value is None, never zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A visit to premises that a test lays out with settings; nothing from outside gets in."""
+"""Connections for checks, with the settings of a test and nothing from the environment."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import pytest
 
 from config.settings import PREFIX, Settings
 from worker.ops.health.connections import CheckConnections
-from worker.ops.health.results import CheckResult, Level, Note, sum_up
+from worker.ops.health.results import CheckNote, CheckResult, Level, summarize
 
-Premises = Callable[..., CheckConnections]
+BuildConnections = Callable[..., CheckConnections]
 
 
 @pytest.fixture
-def premises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Premises]:
-    """Settings without the prefix, in small letters; ``address`` as Visit's."""
+def build_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuildConnections]:
+    """Return a function that takes settings without their prefix, in small letters, and the address of a listener."""
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         monkeypatch.delenv(name)
-    with ExitStack() as opened:
+    with ExitStack() as stack:
 
-        def visit(address: str | None = None, **settings: object) -> CheckConnections:
-            told = {"data_dir": tmp_path, "enedis_url": "http://127.0.0.1:9", **settings}
+        def build(address: str | None = None, **settings: object) -> CheckConnections:
+            values = {"data_dir": tmp_path, "enedis_url": "http://127.0.0.1:9", **settings}
             return CheckConnections(
-                Settings.from_env(_env_file=None, **told), opened, start_embedded=False, address=address
+                Settings.from_env(_env_file=None, **values), stack, start_embedded=False, address=address
             )
 
-        yield visit
+        yield build
 
 
-def seen(notes: Iterable[Note]) -> CheckResult:
-    return sum_up("check", notes)
+def result_of(notes: Iterable[CheckNote]) -> CheckResult:
+    return summarize("check", notes)
 
 
-def assert_told(notes: Iterable[Note], level: Level, *words: str) -> None:
-    """The line that comes of ``notes`` is of this level and holds these words."""
-    finding = seen(notes)
-    assert finding.level is level, finding.told
-    missing = [word for word in words if word not in finding.told]
-    assert not missing, finding.told
+def assert_result(notes: Iterable[CheckNote], level: Level, *words: str) -> None:
+    """Check that the summary of ``notes`` has this level and contains these words."""
+    result = result_of(notes)
+    assert result.level is level, result.text
+    missing = [word for word in words if word not in result.text]
+    assert not missing, result.text

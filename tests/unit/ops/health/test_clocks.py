@@ -1,4 +1,4 @@
-"""Clocks that differ."""
+"""Checks of clocks that differ."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from email.utils import formatdate
 import pytest
 
 from tests.support.canned_server import answer, canned_server
-from tests.unit.ops.health.conftest import Premises, assert_told
-from worker.ops.health.host import clock, judge
+from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.ops.health.host import check_clock, judge_clock
 from worker.ops.health.results import Level
 
 
@@ -25,21 +25,23 @@ from worker.ops.health.results import Level
     ],
 )
 def test_a_difference_is_told_by_its_size(ahead_s: float, level: Level, words: str) -> None:
-    assert_told(judge("Redis", ahead_s), level, words)
+    assert_result(judge_clock("Redis", ahead_s), level, words)
 
 
 @pytest.mark.parametrize("shift_s, level", [(0, Level.OK), (-20, Level.WARN), (600, Level.FAIL)])
-def test_the_dates_of_couchdb_and_the_supplier_are_compared(premises: Premises, shift_s: int, level: Level) -> None:
+def test_the_dates_of_couchdb_and_the_supplier_are_compared(
+    build_connections: BuildConnections, shift_s: int, level: Level
+) -> None:
     dated = answer(401, {}, Date=formatdate(time.time() + shift_s, usegmt=True))
     now = answer(404, "", Date=formatdate(time.time(), usegmt=True))
     with canned_server(dated) as couch, canned_server(now) as supplier:
-        visit = premises(measures_url=f"couchdb+{couch.url}", enedis_url=supplier.url)
-        finding = list(clock(visit))
-    told = "CouchDB" if shift_s else "agrees with CouchDB, the supplier"
-    assert_told(finding, level, told)
+        connections = build_connections(measures_url=f"couchdb+{couch.url}", enedis_url=supplier.url)
+        notes = list(check_clock(connections))
+    words = "CouchDB" if shift_s else "agrees with CouchDB, the supplier"
+    assert_result(notes, level, words)
 
 
-def test_a_date_that_is_none_and_servers_that_are_away_are_passed_over(premises: Premises) -> None:
+def test_a_date_that_is_none_and_servers_that_are_away_are_passed_over(build_connections: BuildConnections) -> None:
     with canned_server(answer(200, {}, Date="yesterday")) as couch:
-        visit = premises(measures_url=f"couchdb+{couch.url}")
-        assert_told(clock(visit), Level.OK, "nobody: no server to compare it with answers")
+        connections = build_connections(measures_url=f"couchdb+{couch.url}")
+        assert_result(check_clock(connections), Level.OK, "nobody: no server to compare it with answers")

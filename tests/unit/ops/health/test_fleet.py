@@ -1,4 +1,4 @@
-"""Workers and beat by their signs of life."""
+"""Checks of workers and beat by their heartbeats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.ops.health.conftest import assert_told
+from tests.unit.ops.health.conftest import assert_result
 from worker.ops.health.fleet import judge_beat, judge_workers
 from worker.ops.health.results import Level
 from worker.stores.redis.heartbeats import WorkerHeartbeat
@@ -18,42 +18,42 @@ OTHER = WorkerHeartbeat("backfill@two", NOW - 5, NOW - 5, running=16, slots=16, 
 
 
 def test_workers_that_work_are_named() -> None:
-    told = ("nightly@one (3 of 16 busy)", "backfill@two (16 of 16 busy)")
-    assert_told(judge_workers([WORKER, OTHER], EMPTY | {"nightly": 900}, {}, NOW), Level.OK, *told)
+    words = ("nightly@one (3 of 16 busy)", "backfill@two (16 of 16 busy)")
+    assert_result(judge_workers([WORKER, OTHER], EMPTY | {"nightly": 900}, {}, NOW), Level.OK, *words)
 
 
 def test_no_worker_at_all_is_a_fault() -> None:
-    assert_told(judge_workers([], EMPTY, {}, NOW), Level.FAIL, "no worker", "`releve up`")
+    assert_result(judge_workers([], EMPTY, {}, NOW), Level.FAIL, "no worker", "`releve up`")
 
 
 def test_a_worker_that_lives_and_takes_nothing_is_named() -> None:
-    deaf = replace(WORKER, progress_at=NOW - 400, running=0)
-    told = ("nightly@one lives, but has taken nothing for 400 s", "7 messages wait", "restart it")
-    assert_told(judge_workers([deaf, OTHER], EMPTY | {"nightly": 7}, {}, NOW), Level.FAIL, *told)
+    stuck = replace(WORKER, progress_at=NOW - 400, running=0)
+    words = ("nightly@one lives, but has taken nothing for 400 s", "7 messages wait", "restart it")
+    assert_result(judge_workers([stuck, OTHER], EMPTY | {"nightly": 7}, {}, NOW), Level.FAIL, *words)
 
 
 @pytest.mark.parametrize(
     "idle",
     [
-        replace(WORKER, progress_at=NOW - 40_000, running=0),  # nothing to do
-        replace(WORKER, progress_at=NOW - 400, running=16),  # all threads in long calls
+        replace(WORKER, progress_at=NOW - 40_000, running=0),  # There is nothing to do.
+        replace(WORKER, progress_at=NOW - 400, running=16),  # All threads are in long calls.
     ],
 )
 def test_idle_and_busy_workers_are_well(idle: WorkerHeartbeat) -> None:
     waiting = EMPTY | {"nightly": 7 if idle.running else 0, "backfill": 5}
-    assert_told(judge_workers([idle, OTHER], waiting, {}, NOW), Level.OK)
+    assert_result(judge_workers([idle, OTHER], waiting, {}, NOW), Level.OK)
 
 
 def test_a_worker_that_is_gone_matters_when_work_waits_for_it() -> None:
     gone = replace(WORKER, seen_at=NOW - 200)
-    assert_told(judge_workers([gone, OTHER], EMPTY, {}, NOW), Level.WARN, "nightly@one was last heard of 200 s ago")
-    told = judge_workers([gone, OTHER], EMPTY | {"nightly": 2}, {}, NOW)
-    assert_told(told, Level.FAIL, "2 messages wait", "start it again", "no worker serves: start one with -Q nightly")
+    assert_result(judge_workers([gone, OTHER], EMPTY, {}, NOW), Level.WARN, "nightly@one was last heard of 200 s ago")
+    notes = judge_workers([gone, OTHER], EMPTY | {"nightly": 2}, {}, NOW)
+    assert_result(notes, Level.FAIL, "2 messages wait", "start it again", "no worker serves: start one with -Q nightly")
 
 
 def test_restarts_by_the_watchdog_are_told() -> None:
-    told = judge_workers([WORKER], EMPTY, {"nightly@one": 3}, NOW)
-    assert_told(told, Level.WARN, "started nightly@one 3 times anew", "drops connections")
+    notes = judge_workers([WORKER], EMPTY, {"nightly@one": 3}, NOW)
+    assert_result(notes, Level.WARN, "started nightly@one 3 times anew", "drops connections")
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_restarts_by_the_watchdog_are_told() -> None:
 def test_beat_and_the_loop_are_judged_apart(
     beat_at: float | None, tick_at: float | None, level: Level, words: str
 ) -> None:
-    assert_told(judge_beat(beat_at, tick_at, NOW), level, words)
+    assert_result(judge_beat(beat_at, tick_at, NOW), level, words)

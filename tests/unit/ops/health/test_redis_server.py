@@ -1,4 +1,4 @@
-"""What INFO of a Redis gives away."""
+"""Checks of Redis by its answer to INFO."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 
-from tests.unit.ops.health.conftest import assert_told
-from worker.ops.health.redis import judge
+from tests.unit.ops.health.conftest import assert_result
+from worker.ops.health.redis import judge_redis
 from worker.ops.health.results import Level
 
 WELL = {
@@ -28,8 +28,8 @@ def server(**facts: Any) -> Redis:
 
 
 def test_a_redis_that_keeps_what_it_is_given_is_well() -> None:
-    assert_told(judge(server()), Level.OK, "Redis 8.0.2, noeviction, append-only file on")
-    assert_told(judge(server(valkey_version="9.1.2")), Level.OK, "Valkey 9.1.2")
+    assert_result(judge_redis(server()), Level.OK, "Redis 8.0.2, noeviction, append-only file on")
+    assert_result(judge_redis(server(valkey_version="9.1.2")), Level.OK, "Valkey 9.1.2")
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_a_redis_that_keeps_what_it_is_given_is_well() -> None:
     ids=str,
 )
 def test_each_fault_is_told_with_its_mend(facts: dict[str, Any], level: Level, mend: str) -> None:
-    assert_told(judge(server(**facts)), level, mend)
+    assert_result(judge_redis(server(**facts)), level, mend)

@@ -1,31 +1,31 @@
-"""Consent, callback, tokens and the exchange."""
+"""Consent, callback, tokens and the exchange of an authorisation."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.enedis_caller import CALLBACK, HOME, NOW, Caller, error_of
+from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller, error_of
 from worker.simulator.options import SimulatorOptions
 
 
-def test_the_callback_brings_code_state_and_usage_point(supplier: Caller) -> None:
+def test_the_callback_brings_code_state_and_usage_point(supplier: SimulatorCaller) -> None:
     answer = supplier.authorize(state="abc")
     assert answer.status_code == 302
     assert answer.headers["location"].startswith(f"{CALLBACK}?")
-    back = supplier.callback(state="abc", usage_point_id=HOME)
-    assert set(back) == {"code", "state", "usage_point_id"}
-    assert (back["state"], back["usage_point_id"]) == ("abc", HOME)
+    callback = supplier.callback(state="abc", usage_point_id=HOME)
+    assert set(callback) == {"code", "state", "usage_point_id"}
+    assert (callback["state"], callback["usage_point_id"]) == ("abc", HOME)
 
 
-def test_each_consent_without_a_hint_is_another_home_and_runs_repeat(supplier: Caller) -> None:
+def test_each_consent_without_a_hint_is_another_home_and_runs_repeat(supplier: SimulatorCaller) -> None:
     first = [supplier.callback()["usage_point_id"] for _ in range(3)]
-    again = Caller()
+    again = SimulatorCaller()
     assert len(set(first)) == 3
     assert [again.callback()["usage_point_id"] for _ in range(3)] == first
 
 
 def test_without_a_registered_callback_the_one_in_the_query_is_taken() -> None:
-    supplier = Caller(SimulatorOptions(pretend_now=NOW))
+    supplier = SimulatorCaller(SimulatorOptions(pretend_now=NOW))
     assert supplier.authorize().status_code == 400
     answer = supplier.authorize(redirect_uri="http://localhost:9000/back?x=1")
     assert answer.headers["location"].startswith("http://localhost:9000/back?x=1&code=")
@@ -43,18 +43,18 @@ def test_without_a_registered_callback_the_one_in_the_query_is_taken() -> None:
     ],
 )
 def test_the_page_itself_refuses_a_malformed_request(
-    supplier: Caller, changes: dict[str, str], status: int, text: str
+    supplier: SimulatorCaller, changes: dict[str, str], status: int, text: str
 ) -> None:
     answer = supplier.authorize(**changes)
     assert (answer.status_code, answer.json()["error_description"]) == (status, text)
 
 
 @pytest.mark.parametrize("duration", ["P3Y", "P36M", "P1095D", "P6M", "P1Y4M", "P2W"])
-def test_durations_in_use_are_taken(supplier: Caller, duration: str) -> None:
+def test_durations_in_use_are_taken(supplier: SimulatorCaller, duration: str) -> None:
     assert supplier.authorize(2, duration=duration).status_code == 302
 
 
-def test_the_page_asks_where_it_is_told_to(supplier: Caller) -> None:
+def test_the_page_asks_where_it_is_told_to(supplier: SimulatorCaller) -> None:
     page = supplier.authorize(ask="1", state='"><script>')
     assert page.status_code == 200
     assert "<script>" not in page.text
@@ -73,7 +73,7 @@ def test_the_page_asks_where_it_is_told_to(supplier: Caller) -> None:
         ("bare_server_error", {"code": "server_error", "error_description": "server_error"}),
     ],
 )
-def test_consent_can_fail_in_all_ways_seen(supplier: Caller, outcome: str, expected: dict[str, str]) -> None:
+def test_consent_can_fail_in_all_ways_seen(supplier: SimulatorCaller, outcome: str, expected: dict[str, str]) -> None:
     supplier.admin("switches", {"callback": outcome})
     assert supplier.callback() == expected | {"state": "abcx"}
     assert supplier.callback(2) == {
@@ -83,20 +83,20 @@ def test_consent_can_fail_in_all_ways_seen(supplier: Caller, outcome: str, expec
     }
 
 
-def test_a_code_works_once(supplier: Caller) -> None:
+def test_a_code_works_once(supplier: SimulatorCaller) -> None:
     code = supplier.callback(usage_point_id=HOME)["code"]
     body = supplier.user_token(grant_type="authorization_code", code=code).json()
     assert (body["expires_in"], body["token_type"], body["usage_points_id"]) == (12600, "Bearer", HOME)
     assert error_of(supplier.user_token(grant_type="authorization_code", code=code)) == (400, "invalid_grant")
 
 
-def test_a_code_is_good_for_three_minutes(supplier: Caller) -> None:
+def test_a_code_is_good_for_three_minutes(supplier: SimulatorCaller) -> None:
     code = supplier.callback()["code"]
     supplier.admin("clock", {"advance_s": 181})
     assert error_of(supplier.user_token(grant_type="authorization_code", code=code)) == (400, "invalid_grant")
 
 
-def test_a_refresh_token_works_once_and_brings_the_next(supplier: Caller) -> None:
+def test_a_refresh_token_works_once_and_brings_the_next(supplier: SimulatorCaller) -> None:
     code = supplier.callback(usage_point_id=HOME)["code"]
     first = supplier.user_token(grant_type="authorization_code", code=code).json()
     second = supplier.user_token(grant_type="refresh_token", refresh_token=first["refresh_token"]).json()
@@ -107,7 +107,7 @@ def test_a_refresh_token_works_once_and_brings_the_next(supplier: Caller) -> Non
     assert supplier.report()["tokens"] == {"authorization_code": 1, "refresh_token": 2}
 
 
-def test_a_refresh_whose_answer_is_lost_has_used_its_token_up(supplier: Caller) -> None:
+def test_a_refresh_whose_answer_is_lost_has_used_its_token_up(supplier: SimulatorCaller) -> None:
     code = supplier.callback()["code"]
     first = supplier.user_token(grant_type="authorization_code", code=code).json()["refresh_token"]
     supplier.admin("faults", {"path": "/v1/oauth2/token", "kind": "truncated"})
@@ -117,15 +117,18 @@ def test_a_refresh_whose_answer_is_lost_has_used_its_token_up(supplier: Caller) 
 
 
 @pytest.mark.parametrize("generation", ["v4", "v5"])
-def test_an_access_token_expires_by_the_simulated_clock(supplier: Caller, generation: str) -> None:
+def test_an_access_token_expires_by_the_simulated_clock(supplier: SimulatorCaller, generation: str) -> None:
     token = supplier.bearer(generation)
     supplier.admin("clock", {"advance_s": 12_500})
-    assert supplier.ask("2024-11-01", "2024-11-02", generation=generation, token=token).status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation, token=token).status_code == 200
     supplier.admin("clock", {"advance_s": 101})
-    assert supplier.ask("2024-11-01", "2024-11-02", generation=generation, token=token).status_code in (401, 403)
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation, token=token).status_code in (
+        401,
+        403,
+    )
 
 
-def test_credentials_are_taken_from_header_or_form_and_must_be_ours(supplier: Caller) -> None:
+def test_credentials_are_taken_from_header_or_form_and_must_be_ours(supplier: SimulatorCaller) -> None:
     pair = (supplier.options.client_id, supplier.options.client_secret)
     form = {"grant_type": "client_credentials"}
     assert supplier.http.post("/oauth2/v3/token", data=form, auth=pair).status_code == 200
@@ -137,38 +140,38 @@ def test_credentials_are_taken_from_header_or_form_and_must_be_ours(supplier: Ca
     assert supplier.http.post("/oauth2/v3/token", json=form).status_code == 415
 
 
-def test_a_revoked_token_is_refused_and_revoking_never_fails(supplier: Caller) -> None:
+def test_a_revoked_token_is_refused_and_revoking_never_fails(supplier: SimulatorCaller) -> None:
     token = supplier.application_token()
     for known in (token, "nobody-knows-it"):
         assert supplier.http.post("/oauth2/v3/revoke", data={"token": known}).status_code == 200
-    assert supplier.ask("2024-11-01", "2024-11-02", token=token).status_code == 401
+    assert supplier.request_measures("2024-11-01", "2024-11-02", token=token).status_code == 401
 
 
-def test_token_answers_can_be_odd(supplier: Caller) -> None:
+def test_token_answers_can_be_odd(supplier: SimulatorCaller) -> None:
     supplier.admin("switches", {"expires_as_text": True, "empty_scope": True, "token_life_s": 60, "id_token": True})
     body = supplier.user_token(grant_type="authorization_code", code=supplier.callback()["code"]).json()
     assert (body["expires_in"], body["scope"], body["id_token"].count(".")) == ("60", "", 2)
 
 
-def test_a_consent_ends_with_its_duration(supplier: Caller) -> None:
+def test_a_consent_ends_with_its_duration(supplier: SimulatorCaller) -> None:
     supplier.callback(usage_point_id=HOME, duration="P2D")
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
     supplier.admin("clock", {"advance_s": 2 * 86_400})
     supplier.tokens.clear()
-    assert error_of(supplier.ask("2024-11-01", "2024-11-02")) == (403, "ADAM-DC-0008")
+    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02")) == (403, "ADAM-DC-0008")
     supplier.callback(usage_point_id=HOME)
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_the_newest_callback_is_exchanged_for_the_usage_point(supplier: Caller, slash: str) -> None:
-    back = supplier.callback(2, usage_point_id=HOME)
-    assert set(back) == {"autorisation_id", "state"}
-    body = _exchange(supplier, int(back["autorisation_id"]), slash).json()
+def test_the_newest_callback_is_exchanged_for_the_usage_point(supplier: SimulatorCaller, slash: str) -> None:
+    callback = supplier.callback(2, usage_point_id=HOME)
+    assert set(callback) == {"autorisation_id", "state"}
+    body = _exchange(supplier, int(callback["autorisation_id"]), slash).json()
     assert {service["pointId"] for service in body["serviceSouscrit"]} == {HOME}
     assert body["nbTotalServices"] == len(body["serviceSouscrit"]) == 4
-    assert supplier.callback(2, usage_point_id=HOME)["autorisation_id"] == back["autorisation_id"]
-    assert supplier.callback(2)["autorisation_id"] != back["autorisation_id"]
+    assert supplier.callback(2, usage_point_id=HOME)["autorisation_id"] == callback["autorisation_id"]
+    assert supplier.callback(2)["autorisation_id"] != callback["autorisation_id"]
 
 
 @pytest.mark.parametrize(
@@ -179,41 +182,41 @@ def test_the_newest_callback_is_exchanged_for_the_usage_point(supplier: Caller, 
         ("list", {"nbTotalServices": 0, "serviceSouscrit": []}),
     ],
 )
-def test_an_exchange_can_be_too_early(supplier: Caller, form: str, body: object) -> None:
+def test_an_exchange_can_be_too_early(supplier: SimulatorCaller, form: str, body: object) -> None:
     number = int(supplier.callback(2)["autorisation_id"])
     supplier.admin("switches", {"services_empty": 1, "services_form": form})
     assert _exchange(supplier, number).json() == body
     assert _exchange(supplier, number).json()["nbTotalServices"] == 4
 
 
-def test_an_exchange_outside_the_swagger_is_a_fault(supplier: Caller) -> None:
+def test_an_exchange_outside_the_swagger_is_a_fault(supplier: SimulatorCaller) -> None:
     assert _exchange(supplier, "900001").status_code == 500
     assert _exchange(supplier, 7).json() == {"nbTotalServices": 0}
     supplier.admin("switches", {"services_empty": 1, "services_form": "refused"})
     assert error_of(_exchange(supplier, 7)) == (400, "Bad request")
 
 
-def test_an_ended_service_is_told_to_those_who_ask_for_it(supplier: Caller) -> None:
+def test_an_ended_service_is_told_to_those_who_ask_for_it(supplier: SimulatorCaller) -> None:
     number = int(supplier.callback(2)["autorisation_id"])
     supplier.admin("switches", {"services_state": "TERMINE"})
     assert _exchange(supplier, number).json() == {"nbTotalServices": 0}
     assert _exchange(supplier, number, etatCode=["TERMINE"]).json()["nbTotalServices"] == 4
 
 
-def test_whole_years_can_be_refused_by_the_newest_page(supplier: Caller) -> None:
+def test_whole_years_can_be_refused_by_the_newest_page(supplier: SimulatorCaller) -> None:
     supplier.admin("switches", {"whole_years_refused": True})
     assert supplier.authorize(2, duration="P1Y").status_code == 400
     assert supplier.authorize(2, duration="P12M").status_code == 302
 
 
-def test_a_share_that_exists_never_returns_and_a_callback_may_come_twice(supplier: Caller) -> None:
+def test_a_share_that_exists_never_returns_and_a_callback_may_come_twice(supplier: SimulatorCaller) -> None:
     supplier.admin("switches", {"callback": "shared_already"})
     assert supplier.authorize(2).status_code == 200
     supplier.admin("switches", {"callback": "twice"})
     assert supplier.authorize(2).text.count(f"{CALLBACK}?") == 2
 
 
-def _exchange(supplier: Caller, number: object, slash: str = "", **more: object):  # type: ignore[no-untyped-def]
+def _exchange(supplier: SimulatorCaller, number: object, slash: str = "", **more: object):  # type: ignore[no-untyped-def]
     return supplier.http.post(
         f"/subscribed_services/v1{slash}",
         json={"autorisationId": number, "comptage": False} | more,

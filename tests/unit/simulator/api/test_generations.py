@@ -1,4 +1,4 @@
-"""All generations answer over the same store, clock and curves."""
+"""All generations answer from the same meters and the same clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.enedis_caller import HOME, PATHS, Caller, points
+from tests.support.enedis_caller import HOME, PATHS, SimulatorCaller, points
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse
 
@@ -15,21 +15,21 @@ GENERATIONS = ("v4", "v5", "2026")
 
 
 @pytest.mark.parametrize("series", ["daily", "curve"])
-def test_the_three_generations_give_the_same_points(supplier: Caller, series: str) -> None:
-    answers = [supplier.ask("2024-10-25", "2024-11-01", series, generation) for generation in GENERATIONS]
+def test_the_three_generations_give_the_same_points(supplier: SimulatorCaller, series: str) -> None:
+    answers = [supplier.request_measures("2024-10-25", "2024-11-01", series, generation) for generation in GENERATIONS]
     assert points(answers[0]) == points(answers[1]) == points(answers[2])
     assert len(points(answers[0])) == (7 if series == "daily" else 6 * 48 + 50)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_the_readings_that_our_parser_finds_are_the_truth(supplier: Caller, generation: str) -> None:
+def test_the_readings_that_our_parser_finds_are_the_truth(supplier: SimulatorCaller, generation: str) -> None:
     truth = supplier.truth("2024-10-25", "2024-11-01")
-    curve = parse(supplier.ask("2024-10-25", "2024-11-01", "curve", generation).json(), Series.LOAD_CURVE)
+    curve = parse(supplier.request_measures("2024-10-25", "2024-11-01", "curve", generation).json(), Series.LOAD_CURVE)
     assert not curve.dropped
     assert [
         [reading.start.timestamp(), reading.length.seconds // 60, reading.milliwatt_hours] for reading in curve.readings
     ] == [[_timestamp(start), minutes, watts * minutes * 1000 // 60] for start, minutes, watts in truth["load_curve"]]
-    daily = parse(supplier.ask("2024-10-25", "2024-11-01", "daily", generation).json(), Series.DAILY)
+    daily = parse(supplier.request_measures("2024-10-25", "2024-11-01", "daily", generation).json(), Series.DAILY)
     assert {str(reading.start.date()): reading.milliwatt_hours // 1000 for reading in daily.readings} == truth["daily"]
 
 
@@ -40,17 +40,17 @@ def _timestamp(text: str) -> float:
 @pytest.mark.parametrize(
     ("day", "count", "repeated"), [("2024-03-31", 46, 0), ("2024-06-15", 48, 0), ("2024-10-27", 50, 2)]
 )
-def test_a_clock_change_day_has_true_end_labels(supplier: Caller, day: str, count: int, repeated: int) -> None:
+def test_a_clock_change_day_has_true_end_labels(supplier: SimulatorCaller, day: str, count: int, repeated: int) -> None:
     following = date.fromordinal(date.fromisoformat(day).toordinal() + 1).isoformat()
-    labels = [label for label, _ in points(supplier.ask(day, following, "curve"))]
+    labels = [label for label, _ in points(supplier.request_measures(day, following, "curve"))]
     assert len(labels) == count
     assert len(labels) - len(set(labels)) == repeated
     assert (labels[0], labels[-1]) == (f"{day} 00:30:00", f"{following} 00:00:00")
     assert not {f"2024-03-31 02:{minute}:00" for minute in ("00", "30")} & set(labels)
 
 
-def test_the_older_bodies_say_what_they_hold(supplier: Caller) -> None:
-    body = supplier.ask("2024-11-03", "2024-11-04", "curve").json()["meter_reading"]
+def test_the_older_bodies_say_what_they_hold(supplier: SimulatorCaller) -> None:
+    body = supplier.request_measures("2024-11-03", "2024-11-04", "curve").json()["meter_reading"]
     assert {name: body[name] for name in ("usage_point_id", "start", "end", "quality", "reading_type")} == {
         "usage_point_id": HOME,
         "start": "2024-11-03",
@@ -59,63 +59,66 @@ def test_the_older_bodies_say_what_they_hold(supplier: Caller) -> None:
         "reading_type": {"unit": "W", "measurement_kind": "power", "aggregate": "average"},
     }
     assert set(body["interval_reading"][0]) == {"value", "date", "interval_length", "measure_type"}
-    daily = supplier.ask("2024-11-03", "2024-11-04").json()["meter_reading"]
+    daily = supplier.request_measures("2024-11-03", "2024-11-04").json()["meter_reading"]
     assert daily["reading_type"]["unit"] == "Wh"
     assert set(daily["interval_reading"][0]) == {"value", "date"}
 
 
-def test_the_newest_bodies_come_as_bytes_and_say_what_they_hold(supplier: Caller) -> None:
-    answer = supplier.ask("2024-11-03", "2024-11-04", "curve", "2026")
+def test_the_newest_bodies_come_as_bytes_and_say_what_they_hold(supplier: SimulatorCaller) -> None:
+    answer = supplier.request_measures("2024-11-03", "2024-11-04", "curve", "2026")
     assert answer.headers["content-type"] == "application/octet-stream"
     body = answer.json()
     item = body["grandeur"][0]
     assert (body["idPrm"], body["periode"]) == (HOME, {"dateDebut": "2024-11-03", "dateFin": "2024-11-04"})
     assert (item["grandeurMetier"], item["grandeurPhysique"], item["unite"]) == ("CONS", "PA", "W")
     assert item["points"][0].keys() == {"v", "d", "p", "n", "iv", "ec"}
-    daily = supplier.ask("2024-11-03", "2024-11-04", "daily", "2026").json()
+    daily = supplier.request_measures("2024-11-03", "2024-11-04", "daily", "2026").json()
     assert (daily["pas"], daily["modeCalcul"], daily["grandeur"][0]["grandeurPhysique"]) == ("P1D", "DIFF.INDEX", "EA")
     supplier.admin("switches", {"json_content_type": True})
-    assert supplier.ask("2024-11-03", "2024-11-04", "daily", "2026").headers["content-type"] == "application/json"
+    assert (
+        supplier.request_measures("2024-11-03", "2024-11-04", "daily", "2026").headers["content-type"]
+        == "application/json"
+    )
 
 
 @pytest.mark.parametrize("changes", [{"dateFin": None}, {"extra": "1"}, {"pointId": "12"}, {"dateDebut": "03/11/2024"}])
 def test_the_newest_calls_what_its_swagger_does_not_know_a_fault_of_its_own(
-    supplier: Caller, changes: dict[str, str | None]
+    supplier: SimulatorCaller, changes: dict[str, str | None]
 ) -> None:
-    asked: dict[str, str | None] = {"pointId": HOME, "dateDebut": "2024-11-03", "dateFin": "2024-11-04"}
-    parameters = {name: value for name, value in (asked | changes).items() if value is not None}
+    usual: dict[str, str | None] = {"pointId": HOME, "dateDebut": "2024-11-03", "dateFin": "2024-11-04"}
+    parameters = {name: value for name, value in (usual | changes).items() if value is not None}
     answer = supplier.get(PATHS["2026", "daily"], parameters, supplier.bearer("2026"))
     assert (answer.status_code, set(answer.json())) == (500, {"code", "message"})
 
 
-def test_maximum_power_needs_its_two_parameters_in_the_newest(supplier: Caller) -> None:
+def test_maximum_power_needs_its_two_parameters_in_the_newest(supplier: SimulatorCaller) -> None:
     path = "/mesure_synchrone_auto/v2/puissance_conso_max_quotidienne"
-    asked = {"pointId": HOME, "dateDebut": "2024-11-01", "dateFin": "2024-11-04"}
-    assert supplier.get(path, asked, supplier.bearer("2026")).status_code == 500
-    answer = supplier.get(path, asked | {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}, supplier.bearer("2026"))
+    parameters = {"pointId": HOME, "dateDebut": "2024-11-01", "dateFin": "2024-11-04"}
+    assert supplier.get(path, parameters, supplier.bearer("2026")).status_code == 500
+    answer = supplier.get(path, parameters | {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}, supplier.bearer("2026"))
     assert (len(points(answer)), answer.json()["grandeur"][0]["unite"]) == (3, "VA")
     older = "/metering_data_dcmp/v5/daily_consumption_max_power"
-    asked = {"usage_point_id": HOME, "start": "2024-11-01", "end": "2024-11-04"}
-    assert points(supplier.get(older, asked, supplier.bearer("v5"))) == points(answer)
+    parameters = {"usage_point_id": HOME, "start": "2024-11-01", "end": "2024-11-04"}
+    assert points(supplier.get(older, parameters, supplier.bearer("v5"))) == points(answer)
 
 
-def test_the_index_rises_by_the_daily_energy(supplier: Caller) -> None:
-    asked = {"pointId": HOME, "dateDebut": "2024-11-01", "dateFin": "2024-11-04"}
+def test_the_index_rises_by_the_daily_energy(supplier: SimulatorCaller) -> None:
+    parameters = {"pointId": HOME, "dateDebut": "2024-11-01", "dateFin": "2024-11-04"}
     path = "/mesure_synchrone_auto/v2/index_consommation"
-    body = supplier.get(path, asked, supplier.bearer("2026")).json()
+    body = supplier.get(path, parameters, supplier.bearer("2026")).json()
     values = [value["v"] for value in body["contexte"][0]["grandeur"][0]["cadranTotalisateur"]["valeur"]]
-    daily = [int(wh) for _, wh in points(supplier.ask("2024-11-01", "2024-11-03"))]
+    daily = [int(wh) for _, wh in points(supplier.request_measures("2024-11-01", "2024-11-03"))]
     assert [later - earlier for earlier, later in pairwise(values)] == daily
 
 
 @pytest.mark.parametrize("api", ["situation_contrat", "synth_contrat", "comptage", "donnees_generales", "alimentation"])
-def test_contracts_take_the_meter_in_the_path_alone(supplier: Caller, api: str) -> None:
+def test_contracts_take_the_meter_in_the_path_alone(supplier: SimulatorCaller, api: str) -> None:
     token = supplier.bearer("2026")
     assert supplier.get(f"/{api}_auto/v1/{HOME}", {}, token).status_code == 200
     assert supplier.get(f"/{api}_auto/v1/{HOME}", {"pointId": HOME}, token).status_code == 500
 
 
-def test_a_contract_tells_where_history_starts(supplier: Caller) -> None:
+def test_a_contract_tells_where_history_starts(supplier: SimulatorCaller) -> None:
     supplier.switch(activated_on="2023-04-05")
     newest = supplier.get(f"/synth_contrat_auto/v1/{HOME}", {}, supplier.bearer("2026")).json()
     assert newest["consumption_last_activation_date"] == "2023-04-05T00:00:00+0200"
@@ -126,14 +129,14 @@ def test_a_contract_tells_where_history_starts(supplier: Caller) -> None:
     assert contract["last_activation_date"] == "2023-04-05+02:00"
 
 
-def test_a_path_that_nobody_serves_meets_the_web_firewall(supplier: Caller) -> None:
+def test_a_path_that_nobody_serves_meets_the_web_firewall(supplier: SimulatorCaller) -> None:
     answer = supplier.http.get("/metering_data_dc/v9/daily_consumption")
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (404, "text/html")
 
 
-def test_a_window_is_not_answered_twice_at_its_edges(supplier: Caller) -> None:
-    whole = points(supplier.ask("2024-11-01", "2024-11-03", "curve"))
-    halves = points(supplier.ask("2024-11-01", "2024-11-02", "curve")) + points(
-        supplier.ask("2024-11-02", "2024-11-03", "curve")
+def test_a_window_is_not_answered_twice_at_its_edges(supplier: SimulatorCaller) -> None:
+    whole = points(supplier.request_measures("2024-11-01", "2024-11-03", "curve"))
+    halves = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve")) + points(
+        supplier.request_measures("2024-11-02", "2024-11-03", "curve")
     )
     assert halves == whole

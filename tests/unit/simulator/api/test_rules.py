@@ -1,11 +1,11 @@
-"""Limits, freshness and the order of refusals."""
+"""Limits, publication times and the order of refusals."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.enedis_caller import HOME, PATHS, Caller, error_of, points
-from worker.simulator.api.errors import TABLE
+from tests.support.enedis_caller import HOME, PATHS, SimulatorCaller, error_of, points
+from worker.simulator.api.errors import ERROR_TABLE
 
 NO_DATA = (404, "no_data_found")
 
@@ -34,112 +34,126 @@ NO_DATA = (404, "no_data_found")
         ),
     ],
 )
-def test_a_malformed_question_is_told_why(supplier: Caller, parameters: dict[str, str], text: str) -> None:
+def test_a_malformed_question_is_told_why(supplier: SimulatorCaller, parameters: dict[str, str], text: str) -> None:
     answer = supplier.get(PATHS["v5", "daily"], parameters, supplier.bearer("v5"))
     assert answer.status_code == 400
     assert answer.json() == {"error": "Invalid_request", "error_description": text}
 
 
-def test_today_as_the_end_gives_yesterday_from_eight_on(supplier: Caller) -> None:
+def test_today_as_the_end_gives_yesterday_from_eight_on(supplier: SimulatorCaller) -> None:
     supplier.admin("clock", {"now": "2024-11-05T07:59"})
-    assert error_of(supplier.ask("2024-11-04", "2024-11-05")) == NO_DATA
+    assert error_of(supplier.request_measures("2024-11-04", "2024-11-05")) == NO_DATA
     supplier.admin("clock", {"advance_s": 120})
-    assert [day for day, _ in points(supplier.ask("2024-11-04", "2024-11-05"))] == ["2024-11-04"]
-    assert len(points(supplier.ask("2024-11-04", "2024-11-05", "curve"))) == 48
+    assert [day for day, _ in points(supplier.request_measures("2024-11-04", "2024-11-05"))] == ["2024-11-04"]
+    assert len(points(supplier.request_measures("2024-11-04", "2024-11-05", "curve"))) == 48
 
 
-def test_a_late_meter_comes_out_days_later(supplier: Caller) -> None:
+def test_a_late_meter_comes_out_days_later(supplier: SimulatorCaller) -> None:
     supplier.switch(delay_days=2)
-    assert [day for day, _ in points(supplier.ask("2024-11-01", "2024-11-05"))] == ["2024-11-01", "2024-11-02"]
+    assert [day for day, _ in points(supplier.request_measures("2024-11-01", "2024-11-05"))] == [
+        "2024-11-01",
+        "2024-11-02",
+    ]
     assert set(supplier.truth("2024-11-01", "2024-11-05")["daily"]) == {"2024-11-01", "2024-11-02"}
     assert len(supplier.truth("2024-11-01", "2024-11-05", measured="1")["daily"]) == 4
 
 
-def test_seven_days_of_curve_are_the_most(supplier: Caller) -> None:
-    assert supplier.ask("2024-10-28", "2024-11-04", "curve").status_code == 200
-    assert error_of(supplier.ask("2024-10-28", "2024-11-05", "curve")) == (400, "ADAM-ERR0126")
+def test_seven_days_of_curve_are_the_most(supplier: SimulatorCaller) -> None:
+    assert supplier.request_measures("2024-10-28", "2024-11-04", "curve").status_code == 200
+    assert error_of(supplier.request_measures("2024-10-28", "2024-11-05", "curve")) == (400, "ADAM-ERR0126")
     supplier.admin("switches", {"seven_days_refused": True})
-    assert error_of(supplier.ask("2024-10-28", "2024-11-04", "curve")) == (400, "ADAM-ERR0126")
-    assert supplier.ask("2024-10-29", "2024-11-04", "curve").status_code == 200
+    assert error_of(supplier.request_measures("2024-10-28", "2024-11-04", "curve")) == (400, "ADAM-ERR0126")
+    assert supplier.request_measures("2024-10-29", "2024-11-04", "curve").status_code == 200
 
 
-def test_history_ends_after_so_many_months_and_fifteen_days(supplier: Caller) -> None:
-    assert len(points(supplier.ask("2021-10-21", "2024-11-05"))) == 1111
-    assert error_of(supplier.ask("2021-10-20", "2024-11-05")) == (400, "ADAM-ERR0125")
-    assert supplier.ask("2022-10-21", "2022-10-28", "curve").status_code == 200
-    assert error_of(supplier.ask("2022-10-20", "2022-10-27", "curve")) == (400, "ADAM-ERR0125")
+def test_history_ends_after_so_many_months_and_fifteen_days(supplier: SimulatorCaller) -> None:
+    assert len(points(supplier.request_measures("2021-10-21", "2024-11-05"))) == 1111
+    assert error_of(supplier.request_measures("2021-10-20", "2024-11-05")) == (400, "ADAM-ERR0125")
+    assert supplier.request_measures("2022-10-21", "2022-10-28", "curve").status_code == 200
+    assert error_of(supplier.request_measures("2022-10-20", "2022-10-27", "curve")) == (400, "ADAM-ERR0125")
 
 
 @pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
-def test_nothing_is_told_from_before_the_contract(supplier: Caller, generation: str) -> None:
+def test_nothing_is_told_from_before_the_contract(supplier: SimulatorCaller, generation: str) -> None:
     supplier.switch(activated_on="2024-10-10")
-    assert error_of(supplier.ask("2024-10-09", "2024-10-12", generation=generation)) == (400, "ADAM-ERR0123")
-    assert len(points(supplier.ask("2024-10-10", "2024-10-12", generation=generation))) == 2
+    assert error_of(supplier.request_measures("2024-10-09", "2024-10-12", generation=generation)) == (
+        400,
+        "ADAM-ERR0123",
+    )
+    assert len(points(supplier.request_measures("2024-10-10", "2024-10-12", generation=generation))) == 2
 
 
-def test_consent_is_asked_before_length_and_history(supplier: Caller) -> None:
+def test_consent_is_asked_before_length_and_history(supplier: SimulatorCaller) -> None:
     supplier.switch(consent_revoked=True)
-    assert error_of(supplier.ask("2010-01-01", "2024-11-05", "curve")) == (403, "ADAM-DC-0008")
-    assert error_of(supplier.ask("2010-01-01", "2024-11-06", "curve")) == (400, "Invalid_request")
+    assert error_of(supplier.request_measures("2010-01-01", "2024-11-05", "curve")) == (403, "ADAM-DC-0008")
+    assert error_of(supplier.request_measures("2010-01-01", "2024-11-06", "curve")) == (400, "Invalid_request")
 
 
-def test_the_token_is_asked_before_anything(supplier: Caller) -> None:
-    refused = supplier.ask("1", "2", usage_point="3", generation="v4", token="no-token")
+def test_the_token_is_asked_before_anything(supplier: SimulatorCaller) -> None:
+    refused = supplier.request_measures("1", "2", usage_point="3", generation="v4", token="no-token")
     assert (refused.status_code, refused.content) == (403, b"")
     assert "invalid_token" in refused.headers["www-authenticate"]
     for generation in ("v5", "2026"):
-        refused = supplier.ask("1", "2", usage_point="3", generation=generation, token="no-token")
+        refused = supplier.request_measures("1", "2", usage_point="3", generation=generation, token="no-token")
         assert (refused.status_code, refused.json()["fault"]["code"]) == (401, 900901)
 
 
-def test_a_users_token_opens_its_own_meter_alone(supplier: Caller) -> None:
+def test_a_users_token_opens_its_own_meter_alone(supplier: SimulatorCaller) -> None:
     token = supplier.bearer("v4")
-    assert supplier.ask("2024-11-01", "2024-11-02", generation="v4", token=token).status_code == 200
-    other = supplier.ask("2024-11-01", "2024-11-02", generation="v4", token=token, usage_point="11111111111111")
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="v4", token=token).status_code == 200
+    other = supplier.request_measures(
+        "2024-11-01", "2024-11-02", generation="v4", token=token, usage_point="11111111111111"
+    )
     assert error_of(other) == (403, "ADAM-DC-0008")
     assert "error_uri" in other.json()
 
 
-def test_the_two_kinds_of_token_do_not_open_each_others_doors(supplier: Caller) -> None:
-    assert supplier.ask("2024-11-01", "2024-11-02", generation="v4", token=supplier.bearer("v5")).status_code == 403
-    assert supplier.ask("2024-11-01", "2024-11-02", generation="v5", token=supplier.bearer("v4")).status_code == 401
+def test_the_two_kinds_of_token_do_not_open_each_others_doors(supplier: SimulatorCaller) -> None:
+    assert (
+        supplier.request_measures("2024-11-01", "2024-11-02", generation="v4", token=supplier.bearer("v5")).status_code
+        == 403
+    )
+    assert (
+        supplier.request_measures("2024-11-01", "2024-11-02", generation="v5", token=supplier.bearer("v4")).status_code
+        == 401
+    )
 
 
-def test_a_curve_that_is_not_collected_leaves_the_daily_values(supplier: Caller) -> None:
+def test_a_curve_that_is_not_collected_leaves_the_daily_values(supplier: SimulatorCaller) -> None:
     supplier.switch(curve_enabled=False)
-    assert error_of(supplier.ask("2024-11-01", "2024-11-02", "curve")) == NO_DATA
-    assert supplier.ask("2024-11-01", "2024-11-02").status_code == 200
+    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", "curve")) == NO_DATA
+    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
     supplier.switch(curve_objected=True)
-    assert error_of(supplier.ask("2024-11-01", "2024-11-02", "curve")) == (400, "ADAM-ERR0075")
+    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", "curve")) == (400, "ADAM-ERR0075")
     assert supplier.truth("2024-11-01", "2024-11-02")["load_curve"] == []
 
 
 @pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", ERROR_TABLE)
 def test_every_row_of_the_error_table_can_be_switched_on_for_one_meter(
-    supplier: Caller, name: str, generation: str
+    supplier: SimulatorCaller, name: str, generation: str
 ) -> None:
     supplier.bearer(generation)
     supplier.switch(refusal=name)
-    answer = supplier.ask("2024-11-01", "2024-11-02", generation=generation)
+    answer = supplier.request_measures("2024-11-01", "2024-11-02", generation=generation)
     assert answer.status_code >= 400
     supplier.switch(refusal=None)
-    assert supplier.ask("2024-11-01", "2024-11-02", generation=generation).status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation).status_code == 200
 
 
-def test_an_end_before_the_start_has_a_code_of_its_own_in_the_newest(supplier: Caller) -> None:
-    assert error_of(supplier.ask("2024-11-02", "2024-11-01", generation="2026")) == (400, "ADAM-ERR0002")
+def test_an_end_before_the_start_has_a_code_of_its_own_in_the_newest(supplier: SimulatorCaller) -> None:
+    assert error_of(supplier.request_measures("2024-11-02", "2024-11-01", generation="2026")) == (400, "ADAM-ERR0002")
 
 
-def test_no_data_is_worded_by_the_generation(supplier: Caller) -> None:
+def test_no_data_is_worded_by_the_generation(supplier: SimulatorCaller) -> None:
     supplier.switch(holes=["2024-11-01"])
-    assert error_of(supplier.ask("2024-11-01", "2024-11-02", generation="2026")) == (404, "404")
-    older = supplier.ask("2024-11-01", "2024-11-02", generation="v4").json()
+    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", generation="2026")) == (404, "404")
+    older = supplier.request_measures("2024-11-01", "2024-11-02", generation="v4").json()
     assert older["error_description"] == "no measure found for this usage point"
 
 
-def test_an_api_that_is_not_subscribed_says_so(supplier: Caller) -> None:
+def test_an_api_that_is_not_subscribed_says_so(supplier: SimulatorCaller) -> None:
     supplier.admin("switches", {"unsubscribed": ["comptage_auto"]})
     refused = supplier.get(f"/comptage_auto/v1/{HOME}", {}, supplier.bearer("2026"))
     assert error_of(refused) == (403, "900908")
-    assert supplier.ask("2024-11-01", "2024-11-02", generation="2026").status_code == 200
+    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="2026").status_code == 200

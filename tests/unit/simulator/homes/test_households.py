@@ -1,4 +1,4 @@
-"""Pretend homes: the same each time, plausible, and whole to the watt-hour."""
+"""Pretend homes are the same each time, plausible, and exact to the watt-hour."""
 
 from __future__ import annotations
 

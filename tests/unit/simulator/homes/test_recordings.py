@@ -1,4 +1,4 @@
-"""Recorded series are served as they are: every value, label and step, and every gap."""
+"""Recorded series are served unchanged: every value, label, step and gap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.enedis_caller import CALLBACK, Caller, error_of, points
+from tests.support.enedis_caller import CALLBACK, SimulatorCaller, error_of, points
 from worker.domain.measures.readings import PARIS
 from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
 from worker.simulator.homes.recordings import RecordedMeter, infer_minutes, read_folder, to_instants
@@ -52,7 +52,7 @@ def _write(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _serve(folder: Path, now: str) -> Caller:
+def _serve(folder: Path, now: str) -> SimulatorCaller:
     options = SimulatorOptions(
         data_dir=folder,
         pretend_now=datetime.fromisoformat(now),
@@ -60,7 +60,7 @@ def _serve(folder: Path, now: str) -> Caller:
         load_curve_history_months=600,
         daily_history_months=600,
     )
-    return Caller(options)
+    return SimulatorCaller(options)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -69,7 +69,7 @@ def test_a_plain_curve_is_served_with_its_own_steps_and_gaps(tmp_path: Path, end
     text = "date_end_local,watts\n" + "".join(f"2024-01-10 {row}\n" for row in rows.split(" "))
     _write(tmp_path, f"{METER}.load_curve.csv{ending}", text)
     supplier = _serve(tmp_path, "2024-01-12T09:00+01:00")
-    body = supplier.ask("2024-01-10", "2024-01-11", "curve", usage_point=METER).json()["meter_reading"]
+    body = supplier.request_measures("2024-01-10", "2024-01-11", "curve", usage_point=METER).json()["meter_reading"]
     assert [(row["date"][11:16], row["value"], row["interval_length"]) for row in body["interval_reading"]] == [
         ("00:30", "10", "PT30M"),
         ("01:00", "20", "PT30M"),
@@ -78,25 +78,31 @@ def test_a_plain_curve_is_served_with_its_own_steps_and_gaps(tmp_path: Path, end
         ("06:00", "70", "PT60M"),
         ("07:00", "80", "PT60M"),
     ]
-    assert error_of(supplier.ask("2024-01-10", "2024-01-11", usage_point=METER)) == (404, "no_data_found")
-    assert error_of(supplier.ask("2024-01-11", "2024-01-12", "curve", usage_point=METER)) == (404, "no_data_found")
+    assert error_of(supplier.request_measures("2024-01-10", "2024-01-11", usage_point=METER)) == (404, "no_data_found")
+    assert error_of(supplier.request_measures("2024-01-11", "2024-01-12", "curve", usage_point=METER)) == (
+        404,
+        "no_data_found",
+    )
 
 
 def test_a_plain_daily_series_has_no_curve(tmp_path: Path) -> None:
     _write(tmp_path, f"{METER}.daily.csv", "date,wh\r\n2024-01-09,\r\n2024-01-10,41566\r\n2024-01-11,0\r\n")
     supplier = _serve(tmp_path, "2024-01-12T09:00+01:00")
-    assert points(supplier.ask("2024-01-09", "2024-01-12", usage_point=METER)) == [
+    assert points(supplier.request_measures("2024-01-09", "2024-01-12", usage_point=METER)) == [
         ("2024-01-10", "41566"),
         ("2024-01-11", "0"),
     ]
-    assert error_of(supplier.ask("2024-01-10", "2024-01-12", "curve", usage_point=METER)) == (404, "no_data_found")
-    assert points(supplier.ask("2024-01-10", "2024-01-12", usage_point="11111111111111"))
+    assert error_of(supplier.request_measures("2024-01-10", "2024-01-12", "curve", usage_point=METER)) == (
+        404,
+        "no_data_found",
+    )
+    assert points(supplier.request_measures("2024-01-10", "2024-01-12", usage_point="11111111111111"))
 
 
 def test_the_customer_sites_curve_keeps_both_passes_of_the_autumn_hour(tmp_path: Path) -> None:
     _write(tmp_path, "Enedis_Conso_Heure_20231027-20231030_x.csv", HOUR_EXPORT)
     supplier = _serve(tmp_path, "2023-11-02T09:00+01:00")
-    answer = supplier.ask("2023-10-29", "2023-10-30", "curve", usage_point=METER)
+    answer = supplier.request_measures("2023-10-29", "2023-10-30", "curve", usage_point=METER)
     assert [(label[11:16], watts) for label, watts in points(answer)] == [
         ("01:30", "100"),
         ("02:00", "110"),
@@ -117,7 +123,7 @@ def test_the_customer_sites_indexes_become_days(tmp_path: Path) -> None:
     assert meter.days[Direction.CONSUMPTION] == {
         date(2024, 3, 30): 2000,
         date(2024, 3, 31): 3000,
-        date(2024, 4, 3): 500,  # neither across a missing index, nor down to that of a new meter
+        date(2024, 4, 3): 500,  # No day crosses a missing index or a replaced meter.
     }
 
 
@@ -155,7 +161,7 @@ def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recorded households under meter numbers, with Enedis' exports beside them."""
+    """Return a folder with the recorded households under meter numbers, and Enedis' exports."""
     folder = tmp_path_factory.mktemp("recorded")
     for number, name in enumerate(("a", "c", "e", "g"), start=1):
         for series in ("load_curve", "daily"):
@@ -168,7 +174,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recorded_homes(recorded: Path) -> Caller:
+def recorded_homes(recorded: Path) -> SimulatorCaller:
     return _serve(recorded, "2025-04-01T09:00+02:00")
 
 
@@ -182,7 +188,7 @@ def meters(recorded: Path) -> dict[str, RecordedMeter]:
     ("usage_point", "series"), [(1, "daily"), (3, "daily"), (4, "daily"), (1, "curve"), (2, "curve")]
 )
 def test_every_recorded_value_comes_back_as_recorded(
-    recorded: Path, recorded_homes: Caller, usage_point: int, series: str
+    recorded: Path, recorded_homes: SimulatorCaller, usage_point: int, series: str
 ) -> None:
     number = f"{usage_point:014d}"
     name = "daily" if series == "daily" else "load_curve"
@@ -193,7 +199,7 @@ def test_every_recorded_value_comes_back_as_recorded(
     span = 365 if series == "daily" else 7
     while day < date(2025, 3, 13):
         end = min(day + timedelta(days=span), date(2025, 3, 13))
-        answer = recorded_homes.ask(str(day), str(end), series, usage_point=number)
+        answer = recorded_homes.request_measures(str(day), str(end), series, usage_point=number)
         served += points(answer) if answer.status_code == 200 else []
         day = end
     assert served == [(_as_label(label), value) for label, value in rows]

@@ -1,32 +1,34 @@
-"""The nine customers of the sandbox, picked by the last digit of the state."""
+"""The last digit of the state picks one of the nine customers of the sandbox."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.support.enedis_caller import CALLBACK, NOW, Caller, error_of, points
+from tests.support.enedis_caller import CALLBACK, NOW, SimulatorCaller, error_of, points
 from worker.simulator.homes.sandbox import CUSTOMERS
 from worker.simulator.options import SimulatorOptions
 
 
 @pytest.fixture
-def sandbox() -> Caller:
-    return Caller(SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK, sandbox=True))
+def sandbox() -> SimulatorCaller:
+    return SimulatorCaller(SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK, sandbox=True))
 
 
 @pytest.mark.parametrize("digit", CUSTOMERS)
-def test_the_last_digit_of_the_state_picks_the_customer(sandbox: Caller, digit: int) -> None:
+def test_the_last_digit_of_the_state_picks_the_customer(sandbox: SimulatorCaller, digit: int) -> None:
     expected = ";".join(meter.usage_point for meter in CUSTOMERS[digit])
     assert sandbox.callback(state=f"abc{digit}")["usage_point_id"] == expected
 
 
-def test_outside_the_sandbox_a_digit_means_nothing(supplier: Caller) -> None:
+def test_outside_the_sandbox_a_digit_means_nothing(supplier: SimulatorCaller) -> None:
     assert supplier.callback(state="abc0")["usage_point_id"] != "22516914714270"
     assert supplier.callback(state="abc0", sandbox="1")["usage_point_id"] == "22516914714270"
 
 
-def _asked(sandbox: Caller, digit: int, series: str = "daily", which: int = 0) -> object:
-    answer = sandbox.ask("2024-10-28", "2024-11-04", series, usage_point=CUSTOMERS[digit][which].usage_point)
+def _ask(sandbox: SimulatorCaller, digit: int, series: str = "daily", which: int = 0) -> object:
+    answer = sandbox.request_measures(
+        "2024-10-28", "2024-11-04", series, usage_point=CUSTOMERS[digit][which].usage_point
+    )
     return len(points(answer)) if answer.status_code == 200 else error_of(answer)
 
 
@@ -45,30 +47,33 @@ def _asked(sandbox: Caller, digit: int, series: str = "daily", which: int = 0) -
     ],
 )
 def test_each_customer_behaves_as_the_sandbox_page_says(
-    sandbox: Caller, digit: int, daily: object, curve: object
+    sandbox: SimulatorCaller, digit: int, daily: object, curve: object
 ) -> None:
-    assert _asked(sandbox, digit) == daily
-    assert _asked(sandbox, digit, "curve") == curve
+    assert _ask(sandbox, digit) == daily
+    assert _ask(sandbox, digit, "curve") == curve
 
 
 def test_the_second_customer_was_activated_in_2019() -> None:
-    sandbox = Caller(SimulatorOptions(pretend_now=NOW.replace(year=2021), redirect_uri=CALLBACK))
-    assert error_of(sandbox.ask("2019-08-26", "2019-09-01", usage_point="11453290002823")) == (400, "ADAM-ERR0123")
-    assert len(points(sandbox.ask("2019-08-27", "2019-09-01", usage_point="11453290002823"))) == 5
+    sandbox = SimulatorCaller(SimulatorOptions(pretend_now=NOW.replace(year=2021), redirect_uri=CALLBACK))
+    assert error_of(sandbox.request_measures("2019-08-26", "2019-09-01", usage_point="11453290002823")) == (
+        400,
+        "ADAM-ERR0123",
+    )
+    assert len(points(sandbox.request_measures("2019-08-27", "2019-09-01", usage_point="11453290002823"))) == 5
 
 
 @pytest.mark.parametrize("usage_point", ["10284856584123", "24880057139941", "12655648759651"])
-def test_producers_answer_for_production(sandbox: Caller, usage_point: str) -> None:
-    asked = {"usage_point_id": usage_point, "start": "2024-06-01", "end": "2024-06-03"}
-    daily = sandbox.get("/metering_data_dp/v5/daily_production", asked, sandbox.bearer("v5"))
-    curve = sandbox.get("/metering_data_plc/v5/production_load_curve", asked, sandbox.bearer("v5"))
+def test_producers_answer_for_production(sandbox: SimulatorCaller, usage_point: str) -> None:
+    parameters = {"usage_point_id": usage_point, "start": "2024-06-01", "end": "2024-06-03"}
+    daily = sandbox.get("/metering_data_dp/v5/daily_production", parameters, sandbox.bearer("v5"))
+    curve = sandbox.get("/metering_data_plc/v5/production_load_curve", parameters, sandbox.bearer("v5"))
     assert sum(int(wh) for _, wh in points(daily)) == sum(int(watts) for _, watts in points(curve)) // 2 > 0
     newest = {"pointId": usage_point, "dateDebut": "2024-06-01", "dateFin": "2024-06-03"}
     path = "/mesure_synchrone_auto/v2/production_quotidienne"
     assert points(sandbox.get(path, newest, sandbox.bearer("2026"))) == points(daily)
 
 
-def test_a_meter_that_only_consumes_has_no_production(supplier: Caller) -> None:
-    asked = {"usage_point_id": "98765432109876", "start": "2024-06-01", "end": "2024-06-03"}
-    refused = supplier.get("/metering_data_dp/v5/daily_production", asked, supplier.bearer("v5"))
+def test_a_meter_that_only_consumes_has_no_production(supplier: SimulatorCaller) -> None:
+    parameters = {"usage_point_id": "98765432109876", "start": "2024-06-01", "end": "2024-06-03"}
+    refused = supplier.get("/metering_data_dp/v5/daily_production", parameters, supplier.bearer("v5"))
     assert error_of(refused) == (400, "ADAM-ERR0069")

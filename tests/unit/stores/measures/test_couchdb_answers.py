@@ -1,4 +1,4 @@
-"""What the CouchDB store makes of every kind of answer, by CouchDB's documentation and by what proxies do."""
+"""The CouchDB store with all kinds of answers, from CouchDB's documentation and from proxies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.support.canned_server import CUT, SILENT, Canned, CannedServer, answer, canned_server, chunked, cut_short
+from tests.support.canned_server import (
+    CUT,
+    SILENT,
+    CannedAnswer,
+    CannedServer,
+    answer,
+    canned_server,
+    chunked,
+    cut_short,
+)
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.couchdb_http import CouchServer
@@ -30,11 +39,11 @@ def store_at(server: CannedServer, timeout_s: float = 5.0) -> CouchStore:
 
 
 def rows(*documents: dict[str, Any]) -> dict[str, Any]:
-    found = [{"id": doc["_id"], "key": doc["_id"], "value": {"rev": "1-a"}, "doc": doc} for doc in documents]
-    return {"total_rows": len(found), "offset": 0, "rows": found}
+    body = [{"id": doc["_id"], "key": doc["_id"], "value": {"rev": "1-a"}, "doc": doc} for doc in documents]
+    return {"total_rows": len(body), "offset": 0, "rows": body}
 
 
-def written(*documents: dict[str, Any]) -> Canned:
+def written(*documents: dict[str, Any]) -> CannedAnswer:
     return answer(201, [{"ok": True, "id": document["_id"], "rev": "1-a"} for document in documents])
 
 
@@ -52,14 +61,14 @@ def test_a_read_asks_the_partition_for_a_half_open_range_with_documents() -> Non
     assert json.loads(query["startkey"]) == "acc:2024-01-01T00:00Z"
     assert json.loads(query["endkey"]) == "acc:2024-01-02"
     assert (query["inclusive_end"], query["include_docs"]) == ("false", "true")
-    assert int(query["limit"]) >= 745 * 24 * 12  # without a limit the server's own cap would cut in silence
+    assert int(query["limit"]) >= 745 * 24 * 12  # Without a limit the server's own cap would silently cut.
 
 
 def test_a_password_with_signs_in_it_reaches_the_server_and_no_text() -> None:
     with canned_server(answer(200, rows())) as server:
         store = store_at(server)
         store.read("acc", "", "~")
-    assert server.heads[0]["authorization"] == "Basic cmVsw6h2ZTpzM2NyZXQ6cEBzcw=="
+    assert server.headers[0]["authorization"] == "Basic cmVsw6h2ZTpzM2NyZXQ6cEBzcw=="
     assert "s3cret" not in repr(store) + repr(vars(store))
 
 
@@ -83,14 +92,14 @@ def test_a_server_without_partitions_is_found_out_once_for_all_doctypes() -> Non
 
 
 def test_documents_of_many_accounts_are_looked_up_by_their_ids_whatever_their_rows_say() -> None:
-    """Rows as CouchDB 3 gives them: found, never there, deleted, and erased while it answered."""
+    """Rows of CouchDB 3 for documents that exist, never existed, are deleted, or were erased during the answer."""
     stored, ids = {**DOCUMENT, "_rev": "1-a"}, [DOCUMENT["_id"], "acc:none", "b:gone", "c:going"]
-    told = rows(stored)["rows"] + [
+    answer_rows = rows(stored)["rows"] + [
         {"key": "acc:none", "error": "not_found"},
         {"id": "b:gone", "key": "b:gone", "value": {"rev": "2-b", "deleted": True}, "doc": None},
         {"id": "c:going", "key": "c:going", "value": {"rev": "1-c"}, "doc": None},
     ]
-    with canned_server(answer(200, {"total_rows": 9, "offset": None, "rows": told})) as server:
+    with canned_server(answer(200, {"total_rows": 9, "offset": None, "rows": answer_rows})) as server:
         assert store_at(server).look_up(ids) == [stored]
     assert server.requests == [("POST", f"{ALL_DOCS}?include_docs=true", {"keys": ids})]
 
@@ -104,10 +113,11 @@ def test_a_look_up_finds_nothing_in_a_missing_database_which_the_next_write_make
 
 
 @pytest.mark.parametrize(
-    "told", [answer(200, {"rows": []}), answer(200, {"rows": [1]}), answer(200, [1]), answer(400, {}), answer(500, {})]
+    "canned",
+    [answer(200, {"rows": []}), answer(200, {"rows": [1]}), answer(200, [1]), answer(400, {}), answer(500, {})],
 )
-def test_a_look_up_that_is_not_answered_for_every_document_is_an_outage(told: Canned) -> None:
-    with canned_server(*[told] * 2) as server, pytest.raises(StoreUnavailable):
+def test_a_look_up_that_is_not_answered_for_every_document_is_an_outage(canned: CannedAnswer) -> None:
+    with canned_server(*[canned] * 2) as server, pytest.raises(StoreUnavailable):
         store_at(server).look_up(["acc:1"])
 
 
@@ -126,7 +136,7 @@ def test_a_database_of_a_cluster_is_made_with_its_shards_and_copies() -> None:
     with canned_server(answer(202, {"ok": True}), answer(412, {"error": "file_exists", "reason": "…"})) as server:
         link = CouchServer(server.url, None, 5.0)
         store = CouchStore(link, "com.grandlyon.enedis.minute", shards=8, replicas=3)
-        assert store.create_if_missing()  # 202: not every node has heard of it yet
+        assert store.create_if_missing()  # 202: Some nodes don't know of it yet.
         assert not store.create_if_missing()
     method, path, _ = server.requests[0]
     assert (method, urlsplit(path).path) == ("PUT", f"/{DATABASE}")
@@ -149,7 +159,7 @@ def test_documents_that_less_than_a_quorum_has_written_yet_are_written() -> None
 def test_a_write_to_a_database_that_vanished_makes_it_anew() -> None:
     script = answer(404, NO_DATABASE), answer(412, {"error": "file_exists", "reason": "…"}), written(DOCUMENT)
     with canned_server(*script) as server:
-        assert store_at(server).write([DOCUMENT]) == []  # 412: somebody else was quicker
+        assert store_at(server).write([DOCUMENT]) == []  # 412: Another process was faster.
     assert paths(server) == [("POST", BULK), ("PUT", f"/{DATABASE}"), ("POST", BULK)]
 
 
@@ -167,14 +177,14 @@ def test_a_page_of_a_proxy_saying_404_is_not_an_empty_database() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("doing", ["read", "write", "create"])
-def test_missing_rights_say_what_the_operator_must_do(status: int, doing: str) -> None:
+@pytest.mark.parametrize("operation", ["read", "write", "create"])
+def test_missing_rights_say_what_the_operator_must_do(status: int, operation: str) -> None:
     refusal = answer(status, {"error": "unauthorized", "reason": "Name or password is incorrect."})
-    script = [answer(404, NO_DATABASE), refusal] if doing == "create" else [refusal]
+    script = [answer(404, NO_DATABASE), refusal] if operation == "create" else [refusal]
     with canned_server(*script) as server:
         store = store_at(server)
         with pytest.raises(StoreUnavailable, match="check user name and password") as caught:
-            store.read("acc", "", "~") if doing == "read" else store.write([DOCUMENT])
+            store.read("acc", "", "~") if operation == "read" else store.write([DOCUMENT])
     assert str(status) in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
@@ -196,15 +206,15 @@ OUTAGES = {
     "JSON that is a text": answer(200, '"ok"'),
     "JSON that breaks off": answer(200, '{"rows": ['),
     "an answer cut in the middle": cut_short(200, rows()),
-    "a status line that is none": Canned(b"hello\r\n\r\n", cut=True),
+    "a status line that is none": CannedAnswer(b"hello\r\n\r\n", cut=True),
     "no answer in time": SILENT,
     "a connection cut twice": CUT,
 }
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-@pytest.mark.parametrize("doing", ["read", "write", "erase"])
-def test_an_outage_is_told_in_one_line_and_the_next_request_works(outage: str, doing: str) -> None:
+@pytest.mark.parametrize("operation", ["read", "write", "erase"])
+def test_an_outage_is_told_in_one_line_and_the_next_request_works(outage: str, operation: str) -> None:
     repeated = 8 if outage.startswith("a redirect") else 2 if outage.startswith("a connection") else 1
     with canned_server(*[OUTAGES[outage]] * repeated) as server:
         store = store_at(server, timeout_s=0.3 if outage == "no answer in time" else 5.0)
@@ -213,7 +223,7 @@ def test_an_outage_is_told_in_one_line_and_the_next_request_works(outage: str, d
                 "read": lambda: store.read("acc", "", "~"),
                 "write": lambda: store.write([DOCUMENT]),
                 "erase": lambda: store.erase("acc"),
-            }[doing]()
+            }[operation]()
         server.script[:] = [answer(200, rows())]
         assert store.read("acc", "", "~") == []
     assert "\n" not in str(caught.value)
@@ -228,7 +238,7 @@ def test_a_server_that_is_not_there_is_an_outage() -> None:
 
 
 def test_a_connection_that_died_while_idle_is_opened_again_unseen() -> None:
-    last_words = Canned(answer(200, rows()).raw, cut=True)  # keep-alive ran out on the server's side
+    last_words = CannedAnswer(answer(200, rows()).raw, cut=True)  # The server's keep-alive time ran out.
     with canned_server(last_words, written(DOCUMENT)) as server:
         store = store_at(server)
         store.read("acc", "", "~")
@@ -255,31 +265,31 @@ def test_a_value_that_json_can_t_carry_is_refused_before_anything_is_sent() -> N
     assert server.requests == []
 
 
-def bulk_of(*errors: str | None) -> tuple[list[dict[str, Any]], Canned]:
+def bulk_of(*errors: str | None) -> tuple[list[dict[str, Any]], CannedAnswer]:
     documents = [{"_id": f"acc:2024-01-{number + 1:02d}", "load": 0.5} for number in range(len(errors))]
-    said = [
+    body = [
         {"id": document["_id"], "error": error, "reason": f"about {document}"} if error else {"id": document["_id"]}
         for document, error in zip(documents, errors, strict=True)
     ]
-    return documents, answer(201, said)
+    return documents, answer(201, body)
 
 
 def test_half_a_bulk_that_conflicts_gives_that_half_back() -> None:
-    documents, said = bulk_of("conflict", None, "conflict", None)
-    with canned_server(said) as server:
+    documents, canned = bulk_of("conflict", None, "conflict", None)
+    with canned_server(canned) as server:
         assert store_at(server).write(documents) == [documents[0], documents[2]]
 
 
 def test_half_a_bulk_that_is_forbidden_is_refused_by_its_words_alone() -> None:
-    documents, said = bulk_of(None, "forbidden", "conflict", "forbidden", None, "Said: acc:2024-01-05")
-    with canned_server(said) as server, pytest.raises(WriteRefused) as caught:
+    documents, canned = bulk_of(None, "forbidden", "conflict", "forbidden", None, "Said: acc:2024-01-05")
+    with canned_server(canned) as server, pytest.raises(WriteRefused) as caught:
         store_at(server).write(documents)
     assert str(caught.value).endswith(": an error without a name, forbidden")
 
 
 def test_half_a_bulk_that_the_server_failed_to_write_may_be_tried_again() -> None:
-    documents, said = bulk_of(None, "internal_server_error", "conflict", "timeout")
-    with canned_server(said) as server, pytest.raises(StoreUnavailable, match="internal_server_error, timeout"):
+    documents, canned = bulk_of(None, "internal_server_error", "conflict", "timeout")
+    with canned_server(canned) as server, pytest.raises(StoreUnavailable, match="internal_server_error, timeout"):
         store_at(server).write(documents)
 
 
@@ -325,7 +335,7 @@ def test_an_answer_is_never_taken_from_a_cache() -> None:
     with canned_server(*script) as server:
         store = store_at(server)
         assert [store.read("acc", "", "~")[0]["load"] for _ in range(2)] == [1.0, 2.0]
-    assert all("if-none-match" not in head for head in server.heads)
+    assert all("if-none-match" not in head for head in server.headers)
 
 
 def test_after_an_error_page_two_threads_don_t_share_a_connection() -> None:
@@ -339,5 +349,5 @@ def test_after_an_error_page_two_threads_don_t_share_a_connection() -> None:
         with ThreadPoolExecutor(2) as pool:
             reading = [pool.submit(lambda: gate.wait() and store.read("acc", "", "~")) for _ in range(2)]
             gate.set()
-            found = sorted(document["_id"] for future in reading for document in future.result() or [])
-    assert found == ["acc:0", "acc:1"]
+            ids = sorted(document["_id"] for future in reading for document in future.result() or [])
+    assert ids == ["acc:0", "acc:1"]

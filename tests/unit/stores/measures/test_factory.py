@@ -1,4 +1,4 @@
-"""One URL opens all five stores, or says in one line what is wrong with it, and never the password."""
+"""URLs of measure stores: a good one opens five stores, a bad one is refused in one line without its password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A counted store is the store itself, timed."""
+"""An instrumented store does what its store does, and counts and times it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import MemoryStore
-from tests.support.metric_counts import Counts
+from tests.support.metric_counts import MetricGrowth
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.instrumented import InstrumentedStore
 
@@ -24,24 +24,24 @@ class Down(MemoryStore):
 
 
 def test_each_operation_is_done_and_timed_once() -> None:
-    counts, store = Counts(), InstrumentedStore(MemoryStore())
+    counts, store = MetricGrowth(), InstrumentedStore(MemoryStore())
     store.create_if_missing()
     assert store.write([dict(DOCUMENT)]) == []
-    assert [found["load"] for found in store.read("acc", "2024", "2025")] == [1.5]
+    assert [document["load"] for document in store.read("acc", "2024", "2025")] == [1.5]
     assert store.read("acc", "2024", "2025", 1) and store.erase("acc") == 1
-    assert counts.all_grown("releve_store_request_seconds_count") == {
+    assert counts.growth_by_labels("releve_store_request_seconds_count") == {
         ("create",): 1,
         ("write",): 1,
         ("read",): 2,
         ("erase",): 1,
     }
-    assert counts.all_grown("releve_store_errors_total") == {}
+    assert counts.growth_by_labels("releve_store_errors_total") == {}
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), WriteRefused("no")])
 def test_a_failure_is_counted_and_stays_what_it_is(error: Exception) -> None:
-    counts = Counts()
+    counts = MetricGrowth()
     with pytest.raises(type(error)):
         InstrumentedStore(Down(error)).read("acc", "2024", "2025")
-    assert counts.all_grown("releve_store_errors_total") == {("measures",): 1}
-    assert counts.grown("releve_store_request_seconds_count", operation="read") == 1
+    assert counts.growth_by_labels("releve_store_errors_total") == {("measures",): 1}
+    assert counts.growth("releve_store_request_seconds_count", operation="read") == 1

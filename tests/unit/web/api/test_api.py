@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.support.api_service import TODAY, ApiHouse, api_house
+from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
-from worker.accounts.status import standing
+from worker.accounts.status import status_of
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
@@ -20,25 +20,25 @@ METER = "30001640000011"
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> Iterator[ApiHouse]:
-    with api_house(redis_url, tmp_path) as built:
+def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
+    with open_api_service(redis_url, tmp_path) as built:
         yield built
 
 
 @pytest.fixture
-def client(house: ApiHouse) -> TestClient:
-    return house.client()
+def client(service: ApiService) -> TestClient:
+    return service.client()
 
 
 # Accounts
 
 
-def test_an_account_is_told_without_the_meters_number(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add(11)
-    told = client.get(f"/api/accounts/{account_id}")
-    assert told.status_code == 200
-    assert METER not in told.text
-    assert told.json() == {
+def test_an_account_is_told_without_the_meters_number(service: ApiService, client: TestClient) -> None:
+    account_id = service.add(11)
+    answer = client.get(f"/api/accounts/{account_id}")
+    assert answer.status_code == 200
+    assert METER not in answer.text
+    assert answer.json() == {
         "account": account_id,
         "state": "ready",
         "reason": "",
@@ -50,26 +50,26 @@ def test_an_account_is_told_without_the_meters_number(house: ApiHouse, client: T
     }
 
 
-def test_a_household_sees_the_last_four_digits_of_its_own_meter(house: ApiHouse) -> None:
-    account_id = house.add(11)
-    assert house.browser(account_id).get(f"/api/accounts/{account_id}").json()["usage_point"] == "…0011"
+def test_a_household_sees_the_last_four_digits_of_its_own_meter(service: ApiService) -> None:
+    account_id = service.add(11)
+    assert service.browser(account_id).get(f"/api/accounts/{account_id}").json()["usage_point"] == "…0011"
 
 
-def test_pages_of_accounts_give_each_living_account_once(house: ApiHouse, client: TestClient) -> None:
-    ids = sorted(house.add(number) for number in range(10, 17))
-    house.runtime.remove(ids.pop(3))
-    seen, path = [], "/api/accounts?limit=2"
+def test_pages_of_accounts_give_each_living_account_once(service: ApiService, client: TestClient) -> None:
+    ids = sorted(service.add(number) for number in range(10, 17))
+    service.runtime.erase(ids.pop(3))
+    listed, path = [], "/api/accounts?limit=2"
     while path:
         page = client.get(path).json()
         assert len(page["accounts"]) <= 2
-        seen += [row["account"] for row in page["accounts"]]
+        listed += [row["account"] for row in page["accounts"]]
         path = page["next"]
-    assert seen == ids
+    assert listed == ids
 
 
-def test_a_household_pages_through_its_own_accounts_alone(house: ApiHouse) -> None:
-    own, _ = sorted([house.add(11), house.add(12)]), house.add(13)
-    browser = house.browser(*own, "znotthere000")
+def test_a_household_pages_through_its_own_accounts_alone(service: ApiService) -> None:
+    own, _ = sorted([service.add(11), service.add(12)]), service.add(13)
+    browser = service.browser(*own, "znotthere000")
     first = browser.get("/api/accounts?limit=1").json()
     assert [row["account"] for row in first["accounts"]] == own[:1]
     second = browser.get(first["next"]).json()
@@ -78,10 +78,10 @@ def test_a_household_pages_through_its_own_accounts_alone(house: ApiHouse) -> No
 
 
 def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again_gives_it_back(
-    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published: list[str] = []
-    monkeypatch.setattr("worker.web.api.accounts.publish_backfill", lambda runtime, account: published.append(account))
+    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda account, **_: published.append(account))
     new = client.post("/api/accounts", json={"usage_point": METER})
     account_id = new.json()["account"]
     assert (new.status_code, new.json()["state"]) == (201, "ready")
@@ -93,22 +93,22 @@ def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again
 
 
 def test_a_broker_that_is_away_does_not_undo_an_added_account(
-    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.api.accounts.publish_backfill", away)
+    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", away)
     assert client.post("/api/accounts", json={"usage_point": METER}).status_code == 201
 
 
 def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
     redis_url: str, tmp_path: Path
 ) -> None:
-    with api_house(redis_url, tmp_path, preset="enedis-v4") as house:
-        refused = house.client().post("/api/accounts", json={"usage_point": METER})
+    with open_api_service(redis_url, tmp_path, preset="enedis-v4") as service:
+        refused = service.client().post("/api/accounts", json={"usage_point": METER})
         assert (refused.status_code, refused.json()["error"]) == (409, "consent_needed")
-        assert house.runtime.registry.list() == []
+        assert service.runtime.registry.list() == []
 
 
 @pytest.mark.parametrize("body", [{}, {"usage_point": "123"}, {"usage_point": METER, "more": 1}, [METER]])
@@ -119,22 +119,22 @@ def test_a_malformed_body_is_refused_without_repeating_it(client: TestClient, bo
     assert METER not in refused.text
 
 
-def test_pause_and_resume_give_the_account_as_it_is_then(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add()
+def test_pause_and_resume_give_the_account_as_it_is_then(service: ApiService, client: TestClient) -> None:
+    account_id = service.add()
     assert client.post(f"/api/accounts/{account_id}/pause").json()["state"] == "paused"
-    assert house.runtime.registry.get(account_id).state is AccountState.PAUSED
+    assert service.runtime.registry.get(account_id).state is AccountState.PAUSED
     assert client.post(f"/api/accounts/{account_id}/resume").json()["state"] == "ready"
 
 
-def test_an_account_without_a_meter_cannot_be_resumed(house: ApiHouse, client: TestClient) -> None:
-    account, _ = house.runtime.registry.add("enedis", None, NOW)
+def test_an_account_without_a_meter_cannot_be_resumed(service: ApiService, client: TestClient) -> None:
+    account, _ = service.runtime.registry.add("enedis", None, NOW)
     refused = client.post(f"/api/accounts/{account.id}/resume")
     assert (refused.status_code, refused.json()["error"]) == (409, "wrong_state")
 
 
-def test_a_removal_answers_with_its_receipt_and_can_be_repeated(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add()
-    house.store_days(account_id, TODAY - timedelta(days=3), [100, 200, 300])
+def test_a_removal_answers_with_its_receipt_and_can_be_repeated(service: ApiService, client: TestClient) -> None:
+    account_id = service.add()
+    service.store_days(account_id, TODAY - timedelta(days=3), [100, 200, 300])
     receipt = client.delete(f"/api/accounts/{account_id}").json()
     assert receipt["account"] == account_id
     assert receipt["erased"]["documents"] == 3
@@ -161,20 +161,22 @@ def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: Te
 # Status and progress
 
 
-def test_the_status_is_that_of_the_command(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add()
-    told = client.get(f"/api/accounts/{account_id}/status").json()
-    assert told == standing(house.runtime, house.runtime.registry.get(account_id))
+def test_the_status_is_that_of_the_command(service: ApiService, client: TestClient) -> None:
+    account_id = service.add()
+    status = client.get(f"/api/accounts/{account_id}/status").json()
+    assert status == status_of(
+        service.runtime.registry.get(account_id), registry=service.runtime.registry, history=service.runtime.history
+    )
 
 
-def test_progress_counts_days_done_of_days_wanted(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add()
+def test_progress_counts_days_done_of_days_wanted(service: ApiService, client: TestClient) -> None:
+    account_id = service.add()
     before = client.get(f"/api/accounts/{account_id}/progress").json()
     assert before["series"]["daily"]["done"] == 0 < before["series"]["daily"]["total"]
     assert not before["loaded"]
     for series in Series:
-        wanted = house.runtime.history.wanted(series)
-        house.runtime.state.mark_done(account_id, series, wanted)
+        wanted = service.runtime.history.wanted_window(series)
+        service.runtime.progress.mark_done(account_id, series, wanted)
     after = client.get(f"/api/accounts/{account_id}/progress").json()
     assert after["loaded"]
     assert all(part["done"] == part["total"] for part in after["series"].values())
@@ -184,10 +186,10 @@ def test_progress_counts_days_done_of_days_wanted(house: ApiHouse, client: TestC
 
 
 def test_measures_are_the_stored_documents_in_time_order_with_the_last_day_included(
-    house: ApiHouse, client: TestClient
+    service: ApiService, client: TestClient
 ) -> None:
-    account_id = house.add()
-    house.store_days(account_id, date(2024, 7, 1), [100, 200, 300, 400])
+    account_id = service.add()
+    service.store_days(account_id, date(2024, 7, 1), [100, 200, 300, 400])
     page = client.get(f"/api/accounts/{account_id}/measures?by=day&from=2024-07-02&to=2024-07-03").json()
     assert page == {
         "account": account_id,
@@ -201,23 +203,23 @@ def test_measures_are_the_stored_documents_in_time_order_with_the_last_day_inclu
 
 
 def test_pages_of_measures_give_each_document_once_through_the_hour_that_comes_twice(
-    house: ApiHouse, client: TestClient
+    service: ApiService, client: TestClient
 ) -> None:
-    account_id = house.add()
-    house.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
-    seen, path = [], f"/api/accounts/{account_id}/measures?by=minute&from=2023-10-29&to=2023-10-29&limit=7"
+    account_id = service.add()
+    service.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
+    documents, path = [], f"/api/accounts/{account_id}/measures?by=minute&from=2023-10-29&to=2023-10-29&limit=7"
     while path:
         answer = client.get(path)
         assert (answer.json()["next"] is None) == ("Link" not in answer.headers)
-        seen += answer.json()["documents"]
+        documents += answer.json()["documents"]
         path = answer.json()["next"]
-    assert [round(document["load"] * 1000) for document in seen] == list(range(50))
-    assert sum(document.get("fold", 0) for document in seen) == 2
+    assert [round(document["load"] * 1000) for document in documents] == list(range(50))
+    assert sum(document.get("fold", 0) for document in documents) == 2
 
 
-def test_a_page_that_ends_with_the_last_document_has_no_next(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add()
-    house.store_days(account_id, date(2024, 7, 1), [1, 2, 3, 4])
+def test_a_page_that_ends_with_the_last_document_has_no_next(service: ApiService, client: TestClient) -> None:
+    account_id = service.add()
+    service.store_days(account_id, date(2024, 7, 1), [1, 2, 3, 4])
     first = client.get(f"/api/accounts/{account_id}/measures?limit=2").json()
     second = client.get(first["next"]).json()
     assert [document["day"] for document in second["documents"]] == [3, 4]
@@ -225,11 +227,11 @@ def test_a_page_that_ends_with_the_last_document_has_no_next(house: ApiHouse, cl
 
 
 def test_a_csv_is_whole_and_named_and_has_the_same_documents(
-    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.api.measures.MOST_DOCUMENTS", 20)  # so that it takes several reads
-    account_id = house.add()
-    house.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
+    monkeypatch.setattr("worker.web.api.measures.MOST_DOCUMENTS", 20)  # So that it takes several reads.
+    account_id = service.add()
+    service.store_half_hours(account_id, date(2023, 10, 29), list(range(50)))
     answer = client.get(f"/api/accounts/{account_id}/measures?by=minute&format=csv&to=2024-07-24")
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert (
@@ -240,9 +242,9 @@ def test_a_csv_is_whole_and_named_and_has_the_same_documents(
     assert [round(float(line.split(",")[0]) * 1000) for line in lines] == list(range(50))
 
 
-def test_a_csv_with_a_limit_is_a_page_with_a_link(house: ApiHouse, client: TestClient) -> None:
-    account_id = house.add()
-    house.store_days(account_id, date(2024, 7, 1), [1, 2, 3])
+def test_a_csv_with_a_limit_is_a_page_with_a_link(service: ApiService, client: TestClient) -> None:
+    account_id = service.add()
+    service.store_days(account_id, date(2024, 7, 1), [1, 2, 3])
     first = client.get(f"/api/accounts/{account_id}/measures?format=csv&limit=2")
     assert len(first.text.splitlines()) == 3
     assert len(client.get(first.links["next"]["url"]).text.splitlines()) == 2
@@ -253,20 +255,20 @@ def test_a_csv_with_a_limit_is_a_page_with_a_link(house: ApiHouse, client: TestC
     ["from=2024-07-02&to=2024-07-01", "to=1999-12-31", "to=2100-01-01", "limit=0", "limit=5001", "by=week",
      "after=", "by=year&after=20x4", "from=yesterday", "format=xml"],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_refused(house: ApiHouse, client: TestClient, query: str) -> None:
-    refused = client.get(f"/api/accounts/{house.add()}/measures?{query}")
+def test_what_cannot_be_meant_is_refused(service: ApiService, client: TestClient, query: str) -> None:
+    refused = client.get(f"/api/accounts/{service.add()}/measures?{query}")
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
 
 
 def test_a_store_that_is_away_is_a_503_that_names_no_server(
-    house: ApiHouse, client: TestClient, monkeypatch: pytest.MonkeyPatch
+    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account_id = house.add()
+    account_id = service.add()
 
     def away(*_: object) -> None:
         raise StoreUnavailable("db.internal does not serve")
 
-    monkeypatch.setattr(house.runtime.registry, "get", away)
+    monkeypatch.setattr(service.runtime.registry, "get", away)
     for path in ("", "/measures", "/status", "/progress"):
         answer = client.get(f"/api/accounts/{account_id}{path}")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
@@ -274,8 +276,8 @@ def test_a_store_that_is_away_is_a_503_that_names_no_server(
         assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_the_description_has_examples_and_the_shape_of_refusals(house: ApiHouse) -> None:
-    described = house.stranger().get("/api/openapi.json").json()
+def test_the_description_has_examples_and_the_shape_of_refusals(service: ApiService) -> None:
+    described = service.stranger().get("/api/openapi.json").json()
     assert all(path.startswith("/api/") for path in described["paths"])
     operations = [operation for path in described["paths"].values() for operation in path.values()]
     assert len(operations) == 10

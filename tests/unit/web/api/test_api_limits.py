@@ -1,4 +1,4 @@
-"""How often somebody may call: no window of time ever holds more than the rate, and a refusal says how long to wait."""
+"""Rate limits: no window of time ever holds more calls than the rate, and a refusal says how long to wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from redis import Redis
 
 from worker.errors import StoreUnavailable
 from worker.stores.redis.connection import connect
-from worker.web.rate_limit import Limiter, Rate, address_of
+from worker.web.rate_limit import Rate, RateLimiter, client_address
 
 
 @pytest.fixture
@@ -24,54 +24,54 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def limiter(redis: Redis) -> Limiter:
-    return Limiter(redis, prefix=f"test-{uuid4().hex}:")
+def limiter(redis: Redis) -> RateLimiter:
+    return RateLimiter(redis, prefix=f"test-{uuid4().hex}:")
 
 
-def test_calls_up_to_the_rate_are_free_and_the_next_must_wait_within_the_windows(limiter: Limiter) -> None:
+def test_calls_up_to_the_rate_are_free_and_the_next_must_wait_within_the_windows(limiter: RateLimiter) -> None:
     rate = Rate("r", calls=5, window_s=60)
-    assert [limiter.wait_s(rate, "a") for _ in range(5)] == [0] * 5
-    assert 0 < limiter.wait_s(rate, "a") <= 120
+    assert [limiter.count_call(rate, "a") for _ in range(5)] == [0] * 5
+    assert 0 < limiter.count_call(rate, "a") <= 120
 
 
-def test_subjects_and_rates_are_counted_apart(limiter: Limiter) -> None:
+def test_subjects_and_rates_are_counted_apart(limiter: RateLimiter) -> None:
     one, other = Rate("one", calls=1), Rate("other", calls=1)
-    assert limiter.wait_s(one, "a") == 0
-    assert limiter.wait_s(one, "b") == 0
-    assert limiter.wait_s(other, "a") == 0
-    assert limiter.wait_s(one, "a") > 0
+    assert limiter.count_call(one, "a") == 0
+    assert limiter.count_call(one, "b") == 0
+    assert limiter.count_call(other, "a") == 0
+    assert limiter.count_call(one, "a") > 0
 
 
-def test_looking_counts_nothing(limiter: Limiter) -> None:
+def test_looking_counts_nothing(limiter: RateLimiter) -> None:
     rate = Rate("r", calls=1)
     assert [limiter.closed_for_s(rate, "a") for _ in range(3)] == [0, 0, 0]
-    assert limiter.wait_s(rate, "a") == 0
+    assert limiter.count_call(rate, "a") == 0
     assert limiter.closed_for_s(rate, "a") > 0
 
 
-def test_refused_calls_are_not_counted_so_the_wait_that_was_told_is_enough(limiter: Limiter) -> None:
+def test_refused_calls_are_not_counted_so_the_wait_that_was_told_is_enough(limiter: RateLimiter) -> None:
     rate = Rate("r", calls=2, window_s=1)
-    while limiter.wait_s(rate, "a") == 0:
+    while limiter.count_call(rate, "a") == 0:
         pass
     for _ in range(20):
-        wait_s = limiter.wait_s(rate, "a")
+        wait_s = limiter.count_call(rate, "a")
     time.sleep(wait_s)
-    assert limiter.wait_s(rate, "a") == 0
+    assert limiter.count_call(rate, "a") == 0
 
 
-def test_many_at_once_get_no_more_than_the_rate(limiter: Limiter) -> None:
+def test_many_at_once_get_no_more_than_the_rate(limiter: RateLimiter) -> None:
     rate = Rate("r", calls=20, window_s=600)
     with ThreadPoolExecutor(8) as threads:
-        waits = list(threads.map(lambda _: limiter.wait_s(rate, "a"), range(60)))
+        waits = list(threads.map(lambda _: limiter.count_call(rate, "a"), range(60)))
     assert waits.count(0) == 20
 
 
 def test_only_two_numbers_are_kept_and_they_are_forgotten(redis: Redis) -> None:
     prefix = f"test-{uuid4().hex}:"
-    limiter, rate = Limiter(redis, prefix), Rate("r", calls=1000, window_s=1)
+    limiter, rate = RateLimiter(redis, prefix), Rate("r", calls=1000, window_s=1)
     until = time.monotonic() + 2.2
     while time.monotonic() < until:
-        limiter.wait_s(rate, "a")
+        limiter.count_call(rate, "a")
         time.sleep(0.05)
     key = f"{prefix}limit:r:a"
     assert redis.hlen(key) <= 2
@@ -80,7 +80,7 @@ def test_only_two_numbers_are_kept_and_they_are_forgotten(redis: Redis) -> None:
 
 def test_without_redis_nobody_is_let_in() -> None:
     with connect("redis://127.0.0.1:9") as nowhere, pytest.raises(StoreUnavailable):
-        Limiter(nowhere).wait_s(Rate("r", calls=1), "a")
+        RateLimiter(nowhere).count_call(Rate("r", calls=1), "a")
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_without_redis_nobody_is_let_in() -> None:
 )
 def test_one_home_counts_as_one_address(host: str, counted: str) -> None:
     request: Any = SimpleNamespace(client=SimpleNamespace(host=host))
-    assert address_of(request) == counted
+    assert client_address(request) == counted
 
 
 def test_a_unix_socket_is_one_address() -> None:
     request: Any = SimpleNamespace(client=None)
-    assert address_of(request) == "local"
+    assert client_address(request) == "local"

@@ -16,7 +16,7 @@ from config.settings import get_settings
 from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.consent.scopes import Scope
-from worker.stores.encryption import Sealer, new_key
+from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
 
@@ -43,37 +43,36 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tokens(folder: Path, clock: Clock) -> Iterator[ApiTokenTable]:
-    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([new_key()]))
+    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
     registry.migrate()
     yield ApiTokenTable(registry.database, clock)
     registry.close()
 
 
 def test_a_token_is_found_by_its_text_with_its_scopes(tokens: ApiTokenTable) -> None:
-    made, text = tokens.new("dashboard", READING)
-    found = tokens.find(text)
-    assert found == made
-    assert found.scopes == {"read:accounts", "read:measures"}
+    token, text = tokens.create("dashboard", READING)
+    assert tokens.find(text) == token
+    assert token.scopes == {"read:accounts", "read:measures"}
 
 
 def test_neither_the_text_nor_the_secret_is_in_the_file(tokens: ApiTokenTable, folder: Path) -> None:
-    _, text = tokens.new("dashboard", READING)
-    kept = b"".join(path.read_bytes() for path in folder.iterdir())
-    assert b"dashboard" in kept
-    assert text.rpartition("_")[2].encode() not in kept
-    assert text.split("_", 2)[2].encode() not in kept
+    _, text = tokens.create("dashboard", READING)
+    content = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"dashboard" in content
+    assert text.rpartition("_")[2].encode() not in content
+    assert text.split("_", 2)[2].encode() not in content
 
 
 @pytest.mark.parametrize("place", [-1, -20, -43])
 def test_one_letter_changed_opens_nothing(tokens: ApiTokenTable, place: int) -> None:
-    _, text = tokens.new("dashboard", READING)
+    _, text = tokens.create("dashboard", READING)
     letter = "A" if text[place] != "A" else "B"
     changed = text[:place] + letter + (text[place + 1 :] if place != -1 else "")
     assert tokens.find(changed) is None
 
 
 def test_the_secret_of_one_token_does_not_open_another(tokens: ApiTokenTable) -> None:
-    (one, _), (_, text) = tokens.new("one", READING), tokens.new("other", READING)
+    (one, _), (_, text) = tokens.create("one", READING), tokens.create("other", READING)
     assert tokens.find(f"releve_{one.id}_{text.split('_', 2)[2]}") is None
 
 
@@ -84,7 +83,7 @@ def test_no_other_text_opens_anything(tokens: ApiTokenTable, text: str) -> None:
 
 
 def test_a_token_ends_on_time(tokens: ApiTokenTable, clock: Clock) -> None:
-    _, text = tokens.new("dashboard", READING, timedelta(days=90))
+    _, text = tokens.create("dashboard", READING, timedelta(days=90))
     clock.at = NOW + timedelta(days=90) - timedelta(seconds=1)
     assert tokens.find(text) is not None
     clock.at = NOW + timedelta(days=90)
@@ -92,26 +91,26 @@ def test_a_token_ends_on_time(tokens: ApiTokenTable, clock: Clock) -> None:
 
 
 def test_a_revoked_token_opens_nothing_and_the_first_moment_stays(tokens: ApiTokenTable, clock: Clock) -> None:
-    made, text = tokens.new("dashboard", READING)
-    assert tokens.revoke(made.id).revoked_at == NOW
+    token, text = tokens.create("dashboard", READING)
+    assert tokens.revoke(token.id).revoked_at == NOW
     clock.at = NOW + timedelta(hours=1)
-    assert tokens.revoke(made.id).revoked_at == NOW
+    assert tokens.revoke(token.id).revoked_at == NOW
     assert tokens.find(text) is None
 
 
 def test_revoking_what_never_was_says_so_without_repeating_it(tokens: ApiTokenTable) -> None:
-    _, text = tokens.new("dashboard", READING)
+    _, text = tokens.create("dashboard", READING)
     with pytest.raises(UnknownToken) as refused:
         tokens.revoke(text)
     assert text not in str(refused.value)
 
 
 def test_last_use_is_noted_to_the_minute(tokens: ApiTokenTable, clock: Clock) -> None:
-    _, text = tokens.new("dashboard", READING)
-    for seconds, noted in ((0, 0), (30, 0), (61, 61), (100, 61)):
+    _, text = tokens.create("dashboard", READING)
+    for seconds, stored in ((0, 0), (30, 0), (61, 61), (100, 61)):
         clock.at = NOW + timedelta(seconds=seconds)
         tokens.find(text)
-        assert tokens.list()[0].last_used_at == NOW + timedelta(seconds=noted)
+        assert tokens.list()[0].last_used_at == NOW + timedelta(seconds=stored)
 
 
 # The command
@@ -126,13 +125,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
 
 
 def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
-    made = run.invoke(
+    result = run.invoke(
         cli, ["tokens", "new", "--name", "dash", "--scope", "read:measures,read:accounts", "--expires", "90d"]
     )
-    assert made.exit_code == 0
-    text = made.stdout.strip()
+    assert result.exit_code == 0
+    text = result.stdout.strip()
     assert text.startswith("releve_")
-    assert text not in made.stderr
+    assert text not in result.stderr
     listed = run.invoke(cli, ["tokens", "list", "--json"])
     assert text.split("_", 2)[2] not in listed.stdout
     (row,) = json.loads(listed.stdout)
@@ -142,8 +141,8 @@ def test_a_new_token_is_printed_alone_and_once(run: CliRunner) -> None:
 
 
 def test_a_token_is_revoked_by_its_id(run: CliRunner) -> None:
-    made = json.loads(run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "write:accounts", "--json"]).stdout)
-    assert run.invoke(cli, ["tokens", "revoke", made["id"]]).exit_code == 0
+    token = json.loads(run.invoke(cli, ["tokens", "new", "--name", "d", "--scope", "write:accounts", "--json"]).stdout)
+    assert run.invoke(cli, ["tokens", "revoke", token["id"]]).exit_code == 0
     (row,) = json.loads(run.invoke(cli, ["tokens", "list", "--json"]).stdout)
     assert row["revoked_at"] is not None
 

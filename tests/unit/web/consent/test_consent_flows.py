@@ -1,4 +1,4 @@
-"""Consents under way, on a real Redis-protocol server."""
+"""Consent flows in Redis, on a real server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
 
 @pytest.fixture
-def begun() -> ConsentFlow:
-    """Made by each test: it has a quarter of an hour to live."""
+def flow() -> ConsentFlow:
+    """Return a new flow for each test, because it ends after a quarter of an hour."""
     return ConsentFlow("enedis", "browser", renews="home1")
 
 
@@ -27,62 +27,62 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def handshakes(redis: Redis) -> Iterator[ConsentFlows]:
+def flows(redis: Redis) -> Iterator[ConsentFlows]:
     prefix = f"test-{uuid4().hex}:"
     yield ConsentFlows(redis, prefix)
     for key in redis.scan_iter(f"{prefix}*"):
         redis.delete(key)
 
 
-def test_a_state_is_random_and_fits_what_the_supplier_takes(handshakes: ConsentFlows, begun: ConsentFlow) -> None:
-    states = {handshakes.start(begun) for _ in range(50)}
+def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows, flow: ConsentFlow) -> None:
+    states = {flows.start(flow) for _ in range(50)}
     assert len(states) == 50 and {len(state) for state in states} == {43}
 
 
-def test_a_handshake_is_taken_once_however_many_ask(handshakes: ConsentFlows, begun: ConsentFlow) -> None:
-    state = handshakes.start(begun)
-    assert handshakes.look(state) == handshakes.look(state) == begun
+def test_a_handshake_is_taken_once_however_many_ask(flows: ConsentFlows, flow: ConsentFlow) -> None:
+    state = flows.start(flow)
+    assert flows.peek(state) == flows.peek(state) == flow
     with ThreadPoolExecutor(8) as threads:
-        taken = list(threads.map(lambda _: handshakes.take(state), range(32)))
-    assert [each for each in taken if each] == [begun]
-    assert handshakes.outcome(state, "browser") == {}  # somebody works on it
-    assert handshakes.look(state) is None
+        taken = list(threads.map(lambda _: flows.take(state), range(32)))
+    assert [row for row in taken if row] == [flow]
+    assert flows.outcome(state, "browser") == {}  # Another request works on it.
+    assert flows.peek(state) is None
 
 
-def test_an_unknown_state_leaves_no_trace(handshakes: ConsentFlows) -> None:
-    assert handshakes.take("unknown") is None
-    assert handshakes.outcome("unknown", "browser") is None
+def test_an_unknown_state_leaves_no_trace(flows: ConsentFlows) -> None:
+    assert flows.take("unknown") is None
+    assert flows.outcome("unknown", "browser") is None
 
 
-def test_what_came_of_it_is_for_its_browser(handshakes: ConsentFlows, begun: ConsentFlow) -> None:
-    state = handshakes.start(begun)
-    handshakes.take(state)
-    handshakes.finish(state, "browser", {"go": "/accounts/home1"})
-    assert handshakes.outcome(state, "browser") == {"go": "/accounts/home1"}
-    assert handshakes.outcome(state, "another") is None
-    assert handshakes.outcome(state, "") is None
+def test_what_came_of_it_is_for_its_browser(flows: ConsentFlows, flow: ConsentFlow) -> None:
+    state = flows.start(flow)
+    flows.take(state)
+    flows.finish(state, "browser", {"go": "/accounts/home1"})
+    assert flows.outcome(state, "browser") == {"go": "/accounts/home1"}
+    assert flows.outcome(state, "another") is None
+    assert flows.outcome(state, "") is None
 
 
 def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(
-    handshakes: ConsentFlows, begun: ConsentFlow
+    flows: ConsentFlows, flow: ConsentFlow
 ) -> None:
-    state = handshakes.start(begun)
-    taken = handshakes.take(state)
+    state = flows.start(flow)
+    taken = flows.take(state)
     assert taken is not None
-    handshakes.put_back(state, taken)
-    assert handshakes.outcome(state, "browser") is None
-    assert handshakes.take(state) == begun
-    handshakes.put_back(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
-    assert handshakes.look(state) is None
+    flows.put_back(state, taken)
+    assert flows.outcome(state, "browser") is None
+    assert flows.take(state) == flow
+    flows.put_back(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
+    assert flows.peek(state) is None
 
 
-def test_a_code_of_ours_is_redeemed_once(handshakes: ConsentFlows) -> None:
-    code = handshakes.hand_over({"sealed": "x"})
-    assert handshakes.redeem(code) == {"sealed": "x"}
-    assert handshakes.redeem(code) is None
-    handshakes.unredeem(code, {"sealed": "x"})
-    assert handshakes.redeem(code) == {"sealed": "x"}
-    assert handshakes.redeem("é" * 500) is None
+def test_a_code_of_ours_is_redeemed_once(flows: ConsentFlows) -> None:
+    code = flows.issue_code({"sealed": "x"})
+    assert flows.redeem_code(code) == {"sealed": "x"}
+    assert flows.redeem_code(code) is None
+    flows.restore_code(code, {"sealed": "x"})
+    assert flows.redeem_code(code) == {"sealed": "x"}
+    assert flows.redeem_code("é" * 500) is None
 
 
 def test_a_handshake_shows_nobody_who_takes_part() -> None:

@@ -1,4 +1,4 @@
-"""Which addresses the proxy sends people on to."""
+"""The addresses that the proxy may redirect to, and the settings of a consent that are checked at start."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import ConfigError, Settings
-from worker.web.consent.proxy import may_send_to, read_origins
+from worker.web.consent.proxy import is_allowed_redirect, read_origins
 
 ORIGINS = read_origins("https://*.cozy.example, https://stack.example:8443 ,http://localhost:8080,")
 
@@ -24,7 +24,7 @@ ORIGINS = read_origins("https://*.cozy.example, https://stack.example:8443 ,http
     ],
 )
 def test_an_address_on_an_allowed_origin_may_be_followed(address: str) -> None:
-    assert may_send_to(address, ORIGINS)
+    assert is_allowed_redirect(address, ORIGINS)
 
 
 @pytest.mark.parametrize(
@@ -47,26 +47,26 @@ def test_an_address_on_an_allowed_origin_may_be_followed(address: str) -> None:
         "https://alice.cozy.example\t/",
         "https://alice.cozy.example/\n",
         " https://alice.cozy.example/",
-        "https://аlice.cozy.example/",  # a Cyrillic a
+        "https://аlice.cozy.example/",  # The first letter is Cyrillic.
         "https://*.cozy.example/",
         "https://alice.cozy.example./",
         "https://alice.cozy.example/#fragment",
     ],
 )
 def test_whatever_is_not_plainly_on_one_may_not(address: str) -> None:
-    assert not may_send_to(address, ORIGINS)
+    assert not is_allowed_redirect(address, ORIGINS)
 
 
 def test_nothing_is_allowed_where_nothing_is_told() -> None:
     assert read_origins("") == ()
-    assert not may_send_to("https://alice.cozy.example/", ())
+    assert not is_allowed_redirect("https://alice.cozy.example/", ())
 
 
 @given(st.text(max_size=60))
 def test_no_prefix_makes_another_host_fit(text: str) -> None:
     host = f"https://evil.example{text}"
-    assert not may_send_to(host, ORIGINS) or text.lower().startswith(".cozy.example")
-    assert not may_send_to(f"{text}evil.example/", ORIGINS)
+    assert not is_allowed_redirect(host, ORIGINS) or text.lower().startswith(".cozy.example")
+    assert not is_allowed_redirect(f"{text}evil.example/", ORIGINS)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a chart shows: the span, its slots, and the span before, compared over what both have."""
+"""Values and drawing of a chart: the span, its slots, and the comparison to the span before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
 from worker.web.pages.charts import to_chart, to_row
-from worker.web.pages.consumption import Consumption, Slot, Span, View, of_curve, of_days
-from worker.web.pages.svg import NARROW, WIDE, draw, scale
+from worker.web.pages.consumption import Consumption, Slot, Span, View, consumption_by_day, consumption_by_step
+from worker.web.pages.svg import NARROW, WIDE, axis_scale, draw_chart
 from worker.web.texts import Words
 
 FRENCH = Words("fr")
@@ -30,16 +30,16 @@ def days_from(first: date, *energies: int) -> dict[date, int]:
 
 
 def test_spans_follow_the_calendar() -> None:
-    february = Span.holding(View.MONTH, date(2024, 2, 29))
+    february = Span.containing(View.MONTH, date(2024, 2, 29))
     assert (february.start, february.end) == (date(2024, 2, 1), date(2024, 3, 1))
     assert february.before.start == date(2024, 1, 1)
-    assert Span.holding(View.YEAR, date(2024, 7, 1)).end == date(2025, 1, 1)
-    assert Span.holding(View.DAY, date(2024, 12, 31)).after.start == date(2025, 1, 1)
+    assert Span.containing(View.YEAR, date(2024, 7, 1)).end == date(2025, 1, 1)
+    assert Span.containing(View.DAY, date(2024, 12, 31)).after.start == date(2025, 1, 1)
 
 
 @given(st.dates(date(2000, 1, 1), date(2090, 1, 1)), st.sampled_from(View))
 def test_spans_join_without_hole_or_overlap(day: date, view: View) -> None:
-    span = Span.holding(view, day)
+    span = Span.containing(view, day)
     assert span.start <= day < span.end
     assert span.after.before == span and span.before.end == span.start
 
@@ -49,15 +49,15 @@ def test_spans_join_without_hole_or_overlap(day: date, view: View) -> None:
 )
 def test_a_day_has_the_half_hours_that_the_clock_gives_it(day: str, number: int, again: int) -> None:
     day_ = date.fromisoformat(day)
-    shown = of_curve(Span(View.DAY, day_), curve(day_), {}, LATER)
+    shown = consumption_by_step(Span(View.DAY, day_), curve(day_), {}, LATER)
     assert len(shown.slots) == number and shown.gaps == 0
-    assert sum(slot.again for slot in shown.slots) == again
+    assert sum(slot.repeated for slot in shown.slots) == again
     assert shown.total == number * 1000
 
 
 def test_the_repeated_hour_is_compared_with_none_and_said_in_words() -> None:
     day = date(2024, 10, 27)
-    shown = of_curve(Span(View.DAY, day), [*curve(day), *curve(day - ONE_DAY, 2000)], {}, LATER)
+    shown = consumption_by_step(Span(View.DAY, day), [*curve(day), *curve(day - ONE_DAY, 2000)], {}, LATER)
     rows = [to_row(slot, View.DAY, FRENCH) for slot in shown.slots]
     assert [row.label for row in rows[4:8]] == ["02:00 – 02:30", "02:30 – 02:00", "02:00 – 02:30", "02:30 – 03:00"]
     assert [row.note for row in rows[4:8]] == ["", "", *["deuxième passage, heure d’hiver"] * 2]
@@ -70,7 +70,7 @@ def test_a_missing_half_hour_is_a_gap_and_not_zero() -> None:
     readings = curve(day)
     del readings[10]
     readings[11] = IntervalReading(readings[11].start, readings[11].length, 0)
-    shown = of_curve(Span(View.DAY, day), readings, {}, LATER)
+    shown = consumption_by_step(Span(View.DAY, day), readings, {}, LATER)
     assert shown.slots[10].gap and shown.slots[10].energy is None
     assert shown.slots[12].energy == 0 and not shown.slots[12].gap
     row = to_row(shown.slots[10], View.DAY, FRENCH)
@@ -80,25 +80,27 @@ def test_a_missing_half_hour_is_a_gap_and_not_zero() -> None:
 
 def test_days_to_come_are_no_gaps() -> None:
     first = date(2024, 7, 1)
-    shown = of_days(Span(View.MONTH, first), days_from(first, 5000, 6000), first + 3 * ONE_DAY)
+    shown = consumption_by_day(Span(View.MONTH, first), days_from(first, 5000, 6000), first + 3 * ONE_DAY)
     assert [slot.gap for slot in shown.slots[:4]] == [False, False, True, False]
-    assert shown.slots[30].awaited and shown.gaps == 1
+    assert shown.slots[30].pending and shown.gaps == 1
 
 
 def test_a_month_half_gone_is_compared_over_the_days_that_both_have() -> None:
     days = days_from(date(2024, 6, 1), *[1000] * 30) | days_from(date(2024, 7, 1), 2000, 2000)
-    shown = of_days(Span(View.MONTH, date(2024, 7, 1)), days, date(2024, 7, 3))
+    shown = consumption_by_day(Span(View.MONTH, date(2024, 7, 1)), days, date(2024, 7, 3))
     assert shown.total == 4000 and shown.total_before == 30_000
     assert shown.comparison is not None
     assert (shown.comparison.energy, shown.comparison.before, shown.comparison.number) == (4000, 2000, 2)
     assert shown.comparison.change == 1.0 and not shown.comparison.whole
-    told = to_chart(shown, FRENCH, date(2024, 6, 1), date(2024, 7, 2)).comparison
-    assert told.replace("\N{NO-BREAK SPACE}", " ") == "+100 % par rapport à juin 2024, sur les 2 jours connus des deux"
+    sentence = to_chart(shown, FRENCH, date(2024, 6, 1), date(2024, 7, 2)).comparison
+    assert (
+        sentence.replace("\N{NO-BREAK SPACE}", " ") == "+100 % par rapport à juin 2024, sur les 2 jours connus des deux"
+    )
 
 
 def test_the_29th_of_february_has_no_twin_in_the_year_before() -> None:
     days = days_from(date(2023, 1, 1), *[1000] * 365) | days_from(date(2024, 1, 1), *[1000] * 366)
-    shown = of_days(Span(View.YEAR, date(2024, 1, 1)), days, LATER)
+    shown = consumption_by_day(Span(View.YEAR, date(2024, 1, 1)), days, LATER)
     assert shown.total == 366_000
     assert shown.comparison is not None
     assert (shown.comparison.energy, shown.comparison.before) == (365_000, 365_000)
@@ -106,7 +108,7 @@ def test_the_29th_of_february_has_no_twin_in_the_year_before() -> None:
 
 def test_a_month_that_lacks_days_says_so() -> None:
     days = days_from(date(2024, 1, 1), *[1000] * 20)
-    january, february, *_ = of_days(Span(View.YEAR, date(2024, 1, 1)), days, date(2024, 2, 10)).slots
+    january, february, *_ = consumption_by_day(Span(View.YEAR, date(2024, 1, 1)), days, date(2024, 2, 10)).slots
     assert (january.energy, january.missing_days) == (20_000, 11)
     assert february.gap and february.missing_days == 9
     assert to_row(january, View.YEAR, Words("en")).note == "11 days missing"
@@ -114,18 +116,18 @@ def test_a_month_that_lacks_days_says_so() -> None:
 
 def test_steps_of_ten_minutes_are_shown_as_they_are() -> None:
     day = date(2024, 7, 1)
-    assert len(of_curve(Span(View.DAY, day), curve(day, step_minutes=10), {}, LATER).slots) == 144
+    assert len(consumption_by_step(Span(View.DAY, day), curve(day, step_minutes=10), {}, LATER).slots) == 144
 
 
 def test_the_total_of_a_day_is_the_suppliers_own_where_it_is_there() -> None:
     day = date(2024, 7, 1)
-    assert of_curve(Span(View.DAY, day), curve(day)[:40], {day: 48_000}, LATER).total == 48_000
-    assert of_curve(Span(View.DAY, day), curve(day)[:40], {}, LATER).total == 40_000
+    assert consumption_by_step(Span(View.DAY, day), curve(day)[:40], {day: 48_000}, LATER).total == 48_000
+    assert consumption_by_step(Span(View.DAY, day), curve(day)[:40], {}, LATER).total == 40_000
 
 
 def test_a_day_without_its_curve_still_has_its_total() -> None:
     day = date(2024, 7, 1)
-    chart = to_chart(of_curve(Span(View.DAY, day), [], {day: 7_140_000}, LATER), FRENCH, day, day)
+    chart = to_chart(consumption_by_step(Span(View.DAY, day), [], {day: 7_140_000}, LATER), FRENCH, day, day)
     assert chart.total == "7,14\N{NO-BREAK SPACE}kWh" and chart.drawings == []
     assert chart.notes == ["Le total de ce jour est connu, sa courbe par demi-heure ne l’est pas."]
 
@@ -133,7 +135,7 @@ def test_a_day_without_its_curve_still_has_its_total() -> None:
 @given(st.lists(st.one_of(st.none(), st.integers(0, 30_000_000)), min_size=1, max_size=31))
 def test_the_axis_holds_every_bar_in_few_round_steps(energies: list[int | None]) -> None:
     slots = [Slot(local_midnight(date(2024, 7, 1)), ONE_DAY, energy, None) for energy in energies]
-    top, step = scale(slots)
+    top, step = axis_scale(slots)
     largest = max((energy for energy in energies if energy is not None), default=0)
     assert largest / 1e6 <= top * 1.000001 and 1 <= round(top / step) <= 5
 
@@ -144,16 +146,18 @@ def test_a_drawing_has_a_bar_for_each_value_a_mark_for_each_gap_and_no_script_or
     day = date(2024, 10, 27)
     readings = curve(day)
     del readings[10]
-    shown = of_curve(Span(View.DAY, day), [*readings, *curve(day - ONE_DAY)], {}, LATER)
+    shown = consumption_by_step(Span(View.DAY, day), [*readings, *curve(day - ONE_DAY)], {}, LATER)
     root = drawn(shown, size)
     classes = [element.get("class") for element in root.iter()]
     assert classes.count("gap") == 1 and classes.count("hit") == 50 and classes.count("again") == 2
-    assert sum(name == "column" for name in classes) == 49 + 48  # slot 10 has no bar, the second pass has no twin
+    assert (
+        sum(name == "column" for name in classes) == 49 + 48
+    )  # Slot 10 has no bar, the second pass has none of the day before.
     assert not {"script", "style"} & {element.tag.rpartition("}")[2] for element in root.iter()}
     assert not any("style" in element.attrib for element in root.iter())
     assert root.get("aria-label") == "a <title>"
 
 
 def drawn(shown: Consumption, size: object) -> ElementTree.Element:
-    svg = draw(shown, FRENCH, size, "a <title>")  # type: ignore[arg-type]
+    svg = draw_chart(shown, FRENCH, size, "a <title>")  # type: ignore[arg-type]
     return ElementTree.fromstring(svg)

@@ -1,4 +1,4 @@
-"""The operator's page: behind its own password, slow to guess, with the fleet in numbers and no account by name."""
+"""The operator's page: its password, the limit of tries, and the state of the fleet without any account's name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from tests.support.api_service import SESSION_KEY, TODAY, ApiHouse, api_house
+from tests.support.api_service import SESSION_KEY, TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
-from worker.app import publish_backfill, queue_lengths
+from worker.app import enqueue_backfill, queue_lengths
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import COMPLETE
 from worker.domain.measures.readings import Series
@@ -28,21 +28,21 @@ ENGLISH = {"Accept-Language": "en"}
 
 
 @contextmanager
-def opened(redis_url: str, folder: Path, password: str | None) -> Iterator[ApiHouse]:
-    with api_house(redis_url, folder, operator_password=password) as built:
+def opened(redis_url: str, folder: Path, password: str | None) -> Iterator[ApiService]:
+    with open_api_service(redis_url, folder, operator_password=password) as built:
         yield replace(built, app=create_app(built.runtime, SESSION_KEY))
 
 
 @pytest.fixture
-def house(redis_url: str, tmp_path: Path) -> Iterator[ApiHouse]:
+def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
     with opened(redis_url, tmp_path, PASSWORD) as built:
         yield built
 
 
 def csrf_of(page: str) -> str:
-    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
-    assert found
-    return found[1]
+    match = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert match
+    return match[1]
 
 
 def log_in(browser: TestClient, password: str = PASSWORD) -> Response:
@@ -51,26 +51,26 @@ def log_in(browser: TestClient, password: str = PASSWORD) -> Response:
 
 
 def test_without_a_password_set_the_page_is_closed(redis_url: str, tmp_path: Path) -> None:
-    with opened(redis_url, tmp_path, None) as house:
-        browser = house.stranger()
+    with opened(redis_url, tmp_path, None) as service:
+        browser = service.stranger()
         assert browser.get("/operator").status_code == 404
         assert browser.post("/operator/login", data={"password": ""}).status_code == 403
 
 
-def test_an_open_incident_is_told_of(house: ApiHouse) -> None:
-    browser = house.stranger()
+def test_an_open_incident_is_told_of(service: ApiService) -> None:
+    browser = service.stranger()
     log_in(browser)
     assert "Incident:" not in browser.get("/operator", headers=ENGLISH).text
-    house.runtime.incidents.open_by_hand()
+    service.runtime.incidents.open_by_hand()
     assert browser.get("/operator", headers=ENGLISH).text.count("by_hand, since ") == 2
 
 
-def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(house: ApiHouse) -> None:
-    ids = [house.add(number) for number in (11, 12, 13, 14)]
-    house.runtime.registry.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: ApiService) -> None:
+    ids = [service.add(number) for number in (11, 12, 13, 14)]
+    service.runtime.registry.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     for account_id, days_ago, code in ((ids[0], 1, None), (ids[1], 1, "VENDOR_DOWN"), (ids[2], 4, None)):
         last_day = TODAY - timedelta(days=days_ago)
-        house.runtime.registry.record_outcome(
+        service.runtime.registry.record_outcome(
             account_id,
             Series.DAILY,
             "r1",
@@ -81,13 +81,13 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(house: Api
             stored=True,
             days={last_day: COMPLETE},
         )
-    book = house.runtime.registry.completeness
+    table = service.runtime.registry.completeness
     for hours, complete in ((30, 9), (3, 6), (2, 9)):
-        book.keep_freshness(HourFreshness(NOW - timedelta(hours=hours), Series.DAILY, 12, complete))
-    house.runtime.ledger.take("mesure_synchrone_auto")
-    house.runtime.ledger.close(120)
-    publish_backfill(house.runtime, ids[0])
-    browser = house.stranger()
+        table.save_freshness(HourFreshness(NOW - timedelta(hours=hours), Series.DAILY, 12, complete))
+    service.runtime.ledger.try_permit("mesure_synchrone_auto")
+    service.runtime.ledger.close_gate(120)
+    enqueue_backfill(ids[0], broker_url=service.runtime.broker_url)
+    browser = service.stranger()
     page = log_in(browser)
     assert page.status_code == 200
     text = " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
@@ -96,53 +96,56 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(house: Api
     assert "25 Jul 2024, 06:00:00 50% 25 Jul 2024, 07:00:00 75%" in text and "24 Jul 2024, 03:00" not in text
     assert "VENDOR_DOWN Daily totals 1" in text
     assert "0% · 1 / 1,000" in text and "closed for" in text
-    assert f"control {queue_lengths(house.runtime)['control']}" in text and queue_lengths(house.runtime)["control"] >= 1
+    assert (
+        f"control {queue_lengths(service.runtime.broker_url)['control']}" in text
+        and queue_lengths(service.runtime.broker_url)["control"] >= 1
+    )
     assert not any(account_id in page.text for account_id in ids), "no account by name"
-    house.runtime.redis.flushdb()
+    service.runtime.redis.flushdb()
 
 
-def test_a_wrong_password_opens_nothing(house: ApiHouse) -> None:
-    browser = house.stranger()
+def test_a_wrong_password_opens_nothing(service: ApiService) -> None:
+    browser = service.stranger()
     refused = log_in(browser, "guess")
     assert refused.status_code == 403 and "not the right password" in refused.text
     assert "State of the fleet" not in browser.get("/operator", headers=ENGLISH).text
 
 
-def test_guessing_is_slowed_down_even_for_the_right_password(house: ApiHouse) -> None:
-    browser = house.stranger()
+def test_guessing_is_slowed_down_even_for_the_right_password(service: ApiService) -> None:
+    browser = service.stranger()
     statuses = [log_in(browser, f"guess {rank}").status_code for rank in range(7)]
     assert statuses == [403] * 5 + [429] * 2
     late = log_in(browser)
     assert late.status_code == 429 and int(late.headers["retry-after"]) > 0
 
 
-def test_a_password_without_our_forms_field_is_not_looked_at(house: ApiHouse) -> None:
-    browser = house.stranger()
+def test_a_password_without_our_forms_field_is_not_looked_at(service: ApiService) -> None:
+    browser = service.stranger()
     browser.get("/operator")
     assert browser.post("/operator/login", data={"password": PASSWORD}).status_code == 403
     assert "State of the fleet" not in browser.get("/operator", headers=ENGLISH).text
 
 
-def test_the_login_gives_a_new_cookie_for_the_operators_pages_alone(house: ApiHouse) -> None:
-    browser = house.stranger()
+def test_the_login_gives_a_new_cookie_for_the_operators_pages_alone(service: ApiService) -> None:
+    browser = service.stranger()
     before = browser.get("/operator").cookies[OPERATOR_COOKIE]
     csrf = csrf_of(browser.get("/operator").text)
     entered = browser.post("/operator/login", data={"csrf": csrf, "password": PASSWORD}, follow_redirects=False)
     assert entered.status_code == 303 and entered.cookies[OPERATOR_COOKIE] != before
     cookie = entered.headers["set-cookie"]
     assert "HttpOnly" in cookie and "Path=/operator" in cookie and "samesite=lax" in cookie.lower()
-    planted = TestClient(house.app, cookies={OPERATOR_COOKIE: before})
+    planted = TestClient(service.app, cookies={OPERATOR_COOKIE: before})
     assert "State of the fleet" not in planted.get("/operator", headers=ENGLISH).text
 
 
-def test_a_households_session_is_no_operators(house: ApiHouse) -> None:
-    browser = house.browser(house.add(11))
+def test_a_households_session_is_no_operators(service: ApiService) -> None:
+    browser = service.browser(service.add(11))
     browser.cookies.set(OPERATOR_COOKIE, browser.cookies["releve_session"])
     assert "State of the fleet" not in browser.get("/operator", headers=ENGLISH).text
 
 
-def test_leaving_closes_the_page_and_needs_our_form(house: ApiHouse) -> None:
-    browser = house.stranger()
+def test_leaving_closes_the_page_and_needs_our_form(service: ApiService) -> None:
+    browser = service.stranger()
     page = log_in(browser).text
     assert browser.post("/operator/logout").status_code == 403
     assert "State of the fleet" in browser.get("/operator", headers=ENGLISH).text

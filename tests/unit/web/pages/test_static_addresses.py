@@ -1,4 +1,4 @@
-"""Where browsers are told to find the web service."""
+"""The public address of the web service, from the setting or from where it listens."""
 
 from __future__ import annotations
 

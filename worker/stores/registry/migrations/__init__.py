@@ -1,7 +1,7 @@
-"""The registry's schema, brought up by the program itself: no alembic.ini, no command to know.
+"""The migrations of the registry's schema, run by the program itself with Alembic and without an alembic.ini.
 
-A new step: ``versions/<number>_<what>.py``, its ``down_revision`` the step before it.  Alembic is loaded only where
-there is something to bring up: every process looks, and it takes a tenth of a second.
+A new step is a file ``versions/<number>_<name>.py`` whose ``down_revision`` is the step before it. Every process checks
+the step when it starts. Importing Alembic takes a tenth of a second, so it is imported only for an upgrade.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VERSION = table("alembic_version", column("version_num"))
 
 
 def upgrade(connection: Connection, step: str = "head") -> None:
-    """Bring the schema to ``step``, inside the caller's transaction.  Nothing to do: nothing done."""
+    """Upgrade the schema to ``step`` inside the caller's transaction. Does nothing if it is there already."""
     from alembic import command
     from alembic.config import Config
 
@@ -27,25 +27,25 @@ def upgrade(connection: Connection, step: str = "head") -> None:
     command.upgrade(config, step)
 
 
-def start_over(connection: Connection, step: str) -> None:
-    """Make the empty tables anew as they were at ``step``, for rows that come from there."""
+def recreate_tables(connection: Connection, step: str) -> None:
+    """Drop the empty tables and create them as they were at ``step``, to restore a dump of that step."""
     METADATA.drop_all(connection)
     connection.exec_driver_sql("DROP TABLE alembic_version")
     upgrade(connection, step)
 
 
 def current_step(connection: Connection) -> str | None:
-    """The step the schema is at; None for a database never brought up."""
+    """Return the step of the database's schema; None for an empty database."""
     if not inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(select(_VERSION.c.version_num)).scalar()
 
 
 def newest_step() -> str:
-    """The step that this program needs."""
+    """Return the newest step, which this program needs."""
     return max(known_steps())
 
 
 def known_steps() -> set[str]:
-    """All that this program has heard of."""
+    """Return all steps of this program, for example {"0001", "0002"}."""
     return {file.name.partition("_")[0] for file in _FOLDER.glob("versions/[0-9]*_*.py")}

@@ -1,4 +1,4 @@
-"""Run by alembic, on the connection (and inside the transaction) that ``migrations.upgrade`` hands over."""
+"""The Alembic environment: runs the steps on the connection, and in the transaction, of ``migrations.upgrade``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.stores.registry.tables import METADATA
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=METADATA,
-    render_as_batch=True,  # SQLite alters a table by making it anew
+    render_as_batch=True,  # SQLite changes a table by creating it again.
 )
 with context.begin_transaction():
     context.run_migrations()

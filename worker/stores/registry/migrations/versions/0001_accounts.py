@@ -1,4 +1,4 @@
-"""Accounts, their usage points and tokens, and the last outcome of each series."""
+"""Tables of accounts, usage points, tokens and the last outcome of each series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs of consent, doubts about consents, notices to owners and operators."""
+"""Tables of consent proofs, pending refusals (``doubts``) and notices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens by their own id, shared by the accounts of one consent, with their end and the renewal under way."""
+"""Tokens with an id of their own that the accounts of one consent share, with their end and unfinished renewal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _moment() -> sa.DateTime:
 
 
 def upgrade() -> None:
-    # Kept under another name while the table is made anew: its constraints' names are free again then.
+    # The rows wait in another table: the names of the constraints are free only after the old table is dropped.
     op.execute("CREATE TABLE tokens_before AS SELECT account_id, sealed, updated_at FROM tokens")
     op.drop_table("tokens")
     op.create_table(

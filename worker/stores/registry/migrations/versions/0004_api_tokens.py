@@ -1,4 +1,4 @@
-"""Tokens of the API's clients."""
+"""The table of API tokens."""
 
 from __future__ import annotations
 

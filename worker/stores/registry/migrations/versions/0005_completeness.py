@@ -1,4 +1,4 @@
-"""Which days are whole, what the supplier corrected, and how fresh the fleet was."""
+"""Tables of day ledgers, corrections by the supplier and freshness counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers as they came, and what in them nobody had told us of."""
+"""Tables of raw answers and of deviations in them (the quarantine)."""
 
 from __future__ import annotations
 

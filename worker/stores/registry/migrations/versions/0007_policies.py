@@ -1,4 +1,4 @@
-"""Which nights ask for what, as the operator has chosen."""
+"""The table of fleet policies that an operator has chosen."""
 
 from __future__ import annotations
 

@@ -1,0 +1,34 @@
+"""Helpers for tests of a household's pages: outcomes to show, and the hidden field of a page's form."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+
+from tests.support.api_service import TODAY, ApiService
+from tests.support.factories import NOW
+from worker.domain.measures.readings import Series
+
+FRENCH = {"Accept-Language": "fr"}
+METER = "30001640000011"
+
+
+def record_outcome(
+    service: ApiService, account_id: str, series: Series, code: str | None = None, day: date | None = None
+) -> None:
+    service.runtime.registry.record_outcome(
+        account_id,
+        series.value,
+        "20240725T070000",
+        NOW,
+        code=code,
+        message="",
+        last_day=day or TODAY - timedelta(days=1),
+        stored=True,
+    )
+
+
+def csrf_of(page: str) -> str:
+    match = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert match, "the page has a form with its hidden field"
+    return match[1]

@@ -1,0 +1,141 @@
+"""The page of an account: sums, chart and table, missing days, the state in words, and who may see it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from tests.support.api_service import TODAY, ApiService
+from tests.support.factories import NOW
+from tests.support.household_pages import FRENCH, METER, record_outcome
+from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.completeness import DayLedger
+from worker.domain.measures.readings import Series
+
+
+def test_the_account_page_shows_sums_a_chart_and_its_table(service: ApiService, account: str) -> None:
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "Juillet 2024" in page or "juillet 2024" in page
+    assert page.count("<svg") >= 3 and 'class="chart chart-wide"' in page and 'class="chart chart-narrow"' in page
+    assert "5,59" in page  # yesterday's kWh, in the table
+    assert METER not in page
+
+
+@pytest.mark.parametrize("by", ["day", "month", "year"])
+def test_each_scale_leads_to_the_span_before_and_back(service: ApiService, account: str, by: str) -> None:
+    browser = service.browser(account)
+    page = browser.get(f"/accounts/{account}?by={by}&at=2024-07-24", headers=FRENCH).text
+    match = re.search(r'rel="prev" href="([^"#]+)#chart"', page)
+    if by == "year":  # all that is stored lies in one year
+        assert match is None
+        return
+    assert match
+    before = browser.get(f"/accounts/{account}{match[1].replace('&amp;', '&')}", headers=FRENCH)
+    assert before.status_code == 200 and 'rel="next"' in before.text
+
+
+def test_a_day_out_of_reach_gives_the_nearest_there_is(service: ApiService, account: str) -> None:
+    browser = service.browser(account)
+    assert "24 juillet 2024" in browser.get(f"/accounts/{account}?by=day&at=2999-01-01", headers=FRENCH).text
+    assert "26 mai 2024" in browser.get(f"/accounts/{account}?by=day&at=1999-01-01", headers=FRENCH).text
+
+
+def test_totals_are_shown_before_the_curve_is_there(service: ApiService) -> None:
+    account_id = service.add(13)
+    service.store_days(account_id, TODAY - timedelta(days=3), [5000, 6000, 7000])
+    record_outcome(service, account_id, Series.DAILY)
+    browser = service.browser(account_id)
+    page = browser.get(f"/accounts/{account_id}", headers=FRENCH).text
+    assert "data-progress" in page and 'class="chart chart-wide"' in page
+    day = browser.get(f"/accounts/{account_id}?by=day", headers=FRENCH).text
+    assert "sa courbe par demi-heure ne l’est pas" in day and "7,00" in day
+
+
+def store_ledgers(service: ApiService, account_id: str, daily: str, curve: str) -> None:
+    table = service.runtime.registry.completeness
+    for series, text in ((Series.DAILY, daily), (Series.LOAD_CURVE, curve)):
+        assert table.replace_if_unchanged(
+            account_id, series, table.load_ledger(account_id, series), DayLedger.parse(text)
+        )
+
+
+@pytest.mark.parametrize(
+    ("daily", "curve", "text"),
+    [
+        ("10c", "10l@1", "activez son enregistrement"),
+        ("10c", "3c 1l@1 6c", "La courbe de 1 jour du dernier mois n’a pas été transmise"),
+        ("10c", "2c 2l@1 6c", "La courbe de 2 jours du dernier mois n’a pas été transmise"),
+        ("4c 1l@1 5c", "10c", "1 jour du dernier mois n’est pas encore publié"),
+        ("9c 1l@1", "9c 1l@1", None),  # yesterday may come in a moment
+        ("10c", "10c", None),
+    ],
+)
+def test_what_is_missing_is_told_to_the_household_with_what_it_can_do(
+    service: ApiService, account: str, daily: str, curve: str, text: str | None
+) -> None:
+    store_ledgers(service, account, f"2024-07-15 {daily}", f"2024-07-15 {curve}")
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    notes = re.findall(r'<p class="note">([^<]*)</p>', page)
+    assert len(notes) == (text is not None)
+    assert text is None or text in notes[0]
+
+
+def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service: ApiService) -> None:
+    account_id = service.add(13)
+    page = service.browser(account_id).get(f"/accounts/{account_id}", headers=FRENCH).text
+    assert f'data-progress="/api/accounts/{account_id}/progress"' in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+    assert '<progress id="part-daily" max="1095" value="0">' in page
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "text", "reconnect"),
+    [
+        (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "Accord terminé", True),
+        (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "Contrat terminé", True),
+        (AccountState.ACTION_NEEDED, "LOGIN_FAILED", "Connexion refusée", True),
+        (AccountState.ACTION_NEEDED, "SOMETHING_NEW", "Compteur inconnu", True),
+        (AccountState.PAUSED, "", "En pause", False),
+    ],
+)
+def test_the_state_is_told_in_words_with_what_to_do(
+    service: ApiService, account: str, state: AccountState, reason: str, text: str, reconnect: bool
+) -> None:
+    service.runtime.registry.set_state(account, state, reason, now=NOW)
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert text in page and ("Reconnecter mon compteur" in page) == reconnect
+
+
+def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiService, account: str) -> None:
+    record_outcome(service, account, Series.DAILY, code="VENDOR_DOWN")
+    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    assert "Nouvel essai en cours" in page and "Reconnecter mon compteur" not in page
+
+
+@pytest.mark.parametrize("path", ["", "/download", "/remove"])
+def test_an_account_is_nobody_elses(service: ApiService, account: str, path: str) -> None:
+    other = service.add(12)
+    for browser in (service.stranger(), service.browser(other)):
+        page = browser.get(f"/accounts/{account}{path}", headers=FRENCH)
+        assert page.status_code == 404 and "Compte introuvable" in page.text
+        assert "0011" not in page.text
+
+
+def test_an_account_that_is_not_there_is_told_in_the_same_words(service: ApiService, account: str) -> None:
+    browser = service.stranger()
+    there, nowhere = (browser.get(f"/accounts/{id_}", headers=FRENCH).text for id_ in (account, "zzzzzzzzzzzz"))
+    assert there.replace(account, "") == nowhere.replace("zzzzzzzzzzzz", "")
+
+
+@pytest.mark.parametrize("query", ["by=week", "at=yesterday", "by=day&at=2024-02-30"])
+def test_an_address_that_makes_no_sense_is_refused_with_a_page(service: ApiService, account: str, query: str) -> None:
+    page = service.browser(account).get(f"/accounts/{account}?{query}", headers=FRENCH)
+    assert page.status_code == 422 and "Adresse incomprise" in page.text
+
+
+@pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31"])
+@pytest.mark.parametrize("by", ["day", "month", "year"])
+def test_the_ends_of_the_calendar_do_no_harm(service: ApiService, account: str, by: str, at: str) -> None:
+    assert service.browser(account).get(f"/accounts/{account}?by={by}&at={at}").status_code == 200

@@ -1,0 +1,42 @@
+"""Erasing an account: its measures, tokens and state go, the proof of its consent stays as long as the policy says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from worker.stores.measures.base import Measures
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentTable
+
+
+def erase_account(
+    account_id: str,
+    *,
+    registry: AccountRegistry,
+    consents: ConsentTable,
+    measures: Measures,
+    progress: ProgressStore,
+    now: datetime,
+    keep_proof_days: int,
+) -> dict[str, int]:
+    """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
+
+    ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. Safe to repeat.
+    """
+    # The registry goes first: from then on no task writes for this account.
+    removal = registry.remove(account_id)
+    proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
+    documents = sum(store.erase(account_id) for store in measures.values())
+    return {
+        "documents": documents,
+        "usage_points": removal.usage_points,
+        "tokens": removal.tokens,
+        "outcomes": removal.outcomes,
+        "raw_answers": removal.raw_answers,
+        "state_keys": progress.forget(account_id),
+        "doubts": proofs.pending_refusals,
+        "notices": proofs.notices,
+        "consent_proofs_erased": proofs.proofs_erased,
+        "consent_proofs_kept": proofs.proofs_kept,
+    }

@@ -1,0 +1,45 @@
+"""`releve backfill`: fetch what is missing of one account's history, through the queue or in this process."""
+
+from __future__ import annotations
+
+import click
+
+from worker.app import enqueue_backfill
+from worker.cli.common import json_option, open_runtime, require_account
+from worker.cli.progress import history_progress, wait_with_progress
+from worker.cli.window_commands import (
+    inline_option,
+    print_enqueued,
+    refuse_inline_with_wait,
+    require_active,
+    require_worker,
+    run_inline,
+    wait_option,
+)
+
+
+@click.command()
+@click.argument("account_id", metavar="ACCOUNT")
+@inline_option
+@wait_option
+@json_option
+def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
+    """Fetch what is missing of an account's history: 36 months of daily values, then the load curve.
+
+    Goes on where it stopped.  The depth of the load curve is RELEVE_HISTORY_LOAD_DAYS.
+
+    \b
+    Example:
+      releve backfill 3kq7d0fr2m --inline
+    """
+    refuse_inline_with_wait(inline, wait)
+    with open_runtime() as runtime:
+        account = require_account(runtime, account_id)
+        if inline:
+            return run_inline(runtime, lambda runs: runs.history(account.id), as_json)
+        require_active(account)
+        require_worker(runtime, wait)
+        enqueue_backfill(account.id, broker_url=runtime.broker_url)
+        if not wait:
+            return print_enqueued([account], as_json)
+        return wait_with_progress(runtime, [account], as_json, lambda account: history_progress(runtime, account))

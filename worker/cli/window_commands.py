@@ -1,0 +1,77 @@
+"""What `releve sync` and `releve backfill` share: the options --inline and --wait, their checks, and running inline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import click
+
+from worker.app import workers_answer
+from worker.cli.common import print_json
+from worker.domain.consent.accounts import Account
+from worker.domain.measures.messages import WindowResult
+from worker.runtime.process import Runtime
+from worker.sync.inline import Inline
+
+_NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"
+
+inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
+wait_option = click.option("--wait", is_flag=True, help="Enqueue, then show progress until it is done.")
+
+
+def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
+    """Raise UsageError where both options are set."""
+    if inline and wait:
+        raise click.UsageError("--inline runs here and now, there is nothing to --wait for")
+
+
+def require_worker(runtime: Runtime, wait: bool) -> None:
+    """Raise ClickException where the command shall wait and no worker answers."""
+    if wait and not workers_answer(runtime.broker_url):
+        raise click.ClickException(_NO_WORKER)
+
+
+def require_active(account: Account) -> None:
+    """Raise ClickException for an account that workers would skip without a word."""
+    if not account.active:
+        reason = f" ({account.reason})" if account.reason else ""
+        raise click.ClickException(
+            f"account {account.id} is {account.state}{reason}: `releve accounts resume {account.id}`, "
+            "or --inline to try once by hand"
+        )
+
+
+def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
+    """Run the windows in this process and return the exit code, 1 where an account failed.
+
+    A failure is printed at once; the other accounts still get their turn.
+    """
+    inline = runtime.inline(say=lambda line: click.echo(f"releve: {line}", err=True))
+    totals = {"windows": 0, "created": 0, "updated": 0, "unchanged": 0, "dropped": 0}
+    for result in run(inline):
+        totals["windows"] += 1
+        for name in ("created", "updated", "unchanged"):
+            totals[name] += result[name]
+        totals["dropped"] += result["facts"]["dropped"]
+        if not as_json:
+            click.echo(_result_line(result))
+    if as_json:
+        print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
+    elif not totals["windows"] and not inline.failures:
+        click.echo("nothing was missing")
+    return 1 if inline.failures else 0
+
+
+def _result_line(result: WindowResult) -> str:
+    counts = f"{result['created']} created, {result['updated']} updated, {result['unchanged']} unchanged"
+    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts}"
+
+
+def print_enqueued(accounts: list[Account], as_json: bool) -> int:
+    """Print for which accounts work was enqueued, and return exit code 0."""
+    if as_json:
+        print_json({"enqueued": [account.id for account in accounts]})
+    else:
+        click.echo(f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
+    return 0

@@ -1,0 +1,69 @@
+"""Stores from the settings: the registry, the measures, Redis."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from config.settings import ConfigError, Settings
+from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.stores.encryption import Sealer
+from worker.stores.measures.base import Layout, Measures
+from worker.stores.measures.factory import MeasureBackend, open_measures
+from worker.stores.redis.broker import BrokerMessages
+from worker.stores.redis.connection import connect, is_redis
+from worker.stores.registry.accounts import AccountRegistry
+
+
+def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
+    """Return the registry, not yet migrated.  Raises ConfigError where its address can't be one."""
+    try:
+        return AccountRegistry(settings.registry(), sealer)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
+
+
+def build_measures(settings: Settings, layout: Layout | None = None, *, guarded: bool = False) -> Measures:
+    """Return the measure stores in the layout of the settings, or in another one.
+
+    ``guarded`` stores refuse to work where the measures are laid out in the other way.
+    """
+    try:
+        return open_measures(
+            settings.measures(),
+            timeout_s=settings.store_timeout_s,
+            shards=settings.couchdb_shards,
+            replicas=settings.couchdb_replicas,
+            layout=layout or settings.layout,
+            guarded=guarded,
+        )
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+
+
+def holds_any(settings: Settings, layout: Layout) -> bool:
+    """Return whether the store has readings in this layout.  Raises StoreUnavailable."""
+    try:
+        return MeasureBackend(settings.measures(), settings.store_timeout_s).has_readings(layout)
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+
+
+def redis_address(settings: Settings, opened: ExitStack) -> str:
+    """Return the URL of Redis: of the settings, or of the embedded server that all of this user's commands share."""
+    address = settings.redis()
+    if address:
+        return address
+    # The embedded server's modules are loaded only where it is used.
+    from worker.stores.redis.embedded import shared_redis
+
+    return opened.enter_context(shared_redis(settings.data_dir))
+
+
+def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack) -> BrokerMessages | None:
+    """Return the view of the broker's messages; None where the broker isn't Redis and redelivers by itself."""
+    url = settings.broker_address() or redis_url
+    if not is_redis(url):
+        return None
+    client = connect(url)
+    opened.callback(client.close)
+    return BrokerMessages(client, BROKER_PREFIX)
