@@ -108,7 +108,10 @@ def run_ordinary_cases(traces: Traces) -> str:
     until(lambda: task_state(system, accounts[ODD]).get("state") == "failed", "the malformed answer")
     until(lambda: "SupplierUnavailable" in log.read_text(), "the silent supplier")
     traces.readings |= measured_values(system)
-    old_message = {**window_job(WINDOW, Series.DAILY, accounts[GOOD]), "readings_of_old": list(traces.readings.values())}
+    old_message = {
+        **window_job(WINDOW, Series.DAILY, accounts[GOOD]),
+        "readings_of_old": list(traces.readings.values()),
+    }
     for task in ("tests.unknown", "tasks.pipeline.filter_known"):  # As from workers of another version.
         system.publisher.send_task(task, args=[old_message], argsrepr="(…)")
     until(lambda: log.read_text().count("thrown away") == 1, "the message that nobody knows")

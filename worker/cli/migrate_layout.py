@@ -44,7 +44,8 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
     announce_pretence(settings, warn)
     moved = MigrationCounts()
     with Runtime(settings) as runtime:
-        move = LayoutMigrator(build_measures(settings, new.other), build_measures(settings, new), _recount(runtime, new))
+        old, measures = build_measures(settings, new.other), build_measures(settings, new)
+        move = LayoutMigrator(old, measures, _recount(runtime, new))
         for account_id in _account_ids(runtime, account_ids, moved):
             move.migrate_account(account_id, moved)
     left = holds_any(settings, new.other)
