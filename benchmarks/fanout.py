@@ -1,7 +1,7 @@
 """Benchmark of a night's fan-out over a large fleet: memory of each process and of Redis, time to the first window.
 
 Accounts are rows of a SQLite registry whose history is loaded and whose last night is done.  A feeder does what
-`tasks.schedule.nightly_sync` does, and is killed once with SIGKILL.  Consumers take the messages off the queue and
+`tasks.nightly.nightly_sync` does, and is killed once with SIGKILL.  Consumers take the messages off the queue and
 record each window's result with the real recorder in a real Redis; they ask no supplier and write no measures and no
 outcomes.  It prints one JSON object.  This is a million accounts, each series every seventh night, which a quota of
 10 000 calls an hour carries:
@@ -62,8 +62,8 @@ DAY: Final = date(2024, 7, 25)
 
 def feed(policy: FleetPolicy, pause_s: float, started_file: Path) -> None:
     """Publish a night as beat's messages make a worker do it, only without the pause between them."""
-    from tasks.queues import queue_length
-    from tasks.schedule import _publish
+    from tasks.base import queue_length
+    from tasks.nightly import _publish
     from worker.app import app
     from worker.sync.due import Night, never
 

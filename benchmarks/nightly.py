@@ -56,7 +56,7 @@ def night(
         documents = stored_documents(runtime, accounts)
         measured = system.measure(
             runtime,
-            lambda: system.send_task("tasks.schedule.nightly_sync", today.isoformat()),
+            lambda: system.send_task("tasks.nightly.nightly_sync", today.isoformat()),
             lambda: not any(_undone(runtime, run_name)),
         )
         new = stored_documents(runtime, accounts) - documents

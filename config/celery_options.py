@@ -31,11 +31,8 @@ task_ignore_result = True  # It saves commands, and a result that can't be writt
 imports = (
     "tasks.pipeline",
     "tasks.backfill",
-    "tasks.schedule",
+    "tasks.nightly",
     "tasks.upkeep",
-    "tasks.notices",
-    "tasks.repair",
-    "tasks.incidents",
 )
 task_serializer = "json"
 accept_content = ["json"]
@@ -83,71 +80,71 @@ beat_scheduler = "worker.ops.beat:Scheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 beat_schedule: dict[str, dict[str, Any]] = {
     "nightly sync": {
-        "task": "tasks.schedule.nightly_sync",
+        "task": "tasks.nightly.nightly_sync",
         "schedule": crontab(hour=int(_hour), minute=int(_minute)),  # Yesterday's data is available from 08:00 on.
     },
     "catch up": {
-        "task": "tasks.schedule.catch_up",
+        "task": "tasks.nightly.catch_up",
         "schedule": crontab(hour="14,15", minute=30),  # For meters whose yesterday arrived late.
     },
     "resume backfills": {
-        "task": "tasks.schedule.resume_backfills",
+        "task": "tasks.nightly.resume_backfills",
         "schedule": float(_settings.reconcile_every_s),
         "options": {"expires": 5 * _settings.reconcile_every_s},  # Messages must not pile up while no worker runs.
     },
     "resume night": {
-        "task": "tasks.schedule.resume_night",
+        "task": "tasks.nightly.resume_night",
         "schedule": float(_settings.reconcile_every_s),
         "options": {"expires": 5 * _settings.reconcile_every_s},
     },
     "repair": {
-        "task": "tasks.repair.repair_open_days",
+        "task": "tasks.upkeep.repair_open_days",
         "schedule": crontab(minute=45),  # Incomplete days are asked for again, each when it is due.
         "options": {"expires": 3000},
     },
     "audit": {
-        "task": "tasks.repair.audit_sample",
+        "task": "tasks.upkeep.audit_sample",
         "schedule": crontab(hour=5, minute=20),  # Little else runs at this hour.
         "options": {"expires": 3 * 3600},
     },
-    "forget old corrections": {
-        "task": "tasks.repair.forget_old_corrections",
+    "delete old corrections": {
+        "task": "tasks.upkeep.delete_old_corrections",
         "schedule": crontab(hour=4, minute=40),
         "options": {"expires": 3 * 3600},
     },
-    "keep freshness": {
-        "task": "tasks.repair.keep_freshness",
+    "record freshness": {
+        "task": "tasks.upkeep.record_freshness",
         "schedule": crontab(minute=5),
         "options": {"expires": 3000},
     },
-    "tend kept answers": {
-        "task": "tasks.upkeep.tend_kept_answers",
+    "prune raw answers": {
+        "task": "tasks.upkeep.prune_raw_answers",
         "schedule": crontab(minute=25),
         "options": {"expires": 3000},
     },
-    "give back orphans": {
-        "task": "tasks.upkeep.give_back_orphans",
+    "requeue orphans": {
+        "task": "tasks.upkeep.requeue_orphans",
         "schedule": 10.0,
         "options": {"expires": 10},
     },
-    "deliver notices": {"task": "tasks.notices.deliver_due", "schedule": 60.0, "options": {"expires": 60}},
-    "tell missing curves": {
-        "task": "tasks.notices.tell_missing_curves",
+    "deliver notices": {"task": "tasks.upkeep.deliver_due_notices", "schedule": 60.0, "options": {"expires": 60}},
+    "create missing curve notices": {
+        "task": "tasks.upkeep.create_missing_curve_notices",
         "schedule": crontab(hour=10, minute=35),  # The night is over by then, and people read their mail.
         "options": {"expires": 12 * 3600},
     },
-    "remind of endings": {
-        "task": "tasks.notices.remind_of_endings",
+    "create consent reminders": {
+        "task": "tasks.upkeep.create_consent_reminders",
         "schedule": crontab(hour="9-18", minute=15),  # Hours at which people read; each reminder is sent once.
         "options": {"expires": 3600},
     },
-    "tidy consents": {
-        "task": "tasks.upkeep.tidy_consents",
+    "expire consents": {
+        "task": "tasks.upkeep.expire_consents",
         "schedule": crontab(hour=4, minute=10),
         "options": {"expires": 12 * 3600},
     },
     "probe incidents": {
-        "task": "tasks.incidents.probe",
+        "task": "tasks.upkeep.probe_incidents",
         "schedule": float(min(15.0, _settings.incident_probe_s)),
         "options": {"expires": 60},
     },

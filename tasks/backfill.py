@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from tasks.base import ControlTask
+from tasks.base import ControlTask, queue_length
 from tasks.pipeline import window_chain
-from tasks.queues import queue_length
 from worker.domain.measures.readings import Series
 from worker.runtime.current import get_runtime
 from worker.sync.backfills import QUEUES, Capacity

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from celery import Task
+from celery import Task, current_app
+from celery.worker.request import Request
 
 from tasks.onward import OnwardTask
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
@@ -15,6 +16,7 @@ from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.messages import WindowJob, job_of, window_fields
 from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.logs import fields
+from worker.ops.broker import broker_errors, queue_lengths
 from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.tasks")
@@ -34,7 +36,7 @@ class WindowTask(OnwardTask):
     throws = (WorkerError,)
     # Readings never stand in a log.
     resultrepr_maxsize = 0
-    Request = "tasks.requests:QuietRequest"
+    Request = "tasks.base:QuietRequest"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Publish as Task does; logs, events and Flower show a message's window, not the readings that it carries."""
@@ -106,3 +108,23 @@ def _job_from(args: Any, kwargs: Any) -> WindowJob:
         run_id=kwargs["run_id"],
         claim=kwargs.get("claim"),
     )
+
+
+if TYPE_CHECKING:
+    from celery.worker.request import _InfoDict
+
+
+class QuietRequest(Request):
+    """A request that shows the short form of its arguments only: messages between steps carry readings."""
+
+    def info(self, safe: bool = True) -> _InfoDict:
+        """Describe the request without its arguments, whatever the caller asks for."""
+        return super().info(safe=True)
+
+
+def queue_length(name: str) -> int:
+    """Return the messages that wait in this queue, or came out of it and wait for a permit or a retry."""
+    queues = [queue for queue in current_app.conf.task_queues if queue.name == name]
+    with broker_errors(), current_app.connection_or_acquire() as connection:
+        waiting = queue_lengths(connection, queues)[name]
+    return waiting + get_runtime().progress.count_parked(name)

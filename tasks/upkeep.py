@@ -1,24 +1,36 @@
-"""Upkeep that beat starts: token renewal, heartbeats of the queue, retention, erasure."""
+"""Upkeep that beat starts: repair, audit, notices, probes, token renewal, retention, erasure."""
 
 from __future__ import annotations
 
 import logging
 import time
-from datetime import timedelta
+from datetime import date, timedelta
+from datetime import time as time_of_day
 from typing import Final
 
 from celery import shared_task
 
-from tasks.base import ControlTask
+from tasks.base import ControlTask, queue_length
+from tasks.nightly import catch_up, resume_backfills, resume_night
+from tasks.pipeline import window_chain
+from worker.accounts.notices import notify_missing_curves
+from worker.domain.measures.messages import WindowJob
+from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.logs import fields
 from worker.ops import heartbeat
 from worker.runtime.current import get_runtime
+from worker.stores.registry.completeness import HourFreshness
+from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
+from worker.sync.repair import QUEUE
 
 log = logging.getLogger("releve.tasks")
 
 # In one run, an hour: some minutes of work.
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
+KEEP_FRESHNESS: Final = timedelta(days=400)
+# The runs of the afternoon may have met the outage.
+_CATCH_UP_FROM: Final = time_of_day(14, 30)
 
 
 @shared_task(base=ControlTask)
@@ -38,7 +50,7 @@ def tick() -> None:
 
 
 @shared_task(base=ControlTask)
-def tend_kept_answers() -> None:
+def prune_raw_answers() -> None:
     """Delete raw answers and unknown answers that are too old, and pack each past month into one row."""
     runtime = get_runtime()
     now = runtime.now()
@@ -50,7 +62,7 @@ def tend_kept_answers() -> None:
 
 
 @shared_task(base=ControlTask)
-def give_back_orphans() -> None:
+def requeue_orphans() -> None:
     """Requeue the messages of workers that are gone, without waiting for the broker's own time-out."""
     runtime = get_runtime()
     if runtime.broker_messages is not None:
@@ -64,9 +76,106 @@ def purge_account(account_id: str) -> None:
 
 
 @shared_task(base=ControlTask)
-def tidy_consents() -> None:
+def expire_consents() -> None:
     """End proofs of consents that have expired, and erase those that the policy keeps no longer."""
     runtime = get_runtime()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     if ended or erased:
         log.info("consents tidied", extra=fields(proofs_ended=ended, proofs_erased=erased))
+
+
+@shared_task(base=ControlTask)
+def repair_open_days() -> None:
+    """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
+    if get_runtime().incidents.is_open():
+        return
+    get_runtime().repair(_publish, lambda: queue_length(QUEUE)).run()
+
+
+@shared_task(base=ControlTask)
+def request_window(account_id: str, series: str, start: str, end: str) -> None:
+    """Publish one window whose stored readings may be wrong."""
+    window = DateWindow(date.fromisoformat(start), date.fromisoformat(end))
+    _publish(get_runtime().claims.manual_window(account_id, Series(series), window))
+
+
+@shared_task(base=ControlTask)
+def audit_sample() -> None:
+    """Verify a sample of accounts, repair what can be repaired, and store the summary."""
+    runtime = get_runtime()
+    auditor = runtime.auditor(_publish)
+    tally = AuditSummary()
+    for account in sample_accounts(runtime.registry, runtime.settings.audit_sample):
+        verdict = auditor.verify_account(account.id)
+        tally.add(verdict)
+        auditor.repair_account(verdict)
+    save_audit_summary(runtime.progress, tally, runtime.now())
+    log.info("audit accounts=%d documents=%d at_fault=%d", tally.accounts, tally.documents, tally.accounts_at_fault)
+
+
+@shared_task(base=ControlTask)
+def delete_old_corrections() -> None:
+    """Delete corrections that are older than the setting keeps them."""
+    runtime = get_runtime()
+    runtime.corrections.delete_before(runtime.now() - timedelta(days=runtime.settings.keep_corrections_days))
+
+
+@shared_task(base=ControlTask)
+def record_freshness() -> None:
+    """Store how many active accounts have yesterday complete, for this hour.  Safe to repeat."""
+    runtime = get_runtime()
+    hour = runtime.now().replace(minute=0, second=0, microsecond=0)
+    yesterday = runtime.claims.today() - timedelta(days=1)
+    completeness = runtime.registry.completeness
+    for series in Series:
+        completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, yesterday)))
+    completeness.delete_freshness_before(hour - KEEP_FRESHNESS)
+
+
+def _publish(job: WindowJob) -> None:
+    window_chain(job, QUEUE).apply_async()
+
+
+@shared_task(base=ControlTask)
+def deliver_notice(notice_id: str) -> None:
+    """Send one notice.  A doubled message sends it once: the sender claims it first."""
+    get_runtime().notice_sender.deliver(notice_id)
+
+
+@shared_task(base=ControlTask)
+def deliver_due_notices() -> None:
+    """Publish one delivery for each notice that is due, so that a slow receiver delays its own notices alone."""
+    runtime = get_runtime()
+    for notice_id in runtime.notices.list_due(runtime.now()):
+        deliver_notice.delay(notice_id)
+
+
+@shared_task(base=ControlTask)
+def create_missing_curve_notices() -> None:
+    """Create a notice for each account whose load curve nobody has switched on, once."""
+    runtime = get_runtime()
+    notify_missing_curves(runtime.registry, runtime.refusals)
+
+
+@shared_task(base=ControlTask)
+def create_consent_reminders() -> None:
+    """Create reminders for consents that end within 30 and within 7 days, each once."""
+    get_runtime().refusals.insert_reminders()
+
+
+@shared_task(base=ControlTask)
+def probe_incidents() -> None:
+    """Find out whether an open incident is over; once it is, fetch what was missed.  Safe to repeat.
+
+    What was missed follows from registry, ledger of days and finished windows: these tasks find it at their own pace.
+    """
+    runtime = get_runtime()
+    runtime.probes.run()
+    if not runtime.incidents.is_replay_due():
+        return
+    resume_backfills.delay()
+    resume_night.delay()
+    if runtime.now().astimezone(PARIS).time() >= _CATCH_UP_FROM:
+        catch_up.delay()
+    repair_open_days.delay()
+    runtime.incidents.clear_replay()

@@ -96,8 +96,8 @@ def _start_watchdog(sender: Any, **_: Any) -> None:
 
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
-LOOK_BACK_TASK: Final = "tasks.schedule.sync_account"
-ASK_AGAIN_TASK: Final = "tasks.repair.ask_again"
+LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
+WINDOW_TASK: Final = "tasks.upkeep.request_window"
 # A person waits for the answer, so a broker that is away is not waited for.
 _SHORT_RETRIES: Final = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
@@ -124,7 +124,7 @@ def enqueue_look_back(account_id: str, run: str, *, broker_url: str) -> None:
 
 def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
     """Enqueue one window again, outside every run.  Raises StoreUnavailable."""
-    enqueue(ASK_AGAIN_TASK, job["account_id"], job["series"], job["start"], job["end"], broker_url=broker_url)
+    enqueue(WINDOW_TASK, job["account_id"], job["series"], job["start"], job["end"], broker_url=broker_url)
 
 
 def enqueue(task: str, *args: str, broker_url: str) -> None:

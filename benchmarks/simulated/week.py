@@ -20,7 +20,7 @@ from benchmarks.simulated.lanes import Workers
 from benchmarks.simulated.nights import Nights
 from benchmarks.simulated.null_tables import NullTables
 from benchmarks.simulated.supplier import API, Supplier
-from tasks.schedule import MORE_SOON_S
+from tasks.nightly import MORE_SOON_S
 from worker.domain.fleet.lanes import current_quota_lane
 from worker.domain.fleet.planning import Plan
 from worker.domain.measures.messages import WindowJob
@@ -137,7 +137,7 @@ class Week:
         raise error
 
     def is_held(self) -> bool:
-        """Return whether nothing may be published now, as ``tasks.schedule`` decides it."""
+        """Return whether nothing may be published now, as ``tasks.nightly`` decides it."""
         return self.ledger.is_gate_closed() or self.incidents.is_open()
 
     def _minute(self) -> None:

@@ -52,7 +52,7 @@ def test_a_restored_house_goes_on_without_asking_for_its_history_again(
 
     calls = system.report()["by_usage_point"]
     system.start_worker(*QUICK_START)
-    system.send_task("tasks.schedule.resume_backfills")
+    system.send_task("tasks.nightly.resume_backfills")
     system.wait_loaded(accounts[0])
     assert system.report()["by_usage_point"] == calls
     before = system.revisions(accounts[0])

@@ -76,7 +76,7 @@ def test_a_late_day_comes_in_by_itself(system: System) -> None:
     account = add_loaded_account(system, meter)
     assert "2023-10-29" not in system.content(account)[Period.DAY]
     system.switch(meter, delay_days=0)
-    system.send_task("tasks.schedule.catch_up")
+    system.send_task("tasks.nightly.catch_up")
     until(lambda: "2023-10-29" in system.content(account)[Period.DAY], "the late day")
     until(lambda: system.content(account) == system.truth(meter).expected_loads(), "the late day's totals")
 
@@ -180,7 +180,7 @@ def test_an_emptied_redis_costs_one_reading_of_the_store_and_no_second_download(
     before = system.revisions(account)
     system.redis.flushall()
     system.simulator("DELETE", "report")
-    system.send_task("tasks.schedule.resume_backfills")
+    system.send_task("tasks.nightly.resume_backfills")
     system.run_night(account)
     until(lambda: system.runtime.history.loaded_until(account, Series.LOAD_CURVE), "the flag of the history")
     system.wait_loaded(account)

@@ -111,7 +111,7 @@ def test_a_night_whose_messages_are_lost_is_mended(system: System) -> None:
         system.switch(meter, corrections=[{"day": "2024-07-20", "wh": 5000}])
 
     system.start_worker(*QUICK_START, "-Q", "control")
-    system.send_task("tasks.schedule.nightly_sync")
+    system.send_task("tasks.nightly.nightly_sync")
     until(lambda: system.redis.llen(QUEUE_PREFIX + "nightly") == 4, "the publishing of the night")
     system.stop("worker")
     assert delete_messages(system, "nightly") == 4

@@ -74,7 +74,7 @@ def test_a_killed_broker_keeps_what_waits_for_another_try(system: System, rabbit
 
 def test_a_night_counts_what_waits_and_runs(system: System) -> None:
     account = add_account(system, "41000000000003")
-    send = "from worker.app import app; app.send_task('tasks.schedule.nightly_sync', args=('2030-01-01',))"
+    send = "from worker.app import app; app.send_task('tasks.nightly.nightly_sync', args=('2030-01-01',))"
     subprocess.run([sys.executable, "-c", send], env={**os.environ, **system.environment()}, check=True)
     until(lambda: system.has_run(account, "nightly:2030-01-01"), "the night")
 

@@ -132,7 +132,7 @@ def run_unreachable_store(traces: Traces, account: str) -> None:
     system = traces.system
     store = f"couchdb+http://releve:{COUCH_PASSWORD}@127.0.0.1:{free_port()}/"
     log = system.start_worker(*QUICK_START, app="tests.acceptance.leaking", LOG_FORMAT="json", MEASURES_URL=store)
-    system.send_task("tasks.schedule.sync_account", account, "by-hand:20240725T090000")
+    system.send_task("tasks.nightly.sync_account", account, "by-hand:20240725T090000")
     until(lambda: "StoreUnavailable" in log.read_text(), "the store that is not there")
     system.send_task(
         "tests.leak", [f"RELEVE_{name}" for name in (*SECRETS, "TOKEN_KEYS", "REDIS_URL", "MEASURES_URL")], True

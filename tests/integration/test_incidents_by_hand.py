@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-import tasks.incidents
+import tasks.upkeep
 from config.settings import PREFIX, Settings
 from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import NOW
@@ -84,21 +84,21 @@ def test_what_was_missed_is_asked_for_once_in_the_order_of_treatment(
     releve: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent_tasks: list[str] = []
-    monkeypatch.setattr(tasks.incidents, "get_runtime", lambda: releve.runtime)
+    monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: releve.runtime)
     for name in ("resume_backfills", "resume_night", "catch_up", "repair_open_days"):
-        monkeypatch.setattr(tasks.incidents, name, _RecordingTask(name, sent_tasks))
-    tasks.incidents.probe()
+        monkeypatch.setattr(tasks.upkeep, name, _RecordingTask(name, sent_tasks))
+    tasks.upkeep.probe_incidents()
     assert sent_tasks == []
     releve("--open")
-    tasks.incidents.probe()
+    tasks.upkeep.probe_incidents()
     assert sent_tasks == []
     releve("--close")
-    tasks.incidents.probe()
+    tasks.upkeep.probe_incidents()
     assert sent_tasks == ["resume_backfills", "resume_night", "repair_open_days"], (
         "and the catch-up in the afternoon alone"
     )
     del sent_tasks[:]
-    tasks.incidents.probe()
+    tasks.upkeep.probe_incidents()
     assert sent_tasks == []
 
 

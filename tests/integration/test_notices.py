@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-import tasks.notices
+import tasks.upkeep
 from config.settings import ConfigError, Settings
 from tests.support.factories import window_job
 from tests.support.receivers import CUT, SLOW, certificate, mail_receiver, webhook_receiver
@@ -155,15 +155,15 @@ def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
 ) -> None:
     with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         suspend(runtime)
-        monkeypatch.setattr(tasks.notices, "get_runtime", lambda: runtime)
+        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
         published: list[str] = []
-        monkeypatch.setattr(tasks.notices.deliver, "delay", published.append)
-        tasks.notices.deliver_due()
+        monkeypatch.setattr(tasks.upkeep.deliver_notice, "delay", published.append)
+        tasks.upkeep.deliver_due_notices()
         assert len(published) == 1
         for notice_id in published * 2:  # Every message may be delivered twice.
-            tasks.notices.deliver(notice_id)
+            tasks.upkeep.deliver_notice(notice_id)
         assert len(receiver.requests) == 1
-        tasks.notices.deliver_due()
+        tasks.upkeep.deliver_due_notices()
         assert len(published) == 1
 
 
@@ -190,9 +190,9 @@ def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkey
         account = add(runtime)
         ends = (NOW + timedelta(days=20)).date()
         runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
-        monkeypatch.setattr(tasks.notices, "get_runtime", lambda: runtime)
+        monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
         for _ in range(3):
-            tasks.notices.remind_of_endings()
+            tasks.upkeep.create_consent_reminders()
         assert runtime.notice_sender.deliver_due() == 1
         body = json.loads(receiver.requests[0][1])
         assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 ASK = """
 from worker.app import app
 app.set_current()
-from tasks.schedule import queue_length
+from tasks.nightly import queue_length
 before = queue_length("nightly"), queue_length("backfill")
 for number in range(3):
     app.send_task("tasks.upkeep.purge_account", args=(str(number),), queue="nightly")
@@ -23,7 +23,7 @@ from worker.app import app
 app.set_current()
 from celery.exceptions import Retry
 from tasks.pipeline import fetch
-from tasks.queues import queue_length
+from tasks.base import queue_length
 from worker.errors import RateLimited
 from worker.domain.fleet.lanes import enter_lane
 enter_lane("nightly")

@@ -237,7 +237,7 @@ class System:
         Its date is later than those before, since the newest night takes over from the others.
         """
         run_date = (date(2030, 1, 1) + timedelta(days=next(self._runs))).isoformat()
-        self.send_task("tasks.schedule.nightly_sync", run_date)
+        self.send_task("tasks.nightly.nightly_sync", run_date)
         return f"nightly:{run_date}"
 
     def has_run(self, account: str, run: str, series_list: Iterable[Series] = tuple(Series)) -> bool:

@@ -275,7 +275,7 @@ def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
         ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.INFO, False),
         ("celery.worker.strategy", trace.LOG_RECEIVED, "tasks.pipeline.fetch", logging.INFO, False),
         ("celery.app.trace", trace.LOG_SUCCESS, "tasks.pipeline.store", logging.DEBUG, True),
-        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.schedule.nightly_sync", logging.INFO, True),
+        ("celery.app.trace", trace.LOG_SUCCESS, "tasks.nightly.nightly_sync", logging.INFO, True),
         ("celery.app.trace", trace.LOG_RETRY, "tasks.pipeline.fetch", logging.INFO, True),
         ("celery.app.trace", trace.LOG_FAILURE, "tasks.pipeline.fetch", logging.INFO, True),
     ],

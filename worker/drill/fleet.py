@@ -120,7 +120,7 @@ class DrillFleet:
             return
         self.nights += 1
         enqueue(
-            "tasks.schedule.nightly_sync",
+            "tasks.nightly.nightly_sync",
             (_FIRST_NIGHT + self.nights * ONE_DAY).isoformat(),
             broker_url=self._runtime.broker_url,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import worker.runtime.current
-from tasks.schedule import resume_backfills
+from tasks.nightly import resume_backfills
 from tests.support.connect_service import (
     METER,
     OTHER,

@@ -52,7 +52,7 @@ def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_s
             raise self.retry(exc=RateLimited("later"), countdown=0)
         raise RateLimited("too late")
 
-    @app.task(name="tasks.schedule.catch_up", shared=False)
+    @app.task(name="tasks.nightly.catch_up", shared=False)
     def catch_up() -> None:
         raise KeyError("a bug")
 
@@ -62,7 +62,7 @@ def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_s
     assert counts.growth("releve_task_seconds_count", task="tasks.pipeline.store") == 3
     assert counts.growth_by_labels("releve_task_failures_total") == {
         ("rate_limited", "tasks.pipeline.store"): 1,
-        ("unforeseen", "tasks.schedule.catch_up"): 1,
+        ("unforeseen", "tasks.nightly.catch_up"): 1,
     }
     assert current_lane() is Lane.BY_HAND
 

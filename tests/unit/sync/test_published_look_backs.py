@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
-from tasks import schedule
+from tasks import nightly
 from tests.unit.conftest import Household
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
@@ -37,7 +37,7 @@ class Broker:
 
 @pytest.fixture
 def pairs(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Series]]:
-    monkeypatch.setattr(schedule, "get_runtime", lambda: household)
+    monkeypatch.setattr(nightly, "get_runtime", lambda: household)
     return [(household.add(number), series) for number in range(10, 13) for series in Series]
 
 
@@ -45,21 +45,21 @@ def test_each_look_back_is_a_message_with_a_run_of_its_own(
     pairs: list[tuple[str, Series]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = Broker(100)
-    monkeypatch.setattr(schedule, "window_chain", broker.chain)
-    assert schedule._publish(pairs, RUN) == 6
+    monkeypatch.setattr(nightly, "window_chain", broker.chain)
+    assert nightly._publish(pairs, RUN) == 6
     assert broker.taken == [(account, series.value) for account, series in pairs]
     assert len({*broker.runs}) == 6, "a lost message is told by its run"
     assert broker.runs == sorted(broker.runs)
-    assert schedule._publish(pairs, RUN) == 0
+    assert nightly._publish(pairs, RUN) == 0
 
 
 def test_what_the_broker_did_not_take_is_due_again_at_once(
     pairs: list[tuple[str, Series]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = Broker(2)
-    monkeypatch.setattr(schedule, "window_chain", broker.chain)
+    monkeypatch.setattr(nightly, "window_chain", broker.chain)
     with pytest.raises(OperationalError):
-        schedule._publish(pairs, RUN)
+        nightly._publish(pairs, RUN)
     broker.capacity = 100
-    assert schedule._publish(pairs, RUN) == 4
+    assert nightly._publish(pairs, RUN) == 4
     assert broker.taken == [(account, series.value) for account, series in pairs]

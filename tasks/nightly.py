@@ -9,9 +9,8 @@ from typing import Final
 from celery import shared_task
 
 from tasks.backfill import backfill_account
-from tasks.base import ControlTask
+from tasks.base import ControlTask, queue_length
 from tasks.pipeline import window_chain
-from tasks.queues import queue_length
 from worker.domain.measures.readings import PARIS, Series
 from worker.ops.capacity import log_capacity
 from worker.runtime.current import get_runtime
