@@ -67,7 +67,7 @@ class WindowTask(OnwardTask):
         try:
             get_runtime().progress.park(current_lane(), str(self.request.id), delay_s)
         except WorkerError as outage:
-            log.debug("not noted as waiting: %s", outage)
+            log.debug("not counted as waiting: %s", outage)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
@@ -78,7 +78,7 @@ class WindowTask(OnwardTask):
         except WorkerError as outage:
             # Redis or the registry is down: the claim expires by itself.
             extra = fields(**window_fields(job), outcome="failed", code=error.code or None, reason=str(error))
-            log.warning("window failed, which could not be noted: %s", outage, extra=extra)
+            log.warning("window failed, and could not be recorded: %s", outage, extra=extra)
 
 
 class ControlTask(Task):  # type: ignore[type-arg]

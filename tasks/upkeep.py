@@ -58,7 +58,7 @@ def prune_raw_answers() -> None:
     packed = runtime.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
     runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
     if erased or packed:
-        log.info("kept answers tended", extra=fields(erased=erased, months_packed=packed))
+        log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 
 
 @shared_task(base=ControlTask)
@@ -81,7 +81,7 @@ def expire_consents() -> None:
     runtime = get_runtime()
     ended, erased = runtime.refusals.apply_retention(runtime.settings.keep_consent_proof_days)
     if ended or erased:
-        log.info("consents tidied", extra=fields(proofs_ended=ended, proofs_erased=erased))
+        log.info("consents expired", extra=fields(proofs_ended=ended, proofs_erased=erased))
 
 
 @shared_task(base=ControlTask)

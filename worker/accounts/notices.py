@@ -58,7 +58,7 @@ class NoticeSender:
             self._record_failure(notice, error)
             return False
         self.notices.mark_delivered(notice.id, self.now())
-        log.info("notice told", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
+        log.info("notice delivered", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
         return True
 
     def deliver_due(self) -> int:

@@ -28,7 +28,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
 
-log = logging.getLogger("releve.desk")
+log = logging.getLogger("releve.refusals")
 
 # A pending refusal is confirmed by a second sighting that comes at least this long after the first.
 CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
@@ -157,7 +157,7 @@ class RefusalPolicy:
             return False
         reinstated = self.pending.reinstate(error.code, now - REINSTATEMENT_PERIOD, now)
         if reinstated:
-            log.warning("accounts set back", extra=fields(code=error.code, accounts=len(reinstated)))
+            log.warning("accounts reinstated", extra=fields(code=error.code, accounts=len(reinstated)))
         return True
 
     def _suspend(self, account_id: str, error: AccountError, now: datetime) -> Ruling:

@@ -52,9 +52,7 @@ class UserTokenStore:
         if self._locked_token_id is None:
             self.registry.tokens.save(self.account_id, token.to_text(), expires_at)
         elif not self.registry.tokens.save_renewed(self._locked_token_id, token.to_text(), expires_at):
-            log.info(
-                "token renewed and not kept: a new consent has replaced it", extra=fields(account_id=self.account_id)
-            )
+            log.info("token renewed and discarded: a new consent replaced it", extra=fields(account_id=self.account_id))
 
     @contextmanager
     def renewal_lock(self) -> Iterator[None]:

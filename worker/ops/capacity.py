@@ -19,7 +19,7 @@ from worker.stores.registry.policies import PolicyTable
 
 APPLY: Final = "`releve plan --apply`"
 
-log = logging.getLogger("releve.fitting")
+log = logging.getLogger("releve.capacity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from worker.metrics import MESSAGES_GIVEN_BACK
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.heartbeats import LivingWorkers
 
-log = logging.getLogger("releve.presence")
+log = logging.getLogger("releve.heartbeat")
 
 INTERVAL_S: Final = 4.0
 WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
@@ -42,7 +42,7 @@ class Heartbeat:
         try:
             self._living_workers.mark_stopped(self._worker)
         except WorkerError as error:  # The heartbeat then expires by itself.
-            log.warning("could not say that this worker ends: %s", error)
+            log.warning("could not record that this worker has stopped: %s", error)
 
     def _run(self) -> None:
         while not self._stopped.wait(INTERVAL_S):
@@ -52,7 +52,7 @@ class Heartbeat:
         try:
             self._living_workers.mark_alive(self._worker)
         except WorkerError as error:
-            log.warning("could not say that this worker lives: %s", error)
+            log.warning("could not record that this worker is alive: %s", error)
 
 
 def requeue_orphans(living_workers: LivingWorkers, deliveries: BrokerMessages) -> int:
@@ -62,5 +62,5 @@ def requeue_orphans(living_workers: LivingWorkers, deliveries: BrokerMessages) -
         count = deliveries.requeue(worker)
         total += count
         MESSAGES_GIVEN_BACK.inc(count)
-        log.warning("worker gone worker=%s messages_given_back=%d", worker, count)
+        log.warning("worker gone worker=%s messages_requeued=%d", worker, count)
     return total

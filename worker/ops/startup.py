@@ -78,7 +78,7 @@ def _check_layout(settings: Settings) -> None:
     try:
         is_wrong = holds_any(settings, layout.other)
     except StoreUnavailable as error:
-        log.warning("could not look at the measures' layout: %s", error)
+        log.warning("could not check the measures' layout: %s", error)
         return
     if is_wrong:
         raise ConfigError(wrong_layout(layout))
@@ -97,7 +97,7 @@ def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
         try:
             heartbeats.record_beat(time.time())
         except StoreUnavailable as error:  # The message itself has been sent.
-            log.warning("beat could not leave its sign of life: %s", error)
+            log.warning("beat could not record its heartbeat: %s", error)
 
     return record_beat
 

@@ -127,11 +127,11 @@ class Watchdog(threading.Thread):
         try:
             self._heartbeats.record_worker(heartbeat)
         except StoreUnavailable as error:  # Whoever reads the heartbeats sees that Redis is down.
-            log.debug("no pulse noted: %s", error)
+            log.debug("no heartbeat recorded: %s", error)
 
     def _restart(self) -> None:
         log.error(
-            "worker=%s heard nothing from its broker for %d s, while the broker answers others: it starts anew",
+            "worker=%s heard nothing from its broker for %d s, while the broker answers others: it restarts",
             self._worker,
             time.monotonic() - (self._silent_since or time.monotonic()),
         )

@@ -22,7 +22,7 @@ from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
 from worker.stores.registry.unknown_answers import QuarantineResult, QuarantineTable
 
-log = logging.getLogger("releve.contract")
+log = logging.getLogger("releve.answers")
 
 _WRITE_EVERY: Final = timedelta(minutes=1)
 # Bounds the memory if a supplier sends a new deviation each time.
@@ -73,11 +73,11 @@ class AnswerWatch:
             )
         except StoreUnavailable as error:
             self._restore_count(deviation.fingerprint, times)
-            log.warning("a surprise could not be kept fingerprint=%s: %s", deviation.fingerprint, error)
+            log.warning("an unknown answer could not be recorded fingerprint=%s: %s", deviation.fingerprint, error)
             return
         if result is not QuarantineResult.KNOWN:
             log.error(
-                "the supplier sends what nobody told us of kind=%s fingerprint=%s%s: `releve quarantine list`",
+                "the supplier sent an unknown field or shape kind=%s fingerprint=%s%s: `releve quarantine list`",
                 deviation.kind,
                 deviation.fingerprint,
                 " (the quarantine is full)" if result is QuarantineResult.FULL else "",

@@ -35,7 +35,7 @@ _BATCH_SIZE: Final = 100
 # Accounts examined in one call, because a task must end in time.
 MOST_ACCOUNTS: Final = 50_000
 
-log = logging.getLogger("releve.fanout")
+log = logging.getLogger("releve.nightly")
 
 
 @dataclass(frozen=True, slots=True)

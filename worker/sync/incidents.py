@@ -127,7 +127,7 @@ class Incidents(IncidentGate):
         try:
             record()
         except StoreUnavailable as error:
-            log.warning("not noted, for a store is away: %s", error)
+            log.warning("not recorded, a store is away: %s", error)
 
     # -- When a failure is judged
 

@@ -102,6 +102,6 @@ class IncidentProber:
             error = failure
         result = judge_probe(incident.kind, error)
         reason = {"reason": str(error)} if error else {}
-        extra = fields(incident=incident.id, account_id=account_id, series=series, canary=result, **reason)
-        log.info("canary asked", extra=extra)
+        extra = fields(incident=incident.id, account_id=account_id, series=series, result=result, **reason)
+        log.info("probe answered", extra=extra)
         return result

@@ -212,7 +212,7 @@ class ResultRecorder:
         waits = isinstance(error, RateLimited)
         log.log(
             logging.INFO if waits else logging.WARNING,
-            "window put off" if waits else "window failed",
+            "window postponed" if waits else "window failed",
             extra=fields(
                 **window_fields(job),
                 outcome="waiting" if waits else "failed",

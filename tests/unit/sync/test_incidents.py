@@ -458,4 +458,4 @@ def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -
         fleet.pass_time(1)
         fleet.probe()
     assert "300016400000" not in caplog.text
-    assert caplog.messages.count("canary asked") == PROBES_TO_PASS
+    assert caplog.messages.count("probe answered") == PROBES_TO_PASS

@@ -293,7 +293,7 @@ def test_only_a_look_back_ends_its_run(household: Household) -> None:
     "error, message, outcome, code",
     [
         (SupplierUnavailable("down"), "window failed", "failed", "VENDOR_DOWN"),
-        (RateLimited("wait"), "window put off", "waiting", "VENDOR_DOWN"),
+        (RateLimited("wait"), "window postponed", "waiting", "VENDOR_DOWN"),
         (StoreUnavailable("no store"), "window failed", "failed", None),
         (UnknownAccount("gone"), "window dropped", "removed", "CANNOT_FIND_ACCOUNT"),
     ],

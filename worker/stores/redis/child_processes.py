@@ -21,7 +21,7 @@ from typing import IO, Final, Self
 
 from worker.stores.redis import guard
 
-log = logging.getLogger("worker.supervisor")
+log = logging.getLogger("releve.processes")
 
 POLL_S: Final = 0.1
 

@@ -25,7 +25,7 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
-log = logging.getLogger("worker.stores.locks")
+log = logging.getLogger("releve.locks")
 
 LOCK_POLL_S: Final = 0.05
 
