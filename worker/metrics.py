@@ -148,7 +148,7 @@ DOCUMENTS: Final = WORKER_METRICS.counter(
     series=Series,
 )
 CORRECTIONS: Final = WORKER_METRICS.counter(
-    "releve_corrections_noted_total",
+    "releve_corrections_recorded_total",
     "Readings about to take the place of other values; again where the window is written again.",
     series=Series,
 )
@@ -183,7 +183,7 @@ PERMITS_REFUSED: Final = WORKER_METRICS.counter(
     "releve_permits_refused_total", "Calls put off because no permit would come soon.", lane=Lane
 )
 PERMITS_GIVEN_BACK: Final = WORKER_METRICS.counter(
-    "releve_permits_given_back_total", "Permits whose call was never sent: no connection, or a gate closed meanwhile."
+    "releve_permits_released_total", "Permits whose call was never sent: no connection, or a gate closed meanwhile."
 )
 GATE_CLOSINGS: Final = WORKER_METRICS.counter(
     "releve_gate_closings_total", "Answers of the supplier that closed the gate for all workers."
@@ -227,7 +227,7 @@ TASK_FAILURES: Final = WORKER_METRICS.counter(
     "releve_task_failures_total", "Tasks that were given up; `unforeseen` is a bug of ours.", task=(), error=ERROR_KINDS
 )
 MESSAGES_GIVEN_BACK: Final = WORKER_METRICS.counter(
-    "releve_messages_given_back_total", "Messages of workers that died, put back into their queues; on Redis alone."
+    "releve_messages_requeued_total", "Messages of workers that died, put back into their queues; on Redis alone."
 )
 TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Tasks that run at this moment.", lane=Lane)
 

@@ -92,7 +92,7 @@ def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> N
     living.stop()
     counts = MetricGrowth()
     assert requeue_orphans(broker.state, broker.messages) == 1
-    assert counts.growth("releve_messages_given_back_total") == 1
+    assert counts.growth("releve_messages_requeued_total") == 1
     assert broker.messages.workers_with_messages() == set()
 
 

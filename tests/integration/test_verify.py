@@ -57,7 +57,7 @@ def test_a_wrong_total_is_named_mended_and_then_no_more(runtime: Runtime, capsys
     code, text = verify(capsys, "--all")
     assert code == 1
     assert text.splitlines() == [
-        f"{wrong} 2024-07: days make the month, 11.0 kWh, stored is 9.0 kWh: the total was not made anew",
+        f"{wrong} 2024-07: days make the month, 11.0 kWh, stored is 9.0 kWh: the total is stale",
         "2 accounts, 8 documents, 1 at fault",
     ]
     code, text = verify(capsys, wrong, "--repair", "--json")

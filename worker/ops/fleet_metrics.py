@@ -56,11 +56,11 @@ CORRECTIONS: Final = METRICS.define(
     "Readings that the supplier changed within the last 24 hours, each change once.",
     series=Series,
 )
-SURPRISES: Final = METRICS.define(
+UNKNOWN_ANSWERS: Final = METRICS.define(
     "gauge",
-    "releve_quarantine_surprises",
+    "releve_unknown_answers",
     "What nobody has cleared and the supplier sent within the last 24 hours: for the first time, or as before.",
-    surprise=("new", "known"),
+    state=("new", "known"),
 )
 NIGHT_CALLS: Final = METRICS.define(
     "gauge", "releve_night_calls", "Calls that a night takes of the accounts as they are, by the policy that holds."

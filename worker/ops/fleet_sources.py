@@ -82,7 +82,7 @@ class FleetSources:
         yield fleet_metrics.REPAIR_DUE, _by_label(overview.count_due_accounts(today))
         yield fleet_metrics.CORRECTIONS, _by_label(overview.count_corrections_since(now - ONE_DAY))
         new, known = overview.count_deviations_since(now - ONE_DAY)
-        yield fleet_metrics.SURPRISES, _by_label({"new": new, "known": known})
+        yield fleet_metrics.UNKNOWN_ANSWERS, _by_label({"new": new, "known": known})
         yield from self._capacity(today)
 
     def _capacity(self, today: date) -> Samples:

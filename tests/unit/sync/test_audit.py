@@ -102,9 +102,7 @@ def test_a_tally_counts_accounts_and_findings_by_law_and_cause(home: Home) -> No
     summary.add(home.auditor.verify_account(home.account))
     summary.add(home.auditor.verify_account(home.household.add(22)))
     assert (summary.accounts, summary.accounts_at_fault) == (2, 1)
-    assert summary.as_json()["findings"] == [
-        {"law": "days make the month", "cause": "the total was not made anew", "number": 1}
-    ]
+    assert summary.as_json()["findings"] == [{"law": "days make the month", "cause": "the total is stale", "number": 1}]
 
 
 def test_the_audit_reads_a_month_of_the_curve_at_a_time(home: Home) -> None:

@@ -40,7 +40,7 @@ def test_what_the_supplier_corrected_is_counted(household: Household) -> None:
     for values in (VALUES, days("2024-07-20", 5000, 6100)):
         household.supplier.daily = serving_days(values)
         household.run(window_job(window_over(values), Series.DAILY, account))
-    assert counts.growth_by_labels("releve_corrections_noted_total") == {("daily",): 1}
+    assert counts.growth_by_labels("releve_corrections_recorded_total") == {("daily",): 1}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Law(StrEnum):
 class Cause(StrEnum):
     """Likely causes of a difference."""
 
-    STALE_TOTAL = "the total was not made anew"
+    STALE_TOTAL = "the total is stale"
     MISSING_TOTAL = "the total is missing"
     ORPHAN_TOTAL = "a total without its readings"
     WATTS_AS_ENERGY = "power was taken for energy"
