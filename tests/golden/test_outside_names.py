@@ -167,7 +167,7 @@ def redis_keys() -> Iterator[str]:
             yield from (f"task field {field}" for field in keywords(call, module))
         for node in module.nodes:
             for text in texts(node, module) if isinstance(node, ast.Constant | ast.JoinedStr) else ():
-                if re.fullmatch(r"(releve|celery|pulse|unacked\w*):\S*", text):
+                if re.fullmatch(r"(releve|celery|heartbeat|unacked\w*):\S*", text):
                     yield f"literal {text}"
                 elif "redis.call(" in text:
                     for pattern in (r"'([a-z][a-z0-9_:]*)'", r"[{,] ?(\w+) = ARGV", r"told\.(\w+)"):

@@ -110,11 +110,11 @@ def test_the_examples_of_documents_are_what_is_stored() -> None:
 def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
     source = "".join(read(file) for file in (ROOT / "worker").rglob("*.py"))
     keys = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', source))
-    pulse = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', inspect.getsource(Heartbeats)))
+    heartbeat = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', inspect.getsource(Heartbeats)))
     rows = "".join(re.findall(r"^\| (`.*?) \|", read(REFERENCE / "redis-keys.md"), re.MULTILINE))
-    listed = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "pulse", "cursor"}
-    assert listed | {"cursor"} == keys - pulse
-    assert set(re.findall(r"`pulse:([a-z_]+)", rows)) == pulse
+    listed = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "heartbeat", "cursor"}
+    assert listed | {"cursor"} == keys - heartbeat
+    assert set(re.findall(r"`heartbeat:([a-z_]+)", rows)) == heartbeat
 
 
 def test_the_metrics_to_watch_are_those_there_are() -> None:

@@ -93,7 +93,7 @@ def test_a_state_that_is_not_ours_is_told_so(service: ConnectService, state: str
 def test_a_state_of_one_house_is_forgotten_after_a_quarter_of_an_hour(service: ConnectService) -> None:
     browser = service.browser()
     state = query_of(browser.get("/connect/enedis").headers["location"])["state"]
-    assert 0 < service.runtime.redis.ttl(f"releve:handshake:{state}") <= 900
+    assert 0 < service.runtime.redis.ttl(f"releve:consent_flow:{state}") <= 900
     cookie = next(
         line for line in browser.get("/connect/enedis").headers.get_list("set-cookie") if BROWSER_COOKIE in line
     )

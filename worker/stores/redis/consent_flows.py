@@ -4,10 +4,10 @@ The supplier returns a ``state`` of at most 100 characters; everything else is s
 state works once.  The outcome is stored as long, because the supplier's portal may load a callback twice: the second
 one shows the same page and asks the supplier nothing.  A lost key means that the person starts again.
 
-    handshake:<state>          {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted (GETDEL)
+    consent_flow:<state>          {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted (GETDEL)
                                by the first callback
     outcome:<state>            {"is":"working"}, then {"is":"done","browser":"…","outcome":{…}}
-    handover:<hash of code>    {…}: what a code of our consent proxy stands for; a code works once
+    proxy_code:<hash of code>    {…}: what a code of our consent proxy stands for; a code works once
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ WORKING_S: Final = 90  # Longer than any exchange with a supplier; after it the 
 _WORKING: Final = "working"
 
 # The flow is taken and marked in one step, so that of two callbacks at the same time one wins.
-# KEYS: releve:handshake:<state>, releve:outcome:<state>.  ARGV: {"is":"working"}, seconds that it lives (90).
+# KEYS: releve:consent_flow:<state>, releve:outcome:<state>.  ARGV: {"is":"working"}, seconds that it lives (90).
 _TAKE = """
-local handshake = redis.call('GETDEL', KEYS[1])
-if handshake then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
-return handshake
+local flow = redis.call('GETDEL', KEYS[1])
+if flow then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
+return flow
 """
 
 
@@ -70,18 +70,18 @@ class ConsentFlows(PrefixedKeys):
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state: 43 random characters."""
         state = secrets.token_urlsafe(32)
-        self._redis.set(self._key("handshake", state), _to_text(asdict(flow)), ex=LIFE_S)
+        self._redis.set(self._key("consent_flow", state), _to_text(asdict(flow)), ex=LIFE_S)
         return state
 
     @redis_errors()
     def peek(self, state: str) -> ConsentFlow | None:
         """Return the flow without taking it; None for a state that is unknown, used or expired."""
-        return _to_flow(self._redis.get(self._key("handshake", state)))
+        return _to_flow(self._redis.get(self._key("consent_flow", state)))
 
     @redis_errors()
     def take(self, state: str) -> ConsentFlow | None:
         """Return the flow to the first caller and None to others; its outcome is ``working`` from then on."""
-        keys = [self._key("handshake", state), self._key("outcome", state)]
+        keys = [self._key("consent_flow", state), self._key("outcome", state)]
         return _to_flow(self._take_script(keys=keys, args=[_to_text({"is": _WORKING}), WORKING_S]))
 
     @redis_errors()
@@ -90,7 +90,7 @@ class ConsentFlows(PrefixedKeys):
         left_s = flow.started_at + LIFE_S - int(time.time())
         with self._redis.pipeline() as pipe:
             if left_s > 0:
-                pipe.set(self._key("handshake", state), _to_text(asdict(flow)), ex=left_s)
+                pipe.set(self._key("consent_flow", state), _to_text(asdict(flow)), ex=left_s)
             pipe.delete(self._key("outcome", state))
             pipe.execute()
 
@@ -115,19 +115,19 @@ class ConsentFlows(PrefixedKeys):
     def issue_code(self, facts: Mapping[str, Any]) -> str:
         """Store ``facts`` for 15 minutes and return the code that redeems them."""
         code = secrets.token_urlsafe(32)
-        self._redis.set(self._key("handover", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
+        self._redis.set(self._key("proxy_code", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
         return code
 
     @redis_errors()
     def redeem_code(self, code: str) -> dict[str, Any] | None:
         """Return the facts to the first caller, and None to others."""
-        text = self._redis.getdel(self._key("handover", _digest(code)))
+        text = self._redis.getdel(self._key("proxy_code", _digest(code)))
         return None if text is None else dict(json.loads(str(text)))
 
     @redis_errors()
     def restore_code(self, code: str, facts: Mapping[str, Any]) -> None:
         """Make a redeemed code valid again, for 15 minutes."""
-        self._redis.set(self._key("handover", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
+        self._redis.set(self._key("proxy_code", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
 
 
 def _digest(code: str) -> str:

@@ -1,9 +1,9 @@
 """Heartbeats in Redis: of workers, of beat, and of the loop from beat over a queue to a worker.
 
-    pulse:worker:nightly@host   hash: seen_at 1721890000.5, progress_at 1721889990.25, running 2, slots 16,
+    heartbeat:worker:nightly@host   hash: seen_at 1721890000.5, progress_at 1721889990.25, running 2, slots 16,
                                 queues control,nightly
-    pulse:restarts              hash: a worker's name to how often its watchdog restarted it
-    pulse:beat, pulse:tick      1721890000.5
+    heartbeat:restarts              hash: a worker's name to how often its watchdog restarted it
+    heartbeat:beat, heartbeat:tick      1721890000.5
     alive:host-17-a1b2c3        1
 
 Times are seconds since 1970 by the writer's clock; ``releve doctor`` compares the clocks.  All keys expire, and a lost
@@ -48,7 +48,7 @@ class Heartbeats(PrefixedKeys):
     """Heartbeats of workers and beat for the health checks; every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix + "pulse:")
+        super().__init__(redis, prefix + "heartbeat:")
 
     # -- Workers
 
