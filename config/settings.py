@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     keep_corrections_days: int = Field(
         400, ge=1, le=36_500, description="How long is kept what the supplier corrected: the old and the new value."
     )
-    raw_vault_days: int = Field(
+    raw_answers_days: int = Field(
         0,
         ge=0,
         le=3650,

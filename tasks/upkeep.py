@@ -54,7 +54,7 @@ def prune_raw_answers() -> None:
     """Delete raw answers and unknown answers that are too old, and pack each past month into one row."""
     runtime = get_runtime()
     now = runtime.now()
-    erased = runtime.raw_answers.delete_before(now - timedelta(days=runtime.settings.raw_vault_days))
+    erased = runtime.raw_answers.delete_before(now - timedelta(days=runtime.settings.raw_answers_days))
     packed = runtime.raw_answers.pack_past_months(now, MAX_MONTHS_PACKED)
     runtime.unknown_answers.delete_before(now - KEEP_UNKNOWN_ANSWERS)
     if erased or packed:

@@ -51,7 +51,7 @@ def settings(environment: dict[str, str], **changes: str) -> Settings:
 
 @pytest.fixture
 def runtime(environment: dict[str, str]) -> Iterator[Runtime]:
-    with Runtime(settings(environment, raw_vault_days="30")) as runtime:
+    with Runtime(settings(environment, raw_answers_days="30")) as runtime:
         yield runtime
 
 
@@ -86,7 +86,7 @@ def home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
     supplier = PretendSupplier(daily=answer)
     monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
-    with Runtime(settings(environment, raw_vault_days="30")) as runtime:
+    with Runtime(settings(environment, raw_answers_days="30")) as runtime:
         account = add(runtime)
         with monkeypatch.context() as patch:
             patch.setattr("worker.sync.window.parse", halving)
@@ -111,7 +111,7 @@ def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, run
     for words in ([], [home, "--all"], [home, "--from", "2024-07-02", "--to", "2024-07-01"]):
         assert releve("replay", *words, code=2).text
     runtime.raw_answers.delete_before(NOW + timedelta(days=1))
-    assert "RELEVE_RAW_VAULT_DAYS is 0" in releve("replay", "--all").text
+    assert "RELEVE_RAW_ANSWERS_DAYS is 0" in releve("replay", "--all").text
 
 
 def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, runtime: Runtime) -> None:

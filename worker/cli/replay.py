@@ -28,7 +28,7 @@ _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
 def replay(account_id: str | None, everybody: bool, first: date | None, last: date | None, as_json: bool) -> int:
     """Read the kept answers again, after a parser was mended; the supplier is not asked.
 
-    Answers are kept where RELEVE_RAW_VAULT_DAYS says so. What changes is kept as a correction; a second replay
+    Answers are kept where RELEVE_RAW_ANSWERS_DAYS says so. What changes is kept as a correction; a second replay
     changes nothing. Ends with 1 where an answer still can't be read.
 
     \b
@@ -52,11 +52,11 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
             rows.append(result)
             if not as_json and (result.answers or account_id):
                 click.echo(_line(result))
-        days = runtime.settings.raw_vault_days
+        days = runtime.settings.raw_answers_days
     if as_json:
         print_json({"accounts": [asdict(result) for result in rows]})
     elif not any(result.answers for result in rows):
-        click.echo("nothing is kept" + ("" if days else ": RELEVE_RAW_VAULT_DAYS is 0, so no answers are"))
+        click.echo("nothing is kept" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so no answers are"))
     return 1 if any(result.unreadable for result in rows) else 0
 
 

@@ -214,7 +214,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         from worker.runtime.window import build_window_sync
 
         observers: list[AnswerObserver] = [self.answer_watch.record_answer]
-        if self.settings.raw_vault_days:
+        if self.settings.raw_answers_days:
             observers.insert(0, self.raw_answers.record_answer)
         return build_window_sync(
             registry=self.registry,
