@@ -88,7 +88,7 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
             "tokens": 1,
             "outcomes": 1,
             "raw_answers": 1,
-            "doubts": 1,
+            "pending_refusals": 1,
             "notices": 1,
             "consent_proofs_erased": 0,
             "consent_proofs_kept": 1,

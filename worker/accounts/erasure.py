@@ -35,7 +35,7 @@ def erase_account(
         "outcomes": removal.outcomes,
         "raw_answers": removal.raw_answers,
         "state_keys": progress.forget(account_id),
-        "doubts": proofs.pending_refusals,
+        "pending_refusals": proofs.pending_refusals,
         "notices": proofs.notices,
         "consent_proofs_erased": proofs.proofs_erased,
         "consent_proofs_kept": proofs.proofs_kept,

@@ -4,10 +4,10 @@ The supplier returns a ``state`` of at most 100 characters; everything else is s
 state works once.  The outcome is stored as long, because the supplier's portal may load a callback twice: the second
 one shows the same page and asks the supplier nothing.  A lost key means that the person starts again.
 
-    consent_flow:<state>          {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted (GETDEL)
+    consent_flow:<state>       {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted
                                by the first callback
     outcome:<state>            {"is":"working"}, then {"is":"done","browser":"…","outcome":{…}}
-    proxy_code:<hash of code>    {…}: what a code of our consent proxy stands for; a code works once
+    proxy_code:<hash of code>  {…}: what a code of our consent proxy stands for; a code works once
 """
 
 from __future__ import annotations

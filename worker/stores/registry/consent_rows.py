@@ -100,7 +100,7 @@ def to_proof(row: Row[Any]) -> ConsentProof:
 
 
 def to_pending_refusal(row: Row[Any]) -> PendingRefusal:
-    """Convert a row of ``doubts``."""
+    """Convert a row of ``pending_refusals``."""
     return PendingRefusal(row.account_id, row.code, row.first_seen, row.last_seen, row.times)
 
 

@@ -1,7 +1,7 @@
 """The table of pending refusals, and the suspension and reinstatement of accounts.
 
 A refusal by the supplier may be the supplier's own mistake. It stays pending until it is confirmed later, which
-suspends the account, or until a success clears it. The SQL table is called ``doubts``.
+suspends the account, or until a success clears it.
 """
 
 from __future__ import annotations

@@ -139,16 +139,15 @@ CONSENT_PROOFS = Table(
     Index("ix_consent_proofs_ended_at", "ended_at"),
 )
 
-# The name of the SQL table is older than the class PendingRefusals.
 PENDING_REFUSALS = Table(
-    "doubts",
+    "pending_refusals",
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("code", String(64), primary_key=True),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
     Column("times", Integer, nullable=False),  # Zero: it was seen, but it was the supplier's fault.
-    Index("ix_doubts_code_last_seen", "code", "last_seen"),  # Refused accounts are counted by code.
+    Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # Refused accounts are counted by code.
 )
 
 NOTICES = Table(

@@ -1,4 +1,4 @@
-"""Tables of consent proofs, pending refusals (``doubts``) and notices."""
+"""Tables of consent proofs, pending refusals and notices."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def upgrade() -> None:
     op.create_index("ix_consent_proofs_account_id", "consent_proofs", ["account_id"])
     op.create_index("ix_consent_proofs_ended_at", "consent_proofs", ["ended_at"])
     op.create_table(
-        "doubts",
-        *_account("doubts"),
+        "pending_refusals",
+        *_account("pending_refusals"),
         sa.Column("code", sa.String(64), nullable=False),
         sa.Column("first_seen", _moment(), nullable=False),
         sa.Column("last_seen", _moment(), nullable=False),
         sa.Column("times", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "code", name="pk_doubts"),
+        sa.PrimaryKeyConstraint("account_id", "code", name="pk_pending_refusals"),
     )
-    op.create_index("ix_doubts_code_last_seen", "doubts", ["code", "last_seen"])
+    op.create_index("ix_pending_refusals_code_last_seen", "pending_refusals", ["code", "last_seen"])
     op.create_table(
         "notices",
         sa.Column("id", _sortable(32), nullable=False),
@@ -77,6 +77,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("notices", "doubts", "consent_proofs"):
+    for table in ("notices", "pending_refusals", "consent_proofs"):
         op.drop_table(table)
     op.drop_index("ix_series_outcomes_updated_at", "series_outcomes")
