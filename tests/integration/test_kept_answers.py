@@ -61,7 +61,7 @@ def releve(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr("worker.cli.common.get_settings", lambda: settings(environment))
         result = CliRunner().invoke(cli, words, standalone_mode=False)  # As worker.cli.main calls it.
         if result.exception is None:
-            assert int(result.return_value or 0) == code, result.text
+            assert int(result.return_value or 0) == code, result.output
             return CommandOutput(result.stdout)
         assert isinstance(result.exception, ClickException), result.exc_info
         assert result.exception.exit_code == code

@@ -277,8 +277,8 @@ class WindowSync:
             if not any(lost.values()):
                 return created, updated
             # Without their revisions, because the other run has replaced these.
-            again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            writes, first = self.aggregate(self._compare(writes, again, writes["facts"]), written_keys), None
+            entries_again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
+            writes, first = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys), None
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
 
     def _write(self, windows: Sequence[Writes]) -> list[Written]:
