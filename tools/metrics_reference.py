@@ -11,8 +11,8 @@ from worker.ops import fleet_metrics
 
 _HEAD: Final = """# Metrics
 
-Made from `worker/metrics/` by `python -m tools.metrics_reference`; a test keeps this page in step, and another holds
-the dashboard and the alerts in `deploy/` to these names.
+Made from `worker/metrics.py` and `worker/ops/fleet_metrics.py` by `make reference`; a test keeps this page in
+step, and another holds the dashboard and the alerts in `deploy/` to these names.
 
 No label ever holds an account, a meter, a run or an address: each takes the values listed below and no others.
 
