@@ -207,7 +207,7 @@ def night(args: argparse.Namespace, redis: Redis, folder: Path, expected: int) -
 
 def count_turns(count: int, every: int) -> int:
     policy = FleetPolicy(every, every)
-    return sum(policy.wants(account_id, series, DAY) for account_id in account_ids(count) for series in Series)
+    return sum(policy.is_turn(account_id, series, DAY) for account_id in account_ids(count) for series in Series)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

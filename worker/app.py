@@ -30,9 +30,9 @@ app = Celery("releve")
 app.config_from_object("config.celery_options")
 task_logging.install()
 metrics_setup.install(sys.argv)
-_opened = ExitStack()
+_resources = ExitStack()
 # The embedded server ends with the last of its users.
-atexit.register(_opened.close)
+atexit.register(_resources.close)
 
 
 # `celery -A worker flower` reads its options when it has loaded this module.
@@ -57,7 +57,7 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
     if not sender.conf.broker_url:
         from worker.runtime.stores import redis_address
 
-        sender.conf.update(broker_url=redis_address(get_settings(), _opened))
+        sender.conf.update(broker_url=redis_address(get_settings(), _resources))
     if is_redis(sender.conf.broker_url):
         sender.conf.broker_transport_options |= broker_keys(WORKER_ID)
 
@@ -85,7 +85,7 @@ def _start_heartbeat(**_: Any) -> None:
 def _prepare_beat(**_: Any) -> None:
     from worker.ops.startup import prepare_beat
 
-    signals.after_task_publish.connect(prepare_beat(_opened), weak=False)
+    signals.after_task_publish.connect(prepare_beat(_resources), weak=False)
 
 
 @signals.worker_ready.connect

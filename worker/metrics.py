@@ -59,7 +59,7 @@ class Definition:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def exposed(self) -> tuple[str, ...]:
+    def sample_names(self) -> tuple[str, ...]:
         """The names under which its samples appear."""
         return tuple(self.name + suffix for suffix in _SUFFIXES[self.kind])
 

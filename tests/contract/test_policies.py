@@ -46,7 +46,7 @@ def test_what_held_before_is_known_so_that_no_day_is_left_out(registry: AccountR
     policy = registry.policies.load_current()
     for number in range(50):
         nights = [MONDAY + timedelta(days=place) for place in range(-8, 40)]
-        turns = [night for night in nights if policy.wants(f"account-{number}", Series.LOAD_CURVE, night)]
+        turns = [night for night in nights if policy.is_turn(f"account-{number}", Series.LOAD_CURVE, night)]
         gaps = {(later - earlier).days for earlier, later in pairwise(turns)}
         assert max(gaps) <= 7
 

@@ -128,7 +128,7 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     assert plan["since"] == "2026-11-03", "the night that begins today goes on as it was"
     policy = registry.policies.load_current()
     assert policy == FleetPolicy(1, 3, since=NIGHT + ONE_DAY, before=FleetPolicy())
-    assert all(policy.wants(f"account-{number}", Series.LOAD_CURVE, NIGHT) for number in range(20))
+    assert all(policy.is_turn(f"account-{number}", Series.LOAD_CURVE, NIGHT) for number in range(20))
     (policy_row,) = read_json(releve("--show", "--json"))
     assert (policy_row["since"], policy_row["curve_every"], policy_row["applied_at"][:16]) == (
         "2026-11-03",

@@ -22,7 +22,7 @@ CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
 DEFINED = {
     name: metric
     for metric in [*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]
-    for name in metric.exposed
+    for name in metric.sample_names
 }
 # Metrics that the library adds for a process, and Prometheus for a target.
 FOREIGN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
@@ -58,7 +58,7 @@ def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: st
 
 def test_every_metric_is_looked_at_somewhere() -> None:
     used = set(re.findall(r"\breleve_[a-z_]+", " ".join(EXPRESSIONS)))
-    assert [metric.name for metric in DEFINED.values() if not used & set(metric.exposed)] == []
+    assert [metric.name for metric in DEFINED.values() if not used & set(metric.sample_names)] == []
 
 
 def test_every_series_of_the_legends_is_a_label_of_its_expression() -> None:

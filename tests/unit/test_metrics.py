@@ -26,12 +26,12 @@ def test_the_page_of_metrics_is_what_the_code_says() -> None:
 
 def test_every_metric_that_is_counted_is_defined_and_every_defined_one_is_counted() -> None:
     counted = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
-    defined = {name for definition in metrics.WORKER_METRICS.definitions for name in definition.exposed}
+    defined = {name for definition in metrics.WORKER_METRICS.definitions for name in definition.sample_names}
     unlabelled = {
         name
         for definition in metrics.WORKER_METRICS.definitions
         if not definition.labels
-        for name in definition.exposed
+        for name in definition.sample_names
     }
     assert unlabelled <= counted
     assert {name for name in counted if not name.endswith("_created")} <= defined

@@ -14,7 +14,7 @@ import click
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime, announce_pretence
+from worker.runtime.process import Runtime, announce_pretend_time
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
@@ -26,7 +26,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 def open_runtime() -> Iterator[Runtime]:
     """Open the runtime for the length of one command."""
     settings = get_settings()
-    announce_pretence(settings, warn)
+    announce_pretend_time(settings, warn)
     with Runtime(settings, guarded=True) as runtime:
         yield runtime
 

@@ -14,7 +14,7 @@ from worker.cli.common import warn
 from worker.ops.fleet_metrics import PARTS, UP, FleetCollector
 from worker.ops.fleet_sources import FleetSources
 from worker.ops.logging_setup import configure_process
-from worker.runtime.process import announce_pretence
+from worker.runtime.process import announce_pretend_time
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9808
@@ -36,7 +36,7 @@ def metrics(host: str, port: int, once: bool) -> int:
     """
     settings = get_settings()
     configure_process(settings)
-    announce_pretence(settings, warn)
+    announce_pretend_time(settings, warn)
     with _registry(settings) as registry:
         if once:
             return _print_samples(registry)

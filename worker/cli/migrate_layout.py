@@ -13,7 +13,7 @@ from config.settings import Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import StoreUnavailable
-from worker.runtime.process import Runtime, announce_pretence
+from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures, holds_any
 from worker.stores.measures.base import Layout
 from worker.sync.audit import all_accounts
@@ -41,7 +41,7 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
       releve migrate-layout --to packed
     """
     settings, new = get_settings(), Layout(layout)
-    announce_pretence(settings, warn)
+    announce_pretend_time(settings, warn)
     moved = MigrationCounts()
     with Runtime(settings) as runtime:
         old, measures = build_measures(settings, new.other), build_measures(settings, new)

@@ -57,10 +57,10 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
             values[secret.name] = choose_value(secret, stored, os.environ.get(secret.variable))
             sources[secret.name] = _source_of(secret, stored, values[secret.name])
         for name, value in values.items():
-            _put(folder / KEPT, name, value, os.geteuid())
+            _write_secret_file(folder / KEPT, name, value, os.geteuid())
         for reader, files in files_for_services(values, Addresses(redis, postgres, couchdb)).items():
             for name, text in files.items():
-                _put(folder / reader, name, text, SERVICE_USERS.get(reader, RELEVE_USER))
+                _write_secret_file(folder / reader, name, text, SERVICE_USERS.get(reader, RELEVE_USER))
     except SecretRefused as refusal:
         raise ConfigError(str(refusal)) from None
     except OSError as error:
@@ -104,7 +104,7 @@ def _read(folder: Path, secret: Secret) -> str | None:
         return None
 
 
-def _put(folder: Path, name: str, text: str, owner: int) -> None:
+def _write_secret_file(folder: Path, name: str, text: str, owner: int) -> None:
     """Write the text into a file that only ``owner`` can read; a reader never sees half of it."""
     folder.mkdir(parents=True, exist_ok=True)
     # The draft is readable by nobody else from its first byte on, and takes the file's place in one step.

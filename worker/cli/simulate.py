@@ -9,7 +9,7 @@ import click
 from config.settings import Settings
 from worker.cli.common import warn
 from worker.ops.logging_setup import configure_process
-from worker.runtime.process import announce_pretence
+from worker.runtime.process import announce_pretend_time
 from worker.simulator.homes.recording_formats import BrokenRecording
 from worker.simulator.options import CLIENT_ID, SimulatorOptions
 from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
@@ -58,7 +58,7 @@ def simulate(
     # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.
     settings = Settings.from_env(enedis_url="http://127.0.0.1")
     configure_process(settings)
-    announce_pretence(settings, warn)
+    announce_pretend_time(settings, warn)
     options = SimulatorOptions(
         data_dir=data_dir,
         pretend_now=settings.pretend_now,

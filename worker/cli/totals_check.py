@@ -38,8 +38,8 @@ class Truth:
     @classmethod
     def fetch(cls, simulator: str, usage_point: str, daily: DateWindow, curve: DateWindow) -> Self:
         """Return what the simulator at this URL says that the meter measured.  Raises the errors of requests."""
-        days = _ask(simulator, usage_point, daily, series="daily")["daily"]
-        return cls(days, _ask(simulator, usage_point, curve)["load_curve"])
+        days = _fetch_truth(simulator, usage_point, daily, series="daily")["daily"]
+        return cls(days, _fetch_truth(simulator, usage_point, curve)["load_curve"])
 
     def expected_loads(self) -> Loads:
         """Return the load of every reading and total that a right store holds."""
@@ -113,7 +113,7 @@ def _load(wh: Decimal, period: Period) -> float:
     return float((wh / 1000).quantize(Decimal(1).scaleb(-_DECIMALS[period]), ROUND_HALF_UP))
 
 
-def _ask(simulator: str, usage_point: str, window: DateWindow, **further: str) -> Any:
+def _fetch_truth(simulator: str, usage_point: str, window: DateWindow, **further: str) -> Any:
     days = {"start": window.start.isoformat(), "end": window.end.isoformat(), **further}
     answer = requests.get(f"{simulator}/__sim__/truth/{usage_point}", params=days, timeout=_TIMEOUT_S)
     answer.raise_for_status()

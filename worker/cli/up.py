@@ -10,7 +10,7 @@ from worker.cli.supervise import last_log_line, public_url, start_flower, start_
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, password_source
 from worker.ops.startup import check_credentials
-from worker.runtime.process import Runtime, announce_pretence
+from worker.runtime.process import Runtime, announce_pretend_time
 from worker.stores.redis.embedded import Supervisor
 from worker.stores.redis.sockets import listen
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
@@ -39,7 +39,7 @@ def up(host: str, port: int, flower_port: int) -> int:
       RELEVE_ENEDIS_CLIENT_ID=… RELEVE_ENEDIS_CLIENT_SECRET=… releve up
     """
     settings = get_settings()
-    announce_pretence(settings, warn)
+    announce_pretend_time(settings, warn)
     check_credentials(settings)
     if flower_port:
         _check_flower(settings, flower_port)

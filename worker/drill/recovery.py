@@ -207,16 +207,16 @@ class RecoveryTracker:
         worker_words: set[str] = set()
         all_words: set[str] = set()
         for key in self._redis.scan_iter(match=f"{start}*", count=1000):
-            words = {word for raw in self._redis.hvals(key) for word in _words_of(json.loads(raw)[0])}
+            words = {word for raw in self._redis.hvals(key) for word in _argument_words(json.loads(raw)[0])}
             all_words |= words
             if f"-{pid}-" in str(key):
                 worker_words |= words
         for key in self._redis.scan_iter(match=f"{BROKER_PREFIX}*", _type="list"):
-            all_words |= {word for raw in self._redis.lrange(key, 0, -1) for word in _words_of(json.loads(raw))}
+            all_words |= {word for raw in self._redis.lrange(key, 0, -1) for word in _argument_words(json.loads(raw))}
         return worker_words, all_words
 
 
-def _words_of(message: Any) -> list[str]:
+def _argument_words(message: Any) -> list[str]:
     return _WORDS.findall(str(message.get("headers", {}).get("argsrepr", "")))
 
 
@@ -224,7 +224,7 @@ def _account(key: str) -> str:
     return key.partition(":")[0]
 
 
-def try_work(work: Callable[[], Any]) -> bool:
+def run_unless_unavailable(work: Callable[[], Any]) -> bool:
     """Do the work and return True; return False while a server or the supplier is away."""
     try:
         work()

@@ -32,8 +32,8 @@ class TcpRelay:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._mode = RelayMode.PASS
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flow_event = asyncio.Event()
+        self._flow_event.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.port = 0
@@ -66,9 +66,9 @@ class TcpRelay:
     async def _set_mode(self, mode: RelayMode) -> None:
         self._mode = mode
         if mode is RelayMode.STALL:
-            self._flowing.clear()
+            self._flow_event.clear()
         else:
-            self._flowing.set()
+            self._flow_event.set()
         if mode is RelayMode.REFUSE:
             await self._cut()
 
@@ -81,7 +81,7 @@ class TcpRelay:
     async def _close(self) -> None:
         self._server.close()
         await self._cut()
-        self._flowing.set()
+        self._flow_event.set()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,7 +112,7 @@ class TcpRelay:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             while data := await reader.read(_CHUNK):
-                await self._flowing.wait()
+                await self._flow_event.wait()
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort() if writer.transport.is_closing() else writer.close()

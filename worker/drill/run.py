@@ -11,7 +11,7 @@ from typing import Final
 
 from worker.drill.faults import FaultInjector, Undo
 from worker.drill.fleet import DrillFleet
-from worker.drill.recovery import RecoveryTracker, try_work
+from worker.drill.recovery import RecoveryTracker, run_unless_unavailable
 from worker.drill.report import DrillReport, count_repeats
 from worker.drill.schedule import KILLS, WORK_CONTINUES, FaultKind, PlannedFault
 from worker.drill.servers import DrillServers
@@ -34,22 +34,22 @@ class Drill:
         print_line: Callable[[str], object],
     ):
         self._servers, self._fleet, self._report, self._print_line = servers, fleet, report, print_line
-        self._planned = planned
+        self._planned_faults = planned
         self._seconds = report.minutes * 60
         self._tracker = RecoveryTracker(servers.runtime.redis, fleet, self.elapsed_s)
         self._injector = FaultInjector(
             servers.processes, servers.redis, servers.couchdb, servers.simulator, servers.folder / "measures.db"
         )
         self._injector.empty_redis = self._empty_redis
-        self._lasting: list[tuple[float, FaultKind, Undo]] = []
+        self._active_faults: list[tuple[float, FaultKind, Undo]] = []
         self._expected_ends: dict[int, FaultKind] = {}  # By process id.
         # Redis may be down just now, so that a recovery can begin only later.
         self._unrecorded_ends: list[tuple[FaultKind, int, float]] = []
-        self._begun = time.monotonic()
+        self._started_s = time.monotonic()
 
     def elapsed_s(self) -> float:
         """Return the seconds since the start."""
-        return time.monotonic() - self._begun
+        return time.monotonic() - self._started_s
 
     def record_end(self, name: str, pid: int, code: int) -> None:
         """Record that a process has ended: by a fault, or with an error of its own."""
@@ -64,29 +64,29 @@ class Drill:
 
     def run(self) -> None:
         """Run faults and work until the time is over, wait for all recoveries, then fill the report."""
-        self._begun = time.monotonic()
+        self._started_s = time.monotonic()
         next_progress_s = _PROGRESS_EVERY_S
         while self.elapsed_s() < self._seconds:
             self._inject_due_faults()
             self._tick()
-            try_work(lambda: self._fleet.tick(self.elapsed_s()))
+            run_unless_unavailable(lambda: self._fleet.tick(self.elapsed_s()))
             if self.elapsed_s() >= next_progress_s:
                 self._print_line(self._progress_line())
                 next_progress_s += _PROGRESS_EVERY_S
             time.sleep(_TICK_S)
-        while self._lasting:
-            self._end_fault(self._lasting.pop())
+        while self._active_faults:
+            self._end_fault(self._active_faults.pop())
         self._settle()
         self._fill_report()
         self._report.seconds = self.elapsed_s()
 
     def _inject_due_faults(self) -> None:
         now_s = self.elapsed_s()
-        for lasting in [lasting for lasting in self._lasting if lasting[0] <= now_s]:
-            self._lasting.remove(lasting)
+        for lasting in [lasting for lasting in self._active_faults if lasting[0] <= now_s]:
+            self._active_faults.remove(lasting)
             self._end_fault(lasting)
-        while self._planned and self._planned[0].at_s <= now_s:
-            fault = self._planned.pop(0)
+        while self._planned_faults and self._planned_faults[0].at_s <= now_s:
+            fault = self._planned_faults.pop(0)
             if fault.kind in KILLS:
                 self._kill(fault)
             else:
@@ -94,13 +94,13 @@ class Drill:
                     f"{now_s:5.0f} s  {fault.kind}{f' for {fault.lasts_s:.0f} s' if fault.lasts_s else ''}"
                 )
                 self._tracker.record_ongoing_fault()
-                self._lasting.append((fault.at_s + fault.lasts_s, fault.kind, self._injector.start(fault)))
+                self._active_faults.append((fault.at_s + fault.lasts_s, fault.kind, self._injector.start(fault)))
 
     def _kill(self, fault: PlannedFault) -> None:
         if (target := self._injector.kill(fault)) is None:
             # No worker runs just now, so the kill waits a second.
-            self._planned.insert(0, replace(fault, at_s=fault.at_s + 1.0))
-            self._planned.sort()
+            self._planned_faults.insert(0, replace(fault, at_s=fault.at_s + 1.0))
+            self._planned_faults.sort()
             return
         self._print_line(f"{self.elapsed_s():5.0f} s  {fault.kind}: {target[0]}")
         self._expected_ends[target[1]] = fault.kind
@@ -120,9 +120,9 @@ class Drill:
 
     def _tick(self) -> None:
         self._servers.processes.tick()
-        if any(kind not in WORK_CONTINUES for _, kind, _ in self._lasting):
+        if any(kind not in WORK_CONTINUES for _, kind, _ in self._active_faults):
             self._tracker.record_ongoing_fault()
-        try_work(self._update_recoveries)
+        run_unless_unavailable(self._update_recoveries)
 
     def _update_recoveries(self) -> None:
         while self._unrecorded_ends:
@@ -152,11 +152,11 @@ class Drill:
             self._tick()
             if self._tracker.all_recovered and not unfinished:
                 break
-            try_work(self._fleet.renew_consents)
+            run_unless_unavailable(self._fleet.renew_consents)
             if self.elapsed_s() - requested_s > 5:
                 requests, requested_s = requests + 1, self.elapsed_s()
-                try_work(partial(self._fleet.request_look_backs, unfinished, f"{run}:{requests}"))
-            try_work(lambda: unfinished.difference_update(self._finished_accounts(unfinished, run)))
+                run_unless_unavailable(partial(self._fleet.request_look_backs, unfinished, f"{run}:{requests}"))
+            run_unless_unavailable(lambda: unfinished.difference_update(self._finished_accounts(unfinished, run)))
             time.sleep(_TICK_S)
         self._report.settled_s = self.elapsed_s() - begun_s
         self._report.stuck = len(

@@ -150,14 +150,14 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
     """
     for table, column in _SEALED_COLUMNS:
         seals = [row[column] for row in islice(archive.rows(_table(table)), _SEALS_CHECKED) if row[column]]
-        if seals and not any(_opens(sealer, seal) for seal in seals):
+        if seals and not any(_can_unseal(sealer, seal) for seal in seals):
             raise BackupRefused(
                 f"the {table} in {archive.path} were sealed under a key that is not given: put it into "
                 "RELEVE_TOKEN_KEYS, or bring back the file token.keys of the old data_dir; nothing was changed"
             )
 
 
-def _opens(sealer: Sealer, seal: str) -> bool:
+def _can_unseal(sealer: Sealer, seal: str) -> bool:
     with suppress(OperatorFault):
         sealer.unseal(seal)
         return True

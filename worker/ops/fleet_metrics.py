@@ -198,13 +198,13 @@ class FleetCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             if self._collected_at is None or self._clock() - self._collected_at >= self._cache_s:
-                self._metrics, self._collected_at = self._ask_parts(), self._clock()
+                self._metrics, self._collected_at = self._collect_parts(), self._clock()
             return list(self._metrics)
 
     def close(self) -> None:
         self._threads.terminate()
 
-    def _ask_parts(self) -> list[Metric]:
+    def _collect_parts(self) -> list[Metric]:
         for name, part in self._parts.items():
             if name not in self._pending:
                 self._pending[name] = self._submit(part)

@@ -28,7 +28,7 @@ class Heartbeat:
 
     def __init__(self, living_workers: LivingWorkers, worker: str = WORKER_ID) -> None:
         self._living_workers, self._worker = living_workers, worker
-        self._stopped = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -38,14 +38,14 @@ class Heartbeat:
 
     def stop(self) -> None:
         """Stop the thread and release what this worker still has; call it when the worker takes no more messages."""
-        self._stopped.set()
+        self._stop_event.set()
         try:
             self._living_workers.mark_stopped(self._worker)
         except WorkerError as error:  # The heartbeat then expires by itself.
             log.warning("could not record that this worker has stopped: %s", error)
 
     def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL_S):
+        while not self._stop_event.wait(INTERVAL_S):
             self._beat()
 
     def _beat(self) -> None:

@@ -20,7 +20,7 @@ from config.validation import PRODUCTION_DOMAIN
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.runtime.current import get_runtime
-from worker.runtime.process import announce_pretence
+from worker.runtime.process import announce_pretend_time
 from worker.runtime.stores import holds_any, redis_address
 from worker.runtime.supplier import build_endpoints
 from worker.stores.measures.base import Layout, wrong_layout
@@ -62,7 +62,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
 def _prepare_worker() -> None:
     settings = get_settings()
-    announce_pretence(settings, log.warning)
+    announce_pretend_time(settings, log.warning)
     check_credentials(settings)
     check_broker_access(current_app)
     get_runtime()
@@ -86,7 +86,7 @@ def _check_layout(settings: Settings) -> None:
 
 def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
     settings = get_settings()
-    announce_pretence(settings, log.warning)
+    announce_pretend_time(settings, log.warning)
     redis = connect(redis_address(settings, stack))
     stack.callback(redis.close)
     check_eviction(redis)

@@ -44,7 +44,7 @@ _running: Final[dict[str, _RunningTask]] = {}  # The tasks that run in this proc
 def install() -> None:
     """Connect to Celery's signals in a process that sends or runs tasks.  Safe to repeat."""
     signals.worker_init.connect(_begin_at_zero)
-    signals.before_task_publish.connect(_stamp)
+    signals.before_task_publish.connect(_stamp_published_at)
     signals.task_prerun.connect(_record_start)
     signals.task_postrun.connect(_record_end)
     signals.task_retry.connect(_count_retry)
@@ -62,7 +62,7 @@ def _begin_at_zero(**_: Any) -> None:
             TASK_FAILURES.labels(name, error)
 
 
-def _stamp(headers: dict[str, Any] | None = None, **_: Any) -> None:
+def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:
         headers[PUBLISHED_AT] = time.time()
 

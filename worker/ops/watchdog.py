@@ -66,24 +66,24 @@ class Watchdog(threading.Thread):
         self._check_every_s = min(CHECK_EVERY_S, silence_s / 4) if silence_s else CHECK_EVERY_S
         # One ping waits for a third of the allowed silence at most, so several must fail before a restart.
         self._timeout_s = min(ANSWER_S, silence_s / 3)
-        self._ending = threading.Event()
-        self._received = 0
+        self._stop_event = threading.Event()
+        self._messages_received = 0
         self._progress = -1
         self._progress_at = time.time()
         self._silent_since: float | None = None
         self._connection = self._probe.connection
 
     def count_received(self) -> None:
-        self._received += 1
+        self._messages_received += 1
 
     def run(self) -> None:
-        while not self._ending.is_set():
+        while not self._stop_event.is_set():
             self._check()
-            self._ending.wait(self._check_every_s)
+            self._stop_event.wait(self._check_every_s)
 
     def end(self, grace_s: float) -> None:
         """Stop checking, and end the process by force if it still runs after ``grace_s`` seconds."""
-        self._ending.set()
+        self._stop_event.set()
         threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
     def remove_heartbeat(self) -> None:
@@ -94,11 +94,11 @@ class Watchdog(threading.Thread):
             log.debug("no goodbye said: %s", error)
 
     def _check(self) -> None:
-        progress = self._received + state.all_total_count[0] - self._probe.running  # Tasks received and finished.
+        progress = self._messages_received + state.all_total_count[0] - self._probe.running  # Tasks received and finished.
         if progress != self._progress:
             self._progress, self._progress_at = progress, time.time()
         self._record_heartbeat()
-        if self._silence_s and self._silent_s(progress) > self._silence_allowed_s() and not self._ending.is_set():
+        if self._silence_s and self._silent_s(progress) > self._silence_allowed_s() and not self._stop_event.is_set():
             self._restart()
 
     def _silent_s(self, progress: int) -> float:
@@ -213,7 +213,7 @@ class BrokerProbe:
             reply_queue_ttl=conf.control_queue_ttl,
             reply_queue_expires=conf.control_queue_expires,
         )
-        self._answered_once = False
+        self._has_answered = False
         self._idle_progress: int | None = None  # Progress when the worker last left waiting messages alone.
 
     @property
@@ -270,8 +270,8 @@ class BrokerProbe:
             answered = bool(mailbox.call([self._consumer.hostname], "ping", timeout=timeout_s, channel=channel))
         finally:
             mailbox.reply_queue(channel).delete()  # Nobody else deletes it.
-        self._answered_once = self._answered_once or answered
-        return answered or not self._answered_once
+        self._has_answered = self._has_answered or answered
+        return answered or not self._has_answered
 
     def _takes_work(self, connection: Connection, progress: int) -> bool:
         """Tell whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""

@@ -95,7 +95,7 @@ class QuotaLedger(PrefixedKeys):
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
             again_s = max(decision.retry_in_s, _SHORTEST_SLEEP_S)
             if waited_s + again_s > self._max_wait_s:
-                # We waited in vain, so the queue is longer than the next permit says: by the time that we waited.
+                # We waited in vain, so the real wait is longer than ``retry_in_s``: the time already waited is added.
                 raise self._refusal(waited_s + again_s)
             self._sleep(again_s)
             waited_s += again_s

@@ -44,7 +44,7 @@ def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaWindow:
+class QuotaSpan:
     """A limit over a long span: so many calls in any span of this length."""
 
     name: str
@@ -86,10 +86,10 @@ class Limits:
     day_ms: int
 
     @property
-    def windows(self) -> tuple[QuotaWindow, ...]:
+    def windows(self) -> tuple[QuotaSpan, ...]:
         """The limits of the hour and of the day that there are."""
         limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_ms))
-        return tuple(QuotaWindow(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
+        return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
     @property
     def spacing_us(self) -> int:

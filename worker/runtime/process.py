@@ -374,7 +374,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         from worker.sync.inline import Inline
 
         return Inline(
-            claims=self.claims, windows=self.history, window_sync=self.window_sync, results=self.results, say=say
+            claims=self.claims, windows=self.history, window_sync=self.window_sync, results=self.results, print_line=say
         )
 
     def erase(self, account_id: str) -> dict[str, int]:
@@ -392,7 +392,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
 
-def announce_pretence(settings: Settings, say: Callable[[str], object]) -> None:
+def announce_pretend_time(settings: Settings, say: Callable[[str], object]) -> None:
     """Say loudly that this is not the present."""
     if settings.pretend_now is not None:
         say(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")

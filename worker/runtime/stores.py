@@ -8,7 +8,7 @@ from config.settings import ConfigError, Settings
 from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.stores.encryption import Sealer
 from worker.stores.measures.base import Layout, Measures
-from worker.stores.measures.factory import MeasureBackend, open_measures
+from worker.stores.measures.factory import MeasureBackend
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
 from worker.stores.registry.accounts import AccountRegistry
@@ -22,33 +22,36 @@ def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
         raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
 
 
-def build_measures(settings: Settings, layout: Layout | None = None, *, guarded: bool = False) -> Measures:
-    """Return the measure stores in the layout of the settings, or in another one.
+def build_measures(
+    settings: Settings, opened: ExitStack, layout: Layout | None = None, *, guarded: bool = False
+) -> Measures:
+    """Return the measure stores in the layout of the settings, or in another one; ``opened`` closes them.
 
     ``guarded`` stores refuse to work where the measures are laid out in the other way.
     """
+    backend = _measure_backend(settings)
+    opened.callback(backend.close)
+    return backend.measures(layout or Layout(settings.layout), guarded=guarded)
+
+
+def holds_any(settings: Settings, layout: Layout) -> bool:
+    """Return whether the store has readings in this layout.  Raises StoreUnavailable."""
+    return _measure_backend(settings).has_readings(layout)
+
+
+def _measure_backend(settings: Settings) -> MeasureBackend:
     try:
-        return open_measures(
+        return MeasureBackend(
             settings.measures(),
-            timeout_s=settings.store_timeout_s,
+            settings.store_timeout_s,
             shards=settings.couchdb_shards,
             replicas=settings.couchdb_replicas,
-            layout=layout or settings.layout,
-            guarded=guarded,
         )
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
 
 
-def holds_any(settings: Settings, layout: Layout) -> bool:
-    """Return whether the store has readings in this layout.  Raises StoreUnavailable."""
-    try:
-        return MeasureBackend(settings.measures(), settings.store_timeout_s).has_readings(layout)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
-
-
-def redis_address(settings: Settings, opened: ExitStack) -> str:
+def redis_address(settings: Settings, resources: ExitStack) -> str:
     """Return the URL of Redis: of the settings, or of the embedded server that all of this user's commands share."""
     address = settings.redis()
     if address:
@@ -56,7 +59,7 @@ def redis_address(settings: Settings, opened: ExitStack) -> str:
     # The embedded server's modules are loaded only where it is used.
     from worker.stores.redis.embedded import shared_redis
 
-    return opened.enter_context(shared_redis(settings.data_dir))
+    return resources.enter_context(shared_redis(settings.data_dir))
 
 
 def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack) -> BrokerMessages | None:

@@ -1,4 +1,4 @@
-"""The supplier's client from the settings: addresses, quota, tokens, one session an account."""
+"""The supplier's client from the settings: addresses, quota, tokens, one session per account."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from worker.stores.encryption import Sealer
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 
-# An account names its supplier; which generation of the API is spoken is a setting, not the account's.
+# An account stores the supplier's name; the generation of its API (the preset) is a setting for all accounts.
 SUPPLIER: Final = "enedis"
 _CONNECT_TIMEOUT_S: Final = 5.0
 

@@ -1,7 +1,8 @@
 """SQLAlchemy engines for the registry and the SQL measure stores, on SQLite and PostgreSQL.
 
 An engine has a time-out for each wait and keeps statement parameters out of its errors. Its connections are closed
-before the process forks, and an idle connection is pinged before it is used.
+before the process forks, and an idle connection is pinged before it is used. A connection that is in use while its
+engine is disposed of is closed when it comes back.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _DRIVERS: Final = ("pysqlite", "psycopg")
 # A connection used less than this time ago is taken without a ping, which would cost a round trip.
 PING_AFTER_IDLE_S: Final = 2.0
 _USED_AT: Final = "used_at"
+_OPENED_BY: Final = "opened_by"
 # All engines of this process, for the hooks around a fork.
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -64,6 +66,7 @@ def open_engine(url: URL, timeout_s: float) -> Engine:
         arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
         engine = create_engine(url, connect_args=arguments, **common)
         ping_idle_connections(engine)
+    close_outdated_connections(engine)
     dispose_around_forks(engine)
     return engine
 
@@ -121,6 +124,26 @@ def first_error_line(error: object) -> str:
     It names a server or a file; the lines after it may quote the written values.
     """
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
+
+
+def close_outdated_connections(engine: Engine) -> None:
+    """Make ``engine`` close a connection that was in use during a ``dispose`` when it comes back.
+
+    SQLAlchemy returns it to the old pool, and there it stays open until the garbage collector finds the pool.
+    """
+
+    def record_opener(_connection: Any, record: Any) -> None:
+        record.info[_OPENED_BY] = os.getpid(), engine.pool
+
+    def close_if_outdated(_connection: Any, record: Any) -> None:
+        # Nothing is recorded where no connection could be opened.
+        pid, pool = record.info.get(_OPENED_BY, (0, None))
+        # A forked child must not close its parent's connection: the server would end it for the parent too.
+        if pool is not engine.pool and pid == os.getpid():
+            record.invalidate()
+
+    event.listen(engine, "connect", record_opener)
+    event.listen(engine, "checkin", close_if_outdated)
 
 
 def dispose_around_forks(engine: Engine) -> None:

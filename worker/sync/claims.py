@@ -161,7 +161,7 @@ class ClaimPolicy:
         if night is None:
             return job
         account_id, series, run_id = job["account_id"], Series(job["series"]), job["run_id"]
-        standing = self.progress.look_back_standing(account_id, series)
+        standing = self.progress.load_look_back_state(account_id, series)
         newest = night
         if standing.newest is not None and takes_over(standing.newest, night, self.today()):
             newest = standing.newest
@@ -198,7 +198,9 @@ class ClaimPolicy:
     def due_look_backs(
         self, accounts: Sequence[Account], run: str, policy: FleetPolicy | None = None
     ) -> Iterator[tuple[str, Series]]:
-        """Yield the (account, series) of a page not asked for since their last turn, for ``nightly:2024-07-25``.
+        """Yield the (account, series) of a page that are due in the night ``run``, such as ``nightly:2024-07-25``.
+
+        Due is what has not been asked for since its last turn.
 
         ``policy`` decides whose turn it is; without one, every night is everybody's turn. The next night makes up for
         turns that an unfinished night missed. A series of which no night is recorded waits for its turn.

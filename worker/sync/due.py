@@ -1,4 +1,6 @@
-"""The fan-out of a night: one round over all accounts, as fast as the quota allows, that can continue anywhere.
+"""The windows due tonight, published page by page: one round over all accounts, as fast as the quota allows.
+
+Which windows of a page are due, ``ClaimPolicy.due_look_backs`` decides. A round can be interrupted and continued.
 
 A cursor in Redis (``worker.domain.fleet.rounds``) holds how far the night has come; it is moved after a page was
 published. If it is lost, the round starts again, and what is done or claimed is not published twice. A night begins
@@ -97,7 +99,10 @@ class FanOut:
     # -- Nights
 
     def feed(self, night: Night) -> bool:
-        """Publish page after page; return false if enough windows wait and the rest must come later."""
+        """Publish page after page; return whether the night is all published, or a newer one has taken over.
+
+        False means that the queue is full or publishing is on hold: call again later.
+        """
         cursor = self._begin(night)
         if cursor in (_FED, None):
             return True

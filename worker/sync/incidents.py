@@ -134,7 +134,7 @@ class Incidents(IncidentGate):
     def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
         """Return the open incident that explains a failure, or None, and count the failure if a series is named."""
         kind = kind_of(error)
-        if holding := self._incident_of(series) if series else self._any_holding():
+        if holding := self._incident_of(series) if series else self._first_holding_incident():
             incident = holding
         elif kind in REFUSALS and kind.value in self._open_by_slot():
             incident = self._open_by_slot()[kind.value]
@@ -241,7 +241,7 @@ class Incidents(IncidentGate):
         """Return the incident that holds the series, if any."""
         return self._open_by_slot().get(series.value)
 
-    def _any_holding(self) -> Incident | None:
+    def _first_holding_incident(self) -> Incident | None:
         return next((incident for series in Series if (incident := self._incident_of(series))), None)
 
     def _open_by_slot(self) -> dict[str, Incident]:

@@ -32,7 +32,7 @@ class Inline:
     windows: History
     window_sync: WindowSync
     results: ResultRecorder
-    say: Callable[[str], None]
+    print_line: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class Inline:
             wait_s = retry_delay_s(tried - 1, outcome.retry_after_s, random.random)
             if wait_s > LONGEST_WAIT_S:
                 break
-            self.say(f"{outcome}; trying again in {wait_s:.0f} s")
+            self.print_line(f"{outcome}; trying again in {wait_s:.0f} s")
             self.sleep(wait_s)
             [outcome] = self.window_sync.sync_windows([job])
             tried += 1
@@ -92,7 +92,7 @@ class Inline:
     def _give_up(self, job: WindowJob, error: WorkerError) -> None:
         self.results.record_failure(job, error)
         self.failures.append({**_window_fields(job), "code": error.code, "reason": str(error)})
-        self.say(f"{job['account_id']} {job['series']} {job['start']}/{job['end']}: {error}")
+        self.print_line(f"{job['account_id']} {job['series']} {job['start']}/{job['end']}: {error}")
 
 
 def _window_fields(job: WindowJob) -> dict[str, str]:

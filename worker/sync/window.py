@@ -139,7 +139,7 @@ class WindowSync:
         if account.usage_point_id is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
         try:
-            fetched = self.parse_answer(job, self._ask(account, account.usage_point_id, job))
+            fetched = self.parse_answer(job, self._fetch_answer(account, account.usage_point_id, job))
         except WorkerError as error:
             self.incidents.record_failure(job, error)
             raise
@@ -147,7 +147,7 @@ class WindowSync:
         self.incidents.record_answer(job, usable=bool(facts["fetched"]) or not facts["dropped"])
         return fetched
 
-    def _ask(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
+    def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, supplier = messages.series_of(job), self.supplier_of(account)
         method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
 
@@ -194,7 +194,7 @@ class WindowSync:
         return self._compare(fetched, entries, fetched["facts"], stored)
 
     def aggregate(self, changes: Changes, written_keys: Collection[str] = ()) -> Writes:
-        """Compute the touched totals and keep those that differ, or whose readings do; no input or output.
+        """Compute the touched totals; keep those that differ from the store, or whose readings changed. Does no I/O.
 
         ``written_keys``: keys of readings that this run has written already.
         """

@@ -30,8 +30,8 @@ from worker.stores.measures.base import ByPeriod, Document
 class Written(NamedTuple):
     """The entries of a window that were written and those that lost a race, by doctype, readings first."""
 
-    won: dict[Period, list[Entry]]
-    lost: dict[Period, list[Entry]]
+    written: dict[Period, list[Entry]]
+    conflicting: dict[Period, list[Entry]]
 
 
 def compare_with_stored(

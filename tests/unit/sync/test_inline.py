@@ -63,7 +63,7 @@ def synced(runtime: PretendRuntime, waits: list[float], *accounts: str) -> list[
         windows=pretend,
         window_sync=pretend.window_sync,
         results=pretend.results,
-        say=lambda line: None,
+        print_line=lambda line: None,
         sleep=waits.append,
     )
     pairs = [(result["account_id"], result["series"]) for result in here.look_back(*accounts)]

@@ -30,18 +30,18 @@ from worker.domain.measures.readings import Series
 from worker.domain.parsing.values import parse_step_minutes
 
 
-def _one_of(*known: str, odd: DeviationKind = DeviationKind.CODE) -> ValueShape:
-    return ValueShape(known=frozenset(known), odd=odd)
+def _one_of_texts(*known: str, odd: DeviationKind = DeviationKind.CODE) -> ValueShape:
+    return ValueShape(known_texts=frozenset(known), deviation_kind=odd)
 
 
 _TEXT_OR_NUMBER: Final = (str, int, float, type(None))
 _DAY: Final = r"20\d\d-\d\d-\d\d"
-_DATE: Final = ValueShape(form=re.compile(rf"\s*{_DAY}(?:[T ]\d\d:\d\d.{{0,16}})?\s*", re.ASCII))
+_DATE: Final = ValueShape(pattern=re.compile(rf"\s*{_DAY}(?:[T ]\d\d:\d\d.{{0,16}})?\s*", re.ASCII))
 _VALUE: Final = ValueShape(_TEXT_OR_NUMBER, re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII))
 _STEP: Final = ValueShape(_TEXT_OR_NUMBER, accepts=lambda value: parse_step_minutes(value) is not None)
-_ONE_DAY_STEP: Final = _one_of("", "P1D", "86400")
+_ONE_DAY_STEP: Final = _one_of_texts("", "P1D", "86400")
 # Data Connect has only sent B (raw) so far. The other letters are those of sibling Enedis services (R63, R64).
-_NATURES: Final = _one_of(*"BRHECKPSTFGD")
+_NATURES: Final = _one_of_texts(*"BRHECKPSTFGD")
 
 
 def _meter_reading(series: Series) -> dict[str, Shape]:
@@ -51,13 +51,13 @@ def _meter_reading(series: Series) -> dict[str, Shape]:
         "usage_point_id": ValueShape(),
         "start": _DATE,
         "end": _DATE,
-        "quality": _one_of("BRUT"),
+        "quality": _one_of_texts("BRUT"),
         "reading_type": ObjectShape(
             {
-                "unit": _one_of("Wh" if daily else "W", odd=DeviationKind.UNIT),
-                "measurement_kind": _one_of("energy" if daily else "power", odd=DeviationKind.UNIT),
-                "aggregate": _one_of("sum" if daily else "average", odd=DeviationKind.UNIT),
-                "measuring_period": _one_of("P1D"),
+                "unit": _one_of_texts("Wh" if daily else "W", odd=DeviationKind.UNIT),
+                "measurement_kind": _one_of_texts("energy" if daily else "power", odd=DeviationKind.UNIT),
+                "aggregate": _one_of_texts("sum" if daily else "average", odd=DeviationKind.UNIT),
+                "measuring_period": _one_of_texts("P1D"),
                 "interval_length": step,
             }
         ),
@@ -66,7 +66,7 @@ def _meter_reading(series: Series) -> dict[str, Shape]:
                 "value": _VALUE,
                 "date": _DATE,
                 "interval_length": step,
-                "measure_type": _one_of("B"),
+                "measure_type": _one_of_texts("B"),
                 "rank": ValueShape(_TEXT_OR_NUMBER),
             },
             needed=True,
@@ -88,17 +88,17 @@ def _answer_2026(series: Series) -> dict[str, Shape]:
     )
     return {
         "idPrm": ValueShape(),
-        "etapeMetier": _one_of("BRUT", "BEST"),
+        "etapeMetier": _one_of_texts("BRUT", "BEST"),
         "periode": ObjectShape({"dateDebut": _DATE, "dateFin": _DATE}),
-        "typeValeur": _one_of("GLOBALE"),
-        "modeCalcul": _one_of("MESURE", "DIFF.INDEX", "INTEG.COURBE"),
-        "pas": _one_of("P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"),
+        "typeValeur": _one_of_texts("GLOBALE"),
+        "modeCalcul": _one_of_texts("MESURE", "DIFF.INDEX", "INTEG.COURBE"),
+        "pas": _one_of_texts("P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"),
         "contexte": UnreadShape(),
         "grandeur": ListShape(
             {
-                "grandeurMetier": _one_of("CONS", "PROD"),
-                "grandeurPhysique": _one_of("EA" if daily else "PA", odd=DeviationKind.UNIT),
-                "unite": _one_of("Wh" if daily else "W", odd=DeviationKind.UNIT),
+                "grandeurMetier": _one_of_texts("CONS", "PROD"),
+                "grandeurPhysique": _one_of_texts("EA" if daily else "PA", odd=DeviationKind.UNIT),
+                "unite": _one_of_texts("Wh" if daily else "W", odd=DeviationKind.UNIT),
                 "calendrier": UnreadShape(),
                 "points": points,
             }

@@ -65,7 +65,7 @@ class PendingRefusal:
 
 
 class NoticeKind(StrEnum):
-    """The kinds of notices; the last three go to the operator."""
+    """The kinds of notices; those about the supplier and about incidents go to the operator."""
 
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.

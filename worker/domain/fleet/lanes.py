@@ -72,7 +72,7 @@ def leave_lane(token: Token[Lane]) -> None:
     _LANE.reset(token)
 
 
-# In percent. What the floors leave is shared by all lanes, in their order.
+# Floors may sum to 90 % of the quota; all lanes share the rest, the first lane first.
 MAX_FLOOR_TOTAL: Final = 90
 _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
 

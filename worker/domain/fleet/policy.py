@@ -42,7 +42,7 @@ class FleetPolicy:
         """Return the nights from one turn to the next."""
         return self.daily_every if series is Series.DAILY else self.curve_every
 
-    def wants(self, account_id: str, series: Series, day: date, *, curve_off: bool = False) -> bool:
+    def is_turn(self, account_id: str, series: Series, day: date, *, curve_off: bool = False) -> bool:
         """Return whether this series of the account has its turn in the night of ``day``."""
         return self.last_turn(account_id, series, day, curve_off=curve_off) == day
 
@@ -56,19 +56,19 @@ class FleetPolicy:
         # Most fleets ask for everything every night and need no hash of a million ids.
         if self.before is None and self.every(series) == 1 and not off:
             return day
-        place = _place(account_id)
+        place = _night_hash(account_id)
         if off:
-            return _turn_before(place, MOST_NIGHTS, day + ONE_DAY)
-        return self._asked_before(place, series, day + ONE_DAY)
+            return _last_turn_before(place, MOST_NIGHTS, day + ONE_DAY)
+        return self._last_night_before(place, series, day + ONE_DAY)
 
-    def _asked_before(self, place: int, series: Series, end: date) -> date:
+    def _last_night_before(self, place: int, series: Series, end: date) -> date:
         """Return the last night before ``end`` that was its turn, under this policy or an earlier one."""
         if self.since is None or self.before is None:
-            return _turn_before(place, self.every(series), end)
-        last = self.before._asked_before(place, series, min(self.since, end))
+            return _last_turn_before(place, self.every(series), end)
+        last = self.before._last_night_before(place, series, min(self.since, end))
         if end <= self.since:
             return last
-        turn = _turn_before(place, self.every(series), end)
+        turn = _last_turn_before(place, self.every(series), end)
         if turn >= self.since:
             return turn
         return self._between(place, series, last, end)
@@ -77,7 +77,7 @@ class FleetPolicy:
         """Return the extra night before this policy's first turn, if its look-back would not reach ``last``."""
         assert self.since is not None  # noqa: S101 - the caller has checked it
         every, reach = self.every(series), timedelta(days=LOOK_BACK_DAYS[series])
-        first_turn = _turn_before(place, every, self.since) + timedelta(days=every)
+        first_turn = _last_turn_before(place, every, self.since) + timedelta(days=every)
         extra = max(self.since, last + reach)
         return extra if first_turn - last > reach and extra < end else last
 
@@ -88,12 +88,12 @@ class FleetPolicy:
         # A policy that was replaced before its first night was never used.
         while earlier.since is not None and earlier.since >= self.since:
             earlier = earlier.before or FleetPolicy()
-        return replace(self, before=earlier._shortened(self.since - _REMEMBERED))
+        return replace(self, before=earlier._without_older_than(self.since - _REMEMBERED))
 
-    def _shortened(self, oldest: date) -> FleetPolicy:
+    def _without_older_than(self, oldest: date) -> FleetPolicy:
         if self.since is None or self.since < oldest or self.before is None:
             return replace(self, since=None, before=None)
-        return replace(self, before=self.before._shortened(oldest))
+        return replace(self, before=self.before._without_older_than(oldest))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -124,12 +124,12 @@ def look_back(today: date, series: Series) -> DateWindow:
     return plan_look_back(today, series)
 
 
-def _place(account_id: str) -> int:
+def _night_hash(account_id: str) -> int:
     """Return the hash that selects an account's nights: the same on every host, and evenly spread."""
     return int.from_bytes(blake2b(account_id.encode(), digest_size=8).digest(), "big")
 
 
-def _turn_before(place: int, every: int, end: date) -> date:
+def _last_turn_before(place: int, every: int, end: date) -> date:
     """Return the last turn before ``end``; turns are ``every`` nights apart."""
     newest = end - ONE_DAY
     return newest - timedelta(days=(newest.toordinal() + place) % every)

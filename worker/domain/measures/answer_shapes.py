@@ -66,9 +66,9 @@ class ValueShape:
     """
 
     types: tuple[type, ...] = (str, type(None))
-    form: re.Pattern[str] | None = None
-    known: frozenset[str] | None = None
-    odd: DeviationKind = DeviationKind.CODE
+    pattern: re.Pattern[str] | None = None
+    known_texts: frozenset[str] | None = None
+    deviation_kind: DeviationKind = DeviationKind.CODE
     accepts: Callable[[Json], bool] | None = None
 
 
@@ -86,18 +86,18 @@ class ListShape:
     common: tuple[str, str] | None = None
 
     @cached_property
-    def formed(self) -> tuple[tuple[str, Callable[[str], bool]], ...]:
+    def fields_with_pattern(self) -> tuple[tuple[str, Callable[[str], bool]], ...]:
         """Names of the fields with a ``form``, each with a check of a text against it."""
         values = [(name, shape) for name, shape in self.fields.items() if isinstance(shape, ValueShape)]
-        return tuple((name, _cached_match(shape.form)) for name, shape in values if shape.form)
+        return tuple((name, _cached_match(shape.pattern)) for name, shape in values if shape.pattern)
 
     @cached_property
-    def worded(self) -> tuple[str, ...]:
+    def fields_with_known_texts(self) -> tuple[str, ...]:
         """Names of the value fields without a ``form``: each has one of a few texts."""
-        return tuple(name for name, shape in self.fields.items() if isinstance(shape, ValueShape) and not shape.form)
+        return tuple(name for name, shape in self.fields.items() if isinstance(shape, ValueShape) and not shape.pattern)
 
     @cached_property
-    def nested(self) -> bool:
+    def has_nested_fields(self) -> bool:
         """Whether a field is an object or a list."""
         return not all(isinstance(shape, ValueShape) for shape in self.fields.values())
 
@@ -207,16 +207,16 @@ def _in_list(value: Json, shape: ListShape, path: str) -> Iterator[_Parts]:
             signatures.add(signature)
             yield from _in_object(item, shape.fields, f"{path}[]")
         else:
-            for name, has_form in shape.formed:
+            for name, has_form in shape.fields_with_pattern:
                 if isinstance(text := item.get(name), str) and not has_form(text):
                     yield DeviationKind.SHAPE, _join(f"{path}[]", name), mask_text(text)
 
 
 def _signature(item: Mapping[str, Json], shape: ListShape) -> tuple[object, ...]:
     """Return what is equal in two points that can only differ in their values; an answer has hundreds of those."""
-    if shape.nested:
+    if shape.has_nested_fields:
         return (id(item),)
-    signature = (*item, *map(type, item.values()), *map(item.get, shape.worded))
+    signature = (*item, *map(type, item.values()), *map(item.get, shape.fields_with_known_texts))
     try:
         hash(signature)
     except TypeError:  # A list stands where a text should be.
@@ -226,15 +226,15 @@ def _signature(item: Mapping[str, Json], shape: ListShape) -> tuple[object, ...]
 
 def _in_value(value: Json, shape: ValueShape, path: str) -> Iterator[_Parts]:
     if type(value) not in shape.types:
-        kind = shape.odd if shape.odd is DeviationKind.UNIT else DeviationKind.SHAPE
+        kind = shape.deviation_kind if shape.deviation_kind is DeviationKind.UNIT else DeviationKind.SHAPE
         yield kind, path, _type_name(value)
     elif shape.accepts is not None:
         if not shape.accepts(value):
             yield DeviationKind.CODE, path, mask_unless_code(str(value))
     elif isinstance(value, str):
-        if shape.known is not None and value not in shape.known:
-            yield shape.odd, path, mask_unless_code(value)
-        elif shape.form is not None and not shape.form.fullmatch(value):
+        if shape.known_texts is not None and value not in shape.known_texts:
+            yield shape.deviation_kind, path, mask_unless_code(value)
+        elif shape.pattern is not None and not shape.pattern.fullmatch(value):
             yield DeviationKind.SHAPE, path, mask_text(value)
 
 

@@ -34,7 +34,7 @@ class Series(StrEnum):
 
     @property
     def inputs(self) -> Period:
-        """The doctype its readings are stored in."""
+        """The period of its readings; ``documents.doctype`` makes the doctype of it."""
         return Period.DAY if self is Series.DAILY else Period.MINUTE
 
     @property

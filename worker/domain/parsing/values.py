@@ -28,14 +28,14 @@ def parse_number(raw: Json) -> Decimal | None:
     """
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
-    text = raw.strip() if isinstance(raw, str) else _plain(raw)
+    text = raw.strip() if isinstance(raw, str) else _digits_of_number(raw)
     if not _NUMBER.fullmatch(text):
         return None
     number = Decimal(text)
     return abs(number) if 0 <= number < _LARGEST else None
 
 
-def _plain(number: int | float) -> str:
+def _digits_of_number(number: int | float) -> str:
     """Return the digits of a JSON number; empty if it is out of range."""
     if isinstance(number, int):
         # Python refuses to write an integer of more than 4300 digits.
@@ -45,7 +45,7 @@ def _plain(number: int | float) -> str:
 
 def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:
     """Convert to whole milliwatt-hours, rounded half up."""
-    return _whole(watt_hours * 1000)
+    return _round_half_up(watt_hours * 1000)
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
@@ -67,10 +67,10 @@ def _read_energy(text: str, minutes: int) -> int | None:
 
 def watts_to_milliwatt_hours(watts: Decimal, minutes: int) -> int:
     """Convert mean power over a step to its energy: Wh = W x minutes / 60."""
-    return _whole(watts * minutes * 1000 / 60)
+    return _round_half_up(watts * minutes * 1000 / 60)
 
 
-def _whole(number: Decimal) -> int:
+def _round_half_up(number: Decimal) -> int:
     return int(number.quantize(Decimal(1), ROUND_HALF_UP))
 
 

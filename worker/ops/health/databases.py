@@ -45,7 +45,7 @@ class CouchProbe:
         self._user = user
         self._timeout_s = timeout_s
 
-    def ask(self, path: str, *, anonymous: bool = False) -> requests.Response:
+    def get(self, path: str, *, anonymous: bool = False) -> requests.Response:
         with requests.Session() as session:
             # Without this, requests would take proxies and passwords from environment variables and .netrc.
             session.trust_env = False
@@ -65,24 +65,24 @@ class CouchProbe:
 
     def database_info(self, name: str) -> dict[str, Any] | None:
         """Return CouchDB's information about a database; None where the database does not exist."""
-        answer = self.ask(name)
+        answer = self.get(name)
         if answer.status_code == 404:
             return None
         return self._object(answer, name)
 
     def server_info(self) -> dict[str, Any]:
-        return self._object(self.ask(""), "its first page")
+        return self._object(self.get(""), "its first page")
 
     def roles(self, *, anonymous: bool) -> list[str]:
         """Return the roles of a session without a password, or with ours; none where a stranger is refused."""
-        answer = self.ask("_session", anonymous=anonymous)
+        answer = self.get("_session", anonymous=anonymous)
         if anonymous and answer.status_code in (401, 403):
             return []
         roles: list[str] = self._object(answer, "_session").get("userCtx", {}).get("roles", [])
         return roles
 
     def is_public(self, path: str) -> bool:
-        return self.ask(path, anonymous=True).status_code == 200
+        return self.get(path, anonymous=True).status_code == 200
 
     def _object(self, answer: requests.Response, what: str) -> dict[str, Any]:
         if answer.status_code in (401, 403):
@@ -142,7 +142,7 @@ def _check_strangers(probe: CouchProbe, layout: Layout) -> Iterator[CheckNote]:
 
 
 def _check_setup(probe: CouchProbe) -> Iterator[CheckNote]:
-    status = probe.ask("_users").status_code
+    status = probe.get("_users").status_code
     if status == 404:
         yield fail(
             "its set-up is not finished, there is no _users database: run `releve migrate` with "

@@ -83,7 +83,7 @@ def _registry(connections: CheckConnections) -> float | None:
 
 
 def _couchdb(connections: CheckConnections) -> float | None:
-    return None if connections.couchdb is None else _date_of(connections.couchdb.ask("", anonymous=True))
+    return None if connections.couchdb is None else _date_of(connections.couchdb.get("", anonymous=True))
 
 
 def _supplier(connections: CheckConnections) -> float | None:

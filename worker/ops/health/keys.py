@@ -40,7 +40,7 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
     where = f"in RELEVE_TOKEN_KEYS: {count}" if settings.token_keys else f"in {file}: {count}, {_age(file)}"
     yield from () if settings.token_keys else _check_private(file)
     seals = _read_seals(connections)
-    readable = [seal for seal in seals if _opens(sealer, seal)]
+    readable = [seal for seal in seals if _can_unseal(sealer, seal)]
     if lost := len(seals) - len(readable):
         yield fail(
             f"{lost} of {len(seals)} stored tokens and proofs can't be opened: put the key they were sealed under "
@@ -100,7 +100,7 @@ def _read_seals(connections: CheckConnections) -> list[str]:
         return seals
 
 
-def _opens(sealer: Sealer, seal: str) -> bool:
+def _can_unseal(sealer: Sealer, seal: str) -> bool:
     try:
         sealer.unseal(seal)
     except OperatorFault:

@@ -22,19 +22,19 @@ ADDRESSES: Final = {
 
 
 def check_web(connections: CheckConnections) -> Iterator[CheckNote]:
-    yield _ask(connections.address or ADDRESSES["web"])
+    yield _check_http_answer(connections.address or ADDRESSES["web"])
 
 
 def check_flower(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check Flower by its health page, which is open even where Flower has a password."""
-    yield _ask(connections.address or ADDRESSES["flower"])
+    yield _check_http_answer(connections.address or ADDRESSES["flower"])
 
 
 def check_metrics(connections: CheckConnections) -> Iterator[CheckNote]:
-    yield _ask(connections.address or ADDRESSES["metrics"])
+    yield _check_http_answer(connections.address or ADDRESSES["metrics"])
 
 
-def _ask(address: str) -> CheckNote:
+def _check_http_answer(address: str) -> CheckNote:
     parts = urlsplit(address)
     connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S)
     try:

@@ -21,21 +21,21 @@ from worker.simulator.homes.series import HALF_HOUR, Direction, Point, apportion
 _MORNING, _NOON, _EVENING = (7.5, 1.2), (12.6, 1.0), (20.0, 2.2)  # Hour and width of the day's peaks.
 
 
-def _bell(centre: float, width: float) -> list[float]:
+def _bell_curve(centre: float, width: float) -> list[float]:
     return [math.exp(-(((half_hour / 2 + 0.25 - centre) / width) ** 2)) for half_hour in range(48)]
 
 
-def _shape(*weighted: tuple[float, tuple[float, float]]) -> tuple[int, ...]:
+def _weights_of_day(*weighted: tuple[float, tuple[float, float]]) -> tuple[int, ...]:
     """Return weights of the 48 half-hours of the clock, which add up to a million."""
-    bells = [(weight, _bell(*peak)) for weight, peak in weighted]
+    bells = [(weight, _bell_curve(*peak)) for weight, peak in weighted]
     raw = [sum(weight * bell[slot] for weight, bell in bells) for slot in range(48)]
     return tuple(round(1_000_000 * value / sum(raw)) for value in raw)
 
 
-_WORKDAY: Final = _shape((1.0, _MORNING), (0.5, _NOON), (2.0, _EVENING))
-_WEEKEND: Final = _shape((0.9, (9.5, 1.6)), (1.3, (13.0, 1.5)), (1.8, _EVENING))
-_HEATING: Final = _shape((1.5, (7.0, 2.0)), (2.0, (20.5, 3.0)), (1.0, (13.0, 9.0)))
-_OFF_PEAK: Final = _shape((1.0, (1.5, 0.9)), (0.6, (23.6, 0.5)))
+_WORKDAY: Final = _weights_of_day((1.0, _MORNING), (0.5, _NOON), (2.0, _EVENING))
+_WEEKEND: Final = _weights_of_day((0.9, (9.5, 1.6)), (1.3, (13.0, 1.5)), (1.8, _EVENING))
+_HEATING: Final = _weights_of_day((1.5, (7.0, 2.0)), (2.0, (20.5, 3.0)), (1.0, (13.0, 9.0)))
+_OFF_PEAK: Final = _weights_of_day((1.0, (1.5, 0.9)), (0.6, (23.6, 0.5)))
 _FLAT: Final = (20_833,) * 48
 
 
@@ -154,11 +154,11 @@ def outside_celsius(day: date) -> float:
     """Return the mean outside temperature, the same for all homes: a French year with spells of about a week."""
     season = 12.0 - 8.0 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 18) / 365.25)
     week, rest = divmod(day.toordinal(), 7)
-    spell = _spell(week) * (7 - rest) / 7 + _spell(week + 1) * rest / 7
+    spell = _warmth_of_week(week) * (7 - rest) / 7 + _warmth_of_week(week + 1) * rest / 7
     return season + spell + (_hash(f"day {day.toordinal()}")[0] / 255 - 0.5) * 3
 
 
-def _spell(week: int) -> float:
+def _warmth_of_week(week: int) -> float:
     return (_hash(f"week {week}")[0] / 255 - 0.5) * 9
 
 
@@ -193,5 +193,5 @@ def _clock_slots(day: date) -> Sequence[int]:
 @lru_cache(maxsize=4096)
 def _daylight(day: date) -> tuple[int, ...]:
     half_width = 2.6 - 0.9 * math.cos(2 * math.pi * (day.timetuple().tm_yday + 10) / 365.25)
-    shape = _shape((1.0, (13.5, half_width)))
+    shape = _weights_of_day((1.0, (13.5, half_width)))
     return tuple(weight if weight > 500 else 0 for weight in shape)

@@ -103,7 +103,7 @@ class Meters:
     """All meters: the recorded ones, those of the sandbox, and a pretend home for any other number."""
 
     def __init__(self, recorded_meters: Mapping[str, MeterSeries], clock: SimulatedClock, seed: int) -> None:
-        self._recorded = recorded_meters
+        self._recorded_meters = recorded_meters
         self._clock = clock
         self._switches: dict[str, MeterSwitches] = {}
         self._home = lru_cache(maxsize=_CACHED_HOMES)(lambda usage_point: _create_home(usage_point, seed))
@@ -111,7 +111,7 @@ class Meters:
     def get(self, usage_point: str) -> Meter:
         """Return the meter as the supplier shows it now."""
         switches = self.switches_of(usage_point)
-        measured = self._recorded.get(usage_point) or self._home(usage_point)
+        measured = self._recorded_meters.get(usage_point) or self._home(usage_point)
         return Meter(measured, switches, self.last_published() - switches.delay_days * ONE_DAY)
 
     def get_with_unpublished(self, usage_point: str) -> Meter:
@@ -136,7 +136,7 @@ class Meters:
 
     def recorded_numbers(self) -> list[str]:
         """Return the numbers of the recorded meters, sorted."""
-        return sorted(self._recorded)
+        return sorted(self._recorded_meters)
 
     def last_published(self) -> date:
         """Return the last day that a meter without delay has published."""

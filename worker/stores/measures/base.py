@@ -58,7 +58,7 @@ Measures = Mapping[Period, MeasureStore]
 
 @runtime_checkable
 class Together(Protocol):
-    """Stores that read and write the readings and totals of a series together."""
+    """Stores that read and write all doctypes of one series in one transaction."""
 
     def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> ByPeriod:
         """Read the doctypes of one series; a total and the readings it is made of are from the same moment."""

@@ -54,7 +54,7 @@ class CouchStore:
         self._server = server
         self._sharding = {name: count for name, count in (("q", shards), ("n", replicas)) if count is not None}
         self._partitioned = True
-        self._missing = False  # Whether the last answer said that there is no database.
+        self._database_missing = False  # Whether the last answer said that there is no database.
 
     def __repr__(self) -> str:
         return f"CouchStore({self._server.origin}/{self.database})"
@@ -82,7 +82,7 @@ class CouchStore:
             rows = self._rows_of(
                 self._server.post(self.database, "_all_docs", body={"keys": keys}, include_docs="true")
             )
-            if not self._missing and len(rows) != len(keys):
+            if not self._database_missing and len(rows) != len(keys):
                 raise self._unexpected_answer()
             try:
                 documents += [row["doc"] for row in rows if "error" not in row and row["doc"]]
@@ -142,8 +142,8 @@ class CouchStore:
         return self._rows_of(self._get_rows(account_id, query))
 
     def _rows_of(self, answer: CouchAnswer) -> list[Any]:
-        self._missing = answer.status == 404 and answer.error == "not_found"
-        if self._missing:
+        self._database_missing = answer.status == 404 and answer.error == "not_found"
+        if self._database_missing:
             return []
         if not answer.ok:
             raise StoreUnavailable(f"{self.database}: CouchDB answers {answer.status} to a read: check the address")
@@ -167,7 +167,7 @@ class CouchStore:
 
     def _bulk(self, documents: Sequence[Document]) -> set[str]:
         """Write at most 500 documents in one request and return the ids of those that lost a race."""
-        if self._missing:
+        if self._database_missing:
             self._create()
         answer = self._post(documents)
         if answer.status == 404:
@@ -193,7 +193,7 @@ class CouchStore:
             if answer.status == 400 and self._sharding:
                 reason += "; check RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS"
             raise WriteRefused(f"database {self.database} can't be created: {reason}")
-        self._missing = False
+        self._database_missing = False
         return answer.ok
 
     def _conflicts(self, documents: Sequence[Document], rows: Any) -> set[str]:

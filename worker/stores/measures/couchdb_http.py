@@ -91,13 +91,13 @@ class CouchServer:
             status, _, answer = send[method](list(path), **extra, **query)
             if status >= 300 or not isinstance(answer, dict | list):  # A redirect, or a proxy's HTML page.
                 raise StoreUnavailable(f"{self.origin} does not answer as CouchDB does: check the address")
-            connections.release_mine()
+            connections.release_thread_connections()
         except http.HTTPError as error:
             return self._refusal(error, path[0])
         except _NOT_AN_ANSWER as error:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
-            connections.close_mine()  # After a success there is none left to close.
+            connections.close_thread_connections()  # After a success there is none left to close.
         return CouchAnswer(status, answer)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
@@ -188,12 +188,12 @@ class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package ha
     def release(self, url: str, conn: HTTPConnection) -> None:
         """Do nothing: the package calls this too early or twice."""
 
-    def release_mine(self) -> None:
+    def release_thread_connections(self) -> None:
         """Return this thread's connections to the pool."""
         for url, connection in self._pop_connections():
             super().release(url, connection)
 
-    def close_mine(self) -> None:
+    def close_thread_connections(self) -> None:
         """Close this thread's connections."""
         for _, connection in self._pop_connections():
             connection.close()
@@ -217,7 +217,7 @@ def create_system_database(admin: CouchServer, name: str) -> str:
     answer = admin.put(name)
     if answer.ok or answer.status == 412:  # 412: It exists already.
         return "made" if answer.ok else "there"
-    raise _refused(f"database {name} can't be created", answer)
+    raise _write_refused(f"database {name} can't be created", answer)
 
 
 def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str) -> str:
@@ -231,7 +231,7 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
     document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
     answer = admin.put("_users", f"org.couchdb.user:{name}", body=document)
     if not answer.ok:
-        raise _refused(f"user {name} can't be written", answer)
+        raise _write_refused(f"user {name} can't be written", answer)
     return "made" if stored is None else "changed"
 
 
@@ -245,7 +245,7 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
         return "there"
     answer = admin.put(database, "_security", body=security)
     if not answer.ok:
-        raise _refused(f"the members of {database} can't be set", answer)
+        raise _write_refused(f"the members of {database} can't be set", answer)
     return "made"
 
 
@@ -254,7 +254,7 @@ def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
     if answer.status == 404:
         return None
     if not answer.ok or not isinstance(answer.body, dict):
-        raise _refused(f"{path[0]} can't be read", answer)
+        raise _write_refused(f"{path[0]} can't be read", answer)
     return answer.body
 
 
@@ -265,5 +265,5 @@ def _can_log_in(user: CouchServer) -> bool:
         return False
 
 
-def _refused(failure: str, answer: CouchAnswer) -> WriteRefused:
+def _write_refused(failure: str, answer: CouchAnswer) -> WriteRefused:
     return WriteRefused(f"CouchDB: {failure}: it answers {answer.status}")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from copy import copy
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import MetaData
 
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
@@ -15,7 +19,7 @@ from worker.stores.measures.sql import SqlStore
 from worker.stores.measures.sql_database import SqlDatabase
 from worker.stores.measures.sql_measures import SqlMeasures
 from worker.stores.measures.sql_packs import SqlPacks
-from worker.stores.measures.sql_tables import PACK_METADATA
+from worker.stores.measures.sql_tables import METADATA, PACK_METADATA
 
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchStore
@@ -41,19 +45,14 @@ def open_measures(
     stores refuse to work where the other layout holds readings.  Raises ValueError, in one line that does not repeat
     the URL, which may hold a password.
     """
-    backend = MeasureBackend(url, timeout_s, prefix, shards, replicas)
-    chosen = Layout(layout)
-    guard = LayoutGuard(chosen, lambda: backend.has_readings(chosen.other)) if guarded else None
-    if chosen is Layout.PACKED:
-        return InstrumentedPacks(PackedMeasures(backend.pack_stores()), guard)
-    plain = backend.plain_stores()
-    if isinstance(plain, SqlMeasures):
-        return InstrumentedPacks(plain, guard)
-    return {period: InstrumentedStore(store, guard) for period, store in plain.items()}
+    return MeasureBackend(url, timeout_s, prefix, shards, replicas).measures(Layout(layout), guarded=guarded)
 
 
 class MeasureBackend:
-    """One CouchDB server or SQL database, with the stores of each layout; arguments as of ``open_measures``."""
+    """One CouchDB server or SQL database, with the stores of each layout; arguments as of ``open_measures``.
+
+    ``close`` closes the SQL connections of all its stores.
+    """
 
     def __init__(
         self,
@@ -66,16 +65,27 @@ class MeasureBackend:
         self._url, self._timeout_s, self._prefix = url, timeout_s, prefix
         self._sharding = {"shards": shards, "replicas": replicas}
         self._server = open_couchdb(url, timeout_s)
+        self._databases: list[SqlDatabase] = []
+
+    def measures(self, layout: Layout, *, guarded: bool = False) -> Measures:
+        """Return one store a doctype, as ``open_measures`` does."""
+        guard = LayoutGuard(layout, lambda: self.has_readings(layout.other)) if guarded else None
+        if layout is Layout.PACKED:
+            return InstrumentedPacks(PackedMeasures(self.pack_stores()), guard)
+        plain = self.plain_stores()
+        if isinstance(plain, SqlMeasures):
+            return InstrumentedPacks(plain, guard)
+        return {period: InstrumentedStore(store, guard) for period, store in plain.items()}
 
     def plain_stores(self) -> Mapping[Period, CouchStore | SqlStore]:
         if self._server is not None:
             return {period: self._couch(self._server, doctype(period)) for period in Period}
-        return SqlMeasures(SqlDatabase(self._url, self._timeout_s))
+        return SqlMeasures(self._open_database(METADATA))
 
     def pack_stores(self) -> dict[Series, CouchStore | SqlPacks]:
         if self._server is not None:
             return {series: self._couch(self._server, packed_doctype(series)) for series in Series}
-        database = SqlDatabase(self._url, self._timeout_s, PACK_METADATA)
+        database = self._open_database(PACK_METADATA)
         return {series: SqlPacks(database, series) for series in Series}
 
     def stores(self, layout: Layout) -> dict[str, CouchStore | SqlStore | SqlPacks]:
@@ -85,12 +95,25 @@ class MeasureBackend:
         return {doctype(period): store for period, store in self.plain_stores().items()}
 
     def has_readings(self, layout: Layout) -> bool:
-        """Return whether any account has readings in this layout.
+        """Return whether any account has readings in this layout; leaves no connection open.
 
         Raises StoreUnavailable.
         """
-        stores = self.stores(layout)
-        return not all(stores[kind].is_empty() for kind in readings_of(layout))
+        backend = copy(self)
+        backend._databases = []
+        with closing(backend):
+            stores = backend.stores(layout)
+            return not all(stores[kind].is_empty() for kind in readings_of(layout))
+
+    def close(self) -> None:
+        """Close idle SQL connections; the next use of a store opens new ones."""
+        for database in self._databases:
+            database.close()
+
+    def _open_database(self, metadata: MetaData) -> SqlDatabase:
+        database = SqlDatabase(self._url, self._timeout_s, metadata)
+        self._databases.append(database)
+        return database
 
     def _couch(self, server: CouchServer, name: str) -> CouchStore:
         # Imported here, so that a system with SQL does not load CouchDB's package.

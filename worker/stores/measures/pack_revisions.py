@@ -43,7 +43,7 @@ class PackDecision:
     """
 
     fields: dict[str, Any] | None
-    lost: Mapping[Period, frozenset[str]]
+    conflicting: Mapping[Period, frozenset[str]]
 
 
 def revision_of(value: PackedValue, fields: Fields) -> str:

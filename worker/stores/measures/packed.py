@@ -146,7 +146,7 @@ class PackedSeries:
         conflicts = {document["_id"] for document in self.store.write(list(documents.values()))} if documents else set()
         for pack, decision in decisions.items():
             if ":".join(pack) not in conflicts:
-                for period, keys in decision.lost.items():
+                for period, keys in decision.conflicting.items():
                     lost[period] |= {f"{pack[0]}:{key}" for key in keys}
         return [pack for pack in documents if ":".join(pack) in conflicts]
 

@@ -27,7 +27,7 @@ _WRONG_VALUE: Final = (DataError, IntegrityError)  # The written value is at fau
 class SqlDatabase:
     """One SQLite file or PostgreSQL database; connects at first use, safe with threads and over forks.
 
-    Its connections are closed when the object is garbage-collected.
+    Its connections are closed by ``close``, or else when the object is garbage-collected.
     """
 
     def __init__(self, url: str, timeout_s: float, metadata: MetaData = METADATA) -> None:
@@ -99,6 +99,10 @@ class SqlDatabase:
             return create_table(self._engine, table)
         except SQLAlchemyError as error:
             raise self._to_worker_error(error) from error
+
+    def close(self) -> None:
+        """Close idle connections; the next use opens new ones."""
+        self._engine.dispose()
 
     def _ready_engine(self) -> Engine:
         if not self._has_tables:

@@ -234,7 +234,7 @@ def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
 __all__ = ["EmbeddedRedis", "Supervisor", "find_server", "free_port", "shared_redis"]
 
 # Servers started here that other processes still use.  They stay referenced: Popen warns of a child it did not reap.
-_left_running: list[subprocess.Popen[bytes]] = []
+_shared_processes: list[subprocess.Popen[bytes]] = []
 
 
 class EmbeddedRedis:
@@ -294,4 +294,4 @@ def shared_redis(data_dir: Path) -> Iterator[str]:
                 if last:
                     folder.stop()
                 if process is not None:
-                    process.wait() if last else _left_running.append(process)
+                    process.wait() if last else _shared_processes.append(process)

@@ -44,7 +44,7 @@ return ARGV[2]
 """
 
 
-class LookBackStanding(NamedTuple):
+class LookBackState(NamedTuple):
     """The facts that decide whether a look-back that waited is still to be asked for.
 
     ``newest``: the latest night that has begun.  ``served``: the last night for which this series was asked.
@@ -101,7 +101,7 @@ class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessa
         return _to_date(self.get_cursor(NIGHTLY))
 
     @redis_errors()
-    def look_back_standing(self, account_id: str, series: str) -> LookBackStanding:
+    def load_look_back_state(self, account_id: str, series: str) -> LookBackState:
         """Return the facts for one series, read in one round trip."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(self._key("inflight", account_id, series, NIGHTLY))
@@ -109,7 +109,7 @@ class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessa
             pipe.get(self._key("cursor", NIGHTLY))
             claim, text, newest = pipe.execute()
         last = parse_night(series, text or "")
-        return LookBackStanding(_to_date(newest), last.night if last else None, holder_of(claim) if claim else None)
+        return LookBackState(_to_date(newest), last.night if last else None, holder_of(claim) if claim else None)
 
     # -- The end of an account
 

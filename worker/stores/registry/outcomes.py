@@ -58,7 +58,7 @@ def build_outcome_upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
     # A run may report several times, so an equal run id is newer, too.
     is_newer = new.run_id >= old.run_id
     verdict = {name: case((is_newer, new[name]), else_=old[name]) for name in ("run_id", "last_code", "last_message")}
-    facts = {name: _later(old[name], new[name]) for name in ("last_success_at", "last_day", "updated_at")}
+    facts = {name: _later_of(old[name], new[name]) for name in ("last_success_at", "last_day", "updated_at")}
     return statement.on_conflict_do_update(
         index_elements=["account_id", "series"],
         set_={**verdict, **facts, "ever_stored": or_(old.ever_stored, new.ever_stored)},
@@ -95,7 +95,7 @@ def to_outcome(row: Row[Any]) -> SeriesOutcome:
     )
 
 
-def _later(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
+def _later_of(old: ColumnElement[Any], new: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the later of two values; a missing one counts as the earlier."""
     return case((new.is_(None), old), (old > new, old), else_=new)
 

@@ -184,7 +184,7 @@ class ProgressHub:
         self._fetch = fetch
         self._poll_every_s, self._heartbeat_s, self._longest_s = poll_every_s, heartbeat_s, longest_s
         self._accounts: dict[str, _SharedProgress] = {}
-        self._loading: dict[str, asyncio.Task[object]] = {}
+        self._load_tasks: dict[str, asyncio.Task[object]] = {}
         self._poller: asyncio.Task[None] | None = None
 
     @property
@@ -198,9 +198,9 @@ class ProgressHub:
         """
         if account_id in self._accounts:
             return
-        if (task := self._loading.get(account_id)) is None:
-            task = self._loading[account_id] = asyncio.create_task(run_in_threadpool(load))
-            task.add_done_callback(lambda _: self._loading.pop(account_id, None))
+        if (task := self._load_tasks.get(account_id)) is None:
+            task = self._load_tasks[account_id] = asyncio.create_task(run_in_threadpool(load))
+            task.add_done_callback(lambda _: self._load_tasks.pop(account_id, None))
         # The shield keeps the task alive for the others when one of its callers disconnects.
         await asyncio.shield(task)
 

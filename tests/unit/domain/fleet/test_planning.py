@@ -131,7 +131,7 @@ def test_what_is_counted_is_what_the_nights_ask_for(policy: FleetPolicy) -> None
     nights = [date(2026, 11, 2) + timedelta(days=place) for place in range(420)]
     every = product(ids, Series, nights)
     asked = sum(
-        policy.wants(account_id, series, night, curve_off=account_id in off) for account_id, series, night in every
+        policy.is_turn(account_id, series, night, curve_off=account_id in off) for account_id, series, night in every
     )
     evenly = 60 / policy.daily_every + 48 / policy.curve_every + 12 / 7
     assert asked == pytest.approx(evenly * len(nights))

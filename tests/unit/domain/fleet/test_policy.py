@@ -33,7 +33,7 @@ def policy_of(changes: list[tuple[int, int, int]], start: date = MONDAY) -> Flee
 
 def asked(policy: FleetPolicy, account_id: str, of: Series, start: date, number: int) -> list[date]:
     row = [start + timedelta(days=place) for place in range(number)]
-    return [day for day in row if policy.wants(account_id, of, day)]
+    return [day for day in row if policy.is_turn(account_id, of, day)]
 
 
 @given(ids, series, days, nights, nights)
@@ -49,13 +49,13 @@ def test_every_night_has_its_even_share(every: int) -> None:
     policy, fleet = FleetPolicy(curve_every=every), [f"account-{number}" for number in range(7_000)]
     for place in range(every):
         night = MONDAY + timedelta(days=place)
-        number = sum(policy.wants(account_id, Series.LOAD_CURVE, night) for account_id in fleet)
+        number = sum(policy.is_turn(account_id, Series.LOAD_CURVE, night) for account_id in fleet)
         assert number == pytest.approx(len(fleet) / every, rel=0.12)
 
 
 @given(ids, days)
 def test_without_a_policy_every_night_asks_for_everything(account_id: str, day: date) -> None:
-    assert all(FleetPolicy().wants(account_id, of, day) for of in Series)
+    assert all(FleetPolicy().is_turn(account_id, of, day) for of in Series)
 
 
 @given(ids, days, nights)
@@ -64,8 +64,8 @@ def test_a_curve_that_is_not_collected_is_looked_for_once_a_week_and_its_daily_v
 ) -> None:
     policy = FleetPolicy(curve_every=curve_every)
     week = [start + timedelta(days=place) for place in range(7)]
-    assert sum(policy.wants(account_id, Series.LOAD_CURVE, day, curve_off=True) for day in week) == 1
-    assert all(policy.wants(account_id, Series.DAILY, day, curve_off=True) for day in week)
+    assert sum(policy.is_turn(account_id, Series.LOAD_CURVE, day, curve_off=True) for day in week) == 1
+    assert all(policy.is_turn(account_id, Series.DAILY, day, curve_off=True) for day in week)
 
 
 @given(ids, series, changes)
@@ -105,7 +105,7 @@ def test_a_fleet_that_becomes_too_large_is_relieved_from_the_first_night_on() ->
         place
         for number in range(2_100)
         for place in range(7)
-        if policy.wants(f"account-{number}", Series.LOAD_CURVE, MONDAY + timedelta(days=place))
+        if policy.is_turn(f"account-{number}", Series.LOAD_CURVE, MONDAY + timedelta(days=place))
     )
     assert sum(counts.values()) == 2_100
     assert max(counts.values()) < 400
@@ -118,7 +118,7 @@ def test_a_policy_survives_being_written_down(
     policy, day = policy_of(changes), MONDAY + timedelta(days=place)
     again = FleetPolicy.from_json(policy.as_json())
     assert again == policy
-    assert again.wants(account_id, of, day) == policy.wants(account_id, of, day)
+    assert again.is_turn(account_id, of, day) == policy.is_turn(account_id, of, day)
 
 
 def test_what_held_long_ago_is_forgotten() -> None:

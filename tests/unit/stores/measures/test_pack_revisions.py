@@ -33,7 +33,7 @@ def revisions(fields: dict[str, Any], period: Period = Period.MINUTE) -> dict[st
 def test_values_are_created_once() -> None:
     fields = pack_of(MINUTES[0])
     again = decide_writes(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], None, PackedValue(1))]}, "other")
-    assert (again.fields, again.lost) == (None, {Period.MINUTE: {MINUTES[0]}})
+    assert (again.fields, again.conflicting) == (None, {Period.MINUTE: {MINUTES[0]}})
 
 
 def test_who_changed_other_values_of_the_pack_does_no_harm() -> None:
@@ -46,7 +46,7 @@ def test_who_changed_other_values_of_the_pack_does_no_harm() -> None:
     second = decide_writes(
         first, DAY, {Period.MINUTE: [ValueWrite(MINUTES[1], before[MINUTES[1]], PackedValue(8))]}, "x"
     )
-    assert second.fields is not None and not any(second.lost.values())
+    assert second.fields is not None and not any(second.conflicting.values())
     energies = {key: value.milliwatt_hours for key, value in unpack_values(second.fields, DAY, Period.MINUTE).items()}
     assert energies == {MINUTES[0]: 7, MINUTES[1]: 8}
 
@@ -75,7 +75,7 @@ def test_where_a_reading_lost_no_total_of_the_pack_is_written() -> None:
     }
     outcome = decide_writes(fields, DAY, changes, "x")
     assert outcome.fields is not None
-    assert outcome.lost == {Period.MINUTE: {MINUTES[0]}, Period.HOUR: {HOURS[0]}}
+    assert outcome.conflicting == {Period.MINUTE: {MINUTES[0]}, Period.HOUR: {HOURS[0]}}
     assert list(unpack_values(outcome.fields, DAY, Period.MINUTE)) == MINUTES[:2]
     assert unpack_values(outcome.fields, DAY, Period.HOUR) == {}
 
@@ -87,7 +87,7 @@ def test_a_total_that_lost_leaves_the_other_totals_alone() -> None:
         Period.MONTH: [ValueWrite("2024-07", None, PackedValue(2))],
         Period.YEAR: [ValueWrite("2024", None, PackedValue(2))],
     }
-    assert {period: bool(keys) for period, keys in decide_writes(one, "2024", changes, "x").lost.items()} == {
+    assert {period: bool(keys) for period, keys in decide_writes(one, "2024", changes, "x").conflicting.items()} == {
         Period.DAY: False,
         Period.MONTH: True,
         Period.YEAR: False,
@@ -154,7 +154,7 @@ def test_a_pack_answers_as_a_store_with_a_document_each_would(history: list[tupl
             for key, replace, _ in writes_now
             if (known.get(key, (0, -1))[1] if replace else -1) == model.get(key, (0, -1))[1]
         }
-        assert outcome.lost[Period.MINUTE] == {key for key, _, _ in writes_now} - expected
+        assert outcome.conflicting[Period.MINUTE] == {key for key, _, _ in writes_now} - expected
         model |= {key: (energy, number) for key, _, energy in writes_now if key in expected}
         fields = outcome.fields or fields
         if fields is not None:
