@@ -1,4 +1,4 @@
-"""Base classes of our tasks: which errors are expected, when a step is tried again, what a failed window leaves."""
+"""Base classes of our tasks: which errors are expected, when a step is retried, and what a failed window records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WindowTask(OnwardTask):
     max_retries = MAX_RETRIES
     # Expected errors: one line in the log, no traceback.
     throws = (WorkerError,)
-    # Readings never stand in a log.
+    # A log must contain no readings.
     resultrepr_maxsize = 0
     Request = "tasks.base:QuietRequest"
 

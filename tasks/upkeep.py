@@ -104,13 +104,13 @@ def audit_sample() -> None:
     """Verify a sample of accounts, repair what can be repaired, and store the summary."""
     runtime = get_runtime()
     auditor = runtime.auditor(_publish)
-    tally = AuditSummary()
+    totals = AuditSummary()
     for account in sample_accounts(runtime.registry, runtime.settings.audit_sample):
-        verdict = auditor.verify_account(account.id)
-        tally.add(verdict)
-        auditor.repair_account(verdict)
-    save_audit_summary(runtime.progress, tally, runtime.now())
-    log.info("audit accounts=%d documents=%d at_fault=%d", tally.accounts, tally.documents, tally.accounts_at_fault)
+        result = auditor.verify_account(account.id)
+        totals.add(result)
+        auditor.repair_account(result)
+    save_audit_summary(runtime.progress, totals, runtime.now())
+    log.info("audit accounts=%d documents=%d at_fault=%d", totals.accounts, totals.documents, totals.accounts_at_fault)
 
 
 @shared_task(base=ControlTask)

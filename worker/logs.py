@@ -81,9 +81,9 @@ class Redactor:
         self._lock = threading.Lock()
         self._forms: frozenset[str] = frozenset()
         self._compiled: tuple[frozenset[str], re.Pattern[str]] | None = None  # Compiled when a text needs it.
-        self.learn(*secrets)
+        self.add_secrets(*secrets)
 
-    def learn(self, *secrets: str) -> None:
+    def add_secrets(self, *secrets: str) -> None:
         """Mask these secrets from now on, except those shorter than ``MIN_SECRET_LENGTH``."""
         with self._lock:
             forms = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in written_forms(secret)}
@@ -190,7 +190,7 @@ def bind(**values: Any) -> None:
 
 
 @contextmanager
-def bound(**values: Any) -> Iterator[None]:
+def context_fields(**values: Any) -> Iterator[None]:
     """Add these fields to the context for the length of the block."""
     token = _context.set({**_context.get(), **values})
     try:

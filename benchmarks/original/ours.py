@@ -92,7 +92,7 @@ class ReleveHomes:
         return {period: {key_of(document): document["load"] for document in stored[period]} for period in Period}
 
     def _sync(self, start_sync: Callable[[Inline], Iterator[WindowResult]]) -> SyncMeasurement:
-        inline = self.runtime.inline(say=lambda line: None)
+        inline = self.runtime.inline(print_line=lambda line: None)
         started_at, cpu_before = time.perf_counter(), time.process_time()
         reports = list(start_sync(inline))
         sync = SyncMeasurement(

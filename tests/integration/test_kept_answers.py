@@ -146,7 +146,7 @@ def test_upkeep_packs_months_and_erases_what_is_too_old(runtime: Runtime, monkey
         runtime.raw_answers.record_answer(
             home, RawAnswer(Series.DAILY, NOW - timedelta(days=days), WEEK, [(WEEK, body)])
         )
-    upkeep.tend_kept_answers()
+    upkeep.prune_raw_answers()
     ages = [(NOW - answer.asked_at).days for answer in runtime.raw_answers.read_answers(home)]
     assert ages == [29, 28, 1]
     assert runtime.raw_answers.pack_past_months(NOW, 10) == 0, "June is one row already"
@@ -158,5 +158,5 @@ def test_switching_it_off_erases_what_was_kept(
     with Runtime(settings(environment, pretend_now=(NOW + timedelta(hours=1)).isoformat())) as runtime:
         monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
         assert len(list(runtime.raw_answers.read_answers(home))) == 1
-        upkeep.tend_kept_answers()
+        upkeep.prune_raw_answers()
         assert list(runtime.raw_answers.read_answers(home)) == []

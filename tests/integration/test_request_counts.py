@@ -61,7 +61,7 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
 ) -> None:
     most_first, most_unchanged = MOST_REQUESTS[layout]
     account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
-    inline = runtime.inline(say=print)
+    inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
     stored = {period: len(runtime.measures[period].read(account.id, "0", "~")) for period in Period}
@@ -87,7 +87,7 @@ def test_an_unchanged_sync_of_a_hundred_accounts_takes_4_requests_at_most(
         runtime.registry.add(SUPPLIER, f"30000000{number:06}", runtime.now(), token_needed=False)[0].id
         for number in range(100)
     ]
-    inline = runtime.inline(say=print)
+    inline = runtime.inline(print_line=print)
     first = list(inline.look_back(*accounts))
     proxy.clear()
     unchanged = list(inline.look_back(*accounts))

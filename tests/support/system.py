@@ -217,7 +217,7 @@ class System:
 
     def load_history_inline(self, account: str) -> None:
         """Load the account's history without the queue."""
-        inline = self.runtime.inline(say=print)
+        inline = self.runtime.inline(print_line=print)
         assert list(inline.history(account)) and not inline.failures
 
     def loaded(self, account: str, series: Series) -> bool:

@@ -168,14 +168,14 @@ def test_each_line_of_a_task_says_which_task_run_and_chain_it_is_of(args: Any, k
 
 def test_a_lines_own_fields_go_before_the_context_and_threads_have_each_their_own() -> None:
     contexts = []
-    with logs.bound(run="r1", task="t"):
+    with logs.context_fields(run="r1", task="t"):
         other = threading.Thread(target=lambda: contexts.append(context_of_a_line()))
         other.start()
         other.join()
         line = logging.LogRecord("x", logging.INFO, "x.py", 1, "x", (), None)
         line.__dict__.update(fields(run="of its own"))
         logs.add_context(line)
-        with logs.bound(run="r2"):
+        with logs.context_fields(run="r2"):
             assert context_of_a_line() == {"run": "r2", "task": "t"}
     assert contexts == [{}]
     assert line.__dict__["fields"] == {"run": "of its own", "task": "t"}

@@ -180,8 +180,8 @@ def test_a_short_secret_tears_no_holes_into_words() -> None:
 def test_what_is_learned_later_is_masked_from_then_on() -> None:
     redactor = Redactor()
     assert redactor.mask_text("with canary") == "with canary"
-    redactor.learn("canary")
-    redactor.learn("another")
+    redactor.add_secrets("canary")
+    redactor.add_secrets("another")
     assert redactor.mask_text("with canary and another") == "with *** and ***"
     assert "canary" not in repr(redactor) + repr(RedactionFilter(redactor))
 

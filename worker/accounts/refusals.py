@@ -127,9 +127,9 @@ class RefusalPolicy:
 
     def insert_missing_curve_notices(self, account_id: str, last_curve: date | None) -> list[Notice]:
         """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
-        about = last_curve.isoformat() if last_curve else "never"
+        subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
-        return self.notices.insert_new(self._build_notices(account_id, kind, kind.name, about, self.now()))
+        return self.notices.insert_new(self._build_notices(account_id, kind, kind.name, subject, self.now()))
 
     def apply_retention(self, keep_days: int) -> tuple[int, int]:
         """Delete old notices, end and erase proofs of consent; return how many proofs ended and were erased.
@@ -162,13 +162,13 @@ class RefusalPolicy:
 
     def _suspend(self, account_id: str, error: AccountError, now: datetime) -> Ruling:
         # The moment tells this suspension's notices from those of an earlier one.
-        about = now.isoformat(timespec="microseconds")
+        subject = now.isoformat(timespec="microseconds")
         self.pending.suspend(
             account_id,
             error.code,
             now,
             consent_ended=isinstance(error, ConsentRevoked),
-            notices=lambda: self._build_notices(account_id, NoticeKind.ACTION_NEEDED, error.code, about, now),
+            notices=lambda: self._build_notices(account_id, NoticeKind.ACTION_NEEDED, error.code, subject, now),
         )
         return Ruling.SUSPENDED
 

@@ -73,7 +73,7 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
         else:
             running.show(results)
         if not leave:
-            running.stay()
+            running.wait_for_interrupt()
     return 0 if ok else 1
 
 
@@ -110,7 +110,7 @@ class Demo:
         days = self._runtime.measures[Period.DAY].read(results[0].account, *key_range(week, Period.DAY))
         self._console.print(plot_loads(days, Period.DAY))
 
-    def stay(self) -> None:
+    def wait_for_interrupt(self) -> None:
         """Keep everything running until Ctrl-C.  Raises SupplierUnavailable where a process ends by itself."""
         flower_port = free_port()
         # Flower starts after the checks, for its start takes a second of a core.

@@ -77,9 +77,9 @@ def drill(
     if not report.ok:
         options = {"minutes": f"{minutes:g}", "seed": seed, "store": report.store, "preset": report.preset}
         words = " ".join(f"--{name} {value}" for name, value in {**options, "accounts": accounts}.items())
-        again = f"releve drill {words}"
-        again += " --measures-url …" if measures_url else ""
-        warn(f"this drill failed; run it again with: {again}")
+        command = f"releve drill {words}"
+        command += " --measures-url …" if measures_url else ""
+        warn(f"this drill failed; run it again with: {command}")
     return 0 if report.ok else 1
 
 

@@ -57,8 +57,8 @@ def _consent(explanation: Explanation) -> str:
     dates = f"from {account.consent_from or '-'} until {account.consent_until or '-'}"
     if proof is None:
         return f"{dates}, no proof is kept"
-    ended = f", ended {_local(proof.ended_at)} ({proof.end_reason})" if proof.ended_at else ", in force"
-    return f"{dates}, given {_local(proof.consented_at)}{ended}"
+    ended = f", ended {_local_text(proof.ended_at)} ({proof.end_reason})" if proof.ended_at else ", in force"
+    return f"{dates}, given {_local_text(proof.consented_at)}{ended}"
 
 
 def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
@@ -72,10 +72,10 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
     if details.asked_on or details.asked_next:
         yield f"  asked on {details.asked_on or '-'}, next on {details.asked_next or '-'}"
     for call in details.calls:
-        yield f"  call {_local(call.at)} ({call.run}) for {call.window}: {call.answer}"
+        yield f"  call {_local_text(call.at)} ({call.run}) for {call.window}: {call.answer}"
     if details.outcome:
         error = f"{details.outcome.code} {details.outcome.message}" if details.outcome.code else "none"
-        yield f"  last run {_local(details.outcome.updated_at)}, error: {error}"
+        yield f"  last run {_local_text(details.outcome.updated_at)}, error: {error}"
 
 
 def _totals(explanation: Explanation) -> Iterator[str]:
@@ -92,5 +92,5 @@ def _clock(at: datetime) -> str:
     return at.strftime("%H:%M%z")
 
 
-def _local(at: datetime) -> str:
+def _local_text(at: datetime) -> str:
     return at.astimezone(PARIS).strftime("%Y-%m-%d %H:%M")

@@ -80,8 +80,8 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
         admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
         user = open_couchdb(settings.measures(), timeout_s)
         shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
-        site = MeasureBackend(url, timeout_s, shards=shards, replicas=replicas)
-        stores = site.stores(Layout(settings.layout))
+        backend = MeasureBackend(url, timeout_s, shards=shards, replicas=replicas)
+        stores = backend.stores(Layout(settings.layout))
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
     if settings.measures_admin_url and (admin is None or user is None):
@@ -89,8 +89,9 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
     if admin is not None:
         for name in SYSTEM_DATABASES:
             yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name))
-    for key, store in stores.items():
-        yield MigrationStep(f"measures {key}", _STORE_RESULTS[store.create_if_missing()])
+    with closing(backend):
+        for key, store in stores.items():
+            yield MigrationStep(f"measures {key}", _STORE_RESULTS[store.create_if_missing()])
     if admin is not None and user is not None:
         yield from _couchdb_user(admin, user, settings.measures(), list(stores.values()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.runtime.stores import build_measures, holds_any
-from worker.stores.measures.base import Layout
+from worker.stores.measures.base import Layout, Measures
 from worker.sync.audit import all_accounts
 from worker.sync.relayout import LayoutMigrator, MigrationCounts, RecomputeTotals
 
@@ -43,9 +44,9 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
     settings, new = get_settings(), Layout(layout)
     announce_pretend_time(settings, warn)
     moved = MigrationCounts()
-    with Runtime(settings) as runtime:
-        old, measures = build_measures(settings, new.other), build_measures(settings, new)
-        move = LayoutMigrator(old, measures, _recount(runtime, new))
+    with Runtime(settings) as runtime, ExitStack() as opened:
+        old, measures = (build_measures(settings, opened, chosen) for chosen in (new.other, new))
+        move = LayoutMigrator(old, measures, _build_recompute_totals(runtime, measures))
         for account_id in _account_ids(runtime, account_ids, moved):
             move.migrate_account(account_id, moved)
     left = holds_any(settings, new.other)
@@ -81,13 +82,13 @@ def _refuse_workers(runtime: Runtime) -> None:
         )
 
 
-def _recount(runtime: Runtime, layout: Layout) -> RecomputeTotals:
-    walk = replace(runtime.window_sync, measures=build_measures(runtime.settings, layout))
+def _build_recompute_totals(runtime: Runtime, measures: Measures) -> RecomputeTotals:
+    layout_sync = replace(runtime.window_sync, measures=measures)
 
-    def recount(account_id: str, series: Series, window: DateWindow) -> int:
-        return walk.recompute_totals(runtime.claims.manual_window(account_id, series, window))
+    def recompute_totals(account_id: str, series: Series, window: DateWindow) -> int:
+        return layout_sync.recompute_totals(runtime.claims.manual_window(account_id, series, window))
 
-    return recount
+    return recompute_totals
 
 
 def _print_summary(settings: Settings, new: Layout, moved: MigrationCounts, left: bool) -> None:

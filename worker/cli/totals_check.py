@@ -73,8 +73,8 @@ class Differences:
         return any(self.as_json().values())
 
     def __add__(self, other: Differences) -> Differences:
-        mine, others = self.as_json(), other.as_json()
-        return Differences(**{name: mine[name] + others[name] for name in mine})
+        own, others = self.as_json(), other.as_json()
+        return Differences(**{name: own[name] + others[name] for name in own})
 
     def as_json(self) -> dict[str, int]:
         return asdict(self)

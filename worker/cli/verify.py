@@ -36,7 +36,7 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
         raise click.UsageError("name one ACCOUNT, or --all, or --sample N")
     with open_runtime() as runtime:
         auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
-        tally, rows = AuditSummary(), []
+        totals, rows = AuditSummary(), []
         for account in _accounts(runtime, account_id, sample):
             result = auditor.verify_account(account.id)
             repairs: dict[str, int] = {}
@@ -44,15 +44,15 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
                 written, asked = auditor.repair_account(result)
                 repairs = {"documents_written": written, "windows_asked_again": asked}
                 result = auditor.verify_account(account.id)
-            tally.add(result)
+            totals.add(result)
             rows += [{**_row(result), **repairs}] if result.findings or repairs else []
             if not as_json:
                 _print_result(result, repairs)
         if as_json:
-            print_json({**tally.as_json(), "faults": rows})
+            print_json({**totals.as_json(), "faults": rows})
         else:
-            click.echo(f"{tally.accounts} accounts, {tally.documents} documents, {tally.accounts_at_fault} at fault")
-    return 1 if tally.accounts_at_fault else 0
+            click.echo(f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault")
+    return 1 if totals.accounts_at_fault else 0
 
 
 def _accounts(runtime: Runtime, account_id: str | None, sample: int | None) -> Iterator[Account]:

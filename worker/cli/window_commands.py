@@ -47,7 +47,7 @@ def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]]
 
     A failure is printed at once; the other accounts still get their turn.
     """
-    inline = runtime.inline(say=lambda line: click.echo(f"releve: {line}", err=True))
+    inline = runtime.inline(print_line=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "unchanged": 0, "dropped": 0}
     for result in run(inline):
         totals["windows"] += 1

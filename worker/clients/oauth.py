@@ -53,7 +53,7 @@ class Grant:
 
 
 class OAuthClient:
-    """The token endpoint, as one application sees it; a TokenSource.
+    """The token endpoint, as one application sees it.
 
     Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials are refused), RefreshTokenDead
     (the grant is refused), RequestRefused or MalformedAnswer. No error text contains a token, a secret or a body.

@@ -151,7 +151,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
     def _request_token(self, stored: Token | None) -> Token:
         if stored is None or stored.refresh is None:
             raise RefreshTokenDead(_CONSENT_AGAIN)
-        unanswered_before = self._store.mark_refresh_sent()
+        was_sent_before = self._store.mark_refresh_sent()
         try:
             return self._oauth.refresh(stored.refresh)
         except RefreshTokenDead:
@@ -159,12 +159,12 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
             # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
             if newest is not None and newest.refresh != stored.refresh:
                 return newest
-            if unanswered_before:
+            if was_sent_before:
                 raise RefreshAnswerLost(_ANSWER_LOST) from None
             raise
         except (RateLimited, OperatorFault, RequestRefused):
             # The supplier refused before it looked at the token, so this request took nothing.
-            if not unanswered_before:
+            if not was_sent_before:
                 self._store.clear_refresh_sent()
             raise
 

@@ -98,7 +98,7 @@ def _with_crash_points(method: Callable[..., Any], crash_point: CrashPoint) -> C
 
 
 def set_clock(ahead: timedelta) -> None:
-    """Let a runtime that this process builds from now on run ``ahead`` of this machine's clock."""
+    """Set the clock of runtimes that this process builds from now on ``ahead`` of this machine's clock."""
 
     def clock_from(_pretend_now: object) -> Clock:
         return lambda: real_clock() + ahead

@@ -134,11 +134,11 @@ class FaultInjector:
 
     def _empty_redis(self, _: random.Random) -> Undo:
         self.empty_redis()
-        return _undo_nothing
+        return _no_undo
 
     def _cut_redis(self, _: random.Random) -> Undo:
         self._redis.relay.cut()
-        return _undo_nothing
+        return _no_undo
 
     def _stop_couchdb(self, _: random.Random) -> Undo:
         assert self._couchdb is not None  # noqa: S101 - the plan knows the store
@@ -178,7 +178,7 @@ class FaultInjector:
         return lambda: self._processes.restart_as(name)
 
 
-def _undo_nothing() -> None:
+def _no_undo() -> None:
     """Undo an instant fault, which is over already."""
 
 

@@ -85,9 +85,9 @@ class RecoveryTracker:
         claims = self._read_claims()
         worker_words, all_words = self._read_message_words(pid)
         accounts = {claim: _account(claim[0]) for claim in claims.items()}
-        hit = {claim for claim, account in accounts.items() if account in worker_words or account not in all_words}
-        self._restart_clocks(hit)
-        self._begin(kind, hit, at_s)
+        affected = {claim for claim, account in accounts.items() if account in worker_words or account not in all_words}
+        self._restart_clocks(affected)
+        self._begin(kind, affected, at_s)
 
     def record_emptied_redis(self, kind: FaultKind, accounts: Iterable[str]) -> None:
         """Begin the recovery from an empty Redis: every account must be brought up to date again."""

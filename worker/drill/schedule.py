@@ -14,10 +14,10 @@ from typing import Final
 
 _FIRST_S: Final = 8.0  # The workers are busy by then.
 _KILL_EVERY_S: Final = (6.0, 11.0)
-_AS_USUAL_FROM_S: Final = 90.0  # In a shorter drill kills come closer together.
-_LASTS_S: Final = (3.0, 10.0)
+_USUAL_PACE_FROM_S: Final = 90.0  # In a shorter drill kills come closer together.
+_FAULT_LENGTHS_S: Final = (3.0, 10.0)
 _GAP_S: Final = (6.0, 11.0)
-_CALM_END_S: Final = 8.0  # No fault begins in these last seconds.
+_NO_FAULT_END_S: Final = 8.0  # No fault begins in these last seconds.
 _EVERY_KIND_FROM_S: Final = 300.0
 _LEAST_S: Final = 3.0
 _START_S: Final = 9.0  # A fault lasts so long where processes must start first.
@@ -78,8 +78,8 @@ _SQLITE: Final = (FaultKind.SQLITE_LOCKED, FaultKind.DISK_FULL)
 
 def lasting_kinds(couchdb: bool) -> tuple[FaultKind, ...]:
     """Return the kinds other than kills, for a drill of that store."""
-    left_out = {*KILLS, *(_SQLITE if couchdb else _COUCH)}
-    return tuple(kind for kind in FaultKind if kind not in left_out)
+    excluded = {*KILLS, *(_SQLITE if couchdb else _COUCH)}
+    return tuple(kind for kind in FaultKind if kind not in excluded)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,7 +98,7 @@ class PlannedFault:
 
 def plan_faults(seed: int, seconds: float, *, couchdb: bool, without: Collection[FaultKind] = ()) -> list[PlannedFault]:
     """Return the faults in time order; ``without`` names the kinds that this machine can't do."""
-    end_s = seconds - min(_CALM_END_S, seconds / 4)
+    end_s = seconds - min(_NO_FAULT_END_S, seconds / 4)
     kinds = [kind for kind in lasting_kinds(couchdb) if kind not in without]
     kill_source, lasting_source = random.Random(f"{seed} kills"), random.Random(f"{seed} storms")
     lasting = _plan_lasting(lasting_source, end_s, kinds, seconds >= _EVERY_KIND_FROM_S)
@@ -109,28 +109,26 @@ def _plan_kills(source: random.Random, end_s: float) -> Iterator[PlannedFault]:
     """Yield every kind of kill once, then kinds by weight."""
     first = source.sample(KILLS, len(KILLS))
     at_s = min(_FIRST_S, end_s / 3)
-    hurry = min(1.0, max(0.3, end_s / _AS_USUAL_FROM_S))
+    scale = min(1.0, max(0.3, end_s / _USUAL_PACE_FROM_S))
     while at_s < end_s:
         kind = first.pop() if first else source.choices(KILLS, _WEIGHTS)[0]
         yield PlannedFault(round(at_s, 1), kind, 0.0, source.getrandbits(32))
-        at_s += hurry * source.uniform(*_KILL_EVERY_S)
+        at_s += scale * source.uniform(*_KILL_EVERY_S)
 
 
 def _plan_lasting(
     source: random.Random, end_s: float, kinds: Sequence[FaultKind], whole_round: bool
 ) -> Iterator[PlannedFault]:
     """Yield rounds of every kind in random order; ``whole_round`` shortens them until one round fits."""
-    spans = [(source.uniform(*_LASTS_S), source.uniform(*_GAP_S)) for _ in kinds]
+    spans = [(source.uniform(*_FAULT_LENGTHS_S), source.uniform(*_GAP_S)) for _ in kinds]
     begin_s = min(_FIRST_S, end_s / 3)
-    room_s = end_s - begin_s - len(WORK_CONTINUES) * _START_S
-    squeeze = min(1.0, room_s / sum(map(sum, spans))) if whole_round else 1.0
+    available_s = end_s - begin_s - len(WORK_CONTINUES) * _START_S
+    scale = min(1.0, available_s / sum(map(sum, spans))) if whole_round else 1.0
     at_s = begin_s
     while at_s < end_s:
         for kind, (lasts_s, gap_s) in zip(source.sample(kinds, len(kinds)), spans, strict=True):
             if at_s >= end_s:
                 return
-            span_s = (
-                0.0 if kind in INSTANT else max(lasts_s * squeeze, _START_S if kind in WORK_CONTINUES else _LEAST_S)
-            )
+            span_s = 0.0 if kind in INSTANT else max(lasts_s * scale, _START_S if kind in WORK_CONTINUES else _LEAST_S)
             yield PlannedFault(round(at_s, 1), kind, round(span_s, 1), source.getrandbits(32))
-            at_s += span_s + gap_s * squeeze
+            at_s += span_s + gap_s * scale

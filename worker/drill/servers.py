@@ -198,10 +198,10 @@ def open_servers(
     Raises SupplierUnavailable where a server does not start.
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
-    with ExitStack() as opened:
-        redis = opened.enter_context(DrillRedis(folder))
-        supervisor = opened.enter_context(Supervisor())
-        couchdb_server = opened.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if couchdb else None
+    with ExitStack() as resources:
+        redis = resources.enter_context(DrillRedis(folder))
+        supervisor = resources.enter_context(Supervisor())
+        couchdb_server = resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if couchdb else None
         simulator = DrillSimulator(supervisor, folder / "logs")
         measures = f"sqlite:///{folder / 'measures.db'}"
         settings: dict[str, Any] = {
@@ -246,9 +246,9 @@ def open_servers(
             }
 
         set_clock(ahead)
-        runtime = opened.enter_context(Runtime(get_settings()))
+        runtime = resources.enter_context(Runtime(get_settings()))
         processes = DrillProcesses(folder, env, report_end)
-        opened.callback(processes.stop)
+        resources.callback(processes.stop)
         for name, pool in POOLS.items():
             processes.add_worker(name, *pool)
         processes.add_beat("beat")

@@ -165,7 +165,7 @@ def _can_unseal(sealer: Sealer, seal: str) -> bool:
 
 
 def _is_already_restored(archive: Archive, runtime: Runtime) -> bool:
-    """Tell whether the registry has exactly the rows of the archive.
+    """Return whether the registry has exactly the rows of the archive.
 
     An empty registry gives False.  Raises BackupRefused where the registry has any other rows.
     """
@@ -189,7 +189,7 @@ def _refuse_if_filled(connection: Connection) -> None:
 
 def _restore_documents(rows: Iterable[Row], store: MeasureStore, removed: frozenset[str]) -> tuple[int, int]:
     """Write what the store lacks; return how many documents were written and how many were already there."""
-    written = kept = 0
+    written = already_stored = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
         while page := [dict(row) for row in islice(documents, _PAGE_SIZE)]:
             if account_id not in removed:
@@ -197,8 +197,8 @@ def _restore_documents(rows: Iterable[Row], store: MeasureStore, removed: frozen
                 if store.write(missing):
                     raise StoreUnavailable("somebody else writes to the store: stop the workers, and run it again")
                 written += len(missing)
-                kept += len(page) - len(missing)
-    return written, kept
+                already_stored += len(page) - len(missing)
+    return written, already_stored
 
 
 def _missing_documents(account_id: str, page: list[Document], store: MeasureStore) -> Iterator[Document]:

@@ -56,7 +56,7 @@ class FleetSources:
         self._incidents = IncidentStore(self._redis)
         stack.callback(self._redis.close)
         self._ledger = build_ledger(settings, self._redis, self._endpoints)
-        self._measures = build_measures(settings)
+        self._measures = build_measures(settings, stack)
         try:
             self._database = Database(settings.registry())
         except ValueError as error:
@@ -121,8 +121,8 @@ class FleetSources:
     def _night(self) -> Samples:
         """Yield the progress of the newest night that has begun."""
         now = self._now().astimezone(PARIS)
-        begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
-        progress = night_progress(self._progress, Night(now.date() - timedelta(days=0 if begun else 1)))
+        has_begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
+        progress = night_progress(self._progress, Night(now.date() - timedelta(days=0 if has_begun else 1)))
         yield fleet_metrics.NIGHT_FED, _single(progress.fed)
         yield fleet_metrics.NIGHT_COMPLETE, _single(progress.complete)
 

@@ -25,7 +25,7 @@ def configure_process(
 
     The level is that of the settings, or ``level`` where that logs more.
     """
-    REDACTOR.learn(*known_secrets(settings))
+    REDACTOR.add_secrets(*known_secrets(settings))
     lowest = min(logging.getLevelNamesMapping()[settings.log_level], level)
     logs.configure(level=lowest, form=settings.log_format, logfile=logfile, takeover=takeover)
 
@@ -40,7 +40,7 @@ def configure_command(*, verbose: bool) -> None:
         return
     if "log_level" in settings.model_fields_set:
         level = min(level, logging.getLevelNamesMapping()[settings.log_level])
-    REDACTOR.learn(*known_secrets(settings))
+    REDACTOR.add_secrets(*known_secrets(settings))
     logs.configure(level=level, form=settings.log_format)
 
 

@@ -24,7 +24,7 @@ def install(argv: Sequence[str]) -> None:
 
 
 def is_worker(argv: Sequence[str]) -> bool:
-    """Tell whether the command is ``celery … worker``; in ``-A worker`` the same word names our application."""
+    """Return whether the command is ``celery … worker``; in ``-A worker`` the same word names our application."""
     program = Path(argv[0]) if argv else Path()
     # The path of `python -m celery` is …/celery/__main__.py.
     if "celery" not in (program.name, program.parent.name):

@@ -71,7 +71,7 @@ def make_bundle(runtime: Runtime, account: Account, days: int, *, with_values: b
         "explain.json": explanations,
         "corrections.json": [correction for day in explanations for correction in day["corrections"]],
         "notices.json": [_notice(notice) for notice in runtime.notices.list_for_account(account.id)],
-        "settings.json": harmless_settings(runtime.settings),
+        "settings.json": masked_settings(runtime.settings),
     }
     anonymizer = _Anonymizer(account.id, with_values)
     files = {name: json.dumps(anonymizer.clean(part), ensure_ascii=False, indent=1) for name, part in parts.items()}
@@ -98,12 +98,14 @@ class _Anonymizer:
         return self._with_values or not name.endswith(_ENERGY_SUFFIX)
 
 
-def harmless_settings(settings: Settings) -> dict[str, Any]:
+def masked_settings(settings: Settings) -> dict[str, Any]:
     """Return every setting by name: its value where that reveals nothing, else "default" or "set"."""
-    return {name: _harmless(getattr(settings, name), field.default) for name, field in Settings.model_fields.items()}
+    return {
+        name: _masked_value(getattr(settings, name), field.default) for name, field in Settings.model_fields.items()
+    }
 
 
-def _harmless(value: Any, default: Any) -> Any:
+def _masked_value(value: Any, default: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if value == default:

@@ -67,11 +67,11 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
 
 def _quiet_pipeline_steps() -> None:
     for name in ("celery.app.trace", "celery.worker.strategy"):
-        logging.getLogger(name).addFilter(_is_worth_a_line)
+        logging.getLogger(name).addFilter(_should_log)
 
 
-def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Tell whether to log a record: of a window's steps, Celery's "received" and "succeeded" are only for DEBUG.
+def _should_log(record: logging.LogRecord) -> bool:
+    """Return whether to log a record: of a window's steps, Celery's "received" and "succeeded" are only for DEBUG.
 
     There are thousands of them each night.  Errors and retries of a step are always logged, and ``worker.sync.results``
     logs the end of each window.

@@ -94,7 +94,8 @@ class Watchdog(threading.Thread):
             log.debug("no goodbye said: %s", error)
 
     def _check(self) -> None:
-        progress = self._messages_received + state.all_total_count[0] - self._probe.running  # Tasks received and finished.
+        # Tasks received and finished.
+        progress = self._messages_received + state.all_total_count[0] - self._probe.running
         if progress != self._progress:
             self._progress, self._progress_at = progress, time.time()
         self._record_heartbeat()
@@ -108,7 +109,7 @@ class Watchdog(threading.Thread):
         if connection != self._connection:
             # The worker has noticed the loss itself, and gets its time to connect again.
             self._connection, self._silent_since = connection, None
-        if self._probe.ask(progress, self._timeout_s) is not BrokerAnswer.SILENT:
+        if self._probe.check_broker(progress, self._timeout_s) is not BrokerAnswer.SILENT:
             self._silent_since = None
             return 0.0
         if self._silent_since is None:
@@ -235,7 +236,7 @@ class BrokerProbe:
         consumer = self._consumer.task_consumer
         return list(consumer.queues) if consumer is not None else []
 
-    def ask(self, progress: int, timeout_s: float = ANSWER_S) -> BrokerAnswer:
+    def check_broker(self, progress: int, timeout_s: float = ANSWER_S) -> BrokerAnswer:
         """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait.
 
         ``progress`` is a number that grows with each task the worker receives or finishes.
@@ -260,7 +261,7 @@ class BrokerProbe:
             yield connection
 
     def _answers(self, connection: Connection, timeout_s: float) -> bool:
-        """Tell whether the worker answers a ping.
+        """Return whether the worker answers a ping.
 
         No answer counts only after the worker has answered once, because some brokers carry no mailbox.
         """
@@ -274,7 +275,7 @@ class BrokerProbe:
         return answered or not self._has_answered
 
     def _takes_work(self, connection: Connection, progress: int) -> bool:
-        """Tell whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""
+        """Return whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""
         is_free = self.running < self.slots
         waits = is_free and any(queue_lengths(connection, self.queues()).values())
         was_idle_before = self._idle_progress == progress

@@ -18,7 +18,7 @@ from worker.quota import scripts
 from worker.quota.limits import RAMP_S
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
-_REMEMBERED_S: Final = 600.0
+_STATE_LIFE_S: Final = 600.0
 # This limits what we add; the wait that the supplier asks for has no limit here.
 _LONGEST_ADDED_S: Final = 3600.0
 
@@ -58,7 +58,7 @@ class Gate(PrefixedKeys):
         """
         if retry_after_s <= 0:
             return
-        memory_us = self.ramp_us + int(_REMEMBERED_S * 1e6)
+        memory_us = self.ramp_us + int(_STATE_LIFE_S * 1e6)
         wait_us, longest_us = int(retry_after_s * 1e6), int(_LONGEST_ADDED_S * 1e6)
         self._close_script(keys=[self.key], args=[self.now_us, wait_us, permit_at_us, memory_us, longest_us])
         GATE_CLOSINGS.inc()

@@ -59,5 +59,5 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
         finally:
             draft.unlink()
     text = path.read_text(encoding="utf-8")
-    REDACTOR.learn(*text.split())
+    REDACTOR.add_secrets(*text.split())
     return text

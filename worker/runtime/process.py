@@ -86,7 +86,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.unknown_answers = QuarantineTable(database, self.sealer)
         self.signer: Signer = keys.build_signer(settings)
         self.channels: dict[str, Channel] = notices.build_channels(settings)
-        self.measures = stores.build_measures(settings, guarded=guarded)
+        self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)
         self.redis: Redis = connect(self.redis_url)
         self._open.callback(self.redis.close)
@@ -359,7 +359,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.claims.today
         )
 
-    def auditor(self, ask_again: Callable[[WindowJob], None]) -> Auditor:
+    def auditor(self, publish: Callable[[WindowJob], None]) -> Auditor:
         from worker.sync.audit import Auditor
 
         return Auditor(
@@ -367,14 +367,18 @@ class Runtime(AbstractContextManager["Runtime"]):
             corrections=self.corrections,
             window_sync=self.window_sync,
             claims=self.claims,
-            publish=ask_again,
+            publish=publish,
         )
 
-    def inline(self, say: Callable[[str], None]) -> Inline:
+    def inline(self, print_line: Callable[[str], None]) -> Inline:
         from worker.sync.inline import Inline
 
         return Inline(
-            claims=self.claims, windows=self.history, window_sync=self.window_sync, results=self.results, print_line=say
+            claims=self.claims,
+            windows=self.history,
+            window_sync=self.window_sync,
+            results=self.results,
+            print_line=print_line,
         )
 
     def erase(self, account_id: str) -> dict[str, int]:
@@ -392,7 +396,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
 
-def announce_pretend_time(settings: Settings, say: Callable[[str], object]) -> None:
-    """Say loudly that this is not the present."""
+def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:
+    """Print a line where the settings replace the present by another time."""
     if settings.pretend_now is not None:
-        say(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")
+        print_line(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")

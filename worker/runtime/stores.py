@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from config.settings import ConfigError, Settings
 from worker.domain.fleet.lanes import BROKER_PREFIX
@@ -29,19 +30,22 @@ def build_measures(
 
     ``guarded`` stores refuse to work where the measures are laid out in the other way.
     """
-    backend = _measure_backend(settings)
-    opened.callback(backend.close)
-    return backend.measures(layout or Layout(settings.layout), guarded=guarded)
+    with _measure_backend(settings) as backend:
+        opened.callback(backend.close)
+        return backend.measures(layout or Layout(settings.layout), guarded=guarded)
 
 
 def holds_any(settings: Settings, layout: Layout) -> bool:
     """Return whether the store has readings in this layout.  Raises StoreUnavailable."""
-    return _measure_backend(settings).has_readings(layout)
+    with _measure_backend(settings) as backend:
+        return backend.has_readings(layout)
 
 
-def _measure_backend(settings: Settings) -> MeasureBackend:
+@contextmanager
+def _measure_backend(settings: Settings) -> Iterator[MeasureBackend]:
+    """Yield the backend of the settings.  Raises ConfigError where its URL can't be one."""
     try:
-        return MeasureBackend(
+        yield MeasureBackend(
             settings.measures(),
             settings.store_timeout_s,
             shards=settings.couchdb_shards,

@@ -15,7 +15,7 @@ from worker.domain.measures.answers import Json
 from worker.simulator.api.errors import ERROR_TABLE, Generation
 
 TIMEOUT_S: Final = 120.0
-_SPOILING_KINDS: Final = ("truncated", "cut", "refresh_lost")
+_CORRUPTING_KINDS: Final = ("truncated", "cut", "refresh_lost")
 _FIELD_TYPES: Final = {
     "usage_point": str | None,
     "count": int | None,
@@ -25,7 +25,7 @@ _FIELD_TYPES: Final = {
     "delay_s": int | float | None,
     "kind": str | None,
 }
-KINDS: Final = ("timeout", "throttled", "bad_token", *_SPOILING_KINDS, *ERROR_TABLE)
+KINDS: Final = ("timeout", "throttled", "bad_token", *_CORRUPTING_KINDS, *ERROR_TABLE)
 
 
 @dataclass(slots=True)
@@ -87,9 +87,9 @@ class InjectedFault:
         return self.delay_s or (TIMEOUT_S if self.kind == "timeout" else 0.0)
 
     @property
-    def spoils_response(self) -> bool:
+    def corrupts_response(self) -> bool:
         """Whether the call is carried out as usual and its answer damaged afterwards."""
-        return self.kind in _SPOILING_KINDS
+        return self.kind in _CORRUPTING_KINDS
 
     def canned_response(self, generation: Generation) -> Response | None:
         """Return the answer that replaces the real one; None where the call is carried out."""
@@ -102,7 +102,7 @@ class InjectedFault:
         media_type = "application/json" if (self.body or "").lstrip()[:1] in ("{", "[") else "text/html"
         return Response(self.body or "", self.status or 200, dict(self.headers), media_type)
 
-    def spoil(self, response: Response) -> Response:
+    def corrupt(self, response: Response) -> Response:
         """Return the answer without its second half."""
         body = bytes(response.body)
         if self.kind == "truncated":

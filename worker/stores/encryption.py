@@ -178,14 +178,14 @@ def rotate_seals(
     repeat. Raises OperatorFault at the end if some values could not be read; the others are sealed by then. ``label``
     names the values in its message.
     """
-    done, unread, after = 0, 0, ""
+    done, unreadable, after = 0, 0, ""
     while rows := _rotate_page(database, sealer, key, seals, after, page or PAGE):
         after = rows[-1][0]
         done += sum(is_readable for _, is_readable in rows)
-        unread += sum(not is_readable for _, is_readable in rows)
-    if unread:
+        unreadable += sum(not is_readable for _, is_readable in rows)
+    if unreadable:
         raise OperatorFault(
-            f"{done} {label} are sealed under the first key, {unread} can't be read: put the key they were "
+            f"{done} {label} are sealed under the first key, {unreadable} can't be read: put the key they were "
             "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
         )
     return done

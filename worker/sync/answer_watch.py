@@ -104,10 +104,10 @@ class AnswerWatch:
         """Return one notice for each channel: of each new deviation, and once a day of a full quarantine."""
         now = self.now()
         if result is QuarantineResult.FULL:
-            reason, about = "quarantine_full", now.astimezone(PARIS).date().isoformat()
+            reason, subject = "quarantine_full", now.astimezone(PARIS).date().isoformat()
         else:
-            reason, about = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
+            reason, subject = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
         kind = NoticeKind.SUPPLIER_CHANGED
         return [
-            Notice(consent_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self.channels
+            Notice(consent_rows.new_id(), None, kind, reason, subject, channel, now, now) for channel in self.channels
         ]

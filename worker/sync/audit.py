@@ -112,9 +112,9 @@ class Auditor:
         for series, days in _days_of_stale_totals(result.findings).items():
             for window in plan_repair(days, MAX_WINDOW_DAYS[series]):
                 written += self.window_sync.recompute_totals(self.claims.manual_window(account_id, series, window))
-        doubtful = [date.fromisoformat(finding.key) for finding in result.findings if finding.law is Law.DAY]
+        wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law is Law.DAY]
         for series in Series:
-            for window in plan_repair(doubtful, MAX_WINDOW_DAYS[series]):
+            for window in plan_repair(wrong_days, MAX_WINDOW_DAYS[series]):
                 self.publish(self.claims.manual_window(account_id, series, window))
                 requested += 1
         return written, requested

@@ -161,19 +161,19 @@ class ClaimPolicy:
         if night is None:
             return job
         account_id, series, run_id = job["account_id"], Series(job["series"]), job["run_id"]
-        standing = self.progress.load_look_back_state(account_id, series)
+        state = self.progress.load_look_back_state(account_id, series)
         newest = night
-        if standing.newest is not None and takes_over(standing.newest, night, self.today()):
-            newest = standing.newest
+        if state.newest is not None and takes_over(state.newest, night, self.today()):
+            newest = state.newest
         claim = f"{series.value}/{NIGHTLY}:{newest.isoformat()}"
-        if serves(standing.served, newest, self.today()):
+        if serves(state.served, newest, self.today()):
             self.release_claim(account_id, claim, run_id)
             return None
-        if standing.holder is None:
+        if state.holder is None:
             # The message waited longer than its claim lives.
             if not self._claim(account_id, claim, run_id):
                 return None
-        elif standing.holder != run_id:
+        elif state.holder != run_id:
             return None
         return to_job(account_id, series, look_back(self.today(), series), run_id, claim)
 

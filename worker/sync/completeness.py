@@ -81,7 +81,7 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
 
     ``covered``: how much of each day is stored. ``done``: windows that were asked for.
     """
-    marks = {day: _mark(day, length, known.mark_of(day)) for day, length in covered.items()}
+    marks = {day: _mark_of_day(day, length, known.mark_of(day)) for day, length in covered.items()}
     marks |= {day: _mark_empty(mark) for day, mark in known.days() if day not in covered}
     first = min(covered, default=None)
     for window in done:
@@ -98,7 +98,7 @@ def civil_day_of(key: str, series: Series) -> date:
     return date.fromisoformat(key) if series is Series.DAILY else civil_day(key)
 
 
-def _mark(day: date, length: timedelta, known: DayMark) -> DayMark:
+def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
     if length >= day_length(day):
         return COMPLETE
     if known.state is DayState.BEFORE:

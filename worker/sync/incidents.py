@@ -220,7 +220,7 @@ class Incidents(IncidentGate):
         self._cached = None
         if opened:
             INCIDENTS.labels(kind).inc()
-            extra = fields(**_name_fields(incident), accounts=failures.failed, asked=failures.tried)
+            extra = fields(**_name_fields(incident), accounts=failures.failed, asked=failures.asked)
             log.error("incident open", extra=extra)
             self._insert_notices(incident, NoticeKind.INCIDENT)
         return opened is not None

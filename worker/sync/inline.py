@@ -26,7 +26,7 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Windows without the queue; ``say`` gets lines for a person, ``failures`` collects the windows that failed."""
+    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed."""
 
     claims: ClaimPolicy
     windows: History
@@ -76,15 +76,15 @@ class Inline:
 
     def _retry(self, job: WindowJob, outcome: WindowResult | WorkerError) -> WindowResult:
         """Return the result of a window after retries by itself, or raise its last error."""
-        tried = 1
-        while isinstance(outcome, TransientError) and tried < MOST_TRIES:
-            wait_s = retry_delay_s(tried - 1, outcome.retry_after_s, random.random)
+        attempts = 1
+        while isinstance(outcome, TransientError) and attempts < MOST_TRIES:
+            wait_s = retry_delay_s(attempts - 1, outcome.retry_after_s, random.random)
             if wait_s > LONGEST_WAIT_S:
                 break
             self.print_line(f"{outcome}; trying again in {wait_s:.0f} s")
             self.sleep(wait_s)
             [outcome] = self.window_sync.sync_windows([job])
-            tried += 1
+            attempts += 1
         if isinstance(outcome, WorkerError):
             raise outcome
         return outcome

@@ -28,7 +28,7 @@ log = logging.getLogger("releve.incidents")
 # Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
 _LANE: Final = "first_screen"
 # More than necessary, because some accounts may have been removed or have answers that say nothing.
-_MAX_DRAWN: Final = 3 * PROBES_TO_PASS
+_MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class IncidentProber:
 
         An account that never failed could be answered all the time and would say nothing.
         """
-        jobs = self.incidents.sample_failed_windows(incident, _MAX_DRAWN)
+        jobs = self.incidents.sample_failed_windows(incident, _MAX_PROBED_ACCOUNTS)
         accounts = self.accounts.get_many([job["account_id"] for job in jobs])
         active_ids = {account_id for account_id, account in accounts.items() if account.active}
         pairs = [(job["account_id"], series_of(job)) for job in jobs if job["account_id"] in active_ids]

@@ -81,7 +81,7 @@ class LayoutMigrator:
         ranges = {period: key_range(window, period) for period in PERIODS[series]}
         source = read_one(self.old, account_id, ranges)
         before = read_one(self.new, account_id, ranges)
-        missing = {period: list(_missing(source[period], before[period])) for period in ranges}
+        missing = {period: list(_documents_to_write(source[period], before[period])) for period in ranges}
         if any(_write(self.new, missing).values()):
             raise StoreUnavailable(_OTHER_WRITER)
         self._check(source, read_one(self.new, account_id, ranges))
@@ -103,7 +103,7 @@ class LayoutMigrator:
             expected = [document for document in documents if _id(document) not in younger_ids]
             copies = [stored_by_id[_id(document)] for document in expected if _id(document) in stored_by_id]
             same = len(copies) == len(expected) and sum(map(_energy, copies)) == sum(map(_energy, expected))
-            if not same or list(map(_content, copies)) != list(map(_content, expected)):
+            if not same or list(map(_without_revision, copies)) != list(map(_without_revision, expected)):
                 raise StoreUnavailable(f"{period.value}: what was copied does not read back alike: {_OTHER_WRITER}")
 
     def _erase(self, account_id: str) -> int:
@@ -146,14 +146,14 @@ def _write(measures: Measures, documents: Documents) -> Documents:
     return {period: measures[period].write(rows) for period, rows in documents.items()}
 
 
-def _missing(source: list[Document], stored: list[Document]) -> Iterator[Document]:
+def _documents_to_write(source: list[Document], stored: list[Document]) -> Iterator[Document]:
     """Yield the documents to write: those that are not stored, or stored in an older state."""
     stored_by_id = {document["_id"]: document for document in stored}
     for document in source:
         known = stored_by_id.get(document["_id"])
         if known is None:
-            yield _content(document)
-        elif _content(known) != _content(document) and not _is_younger(known, document):
+            yield _without_revision(document)
+        elif _without_revision(known) != _without_revision(document) and not _is_younger(known, document):
             yield {**document, "_rev": known["_rev"]}
 
 
@@ -161,7 +161,7 @@ def _is_younger(stored: Document | None, document: Document) -> bool:
     return stored is not None and stored.get("updated_at", "") > document.get("updated_at", "")
 
 
-def _content(document: Document) -> Document:
+def _without_revision(document: Document) -> Document:
     return {name: value for name, value in document.items() if name != "_rev"}
 
 

@@ -17,7 +17,7 @@ from worker.web.pages import operator
 from worker.web.security import add_security_headers
 from worker.web.sessions import SessionSigner
 
-_HERE: Final = Path(__file__).parent
+_FOLDER: Final = Path(__file__).parent
 
 
 def create_app(runtime: Runtime, session_key: str) -> FastAPI:
@@ -25,7 +25,7 @@ def create_app(runtime: Runtime, session_key: str) -> FastAPI:
     app = FastAPI(title="Relève", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.context = ServiceContext(runtime, SessionSigner(session_key))
     app.middleware("http")(add_security_headers)
-    app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
+    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)
     for module in (routes, proxy, pages, operator):
         app.include_router(module.router)

@@ -71,6 +71,6 @@ def new_browser_id() -> str:
 
 
 def set_browser_cookie(context: ServiceContext, response: Response, browser_id: str) -> None:
-    """Give the browser its id. Several consents at once, in several tabs, share it."""
+    """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
     value = context.signer.sign(_BROWSER, {"name": browser_id}, timedelta(seconds=LIFE_S))
     context.set_cookie(response, BROWSER_COOKIE, value, LIFE_S)

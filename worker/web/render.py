@@ -23,9 +23,9 @@ from worker.web.texts import (
     language_of,
 )
 
-_HERE: Final = Path(__file__).parent
+_FOLDER: Final = Path(__file__).parent
 _ENVIRONMENT: Final = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
+    loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
     undefined=StrictUndefined,  # A misspelt name fails in a test and doesn't leave a hole in a page.
     trim_blocks=True,
@@ -66,7 +66,7 @@ def words_of(request: Request) -> Words:
 @cache
 def static_address(name: str) -> str:
     """Return the address of a static file. It changes with the content, so that no cache shows an old file."""
-    content = (_HERE / "static" / name).read_bytes()
+    content = (_FOLDER / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
 
 

@@ -57,7 +57,7 @@ def check_text(key: str, translations: dict[str, str]) -> None:
 
 
 def typeset_french(text: str) -> str:
-    """Make spaces unbreakable, so that no line begins with a colon or ends with an opening quote."""
+    """Return the text with no-break spaces, so that no line begins with a colon or ends with an opening quote."""
     return _SPACE_BEFORE_MARK.sub("\N{NO-BREAK SPACE}", text)
 
 

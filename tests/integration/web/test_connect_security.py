@@ -110,7 +110,7 @@ def test_cookies_insist_on_https_where_browsers_come_so(servers: ConnectServers,
 def test_a_forged_browser_cookie_is_nobodys(service: ConnectService) -> None:
     browser, thief = service.browser(), service.browser()
     back = service.begin(browser)
-    name = ConsentFlows(service.runtime.redis).peek(query_of(back)["state"]).browser  # type: ignore[union-attr]
+    name = ConsentFlows(service.runtime.redis).read(query_of(back)["state"]).browser  # type: ignore[union-attr]
     for forged in (name, service.app.state.context.signer.sign("session", {"name": name}, timedelta(hours=1)), "x.y.z"):
         thief.cookies.set(BROWSER_COOKIE, forged)
         assert thief.get(back).status_code == 403

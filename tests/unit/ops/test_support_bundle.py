@@ -14,7 +14,7 @@ from config.settings import Settings
 from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.ops.support_bundle import Bundle, harmless_settings, make_bundle
+from worker.ops.support_bundle import Bundle, make_bundle, masked_settings
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
 
@@ -104,7 +104,7 @@ def test_two_bundles_cannot_be_laid_side_by_side(house: ExplainedHousehold) -> N
 
 
 def test_every_text_that_was_set_is_only_said_to_be_set() -> None:
-    values = harmless_settings(Settings(_env_file=None, **SECRETS))
+    values = masked_settings(Settings(_env_file=None, **SECRETS))
     assert {values[name] for name in SECRETS} == {"set"}
     assert set(values) == set(Settings.model_fields)
 

@@ -324,7 +324,7 @@ def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
         incidents.record_answer(job, usable=True)
         with pytest.raises(StoreUnavailable):
             incidents.is_held(Series.DAILY)
-    assert len([line for line in caplog.messages if "not noted" in line]) == 2
+    assert len([line for line in caplog.messages if "not recorded" in line]) == 2
 
 
 # -- It ends

@@ -127,13 +127,13 @@ class FailureCount:
     """How many accounts were asked lately, and how many of them failed in the same way the last time."""
 
     failed: int
-    tried: int
+    asked: int
 
 
 def is_incident(kind: IncidentKind, failures: FailureCount, limits: Thresholds) -> bool:
     """Return whether so many accounts fail in the same way that the supplier must be the cause."""
     share = limits.share if kind.holds else LEAST_SHARE_OF_REFUSALS
-    return 0 < limits.accounts <= failures.failed and failures.failed >= share * max(failures.tried, failures.failed)
+    return 0 < limits.accounts <= failures.failed and failures.failed >= share * max(failures.asked, failures.failed)
 
 
 def probe_wait_s(rounds: int, first_s: float) -> float:

@@ -171,7 +171,7 @@ class Plan:
         if self.quota.night_limit is None:
             return None
         bound = self.quota.night_limit * MOST_NIGHTS
-        return _largest(bound, lambda accounts: _fits(self.fleet.scaled_to(accounts), self.quota, policy))
+        return _largest_fitting(bound, lambda accounts: _fits(self.fleet.scaled_to(accounts), self.quota, policy))
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``releve plan --json`` prints."""
@@ -217,7 +217,7 @@ def _fits(fleet: Fleet, quota: QuotaBudget, policy: FleetPolicy) -> bool:
     return quota.night_limit is None or fleet.calls_a_night(policy) <= quota.night_limit
 
 
-def _largest(bound: int, fits: Callable[[int], bool]) -> int:
+def _largest_fitting(bound: int, fits: Callable[[int], bool]) -> int:
     """Return the largest number up to ``bound`` that fits, by bisection; all smaller ones must fit too."""
     low, high = 0, bound
     while low < high:

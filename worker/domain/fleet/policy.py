@@ -22,7 +22,7 @@ from worker.domain.measures.windows import LOOK_BACK_DAYS, plan_look_back
 
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
-_REMEMBERED: Final = timedelta(days=max(LOOK_BACK_DAYS.values()))
+_MAX_POLICY_AGE: Final = timedelta(days=max(LOOK_BACK_DAYS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,10 @@ class FleetPolicy:
     def _between(self, place: int, series: Series, last: date, end: date) -> date:
         """Return the extra night before this policy's first turn, if its look-back would not reach ``last``."""
         assert self.since is not None  # noqa: S101 - the caller has checked it
-        every, reach = self.every(series), timedelta(days=LOOK_BACK_DAYS[series])
+        every, look_back_length = self.every(series), timedelta(days=LOOK_BACK_DAYS[series])
         first_turn = _last_turn_before(place, every, self.since) + timedelta(days=every)
-        extra = max(self.since, last + reach)
-        return extra if first_turn - last > reach and extra < end else last
+        extra = max(self.since, last + look_back_length)
+        return extra if first_turn - last > look_back_length and extra < end else last
 
     def after(self, earlier: FleetPolicy) -> FleetPolicy:
         """Return this policy with ``earlier`` as the one before it, without policies too old to matter."""
@@ -88,7 +88,7 @@ class FleetPolicy:
         # A policy that was replaced before its first night was never used.
         while earlier.since is not None and earlier.since >= self.since:
             earlier = earlier.before or FleetPolicy()
-        return replace(self, before=earlier._without_older_than(self.since - _REMEMBERED))
+        return replace(self, before=earlier._without_older_than(self.since - _MAX_POLICY_AGE))
 
     def _without_older_than(self, oldest: date) -> FleetPolicy:
         if self.since is None or self.since < oldest or self.before is None:

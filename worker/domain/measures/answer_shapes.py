@@ -61,8 +61,8 @@ class Deviation:
 class ValueShape:
     """A single value of one of ``types``.
 
-    ``form``: the pattern that its text must match. ``known``: the only texts expected; another one is a deviation of
-    the kind ``odd``. ``accepts``: a check that replaces both, for a value of any type.
+    ``pattern``: what its text must match. ``known_texts``: the only texts expected; another one is a deviation of
+    the kind ``deviation_kind``. ``accepts``: a check that replaces both, for a value of any type.
     """
 
     types: tuple[type, ...] = (str, type(None))
@@ -87,13 +87,13 @@ class ListShape:
 
     @cached_property
     def fields_with_pattern(self) -> tuple[tuple[str, Callable[[str], bool]], ...]:
-        """Names of the fields with a ``form``, each with a check of a text against it."""
+        """Names of the fields with a ``pattern``, each with a check of a text against it."""
         values = [(name, shape) for name, shape in self.fields.items() if isinstance(shape, ValueShape)]
         return tuple((name, _cached_match(shape.pattern)) for name, shape in values if shape.pattern)
 
     @cached_property
     def fields_with_known_texts(self) -> tuple[str, ...]:
-        """Names of the value fields without a ``form``: each has one of a few texts."""
+        """Names of the value fields without a ``pattern``: each has one of a few texts."""
         return tuple(name for name, shape in self.fields.items() if isinstance(shape, ValueShape) and not shape.pattern)
 
     @cached_property
@@ -126,13 +126,13 @@ class AnswerShape:
     fields: Mapping[str, Shape]
 
 
-def _cached_match(form: re.Pattern[str]) -> Callable[[str], bool]:
-    """Return a full match with ``form``; results for short texts are cached, so memory has a bound.
+def _cached_match(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    """Return a full match with ``pattern``; results for short texts are cached, so memory has a bound.
 
     Meters share their labels, and their powers are the same few thousand texts.
     """
-    cached = lru_cache(maxsize=16384)(lambda text: form.fullmatch(text) is not None)
-    return lambda text: cached(text) if len(text) <= _MAX_CACHED_LENGTH else form.fullmatch(text) is not None
+    cached = lru_cache(maxsize=16384)(lambda text: pattern.fullmatch(text) is not None)
+    return lambda text: cached(text) if len(text) <= _MAX_CACHED_LENGTH else pattern.fullmatch(text) is not None
 
 
 # -- Comparison of an answer with its expected shape
@@ -143,14 +143,14 @@ def find_deviations(payload: Json, shapes: Sequence[AnswerShape]) -> list[Deviat
 
     The first of ``shapes`` that has one of its roots in the answer applies.
     """
-    distinct = dict.fromkeys(_in_answer(payload, shapes))
+    distinct = dict.fromkeys(_compare_answer(payload, shapes))
     return [Deviation(*parts, payload) for parts in islice(distinct, MAX_DEVIATIONS)]
 
 
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
 
 
-def _in_answer(payload: Json, shapes: Sequence[AnswerShape]) -> Iterator[_Parts]:
+def _compare_answer(payload: Json, shapes: Sequence[AnswerShape]) -> Iterator[_Parts]:
     if payload is None or payload == {} or payload == []:
         yield DeviationKind.EMPTY, "answer", _type_name(payload)
         return
@@ -159,34 +159,34 @@ def _in_answer(payload: Json, shapes: Sequence[AnswerShape]) -> Iterator[_Parts]
         return
     for shape in shapes:
         if any(name in payload for name in shape.roots):
-            yield from _in_object(payload, shape.fields, "")
+            yield from _compare_object(payload, shape.fields, "")
             return
     yield DeviationKind.SHAPE, "answer", names_of(payload)
 
 
-def _in_object(value: Mapping[str, Json], fields: Mapping[str, Shape], path: str) -> Iterator[_Parts]:
+def _compare_object(value: Mapping[str, Json], fields: Mapping[str, Shape], path: str) -> Iterator[_Parts]:
     for name in value.keys() - fields.keys():
         yield DeviationKind.FIELD, _join(path, name), _type_name(value[name])
     for name, shape in fields.items():
         if name in value:
-            yield from _in_field(value[name], shape, _join(path, name))
+            yield from _compare_field(value[name], shape, _join(path, name))
         elif isinstance(shape, ListShape | ObjectShape) and shape.needed:
             yield DeviationKind.EMPTY, _join(path, name), "absent"
 
 
-def _in_field(value: Json, shape: Shape, path: str) -> Iterator[_Parts]:
+def _compare_field(value: Json, shape: Shape, path: str) -> Iterator[_Parts]:
     if isinstance(shape, ValueShape):
-        yield from _in_value(value, shape, path)
+        yield from _compare_value(value, shape, path)
     elif isinstance(shape, ObjectShape):
         if isinstance(value, dict):
-            yield from _in_object(value, shape.fields, path)
+            yield from _compare_object(value, shape.fields, path)
         elif value is not None or shape.needed:
             yield (DeviationKind.SHAPE if value is not None else DeviationKind.EMPTY), path, _type_name(value)
     elif isinstance(shape, ListShape):
-        yield from _in_list(value, shape, path)
+        yield from _compare_list(value, shape, path)
 
 
-def _in_list(value: Json, shape: ListShape, path: str) -> Iterator[_Parts]:
+def _compare_list(value: Json, shape: ListShape, path: str) -> Iterator[_Parts]:
     if value is None:
         if shape.needed:
             yield DeviationKind.EMPTY, path, "null"
@@ -205,7 +205,7 @@ def _in_list(value: Json, shape: ListShape, path: str) -> Iterator[_Parts]:
             yield DeviationKind.SHAPE, f"{path}[]", _type_name(item)
         elif (signature := _signature(item, shape)) not in signatures:
             signatures.add(signature)
-            yield from _in_object(item, shape.fields, f"{path}[]")
+            yield from _compare_object(item, shape.fields, f"{path}[]")
         else:
             for name, has_form in shape.fields_with_pattern:
                 if isinstance(text := item.get(name), str) and not has_form(text):
@@ -224,7 +224,7 @@ def _signature(item: Mapping[str, Json], shape: ListShape) -> tuple[object, ...]
     return signature
 
 
-def _in_value(value: Json, shape: ValueShape, path: str) -> Iterator[_Parts]:
+def _compare_value(value: Json, shape: ValueShape, path: str) -> Iterator[_Parts]:
     if type(value) not in shape.types:
         kind = shape.deviation_kind if shape.deviation_kind is DeviationKind.UNIT else DeviationKind.SHAPE
         yield kind, path, _type_name(value)

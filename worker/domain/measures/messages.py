@@ -168,7 +168,7 @@ def window_of(message: WindowJob) -> DateWindow:
 def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
     """Convert readings to arrays, in their order."""
     return [
-        [_minute(reading.start, reading.start.fold), reading.length // _MINUTE, reading.milliwatt_hours]
+        [_to_minute(reading.start, reading.start.fold), reading.length // _MINUTE, reading.milliwatt_hours]
         for reading in readings
     ]
 
@@ -176,13 +176,13 @@ def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
 # All accounts have the same steps in one night. ``fold`` belongs to the cache key, because to Python the two passes of
 # the autumn hour are equal.
 @lru_cache(maxsize=8192)
-def _minute(start: datetime, fold: int) -> int:
+def _to_minute(start: datetime, fold: int) -> int:
     return (start.astimezone(UTC) - _EPOCH) // _MINUTE
 
 
 def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
     """Convert arrays back to readings, in their order."""
-    return [IntervalReading(_local(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
+    return [IntervalReading(_from_minute(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
 
 
 def unpack_as_entries(rows: Iterable[list[int]], period: Period) -> list[Entry]:
@@ -196,7 +196,7 @@ def unpack_as_entries(rows: Iterable[list[int]], period: Period) -> list[Entry]:
     ]
 
 
-def _local(minute: int) -> datetime:
+def _from_minute(minute: int) -> datetime:
     return (_EPOCH + minute * _MINUTE).astimezone(PARIS)
 
 
@@ -204,12 +204,12 @@ def _local(minute: int) -> datetime:
 # key would cost more than the rest.
 @lru_cache(maxsize=8192)
 def _minute_key(minute: int) -> str:
-    return period_key(_local(minute), Period.MINUTE)
+    return period_key(_from_minute(minute), Period.MINUTE)
 
 
 @lru_cache(maxsize=8192)
 def _day_key(minute: int) -> str:
-    return period_key(_local(minute), Period.DAY)
+    return period_key(_from_minute(minute), Period.DAY)
 
 
 def pack_entries(entries: Iterable[Entry]) -> list[list[Any]]:

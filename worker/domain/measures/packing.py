@@ -186,7 +186,7 @@ _FIRST_KEY_OF_YEAR: Final = {Period.DAY: "-01-01", Period.MONTH: "-01", Period.Y
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEAR: Final = re.compile(r"[0-9]{4}")
 _MINUTE_KEY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z")
-_AFTER_ALL: Final = "~"  # It sorts after all digits and letters.
+_LAST_SORTED: Final = "~"  # It sorts after all digits and letters.
 _MAX_LISTED_PACKS: Final = 500
 
 
@@ -220,7 +220,7 @@ def pack_range(first_key: str, end_key: str, period: Period) -> tuple[str, str]:
     if period in _UNIT:
         return _first_day(first_key), _end_day(end_key)
     year = end_key[:4]
-    return first_key[:4], year if end_key <= year + _FIRST_KEY_OF_YEAR[period] else year + _AFTER_ALL
+    return first_key[:4], year if end_key <= year + _FIRST_KEY_OF_YEAR[period] else year + _LAST_SORTED
 
 
 def packs_between(first: str, end: str, series: Series) -> list[str] | None:
@@ -281,4 +281,4 @@ def _end_day(end_key: str) -> str:
     except (ValueError, OverflowError):
         pass
     # The text is no date: return the day after the last one that a key of this year may lie in, or the end of all keys.
-    return f"{int(end_key[:4]) + 1:04}-01-02" if _YEAR.match(end_key) else _AFTER_ALL
+    return f"{int(end_key[:4]) + 1:04}-01-02" if _YEAR.match(end_key) else _LAST_SORTED

@@ -1,6 +1,6 @@
 """Split requests: how a window is fetched from a supplier that may find it too long, too early or too late.
 
-Pure except for ``ask``, the call to the supplier that the caller hands in.
+Pure except for ``fetch_piece``, the call to the supplier that the caller passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow
 from worker.domain.measures.windows import split_window
 from worker.errors import RequestRefused
 
-Ask = Callable[[DateWindow], Answer]
+FetchPiece = Callable[[DateWindow], Answer]
 
 
 @dataclass
@@ -25,15 +25,15 @@ class SplitFetch:
     one that could be asked for.
     """
 
-    ask: Ask = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
+    fetch_piece: FetchPiece = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
     end: date | None = None
 
     def fetch(self, window: DateWindow) -> SplitFetch:
-        """Ask for the whole window, in as many pieces as necessary. Raises what ``ask`` raises."""
+        """Ask for the whole window, in as many pieces as necessary. Raises what ``fetch_piece`` raises."""
         self.end = window.end
-        self._handle(window, self.ask(window))
+        self._handle(window, self.fetch_piece(window))
         return self
 
     def _handle(self, window: DateWindow, answer: Answer) -> None:
@@ -41,19 +41,19 @@ class SplitFetch:
             self.payloads.append((window, answer.payload))
         elif answer.kind is AnswerKind.BEFORE_HISTORY:
             self.floor = window.end
-            for piece, piece_answer in find_floor(self.ask, window):
+            for piece, piece_answer in find_floor(self.fetch_piece, window):
                 self.floor = piece.start
                 self._handle(piece, piece_answer)
         elif answer.kind is AnswerKind.TOO_LONG:
-            for part in split_window(window, _shorter(window)):
-                self._handle(part, self.ask(part))
+            for part in split_window(window, _next_length(window)):
+                self._handle(part, self.fetch_piece(part))
         elif answer.kind is AnswerKind.END_TOO_LATE and window.days > 1:
             self.end = window.end - ONE_DAY
             earlier = DateWindow(window.start, self.end)
-            self._handle(earlier, self.ask(earlier))
+            self._handle(earlier, self.fetch_piece(earlier))
 
 
-def find_floor(ask: Ask, refused_window: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:
+def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:
     """Find by bisection the first day that the supplier answers for; yield each accepted piece, newest first.
 
     ``refused_window`` was answered BEFORE_HISTORY: some day in it lies before activation, consent or the supplier's
@@ -62,7 +62,7 @@ def find_floor(ask: Ask, refused_window: DateWindow) -> Iterator[tuple[DateWindo
     low, high = refused_window.start, refused_window.end
     while high - low > ONE_DAY:
         piece = DateWindow(low + (high - low) // 2, high)
-        answer = ask(piece)
+        answer = fetch_piece(piece)
         if answer.kind is AnswerKind.BEFORE_HISTORY:
             low = piece.start
         else:
@@ -70,7 +70,7 @@ def find_floor(ask: Ask, refused_window: DateWindow) -> Iterator[tuple[DateWindo
             yield piece, answer
 
 
-def _shorter(window: DateWindow) -> int:
+def _next_length(window: DateWindow) -> int:
     """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
     if window.days == 1:
         raise RequestRefused("the supplier calls a window of one day too long")

@@ -75,7 +75,7 @@ class CheckConnections:
 
 
 def missing_sqlite_file(url: str) -> bool:
-    """Tell whether ``url`` names a SQLite file that does not exist; a connection would create it."""
+    """Return whether ``url`` names a SQLite file that does not exist; a connection would create it."""
     from pathlib import Path
 
     from sqlalchemy.engine import make_url

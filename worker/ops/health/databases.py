@@ -207,12 +207,13 @@ def _check_sql_measures(connections: CheckConnections, layout: Layout) -> Iterat
         yield warn("not made yet: `releve migrate` makes it, or the first writing")
         return
     backend = _open_backend(connections.settings)
+    connections.stack.callback(backend.close)
     if backend.has_readings(layout.other):
         yield fail(wrong_layout(layout))
     stores, database = backend.stores(layout), Database(url)
+    connections.stack.callback(database.close)
     for store in stores.values():
         store.read("doctor", "0", "1")
-    connections.stack.callback(database.close)
     with database.reading() as connection:
         yield ok(f"{sql_version(connection)}, all {len(stores)} tables answer")
 

@@ -12,8 +12,8 @@ from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
-SEEN_S: Final = 90.0  # A worker writes its heartbeat every 15 s, and a call to Redis in between may take its time.
-TAKES_NOTHING_S: Final = 300.0
+MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 15 s, and a call to Redis in between may take its time.
+IDLE_AFTER_S: Final = 300.0
 BEAT_S: Final = 180.0  # Beat sends something every minute.
 LOOP_S: Final = 300.0
 _START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
@@ -54,13 +54,13 @@ def judge_workers(
 def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
     length = sum(waiting.get(queue, 0) for queue in worker.queues)
     silent_s, idle_s = now - worker.seen_at, now - worker.progress_at
-    if silent_s > SEEN_S:
+    if silent_s > MAX_AGE_S:
         last_seen = f"{worker.name} was last heard of {silent_s:.0f} s ago"
         if length:
             yield fail(f"{last_seen}, and {length} messages wait in its queues: start it again, look at its log")
         else:
             yield warn(f"{last_seen}: start it again, unless you took it away")
-    elif length and worker.running < worker.slots and idle_s > TAKES_NOTHING_S:
+    elif length and worker.running < worker.slots and idle_s > IDLE_AFTER_S:
         yield fail(
             f"{worker.name} lives, but has taken nothing for {idle_s:.0f} s while {length} messages wait in its "
             "queues: restart it"
@@ -68,7 +68,7 @@ def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: floa
 
 
 def _is_served(queue: str, workers: Sequence[WorkerHeartbeat], now: float) -> bool:
-    return any(queue in worker.queues and now - worker.seen_at <= SEEN_S for worker in workers)
+    return any(queue in worker.queues and now - worker.seen_at <= MAX_AGE_S for worker in workers)
 
 
 def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -105,10 +105,10 @@ def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return
-    silent = [worker.name for worker in workers if time.time() - worker.seen_at > SEEN_S]
+    silent = [worker.name for worker in workers if time.time() - worker.seen_at > MAX_AGE_S]
     if not workers or silent:
         yield fail(
-            f"no sign of life for {SEEN_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: look at its log"
+            f"no sign of life for {MAX_AGE_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: look at its log"
         )
     yield ok(", ".join(worker.name for worker in workers))
 

@@ -124,7 +124,7 @@ def read_rows(meter: Meter, query: MeasureQuery, direction: Direction | None = N
         rows = [_to_row(point) for day in days for point in _labelled_points(meter, row_direction, day)]
     else:
         rows = [peak for day in days if (peak := _peak_row(meter, row_direction, day)) is not None]
-    return _spoil_rows(meter, query, rows)
+    return _damage_rows(meter, query, rows)
 
 
 def to_text(number: Number) -> str:
@@ -157,7 +157,7 @@ def _peak_row(meter: Meter, direction: Direction, day: date) -> AnswerRow | None
     return AnswerRow(to_text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
 
 
-def _spoil_rows(meter: Meter, query: MeasureQuery, rows: list[AnswerRow]) -> list[AnswerRow]:
+def _damage_rows(meter: Meter, query: MeasureQuery, rows: list[AnswerRow]) -> list[AnswerRow]:
     switches = meter.switches
     if switches.null_every:
         rows = [

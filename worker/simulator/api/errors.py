@@ -53,7 +53,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Verbatim:
+class FixedRefusal:
     """Refusal with the same bytes for every generation."""
 
     status: int
@@ -72,8 +72,8 @@ def to_json_response(body: Json, status: int = 200) -> Response:
     return Response(text, status, media_type="application/json")
 
 
-def _verbatim(status: int, body: Mapping[str, Json]) -> Verbatim:
-    return Verbatim(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")
+def _fixed_refusal(status: int, body: Mapping[str, Json]) -> FixedRefusal:
+    return FixedRefusal(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")
 
 
 def _swagger_error(status: int, message: str) -> tuple[int, Mapping[str, Json]]:
@@ -122,7 +122,7 @@ BEFORE_ACTIVATION: Final = Refusal(
 CURVE_OBJECTED: Final = Refusal(400, "ADAM-ERR0075", "The customer objected to the load curve recording")
 WRONG_DIRECTION: Final = Refusal(400, "ADAM-ERR0069", "Le sens de la mesure ne correspond pas pour le PRM demandé.")
 NO_DATA: Final = Refusal(404, "no_data_found", _NO_MEASURE, _NO_DATA_2026)
-NOT_SUBSCRIBED: Final = _verbatim(
+NOT_SUBSCRIBED: Final = _fixed_refusal(
     403,
     {
         "code": "900908",
@@ -130,10 +130,10 @@ NOT_SUBSCRIBED: Final = _verbatim(
         "description": "User is NOT authorized to access the Resource. API Subscription validation failed.",
     },
 )
-NO_SERVICES: Final = _verbatim(
+NO_SERVICES: Final = _fixed_refusal(
     400, {"error": "Bad request", "error_description": "Pas de services souscrits, le flux est stoppé."}
 )
-_BAD_TOKEN: Final = _verbatim(
+_BAD_TOKEN: Final = _fixed_refusal(
     401,
     {
         "fault": {
@@ -144,15 +144,15 @@ _BAD_TOKEN: Final = _verbatim(
         }
     },
 )
-_BAD_TOKEN_V4: Final = Verbatim(403, b"", "application/json", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+_BAD_TOKEN_V4: Final = FixedRefusal(403, b"", "application/json", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 _UNAVAILABLE_PAGE: Final = (
     b"<html><head><title>503 Service Unavailable</title></head><body>Service Unavailable</body></html>"
 )
-FIREWALL: Final = Verbatim(
+FIREWALL: Final = FixedRefusal(
     404, b"<html><head><title>Request Rejected</title></head><body>Request Rejected</body></html>", "text/html"
 )
 
-ERROR_TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
+ERROR_TABLE: Final[Mapping[str, Refusal | FixedRefusal]] = MappingProxyType(
     {
         "ADAM-DC-0008": NO_CONSENT,
         "ADAM-DC-0007": Refusal(
@@ -195,11 +195,11 @@ ERROR_TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
         "Internal Server error": Refusal(500, "Internal Server error", "Internal Server error"),
         "ADAM-DC-0500": Refusal(500, "ADAM-DC-0500", "Technical Exception"),
         "STM-ERR-0000001": Refusal(500, "STM-ERR-0000001", "Technical error"),
-        "plain_500": Verbatim(500, b"500 Internal Server Error", "text/plain"),
-        "html": Verbatim(503, _UNAVAILABLE_PAGE, "text/html"),
-        "empty": Verbatim(503, b"", "text/html"),
+        "plain_500": FixedRefusal(500, b"500 Internal Server Error", "text/plain"),
+        "html": FixedRefusal(503, _UNAVAILABLE_PAGE, "text/html"),
+        "empty": FixedRefusal(503, b"", "text/html"),
         "firewall": FIREWALL,
-        "invalid_grant": _verbatim(
+        "invalid_grant": _fixed_refusal(
             400,
             {
                 "error": "invalid_grant",
@@ -208,7 +208,7 @@ ERROR_TABLE: Final[Mapping[str, Refusal | Verbatim]] = MappingProxyType(
                 "to another client.",
             },
         ),
-        "unauthorized": _verbatim(
+        "unauthorized": _fixed_refusal(
             401,
             {
                 "error": "Unauthorized",

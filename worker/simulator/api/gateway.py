@@ -52,7 +52,7 @@ async def _answer_with_fault(
     if (response := _canned_response(simulator, generation, fault)) is not None:
         return response
     response = await handler(request)
-    return fault.spoil(response) if fault.spoils_response else response
+    return fault.corrupt(response) if fault.corrupts_response else response
 
 
 def _canned_response(simulator: SimulatorState, generation: Generation, fault: InjectedFault) -> Response | None:

@@ -22,8 +22,8 @@ from worker.simulator.api.errors import (
     START_AFTER_END,
     TOO_LONG,
     WRONG_DIRECTION,
+    FixedRefusal,
     Refusal,
-    Verbatim,
 )
 from worker.simulator.api.requests import MeasureQuery
 from worker.simulator.consents import Consent
@@ -31,7 +31,7 @@ from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import MeasureKind
 from worker.simulator.state import SimulatorState
 
-AnyRefusal = Refusal | Verbatim
+AnyRefusal = Refusal | FixedRefusal
 _EXTRA_HISTORY: Final = timedelta(days=15)
 _LONGEST_CURVE_DAYS: Final = 7
 

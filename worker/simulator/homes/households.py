@@ -25,10 +25,10 @@ def _bell_curve(centre: float, width: float) -> list[float]:
     return [math.exp(-(((half_hour / 2 + 0.25 - centre) / width) ** 2)) for half_hour in range(48)]
 
 
-def _weights_of_day(*weighted: tuple[float, tuple[float, float]]) -> tuple[int, ...]:
+def _weights_of_day(*peaks: tuple[float, tuple[float, float]]) -> tuple[int, ...]:
     """Return weights of the 48 half-hours of the clock, which add up to a million."""
-    bells = [(weight, _bell_curve(*peak)) for weight, peak in weighted]
-    raw = [sum(weight * bell[slot] for weight, bell in bells) for slot in range(48)]
+    curves = [(weight, _bell_curve(*peak)) for weight, peak in peaks]
+    raw = [sum(weight * curve[slot] for weight, curve in curves) for slot in range(48)]
     return tuple(round(1_000_000 * value / sum(raw)) for value in raw)
 
 
@@ -154,8 +154,8 @@ def outside_celsius(day: date) -> float:
     """Return the mean outside temperature, the same for all homes: a French year with spells of about a week."""
     season = 12.0 - 8.0 * math.cos(2 * math.pi * (day.timetuple().tm_yday - 18) / 365.25)
     week, rest = divmod(day.toordinal(), 7)
-    spell = _warmth_of_week(week) * (7 - rest) / 7 + _warmth_of_week(week + 1) * rest / 7
-    return season + spell + (_hash(f"day {day.toordinal()}")[0] / 255 - 0.5) * 3
+    weekly_change = _warmth_of_week(week) * (7 - rest) / 7 + _warmth_of_week(week + 1) * rest / 7
+    return season + weekly_change + (_hash(f"day {day.toordinal()}")[0] / 255 - 0.5) * 3
 
 
 def _warmth_of_week(week: int) -> float:

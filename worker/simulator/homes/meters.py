@@ -131,7 +131,7 @@ class Meters:
         return self._switches[usage_point]
 
     def reset_switches(self, usage_point: str) -> None:
-        """Give a meter the switches back that it had at the start."""
+        """Reset a meter to the switches that it had at the start."""
         self._switches.pop(usage_point, None)
 
     def recorded_numbers(self) -> list[str]:

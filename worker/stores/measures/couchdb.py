@@ -105,12 +105,12 @@ class CouchStore:
 
     def erase(self, account_id: str) -> int:
         """Delete all documents of the account, 500 in two requests, and return their number."""
-        erased = fruitless = 0
+        erased = failed_rounds = 0
         while stubs := list(self._deletion_stubs(account_id)):
             count = len(stubs) - len(self._bulk(stubs))
             erased += count
-            fruitless = 0 if count else fruitless + 1
-            if fruitless == _FRUITLESS_ROUNDS:
+            failed_rounds = 0 if count else failed_rounds + 1
+            if failed_rounds == _FRUITLESS_ROUNDS:
                 raise StoreUnavailable(f"{self.database}: documents keep changing while they are erased, try again")
         return erased
 

@@ -39,7 +39,7 @@ class ValueWrite(NamedTuple):
 class PackDecision:
     """The outcome for one pack.
 
-    ``fields``: the pack to store, None where nothing changes.  ``lost``: the keys that lost their race, by doctype.
+    ``fields``: the pack to store, None where nothing changes.  ``conflicting``: the keys that lost a race.
     """
 
     fields: dict[str, Any] | None

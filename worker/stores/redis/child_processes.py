@@ -34,8 +34,8 @@ def free_port() -> int:
 def free_ports(count: int) -> list[int]:
     """Return ``count`` different free ports of 127.0.0.1."""
     # All are bound at the same time: the system may hand out a port again as soon as it is closed.
-    with ExitStack() as opened:
-        probes = [opened.enter_context(socket.socket()) for _ in range(count)]
+    with ExitStack() as resources:
+        probes = [resources.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
@@ -127,7 +127,7 @@ class Supervisor:
         """
         if name in self._children:
             raise ValueError(f"child {name} is running already")
-        with _output(log_path) as output:
+        with _open_log(log_path) as output:
             child = subprocess.Popen(
                 argv,
                 env={**os.environ, **(env or {})},
@@ -195,7 +195,7 @@ class Supervisor:
 
 
 @contextmanager
-def _output(log_path: Path | None) -> Iterator[IO[bytes] | None]:
+def _open_log(log_path: Path | None) -> Iterator[IO[bytes] | None]:
     if log_path is None:
         yield None
         return

@@ -139,7 +139,7 @@ class PrefixedKeys:
 
     @contextmanager
     def batch(self) -> Iterator[Self]:
-        """Give a copy of this store whose writes are sent in one round trip at the end of the block.
+        """Yield a copy of this store whose writes are sent in one round trip at the end of the block.
 
         For methods of one command only: reads return nothing in the block, and a method with a pipeline of its own
         sends it at once.  A block that raises sends nothing.  Raises StoreUnavailable at the end.

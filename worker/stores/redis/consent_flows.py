@@ -74,7 +74,7 @@ class ConsentFlows(PrefixedKeys):
         return state
 
     @redis_errors()
-    def peek(self, state: str) -> ConsentFlow | None:
+    def read(self, state: str) -> ConsentFlow | None:
         """Return the flow without taking it; None for a state that is unknown, used or expired."""
         return _to_flow(self._redis.get(self._key("consent_flow", state)))
 
@@ -85,7 +85,7 @@ class ConsentFlows(PrefixedKeys):
         return _to_flow(self._take_script(keys=keys, args=[_to_text({"is": _WORKING}), WORKING_S]))
 
     @redis_errors()
-    def put_back(self, state: str, flow: ConsentFlow) -> None:
+    def restore(self, state: str, flow: ConsentFlow) -> None:
         """Store a taken flow again, so that the same callback can be repeated until the flow expires."""
         left_s = flow.started_at + LIFE_S - int(time.time())
         with self._redis.pipeline() as pipe:

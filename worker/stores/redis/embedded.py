@@ -277,7 +277,7 @@ class EmbeddedRedis:
 
 @contextmanager
 def shared_redis(data_dir: Path) -> Iterator[str]:
-    """Give the URL of the server that all commands on this folder share.
+    """Yield the URL of the server that all commands on this folder share.
 
     The first of them starts it, the last one stops it.  Raises StoreUnavailable.
     """

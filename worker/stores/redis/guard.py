@@ -29,12 +29,12 @@ def main() -> None:
 
 def end_groups(groups: Iterable[int]) -> None:
     """End the groups with SIGTERM; kill those that still run after the grace."""
-    left = [group for group in groups if signal_group(group, signal.SIGTERM)]
+    running = [group for group in groups if signal_group(group, signal.SIGTERM)]
     deadline = time.monotonic() + GRACE_S
-    while left and time.monotonic() < deadline:
+    while running and time.monotonic() < deadline:
         time.sleep(POLL_S)
-        left = [group for group in left if signal_group(group, 0)]
-    for group in left:
+        running = [group for group in running if signal_group(group, 0)]
+    for group in running:
         signal_group(group, signal.SIGKILL)
 
 

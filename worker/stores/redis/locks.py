@@ -72,7 +72,7 @@ class Locks(PrefixedKeys):
             acquired = lock.acquire(blocking=wait_s > 0, blocking_timeout=wait_s or None)
         done = threading.Event()
         args = (lock, ttl_s, most_s, done)
-        prolonger = threading.Thread(target=_prolong, args=args, name=f"keeps {name}", daemon=True)
+        prolonger = threading.Thread(target=_renew_until, args=args, name=f"keeps {name}", daemon=True)
         if acquired and most_s > ttl_s:
             prolonger.start()
         try:
@@ -102,7 +102,7 @@ class Locks(PrefixedKeys):
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=_ms(ttl_s)))
 
 
-def _prolong(lock: Lock, ttl_s: float, most_s: float, done: threading.Event) -> None:
+def _renew_until(lock: Lock, ttl_s: float, most_s: float, done: threading.Event) -> None:
     """Reset the lock's time to live again and again, until ``done`` is set or ``most_s`` is over."""
     deadline = time.monotonic() + most_s - ttl_s
     while not done.wait(ttl_s / 4) and time.monotonic() < deadline:

@@ -31,7 +31,7 @@ def get(connection: Connection, account_id: str) -> Account:
     """Return the account, even if it was removed. Raises UnknownAccount."""
     row = connection.execute(_ONE_ACCOUNT, {"account_id": account_id}).one_or_none()
     if row is None:
-        raise UnknownAccount(_unknown(account_id))
+        raise UnknownAccount(_unknown_account_text(account_id))
     return to_account(row)
 
 
@@ -68,7 +68,7 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
     """
     state = connection.execute(_STATE_LOCKED[shared], {"account_id": account_id}).scalar()
     if state is None:
-        raise UnknownAccount(_unknown(account_id))
+        raise UnknownAccount(_unknown_account_text(account_id))
     if state == AccountState.DELETED.value and not include_removed:
         raise UnknownAccount(f"account {account_id} was removed")
 
@@ -168,7 +168,7 @@ def _new_id() -> str:
     return secrets.choice(_LETTERS) + "".join(secrets.choice(_LETTERS + _DIGITS) for _ in range(11))
 
 
-def _unknown(account_id: str) -> str:
+def _unknown_account_text(account_id: str) -> str:
     # A user may have typed a meter number instead of an id. The message must not repeat it.
     name = f"account {account_id}" if account_id.isalnum() and account_id[0].isalpha() else "such account"
     return f"no {name} in the registry: `releve accounts list` shows them"

@@ -140,9 +140,9 @@ class ConsentTable:
         query = ACCOUNT_QUERY.where(NOT_REMOVED)
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
-        undated_last = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
+        sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         with self._database.reading() as connection:
-            return [account_rows.to_account(row) for row in connection.execute(query.order_by(*undated_last))]
+            return [account_rows.to_account(row) for row in connection.execute(query.order_by(*sort_keys))]
 
     # Erasure of proofs.
 

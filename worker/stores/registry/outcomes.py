@@ -57,11 +57,11 @@ def build_outcome_upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
     old, new = SERIES_OUTCOMES.c, statement.excluded
     # A run may report several times, so an equal run id is newer, too.
     is_newer = new.run_id >= old.run_id
-    verdict = {name: case((is_newer, new[name]), else_=old[name]) for name in ("run_id", "last_code", "last_message")}
+    last_run = {name: case((is_newer, new[name]), else_=old[name]) for name in ("run_id", "last_code", "last_message")}
     facts = {name: _later_of(old[name], new[name]) for name in ("last_success_at", "last_day", "updated_at")}
     return statement.on_conflict_do_update(
         index_elements=["account_id", "series"],
-        set_={**verdict, **facts, "ever_stored": or_(old.ever_stored, new.ever_stored)},
+        set_={**last_run, **facts, "ever_stored": or_(old.ever_stored, new.ever_stored)},
     )
 
 

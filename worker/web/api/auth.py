@@ -101,7 +101,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Make a dependency that returns a caller with the scope. Raises ApiError 403."""
+    """Return a dependency that returns a caller with the scope. Raises ApiError 403."""
 
     # FastAPI runs a function without async in a thread, which this one doesn't need.
     async def check(caller: CallerDep) -> Caller:

@@ -62,7 +62,7 @@ def answer_callback(request: Request, context: ServiceContext, session: Session)
     flows, state = ConsentFlows(context.runtime.redis), callback.state
     if not _STATE.fullmatch(state):
         return _outcome_page(request, _failure_page(callback) if callback.failure else "unknown_state")
-    flow, browser_id = flows.peek(state), read_browser_id(context, request)
+    flow, browser_id = flows.read(state), read_browser_id(context, request)
     if flow is None:
         return _answer_repeated(request, context, session, callback, browser_id)
     if flow.for_proxy:
@@ -86,7 +86,7 @@ def _finish_flow(
         outcome = _find_outcome(context.runtime, session, callback, flow)
     except TransientError as error:
         log.info("consent not concluded yet", extra=fields(tries=flow.tries + 1, reason=str(error)))
-        flows.put_back(callback.state, replace(flow, tries=flow.tries + 1))
+        flows.restore(callback.state, replace(flow, tries=flow.tries + 1))
         return _waiting_page(request, "not_there" if isinstance(error, ConsentNotThere) else "unavailable", flow.tries)
     flows.finish(callback.state, flow.browser, outcome)
     return _answer_outcome(request, context, session, outcome)
@@ -135,11 +135,11 @@ def _grant_access(connected: ConnectedAccounts, session: Session, flow: ConsentF
     """
     trusted = {*session.accounts, flow.renews}
     ids = [account.id for account in connected.accounts]
-    opened = [id_ for id_ in ids if connected.proven or id_ not in connected.existing_ids or id_ in trusted]
-    if not opened:
+    visible_ids = [id_ for id_ in ids if connected.proven or id_ not in connected.existing_ids or id_ in trusted]
+    if not visible_ids:
         return {"page": "known_elsewhere"}
-    first = flow.renews if flow.renews in opened else opened[0]
-    outcome: dict[str, Any] = {"accounts": opened, "go": f"/accounts/{first}"}
+    first = flow.renews if flow.renews in visible_ids else visible_ids[0]
+    outcome: dict[str, Any] = {"accounts": visible_ids, "go": f"/accounts/{first}"}
     if flow.renews is not None and flow.renews not in ids:
         outcome["page"] = "other_meter"
     return outcome

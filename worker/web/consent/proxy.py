@@ -154,9 +154,9 @@ def issue_token(
 def _answer_grant(runtime: Runtime, form: Mapping[str, str]) -> dict[str, Any]:
     grant_type = form.get("grant_type")
     if grant_type == "authorization_code":
-        return _exchange_code(runtime, _required(form, "code"), form.get("redirect_uri"))
+        return _exchange_code(runtime, _required_field(form, "code"), form.get("redirect_uri"))
     if grant_type == "refresh_token":
-        refresh_token = _required(form, "refresh_token")
+        refresh_token = _required_field(form, "refresh_token")
         if runtime.clients.account_tokens:
             return _token_body(runtime.clients.oauth.refresh(refresh_token))
         # Where a holder has no token of its own, a renewal is a new token of the application (client_credentials).
@@ -241,7 +241,7 @@ def _to_oauth_error(error: WorkerError) -> _OAuthError:
     return _OAuthError("server_error", "the service can't do this: its operator finds the reason in the log", 500)
 
 
-def _required(form: Mapping[str, str], name: str) -> str:
+def _required_field(form: Mapping[str, str], name: str) -> str:
     if not form.get(name):
         raise _OAuthError("invalid_request", f"{name} is missing")
     return form[name]

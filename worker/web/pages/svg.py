@@ -131,25 +131,25 @@ class _OverlaidBars(Bar):  # type: ignore[misc]  # pygal has no types.
     ) -> tuple[float, float, float, float]:
         place, share = self._left_of(i), _SHARES[serie.index]
         left, width = place + self._width * (1 - share) / 2, self._width * share
-        top, ground = self.view.y(y), self.view.y(zero)
-        top = min(top, ground - 1)
-        radius = min(_ROUND, width / 2, ground - top)
+        top, bottom = self.view.y(y), self.view.y(zero)
+        top = min(top, bottom - 1)
+        radius = min(_ROUND, width / 2, bottom - top)
         path = (
-            f"M{left:.1f} {ground:.1f}V{top + radius:.1f}q0 {-radius:.1f} {radius:.1f} {-radius:.1f}"
-            f"h{width - 2 * radius:.1f}q{radius:.1f} 0 {radius:.1f} {radius:.1f}V{ground:.1f}z"
+            f"M{left:.1f} {bottom:.1f}V{top + radius:.1f}q0 {-radius:.1f} {radius:.1f} {-radius:.1f}"
+            f"h{width - 2 * radius:.1f}q{radius:.1f} 0 {radius:.1f} {radius:.1f}V{bottom:.1f}z"
         )
         partial = " partial" if serie.index and self._slots[i].missing_days else ""
         self.svg.node(parent, "path", d=path, class_=f"column{partial}")
-        return left, top, width, ground - top
+        return left, top, width, bottom - top
 
     def _plot(self) -> None:
         """Draw backgrounds behind the bars, and in front of them a target for the pointer as high as the chart."""
         top, height = self.view.y(self._box.ymax), self.view.y(0) - self.view.y(self._box.ymax)
-        again = self.svg.node(self.nodes["plot"], class_="agains")
+        repeats = self.svg.node(self.nodes["plot"], class_="agains")
         gaps = self.svg.node(self.nodes["plot"], class_="gaps")
         for rank, slot in enumerate(self._slots):
             if slot.repeated:
-                self._column(again, rank, top, height, "again")
+                self._column(repeats, rank, top, height, "again")
             if slot.gap:
                 self._column(gaps, rank, top, height, "gap").set(
                     "fill", "url(#hatch)"

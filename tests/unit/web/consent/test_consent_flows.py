@@ -41,12 +41,12 @@ def test_a_state_is_random_and_fits_what_the_supplier_takes(flows: ConsentFlows,
 
 def test_a_handshake_is_taken_once_however_many_ask(flows: ConsentFlows, flow: ConsentFlow) -> None:
     state = flows.start(flow)
-    assert flows.peek(state) == flows.peek(state) == flow
+    assert flows.read(state) == flows.read(state) == flow
     with ThreadPoolExecutor(8) as threads:
         taken = list(threads.map(lambda _: flows.take(state), range(32)))
     assert [row for row in taken if row] == [flow]
     assert flows.outcome(state, "browser") == {}  # Another request works on it.
-    assert flows.peek(state) is None
+    assert flows.read(state) is None
 
 
 def test_an_unknown_state_leaves_no_trace(flows: ConsentFlows) -> None:
@@ -69,11 +69,11 @@ def test_a_handshake_put_back_can_be_taken_again_for_the_rest_of_its_time(
     state = flows.start(flow)
     taken = flows.take(state)
     assert taken is not None
-    flows.put_back(state, taken)
+    flows.restore(state, taken)
     assert flows.outcome(state, "browser") is None
     assert flows.take(state) == flow
-    flows.put_back(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
-    assert flows.peek(state) is None
+    flows.restore(state, ConsentFlow("enedis", "browser", started_at=int(time.time()) - 901))
+    assert flows.read(state) is None
 
 
 def test_a_code_of_ours_is_redeemed_once(flows: ConsentFlows) -> None:
