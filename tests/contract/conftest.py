@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import couchdb
@@ -14,12 +14,17 @@ from sqlalchemy import create_engine, text
 
 from tests.support.fakes import memory_measures, packed_memory_measures
 from tests.support.registries import open_registry
-from worker.stores.measures.base import Measures
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures.base import Layout, Measures
+from worker.stores.measures.factory import MeasureBackend, open_measures
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
 
-STORES = ("memory", "sqlite", "postgresql", "couchdb")
+STORES = (
+    "memory",
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.sockets),
+    pytest.param("couchdb", marks=pytest.mark.sockets),
+)
 LAYOUTS = ("plain", "packed")
 
 
@@ -35,7 +40,7 @@ def prefix() -> str:
     return f"test-{uuid.uuid4().hex}:"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sockets)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database for a registry; on PostgreSQL a schema of its own, so that one server serves all tests."""
     if request.param == "sqlite":
@@ -71,9 +76,11 @@ def measures(request: pytest.FixtureRequest, layout: str, tmp_path: Path) -> Ite
     if request.param == "memory":
         yield memory_measures() if layout == "plain" else packed_memory_measures()
     elif request.param == "sqlite":
-        yield open_measures(f"sqlite:///{tmp_path / 'measures.db'}", layout=layout)
+        with closing(MeasureBackend(f"sqlite:///{tmp_path / 'measures.db'}")) as backend:
+            yield backend.measures(Layout(layout))
     elif request.param == "postgresql":
-        yield open_measures(request.getfixturevalue("postgres_database"), layout=layout)
+        with closing(MeasureBackend(request.getfixturevalue("postgres_database"))) as backend:
+            yield backend.measures(Layout(layout))
     else:
         with couch_databases(request.getfixturevalue("couchdb_url")) as (url, prefix):
             yield open_measures(url, prefix=prefix, layout=layout)

@@ -441,6 +441,7 @@ def test_redis_emptied_in_between_is_forgetting_and_no_more(state: ProgressStore
     assert state.lease("beat", "one", 30)
 
 
+@pytest.mark.sockets
 def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://:secret@127.0.0.1:{free_port()}/0") as nobody:
         state = ProgressStore(nobody)

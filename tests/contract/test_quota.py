@@ -248,6 +248,7 @@ def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
     assert all(life != -1 for life in lives)
 
 
+@pytest.mark.sockets
 def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://127.0.0.1:{free_port()}/0") as nobody:
         ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=10)

@@ -30,6 +30,7 @@ def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, pre
     assert slept == []
 
 
+@pytest.mark.sockets
 def test_a_redis_that_is_away_is_a_store_error() -> None:
     counts = MetricGrowth()
     with connect(f"redis://127.0.0.1:{free_port()}/0") as away, pytest.raises(StoreUnavailable):

@@ -29,7 +29,7 @@ MAY = datetime(2024, 5, 3, 7, 0, tzinfo=UTC)
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sockets)])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccountRegistry]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/registry.db"

@@ -64,6 +64,7 @@ def migrate_in_process(url: str, start: Any, failures: Any) -> None:
         failures.put(str(error))
 
 
+@pytest.mark.slow
 def test_processes_that_migrate_at_once_take_turns(url: str) -> None:
     start, failures = SPAWN.Barrier(3), SPAWN.SimpleQueue()
     processes = [SPAWN.Process(target=migrate_in_process, args=(url, start, failures)) for _ in range(3)]

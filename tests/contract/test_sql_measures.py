@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -19,12 +20,12 @@ WINDOW = DateWindow(date(2024, 7, 20), date(2024, 7, 25))
 RANGES = {period: key_range(WINDOW, period) for period in (Period.MONTH, Period.YEAR, Period.DAY)}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sockets)])
 def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlMeasures]:
-    if request.param == "sqlite":
-        yield SqlMeasures(SqlDatabase(f"sqlite:///{tmp_path / 'm.db'}", 5.0))
-    else:
-        yield SqlMeasures(SqlDatabase(request.getfixturevalue("postgres_database"), 5.0))
+    is_sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path / 'm.db'}" if is_sqlite else request.getfixturevalue("postgres_database")
+    with closing(SqlDatabase(url, 5.0)) as database:
+        yield SqlMeasures(database)
 
 
 def documents(account_id: str = "acc") -> dict[Period, list[Document]]:

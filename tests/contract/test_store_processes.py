@@ -19,7 +19,13 @@ SPAWN = multiprocessing.get_context("spawn")
 FIELDS = {"year": 2024, "month": 1, "day": 1, "hour": 0, "minute": 0}
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "couchdb"])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.sockets),
+        pytest.param("couchdb", marks=pytest.mark.sockets),
+    ]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """URL and prefix of a real store that was not used yet."""
     if request.param == "sqlite":
@@ -71,6 +77,7 @@ def write_at_once(url: str, prefix: str, number: int, answers: multiprocessing.Q
     answers.put((number, len(store.write(documents("acc", load=float(number))))))
 
 
+@pytest.mark.slow
 def test_processes_that_meet_an_empty_store_at_once_make_it_and_share_it(place: tuple[str, str]) -> None:
     url, prefix = place
     answers: multiprocessing.Queue[tuple[int, int]] = SPAWN.Queue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,21 @@ from tests.support.factories import (
 )
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.stores.measures.base import Document, Measures
-from worker.stores.measures.factory import open_measures
+from worker.stores.measures.base import Document, Layout, Measures
+from worker.stores.measures.factory import MeasureBackend
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="utf-8"))
 GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql", "couchdb"])
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.sockets),
+        pytest.param("couchdb", marks=pytest.mark.sockets),
+    ]
+)
 def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measures]:
     if request.param == "memory":
         yield memory_measures()
@@ -41,7 +49,8 @@ def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measure
         if request.param in urls
         else f"sqlite:///{tmp_path / 'measures.db'}"
     )
-    yield open_measures(url)
+    with closing(MeasureBackend(url)) as backend:
+        yield backend.measures(Layout.PLAIN)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

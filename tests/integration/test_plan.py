@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ Releve = Callable[..., CommandResult]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> AccountRegistry:
+def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
     prepare_registry(tmp_path)
-    return open_registry(f"sqlite:///{tmp_path / 'registry.db'}")
+    with closing(open_registry(f"sqlite:///{tmp_path / 'registry.db'}")) as registry:
+        yield registry
 
 
 @pytest.fixture

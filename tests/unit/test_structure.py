@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,11 +74,11 @@ PROTOCOLS = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Yield the path of each module, relative to the project, and its syntax tree."""
-    for package in PACKAGES:
-        for file in sorted((ROOT / package).rglob("*.py")):
-            yield file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    """Return the path of each module, relative to the project, and its syntax tree."""
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    return [(file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def stems(folder: Path) -> set[str]:

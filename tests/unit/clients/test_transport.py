@@ -15,6 +15,8 @@ from worker.clients.transport import Transport
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.redis.child_processes import free_port
 
+pytestmark = pytest.mark.sockets
+
 TOKEN = Token("access-token-one")
 
 

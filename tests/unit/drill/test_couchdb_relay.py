@@ -14,6 +14,8 @@ from worker.drill.couchdb_relay import CouchdbRelay, FaultMode
 from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import CouchServer
 
+pytestmark = pytest.mark.sockets
+
 DOCS = [{"_id": f"home:{number}"} for number in range(6)]
 
 

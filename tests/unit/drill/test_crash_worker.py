@@ -22,6 +22,7 @@ for number in range(1, 11):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("countdown, survived", [("1", 3), ("2", 4), ("5", 7), ("never", 10)])
 def test_it_dies_at_its_touch(tmp_path: Path, countdown: str, survived: int) -> None:
     folder, mark = tmp_path / "crashes", tmp_path / "mark"

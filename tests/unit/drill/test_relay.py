@@ -11,6 +11,8 @@ import pytest
 from worker.drill.relay import RelayMode, TcpRelay
 from worker.stores.redis.child_processes import free_port
 
+pytestmark = pytest.mark.sockets
+
 
 class Echo:
     """Server that sends back what it receives."""

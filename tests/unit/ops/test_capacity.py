@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ def settings_of(tmp_path: Path, **values: Any) -> Settings:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> AccountRegistry:
-    """Return a registry of twenty active accounts."""
+def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+    """Yield a registry of twenty active accounts."""
     prepare_registry(tmp_path)
     registry = open_registry(f"sqlite:///{tmp_path / 'registry.db'}")
     for number in range(20):
         add_ready(registry, f"300016400000{number:02}")
-    return registry
+    yield registry
+    registry.close()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import requests
 
 from worker.ops.metrics_endpoint import serve_metrics
 
+pytestmark = pytest.mark.sockets
+
 
 def test_a_taken_port_is_one_line_and_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as other:

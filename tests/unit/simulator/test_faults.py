@@ -66,6 +66,7 @@ def test_a_fault_that_is_none_is_refused(supplier: SimulatorCaller, fault: objec
     assert supplier.http.get("/__sim__/faults").json() == []
 
 
+@pytest.mark.sockets
 def test_over_the_wire_a_cut_answer_never_ends_and_the_refresh_token_is_gone() -> None:
     options = SimulatorOptions(pretend_now=NOW, redirect_uri=CALLBACK)
     with serve_in_background(options) as url, requests.Session() as session:
@@ -83,6 +84,7 @@ def test_over_the_wire_a_cut_answer_never_ends_and_the_refresh_token_is_gone() -
         assert session.post(f"{url}/v1/oauth2/token", data=again).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.sockets
 def test_a_call_that_is_held_back_does_not_hold_the_end_back(capfd: pytest.CaptureFixture[str]) -> None:
     with serve_in_background(SimulatorOptions(pretend_now=NOW)) as url:
         requests.post(f"{url}/__sim__/faults", json={"path": "token", "kind": "timeout"}, timeout=5)

@@ -12,6 +12,7 @@ from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve, serve_in_background
 
 
+@pytest.mark.sockets
 def test_it_serves_quietly_and_ends(capfd: pytest.CaptureFixture[str]) -> None:
     with serve_in_background(SimulatorOptions()) as url:
         assert requests.get(f"{url}/__sim__/health", timeout=5).json()["ok"] is True
@@ -21,6 +22,7 @@ def test_it_serves_quietly_and_ends(capfd: pytest.CaptureFixture[str]) -> None:
         requests.get(f"{url}/__sim__/health", timeout=5)
 
 
+@pytest.mark.sockets
 def test_a_port_that_is_taken_is_an_error_of_the_callers() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

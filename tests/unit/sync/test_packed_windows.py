@@ -263,10 +263,12 @@ class PackedSql(SqlWriteProtocol):
         return self.measures
 
 
+@pytest.mark.slow
 def test_no_order_of_events_makes_packs_that_differ_from_what_was_told_last() -> None:
     run_state_machine_as_test(Packed, settings=explored(100, 40))
 
 
+@pytest.mark.slow
 def test_nor_where_a_walk_knows_nothing_of_packs() -> None:
     run_state_machine_as_test(OneByOne, settings=explored(60, 40))
 

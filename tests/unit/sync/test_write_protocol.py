@@ -233,14 +233,17 @@ def explored(examples: int, steps: int) -> settings:
     )
 
 
+@pytest.mark.slow
 def test_no_order_of_events_makes_a_store_that_differs_from_what_was_told_last() -> None:
     run_state_machine_as_test(WriteProtocol, settings=explored(150, 40))
 
 
+@pytest.mark.slow
 def test_nor_on_the_sql_store() -> None:
     run_state_machine_as_test(SqlWriteProtocol, settings=explored(25, 30))
 
 
+@pytest.mark.slow
 def test_a_walk_that_reads_inputs_before_revisions_is_found_out() -> None:
     class Broken(OnlyRaces):
         sync_class = InputsBeforeRevisions
@@ -248,6 +251,7 @@ def test_a_walk_that_reads_inputs_before_revisions_is_found_out() -> None:
     assert_found_out(Broken)
 
 
+@pytest.mark.slow
 def test_a_walk_that_writes_totals_before_readings_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "entries_in_write_order", totals_first)
     assert_found_out(OnlyRaces)

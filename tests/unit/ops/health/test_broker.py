@@ -15,6 +15,7 @@ def test_the_same_redis_is_not_looked_at_twice(build_connections: BuildConnectio
     assert_result(check_broker(build_connections()), Level.OK, "the same Redis")
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
 def test_a_broker_that_is_away_is_a_fault(build_connections: BuildConnections, scheme: str) -> None:
     away = build_connections(broker_url=f"{scheme}://user:s3cret@127.0.0.1:{free_port()}/0")

@@ -43,6 +43,7 @@ def test_the_page_tells_of_each_check_and_of_no_other() -> None:
     assert rows[len(CHECKS) :] == role_rows
 
 
+@pytest.mark.sockets
 def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnections) -> None:
     away = build_connections(redis_url=f"redis://127.0.0.1:{free_port()}/0")
     results = {result.check: result for result in run_checks(away)}
@@ -62,6 +63,7 @@ def test_an_error_becomes_one_line(build_connections: BuildConnections, monkeypa
     assert (result.level, result.text) == (Level.FAIL, "two lines")
 
 
+@pytest.mark.sockets
 def test_a_lost_redis_is_a_reason_not_to_be_ready_but_none_to_be_started_anew(
     build_connections: BuildConnections,
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_lost_redis_is_a_reason_not_to_be_ready_but_none_to_be_started_anew(
         assert "redis" in [result.check for result in check_readiness(role, away) if result.failed]
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("role, unneeded", [("web", "sqlalchemy"), ("beat", "sqlalchemy"), ("worker", "celery")])
 def test_a_containers_question_loads_little(role: str, unneeded: str) -> None:
     """A container platform asks every few seconds, beside a worker at work."""

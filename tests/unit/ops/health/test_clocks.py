@@ -28,6 +28,7 @@ def test_a_difference_is_told_by_its_size(ahead_s: float, level: Level, words: s
     assert_result(judge_clock("Redis", ahead_s), level, words)
 
 
+@pytest.mark.sockets
 @pytest.mark.parametrize("shift_s, level", [(0, Level.OK), (-20, Level.WARN), (600, Level.FAIL)])
 def test_the_dates_of_couchdb_and_the_supplier_are_compared(
     build_connections: BuildConnections, shift_s: int, level: Level
@@ -41,6 +42,7 @@ def test_the_dates_of_couchdb_and_the_supplier_are_compared(
     assert_result(notes, level, words)
 
 
+@pytest.mark.sockets
 def test_a_date_that_is_none_and_servers_that_are_away_are_passed_over(build_connections: BuildConnections) -> None:
     with canned_server(answer(200, {}, Date="yesterday")) as couch:
         connections = build_connections(measures_url=f"couchdb+{couch.url}")

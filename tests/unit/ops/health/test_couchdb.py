@@ -15,6 +15,8 @@ from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_couchdb, check_measures
 from worker.ops.health.results import Level
 
+pytestmark = pytest.mark.sockets
+
 WELCOME = answer(200, {"couchdb": "Welcome", "version": "3.5.2"})
 NOBODY = answer(200, {"ok": True, "userCtx": {"name": None, "roles": []}})
 ADMIN = answer(200, {"ok": True, "userCtx": {"name": None, "roles": ["_admin"]}})

@@ -13,6 +13,8 @@ from worker.ops.health.listeners import check_flower, check_metrics, check_web
 from worker.ops.health.results import CheckNote, Level
 from worker.stores.redis.child_processes import free_port
 
+pytestmark = pytest.mark.sockets
+
 CUT = CannedAnswer(cut=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -19,13 +20,14 @@ NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> AccountRegistry:
-    """Return a registry of twenty active accounts without a sign that a curve is missing."""
+def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+    """Yield a registry of twenty active accounts without a sign that a curve is missing."""
     registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([generate_key()]))
     registry.migrate()
     for number in range(20):
         registry.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
-    return registry
+    yield registry
+    registry.close()
 
 
 def test_a_fleet_that_fits_is_well(build_connections: BuildConnections, registry: AccountRegistry) -> None:

@@ -24,6 +24,8 @@ from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.couchdb import CouchStore
 from worker.stores.measures.couchdb_http import CouchServer
 
+pytestmark = pytest.mark.sockets
+
 DATABASE = "com-grandlyon-enedis-minute"
 PARTITION = f"/{DATABASE}/_partition/acc/_all_docs"
 ALL_DOCS = f"/{DATABASE}/_all_docs"

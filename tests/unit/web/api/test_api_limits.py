@@ -78,6 +78,7 @@ def test_only_two_numbers_are_kept_and_they_are_forgotten(redis: Redis) -> None:
     assert 0 < redis.pttl(key) <= 2000
 
 
+@pytest.mark.sockets
 def test_without_redis_nobody_is_let_in() -> None:
     with connect("redis://127.0.0.1:9") as nowhere, pytest.raises(StoreUnavailable):
         RateLimiter(nowhere).count_call(Rate("r", calls=1), "a")
