@@ -61,6 +61,14 @@ def _is_quick(item: pytest.Item) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
         sys.addaudithook(_refuse_sockets)
+        _name_a_broker()
+
+
+def _name_a_broker() -> None:
+    """Give Celery a broker in memory: without one, the first look at a task starts the embedded Redis."""
+    from worker.app import app
+
+    app.conf.broker_url = "memory://"
 
 
 def _refuse_sockets(event: str, arguments: tuple[object, ...]) -> None:

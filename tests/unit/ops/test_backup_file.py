@@ -31,6 +31,7 @@ def read_whole(path: Path) -> dict[str, list[Row]]:
         return {name: list(archive.rows(name)) for name in archive.manifest["members"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [0xFF, 0x01, 0x40])
 def test_whichever_byte_is_wrong_it_is_refused_or_gives_the_same_rows(archive: Path, flip: int) -> None:
     """Some bytes change nothing: they are stored twice, like a member's name, or are not used, like its time."""

@@ -273,5 +273,6 @@ def test_nor_where_a_walk_knows_nothing_of_packs() -> None:
     run_state_machine_as_test(OneByOne, settings=explored(60, 40))
 
 
+@pytest.mark.slow
 def test_nor_in_sql() -> None:
     run_state_machine_as_test(PackedSql, settings=explored(15, 30))
