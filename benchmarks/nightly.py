@@ -7,16 +7,15 @@ that beat sends until the last window is done: one without anything new, and one
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
 from common import TODAY, BenchmarkSystem, Json, morning, next_day, parse_options, run, stored_documents
 
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.runtime.process import Runtime
-from worker.sync.due import Night
 
 HISTORY_DAYS = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
 # What runs during a night; its argument is the workers' pids.
@@ -51,13 +50,13 @@ def night(
 ) -> Json:
     """Run the night of ``today`` with newly started, idle workers, and measure it."""
     system.call_simulator("POST", "clock", {"now": morning(today)})
-    run_name = Night(today).run
+    began = datetime.combine(today, time(), PARIS)
     with system.open_runtime(today) as runtime, system.workers(today) as pids, watch(pids):
         documents = stored_documents(runtime, accounts)
         measured = system.measure(
             runtime,
             lambda: system.send_task("tasks.nightly.nightly_sync", today.isoformat()),
-            lambda: not any(_undone(runtime, run_name)),
+            lambda: not any(runtime.registry.due.count_due_tonight(series, 1, began) for series in Series),
         )
         new = stored_documents(runtime, accounts) - documents
     windows = len(Series) * len(accounts)
@@ -68,11 +67,6 @@ def night(
         "new_documents": new,
         **measured,
     }
-
-
-def _undone(runtime: Runtime, run_name: str) -> Iterator[object]:
-    for page in runtime.claims.pages_after(None):
-        yield from runtime.claims.due_look_backs(page, run_name)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from celery import Task, current_app
+from celery import Task
 from celery.worker.request import Request
 
 from tasks.onward import OnwardTask
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
-from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.messages import WindowJob, job_of, window_fields
 from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
 from worker.logs import fields
-from worker.ops.broker import broker_errors, queue_lengths
 from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.tasks")
@@ -56,18 +54,10 @@ class WindowTask(OnwardTask):
         if delay_s > 1.2 * LONGEST_DELAY_S:
             raise error
         delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
-        self._count_as_waiting(delay_s)
         if isinstance(error, RateLimited):
             # Waiting for a permit is not a failed attempt.
             raise self.retry(exc=error, countdown=delay_s, max_retries=None)
         raise self.retry(exc=error, countdown=delay_s)
-
-    def _count_as_waiting(self, delay_s: float) -> None:
-        """Count the message as waiting in its queue: no broker shows a message that waits for its countdown."""
-        try:
-            get_runtime().progress.park(current_lane(), str(self.request.id), delay_s)
-        except WorkerError as outage:
-            log.debug("not counted as waiting: %s", outage)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Record why the chain ends here, so that the account shows it and the window is tried again in time."""
@@ -92,7 +82,7 @@ class ControlTask(Task):  # type: ignore[type-arg]
 
 def _window_line(args: Sequence[Any]) -> str:
     if isinstance(args[0], dict):
-        return "{account_id} {series} {start}/{end} {run_id}".format_map(args[0])
+        return "{account_id} {series} {start}/{end} {run_id} {claim}".format_map(args[0])
     return " ".join(map(str, args))
 
 
@@ -120,11 +110,3 @@ class QuietRequest(Request):
     def info(self, safe: bool = True) -> _InfoDict:
         """Describe the request without its arguments, whatever the caller asks for."""
         return super().info(safe=True)
-
-
-def queue_length(name: str) -> int:
-    """Return the messages that wait in this queue, or came out of it and wait for a permit or a retry."""
-    queues = [queue for queue in current_app.conf.task_queues if queue.name == name]
-    with broker_errors(), current_app.connection_or_acquire() as connection:
-        waiting = queue_lengths(connection, queues)[name]
-    return waiting + get_runtime().progress.count_parked(name)

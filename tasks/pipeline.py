@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from celery import shared_task, signature
 from celery.canvas import Signature
 from celery.exceptions import Ignore
 
 from tasks.base import WindowTask
-from worker.domain.measures.messages import BACKFILL, Changes, Fetched, WindowJob, WindowResult, Writes
+from worker.domain.measures.messages import BACKFILL, Changes, Fetched, WindowJob, WindowResult, Writes, split_claim
 from worker.errors import TransientError
 from worker.runtime.current import get_runtime
+
+if TYPE_CHECKING:
+    from worker.sync.due import DueWindows
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
@@ -23,7 +26,7 @@ def fetch(
     """Fetch one window from the supplier.  Asking again gives the same readings."""
     job = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     try:
-        current = get_runtime().claims.refresh_window(job)
+        current = get_runtime().claims.confirm(job)
         if current is None:
             # The window was fetched meanwhile, or another message does it.
             raise Ignore
@@ -63,9 +66,19 @@ def window_chain(job: WindowJob, queue: str) -> Signature:
     costs as much as publishing it.
     """
     next_steps = [step.s().set(queue=queue) for step in (store, aggregate, filter_known)]
-    if job["claim"] == BACKFILL:
+    if split_claim(job["claim"])[0] == BACKFILL:
         next_steps.insert(0, signature(_NEXT_CHOICE, args=(job["account_id"],), immutable=True))
     args = (job["account_id"], job["series"], job["start"], job["end"])
     first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"])
     first.options.update(queue=queue, chain=next_steps)
     return first
+
+
+def publish_window(job: WindowJob, queue: str) -> None:
+    """Publish the chain of a window."""
+    window_chain(job, queue).apply_async()
+
+
+def due_windows() -> DueWindows:
+    """Return the windows that are due, published to the queues."""
+    return get_runtime().due_windows(publish_window)

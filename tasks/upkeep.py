@@ -10,9 +10,9 @@ from typing import Final
 
 from celery import shared_task
 
-from tasks.base import ControlTask, queue_length
+from tasks.base import ControlTask
 from tasks.nightly import catch_up, resume_backfills, resume_night
-from tasks.pipeline import window_chain
+from tasks.pipeline import due_windows, publish_window
 from worker.accounts.notices import notify_missing_curves
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import PARIS, DateWindow, Series
@@ -21,7 +21,7 @@ from worker.ops import heartbeat
 from worker.runtime.current import get_runtime
 from worker.stores.registry.completeness import HourFreshness
 from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
-from worker.sync.repair import QUEUE
+from worker.sync.claims import REPAIR_LANE
 
 log = logging.getLogger("releve.tasks")
 
@@ -89,7 +89,7 @@ def repair_open_days() -> None:
     """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
     if get_runtime().incidents.is_open():
         return
-    get_runtime().repair(_publish, lambda: queue_length(QUEUE)).run()
+    due_windows().feed_repair()
 
 
 @shared_task(base=ControlTask)
@@ -133,7 +133,7 @@ def record_freshness() -> None:
 
 
 def _publish(job: WindowJob) -> None:
-    window_chain(job, QUEUE).apply_async()
+    publish_window(job, REPAIR_LANE)
 
 
 @shared_task(base=ControlTask)

@@ -40,7 +40,6 @@ def test_what_is_known_of_days_is_kept_beside_the_outcome(registry: AccountRegis
     table = registry.completeness
     assert str(table.load_ledger(account_id, Series.DAILY)) == "2024-07-01 1c 1l@1"
     assert str(table.load_ledger(account_id, Series.LOAD_CURVE)) == ""
-    assert [*table.load_ledgers([account_id])] == [(account_id, Series.DAILY)]
 
 
 def test_two_workers_noting_other_days_at_once_lose_none(registry: AccountRegistry) -> None:
@@ -63,22 +62,22 @@ def test_all_days_told_anew_take_the_place_of_what_was_read_and_of_nothing_else(
     assert table.replace_if_unchanged(
         account_id, Series.DAILY, table.load_ledger(account_id, Series.DAILY), DayLedger(DAY, [LATE])
     )
-    assert [due.account_id for due in table.list_due(TODAY)] == [account_id], "what is due follows"
+    due = registry.due.list_repairs(TODAY, 10)
+    assert [(row.account_id, row.series) for row in due] == [(account_id, Series.DAILY)], "what is due follows"
 
 
-def test_open_days_are_found_when_they_fall_due_in_pages(registry: AccountRegistry) -> None:
+def test_open_days_are_found_when_they_fall_due(registry: AccountRegistry) -> None:
     account_ids = sorted(add_account(registry, number) for number in (11, 12, 13))
     for account_id in account_ids:
         record_marks(registry, account_id, {DAY: LATE})
         record_marks(registry, account_id, {DAY: COMPLETE}, Series.LOAD_CURVE)
-    table = registry.completeness
-    assert table.list_due(DAY + ONE_DAY) == []
-    first = table.list_due(DAY + 2 * ONE_DAY, limit=2)
-    rest = table.list_due(DAY + 2 * ONE_DAY, (first[-1].account_id, first[-1].series.value))
-    assert [due.account_id for due in [*first, *rest]] == account_ids
+    table, due = registry.completeness, registry.due
+    assert due.list_repairs(DAY + ONE_DAY, 10) == []
+    assert [row.account_id for row in due.list_repairs(DAY + 2 * ONE_DAY, 10)] == account_ids
+    assert [row.account_id for row in due.list_repairs(DAY + 2 * ONE_DAY, 2)] == account_ids[:2]
     assert table.count_due(DAY + ONE_DAY) == {Series.DAILY: 0, Series.LOAD_CURVE: 0}
     registry.set_state(account_ids[0], AccountState.PAUSED, now=NOW)
-    assert [due.account_id for due in table.list_due(TODAY)] == account_ids[1:]
+    assert [row.account_id for row in due.list_repairs(TODAY, 10)] == account_ids[1:]
     assert table.count_due(TODAY) == {Series.DAILY: 2, Series.LOAD_CURVE: 0}
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
@@ -17,14 +18,13 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from worker.domain.fleet.outcomes import AnswerClass, Call
-from worker.domain.measures.readings import PARIS, DateWindow, Series
-from worker.domain.measures.windows import merge_windows, plan_look_back
+from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.windows import merge_windows
 from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import free_port
-from worker.stores.redis.claims import ClaimRequest
+from worker.stores.redis.claims import member_of
 from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.redis.series_progress import LastNight
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 WEEK = DateWindow(date(2024, 3, 4), date(2024, 3, 11))
@@ -43,13 +43,13 @@ def window(first: int, days: int) -> DateWindow:
 
 
 def test_an_account_never_seen_has_nothing(state: ProgressStore) -> None:
-    assert state.done_windows("acc", DAILY) == []
-    assert not state.has_history("acc", DAILY)
+    assert state.coverage("acc", DAILY).windows == []
+    assert not state.coverage("acc", DAILY).is_known
     assert state.task_state("acc", DAILY) == {}
-    assert state.attempts("acc", DAILY, WEEK, run="r") == 0
-    assert not state.is_claimed("acc", DAILY, "backfill")
+    assert state.failures("acc", DAILY) == {}
+    assert state.claims_in("nightly", 60) == {}
     assert state.get_secret("token") is None
-    assert state.get_cursor("nightly") is None
+    assert state.get_text("audit") is None
     assert state.forget("acc") == 0
 
 
@@ -59,119 +59,33 @@ def test_days_marked_done_are_remembered_in_the_fewest_windows(state: ProgressSt
     account = uuid4().hex
     for done in windows:
         state.mark_done(account, DAILY, done)
-    assert state.done_windows(account, DAILY) == merge_windows(windows)
-    assert state.done_windows(account, CURVE) == []
+    assert state.coverage(account, DAILY).windows == merge_windows(windows)
+    assert state.coverage(account, CURVE).windows == []
 
 
 def test_windows_marked_at_the_same_time_are_all_kept(state: ProgressStore) -> None:
     every_other = [window(2 * n, 1) for n in range(40)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda done: state.mark_done("acc", DAILY, done), every_other))
-    assert state.done_windows("acc", DAILY) == every_other
+    assert state.coverage("acc", DAILY).windows == every_other
 
 
 def test_merged_windows_leave_no_old_ones_behind(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.replace_done("acc", CURVE, [window(0, 7), window(14, 7)])
     state.mark_done("acc", CURVE, window(7, 7))
-    assert redis.hgetall(f"{prefix}days:load_curve:acc") == {"acc": str(window(0, 21))}
+    assert redis.hgetall(f"{prefix}history:load_curve:acc") == {"acc": f"?{window(0, 21)}"}
     assert not redis.exists(f"{prefix}history:acc:load_curve")
 
 
 def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: ProgressStore) -> None:
     state.mark_done("acc", DAILY, WEEK)  # For example, the first window to finish after Redis was emptied.
-    assert not state.has_history("acc", DAILY)
+    assert not state.coverage("acc", DAILY).is_known
     state.replace_done("acc", DAILY, [])
-    assert state.has_history("acc", DAILY)
-    assert state.done_windows("acc", DAILY) == []
+    assert state.coverage("acc", DAILY).is_known
+    assert state.coverage("acc", DAILY).windows == []
     state.mark_done("acc", DAILY, WEEK)
-    assert state.has_history("acc", DAILY)
-    assert state.done_windows("acc", DAILY) == [WEEK]
-
-
-def test_coverages_and_nights_come_in_the_order_of_the_page(state: ProgressStore) -> None:
-    state.replace_done("b", DAILY, [WEEK, window(0, 2)])
-    state.mark_done("b1", CURVE, WEEK)
-    state.record_night("b1", CURVE, NIGHT, CALL)
-    pairs = [("a", DAILY), ("b1", CURVE), ("b", DAILY), ("b", CURVE)]
-    assert state.coverages(pairs) == [
-        (False, []),
-        (False, [WEEK]),
-        (True, [window(0, 2), WEEK]),
-        (False, []),
-    ]
-    assert [last and last.night for last in state.last_nights(pairs)] == [None, NIGHT, None, None]
-    assert (state.coverages([]), state.last_nights([])) == ([], [])
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.one_of(
-            st.builds(window, st.integers(0, 60), st.integers(1, 15)),
-            st.lists(st.builds(window, st.integers(0, 60), st.integers(1, 15)), max_size=3),
-            st.dates(date(2024, 7, 1), date(2024, 7, 9)),
-        ),
-        max_size=8,
-    )
-)
-def test_days_and_nights_of_one_field_leave_each_other_alone(
-    state: ProgressStore, steps: list[DateWindow | list[DateWindow] | date]
-) -> None:
-    account, is_known, done, night = uuid4().hex, False, list[DateWindow](), None
-    for step in steps:
-        if isinstance(step, DateWindow):
-            done = merge_windows([*done, step])
-            assert state.mark_done(account, DAILY, step) == done
-        elif isinstance(step, list):
-            is_known, done = True, merge_windows(step)
-            state.replace_done(account, DAILY, step)
-        else:
-            night = max(night or step, step)
-            state.record_night(account, DAILY, step, CALL)
-        assert state.coverages([(account, DAILY)]) == [(is_known, done)]
-        (last,) = state.last_nights([(account, DAILY)])
-        assert (last.night if last else None) == night
-
-
-def test_what_was_kept_as_a_set_is_read_and_taken_over(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    redis.sadd(f"{prefix}history:acc:daily", "known", str(window(0, 7)))
-    redis.set(f"{prefix}history_loaded:acc:daily", "2024-01-08")
-    assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 7)])]
-    state.record_night("acc", DAILY, NIGHT, CALL)
-    assert state.has_history("acc", DAILY)
-    state.mark_done("acc", DAILY, window(7, 1))
-    assert state.coverages([("acc", DAILY)]) == [(True, [window(0, 8)])]
-    assert redis.keys(f"{prefix}*") == [f"{prefix}days:daily:acc"]
-
-
-@pytest.mark.parametrize("minutes", [-3_000_000, -1, 0, 1, 1439, 4000])
-@pytest.mark.parametrize("answer", ["data", "no_data", "unusable", "before_history"])
-def test_a_night_tells_when_it_was_asked_and_what_came(state: ProgressStore, minutes: int, answer: str) -> None:
-    at = datetime(2024, 7, 25, tzinfo=UTC) + timedelta(minutes=minutes)
-    call = Call(at, plan_look_back(at.astimezone(PARIS).date(), CURVE), AnswerClass(answer), "nightly")
-    state.record_night("acc", CURVE, NIGHT, call)
-    assert state.last_nights([("acc", CURVE)]) == [(LastNight(NIGHT, call))]
-
-
-def test_a_night_is_not_put_back_by_an_older_one_that_ends_later(state: ProgressStore) -> None:
-    for night in (NIGHT, NIGHT - timedelta(days=1)):
-        state.record_night("acc", DAILY, night, CALL)
-    assert [last and last.night for last in state.last_nights([("acc", DAILY)])] == [NIGHT]
-
-
-def test_a_night_of_a_date_to_come_gives_way(state: ProgressStore) -> None:
-    for night in (date(2030, 1, 1), NIGHT):
-        state.record_night("acc", DAILY, night, CALL)
-    assert [last and last.night for last in state.last_nights([("acc", DAILY)])] == [NIGHT]
-
-
-def test_a_cursor_is_moved_by_whoever_saw_it_last(state: ProgressStore) -> None:
-    assert state.move_cursor("c", None, "1", 60) == "1"
-    assert state.move_cursor("c", None, "other", 60) == "1"
-    assert state.move_cursor("c", "1", "2", 60) == "2"
-    assert state.move_cursor("c", "1", "3", 60) == "2"
-    assert state.move_cursor("gone", "5", "6", 60) is None
-    assert (state.get_cursor("c"), state.get_cursor("gone")) == ("2", None)
+    assert state.coverage("acc", DAILY).is_known
+    assert state.coverage("acc", DAILY).windows == [WEEK]
 
 
 def test_forty_accounts_of_a_hash_stay_packed_and_small(state: ProgressStore, redis: Redis, prefix: str) -> None:
@@ -179,8 +93,7 @@ def test_forty_accounts_of_a_hash_stay_packed_and_small(state: ProgressStore, re
     accounts = [f"k9x{number:09d}" for number in range(44)]
     for account in accounts:
         state.replace_done(account, DAILY, [DateWindow(date(2021, 11, 25), date(2024, 11, 24))])
-        state.record_night(account, DAILY, NIGHT, CALL)
-    key = f"{prefix}days:daily:k9x"
+    key = f"{prefix}history:daily:k9x"
     assert redis.object("encoding", key) in ("listpack", "ziplist")
     assert redis.memory_usage(key) / len(accounts) < 75
 
@@ -195,110 +108,66 @@ def test_notes_of_a_run_add_up_and_end_after_ninety_days(state: ProgressStore, r
     assert 89 < redis.ttl(f"{prefix}task:acc:daily") / 86400 <= 90
 
 
-def test_work_is_claimed_by_one(state: ProgressStore) -> None:
+def test_of_many_who_claim_a_window_one_gets_it(state: ProgressStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: state.claim("acc", DAILY, "2024-07-25", 60), range(20)))
-    assert answers.count(True) == 1
-    assert state.claim("acc", DAILY, "2024-07-26", 60)
-    state.release_claim("acc", DAILY, "2024-07-25")
-    assert state.claim("acc", DAILY, "2024-07-25", 60)
-    assert state.claimed_flags(["acc", "other"], DAILY, "2024-07-25") == [True, False]
-    assert state.claimed_flags([], DAILY, "2024-07-25") == []
+        answers = list(pool.map(lambda _: state.claim_windows("nightly", ["a:daily", "b:daily"], 60), range(20)))
+    for place in range(2):
+        assert len([answer for answer in answers if answer[place]]) == 1
+    claims = state.claims_in("nightly", 60)
+    assert sorted(claims) == ["a:daily", "b:daily"]
+    assert len(set(claims.values())) == 2
 
 
-def test_an_extended_claim_keeps_its_time_of_publishing(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    state.claim("acc", DAILY, "night", 5)
-    published = redis.get(f"{prefix}inflight:acc:daily:night")
-    assert state.extend_claim("acc", DAILY, "night", 60)
-    assert redis.get(f"{prefix}inflight:acc:daily:night") == f"w{published}"
-    assert redis.ttl(f"{prefix}inflight:acc:daily:night") > 5
-    assert not state.extend_claim("acc", DAILY, "other", 60)
-    assert not state.is_claimed("acc", DAILY, "other")
+def test_a_claim_is_released_by_its_holder_alone(state: ProgressStore) -> None:
+    (first,) = state.claim_windows("nightly", ["a:daily"], 60)
+    assert state.claim_of("nightly", "a:daily") == first
+    assert state.claim_of("repair", "a:daily") is None
+    assert state.release_claims("nightly", {"a:daily": str(int(first) + 1), "b:daily": first}) == 0
+    assert state.release_claims("nightly", {"a:daily": first}) == 1
+    (second,) = state.claim_windows("nightly", ["a:daily"], 60)
+    assert state.release_claims("nightly", {"a:daily": first}) == 0
+    assert state.claims_in("nightly", 60) == {"a:daily": second}
+    assert state.claims_in("nightly", 60, older_than_s=10) == {}
+    assert state.claim_windows("nightly", [], 60) == []
 
 
-def test_old_claims_are_dropped_and_young_ones_kept(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    for account in ("a", "b"):
-        state.claim(account, DAILY, "night", 60)
-    redis.set(f"{prefix}inflight:a:daily:night", time.time() - 1000, ex=60)
-    ProgressStore(redis, "test-other:").claim("a", DAILY, "night", 60)
-    assert state.drop_claims_older_than(900) == 1
-    assert not state.is_claimed("a", DAILY, "night")
-    assert state.is_claimed("b", DAILY, "night")
-    assert state.drop_claims_older_than(0) == 1
+def test_a_claim_expires_and_the_whole_lane_with_it(state: ProgressStore, redis: Redis, prefix: str) -> None:
+    (first,) = state.claim_windows("nightly", ["a:daily"], 60)
+    key = f"{prefix}inflight:nightly"
+    redis.zadd(key, {"a:daily": int(first) - 61_000_000})
+    assert state.claims_in("nightly", 60) == {}
+    (second,) = state.claim_windows("nightly", ["a:daily"], 60)
+    assert int(second) > int(first)
+    assert 60 < redis.ttl(key) <= 120
 
 
-def test_attempts_are_counted_per_run_and_window(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    assert [state.count_attempt("acc", DAILY, WEEK, run="mon") for _ in range(3)] == [1, 2, 3]
-    assert state.count_attempt("acc", DAILY, WEEK, run="tue") == 1
-    assert state.count_attempt("acc", DAILY, window(0, 1), run="mon", times=5) == 5
-    assert state.attempts("acc", DAILY, WEEK, run="mon") == 3
-    state.clear_attempts("acc", DAILY, WEEK, run="mon")
-    assert state.attempts("acc", DAILY, WEEK, run="mon") == 0
-    assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
+def test_failures_of_a_history_are_counted_by_window_for_a_day(state: ProgressStore, redis: Redis, prefix: str) -> None:
+    for times in (1, 1, 3):
+        state.count_failure("acc", CURVE, WEEK, times)
+    state.count_failure("acc", CURVE, window(0, 7))
+    assert state.failures("acc", CURVE) == {WEEK: 5, window(0, 7): 1}
+    assert state.failures("acc", DAILY) == {}
+    assert redis.ttl(f"{prefix}failures:acc:load_curve") == 24 * 3600
 
 
-def test_a_try_is_claimed_and_counted_in_one_go(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    def claimed(holder: str) -> bool:
-        requests = [ClaimRequest("acc", DAILY, "night", WEEK, holder)]
-        return state.claim_windows(requests, 60, run="mon", times=4, limit=8) == [True]
-
-    assert [claimed("first"), claimed("second")] == [True, False]
-    assert state.attempts("acc", DAILY, WEEK, run="mon") == 4, "who got no claim tries nothing"
-    state.release_claim("acc", DAILY, "night", holder="second")
-    assert state.is_claimed("acc", DAILY, "night")
-    state.release_claim("acc", DAILY, "night", holder="first")
-    assert claimed("third")
-    state.release_claim("acc", DAILY, "night", holder="third")
-    assert not claimed("fourth"), "tried too often"
-    assert not state.is_claimed("acc", DAILY, "night")
-    assert all(redis.ttl(key) > 0 for key in redis.scan_iter(f"{prefix}*"))
+def test_a_good_run_forgets_the_failures_that_it_makes_good(state: ProgressStore, redis: Redis, prefix: str) -> None:
+    failures = {f"answer:outage:{run}": f"2024-07-24T07:00:00+00:00 {WEEK}" for run in ("nightly", "backfill")}
+    state.record_task("acc", DAILY, state="failed", **failures)
+    later = replace(CALL, window=DateWindow(WEEK.start + timedelta(days=1), WEEK.end + timedelta(days=1)))
+    state.record_success("acc", DAILY, later, state="ok")
+    assert [name for name in state.task_state("acc", DAILY) if "outage" in name] == ["answer:outage:backfill"]
+    assert redis.ttl(f"{prefix}task:acc:daily") == 90 * 24 * 3600
+    state.record_success("acc", DAILY, CALL, state="ok")
+    assert [name for name in state.task_state("acc", DAILY) if "outage" in name] == []
+    assert redis.ttl(f"{prefix}task:acc:daily") == 15 * 60
 
 
-def test_many_tries_are_claimed_each_for_itself_in_one_packet(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    requests = [ClaimRequest(account, DAILY, "night", WEEK, f"run of {account}") for account in ("a1", "b2", "c3")]
-    state.claim("b2", DAILY, "night", 60, holder="another")
-    redis.script_flush()  # A Redis that has just started doesn't have the scripts either.
-    assert state.claim_windows(requests, 60, run="mon", times=4, limit=8) == [True, False, True]
-    assert [state.attempts(account, DAILY, WEEK, run="mon") for account in ("a1", "b2", "c3")] == [4, 0, 4]
-    state.release_claim("a1", DAILY, "night", holder="run of a1")
-    state.release_claim("c3", DAILY, "night", holder="run of a1")  # The claim is another holder's.
-    assert [state.is_claimed(account, DAILY, "night") for account in ("a1", "b2", "c3")] == [False, True, True]
-    assert state.claim_windows([], 60, run="mon", times=4, limit=8) == []
-
-
-def test_notes_made_together_are_all_there_at_the_end_of_the_block(state: ProgressStore, redis: Redis) -> None:
-    state.claim("acc", DAILY, "night", 60, holder="run")
-    state.count_attempt("acc", DAILY, WEEK, run="mon", times=4)
-    redis.script_flush()
-    with state.batch() as batch:
-        batch.record_success("acc", DAILY, CALL, state="ok")
-        batch.record_night("acc", DAILY, NIGHT, CALL)
-        batch.clear_attempts("acc", DAILY, WEEK, run="mon")
-        batch.release_claim("acc", DAILY, "night", holder="run")
-        assert state.is_claimed("acc", DAILY, "night"), "nothing is sent before the end"
-    assert state.task_state("acc", DAILY)["state"] == "ok"
-    assert [night.night for night in state.last_nights([("acc", DAILY)]) if night] == [NIGHT]
-    assert state.attempts("acc", DAILY, WEEK, run="mon") == 0
-    assert not state.is_claimed("acc", DAILY, "night")
-
-
-def test_of_a_block_that_fails_nothing_is_sent(state: ProgressStore) -> None:
-    with pytest.raises(ZeroDivisionError), state.batch() as batch:
-        batch.record_success("acc", DAILY, CALL, state="ok")
-        batch.clear_attempts("acc", DAILY, WEEK, run="mon")
-        raise ZeroDivisionError
+def test_a_brief_success_makes_no_hash(state: ProgressStore) -> None:
+    state.record_success("acc", DAILY, CALL, brief=True, state="ok")
     assert state.task_state("acc", DAILY) == {}
-
-
-def test_a_packet_that_redis_refuses_is_an_outage_in_plain_words(
-    state: ProgressStore, redis: Redis, prefix: str
-) -> None:
-    redis.set(f"{prefix}task:acc:daily", "no hash")
-    with (
-        pytest.raises(StoreUnavailable, match=r"^Redis can't be used: it refused with WRONGTYPE$"),
-        state.batch() as batch,
-    ):
-        batch.record_success("acc", DAILY, CALL, state="ok")
+    state.record_task("acc", DAILY, state="failed")
+    state.record_success("acc", DAILY, CALL, brief=True, state="ok")
+    assert state.task_state("acc", DAILY)["state"] == "ok"
 
 
 def test_a_lock_has_one_holder_at_a_time(state: ProgressStore) -> None:
@@ -403,10 +272,10 @@ def test_a_slot_is_given_once(state: ProgressStore) -> None:
     assert answers.count(True) == 1
 
 
-def test_secrets_and_cursors_end_by_themselves(state: ProgressStore, redis: Redis, prefix: str) -> None:
+def test_secrets_and_texts_end_by_themselves(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.put_secret("app", "sealed", 60)
-    state.put_cursor("nightly", "acc-7", 60)
-    assert (state.get_secret("app"), state.get_cursor("nightly")) == ("sealed", "acc-7")
+    state.put_text("audit", "{}", 60)
+    assert (state.get_secret("app"), state.get_text("audit")) == ("sealed", "{}")
     assert all(0 < redis.ttl(key) <= 60 for key in redis.scan_iter(f"{prefix}*"))
 
 
@@ -417,27 +286,29 @@ def test_forgetting_an_account_leaves_the_others_alone(
     for name in (account, "account", "acc2", "abc"):
         state.mark_done(name, DAILY, WEEK)
         state.record_task(name, CURVE, state="ok")
-        state.claim(name, CURVE, "night", 60)
-        state.count_attempt(name, DAILY, WEEK, run="r")
+        state.claim_windows("nightly", [member_of(name, CURVE)], 60)
+        state.count_failure(name, DAILY, WEEK)
         state.put_secret(f"token:{name}", "sealed", 60)
-    bucket = f"{prefix}days:daily:{account[:3]}"
+    bucket = f"{prefix}history:daily:{account[:3]}"
     shared = {name: value for name, value in redis.hgetall(bucket).items() if name != account}
+    others = {member_of(name, CURVE) for name in (account, "account", "acc2", "abc")} - {member_of(account, CURVE)}
     other_keys = {key for key in redis.scan_iter(f"{prefix}*") if account not in key.split(":")} - {bucket}
     other_keys |= {bucket} if shared else set()
     with state.lock(f"account:{account}", ttl_s=30):
         assert state.forget(account) == 5
     assert set(redis.scan_iter(f"{prefix}*")) == other_keys
     assert redis.hgetall(bucket) == shared
+    assert set(state.claims_in("nightly", 60)) == others
     assert state.forget(account) == 0
 
 
 def test_redis_emptied_in_between_is_forgetting_and_no_more(state: ProgressStore, redis: Redis, prefix: str) -> None:
     state.replace_done("acc", DAILY, [WEEK])
-    state.claim("acc", DAILY, "night", 60)
+    state.claim_windows("nightly", ["acc:daily"], 60)
     redis.delete(*redis.scan_iter(f"{prefix}*"))
     redis.script_flush()
-    assert not state.has_history("acc", DAILY)
-    assert state.claim("acc", DAILY, "night", 60)
+    assert not state.coverage("acc", DAILY).is_known
+    assert state.claim_windows("nightly", ["acc:daily"], 60) != [""]
     assert state.lease("beat", "one", 30)
 
 
@@ -446,16 +317,16 @@ def test_an_unreachable_redis_means_try_again_later() -> None:
     with connect(f"redis://:secret@127.0.0.1:{free_port()}/0") as nobody:
         state = ProgressStore(nobody)
         with pytest.raises(StoreUnavailable, match=r"Redis can't be used: .*refused") as caught:
-            state.done_windows("acc", DAILY)
+            state.coverage("acc", DAILY)
         assert "secret" not in str(caught.value)
         with pytest.raises(StoreUnavailable), state.lock("token", ttl_s=1):
             pytest.fail("no lock without Redis")
 
 
 def test_what_a_refusal_quotes_stays_out_of_the_error(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    redis.set(f"{prefix}history:acc:daily", "not a set")
+    redis.set(f"{prefix}history:daily:acc", "not a hash")
     with pytest.raises(StoreUnavailable) as caught:
-        state.done_windows("acc", DAILY)
+        state.coverage("acc", DAILY)
     assert str(caught.value) == "Redis can't be used: it refused with WRONGTYPE"
 
 

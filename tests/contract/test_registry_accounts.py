@@ -104,8 +104,6 @@ def test_active_accounts_come_in_pages_that_miss_and_double_none(registry: Accou
         ids_read += [account.id for account in page]
         after = page[-1].id
     assert ids_read == [*ids[:3], *ids[4:]]
-    assert [account.id for account in registry.page_active(ids[4], limit=4, until=ids[6])] == ids[5:7]
-    assert registry.page_active(ids[6], until=ids[6]) == []
 
 
 def test_accounts_are_listed_and_counted_by_state(registry: AccountRegistry) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, create_engine, text
+from sqlalchemy import create_engine, text
 
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
-from worker.stores.encryption import Sealer, generate_key
-from worker.stores.registry import migrations
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
-from worker.stores.registry.tables import UtcDateTime
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 A, B = "30001640000011", "30001640000022"
@@ -130,29 +125,3 @@ def test_an_account_without_token_can_be_given_one_and_nobody_elses(registry: Ac
     assert registry.load_token(account.id) == "first"
     with pytest.raises(UnknownAccount):
         registry.tokens.save("nobody", "x")
-
-
-@pytest.fixture
-def old_registry(url: str, tmp_path: Path) -> Iterator[str]:
-    """A database as it was before accounts could share a token."""
-    key = generate_key()
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        migrations.upgrade(connection, "0002")
-        row = {"id": "home1", "now": NOW, "sealed": Sealer([key]).seal("kept")}
-        for statement in (
-            "INSERT INTO accounts VALUES (:id, 'enedis', 'ready', '', :now, :now, NULL, NULL)",
-            "INSERT INTO tokens (account_id, sealed, updated_at) VALUES (:id, :sealed, :now)",
-        ):
-            connection.execute(text(statement).bindparams(bindparam("now", type_=UtcDateTime)), row)
-    engine.dispose()
-    yield key
-
-
-def test_tokens_of_before_are_still_there(url: str, old_registry: str) -> None:
-    registry = AccountRegistry(url, Sealer([old_registry]))
-    registry.migrate()
-    assert registry.load_token("home1") == "kept"
-    registry.save_token("home1", "renewed")
-    assert registry.load_token("home1") == "renewed"
-    registry.close()

@@ -29,7 +29,6 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.sync.audit import AuditSummary, save_audit_summary
-from worker.sync.due import Night
 
 NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 YESTERDAY = date(2024, 7, 24)
@@ -88,7 +87,6 @@ class Fleet:
             for _ in range(3):
                 ledger.take_permit("mesure_synchrone_auto")
             ledger.close_gate(600)
-            ProgressStore(redis).put_cursor(Night(NOW.date()).run, "~fed", 600)
             tally = AuditSummary(50, 900, 1, Counter({(Law.MONTH, Cause.STALE_TOTAL): 2}))
             save_audit_summary(ProgressStore(redis), tally, NOW)
             heartbeats = Heartbeats(redis)
@@ -142,7 +140,7 @@ def test_it_tells_how_the_fleet_stands(output: CommandResult) -> None:
     assert 500 < samples["releve_gate_opens_in_seconds"][()] <= 600
     assert samples["releve_permits_used"] == {("mesure_synchrone_auto",): 3}
     assert samples["releve_permits_limit"] == {("mesure_synchrone_auto",): 1000}
-    assert (samples["releve_night_fed"], samples["releve_night_complete"]) == ({(): 1}, {(): 0})
+    assert samples["releve_night_due"] == {("daily",): 2, ("load_curve",): 2}
     assert samples["releve_beat_last_publish_timestamp_seconds"] == {(): 1_700_000_000.5}
     assert samples["releve_beat_last_tick_timestamp_seconds"] == {(): 1_700_000_060.5}
     assert samples["releve_workers"] == {("heard",): 0, ("silent",): 1}

@@ -18,7 +18,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +32,9 @@ from celery import Celery
 from config.settings import PREFIX, Settings
 from tests.support import servers
 from tests.support.commands import run_releve
+from worker.cli.progress import asked_at
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.readings import PARIS, Period, Series
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, free_port
 
@@ -63,6 +65,7 @@ class System:
 
     def __init__(self, folder: Path, redis_url: str, settings: Mapping[str, str], opened: ExitStack) -> None:
         self.folder = folder
+        self._began = time.monotonic()
         port = free_port()
         self.settings = {
             "DATA_DIR": str(folder / "data"),
@@ -76,6 +79,7 @@ class System:
         self._starts = itertools.count(1)
         self._runs = itertools.count()
         self._pids: dict[str, int] = {}
+        self._asked_before: dict[str, dict[str, dict[Series, datetime | None]]] = {}
         self.publisher = Celery("tests", set_as_current=False)  # This process has an app of its own.
         self.publisher.config_from_object("config.celery_options")
         self.publisher.conf.update(broker_url=redis_url)
@@ -135,7 +139,14 @@ class System:
     # -- Commands, tasks and the simulator
 
     def environment(self, **settings: str) -> dict[str, str]:
-        return {PREFIX + name: value for name, value in {**self.settings, **settings}.items()}
+        return {PREFIX + name: value for name, value in self._present({**self.settings, **settings}).items()}
+
+    def _present(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the settings with the pretended time of now, so that the clocks of all processes agree."""
+        pretended = settings.get("PRETEND_NOW")
+        elapsed = timedelta(seconds=time.monotonic() - self._began)
+        now = {"PRETEND_NOW": (datetime.fromisoformat(pretended) + elapsed).isoformat()} if pretended else {}
+        return {**settings, **now}
 
     def releve(self, *words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the command in a process of its own, which must end with ``code``."""
@@ -203,7 +214,7 @@ class System:
     @cached_property
     def runtime(self) -> Runtime:
         """The test's own runtime, on the same settings."""
-        settings = {name.lower(): value for name, value in self.settings.items()}
+        settings = {name.lower(): value for name, value in self._present(self.settings).items()}
         return self._opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
 
     def wait_loaded(self, account: str) -> None:
@@ -232,21 +243,27 @@ class System:
         return run
 
     def start_night(self) -> str:
-        """Start a night and return its run name.
-
-        Its date is later than those before, since the newest night takes over from the others.
-        """
-        run_date = (date(2030, 1, 1) + timedelta(days=next(self._runs))).isoformat()
-        self.send_task("tasks.nightly.nightly_sync", run_date)
-        return f"nightly:{run_date}"
+        """Ask every account again, as a night does, and return the run's name."""
+        run = f"night-{next(self._runs)}"
+        accounts = [account.id for account in self.runtime.registry.list()]
+        self._asked_before[run] = {account: self._asked_at(account) for account in accounts}
+        self.send_task("tasks.nightly.nightly_sync", self.runtime.now().isoformat())
+        return run
 
     def has_run(self, account: str, run: str, series_list: Iterable[Series] = tuple(Series)) -> bool:
-        wanted = list(series_list)
-        states = self.runtime.progress.task_states([(account, series.value) for series in wanted])
-        return all(
-            f"{series.value}/{run}" in (state.get("last_run"), state.get("failed_run"))
-            for series, state in zip(wanted, states, strict=True)
-        )
+        """Return whether the series were asked in this run, or since the night of ``nightly:<date>`` began."""
+        asked = self._asked_at(account)
+        if run.startswith("nightly:"):
+            start = datetime.combine(date.fromisoformat(run.removeprefix("nightly:")), self._nightly_at, PARIS)
+            return all((at := asked[series]) is not None and at >= start for series in series_list)
+        return all(asked[series] != self._asked_before[run][account][series] for series in series_list)
+
+    def _asked_at(self, account: str) -> dict[Series, datetime | None]:
+        return asked_at(self.runtime, self.runtime.registry.get(account))
+
+    @property
+    def _nightly_at(self) -> time_of_day:
+        return time_of_day.fromisoformat(self.runtime.settings.nightly_at)
 
     def documents(self, account: str, period: Period) -> list[dict[str, Any]]:
         return self.runtime.measures[period].read(account, "0", "~")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.fleet.incidents import Thresholds
+from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.errors import WorkerError
@@ -26,9 +28,11 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.due import DueRow
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
-from worker.sync.claims import ClaimPolicy
+from worker.sync.claims import WindowClaims
+from worker.sync.due import DueWindows
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
 from worker.sync.results import ResultRecorder
@@ -71,22 +75,23 @@ class Household:
             now=self.now,
             incidents=self.incidents,
         )
-        self.results = ResultRecorder(
-            registry=self.registry,
-            progress=self.progress,
-            history=self.history,
-            now=self.now,
-            refusals=self.refusals,
-            corrections=CorrectionTable(self.registry.database),
-            incidents=self.incidents,
-        )
-        self.claims = ClaimPolicy(
+        self.claims = WindowClaims(
             registry=self.registry,
             progress=self.progress,
             history=self.history,
             now=self.now,
             claim_ttl_s=self.claim_ttl_s,
             is_held=self.incidents.is_held,
+        )
+        self.results = ResultRecorder(
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            claims=self.claims,
+            now=self.now,
+            refusals=self.refusals,
+            corrections=CorrectionTable(self.registry.database),
+            incidents=self.incidents,
         )
         self.window_sync = WindowSync(
             accounts=self.registry,
@@ -118,11 +123,26 @@ class Household:
     def backfill(self, account_id: str, most: int = 200) -> list[WindowJob]:
         """Sync one window of the history after the other until none is due, and return those that were tried."""
         tried: list[WindowJob] = []
-        while job := self.claims.claim_backfill(account_id):
+        while job := self._next_of_history(account_id):
             tried.append(job)
             self.run(job)
             assert len(tried) < most, "the backfill finds no end"
         return tried
+
+    def _next_of_history(self, account_id: str) -> WindowJob | None:
+        """Claim the next window of the first series whose history goes on now."""
+        due = {(row.account_id, row.series) for series in Series for row in self.histories(series)}
+        jobs = (self.claims.claim_history(account_id, series) for series in Series if (account_id, series) in due)
+        return next((job for job in jobs if job is not None), None)
+
+    def histories(self, series: Series) -> list[DueRow]:
+        return self.registry.due.list_histories(series, self.at, 100)
+
+    def due_windows(self, publish: Callable[[WindowJob, str], object], **options: Any) -> DueWindows:
+        usual = {"calls_per_hour": None, "policy": FleetPolicy()}
+        return DueWindows(
+            table=self.registry.due, claims=self.claims, publish=publish, now=self.now, **(usual | options)
+        )
 
     def lose_redis(self) -> None:
         for key in self.redis.scan_iter(f"{self.prefix}*"):

@@ -112,8 +112,8 @@ def test_the_page_of_redis_keys_names_every_kind_of_key_and_no_other() -> None:
     keys = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', source))
     heartbeat = set(re.findall(r'self\._key\(\s*"([a-z_]+)"', inspect.getsource(Heartbeats)))
     rows = "".join(re.findall(r"^\| (`.*?) \|", read(REFERENCE / "redis-keys.md"), re.MULTILINE))
-    listed = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "heartbeat", "cursor"}
-    assert listed | {"cursor"} == keys - heartbeat
+    listed = set(re.findall(r"`([a-z_]+):", rows)) - {"celery", "heartbeat"}
+    assert listed == keys - heartbeat
     assert set(re.findall(r"`heartbeat:([a-z_]+)", rows)) == heartbeat
 
 

@@ -10,13 +10,15 @@ from typing import Final, NamedTuple
 from worker.accounts.explain_texts import LANGUAGES, format_sentence
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
-from worker.domain.fleet.outcomes import Call, calls_from_fields, last_failure
+from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
 from worker.domain.measures.completeness import DayLedger, DayMark, DayState, civil_day, half_hours_in, half_hours_of
 from worker.domain.measures.conservation import Discrepancy, check_days, check_totals
 from worker.domain.measures.coverage import find_gaps, next_request_date
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, key_range, to_entry, touched_window
 from worker.domain.measures.holes import Hole, find_holes
-from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
+from worker.domain.measures.messages import NIGHTLY
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
+from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
@@ -142,7 +144,7 @@ class Explainer:
         stored: StoredEnergy,
     ) -> SeriesExplanation:
         today, mark = self.history.today(), ledger.mark_of(day)
-        calls = [call for call in calls_from_fields(state) if call.covers(day)]
+        calls = [call for call in _calls_of(series, state, outcome) if call.covers(day)]
         asked_on = None if mark.asked_at_age is None else day + mark.asked_at_age * ONE_DAY
         wanted = self.history.wanted_window(series)
         facts = DayFacts(
@@ -162,6 +164,18 @@ class Explainer:
     def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
         documents = self.measures[period].read(account_id, *key_range(window, period))
         return [to_entry(document) for document in documents]
+
+
+def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:
+    """Return the known calls, newest first: those of the progress hash, and the last look-back of the registry."""
+    calls = calls_from_fields(state)
+    if outcome is not None and outcome.asked_at is not None and outcome.answer is not None:
+        asked_on = outcome.asked_at.astimezone(PARIS).date()
+        last = Call(outcome.asked_at, plan_look_back(asked_on, series), AnswerClass(outcome.answer), NIGHTLY)
+        # The hash of a failed run holds the same call.
+        if not any(call.answer is last.answer and abs(call.at - last.at) < _MINUTE for call in calls):
+            calls = sorted([last, *calls], key=lambda call: call.at, reverse=True)
+    return calls
 
 
 def _facts_of(account: Account) -> AccountFacts:

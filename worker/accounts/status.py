@@ -34,6 +34,8 @@ def status_of(account: Account, *, registry: AccountRegistry, history: History) 
             "last_success": outcome.last_success_at.isoformat() if outcome and outcome.last_success_at else None,
             "error": outcome.code if outcome else None,
             "message": outcome.message if outcome and outcome.code else None,
+            "asked_at": outcome.asked_at.isoformat() if outcome and outcome.asked_at else None,
+            "next_try": outcome.again_at.isoformat() if outcome and outcome.again_at else None,
         }
     no_curve = account.active and registry.completeness.find_missing_curve(account.id) is not None
     return {
@@ -81,8 +83,8 @@ def progress_of(
     ]
     outcomes = registry.load_outcomes_of([account.id for account in accounts])
     pairs = [(account.id, series) for account in accounts for series in Series]
-    windows = progress.done_windows_of([(account_id, series.value) for account_id, series in pairs])
-    done = dict(zip(pairs, windows, strict=True))
+    coverages = progress.coverages([(account_id, series.value) for account_id, series in pairs])
+    done = {pair: coverage.windows for pair, coverage in zip(pairs, coverages, strict=True)}
     wanted = {series: history.wanted_window(series) for series in Series}
     progress_by_account = {}
     for account in accounts:

@@ -18,7 +18,7 @@ from worker.domain.measures.readings import Series
 from worker.errors import AccountError, RateLimited, TransientError, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.claims import ClaimPolicy
+from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.tokens")
@@ -35,7 +35,7 @@ class TokenRenewal:
     registry: AccountRegistry
     tokens_of: Callable[[str], TokenProvider]
     calls_per_hour: int | None
-    claims: ClaimPolicy
+    claims: WindowClaims
     incidents: Incidents
     refusals: RefusalPolicy
 

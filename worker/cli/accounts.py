@@ -153,8 +153,6 @@ def _set_state(account_id: str, state: AccountState) -> None:
         require_account(runtime, account_id)
         try:
             runtime.registry.set_state(account_id, state, now=runtime.now())
-            if state is AccountState.READY:
-                runtime.claims.clear_retry_delays(account_id)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
     click.echo(f"account {account_id} is {state}")

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.cli.common import print_json, warn
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.messages import BACKFILL, split_claim
 from worker.domain.measures.readings import Series
 from worker.runtime.process import Runtime
+from worker.stores.redis.claims import member_of
+from worker.sync.claims import LANES
 
 _POLL_S: Final = 0.5
+# A history that goes on later than this has failed too often today.
+_GIVEN_UP: Final = timedelta(hours=1)
 
 ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
 
 
-def look_back_progress(runtime: Runtime, account: Account, run: str) -> tuple[int, int]:
-    """Count the series whose look-back of this run has ended, with or without success."""
-    states = runtime.progress.task_states([(account.id, series.value) for series in Series])
-    ended = sum(
-        f"{series.value}/{run}" in (state.get("last_run"), state.get("failed_run"))
-        for series, state in zip(Series, states, strict=True)
-    )
-    return ended, len(Series)
+def look_back_progress(
+    runtime: Runtime, account: Account, asked_before: Mapping[Series, datetime | None]
+) -> tuple[int, int]:
+    """Count the series that were asked since ``asked_before`` was read, with or without success."""
+    return sum(asked != asked_before[series] for series, asked in asked_at(runtime, account).items()), len(Series)
+
+
+def asked_at(runtime: Runtime, account: Account) -> dict[Series, datetime | None]:
+    """Return when each series of the account was asked last."""
+    outcomes = runtime.registry.load_outcomes(account.id)
+    return {series: outcomes[series].asked_at if series in outcomes else None for series in Series}
 
 
 def history_progress(runtime: Runtime, account: Account) -> tuple[int, int]:
     """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
+    outcomes = runtime.registry.load_outcomes(account.id)
     for series in Series:
         series_done, series_total = runtime.history.count_days(account.id, series)
-        given_up = series_done < series_total and runtime.claims.attempts_exhausted(account.id, series)
+        goes_on = outcomes[series].history_due_at if series in outcomes else None
+        given_up = goes_on is not None and goes_on - runtime.now() > _GIVEN_UP
         done += series_total if given_up else series_done
         total += series_total
     return done, total
@@ -84,10 +93,15 @@ class _StallDetector:
         """Record the number done and return whether it has stood still for too long."""
         now = time.monotonic()
         known, since = self._last_change.get(account.id, (-1, now))
-        if done != known or self._runtime.progress.is_claimed(account.id, *split_claim(BACKFILL)):
+        if done != known or self._is_in_flight(account):
             self._last_change[account.id] = (done, now)
             return False
         return now - since > self._longest_s
+
+    def _is_in_flight(self, account: Account) -> bool:
+        claims = self._runtime.claims
+        members = {member_of(account.id, series) for series in Series}
+        return any(members & set(claims.in_flight(lane)) for lane in LANES)
 
 
 def _failures(runtime: Runtime, account: Account) -> Iterator[str]:

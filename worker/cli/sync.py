@@ -8,7 +8,7 @@ import click
 
 from worker.app import enqueue_look_back
 from worker.cli.common import json_option, open_runtime, require_account
-from worker.cli.progress import look_back_progress, wait_with_progress
+from worker.cli.progress import asked_at, look_back_progress, wait_with_progress
 from worker.cli.window_commands import (
     inline_option,
     print_enqueued,
@@ -45,14 +45,19 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
             return run_inline(runtime, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
         run = f"by-hand:{runtime.now():%Y%m%dT%H%M%S}"
         require_worker(runtime, wait)
+        asked_before = {account.id: asked_at(runtime, account) for account in accounts}
         for account in accounts:
             require_active(account)
             enqueue_look_back(account.id, run, broker_url=runtime.broker_url)
         if not wait:
             return print_enqueued(accounts, as_json)
-        return wait_with_progress(runtime, accounts, as_json, lambda account: look_back_progress(runtime, account, run))
+        return wait_with_progress(
+            runtime, accounts, as_json, lambda account: look_back_progress(runtime, account, asked_before[account.id])
+        )
 
 
 def _active_accounts(runtime: Runtime) -> Iterator[Account]:
-    for page in runtime.claims.pages_after(None):
+    after = None
+    while page := runtime.registry.page_active(after):
         yield from page
+        after = page[-1].id

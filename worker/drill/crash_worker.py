@@ -44,11 +44,9 @@ _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ..
         (
             ProgressStore.mark_done,
             ProgressStore.record_success,
-            ProgressStore.record_night,
             ProgressStore.record_task,
-            ProgressStore.clear_attempts,
-            ProgressStore.claim,
-            ProgressStore.release_claim,
+            ProgressStore.claim_windows,
+            ProgressStore.release_claims,
         ),
     ),
 )

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,14 +19,13 @@ from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengt
 from worker.cli.totals_check import Differences, Truth, find_differences
 from worker.clients.enedis.consent import read_callback
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import ONE_DAY, Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import SUPPLIER
 
 _FIRST_METER: Final = 40_000_000_000_001
-_FIRST_NIGHT: Final = date(2030, 1, 1)  # Only the name of a run: all ask for the days before the pretended today.
 _FIRST_ACCOUNTS: Final = 4
 _CONSENT_NEEDED: Final = (ConsentRevoked.code, RefreshAnswerLost.code, LoginFailed.code)
 _MOST_WAITING_MESSAGES: Final = 2  # For each account.
@@ -119,11 +118,7 @@ class DrillFleet:
         if queue_lengths(self._runtime.broker_url)["nightly"] > _MOST_WAITING_MESSAGES * len(self.homes):
             return
         self.nights += 1
-        enqueue(
-            "tasks.nightly.nightly_sync",
-            (_FIRST_NIGHT + self.nights * ONE_DAY).isoformat(),
-            broker_url=self._runtime.broker_url,
-        )
+        enqueue("tasks.nightly.nightly_sync", self.now().isoformat(), broker_url=self._runtime.broker_url)
 
     def change_values(self) -> None:
         """Let the supplier correct a recent day or fill a gap; the next nightly run must store it."""
@@ -148,10 +143,18 @@ class DrillFleet:
         for account_id in sorted(accounts):
             self.request_look_back(account_id, run)
 
-    def is_stored(self, account_id: str, run: str) -> bool:
-        """Return whether a look-back of that name (``run`` or ``run:…``) is stored, for every series."""
-        states = self._runtime.progress.task_states([(account_id, series.value) for series in Series])
-        return all(f"last_{run}" in state for state in states)
+    def last_successes(self, account_id: str) -> dict[Series, datetime | None]:
+        """Return when each series of an account was stored last."""
+        outcomes = self._runtime.registry.load_outcomes(account_id)
+        return {series: outcomes[series].last_success_at if series in outcomes else None for series in Series}
+
+    def now(self) -> datetime:
+        """Return the time that the drill pretends."""
+        return self._runtime.now()
+
+    def is_stored_since(self, account_id: str, moment: datetime) -> bool:
+        """Return whether every series of an account was stored since ``moment``."""
+        return all(at is not None and at >= moment for at in self.last_successes(account_id).values())
 
     def is_history_loaded(self, account_id: str) -> bool:
         """Return whether the whole history of the account is loaded."""

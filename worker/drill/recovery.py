@@ -1,7 +1,7 @@
 """Recovery times of a drill: from the end of a fault until its unfinished work and new work are stored.
 
-The claims in Redis (``inflight:*``) are the unfinished work.  A look-back is finished when its run, or a later one,
-has stored the same days; a history, when its next window is enqueued or all is loaded.  New work is a look-back of
+The claims in Redis (``inflight:*``) are the unfinished work.  A look-back is finished when the series was stored since
+the claim; a history, when its next window is claimed or all is loaded.  New work is a look-back of
 one account, requested when the fault is over.  A later fault that hits the same work starts the clock again; such a
 recovery is called *overlapped*, and its full length is reported too.
 """
@@ -12,16 +12,20 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from redis import Redis
 
+from worker.domain.clock import real_clock
 from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.domain.measures.readings import Series
 from worker.drill.fleet import DrillFleet
 from worker.drill.schedule import FaultKind
 from worker.errors import TransientError
 from worker.stores.redis.broker import UNACKED
 from worker.stores.redis.connection import redis_errors
+from worker.sync.claims import HISTORY_LANES
 
 _CLAIMS: Final = "releve:inflight:"
 _ASK_AGAIN_S: Final = 5.0  # A fault may lose a request for a look-back.
@@ -29,8 +33,7 @@ _SERIES: Final = ("daily", "load_curve")
 _MOST_PROBES: Final = 12  # One every 5 s makes a minute.
 _WORDS: Final = re.compile(r"\w+", re.ASCII)
 
-# Key below the prefix and value: when the work was enqueued and which run holds it.
-# Example: ("k9x4w:daily:nightly", "1721890000.123456 20240725T070000.000001").
+# Lane and member, then the moment of the claim in µs: ("nightly:k9x4w:daily", "1721890000123456").
 Claim = tuple[str, str]
 
 
@@ -45,6 +48,7 @@ class Recovery:
     kind: FaultKind
     ended_s: float
     noticed_s: float
+    noticed_at: datetime  # The same moment by the time that the drill pretends.
     pending: set[Claim] = field(default_factory=set)
     stale_accounts: set[str] = field(default_factory=set)
     counted_from_s: float = 0.0
@@ -77,8 +81,7 @@ class RecoveryTracker:
         self._redis, self._work, self._clock = redis, work, clock
         self.recoveries: list[Recovery] = []
         self._open: list[Recovery] = []
-        self._probes: dict[str, float] = {}  # Moment of the request, by the name of the look-back.
-        self._requests = 0
+        self._probes: dict[datetime, float] = {}  # Moment of the request by the drill's clock, by the pretended time.
 
     def record_kill(self, kind: FaultKind, pid: int, at_s: float) -> None:
         """Begin the recovery from a killed worker: from the work of its messages, and of messages that are gone."""
@@ -110,7 +113,7 @@ class RecoveryTracker:
     def _begin(self, kind: FaultKind, pending: set[Claim], at_s: float | None = None) -> Recovery:
         noticed_s = self._clock()
         ended_s = noticed_s if at_s is None else at_s
-        recovery = Recovery(kind, ended_s, noticed_s, pending, counted_from_s=ended_s)
+        recovery = Recovery(kind, ended_s, noticed_s, self._work.now(), pending, counted_from_s=ended_s)
         self.recoveries.append(recovery)
         self._open.append(recovery)
         return recovery
@@ -118,7 +121,7 @@ class RecoveryTracker:
     def _restart_clocks(self, claims: set[Claim] | None) -> None:
         """Restart the clock of the recoveries that wait for one of these claims; None stands for all."""
         keys = {key for key, _ in claims or ()}
-        probed = any(f"{self._work.probe_account}:{series}:{run}" in keys for run in self._probes for series in _SERIES)
+        probed = any(f"nightly:{self._work.probe_account}:{series}" in keys for series in _SERIES if self._probes)
         for recovery in self._open:
             if claims is None or recovery.pending & claims or (probed and not recovery.probed):
                 recovery.counted_from_s, recovery.overlapped = self._clock(), True
@@ -147,7 +150,9 @@ class RecoveryTracker:
         if finished := {claim for claim in recovery.pending if self._is_finished(claim, claims)}:
             recovery.pending -= finished
             recovery.last_finished = min(finished)[0].partition(":")[2]
-        if current := {account for account in recovery.stale_accounts if self._is_up_to_date(account)}:
+        if current := {
+            account for account in recovery.stale_accounts if self._is_up_to_date(account, recovery.noticed_at)
+        }:
             recovery.stale_accounts -= current
             recovery.last_finished = "all accounts"
 
@@ -160,9 +165,9 @@ class RecoveryTracker:
 
     def _probe(self) -> None:
         """Request and check new work: one look-back serves all faults that were over when it was requested."""
-        for run, requested_s in list(self._probes.items()):
-            if self._work.is_stored(self._work.probe_account, run):
-                del self._probes[run]
+        for requested_at, requested_s in list(self._probes.items()):
+            if self._work.is_stored_since(self._work.probe_account, requested_at):
+                del self._probes[requested_at]
                 for recovery in self._open:
                     if not recovery.probed and recovery.noticed_s <= requested_s:
                         recovery.probed, recovery.last_finished = True, "new work"
@@ -170,32 +175,35 @@ class RecoveryTracker:
         waiting = [recovery for recovery in self._open if not recovery.probed]
         not_requested = any(recovery.noticed_s > newest_s for recovery in waiting)
         if not_requested or (waiting and self._clock() - newest_s > _ASK_AGAIN_S):
-            self._requests += 1
-            run = f"drill-{self._requests}"
-            self._work.request_look_back(self._work.probe_account, run)
-            self._probes[run] = self._clock()
+            requested_at = self._work.now()
+            self._work.request_look_back(self._work.probe_account, "drill")
+            self._probes[requested_at] = self._clock()
             while len(self._probes) > _MOST_PROBES:
                 del self._probes[next(iter(self._probes))]
 
     @redis_errors()
     def _is_finished(self, claim: Claim, claims: dict[str, str]) -> bool:
-        account_id, series, _ = claim[0].split(":", 2)
-        if series == "account":
-            return claims.get(claim[0], claim[1]) != claim[1] or self._work.is_history_loaded(account_id)
-        state, run_id = self._redis.hmget(f"releve:task:{account_id}:{series}", ["state", "run_id"])
-        holder = claim[1].rpartition(" ")[2]
-        return state == "ok" and str(run_id) >= holder
+        lane, account_id, series = claim[0].split(":", 2)
+        if claim[0] in claims and claims[claim[0]] == claim[1]:
+            return False
+        if lane in HISTORY_LANES.values():
+            return claim[0] in claims or self._work.is_history_loaded(account_id)
+        ahead = self._work.now() - real_clock()
+        claimed_at = datetime.fromtimestamp(int(claim[1]) / 1e6, UTC) + ahead
+        stored_at = self._work.last_successes(account_id)[Series(series)]
+        return stored_at is not None and stored_at >= claimed_at
 
-    @redis_errors()
-    def _is_up_to_date(self, account_id: str) -> bool:
-        keys = [f"releve:task:{account_id}:{series}" for series in _SERIES]
-        return all(self._redis.hget(key, "last_success") for key in keys)
+    def _is_up_to_date(self, account_id: str, moment: datetime) -> bool:
+        return self._work.is_stored_since(account_id, moment)
 
     @redis_errors()
     def _read_claims(self) -> dict[str, str]:
-        keys = [str(key) for key in self._redis.scan_iter(match=f"{_CLAIMS}*", count=1000)]
-        values: list[Any] = self._redis.mget(keys) if keys else []
-        return {key.removeprefix(_CLAIMS): str(value) for key, value in zip(keys, values, strict=True) if value}
+        claims: dict[str, str] = {}
+        for key in self._redis.scan_iter(match=f"{_CLAIMS}*", count=1000):
+            rows: Any = self._redis.zrange(key, 0, -1, withscores=True)
+            lane = str(key).removeprefix(_CLAIMS)
+            claims |= {f"{lane}:{member}": f"{score:.0f}" for member, score in rows}
+        return claims
 
     @redis_errors()
     def _read_message_words(self, pid: int) -> tuple[set[str], set[str]]:
@@ -221,7 +229,7 @@ def _argument_words(message: Any) -> list[str]:
 
 
 def _account(key: str) -> str:
-    return key.partition(":")[0]
+    return key.split(":")[1]
 
 
 def run_unless_unavailable(work: Callable[[], Any]) -> bool:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -145,7 +146,7 @@ class Drill:
         """Wait until all recoveries are over, every history is loaded and a last look-back of all is stored."""
         begun_s = self.elapsed_s()
         self._print_line(f"{begun_s:5.0f} s  calm; a last night for all")
-        run = "drill-last"
+        run, settles_from = "drill-last", self._fleet.now()
         requests, requested_s = 0, -1e9
         unfinished = {home.account_id for home in self._fleet.homes}
         while self.elapsed_s() - begun_s < _SETTLE_S:
@@ -156,7 +157,9 @@ class Drill:
             if self.elapsed_s() - requested_s > 5:
                 requests, requested_s = requests + 1, self.elapsed_s()
                 run_unless_unavailable(partial(self._fleet.request_look_backs, unfinished, f"{run}:{requests}"))
-            run_unless_unavailable(lambda: unfinished.difference_update(self._finished_accounts(unfinished, run)))
+            run_unless_unavailable(
+                lambda: unfinished.difference_update(self._finished_accounts(unfinished, settles_from))
+            )
             time.sleep(_TICK_S)
         self._report.settled_s = self.elapsed_s() - begun_s
         self._report.stuck = len(
@@ -165,12 +168,12 @@ class Drill:
         for line in self._tracker.describe_pending():
             self._print_line(f"not recovered: {line}")
 
-    def _finished_accounts(self, accounts: set[str], run: str) -> list[str]:
+    def _finished_accounts(self, accounts: set[str], since: datetime) -> list[str]:
         fleet = self._fleet
         return [
             account_id
             for account_id in sorted(accounts)
-            if fleet.is_stored(account_id, run) and fleet.is_history_loaded(account_id)
+            if fleet.is_stored_since(account_id, since) and fleet.is_history_loaded(account_id)
         ]
 
     def _fill_report(self) -> None:

@@ -84,8 +84,8 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
     """
     with Archive.open(path) as archive:
         step = archive.manifest["schema"]
-        if step not in migrations.known_steps():
-            raise BackupRefused(f"{path} comes from a later Relève (schema {step}): update this one first")
+        if step != migrations.newest_step():
+            raise BackupRefused(f"{path} comes from another version (schema {step}): restore it with that one")
         archive.check()
         _check_keys(archive, runtime.sealer)
         restored_before = _is_already_restored(archive, runtime)
@@ -98,7 +98,7 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
         if not restored_before:
             with runtime.registry.database.writing() as connection:
                 _refuse_if_filled(connection)
-                restore_rows(connection, step, lambda table: archive.rows(_table(table)))
+                restore_rows(connection, lambda table: archive.rows(_table(table)))
         members = archive.manifest["members"]
         return BackupSummary(
             str(path),

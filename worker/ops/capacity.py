@@ -85,7 +85,7 @@ def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
 def capacity_of(database: Database, settings: Settings, today: date) -> FleetCapacity:
     """Compare the fleet in the registry with the quota in the settings.  Raises StoreUnavailable."""
     fleet, quota = fleet_from(database, today, settings.history_load_days), quota_from(settings)
-    policy = PolicyTable(database).load_current()
+    policy = PolicyTable(database).load_current(today)
     return FleetCapacity(
         Plan(fleet, quota, FleetPolicy(policy.daily_every, policy.curve_every)), plan_fleet(fleet, quota)
     )

@@ -98,11 +98,8 @@ INCIDENT_OPEN: Final = METRICS.define(
     "1 while an incident of this kind is open: the same failure on many accounts, so the supplier's.",
     kind=IncidentKind,
 )
-NIGHT_FED: Final = METRICS.define(
-    "gauge", "releve_night_fed", "1 when the newest night that was due has published all of its work."
-)
-NIGHT_COMPLETE: Final = METRICS.define(
-    "gauge", "releve_night_complete", "1 when all accounts of the newest night that was due are done."
+NIGHT_DUE: Final = METRICS.define(
+    "gauge", "releve_night_due", "Active series that this night has still to ask; 0 when it is complete.", series=Series
 )
 BEAT_PUBLISHED: Final = METRICS.define(
     "gauge", "releve_beat_last_publish_timestamp_seconds", "When beat published something last; missing if never."

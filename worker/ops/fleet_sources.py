@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import date
 from datetime import time as time_of_day
 from functools import cached_property
 from itertools import product
@@ -31,9 +31,11 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.database import Database
+from worker.stores.registry.due import DueTable
 from worker.stores.registry.overview import Overview
+from worker.stores.registry.policies import PolicyTable
 from worker.sync.audit import load_audit_summary
-from worker.sync.due import Night, night_progress
+from worker.sync.due import night_start
 
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 15 s.
 _PING_S: Final = 1.0
@@ -84,6 +86,7 @@ class FleetSources:
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield fleet_metrics.UNKNOWN_ANSWERS, _by_label({"new": new, "known": known})
         yield from self._capacity(today)
+        yield from self._night()
 
     def _capacity(self, today: date) -> Samples:
         plan = capacity_of(self._database, self.settings, today).current
@@ -108,7 +111,6 @@ class FleetSources:
         yield fleet_metrics.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
         open_kinds = {incident.kind for incident in self._incidents.open_incidents().values()}
         yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_kinds for kind in IncidentKind})
-        yield from self._night()
         yield from self._heartbeats()
         yield from self._audit()
 
@@ -119,12 +121,12 @@ class FleetSources:
         yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self._broker_url))
 
     def _night(self) -> Samples:
-        """Yield the progress of the newest night that has begun."""
-        now = self._now().astimezone(PARIS)
-        has_begun = now.time() >= time_of_day.fromisoformat(self.settings.nightly_at)
-        progress = night_progress(self._progress, Night(now.date() - timedelta(days=0 if has_begun else 1)))
-        yield fleet_metrics.NIGHT_FED, _single(progress.fed)
-        yield fleet_metrics.NIGHT_COMPLETE, _single(progress.complete)
+        """Yield the series that this night has still to ask."""
+        before = night_start(self._now(), time_of_day.fromisoformat(self.settings.nightly_at))
+        policy = PolicyTable(self._database).load_current(before.date())
+        table = DueTable(self._database)
+        due = {series: table.count_due_tonight(series, policy.every(series), before) for series in Series}
+        yield fleet_metrics.NIGHT_DUE, _by_label(due)
 
     def _heartbeats(self) -> Samples:
         heartbeats = Heartbeats(self._redis)

@@ -14,7 +14,7 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
-from worker.sync.claims import ClaimPolicy
+from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
 
@@ -24,7 +24,7 @@ def build_token_renewal(
     registry: AccountRegistry,
     clients: SupplierClients,
     calls_per_hour: int | None,
-    claims: ClaimPolicy,
+    claims: WindowClaims,
     incidents: Incidents,
     refusals: RefusalPolicy,
 ) -> TokenRenewal:

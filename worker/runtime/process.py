@@ -20,22 +20,19 @@ if TYPE_CHECKING:
     from worker.accounts.notices import NoticeSender
     from worker.accounts.refusals import RefusalPolicy
     from worker.accounts.token_renewal import TokenRenewal
-    from worker.domain.fleet.policy import FleetPolicy
     from worker.domain.measures.messages import WindowJob
     from worker.runtime.supplier import SupplierClients
     from worker.stores.encryption import Signer
     from worker.stores.registry.raw_answers import RawAnswerTable
     from worker.sync.answer_watch import AnswerWatch
     from worker.sync.audit import Auditor
-    from worker.sync.backfills import Resumption
-    from worker.sync.claims import ClaimPolicy
+    from worker.sync.claims import WindowClaims
     from worker.sync.completeness import LedgerRebuilder
-    from worker.sync.due import FanOut, Publish
+    from worker.sync.due import DueWindows
     from worker.sync.history import History
     from worker.sync.incidents import Incidents
     from worker.sync.inline import Inline
     from worker.sync.probes import IncidentProber
-    from worker.sync.repair import Repair
     from worker.sync.results import ResultRecorder
     from worker.sync.window import AnswerObserver, WindowSync
 
@@ -203,6 +200,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             registry=self.registry,
             progress=self.progress,
             history=self.history,
+            claims=self.claims,
             refusals=self.refusals,
             corrections=self.corrections,
             incidents=self.incidents,
@@ -229,7 +227,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     # -- what is due
 
     @Part
-    def claims(self) -> ClaimPolicy:
+    def claims(self) -> WindowClaims:
         from worker.runtime.due import build_claims
 
         return build_claims(
@@ -242,48 +240,16 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now,
         )
 
-    def fan_out(
-        self,
-        publish: Publish,
-        queue_length: Callable[[str], int],
-        held: Callable[[], bool],
-        policy: FleetPolicy | None,
-    ) -> FanOut:
-        from worker.runtime.due import build_fan_out
+    def due_windows(self, publish: Callable[[WindowJob, str], object]) -> DueWindows:
+        from worker.runtime.due import build_due_windows
 
-        return build_fan_out(
-            claims=self.claims,
-            progress=self.progress,
-            publish=publish,
-            queue_length=queue_length,
-            calls_per_hour=self.calls_per_hour,
-            held=held,
-            policy=policy,
-        )
-
-    def backfills(
-        self, publish: Callable[[str], object], queue_length: Callable[[str], int], held: Callable[[], bool]
-    ) -> Resumption:
-        from worker.runtime.due import build_backfills
-
-        return build_backfills(
-            claims=self.claims,
-            progress=self.progress,
-            publish=publish,
-            queue_length=queue_length,
-            calls_per_hour=self.calls_per_hour,
-            held=held,
-        )
-
-    def repair(self, publish: Callable[[WindowJob], None], waiting: Callable[[], int]) -> Repair:
-        from worker.runtime.due import build_repair
-
-        return build_repair(
-            claims=self.claims,
+        return build_due_windows(
             registry=self.registry,
+            claims=self.claims,
             publish=publish,
-            waiting=waiting,
             calls_per_hour=self.calls_per_hour,
+            is_blocked=self.ledger.is_gate_closed,
+            now=self.now,
         )
 
     @Part

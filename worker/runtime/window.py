@@ -19,6 +19,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
+from worker.sync.claims import WindowClaims
 from worker.sync.history import History, paris_today
 from worker.sync.incidents import Incidents
 from worker.sync.results import ResultRecorder
@@ -83,6 +84,7 @@ def build_results(
     registry: AccountRegistry,
     progress: ProgressStore,
     history: History,
+    claims: WindowClaims,
     refusals: RefusalPolicy,
     corrections: CorrectionTable,
     incidents: Incidents,
@@ -93,6 +95,7 @@ def build_results(
         registry=registry,
         progress=progress,
         history=history,
+        claims=claims,
         now=now,
         refusals=refusals,
         corrections=corrections,

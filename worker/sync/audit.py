@@ -25,14 +25,14 @@ from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
-from worker.sync.claims import ClaimPolicy
+from worker.sync.claims import WindowClaims
 from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
 # No smart meter has readings outside these days.
 _ALL_DAYS: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))
-_CURSOR: Final = "audit"
-_SUMMARY_TTL_S: Final = 7 * 24 * 3600
+_TEXT_NAME: Final = "audit"
+_SUMMARY_TTL_S: Final = 24 * 3600
 _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -81,7 +81,7 @@ class Auditor:
     measures: Measures
     corrections: CorrectionTable
     window_sync: WindowSync
-    claims: ClaimPolicy
+    claims: WindowClaims
     publish: Callable[[WindowJob], None]
 
     def verify_account(self, account_id: str) -> AuditResult:
@@ -181,14 +181,14 @@ def sample_accounts(registry: AccountRegistry, number: int) -> Iterator[Account]
 
 
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:
-    """Store the summary of an audit for a week."""
+    """Store the summary of an audit for a day, until the next one."""
     summary = {"at": now.isoformat(timespec="seconds"), **audit.as_json()}
-    progress.put_cursor(_CURSOR, json.dumps(summary), _SUMMARY_TTL_S)
+    progress.put_text(_TEXT_NAME, json.dumps(summary), _SUMMARY_TTL_S)
 
 
 def load_audit_summary(progress: ProgressStore) -> tuple[datetime, dict[str, Any]] | None:
-    """Return the time and the summary of the last audit; None if there was none within a week."""
-    if (text := progress.get_cursor(_CURSOR)) is None:
+    """Return the time and the summary of the last audit; None if there was none within a day."""
+    if (text := progress.get_text(_TEXT_NAME)) is None:
         return None
     summary = json.loads(text)
     return datetime.fromisoformat(summary["at"]), summary

@@ -55,7 +55,7 @@ class LedgerRebuilder:
             # The ledger is read first: a window stored meanwhile changes it, the replacement fails, and all is read
             # again.
             known = self.ledgers.load_ledger(account_id, series)
-            done = self.progress.done_windows(account_id, series)
+            done = self.progress.coverage(account_id, series).windows
             rebuilt = rebuild_ledger(known, dict(self._covered(account_id, series)), done)
             if str(rebuilt) == str(known):
                 return False

@@ -1,273 +1,204 @@
-"""The windows due tonight, published page by page: one round over all accounts, as fast as the quota allows.
+"""Which windows are due: one query a lane (``worker.stores.registry.due``), claimed and published as far as they fit.
 
-Which windows of a page are due, ``ClaimPolicy.due_look_backs`` decides. A round can be interrupted and continued.
+1. The lane's room is what the quota can do in ten minutes, less its claims in flight.
+2. The query returns the rows that are due, in their order; those in flight still are, so as many more are asked for.
+3. Rows in flight, and series that an incident holds, are left out; the others are claimed, each by one feeder.
+4. Rows that were asked between the query and the claim are released: an outcome is written before its claim ends.
+5. The windows are published. Nothing is written in the registry: that comes at the end of each window.
 
-A cursor in Redis (``worker.domain.fleet.rounds``) holds how far the night has come; it is moved after a page was
-published. If it is lost, the round starts again, and what is done or claimed is not published twice. A night begins
-where the one before it stopped, so what that one left comes first; after a complete night, the next begins at a place
-of its own. When a newer night begins, the older one publishes no more, and its waiting messages serve the newer one
-(``ClaimPolicy.refresh_window``).
+So an interrupted run needs no place to go on from, a second run finds nothing left to publish, and nobody waits longer
+than those that were asked before. A failing account is asked again when its time comes, within a tenth of the room.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 from typing import Final
 
-from worker.domain.consent.accounts import Account
+from worker.domain.clock import Clock
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.fleet.rounds import Round, start_of, takes_over
-from worker.domain.measures.messages import NIGHTLY
-from worker.domain.measures.readings import Series
+from worker.domain.measures.messages import AGAIN, BACKFILL, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_look_back, plan_repair
 from worker.logs import fields
-from worker.stores.redis.progress import ProgressStore
-from worker.sync.claims import ClaimPolicy
+from worker.stores.redis.claims import member_of
+from worker.stores.registry.due import DueRow, DueTable, SeriesDays
+from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
+from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, lane_of
 
-_CURSOR_TTL_S: Final = 3 * 24 * 3600
-# The last values of the cursor. A place on the way begins with a digit.
-_FED: Final = "~fed"
-_COMPLETE: Final = "~complete"
 _UNLIMITED_BACKLOG: Final = 2_000
-# Windows claimed and published before the length of the queue is read again.
-_BATCH_SIZE: Final = 100
-# Accounts examined in one call, because a task must end in time.
-MOST_ACCOUNTS: Final = 50_000
+_AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
+_REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
+MOST_HISTORIES: Final = 500  # Histories begun in one call: each reads its finished days.
 
 log = logging.getLogger("releve.nightly")
 
 
-@dataclass(frozen=True, slots=True)
-class NightProgress:
-    """The progress of a night: whether all its windows are published (``fed``), and whether all are done."""
-
-    fed: bool
-    complete: bool
+def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
+    """Return how many windows may be in flight in a lane: ten minutes of quota, or another ``share`` of the hour."""
+    return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
 
 
-Pair = tuple[str, Series]
-Publish = Callable[[Sequence[Pair], str], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Night:
-    """The nightly run of one date."""
-
-    date: date
-
-    @property
-    def run(self) -> str:
-        """The name of the run, under which its windows are claimed: ``nightly:2024-07-25``."""
-        return f"{NIGHTLY}:{self.date.isoformat()}"
-
-
-def night_progress(state: ProgressStore, night: Night) -> NightProgress:
-    """Return the progress of a night; nothing is fed if Redis was emptied."""
-    cursor = state.get_cursor(night.run)
-    return NightProgress(cursor in (_FED, _COMPLETE), cursor == _COMPLETE)
-
-
-def never() -> bool:
-    return False
-
-
-def most_waiting(calls_per_hour: int | None) -> int:
-    """Return how many windows may wait in a queue: ten minutes of quota."""
-    return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // 6)
+def night_start(now: datetime, nightly_at: time) -> datetime:
+    """Return the beginning of the night that is under way: the last moment at which the clock showed ``nightly_at``."""
+    local = now.astimezone(PARIS)
+    start = datetime.combine(local.date(), nightly_at, PARIS)
+    return start if start <= local else datetime.combine(local.date() - ONE_DAY, nightly_at, PARIS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FanOut:
-    """The fan-out of nights and catch-ups.
+class DueWindows:
+    """The windows that are due.
 
-    ``is_held``: whether nothing is published now, because a gate is closed or an incident is open. ``policy`` decides
-    whose turn it is; without one, it is everybody's.
+    ``publish`` publishes a claimed window to a queue. ``is_blocked``: whether nothing is published now, because the
+    gate is closed. ``policy``: every how many nights a series is asked for. Methods raise StoreUnavailable.
     """
 
-    claims: ClaimPolicy
-    progress: ProgressStore
-    publish: Publish
-    queue_length: Callable[[str], int]
-    most_waiting: int
-    is_held: Callable[[], bool] = never
-    policy: FleetPolicy | None = None
-    most_accounts: int = MOST_ACCOUNTS
+    table: DueTable
+    claims: WindowClaims
+    publish: Callable[[WindowJob, str], object]
+    calls_per_hour: int | None
+    now: Clock
+    policy: FleetPolicy
+    is_blocked: Callable[[], bool] = lambda: False
 
-    # -- Nights
+    def feed_night(self, before: datetime, run: str = NIGHTLY) -> bool:
+        """Publish the look-backs of series that were not asked since ``before``; return whether more are due."""
+        now, lane = self.now(), NIGHTLY_LANE
+        self.claims.drop_lost(lane)
+        in_flight, most = set(self.claims.in_flight(lane)), most_waiting(self.calls_per_hour)
+        room = most - len(in_flight)
+        if room <= 0 or self.is_blocked():
+            return room <= 0
+        limit = min(room, -(-most // _AGAIN_SHARE))
+        published = self._publish(AGAIN, self.table.list_again(now, limit + len(in_flight)), in_flight, limit)
+        more = False
+        # The small groups come first: what one leaves of its part of the room is for the next ones.
+        groups = [(series, every) for every in (NIGHTS_WITHOUT_CURVE, 1) for series in Series]
+        for place, (series, every) in enumerate(groups):
+            limit = self._share(series, every, before, -(-(room - published) // (len(groups) - place)))
+            wanted = limit + len(in_flight) if limit > 0 else 0
+            # Of every k nights, the turn of a series is the k-th.
+            asked_before = before - (self._nights(series, every) - 1) * ONE_DAY
+            rows = self.table.list_nightly(series, every, asked_before, now, wanted) if wanted else []
+            more = more or bool(rows and len(rows) == wanted)
+            published += self._publish(NIGHTLY, rows, in_flight, limit)
+        self._log(run, published, whole=not more)
+        return more
 
-    def feed(self, night: Night) -> bool:
-        """Publish page after page; return whether the night is all published, or a newer one has taken over.
+    def feed_catch_up(self, since: datetime, before: datetime, run: str) -> bool:
+        """Publish the series without a reading of yesterday that were asked since ``since``, but not since ``before``.
 
-        False means that the queue is full or publishing is on hold: call again later.
+        Returns whether more are due.
         """
-        cursor = self._begin(night)
-        if cursor in (_FED, None):
-            return True
-        published, left = 0, self.most_accounts
-        while (place := Round.parse(cursor)) is not None and left > 0:
-            page = self.claims.page_after(place.after, place.until)
-            due = self.claims.due_look_backs(page, night.run, self.policy)
-            count, last = self._publish(page, list(due), night.run, lambda: self._superseded(night))
-            published += count
-            if page and last != page[-1].id:
-                # Enough windows wait.
-                if last:
-                    self._move(night, cursor, str(place.at(last)))
-                break
-            left -= len(page)
-            cursor = self._move(night, cursor, str((place.at(last) if last else place.next_lap()) or _FED))
-        whole = cursor in (_FED, _COMPLETE)
-        if published or whole:
-            _log_published(night.run, published, whole=whole)
-        return whole or self._superseded(night)
+        now, lane = self.now(), NIGHTLY_LANE
+        in_flight = set(self.claims.in_flight(lane))
+        room, published, more = most_waiting(self.calls_per_hour) - len(in_flight), 0, False
+        if room <= 0 or self.is_blocked():
+            return room <= 0
+        for series in Series:
+            limit = room - published
+            wanted = limit + len(in_flight)
+            yesterday = self.claims.today() - ONE_DAY
+            rows = self.table.list_catch_up(series, yesterday, since, before, now, wanted)
+            more = more or len(rows) == wanted
+            published += self._publish(CATCH_UP, rows, in_flight, limit)
+        self._log(run, published, whole=not more)
+        return more
 
-    def fed(self, night: Night) -> bool:
-        """Return whether all windows of the night are published."""
-        return night_progress(self.progress, night).fed
-
-    def publish_missing(self, night: Night) -> int:
-        """Publish the windows of the night whose messages were lost, and return their number.
-
-        A night with nothing due is complete and is not examined again. With very many accounts, one call examines a
-        part of them and the next goes on from there.
-        """
-        if self.is_held() or night_progress(self.progress, night).complete or self._superseded(night):
+    def feed_repair(self) -> int:
+        """Publish the newest open days of each series, within a share of the quota; return the number of windows."""
+        self.claims.drop_lost(REPAIR_LANE)
+        in_flight, today = set(self.claims.in_flight(REPAIR_LANE)), self.claims.today()
+        limit = most_waiting(self.calls_per_hour, _REPAIR_SHARE) - len(in_flight)
+        if limit <= 0 or self.is_blocked():
             return 0
-        name = f"mend:{night.run}"
-        due, after = _parse_scan(self.progress.get_cursor(name))
-        published, left = 0, self.most_accounts
-        while left > 0:
-            page = self.claims.page_after(after)
-            if not page:
-                if not due:
-                    self.progress.move_cursor(night.run, _FED, _COMPLETE, _CURSOR_TTL_S)
-                due, after = 0, ""
-                break
-            undone = list(self.claims.due_look_backs(page, night.run, self.policy))
-            self.claims.drop_lost_claims(undone, night.run)
-            count, last = self._publish(page, undone, night.run, lambda: self._superseded(night))
-            published += count
-            if last != page[-1].id:
-                # At least one window is due, so that the night stays open.
-                due += 1
-                after = last or after
-                break
-            due, after, left = due + len(undone), page[-1].id, left - len(page)
-        self.progress.put_cursor(name, f"{due} {after}", _CURSOR_TTL_S)
-        # Without this condition there would be a line each minute.
-        if published:
-            _log_published(night.run, published, whole=True)
+        return self._publish(REPAIR, self.table.list_repairs(today, limit + len(in_flight)), in_flight, limit)
+
+    def feed_histories(self) -> int:
+        """Publish the next window of each history that goes on now; return their number."""
+        self.claims.drop_lost(*HISTORY_LANES.values())
+        published = 0
+        for series, lane in HISTORY_LANES.items():
+            in_flight = set(self.claims.in_flight(lane))
+            limit = min(MOST_HISTORIES, most_waiting(self.calls_per_hour) - len(in_flight))
+            if limit > 0 and not self.is_blocked() and not self.claims.is_held(series):
+                rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
+                free = [row for row in rows if member_of(row.account_id, series) not in in_flight]
+                published += sum(self.continue_history(row.account_id, series) for row in free[:limit])
         return published
 
-    def newest(self) -> Night | None:
-        """Return the latest night that has begun, or None where Redis was emptied."""
-        newest = self.progress.newest_night()
-        return Night(newest) if newest else None
+    def continue_history(self, account_id: str, series: Series) -> bool:
+        """Publish the next window of a history; return false if none is missing or one is in flight."""
+        job = self.claims.claim_history(account_id, series)
+        return job is not None and self._send(BACKFILL, [job]) == 1
 
-    # -- Catch-ups
+    def has_history_room(self, series: Series) -> bool:
+        """Return whether one more window of a history may be in flight."""
+        return len(self.claims.in_flight(HISTORY_LANES[series])) < most_waiting(self.calls_per_hour)
 
-    def catch_up(self, run: str) -> int:
-        """Publish the look-backs of all series without a reading of yesterday, once a run, and return their number.
+    def publish_look_backs(self, account_id: str) -> int:
+        """Publish the look-backs of one account, as a person asked; return their number, without those in flight."""
+        window_of = {series: plan_look_back(self.claims.today(), series) for series in Series}
+        claims = self.claims.claim(LOOK_BACK, [(account_id, series) for series in Series])
+        return self._send(LOOK_BACK, [self.claims.to_job(*pair, window_of[pair[1]], claims[pair]) for pair in claims])
 
-        Nothing is published while a night is being fed, because that night will ask for them.
+    def _nights(self, series: Series, every: int) -> int:
+        return max(every, self.policy.every(series))
+
+    def _share(self, series: Series, every: int, before: datetime, room: int) -> int:
+        """Return how many rows of a group may be published tonight: of every k nights, a k-th part of the rows.
+
+        A date alone would let those that were asked together come together for ever.
         """
-        if self._feeding():
+        nights = self._nights(series, every)
+        if nights == 1 or room <= 0:
+            return room
+        active, asked = self.table.count_share(series, every, before)
+        waiting = sum(member.endswith(f":{series}") for member in self.claims.in_flight(NIGHTLY_LANE))
+        return min(room, -(-active // nights) - asked - waiting)
+
+    def _publish(self, kind: str, rows: Sequence[DueRow], in_flight: set[str], limit: int) -> int:
+        """Claim and publish the first rows that are free; add them to ``in_flight`` and return their number."""
+        free = [row for row in rows if member_of(row.account_id, row.series) not in in_flight]
+        free = [row for row in free if not self.claims.is_held(row.series)][: max(0, limit)]
+        claims = self.claims.claim(kind, [(row.account_id, row.series) for row in free])
+        if not claims:
             return 0
-        published, left = 0, self.most_accounts
-        cursor = self.progress.get_cursor(run)
-        while cursor != _FED and left > 0:
-            page = self.claims.page_after(cursor)
-            lacking = list(self.claims.due_catch_ups(page, self.policy))
-            count, last = self._publish(page, lacking, run, never)
-            published += count
-            if last or not page:
-                cursor = self.progress.move_cursor(run, cursor, last or _FED, _CURSOR_TTL_S)
-            if page and last != page[-1].id:
-                break
-            left -= len(page)
-        if published:
-            _log_published(run, published, whole=cursor == _FED)
+        in_flight.update(member_of(*pair) for pair in claims)
+        unchanged, today = self.table.load_unchanged(free), self.claims.today()
+        jobs: list[WindowJob] = []
+        late: list[WindowJob] = []
+        for pair, claim in claims.items():
+            window = _window(kind, pair[1], unchanged[pair], today) if pair in unchanged else None
+            job = self.claims.to_job(*pair, window or plan_look_back(today, pair[1]), claim)
+            (late if window is None else jobs).append(job)
+        self.claims.release(late)
+        return self._send(kind, jobs)
+
+    def _send(self, kind: str, jobs: Sequence[WindowJob]) -> int:
+        published = 0
+        try:
+            for job in jobs:
+                self.publish(job, lane_of(kind, Series(job["series"])))
+                published += 1
+        finally:
+            # Where the broker is away, the rest is due again at once.
+            self.claims.release(jobs[published:])
         return published
 
-    def caught_up(self, run: str) -> bool:
-        """Return whether this catch-up has nothing more to publish, or leaves it to a night that is being fed."""
-        return self.progress.get_cursor(run) == _FED or self._feeding()
-
-    def _feeding(self) -> bool:
-        newest = self.newest()
-        return newest is not None and not self.fed(newest)
-
-    # -- Helpers
-
-    def _publish(
-        self, page: Sequence[Account], due: Sequence[Pair], run: str, superseded: Callable[[], bool]
-    ) -> tuple[int, str | None]:
-        """Publish what is due of a page while the queue has capacity.
-
-        Returns the number of windows, and the id of the last account that is done.
-        """
-        of_account: dict[str, list[Pair]] = {}
-        for pair in due:
-            of_account.setdefault(pair[0], []).append(pair)
-        published, last, left = 0, None, deque(page)
-        while left:
-            while left and left[0].id not in of_account:
-                last = left.popleft().id
-            batch: list[Pair] = []
-            capacity = self._capacity(superseded) if left else 0
-            # The series of one account go together.
-            while left and len(batch) < capacity:
-                last = left.popleft().id
-                batch += of_account.get(last, ())
-            if not batch:
-                break
-            published += self.publish(batch, run)
-        return published, last
-
-    def _capacity(self, superseded: Callable[[], bool]) -> int:
-        """Return how many windows may be published now."""
-        if self.is_held() or superseded():
-            return 0
-        return min(_BATCH_SIZE, self.most_waiting - self.queue_length(NIGHTLY))
-
-    def _superseded(self, night: Night) -> bool:
-        newest = self.progress.newest_night()
-        return newest is not None and takes_over(newest, night.date, self.claims.today())
-
-    def _begin(self, night: Night) -> str | None:
-        """Return the place of the night's round, and begin it if necessary; None if a newer night has taken over."""
-        if self._superseded(night):
-            return None
-        newest = self.progress.newest_night()
-        cursor = self.progress.get_cursor(night.run)
-        if cursor in (_FED, _COMPLETE):
-            return _FED
-        if Round.parse(cursor) is None:
-            cursor = self._move(night, cursor, str(self._first_place(night, newest)))
-        # This comes last, because it ends the older night.
-        if newest != night.date:
-            expected = newest.isoformat() if newest else None
-            self.progress.move_cursor(NIGHTLY, expected, night.date.isoformat(), _CURSOR_TTL_S)
-        return cursor
-
-    def _first_place(self, night: Night, newest: date | None) -> Round:
-        before = Round.parse(self.progress.get_cursor(Night(newest).run)) if newest else None
-        return Round.beginning(before.after if before else start_of(night.date))
-
-    def _move(self, night: Night, expected: str | None, text: str) -> str | None:
-        """Move the cursor and return its place, which is another one if another process feeds the same night."""
-        return self.progress.move_cursor(night.run, expected, text, _CURSOR_TTL_S)
+    @staticmethod
+    def _log(run: str, published: int, *, whole: bool) -> None:
+        """Log a number of published windows; ``whole`` is false if the rest comes later."""
+        if published:
+            log.info("windows published", extra=fields(run=run, published=published, whole=whole))
 
 
-def _parse_scan(text: str | None) -> tuple[int, str]:
-    """Return how many windows were due so far in this scan, and the last account examined: ``3 k9x4w``."""
-    due, _, after = (text or "0 ").partition(" ")
-    return int(due), after
-
-
-def _log_published(run: str, published: int, *, whole: bool) -> None:
-    """Log a number of published windows; ``whole`` is false if the rest comes later."""
-    log.info("windows published", extra=fields(run=run, published=published, whole=whole))
+def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWindow | None:
+    """Return the window to ask for; of open days the newest window, as the others come after that one is stored."""
+    if kind != REPAIR:
+        return plan_look_back(today, series, days.last_complete)
+    return next(iter(plan_repair(days.ledger.due_days(today), MAX_WINDOW_DAYS[series])), None)

@@ -7,15 +7,16 @@ again: a day whose readings are complete and whose totals agree with them counts
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading, touched_window
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length
 from worker.domain.measures.windows import (
+    LOOK_BACK_DAYS,
     MAX_WINDOW_DAYS,
     merge_windows,
     plan_backfill,
@@ -25,11 +26,19 @@ from worker.domain.measures.windows import (
     to_windows,
 )
 from worker.stores.measures.base import Document, Measures
+from worker.stores.redis.coverage import SeriesCoverage
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.redis.series_progress import SeriesCoverage
 
 # Bounds the memory of a read. A year's total needs all its days, so a part of daily values has whole years.
 _DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}
+
+
+class HistoryState(NamedTuple):
+    """The days of a history that are done and wanted; ``loaded``: none is missing but in the look-back."""
+
+    done: int
+    total: int
+    loaded: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +64,14 @@ class History:
         wanted = self.wanted_window(series)
         if wanted is None:
             return []
-        if not self.progress.has_history(account_id, series):
-            self._restore_coverage(account_id, series, wanted)
-        done = self.progress.done_windows(account_id, series)
-        return plan_backfill(wanted, done, MAX_WINDOW_DAYS[series])
+        coverage = self.progress.coverage(account_id, series)
+        if not coverage.is_known:
+            coverage = self._restore_coverage(account_id, series, wanted, coverage.windows)
+        return plan_backfill(wanted, coverage.windows, MAX_WINDOW_DAYS[series])
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""
-        return self._count(series, self.progress.done_windows(account_id, series))
+        return self._count(series, self.progress.coverage(account_id, series).windows)
 
     def _count(self, series: Series, done: list[DateWindow]) -> tuple[int, int]:
         wanted = self.wanted_window(series)
@@ -72,37 +81,36 @@ class History:
 
     def loaded_until(self, account_id: str, series: Series) -> date | None:
         """Return the day after the last one of the loaded history; None while there are gaps or it is not known."""
-        return self.loaded_until_of([account_id], series)[0]
-
-    def loaded_until_of(self, account_ids: Sequence[str], series: Series) -> list[date | None]:
-        """Return ``loaded_until`` of a page of accounts, in their order; None for all if no day is wanted."""
         wanted = self.wanted_window(series)
-        if wanted is None:
-            return [None] * len(account_ids)
-        coverages = self.progress.coverages([(account_id, series) for account_id in account_ids])
-        return [_end_without_gap(wanted.start, coverage) for coverage in coverages]
+        return None if wanted is None else _end_without_gap(wanted.start, self.progress.coverage(account_id, series))
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window is done."""
-        return not subtract_windows(window, self.progress.done_windows(account_id, series))
+        return not subtract_windows(window, self.progress.coverage(account_id, series).windows)
 
-    def mark_done(self, account_id: str, series: Series, window: DateWindow, floor: date | None) -> tuple[int, int]:
-        """Mark a window as done and return ``count_days`` afterwards.
+    def mark_done(self, account_id: str, series: Series, window: DateWindow, floor: date | None) -> HistoryState:
+        """Mark a window as done and return what of the history is done then.
 
         ``floor``: the first day for which the supplier has data; all days before it are marked as done too.
         """
-        done = self.progress.mark_done(account_id, series, window)
         wanted = self.wanted_window(series)
-        if floor and wanted and wanted.start < floor:
-            done = self.progress.mark_done(account_id, series, DateWindow(wanted.start, floor))
-        return self._count(series, done)
+        before_floor = [DateWindow(wanted.start, floor)] if floor and wanted and wanted.start < floor else []
+        coverage = self.progress.mark_done(account_id, series, window, *before_floor)
+        return HistoryState(*self._count(series, coverage.windows), self._is_loaded(wanted, series, coverage))
 
-    def _restore_coverage(self, account_id: str, series: Series, wanted: DateWindow) -> None:
+    def _is_loaded(self, wanted: DateWindow | None, series: Series, coverage: SeriesCoverage) -> bool:
+        """Return whether all days are done but those that a look-back asks for anyway."""
+        oldest = self.today() - timedelta(days=LOOK_BACK_DAYS[series])
+        until = None if wanted is None else _end_without_gap(wanted.start, coverage)
+        return wanted is None or (until is not None and until >= min(oldest, wanted.end))
+
+    def _restore_coverage(
+        self, account_id: str, series: Series, wanted: DateWindow, covered: list[DateWindow]
+    ) -> SeriesCoverage:
         """Store the coverage again after Redis was emptied, together with the windows finished since then."""
-        covered = self.progress.done_windows(account_id, series)
         if self.stored_before(account_id, series):
             covered = covered + self._read_covered(account_id, series, wanted)
-        self.progress.replace_done(account_id, series, covered)
+        return self.progress.replace_done(account_id, series, covered)
 
     def _read_covered(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
         parts = split_window(touched_window(wanted, series), _DAYS_READ_AT_ONCE[series])

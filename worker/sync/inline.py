@@ -12,7 +12,7 @@ from worker.domain.fleet.backoff import retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import AccountError, TransientError, WorkerError
-from worker.sync.claims import ClaimPolicy
+from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
@@ -28,7 +28,7 @@ LONGEST_WAIT_S: Final = 120.0
 class Inline:
     """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed."""
 
-    claims: ClaimPolicy
+    claims: WindowClaims
     windows: History
     window_sync: WindowSync
     results: ResultRecorder

@@ -14,13 +14,12 @@ from typing import Final
 from worker.domain.clock import Clock
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, Incident, ProbeResult, judge_probe
 from worker.domain.fleet.lanes import enter_lane, leave_lane
-from worker.domain.measures.messages import WindowJob, series_of, split_claim, window_of
+from worker.domain.measures.messages import WindowJob, series_of
 from worker.domain.measures.readings import Series
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.attempts import attempts_run
 from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.incidents")
@@ -61,11 +60,8 @@ class IncidentProber:
     def close(self, incident: Incident, how: str) -> None:
         """Make the windows that failed due again, then close the incident."""
         # The incident is closed last: after a kill in between, all is done again.
-        run = attempts_run(self.now())
         for job in self.incidents.failed_windows(incident):
-            self.progress.clear_attempts(job["account_id"], job["series"], window_of(job), run=run)
-            if job["claim"]:
-                self.progress.release_claim(job["account_id"], *split_claim(job["claim"]), holder=job["run_id"])
+            self.accounts.make_due(job["account_id"], series_of(job), self.now())
         self.incidents.close(incident, how)
 
     def _do_round(self, incident: Incident) -> None:

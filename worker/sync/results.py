@@ -6,42 +6,31 @@ Everything here may be repeated after a crash and gives the same.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from functools import partial
 
-from worker.accounts.refusals import RefusalPolicy, Ruling
-from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate, IncidentKind
+from worker.accounts.refusals import RefusalPolicy
+from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.fleet.outcomes import Call, call_to_fields, classify_error, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import DayMark, mark_days, unpack_open_days
 from worker.domain.measures.documents import Entry
-from worker.domain.measures.messages import WindowJob, WindowResult, Writes, window_fields
+from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
 from worker.domain.measures.readings import PARIS
-from worker.errors import (
-    AccountError,
-    IncidentOpen,
-    OperatorFault,
-    RateLimited,
-    TransientError,
-    UnknownAccount,
-    WorkerError,
-)
+from worker.errors import AccountError, DataError, IncidentOpen, RateLimited, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
-from worker.sync.attempts import ATTEMPT_COST, WAIT_AFTER_REFUSAL_S, attempts_run, failure_cost
+from worker.sync.claims import WindowClaims
 from worker.sync.history import History
-from worker.sync.result_fields import finished_run_fields, floor_of, night_served, stored_fields, to_call
+from worker.sync.result_fields import floor_of, stored_fields, to_call
+from worker.sync.retries import A_DAY, NextTry, due_after_failure, due_after_success, next_try
 
 log = logging.getLogger("releve.sync")
-
-# Runs over all accounts: nobody waits for the end of one of their windows.
-_FLEET_RUNS: Final = ("nightly", "catch-up")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +41,19 @@ class ResultRecorder:
     a window are written, ``record_result`` records in this order:
 
     1. the window as done in the history, in Redis, and that the account is no longer refused;
-    2. the outcome and the marks of its days, in the registry;
-    3. the state of the series and the night, in Redis, where the attempts are deleted and the claim is released;
+    2. the outcome, the marks of its days and when the series is due again, in the registry;
+    3. the state of the series in Redis, where the claim is released last;
     4. the metrics and the log line.
 
     Until the claim is released, no other process publishes the window. When a window fails for good,
-    ``record_failure`` records the refusal, the outcome, the state and the cost of the attempt, releases or holds the
-    claim, and logs a line.
+    ``record_failure`` records the refusal, the outcome with the next try, and the state, releases the claim, and logs
+    a line.
     """
 
     registry: AccountRegistry
     progress: ProgressStore
     history: History
+    claims: WindowClaims
     now: Callable[[], datetime]
     refusals: RefusalPolicy
     corrections: CorrectionTable
@@ -91,39 +81,14 @@ class ResultRecorder:
 
     def record_result(self, result: WindowResult) -> None:
         """Record that the window is stored, and release its claim."""
-        done = self._mark_done(result)
-        now = self.now()
-        self._record_outcome(self.registry, result, now)
-        with self.progress.batch() as progress:
-            self._record_progress(progress, result, done, now)
-        _log_stored(result, now)
-
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        """Do ``record_result`` for many windows, step by step; the registry records all outcomes or none."""
-        done = [self._mark_done(result) for result in results]
-        now = self.now()
-        with self.registry.in_one_transaction() as registry:
-            # All processes lock the rows in this order, so that no two of them wait for each other.
-            for result in sorted(results, key=lambda result: result["account_id"]):
-                self._record_outcome(registry, result, now)
-        with self.progress.batch() as progress:
-            for result, days in zip(results, done, strict=True):
-                self._record_progress(progress, result, days, now)
-        for result in results:
-            _log_stored(result, now)
-
-    def _mark_done(self, result: WindowResult) -> tuple[int, int]:
-        """Return the days done and the days wanted of the history."""
-        account_id, window = result["account_id"], messages.window_of(result)
-        done = self.history.mark_done(account_id, messages.series_of(result), window, floor_of(result))
+        account_id, window, now = result["account_id"], messages.window_of(result), self.now()
+        series, facts = messages.series_of(result), result["facts"]
+        state = self.history.mark_done(account_id, series, window, floor_of(result))
         self.refusals.clear_refusals(account_id)
-        return done
-
-    def _record_outcome(self, registry: AccountRegistry, result: WindowResult, now: datetime) -> None:
-        facts = result["facts"]
-        registry.record_outcome(
-            result["account_id"],
-            result["series"],
+        call = to_call(result, floor_of(result))
+        self.registry.record_outcome(
+            account_id,
+            series.value,
             result["run_id"],
             now,
             code=None,
@@ -131,37 +96,30 @@ class ResultRecorder:
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
             days=self._day_marks(result, floor_of(result)),
+            due_changes=lambda row: due_after_success(row, result, call.answer, state.loaded, now),
         )
-
-    def _record_progress(
-        self, progress: ProgressStore, result: WindowResult, days: tuple[int, int], now: datetime
-    ) -> None:
-        account_id, series, window = result["account_id"], result["series"], messages.window_of(result)
-        call, night = to_call(result, floor_of(result)), night_served(result)
-        progress.record_success(
+        self.progress.record_success(
             account_id,
-            series,
+            series.value,
             call,
-            brief=call.run in _FLEET_RUNS,
+            brief=messages.is_look_back(result),
             state="ok",
             window=str(window),
             run_id=result["run_id"],
             error="",
             last_success=now.isoformat(timespec="seconds"),
-            done=str(days[0]),
-            total=str(days[1]),
-            **finished_run_fields(result),
+            done=str(state.done),
+            total=str(state.total),
         )
-        if night is not None:
-            progress.record_night(account_id, series, night, call)
-        progress.clear_attempts(account_id, series, window, run=attempts_run(now))
-        _release_claim(progress, result)
+        self.claims.release([result])
+        _log_stored(result, now)
+
+    def record_results(self, results: Sequence[WindowResult]) -> None:
+        for result in results:
+            self.record_result(result)
 
     def _day_marks(self, result: WindowResult, floor: date | None) -> dict[date, DayMark]:
         facts, window = result["facts"], messages.window_of(result)
-        if "open" not in facts:
-            # The message was written by a version without this key.
-            return {}
         today = self.now().astimezone(PARIS).date()
         return mark_days(messages.series_of(result), window, unpack_open_days(window, facts["open"]), today, floor)
 
@@ -172,11 +130,13 @@ class ResultRecorder:
         now = self.now()
         if isinstance(error, UnknownAccount):
             # The account was removed meanwhile, and nothing may be stored about it.
-            _release_claim(self.progress, job)
+            self.claims.release([job])
             log.info("window dropped", extra=fields(**window_fields(job), outcome="removed", code=error.code))
             return
         if isinstance(error, IncidentOpen):
-            self._undo_claim(job, error)
+            # The supplier was not asked, so the window is due as before. A whole queue may end here.
+            self.claims.release([job])
+            log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
         incident = self.incidents.excuses(series, error)
         ruling = (
@@ -184,7 +144,12 @@ class ResultRecorder:
             if isinstance(error, AccountError)
             else None
         )
-        if error.code:
+        window, answer = messages.window_of(job), classify_error(error)
+        # While an incident holds the series nothing is published; after it the window must be due at once.
+        if incident is None or not incident.holds:
+            failures = self.progress.failures(account_id, series).get(window, 0) if is_backfill(job) else None
+            after = partial(next_try, error, now=now, ruling=ruling)
+            history_due_at = None if failures is None else self._next_history_try(job, error, after(failures), now)
             self.registry.record_outcome(
                 account_id,
                 series.value,
@@ -194,8 +159,10 @@ class ResultRecorder:
                 message=str(error),
                 last_day=None,
                 stored=False,
+                due_changes=lambda row: due_after_failure(
+                    row, job, after(0 if incident else row.failures), history_due_at, answer, now
+                ),
             )
-        window = messages.window_of(job)
         self.progress.record_task(
             account_id,
             series.value,
@@ -203,12 +170,9 @@ class ResultRecorder:
             window=str(window),
             run_id=job["run_id"],
             error=error.code,
-            **{"failed_run": job["claim"]} if job["claim"] else {},
-            **call_to_fields(Call(now, window, classify_error(error), run_of(job["claim"]))),
+            **call_to_fields(Call(now, window, answer, run_of(job["claim"]))),
         )
-        if cost := failure_cost(job, error, excused=incident is not None or ruling is Ruling.INCIDENT):
-            self.progress.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
-        self._release_or_hold(job, error, ruling, incident)
+        self.claims.release([job])
         waits = isinstance(error, RateLimited)
         log.log(
             logging.INFO if waits else logging.WARNING,
@@ -222,43 +186,17 @@ class ResultRecorder:
             ),
         )
 
-    def _undo_claim(self, job: WindowJob, error: IncidentOpen) -> None:
-        """Leave the window as if it had not been published, because the supplier was not asked.
-
-        This is cheap: during an incident a whole queue may end here.
-        """
-        if job["claim"]:
-            window = messages.window_of(job)
-            run = attempts_run(self.now())
-            self.progress.count_attempt(job["account_id"], job["series"], window, run=run, times=-ATTEMPT_COST)
-        _release_claim(self.progress, job)
-        log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
-
-    def _release_or_hold(
-        self, job: WindowJob, error: WorkerError, ruling: Ruling | None, incident: IncidentKind | None
-    ) -> None:
-        """Release the claim, or hold it as long as the supplier or a pending refusal asks to wait.
-
-        While it is held, nobody tries again. While an incident holds the series, nothing is published anyway; after it
-        the window must be due at once, so its claim is released.
-        """
-        if incident is not None and incident.holds:
-            _release_claim(self.progress, job)
-            return
-        wait_s = error.retry_after_s if isinstance(error, TransientError) else WAIT_AFTER_REFUSAL_S.get(ruling)
-        claim = messages.split_claim(job["claim"] or "")
-        if job["claim"] and isinstance(error, OperatorFault):
-            # Until the claim expires: the operator needs some time, and further calls would only fail too.
-            self.progress.hold_claim(job["account_id"], *claim, holder=job["run_id"])
-        elif job["claim"] and wait_s is not None and wait_s >= 1:
-            self.progress.extend_claim(job["account_id"], *claim, math.ceil(wait_s), holder=job["run_id"])
-        else:
-            _release_claim(self.progress, job)
-
-
-def _release_claim(progress: ProgressStore, job: WindowJob) -> None:
-    if job["claim"]:
-        progress.release_claim(job["account_id"], *messages.split_claim(job["claim"]), holder=job["run_id"])
+    def _next_history_try(self, job: WindowJob, error: WorkerError, after: NextTry, now: datetime) -> datetime:
+        """Count the failure of a window of the history, and return when the history goes on, with the next window."""
+        account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
+        if after.counts:
+            self.progress.count_failure(account_id, series, window)
+            if isinstance(error, DataError):
+                # Only this window is to blame: those that did not fail go on.
+                failures = self.progress.failures(account_id, series)
+                if any(missing not in failures for missing in self.history.missing_windows(account_id, series)):
+                    return now
+        return after.at or now + A_DAY
 
 
 def _log_stored(result: WindowResult, now: datetime) -> None:

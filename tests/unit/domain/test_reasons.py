@@ -167,7 +167,7 @@ def test_an_outage_is_no_bug_and_a_bug_no_outage() -> None:
 
 
 def test_what_a_call_was_made_for_is_told_by_its_claim() -> None:
-    claims = [None, "daily/nightly:2024-07-25", "account/backfill", "load_curve/repair"]
+    claims = [None, "nightly/1721890000123456", "backfill/1721890000123457", "repair/1721890000123458"]
     assert [run_of(claim) for claim in claims] == ["hand", "nightly", "backfill", "repair"]
 
 
@@ -183,7 +183,9 @@ calls = st.builds(
     st.integers(0, 300 * 24 * 3600).map(lambda seconds: NOW + timedelta(seconds=seconds)),
     st.dates(date(2024, 1, 1), date(2024, 12, 1)).map(lambda start: DateWindow(start, start + timedelta(days=7))),
     st.sampled_from(AnswerClass),
-    st.sampled_from([None, "daily/nightly:2024-07-25", "account/backfill", "load_curve/repair"]).map(run_of),
+    st.sampled_from([None, "nightly/1721890000123456", "backfill/1721890000123457", "repair/1721890000123458"]).map(
+        run_of
+    ),
 )
 
 

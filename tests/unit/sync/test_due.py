@@ -1,195 +1,428 @@
-"""The fan-out of a night: everything once, at the pace of the quota, continued anywhere, lost messages again."""
+"""What is due: each lane's windows, in which order, how many at once, and that nothing is published twice."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, time, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.support.factories import serving_days
-from tests.support.nights import Queue, accounts_of, everything_once
+from tests.support.due_queue import DueQueue, everything_once
+from tests.support.factories import NOW, serving_days
+from tests.support.registries import prepare_registry
+from tests.support.window_runs import days
 from tests.unit.conftest import Household
-from worker.domain.measures.readings import ONE_DAY, Series
-from worker.errors import WorkerError
-from worker.runtime.due import build_fan_out
-from worker.sync.due import FanOut, Night
+from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.fleet.policy import FleetPolicy
+from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
+from worker.domain.measures.messages import WindowJob
+from worker.domain.measures.readings import ONE_DAY, PARIS, Series
+from worker.errors import StoreUnavailable, SupplierUnavailable
+from worker.stores.encryption import Sealer, generate_key
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
+from worker.sync.claims import WindowClaims
+from worker.sync.due import MOST_HISTORIES, DueWindows, most_waiting, night_start
+from worker.sync.history import History
+from worker.sync.retries import due_after_failure, due_after_success, next_try
 
-NIGHT = Night(date(2024, 7, 25))
-CATCH_UP = "catch-up:2024-07-25T14"
+DAY = timedelta(days=1)
+# Six windows may be in flight for each call an hour, but 20 at least.
+SMALL = 120
 
 
 @pytest.fixture
-def queue(household: Household) -> Queue:
-    for number in range(10, 15):
-        household.add(number)
-    return Queue(household)
+def queue(household: Household) -> DueQueue:
+    return DueQueue(household)
 
 
-def one_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.sync.claims._PAGE_SIZE", 1)
+@pytest.fixture
+def accounts(household: Household) -> list[str]:
+    return sorted(household.add(number) for number in range(11, 41))
 
 
-def test_a_night_publishes_each_series_of_each_account_once(queue: Queue) -> None:
-    assert queue.fan_out().feed(NIGHT)
-    assert queue.published == everything_once(queue)
-    assert queue.fan_out().fed(NIGHT)
+def feed_until_done(queue: DueQueue, before: datetime, work: int = 10_000, **options: object) -> None:
+    """Feed a night and handle its messages until nothing is left to do."""
+    due = queue.due(**options)
+    for _ in range(200):
+        more = due.feed_night(before)
+        queue.work(work)
+        if not more and not queue.waiting:
+            return
+    raise AssertionError("the night finds no end")
 
 
-def test_a_second_run_of_the_same_night_publishes_nothing_at_any_time(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    assert queue.fan_out().feed(NIGHT)
-    queue.household.redis.delete(f"{queue.household.prefix}cursor:{NIGHT.run}")  # Even if it must start over.
-    queue.fan_out().feed(NIGHT)
-    queue.work()
-    queue.household.redis.delete(f"{queue.household.prefix}cursor:{NIGHT.run}")
-    queue.fan_out().feed(NIGHT)
-    assert queue.waiting == []
-    assert queue.published == everything_once(queue)
+def test_a_night_asks_each_series_of_each_active_account_once(queue: DueQueue, accounts: list[str]) -> None:
+    queue.household.registry.set_state(accounts[0], AccountState.PAUSED, now=queue.household.at)
+    before = queue.household.at
+    for _ in range(3):
+        feed_until_done(queue, before, calls_per_hour=SMALL)
+    assert queue.asked == queue.published == everything_once(accounts[1:])
+    queue.household.at += DAY
+    feed_until_done(queue, queue.household.at)
+    assert queue.asked == everything_once(accounts[1:]) + everything_once(accounts[1:]), "the next night asks again"
 
 
-def test_the_next_night_is_another_one(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    queue.work()
-    queue.household.at += ONE_DAY
-    queue.fan_out().feed(Night(date(2024, 7, 26)))
-    assert set(queue.published.values()) == {2}
+@pytest.mark.parametrize("calls_per_hour, most", [(None, 2_000), (60, 20), (1_200, 200), (10_000, 1_666)])
+def test_as_much_is_in_flight_as_the_quota_lets_through_in_ten_minutes(calls_per_hour: int | None, most: int) -> None:
+    assert most_waiting(calls_per_hour) == most
 
 
-def test_no_more_is_published_while_enough_waits_and_the_rest_comes_later(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+def test_no_more_is_published_while_enough_is_in_flight_and_the_rest_comes_later(
+    queue: DueQueue, accounts: list[str]
 ) -> None:
-    one_a_page(monkeypatch)
-    fan_out = queue.fan_out(most_waiting=4)
-    assert not fan_out.feed(NIGHT)
-    first, _, second, _ = published = [job["account_id"] for job in queue.waiting]
-    assert published == [account for account in (first, second) for _ in Series]
-    ids = sorted(accounts_of(queue))
-    assert ids[(ids.index(first) + 1) % len(ids)] == second  # The round is in the order of ids.
-    assert not fan_out.feed(NIGHT)  # As many still wait.
-    assert len(queue.waiting) == 4
-    longest = 0
-    for _ in range(20):
-        queue.work(2)
-        done = fan_out.feed(NIGHT)
-        longest = max(longest, len(queue.waiting))
-        if done:
-            break
-    assert longest <= 4 + len(Series) - 1
-    assert queue.published == everything_once(queue)
+    due = queue.due(calls_per_hour=SMALL)
+    assert due.feed_night(queue.household.at)
+    for _ in range(5):
+        due.feed_night(queue.household.at)
+    assert len(queue.waiting) == most_waiting(SMALL) == 20
+    queue.work(5)
+    assert due.feed_night(queue.household.at + timedelta(seconds=1))
+    assert len(queue.waiting) <= 20
+    feed_until_done(queue, queue.household.at, calls_per_hour=SMALL)
+    assert queue.asked == everything_once(accounts)
 
 
-def test_a_fan_out_killed_between_two_accounts_goes_on_from_there(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+def test_two_feeders_publish_nothing_twice(queue: DueQueue, accounts: list[str]) -> None:
+    first, second = queue.due(), queue.due()
+    list_nightly = first.table.list_nightly
+
+    def list_while_the_other_feeds(*args: object) -> object:
+        rows = list_nightly(*args)  # type: ignore[arg-type]
+        second.feed_night(queue.household.at)
+        queue.work(7)
+        return rows
+
+    object.__setattr__(first.table, "list_nightly", list_while_the_other_feeds)
+    second.table.__dict__.pop("list_nightly", None)
+    object.__setattr__(second, "table", type(first.table)(queue.household.registry.database))
+    first.feed_night(queue.household.at)
+    queue.work()
+    assert queue.asked == everything_once(accounts)
+
+
+def test_a_lost_redis_loses_no_account_s_turn(queue: DueQueue, accounts: list[str]) -> None:
+    due = queue.due()
+    due.feed_night(queue.household.at)
+    queue.work(17)
+    asked = queue.asked.copy()
+    queue.household.lose_redis()
+    queue.waiting.clear()
+    feed_until_done(queue, queue.household.at)
+    assert queue.asked == everything_once(accounts)
+    assert all(queue.asked[pair] == 1 for pair in asked), "what was asked before is not asked again"
+
+
+def test_a_lost_message_is_published_again_when_the_broker_does_not_have_it(
+    household: Household, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_a_page(monkeypatch)
-
-    class Killed(BaseException):
-        pass
-
-    def dying(pairs: Sequence[tuple[str, Series]], run: str) -> int:
-        if len(queue.waiting) < 4:
-            return queue.publish(pairs, run)
-        queue.publish(pairs[:1], run)
-        raise Killed
-
-    whole = queue.fan_out()
-    with pytest.raises(Killed):
-        FanOut(
-            claims=whole.claims, progress=whole.progress, publish=dying, queue_length=queue.length, most_waiting=1000
-        ).feed(NIGHT)
-    assert whole.feed(NIGHT)
-    assert queue.published == everything_once(queue)
-
-
-def test_an_account_that_came_while_the_night_was_fed_is_found_by_the_mending(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    queue.household.add(33)
-    queue.fan_out().publish_missing(NIGHT)
-    assert queue.published == everything_once(queue)
-
-
-def test_mending_publishes_what_lost_its_claim_and_nothing_that_is_in_flight_or_done(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    queue.work(4)
-    lost_job = queue.waiting.pop()
-    assert queue.fan_out().publish_missing(NIGHT) == 0
-    queue.household.claims.release_claim(
-        lost_job["account_id"], str(lost_job["claim"]), lost_job["run_id"]
-    )  # As the end of its lifetime would.
-    assert queue.fan_out().publish_missing(NIGHT) == 1
+    queue = DueQueue(household)
+    queue.due().feed_night(household.at)
+    published = len(queue.waiting)
+    lost = [queue.waiting.popleft() for _ in range(7)]
+    words = {str(job["claim"]).partition("/")[2] for job, _ in queue.waiting}
+    object.__setattr__(household.claims, "words_in_broker", lambda: words)
+    queue.due().feed_night(household.at)
+    assert len(queue.waiting) == published - 7, "young claims may be on their way"
+    monkeypatch.setattr("worker.sync.claims.LOST_AFTER_S", 0.0)
+    queue.due().feed_night(household.at)
+    assert len(queue.waiting) == published
     queue.work()
-    assert queue.published == everything_once(queue) + Counter([(lost_job["account_id"], lost_job["series"])])
-    assert queue.fan_out().publish_missing(NIGHT) == 0
+    for job, _ in lost:
+        queue.handle(job)  # They come late, from a broker that found them again.
+    assert queue.asked == everything_once(accounts)
 
 
-def test_a_night_that_is_whole_is_closed_and_costs_no_further_look(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
+def test_nothing_is_published_while_the_gate_is_closed(queue: DueQueue, accounts: list[str]) -> None:
+    closed = queue.due(is_blocked=lambda: True)
+    assert not closed.feed_night(queue.household.at)
+    assert (closed.feed_histories(), closed.feed_repair(), len(queue.waiting)) == (0, 0, 0)
+
+
+def test_a_broker_that_is_away_leaves_everything_due(queue: DueQueue, accounts: list[str]) -> None:
+    def fail(job: WindowJob, name: str) -> None:
+        if len(queue.waiting) == 5:
+            raise StoreUnavailable("no broker")
+        queue.publish(job, name)
+
+    with pytest.raises(StoreUnavailable):
+        queue.household.due_windows(fail).feed_night(queue.household.at)
+    assert len(queue.household.claims.in_flight("nightly")) == 5
+    feed_until_done(queue, queue.household.at)
+    assert queue.asked == everything_once(accounts)
+
+
+def test_a_failing_account_is_tried_in_a_tenth_of_the_room_and_blocks_nobody(queue: DueQueue) -> None:
+    household = queue.household
+    failing = {household.add(number) for number in range(11, 41)}
+    households_of_others = [household.add(number) for number in range(41, 51)]
+
+    def run(job: WindowJob) -> None:
+        if job["account_id"] in failing:
+            household.results.record_failure(job, SupplierUnavailable("down"))
+        else:
+            household.window_sync.sync_window(job)
+
+    object.__setattr__(household, "run", run)
+    feed_until_done(queue, household.at, calls_per_hour=SMALL)
+    assert queue.asked == everything_once([*failing, *households_of_others])
+    household.at += timedelta(minutes=5)
+    queue.asked.clear()
+    queue.due(calls_per_hour=SMALL).feed_night(household.at - timedelta(minutes=5))
+    assert len(queue.waiting) == 2, "a tenth of 20"
     queue.work()
-    queue.fan_out().publish_missing(NIGHT)
-    queue.household.add(33)
-    assert queue.fan_out().publish_missing(NIGHT) == 0
-    assert queue.fan_out().feed(NIGHT)
-    assert queue.waiting == []
+    assert {account for account, _ in queue.asked} <= failing
 
 
-def test_a_history_that_loads_through_the_night_does_not_make_it_repeat(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    queue.work(9)  # One still waits, so the night stays open.
-    for account in accounts_of(queue):
-        while job := queue.household.claims.claim_backfill(account):
-            queue.household.run(job)
-            assert queue.fan_out().publish_missing(NIGHT) == 0
-    assert queue.published == everything_once(queue)
+def test_a_new_account_is_asked_first_and_counts_as_never_asked(queue: DueQueue, accounts: list[str]) -> None:
+    household = queue.household
+    feed_until_done(queue, household.at)
+    household.at += DAY
+    new = household.add(99)
+    assert household.registry.load_outcomes(new) == {}
+    queue.due(calls_per_hour=SMALL).feed_night(household.at)
+    assert next(job["account_id"] for job, _ in queue.waiting if job["series"] == "daily") == new
+    assert next(job["account_id"] for job, _ in queue.waiting if job["series"] == "load_curve") == new
 
 
-def test_what_fails_all_day_is_tried_five_times_and_the_others_once(queue: Queue) -> None:
-    queue.household.supplier.curve = WorkerError("a bug of ours")
-    queue.fan_out().feed(NIGHT)
-    for _ in range(10):
-        queue.work()
-        queue.fan_out().publish_missing(NIGHT)
-    assert {series: number for (_, series), number in queue.published.items()} == {"daily": 1, "load_curve": 5}
-
-
-def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    queue.work()
-    queue.published.clear()
-    first, *others = accounts_of(queue)
-    queue.household.supplier.daily = serving_days({date(2024, 7, 24): 5000})
-    queue.household.run(queue.household.claims.manual_look_back(first, Series.DAILY))
-    queue.household.supplier.daily = None  # For the others it is late.
-    assert queue.fan_out().catch_up(CATCH_UP) == 9
-    queue.work()
-    assert queue.fan_out().catch_up(CATCH_UP) == 0  # Nothing new came, but this hour has asked.
-    assert queue.fan_out().catch_up("catch-up:2024-07-25T15") == 9
-    assert queue.published[first, "daily"] == 0
-    assert {queue.published[account, "daily"] for account in others} == {2}
-
-
-def test_a_catch_up_does_not_make_an_open_night_repeat(queue: Queue) -> None:
-    queue.fan_out().feed(NIGHT)
-    queue.work(9)
-    queue.fan_out().catch_up(CATCH_UP)
-    queue.work()
-    published = queue.published.copy()
-    queue.fan_out().publish_missing(NIGHT)
-    assert queue.published == published
-
-
-@pytest.mark.parametrize("per_hour, most", [(None, 2000), (1000, 166), (10_000, 1666), (60, 20)])
-def test_as_much_waits_as_the_quota_lets_through_in_ten_minutes(
-    household: Household, per_hour: int | None, most: int
+def test_a_policy_shares_the_fleet_over_its_nights_the_longest_unasked_first(
+    queue: DueQueue, accounts: list[str]
 ) -> None:
-    fan_out = build_fan_out(
-        claims=household.claims,
-        progress=household.progress,
-        publish=lambda *_: True,
-        queue_length=lambda name: 0,
-        calls_per_hour=per_hour,
-        held=household.incidents.is_open,
-        policy=None,
+    household, asked_by_night = queue.household, []
+    for _ in range(9):
+        queue.asked.clear()
+        feed_until_done(queue, household.at, policy=FleetPolicy(1, 3))
+        asked_by_night.append({account for account, series in queue.asked if series == "load_curve"})
+        assert len([1 for _, series in queue.asked if series == "daily"]) == 30
+        household.at += DAY
+    assert [len(asked) for asked in asked_by_night] == [10] * 9
+    for place in range(7):
+        assert set.union(*asked_by_night[place : place + 3]) == set(accounts), "each one in three nights in a row"
+
+
+def test_a_curve_that_is_not_collected_is_asked_for_once_a_week(queue: DueQueue) -> None:
+    household = queue.household
+    account = household.add()
+    household.supplier.daily = serving_days(days("2024-06-20", *[5000] * 60))
+    marks = [household.at.date() - place * ONE_DAY for place in range(1, 12)]
+    for series, mark in ((Series.DAILY, COMPLETE), (Series.LOAD_CURVE, DayMark(DayState.LATE))):
+        record_marks(household, account, series, dict.fromkeys(marks, mark))
+    nights = []
+    for night in range(15):
+        queue.asked.clear()
+        feed_until_done(queue, household.at)
+        nights += [night] * queue.asked[account, "load_curve"]
+        assert queue.asked[account, "daily"] == 1
+        household.at += DAY
+    assert nights == [0, 7, 14]
+
+
+def record_marks(household: Household, account: str, series: Series, marks: dict[date, DayMark]) -> None:
+    household.registry.record_outcome(
+        account, series.value, "r", household.at, code=None, message="", last_day=None, stored=True, days=marks
     )
-    assert fan_out.most_waiting == most
+
+
+def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: DueQueue) -> None:
+    household = queue.household
+    household.supplier.daily = serving_days(days("2024-07-24", 5000))
+    account, since = household.add(), household.at
+    feed_until_done(queue, since)
+    household.at += timedelta(hours=6)
+    hour = household.at.replace(minute=0)
+    for _ in range(3):
+        queue.due().feed_catch_up(since, hour, "catch-up")
+        queue.work()
+    assert queue.asked == {(account, "daily"): 1, (account, "load_curve"): 2}, "the daily value was there"
+    household.at += timedelta(hours=1)
+    queue.due().feed_catch_up(since, household.at.replace(minute=0), "catch-up")
+    queue.work()
+    assert queue.asked[account, "load_curve"] == 3
+    assert queue.household.registry.load_outcomes(account)[Series.DAILY].last_day == date(2024, 7, 24)
+
+
+def test_histories_go_on_in_their_lanes_and_a_full_one_holds_up_no_other(queue: DueQueue, accounts: list[str]) -> None:
+    due = queue.due(calls_per_hour=SMALL)
+    assert due.feed_histories() == 40
+    assert queue.queues() == {"first_screen": 20, "backfill": 20}
+    assert due.feed_histories() == 0
+    assert not any(due.has_history_room(series) for series in Series)
+    first = [job["account_id"] for job, name in queue.waiting if name == "first_screen"]
+    queue.household.at += timedelta(minutes=1)
+    queue.work()
+    assert due.feed_histories() == 40
+    second = [job["account_id"] for job, name in queue.waiting if name == "first_screen"]
+    assert set(first) | set(second) == set(accounts), "those that waited go before those that have begun"
+
+
+def test_a_loaded_history_is_not_due_until_a_gap_opens(queue: DueQueue) -> None:
+    household = queue.household
+    account = household.add()
+    household.backfill(account)
+    assert [household.histories(series) for series in Series] == [[], []]
+    feed_until_done(queue, household.at)
+    assert [household.histories(series) for series in Series] == [[], []]
+    household.at += 60 * DAY
+    feed_until_done(queue, household.at)
+    assert [[row.account_id for row in household.histories(series)] for series in Series] == [[account], [account]]
+    household.backfill(account)
+    assert all(household.history.missing_windows(account, series) == [] for series in Series)
+
+
+def test_histories_are_begun_so_many_at_once(queue: DueQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sync.due.MOST_HISTORIES", 4)
+    for number in range(11, 21):
+        queue.household.add(number)
+    assert MOST_HISTORIES == 500
+    assert queue.due().feed_histories() == 2 * 4
+
+
+def test_open_days_are_asked_for_again_within_their_share(queue: DueQueue) -> None:
+    household = queue.household
+    day, late = date(2024, 7, 10), DayMark(DayState.LATE)
+    for number in range(11, 61):
+        record_marks(household, household.add(number), Series.DAILY, {day: late, day + 3 * ONE_DAY: late})
+    due = queue.due(calls_per_hour=SMALL)
+    assert [due.feed_repair() for _ in range(2)] == [20, 0], "a tenth of an hour's quota, 20 at least"
+    job, name = queue.waiting[0]
+    assert (name, job["start"], job["end"]) == ("repair", "2024-07-10", "2024-07-14")
+
+
+@pytest.mark.parametrize(
+    ("now", "start"),
+    [("2024-07-25T08:29", "2024-07-24"), ("2024-07-25T08:30", "2024-07-25"), ("2024-07-26T00:10", "2024-07-25")],
+)
+def test_a_night_lasts_until_the_next_begins(now: str, start: str) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=PARIS)
+    expected = datetime.combine(date.fromisoformat(start), time(8, 30), PARIS)
+    assert night_start(moment, time(8, 30)) == expected
+
+
+# -- What must hold for any fleet, any quota and any order of failures
+
+
+class SimulatedFleet:
+    """The queries on a registry of its own, on a simulated clock; the claims are a dict, and a call is an update."""
+
+    def __init__(self, folder: Path, accounts: int) -> None:
+        prepare_registry(folder)
+        self.registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
+        self.at = NOW
+        self.claimed: dict[str, str] = {}
+        self.waiting: list[WindowJob] = []
+        self.turns: list[tuple[str, str]] = []
+        self.failing: set[str] = set()
+        self.accounts = [
+            self.registry.add("enedis", f"300016400000{11 + number}", NOW, token_needed=False)[0].id
+            for number in range(accounts)
+        ]
+
+    def claim_windows(self, lane: str, members: list[str], ttl_s: int) -> list[str]:
+        claims = [""] * len(members)
+        for place, member in enumerate(members):
+            if member not in self.claimed:
+                self.claimed[member] = claims[place] = str(len(self.turns) * 1000 + place)
+        return claims
+
+    def release_claims(self, lane: str, claims: dict[str, str]) -> int:
+        return sum(self.claimed.pop(member, None) is not None for member in claims)
+
+    def claims_in(self, lane: str, ttl_s: int, *, older_than_s: float = 0.0) -> dict[str, str]:
+        return {} if older_than_s else dict(self.claimed)
+
+    def feeder(self) -> DueWindows:
+        claims = WindowClaims(
+            registry=self.registry,
+            progress=cast(ProgressStore, self),
+            history=cast(History, None),
+            now=lambda: self.at,
+            claim_ttl_s=600,
+        )
+        return DueWindows(
+            table=self.registry.due,
+            claims=claims,
+            publish=lambda job, queue: self.waiting.append(job),
+            calls_per_hour=6,
+            now=lambda: self.at,
+            policy=FleetPolicy(),
+        )
+
+    def serve(self, job: WindowJob) -> None:
+        """Ask for a window and record how it ended, as ``ResultRecorder`` does."""
+        account, series = job["account_id"], job["series"]
+        self.turns.append((account, series))
+        self.at += timedelta(seconds=1)
+        error = SupplierUnavailable("down") if account in self.failing else None
+
+        def changes(row: Any) -> dict[str, Any]:
+            if error is None:
+                return due_after_success(row, job, AnswerClass.NO_DATA, True, self.at)
+            return due_after_failure(
+                row, job, next_try(error, row.failures, self.at), None, AnswerClass.OUTAGE, self.at
+            )
+
+        code = error.code if error else None
+        outcome = {"code": code, "message": "", "last_day": None, "stored": False}
+        self.registry.record_outcome(account, series, job["run_id"], self.at, **outcome, due_changes=changes)
+        self.claimed.pop(f"{account}:{series}", None)
+
+
+@given(
+    number=st.integers(2, 9),
+    served=st.lists(st.integers(1, 20), min_size=6, max_size=6),
+    failing=st.sets(st.integers(0, 8), max_size=2),
+    paused=st.sets(st.integers(0, 8), max_size=2),
+    lost=st.sets(st.integers(0, 5), max_size=2),
+)
+@settings(deadline=None)
+def test_nobody_waits_longer_than_the_fleets_fair_share(
+    tmp_path_factory: pytest.TempPathFactory,
+    number: int,
+    served: list[int],
+    failing: set[int],
+    paused: set[int],
+    lost: set[int],
+) -> None:
+    """Each night the quota serves so many windows. Between two turns of a series no other has two."""
+    fleet = SimulatedFleet(tmp_path_factory.mktemp("fleet"), number)
+    fleet.failing = {fleet.accounts[place] for place in failing if place < number}
+    away = {fleet.accounts[place] for place in paused if place < number} - fleet.failing
+    for account in away:
+        fleet.registry.set_state(account, AccountState.PAUSED, now=NOW)
+    for night, quota in enumerate(served):
+        fleet.at = before = NOW + night * DAY
+        begun = len(fleet.turns)
+        while len(fleet.turns) < begun + quota:
+            fleet.feeder().feed_night(before)
+            published = len(fleet.waiting)
+            fleet.feeder().feed_night(before)
+            assert len(fleet.waiting) - published <= 20 - published, "the second publishes what fits, and nothing twice"
+            names = [(job["account_id"], job["series"]) for job in fleet.waiting]
+            assert len(set(names)) == len(names)
+            if night in lost:
+                # Redis and its messages are gone: the order is not.
+                lost = lost - {night}
+                fleet.claimed.clear()
+                fleet.waiting.clear()
+                continue
+            if not fleet.waiting:
+                break
+            fleet.serve(fleet.waiting.pop(0))
+        fleet.registry.due._floors.clear()
+    fleet.registry.close()
+    assert not away & {account for account, _ in fleet.turns}, "a paused one costs nothing"
+    for series in Series:
+        order = [account for account, name in fleet.turns if name == series and account not in fleet.failing]
+        for account in set(order):
+            places = [place for place, other in enumerate(order) if other == account]
+            for first, second in pairwise(places):
+                assert max(Counter(order[first + 1 : second]).values(), default=0) <= 1
+    healthy = len(set(fleet.accounts) - away - fleet.failing)
+    if sum(served) >= 4 * len(Series) * number:
+        assert len({pair for pair in fleet.turns if pair[0] not in fleet.failing}) == healthy * len(Series)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.messages import WindowJob, split_claim
+from worker.domain.measures.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     AccountError,
@@ -32,21 +31,24 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
-from worker.sync.attempts import ATTEMPT_COST, MAX_ATTEMPT_COST, attempts_run
+from worker.stores.registry.outcomes import SeriesOutcome
+from worker.sync.retries import DELAYS
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
-CLAIM = "daily/nightly:2024-07-25"
 DAILY = Series.DAILY
 
 
-def claim_window(household: Household, account: str, claim: str = CLAIM, series: Series = DAILY) -> WindowJob:
-    job = window_job(WINDOW, series, account, claim=claim)
-    household.progress.claim(account, *split_claim(claim), 600, holder=job["run_id"])
-    return job
+def claim_window(household: Household, account: str, kind: str = NIGHTLY, series: Series = DAILY) -> WindowJob:
+    claims = household.claims.claim(kind, [(account, series)])
+    return window_job(WINDOW, series, account, claim=claims[account, series])
 
 
-def is_in_flight(household: Household, account: str, claim: str = CLAIM) -> bool:
-    return household.progress.is_claimed(account, *split_claim(claim))
+def is_in_flight(household: Household, account: str, series: Series = DAILY) -> bool:
+    return f"{account}:{series}" in household.claims.in_flight("nightly")
+
+
+def outcome_of(household: Household, account: str, series: Series = DAILY) -> SeriesOutcome:
+    return household.registry.load_outcomes(account)[series]
 
 
 def log_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -61,18 +63,12 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
     account = household.add()
     with caplog.at_level(logging.INFO, "releve.sync"):
         household.run(claim_window(household, account))
-    assert household.progress.done_windows(account, DAILY) == [WINDOW]
+    assert household.progress.coverage(account, DAILY).windows == [WINDOW]
     assert not is_in_flight(household, account)
-    assert household.progress.task_state(account, DAILY) == {
-        "state": "ok",
-        "window": str(WINDOW),
-        "error": "",
-        "last_run": CLAIM,
-        "last_nightly": "nightly:2024-07-25",
-        "answer:data:nightly": f"2024-07-25T07:00:00+00:00 {WINDOW}",
-    }
-    outcome = household.registry.load_outcomes(account)[DAILY]
+    assert household.progress.task_state(account, DAILY) == {}
+    outcome = outcome_of(household, account)
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, date(2024, 7, 21), True)
+    assert (outcome.asked_at, outcome.answer, outcome.again_at) == (household.at, "data", None)
     assert log_lines(caplog) == [
         {
             "message": "window stored",
@@ -98,69 +94,79 @@ def test_a_window_without_data_is_a_success_that_stored_nothing(household: House
     household.run(claim_window(household, account))
     outcome = household.registry.load_outcomes(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, None, False)
-    assert household.progress.done_windows(account, DAILY) == [WINDOW]
+    assert household.progress.coverage(account, DAILY).windows == [WINDOW]
 
 
 def test_a_success_clears_the_failures_before_it(household: Household) -> None:
     account = household.add()
-    household.progress.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=3)
-    household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
-    assert household.registry.load_outcomes(account)[DAILY].code == "VENDOR_DOWN"
+    for wait in DELAYS[:3]:
+        household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
+        outcome = outcome_of(household, account)
+        assert (outcome.code, outcome.again_at) == ("VENDOR_DOWN", household.at + wait)
     household.run(claim_window(household, account))
-    assert household.progress.attempts(account, DAILY, WINDOW, run="2024-07-25") == 0
-    assert household.registry.load_outcomes(account)[DAILY].code is None
+    outcome = outcome_of(household, account)
+    assert (outcome.code, outcome.again_at) == (None, None)
     assert household.progress.task_state(account, DAILY)["error"] == ""
+    household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
+    assert outcome_of(household, account).again_at == household.at + DELAYS[0]
+
+
+MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 
 
 @pytest.mark.parametrize(
-    "error, state, code, state_name, attempts",
+    "error, state, code, state_name, asked, wait",
     [
-        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", 1),
-        (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", 0),
-        (StoreUnavailable("no store"), AccountState.READY, None, "failed", 0),
-        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", ATTEMPT_COST + MAX_ATTEMPT_COST),
-        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", ATTEMPT_COST + MAX_ATTEMPT_COST),
-        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", 0),
-        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", ATTEMPT_COST),
+        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, DELAYS[0]),
+        (SupplierUnavailable("down", 3600), AccountState.READY, "VENDOR_DOWN", "failed", True, timedelta(hours=1)),
+        (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", False, MINUTE),
+        (RateLimited("wait", 1799), AccountState.READY, "VENDOR_DOWN", "waiting", False, timedelta(seconds=1799)),
+        (StoreUnavailable("no store"), AccountState.READY, None, "failed", False, MINUTE),
+        (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
+        (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
+        (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", False, QUARTER),
+        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, DELAYS[0]),
         (
             RefreshTokenDead("dead"),
             AccountState.ACTION_NEEDED,
             "USER_ACTION_NEEDED.OAUTH_OUTDATED",
             "failed",
-            ATTEMPT_COST,
+            True,
+            None,
         ),
-        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", ATTEMPT_COST),
-        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", ATTEMPT_COST),
+        (LoginFailed("refused"), AccountState.ACTION_NEEDED, "LOGIN_FAILED", "failed", True, None),
+        (UnknownUsagePoint("who"), AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "failed", True, None),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_a_failure_says_why_by_its_kind(
-    household: Household, error: WorkerError, state: AccountState, code: str | None, state_name: str, attempts: int
+def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
+    household: Household,
+    error: WorkerError,
+    state: AccountState,
+    code: str | None,
+    state_name: str,
+    asked: bool,
+    wait: timedelta | None,
 ) -> None:
     account, other = household.add(), household.add(22)
-    failed = claim_window(household, account)
-    household.progress.count_attempt(account, DAILY, WINDOW, run="2024-07-25", times=ATTEMPT_COST)  # As publishing did.
-    household.results.record_failure(failed, error)
+    household.results.record_failure(claim_window(household, account), error)
     assert household.registry.get(account).state is state
     outcome = household.registry.load_outcomes(account).get(DAILY)
     assert (outcome.code if outcome else None) == code
     task = household.progress.task_state(account, DAILY)
     assert (task["state"], task["error"]) == (state_name, code or "")
-    assert household.progress.attempts(account, DAILY, WINDOW, run="2024-07-25") == attempts
-    assert is_in_flight(household, account) is isinstance(
-        error, OperatorFault
-    )  # A refused key must not be sent again and again.
-    assert household.progress.done_windows(account, DAILY) == []
+    assert not is_in_flight(household, account)
+    # A turn that was not used is not over: the series keeps its place.
+    if outcome is not None:
+        assert (outcome.asked_at, outcome.again_at) == (
+            household.at if asked else None,
+            None if wait is None else household.at + wait,
+        )
+    assert household.progress.coverage(account, DAILY).windows == []
     assert household.progress.task_state(account, Series.LOAD_CURVE) == {}
     assert household.registry.get(other).state is AccountState.READY
-
-
-def test_a_wait_that_was_asked_for_keeps_the_claim_so_long(household: Household) -> None:
-    account = household.add()
-    household.results.record_failure(claim_window(household, account), RateLimited("wait", retry_after_s=1799.2))
-    assert is_in_flight(household, account)
-    (key,) = household.redis.scan_iter(f"{household.prefix}inflight:*")
-    assert 1790 <= household.redis.ttl(key) <= 1800
+    due = household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10)
+    assert [row.account_id for row in due] == [other]
 
 
 @pytest.mark.parametrize("error", [ConsentRevoked("gone"), HolderChanged("moved")], ids=lambda error: error.code)
@@ -170,21 +176,44 @@ def test_a_refusal_in_doubt_is_shown_and_asked_again_in_an_hour_and_a_half(
     account = household.add()
     household.results.record_failure(claim_window(household, account), error)
     assert household.registry.get(account).active
-    assert household.registry.load_outcomes(account)[DAILY].code == error.code
+    outcome = outcome_of(household, account)
+    assert (outcome.code, outcome.again_at) == (error.code, household.at + timedelta(minutes=90))
     assert household.progress.task_state(account, DAILY)["error"] == error.code
-    (key,) = household.redis.scan_iter(f"{household.prefix}inflight:*")
-    assert 5390 <= household.redis.ttl(key) <= 5400
     household.at += CONFIRMATION_INTERVAL
     household.results.record_failure(claim_window(household, account), error)
     assert household.registry.get(account).state is AccountState.ACTION_NEEDED
-    assert not is_in_flight(household, account)
+
+
+def test_windows_of_a_history_that_fail_are_tried_after_the_others(household: Household) -> None:
+    account = household.add()
+    jobs = []
+    for _ in range(3):
+        job = household.claims.claim_history(account, DAILY)
+        assert job is not None
+        jobs.append(job)
+        household.results.record_failure(job, MalformedAnswer("odd"))
+    starts = [job["start"] for job in jobs]
+    assert starts == sorted(set(starts), reverse=True), "each of the three windows, the newest first"
+    outcome = outcome_of(household, account)
+    assert (outcome.asked_at, outcome.history_due_at) == (None, household.at + timedelta(days=1))
+
+
+def test_a_history_that_meets_an_outage_waits_longer_each_time(household: Household) -> None:
+    account = household.add()
+    waits = []
+    for _ in range(2 * 3):
+        job = household.claims.claim_history(account, DAILY)
+        assert job is not None
+        household.results.record_failure(job, SupplierUnavailable("down"))
+        waits.append(outcome_of(household, account).history_due_at - household.at)  # type: ignore[operator]
+    assert waits == [DELAYS[0]] * 3 + [DELAYS[1]] * 3
 
 
 def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> None:
     account = household.add()
     household.results.record_failure(claim_window(household, account), ConsentRevoked("gone"))
     household.at += CONFIRMATION_INTERVAL / 2
-    household.run(claim_window(household, account, "load_curve/nightly:2024-07-25", Series.LOAD_CURVE))
+    household.run(claim_window(household, account, series=Series.LOAD_CURVE))
     household.at += CONFIRMATION_INTERVAL / 2
     household.results.record_failure(claim_window(household, account), ConsentRevoked("gone"))
     assert household.registry.get(account).active
@@ -207,11 +236,12 @@ def test_a_paused_account_stays_paused_when_its_owner_must_act(household: Househ
     assert (paused.state, paused.reason) == (AccountState.PAUSED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 
 
-def test_a_window_without_a_claim_ends_without_one(household: Household) -> None:
+def test_a_window_without_a_claim_ends_no_turn(household: Household) -> None:
     account = household.add()
     household.run(window_job(WINDOW, DAILY, account))
     household.results.record_failure(window_job(WINDOW, DAILY, account), SupplierUnavailable("down"))
-    assert "last_run" not in household.progress.task_state(account, DAILY)
+    outcome = outcome_of(household, account)
+    assert (outcome.code, outcome.asked_at, outcome.again_at) == ("VENDOR_DOWN", None, None)
 
 
 def test_a_night_that_ends_well_leaves_no_key_of_its_own(household: Household) -> None:
@@ -220,12 +250,12 @@ def test_a_night_that_ends_well_leaves_no_key_of_its_own(household: Household) -
     household.run(claim_window(household, account))
     named = {key for key in household.redis.scan_iter(f"{household.prefix}*") if account in key}
     assert named == set()
-    assert account in household.redis.hgetall(f"{household.prefix}days:daily:{account[:3]}")
+    assert account in household.redis.hgetall(f"{household.prefix}history:daily:{account[:3]}")
 
 
 def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(household: Household) -> None:
     account = household.add()
-    household.run(claim_window(household, account, "account/backfill"))
+    household.run(claim_window(household, account, BACKFILL))
     task_fields = household.progress.task_state(account, DAILY)
     assert (task_fields["state"], task_fields["error"], task_fields["done"], task_fields["total"]) == (
         "ok",
@@ -239,10 +269,10 @@ def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(hous
 @pytest.mark.parametrize(
     ("failed", "well", "forgotten"),
     [
-        (CLAIM, CLAIM, True),
-        (CLAIM, "account/backfill", True),  # The same days were answered.
-        ("account/backfill", CLAIM, True),
-        ("account/backfill of other days", CLAIM, False),
+        (NIGHTLY, NIGHTLY, True),
+        (NIGHTLY, BACKFILL, True),  # The same days were answered.
+        (BACKFILL, NIGHTLY, True),
+        ("backfill of other days", NIGHTLY, False),
     ],
 )
 def test_a_failure_is_remembered_until_its_days_are_answered(
@@ -261,32 +291,15 @@ def test_a_failure_is_remembered_until_its_days_are_answered(
     assert (ttl <= 15 * 60) is forgotten
 
 
-@pytest.mark.parametrize(
-    ("end", "last_day", "served"),
-    [
-        ("2024-07-25", "2024-07-24", "2024-07-25"),
-        ("2024-07-26", "2024-07-24", "2024-07-25"),  # Asked after midnight, before yesterday's reading existed.
-        ("2024-07-26", "2024-07-25", "2024-07-26"),
-        ("2024-07-24", "2024-07-23", "2024-07-25"),
-    ],
-)
-def test_a_look_back_that_brings_yesterday_serves_the_night_of_its_day_too(
-    household: Household, end: str, last_day: str, served: str
-) -> None:
-    household.supplier.daily = serving_days(days(last_day, 5000))
-    account = household.add()
-    job = claim_window(household, account)
-    job["end"] = end
-    household.run(job)
-    assert household.progress.task_state(account, DAILY)["last_nightly"] == f"nightly:{served}"
-
-
-def test_only_a_look_back_ends_its_run(household: Household) -> None:
+def test_only_a_look_back_ends_the_turn(household: Household) -> None:
     account = household.add()
     household.run(claim_window(household, account))
-    for claim in ("account/backfill", "daily/catch-up:2024-07-25T14"):
-        household.run(claim_window(household, account, claim))
-    assert household.progress.task_state(account, DAILY)["last_nightly"] == "nightly:2024-07-25"
+    asked_at = household.at
+    household.at += timedelta(hours=1)
+    household.run(claim_window(household, account, BACKFILL))
+    assert outcome_of(household, account).asked_at == asked_at
+    household.run(claim_window(household, account, CATCH_UP))
+    assert outcome_of(household, account).asked_at == household.at
 
 
 @pytest.mark.parametrize(
@@ -339,52 +352,11 @@ def test_no_line_tells_a_meter_or_a_payload(household: Household, caplog: pytest
         assert secret not in caplog.text
 
 
-def test_attempts_are_counted_anew_each_day_of_the_meter(household: Household) -> None:
-    assert attempts_run(household.at) == "2024-07-25"
-    assert attempts_run(household.at.replace(hour=22, minute=30)) == "2024-07-26"
-
-
 def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_claim(household: Household) -> None:
     account = household.add()
     first = claim_window(household, account)
     household.results.record_failure(first, SupplierUnavailable("down"))
-    household.progress.claim(account, *split_claim(CLAIM), 600, holder="the next run")
+    claim_window(household, account)
     household.results.record_failure(first, SupplierUnavailable("down"))
     household.results.record_failure(first, RateLimited("wait", retry_after_s=30))
     assert is_in_flight(household, account)
-
-
-def test_many_windows_ends_are_noted_as_each_would_be_alone(household: Household) -> None:
-    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
-    alone, *others = [household.add(number) for number in range(21, 25)]
-    household.window_sync.sync_window(claim_window(household, alone))
-    results = household.window_sync.sync_windows([claim_window(household, account) for account in others])
-    assert [result["created"] for result in results] == [4] * 3  # type: ignore[index]
-    [expected, *other_outcomes] = [household.registry.load_outcomes(account)[DAILY] for account in (alone, *others)]
-    assert [replace(outcome, account_id=alone) for outcome in other_outcomes] == [expected] * 3
-    ledgers = [household.registry.completeness.load_ledger(account, DAILY) for account in (alone, *others)]
-    assert ledgers == [ledgers[0]] * 4
-    task_states = [household.progress.task_state(account, DAILY) for account in (alone, *others)]
-    assert task_states == [task_states[0]] * 4
-    assert not any(is_in_flight(household, account) for account in (alone, *others))
-
-
-def test_an_account_removed_before_its_window_s_end_is_noted_keeps_no_other_from_being_noted(
-    household: Household, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
-    first, removed, last = [household.add(number) for number in range(21, 24)]
-    mark_done = household.progress.mark_done
-
-    def remove_meanwhile(account_id: str, series: str, window: DateWindow) -> list[DateWindow]:
-        if account_id == removed:
-            household.registry.remove(removed)
-        return mark_done(account_id, series, window)
-
-    monkeypatch.setattr(household.progress, "mark_done", remove_meanwhile)
-    outcomes = household.window_sync.sync_windows(
-        [claim_window(household, account) for account in (first, removed, last)]
-    )
-    assert isinstance(outcomes[1], UnknownAccount)
-    assert [household.registry.load_outcomes(account)[DAILY].code for account in (first, last)] == [None, None]
-    assert DAILY not in household.registry.load_outcomes(removed)

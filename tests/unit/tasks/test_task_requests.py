@@ -14,7 +14,7 @@ from tests.support.factories import window_job
 from worker.domain.measures.readings import DateWindow, Series
 
 JOB = window_job(DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE)
-LINE = "home1 load_curve 2024-07-18/2024-07-25 20240725T070000"
+LINE = "home1 load_curve 2024-07-18/2024-07-25 20240725T070000 None"
 CANARY = "424242"
 
 

@@ -17,7 +17,7 @@ from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 
 WINDOW = window_job(
-    DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="load_curve/nightly:2024-07-25"
+    DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="nightly/1721890000123456"
 )
 
 
@@ -34,7 +34,7 @@ def message_of(signature: Any) -> tuple[int, Any, Any]:
         return len(json.dumps(stored)), message.decode(), queue
 
 
-@pytest.mark.parametrize("claim", ["load_curve/nightly:2024-07-25", "account/backfill", None])
+@pytest.mark.parametrize("claim", ["nightly/1721890000123456", "backfill/1721890000123456", None])
 def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | None) -> None:
     window = cast(WindowJob, {**WINDOW, "claim": claim})
     size, (args, kwargs, embedded), queue = message_of(pipeline.window_chain(window, "nightly"))
@@ -47,17 +47,18 @@ def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | 
         f"tasks.pipeline.{name}" for name in ("filter_known", "aggregate", "store")
     ]
     assert {step["options"]["queue"] for step in steps} == {"nightly"}
-    next_choice = [("tasks.backfill.backfill_account", ["home1"], True)] if claim == "account/backfill" else []
+    goes_on = claim is not None and claim.startswith("backfill")
+    next_choice = [("tasks.backfill.backfill_account", ["home1"], True)] if goes_on else []
     assert [(step["task"], step["args"], step["immutable"]) for step in later_steps] == next_choice
 
 
 def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[WindowJob] = []
 
-    def refresh_window(job: WindowJob) -> None:
+    def confirm(job: WindowJob) -> None:
         jobs.append(job)
 
-    runtime = SimpleNamespace(claims=SimpleNamespace(refresh_window=refresh_window))  # There is no supplier to call.
+    runtime = SimpleNamespace(claims=SimpleNamespace(confirm=confirm))  # There is no supplier to call.
     monkeypatch.setattr(pipeline, "get_runtime", lambda: runtime)
     with pytest.raises(Ignore):
         pipeline.fetch.run(

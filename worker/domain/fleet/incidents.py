@@ -34,7 +34,7 @@ from worker.errors import (
 )
 
 # A window with this claim is a probe: it is asked for although the incident holds all others.
-PROBE: Final = "account/probe"
+PROBE: Final = "probe/"
 PROBES_TO_PASS: Final = 3
 # The share is one of the accounts that were asked.
 LEAST_SHARE_OF_REFUSALS: Final = 0.2

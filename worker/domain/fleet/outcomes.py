@@ -104,8 +104,8 @@ def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerCla
 
 
 def run_of(claim: str | None) -> str:
-    """Return the kind of run of a claim: ``nightly`` for ``daily/nightly:2024-07-25``, ``hand`` for None."""
-    return claim.partition("/")[2].partition(":")[0] if claim else BY_HAND
+    """Return the kind of run of a claim: ``nightly`` for ``nightly/1721890000123456``, ``hand`` for None."""
+    return claim.partition("/")[0] if claim else BY_HAND
 
 
 def call_to_fields(call: Call) -> dict[str, str]:

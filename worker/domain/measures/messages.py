@@ -24,9 +24,15 @@ from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
+_RUN_ID = "%Y%m%dT%H%M%S.%f"
+# The kinds of runs: what a window is asked for. All but the last two ask for the last days of a series.
 NIGHTLY: Final = "nightly"
-# The claim of an account's history: one window in flight per account.
-BACKFILL: Final = "account/backfill"
+CATCH_UP: Final = "catch-up"
+AGAIN: Final = "again"
+LOOK_BACK: Final = "look-back"
+REPAIR: Final = "repair"
+BACKFILL: Final = "backfill"
+LOOK_BACKS: Final = frozenset({NIGHTLY, CATCH_UP, AGAIN, LOOK_BACK})
 
 
 class WindowJob(TypedDict):
@@ -37,7 +43,7 @@ class WindowJob(TypedDict):
     start: str
     end: str
     run_id: str
-    claim: str | None  # The entry in ``inflight:*`` that this chain holds and releases at its end.
+    claim: str | None  # The claim that this chain holds and releases at its end: ``nightly/1721890000123456``.
 
 
 class AnswerFacts(TypedDict):
@@ -119,7 +125,7 @@ def to_job(account_id: str, series: Series, window: DateWindow, run_id: str, cla
 
 def new_run_id(now: datetime) -> str:
     """Return a run id such as ``20240725T070000.000001``; ids sort by time, so a late result can be recognized."""
-    return now.strftime("%Y%m%dT%H%M%S.%f")
+    return now.astimezone(UTC).strftime(_RUN_ID)
 
 
 def window_fields(job: WindowJob) -> dict[str, str]:
@@ -133,26 +139,25 @@ def window_fields(job: WindowJob) -> dict[str, str]:
     }
 
 
-def split_claim(claim: str) -> tuple[str, str]:
-    """Return the scope of a claim, which is a series or the whole ``account``, and its kind of run.
-
-    ``daily/nightly:2024-07-25`` is ``("daily", "nightly")``: all nights have the same kind, so that a window of the
-    night before, if it is still in flight, counts for this night too.
-    """
-    scope, run = split_run(claim)
-    return scope, NIGHTLY if run.startswith(f"{NIGHTLY}:") else run
+def split_claim(claim: str | None) -> tuple[str, str]:
+    """Return the kind of run of a claim, and the claim as Redis has it; two empty texts for None."""
+    kind, _, text = (claim or "").partition("/")
+    return kind, text
 
 
-def split_run(claim: str) -> tuple[str, str]:
-    """Return the scope of a claim and its run by its full name: ``("daily", "nightly:2024-07-25")``."""
-    scope, _, run = claim.partition("/")
-    return scope, run
+def is_look_back(job: WindowJob) -> bool:
+    """Return whether the window is one that a lane of look-backs asks for."""
+    return split_claim(job["claim"])[0] in LOOK_BACKS
 
 
-def night_of(claim: str | None) -> date | None:
-    """Return the night of a claim such as ``daily/nightly:2024-07-25``; None for a claim of another kind."""
-    kind, _, name = split_run(claim or "")[1].partition(":")
-    return date.fromisoformat(name) if kind == NIGHTLY and name else None
+def is_backfill(job: WindowJob) -> bool:
+    """Return whether the window is one of the history that was published."""
+    return split_claim(job["claim"])[0] == BACKFILL
+
+
+def published_at(job: WindowJob) -> datetime:
+    """Return the moment that the run id tells."""
+    return datetime.strptime(job["run_id"], _RUN_ID).replace(tzinfo=UTC)
 
 
 def series_of(message: WindowJob) -> Series:

@@ -20,9 +20,15 @@ DAILY_HISTORY_DAYS: Final = 3 * 365  # 36 months, in three calls. Enedis keeps 1
 MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 
 
-def plan_look_back(today: date, series: Series) -> DateWindow:
-    """Return the look-back of a series: the last days up to yesterday, with today as the excluded end."""
-    return DateWindow(today - timedelta(days=LOOK_BACK_DAYS[series]), today)
+def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
+    """Return the look-back of a series: the last days up to yesterday, with today as the excluded end.
+
+    It begins at the latest after the last whole day, as far as one call reaches: so no day is left out after a gap.
+    """
+    start = today - timedelta(days=LOOK_BACK_DAYS[series])
+    if last_complete is not None:
+        start = max(min(start, last_complete + ONE_DAY), today - timedelta(days=MAX_WINDOW_DAYS[series]))
+    return DateWindow(start, today)
 
 
 def plan_history(today: date, series: Series, load_curve_days: int) -> DateWindow | None:

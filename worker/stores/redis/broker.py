@@ -15,7 +15,6 @@ Formats: kombu 5.6, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -30,7 +29,7 @@ _INDEX: Final = "unacked_index"
 # With more messages than this, lost ones are not searched for: their claims expire.
 _MOST_MESSAGES: Final = 20_000
 _PAGE: Final = 500
-_WORD: Final = re.compile(r"[\w.]+", re.ASCII)  # A run id contains a point.
+_WORD: Final = re.compile(r"[\w.]+", re.ASCII)
 
 
 def broker_keys(worker: str) -> dict[str, str]:
@@ -85,8 +84,8 @@ class BrokerMessages(PrefixedKeys):
         return bool(moved)
 
     @redis_errors()
-    def run_ids_in_broker(self, queues: Iterable[str]) -> frozenset[str] | None:
-        """Return the words in the arguments of all messages, run ids and account ids among them.
+    def words_in_messages(self, queues: Iterable[str]) -> frozenset[str] | None:
+        """Return the words in the arguments of all messages, claims and account ids among them.
 
         None where there are too many messages to read.
         """
@@ -123,42 +122,3 @@ class BrokerMessages(PrefixedKeys):
 def _argument_text(message: Any) -> str:
     headers = message.get("headers", {})
     return f"{headers.get('argsrepr', '')} {headers.get('kwargsrepr', '')}"
-
-
-# KEYS: releve:parked:nightly, a sorted set of message ids by the moment at which each comes back (ms, server's clock).
-_DROP_PAST: Final = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-"""
-# ARGV: message id (4f0c…), ms to wait (60000).
-_PARK: Final = (
-    _DROP_PAST
-    + """
-redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], math.max(redis.call('PTTL', KEYS[1]), ARGV[2] + 60000))
-"""
-)
-_COUNT: Final = _DROP_PAST + "return redis.call('ZCARD', KEYS[1])"
-
-
-class ParkedMessages(PrefixedKeys):
-    """Messages that wait for their countdown; every method raises StoreUnavailable.
-
-    A worker holds such messages meanwhile, so no queue's length shows them.
-    """
-
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
-        self._park_script: Any = redis.register_script(_PARK)
-        self._count_script: Any = redis.register_script(_COUNT)
-
-    @redis_errors()
-    def park(self, queue: str, message_id: str, delay_s: float) -> None:
-        """Record that a message comes back in ``delay_s``; a second call for it replaces the first."""
-        self._park_script(keys=[self._key("parked", queue)], args=[message_id, math.ceil(delay_s * 1000)])
-
-    @redis_errors()
-    def count_parked(self, queue: str) -> int:
-        """Return how many of the queue's messages wait for their countdown."""
-        return int(self._count_script(keys=[self._key("parked", queue)]))

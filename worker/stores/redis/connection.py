@@ -8,14 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from itertools import islice
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from redis import Redis, RedisError, ResponseError
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.client import Pipeline
-from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
@@ -111,45 +108,12 @@ def check_eviction(redis: Redis) -> None:
         )
 
 
-def execute_batch(pipe: Pipeline) -> list[Any]:
-    """Execute a pipeline with scripts in one round trip and return the answers.
-
-    redis-py asks before each pipeline whether Redis has the scripts, which costs a round trip.  Redis nearly always has
-    them, so this sends them only after a NOSCRIPT answer, and then sends all commands again.  Commands that must not
-    run twice don't belong in a batch.
-    """
-    calls, scripts = [*pipe.command_stack], pipe.scripts
-    pipe.scripts = set()
-    answers = pipe.execute(raise_on_error=False)
-    if any(isinstance(answer, NoScriptError) for answer in answers):
-        pipe.command_stack, pipe.scripts = calls, scripts
-        return list(pipe.execute())
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return list(answers)
-
-
 class PrefixedKeys:
     """Base of the Redis stores: a client, and one prefix before every key."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
-
-    @contextmanager
-    def batch(self) -> Iterator[Self]:
-        """Yield a copy of this store whose writes are sent in one round trip at the end of the block.
-
-        For methods of one command only: reads return nothing in the block, and a method with a pipeline of its own
-        sends it at once.  A block that raises sends nothing.  Raises StoreUnavailable at the end.
-        """
-        with self._redis.pipeline(transaction=False) as pipe:
-            batch_store = copy(self)
-            batch_store._redis = pipe
-            yield batch_store
-            with redis_errors():
-                execute_batch(pipe)
 
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount
+from worker.stores.registry import outcomes
 from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
 CONSUMPTION = "consumption"
@@ -78,6 +79,7 @@ def insert_account(connection: Connection, supplier: str, now: datetime, consent
     account_id = _new_id()
     row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW.value, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
+    outcomes.insert_rows(connection, account_id, now)
     return account_id
 
 
@@ -119,7 +121,7 @@ def update_account(connection: Connection, account_id: str, changes: Mapping[str
 
 
 def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
-    """Set a ``new`` or ``action_needed`` account with a usage point to ``ready``.
+    """Set a ``new`` or ``action_needed`` account with a usage point to ``ready``; its series are due at once.
 
     A ``paused`` account stays paused: the operator has paused it.
     """
@@ -128,6 +130,9 @@ def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
     conditions = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state.in_(waiting), has_usage_point)
     values = {"state": AccountState.READY.value, "reason": "", "state_since": now}
     connection.execute(update(ACCOUNTS).where(*conditions).values(values))
+    # After a new consent nothing waits for a retry any more.
+    if connection.execute(_STATE, {"account_id": account_id}).scalar() == AccountState.READY.value:
+        outcomes.set_active(connection, account_id, now, active=True)
 
 
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
@@ -143,6 +148,7 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
     if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
         state = AccountState.PAUSED
     update_account(connection, account_id, {"state": state.value, "reason": reason, "state_since": now})
+    outcomes.set_active(connection, account_id, now, active=state is AccountState.READY)
     return account
 
 

@@ -7,12 +7,11 @@ does not create the account again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from copy import copy
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -22,11 +21,12 @@ from worker.domain.measures.completeness import DayMark
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores.encryption import Sealer
-from worker.stores.registry import account_rows, migrations
+from worker.stores.registry import account_rows, migrations, outcomes
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.database import Database, upgrade_schema
-from worker.stores.registry.outcomes import SeriesOutcome, build_outcome_upsert, to_outcome, to_row
+from worker.stores.registry.due import DueTable
+from worker.stores.registry.outcomes import DueChanges, SeriesOutcome, to_outcome
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
@@ -81,6 +81,7 @@ class AccountRegistry:
         self.tokens = TokenTable(self._database, sealer)
         self.completeness = CompletenessTable(self._database)
         self.policies = PolicyTable(self._database)
+        self.due = DueTable(self._database)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self._database.address})"
@@ -174,11 +175,9 @@ class AccountRegistry:
         with self._database.reading() as connection:
             return account_rows.find(connection, supplier, usage_point_id, direction)
 
-    def page_active(self, after: str | None = None, limit: int = PAGE, *, until: str | None = None) -> list[Account]:
-        """Return the next page of ``ready`` accounts by id: ``after`` < id <= ``until``. Empty at the end."""
+    def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
+        """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
-        if until is not None:
-            query = query.where(ACCOUNTS.c.id <= until)
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
@@ -248,32 +247,31 @@ class AccountRegistry:
         last_day: date | None,
         stored: bool,
         days: Mapping[date, DayMark] | None = None,
+        due_changes: DueChanges = lambda row: {},
     ) -> None:
-        """Record the outcome of one run of a series, with the marks of its ``days``; a success has no ``code``.
+        """Record the outcome of one run of a series, with the marks of its ``days``.
+
+        ``code`` is None after a success, and empty where a store of ours failed, which changes no verdict.
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
         stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
-        secret is cut out of it.
+        secret is cut out of it. ``due_changes`` returns the columns that say when the series is due again.
         """
-        success_at = None if code else now
+        success_at = now if code is None else None
         outcome = SeriesOutcome(account_id, Series(series), run_id, code, message, success_at, last_day, stored, now)
         with self._database.writing() as connection:
-            # A shared lock: runs of the same account may report at once, but none after the account's removal.
-            account_rows.lock(connection, account_id, shared=True)
-            connection.execute(build_outcome_upsert(self._database.dialect), to_row(outcome))
-            self.completeness.merge_marks(connection, account_id, outcome.series, days or {})
+            if not outcomes.record(connection, outcome, days or {}, due_changes):
+                account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
 
-    @contextmanager
-    def in_one_transaction(self) -> Iterator[Self]:
-        """Open one transaction for several calls: all of them are recorded, or none.
-
-        The yielded registry's own methods take part in it; its tables (``tokens``, ``completeness``, ``policies``)
-        do not.
-        """
+    def make_due(self, account_id: str, series: Series, now: datetime) -> None:
+        """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""
         with self._database.writing() as connection:
-            registry = copy(self)
-            registry._database = self._database.join_transaction(connection)
-            yield registry
+            outcomes.make_due(connection, account_id, series, now)
+
+    def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
+        """Set when the history of a series goes on; None: it is loaded."""
+        with self._database.writing() as connection:
+            outcomes.set_history_due(connection, account_id, series, at)
 
     def load_outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""
@@ -281,12 +279,15 @@ class AccountRegistry:
 
     def load_outcomes_of(self, account_ids: Iterable[str]) -> dict[str, dict[Series, SeriesOutcome]]:
         """Return the last outcomes of several accounts; each requested id has an entry."""
-        outcomes: dict[str, dict[Series, SeriesOutcome]] = {account_id: {} for account_id in account_ids}
-        query = select(SERIES_OUTCOMES).where(SERIES_OUTCOMES.c.account_id.in_(outcomes))
+        by_account: dict[str, dict[Series, SeriesOutcome]] = {account_id: {} for account_id in account_ids}
+        # The row of a series that no window has ended for is not an outcome yet.
+        query = select(SERIES_OUTCOMES).where(
+            SERIES_OUTCOMES.c.account_id.in_(by_account), SERIES_OUTCOMES.c.run_id != ""
+        )
         with self._database.reading() as connection:
             for outcome in map(to_outcome, connection.execute(query)):
-                outcomes[outcome.account_id][outcome.series] = outcome
-        return outcomes
+                by_account[outcome.account_id][outcome.series] = outcome
+        return by_account
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
         with self._database.reading() as connection:

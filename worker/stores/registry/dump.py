@@ -13,9 +13,8 @@ from datetime import date, datetime
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, insert, literal, select
+from sqlalchemy import Column, Connection, String, Table, insert, literal, select
 
-from worker.stores.registry import migrations
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import METADATA
 
@@ -50,21 +49,13 @@ def is_empty(connection: Connection) -> bool:
     return not any(connection.execute(select(literal(1)).select_from(table).limit(1)).first() for table in tables)
 
 
-def restore_rows(connection: Connection, step: str, rows_of_table: Callable[[str], Rows]) -> None:
-    """Insert a dump into an empty registry and upgrade it to the current schema.
+def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -> None:
+    """Insert a dump of the same schema into an empty registry; ``rows_of_table`` returns a table's rows by its name.
 
-    ``step`` is the migration step of the dump's schema; ``rows_of_table`` returns the rows of a table by its name.
     Everything happens inside the caller's transaction: all rows are inserted, or none.
     """
-    if step != migrations.newest_step():
-        migrations.recreate_tables(connection, step)
-    # The tables are reflected from the database, because an older step has other columns than tables.py.
-    schema = MetaData()
-    schema.reflect(connection)
-    for table in schema.sorted_tables:
-        if table.name in TABLES:
-            _insert(connection, table, rows_of_table(table.name))
-    migrations.upgrade(connection)
+    for table in METADATA.sorted_tables:
+        _insert(connection, table, rows_of_table(table.name))
 
 
 def _insert(connection: Connection, table: Table, rows: Rows) -> None:

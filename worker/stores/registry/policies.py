@@ -32,12 +32,10 @@ class PolicyTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def load_current(self) -> FleetPolicy:
-        """Return the policy in force, with the one before it; without a choice, every account is due every night."""
-        policy = FleetPolicy()
-        for applied in self.list_all():
-            policy = applied.policy.after(policy)
-        return policy
+    def load_current(self, today: date) -> FleetPolicy:
+        """Return the policy in force; without a choice, every account is due every night."""
+        begun = [row.policy for row in self.list_all() if row.since <= today]
+        return begun[-1] if begun else FleetPolicy()
 
     def list_all(self) -> list[AppliedPolicy]:
         """Return all chosen policies, the oldest first."""

@@ -7,7 +7,8 @@ when the account is removed. Everything else, here and elsewhere, uses only the 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -21,11 +22,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 
@@ -52,6 +55,10 @@ def _sortable(length: int) -> String:
     """Return a text type that sorts by bytes on every server, as Python sorts strings."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
+
+NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # Before every other moment, so never asked comes first.
+NO_DAY: Final = date(2000, 1, 1)
+ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in words that SQLite and PostgreSQL share.
 
 METADATA = MetaData(
     naming_convention={
@@ -105,19 +112,42 @@ TOKEN_USERS = Table(
     Index("ix_token_users_token_id", "token_id"),
 )
 
+# One row for each account and series, inserted with the account: when it was asked, when it is due, what came of it.
+# The partial indexes are the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
+_R = "series_outcomes"
 SERIES_OUTCOMES = Table(
-    "series_outcomes",
+    _R,
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", String(32), primary_key=True),
-    Column("run_id", _sortable(64), nullable=False),
+    Column("active", Boolean, nullable=False),  # Follows accounts.state: a join would read each paused account.
+    Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.
+    Column("asked_at", UtcDateTime, nullable=False),  # End of the last look-back; NEVER before the first one.
+    Column("last_answer", String(16)),  # The AnswerClass of the last look-back.
+    Column("again_at", UtcDateTime),  # The next try after a failure; until then the row is not due.
+    Column("failures", SmallInteger, nullable=False),  # Look-backs in a row that failed.
+    Column("history_due_at", UtcDateTime),  # When the history goes on; NULL: it is loaded.
+    Column("days", Text, nullable=False),  # A DayLedger's text, some 20 bytes for a healthy meter.
+    Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
+    Column("last_complete", Date),
+    Column("last_day", Date, nullable=False),  # The last civil day with a stored reading; NO_DAY without one.
+    Column("run_id", _sortable(64), nullable=False),  # Empty: no window has ended yet.
     Column("last_code", String(64)),
     Column("last_message", Text, nullable=False),
     Column("last_success_at", UtcDateTime),
-    Column("last_day", Date),
     Column("ever_stored", Boolean, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Index("ix_series_outcomes_updated_at", "updated_at"),  # Recently requested accounts are counted by it.
+    *(
+        Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+        for name, columns, condition in (
+            ("nightly", ("series", "every", "asked_at", "account_id", "again_at"), ACTIVE),
+            ("catch_up", ("series", "last_day", "account_id"), ACTIVE),
+            ("again", ("again_at",), f"{ACTIVE} AND again_at IS NOT NULL"),
+            ("history", ("series", "history_due_at", "account_id"), f"{ACTIVE} AND history_due_at IS NOT NULL"),
+            ("repair", ("next_ask", "account_id"), f"{ACTIVE} AND next_ask IS NOT NULL"),
+        )
+    ),
+    Index(f"ix_{_R}_updated_at", "updated_at"),  # Recently requested accounts are counted by it.
 )
 
 CONSENT_PROOFS = Table(
@@ -183,17 +213,6 @@ API_TOKENS = Table(
     Column("revoked_at", UtcDateTime),
 )
 
-COMPLETENESS = Table(
-    "completeness",
-    METADATA,
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("series", String(32), primary_key=True),
-    Column("days", Text, nullable=False),  # A DayLedger's text, some 20 bytes for a healthy meter.
-    Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
-    Column("last_complete", Date),
-    Index("ix_completeness_next_ask", "next_ask", "account_id"),  # The repair pages through the fleet by it.
-)
-
 CORRECTIONS = Table(
     "corrections",
     METADATA,
@@ -257,4 +276,4 @@ POLICIES = Table(
 )
 
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
-PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, COMPLETENESS, CORRECTIONS, RAW_ANSWERS)
+PERSONAL = (SERIES_OUTCOMES, USAGE_POINTS, CORRECTIONS, RAW_ANSWERS)

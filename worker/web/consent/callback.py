@@ -118,7 +118,6 @@ def _enqueue_backfills(runtime: Runtime, connected: ConnectedAccounts) -> None:
         log.info("consent given", extra=fields(account_id=account.id, new=account.id not in connected.existing_ids))
         try:
             if account.active:
-                runtime.claims.clear_retry_delays(account.id)
                 enqueue_backfill(account.id, broker_url=runtime.broker_url)
         except StoreUnavailable as error:
             extra = fields(account_id=account.id, reason=str(error))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from itertools import product
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +16,6 @@ from worker.domain.fleet.planning import (
     plan_fleet,
 )
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.readings import Series
 
 limits = st.one_of(st.none(), st.integers(1, 100_000))
 quotas = st.builds(QuotaBudget, limits, st.one_of(st.none(), st.integers(1, 50)), st.integers(1, HOURS_A_DAY))
@@ -119,23 +115,6 @@ def test_the_hour_is_used_at_once_and_then_waited_for() -> None:
     assert QuotaBudget(10_000).hours_for(40_000) == pytest.approx(3 + 10_000 / 14_400)
     assert QuotaBudget(100_000).hours_for(28_800) == 2, "the second is the lower limit"
     assert QuotaBudget(None, None).hours_for(28_800) == 0
-
-
-@pytest.mark.parametrize(
-    "policy", POLICIES_FRESHEST_FIRST, ids=lambda policy: f"{policy.daily_every}-{policy.curve_every}"
-)
-def test_what_is_counted_is_what_the_nights_ask_for(policy: FleetPolicy) -> None:
-    """The calls of seven weeks are those that the policy decides night by night."""
-    ids = [f"account-{number}" for number in range(60)]
-    off = set(ids[:12])
-    nights = [date(2026, 11, 2) + timedelta(days=place) for place in range(420)]
-    every = product(ids, Series, nights)
-    asked = sum(
-        policy.is_turn(account_id, series, night, curve_off=account_id in off) for account_id, series, night in every
-    )
-    evenly = 60 / policy.daily_every + 48 / policy.curve_every + 12 / 7
-    assert asked == pytest.approx(evenly * len(nights))
-    assert evenly <= Fleet(60, 12).calls_a_night(policy) < evenly + 3
 
 
 def test_more_is_given_up_step_by_step() -> None:

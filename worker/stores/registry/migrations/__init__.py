@@ -10,8 +10,6 @@ from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
 
-from worker.stores.registry.tables import METADATA
-
 _FOLDER = Path(__file__).parent
 _VERSION = table("alembic_version", column("version_num"))
 
@@ -25,13 +23,6 @@ def upgrade(connection: Connection, step: str = "head") -> None:
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, step)
-
-
-def recreate_tables(connection: Connection, step: str) -> None:
-    """Drop the empty tables and create them as they were at ``step``, to restore a dump of that step."""
-    METADATA.drop_all(connection)
-    connection.exec_driver_sql("DROP TABLE alembic_version")
-    upgrade(connection, step)
 
 
 def current_step(connection: Connection) -> str | None:

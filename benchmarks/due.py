@@ -1,0 +1,183 @@
+"""Benchmark of what is due: a million accounts, the query of a page, and the memory of the process that feeds.
+
+Rows are written as a running fleet has them: asked over the last nights, a tenth paused, a hundredth failing.  Then a
+feeder does what `tasks.nightly.nightly_sync` does, again and again: it claims and publishes pages (to nobody), and each
+window's end is written.  It prints one JSON object.
+
+    nice -n 10 python benchmarks/due.py --accounts 1000000
+    nice -n 10 python benchmarks/due.py --accounts 1000000 --registry postgresql://…
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sqlalchemy import func, insert, select, text  # noqa: E402
+
+from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
+from worker.domain.measures.messages import WindowJob  # noqa: E402
+from worker.domain.measures.readings import Series  # noqa: E402
+from worker.stores.encryption import Sealer, generate_key  # noqa: E402
+from worker.stores.redis.connection import connect  # noqa: E402
+from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
+from worker.stores.redis.progress import ProgressStore  # noqa: E402
+from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
+from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES  # noqa: E402
+from worker.sync.claims import WindowClaims  # noqa: E402
+from worker.sync.due import DueWindows, most_waiting  # noqa: E402
+
+NIGHT: Final = datetime(2026, 11, 25, 7, 30, tzinfo=UTC)
+NIGHTS: Final = 3  # The rows were asked within so many nights.
+CALLS_PER_HOUR: Final = 10_000
+PAGE: Final = 5_000
+
+
+def seed(registry: AccountRegistry, accounts: int) -> float:
+    """Insert the accounts and their rows; return the seconds that it took."""
+    source, began = random.Random(1), time.perf_counter()
+    letters = "abcdefghjkmnpqrstvwxyz"
+    for first in range(0, accounts, PAGE):
+        ids = [f"{letters[number % 22]}{number:011d}" for number in range(first, min(first + PAGE, accounts))]
+        rows, series_rows = [], []
+        for account_id in ids:
+            active = source.random() > 0.1
+            state = "ready" if active else "paused"
+            rows.append({"id": account_id, "supplier": "enedis", "state": state, "reason": ""})
+            for series in Series:
+                asked_at = NIGHT - timedelta(days=NIGHTS * source.random())
+                failed = source.random() < 0.01
+                series_rows.append(
+                    {
+                        "account_id": account_id,
+                        "series": series.value,
+                        "active": active,
+                        "every": 1,
+                        "asked_at": asked_at,
+                        "again_at": NIGHT + timedelta(hours=source.random()) if failed else None,
+                        "failures": int(failed),
+                        "history_due_at": None,
+                        "days": "2026-11-01 24c",
+                        "last_complete": date(2026, 11, 24),
+                        "last_day": date(2026, 11, 24) if source.random() > 0.05 else NO_DAY,
+                        "run_id": "20261124T070000.000000",
+                        "last_message": "",
+                        "ever_stored": True,
+                        "updated_at": asked_at,
+                    }
+                )
+        with registry.database.writing() as connection:
+            connection.execute(insert(ACCOUNTS), [{**row, "created_at": NIGHT, "state_since": NIGHT} for row in rows])
+            connection.execute(insert(SERIES_OUTCOMES), series_rows)
+    return time.perf_counter() - began
+
+
+def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dict[str, Any]:
+    """Feed and end windows; return the times in ms and the peak memory in MB."""
+    at = NIGHT
+    jobs: list[WindowJob] = []
+    claims = WindowClaims(
+        registry=registry,
+        progress=progress,
+        history=None,  # type: ignore[arg-type]  # No history goes on here.
+        now=lambda: at,
+        claim_ttl_s=900,
+    )
+    due = DueWindows(
+        table=registry.due,
+        claims=claims,
+        publish=lambda job, queue: jobs.append(job),
+        calls_per_hour=CALLS_PER_HOUR,
+        now=lambda: at,
+        policy=FleetPolicy(),
+    )
+    room = most_waiting(CALLS_PER_HOUR)
+    queries, feeds, published, names = [], [], 0, set()
+    for _ in range(rounds):
+        at += timedelta(minutes=10)
+        for series in Series:
+            began = time.perf_counter()
+            registry.due.list_nightly(series, 1, NIGHT, at, room)
+            queries.append((time.perf_counter() - began) * 1000)
+        began = time.perf_counter()
+        due.feed_night(NIGHT)
+        feeds.append((time.perf_counter() - began) * 1000)
+        published += len(jobs)
+        names |= {(job["account_id"], job["series"]) for job in jobs}
+        end_windows(registry, jobs, at)
+        claims.release(jobs)
+        jobs.clear()
+    return {
+        "room": room,
+        "query_ms_median": round(statistics.median(queries), 2),
+        "query_ms_max": round(max(queries), 2),
+        "feed_ms_median": round(statistics.median(feeds), 1),
+        "published": published,
+        "distinct": len(names),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def end_windows(registry: AccountRegistry, jobs: list[WindowJob], at: datetime) -> None:
+    """Write the ends of windows, many in one transaction: the benchmark is about the queries."""
+    columns = SERIES_OUTCOMES.c
+    with registry.database.writing() as connection:
+        for job in jobs:
+            key = columns.account_id == job["account_id"], columns.series == job["series"]
+            connection.execute(SERIES_OUTCOMES.update().where(*key).values(asked_at=at, again_at=None))
+
+
+def page_query_ms(registry: AccountRegistry) -> dict[str, float]:
+    """Return the ms of a page of the other lanes."""
+    room, times = most_waiting(CALLS_PER_HOUR), {}
+    lanes = {
+        "again": lambda: registry.due.list_again(NIGHT + timedelta(hours=1), room),
+        "catch_up": lambda: registry.due.list_catch_up(
+            Series.DAILY, date(2026, 11, 24), NIGHT - timedelta(days=9), NIGHT, NIGHT, room
+        ),
+        "histories": lambda: registry.due.list_histories(Series.DAILY, NIGHT, room),
+        "repairs": lambda: registry.due.list_repairs(NIGHT.date(), room),
+    }
+    for name, query in lanes.items():
+        began = time.perf_counter()
+        query()
+        times[name] = round((time.perf_counter() - began) * 1000, 2)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--registry", help="URL of an empty registry; unset, SQLite in a folder that is deleted")
+    args = parser.parse_args()
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        registry = AccountRegistry(args.registry or f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
+        opened.callback(registry.close)
+        registry.migrate()
+        seconds = seed(registry, args.accounts)
+        with registry.database.writing() as connection:
+            connection.execute(text("ANALYZE"))
+            rows = connection.execute(select(func.count()).select_from(SERIES_OUTCOMES)).scalar_one()
+        server = opened.enter_context(EmbeddedRedis(folder / "redis"))
+        redis = opened.enter_context(connect(server.url))
+        report = feed(registry, ProgressStore(redis), args.rounds)
+        print(json.dumps({"rows": rows, "seeded_s": round(seconds, 1), **report, "pages_ms": page_query_ms(registry)}))
+
+
+if __name__ == "__main__":
+    main()

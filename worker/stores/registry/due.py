@@ -1,0 +1,137 @@
+"""The series that are due, in the order in which they are asked: one query a lane over ``series_outcomes``.
+
+A row is written once, at the end of a window; publishing writes nothing here. So a lost message, a lost Redis or a dead
+feeder leaves the row due and in its place. Each query reads a partial index (``tables.SERIES_OUTCOMES``); what was
+measured with a million accounts is in docs/reference/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from datetime import date, datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tuple_
+
+from worker.domain.measures.completeness import DayLedger
+from worker.domain.measures.readings import Series
+from worker.stores.registry.database import Database
+from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
+from worker.stores.registry.tables import ACTIVE, SERIES_OUTCOMES
+
+_C = SERIES_OUTCOMES.c
+_ACTIVE = text(ACTIVE)
+# New accounts, and accounts that were away, stand before the floor: they wait so long at most.
+_FLOOR_LIFE_S: Final = 60.0
+
+
+class DueRow(NamedTuple):
+    """A series that is due; all of it is in the lane's index."""
+
+    account_id: str
+    series: Series
+    asked_at: datetime
+
+
+class SeriesDays(NamedTuple):
+    """What a window is planned by. ``last_complete``: the last whole day; ``ledger``: the marks of all days."""
+
+    last_complete: date | None
+    ledger: DayLedger
+
+
+class DueTable:
+    """The lanes as queries; every method raises StoreUnavailable."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database, self._clock = database, clock
+        self._floors: dict[tuple[Series, int], tuple[datetime, float]] = {}
+
+    def list_nightly(self, series: Series, every: int, before: datetime, now: datetime, limit: int) -> list[DueRow]:
+        """Return the rows not asked since ``before``, the longest unasked first; ``every``: 1, or 7 without a curve."""
+        # A long snapshot (pg_dump) leaves dead rows at the head of the index: the oldest row seen last bounds the scan.
+        floor, until = self._floors.get((series, every), (None, 0.0))
+        use_floor = floor is not None and self._clock() < until
+        query = (
+            _rows(_may_be_asked(now), _C.series == series.value, _C.every == every, _C.asked_at < before)
+            .order_by(_C.asked_at, _C.account_id)
+            .limit(limit)
+        )
+        rows = self._list(query.where(_C.asked_at >= floor) if use_floor else query)
+        if not use_floor:
+            oldest = rows[0].asked_at if rows else before
+            self._floors[series, every] = oldest, self._clock() + _FLOOR_LIFE_S
+        return rows
+
+    def list_catch_up(
+        self, series: Series, yesterday: date, since: datetime, before: datetime, now: datetime, limit: int
+    ) -> list[DueRow]:
+        """Return the rows without a reading of ``yesterday`` that were asked since ``since``, but not since ``before``.
+
+        Those that lack the most days come first.
+        """
+        lacking = _C.every == 1, _C.last_day < yesterday, _C.asked_at >= since, _C.asked_at < before
+        query = _rows(_may_be_asked(now), _C.series == series.value, *lacking)
+        return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
+
+    def list_again(self, now: datetime, limit: int) -> list[DueRow]:
+        """Return the rows whose next try after a failure has come, the earliest first."""
+        return self._list(_rows(_C.again_at.is_not(None), _C.again_at <= now).order_by(_C.again_at).limit(limit))
+
+    def list_histories(self, series: Series, now: datetime, limit: int) -> list[DueRow]:
+        """Return the rows whose history is not loaded and goes on now, the longest waiting first."""
+        due = _C.series == series.value, _C.history_due_at.is_not(None), _C.history_due_at <= now
+        return self._list(_rows(*due).order_by(_C.history_due_at, _C.account_id).limit(limit))
+
+    def list_repairs(self, today: date, limit: int) -> list[DueRow]:
+        """Return the rows with open days that are due, the earliest first.
+
+        Curves that the supplier does not collect are left out: the night asks for them once a week.
+        """
+        due = _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
+        return self._list(_rows(*due).order_by(_C.next_ask, _C.account_id).limit(limit))
+
+    def load_unchanged(self, rows: Collection[DueRow]) -> dict[tuple[str, Series], SeriesDays]:
+        """Return the days of those rows whose account is active and that were not asked meanwhile."""
+        asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
+        keys = [(account_id, series.value) for account_id, series in asked_at]
+        columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
+        query = select(*columns).where(_ACTIVE, tuple_(_C.account_id, _C.series).in_(keys))
+        with self._database.reading() as connection:
+            stored = connection.execute(query).all()
+        return {
+            (row.account_id, Series(row.series)): SeriesDays(row.last_complete, DayLedger.parse(row.days))
+            for row in stored
+            if row.asked_at == asked_at[row.account_id, Series(row.series)]
+        }
+
+    def count_share(self, series: Series, every: int, since: datetime) -> tuple[int, int]:
+        """Return the number of active rows, and of those asked since ``since``."""
+        group = _ACTIVE, _C.series == series.value, _C.every == every
+        counts = [select(func.count()).where(*group), select(func.count()).where(*group, _C.asked_at >= since)]
+        with self._database.reading() as connection:
+            active, asked = (connection.execute(query).scalar_one() for query in counts)
+        return active, asked
+
+    def count_due_tonight(self, series: Series, nights: int, before: datetime) -> int:
+        """Return how many rows are still to be asked in a night that began ``before``, of every ``nights`` nights."""
+        due = 0
+        for every in (1, NIGHTS_WITHOUT_CURVE):
+            active, asked = self.count_share(series, every, before)
+            due += max(0, -(-active // max(every, nights)) - asked)
+        return due
+
+    def _list(self, query: Select[Any]) -> list[DueRow]:
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [DueRow(row.account_id, Series(row.series), row.asked_at) for row in rows]
+
+
+def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(_C.account_id, _C.series, _C.asked_at).where(_ACTIVE, and_(*conditions))
+
+
+def _may_be_asked(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that no later try is set: a row that waits after a failure is asked by ``list_again``."""
+    return or_(_C.again_at.is_(None), _C.again_at <= now)
