@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy, Ruling
-from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate, IncidentKind
+from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.outcomes import Call, call_to_fields, classify_error, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import DayMark, mark_days, unpack_open_days
@@ -36,6 +36,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.sync.attempts import ATTEMPT_COST, WAIT_AFTER_REFUSAL_S, attempts_run, failure_cost
 from worker.sync.history import History
+from worker.sync.incidents import Incidents
 from worker.sync.result_fields import finished_run_fields, floor_of, night_served, stored_fields, to_call
 
 log = logging.getLogger("releve.sync")
@@ -67,7 +68,7 @@ class ResultRecorder:
     now: Callable[[], datetime]
     refusals: RefusalPolicy
     corrections: CorrectionTable
-    incidents: IncidentGate = NO_INCIDENTS
+    incidents: Incidents
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         """Store the values that these readings are going to replace; after a crash nobody would know them."""

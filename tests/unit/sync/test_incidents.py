@@ -194,13 +194,6 @@ def test_fewer_accounts_than_the_threshold_never_open_one(
     assert incidents.list_open() == []
 
 
-def test_one_bad_account_never_opens_one(fleet: Fleet) -> None:
-    for number in range(300):
-        job = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
-        fleet.household.incidents.record_failure(job, EVERYTHING_BAD[number % 3])
-    assert fleet.kinds == []
-
-
 def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
     for number, home in enumerate(fleet.homes):
         fleet.fault = DOWN if number % 2 else None
@@ -257,7 +250,7 @@ def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_no
     assert household.incidents.list_open()[0].windows_held == 1
 
 
-def test_canaries_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
+def test_probes_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
     fleet.night(DOWN)
     fleet.fault = None
     by_hand = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
@@ -330,7 +323,7 @@ def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
 # -- It ends
 
 
-def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_call(fleet: Fleet) -> None:
+def test_probes_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_call(fleet: Fleet) -> None:
     fleet.night(DOWN)
     spent, asked_at = fleet.calls, []
     for minute in range(1, 61):
@@ -345,7 +338,7 @@ def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_c
 
 
 @pytest.mark.parametrize("fault", EVERYTHING_BAD, ids=lambda fault: type(fault).__name__)
-def test_when_canaries_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_been(
+def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_been(
     fleet: Fleet, fault: WorkerError
 ) -> None:
     """Failures before the incident was known had counted, and some had kept their claims."""
@@ -382,7 +375,7 @@ def test_refused_accounts_are_asked_for_again_at_once_when_they_are_served_again
 
 
 @pytest.mark.parametrize("fault", [RateLimited("wait"), StoreUnavailable("ours")])
-def test_a_canary_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerError) -> None:
+def test_a_probe_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerError) -> None:
     fleet.night(DOWN)
     fleet.fault = fault
     fleet.pass_time(1)
@@ -396,10 +389,10 @@ def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
     fleet.pass_time(1)
     fleet.probe()
     assert fleet.kinds == []
-    assert fleet.states() == {AccountState.READY}, "a canary is no sighting"
+    assert fleet.states() == {AccountState.READY}, "a probe is no sighting"
 
 
-def test_where_all_that_it_touched_are_gone_anybody_is_a_canary(fleet: Fleet) -> None:
+def test_where_all_that_it_touched_are_gone_anybody_is_a_probe(fleet: Fleet) -> None:
     fleet.night(DOWN)
     for home in fleet.homes[:5]:
         fleet.household.registry.remove(home)
@@ -423,7 +416,7 @@ def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
     assert fleet.states() == {AccountState.ACTION_NEEDED}
 
 
-def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) -> None:
+def test_one_opened_by_hand_is_closed_by_no_probe_and_by_a_day(fleet: Fleet) -> None:
     assert {incident.kind for incident in fleet.household.incidents.open_by_hand()} == {IncidentKind.BY_HAND}
     assert fleet.household.incidents.open_by_hand() != []
     for _ in range(23):
@@ -437,18 +430,15 @@ def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) ->
     assert fleet.night(None) == 12
 
 
-def test_a_supplier_that_comes_and_goes_is_none_in_the_end_and_failures_count_again(fleet: Fleet) -> None:
-    opened = 0
-    for lap in range(6):
+def test_one_that_comes_again_opens_anew_after_as_many_failures(fleet: Fleet) -> None:
+    for lap in range(1, 4):
         fleet.night(DOWN, run=f"catch-up:{lap}")
-        opened += fleet.kinds == [IncidentKind.OUTAGE]
+        assert (fleet.kinds, fleet.calls) == ([IncidentKind.OUTAGE], (5 + PROBES_TO_PASS) * lap - PROBES_TO_PASS)
         fleet.fault = None
-        for _ in range(8):
-            fleet.pass_time(1)
-            fleet.probe()
-        assert fleet.kinds == []
-    assert opened == 3
-    assert max(fleet.attempts()) > 0
+        fleet.pass_time(1)
+        fleet.probe()
+        assert (fleet.kinds, fleet.attempts()) == ([], {0})
+    assert len(fleet.household.incidents.list_past()) == 3
 
 
 def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
