@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         60,
         gt=0,
         le=3600,
-        description="How long an incident lasts before canaries are sent; then twice as long each time, 15 times at "
+        description="How long an incident lasts before its first probes; then twice as long each time, 15 times at "
         "most.",
     )
     audit_sample: int = Field(

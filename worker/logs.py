@@ -15,8 +15,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,16 +186,6 @@ def fields(**values: Any) -> dict[str, dict[str, Any]]:
 def bind(**values: Any) -> None:
     """Set the context: each line of this thread carries these fields from now on, and no earlier ones."""
     _context.set(values)
-
-
-@contextmanager
-def context_fields(**values: Any) -> Iterator[None]:
-    """Add these fields to the context for the length of the block."""
-    token = _context.set({**_context.get(), **values})
-    try:
-        yield
-    finally:
-        _context.reset(token)
 
 
 def configure(

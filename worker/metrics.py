@@ -36,11 +36,6 @@ OPEN_LABELS: Final[Mapping[str, str]] = {
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-_SUFFIXES: Final[Mapping[MetricKind, tuple[str, ...]]] = {
-    "counter": ("",),
-    "gauge": ("",),
-    "histogram": ("_bucket", "_sum", "_count"),
-}
 
 REGISTRY: Final = CollectorRegistry()  # Not the library's default registry: Flower counts there.
 
@@ -57,11 +52,6 @@ class Definition:
     name: str
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def sample_names(self) -> tuple[str, ...]:
-        """The names under which its samples appear."""
-        return tuple(self.name + suffix for suffix in _SUFFIXES[self.kind])
 
 
 def define(kind: MetricKind, name: str, help_text: str, labels: Mapping[str, Iterable[str]]) -> Definition:

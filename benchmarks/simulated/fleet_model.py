@@ -161,7 +161,7 @@ def _build_workers(
         clock_us=clock.now_us,
     )
     incidents = Incidents(
-        store=IncidentStore(runtime.redis, clock_us=clock.now_us),
+        store=IncidentStore(runtime.redis),
         notices=runtime.notices,
         channels=(),
         now=clock.now,

@@ -106,7 +106,7 @@ def test_an_old_callback_loaded_again_neither_lengthens_nor_replaces_a_consent(t
 def test_a_consent_held_for_ended_is_in_force_again_when_the_supplier_confirms_it(tables: Tables) -> None:
     account = tables.add()
     first = tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="1", consent_until=UNTIL)
-    tables.consents.end_consent(account, "USER_ACTION_NEEDED.OAUTH_OUTDATED", NOW)
+    tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=True, notices=list)
     again = tables.consents.record(account, ConsentKind.AUTORISATION, NOW + DAY, reference="1", consent_until=UNTIL)
     assert again == first
     assert tables.consents.list_proofs(account) == [first]
@@ -130,8 +130,8 @@ def test_a_renewal_ends_the_consent_before_it_and_clears_doubts_and_what_was_to_
 def test_a_consent_ends_once_and_for_its_first_reason(tables: Tables) -> None:
     account = tables.add()
     tables.consents.record(account, ConsentKind.CODE, NOW)
-    assert tables.consents.end_consent(account, "revoked", NOW) == 1
-    assert tables.consents.end_consent(account, "other", NOW + DAY) == 0
+    for reason, moment in (("revoked", NOW), ("other", NOW + DAY)):
+        tables.pending_refusals.suspend(account, reason, moment, consent_ended=True, notices=list)
     assert [(proof.ended_at, proof.end_reason) for proof in tables.consents.list_proofs(account)] == [(NOW, "revoked")]
 
 
@@ -343,7 +343,8 @@ def test_a_due_notice_is_claimed_by_one_sender_and_due_again_later(tables: Table
 
 
 def test_a_notice_nobody_takes_is_tried_eight_times_with_growing_waits_and_then_given_up(tables: Tables) -> None:
-    posted = notice(tables.add())
+    account = tables.add()
+    posted = notice(account)
     tables.notices.insert_new([posted])
     now, tries = NOW, []
     while tables.notices.list_due(now + 2 * DAY):
@@ -355,7 +356,7 @@ def test_a_notice_nobody_takes_is_tried_eight_times_with_growing_waits_and_then_
     assert tries == list(RETRY_DELAYS)
     assert tries == sorted(tries)
     assert len(tries) == MAX_ATTEMPTS == 8
-    (abandoned,) = tables.notices.list_abandoned(NOW - DAY)
+    (abandoned,) = tables.notices.list_for_account(account)
     assert (abandoned.last_error, abandoned.delivered_at) == ("webhook: status 500", None)
     assert tables.notices.claim(posted.id, now + 30 * DAY) is None
 

@@ -1,9 +1,9 @@
-"""Incidents in a real Redis: bounded, by one clock, each opened and closed once."""
+"""Incidents in a real Redis: bounded, each opened and closed once."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
-from worker.domain.fleet.incidents import MOST_RELAPSES, FailureCount, Incident, IncidentKind
+from worker.domain.fleet.incidents import FailureCount, Incident, IncidentKind, failures_alike
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
-from worker.stores.redis.incidents import MOST_PAST, MOST_RECENT, IncidentStore
+from worker.stores.redis.incidents import DAY_S, MOST_FAILED, MOST_PAST, MOST_RECENT, IncidentStore
 
 MINUTES = 10.0
 DAILY = Series.DAILY
+OUTAGE, HOLDER = IncidentKind.OUTAGE, IncidentKind.HOLDER
 
 
 class IncidentBench:
@@ -25,14 +26,17 @@ class IncidentBench:
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self.redis, self.prefix = redis, prefix
-        self.at_s = 1_000_000.0
-        self.store = IncidentStore(redis, prefix, lambda: round(self.at_s * 1e6))
+        self.at: datetime = NOW
+        self.store = IncidentStore(redis, prefix)
 
-    def record(self, account: str, kind: IncidentKind | None, series: Series = DAILY) -> FailureCount:
-        return self.store.record_answer(job_of(account, series), kind, MINUTES)
+    def record(self, account: str, kind: IncidentKind | None, series: Series = DAILY) -> None:
+        self.store.record_answer(job_of(account, series), kind, self.at)
 
-    def open(self, kind: IncidentKind = IncidentKind.OUTAGE, slot: str = "daily", name: str = "one") -> bool | None:
-        return self.store.open(Incident(name, slot, kind, NOW), 60)
+    def count(self, kind: IncidentKind = OUTAGE, series: Series = DAILY) -> FailureCount:
+        return failures_alike(self.store.recent_answers(series, self.at, MINUTES), kind)[1]
+
+    def open(self, kind: IncidentKind = OUTAGE, slot: str = "daily", name: str = "one", failed: str = "") -> bool:
+        return self.store.open(Incident(name, slot, kind, NOW), [job_of(account) for account in failed], 60)
 
     def only_incident(self) -> Incident:
         (incident,) = self.store.open_incidents().values()
@@ -54,49 +58,30 @@ def job_of(account: str, series: Series = DAILY) -> WindowJob:
 
 
 def test_an_account_counts_once_however_often_it_fails_and_as_it_went_last(bench: IncidentBench) -> None:
-    for _ in range(1000):
-        count = bench.record("a", IncidentKind.OUTAGE)
-    assert count == FailureCount(1, 1)
-    assert bench.record("b", IncidentKind.OUTAGE) == FailureCount(2, 2)
-    bench.record("a", None)
-    assert bench.record("b", IncidentKind.OUTAGE) == FailureCount(1, 2)
-    assert bench.record("c", IncidentKind.APPLICATION) == FailureCount(1, 3)
-    assert bench.record("a", IncidentKind.OUTAGE, Series.LOAD_CURVE) == FailureCount(1, 1), (
-        "each series stands for itself"
-    )
+    for _ in range(20):
+        bench.record("a", OUTAGE)
+    assert bench.count() == FailureCount(1, 1)
+    for account, kind in (("b", OUTAGE), ("a", None), ("c", IncidentKind.APPLICATION)):
+        bench.record(account, kind)
+    assert bench.count() == FailureCount(1, 3)
+    bench.record("a", OUTAGE, Series.LOAD_CURVE)
+    assert bench.count(series=Series.LOAD_CURVE) == FailureCount(1, 1), "each series stands for itself"
 
 
-def test_who_was_asked_longer_ago_is_forgotten(bench: IncidentBench) -> None:
-    bench.record("a", IncidentKind.OUTAGE)
-    bench.at_s += MINUTES * 60
-    assert bench.record("b", IncidentKind.OUTAGE) == FailureCount(2, 2)
-    bench.at_s += 1
-    assert bench.record("c", IncidentKind.OUTAGE) == FailureCount(2, 2)
-
-
-def test_a_clock_set_back_leaves_nothing_behind_from_the_future(bench: IncidentBench) -> None:
-    bench.record("a", IncidentKind.OUTAGE)
-    bench.at_s -= 3600
-    assert bench.record("b", IncidentKind.OUTAGE) == FailureCount(1, 1)
-
-
-def test_what_is_remembered_of_answers_is_bounded(bench: IncidentBench) -> None:
-    for number in range(MOST_RECENT + 50):
-        bench.at_s += 0.001
-        count = bench.record(f"account-{number}", IncidentKind.OUTAGE)
-    assert count == FailureCount(MOST_RECENT, MOST_RECENT)
-    assert bench.redis.hlen(f"{bench.prefix}incident:last:daily") == MOST_RECENT
-    assert bench.stored_keys() == ["incident:last:daily", "incident:ring:daily", "incident:tally:daily"]
-    assert all(bench.redis.ttl(bench.prefix + key) > 0 for key in bench.stored_keys())
+def test_calls_of_long_ago_and_of_a_clock_that_was_set_back_do_not_count(bench: IncidentBench) -> None:
+    bench.record("a", OUTAGE)
+    bench.at += timedelta(minutes=MINUTES)
+    bench.record("b", OUTAGE)
+    assert bench.count() == FailureCount(2, 2)
+    bench.at += timedelta(seconds=1)
+    assert bench.count() == FailureCount(1, 1)
+    bench.at -= timedelta(hours=1)
+    assert bench.count() == FailureCount(0, 0)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(
-        st.tuples(
-            st.integers(0, 5), st.sampled_from([None, IncidentKind.OUTAGE, IncidentKind.HOLDER]), st.integers(0, 400)
-        )
-    )
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, OUTAGE, IncidentKind.ANSWERS]), st.integers(0, 400)))
 )
 def test_the_counts_are_those_of_a_plain_model(
     redis: Redis, prefix: str, answers: list[tuple[int, IncidentKind | None, int]]
@@ -104,119 +89,93 @@ def test_the_counts_are_those_of_a_plain_model(
     for key in redis.scan_iter(f"{prefix}*"):
         redis.delete(key)
     bench = IncidentBench(redis, prefix)
-    model: dict[int, tuple[float, IncidentKind | None]] = {}
+    model: dict[int, tuple[datetime, IncidentKind | None]] = {}
     for account, kind, pause_s in answers:
-        bench.at_s += pause_s
-        model = {number: last for number, last in model.items() if last[0] >= bench.at_s - MINUTES * 60}
-        model[account] = (bench.at_s, kind)
-        count = bench.record(str(account), kind)
-        if kind is not None:
-            assert count == FailureCount(sum(last[1] is kind for last in model.values()), len(model))
+        bench.at += timedelta(seconds=pause_s)
+        model = {number: last for number, last in model.items() if bench.at - last[0] <= timedelta(minutes=MINUTES)}
+        model[account] = (bench.at, kind)
+        bench.record(str(account), kind)
+        assert bench.count() == FailureCount(sum(last[1] is OUTAGE for last in model.values()), len(model))
 
 
-def test_one_of_many_opens_it(bench: IncidentBench) -> None:
+def test_one_of_many_opens_it_and_one_of_many_closes_it(bench: IncidentBench) -> None:
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda number: bench.open(name=f"i{number}"), range(24)))
-    assert sorted(map(str, opened)) == ["False"] * 23 + ["True"]
-    assert bench.open(name=bench.only_incident().id), "a command that was sent twice tells the same"
+        assert sorted(opened) == [False] * 23 + [True]
+        incident = bench.only_incident()
+        assert bench.open(name=incident.id), "a command that was sent twice tells the same"
+        closed = list(pool.map(lambda _: bench.store.close(incident, NOW, "probes"), range(8)))
+    assert [past.id for past in closed if past] == [incident.id]
+    assert len(bench.store.closed_incidents()) == 1
 
 
 def test_an_incident_takes_over_what_failed_alike_before_it_and_counts_on(bench: IncidentBench) -> None:
-    for account in ("a", "a", "b"):
-        bench.record(account, IncidentKind.OUTAGE)
-    bench.record("c", IncidentKind.APPLICATION)
-    bench.record("d", None)
+    bench.open(failed="ab")
+    bench.open(HOLDER, "holder", name="two")
+    incident = bench.store.open_incidents()["daily"]
+    assert (incident.failed_calls, incident.accounts, incident.series) == (2, 2, [DAILY])
+    for account in "eea":
+        bench.store.add_failure(incident, job_of(account))
+    for field in ("windows_held", "windows_failed"):
+        bench.store.increment_count(incident, field)
+    incident = bench.store.open_incidents()["daily"]
+    assert (incident.failed_calls, incident.windows_held, incident.windows_failed, incident.accounts) == (5, 1, 1, 3)
+    assert sorted(job["account_id"] for job in bench.store.failed_windows(incident)) == ["a", "a", "b", "e", "e"]
+    assert all(job == job_of(job["account_id"]) for job in bench.store.failed_windows(incident))
+
+
+def test_a_round_of_probes_is_counted_once_and_keeps_the_incident_open(bench: IncidentBench) -> None:
     bench.open()
-    assert (bench.only_incident().failed_calls, bench.only_incident().accounts) == (3, 2)
-    bench.store.add_failure("daily", job_of("e"))
-    bench.store.increment_count("daily", "windows_held")
-    bench.store.increment_count("daily", "windows_failed")
+    bench.redis.expire(f"{bench.prefix}incident:open:daily", 5)
     incident = bench.only_incident()
-    assert (incident.failed_calls, incident.windows_held, incident.windows_failed, incident.accounts) == (4, 1, 1, 3)
-    assert sorted(job["account_id"] for job in bench.store.failed_windows("daily")) == ["a", "b", "e"]
-    assert all(job == job_of(job["account_id"]) for job in bench.store.failed_windows("daily"))
-    assert {job["account_id"] for job in bench.store.sample_failed_windows("daily", 2)} < {"a", "b", "e"}
-
-
-def test_an_incident_of_refusals_takes_over_those_of_both_series(bench: IncidentBench) -> None:
-    bench.record("a", IncidentKind.HOLDER)
-    bench.record("b", IncidentKind.HOLDER, Series.LOAD_CURVE)
-    bench.open(IncidentKind.HOLDER, "holder")
-    windows = {(job["account_id"], job["series"]) for job in bench.store.failed_windows("holder")}
-    assert windows == {("a", "daily"), ("b", "load_curve")}
-
-
-def test_what_comes_late_to_a_closed_one_leaves_no_trace(bench: IncidentBench) -> None:
-    bench.store.add_failure("daily", job_of("a"))
-    bench.store.increment_count("daily", "windows_held")
-    assert bench.stored_keys() == []
-
-
-def test_each_turn_of_the_canaries_comes_once_and_when_it_is_due(bench: IncidentBench) -> None:
-    bench.open()
-    assert not bench.store.claim_probe_round(bench.only_incident(), 120, 60)
-    bench.at_s += 60
     with ThreadPoolExecutor(8) as pool:
-        turns = list(pool.map(lambda _: bench.store.claim_probe_round(bench.only_incident(), 120, 60), range(16)))
-    assert turns.count(True) == 1
-    bench.at_s += 119
-    assert not bench.store.claim_probe_round(bench.only_incident(), 240, 60)
-    bench.at_s += 1
-    assert bench.store.claim_probe_round(bench.only_incident(), 240, 60)
-    assert bench.only_incident().rounds == 2
+        assert list(pool.map(lambda _: bench.store.begin_round(incident, 60), range(8))).count(True) == 1
+    assert bench.redis.ttl(f"{bench.prefix}incident:open:daily") > 3600
 
 
-def test_one_closes_it_and_then_a_replay_is_due_until_it_was_asked_for(bench: IncidentBench) -> None:
-    bench.record("a", IncidentKind.OUTAGE)
-    bench.open()
+def test_after_its_end_a_replay_is_due_until_it_was_asked_for_and_its_failures_are_forgotten(
+    bench: IncidentBench,
+) -> None:
+    bench.record("a", OUTAGE)
+    bench.open(failed="a")
     incident = bench.only_incident()
     assert not bench.store.is_replay_due()
-    assert bench.store.close(incident, NOW + timedelta(minutes=7), "probes")
-    assert bench.store.open_incidents() == {}
-    (past,) = bench.store.closed_incidents()
-    assert (past.id, past.kind, past.how, past.accounts, past.failed_calls) == (
-        "one",
-        IncidentKind.OUTAGE,
-        "probes",
-        1,
-        1,
-    )
+    past = bench.store.close(incident, NOW + timedelta(minutes=7), "probes")
+    assert past and bench.store.closed_incidents() == [past]
+    assert (past.id, past.kind, past.how, past.accounts, past.failed_calls) == ("one", OUTAGE, "probes", 1, 1)
     assert (past.ended_at, past.began_at) == (NOW + timedelta(minutes=7), NOW)
+    assert (bench.store.open_incidents(), bench.count()) == ({}, FailureCount(0, 0))
     assert bench.store.is_replay_due()
     bench.store.clear_replay()
-    assert not bench.store.is_replay_due()
-    assert not bench.store.close(Incident("other", "daily", IncidentKind.OUTAGE, NOW), NOW, "probes")
+    assert bench.stored_keys() == ["incident:past"]
 
 
-def test_one_that_comes_again_waits_as_long_as_the_one_before_and_is_none_in_the_end(bench: IncidentBench) -> None:
-    waits = []
-    for relapse in range(MOST_RELAPSES):
-        assert bench.open(name=f"i{relapse}")
-        began, incident = bench.at_s, bench.only_incident()
-        while not bench.store.claim_probe_round(incident, 999, 60):
-            bench.at_s += 1
-        waits.append(bench.at_s - began)
-        bench.store.close(incident, NOW, "probes")
-    assert waits == [60, 120, 240]
-    assert bench.open() is None
-    assert bench.open(IncidentKind.BY_HAND), "but the operator may"
+def test_what_comes_late_to_a_closed_one_changes_no_later_one_and_expires(bench: IncidentBench) -> None:
+    bench.open(failed="a")
+    closed = bench.only_incident()
+    bench.store.close(closed, NOW, "probes")
+    bench.open(name="two")
+    bench.store.add_failure(closed, job_of("b"))
+    bench.store.increment_count(closed, "windows_held")
+    bench.store.begin_round(closed, 60)
+    assert bench.store.close(closed, NOW, "by_hand") is None
+    assert bench.only_incident() == Incident("two", "daily", OUTAGE, NOW)
+    late = [key for key in bench.stored_keys() if key.endswith(":one")]
+    assert late and all(0 < bench.redis.ttl(bench.prefix + key) <= DAY_S for key in late)
 
 
-def test_a_muted_kind_is_not_opened(bench: IncidentBench) -> None:
-    bench.open(IncidentKind.HOLDER, "holder")
-    bench.store.close(bench.only_incident(), NOW, "by_hand", muted_s=60)
-    assert bench.open(IncidentKind.HOLDER, "holder") is None
-    assert bench.store.muted_kinds([IncidentKind.HOLDER, IncidentKind.CONSENT]) == {IncidentKind.HOLDER}
-    assert bench.open(IncidentKind.CONSENT, "consent")
-
-
-def test_an_incident_that_nobody_probes_ends_by_itself_and_the_past_is_bounded(bench: IncidentBench) -> None:
+def test_all_is_bounded_and_but_for_the_past_it_expires(bench: IncidentBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (MOST_RECENT, MOST_FAILED) == (1_000, 10_000)
+    for name in ("MOST_RECENT", "MOST_FAILED"):
+        monkeypatch.setattr(f"worker.stores.redis.incidents.{name}", 50)
+    for number in range(60):
+        bench.record(f"account-{number}", OUTAGE)
+    bench.open(failed="a" * 60)
+    assert bench.count() == FailureCount(50, 50)
+    assert len(bench.store.failed_windows(bench.only_incident())) == 50
     for number in range(MOST_PAST + 5):
-        bench.open(IncidentKind.BY_HAND, name=f"i{number}")
-        bench.store.close(bench.only_incident(), NOW, "by_hand")
+        bench.open(IncidentKind.BY_HAND, "load_curve", name=f"i{number}")
+        bench.store.close(bench.store.open_incidents()["load_curve"], NOW, "by_hand")
     assert len(bench.store.closed_incidents()) == MOST_PAST
-    bench.record("a", IncidentKind.CONSENT)
-    bench.open(IncidentKind.CONSENT, "consent")
-    bench.store.add_failure("consent", job_of("b"))
-    for part in ("open", "failed", "touched"):
-        assert 0 < bench.redis.ttl(f"{bench.prefix}incident:{part}:consent") <= 3 * 3600
+    lasting = {"incident:past"}
+    assert all(bench.redis.ttl(bench.prefix + key) > 0 for key in {*bench.stored_keys()} - lasting)

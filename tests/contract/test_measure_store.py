@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_entries, to_load
+from tests.support.plain_readings import to_entries
+from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_load
 from worker.domain.measures.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
 from worker.stores.measures.base import Measures, MeasureStore
 

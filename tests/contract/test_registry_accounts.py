@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, open_registry, record_outcome
+from tests.support.registries import LATER, METER, NOW, add_ready, open_registry, record_outcome
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
@@ -20,7 +20,8 @@ def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:
     dates = {"consent_from": date(2024, 7, 1), "consent_until": date(2027, 7, 1)}
     account, created = registry.add("enedis", METER, NOW, token="{}", **dates)
     assert created
-    assert account == registry.get(account.id) == registry.find_by_usage_point("enedis", METER)
+    assert account == registry.get(account.id)
+    assert registry.list() == [account]
     assert (account.state, account.reason, account.supplier) == (AccountState.READY, "", "enedis")
     assert (account.usage_point_id, account.consent_from, account.consent_until) == (METER, *dates.values())
     assert account.created_at == NOW
@@ -82,10 +83,7 @@ def test_a_new_consent_leaves_a_paused_account_paused(registry: AccountRegistry)
 def test_the_same_number_at_two_suppliers_is_two_accounts(registry: AccountRegistry) -> None:
     electricity, gas = add_ready(registry), registry.add("grdf", METER, NOW)[0].id
     assert electricity != gas
-    account = registry.find_by_usage_point("grdf", METER)
-    assert account is not None
-    assert account.id == gas
-    assert registry.find_by_usage_point("enedis", OTHER_METER) is None
+    assert (registry.get(electricity).supplier, registry.get(gas).supplier) == ("enedis", "grdf")
 
 
 def test_one_usage_point_added_from_many_threads_is_one_account(registry: AccountRegistry) -> None:
@@ -148,7 +146,7 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
     assert registry.load_outcomes(account.id) == {}
     for late in (
         lambda: registry.set_state(account.id, AccountState.READY, now=NOW),
-        lambda: registry.save_token(account.id, "{}"),
+        lambda: registry.tokens.save(account.id, "{}"),
         lambda: record_outcome(registry, account.id, "run-2"),
     ):
         with pytest.raises(UnknownAccount, match="was removed"):
@@ -169,8 +167,7 @@ def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: AccountRe
             added, created = threads.submit(registry.add, "enedis", METER, NOW, token="{}").result()
             assert removal.result().usage_points == 1
         assert created == (added.id != first)
-        current = registry.find_by_usage_point("enedis", METER)
-        assert (current.id if current else None) == (added.id if created else None)
+        assert [account.id for account in registry.list() if account.usage_point_id] == [added.id] * created
 
 
 def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:
@@ -194,7 +191,7 @@ def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_num
     for call in (
         lambda: registry.get(unknown),
         lambda: registry.remove(unknown),
-        lambda: registry.save_token(unknown, "{}"),
+        lambda: registry.tokens.save(unknown, "{}"),
         lambda: registry.set_state(unknown, AccountState.PAUSED, now=NOW),
         lambda: record_outcome(registry, unknown, "run-1"),
     ):

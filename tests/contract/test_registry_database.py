@@ -105,7 +105,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
 
     def work(number: int) -> None:
         account_id = ids[number % 4]
-        registry.save_token(account_id, f"token {number}")
+        registry.tokens.save(account_id, f"token {number}")
         record_outcome(
             registry, account_id, f"run-{number:03}", last_day=date(2024, 1, 1) + timedelta(days=number), stored=True
         )
@@ -124,7 +124,7 @@ def test_a_registry_used_before_a_fork_serves_parent_and_children(registry: Acco
     ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(3)]
     children = [fork_and_work(registry, account_id) for account_id in ids]
     for number in range(20):
-        registry.save_token(ids[0], f"parent's {number}")
+        registry.tokens.save(ids[0], f"parent's {number}")
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     assert [registry.load_token(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
     assert all(registry.load_outcomes(account_id) for account_id in ids)
@@ -136,7 +136,7 @@ def fork_and_work(registry: AccountRegistry, account_id: str) -> int:
         return child
     try:  # The child must never return into pytest.
         for number in range(20):
-            registry.save_token(account_id, f"child's {number}")
+            registry.tokens.save(account_id, f"child's {number}")
         record_outcome(registry, account_id, "run-1")
         os._exit(0)
     finally:

@@ -15,7 +15,7 @@ def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, u
     account_id = add_ready(registry)
     assert registry.load_token(account_id) is None
     for token in ("first-refresh-token", "second-refresh-token"):
-        registry.save_token(account_id, token)
+        registry.tokens.save(account_id, token)
         assert registry.load_token(account_id) == token
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -31,7 +31,7 @@ def test_tokens_sealed_under_an_old_key_outlive_it_through_rotation(
     monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
     ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(5)]
     for account_id in ids:
-        registry.save_token(account_id, f"token of {account_id}")
+        registry.tokens.save(account_id, f"token of {account_id}")
     new_key = generate_key()
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
     assert with_both_keys.load_token(ids[0]) == f"token of {ids[0]}"
@@ -46,7 +46,7 @@ def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(regist
     ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(3))
     for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):
         writer = open_registry(url, key)
-        writer.save_token(account_id, "secret-token")
+        writer.tokens.save(account_id, "secret-token")
         writer.close()
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
     with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):

@@ -51,7 +51,7 @@ def test_meters_come_back_in_the_order_told_and_once(registry: AccountRegistry) 
 
 def test_what_renews_one_account_of_a_consent_renews_them_all(registry: AccountRegistry) -> None:
     first, second = add_accounts(registry, A, B, token="old")
-    registry.save_token(first, "new")
+    registry.tokens.save(first, "new")
     assert registry.load_token(second) == "new"
     assert registry.tokens.list_accounts_of(str(registry.tokens.find_token_id(first))) == sorted([first, second])
 

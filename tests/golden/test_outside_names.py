@@ -34,7 +34,7 @@ from worker import metrics as worker_metrics
 from worker.cli.main import cli
 from worker.domain.measures.documents import doctype, packed_doctype
 from worker.domain.measures.readings import Period, Series
-from worker.logs import JsonFormatter, add_context, bind, context_fields, fields
+from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql_tables import METADATA as MEASURES
@@ -228,7 +228,7 @@ def log_events() -> Iterator[str]:
             for logger in loggers(call.func, module):
                 message_texts = texts(call.args[name_of(call.func) == "log"], module)
                 yield from (f"{logger} {name_of(call.func)}: {text}" for text in message_texts)
-        for call in module.calls(fields.__name__, bind.__name__, context_fields.__name__):
+        for call in module.calls(fields.__name__, bind.__name__):
             yield from (f"field {field}" for field in keywords(call, module))
     error = ValueError, ValueError(), None
     record = logging.LogRecord("releve", logging.INFO, "", 0, "", (), error, sinfo="stack")

@@ -70,13 +70,12 @@ def test_both_at_once_is_misuse(releve: CommandLine) -> None:
     assert releve("--open", "--close").code == 2
 
 
-def test_a_mistaken_one_is_closed_and_does_not_open_again_for_a_day(releve: CommandLine) -> None:
+def test_refusals_of_one_that_was_closed_by_hand_are_believed_for_a_day(releve: CommandLine) -> None:
     incidents = releve.runtime.incidents
     assert incidents.open_if_incident(IncidentKind.CONSENT, FailureCount(9, 9))
     releve.run_json("--close")
     with Runtime(releve.runtime.settings) as later:
         assert not later.incidents.may_open(IncidentKind.CONSENT)
-        assert not later.incidents.open_if_incident(IncidentKind.CONSENT, FailureCount(9, 9))
         assert later.incidents.may_open(IncidentKind.HOLDER)
 
 

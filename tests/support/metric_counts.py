@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from worker.metrics import REGISTRY
+from worker.metrics import REGISTRY, Definition
+
+
+def sample_names(definition: Definition) -> tuple[str, ...]:
+    """Return the names under which a metric's samples appear."""
+    suffixes = ("_bucket", "_sum", "_count") if definition.kind == "histogram" else ("",)
+    return tuple(definition.name + suffix for suffix in suffixes)
 
 
 class MetricGrowth:

@@ -63,7 +63,7 @@ class Household:
         )
         database = self.registry.database
         self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
-        store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
+        store = IncidentStore(self.redis, self.prefix)
         self.incidents = Incidents(
             store=store, notices=self.notices, channels=("log",), now=self.now, thresholds=Thresholds(), max_age_s=0
         )

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tests.support.metric_counts import sample_names
 from worker import metrics
 from worker.ops import fleet_metrics
 
@@ -22,7 +24,7 @@ CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
 DEFINED = {
     name: metric
     for metric in [*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]
-    for name in metric.sample_names
+    for name in sample_names(metric)
 }
 # Metrics that the library adds for a process, and Prometheus for a target.
 FOREIGN = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
@@ -30,35 +32,61 @@ OF_TARGETS = {"job", "instance", "service", "le"}
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "releve.json").read_text(encoding="utf-8"))
 
 
-def alerts() -> list[dict[str, str]]:
+def rules() -> list[dict[str, Any]]:
+    """Return the rules of every file that Prometheus is given, alerts and recording rules."""
+    files = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["rule_files"]
+    assert files == [ALERTS.name], "read here, every one"
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
-def expressions() -> Iterator[str]:
-    yield from (rule["expr"] for rule in alerts())
-    yield from (target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", []))
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
 
 
-EXPRESSIONS = sorted(set(expressions()))
+def queries(part: Any) -> Iterator[str]:
+    """Yield each query in a part of a dashboard: of its panels, of rows' panels, of variables and annotations."""
+    for name, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        if isinstance(value, str) and name in ("expr", "query", "definition"):
+            yield value
+        yield from queries(value)
+
+
+EXPRESSIONS = sorted({*(rule["expr"] for rule in rules()), *queries(DASHBOARD)})
+RECORDED = {rule["record"] for rule in rules() if "record" in rule}
+METRIC_NAME = r"\b(?:releve|process)_[a-z0-9_]+\b|\bup\b"
+GROUPING = r"\b(?:by|without|on|ignoring|group_left|group_right) ?\(([^)]*)\)"
+
+
+def labels_of(names: set[str]) -> set[str]:
+    return OF_TARGETS | {label for name in names & set(DEFINED) for label in DEFINED[name].labels}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: str) -> None:
-    names = set(re.findall(r"\b(?:releve|process)_[a-z_]+|\bup\b", expression))
-    assert names and names <= set(DEFINED) | FOREIGN
-    labels = {label for name in names & set(DEFINED) for label in DEFINED[name].labels}
-    for name, matchers in re.findall(r"(releve_[a-z_]+)\{([^}]*)\}", expression):
+    names = set(re.findall(METRIC_NAME, re.sub(r"\{[^}]*\}", "", expression)))
+    assert names and names <= set(DEFINED) | FOREIGN | RECORDED
+    labels = labels_of(names)
+    selected = re.findall(rf"({METRIC_NAME})\{{([^}}]*)\}}", expression)
+    assert len(selected) == expression.count("{"), "each selector stands behind a metric's name"
+    for name, matchers in selected:
         for label, kind, value in re.findall(r'(\w+)(=~|!=|!~|=)"([^"]*)"', matchers):
-            listed = DEFINED[name].labels[label]
+            assert label in labels_of({name})
+            listed = DEFINED[name].labels.get(label) if name in DEFINED else None
             assert not listed or set(value.split("|") if "~" in kind else [value]) <= set(listed)
-    for grouping in re.findall(r"(?:by|without|ignoring) ?\(([^)]*)\)", expression):
-        assert set(filter(None, re.split(r"[ ,]+", grouping))) <= labels | OF_TARGETS
+    for grouping in re.findall(GROUPING, expression):
+        assert set(filter(None, re.split(r"[ ,]+", grouping))) <= labels
+
+
+def test_an_alert_s_texts_name_labels_of_its_metrics() -> None:
+    for rule in alerts():
+        labels = labels_of(set(re.findall(METRIC_NAME, rule["expr"])))
+        assert set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))) <= labels, rule["alert"]
 
 
 def test_every_metric_is_looked_at_somewhere() -> None:
     used = set(re.findall(r"\breleve_[a-z_]+", " ".join(EXPRESSIONS)))
-    assert [metric.name for metric in DEFINED.values() if not used & set(metric.sample_names)] == []
+    assert [metric.name for metric in DEFINED.values() if not used & set(sample_names(metric))] == []
 
 
 def test_every_series_of_the_legends_is_a_label_of_its_expression() -> None:
@@ -71,7 +99,7 @@ def test_every_series_of_the_legends_is_a_label_of_its_expression() -> None:
 
 def test_an_alert_says_how_urgent_it_is_and_what_to_do() -> None:
     for rule in alerts():
-        assert rule["labels"]["severity"] in ("page", "look"), rule["alert"]  # type: ignore[index]
+        assert rule["labels"]["severity"] in ("page", "look"), rule["alert"]
         assert {"summary", "what_to_do"} == set(rule["annotations"]), rule["alert"]
 
 

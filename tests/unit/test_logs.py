@@ -168,15 +168,16 @@ def test_each_line_of_a_task_says_which_task_run_and_chain_it_is_of(args: Any, k
 
 def test_a_lines_own_fields_go_before_the_context_and_threads_have_each_their_own() -> None:
     contexts = []
-    with logs.context_fields(run="r1", task="t"):
+    logs.bind(run="r1", task="t")
+    try:
         other = threading.Thread(target=lambda: contexts.append(context_of_a_line()))
         other.start()
         other.join()
         line = logging.LogRecord("x", logging.INFO, "x.py", 1, "x", (), None)
         line.__dict__.update(fields(run="of its own"))
         logs.add_context(line)
-        with logs.context_fields(run="r2"):
-            assert context_of_a_line() == {"run": "r2", "task": "t"}
+    finally:
+        logs.bind()
     assert contexts == [{}]
     assert line.__dict__["fields"] == {"run": "of its own", "task": "t"}
 

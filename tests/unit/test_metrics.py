@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.metric_counts import sample_names
 from tools import metrics_reference
 from worker import metrics
 from worker.metrics import OPEN_LABELS, REGISTRY, Definition, define
@@ -26,12 +27,12 @@ def test_the_page_of_metrics_is_what_the_code_says() -> None:
 
 def test_every_metric_that_is_counted_is_defined_and_every_defined_one_is_counted() -> None:
     counted = {sample.name for metric in REGISTRY.collect() for sample in metric.samples}
-    defined = {name for definition in metrics.WORKER_METRICS.definitions for name in definition.sample_names}
+    defined = {name for definition in metrics.WORKER_METRICS.definitions for name in sample_names(definition)}
     unlabelled = {
         name
         for definition in metrics.WORKER_METRICS.definitions
         if not definition.labels
-        for name in definition.sample_names
+        for name in sample_names(definition)
     }
     assert unlabelled <= counted
     assert {name for name in counted if not name.endswith("_created")} <= defined

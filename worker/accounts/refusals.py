@@ -19,7 +19,7 @@ from typing import Final
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind, PendingRefusal
-from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, NO_INCIDENTS, FailureCount, IncidentGate, kind_of
+from worker.domain.fleet.incidents import LEAST_SHARE_OF_REFUSALS, FailureCount, kind_of
 from worker.domain.measures.readings import PARIS
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
@@ -27,6 +27,7 @@ from worker.stores.registry import consent_rows
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
+from worker.sync.incidents import Incidents
 
 log = logging.getLogger("releve.refusals")
 
@@ -45,9 +46,9 @@ _NOTICE_RETENTION: Final = timedelta(days=400)
 class Ruling(StrEnum):
     """The consequence of a refusal for its account."""
 
-    SUSPENDED = "set_aside"  # The account is not read until its owner acts.
-    PENDING = "doubt"  # The supplier is asked again some hours later.
-    INCIDENT = "storm"  # The fault is the supplier's, so the refusal does not count.
+    SUSPENDED = "suspended"  # The account is not read until its owner acts.
+    PENDING = "pending"  # The supplier is asked again some hours later.
+    INCIDENT = "incident"  # The fault is the supplier's, so the refusal does not count.
 
 
 # Decisions without a store.
@@ -82,7 +83,7 @@ class RefusalPolicy:
     notices: NoticeTable
     channels: Sequence[str]
     now: Callable[[], datetime]
-    incidents: IncidentGate = NO_INCIDENTS
+    incidents: Incidents
 
     def record_refusal(self, account_id: str, error: AccountError, *, during_incident: bool = False) -> Ruling:
         """Record a refusal by the supplier, and suspend the account if the refusal is certain or confirmed.

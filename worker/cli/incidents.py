@@ -15,7 +15,9 @@ _MOST_ROWS = 20
 
 @click.command()
 @click.option("--open", "opening", is_flag=True, help="Ask the supplier nothing from now on, for a day at most.")
-@click.option("--close", "closing", is_flag=True, help="End those that are open; of their kinds none opens for a day.")
+@click.option(
+    "--close", "closing", is_flag=True, help="End those that are open; their refusals are believed for a day."
+)
 @json_option
 def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     """Show incidents: those open, then those over, newest first, with what they cost.

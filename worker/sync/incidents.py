@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from worker.domain.consent.consents import Notice, NoticeKind
@@ -22,9 +22,10 @@ from worker.domain.fleet.incidents import (
     IncidentGate,
     IncidentKind,
     Thresholds,
+    failures_alike,
+    is_believed,
     is_incident,
     kind_of,
-    probe_wait_s,
     slot_of,
 )
 from worker.domain.fleet.lanes import Lane, current_lane
@@ -41,9 +42,6 @@ log = logging.getLogger("releve.incidents")
 
 # Seconds after which the open incidents are read again.
 MAX_AGE_S: Final = 1.0
-# After refusals were believed, or an operator closed an incident, none of its kind opens for this time.
-MUTED_WHEN_BELIEVED: Final = timedelta(days=7)
-MUTED_BY_HAND: Final = timedelta(hours=24)
 
 
 class Incidents(IncidentGate):
@@ -64,15 +62,16 @@ class Incidents(IncidentGate):
         first_wait_s: float = 60.0,
         max_age_s: float = MAX_AGE_S,
     ) -> None:
-        self._store = store
+        self.store = store
         self._notices = notices
         self._channels = channels
         self._now = now
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
         self._max_age_s = max_age_s
-        # When it was read (by the monotonic clock), the open incidents by slot, and the muted kinds.
-        self._cached: tuple[float, dict[str, Incident], set[IncidentKind]] | None = None
+        # The open incidents by slot, and until when (by the monotonic clock) they are not read again.
+        self._open_by_slot: dict[str, Incident] = {}
+        self._fresh_until_s = 0.0
 
     # -- Before a call
 
@@ -82,148 +81,156 @@ class Incidents(IncidentGate):
 
     def is_held(self, series: Series) -> bool:
         """Return whether an incident holds all windows of this series."""
-        return self._incident_of(series) is not None
+        return series.value in self._open()
 
     def raise_if_held(self, job: WindowJob) -> None:
         """Raise IncidentOpen if an incident holds the series; never for probes and for what a person asks for."""
-        if job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
+        incident = self._open().get(job["series"])
+        if incident is None or job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
-        series = series_of(job)
-        if incident := self._incident_of(series):
-            self._store.increment_count(incident.slot, "windows_held")
-            WINDOWS_HELD.labels(series).inc()
-            raise IncidentOpen(
-                f"nobody is asked for this during an incident ({incident.kind}): it is due again afterwards"
-            )
+        self.store.increment_count(incident, "windows_held")
+        WINDOWS_HELD.labels(series_of(job)).inc()
+        raise IncidentOpen(f"nobody is asked for this during an incident ({incident.kind}): it is due again afterwards")
 
     # -- After a call
+
+    def record_answer(self, job: WindowJob, *, usable: bool) -> None:
+        """Count an answer; not ``usable`` if it has points of which none could be used."""
+        self._record(job, None if usable else IncidentKind.ANSWERS)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
         """Count that the supplier failed for this account; may open an incident."""
         if kind := kind_of(error):
-            self._ignore_store_failure(lambda: self._count_failure(job, kind))
+            self._record(job, kind)
 
-    def record_answer(self, job: WindowJob, *, usable: bool) -> None:
-        """Count an answer; not ``usable`` if it has points of which none could be used."""
-        if usable:
-            self._ignore_store_failure(lambda: self._store.record_answer(job, None, self._thresholds.minutes))
-        else:
-            self._ignore_store_failure(lambda: self._count_failure(job, IncidentKind.ANSWERS))
+    def _record(self, job: WindowJob, kind: IncidentKind | None) -> None:
+        try:
+            self.store.record_answer(job, kind, self._now())
+            if kind:
+                self._count_failure(job, kind)
+        except StoreUnavailable as error:
+            _log_not_recorded(error)
 
     def _count_failure(self, job: WindowJob, kind: IncidentKind) -> None:
-        series = series_of(job)
-        failures = self._store.record_answer(job, kind, self._thresholds.minutes)
-        incident = self._incident_of(series) or self._open_by_slot().get(kind.value)
+        incident = self._open().get(job["series"]) or self._open().get(kind.value)
         if incident and job["claim"] == PROBE:
             # A probe is a call, but not a window that must be asked for again.
-            self._store.increment_count(incident.slot, "failed_calls")
+            self.store.increment_count(incident, "failed_calls")
         elif incident:
-            self._store.add_failure(incident.slot, job)
-        elif kind.holds and is_incident(kind, failures, self._thresholds):
-            self._open(slot_of(kind, series), kind, failures)
-
-    def _ignore_store_failure(self, record: Callable[[], object]) -> None:
-        """Record something; where Redis or the registry is down, that must not hide the outcome of the call."""
-        try:
-            record()
-        except StoreUnavailable as error:
-            log.warning("not recorded, a store is away: %s", error)
+            self.store.add_failure(incident, job)
+        elif kind.holds:
+            answers = self.store.recent_answers(job["series"], self._now(), self._thresholds.minutes)
+            failures = failures_alike(answers, kind)[1]
+            if is_incident(kind, failures, self._thresholds):
+                self._open_incident(slot_of(kind, series_of(job)), kind, failures)
 
     # -- When a failure is judged
 
     def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """Return the open incident that explains a failure, or None, and count the failure if a series is named."""
-        kind = kind_of(error)
-        if holding := self._incident_of(series) if series else self._first_holding_incident():
-            incident = holding
-        elif kind in REFUSALS and kind.value in self._open_by_slot():
-            incident = self._open_by_slot()[kind.value]
-        else:
+        """Return the open incident that explains a failure, or None; ``series`` None stands for both.
+
+        An explained failure does not count against the account. It is counted for the incident if a series is named.
+        """
+        open_by_slot, kind = self._open(), kind_of(error)
+        slots = [series.value] if series else [series.value for series in Series]
+        if kind in REFUSALS:
+            slots.append(kind.value)
+        incident = next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
+        if incident is None:
             return None
         if series:
-            self._ignore_store_failure(lambda: self._store.increment_count(incident.slot, "windows_failed"))
+            try:
+                self.store.increment_count(incident, "windows_failed")
+            except StoreUnavailable as failure:
+                _log_not_recorded(failure)
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether an incident of this kind could open now."""
-        return self._thresholds.accounts > 0 and kind not in self._read()[2]
+        """Return whether an incident of these refusals could open now: not while they are believed."""
+        return self._thresholds.accounts > 0 and not is_believed(kind, self.list_past(), self._now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
         """Open an incident if there are enough refusals; return whether it is open."""
-        return is_incident(kind, failures, self._thresholds) and self._open(kind.value, kind, failures)
+        if not is_incident(kind, failures, self._thresholds):
+            return False
+        self._open_incident(kind.value, kind, failures)
+        return True
 
-    # -- Lists, probes, and the end
+    # -- Lists, opening and closing
 
     def list_open(self) -> list[Incident]:
         """Return the incidents that are open at this moment, oldest first."""
-        return sorted(self._store.open_incidents().values(), key=lambda incident: incident.began_at)
+        return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def list_past(self) -> list[Incident]:
         """Return the past incidents, newest first."""
-        return self._store.closed_incidents()
+        return self.store.closed_incidents()
 
     def open_by_hand(self) -> list[Incident]:
         """Hold all series for a day at most, and return the incidents opened for that."""
         kind = IncidentKind.BY_HAND
         for series in Series:
-            self._open(series.value, kind, FailureCount(0, 0))
+            self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 
-    def claim_due_probe_rounds(self) -> Iterator[Incident]:
-        """Yield the incidents whose next round of probes is due and claimed by this call."""
-        for incident in self.list_open():
-            wait_s = probe_wait_s(incident.rounds + incident.relapses + 1, self._first_wait_s)
-            if incident.kind is not IncidentKind.BY_HAND and self._store.claim_probe_round(
-                incident, wait_s, self._first_wait_s
-            ):
-                yield incident
-
-    def sample_failed_windows(self, incident: Incident, most: int) -> list[WindowJob]:
-        """Return at most so many of the windows that failed, at random."""
-        return self._store.sample_failed_windows(incident.slot, most)
-
-    def failed_windows(self, incident: Incident) -> Iterator[WindowJob]:
-        """Yield all windows that failed."""
-        return self._store.failed_windows(incident.slot)
+    def begin_due_rounds(self) -> list[Incident]:
+        """Return the incidents whose next round of probes is due, and count it."""
+        return [
+            incident
+            for incident in self.list_open()
+            if incident.kind is not IncidentKind.BY_HAND
+            and self._now() >= incident.next_round_at(self._first_wait_s)
+            and self.store.begin_round(incident, self._first_wait_s)
+        ]
 
     def close(self, incident: Incident, how: str) -> None:
-        """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``.
-
-        After ``by_hand`` and ``believed``, none of this kind opens for a while.
-        """
-        muted = {"by_hand": MUTED_BY_HAND, "believed": MUTED_WHEN_BELIEVED}.get(how, timedelta())
-        if incident.kind is IncidentKind.BY_HAND:
-            muted = timedelta()
-        ended_at = self._now()
-        closed = self._store.close(incident, ended_at, how, muted_s=int(muted.total_seconds()))
-        self._cached = None
-        if closed:
-            past = self._with_last_counts(incident)
-            cost = fields(**_name_fields(past), **_cost_fields(past), how=how, minutes=_minutes(past))
+        """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``."""
+        past = self.store.close(incident, self._now(), how)
+        self._fresh_until_s = 0.0
+        if past and past.ended_at:
+            cost = fields(
+                **_name_fields(past),
+                failed_calls=past.failed_calls,
+                windows_failed=past.windows_failed,
+                windows_held=past.windows_held,
+                accounts=past.accounts,
+                how=how,
+                minutes=round((past.ended_at - past.began_at).total_seconds() / 60, 1),
+            )
             log.warning("incident over", extra=cost)
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
 
     def is_replay_due(self) -> bool:
         """Return whether windows that an incident held are to be published again."""
-        return self._store.is_replay_due()
+        return self.store.is_replay_due()
 
     def clear_replay(self) -> None:
         """Forget that a replay is due."""
-        self._store.clear_replay()
+        self.store.clear_replay()
 
     # -- Helpers
 
-    def _open(self, slot: str, kind: IncidentKind, failures: FailureCount) -> bool:
-        """Open an incident and return whether one is open then, this or another."""
-        incident = Incident(secrets.token_hex(6), slot, kind, self._now())
-        opened = self._store.open(incident, self._first_wait_s)
-        self._cached = None
+    def _open(self) -> dict[str, Incident]:
+        """Return the open incidents by slot, possibly some moments old."""
+        now_s = time.monotonic()
+        if now_s >= self._fresh_until_s:
+            self._open_by_slot = self.store.open_incidents()
+            self._fresh_until_s = now_s + self._max_age_s
+        return self._open_by_slot
+
+    def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
+        """Open an incident with the windows that failed before it, unless its slot has one."""
+        incident, minutes = Incident(secrets.token_hex(6), slot, kind, self._now()), self._thresholds.minutes
+        failed: list[WindowJob] = []
+        for series in incident.series:
+            failed += failures_alike(self.store.recent_answers(series.value, incident.began_at, minutes), kind)[0]
+        opened = self.store.open(incident, failed, self._first_wait_s)
+        self._fresh_until_s = 0.0
         if opened:
             INCIDENTS.labels(kind).inc()
             extra = fields(**_name_fields(incident), accounts=failures.failed, asked=failures.asked)
             log.error("incident open", extra=extra)
             self._insert_notices(incident, NoticeKind.INCIDENT)
-        return opened is not None
 
     def _insert_notices(self, incident: Incident, kind: NoticeKind) -> None:
         now = self._now()
@@ -231,42 +238,16 @@ class Incidents(IncidentGate):
         notices = [
             Notice(consent_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self._channels
         ]
-        self._ignore_store_failure(lambda: self._notices.insert_new(notices))
+        try:
+            self._notices.insert_new(notices)
+        except StoreUnavailable as error:
+            _log_not_recorded(error)
 
-    def _with_last_counts(self, incident: Incident) -> Incident:
-        """Return the closed incident with the counts at its end."""
-        return next((past for past in self._store.closed_incidents() if past.id == incident.id), incident)
 
-    def _incident_of(self, series: Series) -> Incident | None:
-        """Return the incident that holds the series, if any."""
-        return self._open_by_slot().get(series.value)
-
-    def _first_holding_incident(self) -> Incident | None:
-        return next((incident for series in Series if (incident := self._incident_of(series))), None)
-
-    def _open_by_slot(self) -> dict[str, Incident]:
-        return self._read()[1]
-
-    def _read(self) -> tuple[float, dict[str, Incident], set[IncidentKind]]:
-        cached, now_s = self._cached, time.monotonic()
-        if cached is None or now_s - cached[0] >= self._max_age_s:
-            cached = self._cached = (now_s, self._store.open_incidents(), self._store.muted_kinds(REFUSALS))
-        return cached
+def _log_not_recorded(error: StoreUnavailable) -> None:
+    """Log a record that could not be made; it must not hide the outcome of the call."""
+    log.warning("not recorded, a store is away: %s", error)
 
 
 def _name_fields(incident: Incident) -> dict[str, str]:
     return {"incident": incident.id, "kind": incident.kind.value, "slot": incident.slot}
-
-
-def _cost_fields(incident: Incident) -> dict[str, int]:
-    return {
-        "failed_calls": incident.failed_calls,
-        "windows_failed": incident.windows_failed,
-        "windows_held": incident.windows_held,
-        "accounts": incident.accounts,
-    }
-
-
-def _minutes(incident: Incident) -> float:
-    ended_at = incident.ended_at or incident.began_at
-    return round((ended_at - incident.began_at).total_seconds() / 60, 1)

@@ -7,6 +7,7 @@ failure, so an outage costs one call a round. A round that is killed is done aga
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -52,7 +53,7 @@ class IncidentProber:
                 self.close(incident, how)
         token = enter_lane(_LANE)
         try:
-            for incident in self.incidents.claim_due_probe_rounds():
+            for incident in self.incidents.begin_due_rounds():
                 self._do_round(incident)
         finally:
             leave_lane(token)
@@ -60,7 +61,7 @@ class IncidentProber:
     def close(self, incident: Incident, how: str) -> None:
         """Make the windows that failed due again, then close the incident."""
         # The incident is closed last: after a kill in between, all is done again.
-        for job in self.incidents.failed_windows(incident):
+        for job in self.incidents.store.failed_windows(incident):
             self.accounts.make_due(job["account_id"], series_of(job), self.now())
         self.incidents.close(incident, how)
 
@@ -81,10 +82,10 @@ class IncidentProber:
 
         An account that never failed could be answered all the time and would say nothing.
         """
-        jobs = self.incidents.sample_failed_windows(incident, _MAX_PROBED_ACCOUNTS)
-        accounts = self.accounts.get_many([job["account_id"] for job in jobs])
-        active_ids = {account_id for account_id, account in accounts.items() if account.active}
-        pairs = [(job["account_id"], series_of(job)) for job in jobs if job["account_id"] in active_ids]
+        failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
+        drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))
+        accounts = self.accounts.get_many([account_id for account_id, _ in drawn])
+        pairs = [pair for pair in drawn if pair[0] in accounts and accounts[pair[0]].active]
         if not pairs:
             pairs = [(account.id, incident.series[0]) for account in self.accounts.page_active(None, PROBES_TO_PASS)]
         return pairs

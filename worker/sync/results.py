@@ -12,7 +12,6 @@ from datetime import date, datetime
 from functools import partial
 
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.fleet.outcomes import Call, call_to_fields, classify_error, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import DayMark, mark_days, unpack_open_days
@@ -27,6 +26,7 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
+from worker.sync.incidents import Incidents
 from worker.sync.result_fields import floor_of, stored_fields, to_call
 from worker.sync.retries import A_DAY, NextTry, due_after_failure, due_after_success, next_try
 
@@ -57,7 +57,7 @@ class ResultRecorder:
     now: Callable[[], datetime]
     refusals: RefusalPolicy
     corrections: CorrectionTable
-    incidents: IncidentGate = NO_INCIDENTS
+    incidents: Incidents
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
         """Store the values that these readings are going to replace; after a crash nobody would know them."""

@@ -66,7 +66,7 @@ class PolicyHarness:
         self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
         self.pending = PendingRefusals(database)
         channels = ("webhook", "mail")
-        store = IncidentStore(self.redis, self.prefix, lambda: round(self.at.timestamp() * 1e6))
+        store = IncidentStore(self.redis, self.prefix)
         self.incidents = Incidents(
             store=store,
             notices=self.notices,
@@ -285,7 +285,7 @@ def test_an_account_is_set_aside_when_refused_twice_six_hours_apart_without_a_su
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_storm_over_a_hundred_accounts_sets_nobody_aside_however_long_and_in_whatever_order(
+def test_an_incident_over_a_hundred_accounts_sets_nobody_aside_however_long_and_in_whatever_order(
     harness: PolicyHarness, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     accounts, chance = [harness.add() for _ in range(100)], random.Random(seed)
@@ -321,7 +321,7 @@ def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_w
     assert all(harness.notices.list_for_account(account) == [] for account in accounts)
 
 
-def test_a_storm_sets_those_back_that_were_set_aside_at_its_beginning(harness: PolicyHarness) -> None:
+def test_an_incident_sets_those_back_that_were_set_aside_at_its_beginning(harness: PolicyHarness) -> None:
     accounts = [harness.add() for _ in range(100)]
     for account in accounts[:3]:  # The night before, when they are too few to show an incident.
         assert harness.refuse(account, MOVED) is Ruling.PENDING
@@ -349,7 +349,7 @@ def test_a_few_who_moved_among_many_are_set_aside_one_by_one(harness: PolicyHarn
     assert harness.suspended_accounts() == sorted(accounts[9::10])
 
 
-def test_those_who_wait_for_their_second_sighting_are_no_storm_though_nobody_else_is_asked(
+def test_those_who_wait_for_their_second_sighting_are_no_incident_though_nobody_else_is_asked(
     harness: PolicyHarness,
 ) -> None:
     """Test the later tries of one day, which come together long after the night of all other accounts."""
@@ -366,7 +366,7 @@ def test_those_who_wait_for_their_second_sighting_are_no_storm_though_nobody_els
     assert harness.suspended_accounts() == sorted(accounts[::10])
 
 
-def test_who_is_refused_after_a_storm_as_before_it_is_set_aside_in_the_end(harness: PolicyHarness) -> None:
+def test_who_is_refused_after_an_incident_as_before_it_is_set_aside_in_the_end(harness: PolicyHarness) -> None:
     accounts = [harness.add() for _ in range(10)]
     for account in accounts:
         harness.refuse(account, MOVED)
@@ -381,7 +381,7 @@ def test_who_is_refused_after_a_storm_as_before_it_is_set_aside_in_the_end(harne
     assert harness.refuse(accounts[0], MOVED) is Ruling.SUSPENDED
 
 
-def test_a_storm_that_the_operator_takes_for_the_truth_is_each_account_s_own_affair(harness: PolicyHarness) -> None:
+def test_an_incident_that_the_operator_takes_for_the_truth_is_each_account_s_own_affair(harness: PolicyHarness) -> None:
     accounts = [harness.add() for _ in range(10)]
     assert Ruling.INCIDENT in {harness.refuse(account) for account in accounts}
     (incident,) = harness.incidents.list_open()
@@ -391,12 +391,12 @@ def test_a_storm_that_the_operator_takes_for_the_truth_is_each_account_s_own_aff
     assert {harness.refuse(account) for account in accounts} == {Ruling.SUSPENDED}
 
 
-def test_an_answer_that_was_really_lost_is_no_storm(harness: PolicyHarness) -> None:
+def test_an_answer_that_was_really_lost_is_no_incident(harness: PolicyHarness) -> None:
     accounts = [harness.add() for _ in range(10)]
     assert {harness.refuse(account, RefreshAnswerLost("lost")) for account in accounts} == {Ruling.SUSPENDED}
 
 
-def test_a_refusal_of_another_kind_is_believed_during_a_storm(harness: PolicyHarness) -> None:
+def test_a_refusal_of_another_kind_is_believed_during_an_incident(harness: PolicyHarness) -> None:
     accounts = [harness.add() for _ in range(11)]
     for account in accounts[:10]:
         harness.refuse(account, MOVED)

@@ -21,6 +21,7 @@ from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.answers import Json
+from worker.domain.measures.messages import NIGHTLY, WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
@@ -39,10 +40,8 @@ from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.attempts import attempts_run
 from worker.sync.incidents import Incidents
 
-RUN = "nightly:2024-07-25"
 DOWN = SupplierUnavailable("500")
 EVERYTHING_BAD: list[WorkerError] = [DOWN, OperatorFault("key"), MalformedAnswer("odd")]
 ALL_ERRORS: list[WorkerError] = [*EVERYTHING_BAD, ConsentRevoked("no"), HolderChanged("moved"), LoginFailed("refused")]
@@ -68,18 +67,28 @@ class Fleet:
 
         return answer
 
-    def look_back(self, home: str, series: Series = Series.DAILY, run: str = RUN) -> bool:
-        """Publish and sync a look-back, and return whether it was published at all."""
-        job = self.household.claims.claim_look_back(home, series, run)
-        if job is not None:
-            with task("nightly"):
-                self.household.run(job)
-        return job is not None
+    def look_back(self, home: str, series: Series = Series.DAILY) -> bool:
+        """Publish and sync a look-back where it is due, and return whether it was published at all."""
+        if self.household.claims.is_held(series) or self.waits(home, series):
+            return False
+        with task("nightly"):
+            self.household.run(self.claim(home, series))
+        return True
 
-    def night(self, fault: WorkerError | None, series: Series = Series.DAILY, run: str = RUN) -> int:
+    def claim(self, home: str, series: Series = Series.DAILY) -> WindowJob:
+        claims = self.household.claims
+        claim = claims.claim(NIGHTLY, [(home, series)])[home, series]
+        return {**claims.manual_look_back(home, series), "claim": claim}
+
+    def waits(self, home: str, series: Series) -> bool:
+        """Return whether the series waits for its next try."""
+        outcome = self.household.registry.load_outcomes(home).get(series)
+        return outcome is not None and outcome.again_at is not None and outcome.again_at > self.household.at
+
+    def night(self, fault: WorkerError | None, series: Series = Series.DAILY) -> int:
         """Publish the look-backs of all accounts, and return how many were published."""
         self.fault = fault
-        return sum(self.look_back(home, series, run) for home in self.homes)
+        return sum(self.look_back(home, series) for home in self.homes)
 
     def probe(self) -> None:
         build_probes(
@@ -98,19 +107,12 @@ class Fleet:
     def kinds(self) -> list[IncidentKind]:
         return [incident.kind for incident in self.household.incidents.list_open()]
 
-    def attempts(self) -> set[int]:
-        claims, progress = self.household.claims, self.household.progress
-        run = attempts_run(self.household.at)
-        jobs = [claims.manual_look_back(home, series) for home in self.homes for series in Series]
-        window = {job["series"]: _window(job["start"], job["end"]) for job in jobs}
-        return {progress.attempts(job["account_id"], job["series"], window[job["series"]], run=run) for job in jobs}
+    def count_waiting(self) -> int:
+        """Return how many series wait for their next try."""
+        return sum(self.waits(home, series) for home in self.homes for series in Series)
 
     def states(self) -> set[AccountState]:
         return {self.household.registry.get(home).state for home in self.homes}
-
-
-def _window(start: str, end: str) -> DateWindow:
-    return DateWindow(date.fromisoformat(start), date.fromisoformat(end))
 
 
 @contextmanager
@@ -159,7 +161,7 @@ def test_what_fails_for_all_is_an_incident_after_a_few_calls_and_then_nobody_is_
     fleet.night(fault, Series.LOAD_CURVE)
     assert fleet.kinds == [kind, kind]
     assert fleet.household.incidents.is_open()
-    assert fleet.night(fault, run="nightly:2024-07-26") == 0
+    assert fleet.night(fault) == 0
     assert fleet.calls == 10
     assert [line for line in caplog.messages if line == "incident open"] == ["incident open"] * 2
     notices = [
@@ -171,10 +173,11 @@ def test_what_fails_for_all_is_an_incident_after_a_few_calls_and_then_nobody_is_
 
 def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household) -> None:
     fleet = Fleet(household, 3)
-    for night in range(1, 9):
-        assert fleet.night(DOWN, run=f"nightly:2024-07-{night:02}") == 3
+    for _ in range(8):
+        assert fleet.night(DOWN) == 3
+        assert fleet.count_waiting() in (3, 0), "after the fifth failure in a row it is the next night's"
+        fleet.pass_time(24 * 60)
     assert fleet.kinds == []
-    assert fleet.attempts() == {8, 0}
 
 
 @settings(max_examples=10, deadline=None)
@@ -192,13 +195,6 @@ def test_fewer_accounts_than_the_threshold_never_open_one(
         job = lasting.household.claims.manual_look_back(lasting.homes[home % few], Series.DAILY)
         incidents.record_failure(job, error)
     assert incidents.list_open() == []
-
-
-def test_one_bad_account_never_opens_one(fleet: Fleet) -> None:
-    for number in range(300):
-        job = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
-        fleet.household.incidents.record_failure(job, EVERYTHING_BAD[number % 3])
-    assert fleet.kinds == []
 
 
 def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
@@ -243,21 +239,21 @@ def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
 
 def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_not_been(fleet: Fleet) -> None:
     household, home = fleet.household, fleet.homes[-1]
-    job = household.claims.claim_look_back(home, Series.DAILY, RUN)
-    assert job is not None and job["claim"] is not None
-    fleet.night(DOWN)
+    job = fleet.claim(home)
+    fleet.fault = DOWN
+    for other in fleet.homes[:-1]:
+        fleet.look_back(other)
     calls = fleet.calls
     with task("nightly"), pytest.raises(IncidentOpen):
         household.window_sync.fetch(job)
     household.results.record_failure(job, IncidentOpen("held"))
     assert fleet.calls == calls
-    assert not household.progress.is_claimed(home, *job["claim"].split("/", 1))
-    window = _window(job["start"], job["end"])
-    assert household.progress.attempts(home, "daily", window, run=attempts_run(household.at)) == 0
+    assert household.claims.in_flight("nightly") == {}
+    assert household.registry.load_outcomes(home) == {}
     assert household.incidents.list_open()[0].windows_held == 1
 
 
-def test_canaries_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
+def test_probes_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
     fleet.night(DOWN)
     fleet.fault = None
     by_hand = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
@@ -274,30 +270,24 @@ def test_no_attempt_is_counted_and_no_account_set_aside_while_one_holds(
     lasting: Fleet, failures: list[tuple[int, WorkerError]]
 ) -> None:
     lasting.household.lose_redis()
-    published = {home: lasting.household.claims.claim_look_back(home, Series.DAILY, RUN) for home in lasting.homes}
+    published = {home: lasting.claim(home) for home in lasting.homes}
     for home in lasting.homes:
         lasting.household.incidents.record_failure(lasting.household.claims.manual_look_back(home, Series.DAILY), DOWN)
     assert lasting.kinds == [IncidentKind.OUTAGE]
     for number, error in failures:
         if job := published.pop(lasting.homes[number], None):
             lasting.household.results.record_failure(job, error)
-    assert lasting.attempts() <= {0, 4}, "4: published, and nothing has come of it yet"
-    tried = [home for home in lasting.homes if home not in published]
-    windows = {_window(job["start"], job["end"]) for job in published.values() if job}
-    run = attempts_run(lasting.household.at)
-    assert {
-        lasting.household.progress.attempts(home, "daily", window, run=run) for home in tried for window in windows
-    } <= {0}
+    assert lasting.count_waiting() == 0, "once it is over, all is due at once"
     assert lasting.states() == {AccountState.READY}
 
 
 def test_an_outage_of_the_curve_holds_up_no_daily_value(fleet: Fleet) -> None:
     fleet.night(DOWN, Series.LOAD_CURVE)
     assert fleet.night(None, Series.DAILY) == 12
-    assert fleet.night(None, Series.LOAD_CURVE, run="nightly:2024-07-26") == 0
+    assert fleet.night(None, Series.LOAD_CURVE) == 0
     assert not fleet.household.incidents.is_open()
-    job = fleet.household.claims.claim_backfill(fleet.homes[0])
-    assert job is not None and job["series"] == "daily"
+    jobs = [fleet.household.claims.claim_history(fleet.homes[0], series) for series in Series]
+    assert [job is not None for job in jobs] == [True, False]
 
 
 def test_a_lost_redis_costs_seeing_it_again(fleet: Fleet) -> None:
@@ -330,7 +320,7 @@ def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
 # -- It ends
 
 
-def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_call(fleet: Fleet) -> None:
+def test_probes_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_call(fleet: Fleet) -> None:
     fleet.night(DOWN)
     spent, asked_at = fleet.calls, []
     for minute in range(1, 61):
@@ -345,7 +335,7 @@ def test_canaries_are_sent_with_growing_waits_and_each_round_in_vain_costs_one_c
 
 
 @pytest.mark.parametrize("fault", EVERYTHING_BAD, ids=lambda fault: type(fault).__name__)
-def test_when_canaries_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_been(
+def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_been(
     fleet: Fleet, fault: WorkerError
 ) -> None:
     """Failures before the incident was known had counted, and some had kept their claims."""
@@ -356,7 +346,7 @@ def test_when_canaries_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_
     fleet.probe()
     assert fleet.calls == spent + PROBES_TO_PASS
     assert fleet.kinds == []
-    assert fleet.attempts() == {0}
+    assert fleet.count_waiting() == 0
     assert fleet.household.incidents.is_replay_due()
     assert fleet.night(None) == 12
     (over,) = fleet.household.incidents.list_past()
@@ -374,7 +364,7 @@ def _kind(fleet: Fleet, notice: str) -> NoticeKind | None:
 def test_refused_accounts_are_asked_for_again_at_once_when_they_are_served_again(fleet: Fleet) -> None:
     fleet.night(HolderChanged("moved"))
     fleet.fault = None
-    assert not fleet.look_back(fleet.homes[-1]), "its claim waits six hours"
+    assert not fleet.look_back(fleet.homes[-1]), "it waits six hours"
     fleet.pass_time(1)
     fleet.probe()
     assert fleet.kinds == []
@@ -382,7 +372,7 @@ def test_refused_accounts_are_asked_for_again_at_once_when_they_are_served_again
 
 
 @pytest.mark.parametrize("fault", [RateLimited("wait"), StoreUnavailable("ours")])
-def test_a_canary_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerError) -> None:
+def test_a_probe_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerError) -> None:
     fleet.night(DOWN)
     fleet.fault = fault
     fleet.pass_time(1)
@@ -396,10 +386,10 @@ def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
     fleet.pass_time(1)
     fleet.probe()
     assert fleet.kinds == []
-    assert fleet.states() == {AccountState.READY}, "a canary is no sighting"
+    assert fleet.states() == {AccountState.READY}, "a probe is no sighting"
 
 
-def test_where_all_that_it_touched_are_gone_anybody_is_a_canary(fleet: Fleet) -> None:
+def test_where_all_that_it_touched_are_gone_anybody_is_a_probe(fleet: Fleet) -> None:
     fleet.night(DOWN)
     for home in fleet.homes[:5]:
         fleet.household.registry.remove(home)
@@ -416,14 +406,14 @@ def test_refusals_that_outlast_all_patience_are_believed(fleet: Fleet) -> None:
         fleet.pass_time(24 * 60)
         fleet.probe()
     assert (fleet.kinds, fleet.household.incidents.list_past()[0].how) == ([], "believed")
-    assert fleet.night(ConsentRevoked("no"), run=f"nightly:{fleet.household.at:%Y-%m-%d}") == 12
+    assert fleet.night(ConsentRevoked("no")) == 12
     fleet.pass_time(7 * 60)
     for home in fleet.homes:
         fleet.household.refusals.record_refusal(home, ConsentRevoked("no"))
     assert fleet.states() == {AccountState.ACTION_NEEDED}
 
 
-def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) -> None:
+def test_one_opened_by_hand_is_closed_by_no_probe_and_by_a_day(fleet: Fleet) -> None:
     assert {incident.kind for incident in fleet.household.incidents.open_by_hand()} == {IncidentKind.BY_HAND}
     assert fleet.household.incidents.open_by_hand() != []
     for _ in range(23):
@@ -437,18 +427,15 @@ def test_one_opened_by_hand_is_closed_by_no_canary_and_by_a_day(fleet: Fleet) ->
     assert fleet.night(None) == 12
 
 
-def test_a_supplier_that_comes_and_goes_is_none_in_the_end_and_failures_count_again(fleet: Fleet) -> None:
-    opened = 0
-    for lap in range(6):
-        fleet.night(DOWN, run=f"catch-up:{lap}")
-        opened += fleet.kinds == [IncidentKind.OUTAGE]
+def test_one_that_comes_again_opens_anew_after_as_many_failures(fleet: Fleet) -> None:
+    for lap in range(1, 4):
+        fleet.night(DOWN)
+        assert (fleet.kinds, fleet.calls) == ([IncidentKind.OUTAGE], (5 + PROBES_TO_PASS) * lap - PROBES_TO_PASS)
         fleet.fault = None
-        for _ in range(8):
-            fleet.pass_time(1)
-            fleet.probe()
-        assert fleet.kinds == []
-    assert opened == 3
-    assert max(fleet.attempts()) > 0
+        fleet.pass_time(1)
+        fleet.probe()
+        assert (fleet.kinds, fleet.count_waiting()) == ([], 0)
+    assert len(fleet.household.incidents.list_past()) == 3
 
 
 def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,17 +4,16 @@ There are two families. In the first the supplier serves nobody, so no account i
 (outage, application, answers, by_hand). In the second the supplier refuses some accounts and serves others
 (consent, holder, meter, login): windows are still asked for, but no refusal changes the state of an account.
 
-`IncidentGate` is what the use cases ask about open incidents; `NO_INCIDENTS` never opens any.
 No function here reads or writes a store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
@@ -40,8 +39,6 @@ PROBES_TO_PASS: Final = 3
 LEAST_SHARE_OF_REFUSALS: Final = 0.2
 # The unit is the first wait, so 15 means fifteen times as long.
 LONGEST_WAIT: Final = 15
-# After so many within an hour no other opens: waiting does not help against a failure that comes and goes.
-MOST_RELAPSES: Final = 3
 
 
 class IncidentKind(StrEnum):
@@ -79,6 +76,9 @@ HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.AN
 REFUSALS: Final = tuple(_MAX_DURATION)
 # An incident that an operator opened and forgot must not stop the fleet for good.
 BY_HAND_LASTS: Final = timedelta(hours=24)
+# How an incident of refusals ended, and how long refusals of its kind are believed from then on. Without it those that
+# are true would open the next incident within the hour, and no account would ever be suspended.
+_BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
 
 # The first class that fits decides, so subclasses stand before their parents.
 _KIND_BY_ERROR: Final[tuple[tuple[type[WorkerError], IncidentKind | None], ...]] = (
@@ -136,9 +136,24 @@ def is_incident(kind: IncidentKind, failures: FailureCount, limits: Thresholds) 
     return 0 < limits.accounts <= failures.failed and failures.failed >= share * max(failures.asked, failures.failed)
 
 
-def probe_wait_s(rounds: int, first_s: float) -> float:
-    """Return the seconds before the next probe, after ``rounds`` failed ones: doubled each time, with a limit."""
-    return first_s * min(2.0 ** min(rounds, 10), LONGEST_WAIT)
+class RecentAnswer(NamedTuple):
+    """The end of one call: ``at`` in seconds since 1970, and the kind of its failure, None for a good answer."""
+
+    at: float
+    kind: IncidentKind | None
+    job: WindowJob
+
+
+def failures_alike(answers: Sequence[RecentAnswer], kind: IncidentKind) -> tuple[list[WindowJob], FailureCount]:
+    """Return the newest window of each account whose last call failed with this kind, and how many accounts that is.
+
+    ``answers`` are those of one series, the newest first.
+    """
+    newest: dict[str, RecentAnswer] = {}
+    for answer in answers:
+        newest.setdefault(answer.job["account_id"], answer)
+    jobs = [answer.job for answer in newest.values() if answer.kind is kind]
+    return jobs, FailureCount(len(jobs), len(newest))
 
 
 class ProbeResult(StrEnum):
@@ -166,12 +181,11 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
 class Incident:
     """An incident, open or past.
 
-    ``failed_calls``: calls that failed, including those before it was opened.
+    ``failed_calls``: calls that failed, including the last of each account before it was opened.
     ``windows_failed``: windows that failed meanwhile; their failures don't count as attempts.
     ``windows_held``: windows that ended without a call.
     ``accounts``: the number of accounts it touched, exact to about 1 %.
     ``rounds``: the rounds of probes so far.
-    ``relapses``: how many incidents in this slot had ended within the hour before.
     ``how``: how it ended (probes, by_hand, believed, expired); empty while it is open.
     """
 
@@ -184,7 +198,6 @@ class Incident:
     windows_held: int = 0
     accounts: int = 0
     rounds: int = 0
-    relapses: int = 0
     ended_at: datetime | None = None
     how: str = ""
 
@@ -199,6 +212,22 @@ class Incident:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
         max_duration = self.kind.max_duration
         return "believed" if max_duration is not None and now - self.began_at >= max_duration else ""
+
+    def next_round_at(self, first_wait_s: float) -> datetime:
+        """Return when the next round of probes is due: the waits double, up to LONGEST_WAIT times the first."""
+        waits = (min(2 ** min(number, 10), LONGEST_WAIT) for number in range(self.rounds + 1))
+        return self.began_at + timedelta(seconds=first_wait_s * sum(waits))
+
+
+def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
+    """Return whether refusals of this kind are believed for now, because of how an incident of it ended."""
+    return any(
+        incident.kind is kind
+        and incident.how in _BELIEF_LASTS
+        and incident.ended_at is not None
+        and now - incident.ended_at < _BELIEF_LASTS[incident.how]
+        for incident in past
+    )
 
 
 def to_json(incident: Incident) -> Mapping[str, object]:
@@ -220,10 +249,7 @@ def to_json(incident: Incident) -> Mapping[str, object]:
 
 
 class IncidentGate:
-    """The open incidents, as a window, its results and the refusal policy see them.
-
-    This one knows of none: it holds nothing, counts nothing and excuses nothing.
-    """
+    """The open incidents as the steps of a window see them; this one knows of none, and counts nothing."""
 
     def raise_if_held(self, job: WindowJob) -> None:
         """Raise IncidentOpen if an incident holds the series of this window."""
@@ -233,25 +259,6 @@ class IncidentGate:
 
     def record_answer(self, job: WindowJob, *, usable: bool) -> None:
         """Count that the supplier answered for this account, and whether its answer could be used."""
-
-    def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """Return the open incident that explains a failure, or None; ``series`` None stands for both.
-
-        An explained failure does not count against the account.
-        """
-        return None
-
-    def is_held(self, series: Series) -> bool:
-        """Return whether an incident holds all windows of this series."""
-        return False
-
-    def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether an incident of this kind could open now."""
-        return False
-
-    def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
-        """Open an incident if there are enough refusals; return whether it is open."""
-        return False
 
 
 NO_INCIDENTS: Final = IncidentGate()

@@ -6,26 +6,15 @@ repairs a wrong total, and no reading is counted twice.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
-from worker.domain.measures.documents import Entry, period_key, round_as_stored
-from worker.domain.measures.readings import IntervalReading, Period
+from worker.domain.measures.documents import Entry, round_as_stored
+from worker.domain.measures.readings import Period
 
 # How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
 _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
-
-
-def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict[str, int]:
-    """Add readings up, in milliwatt-hours, by the calendar of the meter's own zone.
-
-    Readings start at zone-aware times and come once each. A period without a reading has no entry, never a zero.
-    """
-    totals: Counter[str] = Counter()
-    for reading in readings:
-        totals[period_key(reading.start, period)] += reading.milliwatt_hours
-    return dict(totals)
 
 
 def total_entries(inputs: Iterable[Entry], period: Period) -> dict[str, int]:

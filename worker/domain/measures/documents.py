@@ -8,7 +8,6 @@ for the usual 30. A document of each doctype is shown in docs/reference/document
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -99,17 +98,6 @@ def touched_window(window: DateWindow, series: Series) -> DateWindow:
         return window
     last = window.end - timedelta(days=1)
     return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))
-
-
-def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
-    """Convert readings to entries of their own doctype, minute or day, in time order."""
-    entries = []
-    for reading in sorted(readings, key=lambda reading: reading.start.astimezone(UTC)):
-        minutes = reading.length // _MINUTE
-        step = minutes if period is Period.MINUTE and minutes != USUAL_STEP_MINUTES else None
-        energy = round_as_stored(reading.milliwatt_hours, period)
-        entries.append(Entry(period_key(reading.start, period), energy, step))
-    return entries
 
 
 def to_reading(document: Document, period: Period) -> IntervalReading:

@@ -185,13 +185,8 @@ def _to_minute(start: datetime, fold: int) -> int:
     return (start.astimezone(UTC) - _EPOCH) // _MINUTE
 
 
-def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
-    """Convert arrays back to readings, in their order."""
-    return [IntervalReading(_from_minute(start), minutes * _MINUTE, energy) for start, minutes, energy in rows]
-
-
 def unpack_as_entries(rows: Iterable[list[int]], period: Period) -> list[Entry]:
-    """Return ``to_entries(unpack_readings(rows), period)``, but faster: no date-time is built in between."""
+    """Return readings as entries of their own doctype, in time order; no date-time is built in between, for speed."""
     if period is Period.DAY:
         return [Entry(_day_key(start), round_as_stored(energy, period)) for start, _, energy in sorted(rows)]
     unit = stored_precision(period)

@@ -41,12 +41,10 @@ def find(
     supplier: str,
     usage_point_id: str | None,
     direction: str,
-    *,
-    lock: bool = False,
 ) -> Account | None:
-    """Return the account of this usage point, or None. Removed accounts don't count.
+    """Lock and return the account of this usage point, or None. Removed accounts don't count.
 
-    With ``lock``, no other transaction can change the account until this one ends.
+    No other transaction can change the account until this one ends.
     """
     if usage_point_id is None:
         return None
@@ -56,7 +54,7 @@ def find(
         USAGE_POINTS.c.usage_point_id == usage_point_id,
         USAGE_POINTS.c.direction == direction,
     )
-    row = connection.execute(query.with_for_update(of=ACCOUNTS) if lock else query).one_or_none()
+    row = connection.execute(query.with_for_update(of=ACCOUNTS)).one_or_none()
     return None if row is None else to_account(row)
 
 
@@ -104,7 +102,7 @@ def find_or_insert(
     The account is locked and gets the consent dates in ``consent``. Raises IntegrityError if another process inserts
     the same usage point at the same time.
     """
-    account = find(connection, supplier, usage_point_id, direction, lock=True)
+    account = find(connection, supplier, usage_point_id, direction)
     if account is not None:
         update_account(connection, account.id, consent)
         return account.id, False

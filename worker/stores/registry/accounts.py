@@ -168,13 +168,6 @@ class AccountRegistry:
         with self._database.reading() as connection:
             return account_rows.get(connection, account_id)
 
-    def find_by_usage_point(
-        self, supplier: str, usage_point_id: str, direction: str = account_rows.CONSUMPTION
-    ) -> Account | None:
-        """Return the account of this usage point, or None."""
-        with self._database.reading() as connection:
-            return account_rows.find(connection, supplier, usage_point_id, direction)
-
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
@@ -224,10 +217,6 @@ class AccountRegistry:
     def load_token(self, account_id: str) -> str | None:
         """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
         return self.tokens.load(account_id)
-
-    def save_token(self, account_id: str, token_text: str) -> None:
-        """Save the token, sealed, in place of the previous one. It is on disk when this returns."""
-        self.tokens.save(account_id, token_text)
 
     def rotate_tokens(self) -> int:
         """Seal every token under the first key and return their number; see ``TokenTable.rotate_seals``."""

@@ -105,15 +105,6 @@ class ConsentTable:
         _copy_dates_to_account(connection, proof)
         return proof
 
-    def end_consent(self, account_id: str, reason: str, now: datetime) -> int:
-        """End the account's open proof and return how many there were (0 or 1).
-
-        Safe to repeat: the first reason stays.
-        """
-        with self._database.writing() as connection:
-            account_rows.lock(connection, account_id, include_removed=True)
-            return consent_rows.end_proofs(connection, account_id, reason, now)
-
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
         """Return all proofs of an account, even of a removed one, the newest first."""
         query = select(CONSENT_PROOFS).where(CONSENT_PROOFS.c.account_id == account_id)

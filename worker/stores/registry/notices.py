@@ -77,12 +77,6 @@ class NoticeTable:
         """Return all notices about an account, the oldest first."""
         return self._list(NOTICES.c.account_id == account_id)
 
-    def list_abandoned(self, since: datetime) -> list[Notice]:
-        """Return the notices created since ``since`` whose delivery attempts have all failed."""
-        return self._list(
-            NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts >= MAX_ATTEMPTS, NOTICES.c.created_at >= since
-        )
-
     def delete_before(self, moment: datetime) -> int:
         """Delete the notices created before ``moment``, delivered or not, and return their number."""
         with self._database.writing() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,10 +17,10 @@ from worker.domain.fleet.incidents import (
     IncidentKind,
     ProbeResult,
     Thresholds,
+    is_believed,
     is_incident,
     judge_probe,
     kind_of,
-    probe_wait_s,
 )
 from worker.errors import (
     ConsentNotThere,
@@ -89,11 +90,11 @@ def test_more_that_fail_alike_make_it_no_less_an_incident_and_more_that_are_well
 
 
 @pytest.mark.parametrize(
-    "affected, tried, storm",
+    "refused, tried, open_now",
     [(4, 4, False), (5, 5, True), (5, 0, True), (5, 25, True), (5, 26, False), (19, 100, False), (20, 100, True)],
 )
-def test_refusals_are_one_when_many_of_those_tried_are_refused(affected: int, tried: int, storm: bool) -> None:
-    assert {is_incident(kind, FailureCount(affected, tried), Thresholds()) for kind in REFUSALS} == {storm}
+def test_refusals_are_one_when_many_of_those_tried_are_refused(refused: int, tried: int, open_now: bool) -> None:
+    assert {is_incident(kind, FailureCount(refused, tried), Thresholds()) for kind in REFUSALS} == {open_now}
 
 
 @pytest.mark.parametrize("failed, tried, open_now", [(4, 4, False), (5, 5, True), (7, 10, False), (8, 10, True)])
@@ -101,8 +102,23 @@ def test_an_outage_is_one_when_nearly_nobody_is_answered(failed: int, tried: int
     assert is_incident(IncidentKind.OUTAGE, FailureCount(failed, tried), Thresholds()) is open_now
 
 
-def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> None:
-    assert [probe_wait_s(rounds, 60) / 60 for rounds in (*range(6), 2000)] == [1, 2, 4, 8, 15, 15, 15]
+def test_probes_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> None:
+    incident = Incident("i", "daily", IncidentKind.OUTAGE, NOW)
+    due = [replace(incident, rounds=rounds).next_round_at(60) - NOW for rounds in (*range(6), 1003, 1004)]
+    assert [wait.total_seconds() / 60 for wait in due] == [1, 3, 7, 15, 30, 45, 15 * 1001, 15 * 1002]
+
+
+def test_refusals_are_believed_for_a_week_after_disbelief_ended_and_for_a_day_after_an_operator_ended_it() -> None:
+    def days_believed(how: str) -> int:
+        past = [Incident("i", "holder", IncidentKind.HOLDER, NOW, ended_at=NOW, how=how)]
+        assert not is_believed(IncidentKind.CONSENT, past, NOW)
+        return sum(is_believed(IncidentKind.HOLDER, past, NOW + timedelta(days=day)) for day in range(30))
+
+    assert {how: days_believed(how) for how in ("believed", "by_hand", "probes")} == {
+        "believed": 7,
+        "by_hand": 1,
+        "probes": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -127,7 +143,7 @@ def test_canaries_wait_twice_as_long_each_time_and_fifteen_minutes_at_most() -> 
         (IncidentKind.HOLDER, ConsentRevoked("no"), ProbeResult.SAYS_NOTHING),
     ],
 )
-def test_what_a_canary_says(kind: IncidentKind, error: WorkerError | None, verdict: ProbeResult) -> None:
+def test_what_a_probe_says(kind: IncidentKind, error: WorkerError | None, verdict: ProbeResult) -> None:
     assert judge_probe(kind, error) is verdict
 
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import Row, end_labels, v5_answer
+from tests.support.plain_readings import to_entries, total_by_period
 from tests.support.strategies import curve_days, several
-from worker.domain.measures.aggregation import keep_different, total_by_period, total_entries, total_key
-from worker.domain.measures.documents import Entry, to_entries
+from worker.domain.measures.aggregation import keep_different, total_entries, total_key
+from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import IntervalReading, Period, day_length, local_midnight
 from worker.domain.parsing.enedis import parse_load_curve
 

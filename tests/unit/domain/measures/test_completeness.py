@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import curve_of
+from tests.support.plain_readings import to_entries
 from tests.support.strategies import several, windows
 from worker.domain.measures.completeness import (
     ASKED_AT_AGES,
@@ -26,7 +27,7 @@ from worker.domain.measures.completeness import (
     pack_open_days,
     unpack_open_days,
 )
-from worker.domain.measures.documents import Entry, to_entries
+from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
 from worker.domain.parsing.enedis import parse_load_curve
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import curve_of, v5_answer
+from tests.support.plain_readings import to_entries
 from tests.support.strategies import STEPS, days, several
 from worker.domain.fleet.freshness import share_by_hour_of_day, share_of, sparkline
 from worker.domain.measures.completeness import DayLedger, half_hours_in
 from worker.domain.measures.coverage import find_gaps, next_request_date, summarize_days
-from worker.domain.measures.documents import to_entries
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.domain.parsing.enedis import parse_load_curve
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import NOW
+from tests.support.plain_readings import to_entries
 from tests.support.strategies import days, many, several, windows
 from worker.domain.measures.documents import (
     Entry,
@@ -17,7 +18,6 @@ from worker.domain.measures.documents import (
     key_range,
     period_key,
     to_document,
-    to_entries,
     to_entry,
     to_load,
     to_milliwatt_hours,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.factories import Row, end_labels, v5_answer, window_job
+from tests.support.plain_readings import to_entries, unpack_readings
 from tests.support.strategies import curve_days, several
-from worker.domain.measures.documents import Entry, to_entries
+from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import (
     job_of,
     pack_entries,
@@ -19,7 +20,6 @@ from worker.domain.measures.messages import (
     series_of,
     unpack_as_entries,
     unpack_entries,
-    unpack_readings,
     window_of,
 )
 from worker.domain.measures.readings import DateWindow, IntervalReading, Period, Series, day_length, local_midnight
