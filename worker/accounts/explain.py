@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from worker.accounts.explain_texts import LANGUAGES, format_sentence
+from worker.accounts.explain_texts import format_sentence
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import Call, calls_from_fields, last_failure
@@ -25,6 +25,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
+from worker.texts import LANGUAGES
 
 _MINUTE: Final = timedelta(minutes=1)
 # Fields of a series' progress hash that help a support person. The others are bookkeeping.

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from worker.accounts.channels import Channel
 from worker.accounts.notice_texts import compose_message
@@ -81,11 +82,17 @@ class NoticeSender:
             return False
         if account.state is AccountState.DELETED:
             return False
-        if notice.kind is NoticeKind.ACTION_NEEDED:
-            return account.reason == notice.reason
-        if notice.kind is NoticeKind.CURVE_NOT_ACTIVATED:
-            return account.active and self.is_curve_missing(account.id)
-        return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+        match notice.kind:
+            case NoticeKind.ACTION_NEEDED:
+                return account.reason == notice.reason
+            case NoticeKind.CURVE_NOT_ACTIVATED:
+                return account.active and self.is_curve_missing(account.id)
+            case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
+                return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+            case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
+                return True
+            case _:
+                assert_never(notice.kind)
 
     def _record_failure(self, notice: Notice, error: NotDelivered) -> None:
         self.notices.record_failure(notice.id, str(error))

@@ -8,11 +8,11 @@ from datetime import date, datetime
 import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
-from worker.accounts.explain_texts import LANGUAGES
 from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
 from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import PARIS, Series
+from worker.texts import LANGUAGES
 
 
 @click.command()

@@ -14,7 +14,7 @@ from typing import Final
 
 from worker.accounts.refusals import RefusalPolicy, Ruling
 from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate, IncidentKind
-from worker.domain.fleet.outcomes import Call, call_to_fields, classify_error, run_of
+from worker.domain.fleet.outcomes import Call, call_to_fields, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import DayMark, mark_days, unpack_open_days
 from worker.domain.measures.documents import Entry
@@ -204,7 +204,7 @@ class ResultRecorder:
             run_id=job["run_id"],
             error=error.code,
             **{"failed_run": job["claim"]} if job["claim"] else {},
-            **call_to_fields(Call(now, window, classify_error(error), run_of(job["claim"]))),
+            **call_to_fields(Call(now, window, error.answer_class, run_of(job["claim"]))),
         )
         if cost := failure_cost(job, error, excused=incident is not None or ruling is Ruling.INCIDENT):
             self.progress.count_attempt(account_id, series.value, window, run=attempts_run(now), times=cost)
