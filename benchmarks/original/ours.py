@@ -41,15 +41,9 @@ class _CachingSupplier:
     supplier: SupplierClient
     answers: dict[tuple[Series, DateWindow], Answer]
 
-    def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
-        return self._answer(Series.DAILY, window, lambda: self.supplier.daily_consumption(usage_point_id, window))
-
-    def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer:
-        return self._answer(Series.LOAD_CURVE, window, lambda: self.supplier.load_curve(usage_point_id, window))
-
-    def _answer(self, series: Series, window: DateWindow, ask: Callable[[], Answer]) -> Answer:
+    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         if (series, window) not in self.answers:
-            self.answers[series, window] = ask()
+            self.answers[series, window] = self.supplier.measures(series, usage_point_id, window)
         return self.answers[series, window]
 
 

@@ -9,12 +9,17 @@ import pytest
 
 from tests.unit.test_errors import TREE
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
+from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.measures.readings import SERIES_DESCRIPTIONS, Period, Series
+from worker.domain.parsing.envelopes import QUANTITIES
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.errors import CLASS_BY_CODE, describe_code
+from worker.runtime.supplier import SUPPLIERS
+from worker.sync.backfills import QUEUES
 from worker.texts import load_texts
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
@@ -76,3 +81,38 @@ def test_every_notice_says_what_to_do_in_both_languages(kind: NoticeKind) -> Non
         assert all(len(message.texts[language]) > 30 for language in ("fr", "en"))
         assert "{" not in message.to_text()
         assert "\n" not in message.to_subject()
+
+
+def missing_of_series(series: Series) -> Iterator[str]:
+    """Yield what a series lacks beside its description."""
+    if series not in SERIES_DESCRIPTIONS:
+        yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/readings.py"
+    if series not in QUANTITIES:
+        yield "unit: QUANTITIES in worker/domain/parsing/envelopes.py"
+    if series not in ANSWER_SHAPES:
+        yield "shape of its answers: ANSWER_SHAPES in worker/clients/enedis/answers.py"
+    if series not in QUEUES:
+        yield "queue of its history: QUEUES in worker/sync/backfills.py"
+    yield from (
+        f"path: {preset.name} of {supplier.name}"
+        for supplier in SUPPLIERS.values()
+        for preset in supplier.presets.values()
+        if series not in preset.paths
+    )
+    keys = (f"series.{series.value}.{part}" for part in ("name", "object"))
+    yield from (f"text: {key}" for key in keys if key not in load_texts())
+
+
+@pytest.mark.parametrize("series", Series)
+def test_a_series_lacks_nothing(series: Series) -> None:
+    assert list(missing_of_series(series)) == []
+
+
+def test_a_supplier_lacks_no_text() -> None:
+    keys = {f"supplier.{name}{part}" for name in SUPPLIERS for part in ("", ".about")}
+    assert sorted(keys - load_texts().keys()) == []
+
+
+def test_periods_belong_to_one_series() -> None:
+    periods = [period for series in Series for period in (series.inputs, *series.totals)]
+    assert sorted(periods) == sorted(Period)

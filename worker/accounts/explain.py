@@ -148,7 +148,7 @@ class Explainer:
         wanted = self.history.wanted_window(series)
         facts = DayFacts(
             mark=mark,
-            hole=hole if series is Series.LOAD_CURVE else None,
+            hole=hole if series.description.optional else None,
             asked_next=next_request_date(series, day, mark, today),
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted is not None and wanted.start <= day,
@@ -215,7 +215,7 @@ def _with_neighbours(window: DateWindow, period: Period) -> DateWindow:
 
 def _sum_stored(day: date, series: Series, entries: Mapping[Period, Sequence[Entry]]) -> StoredEnergy:
     """Return the day's stored energy of a series: the daily value, or the sum of the curve's steps."""
-    if series is Series.DAILY:
+    if series.inputs is Period.DAY:
         value = next((entry.milliwatt_hours for entry in entries[Period.DAY] if entry.key == day.isoformat()), None)
         return StoredEnergy(value, 0 if value is None else half_hours_of(day), [])
     steps = [entry for entry in entries[Period.MINUTE] if civil_day(entry.key) == day]

@@ -17,8 +17,7 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.holes import find_missing_curve
-from worker.domain.measures.readings import Series
+from worker.domain.measures.holes import COMPARED_SERIES, find_missing_curve
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -120,7 +119,7 @@ def notify_missing_curves(registry: AccountRegistry, refusals: RefusalPolicy) ->
     while page := registry.page_active(after):
         ledgers = registry.completeness.load_ledgers([account.id for account in page])
         for account in page:
-            daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in Series)
+            daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in COMPARED_SERIES)
             if missing := find_missing_curve(daily, curve):
                 notified += bool(refusals.insert_missing_curve_notices(account.id, missing.last_curve))
         after = page[-1].id

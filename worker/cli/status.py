@@ -41,7 +41,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for number, (name, values) in enumerate(row["series"].items()):
             code = values["error"] or (row["reason"] if number == 0 else "")
-            code = code or (row["hint"] if name == Series.LOAD_CURVE else "")
+            code = code or (row["hint"] if Series(name).description.optional else "")
             if code:
                 codes[code] = None
             head = (row["account"], row["state"]) if number == 0 else ("", "")

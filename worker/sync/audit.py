@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.completeness import civil_day
+from worker.domain.measures.completeness import civil_day, civil_day_of
 from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
@@ -138,7 +138,7 @@ class Auditor:
             corrections = self.corrections.list_between(account_id, series.inputs, *key_range(part, series.inputs))
             for correction in corrections:
                 key = correction.key
-                days.add(date.fromisoformat(key) if series is Series.DAILY else civil_day(key))
+                days.add(civil_day_of(key, series))
         return days
 
 

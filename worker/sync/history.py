@@ -10,13 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
 
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading, touched_window
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length
 from worker.domain.measures.windows import (
-    MAX_WINDOW_DAYS,
     merge_windows,
     plan_backfill,
     plan_history,
@@ -29,7 +27,6 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.redis.series_progress import SeriesCoverage
 
 # Bounds the memory of a read. A year's total needs all its days, so a part of daily values has whole years.
-_DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,7 @@ class History:
         if not self.progress.has_history(account_id, series):
             self._restore_coverage(account_id, series, wanted)
         done = self.progress.done_windows(account_id, series)
-        return plan_backfill(wanted, done, MAX_WINDOW_DAYS[series])
+        return plan_backfill(wanted, done, series.description.max_window_days)
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""
@@ -105,7 +102,7 @@ class History:
         self.progress.replace_done(account_id, series, covered)
 
     def _read_covered(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
-        parts = split_window(touched_window(wanted, series), _DAYS_READ_AT_ONCE[series])
+        parts = split_window(touched_window(wanted, series), series.description.days_read_at_once)
         return merge_windows(window for part in parts for window in self._covered(account_id, series, part))
 
     def _covered(self, account_id: str, series: Series, part: DateWindow) -> Iterator[DateWindow]:

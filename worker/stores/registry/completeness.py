@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, func, or_, select, tuple_
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import DayLedger, DayMark
-from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, MissingCurve, find_missing_curve
+from worker.domain.measures.holes import COMPARED_SERIES, MIN_EMPTY_DAYS_AFTER_CURVE, MissingCurve, find_missing_curve
 from worker.domain.measures.readings import Series
 from worker.stores.registry import account_rows
 from worker.stores.registry.database import Database
@@ -91,7 +91,7 @@ class CompletenessTable:
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
         """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
-        return find_missing_curve(*(self.load_ledger(account_id, series) for series in Series))
+        return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
 
     def find_accounts_without_curve(self, account_ids: Iterable[str], today: date) -> frozenset[str]:
         """Return those of the accounts whose load curve is not collected, so that nobody requests it every night.
@@ -110,7 +110,7 @@ class CompletenessTable:
         ledgers = self.load_ledgers(candidate_ids)
 
         def has_no_curve(account_id: str) -> bool:
-            both_series = (ledgers.get((account_id, series), DayLedger()) for series in Series)
+            both_series = (ledgers.get((account_id, series), DayLedger()) for series in COMPARED_SERIES)
             return find_missing_curve(*both_series) is not None
 
         return frozenset(filter(has_no_curve, candidate_ids))
@@ -135,11 +135,12 @@ class CompletenessTable:
 
         Load curves that never had a complete day are left out.
         """
+        optional = [series.value for series in Series if series.description.optional]
         query = (
             select(_C.series, func.count().label("number"))
             .join(ACCOUNTS, ACCOUNTS.c.id == _C.account_id)
             .where(_C.next_ask <= today, ACCOUNTS.c.state == AccountState.READY.value)
-            .where(or_(_C.series != Series.LOAD_CURVE.value, _C.last_complete.is_not(None)))
+            .where(or_(_C.series.not_in(optional), _C.last_complete.is_not(None)))
             .group_by(_C.series)
         )
         with self._database.reading() as connection:
@@ -153,7 +154,7 @@ class CompletenessTable:
         """
         ready = ACCOUNTS.c.state == AccountState.READY.value
         active = select(func.count()).select_from(ACCOUNTS).where(ready)
-        if series is Series.LOAD_CURVE:
+        if series.description.optional:
             never = select(_C.account_id).where(_C.series == series.value, _C.last_complete.is_(None))
             active = active.where(ACCOUNTS.c.id.not_in(never))
         complete = (
