@@ -21,7 +21,7 @@ from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.charts import build_chart, describe_change, span_title, total_text
-from worker.web.pages.consumption import Span, View, consumption_by_day, read_days
+from worker.web.pages.measures import Span, View, measures_by_day, read_days
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -143,11 +143,11 @@ def build_figures(runtime: Runtime, account_id: str, status: dict[str, Any], wor
 
 
 def _build_figure(span: Span, days: Any, words: Words) -> Figure:
-    consumption = consumption_by_day(span, days, span.end)
-    comparison, trend = describe_change(consumption, words)
+    measures = measures_by_day(span, days, span.end)
+    comparison, trend = describe_change(measures, words)
     return Figure(
         title=span_title(span, words),
-        energy=total_text(consumption, words) or words("chart.unknown"),
+        energy=total_text(measures, words) or words("chart.unknown"),
         comparison=comparison,
         trend=trend,
         href=f"?by={span.view}&at={span.start}#chart",
