@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -19,12 +20,22 @@ from worker.web.render import render, words_of
 router = APIRouter()
 
 
+# Whether all is well, the household waits or it has to act, as on the account's own page.
+_KINDS: Final = {
+    AccountState.NEW: "act",
+    AccountState.READY: "good",
+    AccountState.PAUSED: "wait",
+    AccountState.ACTION_NEEDED: "act",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A connected meter on the first page."""
 
     id: str
     state: AccountState
+    kind: str
     digits: str
 
 
@@ -37,7 +48,7 @@ def show_home(request: Request, context: ContextDep, session: SessionDep) -> Res
         "home.html",
         suppliers=SUPPLIERS,
         cards=[
-            Card(account.id, account.state, digits_of(account))
+            Card(account.id, account.state, _KINDS[account.state], digits_of(account))
             for account in _existing_accounts(runtime, session.accounts)
         ],
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
