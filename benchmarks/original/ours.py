@@ -19,7 +19,7 @@ from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient
 
@@ -117,5 +117,5 @@ def open_homes(
                 runtime.window_sync, supplier_of=answer_cache.wrap(runtime.window_sync.supplier_of)
             )
         meters = (f"{int(METER) + number:014}" for number in range(homes))
-        added = [runtime.registry.add(SUPPLIER, meter, runtime.now(), token_needed=False) for meter in meters]
+        added = [runtime.registry.add(ENEDIS.name, meter, runtime.now(), token_needed=False) for meter in meters]
         yield ReleveHomes(runtime, [account.id for account, _ in added])
