@@ -12,7 +12,7 @@ RUN pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.13-slim-bookworm
 LABEL org.opencontainers.image.title="Relève" \
-      org.opencontainers.image.description="Keeps the electricity consumption of many Linky meters in CouchDB in step with Enedis." \
+      org.opencontainers.image.description="Keeps the measures of many Linky meters in CouchDB in step with Enedis." \
       org.opencontainers.image.licenses="MIT"
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

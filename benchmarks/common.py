@@ -33,7 +33,7 @@ from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.domain.measures.readings import Series  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
-from worker.runtime.supplier import SUPPLIER  # noqa: E402
+from worker.runtime.supplier import ENEDIS  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 
@@ -151,7 +151,7 @@ class BenchmarkSystem:
 
     def add_accounts(self, runtime: Runtime) -> list[str]:
         numbers = range(self.args.accounts)
-        accounts = (runtime.registry.add(SUPPLIER, _meter(n), runtime.now(), token_needed=False) for n in numbers)
+        accounts = (runtime.registry.add(ENEDIS.name, _meter(n), runtime.now(), token_needed=False) for n in numbers)
         return [account.id for account, _ in accounts]
 
     def send_task(self, task: str, *args: Any) -> None:

@@ -38,7 +38,7 @@ from tests.support.factories import (
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 from worker.stores.measures.base import Layout
@@ -163,7 +163,7 @@ def requests_of(folder: Path, layout: Layout) -> Json:
         }
         settings |= {"enedis_url": supplier, "pretend_now": _PRETEND_NOW, "calls_per_second": 0, "calls_per_hour": 0}
         runtime = opened.enter_context(Runtime(Settings.from_env(_env_file=None, **settings)))
-        account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
+        account, _ = runtime.registry.add(ENEDIS.name, "12345678901299", runtime.now())
         inline = runtime.inline(print_line=lambda line: print(line, file=sys.stderr))
         created = sum(report["created"] for report in inline.history(account.id))
         first_requests = len(proxy.requests)

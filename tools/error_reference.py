@@ -1,6 +1,7 @@
 """Generate docs/reference/errors.md: ``python -m tools.error_reference > docs/reference/errors.md``.
 
-Codes and meanings come from the error tree, what to do from the texts of notices.  A test compares the page with them.
+Codes, meanings and remedies come from the error tree, the others from the codes' texts.  A test compares the page with
+them.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from worker import errors
-from worker.accounts.notice_texts import WHAT_TO_DO
 from worker.errors import AccountError, DataError, TransientError, WorkerError
+from worker.texts import translate
 
 _HEAD: Final = """# Error codes
 
-Made from `worker/errors.py` and `worker/accounts/notice_texts.py` by `make reference`; a test keeps this page in
+Made from `worker/errors.py` and `worker/locales/codes.json` by `make reference`; a test keeps this page in
 step. A code is what `releve status`, the API, notices and logs show; the kind says what Relève itself does about it.
 """
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
@@ -37,21 +38,6 @@ _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
         "Other windows and accounts go on.",
     ),
 }
-_AGAIN: Final = "Nothing: it is asked again by itself."
-_REPORT: Final = "Run `releve -v sync ACCOUNT --inline` and report what it says."
-_TO_DO: Final = {
-    "RateLimited": f"{_AGAIN} See [quotas](../explanation/quotas.md).",
-    "SupplierUnavailable": f"{_AGAIN} Where it lasts, `releve doctor` tells the supplier from the network.",
-    "ConsentNotThere": "Nothing: the page comes again by itself.",
-    "StoreUnavailable": "`releve doctor` says which server can't be reached.",
-    "NotDelivered": "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_SMTP_URL`. After eight tries a notice is given up.",
-    "UnknownAccount": "`releve accounts list` shows those there are; a removed one stays removed.",
-    "MalformedAnswer": _REPORT,
-    "RequestRefused": _REPORT,
-    "OperatorFault": "Check the client id, its secret, and that the application has subscribed each API "
-    "([credentials](../how-to/enedis-credentials.md)). It is asked again every quarter of an hour.",
-    "WriteRefused": f"{_REPORT} Its text names the store's own word.",
-}
 
 
 def to_markdown() -> str:
@@ -68,7 +54,7 @@ def _section(root: type[WorkerError], title: str, what_happens: str) -> str:
 
 
 def _row(kind: type[WorkerError]) -> str:
-    to_do = _TO_DO.get(kind.__name__) or WHAT_TO_DO[kind.code]["en"]
+    to_do = kind.remedy or translate(f"code.{kind.code}.what_to_do", "en")
     return f"| {f'`{kind.code}`' if kind.code else 'none'} | `{kind.__name__}` | {_meaning(kind)} | {to_do} |\n"
 
 

@@ -2,19 +2,43 @@
 
 A task retries a ``TransientError``.  An ``AccountError`` suspends the account until its owner acts.  A ``DataError`` is
 reported, and the window is not fetched again in this run.  Celery sends errors between processes, so that each can be
-rebuilt from its message alone; no message holds a token, a meter number or a payload.  ``code`` is what the account
-shows, with the vocabulary of cozy-konnector-libs.  ``tools.error_reference`` prints each docstring's first paragraph.
+rebuilt from its message alone; no message holds a token, a meter number or a payload.
+
+A class is the one description of its error, and a subclass says only what differs:
+
+``code``           What the account shows, with the vocabulary of cozy-konnector-libs. Its texts for people stand in
+                   ``locales/codes.json``. Empty for an error that is no account's.
+``answer_class``   The class under which a failed call is remembered.
+``incident``       The kind of incident (a value of ``IncidentKind``) that the same error on many accounts makes; None
+                   if it says nothing about the supplier.
+``suspends``       Whether an account may wait for its owner under this code.
+``renewable``      Whether a new consent cures it.
+``remedy``         What the reference of errors advises, in Markdown; None where the text of the code says it.
+
+``tools.error_reference`` prints each docstring's first paragraph.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final, Literal
+
+from worker.domain.fleet.outcomes import AnswerClass
+
+IncidentName = Literal["outage", "application", "answers", "consent", "holder", "meter", "login"]
+
+_ASKED_AGAIN: Final = "Nothing: it is asked again by itself."
+_REPORT: Final = "Run `releve -v sync ACCOUNT --inline` and report what it says."
 
 
 class WorkerError(Exception):
     """Anything Relève foresees going wrong; its text says what to do."""
 
     code: ClassVar[str] = "UNKNOWN_ERROR"
+    answer_class: ClassVar[AnswerClass] = AnswerClass.BUG
+    incident: ClassVar[IncidentName | None] = None
+    suspends: ClassVar[bool] = False
+    renewable: ClassVar[bool] = False
+    remedy: ClassVar[str | None] = None
 
 
 class TransientError(WorkerError):
@@ -30,6 +54,9 @@ class TransientError(WorkerError):
 class RateLimited(TransientError):
     """The quota is used up, by the supplier's word or by our own ledger."""
 
+    answer_class = AnswerClass.QUOTA
+    remedy = f"{_ASKED_AGAIN} See [quotas](../explanation/quotas.md)."
+
 
 class IncidentOpen(RateLimited):
     """An incident is open, so nobody is asked; the window is due again when that is over."""
@@ -38,27 +65,39 @@ class IncidentOpen(RateLimited):
 class SupplierUnavailable(TransientError):
     """The supplier did not answer, or answered with a fault of its own."""
 
+    answer_class = AnswerClass.OUTAGE
+    incident: ClassVar[IncidentName | None] = "outage"
+    remedy = f"{_ASKED_AGAIN} Where it lasts, `releve doctor` tells the supplier from the network."
+
 
 class ConsentNotThere(SupplierUnavailable):
     """The supplier doesn't know a consent yet that was given a moment ago."""
+
+    incident = None  # It concerns one account, in the minutes after its consent.
+    remedy = "Nothing: the page comes again by itself."
 
 
 class StoreUnavailable(TransientError):
     """CouchDB, the SQL database or Redis can't be reached: infrastructure, no account is to blame."""
 
     code: ClassVar[str] = ""
+    answer_class = AnswerClass.STORE
+    remedy = "`releve doctor` says which server can't be reached."
 
 
 class NotDelivered(TransientError):
     """The receiver of our notices did not take one; it is sent again later."""
 
     code: ClassVar[str] = ""
+    remedy = "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_SMTP_URL`. After eight tries a notice is given up."
 
 
 class AccountError(WorkerError):
     """This account waits for its owner; automatic runs skip it."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED"
+    answer_class = AnswerClass.METER
+    suspends = True
 
 
 class ConsentRevoked(AccountError):
@@ -69,6 +108,9 @@ class ConsentRevoked(AccountError):
     """
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+    answer_class = AnswerClass.CONSENT
+    incident: ClassVar[IncidentName | None] = "consent"
+    renewable = True
 
 
 class RefreshTokenDead(ConsentRevoked):
@@ -79,28 +121,39 @@ class RefreshAnswerLost(RefreshTokenDead):
     """The supplier took the refresh token, but its answer with the next one never reached us."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
+    incident = None  # The token is really lost: only a new consent helps.
 
 
 class HolderChanged(AccountError):
     """The person who consented no longer holds the contract of this meter."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.ACCOUNT_REMOVED"
+    answer_class = AnswerClass.HOLDER
+    incident = "holder"
+    renewable = True
 
 
 class UnknownUsagePoint(AccountError):
     """The supplier does not know this meter, or does not let us see it."""
+
+    incident = "meter"
 
 
 class LoginFailed(AccountError):
     """The account's token was refused again right after it was renewed."""
 
     code: ClassVar[str] = "LOGIN_FAILED"
+    answer_class = AnswerClass.LOGIN
+    incident = "login"
+    renewable = True
 
 
 class UnknownAccount(AccountError):
     """No account of this id is in the registry."""
 
     code: ClassVar[str] = "CANNOT_FIND_ACCOUNT"
+    answer_class = AnswerClass.BUG
+    suspends = False  # There is no account to suspend.
 
 
 class DataError(WorkerError):
@@ -110,14 +163,43 @@ class DataError(WorkerError):
 class MalformedAnswer(DataError):
     """The answer is well-formed JSON of a shape, unit or meter that we did not ask for."""
 
+    answer_class = AnswerClass.MALFORMED
+    incident = "answers"
+    remedy = _REPORT
+
 
 class RequestRefused(DataError):
     """The supplier calls our request wrong: our bug."""
+
+    remedy = _REPORT
 
 
 class OperatorFault(DataError):
     """The application itself is refused (credentials, subscription): the operator must act, no account."""
 
+    answer_class = AnswerClass.APPLICATION
+    incident = "application"
+    remedy = (
+        "Check the client id, its secret, and that the application has subscribed each API "
+        "([credentials](../how-to/enedis-credentials.md)). It is asked again every quarter of an hour."
+    )
+
 
 class WriteRefused(DataError):
     """The store refused a document for a reason that repeating does not cure."""
+
+    remedy = f"{_REPORT} Its text names the store's own word."
+
+
+def describe_code(code: str) -> type[WorkerError]:
+    """Return the class that declares a code and describes it. Raises ValueError for a code that no class declares."""
+    if code not in CLASS_BY_CODE:
+        raise ValueError(f"no error has the code {code!r}")
+    return CLASS_BY_CODE[code]
+
+
+CLASS_BY_CODE: Final[dict[str, type[WorkerError]]] = {
+    error_class.code: error_class
+    for error_class in list(globals().values())
+    if isinstance(error_class, type) and issubclass(error_class, WorkerError) and vars(error_class).get("code")
+}

@@ -19,7 +19,7 @@ from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient
 
@@ -41,15 +41,9 @@ class _CachingSupplier:
     supplier: SupplierClient
     answers: dict[tuple[Series, DateWindow], Answer]
 
-    def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
-        return self._answer(Series.DAILY, window, lambda: self.supplier.daily_consumption(usage_point_id, window))
-
-    def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer:
-        return self._answer(Series.LOAD_CURVE, window, lambda: self.supplier.load_curve(usage_point_id, window))
-
-    def _answer(self, series: Series, window: DateWindow, ask: Callable[[], Answer]) -> Answer:
+    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         if (series, window) not in self.answers:
-            self.answers[series, window] = ask()
+            self.answers[series, window] = self.supplier.measures(series, usage_point_id, window)
         return self.answers[series, window]
 
 
@@ -123,5 +117,5 @@ def open_homes(
                 runtime.window_sync, supplier_of=answer_cache.wrap(runtime.window_sync.supplier_of)
             )
         meters = (f"{int(METER) + number:014}" for number in range(homes))
-        added = [runtime.registry.add(SUPPLIER, meter, runtime.now(), token_needed=False) for meter in meters]
+        added = [runtime.registry.add(ENEDIS.name, meter, runtime.now(), token_needed=False) for meter in meters]
         yield ReleveHomes(runtime, [account.id for account, _ in added])

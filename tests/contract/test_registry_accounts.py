@@ -125,6 +125,14 @@ def test_some_states_can_not_be_set_by_hand(registry: AccountRegistry, state: Ac
     assert registry.get(account_id).state is AccountState.READY
 
 
+@pytest.mark.parametrize("code", ["SOMETHING_NEW", "VENDOR_DOWN", ""])
+def test_no_account_waits_under_a_code_without_an_owners_advice(registry: AccountRegistry, code: str) -> None:
+    account_id = add_ready(registry)
+    with pytest.raises(ValueError, match="code"):
+        registry.set_state(account_id, AccountState.ACTION_NEEDED, code, now=NOW)
+    assert registry.get(account_id).state is AccountState.READY
+
+
 def test_an_account_without_a_usage_point_does_not_become_ready(registry: AccountRegistry) -> None:
     account, _ = registry.add("enedis", None, NOW)
     with pytest.raises(ValueError, match="usage point"):

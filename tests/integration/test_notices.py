@@ -72,8 +72,8 @@ def signed_by_us(headers: dict[str, str], body: bytes, secret: str = SECRET) -> 
     return hmac.compare_digest(mac.hexdigest(), fields["v1"]) and abs(time.time() - int(fields["t"])) < 60
 
 
-def message(kind: NoticeKind = NoticeKind.ACTION_NEEDED, reason: str = OUTDATED) -> Message:
-    notice = Notice("n1", "k3q7d0fr2mxx", kind, reason, "2024-08-01", "mail", NOW, NOW)
+def message() -> Message:
+    notice = Notice("n1", "k3q7d0fr2mxx", NoticeKind.ACTION_NEEDED, OUTDATED, "2024-08-01", "mail", NOW, NOW)
     return compose_message(notice, lambda account: f"https://releve.example/renew/{account}-token")
 
 
@@ -271,17 +271,6 @@ def test_a_password_is_not_sent_to_a_server_without_tls(monkeypatch: pytest.Monk
         with pytest.raises(NotDelivered, match=r"^mail: SMTPNotSupportedError$"):
             Mail(f"smtp://user:pw@127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
         assert (box.logins, box.messages) == ([], [])
-
-
-@pytest.mark.parametrize("kind", NoticeKind)
-@pytest.mark.parametrize(
-    "reason", [OUTDATED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "USER_ACTION_NEEDED", "LOGIN_FAILED"]
-)
-def test_every_message_says_what_to_do_in_both_languages(kind: NoticeKind, reason: str) -> None:
-    text = message(kind, reason)
-    assert all(len(text.texts[language]) > 30 for language in ("fr", "en"))
-    assert "{" not in text.to_text()
-    assert "\n" not in text.to_subject()
 
 
 # Settings

@@ -104,7 +104,8 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
     objects += [SplitFetch(lambda _: Answer(AnswerKind.DATA, METER), [(None, METER)])]  # type: ignore[list-item]
     objects.append(
         compose_message(
-            Notice("n1", account.id, NoticeKind.ACTION_NEEDED, "", "x", "mail", NOW, NOW), lambda _: TOKENS[0]
+            Notice("n1", account.id, NoticeKind.ACTION_NEEDED, "LOGIN_FAILED", "x", "mail", NOW, NOW),
+            lambda _: TOKENS[0],
         )
     )
     marks = [METER, *TOKENS, "canary-measures-password", "canary-smtp-password"]

@@ -14,7 +14,7 @@ from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
 
@@ -60,7 +60,7 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     runtime: Runtime, proxy: CountingProxy, layout: str
 ) -> None:
     most_first, most_unchanged = MOST_REQUESTS[layout]
-    account, _ = runtime.registry.add(SUPPLIER, "12345678901299", runtime.now())
+    account, _ = runtime.registry.add(ENEDIS.name, "12345678901299", runtime.now())
     inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
@@ -84,7 +84,7 @@ def test_an_unchanged_sync_of_a_hundred_accounts_takes_4_requests_at_most(
 ) -> None:
     """The original's library asks a thousand times."""
     accounts = [
-        runtime.registry.add(SUPPLIER, f"30000000{number:06}", runtime.now(), token_needed=False)[0].id
+        runtime.registry.add(ENEDIS.name, f"30000000{number:06}", runtime.now(), token_needed=False)[0].id
         for number in range(100)
     ]
     inline = runtime.inline(print_line=print)

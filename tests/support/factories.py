@@ -103,13 +103,8 @@ class PretendSupplier:
     curve: Any = None
     asked: list[tuple[Series, DateWindow]] = field(default_factory=list)
 
-    def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
-        return self._answer(Series.DAILY, self.daily, window)
-
-    def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer:
-        return self._answer(Series.LOAD_CURVE, self.curve, window)
-
-    def _answer(self, series: Series, prepared: Any, window: DateWindow) -> Answer:
+    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
+        prepared = {Series.DAILY: self.daily, Series.LOAD_CURVE: self.curve}[series]
         self.asked.append((series, window))
         answer = prepared(window) if callable(prepared) else prepared
         if isinstance(answer, Exception):

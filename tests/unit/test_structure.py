@@ -14,7 +14,7 @@ from tests.support.pages import ROOT
 from tools.reach import modules_of
 
 PACKAGES = ("config", "tasks", "worker")
-HALL = {"__init__", "__main__", "app", "errors", "logs", "metrics"}
+HALL = {"__init__", "__main__", "app", "errors", "logs", "metrics", "texts"}
 ROOMS = {
     "accounts",
     "cli",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from worker.accounts.explain_texts import LANGUAGES, format_sentence
+from worker.accounts.explain_texts import format_sentence
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
@@ -27,6 +27,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
+from worker.texts import LANGUAGES
 
 _MINUTE: Final = timedelta(minutes=1)
 # Fields of a series' progress hash that help a support person. The others are bookkeeping.
@@ -149,7 +150,7 @@ class Explainer:
         wanted = self.history.wanted_window(series)
         facts = DayFacts(
             mark=mark,
-            hole=hole if series is Series.LOAD_CURVE else None,
+            hole=hole if series.description.optional else None,
             asked_next=next_request_date(series, day, mark, today),
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted is not None and wanted.start <= day,
@@ -228,7 +229,7 @@ def _with_neighbours(window: DateWindow, period: Period) -> DateWindow:
 
 def _sum_stored(day: date, series: Series, entries: Mapping[Period, Sequence[Entry]]) -> StoredEnergy:
     """Return the day's stored energy of a series: the daily value, or the sum of the curve's steps."""
-    if series is Series.DAILY:
+    if series.inputs is Period.DAY:
         value = next((entry.milliwatt_hours for entry in entries[Period.DAY] if entry.key == day.isoformat()), None)
         return StoredEnergy(value, 0 if value is None else half_hours_of(day), [])
     steps = [entry for entry in entries[Period.MINUTE] if civil_day(entry.key) == day]

@@ -11,7 +11,7 @@ from worker.domain.consent.consents import ConsentProof
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.conservation import Discrepancy
 from worker.domain.measures.coverage import Coverage, summarize_days
-from worker.domain.measures.holes import MissingCurve, find_holes, find_missing_curve
+from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_holes, find_missing_curve
 from worker.domain.measures.readings import Series
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.corrections import Correction
@@ -24,12 +24,11 @@ AccountCoverage = tuple[Mapping[Series, Coverage], MissingCurve | None]
 
 def coverage_of(account_id: str, *, completeness: CompletenessTable, today: date) -> AccountCoverage:
     """Return the coverage of both series, and the missing curve if there is one."""
-    daily, curve = (completeness.load_ledger(account_id, series) for series in Series)
-    coverage = {
-        Series.DAILY: summarize_days(Series.DAILY, daily, today),
-        Series.LOAD_CURVE: summarize_days(Series.LOAD_CURVE, curve, today, find_holes(daily, curve)),
-    }
-    return coverage, find_missing_curve(daily, curve)
+    ledgers = {series: completeness.load_ledger(account_id, series) for series in Series}
+    compared = [ledgers[series] for series in COMPARED_SERIES]
+    holes = {Series.LOAD_CURVE: find_holes(*compared)}
+    coverage = {series: summarize_days(series, ledger, today, holes.get(series)) for series, ledger in ledgers.items()}
+    return coverage, find_missing_curve(*compared)
 
 
 def coverage_to_json(account_id: str, account_coverage: AccountCoverage) -> dict[str, Any]:

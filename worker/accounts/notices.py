@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from worker.accounts.channels import Channel
 from worker.accounts.notice_texts import compose_message
@@ -16,8 +17,7 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.holes import find_missing_curve
-from worker.domain.measures.readings import Series
+from worker.domain.measures.holes import COMPARED_SERIES, find_missing_curve
 from worker.errors import NotDelivered, UnknownAccount
 from worker.logs import fields
 from worker.stores.registry.accounts import AccountRegistry
@@ -81,11 +81,17 @@ class NoticeSender:
             return False
         if account.state is AccountState.DELETED:
             return False
-        if notice.kind is NoticeKind.ACTION_NEEDED:
-            return account.reason == notice.reason
-        if notice.kind is NoticeKind.CURVE_NOT_ACTIVATED:
-            return account.active and self.is_curve_missing(account.id)
-        return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+        match notice.kind:
+            case NoticeKind.ACTION_NEEDED:
+                return account.reason == notice.reason
+            case NoticeKind.CURVE_NOT_ACTIVATED:
+                return account.active and self.is_curve_missing(account.id)
+            case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
+                return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+            case NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED:
+                return True
+            case _:
+                assert_never(notice.kind)
 
     def _record_failure(self, notice: Notice, error: NotDelivered) -> None:
         self.notices.record_failure(notice.id, str(error))
@@ -113,7 +119,7 @@ def notify_missing_curves(registry: AccountRegistry, refusals: RefusalPolicy) ->
     while page := registry.page_active(after):
         ledgers = registry.completeness.load_ledgers([account.id for account in page])
         for account in page:
-            daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in Series)
+            daily, curve = (ledgers.get((account.id, series), DayLedger()) for series in COMPARED_SERIES)
             if missing := find_missing_curve(daily, curve):
                 notified += bool(refusals.insert_missing_curve_notices(account.id, missing.last_curve))
         after = page[-1].id

@@ -14,7 +14,7 @@ from worker.cli.common import UsagePoint, json_option, open_runtime, print_json,
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 
 
 @click.group()
@@ -43,7 +43,7 @@ def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
     with open_runtime() as runtime:
         token = _read_token(token_file) if token_file else None
         account, created = runtime.registry.add(
-            SUPPLIER,
+            ENEDIS.name,
             usage_point,
             runtime.now(),
             token=token.to_text() if token else None,

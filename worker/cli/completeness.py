@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
-from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, WHAT_TO_DO
+from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.cli.common import json_option, open_runtime, print_json, require_account
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.completeness import DayState
@@ -18,6 +18,7 @@ from worker.domain.measures.holes import Hole, MissingCurve
 from worker.domain.measures.readings import Series
 from worker.runtime.process import Runtime
 from worker.sync.audit import all_accounts
+from worker.texts import translate
 
 
 @click.command()
@@ -86,4 +87,4 @@ def _counts(coverage: Coverage) -> str:
 
 
 def _advice(missing: MissingCurve) -> str:
-    return f"  no curve since {missing.since}: {WHAT_TO_DO[CURVE_NOT_ACTIVATED]['en']}"
+    return f"  no curve since {missing.since}: {translate(f'code.{CURVE_NOT_ACTIVATED}.what_to_do', 'en')}"

@@ -8,11 +8,11 @@ from datetime import date, datetime
 import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
-from worker.accounts.explain_texts import LANGUAGES
 from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
 from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
 from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.readings import PARIS, Series
+from worker.domain.measures.readings import PARIS, Period, Series
+from worker.texts import LANGUAGES
 
 
 @click.command()
@@ -64,7 +64,7 @@ def _consent(explanation: Explanation) -> str:
 def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
     stored, expected = details.stored, half_hours_of(day)
     value = "nothing stored" if stored.milliwatt_hours is None else f"{to_kwh(stored.milliwatt_hours)} kWh stored"
-    slots = f", {stored.half_hours} of {expected} half-hours" if series is Series.LOAD_CURVE else ""
+    slots = f", {stored.half_hours} of {expected} half-hours" if series.inputs is Period.MINUTE else ""
     yield f"{series.value}: {details.mark.state.name.lower()} ({details.reason}), {value}{slots}"
     yield from (f"  {details.sentences[language]}" for language in languages)
     if stored.half_hours and stored.gaps:

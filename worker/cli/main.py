@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 @click.version_option(version("releve"), prog_name="releve")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, on the error stream.")
 def cli(verbose: bool) -> None:
-    """Keep the consumption of Linky meters in CouchDB in step with Enedis.
+    """Keep the measures of Linky meters in CouchDB in step with Enedis.
 
     Settings come from RELEVE_* variables and a .env file; without any, embedded defaults serve.
 

@@ -8,10 +8,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.accounts.notice_texts import WHAT_TO_DO
 from worker.accounts.status import status_of
 from worker.cli.common import json_option, open_runtime, print_json, require_account
 from worker.domain.measures.readings import Series
+from worker.texts import translate
 
 
 @click.command()
@@ -41,11 +41,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for number, (name, values) in enumerate(row["series"].items()):
             code = values["error"] or (row["reason"] if number == 0 else "")
-            code = code or (row["hint"] if name == Series.LOAD_CURVE else "")
-            codes[code] = None
+            code = code or (row["hint"] if Series(name).description.optional else "")
+            if code:
+                codes[code] = None
             head = (row["account"], row["state"]) if number == 0 else ("", "")
             table.add_row(*head, name, f"{values['done']}/{values['total']}", values["last_day"] or "-", code)
     Console().print(table)
     for code in codes:
-        if code in WHAT_TO_DO:
-            click.echo(f"{code}: {WHAT_TO_DO[code]['en']}")
+        click.echo(f"{code}: {translate(f'code.{code}.what_to_do', 'en')}")

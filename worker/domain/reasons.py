@@ -1,6 +1,6 @@
 """The reason why a day of a series is complete, partial or missing, decided by the facts of day and account.
 
-The sentences for people are in ``worker.accounts.explain_texts``. The order of the checks is that of certainty:
+The sentences for people are in ``worker/locales/reasons.json``. The order of the checks is that of certainty:
 first what can't change any more (a complete day stays complete when its account is paused), then what keeps us from
 asking, then how the last call failed, then waiting.
 """
@@ -18,6 +18,7 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import Series
+from worker.errors import describe_code
 
 
 class Reason(StrEnum):
@@ -90,17 +91,17 @@ _REASON_BY_FAILURE: Final = {
     AnswerClass.APPLICATION: Reason.APPLICATION_REFUSED,
     AnswerClass.STORE: Reason.STORE_DOWN,
     AnswerClass.BUG: Reason.BUG,
-    AnswerClass.CONSENT: Reason.IN_DOUBT,  # A confirmed refusal suspends the account, and then its code decides.
+    AnswerClass.CONSENT: Reason.IN_DOUBT,
     AnswerClass.HOLDER: Reason.IN_DOUBT,
     AnswerClass.METER: Reason.IN_DOUBT,
     AnswerClass.LOGIN: Reason.IN_DOUBT,
 }
-_REASON_BY_CODE: Final = {
-    "USER_ACTION_NEEDED.OAUTH_OUTDATED": Reason.CONSENT_REFUSED,
-    "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST": Reason.CONSENT_REFUSED,
-    "USER_ACTION_NEEDED.ACCOUNT_REMOVED": Reason.HOLDER_CHANGED,
-    "USER_ACTION_NEEDED": Reason.METER_UNKNOWN,
-    "LOGIN_FAILED": Reason.ACCESS_REFUSED,
+# A confirmed refusal suspends its account; until then the reason is IN_DOUBT.
+_REASON_BY_REFUSAL: Final = {
+    AnswerClass.CONSENT: Reason.CONSENT_REFUSED,
+    AnswerClass.HOLDER: Reason.HOLDER_CHANGED,
+    AnswerClass.METER: Reason.METER_UNKNOWN,
+    AnswerClass.LOGIN: Reason.ACCESS_REFUSED,
 }
 
 
@@ -144,13 +145,15 @@ def _hold_reason(today: date, account: AccountFacts) -> Reason | None:
     """Return the reason why the account is not asked for, or None if it is."""
     if account.consent_until is not None and account.consent_until < today:
         return Reason.CONSENT_ENDED
-    if account.state is AccountState.NEW:
-        return Reason.NOT_CONNECTED
-    if account.state is AccountState.PAUSED:
-        return Reason.PAUSED
-    if account.state is AccountState.ACTION_NEEDED:
-        return _REASON_BY_CODE.get(account.code, Reason.METER_UNKNOWN)
-    return None
+    match account.state:
+        case AccountState.NEW:
+            return Reason.NOT_CONNECTED
+        case AccountState.PAUSED:
+            return Reason.PAUSED
+        case AccountState.ACTION_NEEDED:
+            return _REASON_BY_REFUSAL[describe_code(account.code).answer_class]
+        case AccountState.READY | AccountState.DELETED:
+            return None
 
 
 def _failure_reason(facts: DayFacts) -> Reason | None:

@@ -23,7 +23,7 @@ from worker.domain.measures.readings import Period, Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_ACCOUNTS: Final = 4
@@ -99,7 +99,7 @@ class DrillFleet:
     def _create_account(self, usage_point: str) -> str:
         if self._runtime.clients.account_tokens:
             return give_consent(self._runtime, usage_point)
-        return self._runtime.registry.add(SUPPLIER, usage_point, self._runtime.now(), token_needed=False)[0].id
+        return self._runtime.registry.add(ENEDIS.name, usage_point, self._runtime.now(), token_needed=False)[0].id
 
     def renew_consents(self) -> None:
         """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""

@@ -8,7 +8,7 @@ from worker.accounts.explain import Explainer
 from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.token_renewal import TokenRenewal
 from worker.domain.clock import Clock
-from worker.runtime.supplier import SUPPLIER, SupplierClients
+from worker.runtime.supplier import ENEDIS, SupplierClients
 from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -49,7 +49,7 @@ def build_connector(
 ) -> AccountConnector:
     """Return what turns the supplier's callback into accounts."""
     return AccountConnector(
-        supplier=SUPPLIER,
+        supplier=ENEDIS.name,
         endpoints=clients.endpoints,
         client_id=settings.enedis_client_id,
         duration=settings.consent_duration,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ from redis import Redis
 from config.settings import ConfigError, Settings
 from worker.accounts.token_store import ApplicationTokenStore, UserTokenStore
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.presets import PRESETS, Endpoints
+from worker.clients.enedis.presets import PRESETS, Endpoints, Preset
 from worker.clients.oauth import OAuthClient
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import ApplicationTokens, TokenProvider, UserTokens
@@ -24,9 +24,24 @@ from worker.stores.encryption import Sealer
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 
-# An account stores the supplier's name; the generation of its API (the preset) is a setting for all accounts.
-SUPPLIER: Final = "enedis"
 _CONNECT_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplier:
+    """The description of a supplier; its texts are ``supplier.<name>`` in ``locales/names.json``.
+
+    ``name``: its name in accounts and addresses. ``presets``: the generations of its API with the path of each series;
+    a setting chooses one for all accounts. ``client``: builds the client of one account.
+    """
+
+    name: str
+    presets: Mapping[str, Preset]
+    client: Callable[[Endpoints, SupplierSession, Clock, Callable[[Deviation], None]], EnedisClient]
+
+
+ENEDIS: Final = Supplier(name="enedis", presets=PRESETS, client=EnedisClient)
+SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +72,14 @@ class SupplierClients:
         return SupplierSession(self.endpoints, self.transport, self.tokens_of(account_id), self.ledger)
 
     def client_of(self, account: Account) -> EnedisClient:
-        return EnedisClient(self.endpoints, self.session_of(account.id), self.now, self.report)
+        supplier = SUPPLIERS[account.supplier]
+        return supplier.client(self.endpoints, self.session_of(account.id), self.now, self.report)
 
 
 def build_endpoints(settings: Settings) -> Endpoints:
     """Return the supplier's addresses.  Raises ConfigError where one can't be used."""
     try:
-        return PRESETS[settings.preset].endpoints(
+        return ENEDIS.presets[settings.preset].endpoints(
             settings.enedis_url, settings.enedis_authorize_url, sandbox=settings.enedis_sandbox
         )
     except ValueError as error:

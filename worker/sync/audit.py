@@ -15,12 +15,12 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from worker.domain.consent.accounts import Account
-from worker.domain.measures.completeness import civil_day
+from worker.domain.measures.completeness import civil_day, civil_day_of
 from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_repair, split_window
+from worker.domain.measures.windows import plan_repair, split_window
 from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -110,11 +110,11 @@ class Auditor:
         written = requested = 0
         account_id = result.account_id
         for series, days in _days_of_stale_totals(result.findings).items():
-            for window in plan_repair(days, MAX_WINDOW_DAYS[series]):
+            for window in plan_repair(days, series.description.max_window_days):
                 written += self.window_sync.recompute_totals(self.claims.manual_window(account_id, series, window))
         wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law is Law.DAY]
         for series in Series:
-            for window in plan_repair(wrong_days, MAX_WINDOW_DAYS[series]):
+            for window in plan_repair(wrong_days, series.description.max_window_days):
                 self.publish(self.claims.manual_window(account_id, series, window))
                 requested += 1
         return written, requested
@@ -138,7 +138,7 @@ class Auditor:
             corrections = self.corrections.list_between(account_id, series.inputs, *key_range(part, series.inputs))
             for correction in corrections:
                 key = correction.key
-                days.add(date.fromisoformat(key) if series is Series.DAILY else civil_day(key))
+                days.add(civil_day_of(key, series))
         return days
 
 

@@ -18,7 +18,7 @@ from worker.domain.measures.completeness import (
     DayLedger,
     DayMark,
     DayState,
-    civil_day,
+    civil_day_of,
     covered_time_by_day,
     half_hours_in,
 )
@@ -30,8 +30,6 @@ from worker.stores.measures.base import Measures
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.completeness import CompletenessTable
 
-# Bounds the memory, however long the history is.
-_DAYS_AT_ONCE: Final = {Series.DAILY: 366, Series.LOAD_CURVE: 31}
 # No smart meter has readings outside these days.
 _ALL_DAYS: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))
 _MAX_TRIES: Final = 10
@@ -71,7 +69,7 @@ class LedgerRebuilder:
             return
         start, end = civil_day_of(to_entry(first[0]).key, series), self.today() + ONE_DAY
         if start < end:
-            for part in split_window(DateWindow(start, end), _DAYS_AT_ONCE[series]):
+            for part in split_window(DateWindow(start, end), series.description.days_read_at_once):
                 documents = store.read(account_id, *key_range(part, series.inputs))
                 yield from covered_time_by_day(series, map(to_entry, documents)).items()
 
@@ -91,11 +89,6 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
                 # Nobody knows when it was asked for, so it is due at once.
                 marks[day] = DayMark(DayState.LATE)
     return DayLedger().with_marks(marks)
-
-
-def civil_day_of(key: str, series: Series) -> date:
-    """Return the civil day of a reading's key."""
-    return date.fromisoformat(key) if series is Series.DAILY else civil_day(key)
 
 
 def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:

@@ -22,7 +22,7 @@ from worker.domain.clock import Clock
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.messages import AGAIN, BACKFILL, CATCH_UP, LOOK_BACK, NIGHTLY, REPAIR, WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
-from worker.domain.measures.windows import MAX_WINDOW_DAYS, plan_look_back, plan_repair
+from worker.domain.measures.windows import plan_look_back, plan_repair
 from worker.logs import fields
 from worker.stores.redis.claims import member_of
 from worker.stores.registry.due import DueRow, DueTable, SeriesDays
@@ -201,4 +201,4 @@ def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWin
     """Return the window to ask for; of open days the newest window, as the others come after that one is stored."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
-    return next(iter(plan_repair(days.ledger.due_days(today), MAX_WINDOW_DAYS[series])), None)
+    return next(iter(plan_repair(days.ledger.due_days(today), series.description.max_window_days)), None)

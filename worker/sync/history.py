@@ -10,14 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
 from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading, touched_window
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length
 from worker.domain.measures.windows import (
-    LOOK_BACK_DAYS,
-    MAX_WINDOW_DAYS,
     merge_windows,
     plan_backfill,
     plan_history,
@@ -30,7 +28,6 @@ from worker.stores.redis.coverage import SeriesCoverage
 from worker.stores.redis.progress import ProgressStore
 
 # Bounds the memory of a read. A year's total needs all its days, so a part of daily values has whole years.
-_DAYS_READ_AT_ONCE: Final = {Series.DAILY: 6 * 366, Series.LOAD_CURVE: 31}
 
 
 class HistoryState(NamedTuple):
@@ -67,7 +64,7 @@ class History:
         coverage = self.progress.coverage(account_id, series)
         if not coverage.is_known:
             coverage = self._restore_coverage(account_id, series, wanted, coverage.windows)
-        return plan_backfill(wanted, coverage.windows, MAX_WINDOW_DAYS[series])
+        return plan_backfill(wanted, coverage.windows, series.description.max_window_days)
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""
@@ -100,7 +97,7 @@ class History:
 
     def _is_loaded(self, wanted: DateWindow | None, series: Series, coverage: SeriesCoverage) -> bool:
         """Return whether all days are done but those that a look-back asks for anyway."""
-        oldest = self.today() - timedelta(days=LOOK_BACK_DAYS[series])
+        oldest = self.today() - timedelta(days=series.description.look_back_days)
         until = None if wanted is None else _end_without_gap(wanted.start, coverage)
         return wanted is None or (until is not None and until >= min(oldest, wanted.end))
 
@@ -113,7 +110,7 @@ class History:
         return self.progress.replace_done(account_id, series, covered)
 
     def _read_covered(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
-        parts = split_window(touched_window(wanted, series), _DAYS_READ_AT_ONCE[series])
+        parts = split_window(touched_window(wanted, series), series.description.days_read_at_once)
         return merge_windows(window for part in parts for window in self._covered(account_id, series, part))
 
     def _covered(self, account_id: str, series: Series, part: DateWindow) -> Iterator[DateWindow]:

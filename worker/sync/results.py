@@ -12,7 +12,7 @@ from datetime import date, datetime
 from functools import partial
 
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.fleet.outcomes import Call, call_to_fields, classify_error, run_of
+from worker.domain.fleet.outcomes import Call, call_to_fields, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import DayMark, mark_days, unpack_open_days
 from worker.domain.measures.documents import Entry
@@ -144,7 +144,7 @@ class ResultRecorder:
             if isinstance(error, AccountError)
             else None
         )
-        window, answer = messages.window_of(job), classify_error(error)
+        window, answer = messages.window_of(job), error.answer_class
         # While an incident holds the series nothing is published; after it the window must be due at once.
         if incident is None or not incident.holds:
             failures = self.progress.failures(account_id, series).get(window, 0) if is_backfill(job) else None

@@ -54,11 +54,11 @@ MAX_RACES: Final = 20  # Lost races for one window, before the store counts as u
 
 
 class SupplierClient(Protocol):
-    """The calls to a supplier, one method for each series; all raise WorkerError."""
+    """The one call to a supplier."""
 
-    def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer: ...
-
-    def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer: ...
+    def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
+        """Fetch one window of a series. Raises WorkerError."""
+        ...
 
 
 class Recorder(Protocol):
@@ -149,11 +149,9 @@ class WindowSync:
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, supplier = messages.series_of(job), self.supplier_of(account)
-        method = supplier.daily_consumption if series is Series.DAILY else supplier.load_curve
-
         asked_at, window = self.now(), messages.window_of(job)
         # A lambda, because the ``repr`` of a partial would show the meter's number.
-        split = SplitFetch(lambda piece: method(meter, piece)).fetch(window)
+        split = SplitFetch(lambda piece: supplier.measures(series, meter, piece)).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)

@@ -12,12 +12,12 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from worker.texts import LANGUAGES
 from worker.web.context import get_context, get_session
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
     LANGUAGE_PARAMETER,
-    LANGUAGES,
     Words,
     chosen_language,
     language_of,

@@ -1,14 +1,10 @@
-"""Translations of pages: texts by key from ``locales/*.json``, numbers and dates (Babel), the reader's language."""
+"""Translations of pages: texts by key, numbers and dates (Babel), the reader's language."""
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache, cached_property
-from pathlib import Path
-from string import Formatter
 from typing import Any, Final
 
 from babel import Locale
@@ -17,43 +13,17 @@ from babel.numbers import format_decimal, format_percent
 from fastapi import Request
 
 from worker.domain.measures.readings import PARIS
+from worker.texts import LANGUAGES, LOCALES, format_day, translate
 
-Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
-
-LANGUAGES: Final = ("fr", "en")
 LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
 LANGUAGE_PARAMETER: Final = "lang"  # In the query: `?lang=en`.
 
-_TEXTS_FOLDER: Final = Path(__file__).parent / "locales"
-_BABEL_LOCALES: Final = {"fr": "fr_FR", "en": "en_GB"}
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _SPACE_BEFORE_MARK: Final = re.compile(r" (?=[:;?!»])|(?<=«) ")
 _DURATION: Final = re.compile(r"P(\d+)([DWMY])")
 _DAYS_OF_A_YEAR: Final = 365
 _DURATION_UNITS: Final = {"D": "day", "W": "week", "M": "month", "Y": "year"}
-
-
-@cache
-def load_texts() -> Texts:
-    """Load every text in every language. Raises ValueError where one is missing or a key comes twice."""
-    texts: Texts = {}
-    for path in sorted(_TEXTS_FOLDER.glob("*.json")):
-        for key, translations in json.loads(path.read_text(encoding="utf-8")).items():
-            if key in texts:
-                raise ValueError(f"{path.name}: the text {key!r} is told twice")
-            check_text(key, translations)
-            texts[key] = translations
-    return texts
-
-
-def check_text(key: str, translations: dict[str, str]) -> None:
-    """Check one text. Raises ValueError where a language is missing, or where the names in braces differ."""
-    if set(translations) != set(LANGUAGES):
-        raise ValueError(f"the text {key!r} needs {', '.join(LANGUAGES)}")
-    name_sets = {frozenset(name for _, name, _, _ in Formatter().parse(text) if name) for text in translations.values()}
-    if len(name_sets) > 1:
-        raise ValueError(f"the text {key!r} has not the same {{names}} in each language")
 
 
 def typeset_french(text: str) -> str:
@@ -68,7 +38,7 @@ class Words:
     language: str
 
     def __call__(self, key: str, **facts: Any) -> str:
-        text = load_texts()[key][self.language].format_map(facts)
+        text = translate(key, self.language, **facts)
         return typeset_french(text) if self.language == "fr" else text
 
     def count(self, key: str, number: int, **facts: Any) -> str:
@@ -76,9 +46,9 @@ class Words:
         form = "one" if self.locale.plural_form(number) == "one" else "other"
         return self(f"{key}.{form}", number=self.number(number), **facts)
 
-    @cached_property
+    @property
     def locale(self) -> Locale:
-        return Locale.parse(_BABEL_LOCALES[self.language])
+        return LOCALES[self.language]
 
     def number(self, value: float, digits: int = 0) -> str:
         pattern = "#,##0" + ("." + "0" * digits if digits else "")
@@ -102,7 +72,7 @@ class Words:
 
     def day(self, day: date) -> str:
         """Return ``24 juillet 2024``."""
-        return format_date(day, "long", self.locale)
+        return format_day(day, self.language)
 
     def weekday(self, day: date) -> str:
         """Return ``mercredi 24 juillet 2024``, in English ``Wednesday 24 July 2024``."""

@@ -8,11 +8,12 @@ import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
-from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, WHAT_TO_DO, Message, compose_message
+from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.readings import ONE_DAY, Series
+from worker.texts import translate_all
 
 
 class RecordingChannel:
@@ -70,7 +71,7 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
     assert home.sender.deliver_due() == 1
     (message,) = home.channel.messages
     assert (message.notice.kind, message.notice.about) == (NoticeKind.CURVE_NOT_ACTIVATED, "never")
-    assert message.texts == WHAT_TO_DO[CURVE_NOT_ACTIVATED]
+    assert message.texts == translate_all(f"code.{CURVE_NOT_ACTIVATED}.what_to_do")
     assert message.renewal_url is None, "a new consent would not help"
 
 
@@ -97,12 +98,3 @@ def test_a_curve_that_stops_again_is_told_of_again(home: Home) -> None:
 def test_an_account_that_is_not_read_is_left_alone(home: Home) -> None:
     home.household.registry.set_state(home.account, AccountState.PAUSED, now=home.household.at)
     assert home.notify() == 0
-
-
-def test_every_kind_of_notice_has_its_words(home: Home) -> None:
-    for kind in NoticeKind:
-        notice = Notice(
-            "1", home.account, kind, CURVE_NOT_ACTIVATED, "2024-07-25", "log", home.household.at, home.household.at
-        )
-        message = compose_message(notice, lambda account_id: "https://x")
-        assert all(message.texts[language] and message.subject[language] for language in ("fr", "en"))

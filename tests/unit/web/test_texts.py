@@ -10,7 +10,8 @@ import pytest
 from starlette.requests import Request
 
 from worker import web
-from worker.web.texts import LANGUAGES, Words, check_text, language_of, load_texts, preferred_language, typeset_french
+from worker.texts import LANGUAGES, check_text, load_texts
+from worker.web.texts import Words, language_of, preferred_language, typeset_french
 
 ROOT = Path(web.__file__).parent
 _KEY = re.compile(r"""\bt\(\s*'([^']+)'\s*[,)]""")

@@ -1,4 +1,4 @@
-"""The client of the measures of Enedis: one method a series, the same for all three generations of the API."""
+"""The client of the measures of Enedis, the same for all three generations of the API."""
 
 from __future__ import annotations
 
@@ -37,26 +37,15 @@ class EnedisClient:
         self._now = now
         self._report = report
 
-    def daily_consumption(self, usage_point_id: str, window: DateWindow) -> Answer:
-        """Fetch the energy used on each day of ``window``; the payload is the supplier's.
-
-        v4 and v5: ``meter_reading.interval_reading[]`` with ``date`` (local day) and ``value`` (text, Wh);
-        2026: ``grandeur[].points[]`` with ``d`` and ``v``. Raises TransientError, AccountError, MalformedAnswer (it
-        is another meter's), RequestRefused or OperatorFault. Source: Enedis, swaggers of daily_consumption v5 and
-        mesure_synchrone_auto v2.
-        """
-        return self.measures(Series.DAILY, usage_point_id, window)
-
-    def load_curve(self, usage_point_id: str, window: DateWindow) -> Answer:
-        """Fetch the mean power of each step in ``window``, which has at most 7 days.
-
-        Shape and errors are those of ``daily_consumption``. Values are in W; each has the end of its step (local
-        time without a zone) and the length of the step.
-        """
-        return self.measures(Series.LOAD_CURVE, usage_point_id, window)
-
     def measures(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Fetch one window with one call; ``window.end`` is excluded, so today as the end returns yesterday."""
+        """Fetch one window with one call; ``window.end`` is excluded, so today as the end returns yesterday.
+
+        The payload is the supplier's. v4 and v5: ``meter_reading.interval_reading[]`` with ``date`` and ``value`` (a
+        text); 2026: ``grandeur[].points[]`` with ``d`` and ``v``. Daily values are in Wh by local day. The load curve
+        is in W; each value has the end of its step (local time without a zone) and the length of the step.
+        Raises TransientError, AccountError, MalformedAnswer (it is another meter's), RequestRefused or OperatorFault.
+        Source: Enedis, swaggers of daily_consumption and consumption_load_curve v5, mesure_synchrone_auto v2.
+        """
         preset = self._preset
         params = {
             preset.usage_point_parameter: usage_point_id,

@@ -71,7 +71,6 @@ class NoticeKind(StrEnum):
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
     CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
-    HOLDER_STORM = "holder_storm"  # No longer sent: INCIDENT replaced it, but old rows still hold it.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.

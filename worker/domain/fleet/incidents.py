@@ -17,20 +17,7 @@ from typing import Final, NamedTuple
 
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
-from worker.errors import (
-    AccountError,
-    ConsentNotThere,
-    ConsentRevoked,
-    HolderChanged,
-    LoginFailed,
-    MalformedAnswer,
-    OperatorFault,
-    RefreshAnswerLost,
-    RequestRefused,
-    SupplierUnavailable,
-    UnknownUsagePoint,
-    WorkerError,
-)
+from worker.errors import AccountError, RequestRefused, WorkerError
 
 # A window with this claim is a probe: it is asked for although the incident holds all others.
 PROBE: Final = "probe/"
@@ -80,18 +67,6 @@ BY_HAND_LASTS: Final = timedelta(hours=24)
 # are true would open the next incident within the hour, and no account would ever be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
 
-# The first class that fits decides, so subclasses stand before their parents.
-_KIND_BY_ERROR: Final[tuple[tuple[type[WorkerError], IncidentKind | None], ...]] = (
-    (ConsentNotThere, None),  # This concerns one account, in the minutes after its consent.
-    (RefreshAnswerLost, None),  # The token is really lost: only a new consent helps.
-    (SupplierUnavailable, IncidentKind.OUTAGE),
-    (OperatorFault, IncidentKind.APPLICATION),
-    (MalformedAnswer, IncidentKind.ANSWERS),
-    (ConsentRevoked, IncidentKind.CONSENT),
-    (HolderChanged, IncidentKind.HOLDER),
-    (UnknownUsagePoint, IncidentKind.METER),
-    (LoginFailed, IncidentKind.LOGIN),
-)
 # An incident that holds concerns one series, as a supplier may lose the curve and keep daily values. One of refusals
 # concerns both. There is at most one open incident in each slot.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
@@ -102,7 +77,7 @@ def kind_of(error: WorkerError) -> IncidentKind | None:
 
     Errors of our stores, of the quota and bugs are not the supplier's.
     """
-    return next((kind for error_class, kind in _KIND_BY_ERROR if isinstance(error, error_class)), None)
+    return IncidentKind(error.incident) if error.incident else None
 
 
 def slot_of(kind: IncidentKind, series: Series) -> str:

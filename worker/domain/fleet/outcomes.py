@@ -17,18 +17,6 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.measures.readings import PARIS, DateWindow
-from worker.errors import (
-    ConsentRevoked,
-    HolderChanged,
-    LoginFailed,
-    MalformedAnswer,
-    OperatorFault,
-    RateLimited,
-    StoreUnavailable,
-    SupplierUnavailable,
-    UnknownUsagePoint,
-    WorkerError,
-)
 
 _FIELD: Final = "answer"
 BY_HAND: Final = "hand"
@@ -58,19 +46,6 @@ class AnswerClass(StrEnum):
         return self in (AnswerClass.DATA, AnswerClass.NO_DATA, AnswerClass.BEFORE_HISTORY)
 
 
-_CLASS_BY_ERROR: Final[dict[type[WorkerError], AnswerClass]] = {
-    RateLimited: AnswerClass.QUOTA,
-    SupplierUnavailable: AnswerClass.OUTAGE,
-    StoreUnavailable: AnswerClass.STORE,
-    ConsentRevoked: AnswerClass.CONSENT,
-    HolderChanged: AnswerClass.HOLDER,
-    UnknownUsagePoint: AnswerClass.METER,
-    LoginFailed: AnswerClass.LOGIN,
-    MalformedAnswer: AnswerClass.MALFORMED,
-    OperatorFault: AnswerClass.APPLICATION,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call to the supplier; ``run`` is its purpose, such as nightly, backfill, repair or hand."""
@@ -83,12 +58,6 @@ class Call:
     def covers(self, day: date) -> bool:
         """Return whether the call asked for this day."""
         return self.window.start <= day < self.window.end
-
-
-def classify_error(error: WorkerError) -> AnswerClass:
-    """Return the class of a failed call; an error that has none is a bug of ours."""
-    classes = (answer for error_class, answer in _CLASS_BY_ERROR.items() if isinstance(error, error_class))
-    return next(classes, AnswerClass.BUG)
 
 
 def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:

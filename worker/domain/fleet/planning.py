@@ -16,7 +16,7 @@ from typing import Any, Final
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, QuotaLane, Shares
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
 from worker.domain.measures.readings import Series
-from worker.domain.measures.windows import DAILY_HISTORY_DAYS, MAX_WINDOW_DAYS
+from worker.domain.measures.windows import history_length
 
 HOURS_A_DAY: Final = 24
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
@@ -55,12 +55,16 @@ class Fleet:
     @property
     def first_screen_calls(self) -> int:
         """The calls for the daily histories of all accounts, from which their totals are made."""
-        return self.accounts * _divide_rounding_up(DAILY_HISTORY_DAYS, MAX_WINDOW_DAYS[Series.DAILY])
+        return self._history_calls_of(Series.DAILY)
 
     @property
     def history_calls(self) -> int:
         """The calls for the curve histories of all accounts."""
-        return self.accounts * _divide_rounding_up(self.history_days, MAX_WINDOW_DAYS[Series.LOAD_CURVE])
+        return self._history_calls_of(Series.LOAD_CURVE)
+
+    def _history_calls_of(self, series: Series) -> int:
+        days = history_length(series, self.history_days)
+        return self.accounts * _divide_rounding_up(days, series.description.max_window_days)
 
     def scaled_to(self, accounts: int) -> Fleet:
         """Return a fleet of another size with the same share of accounts without a curve."""

@@ -29,7 +29,7 @@ from itertools import groupby
 from typing import Final
 
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series, day_length
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series, day_length
 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
@@ -216,7 +216,7 @@ def unpack_open_days(window: DateWindow, runs: Iterable[Sequence[int]]) -> dict[
 
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
     """Return how much of each civil day the stored readings cover; no reading may come twice."""
-    if series is Series.DAILY:
+    if series.inputs is Period.DAY:
         return {(day := date.fromisoformat(entry.key)): day_length(day) for entry in entries}
     # A civil day begins with an hour of UTC, so only one key in each hour has to be converted.
     minutes_by_hour: defaultdict[str, int] = defaultdict(int)
@@ -232,3 +232,8 @@ def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, 
 def civil_day(key: str) -> date:
     """Return the civil day of the meter that holds a key in UTC."""
     return datetime.fromisoformat(key).astimezone(PARIS).date()
+
+
+def civil_day_of(key: str, series: Series) -> date:
+    """Return the civil day of a reading's key."""
+    return date.fromisoformat(key) if series.inputs is Period.DAY else civil_day(key)

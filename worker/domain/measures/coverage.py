@@ -12,7 +12,6 @@ from worker.domain.measures.completeness import DayLedger, DayMark, DayState, ha
 from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, PARIS, Series, local_midnight
-from worker.domain.measures.windows import LOOK_BACK_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def next_request_date(series: Series, day: date, mark: DayMark, today: date) -> 
     if not mark.open:
         return None
     dates = [when] if (when := next_ask(day, mark)) else []
-    if (today + ONE_DAY - day).days <= LOOK_BACK_DAYS[series]:
+    if (today + ONE_DAY - day).days <= series.description.look_back_days:
         dates.append(today + ONE_DAY)
     return max(today, min(dates)) if dates else None
 

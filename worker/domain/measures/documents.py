@@ -94,7 +94,7 @@ def touched_window(window: DateWindow, series: Series) -> DateWindow:
 
     Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
     """
-    if series is Series.LOAD_CURVE:
+    if Period.YEAR not in series.totals:
         return window
     last = window.end - timedelta(days=1)
     return DateWindow(date(window.start.year, 1, 1), date(last.year + 1, 1, 1))

@@ -16,13 +16,16 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.measures.completeness import DayLedger, DayState
-from worker.domain.measures.readings import ONE_DAY
+from worker.domain.measures.readings import ONE_DAY, Series
 
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3
 # After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
 # on what is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
+
+# The ledgers of these two are compared, in this order.
+COMPARED_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
 
 _EMPTY: Final = frozenset({DayState.LATE, DayState.ABSENT})
 _CURVE: Final = frozenset({DayState.COMPLETE, DayState.PARTIAL})

@@ -227,14 +227,14 @@ def packs_between(first: str, end: str, series: Series) -> list[str] | None:
     """Return the keys of all possible packs with ``first <= key < end``; None if these are unknown or too many."""
     keys: list[str] = []
     try:
-        day = date.fromisoformat(first if series is Series.LOAD_CURVE else f"{first}-01-01")
+        day = date.fromisoformat(f"{first}-01-01" if series.inputs is Period.DAY else first)
         if not day.isoformat().startswith(first):  # The date is in another notation.
             return None
         while (key := day.isoformat()[: len(first)]) < end:
             if len(keys) == _MAX_LISTED_PACKS:
                 return None
             keys.append(key)
-            day = day + ONE_DAY if series is Series.LOAD_CURVE else date(day.year + 1, 1, 1)
+            day = date(day.year + 1, 1, 1) if series.inputs is Period.DAY else day + ONE_DAY
     except (ValueError, OverflowError):
         return None
     return keys

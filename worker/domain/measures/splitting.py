@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from typing import assert_never
 
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.readings import ONE_DAY, DateWindow
@@ -37,20 +38,25 @@ class SplitFetch:
         return self
 
     def _handle(self, window: DateWindow, answer: Answer) -> None:
-        if answer.kind is AnswerKind.DATA:
-            self.payloads.append((window, answer.payload))
-        elif answer.kind is AnswerKind.BEFORE_HISTORY:
-            self.floor = window.end
-            for piece, piece_answer in find_floor(self.fetch_piece, window):
-                self.floor = piece.start
-                self._handle(piece, piece_answer)
-        elif answer.kind is AnswerKind.TOO_LONG:
-            for part in split_window(window, _next_length(window)):
-                self._handle(part, self.fetch_piece(part))
-        elif answer.kind is AnswerKind.END_TOO_LATE and window.days > 1:
-            self.end = window.end - ONE_DAY
-            earlier = DateWindow(window.start, self.end)
-            self._handle(earlier, self.fetch_piece(earlier))
+        match answer.kind:
+            case AnswerKind.DATA:
+                self.payloads.append((window, answer.payload))
+            case AnswerKind.BEFORE_HISTORY:
+                self.floor = window.end
+                for piece, piece_answer in find_floor(self.fetch_piece, window):
+                    self.floor = piece.start
+                    self._handle(piece, piece_answer)
+            case AnswerKind.TOO_LONG:
+                for part in split_window(window, _next_length(window)):
+                    self._handle(part, self.fetch_piece(part))
+            case AnswerKind.END_TOO_LATE if window.days > 1:
+                self.end = window.end - ONE_DAY
+                earlier = DateWindow(window.start, self.end)
+                self._handle(earlier, self.fetch_piece(earlier))
+            case AnswerKind.NO_DATA | AnswerKind.END_TOO_LATE:
+                pass
+            case _:
+                assert_never(answer.kind)
 
 
 def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:

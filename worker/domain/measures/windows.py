@@ -14,9 +14,6 @@ from typing import Final
 
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 
-LOOK_BACK_DAYS: Final = {Series.DAILY: 30, Series.LOAD_CURVE: 7}
-MAX_WINDOW_DAYS: Final = {Series.DAILY: 365, Series.LOAD_CURVE: 7}
-DAILY_HISTORY_DAYS: Final = 3 * 365  # 36 months, in three calls. Enedis keeps 15 days more.
 MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 
 
@@ -25,15 +22,21 @@ def plan_look_back(today: date, series: Series, last_complete: date | None = Non
 
     It begins at the latest after the last whole day, as far as one call reaches: so no day is left out after a gap.
     """
-    start = today - timedelta(days=LOOK_BACK_DAYS[series])
+    start = today - timedelta(days=series.description.look_back_days)
     if last_complete is not None:
-        start = max(min(start, last_complete + ONE_DAY), today - timedelta(days=MAX_WINDOW_DAYS[series]))
+        start = max(min(start, last_complete + ONE_DAY), today - timedelta(days=series.description.max_window_days))
     return DateWindow(start, today)
+
+
+def history_length(series: Series, load_curve_days: int) -> int:
+    """Return the number of days of a series' history; ``load_curve_days`` is the setting of the installation."""
+    days = series.description.history_days
+    return load_curve_days if days is None else days
 
 
 def plan_history(today: date, series: Series, load_curve_days: int) -> DateWindow | None:
     """Return all days that an account should have; None if the depth of its load curve is set to 0 days."""
-    days = DAILY_HISTORY_DAYS if series is Series.DAILY else load_curve_days
+    days = history_length(series, load_curve_days)
     return DateWindow(today - timedelta(days=days), today) if days > 0 else None
 
 

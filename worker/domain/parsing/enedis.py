@@ -20,6 +20,7 @@ from worker.domain.measures.readings import (
     PARIS,
     DateWindow,
     IntervalReading,
+    Period,
     Series,
     day_length,
     local_midnight,
@@ -80,7 +81,7 @@ class ParsedAnswer:
 
 def parse(payload: Json, series: Series) -> ParsedAnswer:
     """Parse an answer of a series. Raises MalformedAnswer."""
-    return parse_daily(payload) if series is Series.DAILY else parse_load_curve(payload)
+    return parse_daily(payload) if series.inputs is Period.DAY else parse_load_curve(payload)
 
 
 def parse_daily(payload: Json) -> ParsedAnswer:

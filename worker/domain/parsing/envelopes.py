@@ -21,13 +21,22 @@ from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import Series
 from worker.errors import MalformedAnswer
 
-_UNITS: Final = {Series.DAILY: "Wh", Series.LOAD_CURVE: "W"}
-_KINDS: Final = {  # Optional fields of ``reading_type`` in v4 and v5.
-    Series.DAILY: {"measurement_kind": "energy", "aggregate": "sum"},
-    Series.LOAD_CURVE: {"measurement_kind": "power", "aggregate": "average"},
-}
-_QUANTITIES_2026: Final = {Series.DAILY: "EA", Series.LOAD_CURVE: "PA"}
 _ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
+
+
+class MeasuredQuantity(NamedTuple):
+    """What an answer says that it measures; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
+
+    unit: str
+    kind: str
+    aggregate: str
+    name_2026: str
+
+
+QUANTITIES: Final = {
+    Series.DAILY: MeasuredQuantity("Wh", "energy", "sum", "EA"),
+    Series.LOAD_CURVE: MeasuredQuantity("W", "power", "average", "PA"),
+}
 
 
 class RawRow(NamedTuple):
@@ -85,7 +94,7 @@ def _rows_of_usage_points(usage_points: Json, series: Series) -> Iterator[RawRow
 
 def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
     for item in _list_of_objects(payload.get("grandeur"), "grandeur"):
-        if item.get("grandeurMetier") != "CONS" or item.get("grandeurPhysique") != _QUANTITIES_2026[series]:
+        if item.get("grandeurMetier") != "CONS" or item.get("grandeurPhysique") != QUANTITIES[series].name_2026:
             continue  # This is production or another quantity of the same meter.
         _check_unit(item.get("unite"), series)
         for point in _list_of_objects(item.get("points"), "points"):
@@ -94,13 +103,14 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 
 def _check_unit(unit: Json, series: Series) -> None:
     """Check the unit, if there is one: to read W as Wh would double every half-hour. Raises MalformedAnswer."""
-    if unit is not None and unit != _UNITS[series]:
-        raise MalformedAnswer(f"the unit of {series.value} is not {_UNITS[series]}")
+    if unit is not None and unit != (expected := QUANTITIES[series].unit):
+        raise MalformedAnswer(f"the unit of {series.value} is not {expected}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
     """Check the optional kind and aggregate: a day's highest power has the same shape. Raises MalformedAnswer."""
-    for name, expected in _KINDS[series].items():
+    quantity = QUANTITIES[series]
+    for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):
             raise MalformedAnswer(f"the {name} of {series.value} is not {expected}")
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.errors import UnknownAccount
+from worker.errors import UnknownAccount, describe_code
 from worker.stores.registry import outcomes
 from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
@@ -137,8 +137,10 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
     """Set the account's state and reason, and return the account as it was before.
 
     A paused account that gets ``action_needed`` stays paused and only takes the reason. Raises UnknownAccount, and
-    ValueError if an account without a usage point is to become ready.
+    ValueError if an account without a usage point is to become ready, or no account can wait under the code.
     """
+    if state is AccountState.ACTION_NEEDED and not describe_code(reason).suspends:
+        raise ValueError(f"no account waits for its owner under the code {reason!r}")
     lock(connection, account_id)
     account = get(connection, account_id)
     if state is AccountState.READY and account.usage_point_id is None:

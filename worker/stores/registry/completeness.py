@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, func, or_, select, text
 
 from worker.domain.measures.completeness import DayLedger
-from worker.domain.measures.holes import MissingCurve, find_missing_curve
+from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_missing_curve
 from worker.domain.measures.readings import Series
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.database import Database
@@ -63,7 +63,7 @@ class CompletenessTable:
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
         """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
-        return find_missing_curve(*(self.load_ledger(account_id, series) for series in Series))
+        return find_missing_curve(*(self.load_ledger(account_id, series) for series in COMPARED_SERIES))
 
     def count_due(self, today: date) -> dict[Series, int]:
         """Return the number of accounts with due open days, by series.
@@ -86,7 +86,8 @@ class CompletenessTable:
         """
         rows = select(func.count()).where(_ACTIVE, _C.series == series.value)
         # A curve that never came is not collected, unless nobody has asked for it yet.
-        active = rows if series is Series.DAILY else rows.where(or_(_C.last_complete.is_not(None), _C.days == ""))
+        collected = or_(_C.last_complete.is_not(None), _C.days == "")
+        active = rows.where(collected) if series.description.optional else rows
         complete = rows.where(_C.last_complete >= day)
         with self._database.reading() as connection:
             return connection.execute(active).scalar_one(), connection.execute(complete).scalar_one()

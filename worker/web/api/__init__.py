@@ -13,7 +13,7 @@ from worker.web.api.errors import PREFIX, ApiRoute, add_error_handler
 
 __all__ = ["add_api", "router"]
 
-_DESCRIPTION = """Electricity consumption of Linky meters, as kept by this Relève.
+_DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
 A client sends `Authorization: Bearer TOKEN`, made with `releve tokens new`; tokens are never read from an address.
 A household's browser session sees its own accounts alone. Everything else is refused.

@@ -13,7 +13,7 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import ENEDIS
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import (
@@ -77,7 +77,7 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
     runtime = context.runtime
     if runtime.clients.account_tokens:
         raise ApiError(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
-    account, created = runtime.registry.add(SUPPLIER, new.usage_point, runtime.now(), token_needed=False)
+    account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
     if account.active:
         _start_backfill(runtime, account.id)
     response.status_code = 201 if created else 200

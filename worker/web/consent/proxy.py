@@ -36,10 +36,11 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.proxy_return import redeem_code, restore_code
-from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, SUPPLIERS, start_flow
+from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import ContextDep, SessionDep
 from worker.web.rate_limit import RateLimiter, client_address
 

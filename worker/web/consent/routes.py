@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from worker.clients.enedis.client import USAGE_POINT
 from worker.domain.consent.accounts import AccountState
 from worker.errors import UnknownAccount
+from worker.runtime.supplier import ENEDIS, SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.start import CONSENT_STARTS, is_known_supplier, is_simulator, start_flow
@@ -26,14 +27,14 @@ from worker.web.render import render
 
 router = APIRouter(include_in_schema=False)
 
-_START_AGAIN: Final = ("/connect/enedis", "connect.again")
+_START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 
 
 @router.get("/connect/{supplier}")
 def start_consent(request: Request, supplier: str, context: ContextDep) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
-    if supplier == "enedis":
+    if supplier in SUPPLIERS:
         return _redirect_to_supplier(
             request, context, ConsentFlow(supplier), request.query_params.get("usage_point_id")
         )

@@ -6,10 +6,10 @@ from typing import Final
 from urllib.parse import urlencode
 
 from worker.runtime.process import Runtime
+from worker.runtime.supplier import SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.rate_limit import Rate
 
-SUPPLIERS: Final = ("enedis",)
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
 CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in Redis for a quarter of an hour.
 

@@ -21,7 +21,7 @@ from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.charts import build_chart, describe_change, span_title, total_text
-from worker.web.pages.consumption import Span, View, consumption_by_day, read_days
+from worker.web.pages.measures import Span, View, measures_by_day, read_days
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
@@ -29,7 +29,6 @@ router = APIRouter()
 
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
-_NEEDS_OWNER: Final = frozenset({AccountState.NEW, AccountState.ACTION_NEEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,32 +100,29 @@ def show_account(
 
 def connection_of(account: Account, status: dict[str, Any], today: date) -> Connection:
     """Return the state of the connection in words, and whether its owner must do something."""
-    if account.state in _NEEDS_OWNER:
-        reason = account.reason if account.reason in _REASONS else "USER_ACTION_NEEDED"
-        key = "state.new" if account.state is AccountState.NEW else f"state.{reason}"
-        return Connection("act", f"{key}.headline", f"{key}.advice", reconnect=True)
-    if account.state is AccountState.PAUSED:
-        return Connection("wait", "state.paused.headline", "state.paused.advice", reconnect=False)
-    errors = {series["error"] for series in status["series"].values() if series["error"]}
+    match account.state:
+        case AccountState.NEW:
+            return _connection("act", "state.new")
+        case AccountState.ACTION_NEEDED:
+            return _connection("act", f"code.{account.reason}")
+        case AccountState.PAUSED:
+            return _connection("wait", "state.paused")
+        case AccountState.READY | AccountState.DELETED:
+            return _connection_of_reading(status, today)
+
+
+def _connection_of_reading(status: dict[str, Any], today: date) -> Connection:
+    """Return the state of an account that is read."""
     last = last_day(status)
-    if errors:
-        return Connection("wait", "state.retrying.headline", "state.retrying.advice", reconnect=False)
+    if any(series["error"] for series in status["series"].values()):
+        return _connection("wait", "state.retrying")
     if last is None:
-        return Connection("wait", "state.first.headline", "state.first.advice", reconnect=False)
-    if last < today - _LATE_AFTER:
-        return Connection("wait", "state.late.headline", "state.late.advice", reconnect=False)
-    return Connection("good", "state.good.headline", "state.good.advice", reconnect=False)
+        return _connection("wait", "state.first")
+    return _connection("wait", "state.late") if last < today - _LATE_AFTER else _connection("good", "state.good")
 
 
-_REASONS: Final = frozenset(
-    {
-        "USER_ACTION_NEEDED.OAUTH_OUTDATED",
-        "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
-        "USER_ACTION_NEEDED.ACCOUNT_REMOVED",
-        "USER_ACTION_NEEDED",
-        "LOGIN_FAILED",
-    }
-)
+def _connection(kind: str, key: str) -> Connection:
+    return Connection(kind, f"{key}.headline", f"{key}.advice", reconnect=kind == "act")
 
 
 def last_day(status: dict[str, Any]) -> date | None:
@@ -147,11 +143,11 @@ def build_figures(runtime: Runtime, account_id: str, status: dict[str, Any], wor
 
 
 def _build_figure(span: Span, days: Any, words: Words) -> Figure:
-    consumption = consumption_by_day(span, days, span.end)
-    comparison, trend = describe_change(consumption, words)
+    measures = measures_by_day(span, days, span.end)
+    comparison, trend = describe_change(measures, words)
     return Figure(
         title=span_title(span, words),
-        energy=total_text(consumption, words) or words("chart.unknown"),
+        energy=total_text(measures, words) or words("chart.unknown"),
         comparison=comparison,
         trend=trend,
         href=f"?by={span.view}&at={span.start}#chart",

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from worker.domain.measures.readings import ONE_DAY, Period, Series, day_length
 from worker.runtime.process import Runtime
-from worker.web.pages.consumption import Consumption, Slot, Span, View, first_day, read_consumption
+from worker.web.pages.measures import Slot, Span, SpanMeasures, View, first_day, read_measures
 from worker.web.pages.svg import NARROW, WIDE, draw_chart
 from worker.web.texts import Words
 
@@ -53,25 +53,25 @@ def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | No
         return None
     view = view or View.MONTH
     span = Span.containing(view, min(max(at or last, first), last))
-    consumption = read_consumption(runtime.measures, account_id, span, last + ONE_DAY)
-    return to_chart(consumption, words, first, last)
+    measures = read_measures(runtime.measures, account_id, span, last + ONE_DAY)
+    return to_chart(measures, words, first, last)
 
 
-def to_chart(consumption: Consumption, words: Words, first: date, last: date) -> Chart:
+def to_chart(measures: SpanMeasures, words: Words, first: date, last: date) -> Chart:
     """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead."""
-    span = consumption.span
+    span = measures.span
     title = span_title(span, words)
-    comparison, trend = describe_change(consumption, words)
-    label = words("chart.told", title=title, total=total_text(consumption, words) or words("chart.unknown"))
+    comparison, trend = describe_change(measures, words)
+    label = words("chart.told", title=title, total=total_text(measures, words) or words("chart.unknown"))
     return Chart(
         view=span.view,
         title=title,
-        total=total_text(consumption, words),
+        total=total_text(measures, words),
         comparison=comparison,
         trend=trend,
-        drawings=[] if consumption.empty else [draw_chart(consumption, words, size, label) for size in (WIDE, NARROW)],
-        rows=[to_row(slot, span.view, words) for slot in consumption.slots],
-        notes=list(_notes(consumption, words)),
+        drawings=[] if measures.empty else [draw_chart(measures, words, size, label) for size in (WIDE, NARROW)],
+        rows=[to_row(slot, span.view, words) for slot in measures.slots],
+        notes=list(_notes(measures, words)),
         tabs=[(view, _query(view, _tab_day(span, last))) for view in View],
         previous=_link_to(span.before, words) if span.before.end > first else None,
         next=_link_to(span.after, words) if span.after.start <= last else None,
@@ -126,23 +126,23 @@ def _stored_range(runtime: Runtime, account_id: str) -> tuple[date | None, date 
     return min(filter(None, first_days), default=None), max(last_days, default=None)
 
 
-def total_text(consumption: Consumption, words: Words) -> str | None:
-    if consumption.total is None:
+def total_text(measures: SpanMeasures, words: Words) -> str | None:
+    if measures.total is None:
         return None
-    return words.energy(consumption.total, 2 if consumption.span.view is View.DAY else None)
+    return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
 
 
-def describe_change(consumption: Consumption, words: Words) -> tuple[str, str]:
+def describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     """Return the comparison to the span before in words, and the trend.
 
     Such as ``−8 % par rapport à juin 2024, sur les 23 jours connus des deux`` and ``less``.
     """
-    comparison, view = consumption.comparison, consumption.span.view
+    comparison, view = measures.comparison, measures.span.view
     if comparison is None or comparison.change is None:
         return "", ""
     change = round(comparison.change, 2)
     trend = "same" if change == 0 else ("less" if change < 0 else "more")
-    before = span_title(consumption.span.before, words)
+    before = span_title(measures.span.before, words)
     sentence = words(
         f"chart.compared.{view}", change=words("chart.equal") if change == 0 else words.change(change), before=before
     )
@@ -152,16 +152,16 @@ def describe_change(consumption: Consumption, words: Words) -> tuple[str, str]:
     return f"{sentence}, {words.count(f'chart.over.{unit}', comparison.number)}", trend
 
 
-def _notes(consumption: Consumption, words: Words) -> Iterator[str]:
-    span = consumption.span
+def _notes(measures: SpanMeasures, words: Words) -> Iterator[str]:
+    span = measures.span
     if span.view is View.DAY and (length := day_length(span.start)) != ONE_DAY:
         yield words("chart.long_day" if length > ONE_DAY else "chart.short_day")
-    if consumption.empty and consumption.total is not None:
+    if measures.empty and measures.total is not None:
         yield words("chart.no_curve")
-    elif consumption.empty:
+    elif measures.empty:
         yield words("chart.nothing")
-    elif consumption.gaps:
-        yield words.count(f"chart.gaps.{span.view}", consumption.gaps)
+    elif measures.gaps:
+        yield words.count(f"chart.gaps.{span.view}", measures.gaps)
 
 
 def _tab_day(span: Span, last: date) -> date:

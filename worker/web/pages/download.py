@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from worker.domain.measures.readings import Period
 from worker.web.context import ContextDep
 from worker.web.pages.account import OwnAccount, digits_of
-from worker.web.pages.consumption import first_day
+from worker.web.pages.measures import first_day
 from worker.web.render import render
 
 router = APIRouter()

@@ -8,18 +8,25 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.windows import DAILY_HISTORY_DAYS
+from worker.domain.measures.readings import Series
+from worker.domain.measures.windows import history_length
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIER
+from worker.runtime.supplier import SUPPLIERS
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of
 
 router = APIRouter()
 
-SUPPLIERS: Final = (SUPPLIER,)
-_MONTHS_OF_DAILY: Final = DAILY_HISTORY_DAYS * 12 // 365
+
+# Whether all is well, the household waits or it has to act, as on the account's own page.
+_KINDS: Final = {
+    AccountState.NEW: "act",
+    AccountState.READY: "good",
+    AccountState.PAUSED: "wait",
+    AccountState.ACTION_NEEDED: "act",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,7 @@ class Card:
 
     id: str
     state: AccountState
+    kind: str
     digits: str
 
 
@@ -40,11 +48,11 @@ def show_home(request: Request, context: ContextDep, session: SessionDep) -> Res
         "home.html",
         suppliers=SUPPLIERS,
         cards=[
-            Card(account.id, account.state, digits_of(account))
+            Card(account.id, account.state, _KINDS[account.state], digits_of(account))
             for account in _existing_accounts(runtime, session.accounts)
         ],
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
-        months=_MONTHS_OF_DAILY,
+        months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,
         curve_days=settings.history_load_days,
     )
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pygal import Bar
 from pygal.style import Style
 
-from worker.web.pages.consumption import Consumption, Slot, View
+from worker.web.pages.measures import Slot, SpanMeasures, View
 from worker.web.texts import Words
 
 # pygal leaves an import hook for old plugins behind, about which Python warns at every later import.
@@ -47,11 +47,11 @@ NARROW: Final = Size("narrow", 358, 250, 7)
 _STYLE: Final = Style(background="none", plot_background="none", label_font_size=_LABEL_PX, font_family="inherit")
 
 
-def draw_chart(consumption: Consumption, words: Words, size: Size, title: str) -> Markup:
+def draw_chart(measures: SpanMeasures, words: Words, size: Size, title: str) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers."""
-    top, step = axis_scale(consumption.slots)
+    top, step = axis_scale(measures.slots)
     chart = _OverlaidBars(
-        consumption.slots,
+        measures.slots,
         width=size.width,
         height=size.height,
         margin=4,
@@ -68,12 +68,12 @@ def draw_chart(consumption: Consumption, words: Words, size: Size, title: str) -
         range=(0, top),
         y_labels=[step * rank for rank in range(round(top / step) + 1)],
         value_formatter=lambda value: words.number(value, _decimals(step) if value else 0),
-        x_labels=_labels(consumption, words, size),
+        x_labels=_labels(measures, words, size),
         truncate_label=-1,
         zero=0,
     )
-    chart.add("before", [_kwh(slot.before) for slot in consumption.slots])
-    chart.add("now", [_kwh(slot.energy) for slot in consumption.slots])
+    chart.add("before", [_kwh(slot.before) for slot in measures.slots])
+    chart.add("now", [_kwh(slot.energy) for slot in measures.slots])
     root: Element = chart.render_tree()
     _strip_styles(root)
     root.set("role", "img")
@@ -100,9 +100,9 @@ def _kwh(milliwatt_hours: int | None) -> float | None:
     return None if milliwatt_hours is None else milliwatt_hours / _MILLIWATT_HOURS_PER_KWH
 
 
-def _labels(consumption: Consumption, words: Words, size: Size) -> list[str]:
+def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
     """Return a label for each slot; most are empty where they would crowd the axis."""
-    view, slots = consumption.span.view, consumption.slots
+    view, slots = measures.span.view, measures.slots
     if view is View.YEAR:
         width = "abbreviated" if size.labels >= len(slots) else "narrow"
         return [words.month_name(slot.start.date(), width) for slot in slots]

@@ -17,7 +17,7 @@ from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import Reply, classify, unexpected_refusal
 from worker.domain.measures.answer_shapes import Deviation, DeviationKind
-from worker.domain.measures.readings import DateWindow
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import RequestRefused, WorkerError
 
 NEW_CODES = {"SOMETHING-NEW", "something_new"}
@@ -91,7 +91,7 @@ def test_the_client_reports_and_raises_as_before(build: Callable[[str], ClientHa
     client = EnedisClient(harness.endpoints, harness.session, lambda: NOW, reported.append)
     harness.answer_measures(400, {"error": "ADAM-ERR0999", "error_description": "x"})
     with pytest.raises(RequestRefused, match="adam-err0999"):
-        client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
+        client.measures(Series.DAILY, USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
     assert [(deviation.kind, deviation.detail) for deviation in reported] == [(DeviationKind.CODE, "adam-err0999")]
     with pytest.raises(RequestRefused):
-        harness.client.daily_consumption(USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))
+        harness.client.measures(Series.DAILY, USAGE_POINT, DateWindow(date(2024, 7, 1), date(2024, 7, 2)))

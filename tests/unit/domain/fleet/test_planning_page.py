@@ -12,7 +12,6 @@ from worker.domain.fleet.lanes import QuotaLane
 from worker.domain.fleet.planning import TYPICAL_POLICIES, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.readings import Series
-from worker.domain.measures.windows import LOOK_BACK_DAYS, MAX_WINDOW_DAYS
 from worker.ops.capacity import describe_policy
 
 PAGE = ROOT / "docs" / "explanation" / "planning.md"
@@ -95,9 +94,13 @@ def test_the_formula_of_the_example_is_worked_as_the_code_works_it() -> None:
 
 def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
-    assert (MAX_WINDOW_DAYS[Series.LOAD_CURVE], LOOK_BACK_DAYS[Series.LOAD_CURVE], MOST_NIGHTS) == (7, 7, 7)
-    assert f"{MAX_WINDOW_DAYS[Series.DAILY]} daily values or 7 days of curve" in text
-    assert f"the last {LOOK_BACK_DAYS[Series.DAILY]} days" in text
+    assert (
+        Series.LOAD_CURVE.description.max_window_days,
+        Series.LOAD_CURVE.description.look_back_days,
+        MOST_NIGHTS,
+    ) == (7, 7, 7)
+    assert f"{Series.DAILY.description.max_window_days} daily values or 7 days of curve" in text
+    assert f"the last {Series.DAILY.description.look_back_days} days" in text
     floors = {USUAL_SHARES.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY}
     assert f"{floors.pop()} % each" in text and not floors
     pace_limit = QuotaBudget(1).pace_limit

@@ -96,7 +96,7 @@ def test_a_first_sync_shows_its_progress_and_comes_again_without_scripts(service
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED", "Accord terminé", True),
         (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED", "Contrat terminé", True),
         (AccountState.ACTION_NEEDED, "LOGIN_FAILED", "Connexion refusée", True),
-        (AccountState.ACTION_NEEDED, "SOMETHING_NEW", "Compteur inconnu", True),
+        (AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED", "Compteur inconnu", True),
         (AccountState.PAUSED, "", "En pause", False),
     ],
 )

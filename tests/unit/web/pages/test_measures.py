@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.domain.measures.readings import ONE_DAY, PARIS, IntervalReading, day_length, local_midnight
 from worker.web.pages.charts import to_chart, to_row
-from worker.web.pages.consumption import Consumption, Slot, Span, View, consumption_by_day, consumption_by_step
+from worker.web.pages.measures import Slot, Span, SpanMeasures, View, measures_by_day, measures_by_step
 from worker.web.pages.svg import NARROW, WIDE, axis_scale, draw_chart
 from worker.web.texts import Words
 
@@ -49,7 +49,7 @@ def test_spans_join_without_hole_or_overlap(day: date, view: View) -> None:
 )
 def test_a_day_has_the_half_hours_that_the_clock_gives_it(day: str, number: int, again: int) -> None:
     day_ = date.fromisoformat(day)
-    shown = consumption_by_step(Span(View.DAY, day_), curve(day_), {}, LATER)
+    shown = measures_by_step(Span(View.DAY, day_), curve(day_), {}, LATER)
     assert len(shown.slots) == number and shown.gaps == 0
     assert sum(slot.repeated for slot in shown.slots) == again
     assert shown.total == number * 1000
@@ -57,7 +57,7 @@ def test_a_day_has_the_half_hours_that_the_clock_gives_it(day: str, number: int,
 
 def test_the_repeated_hour_is_compared_with_none_and_said_in_words() -> None:
     day = date(2024, 10, 27)
-    shown = consumption_by_step(Span(View.DAY, day), [*curve(day), *curve(day - ONE_DAY, 2000)], {}, LATER)
+    shown = measures_by_step(Span(View.DAY, day), [*curve(day), *curve(day - ONE_DAY, 2000)], {}, LATER)
     rows = [to_row(slot, View.DAY, FRENCH) for slot in shown.slots]
     assert [row.label for row in rows[4:8]] == ["02:00 – 02:30", "02:30 – 02:00", "02:00 – 02:30", "02:30 – 03:00"]
     assert [row.note for row in rows[4:8]] == ["", "", *["deuxième passage, heure d’hiver"] * 2]
@@ -70,7 +70,7 @@ def test_a_missing_half_hour_is_a_gap_and_not_zero() -> None:
     readings = curve(day)
     del readings[10]
     readings[11] = IntervalReading(readings[11].start, readings[11].length, 0)
-    shown = consumption_by_step(Span(View.DAY, day), readings, {}, LATER)
+    shown = measures_by_step(Span(View.DAY, day), readings, {}, LATER)
     assert shown.slots[10].gap and shown.slots[10].energy is None
     assert shown.slots[12].energy == 0 and not shown.slots[12].gap
     row = to_row(shown.slots[10], View.DAY, FRENCH)
@@ -80,14 +80,14 @@ def test_a_missing_half_hour_is_a_gap_and_not_zero() -> None:
 
 def test_days_to_come_are_no_gaps() -> None:
     first = date(2024, 7, 1)
-    shown = consumption_by_day(Span(View.MONTH, first), days_from(first, 5000, 6000), first + 3 * ONE_DAY)
+    shown = measures_by_day(Span(View.MONTH, first), days_from(first, 5000, 6000), first + 3 * ONE_DAY)
     assert [slot.gap for slot in shown.slots[:4]] == [False, False, True, False]
     assert shown.slots[30].pending and shown.gaps == 1
 
 
 def test_a_month_half_gone_is_compared_over_the_days_that_both_have() -> None:
     days = days_from(date(2024, 6, 1), *[1000] * 30) | days_from(date(2024, 7, 1), 2000, 2000)
-    shown = consumption_by_day(Span(View.MONTH, date(2024, 7, 1)), days, date(2024, 7, 3))
+    shown = measures_by_day(Span(View.MONTH, date(2024, 7, 1)), days, date(2024, 7, 3))
     assert shown.total == 4000 and shown.total_before == 30_000
     assert shown.comparison is not None
     assert (shown.comparison.energy, shown.comparison.before, shown.comparison.number) == (4000, 2000, 2)
@@ -100,7 +100,7 @@ def test_a_month_half_gone_is_compared_over_the_days_that_both_have() -> None:
 
 def test_the_29th_of_february_has_no_twin_in_the_year_before() -> None:
     days = days_from(date(2023, 1, 1), *[1000] * 365) | days_from(date(2024, 1, 1), *[1000] * 366)
-    shown = consumption_by_day(Span(View.YEAR, date(2024, 1, 1)), days, LATER)
+    shown = measures_by_day(Span(View.YEAR, date(2024, 1, 1)), days, LATER)
     assert shown.total == 366_000
     assert shown.comparison is not None
     assert (shown.comparison.energy, shown.comparison.before) == (365_000, 365_000)
@@ -108,7 +108,7 @@ def test_the_29th_of_february_has_no_twin_in_the_year_before() -> None:
 
 def test_a_month_that_lacks_days_says_so() -> None:
     days = days_from(date(2024, 1, 1), *[1000] * 20)
-    january, february, *_ = consumption_by_day(Span(View.YEAR, date(2024, 1, 1)), days, date(2024, 2, 10)).slots
+    january, february, *_ = measures_by_day(Span(View.YEAR, date(2024, 1, 1)), days, date(2024, 2, 10)).slots
     assert (january.energy, january.missing_days) == (20_000, 11)
     assert february.gap and february.missing_days == 9
     assert to_row(january, View.YEAR, Words("en")).note == "11 days missing"
@@ -116,18 +116,18 @@ def test_a_month_that_lacks_days_says_so() -> None:
 
 def test_steps_of_ten_minutes_are_shown_as_they_are() -> None:
     day = date(2024, 7, 1)
-    assert len(consumption_by_step(Span(View.DAY, day), curve(day, step_minutes=10), {}, LATER).slots) == 144
+    assert len(measures_by_step(Span(View.DAY, day), curve(day, step_minutes=10), {}, LATER).slots) == 144
 
 
 def test_the_total_of_a_day_is_the_suppliers_own_where_it_is_there() -> None:
     day = date(2024, 7, 1)
-    assert consumption_by_step(Span(View.DAY, day), curve(day)[:40], {day: 48_000}, LATER).total == 48_000
-    assert consumption_by_step(Span(View.DAY, day), curve(day)[:40], {}, LATER).total == 40_000
+    assert measures_by_step(Span(View.DAY, day), curve(day)[:40], {day: 48_000}, LATER).total == 48_000
+    assert measures_by_step(Span(View.DAY, day), curve(day)[:40], {}, LATER).total == 40_000
 
 
 def test_a_day_without_its_curve_still_has_its_total() -> None:
     day = date(2024, 7, 1)
-    chart = to_chart(consumption_by_step(Span(View.DAY, day), [], {day: 7_140_000}, LATER), FRENCH, day, day)
+    chart = to_chart(measures_by_step(Span(View.DAY, day), [], {day: 7_140_000}, LATER), FRENCH, day, day)
     assert chart.total == "7,14\N{NO-BREAK SPACE}kWh" and chart.drawings == []
     assert chart.notes == ["Le total de ce jour est connu, sa courbe par demi-heure ne l’est pas."]
 
@@ -146,7 +146,7 @@ def test_a_drawing_has_a_bar_for_each_value_a_mark_for_each_gap_and_no_script_or
     day = date(2024, 10, 27)
     readings = curve(day)
     del readings[10]
-    shown = consumption_by_step(Span(View.DAY, day), [*readings, *curve(day - ONE_DAY)], {}, LATER)
+    shown = measures_by_step(Span(View.DAY, day), [*readings, *curve(day - ONE_DAY)], {}, LATER)
     root = drawn(shown, size)
     classes = [element.get("class") for element in root.iter()]
     assert classes.count("gap") == 1 and classes.count("hit") == 50 and classes.count("again") == 2
@@ -158,6 +158,6 @@ def test_a_drawing_has_a_bar_for_each_value_a_mark_for_each_gap_and_no_script_or
     assert root.get("aria-label") == "a <title>"
 
 
-def drawn(shown: Consumption, size: object) -> ElementTree.Element:
+def drawn(shown: SpanMeasures, size: object) -> ElementTree.Element:
     svg = draw_chart(shown, FRENCH, size, "a <title>")  # type: ignore[arg-type]
     return ElementTree.fromstring(svg)

@@ -108,7 +108,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Consumption:
+class SpanMeasures:
     """Values of one chart. ``total`` and ``total_before`` are None where nothing is known."""
 
     span: Span
@@ -126,14 +126,14 @@ class Consumption:
         return sum(slot.gap for slot in self.slots)
 
 
-def read_consumption(measures: Measures, account_id: str, span: Span, next_day: date) -> Consumption:
+def read_measures(measures: Measures, account_id: str, span: Span, next_day: date) -> SpanMeasures:
     """Read a span and the one before. ``next_day`` is the first unpublished day. Raises StoreUnavailable."""
     days = read_days(measures, account_id, DateWindow(span.before.start, span.end))
     if span.view is not View.DAY:
-        return consumption_by_day(span, days, next_day)
+        return measures_by_day(span, days, next_day)
     window = DateWindow(span.before.start, span.end)
     documents = measures[Period.MINUTE].read(account_id, *key_range(window, Period.MINUTE))
-    return consumption_by_step(span, [to_reading(document, Period.MINUTE) for document in documents], days, next_day)
+    return measures_by_step(span, [to_reading(document, Period.MINUTE) for document in documents], days, next_day)
 
 
 def read_days(measures: Measures, account_id: str, window: DateWindow) -> Days:
@@ -149,10 +149,10 @@ def first_day(measures: Measures, account_id: str, period: Period) -> date | Non
     return to_reading(documents[0], period).start.date() if documents else None
 
 
-def consumption_by_day(span: Span, days: Days, next_day: date) -> Consumption:
+def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:
     """Return a month by days or a year by months; of a day only its total."""
     if span.view is View.DAY:
-        return consumption_by_step(span, (), days, next_day)
+        return measures_by_step(span, (), days, next_day)
     slots = tuple((_day_slots if span.view is View.MONTH else _month_slots)(span, days, next_day))
     pairs = [(day, other) for day in span.days() if day in days and (other := _counterpart(span.view, day)) in days]
     comparison = Comparison(
@@ -161,12 +161,12 @@ def consumption_by_day(span: Span, days: Days, next_day: date) -> Consumption:
         len(pairs),
         whole=len(pairs) == len(span.days()) == len(span.before.days()),
     )
-    return Consumption(
+    return SpanMeasures(
         span, slots, _sum(days, span), _sum(days, span.before), comparison if comparison.number else None
     )
 
 
-def consumption_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> Consumption:
+def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
     """Return a day by the steps of its load curve: 46, 48 or 50 half-hours.
 
     The day's total is the supplier's own where there is one, because some half-hours may be missing.
@@ -192,7 +192,7 @@ def consumption_by_step(span: Span, readings: Iterable[IntervalReading], days: D
     )
     total = days.get(span.start, _total(current))
     total_before = days.get(span.before.start, _total(previous))
-    return Consumption(span, slots, total, total_before, _compare_days(span, days, slots))
+    return SpanMeasures(span, slots, total, total_before, _compare_days(span, days, slots))
 
 
 def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison | None:

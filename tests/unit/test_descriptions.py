@@ -1,0 +1,118 @@
+"""One description a thing: what a new error code, notice, series or supplier still lacks is listed here by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.unit.test_errors import TREE
+from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
+from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.fleet.incidents import IncidentKind
+from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.measures.readings import SERIES_DESCRIPTIONS, Period, Series
+from worker.domain.parsing.envelopes import QUANTITIES
+from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
+from worker.errors import CLASS_BY_CODE, describe_code
+from worker.runtime.supplier import SUPPLIERS
+from worker.sync.backfills import QUEUES
+from worker.texts import load_texts
+
+NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
+SUSPENDING = [code for code, error in CLASS_BY_CODE.items() if error.suspends]
+REASONS = {
+    NoticeKind.ACTION_NEEDED: SUSPENDING,
+    NoticeKind.CURVE_NOT_ACTIVATED: [CURVE_NOT_ACTIVATED],
+    NoticeKind.INCIDENT: [kind.value for kind in IncidentKind],
+    NoticeKind.INCIDENT_OVER: [kind.value for kind in IncidentKind],
+    NoticeKind.SUPPLIER_CHANGED: ["unknown_field"],
+}
+
+
+def keys_of_texts() -> Iterator[str]:
+    """Yield the keys that no template and no literal in the code names."""
+    yield from (f"code.{code}.what_to_do" for code in (*CLASS_BY_CODE, CURVE_NOT_ACTIVATED))
+    yield from (f"code.{code}.{part}" for code in SUSPENDING for part in ("headline", "advice"))
+    yield from (f"notice.{kind.value}.subject" for kind in NoticeKind)
+    yield from (f"notice.incident.{kind.value}.text" for kind in IncidentKind)
+    yield from (f"reason.{reason.value}" for reason in Reason)
+    yield from (f"home.state.{state.value}" for state in AccountState)
+
+
+def test_every_code_notice_and_reason_has_its_texts() -> None:
+    assert sorted(set(keys_of_texts()) - load_texts().keys()) == []
+
+
+def test_no_text_is_left_over_from_a_code_notice_or_reason_that_went() -> None:
+    kept = {*keys_of_texts(), "notice.consent_ends.text", "notice.incident_over.text", "notice.supplier_changed.text"}
+    kept |= {"notice.account", "notice.renew", "reason.again.today", "reason.again.later", "reason.again.undated"}
+    rooms = ("code.", "notice.", "reason.")
+    assert sorted(key for key in load_texts() if key.startswith(rooms) and key not in kept) == []
+
+
+@pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
+def test_an_error_has_one_description(error: type) -> None:
+    assert not error.code or issubclass(error, describe_code(error.code))
+    assert not error.answer_class.is_answer
+    assert error.incident is None or IncidentKind(error.incident) is not IncidentKind.BY_HAND
+    if error.suspends:
+        assert error.answer_class in _REASON_BY_REFUSAL
+
+
+def test_an_unknown_code_is_refused() -> None:
+    with pytest.raises(ValueError, match="'SOMETHING_NEW'"):
+        describe_code("SOMETHING_NEW")
+
+
+def test_every_failure_has_its_reason_and_every_notice_its_description() -> None:
+    assert {failure for failure in AnswerClass if not failure.is_answer} == set(_REASON_BY_FAILURE)
+    assert set(NoticeKind) == set(DESCRIPTIONS)
+
+
+@pytest.mark.parametrize("kind", NoticeKind)
+def test_every_notice_says_what_to_do_in_both_languages(kind: NoticeKind) -> None:
+    for reason in REASONS.get(kind, [""]):
+        notice = Notice("n1", "k3q7d0fr2mxx", kind, reason, "2024-08-01", "mail", NOW, NOW)
+        message = compose_message(notice, lambda account: f"https://releve.example/renew/{account}")
+        assert all(len(message.texts[language]) > 30 for language in ("fr", "en"))
+        assert "{" not in message.to_text()
+        assert "\n" not in message.to_subject()
+
+
+def missing_of_series(series: Series) -> Iterator[str]:
+    """Yield what a series lacks beside its description."""
+    if series not in SERIES_DESCRIPTIONS:
+        yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/readings.py"
+    if series not in QUANTITIES:
+        yield "unit: QUANTITIES in worker/domain/parsing/envelopes.py"
+    if series not in ANSWER_SHAPES:
+        yield "shape of its answers: ANSWER_SHAPES in worker/clients/enedis/answers.py"
+    if series not in QUEUES:
+        yield "queue of its history: QUEUES in worker/sync/backfills.py"
+    yield from (
+        f"path: {preset.name} of {supplier.name}"
+        for supplier in SUPPLIERS.values()
+        for preset in supplier.presets.values()
+        if series not in preset.paths
+    )
+    keys = (f"series.{series.value}.{part}" for part in ("name", "object"))
+    yield from (f"text: {key}" for key in keys if key not in load_texts())
+
+
+@pytest.mark.parametrize("series", Series)
+def test_a_series_lacks_nothing(series: Series) -> None:
+    assert list(missing_of_series(series)) == []
+
+
+def test_a_supplier_lacks_no_text() -> None:
+    keys = {f"supplier.{name}{part}" for name in SUPPLIERS for part in ("", ".about")}
+    assert sorted(keys - load_texts().keys()) == []
+
+
+def test_periods_belong_to_one_series() -> None:
+    periods = [period for series in Series for period in (series.inputs, *series.totals)]
+    assert sorted(periods) == sorted(Period)

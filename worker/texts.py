@@ -1,0 +1,71 @@
+"""The texts for people, in French and English: one sentence a key, from ``locales/*.json``.
+
+============================ ==========================================================================
+``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``headline`` and ``advice``, for the page of an
+                             account that waits under this code
+``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_texts``
+``reason.<reason>``          why a day is complete, partial or missing
+``series.<series>.…``        ``name``, and ``object`` of a sentence
+``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads
+other keys                   the pages
+============================ ==========================================================================
+
+A text without one of the languages is an error when the texts are loaded, and an unknown key is one when it is asked
+for: no text stands in for another.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from functools import cache
+from pathlib import Path
+from string import Formatter
+from typing import Any, Final
+
+from babel import Locale
+from babel.dates import format_date
+
+Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
+
+LANGUAGES: Final = ("fr", "en")
+LOCALES: Final = {"fr": Locale.parse("fr_FR"), "en": Locale.parse("en_GB")}
+_FOLDER: Final = Path(__file__).parent / "locales"
+
+
+@cache
+def load_texts() -> Texts:
+    """Load every text in every language. Raises ValueError where one is missing or a key comes twice."""
+    texts: Texts = {}
+    for path in sorted(_FOLDER.glob("*.json")):
+        for key, translations in json.loads(path.read_text(encoding="utf-8")).items():
+            if key in texts:
+                raise ValueError(f"{path.name}: the text {key!r} comes twice")
+            check_text(key, translations)
+            texts[key] = translations
+    return texts
+
+
+def check_text(key: str, translations: dict[str, str]) -> None:
+    """Check one text. Raises ValueError where a language is missing, or where the names in braces differ."""
+    if set(translations) != set(LANGUAGES):
+        raise ValueError(f"the text {key!r} needs {', '.join(LANGUAGES)}")
+    name_sets = {frozenset(name for _, name, _, _ in Formatter().parse(text) if name) for text in translations.values()}
+    if len(name_sets) > 1:
+        raise ValueError(f"the text {key!r} has not the same {{names}} in each language")
+
+
+def translate(key: str, language: str, **facts: Any) -> str:
+    """Return a text in one language, with ``facts`` for its names in braces. Raises KeyError for an unknown key."""
+    return load_texts()[key][language].format_map(facts)
+
+
+def translate_all(key: str, **facts: Any) -> dict[str, str]:
+    """Return a text in each language."""
+    return {language: translate(key, language, **facts) for language in LANGUAGES}
+
+
+def format_day(day: date, language: str) -> str:
+    """Return "24 juillet 2024" or "24 July 2024"; in French the first of a month is "1er"."""
+    text = format_date(day, "long", LOCALES[language])
+    return text.replace("1 ", "1er ", 1) if language == "fr" and day.day == 1 else text
