@@ -49,7 +49,8 @@ def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
 @shared_task(bind=True, base=WindowTask)
 def aggregate(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
-    return seal(get_runtime().window_sync.aggregate(unseal(message)))
+    changes = unseal(message)
+    return seal(get_runtime().window_sync.aggregate(changes))
 
 
 @shared_task(bind=True, base=WindowTask)
