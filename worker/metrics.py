@@ -217,7 +217,8 @@ TASK_FAILURES: Final = WORKER_METRICS.counter(
     "releve_task_failures_total", "Tasks that were given up; `unforeseen` is a bug of ours.", task=(), error=ERROR_KINDS
 )
 MESSAGES_GIVEN_BACK: Final = WORKER_METRICS.counter(
-    "releve_messages_requeued_total", "Messages of workers that died, put back into their queues; on Redis alone."
+    "releve_messages_requeued_total",
+    "Messages of workers that died or lost the broker, put back into their queues; on Redis alone.",
 )
 TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Tasks that run at this moment.", lane=Lane)
 

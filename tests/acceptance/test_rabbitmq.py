@@ -14,7 +14,7 @@ import pytest
 from tests.support.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
 
-QUEUES = ("control", "first_screen", "nightly", "repair", "backfill")
+QUEUES = ("steps", "control", "first_screen", "nightly", "repair", "backfill")
 MEASURES = "mesure_synchrone_auto"
 
 

@@ -10,6 +10,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.message import Message
 from redis import Redis
 
+from config import celery_options
 from tests.support.metric_counts import MetricGrowth
 from worker.ops.heartbeat import Heartbeat, requeue_orphans
 from worker.stores.redis.broker import BrokerMessages, broker_keys
@@ -81,6 +82,25 @@ def test_what_a_dead_worker_held_is_taken_by_the_next_and_known_as_redelivered(b
     assert {message.payload["for"] for message in messages} == {"home1", "home2"}
     assert all(message.delivery_info["redelivered"] and message.headers["redelivered"] for message in messages)
     assert broker.messages.requeue("w1") == 0
+
+
+def test_a_worker_takes_the_steps_of_windows_before_it_begins_another(redis_url: str, broker: Broker) -> None:
+    taken: list[str] = []
+
+    def take(_: object, message: Message) -> None:
+        taken.append(str(message.delivery_info["routing_key"]))
+        message.ack()
+
+    queues = [Queue(queue.name, queue.exchange, routing_key=queue.name) for queue in celery_options.task_queues]
+    options = celery_options.broker_transport_options | {"global_keyprefix": broker.prefix, **broker_keys("w1")}
+    with Connection(redis_url, transport_options=options) as connection:
+        producer = connection.Producer()
+        for name in ("nightly", "nightly", "control", "steps", "steps"):
+            producer.publish({}, exchange=queues[0].exchange, routing_key=name, declare=queues)
+        with connection.Consumer(queues, callbacks=[take]):
+            while len(taken) < 5:
+                connection.drain_events(timeout=5)
+    assert taken == ["steps", "steps", "control", "nightly", "nightly"]
 
 
 def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> None:

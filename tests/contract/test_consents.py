@@ -130,9 +130,10 @@ def test_a_renewal_ends_the_consent_before_it_and_clears_doubts_and_what_was_to_
 def test_a_consent_ends_once_and_for_its_first_reason(tables: Tables) -> None:
     account = tables.add()
     tables.consents.record(account, ConsentKind.CODE, NOW)
-    for reason, moment in (("revoked", NOW), ("other", NOW + DAY)):
+    first = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+    for reason, moment in ((first, NOW), ("LOGIN_FAILED", NOW + DAY)):
         tables.pending_refusals.suspend(account, reason, moment, consent_ended=True, notices=list)
-    assert [(proof.ended_at, proof.end_reason) for proof in tables.consents.list_proofs(account)] == [(NOW, "revoked")]
+    assert [(proof.ended_at, proof.end_reason) for proof in tables.consents.list_proofs(account)] == [(NOW, first)]
 
 
 def test_the_calendar_holds_living_accounts_by_the_end_of_their_consent(tables: Tables) -> None:

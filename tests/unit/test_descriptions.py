@@ -19,7 +19,7 @@ from worker.domain.parsing.envelopes import QUANTITIES
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.errors import CLASS_BY_CODE, describe_code
 from worker.runtime.supplier import SUPPLIERS
-from worker.sync.backfills import QUEUES
+from worker.sync.claims import HISTORY_LANES
 from worker.texts import load_texts
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
@@ -91,8 +91,8 @@ def missing_of_series(series: Series) -> Iterator[str]:
         yield "unit: QUANTITIES in worker/domain/parsing/envelopes.py"
     if series not in ANSWER_SHAPES:
         yield "shape of its answers: ANSWER_SHAPES in worker/clients/enedis/answers.py"
-    if series not in QUEUES:
-        yield "queue of its history: QUEUES in worker/sync/backfills.py"
+    if series not in HISTORY_LANES:
+        yield "queue of its history: HISTORY_LANES in worker/sync/claims.py"
     yield from (
         f"path: {preset.name} of {supplier.name}"
         for supplier in SUPPLIERS.values()

@@ -132,6 +132,17 @@ class FaultInjector:
         self._redis.kill()
         return self._redis.start
 
+    def _kill_redis_in_retry(self, source: random.Random) -> Undo:
+        """Let the store or the supplier refuse, so that workers hold retries, and kill Redis at the end of that."""
+        end_refusal = self._set_couchdb_mode(FaultMode.ERRORS) if self._couchdb else self._answer_5xx(source)
+
+        def undo() -> None:
+            self._redis.kill()
+            end_refusal()
+            self._redis.start()
+
+        return undo
+
     def _empty_redis(self, _: random.Random) -> Undo:
         self.empty_redis()
         return _no_undo
@@ -187,6 +198,7 @@ _STARTERS: Final[dict[FaultKind, Callable[[FaultInjector, random.Random], Undo]]
     FaultKind.TOKEN_LOST: FaultInjector._lose_tokens,
     FaultKind.REDIS_RESTARTED: FaultInjector._restart_redis,
     FaultKind.REDIS_KILLED: FaultInjector._kill_redis,
+    FaultKind.REDIS_KILLED_IN_RETRY: FaultInjector._kill_redis_in_retry,
     FaultKind.REDIS_EMPTIED: FaultInjector._empty_redis,
     FaultKind.REDIS_CUT: FaultInjector._cut_redis,
     FaultKind.COUCH_STOPPED: FaultInjector._stop_couchdb,

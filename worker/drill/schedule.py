@@ -33,6 +33,7 @@ class FaultKind(StrEnum):
     TERM_WORKER = "worker told to end, with work in hand"
     REDIS_RESTARTED = "redis restarted"
     REDIS_KILLED = "redis killed"
+    REDIS_KILLED_IN_RETRY = "redis killed while retries wait"
     REDIS_EMPTIED = "redis emptied"
     REDIS_CUT = "redis connections cut"
     REDIS_STALLED = "redis stalled"

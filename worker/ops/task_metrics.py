@@ -5,6 +5,7 @@ It also enters each task into its lane, and adds the publishing time to each mes
 
 from __future__ import annotations
 
+import threading
 import time
 from contextvars import Token
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class _RunningTask:
     started_at: float
 
 
-_running_tasks: Final[dict[str, _RunningTask]] = {}  # The tasks that run in this process now, by task id.
+# The tasks that run in this process now, by task id and thread: a message that came twice may run in two threads.
+_running_tasks: Final[dict[tuple[str, int], _RunningTask]] = {}
 
 
 def install() -> None:
@@ -70,14 +72,14 @@ def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None
 def _record_start(task_id: str, task: Task[Any, Any], **_: Any) -> None:
     token = enter_lane((task.request.delivery_info or {}).get("routing_key"))
     lane = current_lane()
-    _running_tasks[task_id] = _RunningTask(token, lane, time.perf_counter())
+    _running_tasks[task_id, threading.get_ident()] = _RunningTask(token, lane, time.perf_counter())
     TASKS_RUNNING.labels(lane).inc()
     if (wait_s := _wait_s(task.request)) is not None:
         TASK_WAIT.labels(lane).observe(wait_s)
 
 
 def _record_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    if (running := _running_tasks.pop(task_id, None)) is None:
+    if (running := _running_tasks.pop((task_id, threading.get_ident()), None)) is None:
         return
     TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - running.started_at)
     TASKS_RUNNING.labels(running.lane).dec()

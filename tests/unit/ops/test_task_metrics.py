@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,27 @@ def test_a_task_runs_in_its_lane_and_its_time_is_noted(app: Celery) -> None:
     assert current_lane() is Lane.BY_HAND
     assert counts.growth("releve_tasks_running", lane="nightly") == 0
     assert counts.growth("releve_task_seconds_count", task="tasks.pipeline.fetch") == 1
+
+
+def test_a_message_that_came_twice_leaves_the_lane_of_each_thread(app: Celery) -> None:
+    both_run = threading.Barrier(2, timeout=10)
+    counts, lanes = MetricGrowth(), []
+
+    @app.task(name="tasks.pipeline.store", shared=False)
+    def store() -> None:
+        both_run.wait()
+
+    def run() -> None:
+        store.apply(task_id="twice", routing_key="steps")
+        lanes.append(current_lane())
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lanes == [Lane.BY_HAND, Lane.BY_HAND]
+    assert counts.growth("releve_tasks_running", lane="steps") == 0
 
 
 def test_retries_and_failures_are_counted_by_kind_and_the_lane_is_left_all_the_same(app: Celery) -> None:

@@ -1,55 +1,113 @@
-"""The message that starts a window: it has the window and the steps after the first."""
+"""The messages of a window: the chain that begins it, and the sealed messages between its steps."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from datetime import date
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from celery import Celery
+from celery import Celery, current_app
 from celery.exceptions import Ignore
+from kombu.utils.imports import symbol_by_name
 
-from tasks import pipeline
+from config import celery_options
+from tasks import base, pipeline
 from tests.support.factories import window_job
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
+from worker.errors import StoreUnavailable
+from worker.stores.encryption import Sealer, generate_key
 
 WINDOW = window_job(
     DateWindow(date(2024, 7, 18), date(2024, 7, 25)), Series.LOAD_CURVE, claim="nightly/1721890000123456"
 )
+LINE = "home1 load_curve 2024-07-18/2024-07-25 20240725T070000 nightly/1721890000123456"
+READING = 739193918
+BATCH = {**WINDOW, "readings": [[28833000, 30, READING]] * 336}
+LATER_STEPS = pytest.mark.parametrize(
+    "step", [pipeline.filter_known, pipeline.aggregate, pipeline.store], ids=lambda step: step.name
+)
 
 
-def message_of(signature: Any) -> tuple[int, Any, Any]:
-    """Return the size of the message in Redis, its body, and its queue."""
+@pytest.fixture
+def published() -> Iterator[Callable[[Any, str], Any]]:
+    """Publish a signature with our options, and return the message in the queue that it went to."""
+    former = current_app._get_current_object()
     app = Celery("tests", broker="memory://", set_as_current=False)
-    app.conf.task_compression = "gzip"
-    with app.connection_for_write() as connection:
-        task = app.tasks[signature.task]
-        task.apply_async(signature.args, signature.kwargs, connection=connection, **signature.options)
-        queue = signature.options["queue"]
-        message = connection.SimpleQueue(queue).get(timeout=5)
-        stored = {"body": message.body.decode(), "headers": message.headers, "properties": message.properties}
-        return len(json.dumps(stored)), message.decode(), queue
+    app.conf.update(
+        task_compression=celery_options.task_compression,
+        task_routes=celery_options.task_routes,
+        task_create_missing_queues=True,
+    )
+
+    def publish(signature: Any, queue: str) -> Any:
+        with app.connection_for_write() as connection:
+            signature.apply_async(connection=connection)
+            return connection.SimpleQueue(queue).get(timeout=5)
+
+    app.set_current()
+    yield publish
+    former.set_current()
+
+
+@pytest.fixture
+def sealer(monkeypatch: pytest.MonkeyPatch) -> Sealer:
+    sealer = Sealer([generate_key()])
+    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(sealer=sealer))
+    return sealer
+
+
+def size_in_redis(message: Any) -> int:
+    stored = {"body": message.body.decode(), "headers": message.headers, "properties": message.properties}
+    return len(json.dumps(stored))
 
 
 @pytest.mark.parametrize("claim", ["nightly/1721890000123456", "backfill/1721890000123456", None])
-def test_a_window_is_one_chain_of_four_steps_and_a_history_goes_on(claim: str | None) -> None:
-    window = cast(WindowJob, {**WINDOW, "claim": claim})
-    size, (args, kwargs, embedded), queue = message_of(pipeline.window_chain(window, "nightly"))
+def test_a_window_is_a_chain_of_four_steps_and_a_history_goes_on(published: Any, claim: str | None) -> None:
+    message = published(pipeline.window_chain(cast(WindowJob, {**WINDOW, "claim": claim}), "repair"), "repair")
+    args, kwargs, embedded = message.decode()
     assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
     assert kwargs == {"run_id": WINDOW["run_id"], "claim": claim}
-    assert (queue, size < 1_900) == ("nightly", True), size
-    *later_steps, store, aggregate, filter_known = embedded["chain"]  # The next step stands last.
-    steps = [filter_known, aggregate, store]
-    assert [step["task"] for step in steps] == [
-        f"tasks.pipeline.{name}" for name in ("filter_known", "aggregate", "store")
-    ]
-    assert {step["options"]["queue"] for step in steps} == {"nightly"}
-    goes_on = claim is not None and claim.startswith("backfill")
-    next_choice = [("tasks.backfill.backfill_account", ["home1"], True)] if goes_on else []
-    assert [(step["task"], step["args"], step["immutable"]) for step in later_steps] == next_choice
+    assert size_in_redis(message) < 2_300
+    steps = [(step["task"].rpartition(".")[2], step["args"]) for step in reversed(embedded["chain"])]
+    next_choice = [("backfill_account", ["home1"])] if claim == "backfill/1721890000123456" else []
+    assert steps == [("filter_known", []), ("aggregate", []), ("store", []), *next_choice]
+
+
+@LATER_STEPS
+def test_a_step_goes_to_its_own_queue_and_its_message_shows_no_reading(
+    published: Any, sealer: Sealer, step: Any
+) -> None:
+    message = published(step.s(base.seal(cast(WindowJob, BATCH))), "steps")
+    (sealed,), _, _ = message.decode()
+    assert base.unseal(sealed) == BATCH
+    assert {name: sealed[name] for name in WINDOW} == WINDOW
+    assert str(READING) not in json.dumps(sealed)
+    assert size_in_redis(message) < 3_000
+    request = symbol_by_name(step.Request)(message, app=step.app, task=step)
+    assert request.info()["args"] == LINE
+    assert not [safe for safe in (True, False) if sealed["sealed"][:40] in str(request.info(safe=safe))]
+
+
+def test_a_fetch_shows_the_window_and_the_run(published: Any) -> None:
+    message = published(pipeline.fetch.s("home1", "load_curve", "2024-07-18", "2024-07-25", run_id="r1"), "nightly")
+    info = symbol_by_name(pipeline.fetch.Request)(message, app=pipeline.fetch.app, task=pipeline.fetch).info()
+    assert (info["args"], info["kwargs"]) == ("home1 load_curve 2024-07-18 2024-07-25", "{'run_id': 'r1'}")
+
+
+@pytest.mark.usefixtures("sealer")
+@LATER_STEPS
+def test_a_message_under_a_key_that_is_gone_is_a_foreseen_error_and_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, step: Any
+) -> None:
+    sealed = base.seal(cast(WindowJob, BATCH))
+    monkeypatch.setattr(base, "get_runtime", lambda: SimpleNamespace(sealer=Sealer([generate_key()])))
+    with pytest.raises(StoreUnavailable, match="RELEVE_TOKEN_KEYS") as caught:
+        step.run(sealed)
+    assert str(READING) not in str(caught.value)
 
 
 def test_what_is_not_to_be_asked_any_more_ends_without_a_call(monkeypatch: pytest.MonkeyPatch) -> None:

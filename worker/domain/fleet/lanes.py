@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
 
-QUEUES: Final = ("control", "first_screen", "nightly", "repair", "backfill")
+# The queue of the steps after ``fetch``, whichever lane their window came through.
+STEPS: Final = "steps"
+# On Redis a worker serves them in this order, so that a window that has begun is finished before another begins.
+QUEUES: Final = (STEPS, "control", "first_screen", "nightly", "repair", "backfill")
 # The prefix marks the broker's keys in a Redis that is shared with other programs.
 BROKER_PREFIX: Final = "releve:celery:"
 
@@ -21,6 +24,7 @@ BROKER_PREFIX: Final = "releve:celery:"
 class Lane(StrEnum):
     """The queues, and two lanes for work that came through none of them."""
 
+    STEPS = "steps"
     CONTROL = "control"
     FIRST_SCREEN = "first_screen"
     NIGHTLY = "nightly"

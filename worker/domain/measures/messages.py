@@ -1,4 +1,4 @@
-"""Messages between the four tasks of one window: compact JSON without personal data.
+"""Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
 
 A message holds at most 7 days of load curve or 365 days of daily values. A reading is the array ``[first minute since
 1970, length in minutes, milliwatt-hours]``, for example ``[28833000, 30, 206000]``. An entry is the array of a
@@ -88,6 +88,16 @@ class Writes(WindowJob):
     totals: dict[str, list[list[Any]]]
     unchanged: int
     facts: AnswerFacts
+
+
+class SealedMessage(WindowJob):
+    """A message between two tasks as the broker carries it: the window in the clear, and all of it sealed.
+
+    ``sealed``: the message as JSON, compressed, then encrypted, in base64: ``gAAAAABm…``. The window is in there too,
+    so that nobody can put one account's readings under another's id.
+    """
+
+    sealed: str
 
 
 class WindowResult(WindowJob):

@@ -2,10 +2,11 @@
 
 kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name.  So the
 messages of a dead worker come back only after the visibility time-out.  Each of our workers has a hash of its own
-(``unacked:<worker>``) and a heartbeat, and the messages of a worker without a heartbeat are requeued at once.  A worker
-that was only frozen then does its work a second time, which changes nothing.
+(``unacked:<worker>``) and a heartbeat, and the messages of a worker without a heartbeat are requeued at once, as are
+those of a worker that has lost its connection and connected again.  A worker that was only frozen, or still ran the
+task, then does its work a second time, which changes nothing.
 
-Formats: kombu 5.6, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``).  Examples:
+Formats: kombu 5.7, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``).  Examples:
 
     unacked:host-17-a1b2c3         hash: delivery tag to JSON ``[message, exchange, queue]``
     unacked_index:host-17-a1b2c3   sorted set: delivery tags by the time they were taken
@@ -59,7 +60,7 @@ class BrokerMessages(PrefixedKeys):
 
     @redis_errors()
     def requeue(self, worker: str) -> int:
-        """Put a dead worker's messages back at the head of their queues and return their number; safe to repeat."""
+        """Put what a worker has taken back at the head of its queues; return the number of messages. Safe to repeat."""
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
         return sum(self._requeue_message(worker, str(tag)) for tag in tags)
 

@@ -19,7 +19,7 @@ from worker.domain.fleet.lanes import (
 
 
 @pytest.mark.parametrize("prefix", ["", "0.0.1.0.1."])  # RabbitMQ writes a delay so.
-@pytest.mark.parametrize("queue", ["control", "first_screen", "nightly", "repair", "backfill"])
+@pytest.mark.parametrize("queue", ["steps", "control", "first_screen", "nightly", "repair", "backfill"])
 def test_a_task_has_the_lane_of_its_queue_until_it_ends(prefix: str, queue: str) -> None:
     token = enter_lane(prefix + queue)
     assert current_lane() == queue

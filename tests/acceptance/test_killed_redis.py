@@ -1,0 +1,56 @@
+"""Redis is killed while a worker holds a retry: the message comes back as soon as the worker has connected again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
+from worker.domain.measures.readings import Series
+from worker.drill.couchdb_relay import CouchdbRelay, FaultMode
+from worker.drill.servers import DrillRedis
+
+METER = "40000000000031"
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+def waiting_retries(system: System) -> list[Any]:
+    """Return the messages that a worker has taken and holds until their countdown is over."""
+    keys = system.redis.scan_iter(f"{QUEUE_PREFIX}unacked:*")
+    taken = (json.loads(raw)[0] for key in keys for raw in system.redis.hvals(key))
+    return [message for message in taken if message["headers"]["eta"]]
+
+
+def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
+    couchdb_url: str, tmp_path: Path, opened: ExitStack
+) -> None:
+    """No beat runs, and the visibility time-out is minutes away: nobody but the worker gives the message back."""
+    redis = opened.enter_context(DrillRedis(tmp_path))
+    target = urlsplit(couchdb_url)
+    relay = opened.enter_context(CouchdbRelay(target.hostname or "", target.port or 0))
+    store = couchdb_url.replace(f"{target.hostname}:{target.port}", f"127.0.0.1:{relay.port}")
+    settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "HISTORY_LOAD_DAYS": "7", "MEASURES_URL": store, **NO_QUOTA}
+    system = System(tmp_path, redis.url, settings, opened)
+    system.start_simulator()
+    log = system.start_worker(*QUICK_START)
+    relay.mode = FaultMode.ERRORS
+    account = system.add_account(METER)
+    retries = until(lambda: waiting_retries(system), "the retry of a step")
+    assert {message["headers"]["task"] for message in retries} == {"tasks.pipeline.filter_known"}
+    redis.kill()
+    relay.mode = FaultMode.PASS
+    redis.start()
+    until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
+    assert "connected anew messages_requeued=1" in log.read_text()
+    assert system.is_running("worker")
