@@ -44,7 +44,7 @@ _TO_DO: Final = {
     "SupplierUnavailable": f"{_AGAIN} Where it lasts, `releve doctor` tells the supplier from the network.",
     "ConsentNotThere": "Nothing: the page comes again by itself.",
     "StoreUnavailable": "`releve doctor` says which server can't be reached.",
-    "NotDelivered": "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_SMTP_URL`. After eight tries a notice is given up.",
+    "NotDelivered": "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`. After eight tries a notice is given up.",
     "UnknownAccount": "`releve accounts list` shows those there are; a removed one stays removed.",
     "MalformedAnswer": _REPORT,
     "RequestRefused": _REPORT,
