@@ -56,42 +56,42 @@ def _data_connect(series: Series) -> Sequence[AnswerShape]:
     daily = series is Series.DAILY
     step = check_scalar(_is_one_day if daily else _is_step, DeviationKind.CODE)
 
-    class ReadingType(AnswerPart):
+    class _ReadingType(AnswerPart):
         unit: Annotated[Any, _unit("Wh" if daily else "W")] = None
         measurement_kind: Annotated[Any, _unit("energy" if daily else "power")] = None
         aggregate: Annotated[Any, _unit("sum" if daily else "average")] = None
         measuring_period: Literal["P1D"] | None = None
         interval_length: Annotated[Any, step] = None
 
-    class Interval(AnswerPart):
+    class _Interval(AnswerPart):
         value: _Value = None
         date: _Date = None
         interval_length: Annotated[Any, step] = None
         measure_type: Literal["B"] | None = None
         rank: _Scalar = None
 
-    class MeterReading(AnswerPart):
+    class _MeterReading(AnswerPart):
         usage_point_id: str | None = None
         start: _Date = None
         end: _Date = None
         quality: Literal["BRUT"] | None = None
-        reading_type: ReadingType | None = None
-        interval_reading: list[Interval]
+        reading_type: _ReadingType | None = None
+        interval_reading: list[_Interval]
 
-    class Envelope(AnswerPart):
-        meter_reading: MeterReading
+    class _Envelope(AnswerPart):
+        meter_reading: _MeterReading
 
-    class UsagePoint(Envelope):
+    class _UsagePoint(_Envelope):
         usage_point_id: str | None = None
 
-    class UsagePoints(AnswerPart):
+    class _UsagePoints(AnswerPart):
         # The oldest answers have a single usage point without its list.
-        usage_point: Annotated[list[UsagePoint] | None, BeforeValidator(_to_list), AfterValidator(_check_same_meter)]
+        usage_point: Annotated[list[_UsagePoint] | None, BeforeValidator(_to_list), AfterValidator(_check_same_meter)]
 
     return (
-        AnswerShape(("meter_reading",), Envelope),
-        AnswerShape(("interval_reading",), MeterReading),
-        AnswerShape(("usage_point",), UsagePoints),
+        AnswerShape(("meter_reading",), _Envelope),
+        AnswerShape(("interval_reading",), _MeterReading),
+        AnswerShape(("usage_point",), _UsagePoints),
     )
 
 
@@ -109,7 +109,7 @@ def _answer_2026(series: Series) -> AnswerShape:
     daily = series is Series.DAILY
     step = check_scalar(_is_one_day if daily else _is_step, DeviationKind.CODE)
 
-    class Point(AnswerPart):
+    class _Point(AnswerPart):
         v: _Value = None
         d: _Date = None
         p: Annotated[Any, step] = None
@@ -117,28 +117,28 @@ def _answer_2026(series: Series) -> AnswerShape:
         iv: _Scalar = None
         ec: _Scalar = None
 
-    class Quantity(AnswerPart):
+    class _Quantity(AnswerPart):
         grandeurMetier: Literal["CONS", "PROD"] | None = None
         grandeurPhysique: Annotated[Any, _unit("EA" if daily else "PA")] = None
         unite: Annotated[Any, _unit("Wh" if daily else "W")] = None
         calendrier: Any = None
-        points: list[Point] | None = None
+        points: list[_Point] | None = None
 
-    class Span(AnswerPart):
+    class _Span(AnswerPart):
         dateDebut: _Date = None
         dateFin: _Date = None
 
-    class Answer(AnswerPart):
+    class _Answer(AnswerPart):
         idPrm: str | None = None
         etapeMetier: Literal["BRUT", "BEST"] | None = None
-        periode: Span | None = None
+        periode: _Span | None = None
         typeValeur: Literal["GLOBALE"] | None = None
         modeCalcul: Literal["MESURE", "DIFF.INDEX", "INTEG.COURBE"] | None = None
         pas: Literal["P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"] | None = None
         contexte: Any = None
-        grandeur: list[Quantity] | None = None
+        grandeur: list[_Quantity] | None = None
 
-    return AnswerShape(("grandeur", "idPrm", "periode"), Answer)
+    return AnswerShape(("grandeur", "idPrm", "periode"), _Answer)
 
 
 # The order is that in which ``parsing.envelopes.open_envelope`` tries them.
