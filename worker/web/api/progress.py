@@ -23,7 +23,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
-from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, error_responses
+from worker.web.api.schemas import AccountId, error_responses
 from worker.web.context import ContextDep
 
 log = logging.getLogger("releve.api")
@@ -53,13 +53,13 @@ FetchProgress = Callable[[Collection[str]], dict[str, AccountProgress]]
 @router.get(
     "/accounts/{account_id}/progress",
     summary="How far the first sync is",
-    response_model=ProgressOut,
+    response_model=AccountProgress,
     responses=error_responses(404, 422),
 )
-def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> ProgressOut:
+def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
     caller.check_access(account_id)
-    return to_out(_load_progress(context.runtime, account_id))
+    return _load_progress(context.runtime, account_id)
 
 
 @router.get(
@@ -97,19 +97,6 @@ async def watch_progress(
 def to_response(events: AsyncIterator[bytes], heartbeat_s: float = HEARTBEAT_S) -> EventSourceResponse:
     """Return a response that ends with its events, its client or the server; comments keep it alive in between."""
     return EventSourceResponse(events, ping=heartbeat_s, ping_message_factory=partial(ServerSentEvent, comment=""))
-
-
-def to_out(progress: AccountProgress) -> ProgressOut:
-    return ProgressOut(
-        account=progress.account_id,
-        state=progress.state,
-        reason=progress.reason,
-        loaded=progress.loaded,
-        series={
-            name.value: SeriesDone(done=part.done, total=part.total, error=part.error)
-            for name, part in progress.series.items()
-        },
-    )
 
 
 def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
@@ -160,7 +147,7 @@ class _SharedProgress:
         elif progress == self.progress:
             return
         else:
-            data = to_out(progress).model_dump(mode="json")
+            data = progress.model_dump(mode="json")
             self.event, self.ended = _encode("progress", data), progress.loaded
             if progress.loaded:
                 self.event += _encode("loaded", data, last=True)

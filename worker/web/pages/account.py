@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from worker.accounts.explanations import AccountCoverage, coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.accounts.status import status_of
+from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
@@ -81,7 +81,7 @@ def show_account(
     runtime, words = context.runtime, words_of(request)
     status = status_of(account, registry=runtime.registry, history=runtime.history)
     today = runtime.claims.today()
-    bars = [HistoryBar(name, series["done"], series["total"]) for name, series in status["series"].items()]
+    bars = [HistoryBar(name, series.done, series.total) for name, series in status.series.items()]
     bars = [bar for bar in bars if bar.total]
     return render(
         request,
@@ -91,15 +91,15 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars),
         chart=build_chart(runtime, account.id, words, by, at),
-        figures=build_figures(runtime, account.id, status, words),
+        figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
         connection=connection_of(account, status, today),
-        last_day=last_day(status),
-        curve_missing=status["hint"] == CURVE_NOT_ACTIVATED,
+        last_day=status.last_day,
+        curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         gaps=gaps_of(coverage_of(account.id, completeness=runtime.registry.completeness, today=today), today),
     )
 
 
-def connection_of(account: Account, status: dict[str, Any], today: date) -> Connection:
+def connection_of(account: Account, status: AccountStatus, today: date) -> Connection:
     """Return the state of the connection in words, and whether its owner must do something."""
     if account.state in _NEEDS_OWNER:
         reason = account.reason if account.reason in _REASONS else "USER_ACTION_NEEDED"
@@ -107,9 +107,8 @@ def connection_of(account: Account, status: dict[str, Any], today: date) -> Conn
         return Connection("act", f"{key}.headline", f"{key}.advice", reconnect=True)
     if account.state is AccountState.PAUSED:
         return Connection("wait", "state.paused.headline", "state.paused.advice", reconnect=False)
-    errors = {series["error"] for series in status["series"].values() if series["error"]}
-    last = last_day(status)
-    if errors:
+    last = status.last_day
+    if any(series.error for series in status.series.values()):
         return Connection("wait", "state.retrying.headline", "state.retrying.advice", reconnect=False)
     if last is None:
         return Connection("wait", "state.first.headline", "state.first.advice", reconnect=False)
@@ -129,18 +128,10 @@ _REASONS: Final = frozenset(
 )
 
 
-def last_day(status: dict[str, Any]) -> date | None:
-    """Return the last day that is stored of any series."""
-    days = [date.fromisoformat(series["last_day"]) for series in status["series"].values() if series["last_day"]]
-    return max(days, default=None)
-
-
-def build_figures(runtime: Runtime, account_id: str, status: dict[str, Any], words: Words) -> list[Figure]:
+def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Figure]:
     """Return the sums of the last day, its month and its year, each compared to the one before."""
-    last_text = status["series"][Series.DAILY.value]["last_day"]
-    if last_text is None:
+    if last is None:
         return []
-    last = date.fromisoformat(last_text)
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
     days = read_days(runtime.measures, account_id, window)
     return [_build_figure(Span.containing(view, last), days, words) for view in View]
@@ -181,7 +172,7 @@ def load_own_account(account_id: str, context: ContextDep, session: SessionDep) 
 
 def digits_of(account: Account) -> str:
     """Return the last four digits of the meter's number, all that its own household sees of it."""
-    return f"…{account.usage_point_id[-4:]}" if account.usage_point_id else "…"
+    return account.last_digits or "…"
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

@@ -20,8 +20,8 @@ from worker.web.api.progress import ProgressHub, to_response
 
 
 def at(done: int, account_id: str = "home") -> AccountProgress:
-    series = {name: SeriesProgress(done, 10, None) for name in Series}
-    return AccountProgress(account_id, AccountState.READY, "", series)
+    series = {name: SeriesProgress(done=done, total=10, error=None) for name in Series}
+    return AccountProgress(account=account_id, state=AccountState.READY, reason="", loaded=done == 10, series=series)
 
 
 class ProgressSource:
