@@ -19,10 +19,8 @@ from config.brokers import BrokerOptions, build_broker_options, check_broker_url
 from config.secret_files import UNREADABLE, SecretFileSource
 from config.validation import (
     ConsentDuration,
-    MailAddress,
     Origins,
     check_http_url,
-    check_smtp_url,
     is_production,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares, parse_ceilings, parse_floors
@@ -145,12 +143,10 @@ class Settings(BaseSettings):
     )
     webhook_url: str | None = Field(None, description="Gets a signed POST when an account needs its owner.")
     webhook_secret: SecretStr | None = Field(None, description="Signs these POSTs (HMAC-SHA256). Also as …_FILE.")
-    smtp_url: SecretStr | None = Field(
-        None, description="smtp://user:password@host:587 or smtps://…: sends the same by e-mail to notify_mail."
-    )
-    mail_from: MailAddress = Field("releve@localhost", description="Sender of e-mails.")
-    notify_mail: MailAddress | None = Field(
-        None, description="Who gets the e-mails: the operator's or support's address."
+    notify_url: SecretStr | None = Field(
+        None,
+        description="Sends the same over other services: apprise URLs with a space between, such as "
+        "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. Also as …_FILE.",
     )
     keep_consent_proof_days: int = Field(
         1825,
@@ -301,11 +297,14 @@ class Settings(BaseSettings):
         parse_ceilings(value)
         return value
 
-    @field_validator("smtp_url")
+    @field_validator("notify_url")
     @classmethod
-    def _check_smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_notify_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value:
-            check_smtp_url(value.get_secret_value())
+            from worker.accounts.notice_services import load_service
+
+            for url in value.get_secret_value().split():
+                load_service(url)
         return value
 
     @model_validator(mode="after")
@@ -320,8 +319,6 @@ class Settings(BaseSettings):
     def _check_notices(self) -> Self:
         if self.webhook_url and not self.webhook_secret:
             raise ValueError("RELEVE_WEBHOOK_URL needs RELEVE_WEBHOOK_SECRET: its receiver must know who sends")
-        if self.smtp_url and not self.notify_mail:
-            raise ValueError("RELEVE_SMTP_URL needs RELEVE_NOTIFY_MAIL: to whom should the e-mails go?")
         return self
 
     @field_validator("*", mode="before")
@@ -357,6 +354,10 @@ class Settings(BaseSettings):
     def measures_owner(self) -> str:
         """Return the measure store's URL for the user that may create databases."""
         return _secret(self.measures_admin_url) or self.measures()
+
+    def notify_urls(self) -> list[str]:
+        """Return the URLs of the services that get notices."""
+        return (_secret(self.notify_url) or "").split()
 
     def redis(self) -> str | None:
         """Return the URL of Redis; None for the embedded server."""

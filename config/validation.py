@@ -1,4 +1,4 @@
-"""Checks and types of single settings: URLs, durations, origins, mail addresses; which hosts are the supplier's own.
+"""Checks and types of single settings: URLs, durations, origins; which hosts are the supplier's own.
 
 A check raises ValueError with a text for the operator that doesn't repeat the value, for it may hold a password.
 """
@@ -60,22 +60,7 @@ def check_origins(origins: str) -> str:
     return origins
 
 
-def check_smtp_url(url: str) -> None:
-    """Raise ValueError for what is no smtp:// or smtps:// URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not _has_valid_port(parts):
-        raise ValueError("needs a URL like smtp://user:password@host:587 or smtps://host")
-
-
-def check_mail_address(address: str) -> str:
-    """Return the address.  Raise ValueError for what is not one e-mail address."""
-    if not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", address):
-        raise ValueError("needs one e-mail address, like support@example.org")
-    return address
-
-
 ConsentDuration = Annotated[str, AfterValidator(check_consent_duration)]
-MailAddress = Annotated[str, AfterValidator(check_mail_address)]
 Origins = Annotated[str, AfterValidator(check_origins)]
 
 
@@ -85,10 +70,3 @@ def _split_url(url: str) -> SplitResult | None:
         return parts if parts.port is None or parts.port else None
     except ValueError:  # The library's message may quote a password, so that it goes no further.
         return None
-
-
-def _has_valid_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port is None or parts.port > 0
-    except ValueError:
-        return False

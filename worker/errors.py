@@ -89,7 +89,7 @@ class NotDelivered(TransientError):
     """The receiver of our notices did not take one; it is sent again later."""
 
     code: ClassVar[str] = ""
-    remedy = "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_SMTP_URL`. After eight tries a notice is given up."
+    remedy = "Look at `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`. After eight tries a notice is given up."
 
 
 class AccountError(WorkerError):

@@ -175,7 +175,7 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
 
 # At DEBUG celery.pool logs whole messages, and with them what a household used.  The others log as much.
-_NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional")
+_NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional", "sse_starlette")
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:

@@ -38,7 +38,7 @@ def test_the_windows_of_many_accounts_come_in_their_order(redis_url: str) -> Non
         state.mark_done("home1", "daily", one)
         state.replace_done("home2", "load_curve", [other])
         pairs = [("home2", "load_curve"), ("nobody", "daily"), ("home1", "daily")]
-        assert state.done_windows_of(pairs) == [[other], [], [one]]
-        assert state.done_windows_of([]) == []
+        assert [coverage.windows for coverage in state.coverages(pairs)] == [[other], [], [one]]
+        assert state.coverages([]) == []
         state.forget("home1")
         state.forget("home2")

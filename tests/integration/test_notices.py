@@ -1,4 +1,4 @@
-"""Delivery of notices: by a webhook that fails at first, by mail, and to the log."""
+"""Delivery of notices: by a webhook that fails at first, by services, and to the log."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from redis import Redis
 import tasks.upkeep
 from config.settings import ConfigError, Settings
 from tests.support.factories import window_job
-from tests.support.receivers import CUT, SLOW, certificate, mail_receiver, webhook_receiver
-from worker.accounts import channels
-from worker.accounts.channels import SIGNATURE_HEADER, Mail, Webhook
+from tests.support.receivers import CUT, SLOW, MailReceiver, certificate, mail_receiver, webhook_receiver
+from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
@@ -219,44 +218,74 @@ def test_without_any_channel_the_log_has_it_and_not_the_link(
         assert "renew/" not in caplog.text
 
 
-# Mail
+# Services by their apprise URL
+
+
+def mail_url(box: MailReceiver, scheme: str = "mailto", login: str = "", more: str = "") -> str:
+    return f"{scheme}://{login}127.0.0.1:{box.port}?from=releve@example.org&to=support@example.org{more}"
 
 
 def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -> None:
-    with mail_receiver() as box:
-        settings = {"smtp_url": f"smtp://127.0.0.1:{box.port}", "notify_mail": "support@example.org"}
-        with open_runtime(**settings, mail_from="releve@example.org") as runtime:
-            account = suspend(runtime)
-            assert runtime.notice_sender.deliver_due() == 1
-            (notice,) = runtime.notices.list_for_account(account)
+    with mail_receiver() as box, open_runtime(notify_url=mail_url(box)) as runtime:
+        account = suspend(runtime)
+        assert runtime.notice_sender.deliver_due() == 1
+        (notice,) = runtime.notices.list_for_account(account)
     (letter,) = box.messages
     assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
-    assert letter["Message-ID"] == f"<{notice.id}@example.org>"
+    assert letter["Subject"].startswith("Relève : un compte attend une action")
     assert account in letter["Subject"]
     text = letter.get_content()
     assert "doit le donner à nouveau" in text
     assert "must give it again" in text
     assert text.count("https://releve.example/renew/") == 2
+    assert notice.id in text
     assert METER not in letter.as_string()
 
 
-def test_a_refused_letter_is_not_told() -> None:
-    with mail_receiver() as box:
+def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
+    open_runtime: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with webhook_receiver(401, 200) as receiver, mail_receiver() as box:
+        ntfy = receiver.url.replace("http://", "ntfy://tk_canary_secret@") + "topic-canary"
+        urls = f"{ntfy} {mail_url(box)} {mail_url(box)}"
+        with open_runtime(notify_url=urls) as runtime, caplog.at_level(logging.DEBUG):
+            account, at = suspend(runtime), runtime.now()
+            sender = replace(runtime.notice_sender, now=lambda: at)
+            assert sender.deliver_due() == 2
+            at += RETRY_DELAYS[0]
+            assert sender.deliver_due() == 1
+            notices = runtime.notices.list_for_account(account)
+    attempts = sorted((notice.channel, notice.attempts) for notice in notices)
+    assert attempts == [("mailto", 1), ("mailto-2", 1), ("ntfy", 2)]
+    assert (len(box.messages), len(receiver.requests)) == (2, 2)
+    assert "doit le donner à nouveau" in json.loads(receiver.requests[1][1])["message"]
+    words = [record.fields["reason"] for record in caplog.records if record.message == "notice not taken"]
+    assert words == ["ntfy: status 401"]
+    # The library's own lines go nowhere; pytest alone listens there.
+    assert not logging.getLogger("apprise").propagate
+    ours = [record for record in caplog.records if record.name != "apprise"]
+    assert not [record for record in ours if "canary" in f"{record.getMessage()}{record.__dict__.get('fields')}"]
+
+
+def test_a_refused_letter_is_tried_again_and_a_redirect_not_followed() -> None:
+    with mail_receiver() as box, webhook_receiver(302) as receiver:
         box.refusal = "550 no such user"
-        with pytest.raises(NotDelivered, match=r"^mail: SMTPDataError 550$"):
-            Mail(f"smtp://127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
-    with pytest.raises(NotDelivered, match=r"^mail: ConnectionRefusedError$"):
-        Mail("smtp://127.0.0.1:9", "a@example.org", "b@example.org").send(message())
+        ntfy = receiver.url.replace("http://", "ntfy://") + "topic"
+        away = "mailto://127.0.0.1:9?from=a@example.org&to=b@example.org"
+        for url, fault in ((mail_url(box), "status 550"), (away, "not taken"), (ntfy, "status 302")):
+            with pytest.raises(NotDelivered, match=f"^it: {fault}$"):
+                NotifyService("it", url).send(message())
+        assert len(receiver.requests) == 1
+    assert "127.0.0.1" not in repr(NotifyService("it", away))
 
 
-@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+@pytest.mark.parametrize("mode", ["starttls", "ssl"])
+def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     context, chain = certificate(tmp_path)
-    monkeypatch.setattr(channels, "_is_loopback", lambda host: False)
-    how: dict[str, Any] = {"starttls": context} if scheme == "smtp" else {"implicit": context}
+    how: dict[str, Any] = {"starttls": context} if mode == "starttls" else {"implicit": context}
     with mail_receiver(**how, logins=True) as box:
-        mail = Mail(f"{scheme}://us%40x:p%3Aw@127.0.0.1:{box.port}", "a@example.org", "b@example.org")
-        with pytest.raises(NotDelivered, match=r"^mail: SSLCertVerificationError$"):
+        mail = NotifyService("mailtos", mail_url(box, "mailtos", "us%40x:p%3Aw@", f"&mode={mode}"))
+        with pytest.raises(NotDelivered, match=r"^mailtos: not taken$"):  # The certificate isn't trusted.
             mail.send(message())
         assert box.logins == []
         monkeypatch.setenv("SSL_CERT_FILE", str(chain))
@@ -265,11 +294,10 @@ def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(box.messages) == 1
 
 
-def test_a_password_is_not_sent_to_a_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channels, "_is_loopback", lambda host: False)
+def test_a_password_is_not_sent_to_a_server_without_tls() -> None:
     with mail_receiver(logins=True) as box:
-        with pytest.raises(NotDelivered, match=r"^mail: SMTPNotSupportedError$"):
-            Mail(f"smtp://user:pw@127.0.0.1:{box.port}", "a@example.org", "b@example.org").send(message())
+        with pytest.raises(NotDelivered, match=r"^mailtos: not taken$"):
+            NotifyService("mailtos", mail_url(box, "mailtos", "user:pw@")).send(message())
         assert (box.logins, box.messages) == ([], [])
 
 
@@ -280,16 +308,20 @@ def test_a_password_is_not_sent_to_a_server_without_tls(monkeypatch: pytest.Monk
     "settings, fault",
     [
         ({"webhook_url": "https://hook.example"}, "RELEVE_WEBHOOK_SECRET"),
-        ({"smtp_url": "smtp://mail.example"}, "RELEVE_NOTIFY_MAIL"),
-        ({"smtp_url": "mail.example:25", "notify_mail": "a@example.org"}, "RELEVE_SMTP_URL: needs a URL"),
-        ({"smtp_url": "smtp://mail.example:x", "notify_mail": "a@example.org"}, "RELEVE_SMTP_URL: needs a URL"),
-        ({"notify_mail": "a@example.org\nBcc: b@example.org"}, "RELEVE_NOTIFY_MAIL: needs one e-mail address"),
+        ({"notify_url": "mail.example:25"}, "RELEVE_NOTIFY_URL: needs apprise URLs"),
+        (
+            {"notify_url": "mailtos://user:canary@mail.example:x?to=a@example.org"},
+            "RELEVE_NOTIFY_URL: needs apprise URLs",
+        ),
+        ({"notify_url": "mailtos://user:canary@mail.example?to=nobody"}, "RELEVE_NOTIFY_URL: to whom"),
+        ({"notify_url": "mailto://user:canary@mail.example?to=a@example.org"}, "RELEVE_NOTIFY_URL: .* over TLS alone"),
         ({"webhook_url": "ftp://hook.example", "webhook_secret": "s"}, "RELEVE_WEBHOOK_URL"),
     ],
 )
 def test_half_a_setting_is_refused_with_what_is_missing(settings: dict[str, str], fault: str) -> None:
-    with pytest.raises(ConfigError, match=fault):
+    with pytest.raises(ConfigError, match=fault) as refused:
         Settings.from_env(_env_file=None, **settings)
+    assert "canary" not in str(refused.value)
 
 
 def test_worker_and_web_of_one_data_folder_sign_alike(open_runtime: Any, tmp_path: Path) -> None:

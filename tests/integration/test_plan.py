@@ -128,9 +128,9 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     assert "no policy is stored" in releve("--show").out
     plan = read_json(releve("--accounts", "12000", "--without-curve", "3000", "--apply", "--json"))
     assert plan["since"] == "2026-11-03", "the night that begins today goes on as it was"
-    policy = registry.policies.load_current()
-    assert policy == FleetPolicy(1, 3, since=NIGHT + ONE_DAY, before=FleetPolicy())
-    assert all(policy.is_turn(f"account-{number}", Series.LOAD_CURVE, NIGHT) for number in range(20))
+    policy = registry.policies.load_current(date(2100, 1, 1))
+    assert policy == FleetPolicy(1, 3, since=NIGHT + ONE_DAY)
+    assert registry.policies.load_current(NIGHT) == FleetPolicy()
     (policy_row,) = read_json(releve("--show", "--json"))
     assert (policy_row["since"], policy_row["curve_every"], policy_row["applied_at"][:16]) == (
         "2026-11-03",
@@ -140,7 +140,7 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     assert policy_row["arithmetic"] == {name: value for name, value in plan.items() if name != "since"}
     assert "from 2026-11-03 on: totals every night, curves every 3rd night" in releve("--show").out
     assert read_json(releve("--reset", "--json")) == {"forgotten": 1}
-    assert registry.policies.load_current() == FleetPolicy()
+    assert registry.policies.load_current(date(2100, 1, 1)) == FleetPolicy()
     assert "0 forgotten" in releve("--reset").out
 
 

@@ -40,7 +40,7 @@ def secrets() -> dict[str, str]:
     names = [name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
     urls = {
         "measures_url": "couchdb+http://releve:canary-measures-password@127.0.0.1:9/",
-        "smtp_url": "smtp://releve:canary-smtp-password@127.0.0.1:9",
+        "notify_url": "mailtos://releve:canary-mail-password@127.0.0.1:9?from=a@example.org&to=b@example.org",
     }
     own = [name for name in names if not name.endswith("_url")]
     return {name: f"canary-{name}-0123456789abcdef0123456789" for name in own} | urls | {"token_keys": generate_key()}
@@ -55,7 +55,6 @@ def runtime(secrets: dict[str, str], redis_url: str, tmp_path_factory: pytest.Te
         "preset": "enedis-v4",
         "enedis_url": "http://127.0.0.1:9",
         "webhook_url": "http://127.0.0.1:9/hook",
-        "notify_mail": "support@example.org",
     }
     with Runtime(Settings.from_env(_env_file=None, **settings)) as runtime:
         yield runtime
@@ -108,11 +107,21 @@ def test_no_object_of_a_running_house_shows_a_secret(runtime: Runtime, secrets: 
             lambda _: TOKENS[0],
         )
     )
-    marks = [METER, *TOKENS, "canary-measures-password", "canary-smtp-password"]
+    marks = [METER, *TOKENS, "canary-measures-password", "canary-mail-password"]
     marks += [value for name, value in secrets.items() if not name.endswith("_url")]
     items = [item for start in objects for item in reachable(start)]
     ours = {type(item).__name__ for item in items if type(item).__module__.partition(".")[0] in OURS}
-    assert {"Settings", "Runtime", "Sealer", "OAuthClient", "Mail", "Webhook", "Signer", "Token", "Account"} <= ours
+    assert {
+        "Settings",
+        "Runtime",
+        "Sealer",
+        "OAuthClient",
+        "NotifyService",
+        "Webhook",
+        "Signer",
+        "Token",
+        "Account",
+    } <= ours
     shown = {
         f"{type(item).__module__}.{type(item).__qualname__}: {mark[:12]}"
         for item in items

@@ -17,7 +17,7 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PARTS_OF = {  # Packages that belong to another one's public interface.
     "celery": {"amqp", "billiard", "kombu"},
-    "fastapi": {"pydantic"},
+    "pydantic": {"pydantic-core"},
     "requests-oauthlib": {"oauthlib"},
     "starlette": {"anyio"},
 }

@@ -201,11 +201,12 @@ def test_every_secret_of_the_settings_is_known_to_the_mask_one_by_one(tmp_path: 
         "broker_url": "amqp://releve:canary-broker@host/",
         "registry_url": "postgresql+psycopg://releve:canary-registry@host/releve",
         "measures_url": "couchdb+http://releve:canary-measures@host:5984/",
-        "smtp_url": "smtp://releve:canary-smtp@host:587",
+        "notify_url": "mailtos://releve:canary-mail@host?from=a@example.org&to=b@example.org tgram://12345:canary_bot_key/9/",
     }
-    values = {**secret, **urls, "token_keys": "canary-key-1, canary-key-2", "notify_mail": "a@example.org"}
+    values = {**secret, **urls, "token_keys": "canary-key-1, canary-key-2"}
     known = set(logging_setup.known_secrets(settings(tmp_path, **values)))
-    assert {"canary-r%40dis", "canary-broker", "canary-registry", "canary-measures", "canary-smtp"} <= known
+    assert {"canary-r%40dis", "canary-broker", "canary-registry", "canary-measures"} <= known
+    assert {"canary-mail", "canary_bot_key"} <= known
     assert {"canary-key-1", "canary-key-2", "kept-session-key"} <= known
     assert {value.get_secret_value() for name, value in secret.items() if name not in {*urls, "token_keys"}} <= known
 

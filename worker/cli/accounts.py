@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from worker.accounts.status import AccountSummary
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, require_account
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
@@ -177,13 +178,4 @@ def _read_token(path: Path) -> Token:
 
 
 def _to_row(account: Account) -> dict[str, Any]:
-    return {
-        "account": account.id,
-        "state": account.state.value,
-        "reason": account.reason,
-        "supplier": account.supplier,
-        "usage_point": f"…{account.usage_point_id[-4:]}" if account.usage_point_id else None,
-        "created_at": account.created_at.isoformat(timespec="seconds"),
-        "consent_from": account.consent_from.isoformat() if account.consent_from else None,
-        "consent_until": account.consent_until.isoformat() if account.consent_until else None,
-    }
+    return AccountSummary.from_account(account, with_digits=True).model_dump(mode="json")

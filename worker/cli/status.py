@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.accounts.status import status_of
+from worker.accounts.status import AccountStatus, status_of
 from worker.cli.common import json_option, open_runtime, print_json, require_account
-from worker.domain.measures.readings import Series
 from worker.texts import translate
 
 
@@ -28,24 +25,24 @@ def status(account_id: str | None, as_json: bool) -> None:
         accounts = [require_account(runtime, account_id)] if account_id else runtime.registry.list()
         rows = [status_of(account, registry=runtime.registry, history=runtime.history) for account in accounts]
     if as_json:
-        print_json(rows)
+        print_json([row.model_dump(mode="json") for row in rows])
     elif rows:
         _print_table(rows)
     else:
         click.echo("no accounts yet: add one with `releve accounts add --usage-point 14DIGITS`")
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[AccountStatus]) -> None:
     table = Table("account", "state", "series", "history (days)", "last day", "error or hint", box=None)
     codes: dict[str, None] = {}
     for row in rows:
-        for number, (name, values) in enumerate(row["series"].items()):
-            code = values["error"] or (row["reason"] if number == 0 else "")
-            code = code or (row["hint"] if Series(name).description.optional else "")
+        for number, (name, values) in enumerate(row.series.items()):
+            code = values.error or (row.reason if number == 0 else "")
+            code = code or (row.hint if name.description.optional else "")
             if code:
                 codes[code] = None
-            head = (row["account"], row["state"]) if number == 0 else ("", "")
-            table.add_row(*head, name, f"{values['done']}/{values['total']}", values["last_day"] or "-", code)
+            head = (row.account, row.state) if number == 0 else ("", "")
+            table.add_row(*head, name, f"{values.done}/{values.total}", str(values.last_day or "-"), code)
     Console().print(table)
     for code in codes:
         click.echo(f"{code}: {translate(f'code.{code}.what_to_do', 'en')}")

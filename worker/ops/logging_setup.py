@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
@@ -16,6 +17,7 @@ from worker.logs import REDACTOR
 
 _SECRET_FILES: Final = ("token.keys", "session.key", "flower.password")  # They are made in data_dir at first use.
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
+_KEYS: Final = re.compile(r"[A-Za-z0-9_%~+-]{10,}")  # In a URL of a service any part may be its key.
 
 
 def configure_process(
@@ -50,6 +52,7 @@ def known_secrets(settings: Settings) -> Iterator[str]:
     secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
     files = (settings.data_dir / name for name in _SECRET_FILES)
     secrets += [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    yield from (key for url in settings.notify_urls() for key in (*_KEYS.findall(url), *_KEYS.findall(unquote(url))))
     for secret in secrets:
         if "://" in secret:
             yield from _PASSWORDS.findall(secret)

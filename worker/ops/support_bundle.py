@@ -63,7 +63,7 @@ def make_bundle(runtime: Runtime, account: Account, days: int, *, with_values: b
     explanations = [explanation_to_json(explainer.explain(account, yesterday - age * ONE_DAY)) for age in range(days)]
     parts: dict[str, Any] = {
         "manifest.json": _manifest(runtime, [yesterday - (days - 1) * ONE_DAY, yesterday], with_values),
-        "status.json": status_of(account, registry=runtime.registry, history=runtime.history),
+        "status.json": status_of(account, registry=runtime.registry, history=runtime.history).model_dump(mode="json"),
         "completeness.json": coverage_to_json(
             account.id,
             coverage_of(account.id, completeness=runtime.registry.completeness, today=runtime.claims.today()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from config.settings import Settings
-from worker.accounts.channels import Channel, Mail, NoticeLog, Webhook
+from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
 from worker.accounts.notices import NoticeSender
 from worker.domain.clock import Clock
 from worker.stores.registry.accounts import AccountRegistry
@@ -17,8 +17,11 @@ def build_channels(settings: Settings) -> dict[str, Channel]:
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
         channels["webhook"] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())
-    if settings.smtp_url and settings.notify_mail:
-        channels["mail"] = Mail(settings.smtp_url.get_secret_value(), settings.mail_from, settings.notify_mail)
+    for url in settings.notify_urls():
+        scheme = url.partition(":")[0].lower()
+        same = sum(name.partition("-")[0] == scheme for name in channels)
+        name = f"{scheme}-{same + 1}" if same else scheme
+        channels[name] = NotifyService(name, url)
     return channels or {"log": NoticeLog()}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -14,8 +13,7 @@ from worker.stores.redis.sockets import address_of, listen
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8000
-# Without this limit an open progress stream would delay the shutdown for a quarter of an hour.
-_SHUTDOWN_GRACE_S: Final = 2
+_SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
 
 
 def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None]) -> None:
@@ -24,7 +22,6 @@ def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None]) -
     Raises OSError where the port is taken. Behind a reverse proxy uvicorn reads X-Forwarded-For and
     X-Forwarded-Proto from the addresses in FORWARDED_ALLOW_IPS, loopback by default.
     """
-    logging.getLogger("uvicorn.error").addFilter(_is_no_shutdown_notice)
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -38,7 +35,3 @@ def serve(app: FastAPI, host: str, port: int, on_start: Callable[[str], None]) -
         on_start(address_of(listener))
         with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             uvicorn.Server(config).run(sockets=[listener])
-
-
-def _is_no_shutdown_notice(record: logging.LogRecord) -> bool:
-    return "graceful shutdown exceeded" not in record.getMessage()

@@ -175,7 +175,7 @@ def test_the_example_names_the_defaults() -> None:
     values = example()
     for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", FILE.read_text(encoding="utf-8")):
         if not default and values[name]:
-            assert name in ("RELEVE_ENEDIS_URL", "RELEVE_ENEDIS_AUTHORIZE_URL", "RELEVE_MAIL_FROM"), name
+            assert name in ("RELEVE_ENEDIS_URL", "RELEVE_ENEDIS_AUTHORIZE_URL"), name
         elif default:
             assert values[name] in (default, ""), name
 

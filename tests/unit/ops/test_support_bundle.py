@@ -25,9 +25,7 @@ SECRETS = {
     "operator_password": "CANARY-operator",
     "webhook_url": "https://CANARY.example/hook",
     "webhook_secret": "CANARY-webhook",
-    "smtp_url": "smtp://CANARY:CANARY@mail.example",
-    "notify_mail": "canary@example.org",
-    "mail_from": "canary-sender@example.org",
+    "notify_url": "mailtos://CANARY:CANARY@mail.example?from=canary-sender@example.org&to=canary@example.org",
     "public_url": "https://canary.example",
 }
 PRIVATE_TEXTS = (METER, METER[:-2], "canary", "example.org", "example")

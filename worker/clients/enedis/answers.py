@@ -15,112 +15,133 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Annotated, Any, Final, Literal
 
-from worker.domain.measures.answer_shapes import (
-    AnswerShape,
-    DeviationKind,
-    ListShape,
-    ObjectShape,
-    Shape,
-    UnreadShape,
-    ValueShape,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from worker.domain.measures.answer_shapes import AnswerPart, AnswerShape, DeviationKind, check_scalar
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.values import parse_step_minutes
 
-
-def _one_of_texts(*known: str, odd: DeviationKind = DeviationKind.CODE) -> ValueShape:
-    return ValueShape(known_texts=frozenset(known), deviation_kind=odd)
+_VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
 
 
-_TEXT_OR_NUMBER: Final = (str, int, float, type(None))
-_DAY: Final = r"20\d\d-\d\d-\d\d"
-_DATE: Final = ValueShape(pattern=re.compile(rf"\s*{_DAY}(?:[T ]\d\d:\d\d.{{0,16}})?\s*", re.ASCII))
-_VALUE: Final = ValueShape(_TEXT_OR_NUMBER, re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII))
-_STEP: Final = ValueShape(_TEXT_OR_NUMBER, accepts=lambda value: parse_step_minutes(value) is not None)
-_ONE_DAY_STEP: Final = _one_of_texts("", "P1D", "86400")
+def _is_value(value: Json) -> bool:
+    return not isinstance(value, str) or _VALUE.fullmatch(value) is not None
+
+
+def _is_step(value: Json) -> bool:
+    return parse_step_minutes(value) is not None
+
+
+def _is_one_day(value: Json) -> bool:
+    return value in (None, "", "P1D", "86400")
+
+
+def _unit(known: str) -> AfterValidator:
+    return check_scalar(lambda value: value is None or value == known, DeviationKind.UNIT)
+
+
+_Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None
+_Value = Annotated[Any, check_scalar(_is_value)]
+_Scalar = Annotated[Any, check_scalar(lambda value: True)]
 # Data Connect has only sent B (raw) so far. The other letters are those of sibling Enedis services (R63, R64).
-_NATURES: Final = _one_of_texts(*"BRHECKPSTFGD")
+_Nature = Literal["B", "R", "H", "E", "C", "K", "P", "S", "T", "F", "G", "D"] | None
 
 
-def _meter_reading(series: Series) -> dict[str, Shape]:
+def _data_connect(series: Series) -> Sequence[AnswerShape]:
+    """Return the shapes of v4, v5 and older answers."""
     daily = series is Series.DAILY
-    step = _ONE_DAY_STEP if daily else _STEP
-    return {
-        "usage_point_id": ValueShape(),
-        "start": _DATE,
-        "end": _DATE,
-        "quality": _one_of_texts("BRUT"),
-        "reading_type": ObjectShape(
-            {
-                "unit": _one_of_texts("Wh" if daily else "W", odd=DeviationKind.UNIT),
-                "measurement_kind": _one_of_texts("energy" if daily else "power", odd=DeviationKind.UNIT),
-                "aggregate": _one_of_texts("sum" if daily else "average", odd=DeviationKind.UNIT),
-                "measuring_period": _one_of_texts("P1D"),
-                "interval_length": step,
-            }
-        ),
-        "interval_reading": ListShape(
-            {
-                "value": _VALUE,
-                "date": _DATE,
-                "interval_length": step,
-                "measure_type": _one_of_texts("B"),
-                "rank": ValueShape(_TEXT_OR_NUMBER),
-            },
-            needed=True,
-        ),
-    }
+    step = check_scalar(_is_one_day if daily else _is_step, DeviationKind.CODE)
 
+    class _ReadingType(AnswerPart):
+        unit: Annotated[Any, _unit("Wh" if daily else "W")] = None
+        measurement_kind: Annotated[Any, _unit("energy" if daily else "power")] = None
+        aggregate: Annotated[Any, _unit("sum" if daily else "average")] = None
+        measuring_period: Literal["P1D"] | None = None
+        interval_length: Annotated[Any, step] = None
 
-def _answer_2026(series: Series) -> dict[str, Shape]:
-    daily = series is Series.DAILY
-    points = ListShape(
-        {
-            "v": _VALUE,
-            "d": _DATE,
-            "p": _ONE_DAY_STEP if daily else _STEP,
-            "n": _NATURES,
-            "iv": ValueShape(_TEXT_OR_NUMBER),
-            "ec": ValueShape(_TEXT_OR_NUMBER),
-        }
-    )
-    return {
-        "idPrm": ValueShape(),
-        "etapeMetier": _one_of_texts("BRUT", "BEST"),
-        "periode": ObjectShape({"dateDebut": _DATE, "dateFin": _DATE}),
-        "typeValeur": _one_of_texts("GLOBALE"),
-        "modeCalcul": _one_of_texts("MESURE", "DIFF.INDEX", "INTEG.COURBE"),
-        "pas": _one_of_texts("P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"),
-        "contexte": UnreadShape(),
-        "grandeur": ListShape(
-            {
-                "grandeurMetier": _one_of_texts("CONS", "PROD"),
-                "grandeurPhysique": _one_of_texts("EA" if daily else "PA", odd=DeviationKind.UNIT),
-                "unite": _one_of_texts("Wh" if daily else "W", odd=DeviationKind.UNIT),
-                "calendrier": UnreadShape(),
-                "points": points,
-            }
-        ),
-    }
+    class _Interval(AnswerPart):
+        value: _Value = None
+        date: _Date = None
+        interval_length: Annotated[Any, step] = None
+        measure_type: Literal["B"] | None = None
+        rank: _Scalar = None
 
+    class _MeterReading(AnswerPart):
+        usage_point_id: str | None = None
+        start: _Date = None
+        end: _Date = None
+        quality: Literal["BRUT"] | None = None
+        reading_type: _ReadingType | None = None
+        interval_reading: list[_Interval]
 
-def _answers(series: Series) -> Sequence[AnswerShape]:
-    """Return the shapes in the order in which ``parsing.envelopes.open_envelope`` tries them."""
-    meter_reading = _meter_reading(series)
-    usage_point: dict[str, Shape] = {
-        "usage_point_id": ValueShape(),
-        "meter_reading": ObjectShape(meter_reading, needed=True),
-    }
-    # The oldest answers have a single usage point without its list.
-    usage_points = ListShape(usage_point, may_be_single=True, common=("usage_point_id", "several meters"))
+    class _Envelope(AnswerPart):
+        meter_reading: _MeterReading
+
+    class _UsagePoint(_Envelope):
+        usage_point_id: str | None = None
+
+    class _UsagePoints(AnswerPart):
+        # The oldest answers have a single usage point without its list.
+        usage_point: Annotated[list[_UsagePoint] | None, BeforeValidator(_to_list), AfterValidator(_check_same_meter)]
+
     return (
-        AnswerShape(("grandeur", "idPrm", "periode"), _answer_2026(series)),
-        AnswerShape(("meter_reading",), {"meter_reading": ObjectShape(meter_reading, needed=True)}),
-        AnswerShape(("interval_reading",), meter_reading),
-        AnswerShape(("usage_point",), {"usage_point": usage_points}),
+        AnswerShape(("meter_reading",), _Envelope),
+        AnswerShape(("interval_reading",), _MeterReading),
+        AnswerShape(("usage_point",), _UsagePoints),
     )
 
 
-ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {series: _answers(series) for series in Series}
+def _to_list(value: Json) -> Json:
+    return [value] if isinstance(value, dict) else value
+
+
+def _check_same_meter(usage_points: Any) -> Any:
+    if len({point.usage_point_id for point in usage_points or ()}) > 1:
+        raise PydanticCustomError(DeviationKind.SHAPE.value, "several meters")
+    return usage_points
+
+
+def _answer_2026(series: Series) -> AnswerShape:
+    daily = series is Series.DAILY
+    step = check_scalar(_is_one_day if daily else _is_step, DeviationKind.CODE)
+
+    class _Point(AnswerPart):
+        v: _Value = None
+        d: _Date = None
+        p: Annotated[Any, step] = None
+        n: _Nature = None
+        iv: _Scalar = None
+        ec: _Scalar = None
+
+    class _Quantity(AnswerPart):
+        grandeurMetier: Literal["CONS", "PROD"] | None = None
+        grandeurPhysique: Annotated[Any, _unit("EA" if daily else "PA")] = None
+        unite: Annotated[Any, _unit("Wh" if daily else "W")] = None
+        calendrier: Any = None
+        points: list[_Point] | None = None
+
+    class _Span(AnswerPart):
+        dateDebut: _Date = None
+        dateFin: _Date = None
+
+    class _Answer(AnswerPart):
+        idPrm: str | None = None
+        etapeMetier: Literal["BRUT", "BEST"] | None = None
+        periode: _Span | None = None
+        typeValeur: Literal["GLOBALE"] | None = None
+        modeCalcul: Literal["MESURE", "DIFF.INDEX", "INTEG.COURBE"] | None = None
+        pas: Literal["P1D", "PT5M", "PT10M", "PT15M", "PT30M", "PT60M"] | None = None
+        contexte: Any = None
+        grandeur: list[_Quantity] | None = None
+
+    return AnswerShape(("grandeur", "idPrm", "periode"), _Answer)
+
+
+# The order is that in which ``parsing.envelopes.open_envelope`` tries them.
+ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
+    series: (_answer_2026(series), *_data_connect(series)) for series in Series
+}

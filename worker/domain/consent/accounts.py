@@ -35,5 +35,10 @@ class Account:
     reason: str = ""
 
     @property
+    def last_digits(self) -> str | None:
+        """The last four digits of the meter's number, all of it that is ever shown: ``…0011``."""
+        return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
+
+    @property
     def active(self) -> bool:
         return self.state is AccountState.READY

@@ -257,6 +257,11 @@ class AccountRegistry:
         with self._database.writing() as connection:
             outcomes.make_due(connection, account_id, series, now)
 
+    def make_histories_due(self, now: datetime) -> None:
+        """Let all histories go on now; those that are whole are found to be."""
+        with self._database.writing() as connection:
+            connection.execute(update(SERIES_OUTCOMES).values(history_due_at=now))
+
     def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
         """Set when the history of a series goes on; None: it is loaded."""
         with self._database.writing() as connection:

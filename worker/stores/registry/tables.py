@@ -38,6 +38,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert a zone-aware moment to UTC. Raises ValueError for one without a zone."""
         if value is not None and value.tzinfo is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from worker.accounts.status import status_of
+from worker.accounts.status import AccountStatus, AccountSummary, status_of
 from worker.app import enqueue_backfill
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import StoreUnavailable
@@ -18,9 +18,7 @@ from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
 from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import (
     AccountId,
-    AccountOut,
     AccountPage,
-    AccountStatus,
     NewAccount,
     Receipt,
     error_responses,
@@ -46,30 +44,33 @@ def list_accounts(
     """All accounts but the removed ones for a client; a household's own for a session."""
     # One account more than asked for tells whether there is a next page.
     accounts = _page(context.runtime, caller, after, limit + 1)
-    page = [_to_out(account, caller) for account in accounts[:limit]]
+    page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
 
 
 @router.get(
-    "/accounts/{account_id}", summary="Show an account", response_model=AccountOut, responses=error_responses(404, 422)
+    "/accounts/{account_id}",
+    summary="Show an account",
+    response_model=AccountSummary,
+    responses=error_responses(404, 422),
 )
-def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountOut:
+def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountSummary:
     """Its state and consent; nothing of its measures."""
-    return _to_out(_existing_account(context.runtime, caller, account_id), caller)
+    return _summarize(_existing_account(context.runtime, caller, account_id), caller)
 
 
 @router.post(
     "/accounts",
     summary="Add an account",
     status_code=201,
-    response_model=AccountOut,
+    response_model=AccountSummary,
     responses={
-        200: {"model": AccountOut, "description": "The meter is kept already; this is its account."},
+        200: {"model": AccountSummary, "description": "The meter is kept already; this is its account."},
         **error_responses(400, 409, 411, 413, 422),
     },
 )
-def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, response: Response) -> AccountOut:
+def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409.
@@ -82,16 +83,16 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
         _start_backfill(runtime, account.id)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
-    return _to_out(account, caller)
+    return _summarize(account, caller)
 
 
 @router.post(
     "/accounts/{account_id}/pause",
     summary="Stop automatic runs",
-    response_model=AccountOut,
+    response_model=AccountSummary,
     responses=error_responses(404, 409, 422),
 )
-def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountOut:
+def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
     """Stop its automatic runs; what is stored stays."""
     return _set_state(context.runtime, caller, account_id, AccountState.PAUSED)
 
@@ -99,10 +100,10 @@ def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccou
 @router.post(
     "/accounts/{account_id}/resume",
     summary="Let an account run again",
-    response_model=AccountOut,
+    response_model=AccountSummary,
     responses=error_responses(404, 409, 422),
 )
-def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountOut:
+def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
     """Let a paused account run again, or one that needed its owner."""
     return _set_state(context.runtime, caller, account_id, AccountState.READY)
 
@@ -131,8 +132,7 @@ def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove
 def read_status(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
     account = _existing_account(context.runtime, caller, account_id)
-    status = status_of(account, registry=context.runtime.registry, history=context.runtime.history)
-    return AccountStatus.model_validate(status)
+    return status_of(account, registry=context.runtime.registry, history=context.runtime.history)
 
 
 def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:
@@ -152,17 +152,17 @@ def _existing_account(runtime: Runtime, caller: Caller, account_id: str) -> Acco
     return account
 
 
-def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountOut:
+def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: AccountState) -> AccountSummary:
     _existing_account(runtime, caller, account_id)
     try:
         runtime.registry.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
         raise ApiError(409, "wrong_state", str(error)) from None
-    return _to_out(_existing_account(runtime, caller, account_id), caller)
+    return _summarize(_existing_account(runtime, caller, account_id), caller)
 
 
-def _to_out(account: Account, caller: Caller) -> AccountOut:
-    return AccountOut.from_account(account, household=caller.session is not None)
+def _summarize(account: Account, caller: Caller) -> AccountSummary:
+    return AccountSummary.from_account(account, with_digits=caller.session is not None)
 
 
 def _start_backfill(runtime: Runtime, account_id: str) -> None:

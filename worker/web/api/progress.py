@@ -7,7 +7,6 @@ somebody watches. Each event is encoded once for all its watchers.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import StreamingResponse
+from sse_starlette import EventSourceResponse, JSONServerSentEvent, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from worker.accounts.status import AccountProgress, progress_of, status_of
@@ -24,7 +23,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.errors import ApiError, ApiRoute
-from worker.web.api.schemas import AccountId, ProgressOut, SeriesDone, error_responses
+from worker.web.api.schemas import AccountId, error_responses
 from worker.web.context import ContextDep
 
 log = logging.getLogger("releve.api")
@@ -54,13 +53,13 @@ FetchProgress = Callable[[Collection[str]], dict[str, AccountProgress]]
 @router.get(
     "/accounts/{account_id}/progress",
     summary="How far the first sync is",
-    response_model=ProgressOut,
+    response_model=AccountProgress,
     responses=error_responses(404, 422),
 )
-def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> ProgressOut:
+def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
     caller.check_access(account_id)
-    return to_out(_load_progress(context.runtime, account_id))
+    return _load_progress(context.runtime, account_id)
 
 
 @router.get(
@@ -92,22 +91,12 @@ async def watch_progress(
     if hub.watchers >= MOST_STREAMS:
         raise ApiError(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
     await hub.prepare(account_id, partial(_load_progress, context.runtime, account_id))
-    return StreamingResponse(
-        hub.events(account_id), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
-    )
+    return to_response(hub.events(account_id))
 
 
-def to_out(progress: AccountProgress) -> ProgressOut:
-    return ProgressOut(
-        account=progress.account_id,
-        state=progress.state,
-        reason=progress.reason,
-        loaded=progress.loaded,
-        series={
-            name.value: SeriesDone(done=part.done, total=part.total, error=part.error)
-            for name, part in progress.series.items()
-        },
-    )
+def to_response(events: AsyncIterator[bytes], heartbeat_s: float = HEARTBEAT_S) -> EventSourceResponse:
+    """Return a response that ends with its events, its client or the server; comments keep it alive in between."""
+    return EventSourceResponse(events, ping=heartbeat_s, ping_message_factory=partial(ServerSentEvent, comment=""))
 
 
 def _load_progress(runtime: Runtime, account_id: str) -> AccountProgress:
@@ -133,9 +122,8 @@ def _hub_of(request: Request, runtime: Runtime) -> ProgressHub:
     return hub
 
 
-def _event(name: str, data: Any, *, last: bool = False) -> bytes:
-    end = f"id: {name}\n" if last else ""
-    return f"{end}event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+def _encode(name: str, data: Any, *, last: bool = False) -> bytes:
+    return JSONServerSentEvent(data, event=name, id=name if last else None).encode()
 
 
 @dataclass
@@ -155,14 +143,14 @@ class _SharedProgress:
     def publish(self, progress: AccountProgress | None) -> None:
         """Send the progress to all watchers where it has changed. None means that the account was removed."""
         if progress is None:
-            self.event, self.ended = _event("removed", {}, last=True), True
+            self.event, self.ended = _encode("removed", {}, last=True), True
         elif progress == self.progress:
             return
         else:
-            data = to_out(progress).model_dump(mode="json")
-            self.event, self.ended = _event("progress", data), progress.loaded
+            data = progress.model_dump(mode="json")
+            self.event, self.ended = _encode("progress", data), progress.loaded
             if progress.loaded:
-                self.event += _event("loaded", data, last=True)
+                self.event += _encode("loaded", data, last=True)
         self.progress = progress
         self.changed.set()
         self.changed = asyncio.Event()
@@ -178,11 +166,10 @@ class ProgressHub:
         self,
         fetch: FetchProgress,
         poll_every_s: float = POLL_EVERY_S,
-        heartbeat_s: float = HEARTBEAT_S,
         longest_s: float = LONGEST_S,
     ) -> None:
         self._fetch = fetch
-        self._poll_every_s, self._heartbeat_s, self._longest_s = poll_every_s, heartbeat_s, longest_s
+        self._poll_every_s, self._longest_s = poll_every_s, longest_s
         self._accounts: dict[str, _SharedProgress] = {}
         self._load_tasks: dict[str, asyncio.Task[object]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -213,7 +200,7 @@ class ProgressHub:
         loop = asyncio.get_running_loop()
         end_at = loop.time() + self._longest_s
         try:
-            yield f"retry: {_RECONNECT_MS}\n\n".encode()
+            yield ServerSentEvent(retry=_RECONNECT_MS).encode()
             last_event = b""
             while True:
                 # Taken before the comparison, so that a change during the write isn't missed.
@@ -224,10 +211,10 @@ class ProgressHub:
                     if shared.ended:
                         return
                     continue
-                if (left_s := end_at - loop.time()) <= 0:
+                try:
+                    await asyncio.wait_for(changed.wait(), end_at - loop.time())
+                except TimeoutError:
                     return
-                if not await _wait(changed, min(self._heartbeat_s, left_s)):
-                    yield b":\n\n"
         finally:
             shared.watchers -= 1
             if not shared.watchers and self._accounts.get(account_id) is shared:
@@ -247,13 +234,3 @@ class ProgressHub:
                     if shared := self._accounts.get(account_id):
                         shared.publish(progress.get(account_id))
             await asyncio.sleep(self._poll_every_s)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
-    """Wait for the event. Return whether it came in time."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

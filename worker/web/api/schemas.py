@@ -1,16 +1,14 @@
-"""Schemas of the API's requests and answers (pydantic), and the descriptions of its errors for OpenAPI."""
+"""Schemas of the API that nobody else uses (pydantic), and the descriptions of its errors for OpenAPI."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.domain.consent.accounts import Account, AccountState
+from worker.accounts.status import EXAMPLE_ID, AccountSummary
 
-EXAMPLE_ID: Final = "k3qd0fr2mw7x"
 AccountId = Annotated[
     str,
     Path(
@@ -28,36 +26,8 @@ class Fault(BaseModel):
     message: str = Field(description="A line for people.", examples=["no such account, or none that you may see"])
 
 
-class AccountOut(BaseModel):
-    account: str = Field(description="Opaque id.", examples=[EXAMPLE_ID])
-    state: AccountState
-    reason: str = Field(description="The code that led to this state, empty where all is well.", examples=[""])
-    supplier: str = Field(examples=["enedis"])
-    usage_point: str | None = Field(
-        description="Last four digits of the meter's number, for its own household alone; otherwise null.",
-        examples=[None],
-    )
-    created_at: datetime
-    consent_from: date | None
-    consent_until: date | None
-
-    @classmethod
-    def from_account(cls, account: Account, *, household: bool) -> AccountOut:
-        number = account.usage_point_id
-        return cls(
-            account=account.id,
-            state=account.state,
-            reason=account.reason,
-            supplier=account.supplier,
-            usage_point=f"…{number[-4:]}" if household and number else None,
-            created_at=account.created_at,
-            consent_from=account.consent_from,
-            consent_until=account.consent_until,
-        )
-
-
 class AccountPage(BaseModel):
-    accounts: list[AccountOut] = Field(description="In the order of ids.")
+    accounts: list[AccountSummary] = Field(description="In the order of ids.")
     next: str | None = Field(
         description="Path of the next page, null after the last one.",
         examples=[f"/api/accounts?limit=100&after={EXAMPLE_ID}"],
@@ -77,40 +47,6 @@ class Receipt(BaseModel):
 
     account: str = Field(examples=[EXAMPLE_ID])
     erased: dict[str, int] = Field(examples=[{"documents": 3152, "usage_points": 1, "tokens": 0, "state_keys": 6}])
-
-
-class SeriesStatus(BaseModel):
-    loaded: bool
-    done: int = Field(description="Days of the history that are done.", examples=[1095])
-    total: int = Field(description="Days that are wanted.", examples=[1095])
-    last_day: date | None
-    last_success: datetime | None
-    error: str | None = Field(description="Code of the last failure, null after a success.")
-    message: str | None
-
-
-class AccountStatus(BaseModel):
-    """As `releve status --json` prints it."""
-
-    account: str = Field(examples=[EXAMPLE_ID])
-    state: AccountState
-    reason: str
-    hint: str = Field("", description="`CURVE_NOT_ACTIVATED`: daily totals come, and the curve is not collected.")
-    series: dict[str, SeriesStatus] = Field(description="`daily` and `load_curve`.")
-
-
-class SeriesDone(BaseModel):
-    done: int = Field(examples=[420])
-    total: int = Field(examples=[1095])
-    error: str | None = Field(description="Code of the last failure, null after a success.")
-
-
-class ProgressOut(BaseModel):
-    account: str = Field(examples=[EXAMPLE_ID])
-    state: AccountState
-    reason: str
-    loaded: bool = Field(description="Whether the whole history is there.")
-    series: dict[str, SeriesDone] = Field(description="Days, by `daily` and `load_curve`.")
 
 
 class Measure(BaseModel):

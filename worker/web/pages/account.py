@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from worker.accounts.explanations import AccountCoverage, coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.accounts.status import status_of
+from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
@@ -80,7 +80,7 @@ def show_account(
     runtime, words = context.runtime, words_of(request)
     status = status_of(account, registry=runtime.registry, history=runtime.history)
     today = runtime.claims.today()
-    bars = [HistoryBar(name, series["done"], series["total"]) for name, series in status["series"].items()]
+    bars = [HistoryBar(name, series.done, series.total) for name, series in status.series.items()]
     bars = [bar for bar in bars if bar.total]
     return render(
         request,
@@ -90,15 +90,15 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars),
         chart=build_chart(runtime, account.id, words, by, at),
-        figures=build_figures(runtime, account.id, status, words),
+        figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
         connection=connection_of(account, status, today),
-        last_day=last_day(status),
-        curve_missing=status["hint"] == CURVE_NOT_ACTIVATED,
+        last_day=status.last_day,
+        curve_missing=status.hint == CURVE_NOT_ACTIVATED,
         gaps=gaps_of(coverage_of(account.id, completeness=runtime.registry.completeness, today=today), today),
     )
 
 
-def connection_of(account: Account, status: dict[str, Any], today: date) -> Connection:
+def connection_of(account: Account, status: AccountStatus, today: date) -> Connection:
     """Return the state of the connection in words, and whether its owner must do something."""
     match account.state:
         case AccountState.NEW:
@@ -111,10 +111,10 @@ def connection_of(account: Account, status: dict[str, Any], today: date) -> Conn
             return _connection_of_reading(status, today)
 
 
-def _connection_of_reading(status: dict[str, Any], today: date) -> Connection:
+def _connection_of_reading(status: AccountStatus, today: date) -> Connection:
     """Return the state of an account that is read."""
-    last = last_day(status)
-    if any(series["error"] for series in status["series"].values()):
+    last = status.last_day
+    if any(series.error for series in status.series.values()):
         return _connection("wait", "state.retrying")
     if last is None:
         return _connection("wait", "state.first")
@@ -125,18 +125,10 @@ def _connection(kind: str, key: str) -> Connection:
     return Connection(kind, f"{key}.headline", f"{key}.advice", reconnect=kind == "act")
 
 
-def last_day(status: dict[str, Any]) -> date | None:
-    """Return the last day that is stored of any series."""
-    days = [date.fromisoformat(series["last_day"]) for series in status["series"].values() if series["last_day"]]
-    return max(days, default=None)
-
-
-def build_figures(runtime: Runtime, account_id: str, status: dict[str, Any], words: Words) -> list[Figure]:
+def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Figure]:
     """Return the sums of the last day, its month and its year, each compared to the one before."""
-    last_text = status["series"][Series.DAILY.value]["last_day"]
-    if last_text is None:
+    if last is None:
         return []
-    last = date.fromisoformat(last_text)
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
     days = read_days(runtime.measures, account_id, window)
     return [_build_figure(Span.containing(view, last), days, words) for view in View]
@@ -177,7 +169,7 @@ def load_own_account(account_id: str, context: ContextDep, session: SessionDep) 
 
 def digits_of(account: Account) -> str:
     """Return the last four digits of the meter's number, all that its own household sees of it."""
-    return f"…{account.usage_point_id[-4:]}" if account.usage_point_id else "…"
+    return account.last_digits or "…"
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

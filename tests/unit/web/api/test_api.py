@@ -164,9 +164,9 @@ def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: Te
 def test_the_status_is_that_of_the_command(service: ApiService, client: TestClient) -> None:
     account_id = service.add()
     status = client.get(f"/api/accounts/{account_id}/status").json()
-    assert status == status_of(
-        service.runtime.registry.get(account_id), registry=service.runtime.registry, history=service.runtime.history
-    )
+    account = service.runtime.registry.get(account_id)
+    expected = status_of(account, registry=service.runtime.registry, history=service.runtime.history)
+    assert status == expected.model_dump(mode="json")
 
 
 def test_progress_counts_days_done_of_days_wanted(service: ApiService, client: TestClient) -> None:

@@ -16,12 +16,12 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.web.api import progress as streams
-from worker.web.api.progress import ProgressHub
+from worker.web.api.progress import ProgressHub, to_response
 
 
 def at(done: int, account_id: str = "home") -> AccountProgress:
-    series = {name: SeriesProgress(done, 10, None) for name in Series}
-    return AccountProgress(account_id, AccountState.READY, "", series)
+    series = {name: SeriesProgress(done=done, total=10, error=None) for name in Series}
+    return AccountProgress(account=account_id, state=AccountState.READY, reason="", loaded=done == 10, series=series)
 
 
 class ProgressSource:
@@ -40,7 +40,7 @@ class ProgressSource:
 
 
 def hub(fetch: Callable[..., dict[str, AccountProgress]], **times: float) -> ProgressHub:
-    return ProgressHub(fetch, **{"poll_every_s": 0.01, "heartbeat_s": 5.0, "longest_s": 5.0, **times})
+    return ProgressHub(fetch, **{"poll_every_s": 0.01, "longest_s": 5.0, **times})
 
 
 async def watch(watched: ProgressHub, account_id: str = "home") -> list[str]:
@@ -49,7 +49,8 @@ async def watch(watched: ProgressHub, account_id: str = "home") -> list[str]:
 
 def events_of(pieces: list[str]) -> list[tuple[str, Any]]:
     """Return event names and data."""
-    events = [block for piece in pieces for block in piece.split("\n\n") if "data:" in block]
+    blocks = [block for piece in pieces for block in piece.replace("\r\n", "\n").split("\n\n")]
+    events = [block for block in blocks if "data:" in block]
     fields = [dict(line.split(": ", 1) for line in block.splitlines()) for block in events]
     return [(event["event"], json.loads(event["data"])) for event in fields]
 
@@ -63,7 +64,7 @@ def test_a_watcher_is_told_each_change_once_and_the_end() -> None:
     events = events_of(pieces)
     assert [name for name, _ in events] == ["progress", "progress", "progress", "loaded"]
     assert [data["series"]["daily"]["done"] for _, data in events] == [1, 4, 10, 10]
-    assert "id: loaded\n" in pieces[-1]
+    assert "id: loaded\r\n" in pieces[-1]
 
 
 def test_many_watchers_cost_one_look() -> None:
@@ -106,10 +107,32 @@ def test_a_look_that_fails_is_taken_again() -> None:
     assert [name for name, _ in events] == ["progress", "progress", "loaded"]
 
 
-def test_a_quiet_stream_gets_heartbeats_and_ends_in_its_time() -> None:
-    pieces = run(watch(hub(ProgressSource(at(1)), heartbeat_s=0.02, longest_s=0.1)))
-    assert pieces.count(":\n\n") >= 2
+def test_a_quiet_stream_ends_in_its_time() -> None:
+    pieces = run(watch(hub(ProgressSource(at(1)), longest_s=0.1)))
     assert [name for name, _ in events_of(pieces)] == ["progress"]
+
+
+def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client() -> None:
+    async def respond() -> tuple[list[dict[str, Any]], int]:
+        watched, sent = hub(ProgressSource(at(1))), []
+
+        async def receive() -> dict[str, str]:
+            while sum(message.get("body") == b": \r\n\r\n" for message in sent) < 2:
+                await asyncio.sleep(0.01)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET"}
+        await asyncio.wait_for(to_response(watched.events("home"), heartbeat_s=0.02)(scope, receive, send), 5)
+        return sent, watched.watchers
+
+    sent, watchers = run(respond())
+    headers = dict(sent[0]["headers"])
+    assert (headers[b"cache-control"], headers[b"x-accel-buffering"]) == (b"no-store", b"no")
+    assert [name for name, _ in events_of([message["body"].decode() for message in sent[1:]])] == ["progress"]
+    assert watchers == 0
 
 
 @pytest.fixture
