@@ -99,8 +99,6 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
             with runtime.registry.database.writing() as connection:
                 _refuse_if_filled(connection)
                 restore_rows(connection, lambda table: archive.rows(_table(table)))
-        # What of each history is there is read from the store again.
-        runtime.registry.make_histories_due(runtime.now())
         members = archive.manifest["members"]
         return BackupSummary(
             str(path),

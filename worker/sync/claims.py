@@ -87,6 +87,11 @@ class WindowClaims:
         """Return the job of a window that is claimed, or needs no claim."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
+    def make_lost_histories_due(self) -> None:
+        """Let all histories go on where Redis was emptied: what of them is stored is read back then."""
+        if self.progress.is_empty():
+            self.registry.make_histories_due(self.now())
+
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
         """Claim the next window of a history: of those that failed the least, the newest.
 

@@ -121,6 +121,7 @@ class DueWindows:
     def feed_histories(self) -> int:
         """Publish the next window of each history that goes on now; return their number."""
         self.claims.drop_lost(*HISTORY_LANES.values())
+        self.claims.make_lost_histories_due()
         published = 0
         for series, lane in HISTORY_LANES.items():
             in_flight = set(self.claims.in_flight(lane))

@@ -275,6 +275,17 @@ def test_a_loaded_history_is_not_due_until_a_gap_opens(queue: DueQueue) -> None:
     assert all(household.history.missing_windows(account, series) == [] for series in Series)
 
 
+def test_after_a_loss_of_redis_a_loaded_history_is_read_back_without_a_call(queue: DueQueue) -> None:
+    household = queue.household
+    account = household.add()
+    household.backfill(account)
+    calls = household.supplier.calls
+    household.lose_redis()
+    assert queue.due().feed_histories() == 0
+    assert all(household.history.loaded_until(account, series) for series in Series)
+    assert household.supplier.calls == calls
+
+
 def test_histories_are_begun_so_many_at_once(queue: DueQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.sync.due.MOST_HISTORIES", 4)
     for number in range(11, 21):

@@ -69,6 +69,11 @@ class CoverageStore(PrefixedKeys):
         super().__init__(redis, prefix)
         self._store_script: Any = redis.register_script(_STORE)
 
+    @redis_errors()
+    def is_empty(self) -> bool:
+        """Return whether no finished day of any account is known, as after a loss of Redis."""
+        return next(self._scan("history:*"), None) is None
+
     def coverage(self, account_id: str, series: str) -> SeriesCoverage:
         """Return the finished days of one series."""
         return self.coverages([(account_id, series)])[0]

@@ -258,9 +258,10 @@ class AccountRegistry:
             outcomes.make_due(connection, account_id, series, now)
 
     def make_histories_due(self, now: datetime) -> None:
-        """Let all histories go on now; those that are whole are found to be."""
+        """Let the histories that are loaded go on now: what is missing of them is found out again."""
+        loaded = SERIES_OUTCOMES.c.history_due_at.is_(None)
         with self._database.writing() as connection:
-            connection.execute(update(SERIES_OUTCOMES).values(history_due_at=now))
+            connection.execute(update(SERIES_OUTCOMES).where(loaded).values(history_due_at=now))
 
     def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
         """Set when the history of a series goes on; None: it is loaded."""
