@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.pages import ROOT
 from worker.clients.enedis.presets import PRESETS
-from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.fleet.lanes import QUOTA_LANES, Lane
 from worker.domain.fleet.planning import TYPICAL_POLICIES, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.readings import Series
@@ -98,7 +98,7 @@ def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     assert (MAX_WINDOW_DAYS[Series.LOAD_CURVE], LOOK_BACK_DAYS[Series.LOAD_CURVE], MOST_NIGHTS) == (7, 7, 7)
     assert f"{MAX_WINDOW_DAYS[Series.DAILY]} daily values or 7 days of curve" in text
     assert f"the last {LOOK_BACK_DAYS[Series.DAILY]} days" in text
-    floors = {USUAL_SHARES.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY}
+    floors = {USUAL_SHARES.floor(lane) for lane in QUOTA_LANES if lane is not Lane.NIGHTLY}
     assert f"{floors.pop()} % each" in text and not floors
     pace_limit = QuotaBudget(1).pace_limit
     assert f"four calls a second, {number(pace_limit or 0)} an hour" in text
