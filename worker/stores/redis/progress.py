@@ -9,7 +9,7 @@ Everything here may be lost; a lost key repeats work.  All keys have one prefix 
     secret:<name>                         an encrypted text
     cursor:<name>                         the place in a scan over the accounts, such as k9x4w
     alive:<worker>                        ``heartbeats``
-    lock:<name>, lease:<name>, slot:<name>   ``locks``
+    lock:<name>, slot:<name>                 ``locks``
     parked:<queue>                        ``broker``
 """
 
