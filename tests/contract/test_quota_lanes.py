@@ -19,7 +19,9 @@ from worker.domain.fleet.lanes import QUOTA_LANES, Lane, Shares, enter_lane, lea
 from worker.quota.ledger import QuotaLedger
 
 FIRST, NIGHTLY, REPAIR, BACKFILL = QUOTA_LANES
-SHARES: Final = Shares.parse("first_screen=10,nightly=30,repair=10,backfill=10", "first_screen=80,repair=50,backfill=90")
+SHARES: Final = Shares.parse(
+    "first_screen=10,nightly=30,repair=10,backfill=10", "first_screen=80,repair=50,backfill=90"
+)
 HOUR_S: Final = 3600.0
 ALL: Final = 1e9
 

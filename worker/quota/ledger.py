@@ -81,7 +81,9 @@ class QuotaLedger(PrefixedKeys):
         self._windows = limits.windows
         self.gate = Gate(redis, supplier, prefix, ramp_s=ramp_s, clock_us=clock_us)
         longest_us = math.ceil(max_wait_s * 1e6)
-        self._script_numbers = {lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in QUOTA_LANES}
+        self._script_numbers = {
+            lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in QUOTA_LANES
+        }
         self._take_script = redis.register_script(scripts.TAKE_PERMIT)
 
     def take_permit(self, api: str) -> str:

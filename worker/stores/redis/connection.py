@@ -133,7 +133,7 @@ def execute_batch(pipe: Pipeline) -> list[Any]:
 class PrefixedKeys:
     """Base of the Redis stores: a client, and one prefix before every key."""
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
+    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         self._redis = redis
         self._prefix = prefix
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from redis import Redis, RedisError
+from redis import RedisError
 from redis.exceptions import LockNotOwnedError
 from redis.lock import Lock
 
