@@ -31,6 +31,7 @@ from redis import Redis
 from config.settings import Settings
 from tests.support import servers
 from tests.support.simulated_time import SimulatedTime
+from worker.domain.fleet.backoff import retry_delay_s
 from worker.domain.fleet.lanes import enter_lane
 from worker.errors import RateLimited
 from worker.quota.ledger import QuotaLedger
@@ -83,15 +84,17 @@ def work(
     record_permit: Callable[[str], None],
 ) -> int:
     """Do what a worker's thread does, task after task; return the number of postponed tasks."""
-    random_source, postponed = Random(seed), 0
+    random_source, postponed, retries = Random(seed), 0, 0
     while is_running():
         try:
             record_permit(ledger.take_permit("data"))
         except RateLimited as error:
+            asked_s = (error.retry_after_s or 0.0) / scale
+            sleep(max(retry_delay_s(retries, asked_s, random_source.random), SHORTEST_COUNTDOWN_S) * scale)
             postponed += 1
-            again_s = (error.retry_after_s or 0) * (1 + 0.1 * random_source.random())
-            sleep(max(again_s, SHORTEST_COUNTDOWN_S * scale))
+            retries += 1
         else:
+            retries = 0
             sleep(random_source.uniform(0.1, 0.6) * scale)  # As long as the supplier's answer and our store take.
     return postponed
 
@@ -204,7 +207,7 @@ def main() -> None:
         for per_hour in args.per_hour:
             result[f"{per_hour} an hour, threads, simulated clock"] = {
                 "all lanes": simulated(url, per_hour, args.workers, args.hours, MIX),
-                "history alone": simulated(url, per_hour, args.workers, args.hours, ("backfill",)),
+                "backfill alone": simulated(url, per_hour, args.workers, args.hours, ("backfill",)),
             }
             if args.hour_seconds:
                 result[f"{per_hour} an hour, processes, short clock"] = short(

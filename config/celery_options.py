@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
-from worker.domain.fleet.lanes import QUEUES, STEPS
+from worker.domain.fleet.lanes import QUEUES, Lane
 
 try:
     _settings = get_settings()
@@ -70,7 +70,7 @@ task_default_routing_key = "control"
 task_create_missing_queues = True
 task_routes: dict[str, dict[str, str]] = {
     "tasks.pipeline.fetch": {"queue": "nightly"},  # Chains name their lane; this serves calls by hand.
-    "tasks.pipeline.*": {"queue": STEPS},
+    "tasks.pipeline.*": {"queue": Lane.STEPS.value},
     "tasks.*": {"queue": "control"},
 }
 

@@ -55,9 +55,9 @@ class WindowTask(Task):  # type: ignore[type-arg]
         """
         if isinstance(error, IncidentOpen):
             raise error
-        delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
-        if delay_s > 1.2 * LONGEST_DELAY_S:
+        if (error.retry_after_s or 0.0) > 1.2 * LONGEST_DELAY_S:
             raise error
+        delay_s = retry_delay_s(self.request.retries, error.retry_after_s, random.random)
         delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
         if isinstance(error, RateLimited):
             # Waiting for a permit is not a failed attempt.

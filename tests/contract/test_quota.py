@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -149,20 +148,6 @@ def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, 
     assert 145 < (caught.value.retry_after_s or 0) <= 150.001
 
 
-def test_who_is_sent_away_comes_again_in_turn(redis: Redis, prefix: str) -> None:
-    """Two callers come for each permit, so that neither a crowd comes nor a permit is left."""
-    ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=4_000, max_wait_s=0)
-    ledger.take_permit("all")
-    waits_s: list[float] = []
-    for _ in range(60):
-        with pytest.raises(RateLimited) as caught:
-            ledger.take_permit("all")
-        waits_s.append(caught.value.retry_after_s or 0)
-    gaps = [later - earlier for earlier, later in pairwise(waits_s)]
-    assert all(2.4 < gap <= 2.51 for gap in gaps[:20])
-    assert max(waits_s) <= 5 + 60.001  # No caller waits longer than needed.
-
-
 def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: str) -> None:
     def ledger(supplier: str = "enedis", per_second: int | None = 5) -> QuotaLedger:
         return QuotaLedger(redis, supplier, per_second=per_second, per_hour=None, prefix=prefix, sleep=no_sleep)
@@ -256,8 +241,7 @@ def test_an_unreachable_redis_means_try_again_later() -> None:
             lambda: ledger.take_permit("all"),
             lambda: ledger.close_gate(5),
             ledger.closed_for_s,
-            ledger.is_gate_closed,
         )
-        for call in (*calls, lambda: ledger.release_permit("1/1/s/all"), lambda: ledger.used("all")):
+        for call in (*calls, lambda: ledger.release_permit("1/1/all"), lambda: ledger.used("all")):
             with pytest.raises(StoreUnavailable):
                 call()

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from worker.domain.fleet.lanes import QuotaLane, Shares, enter_lane, leave_lane
+from worker.domain.fleet.lanes import QUOTA_LANES, Lane, Shares, enter_lane, leave_lane
 from worker.quota.ledger import QuotaLedger
 
-FIRST, NIGHTLY, REPAIR, HISTORY = QuotaLane
-QUEUES: Final = {FIRST: "first_screen", NIGHTLY: "nightly", REPAIR: "repair", HISTORY: "backfill"}
-SHARES: Final = Shares.parse("first_screen=10,nightly=30,repair=10,history=10", "first_screen=80,repair=50,history=90")
+FIRST, NIGHTLY, REPAIR, BACKFILL = QUOTA_LANES
+SHARES: Final = Shares.parse(
+    "first_screen=10,nightly=30,repair=10,backfill=10", "first_screen=80,repair=50,backfill=90"
+)
 HOUR_S: Final = 3600.0
 ALL: Final = 1e9
 
@@ -34,7 +35,7 @@ class Fleet:
 
     def __init__(self, redis: Redis, shares: Shares = SHARES, per_second: int | None = None, **limits: float) -> None:
         self.now_s = 1_900_000_000.0
-        self.granted: list[tuple[float, QuotaLane]] = []
+        self.granted: list[tuple[float, Lane]] = []
         limits = {"per_hour": 1000, **limits}
         self.ledger = QuotaLedger(
             redis,
@@ -46,7 +47,7 @@ class Fleet:
             **limits,
         )
 
-    def ask(self, lane: QuotaLane, patience_s: float = 0.0) -> bool:
+    def ask(self, lane: Lane, patience_s: float = 0.0) -> bool:
         with inside(lane):
             decision = self.ledger.try_permit("data", patience_s)
         if decision.permit:
@@ -54,8 +55,8 @@ class Fleet:
         return decision.permit is not None
 
     def run(
-        self, for_s: float, wants: dict[QuotaLane, float], seed: int = 1, step_s: float = 10, patience_s: float = 0.0
-    ) -> Counter[QuotaLane]:
+        self, for_s: float, wants: dict[Lane, float], seed: int = 1, step_s: float = 10, patience_s: float = 0.0
+    ) -> Counter[Lane]:
         """Let each lane ask for so many calls a second (ALL: until it is refused), and return its permits by lane."""
         chance, end_s, before = Random(seed), self.now_s + for_s, len(self.granted)
         while self.now_s < end_s:
@@ -78,20 +79,20 @@ class Fleet:
 
 
 @contextmanager
-def inside(lane: QuotaLane) -> Iterator[None]:
-    token = enter_lane(QUEUES[lane])
+def inside(lane: Lane) -> Iterator[None]:
+    token = enter_lane(lane)
     try:
         yield
     finally:
         leave_lane(token)
 
 
-lanes = st.sampled_from(list(QuotaLane))
+lanes = st.sampled_from(QUOTA_LANES)
 
 
 @once_per_example
 @given(st.lists(st.tuples(lanes, st.integers(1, 60), st.integers(0, 900)), min_size=1, max_size=60))
-def test_no_interleaving_of_lanes_passes_the_limit(redis: Redis, bursts: list[tuple[QuotaLane, int, int]]) -> None:
+def test_no_interleaving_of_lanes_passes_the_limit(redis: Redis, bursts: list[tuple[Lane, int, int]]) -> None:
     fleet = Fleet(redis, per_hour=100, per_day=300)
     for lane, calls, pause_s in bursts:
         for _ in range(calls):
@@ -103,7 +104,7 @@ def test_no_interleaving_of_lanes_passes_the_limit(redis: Redis, bursts: list[tu
 
 @once_per_example
 @given(st.lists(st.tuples(lanes, st.integers(0, 400), st.sampled_from([0.0, 1.0])), min_size=10, max_size=120))
-def test_no_second_holds_more_than_five(redis: Redis, asks: list[tuple[QuotaLane, int, float]]) -> None:
+def test_no_second_holds_more_than_five(redis: Redis, asks: list[tuple[Lane, int, float]]) -> None:
     fleet = Fleet(redis, per_second=5)
     for lane, pause_ms, patience_s in asks:
         fleet.ask(lane, patience_s)
@@ -111,8 +112,8 @@ def test_no_second_holds_more_than_five(redis: Redis, asks: list[tuple[QuotaLane
     assert fleet.most_in(1.0) <= 5
 
 
-@pytest.mark.parametrize("lane", [FIRST, HISTORY])
-def test_a_lane_alone_uses_at_least_97_percent(redis: Redis, lane: QuotaLane) -> None:
+@pytest.mark.parametrize("lane", [FIRST, BACKFILL])
+def test_a_lane_alone_uses_at_least_97_percent(redis: Redis, lane: Lane) -> None:
     fleet = Fleet(redis, per_hour=400)
     for _ in range(2):  # The first hour begins empty, the second after a full one.
         assert fleet.run(HOUR_S, {lane: ALL})[lane] >= 0.97 * 400
@@ -122,7 +123,7 @@ def test_a_lane_alone_uses_at_least_97_percent(redis: Redis, lane: QuotaLane) ->
 @settings(once_per_example, max_examples=3)
 @given(st.dictionaries(lanes, st.sampled_from([0.08, 0.2, ALL]), min_size=2), st.integers(0, 99))
 def test_lanes_together_use_at_least_97_percent_and_each_has_its_floor(
-    redis: Redis, wants: dict[QuotaLane, float], seed: int
+    redis: Redis, wants: dict[Lane, float], seed: int
 ) -> None:
     fleet = Fleet(redis, per_hour=400)
     wants |= {max(wants): ALL}
@@ -136,10 +137,10 @@ def test_lanes_together_use_at_least_97_percent_and_each_has_its_floor(
 def test_who_goes_first_gets_what_is_nobodys(redis: Redis) -> None:
     """All lanes want everything, in short hours: the shared part goes to the first lanes, the floors stay."""
     fleet = Fleet(redis, per_second=5, per_hour=1000, hour_ms=600_000)
-    used = fleet.run(600, dict.fromkeys((NIGHTLY, HISTORY), ALL), step_s=0.5, patience_s=1)
+    used = fleet.run(600, dict.fromkeys((NIGHTLY, BACKFILL), ALL), step_s=0.5, patience_s=1)
     assert used.total() >= 970
-    assert used[NIGHTLY] >= 5 * used[HISTORY]
-    assert used[HISTORY] >= 50
+    assert used[NIGHTLY] >= 5 * used[BACKFILL]
+    assert used[BACKFILL] >= 50
 
 
 @pytest.mark.parametrize("asleep_s", [300, 1800, 5400])
@@ -156,15 +157,34 @@ def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) ->
     assert hour.total() >= 0.97 * 1000
 
 
+@settings(once_per_example, max_examples=6)
+@given(st.lists(st.tuples(lanes, st.integers(1, 400), st.integers(0, 1500)), max_size=12), st.integers(0, 9))
+def test_each_lane_gets_its_floor_evenly_whatever_was_taken_before(
+    redis: Redis, bursts: list[tuple[Lane, int, int]], seed: int
+) -> None:
+    fleet = Fleet(redis, per_hour=400)
+    for lane, calls, pause_s in bursts:
+        for _ in range(calls):
+            if not fleet.ask(lane):
+                break
+        fleet.now_s += pause_s
+    for quarters in (1, 2, 3):
+        fleet.run(HOUR_S / 4, dict.fromkeys(QUOTA_LANES, ALL), seed, step_s=30)
+        hour = Counter(lane for at_s, lane in fleet.granted if at_s > fleet.now_s - HOUR_S)
+        for lane in QUOTA_LANES:
+            assert hour[lane] >= 0.97 * SHARES.floor(lane) * quarters - 2
+    assert fleet.most_in(HOUR_S) <= 400
+
+
 def test_what_a_lane_leaves_of_its_floor_flows_to_others(redis: Redis) -> None:
     fleet = Fleet(redis)
-    used = fleet.run(HOUR_S, {NIGHTLY: ALL, FIRST: 0.01, HISTORY: 0.005})
-    assert used[FIRST] >= 25 and used[HISTORY] >= 10  # That is about all that they asked for.
+    used = fleet.run(HOUR_S, {NIGHTLY: ALL, FIRST: 0.01, BACKFILL: 0.005})
+    assert used[FIRST] >= 25 and used[BACKFILL] >= 10  # That is about all that they asked for.
     assert used.total() >= 970
 
 
-@pytest.mark.parametrize("lane", [FIRST, REPAIR, HISTORY])
-def test_a_burst_after_an_outage_leaves_nothing_idle_an_hour_later(redis: Redis, lane: QuotaLane) -> None:
+@pytest.mark.parametrize("lane", [FIRST, REPAIR, BACKFILL])
+def test_a_burst_after_an_outage_leaves_nothing_idle_an_hour_later(redis: Redis, lane: Lane) -> None:
     """A burst comes back as a burst, because it is not taken of the lane's floor, which is lent only evenly."""
     fleet = Fleet(redis, per_hour=1000)
     pace = 0.4  # It is 1.44 times the quota, as 4 a second are of 10 000 an hour.
@@ -179,48 +199,48 @@ def test_a_lane_finds_its_floor_once_what_is_anybodys_is_used_up(redis: Redis) -
     fleet = Fleet(redis, per_hour=400)
     while fleet.ask(NIGHTLY):
         pass
-    assert sum(fleet.ask(HISTORY) for _ in range(60)) >= 40 - 2
+    assert sum(fleet.ask(BACKFILL) for _ in range(60)) >= 40 - 2
 
 
 def test_a_ceiling_stops_a_lane_while_another_goes_without(redis: Redis) -> None:
     shares = Shares.parse("nightly=30", "first_screen=60")
     fleet = Fleet(redis, shares, per_hour=400)
-    fleet.run(HOUR_S, {FIRST: ALL, HISTORY: ALL})
-    used = fleet.run(HOUR_S, {FIRST: ALL, HISTORY: ALL})
+    fleet.run(HOUR_S, {FIRST: ALL, BACKFILL: ALL})
+    used = fleet.run(HOUR_S, {FIRST: ALL, BACKFILL: ALL})
     assert used[FIRST] <= 242
     assert used.total() >= 0.97 * 400
 
 
 def test_a_ceiling_is_no_waste_where_nobody_else_wants(redis: Redis) -> None:
-    fleet = Fleet(redis, Shares.parse("", "history=20"), per_hour=400)
-    assert fleet.run(HOUR_S, {HISTORY: ALL})[HISTORY] >= 0.97 * 400
+    fleet = Fleet(redis, Shares.parse("", "backfill=20"), per_hour=400)
+    assert fleet.run(HOUR_S, {BACKFILL: ALL})[BACKFILL] >= 0.97 * 400
 
 
 def test_above_its_floor_a_lane_books_less_far_ahead_than_those_before_it(redis: Redis) -> None:
     """So the first lanes find a slot, however many callers of the others ask all the time."""
     fleet = Fleet(redis, per_second=5, per_hour=10_000, shares=Shares.parse("nightly=1", ""), max_wait_s=4)
     booked_s = {}
-    for lane in (HISTORY, REPAIR, NIGHTLY, FIRST):
+    for lane in (BACKFILL, REPAIR, NIGHTLY, FIRST):
         while fleet.ask(lane, patience_s=4.0):
             booked_s[lane] = fleet.granted[-1][0] - fleet.now_s
-    assert booked_s[HISTORY] <= 1.0 < booked_s[REPAIR] <= 1.8 < booked_s[NIGHTLY] <= 2.6 < booked_s[FIRST] <= 3.4
+    assert booked_s[BACKFILL] <= 1.0 < booked_s[REPAIR] <= 1.8 < booked_s[NIGHTLY] <= 2.6 < booked_s[FIRST] <= 3.4
 
 
 @pytest.mark.parametrize("busy", [FIRST, NIGHTLY])
-def test_the_pace_keeps_floors_too(redis: Redis, busy: QuotaLane) -> None:
+def test_the_pace_keeps_floors_too(redis: Redis, busy: Lane) -> None:
     """There are many callers of one lane, one of another, and the hour is not short yet."""
     fleet = Fleet(redis, per_second=5, per_hour=10_000)
     while len(fleet.granted) < 400:
-        for lane in (busy, busy, HISTORY):
+        for lane in (busy, busy, BACKFILL):
             fleet.ask(lane, 1.0)
         fleet.now_s += 0.1
     used = Counter(lane for _, lane in fleet.granted)
-    assert 0.05 * 400 - 2 <= used[HISTORY] <= 0.15 * 400
+    assert 0.05 * 400 - 2 <= used[BACKFILL] <= 0.15 * 400
 
 
 def test_a_call_that_was_never_sent_counts_for_nobody(redis: Redis) -> None:
     fleet = Fleet(redis, per_hour=10, per_day=20, shares=Shares.parse("nightly=30", ""))
-    for lane in QuotaLane:
+    for lane in QUOTA_LANES:
         with inside(lane):
             permit = fleet.ledger.take_permit("data")
             assert fleet.ledger.used_by_lane("data")[lane] == 1

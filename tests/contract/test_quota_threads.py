@@ -6,7 +6,7 @@ This is the small form of ``benchmarks/quota.py``.
 from __future__ import annotations
 
 from benchmarks.quota import MIX, SHARES, simulated
-from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.fleet.lanes import Lane
 
 
 def test_sixteen_threads_use_an_hour_up_and_are_never_refused(redis_url: str) -> None:
@@ -15,5 +15,5 @@ def test_sixteen_threads_use_an_hour_up_and_are_never_refused(redis_url: str) ->
     assert result["refusals"] == 0
     assert result["max_in_any_second"] <= 5
     assert result["max_in_any_hour"] <= 200
-    for queue, lane in (("nightly", QuotaLane.NIGHTLY), ("backfill", QuotaLane.HISTORY)):
-        assert result["by_lane"][queue] >= SHARES.floor(lane) * 2 - 1
+    for lane in (Lane.NIGHTLY, Lane.BACKFILL):
+        assert result["by_lane"][lane] >= SHARES.floor(lane) * 2 - 1

@@ -48,7 +48,7 @@ PACKAGES = ("config", "tasks", "worker")
 NO_RUNTIME: Any = None  # In place of a runtime that no route asks for before it is called.
 HOLE = "{}"
 DEEPEST = 4  # How far a name is followed to what it is given.
-NAMED_IN_REDIS = {"get_cursor", "get_secret", "lease", "lock", "move_cursor", "put_cursor", "put_secret", "slot"}
+NAMED_IN_REDIS = {"get_cursor", "get_secret", "lock", "move_cursor", "put_cursor", "put_secret", "slot"}
 LOG_CALLS = {"critical", "debug", "error", "exception", "info", "log", "warning"}
 
 

@@ -67,7 +67,7 @@ def test_a_plan_is_told_for_any_fleet_and_preset(releve: Releve) -> None:
             "first_screen": {"needed": 300_000, "a_day": 24_000},
             "nightly": {"needed": 150_000, "a_day": 168_000},
             "repair": {"needed": None, "a_day": 24_000},
-            "history": {"needed": 10_700_000, "a_day": 42_000},
+            "backfill": {"needed": 10_700_000, "a_day": 42_000},
         },
         "most_accounts": {"everything_every_night": 84_000, "totals_every_night": 147_000, "once_a_week": 588_000},
         "calls_per_hour_needed": {

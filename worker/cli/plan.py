@@ -172,7 +172,7 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
     if result.backfill_days is not None:
         days = result.fleet.history_days
         lines.append(
-            f"backfill      {result.backfill_days:.1f} days for all of them at once, {days} days of curve each"
+            f"histories     {result.backfill_days:.1f} days for all of them at once, {days} days of curve each"
         )
     lines += [_lane(lane, **numbers) for lane, numbers in values["lanes"].items()]
     most = values["most_accounts"]
@@ -191,6 +191,6 @@ def _lane(lane: str, needed: int | None, a_day: int | None) -> str:
     what = {
         "first_screen": "to fill all accounts' totals",
         "nightly": "a night",
-        "history": "to fill all accounts' curves",
+        "backfill": "to fill all accounts' curves",
     }
     return f"{lane:14}{room}" + (f"; {needed} {what[lane]}" if needed is not None else "")

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.fleet.lanes import QUOTA_LANES
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import Series
 from worker.errors import WorkerError
@@ -82,7 +82,7 @@ PERMITS_USED_BY_LANE: Final = METRICS.define(
     "releve_permits_used_by_lane",
     "Permits taken within the last hour by each kind of work, in the order of treatment when the quota is short.",
     api=(),
-    lane=QuotaLane,
+    lane=QUOTA_LANES,
 )
 PERMITS_LIMIT: Final = METRICS.define(
     "gauge", "releve_permits_limit", "Permits that an hour has; missing where there is no limit.", api=()

@@ -18,7 +18,7 @@ from config.settings import ConfigError, Settings
 from worker.app import count_workers, queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.fleet.lanes import Lane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
@@ -161,7 +161,7 @@ def _optional(value: float | None) -> Values:
     return {} if value is None else _single(value)
 
 
-def _by_labels(values: Mapping[str, Mapping[QuotaLane, int]]) -> Values:
+def _by_labels(values: Mapping[str, Mapping[Lane, int]]) -> Values:
     return {(outer, inner.value): float(value) for outer, lanes in values.items() for inner, value in lanes.items()}
 
 

@@ -18,6 +18,8 @@ from worker.quota import scripts
 from worker.quota.limits import RAMP_S
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
+# The same as in ``scripts.TAKE_PERMIT``.
+_FIRST_PACE: Final = 0.05
 _STATE_LIFE_S: Final = 600.0
 # This limits what we add; the wait that the supplier asks for has no limit here.
 _LONGEST_ADDED_S: Final = 3600.0
@@ -43,7 +45,6 @@ class Gate(PrefixedKeys):
         self.ramp_us = int(ramp_s * 1e6)
         self._clock_us = clock_us
         self._close_script = redis.register_script(scripts.CLOSE_GATE)
-        self._read_script = redis.register_script(scripts.READ_GATE)
 
     @property
     def now_us(self) -> int:
@@ -70,5 +71,15 @@ class Gate(PrefixedKeys):
     @redis_errors()
     def state(self) -> tuple[float, float]:
         """Return the seconds until it opens, and the share of the full pace that it allows (0 closed, 1 open)."""
-        closed_us, thousandths = self._read_script(keys=[self.key], args=[self.now_us, self.ramp_us])
-        return closed_us / 1e6, thousandths / 1000
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self.key, "shut_at", "until")
+            pipe.time()
+            (shut_at, until), (seconds, microseconds) = pipe.execute()
+        shut_at_us, opens_us = int(shut_at or 0), int(until or 0)
+        now_us = self.now_us or int(seconds) * 1_000_000 + int(microseconds)
+        # A gate that was closed in the future was closed before the clock was set back: it counts as open.
+        if now_us < shut_at_us or now_us >= opens_us + self.ramp_us:
+            return 0.0, 1.0
+        if now_us < opens_us:
+            return (opens_us - now_us) / 1e6, 0.0
+        return 0.0, max(_FIRST_PACE, (now_us - opens_us) / self.ramp_us)

@@ -5,15 +5,15 @@ are sliding counts, which are safe however the supplier counts its hour. One scr
 the server's clock. So a permit is taken of all limits or of none, and the clocks of the hosts don't matter. If Redis
 loses its data, the supplier refuses some calls, and its 429 closes the gate (``worker.quota.gate``).
 
-A permit is a text: the moment in µs, the lane (1 to 4), where it was taken in each window (``s`` shared part, ``f2``
-floor of lane 2), and the API:
+A permit is a text: the moment in µs, the lane (1 to 4), and the API:
 
-    1721880000250000/2/s/data
+    1721880000250000/2/data
 """
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,16 +21,17 @@ from typing import Final
 
 from redis import Redis
 
-from worker.domain.fleet.lanes import EQUAL_SHARES, QuotaLane, Shares, current_lane, current_quota_lane
+from worker.domain.fleet.lanes import EQUAL_SHARES, QUOTA_LANES, Lane, Shares, current_lane, current_quota_lane
 from worker.errors import RateLimited
 from worker.metrics import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
 from worker.quota.gate import Gate
-from worker.quota.limits import DAY_MS, HOUR_MS, LANES, RAMP_S, SECOND_MS, Limits
+from worker.quota.limits import BUCKETS, DAY_MS, HOUR_MS, RAMP_S, SECOND_MS, Limits
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 MAX_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
+_JITTER: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,12 @@ class PermitDecision:
     """The answer of the ledger: a permit, or the time to come again.
 
     ``permit`` may be used after ``wait_s``, which is at ``at_s`` by the server's clock. If it is None, there may be a
-    permit after ``wait_s``; a caller that comes again after ``retry_in_s`` does not come together with others.
+    permit after ``wait_s``.
     """
 
     permit: str | None
     wait_s: float
     at_s: float
-    retry_in_s: float = 0.0
 
 
 class QuotaLedger(PrefixedKeys):
@@ -81,22 +81,23 @@ class QuotaLedger(PrefixedKeys):
         self._windows = limits.windows
         self.gate = Gate(redis, supplier, prefix, ramp_s=ramp_s, clock_us=clock_us)
         longest_us = math.ceil(max_wait_s * 1e6)
-        self._script_numbers = {lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in LANES}
+        self._script_numbers = {
+            lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in QUOTA_LANES
+        }
         self._take_script = redis.register_script(scripts.TAKE_PERMIT)
-        self._release_script = redis.register_script(scripts.RELEASE_PERMIT)
 
     def take_permit(self, api: str) -> str:
         """Wait for one permit of every limit, at most ``max_wait_s`` in all, and return it when it may be used.
 
         ``api`` is the name under which the supplier counts the call. Raises RateLimited with the wait, and takes
-        nothing, if there is no permit in time; it raises at once if it knows that the wait is longer.
+        nothing, if there is no permit in time; it raises at once if it knows that the wait is longer. Who waited for
+        nothing asks again a little later than told, so that callers do not all come at the same moment.
         """
         waited_s = 0.0
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
-            again_s = max(decision.retry_in_s, _SHORTEST_SLEEP_S)
+            again_s = max(decision.wait_s, _SHORTEST_SLEEP_S) * (1 + _JITTER * random.random())
             if waited_s + again_s > self._max_wait_s:
-                # We waited in vain, so the real wait is longer than ``retry_in_s``: the time already waited is added.
-                raise self._refusal(waited_s + again_s)
+                raise self._refusal(decision.wait_s)
             self._sleep(again_s)
             waited_s += again_s
         if decision.wait_s > 0:
@@ -113,22 +114,23 @@ class QuotaLedger(PrefixedKeys):
         """Take one permit of every limit if all have one within ``patience_s``, for the lane of this thread."""
         lane = current_quota_lane()
         keys = [self.gate.key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
-        args = [self.gate.now_us, int(patience_s * 1e6), LANES.index(lane) + 1, *self._script_numbers[lane]]
-        granted, wait_us, now_us, *rest = self._take_script(keys=keys, args=args)
+        number = QUOTA_LANES.index(lane) + 1
+        args = [self.gate.now_us, int(patience_s * 1e6), number, *self._script_numbers[lane]]
+        granted, wait_us, now_us, *at_us = self._take_script(keys=keys, args=args)
         if not granted:
-            return PermitDecision(None, wait_us / 1e6, (now_us + wait_us) / 1e6, rest[0] / 1e6)
-        at_us, *sources = rest
-        permit = "/".join((str(at_us), str(LANES.index(lane) + 1), *sources, api))
-        return PermitDecision(permit, wait_us / 1e6, int(at_us) / 1e6)
+            return PermitDecision(None, wait_us / 1e6, (now_us + wait_us) / 1e6)
+        return PermitDecision(f"{at_us[0]}/{number}/{api}", wait_us / 1e6, int(at_us[0]) / 1e6)
 
     @redis_errors()
     def release_permit(self, permit: str) -> None:
         """Undo the count of a call that was never sent; its slot in the pace stays used."""
-        at_us, lane, *rest = permit.split("/", 2 + len(self._windows))
-        if keys := self._window_keys(rest.pop()):
-            sources = zip(rest, self._windows, strict=True)
-            pairs = [text for source, window in sources for text in (source, str(window.bucket_us))]
-            self._release_script(keys=keys, args=[self.gate.now_us, lane, at_us, *pairs])
+        at_us, lane, api = permit.split("/", 2)
+        with self._redis.pipeline() as pipe:
+            for key, window in zip(self._window_keys(api), self._windows, strict=True):
+                # A bucket that has dropped out of the window becomes -1, which no longer counts either.
+                pipe.hincrby(key, f"{int(at_us) // window.bucket_us}:{lane}", -1)
+                pipe.pexpire(key, 2 * window.length_us // 1000)
+            pipe.execute()
         PERMITS_GIVEN_BACK.inc()
 
     def close_gate(self, retry_after_s: float, permit: str = "") -> None:
@@ -139,25 +141,21 @@ class QuotaLedger(PrefixedKeys):
         """Return the seconds until the gate opens; 0 if it is open."""
         return self.gate.closed_for_s()
 
-    def is_gate_closed(self) -> bool:
-        """Return whether the gate is closed, so that no more work should be published."""
-        return self.closed_for_s() > 0
-
     def used(self, api: str) -> int:
         """Return the permits of the last hour without the released ones; 0 without a limit an hour."""
         return sum(self.used_by_lane(api).values())
 
     @redis_errors()
-    def used_by_lane(self, api: str) -> dict[QuotaLane, int]:
+    def used_by_lane(self, api: str) -> dict[Lane, int]:
         """Return the permits of the last hour by lane, as ``used`` counts them."""
-        used = dict.fromkeys(LANES, 0)
+        used = dict.fromkeys(QUOTA_LANES, 0)
         for window in (window for window in self._windows if window.name == "hourly"):
-            oldest = self._now_us() // window.bucket_us - window.length_us // window.bucket_us
+            oldest = self._now_us() // window.bucket_us - BUCKETS
             for name, count in self._redis.hgetall(self._key("permit", self._supplier, api, window.name)).items():
-                # The field 114792000:u2 counts the permits of lane 2 in that bucket.
-                bucket, _, count_name = str(name).partition(":")
-                if count_name.startswith("u") and int(bucket) >= oldest:
-                    used[LANES[int(count_name[1:]) - 1]] += int(count)
+                # The field 76528000:2 counts the permits of lane 2 in that bucket; wanted2 counts nothing.
+                bucket, _, lane = str(name).partition(":")
+                if lane and int(bucket) >= oldest:
+                    used[QUOTA_LANES[int(lane) - 1]] += int(count)
         return used
 
     def _now_us(self) -> int:

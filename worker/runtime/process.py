@@ -248,7 +248,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             claims=self.claims,
             publish=publish,
             calls_per_hour=self.calls_per_hour,
-            is_blocked=self.ledger.is_gate_closed,
+            is_blocked=lambda: self.ledger.closed_for_s() > 0,
             now=self.now,
         )
 

@@ -1,7 +1,7 @@
-"""The lane of the work that a thread does, and the share of the supplier's quota that each lane has.
+"""The lanes of work: for each its queue, its part of the supplier's quota, and what it is for.
 
-A *lane* is the queue through which the thread's task came; work that a person started has the lane ``by_hand``. The
-quota is shared between four *quota lanes*, and each lane belongs to one of them.
+The *lane* of a thread is the queue through which its task came; work that a person started has the lane ``by_hand``.
+The quota is shared between four of the lanes, the *quota lanes*; each other lane uses the part of one of these.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
 
-# The queue of the steps after ``fetch``, whichever lane their window came through.
-STEPS: Final = "steps"
-# On Redis a worker serves them in this order, so that a window that has begun is finished before another begins.
-QUEUES: Final = (STEPS, "control", "first_screen", "nightly", "repair", "backfill")
 # The prefix marks the broker's keys in a Redis that is shared with other programs.
 BROKER_PREFIX: Final = "releve:celery:"
 
@@ -30,27 +26,45 @@ class Lane(StrEnum):
     NIGHTLY = "nightly"
     REPAIR = "repair"
     BACKFILL = "backfill"
-    BY_HAND = "by_hand"  # The command line or a web page called it; there is no task.
-    OTHER = "other"  # The task came through a queue that an operator added.
+    BY_HAND = "by_hand"
+    OTHER = "other"
 
 
-class QuotaLane(StrEnum):
-    """The lanes of the quota, in the order in which they are served when it is short."""
+@dataclass(frozen=True, slots=True)
+class LaneDescription:
+    """All that is said of a lane in one place.
 
-    FIRST_SCREEN = "first_screen"
-    NIGHTLY = "nightly"
-    REPAIR = "repair"
-    HISTORY = "history"
+    ``shares``: usual floor and ceiling of a quota lane, in percent; None for a lane that uses ``quota_lane``'s part.
+    """
+
+    purpose: str
+    quota_lane: Lane
+    shares: tuple[int, int] | None = None
+    is_queue: bool = True
 
 
-_LANE_BY_QUEUE: Final = {name: Lane(name) for name in QUEUES}
-# A lane that is not named here belongs to the quota lane HISTORY.
-_QUOTA_LANE: Final = {
-    Lane.FIRST_SCREEN: QuotaLane.FIRST_SCREEN,
-    Lane.BY_HAND: QuotaLane.FIRST_SCREEN,  # A person is waiting for the result.
-    Lane.NIGHTLY: QuotaLane.NIGHTLY,
-    Lane.REPAIR: QuotaLane.REPAIR,
+# In the order in which queues are emptied and quota lanes served.
+LANES: Final[Mapping[Lane, LaneDescription]] = {
+    Lane.STEPS: LaneDescription("the steps of a window after `fetch`, whatever its lane", Lane.BACKFILL),
+    Lane.CONTROL: LaneDescription("what is due is decided", Lane.BACKFILL),
+    Lane.FIRST_SCREEN: LaneDescription(
+        "a new account's first values; whatever a person asks for", Lane.FIRST_SCREEN, (10, 80)
+    ),
+    Lane.NIGHTLY: LaneDescription("the look-back of every account", Lane.NIGHTLY, (30, 100)),
+    Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
+    Lane.BACKFILL: LaneDescription("the rest of a history, and everything else", Lane.BACKFILL, (10, 90)),
+    Lane.BY_HAND: LaneDescription(
+        "the command line or a web page called; a person waits", Lane.FIRST_SCREEN, is_queue=False
+    ),
+    Lane.OTHER: LaneDescription("a queue that an operator added", Lane.BACKFILL, is_queue=False),
 }
+QUEUES: Final = tuple(lane.value for lane, description in LANES.items() if description.is_queue)
+QUOTA_LANES: Final = tuple(lane for lane, description in LANES.items() if description.shares)
+USUAL_FLOORS: Final = ",".join(f"{lane}={described.shares[0]}" for lane, described in LANES.items() if described.shares)
+USUAL_CEILINGS: Final = ",".join(
+    f"{lane}={described.shares[1]}" for lane, described in LANES.items() if described.shares
+)
+
 _LANE: ContextVar[Lane] = ContextVar("lane", default=Lane.BY_HAND)
 
 
@@ -59,16 +73,16 @@ def current_lane() -> Lane:
     return _LANE.get()
 
 
-def current_quota_lane() -> QuotaLane:
+def current_quota_lane() -> Lane:
     """Return the quota lane of the calling thread."""
-    return _QUOTA_LANE.get(_LANE.get(), QuotaLane.HISTORY)
+    return LANES[_LANE.get()].quota_lane
 
 
 def enter_lane(queue: str | None) -> Token[Lane]:
     """Set the lane of the calling thread to that of ``queue``; pass the returned token to ``leave_lane``."""
     # With RabbitMQ the routing key of a delayed message has the delay, in dots, before the queue's name.
     name = (queue or "").rpartition(".")[2]
-    return _LANE.set(_LANE_BY_QUEUE.get(name, Lane.OTHER))
+    return _LANE.set(Lane(name) if name in QUEUES else Lane.OTHER)
 
 
 def leave_lane(token: Token[Lane]) -> None:
@@ -89,31 +103,29 @@ class Shares:
     is not named has a floor of 0 and a ceiling of 100.
     """
 
-    floors: Mapping[QuotaLane, int] = field(default_factory=dict)
-    ceilings: Mapping[QuotaLane, int] = field(default_factory=dict)
+    floors: Mapping[Lane, int] = field(default_factory=dict)
+    ceilings: Mapping[Lane, int] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, floors: str, ceilings: str) -> Self:
-        """Read texts like ``nightly=30,history=5``; raises ValueError with what to change."""
+        """Read texts like ``nightly=30,backfill=5``; raises ValueError with what to change."""
         shares = cls(parse_floors(floors), parse_ceilings(ceilings))
-        for lane in QuotaLane:
+        for lane in QUOTA_LANES:
             if shares.ceiling(lane) < shares.floor(lane):
                 raise ValueError(f"{lane} has a ceiling below its floor")
         return shares
 
-    def floor(self, lane: QuotaLane) -> int:
+    def floor(self, lane: Lane) -> int:
         return self.floors.get(lane, 0)
 
-    def ceiling(self, lane: QuotaLane) -> int:
+    def ceiling(self, lane: Lane) -> int:
         return self.ceilings.get(lane, 100)
 
 
 EQUAL_SHARES: Final = Shares()
-USUAL_FLOORS: Final = "first_screen=10,nightly=30,repair=10,history=10"
-USUAL_CEILINGS: Final = "first_screen=80,nightly=100,repair=50,history=90"
 
 
-def parse_floors(text: str) -> dict[QuotaLane, int]:
+def parse_floors(text: str) -> dict[Lane, int]:
     """Read the floors, in percent; raises ValueError if they leave too little to share."""
     floors = _percents(text)
     if sum(floors.values()) > MAX_FLOOR_TOTAL:
@@ -121,7 +133,7 @@ def parse_floors(text: str) -> dict[QuotaLane, int]:
     return floors
 
 
-def parse_ceilings(text: str) -> dict[QuotaLane, int]:
+def parse_ceilings(text: str) -> dict[Lane, int]:
     """Read the ceilings, in percent; raises ValueError for a ceiling of 0."""
     ceilings = _percents(text)
     if 0 in ceilings.values():
@@ -129,11 +141,11 @@ def parse_ceilings(text: str) -> dict[QuotaLane, int]:
     return ceilings
 
 
-def _percents(text: str) -> dict[QuotaLane, int]:
-    percents: dict[QuotaLane, int] = {}
+def _percents(text: str) -> dict[Lane, int]:
+    percents: dict[Lane, int] = {}
     for part in filter(str.strip, text.split(",")):
         match = _SHARE.fullmatch(part)
-        if match is None or match[1] not in list(QuotaLane) or int(match[2]) > 100:
-            raise ValueError(f"needs lanes and percents like nightly=30; lanes are {', '.join(QuotaLane)}")
-        percents[QuotaLane(match[1])] = int(match[2])
+        if match is None or match[1] not in QUOTA_LANES or int(match[2]) > 100:
+            raise ValueError(f"needs lanes and percents like nightly=30; lanes are {', '.join(QUOTA_LANES)}")
+        percents[Lane(match[1])] = int(match[2])
     return percents

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, QuotaLane, Shares
+from worker.domain.fleet.lanes import QUOTA_LANES, USUAL_CEILINGS, USUAL_FLOORS, Lane, Shares
 from worker.domain.fleet.policy import MOST_NIGHTS, FleetPolicy
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import history_length
@@ -86,8 +86,8 @@ class QuotaBudget:
     @property
     def nights_percent(self) -> int:
         """The percent of each hour that a night can use while the other lanes use all of their floors."""
-        others = sum(self.shares.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY)
-        return max(1, min(self.shares.ceiling(QuotaLane.NIGHTLY), 100 - others))
+        others = sum(self.shares.floor(lane) for lane in QUOTA_LANES if lane is not Lane.NIGHTLY)
+        return max(1, min(self.shares.ceiling(Lane.NIGHTLY), 100 - others))
 
     @property
     def pace_limit(self) -> int | None:
@@ -153,13 +153,13 @@ class Plan:
 
     @property
     def daily_calls_by_lane(self) -> dict[str, int] | None:
-        """The calls a day of each lane, or None without a limit; the history gets what the night leaves."""
+        """The calls a day of each lane, or None without a limit; the backfill gets what the night leaves."""
         if self.quota.day_limit is None or self.quota.night_limit is None:
             return None
-        floors = (self.quota.shares.floor(lane) for lane in (QuotaLane.FIRST_SCREEN, QuotaLane.REPAIR))
+        floors = (self.quota.shares.floor(lane) for lane in (Lane.FIRST_SCREEN, Lane.REPAIR))
         first_screen, repair = (self.quota.day_limit * percent // 100 for percent in floors)
         rest = self.quota.day_limit - first_screen - repair - min(self.calls_a_night, self.quota.night_limit)
-        return {"first_screen": first_screen, "nightly": self.quota.night_limit, "repair": repair, "history": rest}
+        return {"first_screen": first_screen, "nightly": self.quota.night_limit, "repair": repair, "backfill": rest}
 
     @property
     def backfill_days(self) -> float | None:
@@ -168,7 +168,7 @@ class Plan:
         calls = self.fleet.first_screen_calls + self.fleet.history_calls
         if lanes is None:
             return None
-        return calls / max(1, lanes["first_screen"] + lanes["history"])
+        return calls / max(1, lanes["first_screen"] + lanes["backfill"])
 
     def most_accounts(self, policy: FleetPolicy) -> int | None:
         """Return the most accounts whose nights fit under ``policy``; None without a limit."""
@@ -181,7 +181,7 @@ class Plan:
         """Return the object that ``releve plan --json`` prints."""
         fleet, quota, calls_by_lane = self.fleet, self.quota, self.daily_calls_by_lane or {}
         needed = {"first_screen": fleet.first_screen_calls, "nightly": self.calls_a_night, "repair": None}
-        needed["history"] = fleet.history_calls
+        needed["backfill"] = fleet.history_calls
         return {
             "accounts": fleet.accounts,
             "without_curve": fleet.without_curve,

@@ -111,7 +111,7 @@ def check_eviction(redis: Redis) -> None:
 class PrefixedKeys:
     """Base of the Redis stores: a client, and one prefix before every key."""
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
+    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         self._redis = redis
         self._prefix = prefix
 

@@ -20,21 +20,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from redis import Redis
+from redis.client import Pipeline
 
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 LIFE_S: Final = 900
 WORKING_S: Final = 90  # Longer than any exchange with a supplier; after it the process that did it counts as dead.
 _WORKING: Final = "working"
-
-# The flow is taken and marked in one step, so that of two callbacks at the same time one wins.
-# KEYS: releve:consent_flow:<state>, releve:outcome:<state>.  ARGV: {"is":"working"}, seconds that it lives (90).
-_TAKE = """
-local flow = redis.call('GETDEL', KEYS[1])
-if flow then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
-return flow
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +54,6 @@ class ConsentFlow:
 class ConsentFlows(PrefixedKeys):
     """Consent flows in Redis, by state; every method raises StoreUnavailable."""
 
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
-        self._take_script = redis.register_script(_TAKE)
-
     @redis_errors()
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state: 43 random characters."""
@@ -81,8 +69,18 @@ class ConsentFlows(PrefixedKeys):
     @redis_errors()
     def take(self, state: str) -> ConsentFlow | None:
         """Return the flow to the first caller and None to others; its outcome is ``working`` from then on."""
-        keys = [self._key("consent_flow", state), self._key("outcome", state)]
-        return _to_flow(self._take_script(keys=keys, args=[_to_text({"is": _WORKING}), WORKING_S]))
+        key = self._key("consent_flow", state)
+
+        def take_and_mark(pipe: Pipeline) -> Any:
+            flow = pipe.get(key)
+            pipe.multi()
+            if flow is not None:
+                pipe.delete(key)
+                pipe.set(self._key("outcome", state), _to_text({"is": _WORKING}), ex=WORKING_S)
+            return flow
+
+        # One step under WATCH: of two callbacks at the same time one wins, and the other sees that it is at work.
+        return _to_flow(self._redis.transaction(take_and_mark, key, value_from_callable=True))
 
     @redis_errors()
     def restore(self, state: str, flow: ConsentFlow) -> None:

@@ -9,14 +9,12 @@ Everything here may be lost; a lost key repeats work.  All keys have one prefix 
     secret:<name>                 an encrypted text
     text:<name>                   a text, such as the summary of the last audit
     alive:<worker>                ``heartbeats``
-    lock:<name>, lease:<name>, slot:<name>   ``locks``
+    lock:<name>, slot:<name>      ``locks``
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
-
-from redis import Redis
 
 from worker.stores.redis.claims import ClaimStore
 from worker.stores.redis.connection import escape_glob, redis_errors
@@ -33,9 +31,6 @@ class ProgressStore(TaskProgressStore, CoverageStore, ClaimStore, Locks, LivingW
 
     ``series`` is a Series or its value.
     """
-
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
 
     # -- Texts shared by all workers
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis import Redis
-
 from worker.domain.fleet.outcomes import Call, call_to_fields, calls_from_fields
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
@@ -23,9 +21,6 @@ SUCCESS_TTL_S: Final = 15 * 60
 
 class TaskProgressStore(PrefixedKeys):
     """The states of the last runs; every method raises StoreUnavailable."""
-
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
 
     @redis_errors()
     def record_task(self, account_id: str, series: str, **fields: str) -> None:

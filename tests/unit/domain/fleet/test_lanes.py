@@ -6,16 +6,40 @@ import threading
 
 import pytest
 
+from tests.support.pages import ROOT
 from worker.domain.fleet.lanes import (
     EQUAL_SHARES,
+    LANES,
+    QUEUES,
+    QUOTA_LANES,
+    USUAL_CEILINGS,
+    USUAL_FLOORS,
     Lane,
-    QuotaLane,
     Shares,
     current_lane,
     current_quota_lane,
     enter_lane,
     leave_lane,
 )
+
+
+def test_every_lane_is_described_and_the_rest_is_read_from_there() -> None:
+    assert list(LANES) == list(Lane)
+    assert all(description.purpose for description in LANES.values())
+    assert {description.quota_lane for description in LANES.values()} == set(QUOTA_LANES)
+    assert all(LANES[lane].quota_lane is lane for lane in QUOTA_LANES)
+    assert set(Lane) - set(QUEUES) == {Lane.BY_HAND, Lane.OTHER}
+    usual = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
+    assert [(usual.floor(lane), usual.ceiling(lane)) for lane in QUOTA_LANES] == [
+        LANES[lane].shares for lane in QUOTA_LANES
+    ]
+
+
+def test_the_table_of_the_page_is_that_of_the_code() -> None:
+    page = (ROOT / "docs" / "explanation" / "quotas.md").read_text(encoding="utf-8").splitlines()
+    for lane in QUOTA_LANES:
+        floor, ceiling = LANES[lane].shares or (0, 100)
+        assert f"| `{lane}` | {LANES[lane].purpose} | {floor} % | {ceiling} % |" in page
 
 
 @pytest.mark.parametrize("prefix", ["", "0.0.1.0.1."])  # RabbitMQ writes a delay so.
@@ -46,25 +70,25 @@ def test_threads_do_not_see_each_others_lane() -> None:
 @pytest.mark.parametrize(
     "queue, lane",
     [
-        ("first_screen", QuotaLane.FIRST_SCREEN),
-        ("nightly", QuotaLane.NIGHTLY),
-        ("repair", QuotaLane.REPAIR),
-        ("backfill", QuotaLane.HISTORY),
-        ("control", QuotaLane.HISTORY),
-        ("of an operator", QuotaLane.HISTORY),
+        ("first_screen", Lane.FIRST_SCREEN),
+        ("nightly", Lane.NIGHTLY),
+        ("repair", Lane.REPAIR),
+        ("backfill", Lane.BACKFILL),
+        ("control", Lane.BACKFILL),
+        ("of an operator", Lane.BACKFILL),
     ],
 )
-def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: QuotaLane) -> None:
-    assert current_quota_lane() is QuotaLane.FIRST_SCREEN  # By hand, because a person waits.
+def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: Lane) -> None:
+    assert current_quota_lane() is Lane.FIRST_SCREEN  # By hand, because a person waits.
     token = enter_lane(queue)
     assert current_quota_lane() is lane
     leave_lane(token)
 
 
 def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None:
-    shares = Shares.parse(" nightly = 30,history=5,", "history=90")
-    assert [shares.floor(lane) for lane in QuotaLane] == [0, 30, 0, 5]
-    assert [shares.ceiling(lane) for lane in QuotaLane] == [100, 100, 100, 90]
+    shares = Shares.parse(" nightly = 30,backfill=5,", "backfill=90")
+    assert [shares.floor(lane) for lane in QUOTA_LANES] == [0, 30, 0, 5]
+    assert [shares.ceiling(lane) for lane in QUOTA_LANES] == [100, 100, 100, 90]
     assert Shares.parse("", "") == EQUAL_SHARES
 
 
@@ -75,9 +99,9 @@ def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None
         ("nightly=101", ""),
         ("nightly=-1", ""),
         ("evening=3", ""),
-        ("nightly=60,history=31", ""),
-        ("", "history=0"),
-        ("history=20", "history=10"),
+        ("nightly=60,backfill=31", ""),
+        ("", "backfill=0"),
+        ("backfill=20", "backfill=10"),
     ],
 )
 def test_shares_that_can_not_work_are_refused_with_a_word(floors: str, ceilings: str) -> None:

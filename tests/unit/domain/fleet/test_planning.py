@@ -94,8 +94,8 @@ def test_the_lanes_share_a_day_and_none_is_shut_out(fleet: Fleet, quota: QuotaBu
         assert lanes is quota.day_limit is None
         return
     night = min(plan.calls_a_night, lanes["nightly"])
-    assert lanes["first_screen"] + lanes["repair"] + lanes["history"] + night == quota.day_limit
-    assert all(lanes[lane] >= quota.day_limit // 10 for lane in ("first_screen", "repair", "history"))
+    assert lanes["first_screen"] + lanes["repair"] + lanes["backfill"] + night == quota.day_limit
+    assert all(lanes[lane] >= quota.day_limit // 10 for lane in ("first_screen", "repair", "backfill"))
 
 
 @given(fleets(), quotas)

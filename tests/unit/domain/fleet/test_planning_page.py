@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.pages import ROOT
 from worker.clients.enedis.presets import PRESETS
-from worker.domain.fleet.lanes import QuotaLane
+from worker.domain.fleet.lanes import QUOTA_LANES, Lane
 from worker.domain.fleet.planning import TYPICAL_POLICIES, USUAL_SHARES, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import MOST_NIGHTS
 from worker.domain.measures.readings import Series
@@ -101,7 +101,7 @@ def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     ) == (7, 7, 7)
     assert f"{Series.DAILY.description.max_window_days} daily values or 7 days of curve" in text
     assert f"the last {Series.DAILY.description.look_back_days} days" in text
-    floors = {USUAL_SHARES.floor(lane) for lane in QuotaLane if lane is not QuotaLane.NIGHTLY}
+    floors = {USUAL_SHARES.floor(lane) for lane in QUOTA_LANES if lane is not Lane.NIGHTLY}
     assert f"{floors.pop()} % each" in text and not floors
     pace_limit = QuotaBudget(1).pace_limit
     assert f"four calls a second, {number(pace_limit or 0)} an hour" in text
