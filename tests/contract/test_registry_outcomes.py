@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record_outcome
 from worker.domain.measures.readings import Series
-from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
 
 
@@ -86,18 +85,3 @@ def test_outcomes_of_a_page_name_each_account_asked_for(registry: AccountRegistr
         second: set(),
     }
     assert registry.load_outcomes_of([]) == {}
-
-
-def test_what_is_recorded_together_is_recorded_all_or_not_at_all(registry: AccountRegistry) -> None:
-    first, second, removed = (add_ready(registry, f"1234567890123{number}") for number in range(3))
-    with registry.in_one_transaction() as joined:
-        record_outcome(joined, first, "run1")
-        record_outcome(joined, second, "run1", code="VENDOR_DOWN")
-    assert registry.load_outcomes(second)[Series.DAILY].code == "VENDOR_DOWN"
-    registry.remove(removed)
-    with pytest.raises(UnknownAccount), registry.in_one_transaction() as joined:
-        record_outcome(joined, first, "run2")
-        record_outcome(joined, removed, "run2")
-    assert registry.load_outcomes(first)[Series.DAILY].run_id == "run1"
-    record_outcome(registry, first, "run3")
-    assert registry.load_outcomes(first)[Series.DAILY].run_id == "run3"

@@ -146,9 +146,6 @@ class MemoryRecorder:
     def record_result(self, result: WindowResult) -> None:
         self.results.append(result)
 
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        self.results += results
-
 
 def memory_measures() -> dict[Period, MemoryStore]:
     return {period: MemoryStore() for period in Period}

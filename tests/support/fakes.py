@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from threading import Lock
 
 from worker.domain.measures.readings import Period, Series
@@ -90,22 +89,6 @@ def interrupt(stores: Iterable[MemoryStore], number: int, rival: Callable[[], ob
     for store in stores:
         store.before_read = store.before_write = hook
     return lambda: count
-
-
-def crash_at_write(stores: Iterable[MemoryStore], number: int, written_before: int, death: type[BaseException]) -> None:
-    """Raise ``death`` at the ``number``-th write of the stores, after its first ``written_before`` documents."""
-    count = 0
-
-    def hook(store: MemoryStore, documents: Sequence[Document]) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            store.before_write = None
-            store.write(documents[:written_before])
-            raise death
-
-    for store in stores:
-        store.before_write = partial(hook, store)
 
 
 def clear_hooks(stores: Iterable[MemoryStore]) -> None:

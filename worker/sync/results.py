@@ -93,24 +93,10 @@ class ResultRecorder:
         """Record that the window is stored, and release its claim."""
         done = self._mark_done(result)
         now = self.now()
-        self._record_outcome(self.registry, result, now)
+        self._record_outcome(result, now)
         with self.progress.batch() as progress:
             self._record_progress(progress, result, done, now)
         _log_stored(result, now)
-
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        """Do ``record_result`` for many windows, step by step; the registry records all outcomes or none."""
-        done = [self._mark_done(result) for result in results]
-        now = self.now()
-        with self.registry.in_one_transaction() as registry:
-            # All processes lock the rows in this order, so that no two of them wait for each other.
-            for result in sorted(results, key=lambda result: result["account_id"]):
-                self._record_outcome(registry, result, now)
-        with self.progress.batch() as progress:
-            for result, days in zip(results, done, strict=True):
-                self._record_progress(progress, result, days, now)
-        for result in results:
-            _log_stored(result, now)
 
     def _mark_done(self, result: WindowResult) -> tuple[int, int]:
         """Return the days done and the days wanted of the history."""
@@ -119,9 +105,9 @@ class ResultRecorder:
         self.refusals.clear_refusals(account_id)
         return done
 
-    def _record_outcome(self, registry: AccountRegistry, result: WindowResult, now: datetime) -> None:
+    def _record_outcome(self, result: WindowResult, now: datetime) -> None:
         facts = result["facts"]
-        registry.record_outcome(
+        self.registry.record_outcome(
             result["account_id"],
             result["series"],
             result["run_id"],

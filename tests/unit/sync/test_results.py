@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -352,39 +351,3 @@ def test_the_end_of_an_earlier_window_told_twice_does_not_free_the_next_ones_cla
     household.results.record_failure(first, SupplierUnavailable("down"))
     household.results.record_failure(first, RateLimited("wait", retry_after_s=30))
     assert is_in_flight(household, account)
-
-
-def test_many_windows_ends_are_noted_as_each_would_be_alone(household: Household) -> None:
-    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
-    alone, *others = [household.add(number) for number in range(21, 25)]
-    household.window_sync.sync_window(claim_window(household, alone))
-    results = household.window_sync.sync_windows([claim_window(household, account) for account in others])
-    assert [result["created"] for result in results] == [4] * 3  # type: ignore[index]
-    [expected, *other_outcomes] = [household.registry.load_outcomes(account)[DAILY] for account in (alone, *others)]
-    assert [replace(outcome, account_id=alone) for outcome in other_outcomes] == [expected] * 3
-    ledgers = [household.registry.completeness.load_ledger(account, DAILY) for account in (alone, *others)]
-    assert ledgers == [ledgers[0]] * 4
-    task_states = [household.progress.task_state(account, DAILY) for account in (alone, *others)]
-    assert task_states == [task_states[0]] * 4
-    assert not any(is_in_flight(household, account) for account in (alone, *others))
-
-
-def test_an_account_removed_before_its_window_s_end_is_noted_keeps_no_other_from_being_noted(
-    household: Household, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
-    first, removed, last = [household.add(number) for number in range(21, 24)]
-    mark_done = household.progress.mark_done
-
-    def remove_meanwhile(account_id: str, series: str, window: DateWindow) -> list[DateWindow]:
-        if account_id == removed:
-            household.registry.remove(removed)
-        return mark_done(account_id, series, window)
-
-    monkeypatch.setattr(household.progress, "mark_done", remove_meanwhile)
-    outcomes = household.window_sync.sync_windows(
-        [claim_window(household, account) for account in (first, removed, last)]
-    )
-    assert isinstance(outcomes[1], UnknownAccount)
-    assert [household.registry.load_outcomes(account)[DAILY].code for account in (first, last)] == [None, None]
-    assert DAILY not in household.registry.load_outcomes(removed)

@@ -7,12 +7,11 @@ does not create the account again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from copy import copy
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection, Select, delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -262,18 +261,6 @@ class AccountRegistry:
             account_rows.lock(connection, account_id, shared=True)
             connection.execute(build_outcome_upsert(self._database.dialect), to_row(outcome))
             self.completeness.merge_marks(connection, account_id, outcome.series, days or {})
-
-    @contextmanager
-    def in_one_transaction(self) -> Iterator[Self]:
-        """Open one transaction for several calls: all of them are recorded, or none.
-
-        The yielded registry's own methods take part in it; its tables (``tokens``, ``completeness``, ``policies``)
-        do not.
-        """
-        with self._database.writing() as connection:
-            registry = copy(self)
-            registry._database = self._database.join_transaction(connection)
-            yield registry
 
     def load_outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""

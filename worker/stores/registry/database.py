@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from typing import Final
 
 from sqlalchemy import Connection, Engine, event, func, select
@@ -45,7 +44,6 @@ class Database:
         self._engine = _open(url)
         self._reading_engine = build_reading_engine(self._engine)
         self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
-        self._outer_connection: Connection | None = None
 
     @property
     def dialect(self) -> str:
@@ -82,17 +80,8 @@ class Database:
         On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
         get an error instead of waiting for another writer.
         """
-        if self._outer_connection is not None:
-            yield self._outer_connection
-            return
         with self._translated_errors(), self._writing_engine.begin() as connection:
             yield connection
-
-    def join_transaction(self, connection: Connection) -> Database:
-        """Return this database with ``writing`` bound to the transaction of ``connection``."""
-        joined = copy(self)
-        joined._outer_connection = connection
-        return joined
 
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
