@@ -23,7 +23,8 @@ def age_ours(home: ours.ReleveHome, days: int, known_days: int) -> None:
     for period, (_, energy) in _STEPS.items():
         entries = [Entry(period_key(start, period), energy) for start in _starts(period, days, known_days)]
         now = home.runtime.now()
-        home.runtime.measures[period].write([to_document(home.account_id, period, entry, now) for entry in entries])
+        documents = [to_document(home.account_id, period, entry, now) for entry in entries]
+        home.runtime.measures.write({period: documents})
 
 
 def age_theirs(couchdb: str, days: int, known_days: int, prefix: str = theirs.PREFIX) -> None:

@@ -20,6 +20,7 @@ from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import SUPPLIER
+from worker.stores.measures.base import ALL_KEYS
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient
 
@@ -69,7 +70,7 @@ class ReleveHome:
         return self._sync(lambda inline: inline.look_back(self.account_id))
 
     def content(self) -> Loads:
-        stored = {period: store.read(self.account_id, "0", "~") for period, store in self.runtime.measures.items()}
+        stored = self.runtime.measures.read(self.account_id, dict.fromkeys(Period, ALL_KEYS))
         return {period: {key_of(document): document["load"] for document in stored[period]} for period in Period}
 
     def _sync(self, start_sync: Callable[[Inline], Iterator[WindowResult]]) -> SyncMeasurement:

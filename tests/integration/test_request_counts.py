@@ -12,6 +12,7 @@ import pytest
 from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.fakes import ByDoctype
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import SUPPLIER
@@ -64,7 +65,7 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
-    stored = {period: len(runtime.measures[period].read(account.id, "0", "~")) for period in Period}
+    stored = {period: len(ByDoctype(runtime.measures)[period].read(account.id, "0", "~")) for period in Period}
     proxy.clear()
     unchanged = list(inline.look_back(account.id))
 

@@ -34,6 +34,7 @@ from tests.support.commands import run_releve
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
 from worker.domain.measures.readings import Period, Series
 from worker.runtime.process import Runtime
+from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.child_processes import Supervisor, free_port
 
 DEADLINE_S: Final = 20.0
@@ -249,7 +250,7 @@ class System:
         )
 
     def documents(self, account: str, period: Period) -> list[dict[str, Any]]:
-        return self.runtime.measures[period].read(account, "0", "~")
+        return self.runtime.measures.read(account, {period: ALL_KEYS})[period]
 
     def content(self, account: str) -> Loads:
         """Return all that is stored of an account; fail where a value is stored twice."""

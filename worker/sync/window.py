@@ -34,8 +34,7 @@ from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.measures.splitting import SplitFetch
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.at_once import read_one, write_one
-from worker.stores.measures.base import Measures, ReadRequest
+from worker.stores.measures.base import MeasureStore, ReadRequest
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.window_changes import (
     Written,
@@ -90,7 +89,7 @@ class WindowSync:
 
     accounts: AccountRegistry
     supplier_of: Callable[[Account], SupplierClient]
-    measures: Measures
+    measures: MeasureStore
     recorder: Recorder
     now: Callable[[], datetime]
     observe: AnswerObserver = no_observer
@@ -199,14 +198,13 @@ class WindowSync:
 
     def _raise_if_removed(self, job: WindowJob) -> None:
         """Raise UnknownAccount if the account was removed, and erase what was written after its erasure."""
-        account_id, series = job["account_id"], messages.series_of(job)
+        account_id = job["account_id"]
         if self.accounts.get(account_id).state is AccountState.DELETED:
-            for period in (series.inputs, *series.totals):
-                self.measures[period].erase(account_id)
+            self.measures.erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
     def _compare(self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts) -> Changes:
-        documents = read_one(self.measures, *self._ranges_to_read(job))
+        documents = self.measures.read(*self._ranges_to_read(job))
         return compare_with_stored(job, entries, facts, documents, self.now())
 
     def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
@@ -237,4 +235,4 @@ class WindowSync:
         entries = dict(entries_in_write_order(writes))
         if corrections := [entry for entry in entries[messages.series_of(writes).inputs] if is_correction(entry)]:
             self.recorder.record_corrections(writes, corrections)
-        return split_written(entries, write_one(self.measures, to_documents(writes, entries, self.now())))
+        return split_written(entries, self.measures.write(to_documents(writes, entries, self.now())))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
+from tests.support.fakes import ByDoctype
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 from worker.domain.measures.readings import Period
@@ -27,5 +28,5 @@ def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, 
     with recorded_connections() as connections:
         with Runtime(settings, guarded=True) as runtime:
             account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
-            assert runtime.measures[Period.DAY].read(account.id, "0", "~") == []
+            assert ByDoctype(runtime.measures)[Period.DAY].read(account.id, "0", "~") == []
         assert_all_closed(connections)
