@@ -116,7 +116,8 @@ def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(
     created_measures[Period.MINUTE].write(documents(1_001))
     proxy.clear()
     assert created_measures.erase(ACCOUNT) == 1_001
-    assert methods(proxy) == ["GET"] + ["GET", "POST"] * 3 + ["GET"] * 4  # Hours have none, and come first.
+    # One more read for each of the empty doctypes.
+    assert sorted(methods(proxy)) == ["GET"] * (3 + 1 + 4) + ["POST"] * 3
 
 
 def test_connections_are_kept(proxy: CountingProxy, created_measures: ByDoctype) -> None:

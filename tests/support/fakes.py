@@ -70,9 +70,6 @@ class MemoryStore:
     def is_empty(self) -> bool:
         return not self.documents
 
-    def close(self) -> None:
-        """Do nothing."""
-
     def _put(self, document: Document) -> bool:
         stored = self.documents.get(document["_id"], {})
         if stored.get("_rev") != document.get("_rev"):

@@ -81,8 +81,7 @@ class CouchStore:
         return not all(database.is_empty() for database in self._databases_of_packs)
 
     def close(self) -> None:
-        for database in self._databases.values():
-            database.close()
+        """Do nothing: connections are closed with the server object."""
 
 
 class CouchDatabase:
@@ -179,10 +178,6 @@ class CouchDatabase:
             raise WriteRefused(f"database {self.name} can't be created: {reason}")
         self._is_missing = False
         return answer.ok
-
-    def close(self) -> None:
-        """Close the server's connections; the next request opens new ones."""
-        self._server.close()
 
     def is_empty(self) -> bool:
         """Return whether there are no documents or no database; creates nothing."""

@@ -48,7 +48,7 @@ class CouchAnswer:
 
 
 class CouchServer:
-    """One CouchDB server; each thread of each process has a connection of its own, from its first request on.
+    """One CouchDB server; connects at first use, again in each process, and is safe with threads.
 
     ``origin`` is its URL without user and password.  ``partitions`` turns false once a store has seen that the server
     has no partitioned databases.
@@ -60,8 +60,7 @@ class CouchServer:
         self._timeout_s = timeout_s
         # A closure, because the ``repr`` of an attribute would show the password.
         self._credentials = lambda: credentials
-        self._local = threading.local()
-        self._connections: weakref.WeakSet[_OneConnection] = weakref.WeakSet()
+        self._resource_of: dict[int, Any] = {}  # By process id.
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
@@ -72,10 +71,9 @@ class CouchServer:
         After a lost connection the package sends it again, so a repeat must be harmless.  Raises StoreUnavailable for
         every other answer, and WriteRefused for a body that is not JSON.
         """
-        resource: Any
-        pid, resource = getattr(self._local, "link", (0, None))
-        if resource is None or pid != os.getpid():  # Two processes on one connection would read each other's answers.
-            resource = self._connect()
+        # Two processes on one connection would read each other's answers.  A child leaves its parent's entry alone:
+        # dropping it could close a connection that the parent uses.
+        resource = self._resource_of.get(os.getpid()) or self._connect()
         extra = {} if body is None else {"body": _to_json(body)}
         succeeded = False
         try:
@@ -89,25 +87,18 @@ class CouchServer:
         except _NOT_AN_ANSWER as error:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
-            if not succeeded:
-                resource.session.connection_pool.close()  # The rest of an answer may be left in it.
+            resource.session.connection_pool.settle(succeeded)
         return CouchAnswer(status, answer)
 
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        for connection in list(self._connections):
-            connection.close()
-
     def _connect(self) -> Any:
-        """Return this thread's link to the server, which opens a connection when it sends its first request."""
+        """Return this process's link to the server, which opens connections when requests are sent."""
         session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
-        session.cache, session.connection_pool = _NoCache(), _OneConnection(self._timeout_s)
-        self._connections.add(session.connection_pool)
+        session.cache, session.connection_pool = _NoCache(), _Connections(self._timeout_s)
+        weakref.finalize(self, session.connection_pool.close)
         # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
         resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
         resource.credentials = self._credentials()
-        self._local.link = os.getpid(), resource
-        return resource
+        return self._resource_of.setdefault(os.getpid(), resource)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
         """Return a 4xx as an answer.
@@ -166,25 +157,40 @@ class _NoCache:
         return None
 
 
-class _OneConnection(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
-    """The only connection of a thread, instead of the package's pool."""
+class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package has no types.
+    """The package's connection pool, to which a connection returns once, after the request, if it succeeded.
 
-    connection: HTTPConnection | None = None
+    The package itself returns a connection twice after some error pages, so that two threads would read each other's
+    answers, and does not close it after a time-out.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(timeout_s)
+        self._local = threading.local()
 
     def get(self, url: str) -> HTTPConnection:
-        if self.connection is None:
-            self.connection = super().get(url)
-        return self.connection
+        connection: HTTPConnection = super().get(url)
+        # A list, because a redirect takes another one.
+        self._local.taken = [*getattr(self._local, "taken", ()), (url, connection)]
+        return connection
 
     def release(self, url: str, conn: HTTPConnection) -> None:
         """Do nothing: the package calls this too early or twice."""
 
     def close(self) -> None:
-        """Close the connection; the next request opens it again."""
-        if self.connection is not None:
-            self.connection.close()
+        """Close the idle connections."""
+        for connections in self.conns.values():
+            for connection in connections:
+                connection.close()
 
-    __del__ = close
+    def settle(self, succeeded: bool) -> None:
+        """Return this thread's connections to the pool, or close them: the rest of an answer may be left in them."""
+        taken, self._local.taken = getattr(self._local, "taken", ()), ()
+        for url, connection in taken:
+            if succeeded:
+                super().release(url, connection)
+            else:
+                connection.close()
 
 
 SYSTEM_DATABASES: Final = ("_users", "_replicator")

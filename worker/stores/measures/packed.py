@@ -92,8 +92,7 @@ class PackedStore:
         return not all(database.is_empty() for database in self._databases_of_readings)
 
     def close(self) -> None:
-        for database in self._databases.values():
-            database.close()
+        """Do nothing: connections are closed with the server object."""
 
     def _read_packs_of(
         self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: ByPeriod
