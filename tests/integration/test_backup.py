@@ -144,10 +144,9 @@ def documents(runtime: Runtime) -> list[dict[str, Any]]:
 @pytest.fixture(params=["sqlite to couchdb", "sqlite to postgresql", "plain to packed"])
 def elsewhere(request: pytest.FixtureRequest, new: Installation) -> Installation:
     """Return the new installation with another layout, or with its data on another kind of server."""
-    if request.param == "plain to packed":
-        return new.but(layout="packed")
-    if request.param == "sqlite to couchdb":
-        return new.but(measures_url=request.getfixturevalue("couchdb_url"))
+    if request.param.endswith("couchdb") or request.param.endswith("packed"):
+        layout = "packed" if request.param.endswith("packed") else "plain"
+        return new.but(measures_url=request.getfixturevalue("couchdb_url"), layout=layout)
     url = request.getfixturevalue("postgres_database")
     return new.but(registry_url=url, measures_url=url)
 
