@@ -37,7 +37,6 @@ from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, W
 from worker.stores.measures.base import MeasureStore, ReadRequest
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.window_changes import (
-    Written,
     compare_with_stored,
     compute_writes,
     entries_in_write_order,
@@ -214,12 +213,18 @@ class WindowSync:
         return job["account_id"], {period: key_range(part, period) for period, part in windows.items()}
 
     def _write_until_settled(self, writes: Writes) -> tuple[int, int]:
-        """Write until no document loses a race, and return the numbers of documents created and updated."""
+        """Record the corrections, then write readings, then totals, until no document loses a race.
+
+        Returns the numbers of documents created and updated.
+        """
         created = updated = 0
         written_keys: set[str] = set()
         inputs = messages.series_of(writes).inputs
         for _ in range(MAX_RACES):
-            won, lost = self._write(writes)
+            entries = dict(entries_in_write_order(writes))
+            if corrections := [entry for entry in entries[inputs] if is_correction(entry)]:
+                self.recorder.record_corrections(writes, corrections)
+            won, lost = split_written(entries, self.measures.write(to_documents(writes, entries, self.now())))
             written_keys |= {entry.key for entry in won[inputs]}
             created += sum(entry.revision is None for entries in won.values() for entry in entries)
             updated += sum(entry.revision is not None for entries in won.values() for entry in entries)
@@ -229,10 +234,3 @@ class WindowSync:
             entries_again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
-
-    def _write(self, writes: Writes) -> Written:
-        """Record the corrections, then write readings, then totals."""
-        entries = dict(entries_in_write_order(writes))
-        if corrections := [entry for entry in entries[messages.series_of(writes).inputs] if is_correction(entry)]:
-            self.recorder.record_corrections(writes, corrections)
-        return split_written(entries, self.measures.write(to_documents(writes, entries, self.now())))

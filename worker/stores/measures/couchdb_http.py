@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
@@ -59,7 +60,7 @@ class CouchServer:
         self.partitions = True
         self._timeout_s = timeout_s
         # A closure, because the ``repr`` of an attribute would show the password.
-        self._credentials = lambda: credentials
+        self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
         self._resource_of: dict[int, Any] = {}  # By process id.
 
     def __repr__(self) -> str:
@@ -93,8 +94,9 @@ class CouchServer:
     def _connect(self) -> Any:
         """Return this process's link to the server, which opens connections when requests are sent."""
         session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
-        session.cache, session.connection_pool = _NoCache(), _Connections(self._timeout_s)
-        weakref.finalize(self, session.connection_pool.close)
+        connections = _Connections(self._timeout_s)
+        session.cache, session.connection_pool = _NoCache(), connections
+        weakref.finalize(self, connections.close)
         # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
         resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
         resource.credentials = self._credentials()
