@@ -260,5 +260,8 @@ class CouchDatabase:
 
 
 def deletion_of(document: Document) -> Document:
-    """Return the stub that deletes this revision of a document."""
+    """Return the stub that deletes this revision of a document.
+
+    CouchDB 3.5 answers "ok" where the document never existed: then it is gone all the same.
+    """
     return {"_id": document["_id"], "_rev": document["_rev"], "_deleted": True}
