@@ -31,10 +31,11 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
-from worker.domain.measures.readings import Series  # noqa: E402
+from worker.domain.measures.readings import Period, Series  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.runtime.supplier import ENEDIS  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
+from worker.stores.measures.base import ALL_KEYS  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
@@ -320,7 +321,8 @@ def _meter(number: int) -> str:
 
 
 def stored_documents(runtime: Runtime, account_ids: list[str]) -> int:
-    return sum(len(store.read(account, "0", "~")) for store in runtime.measures.values() for account in account_ids)
+    stored = (runtime.measures.read(account, dict.fromkeys(Period, ALL_KEYS)) for account in account_ids)
+    return sum(len(documents) for by_period in stored for documents in by_period.values())
 
 
 def all_loaded(runtime: Runtime, account_ids: list[str]) -> bool:

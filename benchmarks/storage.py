@@ -1,9 +1,9 @@
 """Benchmark of storage: bytes of an account and year in each layout, and requests of a first and of an unchanged sync.
 
 A year of half-hours and daily values is stored night by night, each with its look-back, through the real window sync.
-The figures are the bytes of the SQLite file by table, the bytes of the documents as JSON, which CouchDB receives, and
-the requests on the wire to the CouchDB-protocol server of the tests.  With --couchdb-url, of an empty CouchDB, they
-are also the size of its databases after compaction.
+The figures are the bytes of the SQLite file by table (plain only), the bytes of the documents as JSON, which CouchDB
+receives, and the requests on the wire to the CouchDB-protocol server of the tests.  With --couchdb-url, of an empty
+CouchDB, they are also the size of its databases after compaction.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,15 +36,16 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
+from worker.domain.measures.documents import doctype
+from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
 from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import serve_in_background
-from worker.stores.measures.base import Layout
-from worker.stores.measures.couchdb import CouchStore
-from worker.stores.measures.factory import MeasureBackend, open_couchdb, open_measures
+from worker.stores.measures.base import ALL_KEYS, Document, Layout, database_name, doctypes_of
+from worker.stores.measures.couchdb import CouchDatabase
+from worker.stores.measures.factory import open_couchdb, open_measures
 from worker.stores.redis.embedded import EmbeddedRedis
 
 YEAR: Final = 2023
@@ -75,17 +77,19 @@ def main() -> int:
 
 def measure(folder: Path, layout: Layout, nights: int, couchdb_url: str | None) -> Json:
     file = folder / "measures.db"
-    url = f"sqlite:///{file}"
-    started_at = time.perf_counter()
-    store_nights(url, layout, nights)
-    seconds = time.perf_counter() - started_at
-    figures: Json = {
-        "nights_per_second": round(nights / seconds, 1),
-        "documents": documents_of(url, layout),
-        "sqlite_bytes": sqlite_bytes(file),
-        "requests": requests_of(folder, layout),
-    }
-    figures["sqlite_mb"] = round(sum(figures["sqlite_bytes"].values()) / 1e6, 3)
+    with servers.couchdb_server() as couchdb:  # Packs are for CouchDB alone.
+        url = f"sqlite:///{file}" if layout is Layout.PLAIN else couchdb
+        started_at = time.perf_counter()
+        store_nights(url, layout, nights)
+        seconds = time.perf_counter() - started_at
+        figures: Json = {
+            "nights_per_second": round(nights / seconds, 1),
+            "documents": documents_of(url, layout),
+            "requests": requests_of(folder, layout),
+        }
+    if layout is Layout.PLAIN:
+        figures["sqlite_bytes"] = sqlite_bytes(file)
+        figures["sqlite_mb"] = round(sum(figures["sqlite_bytes"].values()) / 1e6, 3)
     figures["json_mb"] = round(sum(kind["json_bytes"] for kind in figures["documents"].values()) / 1e6, 3)
     if couchdb_url:
         store_nights(couchdb_url, layout, nights)
@@ -117,11 +121,26 @@ def random_curve(day: date, chance: random.Random) -> list[Row]:
 def documents_of(url: str, layout: Layout) -> Json:
     """Count the documents of each kind, and their bytes as JSON with ids and revisions as CouchDB has them."""
     figures = {}
-    for kind, store in MeasureBackend(url).stores(layout).items():
-        documents = [{**document, "_rev": _REVISION} for document in store.read(ACCOUNT, "", "~")]
+    for kind, read in readers_of(url, layout).items():
+        documents = [{**document, "_rev": _REVISION} for document in read()]
         texts = [json.dumps(document, separators=(",", ":"), ensure_ascii=False) for document in documents]
         figures[kind] = {"count": len(texts), "json_bytes": sum(len(text.encode()) for text in texts)}
     return figures
+
+
+def readers_of(url: str, layout: Layout) -> dict[str, Callable[[], list[Document]]]:
+    """Return by doctype what reads the account's documents, which are packs in the packed layout."""
+    if layout is Layout.PACKED:
+        server = open_couchdb(url, 60)
+        assert server is not None
+        databases = {name: CouchDatabase(server, name) for name in doctypes_of(layout)}
+        return {name: partial(database.read, ACCOUNT, *ALL_KEYS) for name, database in databases.items()}
+    measures = open_measures(url)
+
+    def read(period: Period) -> list[Document]:
+        return measures.read(ACCOUNT, {period: ALL_KEYS})[period]
+
+    return {doctype(period): partial(read, period) for period in Period}
 
 
 def sqlite_bytes(file: Path) -> dict[str, int]:
@@ -135,11 +154,11 @@ def sqlite_bytes(file: Path) -> dict[str, int]:
 def couchdb_bytes(url: str, layout: Layout) -> Mapping[str, Any]:
     """Return the size of each file and of the live data in it, after compaction."""
     figures = {}
-    for kind, store in MeasureBackend(url).stores(layout).items():
-        server = open_couchdb(url, 60)
-        assert server is not None and isinstance(store, CouchStore)
-        server.post(store.database, "_compact", body={})
-        while (facts := server.get(store.database).body).get("compact_running"):
+    server = open_couchdb(url, 60)
+    assert server is not None
+    for kind in doctypes_of(layout):
+        server.request("POST", database_name(kind), "_compact", body={})
+        while (facts := server.request("GET", database_name(kind)).body).get("compact_running"):
             time.sleep(0.2)
         figures[kind] = facts["sizes"]
     return figures

@@ -71,7 +71,7 @@ def _half_hours(day: date) -> list[str]:
 def _store(runtime: Runtime, account_id: str, entries: dict[Period, list[Entry]]) -> None:
     for period, of_period in entries.items():
         documents = [to_document(account_id, period, entry, runtime.now()) for entry in of_period]
-        runtime.measures[period].write(documents)
+        runtime.measures.write({period: documents})
 
 
 def _peak_kib() -> int:

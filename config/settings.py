@@ -210,8 +210,8 @@ class Settings(BaseSettings):
     )
     layout: Literal["plain", "packed"] = Field(
         "plain",
-        description="How measures are laid out: plain, a document a value as the original did, or packed, a document a "
-        "day of load curve and a year of daily values; `releve migrate-layout` turns one into the other.",
+        description="How CouchDB keeps measures: plain, a document a value as the original did, or packed, a document "
+        "a day of load curve and a year of daily values; `releve migrate-layout` turns one into the other.",
     )
     couchdb_shards: int | None = Field(
         None,

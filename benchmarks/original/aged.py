@@ -18,12 +18,13 @@ _BATCH_SIZE: Final = 2_000
 _TIMEOUT_S: Final = 60
 
 
-def age_ours(homes: ours.ReleveHomes, days: int, known_days: int) -> None:
+def age_ours(home: ours.ReleveHome, days: int, known_days: int) -> None:
     """Write half-hours and hours of ``days`` before today, without the last ``known_days``, into the stores."""
     for period, (_, energy) in _STEPS.items():
         entries = [Entry(period_key(start, period), energy) for start in _starts(period, days, known_days)]
-        now = homes.runtime.now()
-        homes.runtime.measures[period].write([to_document(homes.account_id, period, entry, now) for entry in entries])
+        now = home.runtime.now()
+        documents = [to_document(home.account_id, period, entry, now) for entry in entries]
+        home.runtime.measures.write({period: documents})
 
 
 def age_theirs(couchdb: str, days: int, known_days: int, prefix: str = theirs.PREFIX) -> None:

@@ -4,11 +4,6 @@ One home has three years of daily values and 28 days of load curve (3 152 docume
 A first round counts the requests on the wire and is not timed; in the others each side takes its turn to go first.
 The stored values are compared with what the home measured.  Then both get the load curve of a home that was
 connected long ago, and do the unchanged sync again.
-
-At last Relève does the unchanged sync of --homes homes together.  With the original each home has a Cozy instance with
-databases and a konnector run of its own, so the costs of many homes are those of one home times their number.
-Relève's costs per home are compared with these, and with the original's costs of the older home: Relève's own don't
-grow with age.
 """
 
 from __future__ import annotations
@@ -34,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import processes  # noqa: E402
 from benchmarks.common import TODAY, Deadline, DeadlinePassed, Json, machine, morning  # noqa: E402
 from benchmarks.original import ours, theirs  # noqa: E402
-from benchmarks.original.rounds import AGED, CURVE_DAYS, KINDS, UNCHANGED, Comparison, Outcome, WrongContent  # noqa: E402
+from benchmarks.original.rounds import CURVE_DAYS, KINDS, Comparison, Outcome, WrongContent  # noqa: E402
 from config.settings import PREFIX  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.cli.totals_check import Truth  # noqa: E402
@@ -64,22 +59,11 @@ def compare(args: argparse.Namespace, deadline: Deadline) -> Json:
             for name in _rotated(list(contestants), number):
                 deadline.check("the comparison")
                 timed[name].append(_run_round(name, f"round {number + 1}", contestants[name]))
-        outcomes_together = {}
-        for name, layout in ((RELEVE, "plain"), (PACKED, "packed")):
-            deadline.check("the comparison")
-            print(f"{args.homes} homes: {name} …", file=sys.stderr)
-            outcomes_together[name] = comparison.run_homes_together(args.homes, args.rounds, layout=layout)
     results = {name: _summary(counted[name], timed[name]) for name in contestants}
-    per_home = {name: _per_home(outcome, args.homes) for name, outcome in outcomes_together.items()}
     return {
         "documents": sum(map(len, comparison.truth.values())),
         "results": results,
         "ratios": _ratios(results),
-        "homes_together": {
-            "homes": args.homes,
-            "per_home": per_home,
-            "ratios": {name: _ratios_per_home(results, outcome) for name, outcome in per_home.items()},
-        },
     }
 
 
@@ -159,19 +143,6 @@ def _summary(counted: Outcome, timed: list[Outcome]) -> Json:
     return summary
 
 
-def _per_home(outcome: Outcome, homes: int) -> Json:
-    return {
-        "requests": {name: count / homes for name, count in outcome.requests[UNCHANGED].items()},
-        "seconds": round(statistics.median(outcome.seconds[UNCHANGED]) / homes, 6),
-        "cpu_seconds": round(statistics.mean(outcome.cpu_seconds[UNCHANGED]) / homes, 6),
-        "all_seconds": [round(second / homes, 6) for second in outcome.seconds[UNCHANGED]],
-    }
-
-
-def _ratios_per_home(results: Json, per_home: Json) -> Json:
-    return {flow: {kind: _ratio(results[flow][kind], per_home) for kind in (UNCHANGED, AGED)} for flow in theirs.FLOWS}
-
-
 def _ratios(results: Json) -> Json:
     """Return the ratios of each of our variants to each of theirs: fewer requests to CouchDB, faster and so on."""
     return {
@@ -196,11 +167,10 @@ def main() -> int:
     parser.add_argument(
         "--aged-days", type=int, default=730, help="days of load curve that the older home holds (default %(default)s)"
     )
-    parser.add_argument("--homes", type=int, default=100, help="of an unchanged sync in one go (default %(default)s)")
     parser.add_argument("--max-seconds", type=float, default=600, help="give up after (default %(default)s)")
     args = parser.parse_args()
-    if min(args.rounds, args.homes) < 1 or args.aged_days < CURVE_DAYS:
-        parser.error(f"--rounds and --homes must be at least 1, --aged-days {CURVE_DAYS}")
+    if args.rounds < 1 or args.aged_days < CURVE_DAYS:
+        parser.error(f"--rounds must be at least 1, --aged-days {CURVE_DAYS}")
     result = {"benchmark": "original", "machine": machine(), "settings": vars(args)}
     try:
         result |= {"library": theirs.version(), **compare(args, Deadline(args.max_seconds))}

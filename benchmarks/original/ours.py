@@ -20,6 +20,7 @@ from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
+from worker.stores.measures.base import ALL_KEYS
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient
 
@@ -48,41 +49,22 @@ class _CachingSupplier:
 
 
 @dataclass(frozen=True)
-class ReleveHomes:
-    """New accounts in an empty registry; the settings say where their measures are."""
+class ReleveHome:
+    """A new account in an empty registry; the settings say where its measures are."""
 
     runtime: Runtime
-    account_ids: list[str]
-
-    @property
-    def account_id(self) -> str:
-        """The first home; only unchanged syncs take them all."""
-        return self.account_ids[0]
+    account_id: str
 
     def first_sync(self) -> SyncMeasurement:
-        """Load the whole history of the first home."""
+        """Load the whole history."""
         return self._sync(lambda inline: inline.history(self.account_id))
 
     def unchanged_sync(self) -> SyncMeasurement:
-        """Sync a night's windows of all homes together."""
-        return self._sync(lambda inline: inline.look_back(*self.account_ids))
+        """Sync a night's windows."""
+        return self._sync(lambda inline: inline.look_back(self.account_id))
 
-    def copy_to_all(self) -> None:
-        """All homes have the same consumption, straight into the stores."""
-        for store in self.runtime.measures.values():
-            documents = [
-                {name: value for name, value in document.items() if name != "_rev"}
-                for document in store.read(self.account_id, "0", "~")
-            ]
-            for home in self.account_ids[1:]:
-                changed_fields = {"source_account": home}
-                store.write(
-                    [{**document, "_id": f"{home}:{key_of(document)}", **changed_fields} for document in documents]
-                )
-
-    def content(self, account_id: str | None = None) -> Loads:
-        home = account_id or self.account_id
-        stored = {period: store.read(home, "0", "~") for period, store in self.runtime.measures.items()}
+    def content(self) -> Loads:
+        stored = self.runtime.measures.read(self.account_id, dict.fromkeys(Period, ALL_KEYS))
         return {period: {key_of(document): document["load"] for document in stored[period]} for period in Period}
 
     def _sync(self, start_sync: Callable[[Inline], Iterator[WindowResult]]) -> SyncMeasurement:
@@ -100,10 +82,10 @@ class ReleveHomes:
 
 
 @contextmanager
-def open_homes(
-    folder: Path, settings: Mapping[str, Any], answer_cache: AnswerCache | None = None, homes: int = 1
-) -> Iterator[ReleveHomes]:
-    """Yield accounts in a runtime of their own; with ``answer_cache`` the supplier is asked once for each window."""
+def open_home(
+    folder: Path, settings: Mapping[str, Any], answer_cache: AnswerCache | None = None
+) -> Iterator[ReleveHome]:
+    """Yield an account in a runtime of its own; with ``answer_cache`` the supplier is asked once for each window."""
     settings_here = {
         "data_dir": folder,
         "pretend_now": morning(TODAY),
@@ -116,6 +98,5 @@ def open_homes(
             runtime.window_sync = replace(
                 runtime.window_sync, supplier_of=answer_cache.wrap(runtime.window_sync.supplier_of)
             )
-        meters = (f"{int(METER) + number:014}" for number in range(homes))
-        added = [runtime.registry.add(ENEDIS.name, meter, runtime.now(), token_needed=False) for meter in meters]
-        yield ReleveHomes(runtime, [account.id for account, _ in added])
+        account, _ = runtime.registry.add(ENEDIS.name, METER, runtime.now(), token_needed=False)
+        yield ReleveHome(runtime, account.id)

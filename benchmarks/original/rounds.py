@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -17,7 +17,6 @@ from benchmarks.original import ours, theirs
 from benchmarks.original.aged import age_ours, age_theirs
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from worker.cli.totals_check import Loads
-from worker.stores.measures.factory import open_measures
 
 FIRST, UNCHANGED, AGED = KINDS = ("first", "unchanged", "unchanged in an older home")
 CURVE_DAYS: Final = 28
@@ -100,45 +99,15 @@ class Comparison:
                 **settings,
                 "measures_url": "couchdb+" + counters.address_for("couchdb", self.couchdb),
             }
-            homes = opened.enter_context(ours.open_homes(folder, settings_here, None if asking else self.answer_cache))
+            home = opened.enter_context(ours.open_home(folder, settings_here, None if asking else self.answer_cache))
             return self._round(
                 counters,
                 self.couchdb_pids,
-                first=homes.first_sync,
-                unchanged=homes.unchanged_sync,
-                content=homes.content,
-                age=lambda: age_ours(homes, self.aged_days, CURVE_DAYS),
+                first=home.first_sync,
+                unchanged=home.unchanged_sync,
+                content=home.content,
+                age=lambda: age_ours(home, self.aged_days, CURVE_DAYS),
             )
-
-    def run_homes_together(self, homes: int, rounds: int, **settings: Any) -> Outcome:
-        """Run unchanged syncs of so many homes together; their requests are counted after all timed ones."""
-        self._delete_databases()
-        outcome = Outcome()
-        with ExitStack() as opened:
-            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="releve-benchmark-")))
-            settings_here = {**self.settings, **settings, "measures_url": "couchdb+" + self.couchdb}
-            releve_homes = opened.enter_context(ours.open_homes(folder, settings_here, self.answer_cache, homes))
-            releve_homes.first_sync()
-            releve_homes.copy_to_all()
-            releve_homes.unchanged_sync()  # A new process first finds out what its server can do.
-            for _ in range(rounds * _RUNS):
-                cpu_before = processes.cpu_s(self.couchdb_pids)
-                measurement = releve_homes.unchanged_sync()
-                outcome.seconds[UNCHANGED].append(measurement.seconds)
-                couchdb_cpu = processes.cpu_s(self.couchdb_pids) - cpu_before
-                outcome.cpu_seconds[UNCHANGED].append(measurement.cpu_seconds + couchdb_cpu)
-            counters = RequestCounters(True, opened)
-            measures = open_measures(
-                "couchdb+" + counters.address_for("couchdb", self.couchdb), layout=settings_here.get("layout", "plain")
-            )
-            releve_homes.runtime.window_sync = replace(releve_homes.runtime.window_sync, measures=measures)
-            for _ in range(2):  # The first sync of new stores finds that out too.
-                counters.take_counts()
-                releve_homes.unchanged_sync()
-            outcome.requests[UNCHANGED] = counters.take_counts()
-            for account_id in releve_homes.account_ids:
-                self.check_content(releve_homes.content(account_id))
-        return outcome
 
     def _round(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import couchdb
@@ -12,20 +12,20 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from tests.support.fakes import memory_measures, packed_memory_measures
+from tests.support.fakes import ByDoctype, memory_measures, packed_memory_measures
 from tests.support.registries import open_registry
-from worker.stores.measures.base import Layout, Measures
-from worker.stores.measures.factory import MeasureBackend, open_measures
+from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
 
 STORES = (
-    "memory",
-    "sqlite",
-    pytest.param("postgresql", marks=pytest.mark.sockets),
-    pytest.param("couchdb", marks=pytest.mark.sockets),
+    ("memory", "plain"),
+    ("memory", "packed"),
+    ("sqlite", "plain"),
+    pytest.param(("postgresql", "plain"), marks=pytest.mark.sockets),
+    pytest.param(("couchdb", "plain"), marks=pytest.mark.sockets),
+    pytest.param(("couchdb", "packed"), marks=pytest.mark.sockets),
 )
-LAYOUTS = ("plain", "packed")
 
 
 @pytest.fixture
@@ -65,25 +65,20 @@ def registry(url: str) -> Iterator[AccountRegistry]:
     registry.close()
 
 
-@pytest.fixture(params=LAYOUTS)
-def layout(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=STORES)
-def measures(request: pytest.FixtureRequest, layout: str, tmp_path: Path) -> Iterator[Measures]:
-    """The five doctypes of one store, in one layout, that nobody has written to yet."""
-    if request.param == "memory":
-        yield memory_measures() if layout == "plain" else packed_memory_measures()
-    elif request.param == "sqlite":
-        with closing(MeasureBackend(f"sqlite:///{tmp_path / 'measures.db'}")) as backend:
-            yield backend.measures(Layout(layout))
-    elif request.param == "postgresql":
-        with closing(MeasureBackend(request.getfixturevalue("postgres_database"))) as backend:
-            yield backend.measures(Layout(layout))
-    else:
-        with couch_databases(request.getfixturevalue("couchdb_url")) as (url, prefix):
-            yield open_measures(url, prefix=prefix, layout=layout)
+@pytest.fixture(params=STORES, ids="-".join)
+def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ByDoctype]:
+    """A measure store, in one layout, that nobody has written to yet."""
+    kind, layout = request.param
+    with ExitStack() as opened:
+        if kind == "memory":
+            yield ByDoctype(memory_measures() if layout == "plain" else packed_memory_measures())
+            return
+        url, prefix = f"sqlite:///{tmp_path / 'measures.db'}", ""
+        if kind == "postgresql":
+            url = request.getfixturevalue("postgres_database")
+        elif kind == "couchdb":
+            url, prefix = opened.enter_context(couch_databases(request.getfixturevalue("couchdb_url")))
+        yield ByDoctype(opened.enter_context(closing(open_measures(url, prefix=prefix, layout=layout))))
 
 
 @contextmanager

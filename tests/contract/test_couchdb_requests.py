@@ -9,9 +9,9 @@ import pytest
 
 from tests.contract.conftest import couch_databases
 from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Document, Entry, to_document
 from worker.domain.measures.readings import Period
-from worker.stores.measures.base import Measures, Together
 from worker.stores.measures.factory import open_measures
 
 ACCOUNT = "acc"
@@ -25,18 +25,18 @@ def proxy(couchdb_url: str) -> Iterator[CountingProxy]:
 
 
 @pytest.fixture
-def measures(proxy: CountingProxy) -> Iterator[Measures]:
+def measures(proxy: CountingProxy) -> Iterator[ByDoctype]:
     with couch_databases(proxy.url) as (url, prefix):
-        yield open_measures(url, prefix=prefix)
+        yield ByDoctype(open_measures(url, prefix=prefix))
 
 
 @pytest.fixture
-def created_measures(proxy: CountingProxy, measures: Measures) -> Measures:
+def created_measures(proxy: CountingProxy, measures: ByDoctype) -> ByDoctype:
     """All five databases, created, and known to be partitioned or not."""
     for store in measures.values():
         store.write(documents(1))
         store.read(ACCOUNT, "", "~")
-        store.erase(ACCOUNT)
+    measures.erase(ACCOUNT)
     proxy.clear()
     return measures
 
@@ -51,7 +51,7 @@ def methods(proxy: CountingProxy) -> list[str]:
 
 
 def test_an_account_is_read_in_one_request_however_much_it_has(
-    proxy: CountingProxy, created_measures: Measures
+    proxy: CountingProxy, created_measures: ByDoctype
 ) -> None:
     created_measures[Period.MINUTE].write(documents(1_400))
     proxy.clear()
@@ -61,13 +61,13 @@ def test_an_account_is_read_in_one_request_however_much_it_has(
 
 @pytest.mark.parametrize("count, requests", [(0, 0), (1, 1), (500, 1), (501, 2), (1_344, 3)])
 def test_a_write_takes_one_request_per_five_hundred(
-    proxy: CountingProxy, created_measures: Measures, count: int, requests: int
+    proxy: CountingProxy, created_measures: ByDoctype, count: int, requests: int
 ) -> None:
     assert created_measures[Period.MINUTE].write(documents(count)) == []
     assert methods(proxy) == ["POST"] * requests
 
 
-def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, created_measures: Measures) -> None:
+def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, created_measures: ByDoctype) -> None:
     created_measures[Period.MINUTE].write(documents(500))
     proxy.clear()
     assert len(created_measures[Period.MINUTE].write(documents(500))) == 500
@@ -75,7 +75,7 @@ def test_lost_races_cost_no_request_of_their_own(proxy: CountingProxy, created_m
 
 
 def test_a_fresh_server_costs_one_request_a_database_and_one_a_process_more(
-    proxy: CountingProxy, measures: Measures
+    proxy: CountingProxy, measures: ByDoctype
 ) -> None:
     for store in measures.values():
         store.read(ACCOUNT, "", "~")
@@ -87,10 +87,9 @@ def test_a_fresh_server_costs_one_request_a_database_and_one_a_process_more(
 
 
 def test_making_the_databases_ahead_takes_one_request_each_and_none_later(
-    proxy: CountingProxy, measures: Measures
+    proxy: CountingProxy, measures: ByDoctype
 ) -> None:
-    for store in measures.values():
-        store.create_if_missing()
+    measures.prepare()
     assert methods(proxy) == ["PUT"] * 5
     proxy.clear()
     for store in measures.values():
@@ -99,40 +98,41 @@ def test_making_the_databases_ahead_takes_one_request_each_and_none_later(
 
 
 def test_databases_that_are_there_cost_at_most_one_request_a_process_more(
-    proxy: CountingProxy, measures: Measures
+    proxy: CountingProxy, measures: ByDoctype
 ) -> None:
     for store in measures.values():
         store.write(documents(1))
     prefix = "".join(path.partition("-")[0].lstrip("/") + "-" for _, path in proxy.requests[:1])
     proxy.clear()
-    another_process = open_measures(proxy.url, prefix=prefix)
+    another_process = ByDoctype(open_measures(proxy.url, prefix=prefix))
     for store in another_process.values():
         assert len(store.read(ACCOUNT, "", "~")) == 1
     assert 5 <= len(proxy.requests) <= 6
 
 
 def test_erasing_takes_two_requests_a_page_and_one_to_see_the_end(
-    proxy: CountingProxy, created_measures: Measures
+    proxy: CountingProxy, created_measures: ByDoctype
 ) -> None:
     created_measures[Period.MINUTE].write(documents(1_001))
     proxy.clear()
-    assert created_measures[Period.MINUTE].erase(ACCOUNT) == 1_001
-    assert methods(proxy) == ["GET", "POST"] * 3 + ["GET"]
+    assert created_measures.erase(ACCOUNT) == 1_001
+    # One more read for each of the empty doctypes.
+    assert sorted(methods(proxy)) == ["GET"] * (3 + 1 + 4) + ["POST"] * 3
 
 
-def test_connections_are_kept(proxy: CountingProxy, created_measures: Measures) -> None:
+def test_connections_are_kept(proxy: CountingProxy, created_measures: ByDoctype) -> None:
     for _ in range(5):
         created_measures[Period.MINUTE].read(ACCOUNT, "", "~")
     assert len(proxy.connections) == 1
 
 
 @pytest.fixture
-def packed(proxy: CountingProxy) -> Iterator[Measures]:
+def packed(proxy: CountingProxy) -> Iterator[ByDoctype]:
     """Both databases of the packed layout, created, and known to be partitioned or not."""
     with couch_databases(proxy.url) as (url, prefix):
-        measures = open_measures(url, prefix=prefix, layout="packed")
+        measures = ByDoctype(open_measures(url, prefix=prefix, layout="packed"))
+        measures.prepare()
         for store in measures.values():
-            store.create_if_missing()
             store.read(ACCOUNT, "", "~")
         proxy.clear()
         yield measures
@@ -148,13 +148,13 @@ def half_hours(count: int, energy: int = 500_000) -> list[Document]:
 
 @pytest.mark.parametrize("days", [0, 1, 28])
 def test_new_days_are_packed_in_one_request_however_many_half_hours_they_have(
-    proxy: CountingProxy, packed: Measures, days: int
+    proxy: CountingProxy, packed: ByDoctype, days: int
 ) -> None:
     assert packed[Period.MINUTE].write(half_hours(48 * days)) == []
     assert methods(proxy) == ["POST"] * bool(days)
 
 
-def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: CountingProxy, packed: Measures) -> None:
+def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: CountingProxy, packed: ByDoctype) -> None:
     packed[Period.MINUTE].write(half_hours(48 * 28))
     stored = packed[Period.MINUTE].read(ACCOUNT, "", "~")
     proxy.clear()
@@ -162,7 +162,7 @@ def test_what_is_replaced_in_a_pack_is_read_in_one_request_before(proxy: Countin
     assert [path.rpartition("/")[2] for _, path in proxy.requests] == ["_all_docs?include_docs=true", "_bulk_docs"]
 
 
-def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: CountingProxy, packed: Measures) -> None:
+def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: CountingProxy, packed: ByDoctype) -> None:
     documents = half_hours(40)
     packed[Period.MINUTE].write(documents[:20])
     proxy.clear()
@@ -172,11 +172,26 @@ def test_new_values_of_a_day_that_is_there_cost_a_request_to_find_out(proxy: Cou
     assert len(packed[Period.MINUTE].read(ACCOUNT, "", "~")) == 40
 
 
-def test_readings_and_totals_are_read_and_written_together(proxy: CountingProxy, packed: Measures) -> None:
-    assert isinstance(packed, Together)
+def test_readings_and_totals_are_read_and_written_together(proxy: CountingProxy, packed: ByDoctype) -> None:
     hours = [to_document(ACCOUNT, Period.HOUR, Entry("2024-01-01T00:00Z", 1_000_000), datetime(2024, 3, 1, tzinfo=UTC))]
-    lost = packed.write_together({Period.MINUTE: half_hours(2), Period.HOUR: hours})
+    lost = packed.write({Period.MINUTE: half_hours(2), Period.HOUR: hours})
     assert lost == {Period.MINUTE: [], Period.HOUR: []}
-    stored = packed.read_together(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
+    stored = packed.read(ACCOUNT, {Period.HOUR: ("0", "~"), Period.MINUTE: ("0", "~")})
     assert [len(stored[period]) for period in (Period.MINUTE, Period.HOUR)] == [2, 1]
     assert methods(proxy) == ["POST", "GET"]
+
+
+def test_a_window_is_one_request_a_doctype_in_order(proxy: CountingProxy, created_measures: ByDoctype) -> None:
+    day, month = ({"_id": f"{ACCOUNT}:{key}", "load": 0.5} for key in ("2024-01-01", "2024-01"))
+    assert not any(created_measures.write({Period.DAY: [day], Period.MONTH: [month], Period.YEAR: []}).values())
+    stored = created_measures.read(ACCOUNT, {Period.MONTH: ("0", "~"), Period.DAY: ("0", "~")})
+    assert not any(created_measures.write({Period.DAY: []}, stored).values())
+    databases = [path.split("/")[1].rpartition("-")[2] for _, path in proxy.requests]
+    assert list(zip(methods(proxy), databases, strict=True)) == [
+        ("POST", "day"),
+        ("POST", "month"),
+        ("GET", "month"),
+        ("GET", "day"),
+        ("POST", "day"),
+        ("POST", "month"),
+    ]

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.contract.conftest import couch_databases
-from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
@@ -36,8 +35,8 @@ def name(admin: CouchServer) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex}"
     yield name
     path = ("_users", f"org.couchdb.user:{name}")
-    if (answer := admin.get(*path)).ok:
-        admin.put(*path, body={"_id": answer.body["_id"], "_rev": answer.body["_rev"], "_deleted": True})
+    if (answer := admin.request("GET", *path)).ok:
+        admin.request("PUT", *path, body={"_id": answer.body["_id"], "_rev": answer.body["_rev"], "_deleted": True})
 
 
 def as_user(couchdb_url: str, name: str, password: str) -> CouchServer:
@@ -51,7 +50,7 @@ def as_user(couchdb_url: str, name: str, password: str) -> CouchServer:
 @pytest.mark.parametrize("database", SYSTEM_DATABASES)
 def test_a_system_database_is_made_once(admin: CouchServer, database: str) -> None:
     assert create_system_database(admin, database) == "there"
-    assert admin.get(database).ok
+    assert admin.request("GET", database).ok
 
 
 def test_a_user_is_made_once_and_gets_a_new_password_where_it_has_another(
@@ -61,21 +60,20 @@ def test_a_user_is_made_once_and_gets_a_new_password_where_it_has_another(
     assert set_up_user(admin, old, name, "old-password") == "made"
     assert set_up_user(admin, old, name, "old-password") == "there"
     assert set_up_user(admin, new, name, "new-password") == "changed"
-    assert new.get("_session").ok
+    assert new.request("GET", "_session").ok
     with pytest.raises(StoreUnavailable):
-        old.get("_session")
+        old.request("GET", "_session")
 
 
 def test_a_user_is_let_in_once(admin: CouchServer, couchdb_url: str, name: str) -> None:
     user = as_user(couchdb_url, name, "password")
     set_up_user(admin, user, name, "password")
     with couch_databases(couchdb_url) as (url, prefix):
-        store = open_measures(url, prefix=prefix)[Period.DAY]
-        assert store.create_if_missing() is True
+        assert all(open_measures(url, prefix=prefix).prepare().values())
         database = f"{prefix}com-grandlyon-enedis-day"
         assert grant_access(admin, database, name) == "made"
         assert grant_access(admin, database, name) == "there"
-        assert user.get(database, "_all_docs").ok
+        assert user.request("GET", database, "_all_docs").ok
 
 
 def test_user_and_password_are_read_from_the_url() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.fakes import ByDoctype, DoctypeView
 from tests.support.plain_readings import to_entries
 from worker.domain.measures.documents import Document, Entry, key_of, period_key, to_document, to_load
-from worker.domain.measures.readings import PARIS, IntervalReading, Period, Series, day_length, local_midnight
-from worker.stores.measures.base import Measures, MeasureStore
+from worker.domain.measures.readings import PARIS, IntervalReading, Period, day_length, local_midnight
+from worker.stores.measures.base import ALL_KEYS, ByPeriod, Layout, doctypes_of
 
 NOW = datetime(2024, 7, 25, 7, tzinfo=UTC)
 HALF_HOUR = timedelta(minutes=30)
 JANUARY = datetime(2024, 1, 1, tzinfo=PARIS)
-ALL_KEYS = ("", "~")
 KEYS = {
     Period.MINUTE: "2024-01-01T00:30Z",
     Period.HOUR: "2024-01-01T00:00Z",
@@ -31,7 +31,7 @@ KEYS = {
 
 
 @pytest.fixture
-def store(measures: Measures) -> MeasureStore:
+def store(measures: ByDoctype) -> DoctypeView:
     return measures[Period.MINUTE]
 
 
@@ -56,29 +56,26 @@ def without_revision(documents: Sequence[Document]) -> list[Document]:
     return [{name: value for name, value in document.items() if name != "_rev"} for document in documents]
 
 
-def test_a_doctype_nobody_wrote_to_has_no_documents(store: MeasureStore, account: str) -> None:
+def test_a_doctype_nobody_wrote_to_has_no_documents(store: DoctypeView, account: str) -> None:
     assert store.read(account, *ALL_KEYS) == []
     assert store.erase(account) == 0
     assert store.write([]) == []
 
 
-def test_a_doctype_is_made_ahead_of_its_first_document_and_once(measures: Measures, layout: str, account: str) -> None:
-    databases = len(Period) if layout == "plain" else len(Series)  # The packs of a series share one.
-    assert sum(store.create_if_missing() for store in measures.values()) == databases
-    assert [store.create_if_missing() for store in measures.values()] == [False] * len(Period)
+def test_databases_are_made_ahead_of_the_first_document_and_once(measures: ByDoctype, account: str) -> None:
+    made = measures.prepare()
+    assert set(made) in [set(doctypes_of(layout)) for layout in Layout]
+    assert all(made.values())
+    assert not any(measures.prepare().values())
     store = measures[Period.MINUTE]
     assert store.read(account, *ALL_KEYS) == []
     documents = half_hours(account, 3)
     assert store.write(documents) == []
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
+    assert not measures.has_other_layout()
 
 
-def test_a_doctype_that_was_written_to_is_there(store: MeasureStore, account: str) -> None:
-    store.write(half_hours(account, 1))
-    assert not store.create_if_missing()
-
-
-def test_what_is_written_comes_back_whole_with_a_revision(store: MeasureStore, account: str) -> None:
+def test_what_is_written_comes_back_whole_with_a_revision(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 48)
     assert store.write(documents) == []
     stored = store.read(account, *ALL_KEYS)
@@ -87,7 +84,7 @@ def test_what_is_written_comes_back_whole_with_a_revision(store: MeasureStore, a
 
 
 @pytest.mark.parametrize("period", Period)
-def test_each_doctype_keeps_its_own_documents(measures: Measures, account: str, period: Period) -> None:
+def test_each_doctype_keeps_its_own_documents(measures: ByDoctype, account: str, period: Period) -> None:
     document = to_document(account, period, Entry(KEYS[period], 1_200_000), NOW)
     assert measures[period].write([document]) == []
     holders = [kind for kind, store in measures.items() if store.read(account, *ALL_KEYS)]
@@ -95,12 +92,12 @@ def test_each_doctype_keeps_its_own_documents(measures: Measures, account: str, 
 
 
 def test_the_first_document_of_a_doctype_can_be_written_before_anything_is_read(
-    store: MeasureStore, account: str
+    store: DoctypeView, account: str
 ) -> None:
     assert store.write(half_hours(account, 1)) == []
 
 
-def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: MeasureStore, account: str) -> None:
+def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 50, first=datetime(2024, 10, 27, tzinfo=PARIS))
     store.write(documents)
     stored = store.read(account, *ALL_KEYS)
@@ -108,7 +105,7 @@ def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: MeasureStore, 
     assert [document["hour"] for document in stored if "fold" in document] == [2, 2]
 
 
-def test_a_step_other_than_thirty_minutes_is_kept(store: MeasureStore, account: str) -> None:
+def test_a_step_other_than_thirty_minutes_is_kept(store: DoctypeView, account: str) -> None:
     reading = IntervalReading(JANUARY, timedelta(minutes=10), 1)
     documents = [to_document(account, Period.MINUTE, entry, NOW) for entry in to_entries([reading], Period.MINUTE)]
     assert documents[0]["step"] == 10
@@ -116,7 +113,7 @@ def test_a_step_other_than_thirty_minutes_is_kept(store: MeasureStore, account: 
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_a_range_holds_its_first_key_and_not_its_last(store: MeasureStore, account: str) -> None:
+def test_a_range_holds_its_first_key_and_not_its_last(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 6)
     store.write(list(reversed(documents)))
     keys = [document["_id"].partition(":")[2] for document in documents]
@@ -126,7 +123,7 @@ def test_a_range_holds_its_first_key_and_not_its_last(store: MeasureStore, accou
     assert store.read(account, keys[4], keys[1]) == []
 
 
-def test_keys_sort_by_their_bytes(store: MeasureStore, account: str) -> None:
+def test_keys_sort_by_their_bytes(store: DoctypeView, account: str) -> None:
     keys = ["2024-01-01T00:00Z", "2024-01-01T09:30Z", "2024-01-01T10:00Z", "2024-01-10T00:00Z", "2024-02-01T23:30Z"]
     store.write([to_document(account, Period.MINUTE, Entry(key, 600_000), NOW) for key in reversed(keys)])
     assert [document["_id"] for document in store.read(account, *ALL_KEYS)] == [f"{account}:{key}" for key in keys]
@@ -134,7 +131,7 @@ def test_keys_sort_by_their_bytes(store: MeasureStore, account: str) -> None:
 
 
 @pytest.mark.parametrize("period", Period)
-def test_any_texts_bound_a_range(measures: Measures, account: str, period: Period) -> None:
+def test_any_texts_bound_a_range(measures: ByDoctype, account: str, period: Period) -> None:
     """Bounds are keys, parts of keys, and keys with more text, in local years of any number of days."""
     days = [date(2023, 12, 31), date(2024, 1, 1), date(2024, 3, 31), date(2024, 10, 27), date(2024, 12, 31)]
     keys = sorted({key for day in days for key in (keys_of(day, period))})
@@ -154,7 +151,7 @@ def keys_of(day: date, period: Period) -> set[str]:
     return {period_key((first + n * 6 * HALF_HOUR), period) for n in range(day_length(day) // (6 * HALF_HOUR))}
 
 
-def test_accounts_don_t_see_each_other(store: MeasureStore, account: str) -> None:
+def test_accounts_don_t_see_each_other(store: DoctypeView, account: str) -> None:
     neighbours = [account, f"{account}0", account[:-1]]
     for number, neighbour in enumerate(neighbours):
         store.write(half_hours(neighbour, number + 1))
@@ -163,20 +160,20 @@ def test_accounts_don_t_see_each_other(store: MeasureStore, account: str) -> Non
     assert [len(store.read(neighbour, *ALL_KEYS)) for neighbour in neighbours] == [0, 2, 3]
 
 
-def test_one_write_may_hold_several_accounts(store: MeasureStore, account: str) -> None:
+def test_one_write_may_hold_several_accounts(store: DoctypeView, account: str) -> None:
     other = f"{account}x"
     assert store.write(half_hours(account, 2) + half_hours(other, 3)) == []
     assert (len(store.read(account, *ALL_KEYS)), len(store.read(other, *ALL_KEYS))) == (2, 3)
 
 
-def test_more_documents_than_one_request_takes_are_all_written(store: MeasureStore, account: str) -> None:
+def test_more_documents_than_one_request_takes_are_all_written(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 1_201)
     assert store.write(documents) == []
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
     assert store.write(documents) == documents
 
 
-def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: MeasureStore, account: str) -> None:
+def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: DoctypeView, account: str) -> None:
     first, second = half_hours(account, 2)
     store.write([first])
     again = changed(first, 9.9)
@@ -184,7 +181,7 @@ def test_a_document_created_twice_loses_and_leaves_what_is_stored(store: Measure
     assert without_revision(store.read(account, *ALL_KEYS)) == [first, second]
 
 
-def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: MeasureStore, account: str) -> None:
+def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 2))
     before = store.read(account, *ALL_KEYS)
     assert store.write([changed(before[0], 1.234567)]) == []
@@ -194,7 +191,7 @@ def test_a_document_is_replaced_by_its_revision_and_gets_a_new_one(store: Measur
     assert after[1] == before[1]
 
 
-def test_of_two_writers_with_the_same_revision_one_loses(store: MeasureStore, account: str) -> None:
+def test_of_two_writers_with_the_same_revision_one_loses(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 1))
     [stored] = store.read(account, *ALL_KEYS)
     winner, loser = changed(stored, 1.0), changed(stored, 2.0)
@@ -203,7 +200,7 @@ def test_of_two_writers_with_the_same_revision_one_loses(store: MeasureStore, ac
     assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [1.0]
 
 
-def test_a_replaced_document_that_was_erased_meanwhile_loses(store: MeasureStore, account: str) -> None:
+def test_a_replaced_document_that_was_erased_meanwhile_loses(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 1))
     stored = store.read(account, *ALL_KEYS)
     store.erase(account)
@@ -211,7 +208,7 @@ def test_a_replaced_document_that_was_erased_meanwhile_loses(store: MeasureStore
     assert store.read(account, *ALL_KEYS) == []
 
 
-def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(store: MeasureStore, account: str) -> None:
+def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 1))
     before = store.read(account, *ALL_KEYS)
     store.erase(account)
@@ -220,14 +217,14 @@ def test_a_revision_from_before_an_erasure_replaces_nothing_that_came_after(stor
     assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [0.7]
 
 
-def test_a_revision_of_another_store_replaces_nothing(store: MeasureStore, account: str) -> None:
+def test_a_revision_of_another_store_replaces_nothing(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 1))
     [stored] = store.read(account, *ALL_KEYS)
     foreign = {**stored, "_rev": "7-967a00dff5e02add41819138abb3284d"}
     assert store.write([foreign]) == [foreign]
 
 
-def test_losers_and_winners_of_one_write_are_told_apart(store: MeasureStore, account: str) -> None:
+def test_losers_and_winners_of_one_write_are_told_apart(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 2))
     fresh, stale = store.read(account, *ALL_KEYS)
     store.write([stale])
@@ -235,14 +232,14 @@ def test_losers_and_winners_of_one_write_are_told_apart(store: MeasureStore, acc
     assert store.write([fresh, stale, new]) == [stale]
 
 
-def test_erasing_forgets_every_page_and_counts(store: MeasureStore, account: str) -> None:
+def test_erasing_forgets_every_page_and_counts(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 1_005))
     assert store.erase(account) == 1_005
     assert store.read(account, *ALL_KEYS) == []
     assert store.erase(account) == 0
 
 
-def test_an_erased_account_can_be_written_anew(store: MeasureStore, account: str) -> None:
+def test_an_erased_account_can_be_written_anew(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 3)
     store.write(documents)
     store.erase(account)
@@ -250,7 +247,7 @@ def test_an_erased_account_can_be_written_anew(store: MeasureStore, account: str
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_a_write_leaves_the_documents_it_was_given_alone(store: MeasureStore, account: str) -> None:
+def test_a_write_leaves_the_documents_it_was_given_alone(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 2)
     copies = [dict(document) for document in documents]
     store.write(documents)
@@ -261,7 +258,7 @@ def test_a_write_leaves_the_documents_it_was_given_alone(store: MeasureStore, ac
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(energies=st.lists(st.integers(0, 10**12), min_size=1, max_size=60))
-def test_a_load_of_six_decimals_comes_back_equal(store: MeasureStore, energies: list[int]) -> None:
+def test_a_load_of_six_decimals_comes_back_equal(store: DoctypeView, energies: list[int]) -> None:
     account = uuid.uuid4().hex[:12]
     documents = [
         changed(document, to_load(energy, Period.MINUTE))
@@ -273,7 +270,7 @@ def test_a_load_of_six_decimals_comes_back_equal(store: MeasureStore, energies: 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_writes_in_any_order_and_twice_give_the_same_content(store: MeasureStore, data: Any) -> None:
+def test_writes_in_any_order_and_twice_give_the_same_content(store: DoctypeView, data: Any) -> None:
     account = uuid.uuid4().hex[:12]
     documents = half_hours(account, 12)
     pieces = [documents[first : first + 4] for first in range(0, 12, 4)]
@@ -282,7 +279,7 @@ def test_writes_in_any_order_and_twice_give_the_same_content(store: MeasureStore
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-def test_threads_that_race_lose_all_but_one_each_document(store: MeasureStore, account: str) -> None:
+def test_threads_that_race_lose_all_but_one_each_document(store: DoctypeView, account: str) -> None:
     store.write(half_hours(account, 20))
     stored = store.read(account, *ALL_KEYS)
     versions = [[changed(document, float(writer)) for document in stored] for writer in range(1, 9)]
@@ -297,7 +294,7 @@ def test_threads_that_race_lose_all_but_one_each_document(store: MeasureStore, a
         )
 
 
-def test_threads_read_what_they_asked_for(store: MeasureStore, account: str) -> None:
+def test_threads_read_what_they_asked_for(store: DoctypeView, account: str) -> None:
     accounts = [f"{account}{number}" for number in range(8)]
     for number, name in enumerate(accounts):
         store.write(half_hours(name, 30 + number))
@@ -309,3 +306,159 @@ def test_threads_read_what_they_asked_for(store: MeasureStore, account: str) -> 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(sizes, range(8)))
     assert results == [{(accounts[number], 30 + number)} for number in range(8)]
+
+
+# -- Several doctypes
+
+
+PERIODS_READ = (Period.MONTH, Period.YEAR, Period.DAY)  # Totals before their readings.
+PERIODS_WRITTEN = (Period.DAY, Period.MONTH, Period.YEAR)
+EVERYTHING = dict.fromkeys(PERIODS_READ, ALL_KEYS)
+
+
+def days_and_totals(account: str, kwh: float = 2.0) -> ByPeriod:
+    energy = round(kwh * 1_000_000)
+    entries = {
+        Period.DAY: [Entry(f"2024-07-{day}", energy) for day in (22, 20, 21)],
+        Period.MONTH: [Entry("2024-07", 3 * energy)],
+        Period.YEAR: [Entry("2024", 3 * energy)],
+    }
+    return {
+        period: [to_document(account, period, entry, NOW) for entry in entries[period]] for period in PERIODS_WRITTEN
+    }
+
+
+def keys_by_period(documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[str]]:
+    return {period: sorted(map(key_of, rows)) for period, rows in documents.items() if rows}
+
+
+def test_readings_and_totals_are_written_and_read_together(measures: ByDoctype, account: str) -> None:
+    documents = days_and_totals(account)
+    for name in (account, f"{account}x"):
+        assert measures.write(days_and_totals(name)) == {period: [] for period in PERIODS_WRITTEN}
+    stored = measures.read(account, EVERYTHING)
+    assert list(stored) == list(PERIODS_READ)
+    assert stored == {period: measures[period].read(account, *ALL_KEYS) for period in PERIODS_READ}
+    assert keys_by_period(stored) == keys_by_period(documents)
+    assert {period: len(rows) for period, rows in measures.read(account, EVERYTHING, 2).items()} == {
+        Period.MONTH: 1,
+        Period.YEAR: 1,
+        Period.DAY: 2,
+    }
+    higher = {period: [changed(document, 9.0) for document in stored[period]] for period in PERIODS_WRITTEN}
+    assert not any(measures.write(higher).values())
+    # The revisions are used up.
+    assert keys_by_period(measures.write(higher)) == keys_by_period(documents)
+    assert {document["load"] for rows in measures.read(account, EVERYTHING).values() for document in rows} == {9.0}
+    assert measures.erase(account) == 5
+    assert measures.read(account, EVERYTHING) == {period: [] for period in PERIODS_READ}
+
+
+def test_a_total_is_not_written_where_a_reading_of_it_lost_its_race(measures: ByDoctype, account: str) -> None:
+    documents = days_and_totals(account)
+    measures[Period.DAY].write(documents[Period.DAY][:1])
+    lost = measures.write(documents)
+    assert lost == {**documents, Period.DAY: documents[Period.DAY][:1]}
+    assert keys_by_period(measures.read(account, EVERYTHING)) == {
+        Period.DAY: ["2024-07-20", "2024-07-21", "2024-07-22"]
+    }
+
+
+@pytest.mark.parametrize("loser", [Period.MONTH, Period.YEAR])
+def test_a_total_that_lost_its_race_leaves_the_rest_written(measures: ByDoctype, account: str, loser: Period) -> None:
+    documents = days_and_totals(account)
+    measures[loser].write(documents[loser])
+    assert keys_by_period(measures.write(documents)) == keys_by_period({loser: documents[loser]})
+    assert keys_by_period(measures.read(account, EVERYTHING)) == keys_by_period(documents)
+
+
+def test_nothing_is_written_without_documents(measures: ByDoctype) -> None:
+    assert measures.write({}) == {}
+    assert measures.write({period: [] for period in PERIODS_WRITTEN}) == {period: [] for period in PERIODS_WRITTEN}
+
+
+# -- Removals
+
+
+def test_a_document_is_removed_by_its_revision_alone(measures: ByDoctype, account: str) -> None:
+    store = measures[Period.MINUTE]
+    store.write(half_hours(account, 3))
+    first, second, third = store.read(account, *ALL_KEYS)
+    assert store.write([changed(second, 9.0)]) == []
+    assert store.write([], [first, second]) == [second]  # The second has another revision by now.
+    assert [document["load"] for document in store.read(account, *ALL_KEYS)] == [9.0, third["load"]]
+    assert store.write([], [first]) == [first]
+    assert store.write([first]) == [first]
+
+
+def test_a_removed_document_can_be_written_anew_and_its_old_revision_is_worth_nothing(
+    measures: ByDoctype, account: str
+) -> None:
+    store = measures[Period.MINUTE]
+    for count in (1, 3):  # Of a pack, all values or some.
+        documents = half_hours(account, count)
+        store.write(documents)
+        before = store.read(account, *ALL_KEYS)[0]
+        assert store.write([], [before]) == []
+        assert store.write([documents[0]]) == []
+        assert store.write([changed(before, 9.0)]) == [changed(before, 9.0)]
+        assert store.write([], [before]) == [before]
+        assert without_revision(store.read(account, *ALL_KEYS)) == documents
+        measures.erase(account)
+
+
+def test_a_write_removes_creates_and_replaces_at_once(measures: ByDoctype, account: str) -> None:
+    documents = days_and_totals(account)
+    measures.write(documents)
+    stored = measures.read(account, EVERYTHING)
+    new = to_document(account, Period.DAY, Entry("2024-07-23", 1_000_000), NOW)
+    written = {
+        Period.DAY: [changed(stored[Period.DAY][0], 5.0), new],
+        Period.MONTH: [changed(stored[Period.MONTH][0], 8)],
+    }
+    assert not any(
+        measures.write(written, {Period.DAY: stored[Period.DAY][1:], Period.YEAR: stored[Period.YEAR]}).values()
+    )
+    after = measures.read(account, EVERYTHING)
+    assert {period: [(key_of(row), row["load"]) for row in rows] for period, rows in after.items()} == {
+        Period.MONTH: [("2024-07", 8.0)],
+        Period.YEAR: [],
+        Period.DAY: [("2024-07-20", 5.0), ("2024-07-23", 1.0)],
+    }
+
+
+def test_a_total_is_neither_written_nor_removed_where_the_removal_of_a_reading_lost_its_race(
+    measures: ByDoctype, account: str
+) -> None:
+    measures.write(days_and_totals(account))
+    stored = measures.read(account, EVERYTHING)
+    assert measures[Period.DAY].write([changed(stored[Period.DAY][0], 5.0)]) == []
+    removals = {Period.DAY: stored[Period.DAY][:1], Period.YEAR: stored[Period.YEAR]}
+    written = {Period.MONTH: [changed(stored[Period.MONTH][0], 8.0)]}
+    assert measures.write({Period.DAY: [], **written}, removals) == {**removals, **written}
+    after = measures.read(account, EVERYTHING)
+    assert (after[Period.MONTH], after[Period.YEAR]) == (stored[Period.MONTH], stored[Period.YEAR])
+
+
+def test_all_of_an_account_can_be_removed_and_more_than_a_request_takes(measures: ByDoctype, account: str) -> None:
+    store = measures[Period.MINUTE]
+    store.write(half_hours(account, 1_005))
+    stored = store.read(account, *ALL_KEYS)
+    assert store.write([], stored) == []
+    assert store.read(account, *ALL_KEYS) == []
+    assert measures.erase(account) == 0
+    assert store.write([], stored) == stored
+
+
+def test_of_a_remover_and_a_writer_one_loses(measures: ByDoctype, account: str) -> None:
+    store = measures[Period.MINUTE]
+    store.write(half_hours(account, 20))
+    stored = store.read(account, *ALL_KEYS)
+    writes = [lambda: store.write([changed(row, 9.0) for row in stored]), lambda: store.write([], stored)]
+    with ThreadPoolExecutor(2) as pool:
+        lost = [
+            {document["_id"] for document in future.result()} for future in [pool.submit(write) for write in writes]
+        ]
+    assert lost[0] | lost[1] == {document["_id"] for document in stored}
+    assert not lost[0] & lost[1]
+    assert {document["_id"] for document in store.read(account, *ALL_KEYS)} == lost[1]

@@ -7,15 +7,17 @@ from uuid import uuid4
 import pytest
 
 from tests.support.factories import NOW
+from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Entry, key_of, to_document
 from worker.domain.measures.readings import DateWindow, Period
-from worker.stores.measures.base import Measures
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import ProgressStore
 
 
 @pytest.mark.parametrize(("limit", "days"), [(1, [3]), (3, [3, 4, 5]), (9, [3, 4, 5, 6]), (None, [3, 4, 5, 6])])
-def test_a_limit_gives_the_first_documents_of_the_range(measures: Measures, limit: int | None, days: list[int]) -> None:
+def test_a_limit_gives_the_first_documents_of_the_range(
+    measures: ByDoctype, limit: int | None, days: list[int]
+) -> None:
     store = measures[Period.DAY]
     entries = [Entry(f"2024-07-{day:02}", day * 1_000_000) for day in range(1, 10)]
     written = [
@@ -27,7 +29,7 @@ def test_a_limit_gives_the_first_documents_of_the_range(measures: Measures, limi
     assert {document["source_account"] for document in documents} == {"home1"}
 
 
-def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: Measures) -> None:
+def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: ByDoctype) -> None:
     assert measures[Period.DAY].read("home1", "2024", "2025", 5) == []
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from sqlalchemy import create_engine, text
 
 from worker.domain.measures.readings import Period
-from worker.errors import StoreUnavailable
-from worker.stores import sql_engines
+from worker.stores.measures.base import ALL_KEYS
 from worker.stores.measures.factory import open_measures
 
 _END_ALL = text(
@@ -24,21 +22,9 @@ def end_all_others(url: str) -> int:
     return ended
 
 
-def test_one_that_lay_idle_is_replaced_unseen(postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_engines, "PING_AFTER_IDLE_S", 0.0)
-    store = open_measures(postgres_database)[Period.DAY]
-    assert store.read("acc", "", "~") == []
-    assert end_all_others(postgres_database) >= 1
-    assert store.read("acc", "", "~") == []
-
-
-def test_one_that_was_just_used_fails_once_in_plain_words(
-    postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sql_engines, "PING_AFTER_IDLE_S", 3600.0)
-    store = open_measures(postgres_database)[Period.DAY]
-    assert store.read("acc", "", "~") == []
-    assert end_all_others(postgres_database) >= 1
-    with pytest.raises(StoreUnavailable, match="does not serve"):
-        store.read("acc", "", "~")
-    assert store.read("acc", "", "~") == []
+def test_one_that_the_server_closed_is_replaced_unseen(postgres_database: str) -> None:
+    store = open_measures(postgres_database)
+    for _ in range(2):
+        assert store.read("acc", {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
+        assert end_all_others(postgres_database) >= 1
+    assert store.write({Period.DAY: []}) == {Period.DAY: []}

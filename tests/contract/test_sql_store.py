@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.support.fakes import ByDoctype, DoctypeView
 from worker.domain.measures.documents import Document
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.base import ALL_KEYS
 from worker.stores.measures.factory import open_measures
 
 DOCUMENT: Document = {
@@ -33,8 +35,8 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "measures.db"
 
 
-def open_days(file: Path, timeout_s: float = 30.0) -> MeasureStore:
-    return open_measures(f"sqlite:///{file}", timeout_s=timeout_s)[Period.DAY]
+def open_days(file: Path, timeout_s: float = 30.0) -> DoctypeView:
+    return ByDoctype(open_measures(f"sqlite:///{file}", timeout_s=timeout_s))[Period.DAY]
 
 
 def test_a_field_without_a_column_is_refused_and_not_dropped(file: Path) -> None:
@@ -97,7 +99,23 @@ def test_a_power_cut_takes_nothing_back_and_readers_don_t_wait(file: Path) -> No
 
 
 def test_a_number_too_large_for_postgresql_is_refused_without_its_values(postgres_database: str) -> None:
-    store = open_measures(postgres_database)[Period.DAY]
+    store = ByDoctype(open_measures(postgres_database))[Period.DAY]
     with pytest.raises(WriteRefused) as caught:
         store.write([{**DOCUMENT, "year": 987_654_321}])
     assert "7.654321" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_table_can_be_queried_by_hand(file: Path) -> None:
+    """As Grafana or a person would: docs/reference/documents.md."""
+    open_days(file).write([DOCUMENT])
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("SELECT account_id, key, load, year, month, day FROM measure_day").fetchall()
+    assert rows == [("acc", "2024-01-15", 7.654321, 2024, 1, 15)]
+
+
+def test_readings_and_totals_are_written_in_one_transaction(file: Path) -> None:
+    store = open_measures(f"sqlite:///{file}")
+    month = {**DOCUMENT, "_id": "acc:2024-01", "day": 0}
+    with pytest.raises(WriteRefused):
+        store.write({Period.DAY: [DOCUMENT], Period.MONTH: [{**month, "load": None}]})
+    assert store.read("acc", {Period.MONTH: ALL_KEYS, Period.DAY: ALL_KEYS}) == {Period.MONTH: [], Period.DAY: []}

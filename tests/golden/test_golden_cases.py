@@ -22,10 +22,11 @@ from tests.support.factories import (
     v5_answer,
     window_job,
 )
+from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.stores.measures.base import Document, Layout, Measures
-from worker.stores.measures.factory import MeasureBackend
+from worker.stores.measures.base import Document
+from worker.stores.measures.factory import open_measures
 
 CASES = json.loads((Path(__file__).parent / "cases.json").read_text(encoding="utf-8"))
 GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}
@@ -39,7 +40,7 @@ GENERATIONS = {"v5": lambda rows, series: v5_answer(rows), "2026": answer_2026}
         pytest.param("couchdb", marks=pytest.mark.sockets),
     ]
 )
-def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measures]:
+def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ByDoctype]:
     if request.param == "memory":
         yield memory_measures()
         return
@@ -49,13 +50,13 @@ def measures(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measure
         if request.param in urls
         else f"sqlite:///{tmp_path / 'measures.db'}"
     )
-    with closing(MeasureBackend(url)) as backend:
-        yield backend.measures(Layout.PLAIN)
+    with closing(open_measures(url)) as store:
+        yield ByDoctype(store)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str, measures: Measures) -> None:
+def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str, measures: ByDoctype) -> None:
     series = Series.DAILY if case["api"] == "daily" else Series.LOAD_CURVE
     home = "golden" + uuid.uuid4().hex[:12]
     for doctype, loads in case.get("before", {}).items():
@@ -85,7 +86,7 @@ def test_a_golden_case_gives_its_documents(case: dict[str, Any], generation: str
                 assert sum(loads_of(stored[period]).values()) == pytest.approx(run["total"])
 
 
-def documents(measures: Measures, home: str, period: Period) -> dict[str, Document]:
+def documents(measures: ByDoctype, home: str, period: Period) -> dict[str, Document]:
     """By compact key: read off the fields alone, as the app would."""
     return {compact_key(document, period): document for document in measures[period].read(home, "0", "~")}
 

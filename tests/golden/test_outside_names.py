@@ -38,7 +38,6 @@ from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.simulator.api.admin import admin_routes
 from worker.stores.measures.sql_tables import METADATA as MEASURES
-from worker.stores.measures.sql_tables import PACK_METADATA
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
 from worker.web.rate_limit import Rate
@@ -285,7 +284,7 @@ def all_routes(routes: Iterable[Any]) -> Iterator[Any]:
 
 
 def tables() -> Iterator[str]:
-    for table in (table for metadata in (REGISTRY, MEASURES, PACK_METADATA) for table in metadata.sorted_tables):
+    for table in (table for metadata in (REGISTRY, MEASURES) for table in metadata.sorted_tables):
         for column in table.columns:
             yield f"{table.name}.{column.name} {column.type}{'' if column.nullable else ' not null'}"
         for rule in (*table.constraints, *table.indexes):

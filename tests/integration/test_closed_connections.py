@@ -24,7 +24,6 @@ COMMANDS = (
     "verify --all",
     "backup saved.tar.gz",
     "restore saved.tar.gz",
-    "migrate-layout --to packed",
 )
 
 

@@ -15,18 +15,20 @@ import pytest
 from config.settings import ConfigError, Settings
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
+from tests.support.fakes import DoctypeStores, MemoryStore
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from tests.unit.ops.health.conftest import assert_result
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.ops import startup
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_measures
 from worker.ops.health.results import Level
 from worker.runtime.process import Runtime
-from worker.runtime.stores import holds_any
 from worker.stores.encryption import generate_key
-from worker.stores.measures.base import RECHECK_S, Layout, LayoutGuard
+from worker.stores.measures.base import ALL_KEYS, Layout
+from worker.stores.measures.instrumented import RECHECK_S, InstrumentedStore
 
 KEY = generate_key()
 
@@ -49,8 +51,8 @@ class Installation:
             yield runtime
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "couchdb"])
-def installation(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[Installation]:
+@pytest.fixture
+def installation(tmp_path: Path, redis_url: str) -> Iterator[Installation]:
     """Yield an installation of its own: its registry and its measures must be empty."""
     env = {
         "RELEVE_DATA_DIR": str(tmp_path),
@@ -58,16 +60,16 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str)
         "RELEVE_ENEDIS_URL": "http://127.0.0.1:9",
         "RELEVE_TOKEN_KEYS": KEY,
     }
-    if request.param == "couchdb":
-        try:
-            with servers.couchdb_server() as url:
-                yield Installation(tmp_path, {**env, "RELEVE_MEASURES_URL": url})
-        except servers.NotInstalled as missing:
-            pytest.skip(str(missing))
-        return
-    if request.param == "postgresql":
-        env["RELEVE_MEASURES_URL"] = request.getfixturevalue("postgres_database")
-    yield Installation(tmp_path, env)
+    try:
+        with servers.couchdb_server() as url:
+            yield Installation(tmp_path, {**env, "RELEVE_MEASURES_URL": url})
+    except servers.NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+def has_other_layout(installation: Installation, layout: str) -> bool:
+    with installation.open(layout) as runtime:
+        return runtime.measures.has_other_layout()
 
 
 @pytest.fixture(autouse=True)
@@ -125,12 +127,13 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
     refused = installation.releve("show", home, "--by", "day", layout="packed")
     assert refused.code == 1
     assert "releve migrate-layout --to packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
-    with pytest.raises(ConfigError, match="migrate-layout --to packed"):
-        startup._check_layout(installation.settings("packed"))
-    with installation.open("packed", guarded=True) as runtime, pytest.raises(StoreUnavailable, match="migrate-layout"):
-        sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
-    assert not holds_any(installation.settings(), Layout.PACKED)
-    startup._check_layout(installation.settings("plain"))
+    with installation.open("packed", guarded=True) as runtime:
+        with pytest.raises(ConfigError, match="migrate-layout --to packed"):
+            startup._check_layout(runtime)
+        with pytest.raises(StoreUnavailable, match="migrate-layout"):
+            sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
+    with installation.open("plain") as runtime:
+        startup._check_layout(runtime)
 
 
 def test_doctor_sees_measures_in_the_other_layout(installation: Installation) -> None:
@@ -154,7 +157,7 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation
     assert "left in the plain layout" in result.out
     second_result = installation.releve("migrate-layout", "--to", "packed", "--account", "stranger")
     assert (second_result.code, "moved 1 accounts" in second_result.out) == (0, True)
-    assert not holds_any(installation.settings(), Layout.PLAIN)
+    assert not has_other_layout(installation, "packed")
 
 
 def test_it_waits_for_no_worker_but_refuses(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +166,7 @@ def test_it_waits_for_no_worker_but_refuses(installation: Installation, monkeypa
     refused = installation.releve("migrate-layout", "--to", "packed")
     assert refused.code == 1
     assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.error_line
-    assert not holds_any(installation.settings(), Layout.PACKED)
+    assert not has_other_layout(installation, "plain")
 
 
 class Clock:
@@ -174,33 +177,32 @@ class Clock:
 
 
 def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -> None:
-    clock, migrated, checks = Clock(), False, 0
+    clock, packs, requests = Clock(), MemoryStore(), {Period.DAY: ALL_KEYS}
+    plain = DoctypeStores({period: MemoryStore() for period in Period}, [packs])
+    store = InstrumentedStore(plain, Layout.PLAIN, clock)
+    store.read("home1", requests)
+    packs.documents["home1:2024"] = {}
+    store.read("home1", requests)
+    clock.now = RECHECK_S
+    store.write({Period.DAY: []})
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="RELEVE_LAYOUT is plain"):
+            store.read("home1", requests)
 
-    def other_in_use() -> bool:
-        nonlocal checks
-        checks += 1
-        return migrated
 
-    guard = LayoutGuard(Layout.PLAIN, other_in_use, clock)
-    guard.check_before_use()
-    guard.check_before_use()
-    guard.recheck_after_empty_read()
-    assert checks == 1
-    migrated, clock.now = True, RECHECK_S
-    guard.check_before_use()
-    with pytest.raises(StoreUnavailable, match="RELEVE_LAYOUT is plain"):
-        guard.recheck_after_empty_read()
-    with pytest.raises(StoreUnavailable):
-        guard.recheck_after_empty_read()
+def test_packs_are_for_couchdb_alone(installation: Installation, tmp_path: Path) -> None:
+    installation.env["RELEVE_MEASURES_URL"] = f"sqlite:///{tmp_path}/measures.db"
+    for command in ("show", "home1"), ("migrate",), ("migrate-layout", "--to", "packed"):
+        refused = installation.releve(*command, layout="packed")
+        assert refused.code != 0
+        assert "RELEVE_LAYOUT=packed needs CouchDB" in refused.error_line
 
 
 @pytest.mark.parametrize("layout, databases", [("plain", 5), ("packed", 2)])
 def test_the_workers_user_is_let_into_the_databases_of_the_layout(
     installation: Installation, layout: str, databases: int
 ) -> None:
-    url = installation.env.get("RELEVE_MEASURES_URL", "")
-    if not url.startswith("couchdb+"):
-        pytest.skip("for CouchDB")
+    url = installation.env["RELEVE_MEASURES_URL"]
     installation.env["RELEVE_MEASURES_ADMIN_URL"] = url
     installation.env["RELEVE_MEASURES_URL"] = url.replace("//", "//releve:secret@")
     result = installation.releve("migrate", "--json", layout=layout)

@@ -17,6 +17,7 @@ from redis import Redis
 from config.settings import PREFIX, Settings
 from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import window_job
+from tests.support.fakes import ByDoctype
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.answers import RawAnswer
@@ -69,7 +70,7 @@ def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
     runtime.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
-        assert runtime.measures[period].write(documents) == []
+        assert ByDoctype(runtime.measures)[period].write(documents) == []
     for error in (ConsentRevoked("gone"), RefreshTokenDead("dead"), ConsentRevoked("gone")):
         runtime.results.record_failure(window_job(WINDOW, Series.DAILY, account), error)
     runtime.registry.set_state(account, AccountState.READY, now=NOW)
@@ -96,8 +97,8 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
         assert {name: number for name, number in runtime.erase(account).items() if number} == {"consent_proofs_kept": 1}
         (proof,) = runtime.consents.list_proofs(account)
         assert (proof.reference, proof.consent_until, proof.names_meter) == ("4711", UNTIL, False)
-        assert runtime.measures[Period.DAY].read(account, "0", "~") == []
-        assert len(runtime.measures[Period.DAY].read(other, "0", "~")) == 2
+        assert ByDoctype(runtime.measures)[Period.DAY].read(account, "0", "~") == []
+        assert len(ByDoctype(runtime.measures)[Period.DAY].read(other, "0", "~")) == 2
         assert len(runtime.refusals.pending.list_for_account(other)) == 1
     assert METER.encode() not in installation.files()
 
@@ -123,7 +124,7 @@ def test_a_removal_that_died_half_way_is_finished_by_the_next(
         account = add_filled_account(runtime)
         steps: list[tuple[Any, str]] = [
             (runtime.consents, "erase_after_removal"),
-            (runtime.measures[Period.DAY], "erase"),
+            (runtime.measures, "erase"),
             (runtime.progress, "forget"),
         ]
         for owner, step in steps:
@@ -133,7 +134,7 @@ def test_a_removal_that_died_half_way_is_finished_by_the_next(
                     runtime.erase(account)
             assert runtime.registry.get(account).state is AccountState.DELETED
         assert runtime.erase(account)["consent_proofs_kept"] == 1
-        assert all(store.read(account, "0", "~") == [] for store in runtime.measures.values())
+        assert all(store.read(account, "0", "~") == [] for store in ByDoctype(runtime.measures).values())
 
 
 def _killed(*_: object, **__: object) -> None:

@@ -12,6 +12,7 @@ import pytest
 from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.fakes import ByDoctype
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
@@ -64,7 +65,7 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     inline = runtime.inline(print_line=print)
     first = list(inline.history(account.id))
     first_requests = list(proxy.requests)
-    stored = {period: len(runtime.measures[period].read(account.id, "0", "~")) for period in Period}
+    stored = {period: len(ByDoctype(runtime.measures)[period].read(account.id, "0", "~")) for period in Period}
     proxy.clear()
     unchanged = list(inline.look_back(account.id))
 
@@ -76,24 +77,3 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     assert [(report["created"], report["updated"]) for report in unchanged] == [(0, 0), (0, 0)]
     assert len(proxy.requests) <= most_unchanged, proxy.requests
     assert {method for method, _ in proxy.requests} == {"GET"}
-
-
-@pytest.mark.parametrize("layout", ["packed"], indirect=True)
-def test_an_unchanged_sync_of_a_hundred_accounts_takes_4_requests_at_most(
-    runtime: Runtime, proxy: CountingProxy, layout: str
-) -> None:
-    """The original's library asks a thousand times."""
-    accounts = [
-        runtime.registry.add(ENEDIS.name, f"30000000{number:06}", runtime.now(), token_needed=False)[0].id
-        for number in range(100)
-    ]
-    inline = runtime.inline(print_line=print)
-    first = list(inline.look_back(*accounts))
-    proxy.clear()
-    unchanged = list(inline.look_back(*accounts))
-
-    assert not inline.failures
-    assert [report["account_id"] for report in unchanged] == [report["account_id"] for report in first] == accounts * 2
-    assert all(report["created"] > 0 for report in first)
-    assert {(report["created"], report["updated"]) for report in unchanged} == {(0, 0)}
-    assert len(proxy.requests) <= 4, proxy.requests

@@ -36,7 +36,8 @@ def runtime(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def add(runtime: Runtime, number: int, content: dict[Period, list[Entry]]) -> str:
     account, _ = runtime.registry.add("enedis", f"300016400000{number}", NOW, token_needed=False)
     for period, entries in content.items():
-        assert runtime.measures[period].write([to_document(account.id, period, entry, NOW) for entry in entries]) == []
+        documents = [to_document(account.id, period, entry, NOW) for entry in entries]
+        assert runtime.measures.write({period: documents}) == {period: []}
     return account.id
 
 

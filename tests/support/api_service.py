@@ -70,10 +70,8 @@ class ApiService:
 
     def _store(self, account_id: str, period: Period, watt_hours: dict[Any, int]) -> None:
         entries = [Entry(period_key(start, period), energy * 1000) for start, energy in watt_hours.items()]
-        assert (
-            self.runtime.measures[period].write([to_document(account_id, period, entry, NOW) for entry in entries])
-            == []
-        )
+        documents = [to_document(account_id, period, entry, NOW) for entry in entries]
+        assert self.runtime.measures.write({period: documents}) == {period: []}
 
 
 @contextmanager

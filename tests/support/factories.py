@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from tests.support.fakes import MemoryStore
+from tests.support.fakes import memory_measures
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.answers import Answer, AnswerKind, Json
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length, local_midnight
 from worker.errors import UnknownAccount
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.window import WindowSync
 
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
@@ -141,17 +141,10 @@ class MemoryRecorder:
     def record_result(self, result: WindowResult) -> None:
         self.results.append(result)
 
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        self.results += results
-
-
-def memory_measures() -> dict[Period, MemoryStore]:
-    return {period: MemoryStore() for period in Period}
-
 
 def make_window_sync(
     supplier: PretendSupplier,
-    measures: Measures | None = None,
+    measures: MeasureStore | None = None,
     accounts: PretendAccounts | None = None,
     recorder: MemoryRecorder | None = None,
     now: Callable[[], datetime] = lambda: NOW,
@@ -165,9 +158,10 @@ def make_window_sync(
     )
 
 
-def content(measures: Measures, account_id: str = "home1") -> dict[Period, dict[str, float]]:
+def content(measures: MeasureStore, account_id: str = "home1") -> dict[Period, dict[str, float]]:
     """Return all loads stored for an account, by doctype and key."""
+    stored = measures.read(account_id, dict.fromkeys(Period, ALL_KEYS))
     return {
-        period: {document["_id"].partition(":")[2]: document["load"] for document in store.read(account_id, "0", "~")}
-        for period, store in measures.items()
+        period: {document["_id"].partition(":")[2]: document["load"] for document in documents}
+        for period, documents in stored.items()
     }

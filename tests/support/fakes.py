@@ -1,20 +1,22 @@
-"""Measure stores in memory for tests; the contract suite checks that they behave like the real ones."""
+"""Databases of measures in memory for tests; the contract suite checks that they behave like the real ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
+from typing import Any
 
 from worker.domain.measures.readings import Period, Series
-from worker.stores.measures.base import Document
-from worker.stores.measures.packed import PackedMeasures
+from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.packed import PackedStore
 
 MOST_DOCUMENTS_A_REQUEST = 500
 
 
 class MemoryStore:
-    """A MeasureStore in memory, safe with threads.
+    """A CouchDatabase in memory, safe with threads.
 
     ``requests`` counts as a CouchDB server would.  ``before_read`` and ``before_write`` are called before a read or
     write, outside the lock, so they may write to the store themselves (a race) or raise.
@@ -65,6 +67,9 @@ class MemoryStore:
         existed, self.exists = self.exists, True
         return not existed
 
+    def is_empty(self) -> bool:
+        return not self.documents
+
     def _put(self, document: Document) -> bool:
         stored = self.documents.get(document["_id"], {})
         if stored.get("_rev") != document.get("_rev"):
@@ -114,11 +119,48 @@ def clear_hooks(stores: Iterable[MemoryStore]) -> None:
         store.before_read = store.before_write = None
 
 
-def memory_measures() -> dict[Period, MemoryStore]:
-    """Return a store for each doctype."""
-    return {period: MemoryStore() for period in Period}
+class DoctypeStores(dict[Period, Any], CouchStore):
+    """The plain store over databases that a test reaches by their doctype: MemoryStores, or what wraps them."""
+
+    def __init__(self, databases: Mapping[Period, Any], databases_of_packs: Sequence[Any] = ()) -> None:
+        dict.__init__(self, databases)
+        CouchStore.__init__(self, self, databases_of_packs)
 
 
-def packed_memory_measures() -> PackedMeasures:
+def memory_measures() -> DoctypeStores:
+    """Return the plain store with a MemoryStore for each doctype."""
+    return DoctypeStores({period: MemoryStore() for period in Period})
+
+
+def packed_memory_measures() -> PackedStore:
     """Return the same in the packed layout, over a MemoryStore of packs for each series."""
-    return PackedMeasures({series: MemoryStore() for series in Series})
+    databases: dict[Series, Any] = {series: MemoryStore() for series in Series}
+    return PackedStore(databases)
+
+
+class DoctypeView:
+    """One doctype of a measure store."""
+
+    def __init__(self, store: MeasureStore, period: Period) -> None:
+        self._store, self._period = store, period
+
+    def __repr__(self) -> str:
+        return f"{self._period} of {self._store!r}"
+
+    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
+        return self._store.read(account_id, {self._period: (first_key, end_key)}, limit)[self._period]
+
+    def write(self, documents: Sequence[Document], removals: Sequence[Document] = ()) -> list[Document]:
+        return self._store.write({self._period: documents}, {self._period: removals} if removals else {})[self._period]
+
+    def erase(self, account_id: str) -> int:
+        return self._store.erase(account_id)
+
+
+class ByDoctype(dict[Period, DoctypeView]):
+    """A measure store that also has a view of each doctype: ``measures[Period.DAY].read("home1", "0", "~")``."""
+
+    def __init__(self, store: MeasureStore) -> None:
+        super().__init__({period: DoctypeView(store, period) for period in Period})
+        self.read, self.write, self.erase = store.read, store.write, store.erase
+        self.prepare, self.has_other_layout, self.close = store.prepare, store.has_other_layout, store.close

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Event, Thread, local
-from typing import Final
+from typing import Any, Final
 
-from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.measures.base import Document
 
 # A worker that neither stops nor ends is an error of the test, which then fails.
 LONGEST_WAIT_S: Final = 30.0
@@ -74,27 +74,31 @@ class SteppedWorker:
 
 
 class SteppedStore:
-    """A MeasureStore that stops its worker before each call; other threads are not stopped."""
+    """A database that stops its worker before each call; other threads are not stopped.
 
-    def __init__(self, inner: MeasureStore) -> None:
+    ``inner`` is a MemoryStore, a CouchDatabase or a view of one doctype.
+    """
+
+    def __init__(self, inner: Any) -> None:
         self.inner = inner
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         if self._writes_before_death() is not None:
             raise Killed
-        return self.inner.read(account_id, first_key, end_key, limit)
+        documents: list[Document] = self.inner.read(account_id, first_key, end_key, limit)
+        return documents
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
         if self._writes_before_death() is not None:
             raise Killed
-        # Only stores of packs have this method.
-        documents: list[Document] = self.inner.look_up(ids)  # type: ignore[attr-defined]
+        documents: list[Document] = self.inner.look_up(ids)
         return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
         written = self._writes_before_death()
         if written is None:
-            return self.inner.write(documents)
+            lost: list[Document] = self.inner.write(documents)
+            return lost
         # A bulk write is not atomic.
         self.inner.write(documents[:written])
         raise Killed
@@ -102,7 +106,7 @@ class SteppedStore:
     def erase(self, account_id: str) -> int:
         if self._writes_before_death() is not None:
             raise Killed
-        return self.inner.erase(account_id)
+        return int(self.inner.erase(account_id))
 
     @staticmethod
     def _writes_before_death() -> int | None:

@@ -36,6 +36,7 @@ from worker.cli.progress import asked_at
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.runtime.process import Runtime
+from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.child_processes import Supervisor, free_port
 
 DEADLINE_S: Final = 20.0
@@ -266,7 +267,7 @@ class System:
         return time_of_day.fromisoformat(self.runtime.settings.nightly_at)
 
     def documents(self, account: str, period: Period) -> list[dict[str, Any]]:
-        return self.runtime.measures[period].read(account, "0", "~")
+        return self.runtime.measures.read(account, {period: ALL_KEYS})[period]
 
     def content(self, account: str) -> Loads:
         """Return all that is stored of an account; fail where a value is stored twice."""

@@ -14,11 +14,11 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.fakes import MemoryStore
+from tests.support.fakes import DoctypeStores
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 
-Stores = dict[Period, MemoryStore]
+Stores = DoctypeStores
 
 
 def days(first: str, *watt_hours: int) -> dict[date, int]:

@@ -68,8 +68,7 @@ WORDS_WE_DO_NOT_USE = {
 PROTOCOLS = {
     "worker/clients/session.py": {"Permits"},
     "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
-    "worker/stores/measures/base.py": {"AtOnce", "MeasureStore", "Together"},
-    "worker/stores/measures/packed.py": {"PackStore"},
+    "worker/stores/measures/base.py": {"MeasureStore"},
     "worker/sync/window.py": {"Recorder", "SupplierClient"},
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
@@ -15,7 +15,7 @@ def erase_account(
     *,
     registry: AccountRegistry,
     consents: ConsentTable,
-    measures: Measures,
+    measures: MeasureStore,
     progress: ProgressStore,
     now: datetime,
     keep_proof_days: int,
@@ -27,7 +27,7 @@ def erase_account(
     # The registry goes first: from then on no task writes for this account.
     removal = registry.remove(account_id)
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
-    documents = sum(store.erase(account_id) for store in measures.values())
+    documents = measures.erase(account_id)
     return {
         "documents": documents,
         "usage_points": removal.usage_points,

@@ -20,7 +20,7 @@ from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose_series_reason, reason_of
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
@@ -86,7 +86,7 @@ class Explainer:
 
     registry: AccountRegistry
     consents: ConsentTable
-    measures: Measures
+    measures: MeasureStore
     corrections: CorrectionTable
     progress: ProgressStore
     history: History
@@ -98,7 +98,9 @@ class Explainer:
         hole = find_holes(ledgers[Series.DAILY], ledgers[Series.LOAD_CURVE]).get(day)
         outcomes = self.registry.load_outcomes(account.id)
         states = self.progress.task_states([(account.id, series.value) for series in Series])
-        entries = {period: self._read(account.id, period, _with_neighbours(window, period)) for period in Period}
+        ranges = {period: key_range(_with_neighbours(window, period), period) for period in Period}
+        stored = self.measures.read(account.id, ranges)
+        entries = {period: [to_entry(document) for document in documents] for period, documents in stored.items()}
         explanations = {
             series: self._explain_series(
                 account,
@@ -161,10 +163,6 @@ class Explainer:
         )
         sentences = _format_sentences(reason, {series}, day, today, account, explanation)
         return replace(explanation, sentences=sentences)
-
-    def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
-        documents = self.measures[period].read(account_id, *key_range(window, period))
-        return [to_entry(document) for document in documents]
 
 
 def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:

@@ -107,8 +107,8 @@ class Demo:
             table.add_row(home.name, result.account, *counts, "[green]right[/]" if result.ok else "[red]WRONG[/]")
         self._console.print(table)
         week = plan_look_back(self._runtime.claims.today(), Series.LOAD_CURVE)
-        days = self._runtime.measures[Period.DAY].read(results[0].account, *key_range(week, Period.DAY))
-        self._console.print(plot_loads(days, Period.DAY))
+        days = self._runtime.measures.read(results[0].account, {Period.DAY: key_range(week, Period.DAY)})
+        self._console.print(plot_loads(days[Period.DAY], Period.DAY))
 
     def wait_for_interrupt(self) -> None:
         """Keep everything running until Ctrl-C.  Raises SupplierUnavailable where a process ends by itself."""

@@ -90,7 +90,7 @@ def check_home(runtime: Runtime, simulator: str, home: DemoHome, account_id: str
     if daily_window is None or curve_window is None:
         raise ValueError("the demo needs a history of both series")
     truth = Truth.fetch(simulator, home.usage_point_id, daily_window, curve_window).expected_loads()
-    stored = {period: runtime.measures[period].read(account_id, *key_range(daily_window, period)) for period in Period}
+    stored = runtime.measures.read(account_id, {period: key_range(daily_window, period) for period in Period})
     return HomeResult(
         account_id,
         len(stored[Period.DAY]),

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Final
 
 import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
-from worker.stores.measures.base import Layout
-from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.base import Layout, database_name, doctypes_of
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
     CouchServer,
@@ -20,11 +18,9 @@ from worker.stores.measures.couchdb_http import (
     grant_access,
     set_up_user,
 )
-from worker.stores.measures.factory import MeasureBackend, couchdb_user, open_couchdb
+from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
 from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.grants import grant_rows, set_up_role
-
-_STORE_RESULTS: Final = {True: "made", False: "there"}  # By the answer of `create_if_missing`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +76,7 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
         admin = open_couchdb(url, timeout_s) if settings.measures_admin_url else None
         user = open_couchdb(settings.measures(), timeout_s)
         shards, replicas = settings.couchdb_shards, settings.couchdb_replicas
-        backend = MeasureBackend(url, timeout_s, shards=shards, replicas=replicas)
-        stores = backend.stores(Layout(settings.layout))
+        store = open_measures(url, timeout_s=timeout_s, shards=shards, replicas=replicas, layout=settings.layout)
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL or RELEVE_MEASURES_ADMIN_URL: {error}") from None
     if settings.measures_admin_url and (admin is None or user is None):
@@ -89,20 +84,20 @@ def _measures(settings: Settings) -> Iterator[MigrationStep]:
     if admin is not None:
         for name in SYSTEM_DATABASES:
             yield MigrationStep(f"CouchDB's database {name}", create_system_database(admin, name))
-    with closing(backend):
-        for key, store in stores.items():
-            yield MigrationStep(f"measures {key}", _STORE_RESULTS[store.create_if_missing()])
+    with closing(store):
+        for doctype, was_missing in store.prepare().items():
+            yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")
     if admin is not None and user is not None:
-        yield from _couchdb_user(admin, user, settings.measures(), list(stores.values()))
+        names = [database_name(doctype) for doctype in doctypes_of(Layout(settings.layout))]
+        yield from _couchdb_user(admin, user, settings.measures(), names)
 
 
-def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, stores: Sequence[object]) -> Iterator[MigrationStep]:
+def _couchdb_user(admin: CouchServer, user: CouchServer, url: str, names: Sequence[str]) -> Iterator[MigrationStep]:
     if (credentials := couchdb_user(url)) is None:
         raise ConfigError("RELEVE_MEASURES_URL names no user: write it as couchdb+http://USER:PASSWORD@HOST:5984/")
     yield MigrationStep("CouchDB user of the workers", set_up_user(admin, user, *credentials))
-    for store in stores:
-        if isinstance(store, CouchStore):
-            yield MigrationStep(f"its access to {store.database}", grant_access(admin, store.database, credentials[0]))
+    for name in names:
+        yield MigrationStep(f"its access to {name}", grant_access(admin, name, credentials[0]))
 
 
 def _database(settings: Settings) -> Database:

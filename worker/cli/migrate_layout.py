@@ -15,8 +15,8 @@ from worker.cli.common import json_option, print_json, warn
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import StoreUnavailable
 from worker.runtime.process import Runtime, announce_pretend_time
-from worker.runtime.stores import build_measures, holds_any
-from worker.stores.measures.base import Layout, Measures
+from worker.runtime.stores import build_measures
+from worker.stores.measures.base import Layout, MeasureStore
 from worker.sync.audit import all_accounts
 from worker.sync.relayout import LayoutMigrator, MigrationCounts, RecomputeTotals
 
@@ -31,7 +31,7 @@ _REPORT_EVERY_S: Final = 10.0
 @click.option("--account", "account_ids", metavar="ACCOUNT", multiple=True, help="These accounts alone.")
 @json_option
 def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> int:
-    """Move the measures of all accounts into another layout; workers, beat and web are stopped meanwhile.
+    """Move the measures of all accounts in CouchDB into another layout; workers, beat and web are stopped meanwhile.
 
     Each account is copied, read back, compared by counts, sums and documents, and only then erased where it was.
     Interrupted, the same command goes on; run twice, it changes nothing more. Then set RELEVE_LAYOUT and start the
@@ -49,7 +49,7 @@ def migrate_layout(layout: str, account_ids: tuple[str, ...], as_json: bool) -> 
         move = LayoutMigrator(old, measures, _build_recompute_totals(runtime, measures))
         for account_id in _account_ids(runtime, account_ids, moved):
             move.migrate_account(account_id, moved)
-    left = holds_any(settings, new.other)
+        left = measures.has_other_layout()
     if as_json:
         print_json({"to": new.value, **moved.as_json(), "left_in_other_layout": left})
     else:
@@ -82,7 +82,7 @@ def _refuse_workers(runtime: Runtime) -> None:
         )
 
 
-def _build_recompute_totals(runtime: Runtime, measures: Measures) -> RecomputeTotals:
+def _build_recompute_totals(runtime: Runtime, measures: MeasureStore) -> RecomputeTotals:
     layout_sync = replace(runtime.window_sync, measures=measures)
 
     def recompute_totals(account_id: str, series: Series, window: DateWindow) -> int:

@@ -44,7 +44,7 @@ def show(account_id: str, by: str, first: date | None, last: date | None, form: 
         require_account(runtime, account_id)
         today = runtime.claims.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _DEFAULT_DAYS.get(period))
-        documents = runtime.measures[period].read(account_id, *key_range(window, period))
+        documents = runtime.measures.read(account_id, {period: key_range(window, period)})[period]
     rows = [to_public_fields(document) for document in documents]
     if form == "json":
         print_json(rows)

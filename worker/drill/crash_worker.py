@@ -22,9 +22,8 @@ from typing import Any, Final
 import worker.runtime.process
 from worker.app import app
 from worker.domain.clock import Clock, real_clock
-from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.sql import SqlStore
-from worker.stores.measures.sql_packs import SqlPacks
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
@@ -35,8 +34,7 @@ CRASH_FOLDER_VARIABLE: Final = "DRILL_CRASH_FOLDER"
 CLOCK_AHEAD_VARIABLE: Final = "DRILL_AHEAD_S"
 _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ...]] = (
     (SqlStore, (SqlStore.read, SqlStore.write)),
-    (SqlPacks, (SqlPacks.read, SqlPacks.look_up, SqlPacks.write)),
-    (CouchStore, (CouchStore.read, CouchStore.look_up, CouchStore._bulk)),
+    (CouchDatabase, (CouchDatabase.read, CouchDatabase.look_up, CouchDatabase._bulk)),
     (CorrectionTable, (CorrectionTable.record,)),
     (AccountRegistry, (AccountRegistry.record_outcome,)),
     (

@@ -24,6 +24,7 @@ from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
+from worker.stores.measures.base import ALL_KEYS
 
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_ACCOUNTS: Final = 4
@@ -173,7 +174,7 @@ class DrillFleet:
         daily, curve = wanted[Series.DAILY], wanted[Series.LOAD_CURVE]
         assert daily is not None and curve is not None  # noqa: S101 - the drill's own settings
         truth = Truth.fetch(self._simulator.url, home.usage_point, daily, curve)
-        stored = {period: self._runtime.measures[period].read(home.account_id, "0", "~") for period in Period}
+        stored = self._runtime.measures.read(home.account_id, dict.fromkeys(Period, ALL_KEYS))
         return find_differences(truth.expected_loads(), stored), sum(map(len, stored.values()))
 
     def remove_accounts(self) -> None:

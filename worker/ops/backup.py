@@ -28,7 +28,7 @@ from worker.errors import OperatorFault, StoreUnavailable
 from worker.ops.backup_file import Archive, BackupRefused, Row, checksum_of, write_archive
 from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer
-from worker.stores.measures.base import Document, MeasureStore
+from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import TABLES, is_empty, open_snapshot, read_rows, restore_rows
 
@@ -91,7 +91,7 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
         restored_before = _is_already_restored(archive, runtime)
         removed = frozenset(archive.manifest["removed_meanwhile"])
         counts = [
-            _restore_documents(archive.rows(_measures(period)), runtime.measures[period], removed) for period in Period
+            _restore_documents(archive.rows(_measures(period)), runtime.measures, period, removed) for period in Period
         ]
         # Redis knows the windows that were stored in another measure store, and they may be missing in this one.
         runtime.progress.forget_all()
@@ -120,13 +120,13 @@ def _documents_of(runtime: Runtime, period: Period) -> Iterator[Row]:
     while accounts := runtime.registry.page(after):
         after = accounts[-1].id
         for account in accounts:
-            for document in _read_in_pages(runtime.measures[period], account.id):
+            for document in _read_in_pages(runtime.measures, account.id, period):
                 yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 
 
-def _read_in_pages(store: MeasureStore, account_id: str) -> Iterator[Document]:
-    first = "0"
-    while page := store.read(account_id, first, "~", _PAGE_SIZE):
+def _read_in_pages(store: MeasureStore, account_id: str, period: Period) -> Iterator[Document]:
+    first, end = ALL_KEYS
+    while page := store.read(account_id, {period: (first, end)}, _PAGE_SIZE)[period]:
         yield from page
         if len(page) < _PAGE_SIZE:
             return
@@ -187,23 +187,28 @@ def _refuse_if_filled(connection: Connection) -> None:
         )
 
 
-def _restore_documents(rows: Iterable[Row], store: MeasureStore, removed: frozenset[str]) -> tuple[int, int]:
+def _restore_documents(
+    rows: Iterable[Row], store: MeasureStore, period: Period, removed: frozenset[str]
+) -> tuple[int, int]:
     """Write what the store lacks; return how many documents were written and how many were already there."""
     written = already_stored = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
         while page := [dict(row) for row in islice(documents, _PAGE_SIZE)]:
             if account_id not in removed:
-                missing = list(_missing_documents(account_id, page, store))
-                if store.write(missing):
+                missing = list(_missing_documents(account_id, page, store, period))
+                if store.write({period: missing})[period]:
                     raise StoreUnavailable("somebody else writes to the store: stop the workers, and run it again")
                 written += len(missing)
                 already_stored += len(page) - len(missing)
     return written, already_stored
 
 
-def _missing_documents(account_id: str, page: list[Document], store: MeasureStore) -> Iterator[Document]:
+def _missing_documents(
+    account_id: str, page: list[Document], store: MeasureStore, period: Period
+) -> Iterator[Document]:
     """Yield the documents that are not stored, or are stored in an older version, ready to be written."""
-    stored = {document["_id"]: document for document in store.read(account_id, key_of(page[0]), f"{key_of(page[-1])} ")}
+    ranges = {period: (key_of(page[0]), f"{key_of(page[-1])} ")}
+    stored = {document["_id"]: document for document in store.read(account_id, ranges)[period]}
     for document in page:
         current = stored.get(document["_id"])
         if current is None:

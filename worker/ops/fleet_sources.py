@@ -95,7 +95,7 @@ class FleetSources:
 
     def measures(self) -> Samples:
         """Yield nothing; only check that the measure store answers."""
-        self._measures[Period.DAY].read("metrics", "0", "1")
+        self._measures.read("metrics", {Period.DAY: ("0", "1")})
         return ()
 
     def redis(self) -> Samples:

@@ -20,8 +20,8 @@ from config.validation import PRODUCTION_DOMAIN
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.broker import check_broker_access
 from worker.runtime.current import get_runtime
-from worker.runtime.process import announce_pretend_time
-from worker.runtime.stores import holds_any, redis_address
+from worker.runtime.process import Runtime, announce_pretend_time
+from worker.runtime.stores import redis_address
 from worker.runtime.supplier import build_endpoints
 from worker.stores.measures.base import Layout, wrong_layout
 from worker.stores.redis.connection import check_eviction, connect
@@ -65,23 +65,21 @@ def _prepare_worker() -> None:
     announce_pretend_time(settings, log.warning)
     check_credentials(settings)
     check_broker_access(current_app)
-    get_runtime()
-    _check_layout(settings)
+    _check_layout(get_runtime())
 
 
-def _check_layout(settings: Settings) -> None:
+def _check_layout(runtime: Runtime) -> None:
     """Raise ConfigError where the store has documents in the other layout.
 
     A store that is down is only logged, because tasks wait for it.
     """
-    layout = Layout(settings.layout)
     try:
-        is_wrong = holds_any(settings, layout.other)
+        is_wrong = runtime.measures.has_other_layout()
     except StoreUnavailable as error:
         log.warning("could not check the measures' layout: %s", error)
         return
     if is_wrong:
-        raise ConfigError(wrong_layout(layout))
+        raise ConfigError(wrong_layout(Layout(runtime.settings.layout)))
 
 
 def _prepare_beat(stack: ExitStack) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from worker.accounts.refusals import RefusalPolicy
 from worker.accounts.token_renewal import TokenRenewal
 from worker.domain.clock import Clock
 from worker.runtime.supplier import ENEDIS, SupplierClients
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
@@ -67,7 +67,7 @@ def build_explainer(
     *,
     registry: AccountRegistry,
     consents: ConsentTable,
-    measures: Measures,
+    measures: MeasureStore,
     corrections: CorrectionTable,
     progress: ProgressStore,
     history: History,

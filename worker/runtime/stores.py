@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from config.settings import ConfigError, Settings
 from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.stores.encryption import Sealer
-from worker.stores.measures.base import Layout, Measures
-from worker.stores.measures.factory import MeasureBackend
+from worker.stores.measures.base import Layout, MeasureStore
+from worker.stores.measures.factory import open_measures
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
 from worker.stores.registry.accounts import AccountRegistry
@@ -25,34 +24,25 @@ def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
 
 def build_measures(
     settings: Settings, opened: ExitStack, layout: Layout | None = None, *, guarded: bool = False
-) -> Measures:
-    """Return the measure stores in the layout of the settings, or in another one; ``opened`` closes them.
+) -> MeasureStore:
+    """Return the measure store in the layout of the settings, or in another one; ``opened`` closes it.
 
-    ``guarded`` stores refuse to work where the measures are laid out in the other way.
+    A ``guarded`` store refuses to work where the measures are laid out in the other way.  Raises ConfigError where the
+    URL can't be a store's, or not with this layout.
     """
-    with _measure_backend(settings) as backend:
-        opened.callback(backend.close)
-        return backend.measures(layout or Layout(settings.layout), guarded=guarded)
-
-
-def holds_any(settings: Settings, layout: Layout) -> bool:
-    """Return whether the store has readings in this layout.  Raises StoreUnavailable."""
-    with _measure_backend(settings) as backend:
-        return backend.has_readings(layout)
-
-
-@contextmanager
-def _measure_backend(settings: Settings) -> Iterator[MeasureBackend]:
-    """Yield the backend of the settings.  Raises ConfigError where its URL can't be one."""
     try:
-        yield MeasureBackend(
+        measures = open_measures(
             settings.measures(),
-            settings.store_timeout_s,
+            timeout_s=settings.store_timeout_s,
             shards=settings.couchdb_shards,
             replicas=settings.couchdb_replicas,
+            layout=layout or settings.layout,
+            guarded=guarded,
         )
     except ValueError as error:
         raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
+    opened.callback(measures.close)
+    return measures
 
 
 def redis_address(settings: Settings, resources: ExitStack) -> str:

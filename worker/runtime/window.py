@@ -11,7 +11,7 @@ from worker.domain.consent.accounts import Account
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Series
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -27,7 +27,7 @@ from worker.sync.window import AnswerObserver, SupplierClient, WindowSync
 
 
 def build_history(
-    *, registry: AccountRegistry, progress: ProgressStore, measures: Measures, now: Clock, history_days: int
+    *, registry: AccountRegistry, progress: ProgressStore, measures: MeasureStore, now: Clock, history_days: int
 ) -> History:
     """Return what is left to fetch of each account; ``history_days`` is the depth of the load curve."""
 
@@ -107,7 +107,7 @@ def build_window_sync(
     *,
     registry: AccountRegistry,
     client_of: Callable[[Account], SupplierClient],
-    measures: Measures,
+    measures: MeasureStore,
     results: ResultRecorder,
     observers: Sequence[AnswerObserver],
     incidents: Incidents,

@@ -1,15 +1,13 @@
 """SQLAlchemy engines for the registry and the SQL measure stores, on SQLite and PostgreSQL.
 
-An engine has a time-out for each wait and keeps statement parameters out of its errors. Its connections are closed
-before the process forks, and an idle connection is pinged before it is used. A connection that is in use while its
-engine is disposed of is closed when it comes back.
+An engine has a time-out for each wait and keeps statement parameters out of its errors. Two processes never share a
+connection, and one that the server closed is replaced unseen.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -17,15 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from worker.errors import StoreUnavailable
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
-# A connection used less than this time ago is taken without a ping, which would cost a round trip.
-PING_AFTER_IDLE_S: Final = 2.0
-_USED_AT: Final = "used_at"
-_OPENED_BY: Final = "opened_by"
 # All engines of this process, for the hooks around a fork.
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -64,10 +58,9 @@ def open_engine(url: URL, timeout_s: float) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
     else:
         arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
-        engine = create_engine(url, connect_args=arguments, **common)
-        ping_idle_connections(engine)
-    close_outdated_connections(engine)
-    dispose_around_forks(engine)
+        # A database that was restarted has closed its connections: each is tried before it is used.
+        engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, **common)
+    _ENGINES.add(engine)
     return engine
 
 
@@ -126,62 +119,11 @@ def first_error_line(error: object) -> str:
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
 
 
-def close_outdated_connections(engine: Engine) -> None:
-    """Make ``engine`` close a connection that was in use during a ``dispose`` when it comes back.
-
-    SQLAlchemy returns it to the old pool, and there it stays open until the garbage collector finds the pool.
-    """
-
-    def record_opener(_connection: Any, record: Any) -> None:
-        record.info[_OPENED_BY] = os.getpid(), engine.pool
-
-    def close_if_outdated(_connection: Any, record: Any) -> None:
-        # Nothing is recorded where no connection could be opened.
-        pid, pool = record.info.get(_OPENED_BY, (0, None))
-        # A forked child must not close its parent's connection: the server would end it for the parent too.
-        if pool is not engine.pool and pid == os.getpid():
-            record.invalidate()
-
-    event.listen(engine, "connect", record_opener)
-    event.listen(engine, "checkin", close_if_outdated)
-
-
-def dispose_around_forks(engine: Engine) -> None:
-    """Make ``engine`` safe to use in both processes after a fork: no connection is shared by two processes."""
-    _ENGINES.add(engine)
-
-
-def _close_idle_connections() -> None:
-    """Close the idle connections before the fork, so that the child has none of them."""
+def _dispose(close: bool) -> None:
     for engine in list(_ENGINES):
-        engine.dispose()
+        engine.dispose(close=close)
 
 
-def _forget_connections() -> None:
-    """Drop the connections in the child without closing them: the parent's other threads still use them."""
-    for engine in list(_ENGINES):
-        engine.dispose(close=False)
-
-
-os.register_at_fork(before=_close_idle_connections, after_in_child=_forget_connections)
-
-
-def ping_idle_connections(engine: Engine) -> None:
-    """Make ``engine`` ping a connection that was idle for PING_AFTER_IDLE_S or longer before it is used."""
-
-    def record_use(_connection: Any, record: Any) -> None:
-        record.info[_USED_AT] = time.monotonic()
-
-    def ping_if_idle(connection: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get(_USED_AT, 0.0) < PING_AFTER_IDLE_S:
-            return
-        try:
-            is_alive = engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error:
-            is_alive = False
-        if not is_alive:
-            raise DisconnectionError  # The pool then opens a new connection.
-
-    event.listen(engine, "connect", record_use)
-    event.listen(engine, "checkin", record_use)
-    event.listen(engine, "checkout", ping_if_idle)
+# As SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()" says: a child inherits no idle
+# connection (SQLite forbids even to close one there), and forgets those that other threads of its parent were using.
+os.register_at_fork(before=lambda: _dispose(close=True), after_in_child=lambda: _dispose(close=False))

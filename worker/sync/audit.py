@@ -21,7 +21,7 @@ from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_repair, split_window
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
@@ -78,7 +78,7 @@ class AuditSummary:
 class Auditor:
     """An auditor of single accounts; ``publish`` requests a window whose readings are doubtful again."""
 
-    measures: Measures
+    measures: MeasureStore
     corrections: CorrectionTable
     window_sync: WindowSync
     claims: WindowClaims
@@ -121,8 +121,8 @@ class Auditor:
 
     def _parts(self, account_id: str) -> Iterator[DateWindow]:
         """Yield the days with a load curve in parts, oldest first; nothing where there is no curve."""
-        keys = key_range(_ALL_DAYS, Period.HOUR)
-        pages = [self.measures[period].read(account_id, *keys, limit=1) for period in (Period.MINUTE, Period.HOUR)]
+        ranges = dict.fromkeys((Period.MINUTE, Period.HOUR), key_range(_ALL_DAYS, Period.HOUR))
+        pages = self.measures.read(account_id, ranges, limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         if starts:
             end = self.claims.today() + ONE_DAY
@@ -130,7 +130,8 @@ class Auditor:
                 yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 
     def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
-        return [to_entry(document) for document in self.measures[period].read(account_id, *key_range(window, period))]
+        documents = self.measures.read(account_id, {period: key_range(window, period)})
+        return [to_entry(document) for document in documents[period]]
 
     def _corrected_days(self, account_id: str, part: DateWindow) -> set[date]:
         days = set()

@@ -26,7 +26,7 @@ from worker.domain.measures.documents import key_range, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, day_length
 from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.completeness import CompletenessTable
 
@@ -39,7 +39,7 @@ _MAX_TRIES: Final = 10
 class LedgerRebuilder:
     """A rebuilder of the ledgers of single accounts."""
 
-    measures: Measures
+    measures: MeasureStore
     ledgers: CompletenessTable
     progress: ProgressStore
     today: Callable[[], date]
@@ -63,15 +63,15 @@ class LedgerRebuilder:
 
     def _covered(self, account_id: str, series: Series) -> Iterator[tuple[date, timedelta]]:
         """Yield each day with readings, and how much of it they cover."""
-        store = self.measures[series.inputs]
-        first = store.read(account_id, *key_range(_ALL_DAYS, series.inputs), limit=1)
+        inputs = series.inputs
+        first = self.measures.read(account_id, {inputs: key_range(_ALL_DAYS, inputs)}, limit=1)[inputs]
         if not first:
             return
         start, end = civil_day_of(to_entry(first[0]).key, series), self.today() + ONE_DAY
         if start < end:
             for part in split_window(DateWindow(start, end), series.description.days_read_at_once):
-                documents = store.read(account_id, *key_range(part, series.inputs))
-                yield from covered_time_by_day(series, map(to_entry, documents)).items()
+                documents = self.measures.read(account_id, {inputs: key_range(part, inputs)})
+                yield from covered_time_by_day(series, map(to_entry, documents[inputs])).items()
 
 
 def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Collection[DateWindow] = ()) -> DayLedger:

@@ -23,7 +23,7 @@ from worker.domain.measures.windows import (
     subtract_windows,
     to_windows,
 )
-from worker.stores.measures.base import Document, Measures
+from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.redis.coverage import SeriesCoverage
 from worker.stores.redis.progress import ProgressStore
 
@@ -47,7 +47,7 @@ class History:
     """
 
     progress: ProgressStore
-    measures: Measures
+    measures: MeasureStore
     stored_before: Callable[[str, Series], bool]
     today: Callable[[], date]
     load_curve_days: int
@@ -114,11 +114,8 @@ class History:
         return merge_windows(window for part in parts for window in self._covered(account_id, series, part))
 
     def _covered(self, account_id: str, series: Series, part: DateWindow) -> Iterator[DateWindow]:
-        stored = {
-            period: self.measures[period].read(account_id, *key_range(part, period))
-            for period in (series.inputs, *series.totals)
-        }
-        yield from to_windows(covered_days(series, stored))
+        ranges = {period: key_range(part, period) for period in (*series.totals, series.inputs)}
+        yield from to_windows(covered_days(series, self.measures.read(account_id, ranges)))
 
 
 def _end_without_gap(first: date, coverage: SeriesCoverage) -> date | None:

@@ -16,14 +16,12 @@ from worker.domain.measures.documents import key_of, key_range, to_milliwatt_hou
 from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series
 from worker.errors import StoreUnavailable
-from worker.stores.measures.at_once import read_one
-from worker.stores.measures.base import Document, Measures, Together
+from worker.stores.measures.base import ALL_KEYS, ByPeriod, Document, MeasureStore
 
 # Days of load curve in memory and in one request.
 _CURVE_DAYS: Final = 31
 _OTHER_WRITER: Final = "somebody else writes to the store: stop workers, beat and web, and run it again"
 
-Documents = dict[Period, list[Document]]
 # Computes the totals of an account, series and window again, and returns the number of documents written.
 RecomputeTotals = Callable[[str, Series, DateWindow], int]
 
@@ -57,8 +55,8 @@ class LayoutMigrator:
     ``recompute_totals`` computes totals in ``new`` from the readings there.
     """
 
-    old: Measures
-    new: Measures
+    old: MeasureStore
+    new: MeasureStore
     recompute_totals: RecomputeTotals
 
     def migrate_account(self, account_id: str, counts: MigrationCounts) -> None:
@@ -71,7 +69,8 @@ class LayoutMigrator:
             for window in _windows(self.old, account_id, series):
                 documents += self._copy_window(account_id, series, window, counts)
         if documents:
-            erased = self._erase(account_id)
+            # Readings are erased last: while there is one, the account counts as not migrated.
+            erased = self.old.erase(account_id)
             counts.accounts, counts.erased = counts.accounts + 1, counts.erased + erased
             if erased != documents:
                 raise StoreUnavailable(f"{documents} documents were copied and {erased} erased: {_OTHER_WRITER}")
@@ -79,12 +78,12 @@ class LayoutMigrator:
     def _copy_window(self, account_id: str, series: Series, window: DateWindow, counts: MigrationCounts) -> int:
         """Copy and check one window, and return the number of its documents in the old layout."""
         ranges = {period: key_range(window, period) for period in PERIODS[series]}
-        source = read_one(self.old, account_id, ranges)
-        before = read_one(self.new, account_id, ranges)
+        source = self.old.read(account_id, ranges)
+        before = self.new.read(account_id, ranges)
         missing = {period: list(_documents_to_write(source[period], before[period])) for period in ranges}
-        if any(_write(self.new, missing).values()):
+        if any(self.new.write(missing).values()):
             raise StoreUnavailable(_OTHER_WRITER)
-        self._check(source, read_one(self.new, account_id, ranges))
+        self._check(source, self.new.read(account_id, ranges))
         counts.recounted += self.recompute_totals(account_id, series, window)
         for period in ranges:
             counts.documents += len(source[period])
@@ -93,7 +92,7 @@ class LayoutMigrator:
         return sum(map(len, source.values()))
 
     @staticmethod
-    def _check(source: Documents, stored: Documents) -> None:
+    def _check(source: ByPeriod, stored: ByPeriod) -> None:
         """Compare count, sum and content of the copies with their source; a younger document counts as right."""
         for period, documents in source.items():
             stored_by_id = {document["_id"]: document for document in stored[period]}
@@ -106,21 +105,11 @@ class LayoutMigrator:
             if not same or list(map(_without_revision, copies)) != list(map(_without_revision, expected)):
                 raise StoreUnavailable(f"{period.value}: what was copied does not read back alike: {_OTHER_WRITER}")
 
-    def _erase(self, account_id: str) -> int:
-        """Erase the account in the old layout and return the number of documents."""
-        # Readings are erased last: while there is one, the account counts as not migrated.
-        order = [period for series in Series for period in reversed(PERIODS[series])]
-        return sum(self.old[period].erase(account_id) for period in order)
 
-
-def _windows(measures: Measures, account_id: str, series: Series) -> Iterator[DateWindow]:
+def _windows(measures: MeasureStore, account_id: str, series: Series) -> Iterator[DateWindow]:
     """Yield windows with all documents of a series, totals too, oldest first; empty days between them are skipped."""
-    first_keys = dict.fromkeys(PERIODS[series], "0")
-    while days := [
-        _day_of(page[0])
-        for period, first in first_keys.items()
-        if (page := measures[period].read(account_id, first, "~", limit=1))
-    ]:
+    ranges = dict.fromkeys(PERIODS[series], ALL_KEYS)
+    while days := [_day_of(page[0]) for page in measures.read(account_id, ranges, limit=1).values() if page]:
         day = min(days)
         window = (
             DateWindow(date(day.year, 1, 1), date(day.year + 1, 1, 1))
@@ -128,7 +117,7 @@ def _windows(measures: Measures, account_id: str, series: Series) -> Iterator[Da
             else DateWindow(day, day + timedelta(days=_CURVE_DAYS))
         )
         yield window
-        first_keys = {period: key_range(window, period)[1] for period in first_keys}
+        ranges = {period: (key_range(window, period)[1], ALL_KEYS[1]) for period in ranges}
 
 
 def _day_of(document: Document) -> date:
@@ -138,12 +127,6 @@ def _day_of(document: Document) -> date:
         return datetime.fromisoformat(key).astimezone(PARIS).date()
     year, month, day = (*map(int, key.split("-")), 1, 1)[:3]
     return date(year, month, day)
-
-
-def _write(measures: Measures, documents: Documents) -> Documents:
-    if isinstance(measures, Together):
-        return measures.write_together(documents)
-    return {period: measures[period].write(rows) for period, rows in documents.items()}
 
 
 def _documents_to_write(source: list[Document], stored: list[Document]) -> Iterator[Document]:

@@ -98,10 +98,6 @@ class _ReplayRecorder:
             if self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):
                 return
 
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        for result in results:
-            self.record_result(result)
-
 
 def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:
     """Yield the marks that an old answer changes; a later request for the same day is not forgotten."""

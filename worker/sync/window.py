@@ -19,7 +19,7 @@ stored already stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -34,12 +34,9 @@ from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.measures.splitting import SplitFetch
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.at_once import read_each, read_one, write_each
-from worker.stores.measures.base import LazyDocuments, Measures, ReadRequest
+from worker.stores.measures.base import MeasureStore, ReadRequest
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.side_by_side import at_once, in_turns, run_step
 from worker.sync.window_changes import (
-    Written,
     compare_with_stored,
     compute_writes,
     entries_in_write_order,
@@ -76,10 +73,6 @@ class Recorder(Protocol):
         """Mark the window as done and record its result; this is the last step."""
         ...
 
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        """Do ``record_result`` for many windows; if this raises, each may be recorded again."""
-        ...
-
 
 # Called with the account's id and each answer, before it is parsed.
 AnswerObserver = Callable[[str, RawAnswer], None]
@@ -95,7 +88,7 @@ class WindowSync:
 
     accounts: AccountRegistry
     supplier_of: Callable[[Account], SupplierClient]
-    measures: Measures
+    measures: MeasureStore
     recorder: Recorder
     now: Callable[[], datetime]
     observe: AnswerObserver = no_observer
@@ -104,30 +97,6 @@ class WindowSync:
     def sync_window(self, job: WindowJob) -> WindowResult:
         """Run the four steps in this process, without the queue."""
         return self.store(self.aggregate(self.filter_known(self.fetch(job))))
-
-    def sync_windows(self, jobs: Sequence[WindowJob]) -> list[WindowResult | WorkerError]:
-        """Do ``sync_window`` for many windows with common requests to the store.
-
-        Returns the result or the error of each, in their order; an error does not stop the other windows.
-        """
-        results: dict[int, WindowResult] = {}
-        failed: dict[int, WorkerError] = {}
-        for turn in in_turns(jobs):
-            results |= self._sync_turn(turn, failed)
-        outcomes: dict[int, WindowResult | WorkerError] = {**results, **failed}
-        return [outcomes[place] for place in range(len(jobs))]
-
-    def _sync_turn(self, jobs: Mapping[int, WindowJob], failed: dict[int, WorkerError]) -> dict[int, WindowResult]:
-        """Run each step for all windows before the next step."""
-        fetched = run_step(lambda place: self.fetch(jobs[place]), jobs, failed)
-        stored = at_once(self._read_stored, fetched)
-        changes = run_step(lambda place: self.filter_known(fetched[place], stored.pop(place)), fetched, failed)
-        writes = run_step(lambda place: self.aggregate(changes[place]), changes, failed)
-        allowed = run_step(lambda place: self._raise_if_removed(writes[place]), writes, failed)
-        first_writes = at_once(self._write, {place: writes[place] for place in allowed})
-        results = run_step(lambda place: self._write_all(writes[place], first_writes[place]), allowed, failed)
-        recorded = at_once(self._record_all, results)
-        return run_step(lambda place: recorded[place] or self._record(results[place]), results, failed)
 
     def fetch(self, job: WindowJob) -> Fetched:
         """Ask the supplier for one window and parse its answer; safe to repeat.
@@ -183,13 +152,10 @@ class WindowSync:
         """Do ``sync_window`` with a stored answer instead of a call to the supplier. Raises MalformedAnswer."""
         return self.store(self.aggregate(self.filter_known(self.parse_answer(job, answer))))
 
-    def filter_known(self, fetched: Fetched, stored: LazyDocuments | None = None) -> Changes:
-        """Keep the readings that are new or changed; ``stored`` are their documents if they were read already.
-
-        The same read of the stored readings serves the comparison and the totals.
-        """
+    def filter_known(self, fetched: Fetched) -> Changes:
+        """Keep the readings that are new or changed; the same read of the stored ones serves comparison and totals."""
         entries = messages.unpack_as_entries(fetched["readings"], messages.series_of(fetched).inputs)
-        return self._compare(fetched, entries, fetched["facts"], stored)
+        return self._compare(fetched, entries, fetched["facts"])
 
     def aggregate(self, changes: Changes, written_keys: Collection[str] = ()) -> Writes:
         """Compute the touched totals; keep those that differ from the store, or whose readings changed. Does no I/O.
@@ -201,28 +167,19 @@ class WindowSync:
     def store(self, writes: Writes) -> WindowResult:
         """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
         self._raise_if_removed(writes)
-        return self._record(self._write_all(writes))
-
-    def _record(self, result: WindowResult) -> WindowResult:
-        self.recorder.record_result(result)
-        return result
-
-    def _record_all(self, results: list[WindowResult]) -> list[WindowResult]:
-        self.recorder.record_results(results)
-        return results
-
-    def _write_all(self, writes: Writes, first: Written | None = None) -> WindowResult:
-        created, updated = self._write_until_settled(writes, first)
+        created, updated = self._write_until_settled(writes)
         if created or updated:
             # The account may have been removed during the writes, and its measures erased before them.
             self._raise_if_removed(writes)
-        return WindowResult(
+        result = WindowResult(
             **messages.job_of(writes),
             created=created,
             updated=updated,
             unchanged=writes["unchanged"],
             facts=writes["facts"],
         )
+        self.recorder.record_result(result)
+        return result
 
     def recompute_totals(self, job: WindowJob) -> int:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
@@ -238,20 +195,14 @@ class WindowSync:
 
     def _raise_if_removed(self, job: WindowJob) -> None:
         """Raise UnknownAccount if the account was removed, and erase what was written after its erasure."""
-        account_id, series = job["account_id"], messages.series_of(job)
+        account_id = job["account_id"]
         if self.accounts.get(account_id).state is AccountState.DELETED:
-            for period in (series.inputs, *series.totals):
-                self.measures[period].erase(account_id)
+            self.measures.erase(account_id)
             raise UnknownAccount(f"account {account_id} was removed")
 
-    def _compare(
-        self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, stored: LazyDocuments | None = None
-    ) -> Changes:
-        documents = stored() if stored is not None else read_one(self.measures, *self._ranges_to_read(job))
+    def _compare(self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts) -> Changes:
+        documents = self.measures.read(*self._ranges_to_read(job))
         return compare_with_stored(job, entries, facts, documents, self.now())
-
-    def _read_stored(self, jobs: Sequence[WindowJob]) -> list[LazyDocuments]:
-        return read_each(self.measures, [self._ranges_to_read(job) for job in jobs])
 
     def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
         """Return the ranges of the touched totals, then those of their readings: the store reads in this order."""
@@ -259,16 +210,19 @@ class WindowSync:
         windows = {**dict.fromkeys(series.totals, window), series.inputs: touched_window(window, series)}
         return job["account_id"], {period: key_range(part, period) for period, part in windows.items()}
 
-    def _write_until_settled(self, writes: Writes, first: Written | None = None) -> tuple[int, int]:
-        """Write until no document loses a race, and return the numbers of documents created and updated.
+    def _write_until_settled(self, writes: Writes) -> tuple[int, int]:
+        """Record the corrections, then write readings, then totals, until no document loses a race.
 
-        ``first``: the outcome of the first write, if it was done already.
+        Returns the numbers of documents created and updated.
         """
         created = updated = 0
         written_keys: set[str] = set()
         inputs = messages.series_of(writes).inputs
         for _ in range(MAX_RACES):
-            won, lost = first or self._write([writes])[0]
+            entries = dict(entries_in_write_order(writes))
+            if corrections := [entry for entry in entries[inputs] if is_correction(entry)]:
+                self.recorder.record_corrections(writes, corrections)
+            won, lost = split_written(entries, self.measures.write(to_documents(writes, entries, self.now())))
             written_keys |= {entry.key for entry in won[inputs]}
             created += sum(entry.revision is None for entries in won.values() for entry in entries)
             updated += sum(entry.revision is not None for entries in won.values() for entry in entries)
@@ -276,15 +230,5 @@ class WindowSync:
                 return created, updated
             # Without their revisions, because the other run has replaced these.
             entries_again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
-            writes, first = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys), None
+            writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
-
-    def _write(self, windows: Sequence[Writes]) -> list[Written]:
-        """Record the corrections, then write readings, then totals, of all windows together."""
-        entries = [dict(entries_in_write_order(writes)) for writes in windows]
-        for writes, by_period in zip(windows, entries, strict=True):
-            if corrections := [entry for entry in by_period[messages.series_of(writes).inputs] if is_correction(entry)]:
-                self.recorder.record_corrections(writes, corrections)
-        documents = [to_documents(*pair, self.now()) for pair in zip(windows, entries, strict=True)]
-        lost = write_each(self.measures, documents)
-        return [split_written(*pair) for pair in zip(entries, lost, strict=True)]

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from config.settings import Settings
 from tests.support.registries import METER, NOW
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
+from worker.stores.measures.base import ALL_KEYS
 
 
-@pytest.mark.parametrize("layout", ["plain", "packed"])
-def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, redis_url: str, layout: str) -> None:
+def test_a_closed_runtime_leaves_no_connection_to_its_databases(tmp_path: Path, redis_url: str) -> None:
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path,
         redis_url=redis_url,
         token_keys=generate_key(),
         enedis_url="http://127.0.0.1:9",
-        layout=layout,
     )
     with recorded_connections() as connections:
         with Runtime(settings, guarded=True) as runtime:
             account, _ = runtime.registry.add("enedis", METER, NOW, token_needed=False)
-            assert runtime.measures[Period.DAY].read(account.id, "0", "~") == []
+            assert runtime.measures.read(account.id, {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
         assert_all_closed(connections)

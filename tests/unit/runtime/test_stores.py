@@ -7,28 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import Settings
+from config.settings import ConfigError, Settings
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 from worker.domain.measures.readings import Period
-from worker.runtime.stores import build_measures, holds_any
-from worker.stores.measures.base import Layout
+from worker.runtime.stores import build_measures
+from worker.stores.measures.base import ALL_KEYS
 
 
-@pytest.mark.parametrize("layout", list(Layout))
 @pytest.mark.parametrize("guarded", [False, True])
-def test_the_measure_stores_are_closed_with_what_opened_them(tmp_path: Path, layout: Layout, guarded: bool) -> None:
-    settings = Settings(_env_file=None, data_dir=tmp_path, layout=layout.value)
+def test_the_measure_store_is_closed_with_what_opened_it(tmp_path: Path, guarded: bool) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path)
     with recorded_connections() as connections:
         with ExitStack() as opened:
             measures = build_measures(settings, opened, guarded=guarded)
-            for period in Period:
-                assert measures[period].read("acc", "0", "~") == []
+            assert not any(measures.read("acc", dict.fromkeys(Period, ALL_KEYS)).values())
         assert_all_closed(connections)
 
 
-@pytest.mark.parametrize("layout", list(Layout))
-def test_a_look_at_a_layout_leaves_no_connection(tmp_path: Path, layout: Layout) -> None:
-    settings = Settings(_env_file=None, data_dir=tmp_path)
-    with recorded_connections() as connections:
-        assert not holds_any(settings, layout)
-        assert_all_closed(connections)
+def test_packs_in_sql_are_an_error_of_the_settings(tmp_path: Path) -> None:
+    with ExitStack() as opened, pytest.raises(ConfigError, match="RELEVE_LAYOUT=packed needs CouchDB"):
+        build_measures(Settings(_env_file=None, data_dir=tmp_path, layout="packed"), opened)

@@ -1,16 +1,15 @@
-"""Engines that are disposed of while somebody uses one of their connections."""
+"""Engines of SQLite files: their connections over a fork, and their errors."""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from tests.support.sqlite_connections import assert_all_closed, is_open, recorded_connections
+from tests.support.sqlite_connections import is_open, recorded_connections
 from worker.stores.sql_engines import open_engine
 
 
@@ -21,46 +20,24 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_a_connection_in_use_during_a_close_is_closed_when_it_comes_back(engine: Engine) -> None:
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_shares_no_connection_with_its_parent(engine: Engine) -> None:
     with recorded_connections() as connections:
-        with engine.begin() as connection:
-            engine.dispose()
+        with engine.connect() as used, engine.connect():
+            pass
+        with engine.connect() as used:
+            if (child := os.fork()) == 0:
+                try:
+                    with engine.connect() as connection:
+                        connection.execute(text("SELECT 1"))
+                    # One was idle and is closed before the fork, one was in use and stays open, one is the child's.
+                    os._exit(0 if sorted(map(is_open, connections)) == [False, True, True] else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitpid(child, 0)[1] == 0
+            assert used.execute(text("SELECT 1")).scalar() == 1
+        with engine.connect() as connection:
             assert connection.execute(text("SELECT 1")).scalar() == 1
-            assert is_open(connections[0])
-        assert_all_closed(connections)
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_connection_that_a_thread_uses_during_a_fork_is_closed_when_it_comes_back(engine: Engine) -> None:
-    in_use, forked = threading.Event(), threading.Event()
-
-    def use() -> None:
-        with engine.begin():
-            in_use.set()
-            assert forked.wait(10)
-
-    with recorded_connections() as connections:
-        thread = threading.Thread(target=use)
-        thread.start()
-        assert in_use.wait(10)
-        if (child := os.fork()) == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-        forked.set()
-        thread.join()
-        assert_all_closed(connections)
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_child_leaves_a_connection_open_that_its_parent_was_using(engine: Engine) -> None:
-    with recorded_connections() as connections, engine.connect() as connection:
-        if (child := os.fork()) == 0:
-            try:
-                connection.close()
-                os._exit(0 if is_open(connections[0]) else 1)
-            finally:
-                os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_connection_of_an_engine_in_use_is_kept_for_the_next_one(engine: Engine) -> None:

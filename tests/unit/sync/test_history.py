@@ -14,7 +14,7 @@ from tests.support.window_runs import days, sync_curve, sync_days
 from tests.unit.conftest import Household
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.sync.history import covered_days
 
 TODAY = date(2024, 7, 25)
@@ -181,8 +181,8 @@ def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in
     assert len(content(household.measures, account)[Period.DAY]) == 1095
 
 
-def stored(measures: Measures, series: Series) -> dict[Period, list[dict[str, object]]]:
-    return {period: measures[period].read("home1", "0", "~") for period in (series.inputs, *series.totals)}
+def stored(measures: MeasureStore, series: Series) -> dict[Period, list[dict[str, object]]]:
+    return measures.read("home1", dict.fromkeys((series.inputs, *series.totals), ALL_KEYS))
 
 
 @few

@@ -1,8 +1,7 @@
-"""Windows without the queue: many accounts at once, each with the retries that it would have alone."""
+"""Windows without the queue: one after the other, each with its own retries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from tests.support.factories import window_job
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import ConsentRevoked, MalformedAnswer, SupplierUnavailable, WorkerError
-from worker.sync.inline import MOST_AT_ONCE, MOST_TRIES, Inline
+from worker.sync.inline import MOST_TRIES, Inline
 
 WEEK = DateWindow(date(2024, 7, 18), date(2024, 7, 25))
 DAILY, CURVE = Series.DAILY.value, Series.LOAD_CURVE.value
@@ -25,7 +24,7 @@ class PretendRuntime:
     """A runtime; ``failing``: the errors of an account's series, one for each try, after which it works."""
 
     failing: dict[tuple[str, str], list[WorkerError]] = field(default_factory=dict)
-    asked: list[list[tuple[str, str]]] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
     given_up: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -40,15 +39,14 @@ class PretendRuntime:
 
     @property
     def window_sync(self) -> Any:
-        return SimpleNamespace(sync_windows=self._sync_windows)
+        return SimpleNamespace(sync_window=self._sync_window)
 
-    def _sync_windows(self, jobs: Sequence[WindowJob]) -> list[Any]:
-        self.asked.append([(job["account_id"], job["series"]) for job in jobs])
-        return [self._outcome(job) for job in jobs]
-
-    def _outcome(self, job: WindowJob) -> Any:
-        left = self.failing.get((job["account_id"], job["series"]), [])
-        return left.pop(0) if left else job
+    def _sync_window(self, job: WindowJob) -> WindowJob:
+        pair = job["account_id"], job["series"]
+        self.asked.append(pair)
+        if errors := self.failing.get(pair):
+            raise errors.pop(0)
+        return job
 
 
 @pytest.fixture
@@ -71,18 +69,11 @@ def synced(runtime: PretendRuntime, waits: list[float], *accounts: str) -> list[
     return pairs
 
 
-def test_a_series_of_many_accounts_is_asked_for_at_once_and_a_hundred_are_the_most(waits: list[float]) -> None:
-    runtime, accounts = PretendRuntime(), [f"home{number}" for number in range(MOST_AT_ONCE + 1)]
-    assert len(synced(runtime, waits, *accounts)) == 2 * len(accounts)
-    whole, rest = accounts[:MOST_AT_ONCE], accounts[MOST_AT_ONCE:]
-    assert runtime.asked == [[(home, series) for home in page] for page in (whole, rest) for series in (DAILY, CURVE)]
-
-
 def test_who_may_well_work_later_is_tried_again_by_itself(waits: list[float]) -> None:
     runtime = PretendRuntime({("b", DAILY): [SupplierUnavailable("down"), SupplierUnavailable("down", 7.0)]})
     pairs = synced(runtime, waits, "a", "b", "c")
-    assert pairs == [(home, series) for series in (DAILY, CURVE) for home in "abc"]
-    assert runtime.asked[1:3] == [[("b", DAILY)]] * 2
+    assert pairs == [(home, series) for home in "abc" for series in (DAILY, CURVE)]
+    assert runtime.asked[2:5] == [("b", DAILY)] * 3
     assert len(waits) == 2
     assert waits[1] >= 7
 
@@ -92,8 +83,8 @@ def test_patience_ends_after_some_tries_or_where_the_wait_is_too_long(
     waits: list[float], asked_s: float | None, tries: int
 ) -> None:
     runtime = PretendRuntime({("a", DAILY): [SupplierUnavailable("down", asked_s)] * 9})
-    assert synced(runtime, waits, "a", "b") == [("b", DAILY), ("a", CURVE), ("b", CURVE)]
-    assert sum(("a", DAILY) in pairs for pairs in runtime.asked) == tries
+    assert synced(runtime, waits, "a", "b") == [("a", CURVE), ("b", DAILY), ("b", CURVE)]
+    assert runtime.asked.count(("a", DAILY)) == tries
     assert runtime.given_up == [("a", DAILY)]
 
 

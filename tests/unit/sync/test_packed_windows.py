@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
@@ -19,7 +19,7 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.fakes import MemoryStore, interrupt, memory_measures
+from tests.support.fakes import DoctypeStores, MemoryStore, interrupt, memory_measures
 from tests.support.stepped_stores import SteppedStore
 from tests.support.window_runs import (
     CURVE,
@@ -32,13 +32,12 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from tests.unit.sync.test_write_protocol import SqlWriteProtocol, WriteProtocol, explored
+from tests.unit.sync.test_write_protocol import WriteProtocol, explored
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import Period, Series
 from worker.errors import StoreUnavailable, UnknownAccount, WriteRefused
-from worker.stores.measures.base import Document, Measures
-from worker.stores.measures.factory import MeasureBackend
-from worker.stores.measures.packed import PackedMeasures
+from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
+from worker.stores.measures.packed import PackedStore
 
 Packs = dict[Series, MemoryStore]
 
@@ -47,17 +46,12 @@ class Killed(BaseException):
     """The death of the worker; nothing in the code under test may catch it."""
 
 
-def packed() -> tuple[PackedMeasures, Packs]:
+def packed() -> tuple[PackedStore, Packs]:
     packs = {series: MemoryStore() for series in Series}
-    return PackedMeasures(packs), packs
+    return PackedStore(packs), packs
 
 
-def one_by_one(measures: PackedMeasures) -> Measures:
-    """Return the stores as code uses them that does not know packs."""
-    return dict(measures)
-
-
-def expected_after(*runs: Run) -> Measures:
+def expected_after(*runs: Run) -> DoctypeStores:
     """Return the stores of the plain layout after the runs; the packed layout must have the same documents."""
     plain = memory_measures()
     for run in runs:
@@ -66,15 +60,16 @@ def expected_after(*runs: Run) -> Measures:
 
 
 @pytest.mark.parametrize("series", RUNS)
-@pytest.mark.parametrize("view", [lambda measures: measures, one_by_one], ids=["together", "one by one"])
-def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str, view: Callable[..., Measures]) -> None:
+def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str) -> None:
     measures, packs = packed()
     for run in RUNS[series]:
-        run(view(measures))  # type: ignore[arg-type]
+        run(measures)
     plain = expected_after(*RUNS[series])
-    for period, store in measures.items():
-        documents = [{**document, "_rev": ""} for document in store.read("home1", "0", "~")]
-        assert documents == [{**document, "_rev": ""} for document in plain[period].read("home1", "0", "~")]
+    everything = dict.fromkeys(Period, ALL_KEYS)
+    packed_documents, plain_documents = (store.read("home1", everything) for store in (measures, plain))
+    for period in Period:
+        documents = [{**document, "_rev": ""} for document in packed_documents[period]]
+        assert documents == [{**document, "_rev": ""} for document in plain_documents[period]]
     assert sum(len(store.documents) for store in packs.values()) == (1 if series == "daily" else 2)
 
 
@@ -83,13 +78,13 @@ def test_an_unchanged_window_is_one_read_and_a_changed_one_three_requests(series
     first, second = RUNS[series]
     measures, packs = packed()
     store = packs[Series(series)]
-    first(measures)  # type: ignore[arg-type]
+    first(measures)
     assert store.requests == 2  # All is new, so nothing is read again before the write.
     store.requests = 0
-    first(measures)  # type: ignore[arg-type]
+    first(measures)
     assert store.requests == 1
     store.requests = 0
-    second(measures)  # type: ignore[arg-type]
+    second(measures)
     assert store.requests == 3
 
 
@@ -109,28 +104,25 @@ def kill_at(packs: Packs, number: int, written_before: int) -> None:
 
 
 @pytest.mark.parametrize("series", RUNS)
-@pytest.mark.parametrize("view", [lambda measures: measures, one_by_one], ids=["together", "one by one"])
 @pytest.mark.parametrize("fresh", [True, False], ids=["first run", "second run"])
-def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(
-    series: str, fresh: bool, view: Callable[..., Measures]
-) -> None:
+def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: str, fresh: bool) -> None:
     first, second = RUNS[series]
     expected, kills = content(expected_after(first, second)), 0
     for number in range(1, 5):
         for written_before in (0, 1, 10**6):
             measures, packs = packed()
             if not fresh:
-                first(measures)  # type: ignore[arg-type]
+                first(measures)
             kill_at(packs, number, written_before)
             try:
-                second(view(measures))  # type: ignore[arg-type]
+                second(measures)
             except Killed:
                 kills += 1
             for store in packs.values():
                 store.before_write = None
-            second(view(measures))  # type: ignore[arg-type]
+            second(measures)
             assert content(measures) == expected
-            result = second(measures)  # type: ignore[arg-type]
+            result = second(measures)
             assert (result["created"], result["updated"]) == (0, 0)
     assert kills >= 3
 
@@ -143,13 +135,13 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(
 def test_two_workers_with_other_days_of_one_year_lose_nothing(rivals: dict[date, int], number: int) -> None:
     stored, mine = {date(2024, 1, 10): 5000, date(2024, 1, 20): 5000}, {date(2024, 1, 10): 6000}
     measures, packs = packed()
-    sync_days(measures, stored)  # type: ignore[arg-type]
-    interrupt(packs.values(), number, lambda: sync_days(measures, rivals))  # type: ignore[arg-type]
-    sync_days(measures, mine)  # type: ignore[arg-type]
+    sync_days(measures, stored)
+    interrupt(packs.values(), number, lambda: sync_days(measures, rivals))
+    sync_days(measures, mine)
     for store in packs.values():
         store.before_read = store.before_write = None
     if number > 3:
-        sync_days(measures, rivals)  # type: ignore[arg-type]
+        sync_days(measures, rivals)
     assert content(measures) == truth_of_days({**stored, **rivals, **mine})
 
 
@@ -158,12 +150,12 @@ def test_two_windows_that_touch_different_half_hours_of_one_day_both_come_in(num
     day = date(2024, 10, 27)
     morning, evening = {day: curve_of(day, 150)[:20]}, {day: curve_of(day, 150)[30:]}
     measures, packs = packed()
-    interrupt(packs.values(), number, lambda: sync_curve(measures, evening))  # type: ignore[arg-type]
-    sync_curve(measures, morning)  # type: ignore[arg-type]
+    interrupt(packs.values(), number, lambda: sync_curve(measures, evening))
+    sync_curve(measures, morning)
     for store in packs.values():
         store.before_read = store.before_write = None
     if number > 2:
-        sync_curve(measures, evening)  # type: ignore[arg-type]
+        sync_curve(measures, evening)
     both = expected_after(lambda plain: sync_curve(plain, morning), lambda plain: sync_curve(plain, evening))
     assert content(measures) == content(both)
     assert len(packs[Series.LOAD_CURVE].documents) == 1
@@ -178,8 +170,7 @@ def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series
 
     def remove() -> None:
         accounts.removed.add("home1")
-        for store in measures.values():
-            store.erase("home1")
+        measures.erase("home1")
 
     interrupt(packs.values(), number, remove)
     try:
@@ -192,35 +183,35 @@ def test_an_account_removed_between_any_two_touches_leaves_nothing_behind(series
 def test_a_rival_at_every_write_is_a_fault_of_the_store() -> None:
     measures, packs = packed()
     store, mine, wins = packs[Series.DAILY], {date(2024, 1, 10): 5000}, 0
-    sync_days(measures, {date(2024, 3, 1): 1})  # type: ignore[arg-type]
+    sync_days(measures, {date(2024, 3, 1): 1})
 
     def rival(documents: Sequence[Document]) -> None:
         nonlocal wins
         wins += 1
         store.before_write = None
-        sync_days(measures, {date(2024, 3, 1): wins + 1})  # type: ignore[arg-type]
+        sync_days(measures, {date(2024, 3, 1): wins + 1})
         store.before_write = rival
 
     store.before_write = rival
     with pytest.raises(StoreUnavailable, match="try again"):
-        sync_days(measures, mine)  # type: ignore[arg-type]
+        sync_days(measures, mine)
     store.before_write = None
-    sync_days(measures, mine)  # type: ignore[arg-type]
+    sync_days(measures, mine)
     assert content(measures) == truth_of_days({**mine, date(2024, 3, 1): wins + 1})
 
 
 def test_a_pack_of_a_later_program_is_neither_read_nor_written_over() -> None:
     measures, packs = packed()
-    sync_days(measures, days("2024-05-09", 9000))  # type: ignore[arg-type]
+    sync_days(measures, days("2024-05-09", 9000))
     store = packs[Series.DAILY]
     [stored] = store.documents.values()
     stored["format"] = 2
     before = dict(stored)
     for touch in (
-        lambda: measures[Period.DAY].read("home1", "0", "~"),
-        lambda: sync_days(measures, days("2024-05-10", 1)),  # type: ignore[arg-type]
-        lambda: measures[Period.DAY].write([to_document("home1", Period.DAY, Entry("2024-05-10", 1), NOW)]),
-        lambda: measures[Period.MONTH].erase("home1"),
+        lambda: measures.read("home1", {Period.DAY: ALL_KEYS}),
+        lambda: sync_days(measures, days("2024-05-10", 1)),
+        lambda: measures.write({Period.DAY: [to_document("home1", Period.DAY, Entry("2024-05-10", 1), NOW)]}),
+        lambda: measures.erase("home1"),
     ):
         if touch is not None:
             stored["month"] = {"later": 1}
@@ -234,45 +225,20 @@ def test_a_document_that_has_no_place_in_a_pack_is_refused_and_nothing_is_writte
     measures, packs = packed()
     good = to_document("home1", Period.DAY, Entry("2024-05-10", 1000), NOW)
     with pytest.raises(WriteRefused, match="RELEVE_LAYOUT=plain"):
-        measures[Period.DAY].write([good, {**good, "_id": "home1:2024-05-11", "price": 1}])
+        measures.write({Period.DAY: [good, {**good, "_id": "home1:2024-05-11", "price": 1}]})
     assert packs[Series.DAILY].documents == {}
 
 
 class Packed(WriteProtocol):
     """The protocol on packs: workers stop and die between any two calls; of a bulk write any part is written."""
 
-    def open_stores(self) -> Measures:
-        return PackedMeasures({series: SteppedStore(MemoryStore()) for series in Series})  # type: ignore[dict-item]
+    def open_stores(self) -> MeasureStore:
+        return PackedStore({series: SteppedStore(MemoryStore()) for series in Series})
 
-    def stepped_stores(self) -> Measures:
-        return self.measures
-
-
-class OneByOne(Packed):
-    def stepped_stores(self) -> Measures:
-        return dict(self.measures)
-
-
-class PackedSql(SqlWriteProtocol):
-    def open_stores(self) -> Measures:
-        super().open_stores()
-        packs = MeasureBackend(f"sqlite:///{self.folder.name}/measures.db").pack_stores()
-        return PackedMeasures({series: SteppedStore(store) for series, store in packs.items()})  # type: ignore[dict-item]
-
-    def stepped_stores(self) -> Measures:
+    def stepped_stores(self) -> MeasureStore:
         return self.measures
 
 
 @pytest.mark.slow
 def test_no_order_of_events_makes_packs_that_differ_from_what_was_told_last() -> None:
     run_state_machine_as_test(Packed, settings=explored(100, 40))
-
-
-@pytest.mark.slow
-def test_nor_where_a_walk_knows_nothing_of_packs() -> None:
-    run_state_machine_as_test(OneByOne, settings=explored(60, 40))
-
-
-@pytest.mark.slow
-def test_nor_in_sql() -> None:
-    run_state_machine_as_test(PackedSql, settings=explored(15, 30))

@@ -28,13 +28,13 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.fakes import memory_measures
+from tests.support.fakes import ByDoctype, DoctypeStores, memory_measures
 from tests.support.stepped_stores import SteppedStore, SteppedWorker
 from tests.support.window_runs import truth_of_days
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, Writes
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
-from worker.stores.measures.base import Measures, ReadRequest
+from worker.stores.measures.base import MeasureStore, ReadRequest
 from worker.stores.measures.factory import open_measures
 from worker.sync import window
 from worker.sync.window import WindowSync
@@ -91,11 +91,11 @@ class WriteProtocol(RuleBasedStateMachine):
         self.queue: list[Message] = []  # Of killed workers: the broker delivers these again.
         self.published: list[Message] = []
 
-    def open_stores(self) -> Measures:
+    def open_stores(self) -> MeasureStore:
         return memory_measures()
 
-    def stepped_stores(self) -> Measures:
-        return {period: SteppedStore(store) for period, store in self.measures.items()}
+    def stepped_stores(self) -> MeasureStore:
+        return DoctypeStores({period: SteppedStore(store) for period, store in self.measures.items()})
 
     @rule(day=st.sampled_from(DAYS))
     def the_supplier_corrects(self, day: date) -> None:
@@ -191,9 +191,9 @@ class WriteProtocol(RuleBasedStateMachine):
 
 
 class SqlWriteProtocol(WriteProtocol):
-    def open_stores(self) -> Measures:
+    def open_stores(self) -> MeasureStore:
         self.folder = tempfile.TemporaryDirectory()
-        return open_measures(f"sqlite:///{Path(self.folder.name) / 'measures.db'}")
+        return ByDoctype(open_measures(f"sqlite:///{Path(self.folder.name) / 'measures.db'}"))
 
     def teardown(self) -> None:
         try:

@@ -7,7 +7,6 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH
-from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 
 
@@ -23,7 +22,7 @@ def test_a_store_that_does_not_answer_is_a_page_and_no_traceback(
     def broken(*_: object, **__: object) -> None:
         raise StoreUnavailable("redis://secret-host:6379 is down")
 
-    monkeypatch.setattr(type(service.runtime.measures[Period.DAY]), "read", broken)
+    monkeypatch.setattr(type(service.runtime.measures), "read", broken)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH)
     assert page.status_code == 503 and int(page.headers["retry-after"]) > 0
     assert "Un instant" in page.text and "secret-host" not in page.text
@@ -35,7 +34,7 @@ def test_a_bug_of_ours_is_a_page_with_all_headers(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("inner words")
 
-    monkeypatch.setattr(type(service.runtime.measures[Period.DAY]), "read", broken)
+    monkeypatch.setattr(type(service.runtime.measures), "read", broken)
     browser = TestClient(service.app, raise_server_exceptions=False, cookies=service.browser(account).cookies)
     page = browser.get(f"/accounts/{account}", headers=FRENCH)
     assert page.status_code == 500 and "Nous avons fait une erreur" in page.text and "inner words" not in page.text

@@ -187,7 +187,6 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEAR: Final = re.compile(r"[0-9]{4}")
 _MINUTE_KEY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z")
 _LAST_SORTED: Final = "~"  # It sorts after all digits and letters.
-_MAX_LISTED_PACKS: Final = 500
 
 
 @lru_cache(maxsize=65_536)  # All accounts have the same keys in one night.
@@ -221,23 +220,6 @@ def pack_range(first_key: str, end_key: str, period: Period) -> tuple[str, str]:
         return _first_day(first_key), _end_day(end_key)
     year = end_key[:4]
     return first_key[:4], year if end_key <= year + _FIRST_KEY_OF_YEAR[period] else year + _LAST_SORTED
-
-
-def packs_between(first: str, end: str, series: Series) -> list[str] | None:
-    """Return the keys of all possible packs with ``first <= key < end``; None if these are unknown or too many."""
-    keys: list[str] = []
-    try:
-        day = date.fromisoformat(f"{first}-01-01" if series.inputs is Period.DAY else first)
-        if not day.isoformat().startswith(first):  # The date is in another notation.
-            return None
-        while (key := day.isoformat()[: len(first)]) < end:
-            if len(keys) == _MAX_LISTED_PACKS:
-                return None
-            keys.append(key)
-            day = date(day.year + 1, 1, 1) if series.inputs is Period.DAY else day + ONE_DAY
-    except (ValueError, OverflowError):
-        return None
-    return keys
 
 
 def _curve_place(key: str, period: Period) -> tuple[str, int]:

@@ -8,7 +8,7 @@ Source: CouchDB 3.5 manual, "Single node setup", "GET /_session", "Security"; tr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import requests
@@ -16,11 +16,13 @@ from sqlalchemy import Connection, func, select
 
 from config.settings import ConfigError, Settings
 from worker.domain.consent.accounts import AccountState
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
-from worker.stores.measures.base import Layout, doctypes_of, readings_of, wrong_layout
-from worker.stores.measures.factory import MeasureBackend, couchdb_user, open_couchdb
+from worker.runtime.stores import build_measures
+from worker.stores.measures.base import Layout, database_name, doctypes_of, readings_of, wrong_layout
+from worker.stores.measures.factory import couchdb_user, open_couchdb
 from worker.stores.registry import migrations
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS
@@ -123,17 +125,13 @@ def check_couchdb(connections: CheckConnections) -> Iterator[CheckNote]:
     yield ok(f"CouchDB {version}, set-up finished, closed to strangers")
 
 
-def database_names(doctypes: Iterable[str]) -> list[str]:
-    return [name.replace(".", "-") for name in doctypes]
-
-
 def _check_strangers(probe: CouchProbe, layout: Layout) -> Iterator[CheckNote]:
     if "_admin" in probe.roles(anonymous=True):
         yield fail(f"admin party: whoever reaches {probe.origin} is its administrator; {_HOW_TO_CLOSE}")
         return
     if probe.is_public("_all_dbs"):
         yield fail(f"whoever reaches {probe.origin} may list its databases; {_HOW_TO_CLOSE}")
-    names = database_names(doctypes_of(layout))
+    names = list(map(database_name, doctypes_of(layout)))
     if readable := [name for name in names if probe.is_public(name)]:
         yield fail(
             f"whoever reaches {probe.origin} may read {', '.join(readable)}: `releve migrate` with "
@@ -166,11 +164,11 @@ def check_measures(connections: CheckConnections) -> Iterator[CheckNote]:
     layout = Layout(connections.settings.layout)
     probe = connections.couchdb
     if probe is None:
-        yield from _check_sql_measures(connections, layout)
+        yield from _check_sql_measures(connections)
         return
-    names = database_names(doctypes_of(layout))
+    names = list(map(database_name, doctypes_of(layout)))
     infos = {name: info for name in names if (info := probe.database_info(name)) is not None}
-    other_infos = (probe.database_info(name) for name in database_names(readings_of(layout.other)))
+    other_infos = (probe.database_info(name) for name in map(database_name, readings_of(layout.other)))
     if any(info is not None and info.get("doc_count") for info in other_infos):
         yield fail(wrong_layout(layout))
     for name, info in infos.items():
@@ -194,28 +192,17 @@ def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Ite
             )
 
 
-def _open_backend(settings: Settings) -> MeasureBackend:
-    try:
-        return MeasureBackend(settings.measures(), settings.store_timeout_s)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
-
-
-def _check_sql_measures(connections: CheckConnections, layout: Layout) -> Iterator[CheckNote]:
+def _check_sql_measures(connections: CheckConnections) -> Iterator[CheckNote]:
     url = connections.settings.measures()
     if missing_sqlite_file(url):
         yield warn("not made yet: `releve migrate` makes it, or the first writing")
         return
-    backend = _open_backend(connections.settings)
-    connections.stack.callback(backend.close)
-    if backend.has_readings(layout.other):
-        yield fail(wrong_layout(layout))
-    stores, database = backend.stores(layout), Database(url)
+    measures = build_measures(connections.settings, connections.stack)
+    database = Database(url)
     connections.stack.callback(database.close)
-    for store in stores.values():
-        store.read("doctor", "0", "1")
+    tables = measures.read("doctor", dict.fromkeys(Period, ("0", "1")))
     with database.reading() as connection:
-        yield ok(f"{sql_version(connection)}, all {len(stores)} tables answer")
+        yield ok(f"{sql_version(connection)}, all {len(tables)} tables answer")
 
 
 # -- registry

@@ -1,8 +1,8 @@
-"""The CouchDB measure store: one database a doctype, partitioned by account where the server can.
+"""The CouchDB measure store in the plain layout: one database a doctype, partitioned by account where the server can.
 
 The first write creates a database.  Whether a server and a database are partitioned costs no request of its own: a
-partition read is tried, and its failure is remembered in the process.  An account is read in one request, and written
-in one request for 500 documents.
+partition read is tried, and its failure is remembered in the process.  An account is read in one request a doctype, and
+written in one request for 500 documents.
 
     database   com-grandlyon-enedis-day
     document   {"_id": "k9x4w:2024-07-25", "_rev": "1-967a…", "load": 7.654321, "year": 2024, …}
@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from worker.domain.measures.documents import doctype
+from worker.domain.measures.packing import PERIODS, SERIES
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.base import Document
+from worker.stores.measures.base import NO_ROWS, ByPeriod, Document, Ranges, Rows, database_name
 from worker.stores.measures.couchdb_http import CouchAnswer, CouchServer, error_name
 
 MOST_DOCUMENTS_A_REQUEST: Final = 500
@@ -32,7 +35,57 @@ _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 
 
 class CouchStore:
-    """The documents of one doctype; the account id is the partition of ``_id``."""
+    """The five doctypes in a database each.
+
+    ``databases_of_packs``: where the packed layout would have its documents.  It has no transactions: a worker killed
+    between two doctypes leaves totals of before, which the next run computes again.
+    """
+
+    def __init__(
+        self, databases: Mapping[Period, CouchDatabase], databases_of_packs: Sequence[CouchDatabase] = ()
+    ) -> None:
+        self._databases, self._databases_of_packs = databases, databases_of_packs
+
+    def __repr__(self) -> str:
+        return f"CouchStore({', '.join(map(repr, self._databases.values()))})"
+
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+        """Read doctype after doctype, one request each."""
+        return {period: self._databases[period].read(account_id, *keys, limit) for period, keys in ranges.items()}
+
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+        """Write doctype after doctype, one request each for 500 documents and removals."""
+        lost: ByPeriod = {}
+        for period in dict.fromkeys([*documents, *removals]):
+            rows = [*documents.get(period, ()), *removals.get(period, ())]
+            if lost.get(PERIODS[SERIES[period]][0]):  # Its readings lost their race.
+                lost[period] = rows
+                continue
+            deletions = [deletion_of(document) for document in removals.get(period, ())]
+            conflicts = self._databases[period].write([*documents.get(period, ()), *deletions]) if rows else []
+            ids = {document["_id"] for document in conflicts}
+            lost[period] = [document for document in rows if document["_id"] in ids]
+        return lost
+
+    def erase(self, account_id: str) -> int:
+        """Erase totals, then readings: while there is a reading, the account counts as not erased."""
+        order = [period for periods in PERIODS.values() for period in reversed(periods)]
+        return sum(self._databases[period].erase(account_id) for period in order)
+
+    def prepare(self) -> dict[str, bool]:
+        """Create the missing databases, with their shards and replicas."""
+        return {doctype(period): database.create_if_missing() for period, database in self._databases.items()}
+
+    def has_other_layout(self) -> bool:
+        """Return whether there are packs."""
+        return not all(database.is_empty() for database in self._databases_of_packs)
+
+    def close(self) -> None:
+        """Do nothing: connections are closed with the server object."""
+
+
+class CouchDatabase:
+    """One database; the account id is the partition of ``_id``."""
 
     def __init__(
         self,
@@ -48,23 +101,22 @@ class CouchStore:
         ``prefix`` separates the databases of several installations.  ``shards`` (q) and ``replicas`` (n) apply when the
         database is created; None leaves them to the server.  Raises ValueError for a name that CouchDB refuses.
         """
-        self.database = prefix + doctype.replace(".", "-")  # CouchDB allows no dots in names of databases.
-        if not _DATABASE_NAME.fullmatch(self.database):
-            raise ValueError(f"no database can be called {self.database!r}: use a-z, 0-9 and dashes, a letter first")
+        self.name = prefix + database_name(doctype)
+        if not _DATABASE_NAME.fullmatch(self.name):
+            raise ValueError(f"no database can be called {self.name!r}: use a-z, 0-9 and dashes, a letter first")
         self._server = server
         self._sharding = {name: count for name, count in (("q", shards), ("n", replicas)) if count is not None}
         self._partitioned = True
-        self._database_missing = False  # Whether the last answer said that there is no database.
+        self._is_missing = False  # Whether the last answer said that there is no database.
 
     def __repr__(self) -> str:
-        return f"CouchStore({self._server.origin}/{self.database})"
+        return f"CouchDatabase({self._server.origin}/{self.name})"
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         """Return the account's documents with ``first_key <= key < end_key``, in key order; one request."""
         if first_key >= end_key:  # For CouchDB such a range is an error.
             return []
-        bounds = f"{account_id}:{first_key}", f"{account_id}:{end_key}"
-        rows = self._read_rows(account_id, *bounds, include_docs="true", limit=limit or _MOST_ROWS)
+        rows = self._read_rows(account_id, first_key, end_key, limit or _MOST_ROWS, include_docs="true")
         try:
             return [row["doc"] for row in rows if row["doc"]]  # It is null where it was erased meanwhile.
         except (KeyError, TypeError):
@@ -79,10 +131,9 @@ class CouchStore:
         documents: list[Document] = []
         for first in range(0, len(ids), MOST_DOCUMENTS_A_REQUEST):
             keys = ids[first : first + MOST_DOCUMENTS_A_REQUEST]
-            rows = self._rows_of(
-                self._server.post(self.database, "_all_docs", body={"keys": keys}, include_docs="true")
-            )
-            if not self._database_missing and len(rows) != len(keys):
+            answer = self._server.request("POST", self.name, "_all_docs", body={"keys": keys}, include_docs="true")
+            rows = self._rows_of(answer)
+            if not self._is_missing and len(rows) != len(keys):
                 raise self._unexpected_answer()
             try:
                 documents += [row["doc"] for row in rows if "error" not in row and row["doc"]]
@@ -91,7 +142,7 @@ class CouchStore:
         return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        """Write documents, 500 a request, and return those that lost a race.
+        """Write documents, 500 a request, and return those that lost a race; ``_deleted`` deletes one.
 
         The package may send a request twice when the connection breaks.  The documents then lose against their own
         first write, and the store already has what they hold.
@@ -99,8 +150,8 @@ class CouchStore:
         lost: list[Document] = []
         for first in range(0, len(documents), MOST_DOCUMENTS_A_REQUEST):
             batch = documents[first : first + MOST_DOCUMENTS_A_REQUEST]
-            conflicts = self._bulk(batch)
-            lost += [document for document in batch if document["_id"] in conflicts]
+            if conflicts := self._bulk(batch):
+                lost += [document for document in batch if document["_id"] in conflicts]
         return lost
 
     def erase(self, account_id: str) -> int:
@@ -111,16 +162,26 @@ class CouchStore:
             erased += count
             failed_rounds = 0 if count else failed_rounds + 1
             if failed_rounds == _FRUITLESS_ROUNDS:
-                raise StoreUnavailable(f"{self.database}: documents keep changing while they are erased, try again")
+                raise StoreUnavailable(f"{self.name}: documents keep changing while they are erased, try again")
         return erased
 
     def create_if_missing(self) -> bool:
-        """Create the database, with its shards and replicas, and return whether it was missing."""
-        return self._create()
+        """Create the database, with its shards and replicas, and return whether it was missing.
+
+        In a cluster, 202 means that some nodes don't know of it yet.  Source: CouchDB 3.5, PUT /{db}.
+        """
+        answer = self._server.request("PUT", self.name, partitioned="true", **self._sharding)
+        if not answer.ok and answer.status != 412:  # 412: It exists already.
+            reason = f"CouchDB answers {answer.status}"
+            if answer.status == 400 and self._sharding:
+                reason += "; check RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS"
+            raise WriteRefused(f"database {self.name} can't be created: {reason}")
+        self._is_missing = False
+        return answer.ok
 
     def is_empty(self) -> bool:
         """Return whether there are no documents or no database; creates nothing."""
-        answer = self._server.get(self.database, "_all_docs", limit=1)
+        answer = self._server.request("GET", self.name, "_all_docs", limit=1)
         if answer.status == 404:
             return True
         if not answer.ok or not isinstance(answer.body, dict):
@@ -129,90 +190,78 @@ class CouchStore:
 
     def _deletion_stubs(self, account_id: str) -> Iterator[Document]:
         """Yield the stubs that delete the account's first 500 documents, without their content."""
-        bounds = f"{account_id}:", f"{account_id};"  # The character ';' follows ':' directly.
         try:
-            for row in self._read_rows(account_id, *bounds, limit=MOST_DOCUMENTS_A_REQUEST):
+            for row in self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
                 yield {"_id": row["id"], "_rev": row["value"]["rev"], "_deleted": True}
         except (KeyError, TypeError):
             raise self._unexpected_answer() from None
 
-    def _read_rows(self, account_id: str, first_id: str, end_id: str, **query: str | int) -> list[Any]:
-        """Return the rows of ``_all_docs`` with ``first_id <= id < end_id``; a missing database has none."""
-        query |= {"startkey": json.dumps(first_id), "endkey": json.dumps(end_id), "inclusive_end": "false"}
-        return self._rows_of(self._get_rows(account_id, query))
+    def _read_rows(self, account_id: str, first_key: str, end_key: str | None, limit: int, **query: str) -> list[Any]:
+        """Return the rows of ``_all_docs`` with ``first_key <= key < end_key``; a missing database has none.
+
+        The account's partition alone is asked where there is one, which spares the other shards.
+        """
+        # The character ';' follows ':' directly.
+        end_id = f"{account_id};" if end_key is None else f"{account_id}:{end_key}"
+        bounds = {"startkey": json.dumps(f"{account_id}:{first_key}"), "endkey": json.dumps(end_id)}
+        everything: dict[str, str | int] = {**query, **bounds, "inclusive_end": "false", "limit": limit}
+        if not (self._server.partitions and self._partitioned):
+            return self._rows_of(self._server.request("GET", self.name, "_all_docs", **everything))
+        answer = self._server.request("GET", self.name, "_partition", account_id, "_all_docs", **everything)
+        if answer.ok or answer.reason in _NO_DATABASE:
+            return self._rows_of(answer)
+        whole = self._server.request("GET", self.name, "_all_docs", **everything)
+        if whole.ok and answer.status == 400:  # "database is not partitioned": an administrator created it.
+            self._partitioned = False
+        elif whole.ok:  # There is no such path before CouchDB 3.
+            self._server.partitions = False
+        return self._rows_of(whole)
 
     def _rows_of(self, answer: CouchAnswer) -> list[Any]:
-        self._database_missing = answer.status == 404 and answer.error == "not_found"
-        if self._database_missing:
+        self._is_missing = answer.status == 404 and answer.error == "not_found"
+        if self._is_missing:
             return []
         if not answer.ok:
-            raise StoreUnavailable(f"{self.database}: CouchDB answers {answer.status} to a read: check the address")
+            raise StoreUnavailable(f"{self.name}: CouchDB answers {answer.status} to a read: check the address")
         if not isinstance(answer.body, dict) or not isinstance(rows := answer.body.get("rows"), list):
             raise self._unexpected_answer()
         return rows
 
-    def _get_rows(self, account_id: str, query: dict[str, str | int]) -> CouchAnswer:
-        """Ask the account's partition alone where there is one, which spares the other shards."""
-        if not (self._server.partitions and self._partitioned):
-            return self._server.get(self.database, "_all_docs", **query)
-        answer = self._server.get(self.database, "_partition", account_id, "_all_docs", **query)
-        if answer.ok or answer.reason in _NO_DATABASE:
-            return answer
-        plain = self._server.get(self.database, "_all_docs", **query)
-        if plain.ok and answer.status == 400:  # "database is not partitioned": an administrator created it.
-            self._partitioned = False
-        elif plain.ok:  # There is no such path before CouchDB 3.
-            self._server.partitions = False
-        return plain
-
     def _bulk(self, documents: Sequence[Document]) -> set[str]:
-        """Write at most 500 documents in one request and return the ids of those that lost a race."""
-        if self._database_missing:
-            self._create()
-        answer = self._post(documents)
+        """Write at most 500 documents in one request and return the ids of those that lost a race.
+
+        ``_bulk_docs`` is not atomic: it answers 201 even where single documents failed, so each row is checked.
+        """
+        if self._is_missing:
+            self.create_if_missing()
+        answer = self._server.request("POST", self.name, "_bulk_docs", body={"docs": documents})
         if answer.status == 404:
-            self._create()
-            answer = self._post(documents)
+            self.create_if_missing()
+            answer = self._server.request("POST", self.name, "_bulk_docs", body={"docs": documents})
         if answer.status == 404:
-            raise StoreUnavailable(f"{self.database} can't be created or written to: check the address of CouchDB")
+            raise StoreUnavailable(f"{self.name} can't be created or written to: check the address of CouchDB")
         if not answer.ok:  # Too large or malformed: the same request would fail again.
-            raise WriteRefused(f"bulk write to {self.database}: CouchDB answers {answer.status}")
-        return self._conflicts(documents, answer.body)
-
-    def _post(self, documents: Sequence[Document]) -> CouchAnswer:
-        return self._server.post(self.database, "_bulk_docs", body={"docs": documents})
-
-    def _create(self) -> bool:
-        """Create the database and return whether it was missing.
-
-        In a cluster, 202 means that some nodes don't know of it yet.  Source: CouchDB 3.5, PUT /{db}.
-        """
-        answer = self._server.put(self.database, partitioned="true", **self._sharding)
-        if not answer.ok and answer.status != 412:  # 412: It exists already.
-            reason = f"CouchDB answers {answer.status}"
-            if answer.status == 400 and self._sharding:
-                reason += "; check RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS"
-            raise WriteRefused(f"database {self.database} can't be created: {reason}")
-        self._database_missing = False
-        return answer.ok
-
-    def _conflicts(self, documents: Sequence[Document], rows: Any) -> set[str]:
-        """Check each row of a ``_bulk_docs`` answer and return the ids in conflict.
-
-        ``_bulk_docs`` is not atomic: it answers 201 even where single documents failed.
-        """
+            raise WriteRefused(f"bulk write to {self.name}: CouchDB answers {answer.status}")
         try:
-            failed = {row["id"]: error_name(row["error"]) for row in rows if "error" in row}
-            answered = {row["id"] for row in rows}
+            failed = {row["id"]: error_name(row["error"]) for row in answer.body if "error" in row}
+            answered = {row["id"] for row in answer.body}
         except (KeyError, TypeError):
             raise self._unexpected_answer() from None
         errors = set(failed.values()) - {"conflict"}
         if refused := errors - _ROW_OUTAGES:
-            raise WriteRefused(f"bulk write to {self.database}: {', '.join(sorted(refused))}")
+            raise WriteRefused(f"bulk write to {self.name}: {', '.join(sorted(refused))}")
         if errors or answered != {document["_id"] for document in documents}:
             reason = ", ".join(sorted(errors)) or "not every document was answered for"
-            raise StoreUnavailable(f"bulk write to {self.database}: {reason}")
+            raise StoreUnavailable(f"bulk write to {self.name}: {reason}")
         return set(failed)
 
     def _unexpected_answer(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self.database}: the answer has not the shape of CouchDB's: check the address")
+        return StoreUnavailable(f"{self.name}: the answer has not the shape of CouchDB's: check the address")
+
+
+def deletion_of(document: Document) -> Document:
+    """Return the stub that deletes this revision of a document.
+
+    CouchDB 3.5 answers "ok" where the document never existed: then it is gone all the same.
+    """
+    return {"_id": document["_id"], "_rev": document["_rev"], "_deleted": True}

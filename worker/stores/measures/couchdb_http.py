@@ -1,24 +1,25 @@
 """CouchDB over HTTP: requests through the ``couchdb`` package, errors in plain words, and the set-up of a server.
 
 No other module uses the package.  It is fast, but has traps, which this module avoids (seen in its source, CouchDB
-1.2): no time-out by default, connections shared over a fork, a cache of GET answers, connections returned to the pool
-twice after some errors, and 5xx answers that surface as AttributeError, TypeError or ValueError.
+1.2): no time-out by default, a cache of GET answers, connections that are returned to the pool twice after some errors
+or stay open after a time-out, and 5xx answers that surface as AttributeError, TypeError or ValueError.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 
-import couchdb
 from couchdb import http
 
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.per_process import PerProcess
 
 Json = Any
 
@@ -57,48 +58,49 @@ class CouchServer:
     def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
         self.origin = origin.rstrip("/")
         self.partitions = True
-        # Not functools.partial, whose repr would show the password.
-        self._link = PerProcess(lambda: _make_link(self.origin, credentials, timeout_s))
+        self._timeout_s = timeout_s
+        # A closure, because the ``repr`` of an attribute would show the password.
+        self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
+        self._resource_of: dict[int, Any] = {}  # By process id.
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
 
-    def get(self, *path: str, **query: str | int) -> CouchAnswer:
-        """Send a GET request; the answer is a success or a refusal other than 401 and 403.
+    def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
+        """Send a request; the answer is a success or a refusal other than 401 and 403.
 
-        Raises StoreUnavailable for everything else.
+        After a lost connection the package sends it again, so a repeat must be harmless.  Raises StoreUnavailable for
+        every other answer, and WriteRefused for a body that is not JSON.
         """
-        return self._request("GET", path, query)
-
-    def put(self, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
-        """Send a PUT request, with errors as in ``get``; like that of ``post`` it may be sent twice."""
-        return self._request("PUT", path, query, None if body is None else _to_json(body))
-
-    def post(self, *path: str, body: Json, **query: str | int) -> CouchAnswer:
-        """Send a POST request, with errors as in ``get``; also raises WriteRefused for a body that is not JSON.
-
-        After a lost connection the package sends it again, so a repeat must be harmless.
-        """
-        return self._request("POST", path, query, _to_json(body))
-
-    def _request(
-        self, method: str, path: tuple[str, ...], query: dict[str, str | int], body: bytes | None = None
-    ) -> CouchAnswer:
-        server, connections = self._link.get()
-        send = {"GET": server.resource.get_json, "PUT": server.resource.put_json, "POST": server.resource.post_json}
-        extra = {} if body is None else {"body": body}
+        # Two processes on one connection would read each other's answers.  A child leaves its parent's entry alone:
+        # dropping it could close a connection that the parent uses.
+        resource = self._resource_of.get(os.getpid()) or self._connect()
+        extra = {} if body is None else {"body": _to_json(body)}
+        succeeded = False
         try:
-            status, _, answer = send[method](list(path), **extra, **query)
+            # The package has one function for each method: get_json, put_json and post_json.
+            status, _, answer = getattr(resource, f"{method.lower()}_json")(list(path), **extra, **query)
             if status >= 300 or not isinstance(answer, dict | list):  # A redirect, or a proxy's HTML page.
                 raise StoreUnavailable(f"{self.origin} does not answer as CouchDB does: check the address")
-            connections.release_thread_connections()
+            succeeded = True
         except http.HTTPError as error:
             return self._refusal(error, path[0])
         except _NOT_AN_ANSWER as error:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
-            connections.close_thread_connections()  # After a success there is none left to close.
+            resource.session.connection_pool.settle(succeeded)
         return CouchAnswer(status, answer)
+
+    def _connect(self) -> Any:
+        """Return this process's link to the server, which opens connections when requests are sent."""
+        session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
+        connections = _Connections(self._timeout_s)
+        session.cache, session.connection_pool = _NoCache(), connections
+        weakref.finalize(self, connections.close)
+        # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
+        resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
+        resource.credentials = self._credentials()
+        return self._resource_of.setdefault(os.getpid(), resource)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
         """Return a 4xx as an answer.
@@ -115,18 +117,6 @@ class CouchServer:
         if status in _TRY_LATER or not 400 <= status < 500:
             raise StoreUnavailable(f"CouchDB at {self.origin} answers {status} ({error_name(error)})") from failure
         return CouchAnswer(status, error=str(error), reason=str(reason))
-
-
-def _make_link(
-    origin: str, credentials: tuple[str, str] | None, timeout_s: float
-) -> tuple[couchdb.Server, _Connections]:
-    session = http.Session(timeout=timeout_s, retry_delays=[0])  # An empty list makes the package fail.
-    session.cache = _NoCache()
-    session.connection_pool = connections = _Connections(timeout_s)
-    # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
-    resource = http.Resource(origin, session, headers={"Content-Type": "application/json"})
-    resource.credentials = credentials
-    return couchdb.Server(resource), connections
 
 
 def _to_json(body: Json) -> bytes:
@@ -182,31 +172,27 @@ class _Connections(http.ConnectionPool):  # type: ignore[misc]  # The package ha
 
     def get(self, url: str) -> HTTPConnection:
         connection: HTTPConnection = super().get(url)
-        self._open_connections().append((url, connection))
+        # A list, because a redirect takes another one.
+        self._local.taken = [*getattr(self._local, "taken", ()), (url, connection)]
         return connection
 
     def release(self, url: str, conn: HTTPConnection) -> None:
         """Do nothing: the package calls this too early or twice."""
 
-    def release_thread_connections(self) -> None:
-        """Return this thread's connections to the pool."""
-        for url, connection in self._pop_connections():
-            super().release(url, connection)
+    def close(self) -> None:
+        """Close the idle connections."""
+        for connections in self.conns.values():
+            for connection in connections:
+                connection.close()
 
-    def close_thread_connections(self) -> None:
-        """Close this thread's connections."""
-        for _, connection in self._pop_connections():
-            connection.close()
-
-    def _open_connections(self) -> list[tuple[str, HTTPConnection]]:
-        if not hasattr(self._local, "connections"):
-            self._local.connections = []
-        connections: list[tuple[str, HTTPConnection]] = self._local.connections
-        return connections
-
-    def _pop_connections(self) -> list[tuple[str, HTTPConnection]]:
-        connections, self._local.connections = self._open_connections(), []
-        return connections
+    def settle(self, succeeded: bool) -> None:
+        """Return this thread's connections to the pool, or close them: the rest of an answer may be left in them."""
+        taken, self._local.taken = getattr(self._local, "taken", ()), ()
+        for url, connection in taken:
+            if succeeded:
+                super().release(url, connection)
+            else:
+                connection.close()
 
 
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
@@ -214,7 +200,7 @@ SYSTEM_DATABASES: Final = ("_users", "_replicator")
 
 def create_system_database(admin: CouchServer, name: str) -> str:
     """Create a system database; return ``made`` or ``there``."""
-    answer = admin.put(name)
+    answer = admin.request("PUT", name)
     if answer.ok or answer.status == 412:  # 412: It exists already.
         return "made" if answer.ok else "there"
     raise _write_refused(f"database {name} can't be created", answer)
@@ -229,7 +215,7 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
     if stored is not None and _can_log_in(user):
         return "there"
     document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
-    answer = admin.put("_users", f"org.couchdb.user:{name}", body=document)
+    answer = admin.request("PUT", "_users", f"org.couchdb.user:{name}", body=document)
     if not answer.ok:
         raise _write_refused(f"user {name} can't be written", answer)
     return "made" if stored is None else "changed"
@@ -243,14 +229,14 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
     security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
     if _read_or_none(admin, database, "_security") == security:
         return "there"
-    answer = admin.put(database, "_security", body=security)
+    answer = admin.request("PUT", database, "_security", body=security)
     if not answer.ok:
         raise _write_refused(f"the members of {database} can't be set", answer)
     return "made"
 
 
 def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
-    answer = server.get(*path)
+    answer = server.request("GET", *path)
     if answer.status == 404:
         return None
     if not answer.ok or not isinstance(answer.body, dict):
@@ -260,7 +246,7 @@ def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
 
 def _can_log_in(user: CouchServer) -> bool:
     try:
-        return user.get("_session").ok  # It refuses a wrong password and needs no rights.
+        return user.request("GET", "_session").ok  # It refuses a wrong password and needs no rights.
     except StoreUnavailable:  # The server has just answered the admin, so the password is wrong.
         return False
 

@@ -1,109 +1,73 @@
-"""Measure stores with metrics: each request is timed, failures are counted, and the layout is checked."""
+"""A measure store with metrics: each request is timed, failures are counted, and the layout is checked."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
+from typing import Final
 
-from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics import STORE_ERRORS, STORE_SECONDS
-from worker.stores.measures.base import (
-    ByPeriod,
-    Document,
-    KeyRange,
-    LayoutGuard,
-    LazyDocuments,
-    MeasureStore,
-    ReadRequest,
-)
-from worker.stores.measures.packed import PackedMeasures
-from worker.stores.measures.sql_measures import SqlMeasures
+from worker.stores.measures.base import NO_ROWS, ByPeriod, Layout, MeasureStore, Ranges, Rows, wrong_layout
+
+RECHECK_S: Final = 60.0
+_FAILURES: Final = (StoreUnavailable, WriteRefused)
 
 
 class InstrumentedStore:
-    """A store of one doctype with metrics; its results and errors are those of ``store``."""
+    """A measure store whose results and errors are those of ``store``.
 
-    def __init__(self, store: MeasureStore, guard: LayoutGuard | None = None) -> None:
-        self._store = store
-        self._guard = guard
+    With ``layout``, it refuses to work where the other layout holds readings: it looks before its first request, and
+    again after an empty read, at most once a minute, because another process may have migrated the measures meanwhile.
+    """
+
+    def __init__(
+        self, store: MeasureStore, layout: Layout | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._layout, self._clock = store, layout, clock
+        # The time from which the layout is checked again; negative before the first check.
+        self._recheck_at = float("inf") if layout is None else -1.0
+        self._errors = STORE_ERRORS.labels("measures")
 
     def __repr__(self) -> str:
         return repr(self._store)
 
-    def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        with _measured("read", self._guard):
-            documents = self._store.read(account_id, first_key, end_key, limit)
-        if not documents:
-            _recheck_layout(self._guard)
+    def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
+        if self._recheck_at < 0:
+            self._check_layout()
+        with self._errors.count_exceptions(_FAILURES), STORE_SECONDS.labels("read").time():
+            documents = self._store.read(account_id, ranges, limit)
+        if not any(documents.values()):
+            self._check_layout()
         return documents
 
-    def write(self, documents: Sequence[Document]) -> list[Document]:
-        with _measured("write", self._guard):
-            return self._store.write(documents)
+    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
+        if self._recheck_at < 0:
+            self._check_layout()
+        with self._errors.count_exceptions(_FAILURES), STORE_SECONDS.labels("write").time():
+            return self._store.write(documents, removals)
 
     def erase(self, account_id: str) -> int:
-        with _measured("erase", self._guard):
+        if self._recheck_at < 0:
+            self._check_layout()
+        with self._errors.count_exceptions(_FAILURES), STORE_SECONDS.labels("erase").time():
             return self._store.erase(account_id)
 
-    def create_if_missing(self) -> bool:
-        with _measured("create"):
-            return self._store.create_if_missing()
+    def prepare(self) -> dict[str, bool]:
+        with self._errors.count_exceptions(_FAILURES), STORE_SECONDS.labels("create").time():
+            return self._store.prepare()
 
+    def has_other_layout(self) -> bool:
+        return self._store.has_other_layout()
 
-class InstrumentedPacks(Mapping[Period, MeasureStore]):
-    """Stores of the five doctypes with metrics, for requests to single doctypes and to several together."""
+    def close(self) -> None:
+        self._store.close()
 
-    def __init__(self, measures: PackedMeasures | SqlMeasures, guard: LayoutGuard | None = None) -> None:
-        self._measures, self._guard = measures, guard
-        self._stores = {period: InstrumentedStore(store, guard) for period, store in measures.items()}
-
-    def __getitem__(self, period: Period) -> MeasureStore:
-        return self._stores[period]
-
-    def __iter__(self) -> Iterator[Period]:
-        return iter(self._stores)
-
-    def __len__(self) -> int:
-        return len(self._stores)
-
-    def read_together(self, account_id: str, ranges: Mapping[Period, KeyRange]) -> dict[Period, list[Document]]:
-        with _measured("read", self._guard):
-            documents = self._measures.read_together(account_id, ranges)
-        return self._checked(lambda: documents)
-
-    def read_at_once(self, requests: Sequence[ReadRequest]) -> list[LazyDocuments]:
-        with _measured("read", self._guard):
-            results = self._measures.read_at_once(requests)
-        return [partial(self._checked, result) for result in results]
-
-    def write_together(self, documents: Mapping[Period, Sequence[Document]]) -> dict[Period, list[Document]]:
-        with _measured("write", self._guard):
-            return self._measures.write_together(documents)
-
-    def _checked(self, lazy_documents: LazyDocuments) -> ByPeriod:
-        documents = lazy_documents()
-        if not any(documents.values()):
-            _recheck_layout(self._guard)
-        return documents
-
-
-def _recheck_layout(guard: LayoutGuard | None) -> None:
-    if guard is not None:
-        guard.recheck_after_empty_read()
-
-
-@contextmanager
-def _measured(operation: str, guard: LayoutGuard | None = None) -> Iterator[None]:
-    if guard is not None:
-        guard.check_before_use()
-    started_at = time.perf_counter()
-    try:
-        yield
-    except (StoreUnavailable, WriteRefused):
-        STORE_ERRORS.labels("measures").inc()
-        raise
-    finally:
-        STORE_SECONDS.labels(operation).observe(time.perf_counter() - started_at)
+    def _check_layout(self) -> None:
+        """Raise StoreUnavailable, in one line that says what to do, where the other layout holds readings."""
+        now = self._clock()
+        if self._layout is None or now < self._recheck_at:
+            return
+        if self._store.has_other_layout():
+            raise StoreUnavailable(wrong_layout(self._layout))
+        self._recheck_at = now + RECHECK_S

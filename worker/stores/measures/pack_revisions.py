@@ -24,22 +24,26 @@ from worker.domain.measures.packing import (
     pack_values,
     unpack_values,
 )
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.readings import Period
 
 
 class ValueWrite(NamedTuple):
-    """One value to write; without ``revision`` it is created, with it exactly that revision is replaced."""
+    """One value to write, or None to remove it.
+
+    Without ``revision`` the value is created, with it exactly that revision is replaced or removed.
+    """
 
     key: str
     revision: str | None
-    value: PackedValue
+    value: PackedValue | None
 
 
 @dataclass(frozen=True)
 class PackDecision:
     """The outcome for one pack.
 
-    ``fields``: the pack to store, None where nothing changes.  ``conflicting``: the keys that lost a race.
+    ``fields``: the pack to store, ``_deleted`` where no value is left, None where nothing changes.
+    ``conflicting``: the keys that lost a race.
     """
 
     fields: dict[str, Any] | None
@@ -69,21 +73,17 @@ def decide_writes(
         lost[period] = frozenset(write.key for write in writes) - {write.key for write in won}
         if won:
             won_any = True
-            values |= {write.key: write.value._replace(version=version) for write in won}
-            fields[period.value] = pack_values(values, period)
+            for write in won:
+                if write.value is None:
+                    del values[write.key]
+                else:
+                    values[write.key] = write.value._replace(version=version)
+            fields.pop(period.value, None)
+            if values:
+                fields[period.value] = pack_values(values, period)
+    if won_any and not any(period.value in fields for period in Period):
+        return PackDecision({"_rev": fields["_rev"], "_deleted": True}, lost)
     return PackDecision({**fields, "version": version} if won_any else None, lost)
-
-
-def remove_doctype(stored: Fields, pack: str, period: Period, series: Series) -> tuple[dict[str, Any] | None, int]:
-    """Return the pack without one doctype, None where it is empty then, and the number of removed values.
-
-    Raises UnknownPack.
-    """
-    erased = len(unpack_values(stored, pack, period))
-    rest = {name: field for name, field in stored.items() if name != period.value}
-    if not any(kind.value in rest for kind in PERIODS[series]):
-        return None, erased
-    return {**rest, "version": _version(stored) + 1}, erased
 
 
 def _fits(write: ValueWrite, values: ValuesByKey, fields: Fields) -> bool:

@@ -6,31 +6,18 @@ second, where a long VALUES list writes 9 000, because of the driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import (
-    ARRAY,
-    Connection,
-    Delete,
-    Integer,
-    Select,
-    Table,
-    bindparam,
-    delete,
-    func,
-    inspect,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ARRAY, Connection, Delete, Integer, Select, Table, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 MOST_ROWS_A_STATEMENT: Final = 500
 EXPECTED: Final = "expected"  # The revision to replace.
 _KEYS: Final = ("account_id", "key")
+_KEY_NAMES: Final = (*_KEYS, EXPECTED)
 
-Rows = Sequence[dict[str, Any]]  # By names of columns; ``revision`` is the new one.
+Row = dict[str, Any]  # By names of columns; ``revision`` is the new one.
 Ids = set[str]
 
 
@@ -48,56 +35,20 @@ def range_query(table: Table) -> Select[Any]:
     )
 
 
-def lookup_query(table: Table) -> Select[Any]:
-    """Return the query for account, key, revision and values of the rows in ``keys``, pairs of account and key."""
-    columns = table.c
-    return select(*(columns[name] for name in (*_KEYS, "revision", *_values(table)))).where(
-        tuple_(*(columns[name] for name in _KEYS)).in_(bindparam("keys", expanding=True))
-    )
-
-
 def erase_statement(table: Table) -> Delete:
     """Return the statement that deletes the rows of ``account``."""
     return delete(table).where(table.c.account_id == bindparam("account"))
 
 
-def build_remover(table: Table) -> Callable[[Connection, Rows], Ids]:
-    """Return a function that deletes the rows with the revision ``expected`` and returns their ids."""
-    columns = table.c
-    statement = (
-        delete(table)
-        .where(*(columns[name] == bindparam(f"{name}_") for name in _KEYS))
-        .where(columns.revision == bindparam(EXPECTED))
-    )
-    names = (*_KEYS, EXPECTED)
-
-    def remove(connection: Connection, rows: Rows) -> Ids:
-        parameters = [(row, _to_parameters({name: row[name] for name in names})) for row in rows]
-        removed = [row for row, bound in parameters if connection.execute(statement, bound).rowcount == 1]
-        return {f"{row['account_id']}:{row['key']}" for row in removed}
-
-    return remove
-
-
-def has_rows(connection: Connection, table: Table) -> bool:
-    """Return whether the table exists and has a row."""
-    exists = inspect(connection).has_table(table.name)
-    return exists and connection.execute(select(table.c.key).limit(1)).first() is not None
-
-
-def execute_in_chunks(statement: Callable[[Connection, Rows], Ids], connection: Connection, rows: Rows) -> Ids:
-    """Execute a statement for at most 500 rows at a time and return the ids of the rows that won their race."""
-    won: Ids = set()
-    for first in range(0, len(rows), MOST_ROWS_A_STATEMENT):
-        won |= statement(connection, rows[first : first + MOST_ROWS_A_STATEMENT])
-    return won
-
-
 class SqliteStatements:
-    """Writing statements for SQLite: an INSERT of many rows, and an UPDATE for each row."""
+    """Writing statements for SQLite: an INSERT of many rows, and an UPDATE or DELETE for each row."""
 
     def __init__(self, table: Table) -> None:
         columns, values = table.c, _values(table)
+        this_revision = (
+            *(columns[name] == bindparam(f"{name}_") for name in _KEYS),
+            columns.revision == bindparam(EXPECTED),
+        )
         self._insert = (
             sqlite.insert(table)
             .values({name: bindparam(f"{name}_") for name in (*_KEYS, *values, "revision")})
@@ -105,18 +56,23 @@ class SqliteStatements:
             .returning(*(columns[name] for name in _KEYS))
         )
         self._update = (
-            update(table)
-            .where(*(columns[name] == bindparam(f"{name}_") for name in _KEYS))
-            .where(columns.revision == bindparam(EXPECTED))
-            .values({name: bindparam(f"{name}_") for name in (*values, "revision")})
+            update(table).where(*this_revision).values({name: bindparam(f"{name}_") for name in (*values, "revision")})
         )
+        self._delete = delete(table).where(*this_revision)
 
-    def create(self, connection: Connection, rows: Rows) -> Ids:
+    def create(self, connection: Connection, rows: Sequence[Row]) -> Ids:
         return _ids(connection.execute(self._insert, [_to_parameters(row) for row in rows]))
 
-    def replace(self, connection: Connection, rows: Rows) -> Ids:
-        replaced = [row for row in rows if connection.execute(self._update, _to_parameters(row)).rowcount == 1]
-        return {f"{row['account_id']}:{row['key']}" for row in replaced}
+    def replace(self, connection: Connection, rows: Sequence[Row]) -> Ids:
+        return self._execute_each(connection, self._update, rows)
+
+    def remove(self, connection: Connection, rows: Sequence[Row]) -> Ids:
+        return self._execute_each(connection, self._delete, rows)
+
+    @staticmethod
+    def _execute_each(connection: Connection, statement: Any, rows: Sequence[Row]) -> Ids:
+        won = (row for row in rows if connection.execute(statement, _to_parameters(row)).rowcount == 1)
+        return _ids((row["account_id"], row["key"]) for row in won)
 
 
 class PostgresStatements:
@@ -128,37 +84,41 @@ class PostgresStatements:
         types = {name: columns[name].type for name in stored} | {EXPECTED: Integer()}
         arrays = {name: bindparam(f"{name}_", type_=ARRAY(kind)) for name, kind in types.items()}
         source = func.unnest(*arrays.values()).table_valued(*types).render_derived(name="source")
+        keys = [columns[name] for name in _KEYS]
         self._names = tuple(types)
         self._insert = (
             postgresql.insert(table)
             .from_select(list(stored), select(*(source.c[name] for name in stored)))
             .on_conflict_do_nothing()
-            .returning(*(columns[name] for name in _KEYS))
+            .returning(*keys)
         )
         self._update = (
             update(table)
-            .where(*(columns[name] == source.c[name] for name in _KEYS))
-            .where(columns.revision == source.c[EXPECTED])
+            .where(*(columns[name] == source.c[name] for name in _KEYS), columns.revision == source.c[EXPECTED])
             .values({name: source.c[name] for name in (*values, "revision")})
-            .returning(*(columns[name] for name in _KEYS))
+            .returning(*keys)
+        )
+        keys_only = func.unnest(*(arrays[name] for name in _KEY_NAMES))
+        doomed = keys_only.table_valued(*_KEY_NAMES).render_derived(name="doomed")
+        self._delete = (
+            delete(table)
+            .where(*(columns[name] == doomed.c[name] for name in _KEYS), columns.revision == doomed.c[EXPECTED])
+            .returning(*keys)
         )
 
-    def create(self, connection: Connection, rows: Rows) -> Ids:
-        return _ids(connection.execute(self._insert, self._columns(rows)))
+    def create(self, connection: Connection, rows: Sequence[Row]) -> Ids:
+        return _ids(connection.execute(self._insert, _to_columns(rows, self._names)))
 
-    def replace(self, connection: Connection, rows: Rows) -> Ids:
-        return _ids(connection.execute(self._update, self._columns(rows)))
+    def replace(self, connection: Connection, rows: Sequence[Row]) -> Ids:
+        return _ids(connection.execute(self._update, _to_columns(rows, self._names)))
 
-    def _columns(self, rows: Rows) -> dict[str, list[Any]]:
-        return {f"{name}_": [row[name] for row in rows] for name in self._names}
-
-
-# Statements that write rows and return the ids of those written; the others lost a race.
-WritingStatements = SqliteStatements | PostgresStatements
+    def remove(self, connection: Connection, rows: Sequence[Row]) -> Ids:
+        return _ids(connection.execute(self._delete, _to_columns(rows, _KEY_NAMES)))
 
 
-def writing_statements(table: Table, dialect: str) -> WritingStatements:
-    return PostgresStatements(table) if dialect == "postgresql" else SqliteStatements(table)
+def _to_columns(rows: Sequence[Row], names: Iterable[str]) -> Row:
+    """Return an array for each column."""
+    return {f"{name}_": [row[name] for row in rows] for name in names}
 
 
 def _values(table: Table) -> list[str]:
@@ -166,7 +126,7 @@ def _values(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name not in (*_KEYS, "revision")]
 
 
-def _to_parameters(row: dict[str, Any]) -> dict[str, Any]:
+def _to_parameters(row: Row) -> Row:
     """Rename a row's columns, because a parameter can't have the name of a column that the statement sets."""
     return {name if name == EXPECTED else f"{name}_": value for name, value in row.items()}
 

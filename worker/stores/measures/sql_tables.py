@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    MetaData,
-    SmallInteger,
-    String,
-    Table,
-    Text,
-    func,
-    inspect,
-    select,
-)
+from sqlalchemy import Column, Connection, Double, Integer, MetaData, SmallInteger, String, Table, func, inspect, select
 from sqlalchemy.schema import CreateTable
 
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.documents import doctype
+from worker.domain.measures.readings import Period
 
 METADATA: Final = MetaData()
-PACK_METADATA: Final = MetaData()  # Apart, so that a system with one layout creates no tables of the other.
 # Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of a language.
 _BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
@@ -53,40 +37,14 @@ def _table(period: Period) -> Table:
     )
 
 
-def _pack_table(series: Series) -> Table:
-    return Table(
-        f"packed_{series.value}",
-        PACK_METADATA,
-        Column("account_id", _BYTES, primary_key=True),
-        Column("key", _BYTES, primary_key=True),
-        Column("body", Text, nullable=False),  # JSON: docs/reference/documents.md
-        Column("revision", Integer, nullable=False),
-        sqlite_with_rowid=False,
-    )
-
-
 TABLES: Final = {period: _table(period) for period in Period}
-PACK_TABLES: Final = {series: _pack_table(series) for series in Series}
 
 
-def create_tables(engine: Engine, metadata: MetaData) -> None:
-    """Create the missing tables; safe when several processes do so at once."""
-    with _locked_transaction(engine) as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))
-
-
-def create_table(engine: Engine, table: Table) -> bool:
-    """Create one table and return whether it was missing."""
-    with _locked_transaction(engine) as connection:
-        missing = not inspect(connection).has_table(table.name)
+def create_tables(connection: Connection) -> dict[str, bool]:
+    """Create the missing tables, and return by doctype whether it was missing; safe in several processes at once."""
+    if connection.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two processes do so at once.
+        connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+    existing = inspect(connection).get_table_names()
+    for table in TABLES.values():
         connection.execute(CreateTable(table, if_not_exists=True))
-    return missing
-
-
-@contextmanager
-def _locked_transaction(engine: Engine) -> Iterator[Connection]:
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two processes do so at once.
-            connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
-        yield connection
+    return {doctype(period): table.name not in existing for period, table in TABLES.items()}

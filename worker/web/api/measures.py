@@ -81,7 +81,7 @@ def read_measures(
     if runtime.registry.get(account_id).state is AccountState.DELETED:
         raise no_such_account()
     window = _window(first, last, runtime.claims.today())
-    pages = _PageReader(runtime.measures[by], account_id, *key_range(window, by), after)
+    pages = _PageReader(runtime.measures, account_id, by, *key_range(window, by), after)
     name = f"releve-{account_id}-{by}-{window.start if first else 'all'}-{window.end - ONE_DAY}.csv"
     if form is Form.CSV and limit is None:
         return _stream_csv(pages, name)
@@ -100,8 +100,9 @@ def read_measures(
 class _PageReader:
     """Reader of a range of documents, page by page: from the key ``first``, or behind the key ``after``."""
 
-    store: MeasureStore
+    measures: MeasureStore
     account_id: str
+    period: Period
     first: str
     end: str
     after: str | None
@@ -110,7 +111,8 @@ class _PageReader:
         """Return the next documents, and whether there are more."""
         start = max(self.first, self.after or "")
         # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
-        documents = self.store.read(self.account_id, start, self.end, limit + 2)
+        ranges = {self.period: (start, self.end)}
+        documents = self.measures.read(self.account_id, ranges, limit + 2)[self.period]
         unread = [document for document in documents if self.after is None or key_of(document) > self.after]
         page = unread[:limit]
         if page:

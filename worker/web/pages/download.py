@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 
 from worker.domain.measures.readings import Period
+from worker.stores.measures.base import ALL_KEYS
 from worker.web.context import ContextDep
 from worker.web.pages.account import OwnAccount, digits_of
 from worker.web.pages.measures import first_day
@@ -29,7 +30,8 @@ class Choice:
 @router.get("/accounts/{account_id}/download")
 def show_download(request: Request, context: ContextDep, account: OwnAccount) -> Response:
     measures = context.runtime.measures
-    stored = [period for period in Period if measures[period].read(account.id, "0", "~", limit=1)]
+    first = measures.read(account.id, dict.fromkeys(Period, ALL_KEYS), limit=1)
+    stored = [period for period in Period if first[period]]
     return render(
         request,
         "download.html",

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.measures.documents import Document, key_range, to_reading
+from worker.domain.measures.documents import key_range, to_reading
 from worker.domain.measures.readings import (
     ONE_DAY,
     PARIS,
@@ -24,7 +24,7 @@ from worker.domain.measures.readings import (
     day_length,
     local_midnight,
 )
-from worker.stores.measures.base import Measures
+from worker.stores.measures.base import ALL_KEYS, MeasureStore
 
 USUAL_STEP: Final = timedelta(minutes=30)
 Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
@@ -126,26 +126,26 @@ class SpanMeasures:
         return sum(slot.gap for slot in self.slots)
 
 
-def read_measures(measures: Measures, account_id: str, span: Span, next_day: date) -> SpanMeasures:
+def read_measures(measures: MeasureStore, account_id: str, span: Span, next_day: date) -> SpanMeasures:
     """Read a span and the one before. ``next_day`` is the first unpublished day. Raises StoreUnavailable."""
     days = read_days(measures, account_id, DateWindow(span.before.start, span.end))
     if span.view is not View.DAY:
         return measures_by_day(span, days, next_day)
     window = DateWindow(span.before.start, span.end)
-    documents = measures[Period.MINUTE].read(account_id, *key_range(window, Period.MINUTE))
+    documents = measures.read(account_id, {Period.MINUTE: key_range(window, Period.MINUTE)})[Period.MINUTE]
     return measures_by_step(span, [to_reading(document, Period.MINUTE) for document in documents], days, next_day)
 
 
-def read_days(measures: Measures, account_id: str, window: DateWindow) -> Days:
+def read_days(measures: MeasureStore, account_id: str, window: DateWindow) -> Days:
     """Read the energy of each civil day; a day without a value has no entry. Raises StoreUnavailable."""
-    documents = measures[Period.DAY].read(account_id, *key_range(window, Period.DAY))
+    documents = measures.read(account_id, {Period.DAY: key_range(window, Period.DAY)})[Period.DAY]
     readings = (to_reading(document, Period.DAY) for document in documents)
     return {reading.start.date(): reading.milliwatt_hours for reading in readings}
 
 
-def first_day(measures: Measures, account_id: str, period: Period) -> date | None:
+def first_day(measures: MeasureStore, account_id: str, period: Period) -> date | None:
     """Read the first day with a document of this period. Raises StoreUnavailable."""
-    documents: list[Document] = measures[period].read(account_id, "0", "~", limit=1)
+    documents = measures.read(account_id, {period: ALL_KEYS}, limit=1)[period]
     return to_reading(documents[0], period).start.date() if documents else None
 
 

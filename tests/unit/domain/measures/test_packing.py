@@ -25,7 +25,6 @@ from worker.domain.measures.packing import (
     key_at,
     pack_range,
     pack_values,
-    packs_between,
     place_of,
     to_value,
     unpack_values,
@@ -173,41 +172,6 @@ def test_a_range_of_whole_days_or_years_reads_no_pack_too_many() -> None:
     assert pack_range("2024-01-01", "2025-01-01", Period.DAY) == ("2024", "2025")
     assert pack_range("2024-01", "2025-01", Period.MONTH) == ("2024", "2025")
     assert pack_range("2024", "2025", Period.YEAR) == ("2024", "2025")
-
-
-@pytest.mark.parametrize("series", Series)
-@many
-@given(moments(2023, 2026), moments(2023, 2026), moments(2023, 2026))
-def test_the_packs_named_for_a_range_are_all_that_hold_a_key_of_it(  # type: ignore[no-untyped-def]
-    series, of, one, other
-) -> None:
-    for period in PERIODS[series]:
-        key, first, end = (period_key(moment, period) for moment in (of, one, other))
-        named = packs_between(*pack_range(first, end, period), series)
-        assert named is None or named == sorted(set(named))
-        if named is not None and first <= key < end:
-            assert place_of(key, period)[0] in named
-
-
-def test_the_packs_of_a_night_are_named_one_by_one() -> None:
-    assert packs_between("2024-02-27", "2024-03-02", Series.LOAD_CURVE) == [
-        "2024-02-27",
-        "2024-02-28",
-        "2024-02-29",
-        "2024-03-01",
-    ]
-    assert (
-        packs_between("2023", "2025", Series.DAILY) == packs_between("2023", "2024~", Series.DAILY) == ["2023", "2024"]
-    )
-    assert packs_between("2024", "2024", Series.DAILY) == []
-
-
-@pytest.mark.parametrize(
-    "first, end",
-    [("", "~"), ("2024-01", "2024-02"), ("20240101", "20240105"), ("2024-W01-1", "2025"), ("2024-01-01", "~")],
-)
-def test_of_ranges_that_are_no_dates_or_have_no_end_the_packs_are_not_named(first: str, end: str) -> None:
-    assert packs_between(first, end, Series.LOAD_CURVE) is None
 
 
 @pytest.mark.parametrize("period", Period)

@@ -21,7 +21,7 @@ from tests.support.canned_server import (
     cut_short,
 )
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.couchdb import CouchStore
+from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.couchdb_http import CouchServer
 
 pytestmark = pytest.mark.sockets
@@ -36,8 +36,8 @@ PAGE = "<html><body>Bad gateway</body></html>"
 DOCUMENT = {"_id": "acc:2024-01-01T00:00Z", "load": 0.123456}
 
 
-def store_at(server: CannedServer, timeout_s: float = 5.0) -> CouchStore:
-    return CouchStore(CouchServer(server.url, ("relève", SECRET), timeout_s), "com.grandlyon.enedis.minute")
+def store_at(server: CannedServer, timeout_s: float = 5.0) -> CouchDatabase:
+    return CouchDatabase(CouchServer(server.url, ("relève", SECRET), timeout_s), "com.grandlyon.enedis.minute")
 
 
 def rows(*documents: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_a_server_without_partitions_is_found_out_once_for_all_doctypes() -> Non
     with canned_server(no_such_path, *[answer(200, rows(stored))] * 2) as server:
         link = CouchServer(server.url, None, 5.0)
         for doctype in ("com.grandlyon.enedis.minute", "com.grandlyon.enedis.hour"):
-            assert CouchStore(link, doctype).read("acc", "", "~") == [stored]
+            assert CouchDatabase(link, doctype).read("acc", "", "~") == [stored]
     assert len(server.requests) == 3
 
 
@@ -137,7 +137,7 @@ def test_a_missing_database_is_empty_and_made_by_the_first_write() -> None:
 def test_a_database_of_a_cluster_is_made_with_its_shards_and_copies() -> None:
     with canned_server(answer(202, {"ok": True}), answer(412, {"error": "file_exists", "reason": "…"})) as server:
         link = CouchServer(server.url, None, 5.0)
-        store = CouchStore(link, "com.grandlyon.enedis.minute", shards=8, replicas=3)
+        store = CouchDatabase(link, "com.grandlyon.enedis.minute", shards=8, replicas=3)
         assert store.create_if_missing()  # 202: Some nodes don't know of it yet.
         assert not store.create_if_missing()
     method, path, _ = server.requests[0]
@@ -148,7 +148,7 @@ def test_a_database_of_a_cluster_is_made_with_its_shards_and_copies() -> None:
 def test_shards_that_the_cluster_refuses_name_the_settings() -> None:
     refusal = answer(400, {"error": "bad_request", "reason": "The `q` parameter is not an integer greater than 0."})
     with canned_server(refusal) as server, pytest.raises(WriteRefused, match="RELEVE_COUCHDB_SHARDS") as caught:
-        CouchStore(CouchServer(server.url, None, 5.0), "com.grandlyon.enedis.minute", shards=8).create_if_missing()
+        CouchDatabase(CouchServer(server.url, None, 5.0), "com.grandlyon.enedis.minute", shards=8).create_if_missing()
     assert "\n" not in str(caught.value)
 
 

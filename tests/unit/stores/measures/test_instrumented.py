@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.support.fakes import MemoryStore
+from tests.support.fakes import memory_measures
 from tests.support.metric_counts import MetricGrowth
+from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.instrumented import InstrumentedStore
 
 DOCUMENT = {"_id": "acc:2024-07-01", "load": 1.5}
 
 
-class Down(MemoryStore):
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-    def read(self, *_: Any, **__: Any) -> list[Any]:
-        raise self.error
+RANGES = {Period.DAY: ("2024", "2025")}
 
 
 def test_each_operation_is_done_and_timed_once() -> None:
-    counts, store = MetricGrowth(), InstrumentedStore(MemoryStore())
-    store.create_if_missing()
-    assert store.write([dict(DOCUMENT)]) == []
-    assert [document["load"] for document in store.read("acc", "2024", "2025")] == [1.5]
-    assert store.read("acc", "2024", "2025", 1) and store.erase("acc") == 1
+    counts, store = MetricGrowth(), InstrumentedStore(memory_measures())
+    assert all(store.prepare().values())
+    assert store.write({Period.DAY: [dict(DOCUMENT)]}) == {Period.DAY: []}
+    assert [document["load"] for document in store.read("acc", RANGES)[Period.DAY]] == [1.5]
+    assert store.read("acc", RANGES, 1)[Period.DAY]
+    assert store.erase("acc") == 1
     assert counts.growth_by_labels("releve_store_request_seconds_count") == {
         ("create",): 1,
         ("write",): 1,
@@ -40,8 +34,12 @@ def test_each_operation_is_done_and_timed_once() -> None:
 
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), WriteRefused("no")])
 def test_a_failure_is_counted_and_stays_what_it_is(error: Exception) -> None:
-    counts = MetricGrowth()
+    def fail(*_: object) -> None:
+        raise error
+
+    counts, measures = MetricGrowth(), memory_measures()
+    measures[Period.DAY].before_read = fail
     with pytest.raises(type(error)):
-        InstrumentedStore(Down(error)).read("acc", "2024", "2025")
+        InstrumentedStore(measures).read("acc", RANGES)
     assert counts.growth_by_labels("releve_store_errors_total") == {("measures",): 1}
     assert counts.growth("releve_store_request_seconds_count", operation="read") == 1

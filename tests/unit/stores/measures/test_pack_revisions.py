@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many
 from worker.domain.measures.packing import PackedValue, UnknownPack, unpack_values
-from worker.domain.measures.readings import Period, Series
-from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, remove_doctype, revision_of
+from worker.domain.measures.readings import Period
+from worker.stores.measures.pack_revisions import ValueWrite, decide_writes, revision_of
 
 DAY = "2024-07-01"
 MINUTES = [f"{DAY}T{hour:02}:{minute:02}Z" for hour in range(4, 8) for minute in (0, 30)]
@@ -28,6 +28,10 @@ def pack_of(*keys: str, energy: int = 500) -> dict[str, Any]:
 
 def revisions(fields: dict[str, Any], period: Period = Period.MINUTE) -> dict[str, str]:
     return {key: revision_of(value, fields) for key, value in unpack_values(fields, DAY, period).items()}
+
+
+def removal_of(fields: dict[str, Any], period: Period) -> dict[Period, list[ValueWrite]]:
+    return {period: [ValueWrite(key, revision, None) for key, revision in revisions(fields, period).items()]}
 
 
 def test_values_are_created_once() -> None:
@@ -101,11 +105,13 @@ def test_one_doctype_is_erased_and_the_other_stays() -> None:
     }
     fields = decide_writes(None, DAY, changes, "x").fields
     assert fields is not None
-    left, erased = remove_doctype(fields, DAY, Period.MINUTE, Series.LOAD_CURVE)
-    assert erased == 1 and left is not None
+    left = decide_writes({**fields, "_rev": "1-a"}, DAY, removal_of(fields, Period.MINUTE), "x").fields
+    assert left is not None
     assert unpack_values(left, DAY, Period.MINUTE) == {}
     assert revisions(left, Period.HOUR) == revisions(fields, Period.HOUR)
-    assert remove_doctype(left, DAY, Period.HOUR, Series.LOAD_CURVE) == (None, 1)
+    # The last value takes the pack with it.
+    last = decide_writes(left, DAY, removal_of(left, Period.HOUR), "x")
+    assert last.fields == {"_rev": "1-a", "_deleted": True}
 
 
 def test_what_comes_after_an_erasure_has_no_revision_of_before() -> None:
@@ -115,7 +121,7 @@ def test_what_comes_after_an_erasure_has_no_revision_of_before() -> None:
     }
     fields = decide_writes(None, DAY, changes, "x").fields
     assert fields is not None
-    left, _ = remove_doctype(fields, DAY, Period.MINUTE, Series.LOAD_CURVE)
+    left = decide_writes(fields, DAY, removal_of(fields, Period.MINUTE), "x").fields
     anew = decide_writes(left, DAY, {Period.MINUTE: changes[Period.MINUTE]}, "y").fields
     assert anew is not None
     assert revisions(anew) != revisions(fields)
