@@ -35,7 +35,8 @@ from worker.domain.measures.readings import Series  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.runtime.supplier import SUPPLIER  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
+from worker.stores.redis.child_processes import Supervisor, free_port  # noqa: E402
+from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # Always the same day: how much of the year is stored matters.

@@ -50,7 +50,8 @@ from worker.domain.measures.readings import ONE_DAY, Series  # noqa: E402
 from worker.runtime.current import get_runtime  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis, free_port  # noqa: E402
+from worker.stores.redis.child_processes import free_port  # noqa: E402
+from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 
 QUEUE: Final = "releve:celery:nightly"
 MORNING: Final = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)

@@ -28,7 +28,8 @@ from worker.ops.capacity import quota_from
 from worker.quota.ledger import QuotaLedger
 from worker.runtime.process import Runtime
 from worker.stores.encryption import generate_key
-from worker.stores.redis.embedded import EmbeddedRedis, free_port
+from worker.stores.redis.child_processes import free_port
+from worker.stores.redis.embedded import EmbeddedRedis
 from worker.stores.redis.incidents import IncidentStore
 from worker.sync.due import FanOut, most_waiting
 from worker.sync.incidents import Incidents

@@ -38,20 +38,19 @@ except Retry:
 
 LOSE_BROKER = """
 import sys
-from urllib.parse import urlsplit
-from worker.drill.relay import RelayMode, TcpRelay
+from tests.support.cutting_proxy import cutting_proxy
 from worker.errors import StoreUnavailable
 from worker.app import enqueue_backfill, queue_lengths
-with TcpRelay(urlsplit(sys.argv[1]).port) as relay:
-    url = f"redis://127.0.0.1:{relay.port}/7"
+with cutting_proxy(sys.argv[1]) as proxy:
+    url = f"redis://127.0.0.1:{proxy.port}/7"
     print(queue_lengths(url)["nightly"])
-    relay.set_mode(RelayMode.REFUSE)
+    proxy.close()
     for ask in (lambda: queue_lengths(url), lambda: enqueue_backfill("home1", broker_url=url)):
         try:
             ask()
         except StoreUnavailable:
             print("unavailable")
-    relay.set_mode(RelayMode.PASS)
+    proxy.open()
     print(queue_lengths(url)["nightly"])
 """
 
