@@ -63,21 +63,16 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _prepare_worker(**_: Any) -> None:
+def _prepare_worker(sender: Any, **_: Any) -> None:
+    """Check the settings, and write heartbeats before the first message is taken; watch the worker once it is ready."""
+    from worker.ops.heartbeat import start_heartbeat
     from worker.ops.startup import prepare_worker
-
-    prepare_worker()
-
-
-@signals.worker_init.connect
-def _start_heartbeat(**_: Any) -> None:
-    """Start the heartbeat before the first message is taken: messages of a silent worker are given to others."""
-    from worker.ops.heartbeat import Heartbeat
+    from worker.ops.watchdog import start_watchdog
     from worker.runtime.current import get_runtime
 
-    heartbeat = Heartbeat(get_runtime().progress)
-    heartbeat.start()
-    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
+    prepare_worker()
+    heartbeat = start_heartbeat(get_runtime().heartbeats, sender.hostname)
+    signals.worker_ready.connect(lambda sender, **_: start_watchdog(sender, heartbeat), weak=False)
 
 
 @signals.beat_init.connect
@@ -86,13 +81,6 @@ def _prepare_beat(**_: Any) -> None:
     from worker.ops.startup import prepare_beat
 
     signals.after_task_publish.connect(prepare_beat(_resources), weak=False)
-
-
-@signals.worker_ready.connect
-def _start_watchdog(sender: Any, **_: Any) -> None:
-    from worker.ops.watchdog import start_watchdog
-
-    start_watchdog(sender)
 
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"

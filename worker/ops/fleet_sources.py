@@ -5,7 +5,6 @@ None of them needs a token key or the supplier's client secret.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import date, timedelta
@@ -35,7 +34,7 @@ from worker.stores.registry.overview import Overview
 from worker.sync.audit import load_audit_summary
 from worker.sync.due import Night, night_progress
 
-SILENT_S: Final = 60.0  # A worker sends a heartbeat every 15 s.
+SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 _PING_S: Final = 1.0
 
 
@@ -130,11 +129,12 @@ class FleetSources:
         heartbeats = Heartbeats(self._redis)
         published_at, tick_at = heartbeats.beat_and_tick()
         workers = heartbeats.workers()
-        silent = sum(time.time() - worker.seen_at > SILENT_S for worker in workers)
+        now = heartbeats.now()
+        silent = sum(now - worker.seen_at > SILENT_S for worker in workers)
         yield fleet_metrics.BEAT_PUBLISHED, _optional(published_at)
         yield fleet_metrics.BEAT_TICK, _optional(tick_at)
         yield fleet_metrics.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
-        yield fleet_metrics.RESTARTS, _single(sum(heartbeats.restarts().values()))
+        yield fleet_metrics.RESTARTS, _single(sum(worker.restarts for worker in workers))
 
     def _audit(self) -> Samples:
         """Yield the last audit, with a 0 for each law and cause that it did not find."""

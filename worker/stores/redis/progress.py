@@ -8,7 +8,6 @@ Everything here may be lost; a lost key repeats work.  All keys have one prefix 
     inflight:<account>:<series>:<work>    a claim, and attempts:<account>:<series>:<run>:<window> (``claims``)
     secret:<name>                         an encrypted text
     cursor:<name>                         the place in a scan over the accounts, such as k9x4w
-    alive:<worker>                        ``heartbeats``
     lock:<name>, lease:<name>, slot:<name>   ``locks``
     parked:<queue>                        ``broker``
 """
@@ -24,7 +23,6 @@ from worker.domain.measures.messages import NIGHTLY
 from worker.stores.redis.broker import ParkedMessages
 from worker.stores.redis.claims import Claims, holder_of
 from worker.stores.redis.connection import escape_glob, redis_errors
-from worker.stores.redis.heartbeats import LivingWorkers
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.series_progress import parse_night
 from worker.stores.redis.task_progress import TaskProgressStore
@@ -56,7 +54,7 @@ class LookBackState(NamedTuple):
     holder: str | None
 
 
-class ProgressStore(TaskProgressStore, Locks, Claims, LivingWorkers, ParkedMessages):
+class ProgressStore(TaskProgressStore, Locks, Claims, ParkedMessages):
     """The progress of all accounts in Redis; every method raises StoreUnavailable.
 
     ``series`` is a Series or its value.
