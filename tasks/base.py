@@ -11,7 +11,7 @@ from celery import Task, current_app
 from celery.worker.request import Request
 
 from tasks.onward import OnwardTask
-from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
+from worker.domain.fleet.backoff import LONGEST_DELAY_S, MAX_RETRIES, retry_delay_s
 from worker.domain.fleet.lanes import current_lane
 from worker.domain.measures.messages import WindowJob, job_of, window_fields
 from worker.errors import IncidentOpen, RateLimited, TransientError, WorkerError
@@ -21,7 +21,6 @@ from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.tasks")
 
-MAX_RETRIES: Final = 4
 # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there.
 SHORTEST_COUNTDOWN_S: Final = 1.0
 

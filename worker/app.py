@@ -18,6 +18,7 @@ from kombu.pidbox import Mailbox
 from kombu.pools import connections
 
 from config.settings import ConfigError, get_settings
+from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
 from worker.domain.measures.messages import WindowJob
 from worker.ops import metrics_setup, task_logging
 from worker.ops.broker import broker_errors, oldest_ages
@@ -86,8 +87,6 @@ def _prepare_beat(**_: Any) -> None:
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
 WINDOW_TASK: Final = "tasks.upkeep.request_window"
-# A person waits for the answer, so a broker that is away is not waited for.
-_SHORT_RETRIES: Final = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
 
 @contextmanager
@@ -118,7 +117,7 @@ def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
 def enqueue(task: str, *args: str, broker_url: str) -> None:
     """Enqueue any task by its name.  Raises StoreUnavailable."""
     with broker_errors(), _connect(broker_url) as connection:
-        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=_SHORT_RETRIES)
+        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=SHORT_PUBLISH_POLICY)
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:

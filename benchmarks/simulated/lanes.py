@@ -17,8 +17,8 @@ from typing import Any, Final
 from benchmarks.simulated.clock import SECOND_US, SimulatedClock
 from benchmarks.simulated.supplier import API, Supplier
 from benchmarks.simulated.waiting_time import WaitingTime
-from tasks.base import MAX_RETRIES, SHORTEST_COUNTDOWN_S
-from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
+from tasks.base import SHORTEST_COUNTDOWN_S
+from worker.domain.fleet.backoff import LONGEST_DELAY_S, MAX_RETRIES, retry_delay_s
 from worker.domain.fleet.lanes import current_quota_lane, enter_lane
 from worker.domain.measures.messages import NIGHTLY, WindowJob, new_run_id, window_of
 from worker.domain.measures.readings import DateWindow, Series
