@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, require_account
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, print_table, require_account, to_iso
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
@@ -73,10 +71,8 @@ def list_accounts(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("account", "state", "supplier", "created", "reason", box=None)
-    for row in rows:
-        table.add_row(row["account"], row["state"], row["supplier"], row["created_at"], row["reason"])
-    Console().print(table)
+    names = ("account", "state", "supplier", "created_at", "reason")
+    print_table(rows, {name.removesuffix("_at"): name for name in names})
 
 
 @accounts.command()
@@ -185,7 +181,7 @@ def _to_row(account: Account) -> dict[str, Any]:
         "reason": account.reason,
         "supplier": account.supplier,
         "usage_point": f"…{account.usage_point_id[-4:]}" if account.usage_point_id else None,
-        "created_at": account.created_at.isoformat(timespec="seconds"),
-        "consent_from": account.consent_from.isoformat() if account.consent_from else None,
-        "consent_until": account.consent_until.isoformat() if account.consent_until else None,
+        "created_at": to_iso(account.created_at),
+        "consent_from": to_iso(account.consent_from),
+        "consent_until": to_iso(account.consent_until),
     }

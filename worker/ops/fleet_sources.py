@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Final
 
-from config.settings import ConfigError, Settings
+from config.settings import Settings
 from worker.app import count_workers, queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
@@ -23,13 +23,12 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples, Values
-from worker.runtime.stores import build_measures, redis_address
+from worker.runtime.stores import build_measures, open_database, redis_address
 from worker.runtime.supplier import build_endpoints, build_ledger, calls_per_hour
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.database import Database
 from worker.stores.registry.overview import Overview
 from worker.sync.audit import load_audit_summary
 from worker.sync.due import Night, night_progress
@@ -56,11 +55,7 @@ class FleetSources:
         stack.callback(self._redis.close)
         self._ledger = build_ledger(settings, self._redis, self._endpoints)
         self._measures = build_measures(settings, stack)
-        try:
-            self._database = Database(settings.registry())
-        except ValueError as error:
-            raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-        stack.callback(self._database.close)
+        self._database = open_database(settings, stack)
 
     @cached_property
     def parts(self) -> Mapping[str, Callable[[], Samples]]:
