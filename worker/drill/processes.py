@@ -32,17 +32,17 @@ PREFORK: Final = "worker-3"
 class DrillProcesses:
     """Workers and beats of a drill, restarted when they end.
 
-    ``env`` returns the environment for each start; ``report_end`` is called with name, process id and exit code of
-    each process that ended.
+    ``env`` returns the environment for each start.  The drill sets ``report_end``, which is called with name, process
+    id and exit code of each process that ended.
     """
 
-    def __init__(
-        self, folder: Path, env: Callable[[], Mapping[str, str]], report_end: Callable[[str, int, int], None]
-    ) -> None:
+    report_end: Callable[[str, int, int], None]
+
+    def __init__(self, folder: Path, env: Callable[[], Mapping[str, str]]) -> None:
         self.folder = folder
         self.crash_folder = folder / "crashes"
         self.crash_folder.mkdir()
-        self.env, self._report_end = env, report_end
+        self.env = env
         self._supervisor = Supervisor(grace_s=_GRACE_S)
         self._extra_env: dict[str, Mapping[str, str]] = {}  # By name.
         # Moment of the order and process ids, by name.
@@ -99,13 +99,13 @@ class DrillProcesses:
         """Report the processes that ended, start missing ones and kill overdue ones; call it every 0.1 s or so."""
         for end in self._supervisor.collect_exits():
             self._cancel_crash(end.name)
-            self._report_end(end.name, end.pid, end.code)
+            self.report_end(end.name, end.pid, end.code)
         for name, (since, process_ids) in list(self._scheduled_crashes.items()):
             pid = self.pid(name)
             if pid and not all(map(process_exists, process_ids)):
                 # A child crashed: its parent goes on, so the supervisor sees no exit.
                 self._cancel_crash(name)
-                self._report_end(name, pid, -signal.SIGKILL)
+                self.report_end(name, pid, -signal.SIGKILL)
             elif pid and time.monotonic() - since > _CRASH_WITHIN_S:
                 self.kill(name)
         if self._file_limit is not None:  # A worker that has just started has no limit, and its children inherit it.

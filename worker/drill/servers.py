@@ -195,7 +195,6 @@ def open_servers(
     couchdb: bool,
     measures_url: str | None,
     warn: Callable[[str], object],
-    report_end: Callable[[str, int, int], None],
 ) -> Iterator[DrillServers]:
     """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
 
@@ -238,7 +237,7 @@ def open_servers(
 
         set_clock(ahead)
         runtime = resources.enter_context(Runtime(get_settings()))
-        processes = DrillProcesses(folder, env, report_end)
+        processes = DrillProcesses(folder, env)
         resources.callback(processes.stop)
         for name, pool in POOLS.items():
             processes.add_worker(name, *pool)
