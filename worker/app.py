@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from celery import Celery, signals
 from kombu import Connection
-from kombu.pidbox import Mailbox
 from kombu.pools import connections
 
 from config.settings import ConfigError, get_settings
@@ -133,23 +132,3 @@ def queue_ages(broker_url: str) -> dict[str, float]:
     """
     with broker_errors(), _connect(broker_url) as connection:
         return oldest_ages(connection, app.conf.task_queues)
-
-
-def workers_answer(broker_url: str) -> bool:
-    """Return whether any worker is there to take what we publish.  Raises StoreUnavailable."""
-    return count_workers(broker_url, patience_s=1.5) > 0
-
-
-def count_workers(broker_url: str, patience_s: float) -> int:
-    """Return how many workers answer within ``patience_s``, all of which passes.  Raises StoreUnavailable."""
-    # A connection of its own: on a shared one an answer may wait until an earlier wait there is over.
-    with broker_errors(), app.connection_for_write(broker_url) as connection:
-        # One try is enough: nobody waits for a broker that is down.
-        connection.ensure_connection(max_retries=1)
-        # A mailbox of its own: the app's sends by way of the first broker that this process spoke to.
-        mailbox = Mailbox(app.conf.control_exchange, "fanout", connection, accept=app.conf.accept_content)
-        try:
-            return len(mailbox.multi_call("ping", timeout=patience_s) or ())
-        finally:
-            # Nobody else removes the queue of the answers.
-            mailbox.reply_queue(connection.default_channel).delete()

@@ -156,7 +156,6 @@ def test_it_tells_how_the_fleet_stands(fleet: Fleet, output: CommandResult) -> N
     assert {labels: number for labels, number in numbers.items() if number} == {
         (str(Cause.STALE_TOTAL), str(Law.MONTH)): 2
     }
-    assert samples["releve_workers_answering"] == {(): 0}
     assert set(samples["releve_queue_messages"]) == {(name,) for name in QUEUES}
 
 

@@ -7,7 +7,6 @@ from typing import Final
 
 import click
 
-from worker.app import workers_answer
 from worker.cli.common import print_json
 from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.consent.accounts import Account
@@ -15,7 +14,7 @@ from worker.domain.measures.messages import WindowResult
 from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 
-_NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"
+_NO_WORKER: Final = "no worker is alive: start one with `releve up` or `celery -A worker worker`, or use --inline"
 
 inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Enqueue, then show progress until it is done.")
@@ -38,10 +37,10 @@ def run_queued(
 ) -> int:
     """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
 
-    Raises ClickException where the command shall wait and no worker answers, and for an account that workers would
+    Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
     skip without a word.
     """
-    if wait and not workers_answer(runtime.broker_url):
+    if wait and not runtime.heartbeats.living_workers():
         raise click.ClickException(_NO_WORKER)
     for account in accounts:
         _require_active(account)

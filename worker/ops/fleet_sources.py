@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, Final
 
 from config.settings import Settings
-from worker.app import count_workers, queue_ages, queue_lengths
+from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import QuotaLane
@@ -34,7 +34,6 @@ from worker.sync.audit import load_audit_summary
 from worker.sync.due import Night, night_progress
 
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
-_PING_S: Final = 1.0
 
 
 class FleetSources:
@@ -107,8 +106,6 @@ class FleetSources:
         yield from self._audit()
 
     def broker(self) -> Samples:
-        # The ping comes first because it reports a broker that is down soonest.
-        yield fleet_metrics.WORKERS_ANSWERING, _single(count_workers(self._broker_url, _PING_S))
         yield fleet_metrics.QUEUE_MESSAGES, _by_label(queue_lengths(self._broker_url))
         yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self._broker_url))
 
