@@ -122,6 +122,7 @@ def enqueue(task: str, *args: str, broker_url: str) -> None:
 def queue_lengths(broker_url: str) -> dict[str, int]:
     """Return the messages that wait, by queue, whichever broker it is.  Raises StoreUnavailable."""
     with broker_errors(), _connect(broker_url) as connection:
+        connection.ensure_connection(max_retries=1)  # Nobody waits for a broker that is down.
         return lengths_of(connection, app.conf.task_queues)
 
 
@@ -131,4 +132,5 @@ def queue_ages(broker_url: str) -> dict[str, float]:
     Raises StoreUnavailable.
     """
     with broker_errors(), _connect(broker_url) as connection:
+        connection.ensure_connection(max_retries=1)  # Nobody waits for a broker that is down.
         return oldest_ages(connection, app.conf.task_queues)
