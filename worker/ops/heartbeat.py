@@ -80,6 +80,11 @@ class Heartbeat:
         self._beat()
         self._thread.start()
 
+    def watch(self, consumer: Any) -> None:
+        """Tell from now on, and at once, what the worker does that has just become ready."""
+        self.activity.consumer = consumer
+        self._beat()
+
     def stop(self) -> None:
         """Stop the thread and release what this worker still has; call it when the worker takes no more messages."""
         self._stop_event.set()

@@ -128,7 +128,7 @@ def _exit_after(grace_s: float) -> None:
 def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
     """Watch the worker that has just become ready in this process, until it ends."""
     settings = get_runtime().settings
-    heartbeat.activity.consumer = consumer
+    heartbeat.watch(consumer)
     watchdog = Watchdog(heartbeat, silence_s=_allowed_silence_s(consumer, settings.watchdog_silence_s))
     grace_s = settings.supplier_timeout_s + GRACE_BEYOND_CALL_S
     signals.worker_shutting_down.connect(lambda **_: watchdog.end(grace_s), weak=False)
