@@ -36,7 +36,8 @@ from worker.runtime.process import Runtime  # noqa: E402
 from worker.runtime.supplier import ENEDIS  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.measures.base import ALL_KEYS  # noqa: E402
-from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port  # noqa: E402
+from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
+from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # Always the same day: how much of the year is stored matters.
@@ -109,13 +110,7 @@ class BenchmarkSystem:
         log = self.folder / "simulator.log"
         pid = self._supervisor.start("simulator", command, env=self.environment(TODAY), log_path=log)
         self._pids["simulator"] = [pid]
-        self._until(self._simulator_answers, "the simulator's start")
-
-    def _simulator_answers(self) -> bool:
-        try:
-            return requests.get(f"{self.simulator}/__sim__/health", timeout=5).ok
-        except requests.ConnectionError:
-            return False
+        self._supervisor.wait_until_ready("simulator", lambda: answers(f"{self.simulator}/__sim__/health"))
 
     @contextmanager
     def workers(self, today: date, *options: str, app: str = "worker") -> Iterator[list[int]]:
@@ -129,8 +124,8 @@ class BenchmarkSystem:
                 self._supervisor.start(name, command, env=self.environment(today), log_path=log)
             )
         try:
-            for log in logs:
-                self._until(lambda log=log: " ready." in log.read_text(), "the workers' start")
+            for name, log in zip(names, logs, strict=True):
+                self._supervisor.wait_until_ready(name, lambda log=log: " ready." in log.read_text())
             yield list(self._pids["workers"])
         finally:
             for name in names:

@@ -21,8 +21,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,7 +29,7 @@ from config.settings import Settings
 from worker.domain.consent.scopes import Scope
 from worker.domain.measures.readings import DateWindow, Series
 from worker.runtime.process import Runtime
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.redis.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
 from worker.web.api import add_api
 from worker.web.context import ServiceContext
@@ -97,7 +95,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
             ids = [_add(runtime, number) for number in range(arguments.accounts)]
             token = runtime.api_tokens.create("benchmark", [Scope.READ_ACCOUNTS])[1]
             pid = supervisor.start("web", [sys.executable, __file__, "--serve", str(port)])
-            _wait_for(port)
+            supervisor.wait_until_ready("web", lambda: answers(f"http://127.0.0.1:{port}/api/openapi.json"))
             watchers = [Watcher(ids[number % len(ids)]) for number in range(arguments.watchers)]
             before, began = _cpu_s(pid), time.monotonic()
             marked_at = asyncio.run(_watch_all(runtime, port, token, watchers, ids))
@@ -184,17 +182,6 @@ def _mark_progress(runtime: Runtime, ids: list[str], step: int) -> None:
             if history := runtime.history.wanted_window(series):
                 length = timedelta(days=-(-history.days * step // STEPS))
                 runtime.progress.mark_done(account_id, series, DateWindow(history.start, history.start + length))
-
-
-def _wait_for(port: int) -> None:
-    give_up = time.monotonic() + 30
-    while time.monotonic() < give_up:
-        try:
-            urlopen(f"http://127.0.0.1:{port}/api/openapi.json", timeout=5).close()
-            return
-        except URLError:
-            time.sleep(0.05)
-    raise SystemExit("the web process did not start")
 
 
 def _cpu_s(pid: int) -> float:

@@ -12,6 +12,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from config.settings import ConfigError, get_settings
+from worker.domain.fleet.backoff import PUBLISH_POLICY
 from worker.domain.fleet.lanes import QUEUES, Lane
 
 try:
@@ -49,7 +50,7 @@ worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this on Red
 worker_detect_quorum_queues = True
 # A finished step publishes the next one.  Where the broker is away it retries for some 20 s, as long as a restart
 # takes.  When it gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
-task_publish_retry_policy = {"max_retries": 23, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0}
+task_publish_retry_policy = dict(PUBLISH_POLICY)
 
 # Pool: the work waits on the network most of the time, so that threads do; every outside call has a time-out.
 worker_pool = "threads"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from celery import Task
 from celery.worker.request import Request
 
-from worker.domain.fleet.backoff import LONGEST_DELAY_S, retry_delay_s
+from worker.domain.fleet.backoff import LONGEST_DELAY_S, MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import SealedMessage, WindowJob, job_of, window_fields
 from worker.errors import IncidentOpen, OperatorFault, RateLimited, StoreUnavailable, TransientError, WorkerError
 from worker.logs import fields
@@ -24,7 +24,6 @@ from worker.runtime.current import get_runtime
 
 log = logging.getLogger("releve.tasks")
 
-MAX_RETRIES: Final = 4
 # Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there.
 SHORTEST_COUNTDOWN_S: Final = 1.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from datetime import date, timedelta
 from datetime import time as time_of_day
 from typing import Final
@@ -46,7 +45,7 @@ def renew_tokens() -> None:
 @shared_task(base=ControlTask)
 def tick() -> None:
     """Record that beat, queue and workers work together: this ran, so all three do."""
-    get_runtime().heartbeats.record_tick(time.time())
+    get_runtime().heartbeats.record_tick()
 
 
 @shared_task(base=ControlTask)
@@ -66,7 +65,7 @@ def requeue_orphans() -> None:
     """Requeue the messages of workers that are gone, without waiting for the broker's own time-out."""
     runtime = get_runtime()
     if runtime.broker_messages is not None:
-        heartbeat.requeue_orphans(runtime.progress, runtime.broker_messages)
+        heartbeat.requeue_orphans(runtime.heartbeats, runtime.broker_messages)
 
 
 @shared_task(base=ControlTask)

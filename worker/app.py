@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from celery import Celery, signals
 from kombu import Connection
-from kombu.pidbox import Mailbox
 from kombu.pools import connections
 
 from config.settings import ConfigError, get_settings
+from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
 from worker.domain.measures.messages import WindowJob
 from worker.ops import metrics_setup, task_logging
 from worker.ops.broker import broker_errors, oldest_ages
@@ -64,21 +64,16 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _prepare_worker(**_: Any) -> None:
+def _prepare_worker(sender: Any, **_: Any) -> None:
+    """Check the settings, and write heartbeats before the first message is taken; watch the worker once it is ready."""
+    from worker.ops.heartbeat import start_heartbeat
     from worker.ops.startup import prepare_worker
-
-    prepare_worker()
-
-
-@signals.worker_init.connect
-def _start_heartbeat(**_: Any) -> None:
-    """Start the heartbeat before the first message is taken: messages of a silent worker are given to others."""
-    from worker.ops.heartbeat import Heartbeat
+    from worker.ops.watchdog import start_watchdog
     from worker.runtime.current import get_runtime
 
-    heartbeat = Heartbeat(get_runtime().progress)
-    heartbeat.start()
-    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
+    prepare_worker()
+    heartbeat = start_heartbeat(get_runtime().heartbeats, sender.hostname)
+    signals.worker_ready.connect(lambda sender, **_: start_watchdog(sender, heartbeat), weak=False)
 
 
 @signals.beat_init.connect
@@ -89,18 +84,9 @@ def _prepare_beat(**_: Any) -> None:
     signals.after_task_publish.connect(prepare_beat(_resources), weak=False)
 
 
-@signals.worker_ready.connect
-def _start_watchdog(sender: Any, **_: Any) -> None:
-    from worker.ops.watchdog import start_watchdog
-
-    start_watchdog(sender)
-
-
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
 WINDOW_TASK: Final = "tasks.upkeep.request_window"
-# A person waits for the answer, so a broker that is away is not waited for.
-_SHORT_RETRIES: Final = {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
 
 
 @contextmanager
@@ -131,12 +117,13 @@ def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
 def enqueue(task: str, *args: str, broker_url: str) -> None:
     """Enqueue any task by its name.  Raises StoreUnavailable."""
     with broker_errors(), _connect(broker_url) as connection:
-        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=_SHORT_RETRIES)
+        app.send_task(task, args=args, queue="control", connection=connection, retry_policy=SHORT_PUBLISH_POLICY)
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:
     """Return the messages that wait, by queue, whichever broker it is.  Raises StoreUnavailable."""
     with broker_errors(), _connect(broker_url) as connection:
+        connection.ensure_connection(max_retries=1)  # Nobody waits for a broker that is down.
         return lengths_of(connection, app.conf.task_queues)
 
 
@@ -146,24 +133,5 @@ def queue_ages(broker_url: str) -> dict[str, float]:
     Raises StoreUnavailable.
     """
     with broker_errors(), _connect(broker_url) as connection:
+        connection.ensure_connection(max_retries=1)  # Nobody waits for a broker that is down.
         return oldest_ages(connection, app.conf.task_queues)
-
-
-def workers_answer(broker_url: str) -> bool:
-    """Return whether any worker is there to take what we publish.  Raises StoreUnavailable."""
-    return count_workers(broker_url, patience_s=1.5) > 0
-
-
-def count_workers(broker_url: str, patience_s: float) -> int:
-    """Return how many workers answer within ``patience_s``, all of which passes.  Raises StoreUnavailable."""
-    # A connection of its own: on a shared one an answer may wait until an earlier wait there is over.
-    with broker_errors(), app.connection_for_write(broker_url) as connection:
-        # One try is enough: nobody waits for a broker that is down.
-        connection.ensure_connection(max_retries=1)
-        # A mailbox of its own: the app's sends by way of the first broker that this process spoke to.
-        mailbox = Mailbox(app.conf.control_exchange, "fanout", connection, accept=app.conf.accept_content)
-        try:
-            return len(mailbox.multi_call("ping", timeout=patience_s) or ())
-        finally:
-            # Nobody else removes the queue of the answers.
-            mailbox.reply_queue(connection.default_channel).delete()

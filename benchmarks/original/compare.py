@@ -21,8 +21,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import requests
-
 ROOT: Final = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -34,11 +32,10 @@ from config.settings import PREFIX  # noqa: E402
 from tests.support import servers  # noqa: E402
 from worker.cli.totals_check import Truth  # noqa: E402
 from worker.domain.measures.readings import DateWindow  # noqa: E402
-from worker.stores.redis.child_processes import Supervisor, free_port  # noqa: E402
+from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
 
 DAILY_DAYS: Final = 3 * 365
 RELEVE, ASKING, PACKED = "releve", "asking the supplier", "packed"
-_START_S: Final = 60.0
 
 RoundRunner = Callable[..., Outcome]
 
@@ -102,17 +99,8 @@ def simulator_process() -> Iterator[str]:
     command = [sys.executable, "-m", "worker", "simulate", "--port", str(port)]
     with tempfile.TemporaryDirectory(prefix="releve-benchmark-") as folder, Supervisor() as supervisor:
         supervisor.start("simulator", command, env=env, log_path=Path(folder) / "simulator.log")
-        deadline = Deadline(_START_S)
-        while not _answers(address):
-            deadline.check("the simulator's start")
+        supervisor.wait_until_ready("simulator", lambda: answers(f"{address}/__sim__/health"))
         yield address
-
-
-def _answers(simulator: str) -> bool:
-    try:
-        return requests.get(f"{simulator}/__sim__/health", timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 def _original_round(comparison: Comparison, flow: str) -> RoundRunner:

@@ -101,7 +101,7 @@ def test_nothing_personal_is_told(metrics: WorkerMetrics) -> None:
 
 def test_the_fleet_hears_its_worker(metrics: WorkerMetrics) -> None:
     output = metrics.system.releve("metrics", "--once").stdout
-    assert "releve_workers_answering 1.0" in output
+    assert 'releve_workers{state="heard"} 1.0' in output
     assert 'releve_freshness_ratio{series="daily"} 1.0' in output
     assert metrics.account not in output and not METER_NUMBER.search(output)
 

@@ -65,5 +65,5 @@ def test_beat_needs_neither_keys_nor_registry_nor_the_suppliers_secret(tmp_path:
         tmp_path, **unreachable, TOKEN_KEYS="no key at all", ENEDIS_URL="", RECONCILE_EVERY_S="1"
     ) as system:
         system.start_beat()
-        until(lambda: system.redis.get("releve:heartbeat:beat"), "beat's first message")
+        until(lambda: system.redis.hget("releve:heartbeat", "beat"), "beat's first message")
         assert not list((system.folder / "data").glob("*.key*")), "it made none"

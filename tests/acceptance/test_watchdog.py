@@ -66,7 +66,7 @@ class WatchedWorker:
         os.kill(self.pid, signal.SIGTERM)
 
     def count_restarts(self) -> int:
-        return sum(self.heartbeats.restarts().values())
+        return sum(worker.restarts for worker in self.heartbeats.workers())
 
     def count_starts(self) -> int:
         return self.log.read_text().count(" ready.")

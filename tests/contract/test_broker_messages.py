@@ -15,6 +15,7 @@ from tests.support.metric_counts import MetricGrowth
 from worker.ops.heartbeat import Heartbeat, requeue_orphans
 from worker.stores.redis.broker import BrokerMessages, broker_keys
 from worker.stores.redis.connection import connect
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.progress import ProgressStore
 
 
@@ -31,6 +32,7 @@ class Broker:
         self.url, self.prefix = url, f"t{uuid4().hex}:"
         self.queue = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
         self.state, self.messages = ProgressStore(redis, self.prefix), BrokerMessages(redis, self.prefix)
+        self.heartbeats = Heartbeats(redis, self.prefix)
         self._open: list[Connection] = []
 
     def connection(self, worker: str) -> Connection:
@@ -106,12 +108,12 @@ def test_a_worker_takes_the_steps_of_windows_before_it_begins_another(redis_url:
 def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> None:
     broker.publish("home1")
     assert broker.take("w1")
-    living = Heartbeat(broker.state, "w1")
+    living = Heartbeat(broker.heartbeats, "nightly@one", "w1")
     living.start()
-    assert requeue_orphans(broker.state, broker.messages) == 0
+    assert requeue_orphans(broker.heartbeats, broker.messages) == 0
     living.stop()
     counts = MetricGrowth()
-    assert requeue_orphans(broker.state, broker.messages) == 1
+    assert requeue_orphans(broker.heartbeats, broker.messages) == 1
     assert counts.growth("releve_messages_requeued_total") == 1
     assert broker.messages.workers_with_messages() == set()
 

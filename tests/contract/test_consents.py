@@ -12,13 +12,14 @@ from sqlalchemy import create_engine, text
 from tests.support.registries import KEY, METER, NOW
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.domain.measures.readings import PARIS
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import new_id
 from worker.stores.registry.consents import ConsentTable, ErasedProofs
-from worker.stores.registry.notices import MAX_ATTEMPTS, RETRY_DELAYS, NoticeTable
+from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
 
 TODAY = NOW.date()
@@ -340,7 +341,7 @@ def test_a_due_notice_is_claimed_by_one_sender_and_due_again_later(tables: Table
     claimed = [result for result in results if result]
     assert [result.attempts for result in claimed] == [1]
     assert tables.notices.list_due(NOW) == []
-    assert tables.notices.list_due(NOW + RETRY_DELAYS[0]) == [posted.id]
+    assert tables.notices.list_due(NOW + NOTICE_DELAYS[0]) == [posted.id]
 
 
 def test_a_notice_nobody_takes_is_tried_eight_times_with_growing_waits_and_then_given_up(tables: Tables) -> None:
@@ -354,7 +355,7 @@ def test_a_notice_nobody_takes_is_tried_eight_times_with_growing_waits_and_then_
             tables.notices.record_failure(posted.id, "webhook: status 500")
             tries.append(claimed.next_attempt_at - now)
         now += timedelta(minutes=1)
-    assert tries == list(RETRY_DELAYS)
+    assert tries == list(NOTICE_DELAYS)
     assert tries == sorted(tries)
     assert len(tries) == MAX_ATTEMPTS == 8
     (abandoned,) = tables.notices.list_for_account(account)

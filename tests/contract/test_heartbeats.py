@@ -1,17 +1,16 @@
-"""Heartbeats in a real Redis."""
+"""Heartbeats in a real Redis, judged by its clock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
+from worker.ops.heartbeat import RESTARTS_VARIABLE, Heartbeat
 from worker.stores.redis.connection import connect
-from worker.stores.redis.heartbeats import WORKER_TTL_S, Heartbeats, WorkerHeartbeat
-
-ONE = WorkerHeartbeat("nightly@one", 1000.5, 990.25, running=2, slots=16, queues=("control", "nightly"))
-OTHER = WorkerHeartbeat("backfill@two", 1001.0, 1001.0, running=0, slots=4, queues=())
+from worker.stores.redis.heartbeats import ALIVE_S, FORGET_S, Heartbeats, WorkerHeartbeat
 
 
 @pytest.fixture
@@ -19,39 +18,49 @@ def heartbeats(redis_url: str) -> Iterator[Heartbeats]:
     prefix = f"test-{uuid4().hex}:"
     with connect(redis_url) as redis:
         yield Heartbeats(redis, prefix)
-        for key in redis.scan_iter(f"{prefix}*"):
-            redis.delete(key)
+        redis.delete(f"{prefix}heartbeat")
 
 
-def test_workers_are_told_as_they_were_noted_last(heartbeats: Heartbeats) -> None:
-    heartbeats.record_worker(WorkerHeartbeat("nightly@one", 1.0, 1.0, 0, 16, ()))
-    heartbeats.record_worker(ONE)
-    heartbeats.record_worker(OTHER)
-    assert heartbeats.workers() == [OTHER, ONE]
+def test_a_worker_lives_as_long_as_it_says_so_and_is_listed_for_a_while(heartbeats: Heartbeats) -> None:
+    now = heartbeats.now()
+    one = WorkerHeartbeat("nightly@one", now, now - 10, running=2, slots=16, queues=("control", "nightly"))
+    silent = WorkerHeartbeat("backfill@two", now - ALIVE_S - 1, now - 99, slots=4, restarts=2)
+    vanished = WorkerHeartbeat("backfill@three", now - FORGET_S - 1, now - 9999)
+    for process, heartbeat in (("one-1", one), ("two-1", silent), ("three-1", vanished)):
+        heartbeats.record_worker(process, heartbeat)
+    heartbeats.record_worker("one-0", replace(one, seen_at=now - 60))  # One of the same name that was killed.
+    assert heartbeats.workers() == [silent, one]
     assert [worker.host for worker in heartbeats.workers()] == ["two", "one"]
+    assert heartbeats.living_workers() == ["nightly@one"]
+    assert heartbeats.dead_workers({"one-1", "one-0", "two-1", "unknown-1"}) == ["one-0", "two-1", "unknown-1"]
+    assert heartbeats.dead_workers([]) == []
+    assert 0 < heartbeats._redis.ttl(heartbeats._key("heartbeat")) <= 24 * 3600
+    heartbeats.forget_worker("one-1")
+    assert heartbeats.dead_workers(["one-1"]) == ["one-1"]
+    assert heartbeats._redis.hkeys(heartbeats._key("heartbeat")) == ["two-1", "one-0"]
 
 
-def test_who_says_goodbye_is_forgotten(heartbeats: Heartbeats) -> None:
-    heartbeats.record_worker(ONE)
-    heartbeats.forget_worker("nightly@one")
-    assert heartbeats.workers() == []
-
-
-def test_who_vanishes_is_forgotten_by_itself(heartbeats: Heartbeats) -> None:
-    heartbeats.record_worker(ONE)
-    assert 0 < heartbeats._redis.ttl(heartbeats._key("worker", ONE.name)) <= WORKER_TTL_S
-
-
-def test_restarts_are_counted_by_worker(heartbeats: Heartbeats) -> None:
-    assert heartbeats.restarts() == {}
-    for name in ("b@1", "a@1", "b@1"):
-        heartbeats.count_restart(name)
-    assert heartbeats.restarts() == {"a@1": 1, "b@1": 2}
+def test_a_worker_tells_its_name_and_restarts_until_it_says_goodbye(
+    heartbeats: Heartbeats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RESTARTS_VARIABLE, "3")
+    living = Heartbeat(heartbeats, "nightly@one", "one-1")
+    living.start()
+    (told,) = heartbeats.workers()
+    assert (told.name, told.restarts, told.slots, told.queues) == ("nightly@one", 3, 0, ())
+    assert told.progress_at == told.seen_at <= heartbeats.now()
+    assert heartbeats.dead_workers(["one-1"]) == []
+    living.stop()
+    assert (heartbeats.workers(), heartbeats.dead_workers(["one-1"])) == ([], ["one-1"])
 
 
 def test_beat_and_its_echo_are_noted_apart(heartbeats: Heartbeats) -> None:
-    assert list(heartbeats.beat_and_tick()) == [None, None]
-    heartbeats.record_beat(1000.5)
-    assert list(heartbeats.beat_and_tick()) == [1000.5, None]
-    heartbeats.record_tick(1001.0)
-    assert list(heartbeats.beat_and_tick()) == [1000.5, 1001.0]
+    assert heartbeats.beat_and_tick() == [None, None]
+    began = heartbeats.now()
+    heartbeats.record_beat()
+    beat_at, tick_at = heartbeats.beat_and_tick()
+    assert beat_at is not None and began <= beat_at <= heartbeats.now() and tick_at is None
+    heartbeats.record_tick()
+    assert heartbeats.beat_and_tick()[0] == beat_at
+    assert (heartbeats.beat_and_tick()[1] or 0) >= beat_at
+    assert heartbeats.workers() == []

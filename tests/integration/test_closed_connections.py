@@ -29,7 +29,7 @@ COMMANDS = (
 
 def test_no_command_leaves_a_connection_open(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Hides workers of other tests on the same Redis.
-    monkeypatch.setattr("worker.stores.redis.heartbeats.LivingWorkers.living_workers", lambda _: [])
+    monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: [])
     env = {
         "DATA_DIR": str(tmp_path / "data"),
         "REDIS_URL": redis_url,

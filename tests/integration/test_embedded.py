@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from redis import Redis, RedisError
 
-from worker.errors import StoreUnavailable
+from worker.errors import StoreUnavailable, WorkerError
 from worker.stores.redis import embedded
-from worker.stores.redis.child_processes import ChildExit
+from worker.stores.redis.child_processes import ChildExit, Supervisor, answers, free_port
 from worker.stores.redis.connection import check_eviction, connect
-from worker.stores.redis.embedded import EmbeddedRedis, ServerFolder, Supervisor, find_server, free_port, shared_redis
+from worker.stores.redis.embedded import EmbeddedRedis, ServerFolder, find_server, shared_redis
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -290,21 +290,62 @@ def test_a_child_gets_our_environment_and_its_own(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         program = [sys.executable, "-c", "import os; print(os.environ['OWN'], os.environ['PATH'])"]
         supervisor.start("one", program, env={"OWN": "yes"}, log_path=tmp_path / "log")
-        assert supervisor.wait(20) == [ChildExit("one", 0)]
+        assert [end.code for end in supervisor.wait(20)] == [0]
     assert (tmp_path / "log").read_text().split() == ["yes", os.environ["PATH"]]
 
 
-def test_an_unexpected_end_is_told_once_and_restarts_nothing() -> None:
+def test_an_unexpected_end_is_told_once_with_its_last_words_and_restarts_nothing(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         pid = supervisor.start("worker", SLEEP)
         supervisor.start("beat", SLEEP)
         assert supervisor.wait(0) == []
         os.kill(pid, signal.SIGKILL)
         (end,) = supervisor.wait(20)
-        assert str(end) == "worker ended unexpectedly by SIGKILL"
+        assert (str(end), end.pid) == ("worker ended unexpectedly by SIGKILL", pid)
         assert supervisor.collect_exits() == []
-        supervisor.start("worker", [sys.executable, "-c", "raise SystemExit(3)"])
-        assert [str(end) for end in supervisor.wait(20)] == ["worker ended unexpectedly with exit code 3"]
+        supervisor.start("worker", [sys.executable, "-c", "raise SystemExit('no keys')"], log_path=tmp_path / "log")
+        assert [str(end) for end in supervisor.wait(20)] == ["worker ended unexpectedly with exit code 1: no keys"]
+
+
+def test_who_is_to_be_started_again_is_with_the_environment_of_then(tmp_path: Path) -> None:
+    log, starts = tmp_path / "log", iter(range(9))
+    program = [sys.executable, "-c", "import os, time; print(os.environ['START'], flush=True); time.sleep(60)"]
+    with Supervisor(grace_s=0.2) as supervisor:
+        options = {"env": lambda: {"START": f"start {next(starts)}"}, "respawn_after_s": 0.1}
+        pids = [supervisor.start("worker", program, log_path=log, **options)]
+        for end_it in (supervisor.kill, supervisor.terminate):
+            wait_until(lambda: f"start {len(pids) - 1}" in log.read_text())
+            end_it("worker")
+            (end,) = supervisor.wait(20)
+            assert end.pid == pids[-1]
+            assert supervisor.pid("worker") is None
+            wait_until(lambda: supervisor.collect_exits() or supervisor.pid("worker"))
+            pids.append(supervisor.pid("worker") or 0)
+        assert len(set(pids)) == 3
+        supervisor.stop_child("worker")
+        assert supervisor.collect_exits() == []
+
+
+def test_who_outlives_its_grace_is_killed(tmp_path: Path) -> None:
+    with Supervisor(grace_s=0.2) as supervisor:
+        supervisor.start("stubborn", STUBBORN, log_path=tmp_path / "log")
+        wait_until((tmp_path / "log").read_text)
+        supervisor.terminate("stubborn")
+        assert supervisor.is_ending("stubborn")
+        assert supervisor.wait(20) == [ChildExit("stubborn", -9, "up")]
+
+
+def test_a_child_is_waited_for_until_it_is_ready_and_one_that_cannot_start_is_one_line(tmp_path: Path) -> None:
+    port, page = free_port(), f"http://127.0.0.1:{free_port()}/"
+    with Supervisor() as supervisor:
+        supervisor.start("web", [sys.executable, "-m", "http.server", str(port)], log_path=tmp_path / "web")
+        supervisor.wait_until_ready("web", lambda: answers(f"http://127.0.0.1:{port}/"))
+        supervisor.start("bad", [sys.executable, "-c", "raise SystemExit('no keys')"], log_path=tmp_path / "bad")
+        with pytest.raises(WorkerError, match=r"^bad did not start: no keys$"):
+            supervisor.wait_until_ready("bad", lambda: answers(page))
+        supervisor.start("late", SLEEP)
+        with pytest.raises(WorkerError, match=r"^late did not start: it left no log$"):
+            supervisor.wait_until_ready("late", lambda: answers(page), timeout_s=0.1)
 
 
 def test_a_name_is_taken_while_its_child_runs_and_a_missing_program_is_told() -> None:

@@ -75,7 +75,7 @@ def has_other_layout(installation: Installation, layout: str) -> bool:
 @pytest.fixture(autouse=True)
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide workers of other tests on the same Redis."""
-    monkeypatch.setattr("worker.stores.redis.heartbeats.LivingWorkers.living_workers", lambda _: [])
+    monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: [])
 
 
 def sync_two_homes(installation: Installation, layout: str) -> list[str]:
@@ -162,7 +162,7 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation
 
 def test_it_waits_for_no_worker_but_refuses(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     sync_two_homes(installation, "plain")
-    monkeypatch.setattr("worker.stores.redis.heartbeats.LivingWorkers.living_workers", lambda _: ["host-1-abc"])
+    monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: ["host-1-abc"])
     refused = installation.releve("migrate-layout", "--to", "packed")
     assert refused.code == 1
     assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.error_line

@@ -25,10 +25,10 @@ from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
+from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.domain.measures.readings import PARIS, DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
-from worker.stores.registry.notices import RETRY_DELAYS
 
 METER = "30001640000011"
 SECRET = "between us and the receiver"
@@ -91,7 +91,7 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
         webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
         sender = replace(runtime.notice_sender, channels={"webhook": webhook}, now=lambda: at)
         with caplog.at_level(logging.INFO):
-            for number, wait in enumerate(RETRY_DELAYS[: len(script)]):
+            for number, wait in enumerate(NOTICE_DELAYS[: len(script)]):
                 assert (sender.deliver_due(), sender.deliver_due()) == (0, 0)
                 (notice,) = runtime.notices.list_for_account(account)
                 assert notice.attempts == len(receiver.requests) == number + 1
@@ -252,7 +252,7 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
             account, at = suspend(runtime), runtime.now()
             sender = replace(runtime.notice_sender, now=lambda: at)
             assert sender.deliver_due() == 2
-            at += RETRY_DELAYS[0]
+            at += NOTICE_DELAYS[0]
             assert sender.deliver_due() == 1
             notices = runtime.notices.list_for_account(account)
     attempts = sorted((notice.channel, notice.attempts) for notice in notices)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import ssl
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -52,19 +49,12 @@ class RabbitMQ:
 
     def start(self) -> None:
         log = self._folder / "node.log"
-        self.pid = self._children.start("rabbitmq", [str(PROGRAM)], env=self._env(), log_path=log)
-        give_up = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            exits = self._children.collect_exits()
-            if exits or time.monotonic() > give_up:
-                raise RuntimeError(f"RabbitMQ did not start: {log.read_text()[-2000:]}")
-            time.sleep(0.05)
+        self._children.start("rabbitmq", [str(PROGRAM)], env=self._env(), log_path=log)
+        self._children.wait_until_ready("rabbitmq", self._answers, START_TIMEOUT_S)
 
     def kill(self) -> None:
         """Kill the node with SIGKILL, as when its host goes down."""
-        os.killpg(self.pid, signal.SIGKILL)
-        while not self._children.wait(1.0):
-            pass
+        self._children.kill_child("rabbitmq")
 
     def _answers(self) -> bool:
         """Return whether both listeners answer; the TLS one opens last, and another process may hold its port."""

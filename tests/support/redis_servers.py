@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +34,7 @@ class SentinelRedis:
     def __init__(self, folder: Path, children: Supervisor) -> None:
         self._folder, self._children, self._program = folder, children, _program()
         self.leader, self.replica = free_ports(2)
-        self._pid = self._start("leader", self.leader)
+        self._start("leader", self.leader)
         self._start("replica", self.replica, "--replicaof", "127.0.0.1", str(self.leader))
         _until(lambda: _client(self.replica).info("replication")["master_link_status"] == "up")
         self.sentinels = [self._start_sentinel(number) for number in range(3)]
@@ -45,20 +43,18 @@ class SentinelRedis:
         self.url = f"sentinel://:{PASSWORD}@{hosts}/0?master={MASTER}"
 
     def kill_leader(self) -> None:
-        os.killpg(self._pid, signal.SIGKILL)
-        _until(self._children.collect_exits)
+        self._children.kill_child("leader")
 
     @property
     def is_replica_leader(self) -> bool:
         return all(self._leader_of(port) == self.replica for port in self.sentinels)
 
-    def _start(self, name: str, port: int, *more_options: str) -> int:
+    def _start(self, name: str, port: int, *more_options: str) -> None:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--maxmemory-policy", "noeviction"]
         options += ["--requirepass", PASSWORD, "--masterauth", PASSWORD, "--dir", str(self._folder), *more_options]
         options += ["--repl-diskless-sync-delay", "0"]
-        pid = self._children.start(name, [self._program, *options], log_path=self._folder / f"{name}.log")
+        self._children.start(name, [self._program, *options], log_path=self._folder / f"{name}.log")
         _until(lambda: _client(port).ping())
-        return pid
 
     def _start_sentinel(self, number: int) -> int:
         port, config = free_port(), self._folder / f"sentinel-{number}.conf"

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.redis.child_processes import Supervisor, answers, free_port
 
 DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
@@ -91,13 +90,14 @@ class System:
     def start_simulator(self, *options: str) -> None:
         port = str(urlsplit(self.settings["ENEDIS_URL"]).port)
         self.start_process("simulator", [BIN / "releve", "simulate", "--port", port, *options])
-        until(lambda: self._answers("/__sim__/health"), "the simulator's start")
+        health = f"{self.settings['ENEDIS_URL']}/__sim__/health"
+        self._supervisor.wait_until_ready("simulator", lambda: answers(health))
 
     def start_worker(self, *options: str, app: str = "worker", **settings: str) -> Path:
         """Start a worker, wait until it is ready, and return its log; QUICK_START saves a second."""
         command = [BIN / "celery", "-A", app, "worker", "-l", "INFO", *options]
         log = self.start_process("worker", command, settings)
-        until(lambda: " ready." in log.read_text() or self._assert_running("worker", log), "the worker's start")
+        self._supervisor.wait_until_ready("worker", lambda: " ready." in log.read_text())
         return log
 
     def start_beat(self) -> None:
@@ -107,7 +107,7 @@ class System:
         """Start the web service at RELEVE_PUBLIC_URL, which must be set, and return its address."""
         address = self.settings["PUBLIC_URL"]
         self.start_process("web", [BIN / "releve", "web", "--port", str(urlsplit(address).port)])
-        until(lambda: _is_up(address), "the web service's start")
+        self._supervisor.wait_until_ready("web", lambda: answers(address))
         return address
 
     def stop(self, name: str) -> None:
@@ -119,20 +119,14 @@ class System:
 
     def kill(self, name: str) -> None:
         """Kill the process and all its children with SIGKILL."""
-        os.killpg(self._pids.pop(name), signal.SIGKILL)
-        until(self._supervisor.collect_exits, f"the end of {name}")
+        del self._pids[name]
+        self._supervisor.kill_child(name)
 
     def start_process(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:
         log = self.folder / "logs" / f"{next(self._starts)}-{name}.log"
         env = self.environment(**(settings or {})) | {"PYTHONPATH": str(ROOT)}
         self._pids[name] = self._supervisor.start(name, [str(word) for word in command], env=env, log_path=log)
         return log
-
-    def _assert_running(self, name: str, log: Path) -> None:
-        assert not (exits := self._supervisor.collect_exits()), f"{exits}: {log.read_text()[-2000:]}"
-
-    def _answers(self, path: str) -> bool:
-        return _is_up(self.settings["ENEDIS_URL"] + path)
 
     def logs(self) -> str:
         return "\n".join(path.read_text() for path in sorted((self.folder / "logs").iterdir()))
@@ -309,13 +303,6 @@ class System:
     def queues(self) -> list[str]:
         names = ("steps", "control", "first_screen", "nightly", "repair", "backfill")
         return [key for key in (QUEUE_PREFIX + name for name in names) if self.redis.exists(key)]
-
-
-def _is_up(address: str) -> bool:
-    try:
-        return requests.get(address, timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 def _readable(message: dict[str, Any]) -> str:

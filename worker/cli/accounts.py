@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, require_account
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, print_table, require_account
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
@@ -74,10 +72,8 @@ def list_accounts(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("account", "state", "supplier", "created", "reason", box=None)
-    for row in rows:
-        table.add_row(row["account"], row["state"], row["supplier"], row["created_at"], row["reason"])
-    Console().print(table)
+    names = ("account", "state", "supplier", "created_at", "reason")
+    print_table(rows, {name.removesuffix("_at"): name for name in names})
 
 
 @accounts.command()

@@ -6,16 +6,8 @@ import click
 
 from worker.app import enqueue_backfill
 from worker.cli.common import json_option, open_runtime, require_account
-from worker.cli.progress import history_progress, wait_with_progress
-from worker.cli.window_commands import (
-    inline_option,
-    print_enqueued,
-    refuse_inline_with_wait,
-    require_active,
-    require_worker,
-    run_inline,
-    wait_option,
-)
+from worker.cli.progress import history_progress
+from worker.cli.window_commands import inline_option, refuse_inline_with_wait, run_inline, run_queued, wait_option
 
 
 @click.command()
@@ -37,9 +29,11 @@ def backfill(account_id: str, inline: bool, wait: bool, as_json: bool) -> int:
         account = require_account(runtime, account_id)
         if inline:
             return run_inline(runtime, lambda runs: runs.history(account.id), as_json)
-        require_active(account)
-        require_worker(runtime, wait)
-        enqueue_backfill(account.id, broker_url=runtime.broker_url)
-        if not wait:
-            return print_enqueued([account], as_json)
-        return wait_with_progress(runtime, [account], as_json, lambda account: history_progress(runtime, account))
+        return run_queued(
+            runtime,
+            [account],
+            lambda account_id: enqueue_backfill(account_id, broker_url=runtime.broker_url),
+            lambda account: history_progress(runtime, account),
+            wait=wait,
+            as_json=as_json,
+        )

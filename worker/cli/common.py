@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from config.settings import get_settings
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.readings import PARIS
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime, announce_pretend_time
+from worker.sync.audit import all_accounts
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
@@ -37,6 +41,20 @@ def require_account(runtime: Runtime, account_id: str) -> Account:
     if account.state is AccountState.DELETED:
         raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows those there are")
     return account
+
+
+def require_one_or_all(account_id: str | None, everybody: bool) -> None:
+    """Raise UsageError unless either one account is named or all are asked for."""
+    if bool(account_id) == everybody:
+        raise click.UsageError("name one ACCOUNT, or --all")
+
+
+def chosen_accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
+    """Yield the named account, or all accounts.  Raises UnknownAccount."""
+    if account_id:
+        yield require_account(runtime, account_id)
+    else:
+        yield from all_accounts(runtime.registry)
 
 
 class Day(click.ParamType[Any]):
@@ -87,6 +105,35 @@ class UsagePoint(click.ParamType[Any]):
 def warn(text: str) -> None:
     """Print one line on the error stream."""
     click.echo(f"releve: {text}", err=True)
+
+
+def local_text(moment: datetime | None) -> str:
+    """Return the minute in Europe/Paris, like 2024-07-25 08:30; a dash for None."""
+    return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
+
+
+def to_iso(moment: date | None) -> str | None:
+    """Return a moment in seconds, or a day, as ISO text."""
+    if isinstance(moment, datetime):
+        return moment.isoformat(timespec="seconds")
+    return moment.isoformat() if moment else None
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print the rows' values; ``columns``: each title and the name of its value.  A dash stands for no value."""
+    table = Table(box=None)
+    for title, name in columns.items():  # An id is never cut, for people type it.
+        width = max((len(str(row[name])) for row in rows), default=0) if title in ("id", "token", "account") else None
+        table.add_column(title, overflow="fold", min_width=width)
+    for row in rows:
+        table.add_row(*(_to_cell(row[name]) for name in columns.values()))
+    Console().print(table)
+
+
+def _to_cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 def print_json(value: Any) -> None:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 from rich.console import Console
 from rich.table import Table
 
 from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.cli.common import json_option, open_runtime, print_json, require_account
-from worker.domain.consent.accounts import Account
+from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
 from worker.domain.measures.readings import Series
-from worker.runtime.process import Runtime
-from worker.sync.audit import all_accounts
 from worker.texts import translate
 
 
@@ -37,10 +32,9 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
       releve completeness 3kq7d0fr2m
       releve completeness --all --rebuild --json
     """
-    if bool(account_id) == everybody:
-        raise click.UsageError("name one ACCOUNT, or --all")
+    require_one_or_all(account_id, everybody)
     with open_runtime() as runtime:
-        for account in _accounts(runtime, account_id):
+        for account in chosen_accounts(runtime, account_id):
             if rebuild:
                 for series in Series:
                     runtime.completeness_rebuild.rebuild(account.id, series)
@@ -49,13 +43,6 @@ def completeness(account_id: str | None, everybody: bool, rebuild: bool, as_json
                 print_json(coverage_to_json(account.id, covered))
             else:
                 _print_account(account.id, covered, brief=everybody)
-
-
-def _accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
-    if account_id:
-        yield require_account(runtime, account_id)
-    else:
-        yield from all_accounts(runtime.registry)
 
 
 def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> None:

@@ -6,10 +6,16 @@ from datetime import date, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from worker.cli.common import DayCount, json_option, open_runtime, print_json, require_account
+from worker.cli.common import (
+    DayCount,
+    json_option,
+    open_runtime,
+    print_json,
+    print_table,
+    require_account,
+    to_iso,
+)
 from worker.domain.consent.accounts import Account
 
 
@@ -38,7 +44,20 @@ def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> N
     if as_json:
         print_json(rows)
     elif rows:
-        _print_table(rows)
+        for row in rows:
+            left = row["days_left"]
+            row["days left"] = "not known" if left is None else "ended" if left < 0 else str(left)
+        print_table(
+            rows,
+            {
+                "account": "account",
+                "state": "state",
+                "from": "consent_from",
+                "until": "consent_until",
+                "days left": "days left",
+                "reason": "reason",
+            },
+        )
     else:
         click.echo("no consent ends in that time" if expiring is not None else "no accounts yet")
 
@@ -62,23 +81,7 @@ def _to_row(account: Account, today: date) -> dict[str, Any]:
         "account": account.id,
         "state": account.state.value,
         "reason": account.reason,
-        "consent_from": account.consent_from.isoformat() if account.consent_from else None,
-        "consent_until": end.isoformat() if end else None,
+        "consent_from": to_iso(account.consent_from),
+        "consent_until": to_iso(end),
         "days_left": (end - today).days if end else None,
     }
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    table = Table("account", "state", "from", "until", "days left", "reason", box=None)
-    for row in rows:
-        left = row["days_left"]
-        days_left = "not known" if left is None else "ended" if left < 0 else str(left)
-        table.add_row(
-            row["account"],
-            row["state"],
-            row["consent_from"] or "-",
-            row["consent_until"] or "-",
-            days_left,
-            row["reason"],
-        )
-    Console().print(table)

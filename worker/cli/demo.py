@@ -6,15 +6,13 @@ supplier.  The user's own settings are ignored, for a demo must never touch real
 
 from __future__ import annotations
 
-import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console
@@ -25,23 +23,16 @@ from config.settings import get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.demo_homes import HOMES, DemoHome, HomeResult, check_home, connect_home
 from worker.cli.show import plot_loads
-from worker.cli.supervise import (
-    isolated_environment,
-    last_log_line,
-    start_flower,
-    start_web,
-    start_worker_and_beat,
-    wait_for,
-)
+from worker.cli.supervise import start_part, use_pretend_settings
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
-from worker.errors import SupplierUnavailable
+from worker.errors import WorkerError
 from worker.ops.flower import USER as FLOWER_USER
 from worker.runtime.process import Runtime
-from worker.stores.encryption import generate_key
-from worker.stores.redis.embedded import EmbeddedRedis, Supervisor, free_port
+from worker.stores.redis.child_processes import Supervisor, answers, free_port
+from worker.stores.redis.embedded import EmbeddedRedis
 
 _POLL_S: Final = 0.25
 _OPERATOR_PASSWORD: Final = "demo"  # noqa: S105 - It opens pretend homes.
@@ -111,10 +102,10 @@ class Demo:
         self._console.print(plot_loads(days[Period.DAY], Period.DAY))
 
     def wait_for_interrupt(self) -> None:
-        """Keep everything running until Ctrl-C.  Raises SupplierUnavailable where a process ends by itself."""
+        """Keep everything running until Ctrl-C.  Raises WorkerError where a process ends by itself."""
         flower_port = free_port()
         # Flower starts after the checks, for its start takes a second of a core.
-        start_flower(self._supervisor, {}, self._folder / "logs", flower_port)
+        start_part(self._supervisor, "flower", f"--port={flower_port}", env={}, logs=self._folder / "logs")
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
         for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
             link = self._runtime.renewal_link(account_id)
@@ -127,11 +118,10 @@ class Demo:
             "Ctrl-C ends everything and removes the demo's data"
         )
         try:
-            while not (ends := self._supervisor.wait(1.0)):
-                pass
+            exits = self._supervisor.wait()
         except KeyboardInterrupt:
             return
-        raise SupplierUnavailable(self._describe_end(ends[0].name, str(ends[0])))
+        raise WorkerError(str(exits[0]))
 
     def _wait_for_history(self, account_ids: list[str]) -> None:
         deadline = time.monotonic() + _LONGEST_S
@@ -144,13 +134,10 @@ class Demo:
                     progress.update(
                         bar, completed=sum(done for done, _ in counts), total=sum(total for _, total in counts)
                     )
-                if ends := self._supervisor.wait(_POLL_S):
-                    raise SupplierUnavailable(self._describe_end(ends[0].name, str(ends[0])))
+                if exits := self._supervisor.wait(_POLL_S):
+                    raise WorkerError(str(exits[0]))
                 if time.monotonic() > deadline:
-                    raise SupplierUnavailable(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
-
-    def _describe_end(self, name: str, end: str) -> str:
-        return f"{end}: {last_log_line(self._folder / 'logs' / f'{name}.log')}"
+                    raise WorkerError(f"not done after {_LONGEST_S:.0f} s: see {self._folder / 'logs'}")
 
 
 @contextmanager
@@ -159,40 +146,27 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
     with EmbeddedRedis(folder) as redis, Supervisor() as supervisor:
         port, web_port = free_port(), free_port()
         simulator, web = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{web_port}"
-        env = _environment(folder, preset, redis.url, simulator, web)
-        # The settings are read once a process: set the environment first, then drop what was read before.
-        os.environ.update(env)
-        get_settings.cache_clear()
+        env = use_pretend_settings(
+            folder,
+            preset,
+            redis.url,
+            simulator,
+            warn,
+            public_url=web,
+            operator_password=_OPERATOR_PASSWORD,
+            flower_password=_OPERATOR_PASSWORD,
+            session_key=secrets.token_urlsafe(48),
+        )
         (folder / "demo.env").write_text(
             "".join(f"{name}='{value}'\n" for name, value in env.items()), encoding="utf-8"
         )
         logs = folder / "logs"
-        argv = [sys.executable, "-m", "worker", "simulate", "--port", str(port)]
-        supervisor.start("simulator", argv, env=env, log_path=logs / "simulator.log")
+        start_part(supervisor, "simulator", "--port", str(port), env=env, logs=logs)
         with Runtime(get_settings()) as runtime:
-            start_web(supervisor, env, logs, "127.0.0.1", web_port)
-            start_worker_and_beat(supervisor, env, logs)
-            wait_for("the simulator", f"{simulator}/__sim__/health")
-            wait_for("the web service", f"{web}/")
+            start_part(supervisor, "web", "--host", "127.0.0.1", "--port", str(web_port), env=env, logs=logs)
+            start_part(supervisor, "worker", env=env, logs=logs)
+            start_part(supervisor, "beat", env=env, logs=logs)
+            supervisor.wait_until_ready("simulator", lambda: answers(f"{simulator}/__sim__/health"))
+            supervisor.wait_until_ready("web", lambda: answers(f"{web}/"))
             console.print(f"started: Redis, simulator of {preset}, worker, beat, web at {web}")
             yield Demo(folder, supervisor, runtime, simulator, web, console)
-
-
-def _environment(folder: Path, preset: str, redis_url: str, simulator: str, web: str) -> dict[str, str]:
-    """Return a value for every setting, so that none of the user's own has an effect."""
-    values: dict[str, Any] = {
-        "preset": preset,
-        "enedis_url": simulator,
-        "enedis_authorize_url": simulator,
-        "public_url": web,
-        "operator_password": _OPERATOR_PASSWORD,
-        "flower_password": _OPERATOR_PASSWORD,
-        "session_key": secrets.token_urlsafe(48),
-        "data_dir": folder,
-        "redis_url": redis_url,
-        "broker_url": redis_url,
-        "registry_url": f"sqlite:///{folder / 'registry.db'}",
-        "measures_url": f"sqlite:///{folder / 'measures.db'}",
-        "token_keys": generate_key(),
-    }
-    return isolated_environment(values, warn)

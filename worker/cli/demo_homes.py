@@ -10,9 +10,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
-from worker.cli.totals_check import Truth, find_differences, loads_by_key
-from worker.domain.measures.documents import key_range
-from worker.domain.measures.readings import Period, Series
+from worker.cli.totals_check import find_differences, loads_by_key, read_account
+from worker.domain.measures.readings import Period
 from worker.errors import SupplierUnavailable
 from worker.runtime.process import Runtime
 
@@ -85,12 +84,7 @@ def _follow_redirects(browser: requests.Session, url: str, origins: Mapping[str,
 
 def check_home(runtime: Runtime, simulator: str, home: DemoHome, account_id: str) -> HomeResult:
     """Compare every stored day, half-hour and total of the home with what the simulator measured."""
-    history = {series: runtime.history.wanted_window(series) for series in Series}
-    daily_window, curve_window = history[Series.DAILY], history[Series.LOAD_CURVE]
-    if daily_window is None or curve_window is None:
-        raise ValueError("the demo needs a history of both series")
-    truth = Truth.fetch(simulator, home.usage_point_id, daily_window, curve_window).expected_loads()
-    stored = runtime.measures.read(account_id, {period: key_range(daily_window, period) for period in Period})
+    truth, stored = read_account(runtime, simulator, home.usage_point_id, account_id)
     return HomeResult(
         account_id,
         len(stored[Period.DAY]),

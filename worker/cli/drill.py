@@ -92,22 +92,13 @@ def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, con
 
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store == "couchdb"
     planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
-    drills: list[Drill] = []
-
-    def report_end(name: str, pid: int, code: int) -> None:
-        for drill_run in drills:
-            drill_run.record_end(name, pid, code)
-
-    with open_servers(
-        folder, preset=report.preset, couchdb=couchdb, measures_url=measures_url, warn=warn, report_end=report_end
-    ) as servers:
+    with open_servers(folder, preset=report.preset, couchdb=couchdb, measures_url=measures_url, warn=warn) as servers:
         fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
-        drills.append(Drill(servers, fleet, report, planned, console.print))
         console.print(
             f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "
             f"logs in {folder / 'logs'}"
         )
-        drills[0].run()
+        Drill(servers, fleet, report, planned, console.print).run()
         if measures_url:
             fleet.remove_accounts()
     return report

@@ -9,9 +9,9 @@ import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
-from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
+from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, require_account
 from worker.domain.measures.completeness import half_hours_of
-from worker.domain.measures.readings import PARIS, Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.texts import LANGUAGES
 
 
@@ -57,8 +57,8 @@ def _consent(explanation: Explanation) -> str:
     dates = f"from {account.consent_from or '-'} until {account.consent_until or '-'}"
     if proof is None:
         return f"{dates}, no proof is kept"
-    ended = f", ended {_local_text(proof.ended_at)} ({proof.end_reason})" if proof.ended_at else ", in force"
-    return f"{dates}, given {_local_text(proof.consented_at)}{ended}"
+    ended = f", ended {local_text(proof.ended_at)} ({proof.end_reason})" if proof.ended_at else ", in force"
+    return f"{dates}, given {local_text(proof.consented_at)}{ended}"
 
 
 def _series_lines(day: date, series: Series, details: SeriesExplanation, languages: list[str]) -> Iterator[str]:
@@ -72,10 +72,10 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
     if details.asked_on or details.asked_next:
         yield f"  asked on {details.asked_on or '-'}, next on {details.asked_next or '-'}"
     for call in details.calls:
-        yield f"  call {_local_text(call.at)} ({call.run}) for {call.window}: {call.answer}"
+        yield f"  call {local_text(call.at)} ({call.run}) for {call.window}: {call.answer}"
     if details.outcome:
         error = f"{details.outcome.code} {details.outcome.message}" if details.outcome.code else "none"
-        yield f"  last run {_local_text(details.outcome.updated_at)}, error: {error}"
+        yield f"  last run {local_text(details.outcome.updated_at)}, error: {error}"
 
 
 def _totals(explanation: Explanation) -> Iterator[str]:
@@ -90,7 +90,3 @@ def _totals(explanation: Explanation) -> Iterator[str]:
 def _clock(at: datetime) -> str:
     """Return hour, minute and offset; the offset tells the two passes of the autumn hour apart."""
     return at.strftime("%H:%M%z")
-
-
-def _local_text(at: datetime) -> str:
-    return at.astimezone(PARIS).strftime("%Y-%m-%d %H:%M")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.accounts.explanations import correction_to_json, to_kwh
-from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
+from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, require_account
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
 
@@ -48,8 +48,8 @@ def _print_table(corrections: list[Correction]) -> None:
         table.add_row(
             _name(correction),
             *values,
-            _local_text(correction.first_seen),
-            _local_text(correction.changed_at),
+            local_text(correction.first_seen),
+            local_text(correction.changed_at),
             correction.run_id,
         )
     Console().print(table)
@@ -60,7 +60,3 @@ def _name(correction: Correction) -> str:
         return "day"
     # The offset tells the two passes of the autumn hour apart.
     return datetime.fromisoformat(correction.key).astimezone(PARIS).strftime("%H:%M%z")
-
-
-def _local_text(at: datetime | None) -> str:
-    return at.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if at else "-"

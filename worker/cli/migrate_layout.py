@@ -76,7 +76,7 @@ def _account_ids(runtime: Runtime, account_ids: Sequence[str], moved: MigrationC
 
 
 def _refuse_workers(runtime: Runtime) -> None:
-    if alive := runtime.progress.living_workers():
+    if alive := runtime.heartbeats.living_workers():
         raise StoreUnavailable(
             f"{len(alive)} workers are running ({', '.join(alive[:3])}): stop workers, beat and web, and run it again"
         )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from config.settings import ConfigError, Settings, get_settings
+from config.settings import Settings, get_settings
 from worker.cli.common import json_option, print_json, warn
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
@@ -16,7 +16,8 @@ from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, 
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, quota_from
-from worker.stores.registry.database import Database, upgrade_schema
+from worker.runtime.stores import open_current_database
+from worker.stores.registry.database import Database
 from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.
@@ -66,12 +67,12 @@ def plan(
     settings = get_settings()
     with ExitStack() as stack:
         if to_show or to_reset:
-            policies = PolicyTable(_registry(settings, stack))
+            policies = PolicyTable(open_current_database(settings, stack))
             _reset(policies, as_json) if to_reset else _show(policies, as_json)
             return
         days = settings.history_load_days if options["history_days"] is None else options["history_days"]
         fleet = (
-            _registered_fleet(_registry(settings, stack), settings, days)
+            _registered_fleet(open_current_database(settings, stack), settings, days)
             if accounts is None
             else Fleet(accounts, without_curve or 0, days)
         )
@@ -80,25 +81,13 @@ def plan(
         values = {"preset": preset, **result.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
-            values["since"] = _apply(PolicyTable(_registry(settings, stack)), result, now, values)
+            values["since"] = _apply(PolicyTable(open_current_database(settings, stack)), result, now, values)
     if as_json:
         print_json(values)
     else:
         _print(result, values)
     if not result.fits:
         warn(describe_shortfall(result))
-
-
-def _registry(settings: Settings, stack: ExitStack) -> Database:
-    """Open the registry and bring its tables up to date.  Raises ConfigError and StoreUnavailable."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        database = Database(settings.registry())
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-    stack.callback(database.close)
-    upgrade_schema(database)
-    return database
 
 
 def _registered_fleet(database: Database, settings: Settings, history_days: int) -> Fleet:

@@ -6,10 +6,8 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from worker.cli.common import json_option, open_runtime, print_json
+from worker.cli.common import json_option, open_runtime, print_json, print_table, to_iso
 from worker.domain.measures.answer_samples import to_masked
 from worker.stores.registry.unknown_answers import QuarantineEntry
 
@@ -36,12 +34,7 @@ def list_samples(as_json: bool) -> None:
         click.echo("nothing is in quarantine")
     else:
         names = ("id", "kind", "place", "detail", "times", "last_seen")
-        table = Table(box=None)
-        for name in names:  # An id is never cut, for people type it.
-            table.add_column(name.replace("_", " "), overflow="fold", min_width=16 if name == "id" else None)
-        for row in rows:
-            table.add_row(*(str(row[name]) for name in names))
-        Console().print(table)
+        print_table(rows, {name.replace("_", " "): name for name in names})
 
 
 @quarantine.command()
@@ -104,7 +97,7 @@ def _to_row(entry: QuarantineEntry) -> dict[str, Any]:
         "place": entry.place,
         "detail": entry.detail,
         "preset": entry.preset,
-        "first_seen": entry.first_seen.isoformat(timespec="seconds"),
-        "last_seen": entry.last_seen.isoformat(timespec="seconds"),
+        "first_seen": to_iso(entry.first_seen),
+        "last_seen": to_iso(entry.last_seen),
         "times": entry.times,
     }

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 
 import click
 
-from worker.cli.common import Day, json_option, open_runtime, print_json, require_account
-from worker.domain.consent.accounts import Account
+from worker.cli.common import Day, chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
 from worker.domain.measures.messages import new_run_id
 from worker.domain.measures.readings import DateWindow
-from worker.runtime.process import Runtime
-from worker.sync.audit import all_accounts
 from worker.sync.replay import ReplayCounts, Replayer
 
 _FIRST, _LAST = date(2000, 1, 1), date(2100, 1, 1)
@@ -36,8 +32,7 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
       releve replay 3kq7d0fr2m --from 2024-07-01
       releve replay --all
     """
-    if bool(account_id) == everybody:
-        raise click.UsageError("name one ACCOUNT, or --all")
+    require_one_or_all(account_id, everybody)
     wanted = _window(first, last)
     with open_runtime() as runtime:
         replayer = Replayer(
@@ -47,7 +42,7 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
             ledgers=runtime.registry.completeness,
         )
         rows = []
-        for account in _accounts(runtime, account_id):
+        for account in chosen_accounts(runtime, account_id):
             result = replayer.replay_account(account.id, new_run_id(runtime.now()), wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
@@ -64,13 +59,6 @@ def _window(first: date | None, last: date | None) -> DateWindow:
     if first and last and first > last:
         raise click.UsageError(f"--from {first} must not be after --to {last}")
     return DateWindow(first or _FIRST, (last or _LAST) + timedelta(days=1))
-
-
-def _accounts(runtime: Runtime, account_id: str | None) -> Iterator[Account]:
-    if account_id:
-        yield require_account(runtime, account_id)
-    else:
-        yield from all_accounts(runtime.registry)
 
 
 def _line(result: ReplayCounts) -> str:

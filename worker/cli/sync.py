@@ -7,17 +7,9 @@ from collections.abc import Iterator
 import click
 
 from worker.app import enqueue_look_back
-from worker.cli.common import json_option, open_runtime, require_account
-from worker.cli.progress import asked_at, look_back_progress, wait_with_progress
-from worker.cli.window_commands import (
-    inline_option,
-    print_enqueued,
-    refuse_inline_with_wait,
-    require_active,
-    require_worker,
-    run_inline,
-    wait_option,
-)
+from worker.cli.common import json_option, open_runtime, require_account, require_one_or_all
+from worker.cli.progress import asked_at, look_back_progress
+from worker.cli.window_commands import inline_option, refuse_inline_with_wait, run_inline, run_queued, wait_option
 from worker.domain.consent.accounts import Account
 from worker.runtime.process import Runtime
 
@@ -36,23 +28,21 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
       releve sync 3kq7d0fr2m --inline
       releve sync --all --wait
     """
-    if bool(account_id) == everybody:
-        raise click.UsageError("name one ACCOUNT, or --all")
+    require_one_or_all(account_id, everybody)
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
         accounts = list(_active_accounts(runtime)) if everybody else [require_account(runtime, account_id or "")]
         if inline:
             return run_inline(runtime, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
         run = f"by-hand:{runtime.now():%Y%m%dT%H%M%S}"
-        require_worker(runtime, wait)
         asked_before = {account.id: asked_at(runtime, account) for account in accounts}
-        for account in accounts:
-            require_active(account)
-            enqueue_look_back(account.id, run, broker_url=runtime.broker_url)
-        if not wait:
-            return print_enqueued(accounts, as_json)
-        return wait_with_progress(
-            runtime, accounts, as_json, lambda account: look_back_progress(runtime, account, asked_before[account.id])
+        return run_queued(
+            runtime,
+            accounts,
+            lambda account_id: enqueue_look_back(account_id, run, broker_url=runtime.broker_url),
+            lambda account: look_back_progress(runtime, account, asked_before[account.id]),
+            wait=wait,
+            as_json=as_json,
         )
 
 

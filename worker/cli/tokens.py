@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from config.settings import get_settings
-from worker.cli.common import DayCount, json_option, print_json, warn
+from worker.cli.common import DayCount, json_option, print_json, print_table, to_iso, warn
 from worker.domain.consent.scopes import Scope
-from worker.runtime.keys import build_sealer
-from worker.stores.registry.accounts import AccountRegistry
+from worker.runtime.stores import open_current_database
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
 
 
@@ -86,11 +83,9 @@ def list_tokens(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("token", "name", "scopes", "created", "last used", "expires", "revoked", box=None)
-    for row in rows:
-        moments = (row[name] or "-" for name in ("created_at", "last_used_at", "expires_at", "revoked_at"))
-        table.add_row(row["id"], row["name"], " ".join(row["scopes"]), *moments)
-    Console().print(table)
+    moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
+    titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
+    print_table(rows, {"token": "id", "name": "name", "scopes": "scopes", **titles})
 
 
 @tokens.command()
@@ -110,14 +105,8 @@ def revoke(token_id: str) -> None:
 @contextmanager
 def _open_tokens() -> Iterator[ApiTokenTable]:
     """Open the registry's table of tokens, and nothing else: tokens need no Redis."""
-    settings = get_settings()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    registry = AccountRegistry(settings.registry(), build_sealer(settings))
-    try:
-        registry.migrate()
-        yield ApiTokenTable(registry.database)
-    finally:
-        registry.close()
+    with ExitStack() as stack:
+        yield ApiTokenTable(open_current_database(get_settings(), stack))
 
 
 def _to_row(token: ApiToken) -> dict[str, Any]:
@@ -125,12 +114,8 @@ def _to_row(token: ApiToken) -> dict[str, Any]:
         "id": token.id,
         "name": token.name,
         "scopes": sorted(token.scopes),
-        "created_at": _to_iso(token.created_at),
-        "last_used_at": _to_iso(token.last_used_at),
-        "expires_at": _to_iso(token.expires_at),
-        "revoked_at": _to_iso(token.revoked_at),
+        "created_at": to_iso(token.created_at),
+        "last_used_at": to_iso(token.last_used_at),
+        "expires_at": to_iso(token.expires_at),
+        "revoked_at": to_iso(token.revoked_at),
     }
-
-
-def _to_iso(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="seconds") if moment else None

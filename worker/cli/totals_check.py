@@ -15,7 +15,10 @@ from typing import Any, Final, Self
 
 import requests
 
-from worker.domain.measures.readings import DateWindow, Period
+from worker.domain.measures.documents import Document
+from worker.domain.measures.readings import DateWindow, Period, Series
+from worker.runtime.process import Runtime
+from worker.stores.measures.base import ALL_KEYS
 
 # For each kind of document its load in kWh by its key, like {Period.HOUR: {"2024-07-10T14:00Z": 0.412}}.
 Loads = dict[Period, dict[str, float]]
@@ -78,6 +81,18 @@ class Differences:
 
     def as_json(self) -> dict[str, int]:
         return asdict(self)
+
+
+def read_account(
+    runtime: Runtime, simulator: str, usage_point: str, account_id: str
+) -> tuple[Loads, dict[Period, list[Document]]]:
+    """Return the loads that a right store holds of an account's history, and all documents that the store has."""
+    daily, curve = (runtime.history.wanted_window(series) for series in (Series.DAILY, Series.LOAD_CURVE))
+    if daily is None or curve is None:
+        raise ValueError("the settings name no history of both series")
+    truth = Truth.fetch(simulator, usage_point, daily, curve)
+    stored = runtime.measures.read(account_id, dict.fromkeys(Period, ALL_KEYS))
+    return truth.expected_loads(), stored
 
 
 def find_differences(truth: Loads, stored: Mapping[Period, Sequence[Mapping[str, Any]]]) -> Differences:

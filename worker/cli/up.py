@@ -6,16 +6,15 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import warn
-from worker.cli.supervise import last_log_line, public_url, start_flower, start_web, start_worker_and_beat
+from worker.cli.supervise import public_url, start_part
 from worker.ops.flower import DEFAULT_PORT as FLOWER_PORT
 from worker.ops.flower import USER, password, password_source
 from worker.ops.startup import check_credentials
 from worker.runtime.process import Runtime, announce_pretend_time
-from worker.stores.redis.embedded import Supervisor
+from worker.stores.redis.child_processes import Supervisor
 from worker.stores.redis.sockets import listen
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT
 
-_POLL_S = 1.0
 _LOOPBACK = "127.0.0.1"
 
 
@@ -63,19 +62,19 @@ def _check_flower(settings: Settings, flower_port: int) -> None:
 def _run(settings: Settings, env: dict[str, str], host: str, port: int, flower_port: int) -> int:
     logs = settings.data_dir / "logs"
     with Supervisor(grace_s=settings.supplier_timeout_s + 10) as supervisor:
-        start_worker_and_beat(supervisor, env, logs)
-        start_web(supervisor, env, logs, host, port)
+        start_part(supervisor, "worker", env=env, logs=logs)
+        start_part(supervisor, "beat", env=env, logs=logs)
+        start_part(supervisor, "web", "--host", host, "--port", str(port), env=env, logs=logs)
         if flower_port:
-            start_flower(supervisor, env, logs, flower_port)
+            start_part(supervisor, "flower", f"--port={flower_port}", env=env, logs=logs)
             source = password_source(settings)
             click.echo(f"tasks in Flower at http://{_LOOPBACK}:{flower_port}, user {USER}, password {source}")
         click.echo(f"worker, beat and web are running; logs in {logs}; Ctrl-C ends them")
         click.echo(f"pages and API at {env['RELEVE_PUBLIC_URL']}, listening on {host}:{port}")
         try:
-            while not (ends := supervisor.wait(_POLL_S)):
-                pass
+            exits = supervisor.wait()
         except KeyboardInterrupt:  # Ctrl-C is the usual end.
             return 0
-        for end in ends:
-            warn(f"{end}: {last_log_line(logs / f'{end.name}.log')}")
+        for child_exit in exits:
+            warn(str(child_exit))
     return 1

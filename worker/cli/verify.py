@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,10 +9,8 @@ import click
 
 from worker.accounts.explanations import discrepancy_to_json
 from worker.app import enqueue_window
-from worker.cli.common import json_option, open_runtime, print_json, require_account
-from worker.domain.consent.accounts import Account
-from worker.runtime.process import Runtime
-from worker.sync.audit import AuditResult, AuditSummary, all_accounts, sample_accounts
+from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json
+from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 
 @click.command()
@@ -37,7 +34,8 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
     with open_runtime() as runtime:
         auditor = runtime.auditor(partial(enqueue_window, broker_url=runtime.broker_url))
         totals, rows = AuditSummary(), []
-        for account in _accounts(runtime, account_id, sample):
+        accounts = sample_accounts(runtime.registry, sample) if sample else chosen_accounts(runtime, account_id)
+        for account in accounts:
             result = auditor.verify_account(account.id)
             repairs: dict[str, int] = {}
             if repair and result.findings:
@@ -53,15 +51,6 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
         else:
             click.echo(f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault")
     return 1 if totals.accounts_at_fault else 0
-
-
-def _accounts(runtime: Runtime, account_id: str | None, sample: int | None) -> Iterator[Account]:
-    if account_id:
-        yield require_account(runtime, account_id)
-    elif sample is not None:
-        yield from sample_accounts(runtime.registry, sample)
-    else:
-        yield from all_accounts(runtime.registry)
 
 
 def _row(result: AuditResult) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import Final
 
 import click
 
-from worker.app import workers_answer
 from worker.cli.common import print_json
+from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import WindowResult
 from worker.runtime.process import Runtime
 from worker.sync.inline import Inline
 
-_NO_WORKER: Final = "no worker answers: start one with `releve up` or `celery -A worker worker`, or use --inline"
+_NO_WORKER: Final = "no worker is alive: start one with `releve up` or `celery -A worker worker`, or use --inline"
 
 inline_option = click.option("--inline", is_flag=True, help="Run here and now, without the queue.")
 wait_option = click.option("--wait", is_flag=True, help="Enqueue, then show progress until it is done.")
@@ -26,14 +26,35 @@ def refuse_inline_with_wait(inline: bool, wait: bool) -> None:
         raise click.UsageError("--inline runs here and now, there is nothing to --wait for")
 
 
-def require_worker(runtime: Runtime, wait: bool) -> None:
-    """Raise ClickException where the command shall wait and no worker answers."""
-    if wait and not workers_answer(runtime.broker_url):
+def run_queued(
+    runtime: Runtime,
+    accounts: list[Account],
+    enqueue: Callable[[str], object],
+    count_progress: ProgressCounter,
+    *,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
+
+    Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
+    skip without a word.
+    """
+    if wait and not runtime.heartbeats.living_workers():
         raise click.ClickException(_NO_WORKER)
+    for account in accounts:
+        _require_active(account)
+        enqueue(account.id)
+    if wait:
+        return wait_with_progress(runtime, accounts, as_json, count_progress)
+    if as_json:
+        print_json({"enqueued": [account.id for account in accounts]})
+    else:
+        click.echo(f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
+    return 0
 
 
-def require_active(account: Account) -> None:
-    """Raise ClickException for an account that workers would skip without a word."""
+def _require_active(account: Account) -> None:
     if not account.active:
         reason = f" ({account.reason})" if account.reason else ""
         raise click.ClickException(
@@ -66,12 +87,3 @@ def run_inline(runtime: Runtime, run: Callable[[Inline], Iterator[WindowResult]]
 def _result_line(result: WindowResult) -> str:
     counts = f"{result['created']} created, {result['updated']} updated, {result['unchanged']} unchanged"
     return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts}"
-
-
-def print_enqueued(accounts: list[Account], as_json: bool) -> int:
-    """Print for which accounts work was enqueued, and return exit code 0."""
-    if as_json:
-        print_json({"enqueued": [account.id for account in accounts]})
-    else:
-        click.echo(f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
-    return 0

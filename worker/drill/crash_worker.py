@@ -5,7 +5,8 @@ SIGKILL at the n-th crash point from then on.  The crash points are before and a
 the registry and a window's progress in Redis, so a kill happens between any two writes.
 
 DRILL_AHEAD_S is how many seconds the clock is ahead of this machine's: a process that starts later must not begin at
-an earlier pretended time.  Without these two variables this is the plain app.
+an earlier pretended time.  RELEVE_DRILL_TWICE lets it send every message twice.  Without these three variables this is
+the plain app.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
 
-__all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "app", "set_clock"]
+__all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "TWICE_VARIABLE", "app", "set_clock"]
 
 CRASH_FOLDER_VARIABLE: Final = "DRILL_CRASH_FOLDER"
 CLOCK_AHEAD_VARIABLE: Final = "DRILL_AHEAD_S"
+TWICE_VARIABLE: Final = "RELEVE_DRILL_TWICE"
 _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ...]] = (
     (SqlStore, (SqlStore.read, SqlStore.write)),
     (CouchDatabase, (CouchDatabase.read, CouchDatabase.look_up, CouchDatabase._bulk)),
@@ -102,6 +104,18 @@ def set_clock(ahead: timedelta) -> None:
     setattr(worker.runtime.process, "clock_from", clock_from)  # noqa: B010 - only the drill replaces this clock
 
 
+def _send_twice() -> None:
+    send: Any = app.amqp.send_task_message
+
+    def send_twice(*args: Any, **kwargs: Any) -> Any:
+        send(*args, **kwargs)
+        return send(*args, **kwargs)
+
+    setattr(app.amqp, "send_task_message", send_twice)  # noqa: B010 - Celery declares it read-only.
+
+
+if TWICE_VARIABLE in os.environ:
+    _send_twice()
 if CRASH_FOLDER_VARIABLE in os.environ:
     _crash_point = CrashPoint(Path(os.environ[CRASH_FOLDER_VARIABLE]))
     for _class, _methods in _CRASH_METHODS:

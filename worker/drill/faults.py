@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from worker.drill.couchdb_relay import FaultMode
-from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE
-from worker.drill.processes import DOUBLING_APP, PREFORK, DrillProcesses
-from worker.drill.relay import RelayMode
+from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, TWICE_VARIABLE
+from worker.drill.processes import PREFORK, DrillProcesses
 from worker.drill.schedule import KILLS, FaultKind, PlannedFault
 from worker.drill.servers import MEASURES, DrillCouchdb, DrillRedis, DrillSimulator
 
@@ -31,7 +30,6 @@ _COUCHDB_MODES: Final = {
     FaultKind.COUCH_HALF: FaultMode.HALF,
     FaultKind.COUCH_CUT: FaultMode.LOST,
 }
-_REDIS_MODES: Final = {FaultKind.REDIS_STALLED: RelayMode.STALL, FaultKind.REDIS_AWAY: RelayMode.REFUSE}
 _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
     FaultKind.SUPPLIER_429: {"status": 429, "body": {"error": "quota"}, "headers": {"Retry-After": "3"}},
     FaultKind.SUPPLIER_HTML: {"status": 200, "body": _HTML},
@@ -94,8 +92,9 @@ class FaultInjector:
             return self._fail_supplier({"path": MEASURES, **_SUPPLIER_FAULTS[kind]})
         if kind in _COUCHDB_MODES:
             return self._set_couchdb_mode(_COUCHDB_MODES[kind])
-        if kind in _REDIS_MODES:
-            return self._set_redis_mode(_REDIS_MODES[kind])
+        if kind is FaultKind.REDIS_STALLED:
+            self._redis.stall(fault.lasts_s)  # It ends by itself.
+            return _no_undo
         return _STARTERS[kind](self, source)
 
     def _fail_supplier(self, *faults: dict[str, Any]) -> Undo:
@@ -111,10 +110,6 @@ class FaultInjector:
 
         relay.mode = mode
         return undo
-
-    def _set_redis_mode(self, mode: RelayMode) -> Undo:
-        self._redis.relay.set_mode(mode)
-        return lambda: self._redis.relay.set_mode(RelayMode.PASS)
 
     def _answer_5xx(self, source: random.Random) -> Undo:
         body = _HTML if source.random() < 0.5 else {"error": "technical_error"}
@@ -148,7 +143,11 @@ class FaultInjector:
         return _no_undo
 
     def _cut_redis(self, _: random.Random) -> Undo:
-        self._redis.relay.cut()
+        self._redis.cut()
+        return _no_undo
+
+    def _lose_messages(self, _: random.Random) -> Undo:
+        self._redis.lose_messages()
         return _no_undo
 
     def _stop_couchdb(self, _: random.Random) -> Undo:
@@ -171,22 +170,19 @@ class FaultInjector:
         return lambda: self._processes.remove(_SECOND_BEAT)
 
     def _double_messages(self, _: random.Random) -> Undo:
-        undo_restarts = [self._restart_as(name, DOUBLING_APP) for name in self._processes.worker_names]
-
-        def undo() -> None:
-            for undo_restart in undo_restarts:
-                undo_restart()
-
-        return undo
+        return self._restart_with(self._processes.worker_names, **{TWICE_VARIABLE: "1"})
 
     def _set_clock_back(self, source: random.Random) -> Undo:
-        name = source.choice(self._processes.worker_names)
         ahead = float(self._processes.env()[CLOCK_AHEAD_VARIABLE]) - _CLOCK_BACK_S
-        return self._restart_as(name, **{CLOCK_AHEAD_VARIABLE: str(ahead)})
+        return self._restart_with([source.choice(self._processes.worker_names)], **{CLOCK_AHEAD_VARIABLE: str(ahead)})
 
-    def _restart_as(self, name: str, app: str | None = None, **env: str) -> Undo:
-        self._processes.restart_as(name, app, **env)
-        return lambda: self._processes.restart_as(name)
+    def _restart_with(self, names: list[str], **env: str) -> Undo:
+        def restart(**env: str) -> None:
+            for name in names:
+                self._processes.restart_with(name, **env)
+
+        restart(**env)
+        return restart
 
 
 def _no_undo() -> None:
@@ -201,6 +197,7 @@ _STARTERS: Final[dict[FaultKind, Callable[[FaultInjector, random.Random], Undo]]
     FaultKind.REDIS_KILLED_IN_RETRY: FaultInjector._kill_redis_in_retry,
     FaultKind.REDIS_EMPTIED: FaultInjector._empty_redis,
     FaultKind.REDIS_CUT: FaultInjector._cut_redis,
+    FaultKind.MESSAGES_LOST: FaultInjector._lose_messages,
     FaultKind.COUCH_STOPPED: FaultInjector._stop_couchdb,
     FaultKind.SQLITE_LOCKED: FaultInjector._lock_sqlite,
     FaultKind.DISK_FULL: FaultInjector._fill_disk,

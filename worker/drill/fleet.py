@@ -16,15 +16,14 @@ from urllib.parse import parse_qsl, urlsplit
 import requests
 
 from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
-from worker.cli.totals_check import Differences, Truth, find_differences
+from worker.cli.totals_check import Differences, find_differences, read_account
 from worker.clients.enedis.consent import read_callback
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.readings import Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
-from worker.stores.measures.base import ALL_KEYS
 
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_ACCOUNTS: Final = 4
@@ -170,12 +169,8 @@ class DrillFleet:
 
     def compare_store(self, home: DrillHome) -> tuple[Differences, int]:
         """Return how the store differs from what the meter measured, and the number of its documents."""
-        wanted = {series: self._runtime.history.wanted_window(series) for series in Series}
-        daily, curve = wanted[Series.DAILY], wanted[Series.LOAD_CURVE]
-        assert daily is not None and curve is not None  # noqa: S101 - the drill's own settings
-        truth = Truth.fetch(self._simulator.url, home.usage_point, daily, curve)
-        stored = self._runtime.measures.read(home.account_id, dict.fromkeys(Period, ALL_KEYS))
-        return find_differences(truth.expected_loads(), stored), sum(map(len, stored.values()))
+        truth, stored = read_account(self._runtime, self._simulator.url, home.usage_point, home.account_id)
+        return find_differences(truth, stored), sum(map(len, stored.values()))
 
     def remove_accounts(self) -> None:
         """Erase all accounts, for a store that is not the drill's own."""

@@ -42,6 +42,7 @@ class Drill:
             servers.processes, servers.redis, servers.couchdb, servers.simulator, servers.folder / "measures.db"
         )
         self._injector.empty_redis = self._empty_redis
+        servers.processes.report_end = self.record_end
         self._active_faults: list[tuple[float, FaultKind, Undo]] = []
         self._expected_ends: dict[int, FaultKind] = {}  # By process id.
         # Redis may be down just now, so that a recovery can begin only later.

@@ -37,7 +37,7 @@ class FaultKind(StrEnum):
     REDIS_EMPTIED = "redis emptied"
     REDIS_CUT = "redis connections cut"
     REDIS_STALLED = "redis stalled"
-    REDIS_AWAY = "redis refuses connections"
+    MESSAGES_LOST = "broker loses its messages"
     COUCH_STOPPED = "couchdb killed"
     COUCH_SLOW = "couchdb slow"
     COUCH_CONFLICTS = "couchdb answers 409"
@@ -64,7 +64,7 @@ WORK_CONTINUES: Final = (
     FaultKind.DOUBLED,
     FaultKind.CLOCK_BACK,
 )
-INSTANT: Final = (FaultKind.REDIS_EMPTIED, FaultKind.REDIS_CUT)
+INSTANT: Final = (FaultKind.REDIS_EMPTIED, FaultKind.REDIS_CUT, FaultKind.MESSAGES_LOST)
 KILLS: Final = (
     FaultKind.KILL_BETWEEN_WRITES,
     FaultKind.KILL_WORKER,

@@ -1,4 +1,4 @@
-"""Servers of a drill: Redis and CouchDB behind relays, the simulator, the worker processes and a Runtime.
+"""Servers of a drill: Redis, CouchDB behind a relay, the simulator, the worker processes and a Runtime.
 
 ``open_servers`` starts them all.  The pretended day is 4 November 2024: every history contains the day of 25 hours.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,17 +19,17 @@ from urllib.parse import urlsplit
 import requests
 
 from config.settings import PREFIX, get_settings
-from worker.cli.supervise import isolated_environment
+from worker.cli.supervise import start_part, use_pretend_settings
 from worker.domain.clock import real_clock
+from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.domain.measures.readings import PARIS
 from worker.drill.couchdb_relay import CouchdbRelay
 from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, set_clock
 from worker.drill.processes import POOLS, DrillProcesses
-from worker.drill.relay import TcpRelay
 from worker.errors import SupplierUnavailable
 from worker.runtime.process import Runtime
-from worker.stores.encryption import generate_key
-from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.redis.child_processes import Supervisor, answers, free_port
+from worker.stores.redis.connection import connect
 from worker.stores.redis.embedded import EmbeddedRedis
 
 _TIMEOUT_S: Final = 30.0
@@ -47,27 +45,12 @@ def find_couchdb_program() -> list[str] | None:
 
 
 class DrillRedis:
-    """Embedded Redis server behind a relay; it starts again at the same address."""
+    """Embedded Redis server that starts again at the same address."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server = EmbeddedRedis(folder)
         self.url = self._server.url
-        self.relay = TcpRelay(urlsplit(self.url).port or 0)
-
-    def __enter__(self) -> Self:
-        self.relay.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.relay.__exit__(*error)
-        self._server.stop()
-
-    @property
-    def relayed_url(self) -> str:
-        """URL of the relay."""
-        parts = urlsplit(self.url)
-        return f"redis://:{parts.password}@127.0.0.1:{self.relay.port}/0"
 
     def stop(self) -> None:
         """Stop the server, which writes its data to disk first."""
@@ -83,6 +66,24 @@ class DrillRedis:
         self._server = EmbeddedRedis(self._folder)
         if self._server.url != self.url:
             raise SupplierUnavailable("redis came back at another address: its port was taken meanwhile")
+
+    def stall(self, seconds: float) -> None:
+        """Let the server answer nobody for so long; connections stay open."""
+        with connect(self.url) as client:
+            client.client_pause(round(seconds * 1000), all=True)
+
+    def cut(self) -> None:
+        """Close all connections, those that wait for messages too."""
+        with connect(self.url) as client:
+            for kind in ("normal", "pubsub"):
+                client.client_kill_filter(_type=kind, skipme=True)
+
+    def lose_messages(self) -> None:
+        """Delete all that the broker holds: messages that wait, and those that workers have taken."""
+        with connect(self.url) as client:
+            for kind in ("list", "hash", "zset"):
+                for key in client.scan_iter(f"{BROKER_PREFIX}*", _type=kind):
+                    client.delete(key)
 
 
 class DrillCouchdb:
@@ -121,7 +122,10 @@ class DrillCouchdb:
         return self._is_own
 
     def start(self) -> None:
-        """Start our own server.  Raises SupplierUnavailable where it is not installed."""
+        """Start our own server, and wait until it answers.
+
+        Raises SupplierUnavailable where it is not installed, and WorkerError where it does not start.
+        """
         program = find_couchdb_program()
         if program is None:
             raise SupplierUnavailable("no CouchDB-protocol server here: give --measures-url, or --store sqlite")
@@ -131,6 +135,7 @@ class DrillCouchdb:
         command = [*program, "--host", "127.0.0.1", "--port", str(port), "--no-stdout-logs", "--no-color", *paths]
         (self._folder / "couchdb.json").write_text(f'{{"log": {{"file": "{self._folder / "logs" / "couchdb.log"}"}}}}')
         self._supervisor.start("couchdb", command, log_path=self._folder / "logs" / "couchdb-server.log")
+        self._supervisor.wait_until_ready("couchdb", lambda: answers(f"http://127.0.0.1:{port}/"))
 
 
 class DrillSimulator:
@@ -142,9 +147,10 @@ class DrillSimulator:
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self, env: Mapping[str, str]) -> None:
-        """Start the simulator with this environment."""
-        command = [sys.executable, "-m", "worker", "simulate", "--port", str(self._port)]
-        self._supervisor.start("simulator", command, env=env, log_path=self._logs / "simulator.log")
+        """Start the simulator with this environment, and wait until it answers.  Raises WorkerError."""
+        start_part(self._supervisor, "simulator", "--port", str(self._port), env=env, logs=self._logs)
+        self._supervisor.wait_until_ready("simulator", lambda: answers(f"{self.url}/__sim__/health"))
+        self.clear_faults()
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """Call a route below ``/__sim__/`` and return its JSON."""
@@ -163,7 +169,6 @@ class DrillSimulator:
 
 
 PRETEND_NOW: Final = datetime(2024, 11, 4, 9, 0, tzinfo=PARIS)
-_START_S: Final = 60.0
 _SUPPLIER_TIMEOUT_S: Final = 2
 _CALLS_PER_SECOND: Final = 25
 _FIRST_PROBE_S: Final = 1  # Faults last seconds here instead of hours.
@@ -190,7 +195,6 @@ def open_servers(
     couchdb: bool,
     measures_url: str | None,
     warn: Callable[[str], object],
-    report_end: Callable[[str, int, int], None],
 ) -> Iterator[DrillServers]:
     """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
 
@@ -199,73 +203,43 @@ def open_servers(
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
     with ExitStack() as resources:
-        redis = resources.enter_context(DrillRedis(folder))
+        redis = DrillRedis(folder)
+        resources.callback(redis.stop)
         supervisor = resources.enter_context(Supervisor())
         couchdb_server = resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if couchdb else None
         simulator = DrillSimulator(supervisor, folder / "logs")
-        measures = f"sqlite:///{folder / 'measures.db'}"
-        settings: dict[str, Any] = {
-            "preset": preset,
-            "enedis_url": simulator.url,
-            "enedis_authorize_url": simulator.url,
-            "data_dir": folder,
-            "redis_url": redis.url,
-            "broker_url": redis.url,
-            "registry_url": f"sqlite:///{folder / 'registry.db'}",
-            "measures_url": couchdb_server.url if couchdb_server else measures,
-            "token_keys": generate_key(),
-            "calls_per_second": _CALLS_PER_SECOND,
-            "calls_per_hour": 0,
-            "supplier_timeout_s": _SUPPLIER_TIMEOUT_S,
-            "incident_probe_s": _FIRST_PROBE_S,
-            "pretend_now": PRETEND_NOW.isoformat(),
-        }
-        environment = isolated_environment(settings, warn)
-        os.environ.update(environment)
-        get_settings.cache_clear()
+        environment = use_pretend_settings(
+            folder,
+            preset,
+            redis.url,
+            simulator.url,
+            warn,
+            **({"measures_url": couchdb_server.url} if couchdb_server else {}),
+            calls_per_second=_CALLS_PER_SECOND,
+            calls_per_hour=0,
+            supplier_timeout_s=_SUPPLIER_TIMEOUT_S,
+            incident_probe_s=_FIRST_PROBE_S,
+            pretend_now=PRETEND_NOW.isoformat(),
+        )
         simulator.start(environment)
-        _wait_for("the simulator", lambda: bool(simulator.admin("GET", "health")))
-        simulator.clear_faults()
-        if couchdb_server is not None:
-            _wait_for("the CouchDB-protocol server", lambda: requests.get(_http(couchdb_server.url), timeout=5).ok)
 
         def env() -> Mapping[str, str]:
             """Return the environment of a process that starts now, with the current pretended time."""
-            relayed = {"REDIS_URL": redis.relayed_url, "BROKER_URL": redis.relayed_url}
-            relayed |= {"MEASURES_URL": couchdb_server.relayed_url} if couchdb_server else {}
-            relayed |= {"PRETEND_NOW": (real_clock() + ahead).isoformat()}
-            paths = os.pathsep.join(
-                str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path
-            )
-            relayed_settings = {PREFIX + name: value for name, value in relayed.items()}
+            relayed = {"MEASURES_URL": couchdb_server.relayed_url} if couchdb_server else {}
+            paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
             return {
                 **environment,
-                **relayed_settings,
+                **{PREFIX + name: value for name, value in relayed.items()},
+                f"{PREFIX}PRETEND_NOW": (real_clock() + ahead).isoformat(),
                 CLOCK_AHEAD_VARIABLE: str(ahead.total_seconds()),
-                "PYTHONPATH": paths,
+                "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in paths if path),
             }
 
         set_clock(ahead)
         runtime = resources.enter_context(Runtime(get_settings()))
-        processes = DrillProcesses(folder, env, report_end)
+        processes = DrillProcesses(folder, env)
         resources.callback(processes.stop)
         for name, pool in POOLS.items():
             processes.add_worker(name, *pool)
         processes.add_beat("beat")
         yield DrillServers(folder, supervisor, runtime, redis, couchdb_server, simulator, processes)
-
-
-def _http(url: str) -> str:
-    parts = urlsplit(url)
-    return f"http://{parts.netloc}/"
-
-
-def _wait_for(name: str, is_ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        try:
-            if is_ready():
-                return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise SupplierUnavailable(f"{name} did not start")

@@ -12,7 +12,6 @@ the registry last:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
@@ -24,7 +23,7 @@ from sqlalchemy import Connection
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.documents import doctype, key_of
 from worker.domain.measures.readings import Period
-from worker.errors import OperatorFault, StoreUnavailable
+from worker.errors import StoreUnavailable
 from worker.ops.backup_file import Archive, BackupRefused, Row, checksum_of, write_archive
 from worker.runtime.process import Runtime
 from worker.stores.encryption import Sealer
@@ -150,18 +149,11 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
     """
     for table, column in _SEALED_COLUMNS:
         seals = [row[column] for row in islice(archive.rows(_table(table)), _SEALS_CHECKED) if row[column]]
-        if seals and not any(_can_unseal(sealer, seal) for seal in seals):
+        if seals and not any(sealer.can_unseal(seal) for seal in seals):
             raise BackupRefused(
                 f"the {table} in {archive.path} were sealed under a key that is not given: put it into "
                 "RELEVE_TOKEN_KEYS, or bring back the file token.keys of the old data_dir; nothing was changed"
             )
-
-
-def _can_unseal(sealer: Sealer, seal: str) -> bool:
-    with suppress(OperatorFault):
-        sealer.unseal(seal)
-        return True
-    return False
 
 
 def _is_already_restored(archive: Archive, runtime: Runtime) -> bool:

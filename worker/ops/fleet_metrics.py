@@ -140,9 +140,6 @@ AUDIT_FINDINGS: Final = METRICS.define(
 )
 
 # -- the broker
-WORKERS_ANSWERING: Final = METRICS.define(
-    "gauge", "releve_workers_answering", "Workers that answer a ping through the broker."
-)
 QUEUE_MESSAGES: Final = METRICS.define("gauge", "releve_queue_messages", "Messages that wait in a queue.", queue=())
 QUEUE_AGE: Final = METRICS.define(
     "gauge",

@@ -5,7 +5,6 @@ None of them needs a token key or the supplier's client secret.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import date
@@ -14,8 +13,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Final
 
-from config.settings import ConfigError, Settings
-from worker.app import count_workers, queue_ages, queue_lengths
+from config.settings import Settings
+from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import Lane
@@ -24,21 +23,19 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples, Values
-from worker.runtime.stores import build_measures, redis_address
+from worker.runtime.stores import build_measures, open_database, redis_address
 from worker.runtime.supplier import build_endpoints, build_ledger, calls_per_hour
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.database import Database
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.sync.audit import load_audit_summary
 from worker.sync.due import night_start
 
-SILENT_S: Final = 60.0  # A worker sends a heartbeat every 15 s.
-_PING_S: Final = 1.0
+SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
 
 
 class FleetSources:
@@ -59,11 +56,7 @@ class FleetSources:
         stack.callback(self._redis.close)
         self._ledger = build_ledger(settings, self._redis, self._endpoints)
         self._measures = build_measures(settings, stack)
-        try:
-            self._database = Database(settings.registry())
-        except ValueError as error:
-            raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-        stack.callback(self._database.close)
+        self._database = open_database(settings, stack)
 
     @cached_property
     def parts(self) -> Mapping[str, Callable[[], Samples]]:
@@ -115,8 +108,6 @@ class FleetSources:
         yield from self._audit()
 
     def broker(self) -> Samples:
-        # The ping comes first because it reports a broker that is down soonest.
-        yield fleet_metrics.WORKERS_ANSWERING, _single(count_workers(self._broker_url, _PING_S))
         yield fleet_metrics.QUEUE_MESSAGES, _by_label(queue_lengths(self._broker_url))
         yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self._broker_url))
 
@@ -132,11 +123,12 @@ class FleetSources:
         heartbeats = Heartbeats(self._redis)
         published_at, tick_at = heartbeats.beat_and_tick()
         workers = heartbeats.workers()
-        silent = sum(time.time() - worker.seen_at > SILENT_S for worker in workers)
+        now = heartbeats.now()
+        silent = sum(now - worker.seen_at > SILENT_S for worker in workers)
         yield fleet_metrics.BEAT_PUBLISHED, _optional(published_at)
         yield fleet_metrics.BEAT_TICK, _optional(tick_at)
         yield fleet_metrics.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
-        yield fleet_metrics.RESTARTS, _single(sum(heartbeats.restarts().values()))
+        yield fleet_metrics.RESTARTS, _single(sum(worker.restarts for worker in workers))
 
     def _audit(self) -> Samples:
         """Yield the last audit, with a 0 for each law and cause that it did not find."""

@@ -7,7 +7,6 @@ needs neither the token keys, nor the supplier's client secret, nor the registry
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, Final, TypeVar
@@ -93,7 +92,7 @@ def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
     def record_beat(**_: Any) -> None:
         try:
-            heartbeats.record_beat(time.time())
+            heartbeats.record_beat()
         except StoreUnavailable as error:  # The message itself has been sent.
             log.warning("beat could not record its heartbeat: %s", error)
 

@@ -7,7 +7,7 @@ down restarts nobody.
 **Restart**: the program is replaced in its own process (exec).  Its process id stays the same, and so its supervisor or
 container does not notice.  No work is lost, because messages are acknowledged when their task is done.
 
-The watchdog is one thread in the worker's main process.  It also writes the worker's heartbeat to Redis.
+The watchdog is one thread in the worker's main process.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ from typing import Any, Final
 
 from billiard import active_children
 from celery import Celery, signals
-from celery.worker import state
 from kombu import Connection
 from kombu.exceptions import OperationalError
 from kombu.pidbox import Mailbox
 
-from worker.errors import StoreUnavailable
 from worker.ops.broker import queue_lengths
+from worker.ops.heartbeat import RESTARTS_VARIABLE, Heartbeat, WorkerActivity
 from worker.runtime.current import get_runtime
-from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
 log = logging.getLogger("releve.watchdog")
 
@@ -57,28 +55,23 @@ _IO_TIME_OUTS: Final = {
 class Watchdog(threading.Thread):
     """Thread that watches one worker from the moment it is ready until it ends."""
 
-    def __init__(self, consumer: Any, heartbeats: Heartbeats, *, silence_s: float) -> None:
+    def __init__(self, heartbeat: Heartbeat, *, silence_s: float) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self._worker = str(consumer.hostname)
-        self._probe = BrokerProbe(consumer.app, consumer)
-        self._heartbeats = heartbeats
+        self._heartbeat = heartbeat
+        self._worker = str(heartbeat.activity.consumer.hostname)
+        self._probe = BrokerProbe(heartbeat.activity)
         self._silence_s = silence_s
-        self._check_every_s = min(CHECK_EVERY_S, silence_s / 4) if silence_s else CHECK_EVERY_S
+        self._check_every_s = min(CHECK_EVERY_S, silence_s / 4)
         # One ping waits for a third of the allowed silence at most, so several must fail before a restart.
         self._timeout_s = min(ANSWER_S, silence_s / 3)
         self._stop_event = threading.Event()
-        self._messages_received = 0
-        self._progress = -1
-        self._progress_at = time.time()
         self._silent_since: float | None = None
         self._connection = self._probe.connection
 
-    def count_received(self) -> None:
-        self._messages_received += 1
-
     def run(self) -> None:
-        while not self._stop_event.is_set():
-            self._check()
+        while self._silence_s and not self._stop_event.is_set():
+            if self._silent_s() > self._silence_allowed_s() and not self._stop_event.is_set():
+                self._restart()
             self._stop_event.wait(self._check_every_s)
 
     def end(self, grace_s: float) -> None:
@@ -86,30 +79,14 @@ class Watchdog(threading.Thread):
         self._stop_event.set()
         threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
-    def remove_heartbeat(self) -> None:
-        """Remove the heartbeat of a worker that ends as it was asked to, so that nobody takes it for lost."""
-        try:
-            self._heartbeats.forget_worker(self._worker)
-        except StoreUnavailable as error:
-            log.debug("no goodbye said: %s", error)
-
-    def _check(self) -> None:
-        # Tasks received and finished.
-        progress = self._messages_received + state.all_total_count[0] - self._probe.running
-        if progress != self._progress:
-            self._progress, self._progress_at = progress, time.time()
-        self._record_heartbeat()
-        if self._silence_s and self._silent_s(progress) > self._silence_allowed_s() and not self._stop_event.is_set():
-            self._restart()
-
-    def _silent_s(self, progress: int) -> float:
+    def _silent_s(self) -> float:
         """Return the seconds since the worker stopped hearing a broker that answers; 0 while it hears."""
         began = time.monotonic()
         connection = self._probe.connection
         if connection != self._connection:
             # The worker has noticed the loss itself, and gets its time to connect again.
             self._connection, self._silent_since = connection, None
-        if self._probe.check_broker(progress, self._timeout_s) is not BrokerAnswer.SILENT:
+        if self._probe.check_broker(self._timeout_s) is not BrokerAnswer.SILENT:
             self._silent_since = None
             return 0.0
         if self._silent_since is None:
@@ -120,26 +97,14 @@ class Watchdog(threading.Thread):
     def _silence_allowed_s(self) -> float:
         return self._silence_s + (RECONNECTING_S if self._connection is None else 0)
 
-    def _record_heartbeat(self) -> None:
-        queues = tuple(sorted(queue.name for queue in self._probe.queues()))
-        heartbeat = WorkerHeartbeat(
-            self._worker, time.time(), self._progress_at, self._probe.running, self._probe.slots, queues
-        )
-        try:
-            self._heartbeats.record_worker(heartbeat)
-        except StoreUnavailable as error:  # Whoever reads the heartbeats sees that Redis is down.
-            log.debug("no heartbeat recorded: %s", error)
-
     def _restart(self) -> None:
         log.error(
             "worker=%s heard nothing from its broker for %d s, while the broker answers others: it restarts",
             self._worker,
             time.monotonic() - (self._silent_since or time.monotonic()),
         )
-        try:
-            self._heartbeats.count_restart(self._worker)
-        except StoreUnavailable as error:
-            log.warning("this restart is not counted: %s", error)
+        self._heartbeat.stop()  # The program that starts has another id, and others may take this one's messages.
+        os.environ[RESTARTS_VARIABLE] = str(self._heartbeat.restarts + 1)
         _kill_children()
         # Exec closes sockets and locked files (close-on-exec) and ends all other threads.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - It is our own command line.
@@ -160,21 +125,14 @@ def _exit_after(grace_s: float) -> None:
     os._exit(LATE)
 
 
-def start_watchdog(consumer: Any) -> Watchdog:
+def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
     """Watch the worker that has just become ready in this process, until it ends."""
-    runtime = get_runtime()
-    settings = runtime.settings
-    silence_s = _allowed_silence_s(consumer, settings.watchdog_silence_s)
-    watchdog = Watchdog(consumer, runtime.heartbeats, silence_s=silence_s)
+    settings = get_runtime().settings
+    heartbeat.watch(consumer)
+    watchdog = Watchdog(heartbeat, silence_s=_allowed_silence_s(consumer, settings.watchdog_silence_s))
     grace_s = settings.supplier_timeout_s + GRACE_BEYOND_CALL_S
-    for worker_signal, handler in (
-        (signals.task_received, lambda **_: watchdog.count_received()),
-        (signals.worker_shutting_down, lambda **_: watchdog.end(grace_s)),
-        (signals.worker_shutdown, lambda **_: watchdog.remove_heartbeat()),
-    ):
-        worker_signal.connect(handler, weak=False)
+    signals.worker_shutting_down.connect(lambda **_: watchdog.end(grace_s), weak=False)
     watchdog.start()
-    return watchdog
 
 
 def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
@@ -200,12 +158,12 @@ class BrokerAnswer(Enum):
 
 
 class BrokerProbe:
-    """Test whether a running worker hears its broker; ``consumer`` is the sender of Celery's ``worker_ready``."""
+    """Test whether a running worker hears its broker."""
 
-    def __init__(self, app: Celery, consumer: Any) -> None:
-        self._app = app
-        self._consumer = consumer
-        conf = app.conf
+    def __init__(self, activity: WorkerActivity) -> None:
+        self._activity, self._consumer = activity, activity.consumer
+        self._app: Celery = self._consumer.app
+        conf = self._app.conf
         # The app's own mailbox publishes over the connections that the process shares, which may be the dead ones.
         self._mailbox = Mailbox(
             conf.control_exchange,
@@ -222,25 +180,9 @@ class BrokerProbe:
         """A number that changes with each connection the worker opens; None while it knows that it has none."""
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
-    @property
-    def slots(self) -> int:
-        controller, pool = self._consumer.controller, self._consumer.pool
-        return int(getattr(controller, "max_concurrency", None) or pool.num_processes)
-
-    @property
-    def running(self) -> int:
-        return len(state.active_requests)
-
-    def queues(self) -> list[Any]:
-        """Return the queues that the worker consumes now; an operator can take some away while it runs."""
-        consumer = self._consumer.task_consumer
-        return list(consumer.queues) if consumer is not None else []
-
-    def check_broker(self, progress: int, timeout_s: float = ANSWER_S) -> BrokerAnswer:
-        """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait.
-
-        ``progress`` is a number that grows with each task the worker receives or finishes.
-        """
+    def check_broker(self, timeout_s: float) -> BrokerAnswer:
+        """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait."""
+        progress = self._activity.progress
         try:
             with self._fresh_connection() as connection:
                 answers = self._answers(connection, timeout_s)
@@ -276,8 +218,8 @@ class BrokerProbe:
 
     def _takes_work(self, connection: Connection, progress: int) -> bool:
         """Return whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""
-        is_free = self.running < self.slots
-        waits = is_free and any(queue_lengths(connection, self.queues()).values())
+        is_free = self._activity.running < self._activity.slots
+        waits = is_free and any(queue_lengths(connection, self._activity.queues()).values())
         was_idle_before = self._idle_progress == progress
         self._idle_progress = progress if waits else None
         return not (waits and was_idle_before)

@@ -12,6 +12,7 @@ from worker.stores.measures.factory import open_measures
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.database import Database, upgrade_schema
 
 
 def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
@@ -20,6 +21,30 @@ def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
         return AccountRegistry(settings.registry(), sealer)
     except ValueError as error:
         raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
+
+
+def open_database(settings: Settings, opened: ExitStack) -> Database:
+    """Return the registry's database, its tables as they are; ``opened`` closes it.
+
+    It connects at first use.  Raises ConfigError where its address can't be one.
+    """
+    try:
+        database = Database(settings.registry())
+    except ValueError as error:
+        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
+    opened.callback(database.close)
+    return database
+
+
+def open_current_database(settings: Settings, opened: ExitStack) -> Database:
+    """Return the registry's database with its tables brought up to date, for commands that need nothing else.
+
+    Raises ConfigError and StoreUnavailable.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    database = open_database(settings, opened)
+    upgrade_schema(database)
+    return database
 
 
 def build_measures(

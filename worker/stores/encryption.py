@@ -56,6 +56,14 @@ class Sealer:
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
+    def can_unseal(self, sealed: str) -> bool:
+        """Return whether a key fits and the text is unchanged."""
+        try:
+            self._fernet.decrypt(sealed.encode())
+        except InvalidToken:
+            return False
+        return True
+
     def rotate(self, sealed: str) -> str:
         """Seal the same text under the first key. Raises OperatorFault, as ``unseal`` does."""
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
-from worker.domain.fleet.backoff import retry_delay_s
+from worker.domain.fleet.backoff import MAX_RETRIES, retry_delay_s
 from worker.domain.measures.messages import WindowJob, WindowResult
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import AccountError, TransientError, WorkerError
@@ -18,7 +18,7 @@ from worker.sync.history import History
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
-MOST_TRIES: Final = 4
+MOST_TRIES: Final = 1 + MAX_RETRIES
 # A person at the screen gets an error instead of a wait of an hour.
 LONGEST_WAIT_S: Final = 120.0
 

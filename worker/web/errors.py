@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.web.render import render
@@ -20,7 +21,6 @@ from worker.web.security import set_security_headers
 
 log = logging.getLogger("releve.web")
 
-_RETRY_S: Final = 5
 _PROGRAM_PATHS: Final = ("/api/", "/proxy/")  # Programs call these paths and get JSON.
 _HOME: Final = ("/", "message.home")
 
@@ -38,7 +38,7 @@ async def _worker_error(request: Request, error: Exception) -> Response:
     if isinstance(error, TransientError):
         log.warning("page unavailable", extra=fields(reason=str(error)))
         response = _error_response(request, 503, "unavailable")
-        response.headers["Retry-After"] = str(max(1, round(error.retry_after_s or _RETRY_S)))
+        response.headers["Retry-After"] = str(max(1, round(error.retry_after_s or CLIENT_DELAY_S)))
         return response
     log.error("page failed", extra=fields(code=getattr(error, "code", None), reason=str(error)))
     return _error_response(request, 500, "failed")

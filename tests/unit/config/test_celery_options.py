@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from config.celery_options import task_publish_retry_policy
-from worker import app
+from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
 
 
 def total_wait_s(policy: Mapping[str, float]) -> float:
@@ -21,4 +21,4 @@ def test_a_step_that_is_done_outlasts_the_restart_of_its_broker() -> None:
 
 
 def test_whoever_waits_for_an_answer_is_not_kept() -> None:
-    assert total_wait_s(app._SHORT_RETRIES) < 2
+    assert total_wait_s(SHORT_PUBLISH_POLICY) < 2

@@ -57,14 +57,9 @@ class CheckConnections:
 
     @cached_property
     def registry(self) -> Database:
-        from worker.stores.registry.database import Database
+        from worker.runtime.stores import open_database
 
-        try:
-            database = Database(self.settings.registry())
-        except ValueError as error:
-            raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
-        self.stack.callback(database.close)
-        return database
+        return open_database(self.settings, self.stack)
 
     @cached_property
     def couchdb(self) -> CouchProbe | None:

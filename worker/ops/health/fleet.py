@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -12,7 +11,7 @@ from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 
-MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 15 s, and a call to Redis in between may take its time.
+MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 4 s, and a call to Redis in between may take its time.
 IDLE_AFTER_S: Final = 300.0
 BEAT_S: Final = 180.0  # Beat sends something every minute.
 LOOP_S: Final = 300.0
@@ -24,16 +23,11 @@ def check_workers(connections: CheckConnections) -> Iterator[CheckNote]:
     from worker.ops.health.redis import waiting_messages
 
     heartbeats = Heartbeats(connections.redis)
-    yield from judge_workers(heartbeats.workers(), waiting_messages(connections), heartbeats.restarts(), time.time())
+    yield from judge_workers(heartbeats.workers(), waiting_messages(connections), heartbeats.now())
 
 
-def judge_workers(
-    workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], restarts: Mapping[str, int], now: float
-) -> Iterator[CheckNote]:
-    """Judge the workers by their heartbeats.
-
-    ``waiting``: messages by queue.  ``restarts``: restarts by the watchdog, by worker.  ``now``: seconds since 1970.
-    """
+def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Iterator[CheckNote]:
+    """Judge the workers by their heartbeats; ``waiting``: messages by queue; ``now``: Redis' time."""
     if not workers:
         yield fail(f"no worker has been heard of: {_START_ONE}")
     for worker in workers:
@@ -42,10 +36,9 @@ def judge_workers(
         yield fail(
             f"messages wait in {', '.join(unserved)}, which no worker serves: start one with -Q {','.join(unserved)}"
         )
-    if restarts:
-        counts = ", ".join(f"{name} {count} times" for name, count in restarts.items())
+    if restarted := [f"{worker.name} {worker.restarts} times" for worker in workers if worker.restarts]:
         yield warn(
-            f"within 30 days the watchdog started {counts} anew: something between worker and broker drops "
+            f"the watchdog started {', '.join(restarted)} anew: something between worker and broker drops "
             "connections, look for a firewall or a proxy with a time-out"
         )
     yield ok(", ".join(f"{worker.name} ({worker.running} of {worker.slots} busy)" for worker in workers))
@@ -73,12 +66,13 @@ def _is_served(queue: str, workers: Sequence[WorkerHeartbeat], now: float) -> bo
 
 def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that beat sends its messages and that workers process them.  Raises StoreUnavailable."""
-    beat_at, tick_at = Heartbeats(connections.redis).beat_and_tick()
-    yield from judge_beat(beat_at, tick_at, time.time())
+    heartbeats = Heartbeats(connections.redis)
+    beat_at, tick_at = heartbeats.beat_and_tick()
+    yield from judge_beat(beat_at, tick_at, heartbeats.now())
 
 
 def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iterator[CheckNote]:
-    """Judge beat by its last message and by the last time that a worker processed one, in seconds since 1970."""
+    """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock."""
     if beat_at is None:
         yield fail("no beat has been heard of: start one with `celery -A worker beat -l INFO`")
     elif now - beat_at > BEAT_S:
@@ -99,13 +93,13 @@ def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iter
 
 def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check that the workers on this host are alive; a container has a host name of its own."""
-    host = socket.gethostname()
+    host, heartbeats = socket.gethostname(), Heartbeats(connections.redis)
     try:
-        workers = [worker for worker in Heartbeats(connections.redis).workers() if worker.host == host]
+        now, workers = heartbeats.now(), [worker for worker in heartbeats.workers() if worker.host == host]
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return
-    silent = [worker.name for worker in workers if time.time() - worker.seen_at > MAX_AGE_S]
+    silent = [worker.name for worker in workers if now - worker.seen_at > MAX_AGE_S]
     if not workers or silent:
         yield fail(
             f"no sign of life for {MAX_AGE_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: look at its log"
@@ -114,12 +108,12 @@ def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
 
 
 def check_own_beat(connections: CheckConnections) -> Iterator[CheckNote]:
+    heartbeats = Heartbeats(connections.redis)
     try:
-        beat_at, _ = Heartbeats(connections.redis).beat_and_tick()
+        now, (beat_at, _) = heartbeats.now(), heartbeats.beat_and_tick()
     except StoreUnavailable as error:
         yield ok(f"not told: {error}")
         return
-    now = time.time()
     if beat_at is None or now - beat_at > BEAT_S:
         yield fail(f"beat has sent nothing for {BEAT_S:.0f} s: look at its log")
     else:

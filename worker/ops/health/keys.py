@@ -9,11 +9,10 @@ from typing import Final
 
 from sqlalchemy import Column, select
 
-from worker.errors import OperatorFault
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.keys import build_sealer, session_key
-from worker.stores.encryption import MIN_KEY_LENGTH, Sealer, read_sealing_time
+from worker.stores.encryption import MIN_KEY_LENGTH, read_sealing_time
 from worker.stores.registry import migrations
 from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
 
@@ -40,7 +39,7 @@ def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
     where = f"in RELEVE_TOKEN_KEYS: {count}" if settings.token_keys else f"in {file}: {count}, {_age(file)}"
     yield from () if settings.token_keys else _check_private(file)
     seals = _read_seals(connections)
-    readable = [seal for seal in seals if _can_unseal(sealer, seal)]
+    readable = [seal for seal in seals if sealer.can_unseal(seal)]
     if lost := len(seals) - len(readable):
         yield fail(
             f"{lost} of {len(seals)} stored tokens and proofs can't be opened: put the key they were sealed under "
@@ -98,11 +97,3 @@ def _read_seals(connections: CheckConnections) -> list[str]:
             query = select(column).where(column.is_not(None)).order_by(order).limit(MAX_SEALS_CHECKED)
             seals += connection.execute(query).scalars()
         return seals
-
-
-def _can_unseal(sealer: Sealer, seal: str) -> bool:
-    try:
-        sealer.unseal(seal)
-    except OperatorFault:
-        return False
-    return True

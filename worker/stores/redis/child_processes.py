@@ -1,4 +1,6 @@
-"""Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9.
+"""Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9: the one supervisor of all.
+
+`releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes here.
 
 Each child leads a session of its own, so Ctrl-C in the terminal reaches the parent alone, which ends them in order.
 """
@@ -6,24 +8,29 @@ Each child leads a session of its own, so Ctrl-C in the terminal reaches the par
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
+from urllib.request import ProxyHandler, build_opener
 
+from worker.errors import WorkerError
 from worker.stores.redis import guard
 
 log = logging.getLogger("releve.processes")
 
 POLL_S: Final = 0.1
+START_S: Final = 60.0
+ANSWER_S: Final = 5.0
 
 
 def free_port() -> int:
@@ -95,14 +102,30 @@ class ChildExit:
 
     name: str
     code: int
+    last_line: str = ""  # The last line of its log, which often says why it ended.
+    pid: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         how = f"by {signal.Signals(-self.code).name}" if self.code < 0 else f"with exit code {self.code}"
-        return f"{self.name} ended unexpectedly {how}"
+        return f"{self.name} ended unexpectedly {how}" + (f": {self.last_line}" if self.last_line else "")
+
+
+@dataclass
+class _Child:
+    """A named child: how it is started, and its process while it runs; moments are of the monotonic clock."""
+
+    name: str
+    argv: Sequence[str]
+    env: Callable[[], Mapping[str, str]]
+    log_path: Path | None
+    respawn_after_s: float | None
+    process: subprocess.Popen[bytes] | None = None
+    terminated_at: float | None = None
+    ended_at: float = 0.0
 
 
 class Supervisor:
-    """A starter of named children that ends them all, last started first, and restarts none.
+    """A starter of named children that ends them all, last started first; it starts again only those that say so.
 
     ``grace_s`` is the time that each child has to end by itself after SIGTERM.
     """
@@ -110,64 +133,120 @@ class Supervisor:
     def __init__(self, *, grace_s: float = 10.0) -> None:
         self._grace_s = grace_s
         self._guard = Guard()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, _Child] = {}
 
     def start(
         self,
         name: str,
         argv: Sequence[str],
         *,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         log_path: Path | None = None,
+        respawn_after_s: float | None = None,
     ) -> int:
         """Start a child and return its pid.
 
-        ``env`` is added to our own environment.  The output is appended to ``log_path``; without one it goes where ours
-        goes.  Raises OSError where the child can't start.
+        ``env`` is added to our own environment; a function is asked at each start.  The output is appended to
+        ``log_path``; without one it goes where ours goes.  With ``respawn_after_s``, ``collect_exits`` starts the child
+        again so long after its end.  Raises OSError where the child can't start.
         """
         if name in self._children:
             raise ValueError(f"child {name} is running already")
-        with _open_log(log_path) as output:
-            child = subprocess.Popen(
-                argv,
-                env={**os.environ, **(env or {})},
+        more = env if callable(env) else lambda: env or {}
+        child = _Child(name, argv, more, log_path, respawn_after_s)
+        pid = self._spawn(child)
+        self._children[name] = child
+        return pid
+
+    def _spawn(self, child: _Child) -> int:
+        with _open_log(child.log_path) as output:
+            child.process = subprocess.Popen(
+                child.argv,
+                env={**os.environ, **child.env()},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        self._children[name] = child
-        self._guard.watch(child.pid)
-        return child.pid
+        self._guard.watch(child.process.pid)
+        return child.process.pid
+
+    def pid(self, name: str) -> int | None:
+        """Return the process id of a child; None while it does not run."""
+        child = self._children.get(name)
+        return child.process.pid if child and child.process else None
+
+    def wait_until_ready(self, name: str, is_ready: Callable[[], bool], timeout_s: float = START_S) -> None:
+        """Wait until a child that has just started ``is_ready``, which may raise OSError while it is not.
+
+        Raises WorkerError, with the child's last words, where it ends or is not ready in time.
+        """
+        child, deadline = self._children[name], time.monotonic() + timeout_s
+        while child.process is not None and child.process.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError):
+                if is_ready():
+                    return
+            time.sleep(POLL_S)
+        raise WorkerError(f"{name} did not start: {last_log_line(child.log_path) or 'it left no log'}")
 
     def collect_exits(self) -> list[ChildExit]:
-        """Return the exits of children that were not asked to end, each once, and kill what is left of their groups."""
-        exits = [ChildExit(name, code) for name, child in self._children.items() if (code := child.poll()) is not None]
-        for child_exit in exits:
-            self._kill_and_reap(child_exit.name)
+        """Return the exits of children that were not asked to end, each once, and kill what is left of their groups.
+
+        It also starts again what is to be started again, and kills what outlived its grace after ``terminate``.
+        """
+        exits, now = [], time.monotonic()
+        for child in list(self._children.values()):
+            if child.process is None:
+                if now - child.ended_at >= (child.respawn_after_s or 0.0):
+                    self._spawn(child)
+            elif (code := child.process.poll()) is not None:
+                exits.append(ChildExit(child.name, code, last_log_line(child.log_path), child.process.pid))
+                self._kill_and_reap(child)
+                child.ended_at = now
+                if child.respawn_after_s is None:
+                    del self._children[child.name]
+            elif child.terminated_at is not None and now - child.terminated_at > self._grace_s:
+                self.kill(child.name)
         return exits
 
-    def wait(self, timeout_s: float) -> list[ChildExit]:
+    def wait(self, timeout_s: float = math.inf) -> list[ChildExit]:
         """Return ``collect_exits`` as soon as a child has ended, after ``timeout_s`` at the latest."""
         deadline = time.monotonic() + timeout_s
         while not (exits := self.collect_exits()) and (left_s := deadline - time.monotonic()) > 0:
             time.sleep(min(POLL_S, left_s))
         return exits
 
+    def terminate(self, name: str) -> None:
+        """Ask a child to end with SIGTERM, and go on at once."""
+        child = self._children[name]
+        if child.process is not None and child.terminated_at is None:
+            child.terminated_at = time.monotonic()
+            child.process.terminate()
+
+    def is_ending(self, name: str) -> bool:
+        """Return whether the child was asked to end and still runs."""
+        return self._children[name].terminated_at is not None
+
+    def kill(self, name: str) -> None:
+        """Kill the child and its whole group with SIGKILL, as an accident would; ``collect_exits`` tells of its end."""
+        if pid := self.pid(name):
+            guard.signal_group(pid, signal.SIGKILL)
+
     def stop_child(self, name: str) -> None:
         """Send SIGTERM to the child, which ends its own children; kill its whole group after the grace."""
         child = self._children[name]
-        child.terminate()
         try:
-            child.wait(self._grace_s)
+            if child.process is not None:
+                child.process.terminate()
+                child.process.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             log.warning("child=%s did not end within %s s and was killed", name, self._grace_s)
         finally:  # A second Ctrl-C comes here too.
-            self._kill_and_reap(name)
+            self._forget(child)
 
     def kill_child(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL, as an accident would."""
-        self._kill_and_reap(name)
+        """Kill the child and its whole group with SIGKILL, and know it no longer."""
+        self._forget(self._children[name])
 
     def stop(self) -> None:
         """End all children, last started first; safe to repeat, and complete even when it is interrupted."""
@@ -175,15 +254,21 @@ class Supervisor:
             for name in reversed(list(self._children)):
                 self.stop_child(name)
         finally:
-            for name in list(self._children):
-                self._kill_and_reap(name)
+            for child in list(self._children.values()):
+                self._forget(child)
             self._guard.close()
 
-    def _kill_and_reap(self, name: str) -> None:
-        child = self._children.pop(name)
-        guard.signal_group(child.pid, signal.SIGKILL)
-        child.wait()
-        self._guard.unwatch(child.pid)
+    def _forget(self, child: _Child) -> None:
+        self._kill_and_reap(child)
+        del self._children[child.name]
+
+    def _kill_and_reap(self, child: _Child) -> None:
+        if child.process is None:
+            return
+        guard.signal_group(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+        self._guard.unwatch(child.process.pid)
+        child.process = child.terminated_at = None
 
     def __enter__(self) -> Self:
         return self
@@ -192,6 +277,21 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def last_log_line(path: Path | None) -> str:
+    """Return the last line of a log; empty where there is none."""
+    if path is None or not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "")
+
+
+def answers(url: str) -> bool:
+    """Return whether an HTTP server answers there without an error.  Raises OSError where nobody answers."""
+    opener = build_opener(ProxyHandler({}))  # No proxy of the environment stands between us and our children.
+    with opener.open(url, timeout=ANSWER_S) as answer:
+        return bool(answer.status < 400)
 
 
 @contextmanager

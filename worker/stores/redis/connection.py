@@ -16,6 +16,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from worker.domain.fleet.backoff import REDIS_FIRST_DELAY_S, REDIS_LONGEST_DELAY_S, REDIS_RETRIES
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.redis.addresses import Sentinels, parse_sentinels
@@ -39,7 +40,9 @@ def connect(url: str) -> Redis:
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "health_check_interval": HEALTH_CHECK_INTERVAL_S,
-        "retry": Retry(ExponentialWithJitterBackoff(cap=1, base=0.05), retries=3),
+        "retry": Retry(
+            ExponentialWithJitterBackoff(cap=REDIS_LONGEST_DELAY_S, base=REDIS_FIRST_DELAY_S), retries=REDIS_RETRIES
+        ),
         "retry_on_timeout": True,
     }
     if not url.startswith("unix:"):

@@ -29,7 +29,7 @@ from redis.retry import Retry
 
 from worker.errors import StoreUnavailable
 from worker.stores.redis import guard
-from worker.stores.redis.child_processes import Guard, Supervisor, free_port
+from worker.stores.redis.child_processes import Guard, free_port
 
 START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -230,8 +230,6 @@ def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
         time.sleep(POLL_S)
     return True
 
-
-__all__ = ["EmbeddedRedis", "Supervisor", "find_server", "free_port", "shared_redis"]
 
 # Servers started here that other processes still use.  They stay referenced: Popen warns of a child it did not reap.
 _shared_processes: list[subprocess.Popen[bytes]] = []

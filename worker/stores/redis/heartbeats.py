@@ -1,43 +1,47 @@
-"""Heartbeats in Redis: of workers, of beat, and of the loop from beat over a queue to a worker.
+"""Heartbeats in Redis, in one hash: who is alive, and whether the loop from beat over a queue to a worker goes round.
 
-    heartbeat:worker:nightly@host   hash: seen_at 1721890000.5, progress_at 1721889990.25, running 2, slots 16,
-                                queues control,nightly
-    heartbeat:restarts              hash: a worker's name to how often its watchdog restarted it
-    heartbeat:beat, heartbeat:tick      1721890000.5
-    alive:host-17-a1b2c3        1
+    releve:heartbeat   hash, a JSON text for each process:
+        host-17-a1b2c3   {"name": "nightly@host", "seen_at": 1721890000.5, "progress_at": 1721889990.25, "running": 2,
+                         "slots": 16, "queues": ["control", "nightly"], "restarts": 0}
+        beat, tick       1721890000.5
 
-Times are seconds since 1970 by the writer's clock; ``releve doctor`` compares the clocks.  All keys expire, and a lost
-key costs a false alarm.
+All times are seconds since 1970 by Redis' clock.  The hash expires a day after the last heartbeat; a lost one costs a
+false alarm, and messages of living workers that are done twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from redis import Redis
 
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
-WORKER_TTL_S: Final = 900  # A worker that vanished without a word is listed this long.
-BEAT_TTL_S: Final = 7 * 24 * 3600
-RESTARTS_TTL_S: Final = 30 * 24 * 3600
+ALIVE_S: Final = 20.0  # Workers write every few seconds; what a worker holds that is silent for longer is requeued.
+FORGET_S: Final = 900.0  # A worker that vanished without a word is listed this long.
+_TTL_S: Final = 24 * 3600
+_BEAT: Final = "beat"
+_TICK: Final = "tick"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeartbeat:
     """The heartbeat that a worker writes every few seconds.
 
-    ``progress_at``: when it last took or finished work; at first, when it became ready.
+    ``progress_at``: when it last took or finished work; at first, when it started.  ``restarts``: how often its
+    watchdog restarted it.
     """
 
     name: str  # Celery's node name, like nightly@host.
     seen_at: float
     progress_at: float
-    running: int
-    slots: int
-    queues: tuple[str, ...]
+    running: int = 0
+    slots: int = 0
+    queues: tuple[str, ...] = ()
+    restarts: int = 0
 
     @property
     def host(self) -> str:
@@ -45,116 +49,81 @@ class WorkerHeartbeat:
 
 
 class Heartbeats(PrefixedKeys):
-    """Heartbeats of workers and beat for the health checks; every method raises StoreUnavailable."""
+    """Heartbeats of workers and beat; every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix + "heartbeat:")
+        super().__init__(redis, prefix)
+
+    @redis_errors()
+    def now(self) -> float:
+        """Return Redis' time, by which heartbeats are written and judged."""
+        seconds, microseconds = self._redis.time()
+        return float(seconds) + float(microseconds) / 1e6
 
     # -- Workers
 
     @redis_errors()
-    def record_worker(self, heartbeat: WorkerHeartbeat) -> None:
-        mapping: dict[Any, Any] = {
-            "seen_at": heartbeat.seen_at,
-            "progress_at": heartbeat.progress_at,
-            "running": heartbeat.running,
-            "slots": heartbeat.slots,
-            "queues": ",".join(heartbeat.queues),
-        }
-        key = self._key("worker", heartbeat.name)
-        with self._redis.pipeline() as pipe:
-            pipe.hset(key, mapping=mapping)
-            pipe.expire(key, WORKER_TTL_S)
-            pipe.execute()
+    def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
+        """Write the heartbeat of a worker process; the name of its hash of messages ends with ``worker``."""
+        self._write(worker, json.dumps(asdict(heartbeat)))
 
     @redis_errors()
-    def forget_worker(self, name: str) -> None:
-        """Delete the heartbeat of a worker that ended in order, so that no check misses it."""
-        self._redis.delete(self._key("worker", name))
+    def forget_worker(self, worker: str) -> None:
+        """Delete the heartbeat of a worker that ends, so that no check misses it and others take its messages."""
+        self._redis.hdel(self._key("heartbeat"), worker)
 
     @redis_errors()
     def workers(self) -> list[WorkerHeartbeat]:
-        """Return the heartbeats of the last 15 minutes, sorted by name."""
-        names = sorted(
-            {str(key).removeprefix(self._key("worker", "")) for page in self._scan("worker:*") for key in page}
-        )
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in names:
-                pipe.hgetall(self._key("worker", name))
-            return [_to_heartbeat(name, fields) for name, fields in zip(names, pipe.execute(), strict=True) if fields]
+        """Return the heartbeats of the last 15 minutes, sorted by name; of processes of one name the newest."""
+        now, newest = self.now(), dict[str, WorkerHeartbeat]()
+        for process, raw in self._redis.hgetall(self._key("heartbeat")).items():
+            if process in (_BEAT, _TICK):
+                continue
+            fields = json.loads(raw)
+            heartbeat = WorkerHeartbeat(**{**fields, "queues": tuple(fields["queues"])})
+            if now - heartbeat.seen_at > FORGET_S:
+                self._redis.hdel(self._key("heartbeat"), process)
+            elif heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at:
+                newest[heartbeat.name] = heartbeat
+        return [newest[name] for name in sorted(newest)]
+
+    def living_workers(self) -> list[str]:
+        """Return the names of the workers that are alive, sorted."""
+        now = self.now()
+        return [worker.name for worker in self.workers() if now - worker.seen_at <= ALIVE_S]
 
     @redis_errors()
-    def count_restart(self, name: str) -> None:
-        """Count a restart of a silent worker by its watchdog."""
-        key = self._key("restarts")
-        with self._redis.pipeline() as pipe:
-            pipe.hincrby(key, name, 1)
-            pipe.expire(key, RESTARTS_TTL_S)
-            pipe.execute()
-
-    @redis_errors()
-    def restarts(self) -> dict[str, int]:
-        """Return how often each worker was restarted by its watchdog; forgotten 30 days after the last restart."""
-        counts = self._redis.hgetall(self._key("restarts"))
-        return {str(name): int(count) for name, count in sorted(counts.items())}
+    def dead_workers(self, workers: Collection[str]) -> list[str]:
+        """Return those of the worker processes that are not alive, sorted; their messages are requeued."""
+        if not (names := sorted(workers)):
+            return []
+        heartbeats, now = self._redis.hmget(self._key("heartbeat"), names), self.now()
+        return [
+            name
+            for name, raw in zip(names, heartbeats, strict=True)
+            if raw is None or now - json.loads(raw)["seen_at"] > ALIVE_S
+        ]
 
     # -- Beat, and the whole loop from beat over the queue to a worker
 
     @redis_errors()
-    def record_beat(self, at: float) -> None:
-        """Record when beat published something."""
-        self._redis.set(self._key("beat"), at, ex=BEAT_TTL_S)
+    def record_beat(self) -> None:
+        """Record that beat has published something."""
+        self._write(_BEAT, str(self.now()))
 
     @redis_errors()
-    def record_tick(self, at: float) -> None:
-        """Record when a worker did the task that beat sends every minute."""
-        self._redis.set(self._key("tick"), at, ex=BEAT_TTL_S)
+    def record_tick(self) -> None:
+        """Record that a worker has done the task that beat sends every minute."""
+        self._write(_TICK, str(self.now()))
 
     @redis_errors()
-    def beat_and_tick(self) -> Sequence[float | None]:
+    def beat_and_tick(self) -> list[float | None]:
         """Return the times of the last beat and the last tick, None where unknown."""
-        answers = self._redis.mget([self._key("beat"), self._key("tick")])
+        answers = self._redis.hmget(self._key("heartbeat"), [_BEAT, _TICK])
         return [None if answer is None else float(answer) for answer in answers]
 
-
-def _to_heartbeat(name: str, fields: dict[str, str]) -> WorkerHeartbeat:
-    return WorkerHeartbeat(
-        name,
-        float(fields["seen_at"]),
-        float(fields["progress_at"]),
-        int(fields["running"]),
-        int(fields["slots"]),
-        tuple(filter(None, fields["queues"].split(","))),
-    )
-
-
-ALIVE_TTL_S: Final = 20  # Workers renew their mark every few seconds; without one, a worker counts as dead.
-
-
-class LivingWorkers(PrefixedKeys):
-    """Marks of living workers, which decide whose messages are requeued; every method raises StoreUnavailable."""
-
-    @redis_errors()
-    def mark_alive(self, worker: str) -> None:
-        """Renew the worker's mark, for 20 seconds."""
-        self._redis.set(self._key("alive", worker), "1", ex=ALIVE_TTL_S)
-
-    @redis_errors()
-    def mark_stopped(self, worker: str) -> None:
-        """Delete the worker's mark, so that others may take its messages at once."""
-        self._redis.delete(self._key("alive", worker))
-
-    @redis_errors()
-    def living_workers(self) -> list[str]:
-        """Return the living workers, sorted; scans all keys."""
-        start = len(self._key("alive", ""))
-        return sorted({key[start:] for page in self._scan("alive:*") for key in page})
-
-    @redis_errors()
-    def dead_workers(self, workers: Collection[str]) -> list[str]:
-        """Return those of the workers that have no mark, sorted."""
-        if not workers:
-            return []
-        names = sorted(workers)
-        marks = self._redis.mget([self._key("alive", name) for name in names])
-        return [name for name, mark in zip(names, marks, strict=True) if mark is None]
+    def _write(self, process: str, text: str) -> None:
+        with self._redis.pipeline() as pipe:
+            pipe.hset(self._key("heartbeat"), process, text)
+            pipe.expire(self._key("heartbeat"), _TTL_S)
+            pipe.execute()

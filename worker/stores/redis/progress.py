@@ -8,7 +8,6 @@ Everything here may be lost; a lost key repeats work.  All keys have one prefix 
     failures:<account>:<series>   hash: windows of the history that failed (``claims``)
     secret:<name>                 an encrypted text
     text:<name>                   a text, such as the summary of the last audit
-    alive:<worker>                ``heartbeats``
     lock:<name>, slot:<name>      ``locks``
 """
 
@@ -19,14 +18,13 @@ from typing import Any, Final
 from worker.stores.redis.claims import ClaimStore
 from worker.stores.redis.connection import escape_glob, redis_errors
 from worker.stores.redis.coverage import CoverageStore
-from worker.stores.redis.heartbeats import LivingWorkers
 from worker.stores.redis.locks import Locks
 from worker.stores.redis.task_progress import TaskProgressStore
 
 ACCOUNT_KINDS: Final = frozenset({"history", "task", "inflight", "failures", "secret", "text", "slot"})
 
 
-class ProgressStore(TaskProgressStore, CoverageStore, ClaimStore, Locks, LivingWorkers):
+class ProgressStore(TaskProgressStore, CoverageStore, ClaimStore, Locks):
     """The progress of all accounts in Redis; every method raises StoreUnavailable.
 
     ``series`` is a Series or its value.

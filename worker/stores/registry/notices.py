@@ -7,19 +7,18 @@ after its claim leaves the notice due again: the receiver may get it twice and r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, delete, select, update
 
 from worker.domain.consent.consents import Notice
+from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.stores.registry import consent_rows
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import NOTICES
 
-MAX_ATTEMPTS: Final = 8
-# The first seven delays add up to about a day.
-RETRY_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
+MAX_ATTEMPTS: Final = len(NOTICE_DELAYS)
 _PAGE_SIZE: Final = 500
 
 
@@ -54,7 +53,7 @@ class NoticeTable:
                 return None
             if row.attempts >= MAX_ATTEMPTS or row.next_attempt_at > now:
                 return None
-            values = {"attempts": row.attempts + 1, "next_attempt_at": now + RETRY_DELAYS[row.attempts]}
+            values = {"attempts": row.attempts + 1, "next_attempt_at": now + NOTICE_DELAYS[row.attempts]}
             connection.execute(update(NOTICES).where(has_id).values(**values))
             return consent_rows.to_notice(connection.execute(select(NOTICES).where(has_id)).one())
 

@@ -13,13 +13,13 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
 
 log = logging.getLogger("releve.api")
 
 PREFIX: Final = "/api"
-_RETRY_S: Final = 5
 _MOST_BYTES: Final = 10_000  # Of a body, because it is read before the caller is authenticated.
 _CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 
@@ -95,7 +95,7 @@ def _to_response(error: WorkerError) -> Response:
         return no_such_account().to_response()
     if isinstance(error, TransientError):
         log.warning("api unavailable", extra=fields(reason=str(error)))
-        wait_s = max(1, round(error.retry_after_s or _RETRY_S))
+        wait_s = max(1, round(error.retry_after_s or CLIENT_DELAY_S))
         # The error's own text may hold a server's address, so it isn't sent.
         message = "a part of the service does not answer: try again"
         return error_response(503, "unavailable", message, {"Retry-After": str(wait_s)})

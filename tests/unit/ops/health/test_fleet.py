@@ -19,17 +19,17 @@ OTHER = WorkerHeartbeat("backfill@two", NOW - 5, NOW - 5, running=16, slots=16, 
 
 def test_workers_that_work_are_named() -> None:
     words = ("nightly@one (3 of 16 busy)", "backfill@two (16 of 16 busy)")
-    assert_result(judge_workers([WORKER, OTHER], EMPTY | {"nightly": 900}, {}, NOW), Level.OK, *words)
+    assert_result(judge_workers([WORKER, OTHER], EMPTY | {"nightly": 900}, NOW), Level.OK, *words)
 
 
 def test_no_worker_at_all_is_a_fault() -> None:
-    assert_result(judge_workers([], EMPTY, {}, NOW), Level.FAIL, "no worker", "`releve up`")
+    assert_result(judge_workers([], EMPTY, NOW), Level.FAIL, "no worker", "`releve up`")
 
 
 def test_a_worker_that_lives_and_takes_nothing_is_named() -> None:
     stuck = replace(WORKER, progress_at=NOW - 400, running=0)
     words = ("nightly@one lives, but has taken nothing for 400 s", "7 messages wait", "restart it")
-    assert_result(judge_workers([stuck, OTHER], EMPTY | {"nightly": 7}, {}, NOW), Level.FAIL, *words)
+    assert_result(judge_workers([stuck, OTHER], EMPTY | {"nightly": 7}, NOW), Level.FAIL, *words)
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,18 @@ def test_a_worker_that_lives_and_takes_nothing_is_named() -> None:
 )
 def test_idle_and_busy_workers_are_well(idle: WorkerHeartbeat) -> None:
     waiting = EMPTY | {"nightly": 7 if idle.running else 0, "backfill": 5}
-    assert_result(judge_workers([idle, OTHER], waiting, {}, NOW), Level.OK)
+    assert_result(judge_workers([idle, OTHER], waiting, NOW), Level.OK)
 
 
 def test_a_worker_that_is_gone_matters_when_work_waits_for_it() -> None:
     gone = replace(WORKER, seen_at=NOW - 200)
-    assert_result(judge_workers([gone, OTHER], EMPTY, {}, NOW), Level.WARN, "nightly@one was last heard of 200 s ago")
-    notes = judge_workers([gone, OTHER], EMPTY | {"nightly": 2}, {}, NOW)
+    assert_result(judge_workers([gone, OTHER], EMPTY, NOW), Level.WARN, "nightly@one was last heard of 200 s ago")
+    notes = judge_workers([gone, OTHER], EMPTY | {"nightly": 2}, NOW)
     assert_result(notes, Level.FAIL, "2 messages wait", "start it again", "no worker serves: start one with -Q nightly")
 
 
 def test_restarts_by_the_watchdog_are_told() -> None:
-    notes = judge_workers([WORKER], EMPTY, {"nightly@one": 3}, NOW)
+    notes = judge_workers([replace(WORKER, restarts=3)], EMPTY, NOW)
     assert_result(notes, Level.WARN, "started nightly@one 3 times anew", "drops connections")
 
 
