@@ -117,8 +117,6 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     assert system.runtime.registry.get(revoked).active  # A single refusal may be the supplier's mistake.
     system.stop("worker")
     system.start_worker(PRETEND_NOW="2023-10-30T16:00+01:00")
-    # The claims would keep the account untouched for hours of Redis' own time, which doesn't follow the pretended one.
-    system.redis.delete(*system.redis.keys("releve:inflight:*"))
     system.run_night(other)
     until(lambda: not system.runtime.registry.get(revoked).active, "the end of the account's runs")
     by_id = {row["account"]: row for row in system.query("status")}

@@ -80,9 +80,9 @@ def test_a_backfill_is_shown_with_states_times_and_the_window_of_each_task(
     assert (fetched["args"], fetched["state"], fetched["retries"]) == (f"{curve} 2024-07-25", "SUCCESS", 0)
     assert fetched["runtime"] > 0
     (stored,) = [task for task in tasks if task["name"] == "tasks.pipeline.store" and curve in task["args"]]
-    window, run = stored["args"].rsplit(" ", 1)
+    window, run, claim = stored["args"].rsplit(" ", 2)
     assert (window, stored["kwargs"]) == (f"{curve}/2024-07-25", "{}")
-    assert re.fullmatch(r"\d{8}T\d{6}\.\d{6}", run)
+    assert re.fullmatch(r"\d{8}T\d{6}\.\d{6} backfill/\d{16}", f"{run} {claim}")
     assert any(task["name"] == "tasks.backfill.backfill_account" and account in task["args"] for task in tasks)
 
 

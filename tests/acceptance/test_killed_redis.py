@@ -36,7 +36,8 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     couchdb_url: str, tmp_path: Path, opened: ExitStack
 ) -> None:
     """No beat runs, and the visibility time-out is minutes away: nobody but the worker gives the message back."""
-    redis = opened.enter_context(DrillRedis(tmp_path))
+    redis = DrillRedis(tmp_path)
+    opened.callback(redis.stop)
     target = urlsplit(couchdb_url)
     relay = opened.enter_context(CouchdbRelay(target.hostname or "", target.port or 0))
     store = couchdb_url.replace(f"{target.hostname}:{target.port}", f"127.0.0.1:{relay.port}")

@@ -161,6 +161,8 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
                 return newest
             if was_sent_before:
                 raise RefreshAnswerLost(_ANSWER_LOST) from None
+            # A refusal is an answer: a second window that asks meanwhile must not take it for a lost one.
+            self._store.clear_refresh_sent()
             raise
         except (RateLimited, OperatorFault, RequestRefused):
             # The supplier refused before it looked at the token, so this request took nothing.

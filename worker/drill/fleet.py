@@ -118,7 +118,8 @@ class DrillFleet:
         if queue_lengths(self._runtime.broker_url)["nightly"] > _MOST_WAITING_MESSAGES * len(self.homes):
             return
         self.nights += 1
-        enqueue("tasks.nightly.nightly_sync", self.now().isoformat(), broker_url=self._runtime.broker_url)
+        # No moment to come: the worker takes its own present time.
+        enqueue("tasks.nightly.nightly_sync", "2100-01-01", broker_url=self._runtime.broker_url)
 
     def change_values(self) -> None:
         """Let the supplier correct a recent day or fill a gap; the next nightly run must store it."""

@@ -90,9 +90,9 @@ class DueWindows:
         return more
 
     def feed_catch_up(self, since: datetime, before: datetime, run: str) -> bool:
-        """Publish the series without a reading of yesterday that were asked since ``since``, but not since ``before``.
+        """Publish the series without a reading of yesterday that were not asked since ``before``.
 
-        Returns whether more are due.
+        ``since``: the beginning of the night; with a policy, only what had its turn then. Returns whether more are due.
         """
         now, lane = self.now(), NIGHTLY_LANE
         in_flight = set(self.claims.in_flight(lane))
@@ -103,7 +103,8 @@ class DueWindows:
             limit = room - published
             wanted = limit + len(in_flight)
             yesterday = self.claims.today() - ONE_DAY
-            rows = self.table.list_catch_up(series, yesterday, since, before, now, wanted)
+            asked_since = since if self.policy.every(series) > 1 else None
+            rows = self.table.list_catch_up(series, yesterday, asked_since, before, now, wanted)
             more = more or len(rows) == wanted
             published += self._publish(CATCH_UP, rows, in_flight, limit)
         self._log(run, published, whole=not more)

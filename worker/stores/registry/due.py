@@ -18,7 +18,7 @@ from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import Series
 from worker.stores.registry.database import Database
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
-from worker.stores.registry.tables import ACTIVE, SERIES_OUTCOMES
+from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
@@ -65,13 +65,15 @@ class DueTable:
         return rows
 
     def list_catch_up(
-        self, series: Series, yesterday: date, since: datetime, before: datetime, now: datetime, limit: int
+        self, series: Series, yesterday: date, since: datetime | None, before: datetime, now: datetime, limit: int
     ) -> list[DueRow]:
-        """Return the rows without a reading of ``yesterday`` that were asked since ``since``, but not since ``before``.
+        """Return the rows without a reading of ``yesterday`` that were not asked since ``before``.
+
+        With ``since`` only those that were asked since then, because the others have their turn in another night.
 
         Those that lack the most days come first.
         """
-        lacking = _C.every == 1, _C.last_day < yesterday, _C.asked_at >= since, _C.asked_at < before
+        lacking = _C.every == 1, _C.last_day < yesterday, _C.asked_at < before, _C.asked_at >= (since or NEVER)
         query = _rows(_may_be_asked(now), _C.series == series.value, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 

@@ -1,0 +1,172 @@
+"""Count the calls of our functions that one nightly window takes, from beat's message to the totals stored.
+
+python -m tools.window_walk [CHECKOUT …]
+
+For each checkout (this one without an argument) it prints one JSON object: how many of our functions are called, through
+how many files, which calls climb a floor, and the functions in the order of their first call.  A function that is called
+for each reading counts once, and so does one that several steps call.  The window is the look-back of daily values of a
+new account, with CouchDB in the plain layout and the preset of 2026, run in one process after another account's: what is
+built once a process does not count.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+OURS = ("tasks", "worker", "config")
+NOW = "2024-07-25T09:00+02:00"
+METERS = ("30001640000011", "30001640000022")
+
+
+class Walk:
+    """A profile function that notes each first call of a function of ours, with its caller of ours."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root) + os.sep
+        self.armed = self.counting = False
+        self.entered = 0
+        self.steps: list[tuple[str, str]] = []
+        self.callers: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str]] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        if not self.counting or event != "call" or (name := self._name(frame)) is None:
+            return
+        caller: FrameType | None = frame.f_back
+        while caller is not None and (caller_name := self._name(caller)) is None:
+            caller = caller.f_back
+        if caller is not None and caller_name is not None:
+            self.callers.add((caller_name[0], name[0]))
+        if name not in self._known:
+            self._known.add(name)
+            self.entered += caller is None or caller_name is None or caller_name[0] != name[0]
+            self.steps.append(name)
+
+    def _name(self, frame: FrameType) -> tuple[str, str] | None:
+        """Return file and function of a frame of ours; a comprehension or a lambda is part of the function around it."""
+        path, name = frame.f_code.co_filename, frame.f_code.co_qualname
+        if not path.startswith(self._root) or name.rpartition(".")[2].startswith("<"):
+            return None
+        file = path.removeprefix(self._root)
+        return (file, name) if file.partition(os.sep)[0] in OURS else None
+
+
+def floors(root: Path) -> list[list[str]]:
+    """Return the layers of the import contract, the highest first, each with its packages."""
+    parser = configparser.ConfigParser()
+    parser.read(root / "setup.cfg")
+    for section in parser.sections():
+        if parser[section].get("type") == "layers":
+            lines = parser[section]["layers"].strip().splitlines()
+            return [[word.strip(" ()") for word in line.replace("|", ":").split(":")] for line in lines]
+    return []
+
+
+def climbs(root: Path, callers: set[tuple[str, str]]) -> list[str]:
+    """Return the calls from a lower floor into a higher one, as ``file -> file``."""
+
+    def floor_of(file: str) -> int:
+        module = file.removesuffix(".py").replace(os.sep, ".")
+        return next(
+            (
+                place
+                for place, packages in enumerate(floors(root))
+                if any(module == package or module.startswith(package + ".") for package in packages)
+            ),
+            -1,
+        )
+
+    pairs = {(caller, callee) for caller, callee in callers if floor_of(caller) > floor_of(callee) >= 0}
+    return sorted(f"{caller} -> {callee}" for caller, callee in pairs)
+
+
+def walk(root: Path, couchdb: str) -> dict[str, Any]:
+    """Run the window in a worker of this process, whose modules are those of ``root``, and return what was counted."""
+    from celery.signals import task_postrun, task_prerun
+
+    with ExitStack() as opened:
+        folder = Path(tempfile.mkdtemp())
+        from worker.simulator.options import SimulatorOptions
+        from worker.simulator.server import serve_in_background
+
+        options = SimulatorOptions(pretend_now=datetime.fromisoformat(NOW), any_application=True)
+        settings = {
+            "DATA_DIR": str(folder),
+            "MEASURES_URL": couchdb,
+            "LAYOUT": "plain",
+            "ENEDIS_URL": opened.enter_context(serve_in_background(options)),
+            "PRETEND_NOW": NOW,
+            "HISTORY_LOAD_DAYS": "7",
+            "CALLS_PER_SECOND": "0",
+            "CALLS_PER_HOUR": "0",
+        }
+        os.environ |= {f"RELEVE_{name}": str(value) for name, value in settings.items()}
+        from worker.app import app
+        from worker.runtime.current import get_runtime
+
+        app.conf.update(worker_hijack_root_logger=False)
+        app.loader.import_default_modules()
+        runtime, measured, stored = get_runtime(), Walk(root), threading.Semaphore(0)
+
+        def begin(task: Any, **_: object) -> None:
+            if measured.armed and task.name == "tasks.nightly.nightly_sync":
+                measured.counting = True
+
+        def end(task: Any, args: Any, **_: object) -> None:
+            if task.name == "tasks.pipeline.store":
+                measured.counting = False
+                stored.release()
+
+        task_prerun.connect(begin, weak=False)
+        task_postrun.connect(end, weak=False)
+        threading.setprofile(measured)
+        worker = app.Worker(pool="solo", without_mingle=True, without_gossip=True, loglevel="CRITICAL")
+        threading.Thread(target=worker.start, daemon=True).start()
+        for number, meter in enumerate(METERS):
+            runtime.registry.add("enedis", meter, runtime.now(), token_needed=False)
+            measured.armed = number == 1
+            app.send_task("tasks.nightly.nightly_sync", args=(f"2024-07-{25 + number}",))
+            for _ in range(2):  # Both series.
+                if not stored.acquire(timeout=30):
+                    raise SystemExit("no window was stored")
+        files = [file for file, _ in measured.steps]
+        returns = sum(file in files[: place - 1] and files[place - 1] != file for place, file in enumerate(files) if place)
+        return {
+            "checkout": str(root),
+            "calls": len(measured.steps),
+            "entered": measured.entered,
+            "files": len(set(files)),
+            "returns_to_a_file": returns,
+            "climbs": climbs(root, measured.callers),
+            "walk": [f"{file}:{name}" for file, name in measured.steps],
+        }
+
+
+def main() -> None:
+    if os.environ.get("WINDOW_WALK"):
+        sys.stdout.write(json.dumps(walk(Path.cwd(), os.environ["WINDOW_WALK"])) + "\n")
+        sys.stdout.flush()
+        os._exit(0)  # The worker's threads would wait for messages.
+    from tests.support.servers import couchdb_server
+
+    for checkout in sys.argv[1:] or ["."]:
+        with couchdb_server() as couchdb:
+            root = Path(checkout).resolve()
+            env = {**os.environ, "WINDOW_WALK": couchdb, "PYTHONPATH": str(root)}
+            result = subprocess.run([sys.executable, __file__], cwd=root, env=env, stdout=subprocess.PIPE, check=True)
+            sys.stdout.write(json.dumps(json.loads(result.stdout.splitlines()[-1]), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
