@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,5 +54,5 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     relay.mode = FaultMode.PASS
     redis.start()
     until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
-    assert "connected anew messages_requeued=1" in log.read_text()
+    assert re.search("connected anew messages_requeued=[12]", log.read_text())
     assert system.is_running("worker")

@@ -22,7 +22,7 @@ from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# New accounts, and accounts that were away, stand before the floor: they wait so long at most.
+# New accounts, and accounts that were away, stand before the floor: while a full page is due, they wait so long.
 _FLOOR_LIFE_S: Final = 60.0
 
 
@@ -59,9 +59,8 @@ class DueTable:
             .limit(limit)
         )
         rows = self._list(query.where(_C.asked_at >= floor) if use_floor else query)
-        if not use_floor:
-            oldest = rows[0].asked_at if rows else before
-            self._floors[series, every] = oldest, self._clock() + _FLOOR_LIFE_S
+        if not use_floor and len(rows) == limit:
+            self._floors[series, every] = rows[0].asked_at, self._clock() + _FLOOR_LIFE_S
         return rows
 
     def list_catch_up(
