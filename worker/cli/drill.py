@@ -22,7 +22,11 @@ _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
     "--minutes", default=2.0, show_default=True, type=click.FloatRange(0.1, 600), help="How long faults go on."
 )
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another seed, other faults.")
-@click.option("--store", type=click.Choice(["sqlite", "couchdb"]), help="Without it by the seed: even is couchdb.")
+@click.option(
+    "--store",
+    type=click.Choice(["sqlite", "couchdb", "couchdb-packed"]),
+    help="Without it by the seed: even is couchdb, of these 4 to 7, 12 to 15 … in the packed layout.",
+)
 @click.option(
     "--preset",
     type=click.Choice(["enedis-v4", "enedis-2026"]),
@@ -58,12 +62,14 @@ def drill(
     if store == "sqlite" and measures_url:
         raise click.UsageError("--measures-url is for --store couchdb")
     possible = measures_url is not None or find_couchdb_program() is not None
-    couchdb = store == "couchdb" or (store is None and possible and (seed % 2 == 0 or measures_url is not None))
+    if store is None:
+        couchdb = possible and (seed % 2 == 0 or measures_url is not None)
+        store = ("couchdb-packed" if seed // 4 % 2 else "couchdb") if couchdb else "sqlite"
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="releve-drill-"))
     report = None
     try:
-        planned = DrillReport(seed, minutes, "couchdb" if couchdb else "sqlite", preset or _PRESETS[seed % 4])
+        planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
         report = _run(folder, planned, accounts, measures_url, console)
     finally:
         if keep or report is None or not report.ok:
@@ -90,9 +96,11 @@ def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, con
     from worker.drill.schedule import FaultKind, plan_faults
     from worker.drill.servers import open_servers
 
-    seed, seconds, couchdb = report.seed, report.minutes * 60, report.store == "couchdb"
+    seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
     planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
-    with open_servers(folder, preset=report.preset, couchdb=couchdb, measures_url=measures_url, warn=warn) as servers:
+    with open_servers(
+        folder, preset=report.preset, store=report.store, measures_url=measures_url, warn=warn
+    ) as servers:
         fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
         console.print(
             f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "

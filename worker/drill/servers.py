@@ -192,7 +192,7 @@ def open_servers(
     folder: Path,
     *,
     preset: str,
-    couchdb: bool,
+    store: str,
     measures_url: str | None,
     warn: Callable[[str], object],
 ) -> Iterator[DrillServers]:
@@ -206,7 +206,9 @@ def open_servers(
         redis = DrillRedis(folder)
         resources.callback(redis.stop)
         supervisor = resources.enter_context(Supervisor())
-        couchdb_server = resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if couchdb else None
+        couchdb_server = (
+            resources.enter_context(DrillCouchdb(supervisor, folder, measures_url)) if store != "sqlite" else None
+        )
         simulator = DrillSimulator(supervisor, folder / "logs")
         environment = use_pretend_settings(
             folder,
@@ -215,6 +217,7 @@ def open_servers(
             simulator.url,
             warn,
             **({"measures_url": couchdb_server.url} if couchdb_server else {}),
+            layout="packed" if store == "couchdb-packed" else "plain",
             calls_per_second=_CALLS_PER_SECOND,
             calls_per_hour=0,
             supplier_timeout_s=_SUPPLIER_TIMEOUT_S,
