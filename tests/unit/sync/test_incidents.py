@@ -35,12 +35,12 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.runtime.due import build_probes
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
+from worker.sync.probes import IncidentProber
 
 DOWN = SupplierUnavailable("500")
 EVERYTHING_BAD: list[WorkerError] = [DOWN, OperatorFault("key"), MalformedAnswer("odd")]
@@ -91,12 +91,11 @@ class Fleet:
         return sum(self.look_back(home, series) for home in self.homes)
 
     def probe(self) -> None:
-        build_probes(
+        IncidentProber(
             incidents=self.household.incidents,
-            registry=self.household.registry,
-            progress=self.household.progress,
-            claims=self.household.claims,
-            window_sync=self.household.window_sync,
+            accounts=self.household.registry,
+            look_back=self.household.claims.manual_look_back,
+            sync_window=self.household.window_sync.sync_window,
             now=self.household.now,
         ).run()
 

@@ -13,6 +13,7 @@ from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL
 from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.measures.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
@@ -32,7 +33,6 @@ from worker.errors import (
     WriteRefused,
 )
 from worker.stores.registry.outcomes import SeriesOutcome
-from worker.sync.retries import DELAYS
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
 DAILY = Series.DAILY
@@ -99,7 +99,7 @@ def test_a_window_without_data_is_a_success_that_stored_nothing(household: House
 
 def test_a_success_clears_the_failures_before_it(household: Household) -> None:
     account = household.add()
-    for wait in DELAYS[:3]:
+    for wait in WINDOW_DELAYS[:3]:
         household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
         outcome = outcome_of(household, account)
         assert (outcome.code, outcome.again_at) == ("VENDOR_DOWN", household.at + wait)
@@ -108,7 +108,7 @@ def test_a_success_clears_the_failures_before_it(household: Household) -> None:
     assert (outcome.code, outcome.again_at) == (None, None)
     assert household.progress.task_state(account, DAILY)["error"] == ""
     household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
-    assert outcome_of(household, account).again_at == household.at + DELAYS[0]
+    assert outcome_of(household, account).again_at == household.at + WINDOW_DELAYS[0]
 
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
@@ -117,7 +117,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 @pytest.mark.parametrize(
     "error, state, code, state_name, asked, wait",
     [
-        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, DELAYS[0]),
+        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, WINDOW_DELAYS[0]),
         (SupplierUnavailable("down", 3600), AccountState.READY, "VENDOR_DOWN", "failed", True, timedelta(hours=1)),
         (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", False, MINUTE),
         (RateLimited("wait", 1799), AccountState.READY, "VENDOR_DOWN", "waiting", False, timedelta(seconds=1799)),
@@ -125,7 +125,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
         (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
         (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
         (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", False, QUARTER),
-        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, DELAYS[0]),
+        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, WINDOW_DELAYS[0]),
         (
             RefreshTokenDead("dead"),
             AccountState.ACTION_NEEDED,
@@ -206,7 +206,7 @@ def test_a_history_that_meets_an_outage_waits_longer_each_time(household: Househ
         assert job is not None
         household.results.record_failure(job, SupplierUnavailable("down"))
         waits.append(outcome_of(household, account).history_due_at - household.at)  # type: ignore[operator]
-    assert waits == [DELAYS[0]] * 3 + [DELAYS[1]] * 3
+    assert waits == [WINDOW_DELAYS[0]] * 3 + [WINDOW_DELAYS[1]] * 3
 
 
 def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> None:
