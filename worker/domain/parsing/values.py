@@ -17,8 +17,6 @@ _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no
 _LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 _MINUTES_PER_DAY: Final = 24 * 60
-_MAX_FAST_DIGITS: Final = 9  # A number of so few digits is always below ``_LARGEST``.
-_MAX_CACHED_LENGTH: Final = 16  # Short texts only, so that the cache has a bound in memory.
 
 
 def parse_number(raw: Json) -> Decimal | None:
@@ -50,18 +48,7 @@ def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:
 
 def to_energy(raw: Json, minutes: int) -> int | None:
     """Convert one raw mean power over a step to milliwatt-hours; None if it is no number."""
-    if type(raw) is str and len(raw) <= _MAX_CACHED_LENGTH:
-        return _read_energy(raw, minutes)
     number = parse_number(raw)
-    return None if number is None else watts_to_milliwatt_hours(number, minutes)
-
-
-@lru_cache(maxsize=16384)  # The powers of all homes are the same few thousand texts.
-def _read_energy(text: str, minutes: int) -> int | None:
-    if text.isascii() and text.isdigit() and len(text) <= _MAX_FAST_DIGITS:
-        # Nearly all values are whole watts. This is ``watts_to_milliwatt_hours`` in integers, also rounded half up.
-        return (int(text) * minutes * 2000 + 60) // 120
-    number = parse_number(text)
     return None if number is None else watts_to_milliwatt_hours(number, minutes)
 
 

@@ -103,15 +103,6 @@ def test_any_length_is_a_part_of_the_day_or_nothing(raw: Any) -> None:
     assert minutes is None or (0 < minutes <= 60 and 1440 % minutes == 0)
 
 
-@many
-@given(
-    st.text("0123456789", min_size=1, max_size=12) | st.integers(0, 2000).map(str), st.sampled_from([5, 10, 15, 30, 60])
-)
-def test_whole_watts_are_the_same_energy_however_they_are_worked_out(text: str, minutes: int) -> None:
-    number = parse_number(text)
-    assert to_energy(text, minutes) == (None if number is None else watts_to_milliwatt_hours(number, minutes))
-
-
 @pytest.mark.parametrize("odd", ["١٢٣", "²", "", "-5", "1e3", "0x1", "1_0"])
 def test_what_only_looks_like_digits_is_no_energy(odd: str) -> None:
     assert to_energy(odd, 30) is None
