@@ -107,8 +107,8 @@ class WindowClaims:
         claims = self.progress.claim_windows(lane_of(kind, pairs[0][1]), members, self.claim_ttl_s)
         return {pair: f"{kind}/{claim}" for pair, claim in zip(pairs, claims, strict=True) if claim}
 
-    def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None) -> WindowJob:
-        """Return the job of a window that is claimed, or needs no claim."""
+    def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None = None) -> WindowJob:
+        """Return the job of a window; without a claim, as a person asks for it, none delays it."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
     def make_lost_histories_due(self) -> None:
@@ -188,12 +188,6 @@ class WindowClaims:
         outcome = self.registry.load_outcomes(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
 
-    # -- Windows asked for by a person
-
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the last days of a series without a claim."""
-        return self.to_job(account_id, series, plan_look_back(self.today(), series), None)
-
-    def manual_window(self, account_id: str, series: Series, window: DateWindow) -> WindowJob:
-        """Return a window without a claim, so that no claim delays it."""
-        return self.to_job(account_id, series, window, None)
+        return self.to_job(account_id, series, plan_look_back(self.today(), series))

@@ -179,23 +179,6 @@ def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household
     assert fleet.kinds == []
 
 
-@settings(max_examples=10, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ALL_ERRORS), st.integers(0, 3)), max_size=20),
-    st.integers(1, 4),
-)
-def test_fewer_accounts_than_the_threshold_never_open_one(
-    lasting: Fleet, failures: list[tuple[int, WorkerError, int]], few: int
-) -> None:
-    lasting.household.lose_redis()
-    incidents = lasting.household.incidents
-    for home, error, minutes in failures:
-        lasting.pass_time(minutes)
-        job = lasting.household.claims.manual_look_back(lasting.homes[home % few], Series.DAILY)
-        incidents.record_failure(job, error)
-    assert incidents.list_open() == []
-
-
 def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
     for number, home in enumerate(fleet.homes):
         fleet.fault = DOWN if number % 2 else None
@@ -346,7 +329,7 @@ def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_be
     assert fleet.calls == spent + PROBES_TO_PASS
     assert fleet.kinds == []
     assert fleet.count_waiting() == 0
-    assert fleet.household.incidents.is_replay_due()
+    assert fleet.household.incidents.store.is_replay_due()
     assert fleet.night(None) == 12
     (over,) = fleet.household.incidents.list_past()
     assert (over.how, over.failed_calls, over.accounts, over.rounds) == ("probes", 5, 5, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import USAGE_POINT, serving_days, window_job
+from tests.support.metric_counts import MetricGrowth
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL
@@ -32,6 +33,7 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
+from worker.metrics import error_kind
 from worker.stores.registry.outcomes import SeriesOutcome
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
@@ -61,8 +63,12 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
 ) -> None:
     household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
     account = household.add()
+    counts = MetricGrowth()
     with caplog.at_level(logging.INFO, "releve.sync"):
         household.run(claim_window(household, account))
+    assert counts.growth_by_labels("releve_windows_total") == {("stored", "daily"): 1}
+    assert counts.growth_by_labels("releve_readings_stored_total") == {("daily",): 2}
+    assert counts.growth_by_labels("releve_documents_total") == {("created", "daily"): 4}
     assert household.progress.coverage(account, DAILY).windows == [WINDOW]
     assert not is_in_flight(household, account)
     assert household.progress.task_state(account, DAILY) == {}
@@ -87,6 +93,15 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
             "outcome": "stored",
         }
     ]
+
+
+def test_what_the_supplier_corrected_is_counted(household: Household) -> None:
+    account = household.add()
+    counts = MetricGrowth()
+    for watt_hours in (6000, 6100):
+        household.supplier.daily = serving_days(days("2024-07-20", 5000, watt_hours))
+        household.run(claim_window(household, account))
+    assert counts.growth_by_labels("releve_corrections_recorded_total") == {("daily",): 1}
 
 
 def test_a_window_without_data_is_a_success_that_stored_nothing(household: Household) -> None:
@@ -149,7 +164,10 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     wait: timedelta | None,
 ) -> None:
     account, other = household.add(), household.add(22)
+    counts = MetricGrowth()
     household.results.record_failure(claim_window(household, account), error)
+    assert counts.growth_by_labels("releve_windows_total") == {(error_kind(error), "daily"): 1}
+    assert counts.growth_by_labels("releve_documents_total") == {}
     assert household.registry.get(account).state is state
     outcome = household.registry.load_outcomes(account).get(DAILY)
     assert (outcome.code if outcome else None) == code
@@ -167,6 +185,20 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     assert household.registry.get(other).state is AccountState.READY
     due = household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10)
     assert [row.account_id for row in due] == [other]
+
+
+def test_a_window_that_is_given_up_counts_under_the_name_of_its_error() -> None:
+    kinds: dict[type[WorkerError], str] = {
+        RateLimited: "rate_limited",
+        SupplierUnavailable: "supplier_unavailable",
+        StoreUnavailable: "store_unavailable",
+        ConsentRevoked: "action_needed",
+        UnknownAccount: "removed",
+        OperatorFault: "operator_fault",
+        MalformedAnswer: "data_error",
+        WorkerError: "unforeseen",
+    }
+    assert {error: error_kind(error("why")) for error in kinds} == kinds
 
 
 @pytest.mark.parametrize("error", [ConsentRevoked("gone"), HolderChanged("moved")], ids=lambda error: error.code)

@@ -30,7 +30,6 @@ from worker.domain.parsing.values import (
     parse_number,
     parse_step_minutes,
     to_energy,
-    watt_hours_to_milliwatt_hours,
 )
 
 # A day is labelled by its date alone or by its midnight. Another time of day is that of the day's highest power.
@@ -71,9 +70,8 @@ def parse_daily(payload: Json) -> ParsedAnswer:
     rows = open_envelope(payload, Series.DAILY)
     readings = []
     for row in rows:
-        number, day = parse_number(row.value), _row_day(row)
-        if number is not None and day is not None:
-            energy = watt_hours_to_milliwatt_hours(number)
+        energy, day = to_energy(row.value, 60), _row_day(row)
+        if energy is not None and day is not None:
             readings.append(IntervalReading(local_midnight(day), day_length(day), energy))
     return _collect(readings, len(rows))
 

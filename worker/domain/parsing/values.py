@@ -41,24 +41,13 @@ def _digits_of_number(number: int | float) -> str:
     return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
 
 
-def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:
-    """Convert to whole milliwatt-hours, rounded half up."""
-    return _round_half_up(watt_hours * 1000)
-
-
 def to_energy(raw: Json, minutes: int) -> int | None:
-    """Convert one raw mean power over a step to milliwatt-hours; None if it is no number."""
+    """Convert a raw mean power over a step to milliwatt-hours, rounded half up: Wh = W x minutes / 60.
+
+    A raw energy in watt-hours is a power over 60 minutes. None if it is no number.
+    """
     number = parse_number(raw)
-    return None if number is None else watts_to_milliwatt_hours(number, minutes)
-
-
-def watts_to_milliwatt_hours(watts: Decimal, minutes: int) -> int:
-    """Convert mean power over a step to its energy: Wh = W x minutes / 60."""
-    return _round_half_up(watts * minutes * 1000 / 60)
-
-
-def _round_half_up(number: Decimal) -> int:
-    return int(number.quantize(Decimal(1), ROUND_HALF_UP))
+    return None if number is None else int((number * minutes * 1000 / 60).quantize(Decimal(1), ROUND_HALF_UP))
 
 
 def parse_step_minutes(raw: Json) -> int | None:

@@ -5,34 +5,13 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.support.factories import end_labels, v5_answer, window_job
-from tests.support.strategies import several
-from worker.domain.measures.documents import Entry, entry_of
-from worker.domain.measures.messages import job_of, series_of, to_entries, window_of
+from worker.domain.measures.documents import entry_of
+from worker.domain.measures.messages import job_of, series_of, window_of
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.parsing.enedis import parse_load_curve
 
 WINDOW = DateWindow(date(2024, 10, 24), date(2024, 10, 31))
-
-
-@several
-@given(
-    st.lists(
-        st.builds(
-            Entry,
-            st.text(max_size=5),
-            st.integers(0, 10**12),
-            st.sampled_from([None, 5, 60]),
-            st.none() | st.text(max_size=5),
-            st.none() | st.text(max_size=5),
-        )
-    )
-)
-def test_entries_arrive_as_they_were_sent(entries: list[Entry]) -> None:
-    assert to_entries(json.loads(json.dumps(entries))) == entries
 
 
 def test_a_batch_tells_its_window_and_nothing_more_of_its_origin() -> None:

@@ -14,8 +14,6 @@ from worker.domain.parsing.values import (
     parse_number,
     parse_step_minutes,
     to_energy,
-    watt_hours_to_milliwatt_hours,
-    watts_to_milliwatt_hours,
 )
 
 
@@ -64,9 +62,9 @@ def test_a_float_gives_a_number_only_if_it_is_one_of_zero_or_more(raw: float) ->
 @many
 @given(watts, st.sampled_from([5, 10, 15, 30, 60]))
 def test_the_divisor_follows_the_step(number: int, minutes: int) -> None:
-    energy = watts_to_milliwatt_hours(Decimal(number), minutes)
-    assert abs(energy - number * minutes * 1000 / 60) <= 0.5
-    assert watts_to_milliwatt_hours(Decimal(number), 60) == watt_hours_to_milliwatt_hours(Decimal(number))
+    energy = to_energy(str(number), minutes)
+    assert energy is not None and abs(energy - number * minutes * 1000 / 60) <= 0.5
+    assert to_energy(number, 60) == number * 1000
 
 
 @pytest.mark.parametrize(
