@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from config.settings import Settings
 from worker.domain.clock import clock_from
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from worker.sync.results import ResultRecorder
     from worker.sync.window import WindowSync
 
+_CONNECT_TIMEOUT_S: Final = 5.0
 T = TypeVar("T")
 
 
@@ -181,15 +182,25 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     @Part
     def clients(self) -> SupplierClients:
-        from worker.runtime.supplier import build_clients
+        from worker.accounts.token_store import ApplicationTokenStore
+        from worker.clients.oauth import OAuthClient
+        from worker.clients.tokens import ApplicationTokens
+        from worker.clients.transport import Transport
+        from worker.runtime.supplier import SupplierClients
 
-        return build_clients(
-            settings=self.settings,
-            endpoints=self.endpoints,
+        settings, endpoints = self.settings, self.endpoints
+        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
+        secret = settings.enedis_client_secret.get_secret_value()
+        oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
+        token_store = ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress)
+        return SupplierClients(
+            endpoints=endpoints,
+            transport=transport,
+            oauth=oauth,
             ledger=self.ledger,
             registry=self.registry,
             progress=self.progress,
-            sealer=self.sealer,
+            application_tokens=ApplicationTokens(token_store, oauth),
             now=self.now,
             report=self.answer_watch.report_deviation,
         )
