@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import Final
 
 from worker.domain.measures.answers import Json
@@ -135,13 +134,8 @@ def _row_label(row: RawRow) -> Label | None:
 
 def _to_label(raw: Json) -> datetime | None:
     text = raw.strip() if isinstance(raw, str) else ""
-    return _read_label(text) if _LABEL.fullmatch(text) else None
-
-
-@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
-def _read_label(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(text) if _LABEL.fullmatch(text) else None
     except ValueError:  # For example the 25th hour.
         return None
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_HALF_UP, Decimal
-from functools import lru_cache
 from typing import Final
 
 from worker.domain.measures.answers import Json
@@ -59,11 +58,7 @@ def parse_step_minutes(raw: Json) -> int | None:
         return USUAL_STEP_MINUTES
     if not isinstance(raw, str | int) or isinstance(raw, bool):
         return None
-    return _read_step(str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else "")
-
-
-@lru_cache(maxsize=64)
-def _read_step(text: str) -> int | None:
+    text = str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else ""
     if text.isascii() and text.isdigit() and len(text) <= 5:
         seconds = int(text)
         minutes = seconds // 60 if seconds % 60 == 0 else 0
