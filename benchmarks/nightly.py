@@ -40,7 +40,7 @@ def seed(system: BenchmarkSystem, runtime: Runtime, accounts: list[str]) -> None
         system.deadline.check("the seeding")
         for series, days in HISTORY_DAYS.items():
             window = DateWindow(TODAY - timedelta(days=days), TODAY)
-            runtime.window_sync.sync_window(runtime.claims.manual_window(account_id, series, window))
+            runtime.window_sync.sync_window(runtime.claims.to_job(account_id, series, window))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(load_history, accounts))

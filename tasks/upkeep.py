@@ -95,7 +95,7 @@ def repair_open_days() -> None:
 def request_window(account_id: str, series: str, start: str, end: str) -> None:
     """Publish one window whose stored readings may be wrong."""
     window = DateWindow(date.fromisoformat(start), date.fromisoformat(end))
-    _publish(get_runtime().claims.manual_window(account_id, Series(series), window))
+    _publish(get_runtime().claims.to_job(account_id, Series(series), window))
 
 
 @shared_task(base=ControlTask)
@@ -170,11 +170,11 @@ def probe_incidents() -> None:
     """
     runtime = get_runtime()
     runtime.probes.run()
-    if not runtime.incidents.is_replay_due():
+    if not runtime.incidents.store.is_replay_due():
         return
     resume_backfills.delay()
     resume_night.delay()
     if runtime.now().astimezone(PARIS).time() >= _CATCH_UP_FROM:
         catch_up.delay()
     repair_open_days.delay()
-    runtime.incidents.clear_replay()
+    runtime.incidents.store.clear_replay()

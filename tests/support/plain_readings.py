@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
-from worker.domain.measures.documents import USUAL_STEP_MINUTES, Entry, period_key, round_as_stored
-from worker.domain.measures.readings import PARIS, IntervalReading, Period
-
-MINUTE = timedelta(minutes=1)
+from worker.domain.measures.documents import Entry, entry_of, period_key
+from worker.domain.measures.readings import IntervalReading, Period
 
 
 def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict[str, int]:
@@ -22,17 +19,4 @@ def total_by_period(readings: Iterable[IntervalReading], period: Period) -> dict
 
 def to_entries(readings: Iterable[IntervalReading], period: Period) -> list[Entry]:
     """Convert readings to entries of their own doctype, minute or day, in time order."""
-    entries = []
-    for reading in sorted(readings, key=lambda reading: reading.start.astimezone(UTC)):
-        minutes = reading.length // MINUTE
-        step = minutes if period is Period.MINUTE and minutes != USUAL_STEP_MINUTES else None
-        entries.append(Entry(period_key(reading.start, period), round_as_stored(reading.milliwatt_hours, period), step))
-    return entries
-
-
-def unpack_readings(rows: Iterable[list[int]]) -> list[IntervalReading]:
-    """Convert the arrays of a message back to readings, in their order."""
-    return [
-        IntervalReading(datetime.fromtimestamp(start * 60, PARIS), minutes * MINUTE, energy)
-        for start, minutes, energy in rows
-    ]
+    return sorted(entry_of(reading, period) for reading in readings)

@@ -18,8 +18,9 @@ from tests.support.registries import prepare_registry
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.messages import WindowJob, WindowResult
+from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
+from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
@@ -33,7 +34,7 @@ from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueWindows
-from worker.sync.history import History, paris_today
+from worker.sync.history import History
 from worker.sync.incidents import Incidents
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
@@ -55,10 +56,10 @@ class Household:
     def __post_init__(self) -> None:
         self.progress = ProgressStore(self.redis, self.prefix)
         self.history = History(
+            registry=self.registry,
             progress=self.progress,
             measures=self.measures,
-            stored_before=self._stored_before,
-            today=paris_today(self.now),
+            now=self.now,
             load_curve_days=self.load_curve_days,
         )
         database = self.registry.database
@@ -120,8 +121,14 @@ class Household:
             self.results.record_failure(job, error)
             return None
 
+    def claim_look_back(self, account_id: str, series: Series, kind: str = NIGHTLY) -> WindowJob | None:
+        claim = self.claims.claim(kind, [(account_id, series)]).get((account_id, series))
+        window = plan_look_back(self.claims.today(), series)
+        return self.claims.to_job(account_id, series, window, claim) if claim else None
+
     def backfill(self, account_id: str, most: int = 200) -> list[WindowJob]:
         """Sync one window of the history after the other until none is due, and return those that were tried."""
+        self.claims.make_lost_histories_due()
         tried: list[WindowJob] = []
         while job := self._next_of_history(account_id):
             tried.append(job)
@@ -147,10 +154,6 @@ class Household:
     def lose_redis(self) -> None:
         for key in self.redis.scan_iter(f"{self.prefix}*"):
             self.redis.delete(key)
-
-    def _stored_before(self, account_id: str, series: Series) -> bool:
-        outcome = self.registry.load_outcomes(account_id).get(series)
-        return outcome is not None and outcome.ever_stored
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def _build_recompute_totals(runtime: Runtime, measures: MeasureStore) -> Recompu
     layout_sync = replace(runtime.window_sync, measures=measures)
 
     def recompute_totals(account_id: str, series: Series, window: DateWindow) -> int:
-        return layout_sync.recompute_totals(runtime.claims.manual_window(account_id, series, window))
+        return layout_sync.recompute_totals(runtime.claims.to_job(account_id, series, window))
 
     return recompute_totals
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from config.settings import Settings
 from worker.domain.clock import clock_from
-from worker.runtime.parts import Part
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worker.accounts.notices import NoticeSender
     from worker.accounts.refusals import RefusalPolicy
     from worker.accounts.token_renewal import TokenRenewal
+    from worker.domain.measures.answers import RawAnswer
     from worker.domain.measures.messages import WindowJob
     from worker.runtime.supplier import SupplierClients
     from worker.stores.encryption import Signer
@@ -34,7 +35,31 @@ if TYPE_CHECKING:
     from worker.sync.inline import Inline
     from worker.sync.probes import IncidentProber
     from worker.sync.results import ResultRecorder
-    from worker.sync.window import AnswerObserver, WindowSync
+    from worker.sync.window import WindowSync
+
+_CONNECT_TIMEOUT_S: Final = 5.0
+T = TypeVar("T")
+
+
+class Part(cached_property[T]):
+    """A cached property that is built once even when several threads ask for it first.
+
+    Its owner has a reentrant lock named ``lock``: one part may need another.  Python 3.12 took the lock out of
+    ``cached_property`` itself.
+    """
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Self | T:
+        if instance is None:
+            return self
+        with instance.lock:
+            part: T = super().__get__(instance, owner)
+            return part
 
 
 class Runtime(AbstractContextManager["Runtime"]):
@@ -58,7 +83,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             raise
 
     def _open_stores(self, guarded: bool) -> None:
-        from worker.runtime import keys, notices, stores, supplier
+        from worker.runtime import keys, stores, supplier
         from worker.stores.redis.connection import check_eviction, connect
         from worker.stores.redis.heartbeats import Heartbeats
         from worker.stores.redis.progress import ProgressStore
@@ -82,7 +107,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.corrections = CorrectionTable(database)
         self.unknown_answers = QuarantineTable(database, self.sealer)
         self.signer: Signer = keys.build_signer(settings)
-        self.channels: dict[str, Channel] = notices.build_channels(settings)
+        self.channels = _build_channels(settings)
         self.measures = stores.build_measures(settings, self._open, guarded=guarded)
         self.redis_url = stores.redis_address(settings, self._open)
         self.redis: Redis = connect(self.redis_url)
@@ -122,15 +147,18 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     @Part
     def incidents(self) -> Incidents:
-        from worker.runtime.window import build_incidents
+        from worker.domain.fleet.incidents import Thresholds
         from worker.stores.redis.incidents import IncidentStore
+        from worker.sync.incidents import Incidents
 
-        return build_incidents(
-            settings=self.settings,
+        settings = self.settings
+        return Incidents(
             store=IncidentStore(self.redis),
             notices=self.notices,
             channels=tuple(self.channels),
             now=self.now,
+            thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
+            first_wait_s=settings.incident_probe_s,
         )
 
     @Part
@@ -154,114 +182,129 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     @Part
     def clients(self) -> SupplierClients:
-        from worker.runtime.supplier import build_clients
+        from worker.accounts.token_store import ApplicationTokenStore
+        from worker.clients.oauth import OAuthClient
+        from worker.clients.tokens import ApplicationTokens
+        from worker.clients.transport import Transport
+        from worker.runtime.supplier import SupplierClients
 
-        return build_clients(
-            settings=self.settings,
-            endpoints=self.endpoints,
+        settings, endpoints = self.settings, self.endpoints
+        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
+        secret = settings.enedis_client_secret.get_secret_value()
+        oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
+        token_store = ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress)
+        return SupplierClients(
+            endpoints=endpoints,
+            transport=transport,
+            oauth=oauth,
             ledger=self.ledger,
             registry=self.registry,
             progress=self.progress,
-            sealer=self.sealer,
+            application_tokens=ApplicationTokens(token_store, oauth),
             now=self.now,
             report=self.answer_watch.report_deviation,
         )
 
     @Part
     def history(self) -> History:
-        from worker.runtime.window import build_history
+        from worker.sync.history import History
 
-        return build_history(
+        return History(
             registry=self.registry,
             progress=self.progress,
             measures=self.measures,
             now=self.now,
-            history_days=self.settings.history_load_days,
+            load_curve_days=self.settings.history_load_days,
         )
 
     @Part
     def refusals(self) -> RefusalPolicy:
-        from worker.runtime.window import build_refusals
+        from worker.accounts.refusals import RefusalPolicy
+        from worker.stores.registry.refusals import PendingRefusals
 
-        return build_refusals(
-            registry=self.registry,
+        return RefusalPolicy(
             consents=self.consents,
+            pending=PendingRefusals(self.registry.database),
             notices=self.notices,
             channels=tuple(self.channels),
-            incidents=self.incidents,
             now=self.now,
+            incidents=self.incidents,
         )
 
     @Part
     def results(self) -> ResultRecorder:
-        from worker.runtime.window import build_results
+        from worker.sync.results import ResultRecorder
 
-        return build_results(
+        return ResultRecorder(
             registry=self.registry,
             progress=self.progress,
             history=self.history,
             claims=self.claims,
+            now=self.now,
             refusals=self.refusals,
             corrections=self.corrections,
             incidents=self.incidents,
-            now=self.now,
         )
 
     @Part
     def window_sync(self) -> WindowSync:
-        from worker.runtime.window import build_window_sync
+        from worker.sync.window import WindowSync
 
-        observers: list[AnswerObserver] = [self.answer_watch.record_answer]
-        if self.settings.raw_answers_days:
-            observers.insert(0, self.raw_answers.record_answer)
-        return build_window_sync(
-            registry=self.registry,
-            client_of=self.clients.client_of,
+        return WindowSync(
+            accounts=self.registry,
+            supplier_of=self.clients.client_of,
             measures=self.measures,
-            results=self.results,
-            observers=observers,
-            incidents=self.incidents,
+            recorder=self.results,
             now=self.now,
+            observe=self._observe_answer,
+            incidents=self.incidents,
         )
+
+    def _observe_answer(self, account_id: str, answer: RawAnswer) -> None:
+        if self.settings.raw_answers_days:
+            self.raw_answers.record_answer(account_id, answer)
+        self.answer_watch.record_answer(account_id, answer)
 
     # -- what is due
 
     @Part
     def claims(self) -> WindowClaims:
-        from worker.runtime.due import build_claims
+        from worker.domain.fleet.lanes import QUEUES
+        from worker.sync.claims import LOST_AFTER_S, TtlCache, WindowClaims
 
-        return build_claims(
+        broker = self.broker_messages
+        return WindowClaims(
             registry=self.registry,
             progress=self.progress,
             history=self.history,
-            incidents=self.incidents,
-            broker_messages=self.broker_messages,
-            claim_ttl_s=self.settings.inflight_expiry_s,
             now=self.now,
+            claim_ttl_s=self.settings.inflight_expiry_s,
+            words_in_broker=TtlCache(lambda: broker.words_in_messages(QUEUES) if broker else None, LOST_AFTER_S / 2),
+            is_held=self.incidents.is_held,
         )
 
     def due_windows(self, publish: Callable[[WindowJob, str], object]) -> DueWindows:
-        from worker.runtime.due import build_due_windows
+        from worker.sync.due import DueWindows
 
-        return build_due_windows(
-            registry=self.registry,
+        return DueWindows(
+            table=self.registry.due,
             claims=self.claims,
             publish=publish,
             calls_per_hour=self.calls_per_hour,
-            is_blocked=lambda: self.ledger.closed_for_s() > 0,
             now=self.now,
+            is_blocked=lambda: self.ledger.closed_for_s() > 0,
+            policy=self.registry.policies.load_current(self.claims.today()),
         )
 
     @Part
     def probes(self) -> IncidentProber:
-        from worker.runtime.due import build_probes
+        from worker.sync.probes import IncidentProber
 
-        return build_probes(
+        return IncidentProber(
             incidents=self.incidents,
-            registry=self.registry,
-            progress=self.progress,
-            claims=self.claims,
-            window_sync=self.window_sync,
+            accounts=self.registry,
+            look_back=self.claims.manual_look_back,
+            sync_window=self.window_sync.sync_window,
             now=self.now,
         )
 
@@ -269,23 +312,24 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     @Part
     def notice_sender(self) -> NoticeSender:
-        from worker.runtime.notices import build_notice_sender
+        from worker.accounts.notices import NoticeSender
 
-        return build_notice_sender(
-            registry=self.registry,
+        return NoticeSender(
             notices=self.notices,
+            accounts=self.registry,
             channels=self.channels,
             renewal_link=self.renewal_link,
             now=self.now,
+            is_curve_missing=lambda account: self.registry.completeness.find_missing_curve(account) is not None,
         )
 
     @Part
     def token_renewal(self) -> TokenRenewal:
-        from worker.runtime.accounts import build_token_renewal
+        from worker.accounts.token_renewal import TokenRenewal
 
-        return build_token_renewal(
+        return TokenRenewal(
             registry=self.registry,
-            clients=self.clients,
+            tokens_of=self.clients.tokens_of,
             calls_per_hour=self.calls_per_hour,
             claims=self.claims,
             incidents=self.incidents,
@@ -294,21 +338,29 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     @Part
     def connector(self) -> AccountConnector:
-        from worker.runtime.accounts import build_connector
+        from worker.accounts.connect import AccountConnector
+        from worker.runtime.supplier import ENEDIS
 
-        return build_connector(
-            settings=self.settings,
+        clients = self.clients
+        return AccountConnector(
+            supplier=ENEDIS.name,
+            endpoints=clients.endpoints,
+            client_id=self.settings.enedis_client_id,
+            duration=self.settings.consent_duration,
+            account_tokens=clients.account_tokens,
+            exchange_code=clients.oauth.exchange_code,
+            # The application's session: there is no account yet.
+            open_session=lambda: clients.session_of(""),
             registry=self.registry,
             consents=self.consents,
-            clients=self.clients,
             now=self.now,
         )
 
     @Part
     def explainer(self) -> Explainer:
-        from worker.runtime.accounts import build_explainer
+        from worker.accounts.explain import Explainer
 
-        return build_explainer(
+        return Explainer(
             registry=self.registry,
             consents=self.consents,
             measures=self.measures,
@@ -360,6 +412,21 @@ class Runtime(AbstractContextManager["Runtime"]):
             now=self.now(),
             keep_proof_days=self.settings.keep_consent_proof_days,
         )
+
+
+def _build_channels(settings: Settings) -> dict[str, Channel]:
+    """Return the channels of notices that are set up; the log where there is none."""
+    from worker.accounts.channels import NoticeLog, NotifyService, Webhook
+
+    channels: dict[str, Channel] = {}
+    if settings.webhook_url and settings.webhook_secret:
+        channels["webhook"] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())
+    for url in settings.notify_urls():
+        scheme = url.partition(":")[0].lower()
+        same = sum(name.partition("-")[0] == scheme for name in channels)
+        name = f"{scheme}-{same + 1}" if same else scheme
+        channels[name] = NotifyService(name, url)
+    return channels or {"log": NoticeLog()}
 
 
 def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from redis import Redis
 
 from config.settings import ConfigError, Settings
-from worker.accounts.token_store import ApplicationTokenStore, UserTokenStore
+from worker.accounts.token_store import UserTokenStore
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS, Endpoints, Preset
 from worker.clients.oauth import OAuthClient
@@ -20,11 +20,8 @@ from worker.domain.clock import Clock
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.answer_shapes import Deviation
 from worker.quota.ledger import QuotaLedger
-from worker.stores.encryption import Sealer
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
-
-_CONNECT_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,36 +102,3 @@ def calls_per_hour(settings: Settings, endpoints: Endpoints) -> int | None:
     """Return the quota of an hour, None for no limit."""
     limit = settings.calls_per_hour
     return (endpoints.preset.calls_per_hour if limit is None else limit) or None
-
-
-def build_clients(
-    *,
-    settings: Settings,
-    endpoints: Endpoints,
-    ledger: QuotaLedger,
-    registry: AccountRegistry,
-    progress: ProgressStore,
-    sealer: Sealer,
-    now: Clock,
-    report: Callable[[Deviation], None],
-) -> SupplierClients:
-    """Return the clients of all accounts; ``report`` hears of answers that differ from the known shape."""
-    transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
-    oauth = OAuthClient(
-        endpoints,
-        settings.enedis_client_id,
-        settings.enedis_client_secret.get_secret_value(),
-        transport,
-        ledger,
-    )
-    return SupplierClients(
-        endpoints=endpoints,
-        transport=transport,
-        oauth=oauth,
-        ledger=ledger,
-        registry=registry,
-        progress=progress,
-        application_tokens=ApplicationTokens(ApplicationTokenStore(endpoints.preset.name, sealer, progress), oauth),
-        now=now,
-        report=report,
-    )

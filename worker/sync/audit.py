@@ -111,11 +111,11 @@ class Auditor:
         account_id = result.account_id
         for series, days in _days_of_stale_totals(result.findings).items():
             for window in plan_repair(days, series.description.max_window_days):
-                written += self.window_sync.recompute_totals(self.claims.manual_window(account_id, series, window))
+                written += self.window_sync.recompute_totals(self.claims.to_job(account_id, series, window))
         wrong_days = [date.fromisoformat(finding.key) for finding in result.findings if finding.law is Law.DAY]
         for series in Series:
             for window in plan_repair(wrong_days, series.description.max_window_days):
-                self.publish(self.claims.manual_window(account_id, series, window))
+                self.publish(self.claims.to_job(account_id, series, window))
                 requested += 1
         return written, requested
 

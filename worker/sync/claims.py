@@ -9,6 +9,8 @@ A job names its claim by the kind of its run and the claim itself: ``nightly/172
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,12 +45,34 @@ LANES: Final = (NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())
 # A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
 LOST_AFTER_S: Final = 20.0
 
+Words = Collection[str] | None  # None where the broker can't tell.
+
 
 def lane_of(kind: str, series: Series) -> str:
     """Return the lane, which is a queue, of a kind of run. Raises KeyError for a kind that no lane serves."""
     if kind == BACKFILL:
         return HISTORY_LANES[series]
     return {**dict.fromkeys(LOOK_BACKS, NIGHTLY_LANE), REPAIR: REPAIR_LANE}[kind]
+
+
+class TtlCache:
+    """The words in the broker's messages, read anew after ``ttl_s`` only: a scan costs more than a decision.
+
+    Safe with threads.
+    """
+
+    def __init__(self, load: Callable[[], Words], ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._load, self._ttl_s, self._clock = load, ttl_s, clock
+        self._lock = threading.Lock()
+        self._cached: tuple[float, Words] | None = None
+
+    def __call__(self) -> Words:
+        with self._lock:
+            # The age counts from before the scan, because the scan may miss what is published during it.
+            now = self._clock()
+            if self._cached is None or now - self._cached[0] > self._ttl_s:
+                self._cached = now, self._load()
+            return self._cached[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +88,7 @@ class WindowClaims:
     history: History
     now: Clock
     claim_ttl_s: int
-    words_in_broker: Callable[[], Collection[str] | None] = lambda: None
+    words_in_broker: Callable[[], Words] = lambda: None
     is_held: Callable[[Series], bool] = lambda series: False
 
     def today(self) -> date:
@@ -83,8 +107,8 @@ class WindowClaims:
         claims = self.progress.claim_windows(lane_of(kind, pairs[0][1]), members, self.claim_ttl_s)
         return {pair: f"{kind}/{claim}" for pair, claim in zip(pairs, claims, strict=True) if claim}
 
-    def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None) -> WindowJob:
-        """Return the job of a window that is claimed, or needs no claim."""
+    def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None = None) -> WindowJob:
+        """Return the job of a window; without a claim, as a person asks for it, none delays it."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
     def make_lost_histories_due(self) -> None:
@@ -164,12 +188,6 @@ class WindowClaims:
         outcome = self.registry.load_outcomes(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
 
-    # -- Windows asked for by a person
-
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the last days of a series without a claim."""
-        return self.to_job(account_id, series, plan_look_back(self.today(), series), None)
-
-    def manual_window(self, account_id: str, series: Series, window: DateWindow) -> WindowJob:
-        """Return a window without a claim, so that no claim delays it."""
-        return self.to_job(account_id, series, window, None)
+        return self.to_job(account_id, series, plan_look_back(self.today(), series))

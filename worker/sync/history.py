@@ -6,14 +6,15 @@ again: a day whose readings are complete and whose totals agree with them counts
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import NamedTuple
 
+from worker.domain.clock import Clock
 from worker.domain.measures.aggregation import keep_different, total_entries, total_key
-from worker.domain.measures.documents import Entry, key_range, to_entry, to_reading, touched_window
+from worker.domain.measures.completeness import civil_day_of, covered_time_by_day
+from worker.domain.measures.documents import key_range, to_entry, touched_window
 from worker.domain.measures.readings import PARIS, DateWindow, Period, Series, day_length
 from worker.domain.measures.windows import (
     merge_windows,
@@ -26,8 +27,7 @@ from worker.domain.measures.windows import (
 from worker.stores.measures.base import Document, MeasureStore
 from worker.stores.redis.coverage import SeriesCoverage
 from worker.stores.redis.progress import ProgressStore
-
-# Bounds the memory of a read. A year's total needs all its days, so a part of daily values has whole years.
+from worker.stores.registry.accounts import AccountRegistry
 
 
 class HistoryState(NamedTuple):
@@ -42,15 +42,18 @@ class HistoryState(NamedTuple):
 class History:
     """The histories of all accounts; methods raise StoreUnavailable.
 
-    ``stored_before``: whether anything of an account and series was ever stored; if not, the measure store is not read.
     ``load_curve_days``: the days of load curve to fetch; 0 for none.
     """
 
+    registry: AccountRegistry
     progress: ProgressStore
     measures: MeasureStore
-    stored_before: Callable[[str, Series], bool]
-    today: Callable[[], date]
+    now: Clock
     load_curve_days: int
+
+    def today(self) -> date:
+        """Return the civil date of the meters, whatever the zone of this machine."""
+        return self.now().astimezone(PARIS).date()
 
     def wanted_window(self, series: Series) -> DateWindow | None:
         """Return the days of the whole history; None if nothing of this series is wanted."""
@@ -68,13 +71,8 @@ class History:
 
     def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
         """Return the number of days done and of days wanted, for a progress bar."""
-        return self._count(series, self.progress.coverage(account_id, series).windows)
-
-    def _count(self, series: Series, done: list[DateWindow]) -> tuple[int, int]:
         wanted = self.wanted_window(series)
-        if wanted is None:
-            return 0, 0
-        return wanted.days - sum(window.days for window in subtract_windows(wanted, done)), wanted.days
+        return (0, 0) if wanted is None else _count(wanted, self.progress.coverage(account_id, series).windows)
 
     def loaded_until(self, account_id: str, series: Series) -> date | None:
         """Return the day after the last one of the loaded history; None while there are gaps or it is not known."""
@@ -93,29 +91,32 @@ class History:
         wanted = self.wanted_window(series)
         before_floor = [DateWindow(wanted.start, floor)] if floor and wanted and wanted.start < floor else []
         coverage = self.progress.mark_done(account_id, series, window, *before_floor)
-        return HistoryState(*self._count(series, coverage.windows), self._is_loaded(wanted, series, coverage))
-
-    def _is_loaded(self, wanted: DateWindow | None, series: Series, coverage: SeriesCoverage) -> bool:
-        """Return whether all days are done but those that a look-back asks for anyway."""
-        oldest = self.today() - timedelta(days=series.description.look_back_days)
-        until = None if wanted is None else _end_without_gap(wanted.start, coverage)
-        return wanted is None or (until is not None and until >= min(oldest, wanted.end))
+        if wanted is None:
+            return HistoryState(0, 0, loaded=True)
+        until = _end_without_gap(wanted.start, coverage)
+        # A look-back asks for the days that follow anyway.
+        loaded = until is not None and until >= wanted.end - timedelta(days=series.description.look_back_days)
+        return HistoryState(*_count(wanted, coverage.windows), loaded)
 
     def _restore_coverage(
         self, account_id: str, series: Series, wanted: DateWindow, covered: list[DateWindow]
     ) -> SeriesCoverage:
-        """Store the coverage again after Redis was emptied, together with the windows finished since then."""
-        if self.stored_before(account_id, series):
-            covered = covered + self._read_covered(account_id, series, wanted)
-        return self.progress.replace_done(account_id, series, covered)
+        """Store the coverage again after Redis was emptied, together with the windows finished since then.
 
-    def _read_covered(self, account_id: str, series: Series, wanted: DateWindow) -> list[DateWindow]:
-        parts = split_window(touched_window(wanted, series), series.description.days_read_at_once)
-        return merge_windows(window for part in parts for window in self._covered(account_id, series, part))
+        An account of which nothing was ever stored costs no read.
+        """
+        outcome = self.registry.load_outcomes(account_id).get(series)
+        days: list[date] = []
+        if outcome is not None and outcome.ever_stored:
+            # A year's total needs all its days, so a part of daily values has whole years.
+            for part in split_window(touched_window(wanted, series), series.description.days_read_at_once):
+                ranges = {period: key_range(part, period) for period in (*series.totals, series.inputs)}
+                days += covered_days(series, self.measures.read(account_id, ranges))
+        return self.progress.replace_done(account_id, series, merge_windows([*covered, *to_windows(days)]))
 
-    def _covered(self, account_id: str, series: Series, part: DateWindow) -> Iterator[DateWindow]:
-        ranges = {period: key_range(part, period) for period in (*series.totals, series.inputs)}
-        yield from to_windows(covered_days(series, self.measures.read(account_id, ranges)))
+
+def _count(wanted: DateWindow, done: list[DateWindow]) -> tuple[int, int]:
+    return wanted.days - sum(window.days for window in subtract_windows(wanted, done)), wanted.days
 
 
 def _end_without_gap(first: date, coverage: SeriesCoverage) -> date | None:
@@ -129,26 +130,11 @@ def covered_days(series: Series, stored: Mapping[Period, list[Document]]) -> lis
 
     Totals may disagree if a worker died between the two writes.
     """
-    readings = [to_reading(document, series.inputs) for document in stored[series.inputs]]
     inputs = [to_entry(document) for document in stored[series.inputs]]
-    wrong_keys: dict[Period, set[str]] = {}
+    doubtful: set[date] = set()
     for period in series.totals:
         known = {entry.key: entry for entry in map(to_entry, stored[period])}
-        wrong_keys[period] = {entry.key for entry in keep_different(total_entries(inputs, period), known, period)}
-    lengths: defaultdict[date, timedelta] = defaultdict(timedelta)
-    doubtful: set[date] = set()
-    for reading, entry in zip(readings, inputs, strict=True):
-        day = reading.start.astimezone(PARIS).date()
-        lengths[day] += reading.length
-        if _belongs_to(entry, wrong_keys):
-            doubtful.add(day)
-    return [day for day, length in lengths.items() if length == day_length(day) and day not in doubtful]
-
-
-def _belongs_to(entry: Entry, total_keys: Mapping[Period, set[str]]) -> bool:
-    return any(total_key(entry.key, period) in keys for period, keys in total_keys.items())
-
-
-def paris_today(now: Callable[[], datetime]) -> Callable[[], date]:
-    """Return a function that returns the civil date of the meters, whatever the zone of this machine."""
-    return lambda: now().astimezone(PARIS).date()
+        wrong = {entry.key for entry in keep_different(total_entries(inputs, period), known, period)}
+        doubtful |= {civil_day_of(entry.key, series) for entry in inputs if total_key(entry.key, period) in wrong}
+    covered = covered_time_by_day(series, inputs)
+    return [day for day, length in covered.items() if length == day_length(day) and day not in doubtful]

@@ -200,14 +200,6 @@ class Incidents(IncidentGate):
             log.warning("incident over", extra=cost)
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
 
-    def is_replay_due(self) -> bool:
-        """Return whether windows that an incident held are to be published again."""
-        return self.store.is_replay_due()
-
-    def clear_replay(self) -> None:
-        """Forget that a replay is due."""
-        self.store.clear_replay()
-
     # -- Helpers
 
     def _open(self) -> dict[str, Incident]:

@@ -45,7 +45,7 @@ class Inline:
         for series in Series:
             windows = self.windows.missing_windows(account_id, series)
             yield from self._run(
-                self.claims.manual_window(account_id, series, window)
+                self.claims.to_job(account_id, series, window)
                 for window in self._still_missing(account_id, series, windows)
             )
 

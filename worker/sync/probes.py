@@ -19,7 +19,6 @@ from worker.domain.measures.messages import WindowJob, series_of
 from worker.domain.measures.readings import Series
 from worker.errors import WorkerError
 from worker.logs import fields
-from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
 
@@ -40,7 +39,6 @@ class IncidentProber:
 
     incidents: Incidents
     accounts: AccountRegistry
-    progress: ProgressStore
     look_back: Callable[[str, Series], WindowJob]
     sync_window: Callable[[WindowJob], object]
     now: Clock

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Final
 
 from worker.domain.measures import messages
-from worker.domain.measures.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days, unpack_open_days
+from worker.domain.measures.completeness import UNKNOWN, DayLedger, DayMark, DayState, mark_days
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowResult, Writes, to_job
 from worker.domain.measures.readings import PARIS, DateWindow
@@ -92,7 +92,7 @@ class _ReplayRecorder:
         window = messages.window_of(result)
         asked_on = datetime.fromisoformat(facts["fetched_at"]).astimezone(PARIS).date()
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
-        marks = mark_days(series, window, unpack_open_days(window, facts["open"]), asked_on, floor)
+        marks = mark_days(window, facts["open"], asked_on, floor)
         # Another process may change the ledger between the two calls: then the marks are merged again.
         while changes := dict(_changed_marks(known := self.ledgers.load_ledger(account_id, series), marks)):
             if self.ledgers.replace_if_unchanged(account_id, series, known, known.with_marks(changes)):

@@ -12,9 +12,9 @@ from datetime import date, datetime
 from functools import partial
 
 from worker.accounts.refusals import RefusalPolicy
-from worker.domain.fleet.outcomes import Call, call_to_fields, run_of
+from worker.domain.fleet.outcomes import Call, call_to_fields, classify_answer, run_of
 from worker.domain.measures import messages
-from worker.domain.measures.completeness import DayMark, mark_days, unpack_open_days
+from worker.domain.measures.completeness import mark_days
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.messages import WindowJob, WindowResult, Writes, is_backfill, window_fields
 from worker.domain.measures.readings import PARIS
@@ -27,7 +27,6 @@ from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
-from worker.sync.result_fields import floor_of, stored_fields, to_call
 from worker.sync.retries import A_DAY, NextTry, due_after_failure, due_after_success, next_try
 
 log = logging.getLogger("releve.sync")
@@ -83,9 +82,10 @@ class ResultRecorder:
         """Record that the window is stored, and release its claim."""
         account_id, window, now = result["account_id"], messages.window_of(result), self.now()
         series, facts = messages.series_of(result), result["facts"]
-        state = self.history.mark_done(account_id, series, window, floor_of(result))
+        floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
+        state = self.history.mark_done(account_id, series, window, floor)
         self.refusals.clear_refusals(account_id)
-        call = to_call(result, floor_of(result))
+        answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         self.registry.record_outcome(
             account_id,
             series.value,
@@ -95,13 +95,13 @@ class ResultRecorder:
             message="",
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
-            days=self._day_marks(result, floor_of(result)),
-            due_changes=lambda row: due_after_success(row, result, call.answer, state.loaded, now),
+            days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor),
+            due_changes=lambda row: due_after_success(row, result, answer, state.loaded, now),
         )
         self.progress.record_success(
             account_id,
             series.value,
-            call,
+            Call(datetime.fromisoformat(facts["fetched_at"]), window, answer, run_of(result["claim"])),
             brief=messages.is_look_back(result),
             state="ok",
             window=str(window),
@@ -113,15 +113,6 @@ class ResultRecorder:
         )
         self.claims.release([result])
         _log_stored(result, now)
-
-    def record_results(self, results: Sequence[WindowResult]) -> None:
-        for result in results:
-            self.record_result(result)
-
-    def _day_marks(self, result: WindowResult, floor: date | None) -> dict[date, DayMark]:
-        facts, window = result["facts"], messages.window_of(result)
-        today = self.now().astimezone(PARIS).date()
-        return mark_days(messages.series_of(result), window, unpack_open_days(window, facts["open"]), today, floor)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
         """Record that the window is given up for now, and why; no other account is touched."""
@@ -197,6 +188,22 @@ class ResultRecorder:
                 if any(missing not in failures for missing in self.history.missing_windows(account_id, series)):
                     return now
         return after.at or now + A_DAY
+
+
+def stored_fields(result: WindowResult, now: datetime) -> dict[str, str | int | float]:
+    """Return the fields of a stored window's log line; ``duration_s`` counts from the call to the supplier."""
+    facts = result["facts"]
+    return {
+        **window_fields(result),
+        "fetched": facts["fetched"],
+        "created": result["created"],
+        "updated": result["updated"],
+        "unchanged": result["unchanged"],
+        "dropped": facts["dropped"],
+        "differing": facts["differing"],
+        "duration_s": round(max(0.0, now.timestamp() - facts["asked_at"]), 3),
+        "outcome": "stored",
+    }
 
 
 def _log_stored(result: WindowResult, now: datetime) -> None:

@@ -9,13 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
+from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.messages import REPAIR, WindowJob, is_backfill, is_look_back, split_claim
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.errors import AccountError, DataError, OperatorFault, RateLimited, StoreUnavailable, WorkerError
 
-# After the first failure, the second …; after the last of them the series waits for its next night.
-DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
 A_DAY: Final = timedelta(days=1)
 _QUARTER_OF_AN_HOUR: Final = timedelta(minutes=15)
 _NO_WAIT: Final = timedelta(minutes=1)
@@ -44,11 +43,11 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
     if isinstance(error, AccountError):
         wait = None if ruling is None else _AFTER_REFUSAL.get(ruling)
         return NextTry(now + wait if wait else None, counts=True)
-    if isinstance(error, DataError) or failures >= len(DELAYS):
+    if isinstance(error, DataError) or failures >= len(WINDOW_DELAYS):
         # The same call would give the same answer.
         return NextTry(None, counts=True)
     asked = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
-    return NextTry(now + max(DELAYS[failures], asked), counts=True)
+    return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
 
 
 def due_after_success(row: Any, job: WindowJob, answer: AnswerClass, loaded: bool, now: datetime) -> dict[str, Any]:

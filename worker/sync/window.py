@@ -19,7 +19,8 @@ stored already stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -27,25 +28,27 @@ from typing import Final, Protocol
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.measures import messages
+from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries, total_key
 from worker.domain.measures.answers import Answer, RawAnswer
-from worker.domain.measures.documents import Entry, key_range, to_timestamp, touched_window
+from worker.domain.measures.completeness import covered_time_by_day, open_days
+from worker.domain.measures.documents import (
+    Document,
+    Entry,
+    entry_of,
+    key_of,
+    key_range,
+    to_document,
+    to_entry,
+    to_timestamp,
+    touched_window,
+)
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
-from worker.domain.measures.readings import DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.domain.measures.splitting import SplitFetch
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
-from worker.stores.measures.base import MeasureStore, ReadRequest
+from worker.stores.measures.base import ByPeriod, MeasureStore, ReadRequest
 from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.window_changes import (
-    compare_with_stored,
-    compute_writes,
-    entries_in_write_order,
-    facts_without_answer,
-    is_correction,
-    last_day,
-    split_written,
-    to_documents,
-)
 
 MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
 
@@ -78,10 +81,6 @@ class Recorder(Protocol):
 AnswerObserver = Callable[[str, RawAnswer], None]
 
 
-def no_observer(account_id: str, answer: RawAnswer) -> None:
-    """Observe nothing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class WindowSync:
     """The four steps of a window; ``now`` returns the time with its zone."""
@@ -91,7 +90,7 @@ class WindowSync:
     measures: MeasureStore
     recorder: Recorder
     now: Callable[[], datetime]
-    observe: AnswerObserver = no_observer
+    observe: AnswerObserver = lambda account_id, answer: None
     incidents: IncidentGate = NO_INCIDENTS
 
     def sync_window(self, job: WindowJob) -> WindowResult:
@@ -104,7 +103,10 @@ class WindowSync:
         Raises TransientError (IncidentOpen while an incident holds the series), AccountError or DataError.
         """
         self.incidents.raise_if_held(job)
-        account = self._get_account(job["account_id"])
+        account = self.accounts.get(job["account_id"])
+        if account.state is AccountState.DELETED:
+            # A late task asks nothing for it.
+            raise UnknownAccount(f"account {account.id} was removed")
         if account.usage_point_id is None:
             raise UnknownUsagePoint("this account has no usage point yet: its owner must connect the meter")
         try:
@@ -130,18 +132,19 @@ class WindowSync:
         """Return the readings in the answer. Raises MalformedAnswer."""
         parsed = [parse(payload, answer.series).clip_to(piece) for piece, payload in answer.pieces]
         readings = [reading for part in parsed for reading in part.readings]
+        entries = sorted((entry_of(reading, answer.series.inputs) for reading in readings), key=lambda entry: entry.key)
         fetched = Fetched(
             **messages.job_of(job),
-            readings=messages.pack_readings(readings),
+            readings=[entry[:3] for entry in entries],
             facts=AnswerFacts(
                 fetched=len(readings),
                 asked_at=answer.asked_at.timestamp(),
                 fetched_at=to_timestamp(answer.asked_at),
                 dropped=sum(part.dropped for part in parsed),
                 differing=sum(part.differing for part in parsed),
-                last_day=last_day(readings),
+                last_day=max((str(reading.start.date()) for reading in readings), default=None),
                 floor=answer.floor.isoformat() if answer.floor else None,
-                open=[],
+                open={},
             ),
         )
         # The supplier may have refused the last day, which then stays to be asked for.
@@ -154,15 +157,31 @@ class WindowSync:
 
     def filter_known(self, fetched: Fetched) -> Changes:
         """Keep the readings that are new or changed; the same read of the stored ones serves comparison and totals."""
-        entries = messages.unpack_as_entries(fetched["readings"], messages.series_of(fetched).inputs)
-        return self._compare(fetched, entries, fetched["facts"])
+        return self._compare(fetched, messages.to_entries(fetched["readings"]), fetched["facts"])
 
     def aggregate(self, changes: Changes, written_keys: Collection[str] = ()) -> Writes:
         """Compute the touched totals; keep those that differ from the store, or whose readings changed. Does no I/O.
 
         ``written_keys``: keys of readings that this run has written already.
         """
-        return compute_writes(changes, written_keys)
+        changed = messages.to_entries(changes["changed"])
+        changed_keys = {*written_keys, *(entry.key for entry in changed)}
+        totals: dict[str, Sequence[messages.Row]] = {}
+        unchanged = changes["unchanged"]
+        for period in messages.series_of(changes).totals:
+            sums = Counter(changes["rest"][period.value])
+            sums.update(total_entries(changed, period))
+            stored = {entry.key: entry for entry in messages.to_entries(changes["stored_totals"][period.value])}
+            different = keep_different(sums, stored, period, {total_key(key, period) for key in changed_keys})
+            totals[period.value] = different
+            unchanged += len(sums) - len(different)
+        return Writes(
+            **messages.job_of(changes),
+            changed=changed,
+            totals=totals,
+            unchanged=unchanged,
+            facts=changes["facts"],
+        )
 
     def store(self, writes: Writes) -> WindowResult:
         """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
@@ -183,15 +202,9 @@ class WindowSync:
 
     def recompute_totals(self, job: WindowJob) -> int:
         """Compute the window's totals from the stored readings, without a call, and return the documents written."""
-        facts = facts_without_answer(self.now())
-        return sum(self._write_until_settled(self.aggregate(self._compare(job, [], facts))))
-
-    def _get_account(self, account_id: str) -> Account:
-        """Return the account. Raises UnknownAccount if it was removed, so that a late task asks nothing for it."""
-        account = self.accounts.get(account_id)
-        if account.state is AccountState.DELETED:
-            raise UnknownAccount(f"account {account_id} was removed")
-        return account
+        series, now = messages.series_of(job), self.now()
+        nothing = self.parse_answer(job, RawAnswer(series, now, messages.window_of(job), []))
+        return sum(self._write_until_settled(self.aggregate(self.filter_known(nothing))))
 
     def _raise_if_removed(self, job: WindowJob) -> None:
         """Raise UnknownAccount if the account was removed, and erase what was written after its erasure."""
@@ -201,8 +214,24 @@ class WindowSync:
             raise UnknownAccount(f"account {account_id} was removed")
 
     def _compare(self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts) -> Changes:
+        """Return the entries that the store lacks or has with another value, and what their totals need."""
         documents = self.measures.read(*self._ranges_to_read(job))
-        return compare_with_stored(job, entries, facts, documents, self.now())
+        series, window = messages.series_of(job), messages.window_of(job)
+        stored = {entry.key: entry for entry in map(to_entry, documents[series.inputs])}
+        newer_keys = keys_of_newer_readings(documents[series.inputs], facts["fetched_at"], to_timestamp(self.now()))
+        changed = list(keep_changed((entry for entry in entries if entry.key not in newer_keys), stored))
+        changed_keys = {entry.key for entry in changed}
+        rest = [entry for key, entry in stored.items() if key not in changed_keys]
+        first_key, end_key = key_range(window, series.inputs)
+        asked_for = [*changed, *(entry for entry in rest if first_key <= entry.key < end_key)]
+        return Changes(
+            **messages.job_of(job),
+            changed=changed,
+            unchanged=len(entries) - len(changed),
+            stored_totals={period.value: list(map(to_entry, documents[period])) for period in series.totals},
+            rest={period.value: sums_within(window, rest, period) for period in series.totals},
+            facts={**facts, "open": open_days(window, covered_time_by_day(series, asked_for))},
+        )
 
     def _ranges_to_read(self, job: WindowJob) -> ReadRequest:
         """Return the ranges of the touched totals, then those of their readings: the store reads in this order."""
@@ -220,15 +249,55 @@ class WindowSync:
         inputs = messages.series_of(writes).inputs
         for _ in range(MAX_RACES):
             entries = dict(entries_in_write_order(writes))
-            if corrections := [entry for entry in entries[inputs] if is_correction(entry)]:
+            replacing = [entry for entry in entries[inputs] if entry.replaced_milliwatt_hours is not None]
+            if corrections := [entry for entry in replacing if entry.replaced_milliwatt_hours != entry.milliwatt_hours]:
                 self.recorder.record_corrections(writes, corrections)
-            won, lost = split_written(entries, self.measures.write(to_documents(writes, entries, self.now())))
-            written_keys |= {entry.key for entry in won[inputs]}
-            created += sum(entry.revision is None for entries in won.values() for entry in entries)
-            updated += sum(entry.revision is not None for entries in won.values() for entry in entries)
-            if not any(lost.values()):
+            lost = self.measures.write(to_documents(writes, entries, self.now()))
+            lost_keys = {period: set(map(key_of, documents)) for period, documents in lost.items()}
+            won = [entry for period, rows in entries.items() for entry in rows if entry.key not in lost_keys[period]]
+            created += sum(entry.revision is None for entry in won)
+            updated += sum(entry.revision is not None for entry in won)
+            if not any(lost_keys.values()):
                 return created, updated
+            written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             # Without their revisions, because the other run has replaced these.
-            entries_again = [Entry(entry.key, entry.milliwatt_hours, entry.step) for entry in lost[inputs]]
+            entries_again = [Entry(*entry[:3]) for entry in entries[inputs] if entry.key in lost_keys[inputs]]
             writes = self.aggregate(self._compare(writes, entries_again, writes["facts"]), written_keys)
         raise StoreUnavailable("other writers keep winning the race for these documents: try again later")
+
+
+# -- Between the reads and the writes; without I/O
+
+
+def keys_of_newer_readings(documents: Iterable[Document], fetched_at: str, now: str) -> set[str]:
+    """Return the keys of stored readings from a later answer; a message that comes late must not replace them.
+
+    A time in the future comes from a wrong clock, then or now, and does not count.
+    """
+    # All three are texts of one format in UTC, so they compare as times do.
+    return {key_of(document) for document in documents if fetched_at < document["updated_at"] <= now}
+
+
+def sums_within(window: DateWindow, entries: Iterable[Entry], period: Period) -> dict[str, int]:
+    """Return the sums of the entries for the totals that the window touches."""
+    first_key, end_key = key_range(window, period)
+    return {key: energy for key, energy in total_entries(entries, period).items() if first_key <= key < end_key}
+
+
+def entries_in_write_order(writes: Writes) -> Iterator[tuple[Period, list[Entry]]]:
+    """Yield the entries of each doctype, readings before the totals that are made of them."""
+    series = messages.series_of(writes)
+    yield series.inputs, messages.to_entries(writes["changed"])
+    for period in series.totals:
+        yield period, messages.to_entries(writes["totals"][period.value])
+
+
+def to_documents(writes: Writes, entries: Mapping[Period, Sequence[Entry]], now: datetime) -> ByPeriod:
+    """Return the documents of the entries; readings have the time of their answer, totals have ``now``."""
+    # The time of the answer decides between two answers for the same reading, so it must not be the time of writing.
+    inputs, answered_at = messages.series_of(writes).inputs, datetime.fromisoformat(writes["facts"]["fetched_at"])
+    times = {period: answered_at if period is inputs else now for period in entries}
+    return {
+        period: [to_document(writes["account_id"], period, entry, times[period]) for entry in entries_of_period]
+        for period, entries_of_period in entries.items()
+    }

@@ -9,12 +9,12 @@ from tests.support.factories import NOW
 from worker.domain.measures.messages import AnswerFacts, WindowResult
 from worker.drill.report import count_repeats
 from worker.logs import ConsoleFormatter
-from worker.sync.result_fields import stored_fields
+from worker.sync.results import stored_fields
 
 
 def log_line(run_id: str, updated: int) -> str:
     facts = AnswerFacts(
-        fetched=30, asked_at=NOW.timestamp(), fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open=[]
+        fetched=30, asked_at=NOW.timestamp(), fetched_at="", dropped=0, differing=0, last_day=None, floor=None, open={}
     )
     report = WindowResult(
         account_id="home1",

@@ -11,19 +11,13 @@ import pytest
 from tests.support.factories import Answer, AnswerKind, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
-from worker.domain.measures.messages import LOOK_BACK, NIGHTLY, WindowJob, new_run_id
+from worker.domain.measures.messages import LOOK_BACK, new_run_id
 from worker.domain.measures.readings import ONE_DAY, Series
-from worker.domain.measures.windows import plan_look_back
 from worker.errors import ConsentRevoked, MalformedAnswer
+from worker.sync.claims import TtlCache
 
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
 TODAY = date(2024, 7, 25)
-
-
-def claim_look_back(household: Household, account: str, kind: str = NIGHTLY) -> WindowJob | None:
-    claim = household.claims.claim(kind, [(account, DAILY)]).get((account, DAILY))
-    window = plan_look_back(household.claims.today(), DAILY)
-    return household.claims.to_job(account, DAILY, window, claim) if claim else None
 
 
 def test_a_history_is_asked_daily_values_first_and_newest_first(household: Household) -> None:
@@ -109,16 +103,16 @@ def test_a_lost_message_heals_when_its_claim_expires(household: Household) -> No
 
 def test_all_kinds_of_look_backs_share_one_claim(household: Household) -> None:
     account = household.add()
-    job = claim_look_back(household, account)
+    job = household.claim_look_back(account, DAILY)
     assert job is not None
-    assert claim_look_back(household, account, LOOK_BACK) is None
+    assert household.claim_look_back(account, DAILY, LOOK_BACK) is None
     household.run(job)
-    assert claim_look_back(household, account, LOOK_BACK) is not None
+    assert household.claim_look_back(account, DAILY, LOOK_BACK) is not None
 
 
 def test_a_look_back_that_waited_reaches_up_to_the_present_day(household: Household) -> None:
     account = household.add()
-    job = claim_look_back(household, account)
+    job = household.claim_look_back(account, DAILY)
     assert job is not None
     household.at += timedelta(days=2)
     confirmed = household.claims.confirm(job)
@@ -128,13 +122,13 @@ def test_a_look_back_that_waited_reaches_up_to_the_present_day(household: Househ
 
 def test_a_message_that_came_twice_asks_nothing_once_its_window_is_done(household: Household) -> None:
     account = household.add()
-    job = claim_look_back(household, account)
+    job = household.claim_look_back(account, DAILY)
     assert job is not None
     assert household.claims.confirm(job) is not None, "while it is under way, nobody can tell"
     household.run(job)
     assert household.claims.confirm(job) is None
     household.at += ONE_DAY
-    following = claim_look_back(household, account)
+    following = household.claim_look_back(account, DAILY)
     assert following is not None
     assert household.claims.confirm(job) is None, "another window has the claim"
     assert household.claims.confirm(following) is not None
@@ -150,7 +144,7 @@ def test_a_history_s_message_that_came_twice_asks_nothing(household: Household) 
 
 def test_a_message_whose_claim_is_gone_is_asked_under_a_new_one(household: Household) -> None:
     account = household.add()
-    job = claim_look_back(household, account)
+    job = household.claim_look_back(account, DAILY)
     assert job is not None
     household.lose_redis()
     confirmed = household.claims.confirm(job)
@@ -170,6 +164,15 @@ def test_lost_claims_are_those_that_no_message_names(household: Household) -> No
             patch.setattr("worker.sync.claims.LOST_AFTER_S", 0.0)
             claims.drop_lost("first_screen")
         assert len(household.claims.in_flight("first_screen")) == left
+
+
+def test_the_words_of_the_broker_are_read_again_only_when_they_are_old() -> None:
+    now, scans = [0.0], iter([{"a"}, {"b"}, None])
+    cache = TtlCache(lambda: next(scans), 10, lambda: now[0])
+    words = []
+    for now[0] in (0.0, 0.0, 10.0, 10.1, 20.2):
+        words.append(cache())
+    assert words == [{"a"}, {"a"}, {"a"}, {"b"}, None]
 
 
 def test_a_window_by_hand_needs_no_claim(household: Household) -> None:

@@ -23,7 +23,7 @@ from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, Series
-from worker.errors import MalformedAnswer, StoreUnavailable, SupplierUnavailable
+from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -273,16 +273,6 @@ def test_a_loaded_history_is_not_due_until_a_gap_opens(queue: DueQueue) -> None:
     assert [[row.account_id for row in household.histories(series)] for series in Series] == [[account], [account]]
     household.backfill(account)
     assert all(household.history.missing_windows(account, series) == [] for series in Series)
-
-
-def test_after_a_loss_of_redis_a_loaded_history_is_read_back_without_a_call(queue: DueQueue) -> None:
-    household = queue.household
-    account = household.add()
-    household.backfill(account)
-    household.supplier.daily = household.supplier.curve = MalformedAnswer("nobody may be asked")
-    household.lose_redis()
-    assert queue.due().feed_histories() == 0
-    assert all(household.history.loaded_until(account, series) for series in Series)
 
 
 def test_histories_are_begun_so_many_at_once(queue: DueQueue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,12 +35,12 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.runtime.due import build_probes
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.incidents import Incidents
+from worker.sync.probes import IncidentProber
 
 DOWN = SupplierUnavailable("500")
 EVERYTHING_BAD: list[WorkerError] = [DOWN, OperatorFault("key"), MalformedAnswer("odd")]
@@ -91,12 +91,11 @@ class Fleet:
         return sum(self.look_back(home, series) for home in self.homes)
 
     def probe(self) -> None:
-        build_probes(
+        IncidentProber(
             incidents=self.household.incidents,
-            registry=self.household.registry,
-            progress=self.household.progress,
-            claims=self.household.claims,
-            window_sync=self.household.window_sync,
+            accounts=self.household.registry,
+            look_back=self.household.claims.manual_look_back,
+            sync_window=self.household.window_sync.sync_window,
             now=self.household.now,
         ).run()
 
@@ -178,23 +177,6 @@ def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household
         assert fleet.count_waiting() in (3, 0), "after the fifth failure in a row it is the next night's"
         fleet.pass_time(24 * 60)
     assert fleet.kinds == []
-
-
-@settings(max_examples=10, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ALL_ERRORS), st.integers(0, 3)), max_size=20),
-    st.integers(1, 4),
-)
-def test_fewer_accounts_than_the_threshold_never_open_one(
-    lasting: Fleet, failures: list[tuple[int, WorkerError, int]], few: int
-) -> None:
-    lasting.household.lose_redis()
-    incidents = lasting.household.incidents
-    for home, error, minutes in failures:
-        lasting.pass_time(minutes)
-        job = lasting.household.claims.manual_look_back(lasting.homes[home % few], Series.DAILY)
-        incidents.record_failure(job, error)
-    assert incidents.list_open() == []
 
 
 def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
@@ -347,7 +329,7 @@ def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_be
     assert fleet.calls == spent + PROBES_TO_PASS
     assert fleet.kinds == []
     assert fleet.count_waiting() == 0
-    assert fleet.household.incidents.is_replay_due()
+    assert fleet.household.incidents.store.is_replay_due()
     assert fleet.night(None) == 12
     (over,) = fleet.household.incidents.list_past()
     assert (over.how, over.failed_calls, over.accounts, over.rounds) == ("probes", 5, 5, 1)

@@ -19,7 +19,7 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.fakes import DoctypeStores, MemoryStore, interrupt, memory_measures
+from tests.support.fakes import DoctypeStores, MemoryStore, crash_at_write, interrupt, memory_measures
 from tests.support.stepped_stores import SteppedStore
 from tests.support.window_runs import (
     CURVE,
@@ -88,21 +88,6 @@ def test_an_unchanged_window_is_one_read_and_a_changed_one_three_requests(series
     assert store.requests == 3
 
 
-def kill_at(packs: Packs, number: int, written_before: int) -> None:
-    count = 0
-    for store in packs.values():
-
-        def before_write(documents: Sequence[Document], store: MemoryStore = store) -> None:
-            nonlocal count
-            count += 1
-            if count == number:
-                store.before_write = None
-                store.write(documents[:written_before])
-                raise Killed
-
-        store.before_write = before_write
-
-
 @pytest.mark.parametrize("series", RUNS)
 @pytest.mark.parametrize("fresh", [True, False], ids=["first run", "second run"])
 def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: str, fresh: bool) -> None:
@@ -113,7 +98,7 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: s
             measures, packs = packed()
             if not fresh:
                 first(measures)
-            kill_at(packs, number, written_before)
+            crash_at_write(packs.values(), number, written_before, Killed)
             try:
                 second(measures)
             except Killed:
@@ -125,24 +110,6 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: s
             result = second(measures)
             assert (result["created"], result["updated"]) == (0, 0)
     assert kills >= 3
-
-
-@pytest.mark.parametrize("number", range(1, 6))
-@pytest.mark.parametrize(
-    "rivals",
-    [{date(2024, 1, 20): 5500}, {date(2024, 1, 20): 4000}, {date(2024, 2, 25): 0}, {date(2023, 12, 31): 5500}],
-)
-def test_two_workers_with_other_days_of_one_year_lose_nothing(rivals: dict[date, int], number: int) -> None:
-    stored, mine = {date(2024, 1, 10): 5000, date(2024, 1, 20): 5000}, {date(2024, 1, 10): 6000}
-    measures, packs = packed()
-    sync_days(measures, stored)
-    interrupt(packs.values(), number, lambda: sync_days(measures, rivals))
-    sync_days(measures, mine)
-    for store in packs.values():
-        store.before_read = store.before_write = None
-    if number > 3:
-        sync_days(measures, rivals)
-    assert content(measures) == truth_of_days({**stored, **rivals, **mine})
 
 
 @pytest.mark.parametrize("number", range(1, 5))
@@ -213,11 +180,8 @@ def test_a_pack_of_a_later_program_is_neither_read_nor_written_over() -> None:
         lambda: measures.write({Period.DAY: [to_document("home1", Period.DAY, Entry("2024-05-10", 1), NOW)]}),
         lambda: measures.erase("home1"),
     ):
-        if touch is not None:
-            stored["month"] = {"later": 1}
-            before = dict(stored)
-            with pytest.raises(StoreUnavailable, match=r"format 2.*update Relève"):
-                touch()
+        with pytest.raises(StoreUnavailable, match=r"format 2.*update Relève"):
+            touch()
     assert list(store.documents.values()) == [before]
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from tests.support.factories import USAGE_POINT, serving_days, window_job
+from tests.support.metric_counts import MetricGrowth
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.accounts.refusals import CONFIRMATION_INTERVAL
 from worker.domain.consent.accounts import AccountState
+from worker.domain.fleet.backoff import WINDOW_DELAYS
 from worker.domain.measures.messages import BACKFILL, CATCH_UP, NIGHTLY, WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
@@ -31,8 +33,8 @@ from worker.errors import (
     WorkerError,
     WriteRefused,
 )
+from worker.metrics import error_kind
 from worker.stores.registry.outcomes import SeriesOutcome
-from worker.sync.retries import DELAYS
 
 WINDOW = DateWindow(date(2024, 6, 25), date(2024, 7, 25))
 DAILY = Series.DAILY
@@ -61,8 +63,12 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
 ) -> None:
     household.supplier.daily = serving_days(days("2024-07-20", 5000, 6000))
     account = household.add()
+    counts = MetricGrowth()
     with caplog.at_level(logging.INFO, "releve.sync"):
         household.run(claim_window(household, account))
+    assert counts.growth_by_labels("releve_windows_total") == {("stored", "daily"): 1}
+    assert counts.growth_by_labels("releve_readings_stored_total") == {("daily",): 2}
+    assert counts.growth_by_labels("releve_documents_total") == {("created", "daily"): 4}
     assert household.progress.coverage(account, DAILY).windows == [WINDOW]
     assert not is_in_flight(household, account)
     assert household.progress.task_state(account, DAILY) == {}
@@ -89,6 +95,15 @@ def test_a_stored_window_is_done_noted_released_and_told_in_one_line(
     ]
 
 
+def test_what_the_supplier_corrected_is_counted(household: Household) -> None:
+    account = household.add()
+    counts = MetricGrowth()
+    for watt_hours in (6000, 6100):
+        household.supplier.daily = serving_days(days("2024-07-20", 5000, watt_hours))
+        household.run(claim_window(household, account))
+    assert counts.growth_by_labels("releve_corrections_recorded_total") == {("daily",): 1}
+
+
 def test_a_window_without_data_is_a_success_that_stored_nothing(household: Household) -> None:
     account = household.add()
     household.run(claim_window(household, account))
@@ -99,7 +114,7 @@ def test_a_window_without_data_is_a_success_that_stored_nothing(household: House
 
 def test_a_success_clears_the_failures_before_it(household: Household) -> None:
     account = household.add()
-    for wait in DELAYS[:3]:
+    for wait in WINDOW_DELAYS[:3]:
         household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
         outcome = outcome_of(household, account)
         assert (outcome.code, outcome.again_at) == ("VENDOR_DOWN", household.at + wait)
@@ -108,7 +123,7 @@ def test_a_success_clears_the_failures_before_it(household: Household) -> None:
     assert (outcome.code, outcome.again_at) == (None, None)
     assert household.progress.task_state(account, DAILY)["error"] == ""
     household.results.record_failure(claim_window(household, account), SupplierUnavailable("down"))
-    assert outcome_of(household, account).again_at == household.at + DELAYS[0]
+    assert outcome_of(household, account).again_at == household.at + WINDOW_DELAYS[0]
 
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
@@ -117,7 +132,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 @pytest.mark.parametrize(
     "error, state, code, state_name, asked, wait",
     [
-        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, DELAYS[0]),
+        (SupplierUnavailable("down"), AccountState.READY, "VENDOR_DOWN", "failed", True, WINDOW_DELAYS[0]),
         (SupplierUnavailable("down", 3600), AccountState.READY, "VENDOR_DOWN", "failed", True, timedelta(hours=1)),
         (RateLimited("wait"), AccountState.READY, "VENDOR_DOWN", "waiting", False, MINUTE),
         (RateLimited("wait", 1799), AccountState.READY, "VENDOR_DOWN", "waiting", False, timedelta(seconds=1799)),
@@ -125,7 +140,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
         (MalformedAnswer("odd"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
         (WriteRefused("no"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, None),
         (OperatorFault("key"), AccountState.READY, "UNKNOWN_ERROR", "failed", False, QUARTER),
-        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, DELAYS[0]),
+        (WorkerError("unforeseen"), AccountState.READY, "UNKNOWN_ERROR", "failed", True, WINDOW_DELAYS[0]),
         (
             RefreshTokenDead("dead"),
             AccountState.ACTION_NEEDED,
@@ -149,7 +164,10 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     wait: timedelta | None,
 ) -> None:
     account, other = household.add(), household.add(22)
+    counts = MetricGrowth()
     household.results.record_failure(claim_window(household, account), error)
+    assert counts.growth_by_labels("releve_windows_total") == {(error_kind(error), "daily"): 1}
+    assert counts.growth_by_labels("releve_documents_total") == {}
     assert household.registry.get(account).state is state
     outcome = household.registry.load_outcomes(account).get(DAILY)
     assert (outcome.code if outcome else None) == code
@@ -167,6 +185,20 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     assert household.registry.get(other).state is AccountState.READY
     due = household.registry.due.list_nightly(DAILY, 1, household.at, household.at, 10)
     assert [row.account_id for row in due] == [other]
+
+
+def test_a_window_that_is_given_up_counts_under_the_name_of_its_error() -> None:
+    kinds: dict[type[WorkerError], str] = {
+        RateLimited: "rate_limited",
+        SupplierUnavailable: "supplier_unavailable",
+        StoreUnavailable: "store_unavailable",
+        ConsentRevoked: "action_needed",
+        UnknownAccount: "removed",
+        OperatorFault: "operator_fault",
+        MalformedAnswer: "data_error",
+        WorkerError: "unforeseen",
+    }
+    assert {error: error_kind(error("why")) for error in kinds} == kinds
 
 
 @pytest.mark.parametrize("error", [ConsentRevoked("gone"), HolderChanged("moved")], ids=lambda error: error.code)
@@ -206,7 +238,7 @@ def test_a_history_that_meets_an_outage_waits_longer_each_time(household: Househ
         assert job is not None
         household.results.record_failure(job, SupplierUnavailable("down"))
         waits.append(outcome_of(household, account).history_due_at - household.at)  # type: ignore[operator]
-    assert waits == [DELAYS[0]] * 3 + [DELAYS[1]] * 3
+    assert waits == [WINDOW_DELAYS[0]] * 3 + [WINDOW_DELAYS[1]] * 3
 
 
 def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> None:

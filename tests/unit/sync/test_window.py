@@ -190,7 +190,7 @@ def test_a_report_tells_what_was_taken_and_what_was_kept_out() -> None:
         "differing": 1,
         "last_day": "2024-06-03",
         "floor": None,
-        "open": [[1, 1, 0], [3, 7, 0]],
+        "open": {"2024-06-02": 0, **{f"2024-06-{day:02}": 0 for day in range(4, 11)}},
     }
 
 

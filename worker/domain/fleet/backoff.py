@@ -1,8 +1,8 @@
 """How often what failed is tried again, and after which delays: the one table of retries.
 
-Not here, because they count something else: a window's attempts of a day (``worker.sync.attempts``), the days after
-which a gap is asked for again (``domain.measures.completeness``), the probes of an incident
-(``domain.fleet.incidents``) and the gate after a 429 (``worker.quota.gate``).
+Not here, because they count something else: the days after which a gap is asked for again
+(``domain.measures.completeness``), the probes of an incident (``domain.fleet.incidents``) and the gate after a 429
+(``worker.quota.gate``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ MAX_RETRIES: Final = 4
 FIRST_DELAY_S: Final = 2.0
 # A worker holds a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
 LONGEST_DELAY_S: Final = 60.0
+
+# A window whose tries have ended, after the first failure, the second …; after the last of them the series waits for
+# its next night.
+WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
 
 # A notice: the first seven delays add up to about a day, and the last one follows an attempt that was given up.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))

@@ -1,1 +1,1 @@
-"""Readings and documents: windows, filtering, totals, completeness, packing, messages."""
+"""Readings and documents: windows, totals, completeness, packing, messages."""

@@ -1,4 +1,4 @@
-"""Totals by hour, month and year of stored readings.
+"""Which readings are new or changed, and the totals by hour, month and year of stored readings.
 
 Totals are always computed again from what is stored, for every period that a window touches. So a repeated run
 repairs a wrong total, and no reading is counted twice.
@@ -7,7 +7,7 @@ repairs a wrong total, and no reading is counted twice.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from worker.domain.measures.documents import Entry, round_as_stored
@@ -15,6 +15,19 @@ from worker.domain.measures.readings import Period
 
 # How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
 _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
+
+
+def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Iterator[Entry]:
+    """Yield the new entries, and the changed entries with the revision that they replace.
+
+    Values are compared and not only keys, because a value that the supplier corrected must be stored.
+    """
+    for entry in entries:
+        known = stored.get(entry.key)
+        if known is None:
+            yield entry
+        elif (entry.milliwatt_hours, entry.step) != (known.milliwatt_hours, known.step):
+            yield Entry(*entry[:3], known.revision, known.created_at, known.milliwatt_hours)
 
 
 def total_entries(inputs: Iterable[Entry], period: Period) -> dict[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -109,21 +109,19 @@ _KINDS: Final[Mapping[str, DeviationKind]] = {
 }
 
 
-def _compare_answer(payload: Json, shapes: Sequence[AnswerShape]) -> Iterator[_Parts]:
+def _compare_answer(payload: Json, shapes: Sequence[AnswerShape]) -> list[_Parts]:
     if payload is None or payload == {} or payload == []:
-        yield DeviationKind.EMPTY, "answer", _type_name(payload)
-        return
+        return [(DeviationKind.EMPTY, "answer", _type_name(payload))]
     if not isinstance(payload, dict):
-        yield DeviationKind.SHAPE, "answer", _type_name(payload)
-        return
+        return [(DeviationKind.SHAPE, "answer", _type_name(payload))]
     model = next((shape.model for shape in shapes if any(name in payload for name in shape.roots)), None)
     if model is None:
-        yield DeviationKind.SHAPE, "answer", names_of(payload)
-        return
+        return [(DeviationKind.SHAPE, "answer", names_of(payload))]
     try:
         model.model_validate(payload)
     except ValidationError as error:
-        yield from map(_to_parts, error.errors(include_url=False))
+        return [_to_parts(fault) for fault in error.errors(include_url=False)]
+    return []
 
 
 def _to_parts(error: ErrorDetails) -> _Parts:

@@ -34,6 +34,7 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, 
 GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 _HALF_HOUR: Final = timedelta(minutes=30)
+_MINUTE: Final = timedelta(minutes=1)
 _HOUR_LENGTH: Final = len("2024-01-01T00")  # How many characters of a minute's key name its hour.
 _RUN: Final = re.compile(r"(\d+)([a-z])(\d*)(?:@(\d+))?", re.ASCII)
 
@@ -161,57 +162,35 @@ def half_hours_in(length: timedelta) -> int:
     return length // _HALF_HOUR
 
 
+def open_days(window: DateWindow, covered: Mapping[date, timedelta]) -> dict[str, int]:
+    """Return the minutes stored of each incomplete day of a window, as ``{"2024-07-24": 1380}``.
+
+    ``covered``: how much of each day is stored; a daily value covers its whole day.
+    """
+    lengths = {day: covered.get(day, timedelta()) for day in window.dates()}
+    return {str(day): length // _MINUTE for day, length in lengths.items() if length < day_length(day)}
+
+
 def mark_days(
-    series: Series, window: DateWindow, covered: Mapping[date, timedelta], today: date, floor: date | None = None
+    window: DateWindow, stored_minutes: Mapping[str, int], today: date, floor: date | None = None
 ) -> dict[date, DayMark]:
     """Return a mark for each day of a window that was asked for today.
 
-    ``covered``: how much of each day is stored; a daily value covers its whole day. ``floor``: the first day for which
-    the supplier has data, if that was found out.
+    ``stored_minutes``: of the incomplete days, as ``open_days`` returns them. ``floor``: the first day for which the
+    supplier has data, if that was found out.
     """
     marks = {}
-    for place in range(window.days):
-        day = window.start + place * ONE_DAY
-        marks[day] = _mark_day(day, covered.get(day, timedelta()), (today - day).days)
-        if floor is not None and day < floor and marks[day].state is not DayState.COMPLETE:
+    for day in window.dates():
+        minutes, age = stored_minutes.get(str(day)), (today - day).days
+        if minutes is None:
+            marks[day] = COMPLETE
+        elif floor is not None and day < floor:
             marks[day] = BEFORE
-    return marks
-
-
-def _mark_day(day: date, covered: timedelta, age: int) -> DayMark:
-    if covered >= day_length(day):
-        return COMPLETE
-    if covered:
-        return DayMark(DayState.PARTIAL, half_hours_in(covered), age)
-    return DayMark(DayState.ABSENT) if age >= GIVE_UP_AGE else DayMark(DayState.LATE, 0, age)
-
-
-def pack_open_days(window: DateWindow, covered: Mapping[date, timedelta]) -> list[list[int]]:
-    """Return the window's incomplete days as runs ``[place of the first day, number of days, minutes stored]``.
-
-    ``[[0, 2, 0], [5, 1, 1380]]``: nothing is stored of the first two days, and 23 hours of the sixth.
-    """
-    runs: list[list[int]] = []
-    for place in range(window.days):
-        day = window.start + place * ONE_DAY
-        minutes = min(covered.get(day, timedelta()), day_length(day)) // timedelta(minutes=1)
-        if minutes == day_length(day) // timedelta(minutes=1):
-            continue
-        if runs and runs[-1][0] + runs[-1][1] == place and runs[-1][2] == minutes:
-            runs[-1][1] += 1
+        elif minutes:
+            marks[day] = DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), age)
         else:
-            runs.append([place, 1, minutes])
-    return runs
-
-
-def unpack_open_days(window: DateWindow, runs: Iterable[Sequence[int]]) -> dict[date, timedelta]:
-    """Return how much of each day of the window is stored, from the runs of ``pack_open_days``."""
-    days = [window.start + place * ONE_DAY for place in range(window.days)]
-    covered = {day: day_length(day) for day in days}
-    for place, count, minutes in runs:
-        for day in days[place : place + count]:
-            covered[day] = timedelta(minutes=minutes)
-    return covered
+            marks[day] = DayMark(DayState.ABSENT) if age >= GIVE_UP_AGE else DayMark(DayState.LATE, 0, age)
+    return marks
 
 
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:

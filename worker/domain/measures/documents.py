@@ -111,6 +111,13 @@ def to_reading(document: Document, period: Period) -> IntervalReading:
     return IntervalReading(start, timedelta(minutes=document.get("step", USUAL_STEP_MINUTES)), energy)
 
 
+def entry_of(reading: IntervalReading, period: Period) -> Entry:
+    """Return a reading as an entry of its own doctype, minute or day."""
+    minutes = reading.length // _MINUTE
+    step = None if period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
+    return Entry(period_key(reading.start, period), round_as_stored(reading.milliwatt_hours, period), step)
+
+
 def to_document(account_id: str, period: Period, entry: Entry, now: datetime) -> Document:
     """Return the document of the original doctype, ready to be written at ``now``."""
     written_at = to_timestamp(now)
@@ -164,16 +171,7 @@ def to_load(milliwatt_hours: int, period: Period) -> float:
 
 def round_as_stored(milliwatt_hours: int, period: Period) -> int:
     """Round to the decimals of the doctype, in whole mWh; a half is rounded away from zero."""
-    return round_to_multiple(milliwatt_hours, _LAST_PLACES_MWH[period])
-
-
-def stored_precision(period: Period) -> int:
-    """Return the last decimal place of the doctype, in mWh."""
-    return _LAST_PLACES_MWH[period]
-
-
-def round_to_multiple(milliwatt_hours: int, unit: int) -> int:
-    """Round to a multiple of ``unit``: ``round_as_stored`` for callers that round many values of one doctype."""
+    unit = _LAST_PLACES_MWH[period]
     size = (abs(milliwatt_hours) + unit // 2) // unit * unit
     return size if milliwatt_hours >= 0 else -size
 

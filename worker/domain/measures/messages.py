@@ -1,29 +1,21 @@
 """Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
 
-A message holds at most 7 days of load curve or 365 days of daily values. A reading is the array ``[first minute since
-1970, length in minutes, milliwatt-hours]``, for example ``[28833000, 30, 206000]``. An entry is the array of a
-``documents.Entry``, for example ``["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]``.
+A message holds at most 7 days of load curve or 365 days of daily values, each as the array of a ``documents.Entry``:
+
+    ["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
 from typing import Any, Final, TypedDict
 
-from worker.domain.measures.documents import (
-    USUAL_STEP_MINUTES,
-    Entry,
-    period_key,
-    round_as_stored,
-    round_to_multiple,
-    stored_precision,
-)
-from worker.domain.measures.readings import PARIS, DateWindow, IntervalReading, Period, Series
+from worker.domain.measures.documents import Entry
+from worker.domain.measures.readings import DateWindow, Series
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE = timedelta(minutes=1)
+Row = Sequence[Any]  # An Entry, or its array.
+
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
 # The kinds of runs: what a window is asked for. All but the last two ask for the last days of a series.
 NIGHTLY: Final = "nightly"
@@ -56,13 +48,13 @@ class AnswerFacts(TypedDict):
     differing: int
     last_day: str | None  # The last civil day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window found it out.
-    open: list[list[int]]  # The incomplete days (``completeness.pack_open_days``), set by ``filter_known``.
+    open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
 
 
 class Fetched(WindowJob):
-    """The message from ``fetch`` to ``filter_known``."""
+    """The message from ``fetch`` to ``filter_known``: the readings in time order, of each the first three fields."""
 
-    readings: list[list[int]]
+    readings: Sequence[Row]
     facts: AnswerFacts
 
 
@@ -74,9 +66,9 @@ class Changes(WindowJob):
     sum of the stored inputs that are not being replaced.
     """
 
-    changed: list[list[Any]]
+    changed: Sequence[Row]
     unchanged: int
-    stored_totals: dict[str, list[list[Any]]]
+    stored_totals: dict[str, Sequence[Row]]
     rest: dict[str, dict[str, int]]
     facts: AnswerFacts
 
@@ -84,8 +76,8 @@ class Changes(WindowJob):
 class Writes(WindowJob):
     """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else."""
 
-    changed: list[list[Any]]
-    totals: dict[str, list[list[Any]]]
+    changed: Sequence[Row]
+    totals: dict[str, Sequence[Row]]
     unchanged: int
     facts: AnswerFacts
 
@@ -180,53 +172,6 @@ def window_of(message: WindowJob) -> DateWindow:
     return DateWindow(date.fromisoformat(message["start"]), date.fromisoformat(message["end"]))
 
 
-def pack_readings(readings: Iterable[IntervalReading]) -> list[list[int]]:
-    """Convert readings to arrays, in their order."""
-    return [
-        [_to_minute(reading.start, reading.start.fold), reading.length // _MINUTE, reading.milliwatt_hours]
-        for reading in readings
-    ]
-
-
-# All accounts have the same steps in one night. ``fold`` belongs to the cache key, because to Python the two passes of
-# the autumn hour are equal.
-@lru_cache(maxsize=8192)
-def _to_minute(start: datetime, fold: int) -> int:
-    return (start.astimezone(UTC) - _EPOCH) // _MINUTE
-
-
-def unpack_as_entries(rows: Iterable[list[int]], period: Period) -> list[Entry]:
-    """Return readings as entries of their own doctype, in time order; no date-time is built in between, for speed."""
-    if period is Period.DAY:
-        return [Entry(_day_key(start), round_as_stored(energy, period)) for start, _, energy in sorted(rows)]
-    unit = stored_precision(period)
-    return [
-        Entry(_minute_key(start), round_to_multiple(energy, unit), None if minutes == USUAL_STEP_MINUTES else minutes)
-        for start, minutes, energy in sorted(rows)
-    ]
-
-
-def _from_minute(minute: int) -> datetime:
-    return (_EPOCH + minute * _MINUTE).astimezone(PARIS)
-
-
-# All accounts have the same steps in one night. Each period has its own function, because hashing an enum for the cache
-# key would cost more than the rest.
-@lru_cache(maxsize=8192)
-def _minute_key(minute: int) -> str:
-    return period_key(_from_minute(minute), Period.MINUTE)
-
-
-@lru_cache(maxsize=8192)
-def _day_key(minute: int) -> str:
-    return period_key(_from_minute(minute), Period.DAY)
-
-
-def pack_entries(entries: Iterable[Entry]) -> list[list[Any]]:
-    """Convert entries to arrays, in their order."""
-    return [list(entry) for entry in entries]
-
-
-def unpack_entries(rows: Iterable[list[Any]]) -> list[Entry]:
-    """Convert arrays back to entries, in their order."""
+def to_entries(rows: Iterable[Row]) -> list[Entry]:
+    """Return the entries of a message, in their order; JSON made arrays of them."""
     return [Entry(*row) for row in rows]

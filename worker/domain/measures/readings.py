@@ -6,6 +6,7 @@ exactly and to the same sum.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -115,6 +116,10 @@ class DateWindow:
     def days(self) -> int:
         """The number of days."""
         return (self.end - self.start).days
+
+    def dates(self) -> Iterator[date]:
+        """Yield each of its days, oldest first."""
+        return (self.start + place * ONE_DAY for place in range(self.days))
 
     def __str__(self) -> str:
         return f"{self.start}/{self.end}"

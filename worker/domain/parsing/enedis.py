@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
-from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import (
@@ -31,7 +29,6 @@ from worker.domain.parsing.values import (
     parse_number,
     parse_step_minutes,
     to_energy,
-    watt_hours_to_milliwatt_hours,
 )
 
 # A day is labelled by its date alone or by its midnight. Another time of day is that of the day's highest power.
@@ -42,19 +39,6 @@ _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(
 _MINUTE: Final = timedelta(minutes=1)
 _MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
 _MAX_DAY_RANK: Final = 4_000
-_TEXT: Final = {str}
-_TEXT_OR_NONE: Final = {str, type(None)}
-
-
-class StepTimes(NamedTuple):
-    """Times of an answer's points.
-
-    ``intervals``: start in the meter's zone and length of each point, None where they are unusable. ``in_order``:
-    whether each point starts later than the one before.
-    """
-
-    intervals: Sequence[tuple[datetime, timedelta] | None]
-    in_order: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +55,7 @@ class ParsedAnswer:
 
     def clip_to(self, window: DateWindow) -> ParsedAnswer:
         """Return only the readings in the window that was asked for; the others are counted as dropped."""
-        start, end = window.instants()
-        if not self.readings or (start <= self.readings[0].start and self.readings[-1].start < end):
-            # Readings are in time order, so two comparisons suffice. To compare 336 times of two zones is slow.
-            return self
-        inside = [reading for reading in self.readings if start <= reading.start < end]
+        inside = [reading for reading in self.readings if window.start <= reading.start.date() < window.end]
         return ParsedAnswer(inside, self.dropped + len(self.readings) - len(inside), self.differing)
 
 
@@ -89,9 +69,8 @@ def parse_daily(payload: Json) -> ParsedAnswer:
     rows = open_envelope(payload, Series.DAILY)
     readings = []
     for row in rows:
-        number, day = parse_number(row.value), _row_day(row)
-        if number is not None and day is not None:
-            energy = watt_hours_to_milliwatt_hours(number)
+        energy, day = to_energy(row.value, 60), _row_day(row)
+        if energy is not None and day is not None:
             readings.append(IntervalReading(local_midnight(day), day_length(day), energy))
     return _collect(readings, len(rows))
 
@@ -102,37 +81,16 @@ def parse_load_curve(payload: Json) -> ParsedAnswer:
     A point's own step length wins over the header's, because the length may change within a day.
     """
     rows = open_envelope(payload, Series.LOAD_CURVE)
-    times = _to_times(rows)
-    readings = [
-        IntervalReading(*interval, energy)
-        for row, interval in zip(rows, times.intervals, strict=True)
-        if interval is not None and (energy := to_energy(row.value, interval[1] // _MINUTE)) is not None
-    ]
-    return ParsedAnswer(readings, len(rows) - len(readings)) if times.in_order else _collect(readings, len(rows))
-
-
-def _to_times(rows: Sequence[RawRow]) -> StepTimes:
-    # Only texts may be a cache key: 1, 1.0 and True are equal in Python.
-    labels, steps = [row.label for row in rows], [row.step for row in rows]
-    if set(map(type, labels)) <= _TEXT and set(map(type, steps)) <= _TEXT_OR_NONE:
-        return _to_cached_times(tuple(labels), tuple(steps))
-    return _resolve_times(rows)
-
-
-@lru_cache(maxsize=32)  # All accounts have the same labels in the same order in one night.
-def _to_cached_times(labels: tuple[str, ...], steps: tuple[str | None, ...]) -> StepTimes:
-    return _resolve_times([RawRow(None, label, step) for label, step in zip(labels, steps, strict=True)])
-
-
-def _resolve_times(rows: Sequence[RawRow]) -> StepTimes:
     # The label of a point with a bad value stays in the sequence: only the order of labels separates the two passes of
     # the autumn hour.
-    labels = [_row_label(row) for row in rows]
-    starts = to_starts([label for label in labels if label is not None])
-    instants = [start.astimezone(UTC) for start in starts]
-    remaining = iter(starts)
-    intervals = tuple((next(remaining), label.length) if label is not None else None for label in labels)
-    return StepTimes(intervals, all(earlier < later for earlier, later in pairwise(instants)))
+    labelled = [(row, label) for row in rows if (label := _row_label(row)) is not None]
+    starts = to_starts([label for _, label in labelled])
+    readings = [
+        IntervalReading(start, label.length, energy)
+        for (row, label), start in zip(labelled, starts, strict=True)
+        if (energy := to_energy(row.value, label.length // _MINUTE)) is not None
+    ]
+    return _collect(readings, len(rows))
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
@@ -176,13 +134,8 @@ def _row_label(row: RawRow) -> Label | None:
 
 def _to_label(raw: Json) -> datetime | None:
     text = raw.strip() if isinstance(raw, str) else ""
-    return _read_label(text) if _LABEL.fullmatch(text) else None
-
-
-@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
-def _read_label(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(text) if _LABEL.fullmatch(text) else None
     except ValueError:  # For example the 25th hour.
         return None
 

@@ -48,7 +48,7 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
             day_ends = _resolve_clock_change_day(day, day_labels, [ends[index] for index in indexes])
             for index, end in zip(indexes, day_ends, strict=True):
                 ends[index] = end
-    return [_local(end - label.length) for end, label in zip(ends, labels, strict=True)]
+    return [(end - label.length).astimezone(PARIS) for end, label in zip(ends, labels, strict=True)]
 
 
 _UNSET = datetime.min.replace(tzinfo=UTC)
@@ -72,12 +72,6 @@ def _both_passes(label: datetime) -> tuple[datetime, datetime]:
     """
     passes = [label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return (passes[0], max(passes)) if passes[0] < passes[1] else (passes[0], passes[0])
-
-
-@lru_cache(maxsize=8192)
-def _local(instant: datetime) -> datetime:
-    """Convert an instant in UTC to the meter's zone."""
-    return instant.astimezone(PARIS)
 
 
 def _resolve_clock_change_day(day: date, labels: Sequence[Label], ends: Sequence[datetime]) -> Sequence[datetime]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_HALF_UP, Decimal
-from functools import lru_cache
 from typing import Final
 
 from worker.domain.measures.answers import Json
@@ -17,8 +16,6 @@ _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no
 _LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 _MINUTES_PER_DAY: Final = 24 * 60
-_MAX_FAST_DIGITS: Final = 9  # A number of so few digits is always below ``_LARGEST``.
-_MAX_CACHED_LENGTH: Final = 16  # Short texts only, so that the cache has a bound in memory.
 
 
 def parse_number(raw: Json) -> Decimal | None:
@@ -43,35 +40,13 @@ def _digits_of_number(number: int | float) -> str:
     return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
 
 
-def watt_hours_to_milliwatt_hours(watt_hours: Decimal) -> int:
-    """Convert to whole milliwatt-hours, rounded half up."""
-    return _round_half_up(watt_hours * 1000)
-
-
 def to_energy(raw: Json, minutes: int) -> int | None:
-    """Convert one raw mean power over a step to milliwatt-hours; None if it is no number."""
-    if type(raw) is str and len(raw) <= _MAX_CACHED_LENGTH:
-        return _read_energy(raw, minutes)
+    """Convert a raw mean power over a step to milliwatt-hours, rounded half up: Wh = W x minutes / 60.
+
+    A raw energy in watt-hours is a power over 60 minutes. None if it is no number.
+    """
     number = parse_number(raw)
-    return None if number is None else watts_to_milliwatt_hours(number, minutes)
-
-
-@lru_cache(maxsize=16384)  # The powers of all homes are the same few thousand texts.
-def _read_energy(text: str, minutes: int) -> int | None:
-    if text.isascii() and text.isdigit() and len(text) <= _MAX_FAST_DIGITS:
-        # Nearly all values are whole watts. This is ``watts_to_milliwatt_hours`` in integers, also rounded half up.
-        return (int(text) * minutes * 2000 + 60) // 120
-    number = parse_number(text)
-    return None if number is None else watts_to_milliwatt_hours(number, minutes)
-
-
-def watts_to_milliwatt_hours(watts: Decimal, minutes: int) -> int:
-    """Convert mean power over a step to its energy: Wh = W x minutes / 60."""
-    return _round_half_up(watts * minutes * 1000 / 60)
-
-
-def _round_half_up(number: Decimal) -> int:
-    return int(number.quantize(Decimal(1), ROUND_HALF_UP))
+    return None if number is None else int((number * minutes * 1000 / 60).quantize(Decimal(1), ROUND_HALF_UP))
 
 
 def parse_step_minutes(raw: Json) -> int | None:
@@ -83,11 +58,7 @@ def parse_step_minutes(raw: Json) -> int | None:
         return USUAL_STEP_MINUTES
     if not isinstance(raw, str | int) or isinstance(raw, bool):
         return None
-    return _read_step(str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else "")
-
-
-@lru_cache(maxsize=64)
-def _read_step(text: str) -> int | None:
+    text = str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else ""
     if text.isascii() and text.isdigit() and len(text) <= 5:
         seconds = int(text)
         minutes = seconds // 60 if seconds % 60 == 0 else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from tests.support.pages import ROOT
@@ -56,15 +54,6 @@ def test_an_unknown_queue_is_another_lane_and_never_a_name_of_its_own(queue: str
     token = enter_lane(queue)
     assert current_lane() is Lane.OTHER
     leave_lane(token)
-
-
-def test_threads_do_not_see_each_others_lane() -> None:
-    token, lanes_of_thread = enter_lane("nightly"), []
-    thread = threading.Thread(target=lambda: lanes_of_thread.append(current_lane()))
-    thread.start()
-    thread.join()
-    leave_lane(token)
-    assert lanes_of_thread == [Lane.BY_HAND]
 
 
 @pytest.mark.parametrize(

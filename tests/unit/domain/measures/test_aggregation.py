@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.factories import Row, end_labels, v5_answer
 from tests.support.plain_readings import to_entries, total_by_period
-from tests.support.strategies import curve_days, several
-from worker.domain.measures.aggregation import keep_different, total_entries, total_key
+from tests.support.strategies import curve_days, many, several
+from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries, total_key
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import IntervalReading, Period, day_length, local_midnight
 from worker.domain.parsing.enedis import parse_load_curve
@@ -93,3 +93,40 @@ def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:
         Entry("2024-01", 7_000_100, None, "1-a", "born"),
         Entry("2024-03", 5_000_000),
     ]
+
+
+entries = st.lists(
+    st.builds(Entry, st.sampled_from("abcdef"), st.integers(0, 3), st.sampled_from([None, 15, 60])),
+    unique_by=lambda entry: entry.key,
+)
+
+
+def as_stored(changed: list[Entry]) -> dict[str, Entry]:
+    return {entry.key: entry._replace(revision="1-x", created_at="born") for entry in changed}
+
+
+@many
+@given(entries, entries)
+def test_what_is_kept_makes_the_store_equal_to_the_answer_and_nothing_else_is_touched(
+    before: list[Entry], answer: list[Entry]
+) -> None:
+    stored = as_stored(before)
+    changed = list(keep_changed(answer, stored))
+    after = {**stored, **{entry.key: entry for entry in changed}}
+    assert {key: after[key][:3] for key in after} == {
+        **{entry.key: entry[:3] for entry in before},
+        **{entry.key: entry[:3] for entry in answer},
+    }
+    assert all(entry[:3] != stored[entry.key][:3] for entry in changed if entry.key in stored)
+
+
+def test_a_reprocessed_value_replaces_the_very_document_that_was_read() -> None:
+    stored = {"2024-05-10": Entry("2024-05-10", 8_000_000, None, "2-b", "born")}
+    assert list(keep_changed([Entry("2024-05-10", 8_640_000)], stored)) == [
+        Entry("2024-05-10", 8_640_000, None, "2-b", "born", 8_000_000)
+    ]
+
+
+def test_a_step_of_another_length_is_a_change_though_its_energy_is_the_same() -> None:
+    stored = {"k": Entry("k", 5, None, "1-a", "born")}
+    assert list(keep_changed([Entry("k", 5, 60)], stored)) == [Entry("k", 5, 60, "1-a", "born", 5)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.factories import curve_of
 from tests.support.plain_readings import to_entries
-from tests.support.strategies import several, windows
+from tests.support.strategies import several
 from worker.domain.measures.completeness import (
     ASKED_AT_AGES,
     BEFORE,
@@ -24,8 +24,7 @@ from worker.domain.measures.completeness import (
     half_hours_of,
     mark_days,
     next_ask,
-    pack_open_days,
-    unpack_open_days,
+    open_days,
 )
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series, day_length
@@ -88,10 +87,9 @@ def test_a_day_is_whole_when_all_its_hours_are_there(day: str, half_hours: int) 
     entries = to_entries(parse_load_curve(answer).readings, Period.MINUTE)
     assert half_hours_of(on) == len(entries) == half_hours
     today = on + 3 * ONE_DAY
-    whole = mark_days(Series.LOAD_CURVE, window, covered_time_by_day(Series.LOAD_CURVE, entries), today)
-    assert whole == {on: COMPLETE}
-    torn = mark_days(Series.LOAD_CURVE, window, covered_time_by_day(Series.LOAD_CURVE, entries[1:]), today)
-    assert torn == {on: DayMark(DayState.PARTIAL, half_hours - 1, 3)}
+    whole, torn = (covered_time_by_day(Series.LOAD_CURVE, stored) for stored in (entries, entries[1:]))
+    assert mark_days(window, open_days(window, whole), today) == {on: COMPLETE}
+    assert mark_days(window, open_days(window, torn), today) == {on: DayMark(DayState.PARTIAL, half_hours - 1, 3)}
 
 
 def test_steps_of_an_hour_fill_a_day_as_half_hours_do() -> None:
@@ -106,7 +104,8 @@ def test_a_daily_value_covers_its_day_whatever_its_length() -> None:
 
 def test_days_without_anything_are_late_until_they_are_given_up() -> None:
     old, young = TODAY - GIVE_UP_AGE * ONE_DAY, TODAY - 2 * ONE_DAY
-    judged = mark_days(Series.DAILY, DateWindow(old, TODAY), {}, TODAY)
+    window = DateWindow(old, TODAY)
+    judged = mark_days(window, open_days(window, {}), TODAY)
     assert judged[old] == DayMark(DayState.ABSENT)
     assert judged[young] == DayMark(DayState.LATE, 0, 2)
 
@@ -114,7 +113,8 @@ def test_days_without_anything_are_late_until_they_are_given_up() -> None:
 def test_what_lies_before_the_suppliers_reach_is_no_hole() -> None:
     window = DateWindow(date(2024, 7, 1), date(2024, 7, 4))
     floor = date(2024, 7, 3)
-    judged = mark_days(Series.DAILY, window, covered_time_by_day(Series.DAILY, [Entry("2024-07-03", 1)]), TODAY, floor)
+    covered = covered_time_by_day(Series.DAILY, [Entry("2024-07-03", 1)])
+    judged = mark_days(window, open_days(window, covered), TODAY, floor)
     assert list(judged.values()) == [BEFORE, BEFORE, COMPLETE]
 
 
@@ -145,12 +145,3 @@ def test_the_next_ask_is_when_the_first_day_falls_due(updates: list[dict[date, D
     if when is not None:
         assert ledger.due_days(when)
         assert not ledger.due_days(when - ONE_DAY)
-
-
-@several
-@given(windows(), st.data())
-def test_the_open_days_of_a_window_travel_as_runs(window: DateWindow, data: st.DataObject) -> None:
-    all_days = [window.start + place * ONE_DAY for place in range(window.days)]
-    minutes = st.sampled_from([0, 30, 1380, 1440, 1500]).map(lambda count: timedelta(minutes=count))
-    covered = {day: min(data.draw(minutes), day_length(day)) for day in all_days}
-    assert unpack_open_days(window, pack_open_days(window, covered)) == covered

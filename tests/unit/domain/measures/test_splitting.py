@@ -50,27 +50,9 @@ def test_a_window_that_suits_takes_one_call() -> None:
     assert (split_fetch.floor, split_fetch.end, len(supplier.asked)) == (None, date(2024, 3, 8), 1)
 
 
-def test_seven_days_refused_are_asked_as_six_and_one() -> None:
-    supplier = StrictSupplier(max_days=6)
-    split_fetch = SplitFetch(supplier).fetch(window(7))
-    assert [part.days for part, _ in split_fetch.payloads] == [6, 1]
-    assert len(supplier.asked) == 3
-
-
 def test_a_day_that_is_too_long_is_our_bug() -> None:
     with pytest.raises(RequestRefused, match="one day"):
         SplitFetch(StrictSupplier(max_days=0)).fetch(window(7))
-
-
-def test_no_data_is_an_answer() -> None:
-    split_fetch = SplitFetch(lambda asked: Answer(AnswerKind.NO_DATA)).fetch(window(7))
-    assert (split_fetch.payloads, split_fetch.floor, split_fetch.end) == ([], None, date(2024, 3, 8))
-
-
-def test_an_end_too_late_is_moved_one_day_and_the_day_left_out_is_not_claimed() -> None:
-    split_fetch = SplitFetch(StrictSupplier(latest_end=date(2024, 3, 7))).fetch(window(7))
-    assert [part for part, _ in split_fetch.payloads] == [window(6)]
-    assert split_fetch.end == date(2024, 3, 7)
 
 
 @many

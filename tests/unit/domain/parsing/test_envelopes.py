@@ -94,11 +94,6 @@ def test_a_unit_that_is_said_must_be_the_right_one(unit: Any) -> None:
         open_envelope(answer, Series.LOAD_CURVE)
 
 
-def test_the_maximum_power_of_a_day_is_not_taken_for_its_energy() -> None:
-    with pytest.raises(MalformedAnswer, match="unit"):
-        open_envelope(v5_answer([["2023-04-01 12:06:20", "4638"]], "VA"), Series.DAILY)
-
-
 def test_an_answer_that_mixes_meters_is_refused_without_naming_them() -> None:
     entries = [
         {"usage_point_id": number, "meter_reading": {"interval_reading": []}}
