@@ -154,8 +154,15 @@ class DrillFleet:
         return self._runtime.now()
 
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
-        """Return whether every series of an account was stored since ``moment``."""
-        return all(at is not None and at >= moment for at in self.last_successes(account_id).values())
+        """Return whether a look-back of every series of an account that was asked since ``moment`` is stored."""
+        outcomes = self._runtime.registry.load_outcomes(account_id)
+        return all(
+            (outcome := outcomes.get(series)) is not None
+            and outcome.asked_at is not None
+            and outcome.asked_at >= moment
+            and outcome.code is None
+            for series in Series
+        )
 
     def is_history_loaded(self, account_id: str) -> bool:
         """Return whether the whole history of the account is loaded."""

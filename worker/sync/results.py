@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import partial
+from datetime import UTC, date, datetime
 
-from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.refusals import RefusalPolicy, Ruling
 from worker.domain.fleet.outcomes import Call, call_to_fields, classify_answer, run_of
 from worker.domain.measures import messages
 from worker.domain.measures.completeness import mark_days
@@ -24,10 +23,11 @@ from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WI
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
+from worker.stores.registry.outcomes import DueChanges
 from worker.sync.claims import WindowClaims
 from worker.sync.history import History
 from worker.sync.incidents import Incidents
-from worker.sync.retries import A_DAY, NextTry, due_after_failure, due_after_success, next_try
+from worker.sync.retries import A_DAY, due_after_failure, due_after_success, next_try
 
 log = logging.getLogger("releve.sync")
 
@@ -86,6 +86,7 @@ class ResultRecorder:
         state = self.history.mark_done(account_id, series, window, floor)
         self.refusals.clear_refusals(account_id)
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
+        asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
         self.registry.record_outcome(
             account_id,
             series.value,
@@ -96,7 +97,7 @@ class ResultRecorder:
             last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
             stored=facts["fetched"] > 0,
             days=mark_days(window, facts["open"], now.astimezone(PARIS).date(), floor),
-            due_changes=lambda row: due_after_success(row, result, answer, state.loaded, now),
+            due_changes=due_after_success(result, answer, asked_at, state.loaded, now),
         )
         self.progress.record_success(
             account_id,
@@ -138,9 +139,6 @@ class ResultRecorder:
         window, answer = messages.window_of(job), error.answer_class
         # While an incident holds the series nothing is published; after it the window must be due at once.
         if incident is None or not incident.holds:
-            failures = self.progress.failures(account_id, series).get(window, 0) if is_backfill(job) else None
-            after = partial(next_try, error, now=now, ruling=ruling)
-            history_due_at = None if failures is None else self._next_history_try(job, error, after(failures), now)
             self.registry.record_outcome(
                 account_id,
                 series.value,
@@ -150,9 +148,7 @@ class ResultRecorder:
                 message=str(error),
                 last_day=None,
                 stored=False,
-                due_changes=lambda row: due_after_failure(
-                    row, job, after(0 if incident else row.failures), history_due_at, answer, now
-                ),
+                due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
             )
         self.progress.record_task(
             account_id,
@@ -177,20 +173,32 @@ class ResultRecorder:
             ),
         )
 
-    def _next_history_try(self, job: WindowJob, error: WorkerError, after: NextTry, now: datetime) -> datetime:
+    def _due_after_failure(
+        self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime, *, excused: bool
+    ) -> DueChanges:
+        account_id, series = job["account_id"], messages.series_of(job)
+        if is_backfill(job):
+            return DueChanges(history_due_at=self._next_history_try(job, error, ruling, now))
+        outcome = self.registry.load_outcomes(account_id).get(series)
+        failures = 0 if excused or outcome is None else outcome.failures
+        return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
+
+    def _next_history_try(self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime) -> datetime:
         """Count the failure of a window of the history, and return when the history goes on, with the next window."""
         account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
+        failures = self.progress.failures(account_id, series)
+        after = next_try(error, failures.get(window, 0), now, ruling)
         if after.counts:
             self.progress.count_failure(account_id, series, window)
             if isinstance(error, DataError):
                 # Only this window is to blame: those that did not fail go on.
-                failures = self.progress.failures(account_id, series)
-                if any(missing not in failures for missing in self.history.missing_windows(account_id, series)):
+                tried = {window, *failures}
+                if any(missing not in tried for missing in self.history.missing_windows(account_id, series)):
                     return now
         return after.at or now + A_DAY
 
 
-def stored_fields(result: WindowResult, now: datetime) -> dict[str, str | int | float]:
+def _stored_fields(result: WindowResult, now: datetime) -> dict[str, str | int | float]:
     """Return the fields of a stored window's log line; ``duration_s`` counts from the call to the supplier."""
     facts = result["facts"]
     return {
@@ -215,4 +223,4 @@ def _log_stored(result: WindowResult, now: datetime) -> None:
     DOCUMENTS.labels("created", series).inc(result["created"])
     DOCUMENTS.labels("updated", series).inc(result["updated"])
     DOCUMENTS.labels("unchanged", series).inc(result["unchanged"])
-    log.info("window stored", extra=fields(**stored_fields(result, now)))
+    log.info("window stored", extra=fields(**_stored_fields(result, now)))

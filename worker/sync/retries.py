@@ -6,7 +6,7 @@ The tries inside a task, seconds apart, are in ``worker.domain.fleet.backoff``; 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from worker.accounts.refusals import CONFIRMATION_INTERVAL, Ruling
 from worker.domain.fleet.backoff import WINDOW_DELAYS
@@ -14,6 +14,7 @@ from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.messages import REPAIR, WindowJob, is_backfill, is_look_back, split_claim
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.errors import AccountError, DataError, OperatorFault, RateLimited, StoreUnavailable, WorkerError
+from worker.stores.registry.outcomes import DueChanges
 
 A_DAY: Final = timedelta(days=1)
 _QUARTER_OF_AN_HOUR: Final = timedelta(minutes=15)
@@ -50,31 +51,31 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
     return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
 
 
-def due_after_success(row: Any, job: WindowJob, answer: AnswerClass, loaded: bool, now: datetime) -> dict[str, Any]:
-    """Return the columns of ``series_outcomes`` that change after a window is stored; ``row``: as it was before.
+def due_after_success(
+    job: WindowJob, answer: AnswerClass, asked_at: datetime, loaded: bool, now: datetime
+) -> DueChanges:
+    """Return when a series is due again after a window is stored that was asked for at ``asked_at``.
 
     ``loaded``: whether the whole history is. If days are missing again, after a pause or a loss of Redis, it goes on.
     """
-    changes: dict[str, Any] = {}
-    if loaded or is_backfill(job) or row.history_due_at is None:
+    changes = DueChanges()
+    if loaded or is_backfill(job):
         changes["history_due_at"] = None if loaded else now
+    else:
+        changes["history_due_if_loaded"] = now
     if is_look_back(job):
-        changes |= {"asked_at": now, "last_answer": answer.value, "again_at": None, "failures": 0}
+        changes |= DueChanges(asked_at=asked_at, last_answer=answer.value, again_at=None, failures=0)
     return changes
 
 
-def due_after_failure(
-    row: Any, job: WindowJob, after: NextTry, history_due_at: datetime | None, answer: AnswerClass, now: datetime
-) -> dict[str, Any]:
-    """Return the columns of ``series_outcomes`` that change after a window failed; ``row``: as it was before."""
-    if history_due_at is not None:
-        return {"history_due_at": history_due_at}
-    if split_claim(job["claim"])[0] == REPAIR:
+def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
+    """Return when a series is due again after a window failed; ``failures``: how many failed in a row before it."""
+    if split_claim(job["claim"])[0] == REPAIR and after.counts:
         # Open days are asked for again tomorrow.
-        return {"next_ask": now.astimezone(PARIS).date() + ONE_DAY} if after.counts and row.next_ask else {}
+        return DueChanges(next_ask=now.astimezone(PARIS).date() + ONE_DAY)
     if not is_look_back(job):
-        return {}
+        return DueChanges()
     if not after.counts:
         # The turn is not over: the series keeps its place, and waits.
-        return {"again_at": after.at}
-    return {"asked_at": now, "last_answer": answer.value, "again_at": after.at, "failures": row.failures + 1}
+        return DueChanges(again_at=after.at)
+    return DueChanges(asked_at=now, last_answer=answer.value, again_at=after.at, failures=failures + 1)

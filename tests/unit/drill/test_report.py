@@ -9,7 +9,7 @@ from tests.support.factories import NOW
 from worker.domain.measures.messages import AnswerFacts, WindowResult
 from worker.drill.report import count_repeats
 from worker.logs import ConsoleFormatter
-from worker.sync.results import stored_fields
+from worker.sync.results import _stored_fields
 
 
 def log_line(run_id: str, updated: int) -> str:
@@ -28,7 +28,7 @@ def log_line(run_id: str, updated: int) -> str:
         unchanged=2,
         facts=facts,
     )
-    record = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": stored_fields(report, NOW)}
+    record = {"name": "releve.sync", "levelname": "INFO", "msg": "window stored", "fields": _stored_fields(report, NOW)}
     return ConsoleFormatter().format(logging.makeLogRecord(record)) + "\n"
 
 

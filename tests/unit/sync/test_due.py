@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -360,16 +360,16 @@ class SimulatedFleet:
         self.at += timedelta(seconds=1)
         error = SupplierUnavailable("down") if account in self.failing else None
 
-        def changes(row: Any) -> dict[str, Any]:
-            if error is None:
-                return due_after_success(row, job, AnswerClass.NO_DATA, True, self.at)
-            return due_after_failure(
-                row, job, next_try(error, row.failures, self.at), None, AnswerClass.OUTAGE, self.at
-            )
-
+        outcome = self.registry.load_outcomes(account).get(Series(series))
+        failures = outcome.failures if outcome else 0
+        if error is None:
+            changes = due_after_success(job, AnswerClass.NO_DATA, self.at, True, self.at)
+        else:
+            after = next_try(error, failures, self.at)
+            changes = due_after_failure(job, after, failures, AnswerClass.OUTAGE, self.at)
         code = error.code if error else None
-        outcome = {"code": code, "message": "", "last_day": None, "stored": False}
-        self.registry.record_outcome(account, series, job["run_id"], self.at, **outcome, due_changes=changes)
+        fields = {"code": code, "message": "", "last_day": None, "stored": False}
+        self.registry.record_outcome(account, series, job["run_id"], self.at, **fields, due_changes=changes)
         self.claimed.pop(f"{account}:{series}", None)
 
 

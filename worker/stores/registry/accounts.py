@@ -236,7 +236,7 @@ class AccountRegistry:
         last_day: date | None,
         stored: bool,
         days: Mapping[date, DayMark] | None = None,
-        due_changes: DueChanges = lambda row: {},
+        due_changes: DueChanges | None = None,
     ) -> None:
         """Record the outcome of one run of a series, with the marks of its ``days``.
 
@@ -244,12 +244,12 @@ class AccountRegistry:
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
         stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
-        secret is cut out of it. ``due_changes`` returns the columns that say when the series is due again.
+        secret is cut out of it. ``due_changes`` says when the series is due again.
         """
         success_at = now if code is None else None
         outcome = SeriesOutcome(account_id, Series(series), run_id, code, message, success_at, last_day, stored, now)
         with self._database.writing() as connection:
-            if not outcomes.record(connection, outcome, days or {}, due_changes):
+            if not outcomes.record(connection, outcome, days or {}, due_changes or DueChanges()):
                 account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:

@@ -9,10 +9,10 @@ again (``due.py``) are set by the caller.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from sqlalchemy import Connection, Row, Table, bindparam, case, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -35,8 +35,20 @@ _LOCKED = select(SERIES_OUTCOMES).where(*_ROW).with_for_update()
 _DAYS = select(_C.days).where(*_ROW)
 _UPDATE = update(SERIES_OUTCOMES).where(*_ROW)
 
-# Returns the columns that say when the row is due again; called with the row as it was.
-DueChanges = Callable[[Row[Any]], Mapping[str, Any]]
+
+class DueChanges(TypedDict, total=False):
+    """Columns that say when a row is due again; those that are not named stay.
+
+    ``history_due_if_loaded``: when a history goes on that was loaded; one that is not keeps its own time.
+    """
+
+    asked_at: datetime
+    last_answer: str
+    again_at: datetime | None
+    failures: int
+    next_ask: date
+    history_due_at: datetime | None
+    history_due_if_loaded: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class SeriesOutcome:
     ``code`` is None after a success, empty where a store of ours failed; ``last_day`` is the last civil day with a
     stored reading. ``asked_at``: end of the last look-back, None before the first; ``answer``: its class.
     ``again_at``: the next try after a failure. ``history_due_at``: when the history goes on; None if it is loaded.
+    ``failures``: how many look-backs in a row failed.
     """
 
     account_id: str
@@ -61,6 +74,7 @@ class SeriesOutcome:
     answer: str | None = None
     again_at: datetime | None = None
     history_due_at: datetime | None = None
+    failures: int = 0
 
 
 def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
@@ -117,8 +131,12 @@ def record(
         "last_success_at": _later_of(row.last_success_at, outcome.last_success_at),
         "last_day": max(row.last_day, outcome.last_day or NO_DAY),
         "ever_stored": row.ever_stored or outcome.ever_stored,
-        **due_changes(row),
     }
+    for name, value in due_changes.items():
+        if name != "history_due_if_loaded":
+            values[name] = value
+        elif row.history_due_at is None:
+            values["history_due_at"] = value
     # A run may report several times, so an equal run id is newer, too.  A fault of ours (no code) is no verdict.
     if outcome.run_id >= row.run_id and outcome.code != "":
         values |= {
@@ -176,6 +194,7 @@ def to_outcome(row: Row[Any]) -> SeriesOutcome:
         answer=row.last_answer,
         again_at=row.again_at,
         history_due_at=row.history_due_at,
+        failures=row.failures,
     )
 
 
