@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from config.settings import Settings
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
+from tests.support.installation import Installation, new_installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
@@ -44,29 +43,10 @@ PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
 
 
-@dataclass
-class Installation:
-    """Folder and settings of one installation; each ``open`` builds a new runtime, as another process would."""
-
-    folder: Path
-    redis_url: str
-    settings: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def open(self) -> Iterator[Runtime]:
-        values = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
-        values |= {"token_keys": KEY, "pretend_now": NOW.isoformat(), **self.settings}
-        with Runtime(Settings.from_env(_env_file=None, **values)) as runtime:
-            yield runtime
-
-    def but(self, **settings: str) -> Installation:
-        return replace(self, settings={**self.settings, **settings})
-
-
 @pytest.fixture(scope="module")
 def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """Return an installation that is filled and backed up once; tests only read it."""
-    installation = Installation(tmp_path_factory.mktemp("old"), redis_url)
+    installation = new_installation(tmp_path_factory.mktemp("old"), redis_url, token_keys=KEY)
     with installation.open() as runtime:
         fill(runtime)
         back_up(runtime, installation.folder / "backup.zip")
@@ -80,7 +60,7 @@ def archive(old: Installation, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new(redis_url: str, tmp_path: Path) -> Installation:
-    return Installation(tmp_path / "new", redis_url)
+    return new_installation(tmp_path / "new", redis_url, token_keys=KEY)
 
 
 def fill(runtime: Runtime) -> dict[str, str]:
