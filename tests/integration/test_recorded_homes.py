@@ -46,12 +46,6 @@ A = Home(
     "household_a.daily.csv.gz",
     ("2022-11-12 09:00", "2023-03-18 14:00"),
 )
-C = Home(
-    "99000000000022",
-    "2025-03-13T09:00+01:00",
-    "household_c.load_curve.csv.gz",
-    hourly=("2024-07-19 00:00", "2024-07-31 19:00"),
-)
 SCEAUX = Home(
     "99000000000099",
     "2010-11-27T09:00+01:00",
@@ -101,7 +95,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
     folder = tmp_path_factory.mktemp("recorded")
     data = folder / "recordings"
     data.mkdir()
-    for home in (A, C, SCEAUX):
+    for home in (A, SCEAUX):
         for kind, name in (("load_curve", home.curve), ("daily", home.daily)):
             if name:
                 (data / f"{home.meter}.{kind}.csv.gz").symlink_to(SHARED / name)
@@ -137,14 +131,6 @@ def test_household_a_is_stored_as_recorded_and_its_curve_adds_up_to_its_days(sys
         assert by_day[day] == round(load * 1_000_000), day
     assert [half_hours_of(content, day) for day in ("2023-10-29", "2024-03-31", "2024-03-30")] == [50, 46, 48]
     assert half_hours_of(content, "2023-01-11") == 1  # The gap stays a gap: that day has its last hour only.
-
-
-def test_household_c_with_labels_that_come_twice_is_stored_as_recorded(system: System) -> None:
-    content = sync(system, C, DEEPEST)
-    assert content == recorded(C, DEEPEST).expected_loads()
-    assert [half_hours_of(content, day) for day in ("2023-10-29", "2024-03-31", "2024-10-27")] == [50, 46, 50]
-    assert half_hours_of(content, "2024-07-18") == 1  # The step of 60 minutes that ends the gap.
-    assert content[Period.DAY] == {}
 
 
 def test_a_recording_whose_clock_never_jumps_is_stored_but_for_the_hours_that_never_were(system: System) -> None:

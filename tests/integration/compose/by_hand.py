@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -24,6 +22,7 @@ from config.settings import PREFIX
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
+from tests.support.waiting import until
 from worker.stores.redis.child_processes import Supervisor, free_port
 
 BIN = Path(sys.executable).parent
@@ -146,7 +145,7 @@ class ComposeProcesses:
         return answer.returncode == 0
 
     def wait_healthy(self, name: str) -> None:
-        wait_until(lambda: self.is_healthy(name), lambda: f"{name}: {self.health_errors[name]}\n{self.log(name)}")
+        until(lambda: self.is_healthy(name), lambda: f"{name}: {self.health_errors[name]}\n{self.log(name)}", TIMEOUT_S)
 
     def stop_all(self) -> dict[str, int]:
         """Stop all services with SIGTERM, Redis last, and return their exit codes, as ``docker compose stop`` does."""
@@ -187,17 +186,6 @@ def open_processes(folder: Path) -> Iterator[ComposeProcesses]:
         for name in [name for name in os.environ if name.startswith(PREFIX)]:
             patch.delenv(name)
         yield ComposeProcesses(folder, stack)
-
-
-def wait_until(
-    condition: Callable[[], Any], details: Callable[[], str] = lambda: "", timeout_s: float = TIMEOUT_S
-) -> Any:
-    """Return the first true result of ``condition``; fails with the ``details`` after ``timeout_s`` seconds."""
-    give_up = time.monotonic() + timeout_s
-    while not (outcome := condition()):
-        assert time.monotonic() < give_up, details()[-3000:]
-        time.sleep(0.1)
-    return outcome
 
 
 _PORTS: Mapping[str, int] = {
