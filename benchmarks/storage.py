@@ -26,7 +26,7 @@ from common import Json, machine
 
 from config.settings import Settings
 from tests.support import servers
-from tests.support.counting_proxy import counting_proxy
+from tests.support.counting_proxy import CountingProxy
 from tests.support.factories import (
     PretendSupplier,
     Row,
@@ -171,7 +171,7 @@ def requests_of(folder: Path, layout: Layout) -> Json:
             couchdb = opened.enter_context(servers.couchdb_server())
         except servers.NotInstalled as missing:
             return {"skipped": str(missing)}
-        proxy = opened.enter_context(counting_proxy(couchdb))
+        proxy = opened.enter_context(CountingProxy(couchdb))
         redis = opened.enter_context(EmbeddedRedis(folder))
         supplier = opened.enter_context(serve_in_background(SimulatorOptions(pretend_now=_PRETEND_NOW)))
         settings = {

@@ -14,7 +14,7 @@ from celery import Task, signals
 
 from config.settings import get_settings
 from worker.app import app
-from worker.domain.fleet.lanes import STEPS
+from worker.domain.fleet.lanes import Lane
 from worker.ops.broker import PUBLISHED_AT
 
 __all__ = ["app"]
@@ -22,6 +22,6 @@ __all__ = ["app"]
 
 @signals.task_prerun.connect
 def _write_wait(task: Task[Any, Any], **_: Any) -> None:
-    if (task.request.delivery_info or {}).get("routing_key") == STEPS:
+    if (task.request.delivery_info or {}).get("routing_key") == Lane.STEPS:
         with (get_settings().data_dir / f"waits-{os.getpid()}").open("a") as file:
             file.write(f"{time.time() - task.request.get(PUBLISHED_AT):.4f}\n")

@@ -15,7 +15,7 @@ import requests
 from benchmarks import processes
 from benchmarks.original import ours, theirs
 from benchmarks.original.aged import age_ours, age_theirs
-from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.counting_proxy import CountingProxy
 from worker.cli.totals_check import Loads
 
 FIRST, UNCHANGED, AGED = KINDS = ("first", "unchanged", "unchanged in an older home")
@@ -51,7 +51,7 @@ class RequestCounters:
         """Return the address to use instead of ``url``."""
         if not self._counting:
             return url
-        self._proxies[name] = self._opened.enter_context(counting_proxy(url))
+        self._proxies[name] = self._opened.enter_context(CountingProxy(url))
         return self._proxies[name].url
 
     def take_counts(self) -> dict[str, int]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -39,10 +38,13 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     """No beat runs, and the visibility time-out is minutes away: nobody but the worker gives the message back."""
     redis = DrillRedis(tmp_path)
     opened.callback(redis.stop)
-    target = urlsplit(couchdb_url)
-    relay = opened.enter_context(CouchdbRelay(target.hostname or "", target.port or 0))
-    store = couchdb_url.replace(f"{target.hostname}:{target.port}", f"127.0.0.1:{relay.port}")
-    settings = {"PRETEND_NOW": "2024-07-25T09:00+02:00", "HISTORY_LOAD_DAYS": "7", "MEASURES_URL": store, **NO_QUOTA}
+    relay = opened.enter_context(CouchdbRelay(couchdb_url))
+    settings = {
+        "PRETEND_NOW": "2024-07-25T09:00+02:00",
+        "HISTORY_LOAD_DAYS": "7",
+        "MEASURES_URL": relay.url,
+        **NO_QUOTA,
+    }
     system = System(tmp_path, redis.url, settings, opened)
     system.start_simulator()
     log = system.start_worker(*QUICK_START)
@@ -54,5 +56,5 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     relay.mode = FaultMode.PASS
     redis.start()
     until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
-    assert re.search("connected anew messages_requeued=[12]", log.read_text())
+    assert re.search(r"connected anew messages_requeued=[1-9]", log.read_text())
     assert system.is_running("worker")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.contract.conftest import couch_databases
-from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Document, Entry, to_document
 from worker.domain.measures.readings import Period
@@ -20,7 +20,7 @@ FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def proxy(couchdb_url: str) -> Iterator[CountingProxy]:
-    with counting_proxy(couchdb_url) as proxy:
+    with CountingProxy(couchdb_url) as proxy:
         yield proxy
 
 

@@ -1,12 +1,29 @@
-"""Servers that the connect services of these tests share."""
+"""What several of these tests share: an installation with an empty Redis, and the servers of connect services."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.support.connect_service import ConnectServers, open_connect_servers
+from tests.support.installation import Installation, new_installation
+from worker.runtime.process import Runtime
+
+
+@pytest.fixture
+def installation(redis_url: str, tmp_path: Path) -> Installation:
+    with Redis.from_url(redis_url) as redis:
+        redis.flushdb()
+    return new_installation(tmp_path, redis_url)
+
+
+@pytest.fixture
+def runtime(installation: Installation) -> Iterator[Runtime]:
+    with installation.open() as runtime:
+        yield runtime
 
 
 @pytest.fixture(scope="session")

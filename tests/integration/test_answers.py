@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.settings import PREFIX, Settings, get_settings
 from tests.support.explained_household import METER, ExplainedHousehold
 from tests.support.factories import NOW
-from worker.cli.main import cli
+from tests.support.installation import Installation
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import Series
 from worker.runtime.process import Runtime
@@ -23,32 +22,15 @@ Releve = Callable[..., str]
 
 
 @pytest.fixture
-def household(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedHousehold]:
-    variables = {"DATA_DIR": str(tmp_path / "data"), "REDIS_URL": redis_url, "PRETEND_NOW": NOW.isoformat()}
-    variables["ENEDIS_URL"] = "http://127.0.0.1:9"
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.chdir(tmp_path)
-    for name, value in variables.items():
-        monkeypatch.setenv(PREFIX + name, value)
-    get_settings.cache_clear()
-    with Runtime(Settings.from_env()) as runtime:
-        household = ExplainedHousehold(runtime)
-        yield household
-        runtime.erase(household.account_id)
-    get_settings.cache_clear()
+def household(runtime: Runtime) -> ExplainedHousehold:
+    return ExplainedHousehold(runtime)
 
 
 @pytest.fixture
-def releve(household: ExplainedHousehold, capsys: pytest.CaptureFixture[str]) -> Releve:
+def releve(household: ExplainedHousehold, installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Releve:
     """Return a function that runs ``releve WORD …`` and returns what it prints."""
-
-    def run(*words: str) -> str:
-        capsys.readouterr()
-        code = cli.main([*words], standalone_mode=False)
-        assert code in (None, 0)
-        return capsys.readouterr().out
-
-    return run
+    monkeypatch.setenv("COLUMNS", "160")
+    return lambda *words: installation.releve(*words).out
 
 
 def lines(text: str) -> list[str]:

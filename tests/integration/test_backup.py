@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from config.settings import Settings
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
+from tests.support.installation import Installation, new_installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
@@ -44,29 +43,10 @@ PAUSED_METER, REMOVED_METER = "30001640000033", "30001640000044"
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
 
 
-@dataclass
-class Installation:
-    """Folder and settings of one installation; each ``open`` builds a new runtime, as another process would."""
-
-    folder: Path
-    redis_url: str
-    settings: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def open(self) -> Iterator[Runtime]:
-        values = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
-        values |= {"token_keys": KEY, "pretend_now": NOW.isoformat(), **self.settings}
-        with Runtime(Settings.from_env(_env_file=None, **values)) as runtime:
-            yield runtime
-
-    def but(self, **settings: str) -> Installation:
-        return replace(self, settings={**self.settings, **settings})
-
-
 @pytest.fixture(scope="module")
 def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """Return an installation that is filled and backed up once; tests only read it."""
-    installation = Installation(tmp_path_factory.mktemp("old"), redis_url)
+    installation = new_installation(tmp_path_factory.mktemp("old"), redis_url, token_keys=KEY)
     with installation.open() as runtime:
         fill(runtime)
         back_up(runtime, installation.folder / "backup.zip")
@@ -80,7 +60,7 @@ def archive(old: Installation, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new(redis_url: str, tmp_path: Path) -> Installation:
-    return Installation(tmp_path / "new", redis_url)
+    return new_installation(tmp_path / "new", redis_url, token_keys=KEY)
 
 
 def fill(runtime: Runtime) -> dict[str, str]:
@@ -291,25 +271,8 @@ def test_without_the_keys_of_its_tokens_it_is_refused(new: Installation, archive
         assert restore(runtime, archive).accounts == 4
 
 
-def cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
-
-
-def one_byte_changed(path: Path) -> None:
-    """Change one byte of a member's content; tests/unit/ops/test_backup_file.py changes every byte."""
-    with zipfile.ZipFile(path) as file:
-        member = max(file.infolist(), key=lambda member: member.compress_size)
-    content = bytearray(path.read_bytes())
-    content[member.header_offset + len(member.FileHeader()) + member.compress_size // 2] ^= 0xFF
-    path.write_bytes(content)
-
-
 def without_a_member(path: Path) -> None:
     rewrite(path, lambda name, text: None if name == "registry/tokens.ndjson" else text)
-
-
-def a_line_lost(path: Path) -> None:
-    rewrite(path, lambda name, text: text.partition("\n")[2] if name == "registry/accounts.ndjson" else text)
 
 
 def no_archive(path: Path) -> None:
@@ -327,10 +290,7 @@ def of_a_later_format(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
-        (cut_short, "is damaged, or no backup"),
-        (one_byte_changed, "is damaged in"),
         (without_a_member, "is damaged in registry/tokens.ndjson"),
-        (a_line_lost, "is damaged in registry/accounts.ndjson"),
         (no_archive, "is damaged, or no backup"),
         (of_a_later_program, r"another version \(schema 9999\): restore it with that one"),
         (of_a_later_format, "format 2.*update Relève first"),
@@ -340,6 +300,7 @@ def of_a_later_format(path: Path) -> None:
 def test_what_is_damaged_or_too_new_is_refused_before_anything_is_written(
     new: Installation, archive: Path, spoil: Callable[[Path], None], text: str
 ) -> None:
+    """See tests/unit/ops/test_backup_file.py for each wrong byte and each length."""
     spoil(archive)
     with new.open() as runtime:
         with pytest.raises(BackupRefused, match=text) as caught:

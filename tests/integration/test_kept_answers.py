@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from click import ClickException
-from click.testing import CliRunner
-from redis import Redis
 
-from config.settings import Settings
 from tasks import upkeep
 from tests.support.factories import NOW, PretendSupplier, content, serving_days, v5_answer, window_job
+from tests.support.installation import Installation
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
-from worker.cli.main import cli
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Period, Series
 from worker.runtime.process import Runtime
@@ -27,45 +21,22 @@ from worker.runtime.supplier import SupplierClients
 METER = "30001640000011"
 
 
-@dataclass(frozen=True)
-class CommandOutput:
-    """The output of a command, or the error it ended with."""
-
-    text: str
-
-
-Run = Callable[..., CommandOutput]
+Run = Callable[..., str]
 
 
 @pytest.fixture
-def environment(redis_url: str, tmp_path: Path) -> dict[str, str]:
-    with Redis.from_url(redis_url) as redis:
-        redis.flushdb()
-    base = {"data_dir": str(tmp_path), "redis_url": redis_url, "enedis_url": "http://127.0.0.1:9"}
-    return {**base, "pretend_now": NOW.isoformat()}
-
-
-def settings(environment: dict[str, str], **changes: str) -> Settings:
-    return Settings.from_env(_env_file=None, **(environment | changes))
-
-
-@pytest.fixture
-def runtime(environment: dict[str, str]) -> Iterator[Runtime]:
-    with Runtime(settings(environment, raw_answers_days="30")) as runtime:
+def runtime(installation: Installation) -> Iterator[Runtime]:
+    with installation.open(raw_answers_days="30") as runtime:
         yield runtime
 
 
 @pytest.fixture
-def releve(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run(*words: str, code: int = 0) -> CommandOutput:
-        monkeypatch.setattr("worker.cli.common.get_settings", lambda: settings(environment))
-        result = CliRunner().invoke(cli, words, standalone_mode=False)  # As worker.cli.main calls it.
-        if result.exception is None:
-            assert int(result.return_value or 0) == code, result.output
-            return CommandOutput(result.stdout)
-        assert isinstance(result.exception, ClickException), result.exc_info
-        assert result.exception.exit_code == code
-        return CommandOutput(result.exception.format_message())
+def releve(installation: Installation) -> Run:
+    """Return a function that runs ``releve WORD …`` and returns what it prints, errors too."""
+
+    def run(*words: str, code: int = 0) -> str:
+        result = installation.releve(*words, code=code)
+        return result.out or result.error_line
 
     return run
 
@@ -75,7 +46,7 @@ def add(runtime: Runtime) -> str:
 
 
 @pytest.fixture
-def home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+def home(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return an account that a faulty parser has synced while answers are kept; its answers have an unknown field."""
     serve = serving_days(DAYS)
 
@@ -86,7 +57,7 @@ def home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
     supplier = PretendSupplier(daily=answer)
     monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
-    with Runtime(settings(environment, raw_answers_days="30")) as runtime:
+    with installation.open(raw_answers_days="30") as runtime:
         account = add(runtime)
         with monkeypatch.context() as patch:
             patch.setattr("worker.sync.window.parse", halving)
@@ -96,43 +67,43 @@ def home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_history_is_read_again_by_command(home: str, releve: Run, runtime: Runtime) -> None:
-    assert json.loads(releve("replay", home, "--to", "2024-07-01", "--json").text)["accounts"][0]["answers"] == 0
-    line = releve("replay", home, "--from", "2024-07-20").text
+    assert json.loads(releve("replay", home, "--to", "2024-07-01", "--json"))["accounts"][0]["answers"] == 0
+    line = releve("replay", home, "--from", "2024-07-20")
     assert line == f"{home}: 1 answers read again: 1 created, 8 updated, 0 unchanged\n"
     assert content(runtime.measures, home)[Period.DAY] == {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
-    (report,) = json.loads(releve("replay", "--all", "--json").text)["accounts"]
+    (report,) = json.loads(releve("replay", "--all", "--json"))["accounts"]
     assert (report["created"], report["updated"]) == (0, 0)
 
     runtime.raw_answers.record_answer(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"not": "known"})]))
-    assert "1 still can't be read" in releve("replay", home, code=1).text
+    assert "1 still can't be read" in releve("replay", home, code=1)
 
 
 def test_replay_says_what_is_wrong_with_the_question(home: str, releve: Run, runtime: Runtime) -> None:
     for words in ([], [home, "--all"], [home, "--from", "2024-07-02", "--to", "2024-07-01"]):
-        assert releve("replay", *words, code=2).text
+        assert releve("replay", *words, code=2)
     runtime.raw_answers.delete_before(NOW + timedelta(days=1))
-    assert "RELEVE_RAW_ANSWERS_DAYS is 0" in releve("replay", "--all").text
+    assert "RELEVE_RAW_ANSWERS_DAYS is 0" in releve("replay", "--all")
 
 
 def test_a_surprise_is_listed_shown_masked_and_cleared(home: str, releve: Run, runtime: Runtime) -> None:
-    (row,) = json.loads(releve("quarantine", "list", "--json").text)
+    (row,) = json.loads(releve("quarantine", "list", "--json"))
     assert (row["kind"], row["place"], row["times"]) == ("unknown_field", "meter_reading.holder", 1)
-    assert row["id"] in releve("quarantine", "list").text
-    masked = releve("quarantine", "show", row["id"]).text
+    assert row["id"] in releve("quarantine", "list")
+    masked = releve("quarantine", "show", row["id"])
     assert "Dupont" not in masked and '"holder": "aaa aaaaaa"' in masked
-    raw = json.loads(releve("quarantine", "show", row["id"], "--raw", "--json").text)["sample"]
+    raw = json.loads(releve("quarantine", "show", row["id"], "--raw", "--json"))["sample"]
     assert raw["meter_reading"]["holder"] == "Mme Dupont"
     assert raw["meter_reading"]["usage_point_id"] == "0" * 14
-    assert releve("quarantine", "clear", row["id"]).text == "cleared\n"
-    assert "nothing in quarantine has this id" in releve("quarantine", "clear", row["id"], code=1).text
-    assert "nothing in quarantine has this id" in releve("quarantine", "show", row["id"], code=1).text
-    assert releve("quarantine", "list").text == "nothing is in quarantine\n"
+    assert releve("quarantine", "clear", row["id"]) == "cleared\n"
+    assert "nothing in quarantine has this id" in releve("quarantine", "clear", row["id"], code=1)
+    assert "nothing in quarantine has this id" in releve("quarantine", "show", row["id"], code=1)
+    assert releve("quarantine", "list") == "nothing is in quarantine\n"
 
 
-def test_nothing_is_kept_unless_it_is_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_unless_it_is_asked_for(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     supplier = PretendSupplier(daily=serving_days(DAYS))
     monkeypatch.setattr(SupplierClients, "client_of", lambda self, account: supplier)
-    with Runtime(settings(environment)) as runtime:
+    with installation.open() as runtime:
         home = add(runtime)
         runtime.window_sync.sync_window(window_job(WEEK, Series.DAILY, home))
         assert list(runtime.raw_answers.read_answers(home)) == []
@@ -153,9 +124,9 @@ def test_upkeep_packs_months_and_erases_what_is_too_old(runtime: Runtime, monkey
 
 
 def test_switching_it_off_erases_what_was_kept(
-    home: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    home: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Runtime(settings(environment, pretend_now=(NOW + timedelta(hours=1)).isoformat())) as runtime:
+    with installation.open(pretend_now=(NOW + timedelta(hours=1)).isoformat()) as runtime:
         monkeypatch.setattr(upkeep, "get_runtime", lambda: runtime)
         assert len(list(runtime.raw_answers.read_answers(home))) == 1
         upkeep.prune_raw_answers()

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.settings import PREFIX
-from tests.support.commands import CommandResult, run_releve
+from tests.support.commands import CommandResult
+from tests.support.installation import new_installation
 from tests.support.registries import add_ready, open_registry, prepare_registry
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
@@ -33,13 +34,7 @@ def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
 
 @pytest.fixture
 def releve(tmp_path: Path) -> Releve:
-    usual = {"DATA_DIR": str(tmp_path), "ENEDIS_URL": "http://127.0.0.1:9", "PRETEND_NOW": NOW}
-
-    def run(*words: str, **settings: str) -> CommandResult:
-        env = {PREFIX + name: value for name, value in {**usual, **settings}.items()}
-        return run_releve(tmp_path, env, "plan", *words)
-
-    return run
+    return partial(new_installation(tmp_path, pretend_now=NOW).run, "plan")
 
 
 def read_json(ended: CommandResult) -> Any:
@@ -99,15 +94,15 @@ def test_a_limit_of_ones_own_and_shorter_nights_are_reckoned_with(releve: Releve
     plan = read_json(releve(*words, "--calls-per-hour", "2000"))
     assert plan["lanes"]["nightly"] == {"needed": 15_429, "a_day": 16_800}
     assert plan["policy"] == {"daily_every": 1, "curve_every": 3}
-    unlimited = read_json(releve(*words, "--calls-per-hour", "0", CALLS_PER_SECOND="0"))
+    unlimited = read_json(releve(*words, "--calls-per-hour", "0", calls_per_second="0"))
     assert (unlimited["fits"], unlimited["policy"]["curve_every"]) == (True, 1)
     assert unlimited["lanes"]["nightly"]["a_day"] is unlimited["most_accounts"]["once_a_week"] is None
 
 
 def test_the_settings_limits_are_for_their_own_preset(releve: Releve) -> None:
     words = ("--accounts", "5", "--json")
-    assert read_json(releve(*words, CALLS_PER_HOUR="77"))["calls_per_hour"] == 77
-    assert read_json(releve(*words, "--preset", "enedis-v4", CALLS_PER_HOUR="77"))["calls_per_hour"] == 10_000
+    assert read_json(releve(*words, calls_per_hour="77"))["calls_per_hour"] == 77
+    assert read_json(releve(*words, "--preset", "enedis-v4", calls_per_hour="77"))["calls_per_hour"] == 10_000
 
 
 def test_without_a_number_the_registry_is_counted(releve: Releve, registry: AccountRegistry) -> None:

@@ -1,6 +1,7 @@
 """Recorded homes through a simulator process and the command line: only what was measured is stored.
 
-Skipped where the recordings are absent; they are never copied into the project.
+``test_real_recordings`` has more homes, ``tests/unit/simulator/homes/test_recordings`` the exports. Skipped where the
+recordings are absent; they are never copied into the project.
 """
 
 from __future__ import annotations
@@ -45,14 +46,6 @@ A = Home(
     "household_a.daily.csv.gz",
     ("2022-11-12 09:00", "2023-03-18 14:00"),
 )
-C = Home(
-    "99000000000022",
-    "2025-03-13T09:00+01:00",
-    "household_c.load_curve.csv.gz",
-    hourly=("2024-07-19 00:00", "2024-07-31 19:00"),
-)
-E = Home("99000000000055", "2023-03-08T09:00+01:00", daily="household_e.daily.csv.gz")
-G = Home("99000000000066", "2024-08-02T09:00+02:00", daily="household_g.daily.csv.gz")
 SCEAUX = Home(
     "99000000000099",
     "2010-11-27T09:00+01:00",
@@ -60,10 +53,6 @@ SCEAUX = Home(
     "uci_sceaux.daily.csv.gz",
     ("2006", "2011"),
 )
-A_EXPORTED = Home("99000000000011", A.morning_after, A.curve, A.daily, A.hourly)
-C_EXPORTED = Home("99000000000033", C.morning_after, C.curve, hourly=C.hourly)
-G_EXPORTED = Home("99000000000077", G.morning_after, daily=G.daily)
-EXPORTED_DAYS_OF_G = ("2024-05-01", "2024-08-01")
 
 
 def rows(name: str) -> list[tuple[str, float]]:
@@ -106,12 +95,10 @@ def system(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
     folder = tmp_path_factory.mktemp("recorded")
     data = folder / "recordings"
     data.mkdir()
-    for home in (A, C, E, G, SCEAUX):
+    for home in (A, SCEAUX):
         for kind, name in (("load_curve", home.curve), ("daily", home.daily)):
             if name:
                 (data / f"{home.meter}.{kind}.csv.gz").symlink_to(SHARED / name)
-    for export in (SHARED / "exports").iterdir():
-        (data / export.name).symlink_to(export)
     with open_system(folder, PRETEND_NOW=A.morning_after, ENEDIS_CLIENT_SECRET=SECRET, **NO_QUOTA) as system:
         system.start_simulator("--data", str(data))
         yield system
@@ -146,21 +133,6 @@ def test_household_a_is_stored_as_recorded_and_its_curve_adds_up_to_its_days(sys
     assert half_hours_of(content, "2023-01-11") == 1  # The gap stays a gap: that day has its last hour only.
 
 
-def test_household_c_with_labels_that_come_twice_is_stored_as_recorded(system: System) -> None:
-    content = sync(system, C, DEEPEST)
-    assert content == recorded(C, DEEPEST).expected_loads()
-    assert [half_hours_of(content, day) for day in ("2023-10-29", "2024-03-31", "2024-10-27")] == [50, 46, 50]
-    assert half_hours_of(content, "2024-07-18") == 1  # The step of 60 minutes that ends the gap.
-    assert content[Period.DAY] == {}
-
-
-@pytest.mark.parametrize("home", [E, G], ids=["e", "g"])
-def test_daily_values_are_stored_as_recorded_and_missing_days_stay_missing(system: System, home: Home) -> None:
-    content = sync(system, home, 0)
-    assert content == recorded(home, 0).expected_loads()
-    assert "2024-03-31" not in content[Period.DAY]
-
-
 def test_a_recording_whose_clock_never_jumps_is_stored_but_for_the_hours_that_never_were(system: System) -> None:
     content = sync(system, SCEAUX, DEEPEST)
     expected = recorded(SCEAUX, DEEPEST).expected_loads()
@@ -179,25 +151,6 @@ def without(content: Loads, days: set[str]) -> Mapping[Period, Mapping[str, floa
         }
         for period, documents in content.items()
     }
-
-
-def test_the_customer_sites_exports_are_stored_as_recorded(system: System) -> None:
-    """A curve with offsets, and indexes whose summer midnights are labelled 01:00."""
-    content = sync(system, A_EXPORTED, 200)
-    assert content == recorded(A_EXPORTED, 200).expected_loads()
-    assert len(content[Period.DAY]) == 197
-
-
-def test_the_business_portals_export_is_stored_as_recorded(system: System) -> None:
-    assert sync(system, C_EXPORTED, DEEPEST) == recorded(C_EXPORTED, DEEPEST).expected_loads()
-
-
-def test_the_index_export_gives_the_days_between_its_midnights(system: System) -> None:
-    content = sync(system, G_EXPORTED, 0)
-    whole = recorded(G_EXPORTED, 0)
-    first, last = EXPORTED_DAYS_OF_G
-    part = Truth({day: wh for day, wh in whole.daily.items() if first <= day <= last}, [])
-    assert content == part.expected_loads()
 
 
 @pytest.mark.parametrize("preset", ["enedis-v4", "enedis-v5", "enedis-2026"])

@@ -11,7 +11,7 @@ import pytest
 
 from config.settings import Settings
 from tests.support import servers
-from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
@@ -27,7 +27,7 @@ MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an un
 def proxy() -> Iterator[CountingProxy]:
     """Yield a proxy before a server of its own, since a first sync needs a server without databases."""
     try:
-        with servers.couchdb_server() as url, counting_proxy(url) as proxy:
+        with servers.couchdb_server() as url, CountingProxy(url) as proxy:
             yield proxy
     except servers.NotInstalled as missing:
         pytest.skip(str(missing))

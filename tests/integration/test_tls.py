@@ -6,23 +6,21 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import redis
 from kombu import Connection
 
 from config.brokers import build_broker_options
+from tests.support.canned_server import answer, canned_server
 from tests.support.certificates import Certificates
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis_servers import PASSWORD as REDIS_PASSWORD
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.ops.broker import broker_errors
+from worker.stores.measures.base import ALL_KEYS
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import check_eviction, connect
 
@@ -89,46 +87,15 @@ def test_what_is_wrong_in_the_url_of_rabbitmq_is_told(
 def test_couchdb_is_believed_where_its_authority_is_in_ssl_cert_file(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with https_couchdb(certificates) as url:
-        with pytest.raises(StoreUnavailable, match="can't be reached"):
-            open_measures(url)[Period.DAY].read("acc", "", "~")
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
-        assert open_measures(url)[Period.DAY].read("acc", "", "~") == []
-
-
-class NoDatabase(BaseHTTPRequestHandler):
-    """Handler that answers as a CouchDB without databases."""
-
-    def do_GET(self) -> None:
-        body = b'{"error": "not_found", "reason": "Database does not exist."}'
-        self.send_response(404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-class QuietServer(ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """Log nothing: the client breaks the connection off on purpose."""
-
-
-@contextmanager
-def https_couchdb(certificates: Certificates) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.certificate, certificates.key)
-    with QuietServer(("127.0.0.1", 0), NoDatabase) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"couchdb+https://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    no_database = answer(404, {"error": "not_found", "reason": "Database does not exist."})
+    with canned_server(*[no_database] * 4, tls=context) as server:
+        url = f"couchdb+{server.url}"
+        with pytest.raises(StoreUnavailable, match="can't be reached"):
+            open_measures(url).read("acc", {Period.DAY: ALL_KEYS})
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
+        assert open_measures(url).read("acc", {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
 
 
 def open_broker(url: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import socketserver
+import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any
@@ -67,11 +68,13 @@ class CannedServer:
 
 
 @contextmanager
-def canned_server(*script: CannedAnswer) -> Iterator[CannedServer]:
+def canned_server(*script: CannedAnswer, tls: ssl.SSLContext | None = None) -> Iterator[CannedServer]:
     """Yield a server that sends these answers in order, over any number of connections, then cuts connections."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
         host, port = server.server_address[:2]
-        server.state = CannedServer(f"http://{host!s}:{port}/", list(script))
+        server.state = CannedServer(f"{'https' if tls else 'http'}://{host!s}:{port}/", list(script))
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = Thread(target=server.serve_forever, args=(0.01,), name="canned server")
         thread.start()
         try:
@@ -92,14 +95,15 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        while line := self.rfile.readline().decode():
-            self._record_request(line)
-            answer = self._next_answer()
-            if answer.silent:
-                self.server.state.closed.wait()
-            self.wfile.write(answer.raw)
-            if answer.cut or answer.silent:
-                return
+        with suppress(ssl.SSLError):  # The client does not trust us.
+            while line := self.rfile.readline().decode():
+                self._record_request(line)
+                answer = self._next_answer()
+                if answer.silent:
+                    self.server.state.closed.wait()
+                self.wfile.write(answer.raw)
+                if answer.cut or answer.silent:
+                    return
 
     def _record_request(self, line: str) -> None:
         method, path, _ = line.split(" ", 2)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime.process import Runtime
-from worker.sync.window import WindowSync
 
 METER = "30001640000011"
 TOKEN = "CANARY-token-0123456789-abcdefghij"
@@ -37,14 +36,7 @@ class ExplainedHousehold:
         self.sync()
 
     def sync(self) -> None:
-        runtime = self.runtime
         supplier = PretendSupplier(serving_days(self.values), serving_curves(self.rows))
-        sync = WindowSync(
-            accounts=runtime.registry,
-            supplier_of=lambda _: supplier,
-            measures=runtime.measures,
-            recorder=runtime.results,
-            now=runtime.now,
-        )
+        sync = replace(self.runtime.window_sync, supplier_of=lambda _: supplier)
         for series in Series:
-            sync.sync_window(runtime.claims.manual_look_back(self.account_id, series))
+            sync.sync_window(self.runtime.claims.manual_look_back(self.account_id, series))

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.certificates import make_certificates
+from worker.stores.redis.child_processes import free_port
 
 SLOW, CUT = "slow", "cut"
 
@@ -104,41 +102,18 @@ def mail_receiver(
     options: dict[str, Any] = {"tls_context": starttls, "require_starttls": starttls is not None}
     if logins:
         options |= {"authenticator": login, "auth_require_tls": False}
-    controller = Controller(receiver, hostname="127.0.0.1", port=0, ssl_context=implicit, **options)
-    with _on_a_free_port(controller):
-        receiver.port = controller.port
-        yield receiver
-
-
-@contextmanager
-def _on_a_free_port(controller: Controller) -> Iterator[None]:
-    from worker.stores.redis.child_processes import free_port
-
-    controller.port = free_port()
+    receiver.port = free_port()
+    controller = Controller(receiver, hostname="127.0.0.1", port=receiver.port, ssl_context=implicit, **options)
     controller.start()
     try:
-        yield
+        yield receiver
     finally:
         controller.stop()
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's TLS context for 127.0.0.1, and the file of the certificate to trust."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    sign: Callable[..., x509.Certificate] = (
-        builder.not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign
-    )
-    chain_file, key_file = folder / "chain.pem", folder / "key.pem"
-    chain_file.write_bytes(sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    encryption = serialization.NoEncryption()
-    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    """Return a server's TLS context for 127.0.0.1, and the file of the authority to trust."""
+    files = make_certificates(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(chain_file, key_file)
-    return context, chain_file
+    context.load_cert_chain(files.certificate, files.key)
+    return context, files.authority

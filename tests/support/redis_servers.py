@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import redis
 
 from tests.support.certificates import Certificates
 from tests.support.servers import START_TIMEOUT_S, NotInstalled
+from tests.support.waiting import until
 from worker.stores.redis.child_processes import Supervisor, free_port, free_ports
 
 PASSWORD: Final = "s3cret-of-redis"
@@ -113,15 +113,4 @@ def _client(port: int) -> redis.Redis:
 
 
 def _until(is_true: Callable[[], object]) -> None:
-    give_up = time.monotonic() + START_TIMEOUT_S
-    while True:
-        try:
-            if is_true():
-                return
-        except (redis.RedisError, OSError) as error:
-            failure = str(error)
-        else:
-            failure = "not yet"
-        if time.monotonic() > give_up:
-            raise RuntimeError(f"Redis did not do what was waited for: {failure}")
-        time.sleep(0.02)
+    until(is_true, "what Redis was asked for", START_TIMEOUT_S, (redis.RedisError, OSError))

@@ -73,6 +73,17 @@ class SteppedWorker:
             raise TimeoutError("this worker neither stopped nor ended")
 
 
+def stop_at_call(*_: object) -> None:
+    """Stop this thread's worker, if it has one, before a call to the store; the worker may die here."""
+    if _writes_before_death() is not None:
+        raise Killed
+
+
+def _writes_before_death() -> int | None:
+    worker: SteppedWorker | None = getattr(_here, "worker", None)
+    return worker.touch() if worker is not None else None
+
+
 class SteppedStore:
     """A database that stops its worker before each call; other threads are not stopped.
 
@@ -83,19 +94,17 @@ class SteppedStore:
         self.inner = inner
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        if self._writes_before_death() is not None:
-            raise Killed
+        stop_at_call()
         documents: list[Document] = self.inner.read(account_id, first_key, end_key, limit)
         return documents
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        if self._writes_before_death() is not None:
-            raise Killed
+        stop_at_call()
         documents: list[Document] = self.inner.look_up(ids)
         return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        written = self._writes_before_death()
+        written = _writes_before_death()
         if written is None:
             lost: list[Document] = self.inner.write(documents)
             return lost
@@ -104,11 +113,5 @@ class SteppedStore:
         raise Killed
 
     def erase(self, account_id: str) -> int:
-        if self._writes_before_death() is not None:
-            raise Killed
+        stop_at_call()
         return int(self.inner.erase(account_id))
-
-    @staticmethod
-    def _writes_before_death() -> int | None:
-        worker: SteppedWorker | None = getattr(_here, "worker", None)
-        return worker.touch() if worker is not None else None

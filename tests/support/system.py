@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
@@ -31,6 +31,7 @@ from celery import Celery
 from config.settings import PREFIX, Settings
 from tests.support import servers
 from tests.support.commands import run_releve
+from tests.support.waiting import until
 from worker.cli.progress import asked_at
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
 from worker.domain.measures.readings import PARIS, Period, Series
@@ -38,7 +39,6 @@ from worker.runtime.process import Runtime
 from worker.stores.measures.base import ALL_KEYS
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 
-DEADLINE_S: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
 BIN: Final = Path(sys.executable).parent
 QUEUE_PREFIX: Final = "releve:celery:"
@@ -49,15 +49,6 @@ METER_NUMBER: Final = re.compile(r"(?<![\d.])\d{14}(?!\d)")  # A fraction of a s
 NO_QUOTA: Final = {"CALLS_PER_SECOND": "0", "CALLS_PER_HOUR": "0"}
 QUICK_START: Final = ("--without-mingle", "--without-gossip")
 QUICK_HEALING: Final = {"INFLIGHT_EXPIRY_S": "3", "VISIBILITY_TIMEOUT_S": "3", "RECONCILE_EVERY_S": "1"}
-
-
-def until(condition: Callable[[], Any], description: str = "it") -> Any:
-    """Return the result of ``condition`` once it is true; fail after DEADLINE_S."""
-    give_up = time.monotonic() + DEADLINE_S
-    while not (result := condition()):
-        assert time.monotonic() < give_up, f"{description} did not happen in {DEADLINE_S:.0f} s"
-        time.sleep(0.05)
-    return result
 
 
 class System:

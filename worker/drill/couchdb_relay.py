@@ -10,6 +10,7 @@ from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 _FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
 _HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
@@ -35,13 +36,21 @@ class FaultMode(StrEnum):
 
 
 class CouchdbRelay:
-    """Relay on its own port; ``mode`` may be set at any moment."""
+    """Relay on its own port in front of ``target_url``; ``mode`` may be set at any moment.
 
-    def __init__(self, host: str, port: int) -> None:
+    ``url`` is the relay's own, with the target's scheme and user.
+    """
+
+    def __init__(self, target_url: str) -> None:
+        target = urlsplit(target_url)
         self.mode = FaultMode.PASS
-        self._server = _Server(self, (host, port))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="couch relay")
-        self.port = int(self._server.server_address[1])
+        self._server = _Server(self, (target.hostname or "127.0.0.1", target.port or 5984))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), name="couch relay")
+        user, at, _ = target.netloc.rpartition("@")
+        self.url = f"{target.scheme}://{user}{at}127.0.0.1:{self._server.server_address[1]}{target.path}"
+
+    def record_request(self, method: str, path: str, client_port: int) -> None:
+        """Record a request before it is forwarded; a subclass that counts them overrides this."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         """Forward a request and answer it; end the connection where that fails."""
+        self.server.relay.record_request(self.command, self.path, self.client_address[1])
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         try:
             self._answer(*self._forward_with_fault(body))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import Any, Final
 
 from worker.drill.couchdb_relay import FaultMode
 from worker.drill.crash_worker import CLOCK_AHEAD_VARIABLE, TWICE_VARIABLE
-from worker.drill.processes import PREFORK, DrillProcesses
-from worker.drill.schedule import KILLS, FaultKind, PlannedFault
-from worker.drill.servers import MEASURES, DrillCouchdb, DrillRedis, DrillSimulator
+from worker.drill.processes import POOLS, PREFORK
+from worker.drill.schedule import FaultKind, PlannedFault
+from worker.drill.servers import MEASURES, DrillServers
 
 _TOKENS: Final = r"oauth2/(v3/)?token"
 _MOST_CRASH_POINTS: Final = 60  # A window has about 30.
@@ -40,122 +40,96 @@ _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
 
 
 class FaultInjector:
-    """Injector of faults: ``kill`` returns the process that a kill hits, ``start`` how to undo a lasting fault.
+    """Injector of faults: ``kill`` returns the process that a kill hits, ``start`` how to undo a lasting fault."""
 
-    The drill sets ``empty_redis``, because it records the emptied accounts too.
-    """
-
-    def __init__(
-        self,
-        processes: DrillProcesses,
-        redis: DrillRedis,
-        couchdb: DrillCouchdb | None,
-        simulator: DrillSimulator,
-        measures: Path,
-    ) -> None:
-        self._processes, self._redis, self._couchdb, self._simulator = processes, redis, couchdb, simulator
-        self._measures = measures
-        self.empty_redis: Callable[[], None] = lambda: None
+    def __init__(self, servers: DrillServers) -> None:
+        self._servers, self._processes = servers, servers.processes
 
     def kill(self, fault: PlannedFault) -> tuple[str, int] | None:
         """Kill a process, or schedule its crash, and return its name and process id; None where none can be killed."""
-        source = fault.random_source()
+        source, processes = fault.random_source(), self._processes
         if fault.kind is FaultKind.KILL_BEAT:
-            pid = self._processes.pid("beat")
-            self._processes.kill("beat")
-            return ("beat", pid) if pid else None
-        names = self._processes.killable_workers()
-        if fault.kind is FaultKind.KILL_CHILD:
-            names = [name for name in names if name == PREFORK]
+            names = ["beat"]
+        else:
+            names = [
+                name
+                for name in processes.killable_workers()
+                if fault.kind is not FaultKind.KILL_CHILD or name == PREFORK
+            ]
         if not names:
             return None
         name = source.choice(names)
-        pid = self._processes.pid(name)
-        return (name, pid) if pid and self._send_kill(fault.kind, name, source) else None
-
-    def _send_kill(self, kind: FaultKind, name: str, source: random.Random) -> bool:
-        if kind is FaultKind.KILL_CHILD:
-            return self._processes.kill_child(name, source)
-        if kind is FaultKind.KILL_BETWEEN_WRITES:
-            self._processes.schedule_crash(name, source.randint(1, _MOST_CRASH_POINTS))
-        elif kind is FaultKind.TERM_WORKER:
-            self._processes.terminate(name)
-        else:
-            self._processes.kill(name)
-        return True
+        pid = processes.pid(name)
+        if fault.kind is FaultKind.KILL_CHILD and not processes.kill_fork(name, source):
+            return None
+        if fault.kind is FaultKind.KILL_BETWEEN_WRITES:
+            processes.schedule_crash(name, source.randint(1, _MOST_CRASH_POINTS))
+        elif fault.kind is FaultKind.TERM_WORKER:
+            processes.terminate(name)
+        elif fault.kind is not FaultKind.KILL_CHILD:
+            processes.kill(name)
+        return (name, pid) if pid else None
 
     def start(self, fault: PlannedFault) -> Undo:
         """Begin a lasting or instant fault and return what ends it."""
         kind, source = fault.kind, fault.random_source()
-        assert kind not in KILLS  # noqa: S101
         if kind in _SUPPLIER_FAULTS:
-            return self._fail_supplier({"path": MEASURES, **_SUPPLIER_FAULTS[kind]})
+            return self._fail_supplier(MEASURES, **_SUPPLIER_FAULTS[kind])
         if kind in _COUCHDB_MODES:
             return self._set_couchdb_mode(_COUCHDB_MODES[kind])
         if kind is FaultKind.REDIS_STALLED:
-            self._redis.stall(fault.lasts_s)  # It ends by itself.
+            self._servers.redis.stall(fault.lasts_s)  # It ends by itself.
             return _no_undo
-        return _STARTERS[kind](self, source)
+        if kind in _INSTANT:
+            _INSTANT[kind](self._servers)
+            return _no_undo
+        return _LASTING[kind](self, source)
 
-    def _fail_supplier(self, *faults: dict[str, Any]) -> Undo:
-        self._simulator.inject_faults(*faults)
-        return self._simulator.clear_faults
+    def _fail_supplier(self, path: str, **fault: Any) -> Undo:
+        self._servers.simulator.inject_faults({"path": path, **fault})
+        return self._servers.simulator.clear_faults
 
     def _set_couchdb_mode(self, mode: FaultMode) -> Undo:
-        assert self._couchdb is not None  # noqa: S101 - the plan knows the store
-        relay = self._couchdb.relay
-
-        def undo() -> None:
-            relay.mode = FaultMode.PASS
-
+        assert self._servers.couchdb is not None  # noqa: S101 - the plan knows the store
+        relay = self._servers.couchdb.relay
         relay.mode = mode
-        return undo
+        return partial(setattr, relay, "mode", FaultMode.PASS)
 
     def _answer_5xx(self, source: random.Random) -> Undo:
         body = _HTML if source.random() < 0.5 else {"error": "technical_error"}
-        return self._fail_supplier({"path": MEASURES, "status": source.choice((500, 502, 503, 504)), "body": body})
+        return self._fail_supplier(MEASURES, status=source.choice((500, 502, 503, 504)), body=body)
 
     def _lose_tokens(self, _: random.Random) -> Undo:
-        self._simulator.admin("DELETE", "tokens")
-        return self._fail_supplier({"path": _TOKENS, "kind": "refresh_lost"})
+        self._servers.simulator.admin("DELETE", "tokens")
+        return self._fail_supplier(_TOKENS, kind="refresh_lost")
 
     def _restart_redis(self, _: random.Random) -> Undo:
-        self._redis.stop()
-        return self._redis.start
+        self._servers.redis.stop()
+        return self._servers.redis.start
 
     def _kill_redis(self, _: random.Random) -> Undo:
-        self._redis.kill()
-        return self._redis.start
+        self._servers.redis.kill()
+        return self._servers.redis.start
 
     def _kill_redis_in_retry(self, source: random.Random) -> Undo:
         """Let the store or the supplier refuse, so that workers hold retries, and kill Redis at the end of that."""
-        end_refusal = self._set_couchdb_mode(FaultMode.ERRORS) if self._couchdb else self._answer_5xx(source)
+        end_refusal = self._set_couchdb_mode(FaultMode.ERRORS) if self._servers.couchdb else self._answer_5xx(source)
 
         def undo() -> None:
-            self._redis.kill()
+            self._servers.redis.kill()
             end_refusal()
-            self._redis.start()
+            self._servers.redis.start()
 
         return undo
 
-    def _empty_redis(self, _: random.Random) -> Undo:
-        self.empty_redis()
-        return _no_undo
-
-    def _cut_redis(self, _: random.Random) -> Undo:
-        self._redis.cut()
-        return _no_undo
-
-    def _lose_messages(self, _: random.Random) -> Undo:
-        self._redis.lose_messages()
-        return _no_undo
-
     def _stop_couchdb(self, _: random.Random) -> Undo:
-        assert self._couchdb is not None  # noqa: S101 - the plan knows the store
-        return self._couchdb.start if self._couchdb.kill() else self._set_couchdb_mode(FaultMode.AWAY)
+        couchdb = self._servers.couchdb
+        assert couchdb is not None  # noqa: S101 - the plan knows the store
+        return couchdb.start if couchdb.kill() else self._set_couchdb_mode(FaultMode.AWAY)
 
     def _lock_sqlite(self, _: random.Random) -> Undo:
-        connection = sqlite3.connect(self._measures, timeout=10, isolation_level=None, check_same_thread=False)
+        measures = self._servers.folder / "measures.db"
+        connection = sqlite3.connect(measures, timeout=10, isolation_level=None, check_same_thread=False)
         # A writer that holds the lock already makes this fail, and locks the file just as well.
         with suppress(sqlite3.OperationalError):
             connection.execute("BEGIN IMMEDIATE")
@@ -163,20 +137,20 @@ class FaultInjector:
 
     def _fill_disk(self, _: random.Random) -> Undo:
         self._processes.limit_file_size(_FULL_AT_BYTES)
-        return lambda: self._processes.limit_file_size(None)
+        return partial(self._processes.limit_file_size, None)
 
     def _start_second_beat(self, _: random.Random) -> Undo:
         self._processes.add_beat(_SECOND_BEAT)
-        return lambda: self._processes.remove(_SECOND_BEAT)
+        return partial(self._processes.stop_child, _SECOND_BEAT)
 
     def _double_messages(self, _: random.Random) -> Undo:
-        return self._restart_with(self._processes.worker_names, **{TWICE_VARIABLE: "1"})
+        return self._restart_with(POOLS, **{TWICE_VARIABLE: "1"})
 
     def _set_clock_back(self, source: random.Random) -> Undo:
         ahead = float(self._processes.env()[CLOCK_AHEAD_VARIABLE]) - _CLOCK_BACK_S
-        return self._restart_with([source.choice(self._processes.worker_names)], **{CLOCK_AHEAD_VARIABLE: str(ahead)})
+        return self._restart_with([source.choice(list(POOLS))], **{CLOCK_AHEAD_VARIABLE: str(ahead)})
 
-    def _restart_with(self, names: list[str], **env: str) -> Undo:
+    def _restart_with(self, names: Iterable[str], **env: str) -> Undo:
         def restart(**env: str) -> None:
             for name in names:
                 self._processes.restart_with(name, **env)
@@ -189,15 +163,17 @@ def _no_undo() -> None:
     """Undo an instant fault, which is over already."""
 
 
-_STARTERS: Final[dict[FaultKind, Callable[[FaultInjector, random.Random], Undo]]] = {
+_INSTANT: Final[Mapping[FaultKind, Callable[[DrillServers], object]]] = {
+    FaultKind.REDIS_EMPTIED: lambda servers: servers.runtime.redis.flushall(),
+    FaultKind.REDIS_CUT: lambda servers: servers.redis.cut(),
+    FaultKind.MESSAGES_LOST: lambda servers: servers.redis.lose_messages(),
+}
+_LASTING: Final[Mapping[FaultKind, Callable[[FaultInjector, random.Random], Undo]]] = {
     FaultKind.SUPPLIER_5XX: FaultInjector._answer_5xx,
     FaultKind.TOKEN_LOST: FaultInjector._lose_tokens,
     FaultKind.REDIS_RESTARTED: FaultInjector._restart_redis,
     FaultKind.REDIS_KILLED: FaultInjector._kill_redis,
     FaultKind.REDIS_KILLED_IN_RETRY: FaultInjector._kill_redis_in_retry,
-    FaultKind.REDIS_EMPTIED: FaultInjector._empty_redis,
-    FaultKind.REDIS_CUT: FaultInjector._cut_redis,
-    FaultKind.MESSAGES_LOST: FaultInjector._lose_messages,
     FaultKind.COUCH_STOPPED: FaultInjector._stop_couchdb,
     FaultKind.SQLITE_LOCKED: FaultInjector._lock_sqlite,
     FaultKind.DISK_FULL: FaultInjector._fill_disk,

@@ -6,10 +6,11 @@ The seed decides all of it, so that a failed run can be repeated.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from math import ceil
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -59,12 +60,15 @@ class DrillFleet:
         first_accounts = min(_FIRST_ACCOUNTS, size)
         step = seconds * _NEW_ACCOUNTS_UNTIL / max(1, size - first_accounts)
         arrivals = [0.0] * first_accounts + [step * (rank + 1) for rank in range(size - first_accounts)]
+        periodic = [
+            (_NIGHT_EVERY_S, self.start_night),
+            (_CORRECTION_EVERY_S, self.change_values),
+            (_EXPIRE_TOKENS_EVERY_S, self.expire_tokens),
+            (_CONSENTS_EVERY_S, self.renew_consents),
+        ]
         self._due: list[tuple[float, Callable[[], None]]] = [
             *((at_s, self.add_account) for at_s in arrivals),
-            *((at_s, self.start_night) for at_s in _moments(_NIGHT_EVERY_S, seconds)),
-            *((at_s, self.change_values) for at_s in _moments(_CORRECTION_EVERY_S, seconds)),
-            *((at_s, self.expire_tokens) for at_s in _moments(_EXPIRE_TOKENS_EVERY_S, seconds)),
-            *((at_s, self.renew_consents) for at_s in _moments(_CONSENTS_EVERY_S, seconds)),
+            *((n * every_s, work) for every_s, work in periodic for n in range(1, ceil(seconds / every_s))),
         ]
         self._due.sort(key=lambda due: due[0])
 
@@ -135,39 +139,41 @@ class DrillFleet:
         self._switch(home, corrections=corrections)
         self.corrected += 1
 
-    def request_look_back(self, account_id: str, run: str) -> None:
-        """Enqueue a look-back of one account under the name ``run``."""
-        enqueue_look_back(account_id, run, broker_url=self._runtime.broker_url)
-
     def request_look_backs(self, accounts: Iterable[str], run: str) -> None:
-        """Enqueue a look-back of several accounts."""
+        """Enqueue a look-back of each account under the name ``run``."""
         for account_id in sorted(accounts):
-            self.request_look_back(account_id, run)
+            enqueue_look_back(account_id, run, broker_url=self._runtime.broker_url)
 
-    def last_successes(self, account_id: str) -> dict[Series, datetime | None]:
-        """Return when each series of an account was stored last."""
-        outcomes = self._runtime.registry.load_outcomes(account_id)
-        return {series: outcomes[series].last_success_at if series in outcomes else None for series in Series}
+    def accounts_in_flight(self, lanes: Iterable[str]) -> set[str]:
+        """Return the accounts with a claim in one of these lanes."""
+        claims = self._runtime.claims
+        return {member.partition(":")[0] for lane in lanes for member in claims.in_flight(lane)}
 
     def now(self) -> datetime:
         """Return the time that the drill pretends."""
         return self._runtime.now()
 
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
-        """Return whether a look-back of every series of an account that was asked since ``moment`` is stored."""
+        """Return whether every series of an account was stored since ``moment``."""
         outcomes = self._runtime.registry.load_outcomes(account_id)
-        return all(
-            (outcome := outcomes.get(series)) is not None
-            and outcome.asked_at is not None
-            and outcome.asked_at >= moment
-            and outcome.code is None
-            for series in Series
-        )
+        successes = [outcomes[series].last_success_at if series in outcomes else None for series in Series]
+        return all(at is not None and at >= moment for at in successes)
 
-    def is_history_loaded(self, account_id: str) -> bool:
-        """Return whether the whole history of the account is loaded."""
+    def count_history_days(self, account_id: str) -> tuple[int, int]:
+        """Return the number of days of both histories that are loaded, and of those wanted."""
         counts = [self._runtime.history.count_days(account_id, series) for series in Series]
-        return all(done == total for done, total in counts)
+        return sum(done for done, _ in counts), sum(wanted for _, wanted in counts)
+
+    def is_loaded(self, account_id: str) -> bool:
+        """Return whether the whole history of the account is loaded."""
+        days, wanted_days = self.count_history_days(account_id)
+        return days == wanted_days
+
+    def is_asked_since(self, account_id: str, moment: datetime) -> bool:
+        """Return whether a look-back of every series that was asked since ``moment`` is stored."""
+        outcomes = self._runtime.registry.load_outcomes(account_id).values()
+        asked = [outcome.code is None and outcome.asked_at and outcome.asked_at >= moment for outcome in outcomes]
+        return len(asked) == len(Series) and all(asked)
 
     def is_healthy(self, account_id: str) -> bool:
         """Return whether the account is active and its last outcomes are successes."""
@@ -190,13 +196,6 @@ class DrillFleet:
 
     def _switch(self, home: DrillHome, **switches: Any) -> None:
         self._simulator.admin("POST", f"meters/{home.usage_point}", switches)
-
-
-def _moments(seconds: float, until_s: float) -> Iterator[float]:
-    at_s = seconds
-    while at_s < until_s:
-        yield at_s
-        at_s += seconds
 
 
 _CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.

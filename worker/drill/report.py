@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from worker.cli.totals_check import Differences
+from worker.drill.recovery import Recovery
 
 _RECOVER_S: Final = 60.0
 # Example of such a line: "window stored account_id=… series=daily … fetched=30 … updated=2".
@@ -29,44 +30,32 @@ class DrillReport:
     documents: int = 0
     seconds: float = 0.0
     kills: int = 0
-    faults: list[dict[str, Any]] = field(default_factory=list)
+    recoveries: list[Recovery] = field(default_factory=list)
     differences: Differences = field(default_factory=Differences)
     stuck: int = 0
     settled_s: float = 0.0
     repeated: dict[str, int] = field(default_factory=dict)
-    ended_by_themselves: dict[str, int] = field(default_factory=dict)
+    ended_by_themselves: Counter[str] = field(default_factory=Counter)
 
     @property
     def ok(self) -> bool:
         """Whether nothing is lost, doubled or wrong, and no account is stuck."""
         return not self.differences and not self.stuck
 
-    @property
-    def recovered_in_time(self) -> bool:
-        """Whether every fault was recovered from within a minute."""
-        return all(fault["seconds"] is not None and fault["seconds"] < _RECOVER_S for fault in self.faults)
-
     def summarize_faults(self) -> dict[str, dict[str, Any]]:
         """Return for each kind its count and the seconds to recover, median and longest."""
-        by_kind: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for fault in self.faults:
-            by_kind[fault["kind"]].append(fault)
-        return {kind: _summarize(by_kind[kind]) for kind in sorted(by_kind)}
+        by_kind = sorted(self.recoveries, key=_name_of)
+        return {kind: _summarize(list(recoveries)) for kind, recoveries in groupby(by_kind, key=_name_of)}
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as ``--json`` prints it."""
+        names = ("seed", "minutes", "store", "preset", "accounts", "documents", "kills")
         return {
             "ok": self.ok,
-            "seed": self.seed,
-            "minutes": self.minutes,
-            "store": self.store,
-            "preset": self.preset,
-            "accounts": self.accounts,
-            "documents": self.documents,
-            "kills": self.kills,
+            **{name: getattr(self, name) for name in names},
             **self.differences.as_json(),
             "stuck": self.stuck,
-            "recovered_in_time": self.recovered_in_time,
+            "recovered_in_time": all(item.took_s is not None and item.took_s < _RECOVER_S for item in self.recoveries),
             "settled_s": round(self.settled_s, 1),
             "seconds": round(self.seconds, 1),
             "repeated": self.repeated,
@@ -80,35 +69,30 @@ def count_repeats(logs: Path, calls: int) -> dict[str, int]:
 
     A window is one run over the days of one account; a window that the logs name twice was stored twice.
     """
-    runs: Counter[str] = Counter()
-    updated = 0
-    for line in _read_lines(logs):
-        if match := _STORED.search(line):
-            # The first group is account, series, window and run.
-            runs[match[1]] += 1
-            updated += int(match[2])
+    texts = (path.read_text(encoding="utf-8", errors="replace") for path in logs.glob("worker*.log"))
+    # The first group is account, series, window and run.
+    stored = [match for text in texts for match in _STORED.findall(text)]
+    windows = len({window for window, _ in stored})
     return {
-        "windows": len(runs),
-        "windows_stored_again": runs.total() - len(runs),
+        "windows": windows,
+        "windows_stored_again": len(stored) - windows,
         "calls": calls,
-        "calls_beyond_one_a_window": calls - len(runs),
-        "documents_updated": updated,
+        "calls_beyond_one_a_window": calls - windows,
+        "documents_updated": sum(int(updated) for _, updated in stored),
     }
 
 
-def _read_lines(logs: Path) -> Iterator[str]:
-    for path in sorted(logs.glob("worker*.log")):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            yield from file
+def _name_of(recovery: Recovery) -> str:
+    return recovery.kind.name.lower()
 
 
-def _summarize(faults: list[dict[str, Any]]) -> dict[str, Any]:
-    alone = sorted(fault["seconds"] for fault in faults if fault["seconds"] is not None)
-    in_all = [fault["seconds_in_all"] for fault in faults if fault["seconds_in_all"] is not None]
+def _summarize(recoveries: list[Recovery]) -> dict[str, Any]:
+    alone = [recovery.took_s for recovery in recoveries if recovery.took_s is not None]
+    in_all = [recovery.took_in_all_s for recovery in recoveries if recovery.took_in_all_s is not None]
     return {
-        "count": len(faults),
-        "overlapped": sum(fault["overlapped"] for fault in faults),
-        "not_recovered": sum(fault["seconds"] is None for fault in faults),
+        "count": len(recoveries),
+        "overlapped": sum(recovery.overlapped for recovery in recoveries),
+        "not_recovered": len(recoveries) - len(alone),
         "median_s": median(alone) if alone else None,
         "longest_s": max(alone, default=None),
         "longest_in_all_s": max(in_all, default=None),

@@ -94,10 +94,9 @@ class DrillCouchdb:
         self._supervisor, self._folder = supervisor, folder
         self._is_own = url is None
         self.url = url or f"couchdb+http://127.0.0.1:{free_port()}/"
-        parts = urlsplit(self.url)
-        if parts.scheme != "couchdb+http":
+        if urlsplit(self.url).scheme != "couchdb+http":
             raise SupplierUnavailable("the drill's relay speaks plain http: give a couchdb+http:// URL")
-        self.relay = CouchdbRelay(parts.hostname or "127.0.0.1", parts.port or 5984)
+        self.relay = CouchdbRelay(self.url)
 
     def __enter__(self) -> Self:
         if self._is_own:
@@ -107,13 +106,6 @@ class DrillCouchdb:
 
     def __exit__(self, *error: Any) -> None:
         self.relay.__exit__(*error)
-
-    @property
-    def relayed_url(self) -> str:
-        """URL of the relay."""
-        parts = urlsplit(self.url)
-        user = parts.netloc.rpartition("@")
-        return f"{parts.scheme}://{user[0]}{user[1]}127.0.0.1:{self.relay.port}{parts.path}"
 
     def kill(self) -> bool:
         """Kill the server and return True; return False where it is not our own."""
@@ -179,7 +171,6 @@ class DrillServers:
     """Running servers and processes of a drill; ``folder`` has their logs and databases."""
 
     folder: Path
-    supervisor: Supervisor
     runtime: Runtime
     redis: DrillRedis
     couchdb: DrillCouchdb | None
@@ -228,11 +219,11 @@ def open_servers(
 
         def env() -> Mapping[str, str]:
             """Return the environment of a process that starts now, with the current pretended time."""
-            relayed = {"MEASURES_URL": couchdb_server.relayed_url} if couchdb_server else {}
+            relayed = {f"{PREFIX}MEASURES_URL": couchdb_server.relay.url} if couchdb_server else {}
             paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
             return {
                 **environment,
-                **{PREFIX + name: value for name, value in relayed.items()},
+                **relayed,
                 f"{PREFIX}PRETEND_NOW": (real_clock() + ahead).isoformat(),
                 CLOCK_AHEAD_VARIABLE: str(ahead.total_seconds()),
                 "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in paths if path),
@@ -240,9 +231,8 @@ def open_servers(
 
         set_clock(ahead)
         runtime = resources.enter_context(Runtime(get_settings()))
-        processes = DrillProcesses(folder, env)
-        resources.callback(processes.stop)
-        for name, pool in POOLS.items():
-            processes.add_worker(name, *pool)
+        processes = resources.enter_context(DrillProcesses(folder, env))
+        for name in POOLS:
+            processes.add_worker(name)
         processes.add_beat("beat")
-        yield DrillServers(folder, supervisor, runtime, redis, couchdb_server, simulator, processes)
+        yield DrillServers(folder, runtime, redis, couchdb_server, simulator, processes)

@@ -6,17 +6,15 @@ Loopback ports and folders take the place of the host names and paths of compose
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 import redis
 import requests
 
@@ -24,7 +22,8 @@ from config.settings import PREFIX
 from tests.integration.compose.reading import SERVICES, environment, mounts, words
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
-from worker.stores.redis.child_processes import Guard, free_port
+from tests.support.waiting import until
+from worker.stores.redis.child_processes import Supervisor, free_port
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 60.0
@@ -38,10 +37,8 @@ class ComposeProcesses:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
-        self._guard = Guard()
-        stack.callback(self._guard.close)
-        stack.callback(self.stop_all)
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._supervisor = stack.enter_context(Supervisor(grace_s=TIMEOUT_S))
+        self._started: list[str] = []
         self.health_errors: dict[str, str] = {}  # The last errors of each health check, by service.
         self._ports = {name: free_port() for name in ("redis", "couchdb", "postgres", *SERVICES)}
         self._metrics = {name: free_port() for name in SERVICES} | {"metrics": self._ports["metrics"]}
@@ -71,6 +68,8 @@ class ComposeProcesses:
     def command(self, name: str, command: list[str] | None = None) -> list[str]:
         program, *rest = command or words(name)
         path = BIN / program
+        if program == "redis-server":
+            program = servers.redis_binary()
         return [
             str(path) if path.exists() else program,
             *(self._own_port(name, self._localize(name, word)) for word in rest),
@@ -80,12 +79,11 @@ class ComposeProcesses:
         values = {key: self._localize(name, value) for key, value in environment(name).items()}
         data = self.folder / "data" / name
         data.mkdir(parents=True, exist_ok=True)
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         values["RELEVE_DATA_DIR"] = str(data)
         if self.postgres_url is None and values.pop("RELEVE_REGISTRY_URL_FILE", None):
             values.pop("RELEVE_REGISTRY_ADMIN_URL_FILE", None)
             values["RELEVE_REGISTRY_URL"] = f"sqlite:///{self.folder / 'registry.db'}"
-        return {**inherited, **values, **QUICK_SETTINGS}
+        return {**values, **QUICK_SETTINGS}
 
     def _localize(self, service: str, text: str) -> str:
         """Replace the names of hosts, ports and folders by those of this machine."""
@@ -118,11 +116,10 @@ class ComposeProcesses:
 
     def run(self, name: str, command: list[str] | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a service that ends, or another command in its place, as ``docker compose run`` does."""
-        env = {**self.environment(name), **variables}
+        env = {**os.environ, **self.environment(name), **variables}
         return subprocess.run(
             self.command(name, command),
             env=env,
-            cwd=self.folder,
             text=True,
             capture_output=True,
             timeout=120,
@@ -134,92 +131,61 @@ class ComposeProcesses:
         settings = {key: value for key, value in self.environment(name).items() if key.startswith(PREFIX)}
         return run_releve(self.folder, settings, *self.command(name, ["releve", *words])[1:])
 
-    def start(self, name: str) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                self.command(name),
-                env=self.environment(name),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._guard.watch(process.pid)
-        self._running[name] = process
+    def start(self, name: str, *options: str) -> None:
+        command = [*self.command(name), *options]
+        self._supervisor.start(name, command, env=self.environment(name), log_path=self._log_path(name))
+        self._started.append(name)
 
     def is_healthy(self, name: str) -> bool:
-        """Tell whether the service's own health check passes; fails the test where the service has ended."""
-        process = self._running[name]
-        assert process.poll() is None, f"{name} ended with {process.returncode}: {self.log(name)[-2000:]}"
+        """Tell whether the service's own health check passes; fails the test where a service has ended."""
+        assert not (exits := self._supervisor.collect_exits()), exits
         kind, *test = SERVICES[name]["healthcheck"]["test"]
         answer = self.run(name, test if kind == "CMD" else ["sh", "-c", *test])
         self.health_errors[name] = answer.stderr
         return answer.returncode == 0
 
     def wait_healthy(self, name: str) -> None:
-        wait_until(lambda: self.is_healthy(name), lambda: f"{name}: {self.health_errors[name]}\n{self.log(name)}")
+        until(lambda: self.is_healthy(name), lambda: f"{name}: {self.health_errors[name]}\n{self.log(name)}", TIMEOUT_S)
 
     def stop_all(self) -> dict[str, int]:
         """Stop all services with SIGTERM, Redis last, and return their exit codes, as ``docker compose stop`` does."""
-        processes, codes = self._running, {}
-        self._running = {}
-        for name in sorted(processes, key=lambda name: name == "redis"):
-            if name == "redis":
-                codes = {name: self._wait(process) for name, process in processes.items() if name != "redis"}
-            processes[name].send_signal(signal.SIGTERM)
-        return codes | {name: self._wait(process) for name, process in processes.items() if name not in codes}
-
-    def _wait(self, process: subprocess.Popen[bytes]) -> int:
-        try:
-            return process.wait(TIMEOUT_S)
-        finally:
-            process.kill()
-            process.wait()
-            self._guard.unwatch(process.pid)
+        codes: dict[str, int] = {}
+        for names in ([name for name in self._started if name != "redis"], ["redis"]):
+            for name in names:
+                self._supervisor.terminate(name)
+            while not codes.keys() >= set(names):
+                codes |= {end.name: end.code for end in self._supervisor.wait(TIMEOUT_S)}
+        return codes
 
     def log(self, name: str) -> str:
-        return (self.folder / f"{name}.log").read_text(errors="replace")
+        return self._log_path(name).read_text(errors="replace")
+
+    def _log_path(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
 
     def start_redis(self) -> None:
         """Start Redis by the service's own command, with this machine's server, on a port of its own."""
         folder = self.folder / "data" / "redis"
         folder.mkdir(parents=True)
-        program, *rest = self.command("redis")
-        assert program.endswith("redis-server")
-        options = ["--port", str(self._ports["redis"]), "--bind", "127.0.0.1", "--dir", str(folder)]
-        with (self.folder / "redis.log").open("wb") as log:
-            self._running["redis"] = subprocess.Popen(
-                [servers.redis_binary(), *rest, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        self._guard.watch(self._running["redis"].pid)
+        self.start("redis", "--port", str(self._ports["redis"]), "--bind", "127.0.0.1", "--dir", str(folder))
         url = (self.folder / "secrets/beat/redis_url").read_text()
 
         def answers() -> bool:
-            try:
-                with redis.Redis.from_url(url) as client:
-                    return bool(client.ping())
-            except redis.ConnectionError:
-                return False
+            with suppress(redis.ConnectionError), redis.Redis.from_url(url) as client:
+                return bool(client.ping())
+            return False
 
-        wait_until(answers, lambda: self.log("redis"))
+        self._supervisor.wait_until_ready("redis", answers, TIMEOUT_S)
 
 
 @contextmanager
 def open_processes(folder: Path) -> Iterator[ComposeProcesses]:
     with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.chdir(folder)  # The developer's own .env and settings must not be read.
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            patch.delenv(name)
         yield ComposeProcesses(folder, stack)
-
-
-def wait_until(
-    condition: Callable[[], Any], details: Callable[[], str] = lambda: "", timeout_s: float = TIMEOUT_S
-) -> Any:
-    """Return the first true result of ``condition``; fails with the ``details`` after ``timeout_s`` seconds."""
-    give_up = time.monotonic() + timeout_s
-    while not (outcome := condition()):
-        assert time.monotonic() < give_up, details()[-3000:]
-        time.sleep(0.1)
-    return outcome
 
 
 _PORTS: Mapping[str, int] = {

@@ -26,7 +26,6 @@ from tests.integration.compose.reading import (
 from worker.ops.secrets import RELEVE_USER as OUR_USER
 from worker.ops.secrets import SECRETS, SERVICE_USERS, Addresses, files_for_services
 
-LASTING = sorted(set(SERVICES) - set(ONCE))
 SERVERS = ("redis", "couchdb", "postgres")
 PROFILES = ("", "simulator", "metrics", "simulator,metrics")
 # The volume of secrets that each service can read.
@@ -78,17 +77,11 @@ def test_we_read_the_file_as_compose_does() -> None:
         assert theirs[name].get("environment", {}) == environment(name)
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_what_runs_on_is_looked_after(name: str) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_runs_on_is_looked_after_and_what_ends_is_not_started_again(name: str) -> None:
     service = SERVICES[name]
-    assert service["restart"] == "unless-stopped"
-    assert service["healthcheck"]["test"]
-
-
-@pytest.mark.parametrize("name", ONCE)
-def test_what_ends_is_not_started_again(name: str) -> None:
-    assert SERVICES[name]["restart"] == "no"
-    assert "healthcheck" not in SERVICES[name]
+    assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
+    assert ("healthcheck" in service) == (name not in ONCE)
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.integration.compose.reading import SERVICES
+from tests.support.canned_server import CUT, CannedAnswer, answer, canned_server
 
 
 def test_couchdb_starts_as_its_image_does_with_the_password_from_the_file(tmp_path: Path) -> None:
@@ -28,44 +27,23 @@ def test_couchdb_starts_as_its_image_does_with_the_password_from_the_file(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "healthy"),
+    ("said", "healthy"),
     [
-        (200, b'{"status":"ok","seeds":{}}', True),
-        (404, b'{"status":"maintenance_mode"}', False),
-        (500, b"", False),
+        (answer(200, '{"status":"ok","seeds":{}}'), True),
+        (answer(404, '{"status":"maintenance_mode"}'), False),
+        (answer(500, ""), False),
+        (CUT, False),
     ],
 )
-def test_couchdb_is_healthy_when_it_says_so(status: int, answer: bytes, healthy: bool) -> None:
-    with _answering(status, answer) as port:
-        assert (_couchdb_health(port) == 0) is healthy
+def test_couchdb_is_healthy_when_it_says_so(said: CannedAnswer, healthy: bool) -> None:
+    with canned_server(replace(said, cut=True)) as server:
+        assert (_couchdb_health(urlsplit(server.url).port) == 0) is healthy
+        assert [path for _, path, _ in server.requests] == ["/_up"]
 
 
-def test_couchdb_that_does_not_listen_is_not_healthy() -> None:
-    with _answering(200, b"") as port:
-        pass
-    assert _couchdb_health(port) != 0
-
-
-def _couchdb_health(port: int) -> int:
+def _couchdb_health(port: int | None) -> int:
     kind, *command = SERVICES["couchdb"]["healthcheck"]["test"]
     assert kind == "CMD"
     local_command = [word.replace("/5984;", f"/{port};") for word in command]
     assert local_command != command
     return subprocess.run(local_command, capture_output=True, timeout=30, check=False).returncode
-
-
-@contextmanager
-def _answering(status: int, body: bytes) -> Iterator[int]:
-    class Up(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status if self.path == "/_up" else 418)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Up) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
-        server.shutdown()

@@ -7,8 +7,9 @@ import shutil
 
 import requests
 
-from tests.integration.compose.by_hand import ADMIN_PASSWORD, ComposeProcesses, wait_until
+from tests.integration.compose.by_hand import ADMIN_PASSWORD, TIMEOUT_S, ComposeProcesses
 from tests.integration.compose.reading import ONCE, OURS, words
+from tests.support.waiting import until
 
 OPERATOR_VALUES = {"POSTGRES_ADMIN_PASSWORD": ADMIN_PASSWORD, "COUCHDB_ADMIN_PASSWORD": ADMIN_PASSWORD}
 # Beat is asked last, because it writes its first heartbeat when it sends its first message.
@@ -28,7 +29,7 @@ def test_from_start_to_the_first_document_and_to_the_end(processes: ComposeProce
     assert homes.code == 0, homes.err
     accounts = set(json.loads(homes.out).values())
     assert len(accounts) == 3
-    wait_until(lambda: accounts <= _accounts_with_days(processes), lambda: processes.log("worker-backfill"))
+    until(lambda: accounts <= _accounts_with_days(processes), lambda: processes.log("worker-backfill"), TIMEOUT_S)
     _takes_a_sync(processes, sorted(accounts)[0])
     codes = processes.stop_all()
     assert codes == dict.fromkeys(codes, 0), [processes.log(name)[-2000:] for name, code in codes.items() if code]
