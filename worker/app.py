@@ -1,7 +1,6 @@
 """The Celery app, and ``enqueue_…()`` for the command line and the web, which know tasks by name alone.
 
-Importing a task needs no broker.  Modules that count are imported inside functions: ``ops.metrics_setup`` decides first
-where this process keeps its counts.
+Importing a task needs no broker.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from kombu.pools import connections
 from config.settings import ConfigError, get_settings
 from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
 from worker.domain.measures.messages import WindowJob
-from worker.ops import metrics_setup, task_logging
+from worker.ops import metrics_endpoint, task_logging, task_metrics
 from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of
 from worker.ops.kombu_redis import FormerDeliveries, register_transports
@@ -30,7 +29,8 @@ app = Celery("releve")
 app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_logging.install()
-metrics_setup.install(sys.argv)
+task_metrics.install()
+metrics_endpoint.install()
 _resources = ExitStack()
 # The embedded server ends with the last of its users.
 atexit.register(_resources.close)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import Lane
@@ -38,6 +38,7 @@ OPEN_LABELS: Final[Mapping[str, str]] = {
 }
 
 REGISTRY: Final = CollectorRegistry()  # Not the library's default registry: Flower counts there.
+disable_created_metrics()  # They would double the series, and nobody reads when each began.
 
 
 @dataclass(frozen=True, slots=True)
