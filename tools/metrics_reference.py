@@ -27,9 +27,8 @@ as [prometheus_client](https://prometheus.github.io/client_python/multiprocess/)
 up, those that ended too.
 
 **The fleet** is told by `releve metrics`, one process for all. It asks registry, measure store, Redis and broker when
-it is scraped, at most every ten seconds. A part that does not answer costs `releve_up{part="…"} 0` and its own
-metrics, never those of the others. `releve metrics --once` prints the same and ends, with exit code 1 where a part is
-down.
+it is scraped. A part that does not answer costs `releve_up{part="…"} 0` and its own metrics, never those of the
+others. `releve metrics --once` prints the same and ends, with exit code 1 where a part is down.
 
 Both listen on this machine alone unless told otherwise, and have no password: what they tell is not personal, but it
 is not for the public either.
