@@ -19,14 +19,12 @@ class CheckConnections:
     """Settings and connections for one run of checks.
 
     ``start_embedded``: start the embedded Redis where no Redis is configured; otherwise only use one that runs.
-    ``address``: the URL that a listener answers on, where it is not the usual one.
+    ``address``: the URL that a listener answers on, for the checks that ask one.
 
     ``stack`` closes all connections.  Each property raises ConfigError or a WorkerError where it can't be opened.
     """
 
-    def __init__(
-        self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str = "") -> None:
         self.settings = settings
         self.address = address
         self.stack = stack
@@ -46,6 +44,10 @@ class CheckConnections:
         if (folder / "redis").is_dir() and (url := ServerFolder(folder).url):
             return url
         raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis has run here")
+
+    @property
+    def broker_url(self) -> str:
+        return self.settings.broker() or self.redis_url
 
     @cached_property
     def redis(self) -> Redis:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.ops.health.conftest import assert_result
-from worker.ops.health.fleet import judge_beat, judge_workers
+from worker.ops.health.liveness import judge_beat
 from worker.ops.health.results import Level
+from worker.ops.health.workers import judge_workers
 from worker.stores.redis.heartbeats import WorkerHeartbeat
 
 NOW = 1_721_890_800.0
