@@ -78,7 +78,7 @@ task_routes: dict[str, dict[str, str]] = {
 # Beat
 timezone = "Europe/Paris"  # The meters' time zone holds for all civil times.
 enable_utc = True
-beat_scheduler = "worker.ops.beat:Scheduler"
+beat_scheduler = "worker.ops.startup:BeatScheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 beat_schedule: dict[str, dict[str, Any]] = {
     "nightly sync": {

@@ -16,8 +16,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.brokers import BrokerOptions, build_broker_options
-from config.secret_files import UNREADABLE, SecretFileSource
 from config.validation import (
+    UNREADABLE,
     BrokerUrl,
     Ceilings,
     ConsentDuration,
@@ -26,6 +26,7 @@ from config.validation import (
     NotifyUrls,
     Origins,
     RedisUrl,
+    SecretFileSource,
     is_production,
 )
 from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares

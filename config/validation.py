@@ -1,17 +1,20 @@
-"""Checks and types of single settings: URLs, durations, origins; which hosts are the supplier's own.
+"""Checks and types of single settings, secrets from files, and which hosts are the supplier's own.
 
 A check raises ValueError with a text for the operator that doesn't repeat the value, for it may hold a password.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
+from pydantic_settings import PydanticBaseSettingsSource
 
 from config.brokers import check_broker_url
 from worker.domain.consent.durations import last_day_of
@@ -91,3 +94,28 @@ Floors = Annotated[str, _checked(parse_floors)]
 Ceilings = Annotated[str, _checked(parse_ceilings)]
 ConsentDuration = Annotated[str, _checked(check_consent_duration)]
 Origins = Annotated[str, _checked(check_origins)]
+
+
+UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.
+
+
+class SecretFileSource(PydanticBaseSettingsSource):
+    """A source of settings: the file that ``RELEVE_<NAME>_FILE`` names, as Docker and Kubernetes provide secrets.
+
+    An unreadable file gives ``UNREADABLE``, for one error.
+    """
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{self.config.get('env_prefix', '')}{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            text = Path(path).read_text(encoding="utf-8").strip()
+            # An empty file is an error: the setting must not fall back on a default unnoticed.
+            return text or UNREADABLE, field_name, False
+        except (OSError, UnicodeDecodeError):
+            return UNREADABLE, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(None, name)[0] for name in self.settings_cls.model_fields}
+        return {name: value for name, value in values.items() if value}

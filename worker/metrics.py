@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -52,15 +52,7 @@ class Definition:
     kind: MetricKind
     name: str
     help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def define(kind: MetricKind, name: str, help_text: str, labels: Mapping[str, Iterable[str]]) -> Definition:
-    """Return the definition.  Raises ValueError for a label without values that OPEN_LABELS doesn't explain."""
-    listed = {label: tuple(str(value) for value in values) for label, values in labels.items()}
-    if unknown := [label for label, values in listed.items() if not values and label not in OPEN_LABELS]:
-        raise ValueError(f"{name}: say which values {unknown} can take")
-    return Definition(kind, name, help_text, listed)
+    labels: Mapping[str, tuple[str, ...]]
 
 
 class MetricRegistry:
@@ -70,8 +62,14 @@ class MetricRegistry:
         self.definitions: list[Definition] = []
 
     def define(self, kind: MetricKind, name: str, help_text: str, /, **labels: Iterable[str]) -> Definition:
-        """Record a definition without creating a metric."""
-        definition = define(kind, name, help_text, labels)
+        """Record a definition without creating a metric.
+
+        Raises ValueError for a label without values that OPEN_LABELS doesn't explain.
+        """
+        listed = {label: tuple(str(value) for value in values) for label, values in labels.items()}
+        if unknown := [label for label, values in listed.items() if not values and label not in OPEN_LABELS]:
+            raise ValueError(f"{name}: say which values {unknown} can take")
+        definition = Definition(kind, name, help_text, listed)
         self.definitions.append(definition)
         return definition
 

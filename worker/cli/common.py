@@ -63,8 +63,6 @@ class Day(click.ParamType[Any]):
     name = "YYYY-MM-DD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        if isinstance(value, date):
-            return value
         try:
             return date.fromisoformat(value)
         except ValueError:
@@ -83,8 +81,6 @@ class DayCount(click.ParamType[Any]):
         self._zero = zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
         match = _DAY_COUNT.fullmatch(value)
         if match is None or (match[1].startswith("0") and not self._zero):
             self.fail(f"{value!r} is no number of days: write it like {self._example}", param, ctx)
@@ -117,6 +113,16 @@ def to_iso(moment: date | None) -> str | None:
     if isinstance(moment, datetime):
         return moment.isoformat(timespec="seconds")
     return moment.isoformat() if moment else None
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
+    """Print rows as JSON or as a table; ``empty``: what a person reads where there are none."""
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, columns)
+    else:
+        click.echo(empty)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

@@ -34,8 +34,8 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     if opening and closing:
         raise click.UsageError("--open and --close exclude each other")
     with open_runtime() as runtime:
-        if opening:
-            _open(runtime)
+        if opening and not runtime.incidents.open_by_hand():
+            raise click.ClickException("an incident is open already: `releve incidents` shows it")
         if closing:
             _close(runtime)
         shown = [*runtime.incidents.list_open(), *runtime.incidents.list_past()]
@@ -45,11 +45,6 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
         click.echo("no incident is open, and none is remembered")
     else:
         _print_table(shown)
-
-
-def _open(runtime: Runtime) -> None:
-    if not runtime.incidents.open_by_hand():
-        raise click.ClickException("an incident is open already: `releve incidents` shows it")
 
 
 def _close(runtime: Runtime) -> None:
@@ -62,9 +57,8 @@ def _close(runtime: Runtime) -> None:
 
 
 def _print_table(shown: list[Incident]) -> None:
-    table = Table(box=None)
-    for name in ("began", "kind", "series", "ended", "calls in vain", "failed", "held", "accounts", "rounds"):
-        table.add_column(name)
+    titles = ("began", "kind", "series", "ended", "calls in vain", "failed", "held", "accounts", "rounds")
+    table = Table(*titles, box=None)
     for incident in shown[:_MOST_ROWS]:
         ended = "open" if incident.ended_at is None else f"{incident.ended_at:%Y-%m-%d %H:%M} ({incident.how})"
         counts = (

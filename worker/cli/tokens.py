@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from config.settings import get_settings
-from worker.cli.common import DayCount, json_option, print_json, print_table, to_iso, warn
+from worker.cli.common import DayCount, json_option, print_json, print_rows, to_iso, warn
 from worker.domain.consent.scopes import Scope
 from worker.runtime.stores import open_current_database
 from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
@@ -22,8 +22,6 @@ class Scopes(click.ParamType[Any]):
     name = "SCOPE,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Scope]:
-        if isinstance(value, frozenset):
-            return value
         words = [word.strip() for word in value.split(",") if word.strip()]
         try:
             scopes = frozenset(Scope(word) for word in words)
@@ -80,12 +78,10 @@ def list_tokens(as_json: bool) -> None:
     """
     with _open_tokens() as tokens_table:
         rows = [_to_row(token) for token in tokens_table.list()]
-    if as_json:
-        print_json(rows)
-        return
     moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
     titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
-    print_table(rows, {"token": "id", "name": "name", "scopes": "scopes", **titles})
+    columns = {"token": "id", "name": "name", "scopes": "scopes", **titles}
+    print_rows(rows, columns, as_json=as_json, empty="no tokens yet")
 
 
 @tokens.command()

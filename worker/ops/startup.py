@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from celery import current_app
+from celery.beat import PersistentScheduler
 
 from config.settings import ConfigError, Settings, get_settings
 from config.validation import PRODUCTION_DOMAIN
@@ -97,6 +99,16 @@ def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
             log.warning("beat could not record its heartbeat: %s", error)
 
     return record_beat
+
+
+class BeatScheduler(PersistentScheduler):
+    """Celery's own scheduler, which first makes the folder of its file: beat opens the file before its checks."""
+
+    schedule_filename: str
+
+    def setup_schedule(self) -> None:
+        Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
+        super().setup_schedule()
 
 
 def _exit_on_error(prepare: Callable[[], T]) -> T:

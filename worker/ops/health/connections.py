@@ -63,6 +63,16 @@ class CheckConnections:
 
         return open_database(self.settings, self.stack)
 
+    @property
+    def registry_is_current(self) -> bool:
+        """Whether there is a registry with the tables of this program; the registry's own check says what is wrong."""
+        from worker.stores.registry import migrations
+
+        if missing_sqlite_file(self.settings.registry()):
+            return False
+        with self.registry.reading() as connection:
+            return migrations.current_step(connection) == migrations.newest_step()
+
     @cached_property
     def couchdb(self) -> CouchProbe | None:
         """CouchDB as a probe sees it; None where the measures are in SQL."""
