@@ -12,7 +12,7 @@ from config.settings import ConfigError
 from tests.unit.ops.health.conftest import BuildConnections
 from worker.ops.health.checks import CHECKS, READINESS_CHECKS, check_readiness, run_checks
 from worker.ops.health.liveness import ROLE_CHECKS, check_liveness
-from worker.ops.health.results import Check, CheckNote, Level, run_check
+from worker.ops.health.results import Check, CheckNote, Level, fail, ok, run_check, summarize, warn
 from worker.stores.redis.child_processes import free_port
 
 PAGE = Path(__file__).parents[4] / "docs/reference/doctor.md"
@@ -72,3 +72,18 @@ def test_a_containers_question_loads_little(role: str, unneeded: str) -> None:
     )
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert process.stdout.split() == ["False"]
+
+
+def test_a_fault_is_not_hidden_among_what_is_fine() -> None:
+    result = summarize("redis", [ok("it runs"), fail("it evicts: stop it"), warn("no file"), fail("a replica")])
+    assert (result.level, result.text) == (Level.FAIL, "it evicts: stop it; a replica")
+    assert result.as_line() == "FAIL redis       it evicts: stop it; a replica"
+
+
+def test_a_doubt_is_no_failure() -> None:
+    result = summarize("redis", [warn("no file"), ok("it runs")])
+    assert result.to_json() == {"check": "redis", "level": "warn", "ok": True, "told": "no file"}
+
+
+def test_what_is_fine_is_told_in_full() -> None:
+    assert summarize("queues", [ok("a 1"), ok("b 2")]).text == "a 1; b 2"
