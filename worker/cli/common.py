@@ -6,7 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import date, datetime, timedelta
+from enum import Enum
 from typing import Any, Final
 
 import click
@@ -108,11 +110,20 @@ def local_text(moment: datetime | None) -> str:
     return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
 
 
-def to_iso(moment: date | None) -> str | None:
-    """Return a moment in seconds, or a day, as ISO text."""
-    if isinstance(moment, datetime):
-        return moment.isoformat(timespec="seconds")
-    return moment.isoformat() if moment else None
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def to_row(entry: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, as JSON knows them."""
+    return {field.name: to_plain(getattr(entry, field.name)) for field in fields(entry)}
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:

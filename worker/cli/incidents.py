@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import json_option, open_runtime, print_json
-from worker.domain.fleet.incidents import Incident, to_json
+from worker.cli.common import json_option, open_runtime, print_json, to_row
+from worker.domain.fleet.incidents import Incident
 from worker.runtime.process import Runtime
 
 _MOST_ROWS = 20
@@ -40,7 +42,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
             _close(runtime)
         shown = [*runtime.incidents.list_open(), *runtime.incidents.list_past()]
     if as_json:
-        print_json([to_json(incident) for incident in shown])
+        print_json([_to_row(incident) for incident in shown])
     elif not shown:
         click.echo("no incident is open, and none is remembered")
     else:
@@ -54,6 +56,12 @@ def _close(runtime: Runtime) -> None:
         raise click.ClickException("no incident is open")
     for incident in incidents_open:
         runtime.probes.close(incident, "by_hand")
+
+
+def _to_row(incident: Incident) -> dict[str, Any]:
+    row = to_row(incident)
+    del row["slot"]
+    return {**row, "series": incident.series, "open": incident.ended_at is None, "how": incident.how or None}
 
 
 def _print_table(shown: list[Incident]) -> None:
