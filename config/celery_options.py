@@ -6,8 +6,6 @@ that differ between Redis and RabbitMQ come from ``config.brokers``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery.schedules import crontab
 from kombu import Exchange, Queue
 
@@ -78,78 +76,33 @@ task_routes: dict[str, dict[str, str]] = {
 # Beat
 timezone = "Europe/Paris"  # The meters' time zone holds for all civil times.
 enable_utc = True
-beat_scheduler = "worker.ops.beat:Scheduler"
+beat_scheduler = "worker.ops.startup:BeatScheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
-beat_schedule: dict[str, dict[str, Any]] = {
-    "nightly sync": {
-        "task": "tasks.nightly.nightly_sync",
-        "schedule": crontab(hour=int(_hour), minute=int(_minute)),  # Yesterday's data is available from 08:00 on.
-    },
-    "catch up": {
-        "task": "tasks.nightly.catch_up",
-        "schedule": crontab(hour="14,15", minute=30),  # For meters whose yesterday arrived late.
-    },
-    "resume backfills": {
-        "task": "tasks.nightly.resume_backfills",
-        "schedule": float(_settings.reconcile_every_s),
-        "options": {"expires": 5 * _settings.reconcile_every_s},  # Messages must not pile up while no worker runs.
-    },
-    "resume night": {
-        "task": "tasks.nightly.resume_night",
-        "schedule": float(_settings.reconcile_every_s),
-        "options": {"expires": 5 * _settings.reconcile_every_s},
-    },
-    "repair": {
-        "task": "tasks.upkeep.repair_open_days",
-        "schedule": crontab(minute=45),  # Incomplete days are asked for again, each when it is due.
-        "options": {"expires": 3000},
-    },
-    "audit": {
-        "task": "tasks.upkeep.audit_sample",
-        "schedule": crontab(hour=5, minute=20),  # Little else runs at this hour.
-        "options": {"expires": 3 * 3600},
-    },
-    "delete old corrections": {
-        "task": "tasks.upkeep.delete_old_corrections",
-        "schedule": crontab(hour=4, minute=40),
-        "options": {"expires": 3 * 3600},
-    },
-    "record freshness": {
-        "task": "tasks.upkeep.record_freshness",
-        "schedule": crontab(minute=5),
-        "options": {"expires": 3000},
-    },
-    "prune raw answers": {
-        "task": "tasks.upkeep.prune_raw_answers",
-        "schedule": crontab(minute=25),
-        "options": {"expires": 3000},
-    },
-    "requeue orphans": {
-        "task": "tasks.upkeep.requeue_orphans",
-        "schedule": 10.0,
-        "options": {"expires": 10},
-    },
-    "deliver notices": {"task": "tasks.upkeep.deliver_due_notices", "schedule": 60.0, "options": {"expires": 60}},
-    "create missing curve notices": {
-        "task": "tasks.upkeep.create_missing_curve_notices",
-        "schedule": crontab(hour=10, minute=35),  # The night is over by then, and people read their mail.
-        "options": {"expires": 12 * 3600},
-    },
-    "create consent reminders": {
-        "task": "tasks.upkeep.create_consent_reminders",
-        "schedule": crontab(hour="9-18", minute=15),  # Hours at which people read; each reminder is sent once.
-        "options": {"expires": 3600},
-    },
-    "expire consents": {
-        "task": "tasks.upkeep.expire_consents",
-        "schedule": crontab(hour=4, minute=10),
-        "options": {"expires": 12 * 3600},
-    },
-    "probe incidents": {
-        "task": "tasks.upkeep.probe_incidents",
-        "schedule": float(min(15.0, _settings.incident_probe_s)),
-        "options": {"expires": 60},
-    },
-    "renew tokens": {"task": "tasks.upkeep.renew_tokens", "schedule": 60.0, "options": {"expires": 60}},
-    "tick": {"task": "tasks.upkeep.tick", "schedule": 60.0, "options": {"expires": 60}},
+_round = float(_settings.reconcile_every_s)
+# Name, task, when, and the seconds after which its message is worth nothing: messages must not pile up while no worker
+# runs.  The nightly sync is at a time when yesterday's data is available, which is from 08:00 on.
+_SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
+    ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
+    ("catch up", "nightly.catch_up", crontab(hour="14,15", minute=30), None),  # Where yesterday arrived late.
+    ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
+    ("resume night", "nightly.resume_night", _round, 5 * _round),
+    ("repair", "upkeep.repair_open_days", crontab(minute=45), 3000),  # Incomplete days, each when it is due.
+    ("audit", "upkeep.audit_sample", crontab(hour=5, minute=20), 3 * 3600),  # Little else runs at this hour.
+    ("delete old corrections", "upkeep.delete_old_corrections", crontab(hour=4, minute=40), 3 * 3600),
+    ("record freshness", "upkeep.record_freshness", crontab(minute=5), 3000),
+    ("prune raw answers", "upkeep.prune_raw_answers", crontab(minute=25), 3000),
+    ("requeue orphans", "upkeep.requeue_orphans", 10.0, 10),
+    ("deliver notices", "upkeep.deliver_due_notices", 60.0, 60),
+    # The night is over by then, and people read their mail.
+    ("create missing curve notices", "upkeep.create_missing_curve_notices", crontab(hour=10, minute=35), 12 * 3600),
+    # Hours at which people read; each reminder is sent once.
+    ("create consent reminders", "upkeep.create_consent_reminders", crontab(hour="9-18", minute=15), 3600),
+    ("expire consents", "upkeep.expire_consents", crontab(hour=4, minute=10), 12 * 3600),
+    ("probe incidents", "upkeep.probe_incidents", float(min(15.0, _settings.incident_probe_s)), 60),
+    ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
+    ("tick", "upkeep.tick", 60.0, 60),
+)
+beat_schedule = {
+    name: {"task": f"tasks.{task}", "schedule": schedule, "options": {"expires": expires}}
+    for name, task, schedule, expires in _SCHEDULE
 }

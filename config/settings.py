@@ -15,16 +15,21 @@ from typing import Any, Final, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.brokers import BrokerOptions, build_broker_options, check_broker_url
-from config.secret_files import UNREADABLE, SecretFileSource
+from config.brokers import BrokerOptions, build_broker_options
 from config.validation import (
+    UNREADABLE,
+    BrokerUrl,
+    Ceilings,
     ConsentDuration,
+    Floors,
+    HttpUrl,
+    NotifyUrls,
     Origins,
-    check_http_url,
+    RedisUrl,
+    SecretFileSource,
     is_production,
 )
-from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares, parse_ceilings, parse_floors
-from worker.stores.redis.addresses import check_redis_url
+from worker.domain.fleet.lanes import USUAL_CEILINGS, USUAL_FLOORS, Shares
 
 PREFIX: Final = "RELEVE_"
 _UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
@@ -50,8 +55,8 @@ class Settings(BaseSettings):
         "enedis-2026", description="Which generation of the supplier's API to speak."
     )
     enedis_sandbox: bool = Field(False, description="Use the supplier's sandbox hosts instead of production.")
-    enedis_url: str | None = Field(None, description="Base URL in place of the preset's, e.g. the simulator's.")
-    enedis_authorize_url: str | None = Field(
+    enedis_url: HttpUrl | None = Field(None, description="Base URL in place of the preset's, e.g. the simulator's.")
+    enedis_authorize_url: HttpUrl | None = Field(
         None, description="Consent page in place of the preset's; with only a host, the preset's path is added."
     )
     enedis_client_id: str = Field("releve-simulator", description="Id of the application at Enedis.")
@@ -61,12 +66,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("releve-data"), description="Folder of the embedded defaults: databases, token keys, Redis files."
     )
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         None,
         description="redis://, rediss:// or unix:// URL, or sentinel://:PASSWORD@HOST1,HOST2,HOST3/0?master=NAME; "
         "unset, an embedded server is started when needed. Also as …_FILE.",
     )
-    broker_url: SecretStr | None = Field(
+    broker_url: BrokerUrl | None = Field(
         None,
         description="Broker of Celery where it is not redis_url: amqp://USER:PASSWORD@HOST:5672/VHOST or amqps://… of "
         "RabbitMQ 4 (hosts of a cluster with ; between whole URLs), or a URL like redis_url. Also as …_FILE.",
@@ -104,12 +109,12 @@ class Settings(BaseSettings):
     calls_per_day: int | None = Field(
         None, ge=0, description="Calls a day to the supplier, all workers together; unset the preset's, 0 no limit."
     )
-    quota_floors: str = Field(
+    quota_floors: Floors = Field(
         USUAL_FLOORS,
         description="Percent of the quota that each kind of work can count on, 90 together at most; what it leaves "
         "flows to the others.",
     )
-    quota_ceilings: str = Field(
+    quota_ceilings: Ceilings = Field(
         USUAL_CEILINGS,
         description="Percent of the quota at which each kind of work stops while another goes without.",
     )
@@ -125,7 +130,7 @@ class Settings(BaseSettings):
         180, ge=2, le=86_400, description="After this long the broker gives a dead worker's message to another."
     )
     reconcile_every_s: int = Field(30, ge=1, le=3600, description="How often beat looks for lost or new work.")
-    public_url: str = Field(
+    public_url: HttpUrl = Field(
         "http://127.0.0.1:8000", description="Where browsers reach the connect service; links in messages begin so."
     )
     session_key: SecretStr | None = Field(
@@ -141,9 +146,9 @@ class Settings(BaseSettings):
     consent_duration: ConsentDuration | None = Field(
         None, description="How long a consent is asked for, like P6M or P1095D; unset, the longest the preset may have."
     )
-    webhook_url: str | None = Field(None, description="Gets a signed POST when an account needs its owner.")
+    webhook_url: HttpUrl | None = Field(None, description="Gets a signed POST when an account needs its owner.")
     webhook_secret: SecretStr | None = Field(None, description="Signs these POSTs (HMAC-SHA256). Also as …_FILE.")
-    notify_url: SecretStr | None = Field(
+    notify_url: NotifyUrls | None = Field(
         None,
         description="Sends the same over other services: apprise URLs with a space between, such as "
         "mailtos://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, ntfys://…, tgram://… or matrixs://…. Also as …_FILE.",
@@ -249,62 +254,15 @@ class Settings(BaseSettings):
 
     @field_validator("pretend_now")
     @classmethod
-    def _check_offset(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
+    def _check_pretend_now(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
             raise ValueError("needs an offset, like 2024-07-25T09:00+02:00")
-        return value
-
-    @field_validator("pretend_now")
-    @classmethod
-    def _refuse_in_production(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
         # A model validator would not run where another field is at fault.
         hosts = info.data.get("enedis_url", _UNKNOWN), info.data.get("enedis_sandbox", _UNKNOWN)
-        if value is not None and _UNKNOWN not in hosts and is_production(*hosts):
+        if _UNKNOWN not in hosts and is_production(*hosts):
             raise ValueError("is for the simulator: unset it, or set RELEVE_ENEDIS_URL to the simulator")
-        return value
-
-    @field_validator("enedis_url", "enedis_authorize_url", "public_url", "webhook_url")
-    @classmethod
-    def _check_http_url(cls, value: str | None) -> str | None:
-        if not value:
-            return value
-        check_http_url(value)
-        return value.rstrip("/")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value:
-            check_redis_url(value.get_secret_value())
-        return value
-
-    @field_validator("broker_url")
-    @classmethod
-    def _check_broker_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value:
-            check_broker_url(value.get_secret_value())
-        return value
-
-    @field_validator("quota_floors")
-    @classmethod
-    def _check_floors(cls, value: str) -> str:
-        parse_floors(value)
-        return value
-
-    @field_validator("quota_ceilings")
-    @classmethod
-    def _check_ceilings(cls, value: str) -> str:
-        parse_ceilings(value)
-        return value
-
-    @field_validator("notify_url")
-    @classmethod
-    def _check_notify_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value:
-            from worker.accounts.notice_services import load_service
-
-            for url in value.get_secret_value().split():
-                load_service(url)
         return value
 
     @model_validator(mode="after")

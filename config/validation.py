@@ -1,20 +1,29 @@
-"""Checks and types of single settings: URLs, durations, origins; which hosts are the supplier's own.
+"""Checks and types of single settings, secrets from files, and which hosts are the supplier's own.
 
 A check raises ValueError with a text for the operator that doesn't repeat the value, for it may hold a password.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Annotated, Final
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
+from pydantic_settings import PydanticBaseSettingsSource
+
+from config.brokers import check_broker_url
+from worker.domain.consent.durations import last_day_of
+from worker.domain.fleet.lanes import parse_ceilings, parse_floors
+from worker.stores.redis.addresses import check_redis_url, split_url
 
 PRODUCTION_DOMAIN: Final = "enedis.fr"
 
-_DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
-_UNIT_DAYS: Final = (365, 30.4, 7, 1)  # Days of a year, a month, a week and a day.
+_ANY_DAY: Final = date(2001, 1, 1)
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # Like https://*.cozy.example or http://localhost:8080.  Authorization codes travel to these origins, so that plain http
 # is for the operator's own machine alone.
@@ -34,39 +43,79 @@ def is_production(enedis_url: str | None, sandbox: bool) -> bool:
 
 def check_http_url(url: str) -> None:
     """Raise ValueError for what is no http:// or https:// URL."""
-    parts = _split_url(url)
+    parts = split_url(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("needs an http:// or https:// URL")
 
 
-def check_consent_duration(duration: str) -> str:
-    """Return the ISO 8601 duration, like P6M.  Raise ValueError where it is none or longer than three years."""
-    match = _DURATION.fullmatch(duration)
-    counts = match.groups(default="0") if match else ("0", "0", "0", "0")
-    days = sum(int(count) * unit for count, unit in zip(counts, _UNIT_DAYS, strict=True))
+def check_consent_duration(duration: str) -> None:
+    """Raise ValueError for what is no ISO 8601 duration, like P6M, or is longer than three years."""
+    try:
+        days = (last_day_of(_ANY_DAY, duration) - _ANY_DAY).days + 1
+    except ValueError:
+        days = 0
     if not 1 <= days <= 3 * 365 + 1:
         raise ValueError("needs a duration of at most three years, like P6M, P1Y or P1095D")
-    return duration
 
 
-def check_origins(origins: str) -> str:
-    """Return the origins, separated by commas.  Raise ValueError where one is none or is too broad."""
+def check_origins(origins: str) -> None:
+    """Raise ValueError where one of the origins, separated by commas, is none or is too broad."""
     for origin in filter(None, (part.strip() for part in origins.split(","))):
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(
                 "needs origins like https://*.cozy.example: scheme and host, * for one label of the host, never "
                 "for its last two"
             )
-    return origins
 
 
-ConsentDuration = Annotated[str, AfterValidator(check_consent_duration)]
-Origins = Annotated[str, AfterValidator(check_origins)]
+def check_notify_urls(urls: str) -> None:
+    """Raise ValueError where one of the URLs, separated by spaces, is of no service that notices can be sent over."""
+    from worker.accounts.notice_services import load_service  # Imported late: few set it, and it loads apprise.
+
+    for url in urls.split():
+        load_service(url)
 
 
-def _split_url(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        return parts if parts.port is None or parts.port else None
-    except ValueError:  # The library's message may quote a password, so that it goes no further.
-        return None
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator that leaves a text, or a secret, as it is, once ``check`` has raised nothing."""
+
+    def validate(value: Any) -> Any:
+        check(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return value
+
+    return AfterValidator(validate)
+
+
+HttpUrl = Annotated[str, _checked(check_http_url), AfterValidator(lambda url: url.rstrip("/"))]
+RedisUrl = Annotated[SecretStr, _checked(check_redis_url)]
+BrokerUrl = Annotated[SecretStr, _checked(check_broker_url)]
+NotifyUrls = Annotated[SecretStr, _checked(check_notify_urls)]
+Floors = Annotated[str, _checked(parse_floors)]
+Ceilings = Annotated[str, _checked(parse_ceilings)]
+ConsentDuration = Annotated[str, _checked(check_consent_duration)]
+Origins = Annotated[str, _checked(check_origins)]
+
+
+UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.
+
+
+class SecretFileSource(PydanticBaseSettingsSource):
+    """A source of settings: the file that ``RELEVE_<NAME>_FILE`` names, as Docker and Kubernetes provide secrets.
+
+    An unreadable file gives ``UNREADABLE``, for one error.
+    """
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        path = os.environ.get(f"{self.config.get('env_prefix', '')}{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            text = Path(path).read_text(encoding="utf-8").strip()
+            # An empty file is an error: the setting must not fall back on a default unnoticed.
+            return text or UNREADABLE, field_name, False
+        except (OSError, UnicodeDecodeError):
+            return UNREADABLE, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(None, name)[0] for name in self.settings_cls.model_fields}
+        return {name: value for name, value in values.items() if value}

@@ -21,14 +21,14 @@ No label ever holds an account, a meter, a run or an address: each takes the val
 **Each worker** tells of its own work at `http://RELEVE_METRICS_HOST:RELEVE_METRICS_PORT/metrics` when
 `RELEVE_METRICS_PORT` is set; without it there is no endpoint. Workers on one host need a port each; where a port is
 taken, the worker says so in one line of its log and works on without its endpoint. Counts begin at zero when a worker
-starts. A worker with a prefork pool adds up all its processes, those that ended too. `process_…` (memory, open files,
-CPU time) is that of the worker's main process; with the default pool of threads this is all of it. Counts are kept in
-`RELEVE_DATA_DIR/metrics/` while the worker runs.
+starts. `process_…` (memory, open files, CPU time) is that of the worker's main process; with the default pool of
+threads this is all of it. With a prefork pool name an empty folder in `PROMETHEUS_MULTIPROC_DIR`, one for each worker,
+as [prometheus_client](https://prometheus.github.io/client_python/multiprocess/) documents: its processes are then added
+up, those that ended too.
 
 **The fleet** is told by `releve metrics`, one process for all. It asks registry, measure store, Redis and broker when
-it is scraped, at most every ten seconds. A part that does not answer costs `releve_up{part="…"} 0` and its own
-metrics, never those of the others. `releve metrics --once` prints the same and ends, with exit code 1 where a part is
-down.
+it is scraped. A part that does not answer costs `releve_up{part="…"} 0` and its own metrics, never those of the
+others. `releve metrics --once` prints the same and ends, with exit code 1 where a part is down.
 
 Both listen on this machine alone unless told otherwise, and have no password: what they tell is not personal, but it
 is not for the public either.

@@ -1,7 +1,6 @@
 """The Celery app, and ``enqueue_…()`` for the command line and the web, which know tasks by name alone.
 
-Importing a task needs no broker.  Modules that count are imported inside functions: ``ops.metrics_setup`` decides first
-where this process keeps its counts.
+Importing a task needs no broker.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from kombu.pools import connections
 from config.settings import ConfigError, get_settings
 from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
 from worker.domain.measures.messages import WindowJob
-from worker.ops import metrics_setup, task_logging
+from worker.ops import metrics_endpoint, task_logging, task_metrics
 from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of
 from worker.ops.kombu_redis import FormerDeliveries, register_transports
@@ -30,7 +29,8 @@ app = Celery("releve")
 app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_logging.install()
-metrics_setup.install(sys.argv)
+task_metrics.install()
+metrics_endpoint.install()
 _resources = ExitStack()
 # The embedded server ends with the last of its users.
 atexit.register(_resources.close)
@@ -90,12 +90,15 @@ WINDOW_TASK: Final = "tasks.upkeep.request_window"
 
 
 @contextmanager
-def _connect(broker_url: str) -> Iterator[Connection]:
-    """Open a connection to this broker, from kombu's pool of its address.
+def open_broker(broker_url: str) -> Iterator[Connection]:
+    """Open a connection to this broker, from kombu's pool of its address.  Raises StoreUnavailable.
 
     The address is named each time: the app itself keeps to the first broker that it spoke to.
     """
-    with connections[app.connection_for_write(broker_url)].acquire(block=True) as connection:
+    pool = connections[app.connection_for_write(broker_url, connect_timeout=5)]
+    with broker_errors(), pool.acquire(block=True) as connection:
+        # Nobody waits for a broker that is down.
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
         yield connection
 
 
@@ -116,14 +119,13 @@ def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
 
 def enqueue(task: str, *args: str, broker_url: str) -> None:
     """Enqueue any task by its name.  Raises StoreUnavailable."""
-    with broker_errors(), _connect(broker_url) as connection:
+    with open_broker(broker_url) as connection:
         app.send_task(task, args=args, queue="control", connection=connection, retry_policy=SHORT_PUBLISH_POLICY)
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:
     """Return the messages that wait, by queue, whichever broker it is.  Raises StoreUnavailable."""
-    with broker_errors(), _connect(broker_url) as connection:
-        connection.ensure_connection(max_retries=1)  # Nobody waits for a broker that is down.
+    with open_broker(broker_url) as connection:
         return lengths_of(connection, app.conf.task_queues)
 
 
@@ -132,6 +134,5 @@ def queue_ages(broker_url: str) -> dict[str, float]:
 
     Raises StoreUnavailable.
     """
-    with broker_errors(), _connect(broker_url) as connection:
-        connection.ensure_connection(max_retries=1)  # Nobody waits for a broker that is down.
+    with open_broker(broker_url) as connection:
         return oldest_ages(connection, app.conf.task_queues)

@@ -28,37 +28,20 @@ MIN_SECRET_LENGTH: Final = 6
 
 _VALUE = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;(){}<>\[\]]+)"""
 _EQUALS = r"""(["']?\s*(?:[=:]|%3[Dd])\s*)"""
-_KEYS: Final = r"(?i)((?:access|refresh|id)_?token|client_?secret|passwo?r?d)"
-# A substring in lower case that every match has, the pattern, the replacement.  The substring is looked for first,
-# which spares most texts the slower pattern.  No pattern backtracks far, so that no text takes long.  Examples:
-#   @         redis://:s3cret@host:6379/0            ->  redis://***@host:6379/0
-#   token     {"refresh_token": "opaque"}            ->  {"refresh_token": ***}
-#   secret    client_secret=def                      ->  client_secret=***
-#   passw     password='it is a secret'              ->  password=***
-#   code      /callback?code=aBc-1.2                 ->  /callback?code=***
-#   bearer    Authorization: Bearer xxxxxxxx         ->  Authorization: Bearer ***
-#   basic     Authorization: Basic cmVsZXZl          ->  Authorization: Basic ***
-#   eyj       eyJhbGciOiJIUzI1NiJ9.eyJzdWI.dBjf      ->  ***
-#   gaaaaa    gAAAAABmxxxxxxxxxxxxxxxxxxxx==         ->  ***
-#   releve_   releve_ and a token of our API         ->  ***
-#   /renew/   https://host/renew/abcdef.ghij         ->  https://host/renew/***
+# Patterns and replacements.  No pattern backtracks far, so that no text takes long.
 _PATTERNS: Final = (
-    ("@", re.compile(r"://[^/\s\"'<>]+@"), f"://{MASK}@"),
-    ("token", re.compile(_KEYS + _EQUALS + _VALUE), rf"\1\2{MASK}"),
-    ("secret", re.compile(_KEYS + _EQUALS + _VALUE), rf"\1\2{MASK}"),
-    ("passw", re.compile(_KEYS + _EQUALS + _VALUE), rf"\1\2{MASK}"),
-    # An authorization code is masked, a status code of up to three digits is not.
-    (
-        "code",
-        re.compile(rf"(?:(?<![A-Za-z0-9_])|(?<=%3F)|(?<=%26))(code){_EQUALS}(?!\d{{1,3}}\b){_VALUE}"),
-        rf"\1\2{MASK}",
-    ),
-    ("bearer", re.compile(r"\b([Bb]earer)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
-    ("basic", re.compile(r"\b([Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
-    ("eyj", re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
-    ("gaaaaa", re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
-    ("releve_", re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
-    ("/renew/", re.compile(r"/renew/[\w.~=-]{8,}"), f"/renew/{MASK}"),
+    # redis://:s3cret@host:6379/0  ->  redis://***@host:6379/0
+    (re.compile(r"://[^/\s\"'<>]+@"), f"://{MASK}@"),
+    # {"refresh_token": "opaque"}  ->  {"refresh_token": ***}, and password='it is a secret'  ->  password=***
+    (re.compile(rf"(?i)((?:access|refresh|id)_?token|client_?secret|passwo?r?d){_EQUALS}{_VALUE}"), rf"\1\2{MASK}"),
+    # /callback?code=aBc-1.2  ->  /callback?code=***, but no status code of up to three digits.
+    (re.compile(rf"(?:(?<![A-Za-z0-9_])|(?<=%3F)|(?<=%26))(code){_EQUALS}(?!\d{{1,3}}\b){_VALUE}"), rf"\1\2{MASK}"),
+    # Authorization: Bearer xxxxxxxx  ->  Authorization: Bearer ***
+    (re.compile(r"\b([Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
+    (re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
+    (re.compile(r"gAAAAA[\w-]{20,}=*"), MASK),  # A Fernet token, as the registry stores secrets.
+    (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
+    (re.compile(r"/renew/[\w.~=-]{8,}"), f"/renew/{MASK}"),  # A link by which a household consents again.
 )
 # Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  The
 # digits of an escape right before them (%22, \x22) don't belong to the number.
@@ -69,7 +52,6 @@ _METER: Final = re.compile(
     rf"(?P<ours>(?<![0-9A-Za-z])(?:[0-9a-f]{{64}}|[0-9a-f]{{40}}|[0-9a-f]{{32}})(?![0-9A-Za-z]))"
     rf"|{_BEFORE_METER}[0-9]{{14}}(?![0-9])"
 )
-_DIGITS: Final = re.compile(r"[0-9]{14}")
 _SECRET_FIELDS: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|usage_point")
 
 
@@ -78,43 +60,31 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._forms: frozenset[str] = frozenset()
-        self._compiled: tuple[frozenset[str], re.Pattern[str]] | None = None  # Compiled when a text needs it.
+        self._forms: set[str] = set()
+        self._known: re.Pattern[str] | None = None
         self.add_secrets(*secrets)
 
     def add_secrets(self, *secrets: str) -> None:
         """Mask these secrets from now on, except those shorter than ``MIN_SECRET_LENGTH``."""
         with self._lock:
-            forms = {form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in written_forms(secret)}
-            if not forms <= self._forms:
-                self._forms |= forms
+            self._forms |= {
+                form for secret in secrets if len(secret) >= MIN_SECRET_LENGTH for form in written_forms(secret)
+            }
+            if self._forms:
+                longest_first = sorted(self._forms, key=len, reverse=True)
+                self._known = re.compile("|".join(map(re.escape, longest_first)))
 
     def mask_text(self, text: str) -> str:
         """Return the text with everything secret masked."""
-        if self._forms:  # Known secrets come first, for a pattern might mask only a part of one.
-            text = self._pattern().sub(MASK, text)
-        lowered = text.lower()
-        for substring, pattern, replacement in _PATTERNS:
-            if substring in lowered:
-                text = pattern.sub(replacement, text)
-        if not _DIGITS.search(text):
-            return text
+        if self._known:  # Known secrets come first, for a pattern might mask only a part of one.
+            text = self._known.sub(MASK, text)
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
         return _METER.sub(lambda match: match["ours"] or MASK, text)
-
-    def _pattern(self) -> re.Pattern[str]:
-        """Return one pattern for all known forms, compiled anew after ``learn``."""
-        # No lock here: a process forked while another thread holds it would wait for ever at its first line.
-        forms, compiled = self._forms, self._compiled
-        if compiled is None or compiled[0] is not forms:
-            longest_first = sorted(forms, key=len, reverse=True)
-            self._compiled = compiled = forms, re.compile("|".join(map(re.escape, longest_first)))
-        return compiled[1]
 
     def mask_value(self, value: Any) -> Any:
         """Return the value masked, inside lists and mappings too; a number stays one unless it is a meter's."""
         if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int) and abs(value) < 10 ** (MIN_SECRET_LENGTH - 1):
             return value
         if isinstance(value, int | float):
             return value if self.mask_text(text := str(value)) == text else MASK

@@ -22,7 +22,7 @@ from config.settings import Settings
 from worker.cli.health import live as live_command
 from worker.cli.health import ready as ready_command
 from worker.cli.main import cli
-from worker.ops.health.checks import ROLE_CHECKS
+from worker.ops.health.liveness import ROLE_CHECKS
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 BUILDS = ("base", "overlays/example", "overlays/example-rabbitmq")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, print_table, require_account
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, print_rows, require_account
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
@@ -69,11 +69,8 @@ def list_accounts(as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         rows = [_to_row(account) for account in runtime.registry.list()]
-    if as_json:
-        print_json(rows)
-        return
     names = ("account", "state", "supplier", "created_at", "reason")
-    print_table(rows, {name.removesuffix("_at"): name for name in names})
+    print_rows(rows, {name.removesuffix("_at"): name for name in names}, as_json=as_json, empty="no accounts yet")
 
 
 @accounts.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ def backup(target: Path, as_json: bool) -> None:
     with open_runtime() as runtime:
         summary = back_up(runtime, path)
     if as_json:
-        print_json(summary.as_json())
+        print_json(asdict(summary))
     else:
         size = path.stat().st_size / 1e6
         click.echo(f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)")

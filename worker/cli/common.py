@@ -6,7 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import date, datetime, timedelta
+from enum import Enum
 from typing import Any, Final
 
 import click
@@ -63,8 +65,6 @@ class Day(click.ParamType[Any]):
     name = "YYYY-MM-DD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        if isinstance(value, date):
-            return value
         try:
             return date.fromisoformat(value)
         except ValueError:
@@ -83,8 +83,6 @@ class DayCount(click.ParamType[Any]):
         self._zero = zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
         match = _DAY_COUNT.fullmatch(value)
         if match is None or (match[1].startswith("0") and not self._zero):
             self.fail(f"{value!r} is no number of days: write it like {self._example}", param, ctx)
@@ -112,11 +110,30 @@ def local_text(moment: datetime | None) -> str:
     return moment.astimezone(PARIS).strftime("%Y-%m-%d %H:%M") if moment else "-"
 
 
-def to_iso(moment: date | None) -> str | None:
-    """Return a moment in seconds, or a day, as ISO text."""
-    if isinstance(moment, datetime):
-        return moment.isoformat(timespec="seconds")
-    return moment.isoformat() if moment else None
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    return sorted(value) if isinstance(value, frozenset) else value
+
+
+def to_row(entry: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, as JSON knows them."""
+    return {field.name: to_plain(getattr(entry, field.name)) for field in fields(entry)}
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
+    """Print rows as JSON or as a table; ``empty``: what a person reads where there are none."""
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, columns)
+    else:
+        click.echo(empty)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

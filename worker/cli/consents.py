@@ -14,7 +14,7 @@ from worker.cli.common import (
     print_json,
     print_table,
     require_account,
-    to_iso,
+    to_plain,
 )
 from worker.domain.consent.accounts import Account
 
@@ -47,17 +47,8 @@ def consents(ctx: click.Context, expiring: timedelta | None, as_json: bool) -> N
         for row in rows:
             left = row["days_left"]
             row["days left"] = "not known" if left is None else "ended" if left < 0 else str(left)
-        print_table(
-            rows,
-            {
-                "account": "account",
-                "state": "state",
-                "from": "consent_from",
-                "until": "consent_until",
-                "days left": "days left",
-                "reason": "reason",
-            },
-        )
+        columns = {"from": "consent_from", "until": "consent_until", "days left": "days left", "reason": "reason"}
+        print_table(rows, {"account": "account", "state": "state", **columns})
     else:
         click.echo("no consent ends in that time" if expiring is not None else "no accounts yet")
 
@@ -81,7 +72,7 @@ def _to_row(account: Account, today: date) -> dict[str, Any]:
         "account": account.id,
         "state": account.state.value,
         "reason": account.reason,
-        "consent_from": to_iso(account.consent_from),
-        "consent_until": to_iso(end),
+        "consent_from": to_plain(account.consent_from),
+        "consent_until": to_plain(end),
         "days_left": (end - today).days if end else None,
     }

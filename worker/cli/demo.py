@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +61,7 @@ def demo(leave: bool, preset: str, as_json: bool) -> int:
         results = running.run()
         ok = len(results) == len(HOMES) and all(result.ok for result in results)
         if as_json:
-            print_json({"ok": ok, "accounts": [result.as_json() for result in results]})
+            print_json({"ok": ok, "accounts": [asdict(result) for result in results]})
         else:
             running.show(results)
         if not leave:

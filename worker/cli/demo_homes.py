@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -46,9 +46,6 @@ class HomeResult:
     kwh: float
     expected_kwh: float
     ok: bool
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def connect_home(web: str, home: DemoHome, origins: Mapping[str, str] | None = None) -> str:

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 import click
 
 from config.settings import get_settings
-from worker.ops.health import checks
 from worker.ops.health.connections import CheckConnections
+from worker.ops.health.liveness import ROLE_CHECKS, USUAL_ADDRESSES, check_liveness
 from worker.ops.health.results import CheckResult
 
 _role = click.option(
-    "--role", required=True, type=click.Choice(list(checks.ROLE_CHECKS)), help="What the container is there for."
+    "--role", required=True, type=click.Choice(list(ROLE_CHECKS)), help="What the container is there for."
 )
 _url = click.option("--url", help="Where web, flower or metrics answers, if not at its usual place on this machine.")
 
@@ -36,7 +36,7 @@ def live(role: str, url: str | None) -> int:
     Example:
       releve health live --role worker
     """
-    return _run_checks(checks.check_liveness, role, url)
+    return _run_checks(check_liveness, role, url)
 
 
 @health.command()
@@ -49,13 +49,17 @@ def ready(role: str, url: str | None) -> int:
     Example:
       releve health ready --role web --url http://127.0.0.1:8000/
     """
-    return _run_checks(checks.check_readiness, role, url)
+    from worker.ops.health.checks import check_readiness  # It loads the client of each server.
+
+    return _run_checks(check_readiness, role, url)
 
 
 def _run_checks(checks_of: Callable[[str, CheckConnections], Iterator[CheckResult]], role: str, url: str | None) -> int:
     """Print one line for each failed check, and return the exit code."""
     with ExitStack() as stack:
-        connections = CheckConnections(get_settings(), stack, start_embedded=False, address=url)
+        connections = CheckConnections(
+            get_settings(), stack, start_embedded=False, address=url or USUAL_ADDRESSES.get(role, "")
+        )
         failures = [result for result in checks_of(role, connections) if result.failed]
     for result in failures:
         click.echo(f"releve: {result.check}: {result.text}", err=True)

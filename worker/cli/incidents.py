@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from worker.cli.common import json_option, open_runtime, print_json
-from worker.domain.fleet.incidents import Incident, to_json
+from worker.cli.common import json_option, open_runtime, print_json, to_row
+from worker.domain.fleet.incidents import Incident
 from worker.runtime.process import Runtime
 
 _MOST_ROWS = 20
@@ -34,22 +36,17 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     if opening and closing:
         raise click.UsageError("--open and --close exclude each other")
     with open_runtime() as runtime:
-        if opening:
-            _open(runtime)
+        if opening and not runtime.incidents.open_by_hand():
+            raise click.ClickException("an incident is open already: `releve incidents` shows it")
         if closing:
             _close(runtime)
         shown = [*runtime.incidents.list_open(), *runtime.incidents.list_past()]
     if as_json:
-        print_json([to_json(incident) for incident in shown])
+        print_json([_to_row(incident) for incident in shown])
     elif not shown:
         click.echo("no incident is open, and none is remembered")
     else:
         _print_table(shown)
-
-
-def _open(runtime: Runtime) -> None:
-    if not runtime.incidents.open_by_hand():
-        raise click.ClickException("an incident is open already: `releve incidents` shows it")
 
 
 def _close(runtime: Runtime) -> None:
@@ -61,10 +58,15 @@ def _close(runtime: Runtime) -> None:
         runtime.probes.close(incident, "by_hand")
 
 
+def _to_row(incident: Incident) -> dict[str, Any]:
+    row = to_row(incident)
+    del row["slot"]
+    return {**row, "series": incident.series, "open": incident.ended_at is None, "how": incident.how or None}
+
+
 def _print_table(shown: list[Incident]) -> None:
-    table = Table(box=None)
-    for name in ("began", "kind", "series", "ended", "calls in vain", "failed", "held", "accounts", "rounds"):
-        table.add_column(name)
+    titles = ("began", "kind", "series", "ended", "calls in vain", "failed", "held", "accounts", "rounds")
+    table = Table(*titles, box=None)
     for incident in shown[:_MOST_ROWS]:
         ended = "open" if incident.ended_at is None else f"{incident.ended_at:%Y-%m-%d %H:%M} ({incident.how})"
         counts = (

@@ -6,7 +6,10 @@ import logging
 import os
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Final
 
 import click
@@ -19,55 +22,24 @@ FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
 
-# Command, then its module and function.  Modules are imported when called: `releve --help` needs neither Celery nor a
-# database driver.
-_COMMANDS: Final = {
-    "accounts": ("worker.cli.accounts", "accounts"),
-    "backfill": ("worker.cli.backfill", "backfill"),
-    "backup": ("worker.cli.backup", "backup"),
-    "completeness": ("worker.cli.completeness", "completeness"),
-    "consents": ("worker.cli.consents", "consents"),
-    "demo": ("worker.cli.demo", "demo"),
-    "doctor": ("worker.cli.doctor", "doctor"),
-    "drill": ("worker.cli.drill", "drill"),
-    "explain": ("worker.cli.explain", "explain"),
-    "freshness": ("worker.cli.freshness", "freshness"),
-    "health": ("worker.cli.health", "health"),
-    "history": ("worker.cli.history", "history"),
-    "incidents": ("worker.cli.incidents", "incidents"),
-    "keys": ("worker.cli.keys", "keys"),
-    "metrics": ("worker.cli.metrics", "metrics"),
-    "migrate": ("worker.cli.migrate", "migrate"),
-    "migrate-layout": ("worker.cli.migrate_layout", "migrate_layout"),
-    "plan": ("worker.cli.plan", "plan"),
-    "pretend-homes": ("worker.cli.pretend_homes", "pretend_homes"),
-    "quarantine": ("worker.cli.quarantine", "quarantine"),
-    "replay": ("worker.cli.replay", "replay"),
-    "restore": ("worker.cli.restore", "restore"),
-    "secrets": ("worker.cli.secrets", "secrets"),
-    "show": ("worker.cli.show", "show"),
-    "simulate": ("worker.cli.simulate", "simulate"),
-    "status": ("worker.cli.status", "status"),
-    "support-bundle": ("worker.cli.support_bundle", "support_bundle"),
-    "sync": ("worker.cli.sync", "sync"),
-    "tokens": ("worker.cli.tokens", "tokens"),
-    "up": ("worker.cli.up", "up"),
-    "verify": ("worker.cli.verify", "verify"),
-    "web": ("worker.cli.web", "web"),
-}
+_HELPERS: Final = {"common", "demo_homes", "main", "progress", "supervise", "totals_check", "window_commands"}
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called."""
+    """A group with a command for each file of this package but the helpers, in a function of the file's name.
+
+    A file is imported when it is called: `releve --help` needs neither Celery nor a database driver.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        modules = (module.name for module in iter_modules([str(Path(__file__).parent)]))
+        return sorted(name.replace("_", "-") for name in modules if name not in _HELPERS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
-        module, name = _COMMANDS[cmd_name]
-        command: click.Command = getattr(__import__(module, fromlist=[name]), name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"worker.cli.{name}"), name)
         return command
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 
 import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from config.settings import Settings, get_settings
+from config.settings import get_settings
 from worker.cli.common import warn
-from worker.ops.fleet_metrics import PARTS, UP, FleetCollector
+from worker.ops.fleet_metrics import FleetCollector
 from worker.ops.fleet_sources import FleetSources
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import announce_pretend_time
@@ -37,26 +36,16 @@ def metrics(host: str, port: int, once: bool) -> int:
     settings = get_settings()
     configure_process(settings)
     announce_pretend_time(settings, warn)
-    with _registry(settings) as registry:
-        if once:
-            return _print_samples(registry)
-        _serve(registry, host, port)
-    return 0
-
-
-@contextmanager
-def _registry(settings: Settings) -> Iterator[CollectorRegistry]:
     with ExitStack() as stack:
-        collector = FleetCollector(FleetSources(settings, stack).parts)
+        collector = FleetCollector(FleetSources(settings, stack).parts())
         stack.callback(collector.close)
         registry = CollectorRegistry()
         registry.register(collector)
-        yield registry
-
-
-def _print_samples(registry: CollectorRegistry) -> int:
-    click.echo(generate_latest(registry).decode(), nl=False)
-    return 0 if all(registry.get_sample_value(UP.name, {"part": part}) == 1 for part in PARTS) else 1
+        if not once:
+            _serve(registry, host, port)
+            return 0
+        click.echo(generate_latest(registry).decode(), nl=False)
+    return 1 if collector.down else 0
 
 
 def _serve(registry: CollectorRegistry, host: str, port: int) -> None:

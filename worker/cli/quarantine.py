@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_json, print_table, to_iso
+from worker.cli.common import json_option, open_runtime, print_json, print_rows, to_row
 from worker.domain.measures.answer_samples import to_masked
 from worker.stores.registry.unknown_answers import QuarantineEntry
 
@@ -28,13 +28,8 @@ def list_samples(as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         rows = [_to_row(entry) for entry in runtime.unknown_answers.list()]
-    if as_json:
-        print_json(rows)
-    elif not rows:
-        click.echo("nothing is in quarantine")
-    else:
-        names = ("id", "kind", "place", "detail", "times", "last_seen")
-        print_table(rows, {name.replace("_", " "): name for name in names})
+    columns = {name.replace("_", " "): name for name in ("id", "kind", "place", "detail", "times", "last_seen")}
+    print_rows(rows, columns, as_json=as_json, empty="nothing is in quarantine")
 
 
 @quarantine.command()
@@ -91,13 +86,5 @@ def _parse(sample: str) -> Any:
 
 
 def _to_row(entry: QuarantineEntry) -> dict[str, Any]:
-    return {
-        "id": entry.fingerprint,
-        "kind": entry.kind.value,
-        "place": entry.place,
-        "detail": entry.detail,
-        "preset": entry.preset,
-        "first_seen": to_iso(entry.first_seen),
-        "last_seen": to_iso(entry.last_seen),
-        "times": entry.times,
-    }
+    row = to_row(entry)
+    return {"id": row.pop("fingerprint"), **row}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -29,7 +30,7 @@ def restore(target: Path, as_json: bool) -> None:
     with open_runtime() as runtime:
         summary = restore_backup(runtime, path)
     if as_json:
-        print_json(summary.as_json())
+        print_json(asdict(summary))
     else:
         click.echo(f"brought back {describe_counts(summary)} from {path}, made {summary.made_at}")
         if summary.registry_was_there or summary.kept:

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from config.settings import get_settings
-from worker.cli.common import DayCount, json_option, print_json, print_table, to_iso, warn
+from worker.cli.common import DayCount, json_option, print_json, print_rows, to_row, warn
 from worker.domain.consent.scopes import Scope
 from worker.runtime.stores import open_current_database
-from worker.stores.registry.api_tokens import ApiToken, ApiTokenTable
+from worker.stores.registry.api_tokens import ApiTokenTable
 
 
 class Scopes(click.ParamType[Any]):
@@ -22,8 +22,6 @@ class Scopes(click.ParamType[Any]):
     name = "SCOPE,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[Scope]:
-        if isinstance(value, frozenset):
-            return value
         words = [word.strip() for word in value.split(",") if word.strip()]
         try:
             scopes = frozenset(Scope(word) for word in words)
@@ -63,7 +61,7 @@ def new(name: str, scopes: frozenset[Scope], expires_in: timedelta | None, as_js
     with _open_tokens() as tokens_table:
         token, text = tokens_table.create(name.strip(), scopes, expires_in)
     if as_json:
-        print_json({**_to_row(token), "token": text})
+        print_json({**to_row(token), "token": text})
     else:
         warn(f"token {token.id} of {token.name}; keep what follows, it can't be shown again")
         click.echo(text)
@@ -79,13 +77,11 @@ def list_tokens(as_json: bool) -> None:
       releve tokens list --json
     """
     with _open_tokens() as tokens_table:
-        rows = [_to_row(token) for token in tokens_table.list()]
-    if as_json:
-        print_json(rows)
-        return
+        rows = [to_row(token) for token in tokens_table.list()]
     moments = ("created_at", "last_used_at", "expires_at", "revoked_at")
     titles = {name.removesuffix("_at").replace("_", " "): name for name in moments}
-    print_table(rows, {"token": "id", "name": "name", "scopes": "scopes", **titles})
+    columns = {"token": "id", "name": "name", "scopes": "scopes", **titles}
+    print_rows(rows, columns, as_json=as_json, empty="no tokens yet")
 
 
 @tokens.command()
@@ -107,15 +103,3 @@ def _open_tokens() -> Iterator[ApiTokenTable]:
     """Open the registry's table of tokens, and nothing else: tokens need no Redis."""
     with ExitStack() as stack:
         yield ApiTokenTable(open_current_database(get_settings(), stack))
-
-
-def _to_row(token: ApiToken) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "name": token.name,
-        "scopes": sorted(token.scopes),
-        "created_at": to_iso(token.created_at),
-        "last_used_at": to_iso(token.last_used_at),
-        "expires_at": to_iso(token.expires_at),
-        "revoked_at": to_iso(token.revoked_at),
-    }

@@ -12,11 +12,11 @@ the registry last:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -53,9 +53,6 @@ class BackupSummary:
     documents: int
     kept: int = 0
     registry_was_there: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def back_up(runtime: Runtime, path: Path) -> BackupSummary:

@@ -11,9 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
-from multiprocessing.pool import ThreadPool
-from typing import Final
+from functools import partial
+from multiprocessing.pool import AsyncResult, ThreadPool
+from typing import Any, Final
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -29,10 +29,11 @@ from worker.metrics import Definition, MetricRegistry
 
 METRICS: Final = MetricRegistry()
 
-PARTS: Final = ("registry", "measures", "redis", "broker")
-
 UP: Final = METRICS.define(
-    "gauge", "releve_up", "Whether this part could be asked; what it tells is missing where not.", part=PARTS
+    "gauge",
+    "releve_up",
+    "Whether this part could be asked; what it tells is missing where not.",
+    part=("registry", "measures", "redis", "broker"),
 )
 
 # -- the registry
@@ -150,40 +151,29 @@ QUEUE_AGE: Final = METRICS.define(
 
 log = logging.getLogger("releve.metrics")
 
-CACHE_S: Final = 10.0
 TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
 
-# Values by label values, like {("ready",): 5.0, ("paused",): 0.0}; the key is () where a metric has no labels.
-Values = Mapping[tuple[str, ...], float]
-Samples = Iterable[tuple[Definition, Values]]
+# A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
+Value = float | None | Mapping[Any, float]
+Samples = Iterable[tuple[Definition, Value]]
 
 
 class FleetCollector(Collector):
     """Prometheus collector that asks all parts of the fleet at the same time, each in its own thread.
 
     ``parts``: a function by name that returns samples or raises WorkerError.  A part that has not answered within
-    ``timeout_s`` counts as down, and is not asked again until it has answered.  The metrics are cached for ``cache_s``.
-    Safe to use from several threads.
+    ``timeout_s`` counts as down, and is not asked again until it has answered.  ``down`` has the names of the parts
+    that were down at the last collection.  Safe to use from several threads.
     """
 
-    def __init__(
-        self,
-        parts: Mapping[str, Callable[[], Samples]],
-        *,
-        cache_s: float = CACHE_S,
-        timeout_s: float = TIMEOUT_S,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, parts: Mapping[str, Callable[[], Samples]], *, timeout_s: float = TIMEOUT_S) -> None:
+        self.down: set[str] = set()
         self._parts = parts
-        self._cache_s = cache_s
         self._timeout_s = timeout_s
-        self._clock = clock
         # The pool's threads are daemons, so a part that never answers does not keep the process from ending.
         self._threads = ThreadPool(len(parts))
-        self._pending: dict[str, Future[list[Metric]]] = {}
+        self._pending: dict[str, AsyncResult[list[Metric]]] = {}
         self._lock = threading.Lock()
-        self._metrics: list[Metric] = []
-        self._collected_at: float | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing, because the names are known only after asking all parts."""
@@ -191,51 +181,45 @@ class FleetCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
-            if self._collected_at is None or self._clock() - self._collected_at >= self._cache_s:
-                self._metrics, self._collected_at = self._collect_parts(), self._clock()
-            return list(self._metrics)
+            for name, part in self._parts.items():
+                if name not in self._pending:
+                    self._pending[name] = self._threads.apply_async(
+                        _metrics_of, (part,), error_callback=partial(_log_error, name)
+                    )
+            deadline = time.monotonic() + self._timeout_s
+            answers = {name: self._answer(name, deadline) for name in self._parts}
+            self.down = {name for name, metrics in answers.items() if metrics is None}
+            up = to_metric(UP, {name: float(name not in self.down) for name in answers})
+            return [up, *(metric for metrics in answers.values() for metric in metrics or ())]
 
     def close(self) -> None:
         self._threads.terminate()
 
-    def _collect_parts(self) -> list[Metric]:
-        for name, part in self._parts.items():
-            if name not in self._pending:
-                self._pending[name] = self._submit(part)
-        finished, _ = wait(self._pending.values(), timeout=self._timeout_s)
-        metrics: list[Metric] = []
-        up: dict[tuple[str, ...], float] = {}
-        for name, future in list(self._pending.items()):
-            up[name,] = 0.0
-            if future not in finished:
-                log.warning("part=%s has not answered in %.0f s", name, self._timeout_s)
-                continue
-            del self._pending[name]
-            if (error := future.exception()) is not None:
-                log.warning("part=%s can't be asked: %s", name, _describe_error(error))
-                continue
-            metrics += future.result()
-            up[name,] = 1.0
-        return [to_metric(UP, up), *metrics]
-
-    def _submit(self, part: Callable[[], Samples]) -> Future[list[Metric]]:
-        future: Future[list[Metric]] = Future()
-        self._threads.apply_async(_metrics_of, (part,), callback=future.set_result, error_callback=future.set_exception)
-        return future
+    def _answer(self, name: str, deadline: float) -> list[Metric] | None:
+        """Wait for a part's metrics until ``deadline``; None where it is down, which is logged."""
+        result = self._pending[name]
+        result.wait(max(0.0, deadline - time.monotonic()))
+        if not result.ready():
+            log.warning("part=%s has not answered in %.0f s", name, self._timeout_s)
+            return None
+        del self._pending[name]
+        return result.get() if result.successful() else None
 
 
-def to_metric(definition: Definition, values: Values) -> Metric:
+def _log_error(name: str, error: BaseException) -> None:
+    reason = error if isinstance(error, WorkerError) else f"unforeseen {type(error).__name__}, a bug of ours"
+    log.warning("part=%s can't be asked: %s", name, reason)
+
+
+def to_metric(definition: Definition, value: Value) -> Metric:
     family = (CounterMetricFamily if definition.kind == "counter" else GaugeMetricFamily)(
         definition.name, definition.help, labels=list(definition.labels)
     )
-    for labels, value in values.items():
-        family.add_metric(labels, value)
+    values = value if isinstance(value, Mapping) else {} if value is None else {(): value}
+    for labels, number in values.items():
+        family.add_metric([labels] if isinstance(labels, str) else labels, float(number))
     return family
 
 
 def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
-    return [to_metric(definition, values) for definition, values in part()]
-
-
-def _describe_error(error: BaseException) -> str:
-    return str(error) if isinstance(error, WorkerError) else f"unforeseen {type(error).__name__}, a bug of ours"
+    return [to_metric(definition, value) for definition, value in part()]

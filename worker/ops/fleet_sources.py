@@ -5,24 +5,21 @@ None of them needs a token key or the supplier's client secret.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import date
 from datetime import time as time_of_day
-from functools import cached_property
 from itertools import product
-from typing import Any, Final
+from typing import Final
 
 from config.settings import Settings
 from worker.app import queue_ages, queue_lengths
 from worker.domain.clock import clock_from
 from worker.domain.fleet.incidents import IncidentKind
-from worker.domain.fleet.lanes import Lane
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
-from worker.ops.fleet_metrics import Samples, Values
+from worker.ops.fleet_metrics import Samples
 from worker.runtime.stores import build_measures, open_database, redis_address
 from worker.runtime.supplier import build_endpoints, build_ledger, calls_per_hour
 from worker.stores.redis.connection import connect
@@ -45,12 +42,12 @@ class FleetSources:
     """
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
-        self.settings = settings
+        self._settings = settings
         self._now = clock_from(settings.pretend_now)
         self._endpoints = build_endpoints(settings)
-        self.redis_url = redis_address(settings, stack)
-        self._broker_url = settings.broker() or self.redis_url
-        self._redis = connect(self.redis_url)
+        redis_url = redis_address(settings, stack)
+        self._broker_url = settings.broker() or redis_url
+        self._redis = connect(redis_url)
         self._progress = ProgressStore(self._redis)
         self._incidents = IncidentStore(self._redis)
         stack.callback(self._redis.close)
@@ -58,66 +55,63 @@ class FleetSources:
         self._measures = build_measures(settings, stack)
         self._database = open_database(settings, stack)
 
-    @cached_property
-    def parts(self) -> Mapping[str, Callable[[], Samples]]:
-        sources = (self.registry, self.measures, self.redis, self.broker)
-        return dict(zip(fleet_metrics.PARTS, sources, strict=True))
+    def parts(self) -> dict[str, Callable[[], Samples]]:
+        return {
+            "registry": self._registry_samples,
+            "measures": self._check_measures,
+            "redis": self._redis_samples,
+            "broker": self._broker_samples,
+        }
 
-    def registry(self) -> Samples:
+    def _registry_samples(self) -> Samples:
         overview = Overview(self._database)
         now = self._now()
         today = now.astimezone(PARIS).date()
         shares = {series: overview.count_fresh(series, today - ONE_DAY).share for series in Series}
-        yield fleet_metrics.ACCOUNTS, _by_label(overview.count_accounts_by_state())
-        yield (
-            fleet_metrics.FRESHNESS,
-            _by_label({series: share for series, share in shares.items() if share is not None}),
-        )
-        yield fleet_metrics.NOTICES, _single(overview.count_waiting_notices())
-        yield fleet_metrics.REPAIR_DUE, _by_label(overview.count_due_accounts(today))
-        yield fleet_metrics.CORRECTIONS, _by_label(overview.count_corrections_since(now - ONE_DAY))
+        yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()
+        yield fleet_metrics.FRESHNESS, {series: share for series, share in shares.items() if share is not None}
+        yield fleet_metrics.NOTICES, overview.count_waiting_notices()
+        yield fleet_metrics.REPAIR_DUE, overview.count_due_accounts(today)
+        yield fleet_metrics.CORRECTIONS, overview.count_corrections_since(now - ONE_DAY)
         new, known = overview.count_deviations_since(now - ONE_DAY)
-        yield fleet_metrics.UNKNOWN_ANSWERS, _by_label({"new": new, "known": known})
-        yield from self._capacity(today)
-        yield from self._night()
+        yield fleet_metrics.UNKNOWN_ANSWERS, {"new": new, "known": known}
+        plan = capacity_of(self._database, self._settings, today).current
+        yield fleet_metrics.NIGHT_CALLS, plan.calls_a_night
+        yield fleet_metrics.NIGHT_CALLS_LIMIT, plan.quota.night_limit
+        before = night_start(now, time_of_day.fromisoformat(self._settings.nightly_at))
+        policy, due = PolicyTable(self._database).load_current(before.date()), DueTable(self._database)
+        yield (
+            fleet_metrics.NIGHT_DUE,
+            {series: due.count_due_tonight(series, policy.every(series), before) for series in Series},
+        )
 
-    def _capacity(self, today: date) -> Samples:
-        plan = capacity_of(self._database, self.settings, today).current
-        yield fleet_metrics.NIGHT_CALLS, _single(plan.calls_a_night)
-        yield fleet_metrics.NIGHT_CALLS_LIMIT, _optional(plan.quota.night_limit)
-
-    def measures(self) -> Samples:
+    def _check_measures(self) -> Samples:
         """Yield nothing; only check that the measure store answers."""
         self._measures.read("metrics", {Period.DAY: ("0", "1")})
         return ()
 
-    def redis(self) -> Samples:
+    def _redis_samples(self) -> Samples:
         opens_in_s, pace = self._ledger.gate.state()
         apis = self._endpoints.preset.quota_names
-        limit = calls_per_hour(self.settings, self._endpoints)
-        yield fleet_metrics.GATE_OPEN, _single(opens_in_s <= 0)
-        yield fleet_metrics.GATE_OPENS_IN, _single(opens_in_s)
-        yield fleet_metrics.GATE_PACE, _single(pace)
+        limit = calls_per_hour(self._settings, self._endpoints)
+        yield fleet_metrics.GATE_OPEN, opens_in_s <= 0
+        yield fleet_metrics.GATE_OPENS_IN, opens_in_s
+        yield fleet_metrics.GATE_PACE, pace
         used = {api: self._ledger.used_by_lane(api) for api in apis}
-        yield fleet_metrics.PERMITS_USED, _by_label({api: sum(lanes.values()) for api, lanes in used.items()})
-        yield fleet_metrics.PERMITS_USED_BY_LANE, _by_labels(used)
-        yield fleet_metrics.PERMITS_LIMIT, _by_label(dict.fromkeys(apis, limit) if limit else {})
+        yield fleet_metrics.PERMITS_USED, {api: sum(lanes.values()) for api, lanes in used.items()}
+        yield (
+            fleet_metrics.PERMITS_USED_BY_LANE,
+            {(api, lane): number for api, lanes in used.items() for lane, number in lanes.items()},
+        )
+        yield fleet_metrics.PERMITS_LIMIT, dict.fromkeys(apis, limit) if limit else {}
         open_kinds = {incident.kind for incident in self._incidents.open_incidents().values()}
-        yield fleet_metrics.INCIDENT_OPEN, _by_label({kind: kind in open_kinds for kind in IncidentKind})
+        yield fleet_metrics.INCIDENT_OPEN, {kind: kind in open_kinds for kind in IncidentKind}
         yield from self._heartbeats()
         yield from self._audit()
 
-    def broker(self) -> Samples:
-        yield fleet_metrics.QUEUE_MESSAGES, _by_label(queue_lengths(self._broker_url))
-        yield fleet_metrics.QUEUE_AGE, _by_label(queue_ages(self._broker_url))
-
-    def _night(self) -> Samples:
-        """Yield the series that this night has still to ask."""
-        before = night_start(self._now(), time_of_day.fromisoformat(self.settings.nightly_at))
-        policy = PolicyTable(self._database).load_current(before.date())
-        table = DueTable(self._database)
-        due = {series: table.count_due_tonight(series, policy.every(series), before) for series in Series}
-        yield fleet_metrics.NIGHT_DUE, _by_label(due)
+    def _broker_samples(self) -> Samples:
+        yield fleet_metrics.QUEUE_MESSAGES, queue_lengths(self._broker_url)
+        yield fleet_metrics.QUEUE_AGE, queue_ages(self._broker_url)
 
     def _heartbeats(self) -> Samples:
         heartbeats = Heartbeats(self._redis)
@@ -125,37 +119,18 @@ class FleetSources:
         workers = heartbeats.workers()
         now = heartbeats.now()
         silent = sum(now - worker.seen_at > SILENT_S for worker in workers)
-        yield fleet_metrics.BEAT_PUBLISHED, _optional(published_at)
-        yield fleet_metrics.BEAT_TICK, _optional(tick_at)
-        yield fleet_metrics.WORKERS, _by_label({"heard": len(workers) - silent, "silent": silent})
-        yield fleet_metrics.RESTARTS, _single(sum(worker.restarts for worker in workers))
+        yield fleet_metrics.BEAT_PUBLISHED, published_at
+        yield fleet_metrics.BEAT_TICK, tick_at
+        yield fleet_metrics.WORKERS, {"heard": len(workers) - silent, "silent": silent}
+        yield fleet_metrics.RESTARTS, sum(worker.restarts for worker in workers)
 
     def _audit(self) -> Samples:
         """Yield the last audit, with a 0 for each law and cause that it did not find."""
         if (last := load_audit_summary(self._progress)) is None:
             return
         at, summary = last
-        numbers: dict[tuple[str, ...], float] = {(law.value, cause.value): 0.0 for law, cause in product(Law, Cause)}
-        numbers.update(
-            ((finding["law"], finding["cause"]), float(finding["number"])) for finding in summary["findings"]
-        )
-        yield fleet_metrics.AUDIT_AT, _single(at.timestamp())
-        yield fleet_metrics.AUDIT_ACCOUNTS, _single(summary["accounts"])
-        yield fleet_metrics.AUDIT_AT_FAULT, _single(summary["accounts_at_fault"])
-        yield fleet_metrics.AUDIT_FINDINGS, numbers
-
-
-def _single(value: float) -> Values:
-    return {(): float(value)}
-
-
-def _optional(value: float | None) -> Values:
-    return {} if value is None else _single(value)
-
-
-def _by_labels(values: Mapping[str, Mapping[Lane, int]]) -> Values:
-    return {(outer, inner.value): float(value) for outer, lanes in values.items() for inner, value in lanes.items()}
-
-
-def _by_label(values: Mapping[Any, float]) -> Values:
-    return {(str(label),): float(value) for label, value in values.items()}
+        numbers = {(finding["law"], finding["cause"]): float(finding["number"]) for finding in summary["findings"]}
+        yield fleet_metrics.AUDIT_AT, at.timestamp()
+        yield fleet_metrics.AUDIT_ACCOUNTS, summary["accounts"]
+        yield fleet_metrics.AUDIT_AT_FAULT, summary["accounts_at_fault"]
+        yield fleet_metrics.AUDIT_FINDINGS, dict.fromkeys(product(map(str, Law), map(str, Cause)), 0.0) | numbers

@@ -24,6 +24,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
 from worker.errors import StoreUnavailable
+from worker.metrics import MESSAGES_GIVEN_BACK
 
 log = logging.getLogger("releve.broker")
 
@@ -80,7 +81,6 @@ class FormerDeliveries(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Requeue; raises ConnectionError, upon which Celery connects once more, where Redis is away again."""
-        from worker.metrics import MESSAGES_GIVEN_BACK
         from worker.ops.heartbeat import WORKER_ID
         from worker.runtime.current import get_runtime
 

@@ -1,46 +1,54 @@
-"""HTTP endpoint for the metrics of one worker: a thread of its main process answers for all of its processes."""
+"""HTTP endpoint for the metrics of one worker, in a thread of its main process.
+
+A pool of threads counts in this process.  A pool of processes needs PROMETHEUS_MULTIPROC_DIR, as prometheus_client
+documents: each process then counts in files of that folder, and the endpoint adds them up.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Final
+import os
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector, start_http_server
+from celery import signals
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from worker.stores.redis.child_processes import process_exists
+from config.settings import get_settings
+from worker.metrics import REGISTRY
 
 log = logging.getLogger("releve.metrics")
 
-# Files of the gauges of living processes, like gauge_livesum_4711.db; the number is the process id.
-_LIVE_GAUGES: Final = "gauge_live*_*.db"
+
+def install() -> None:
+    """Open the endpoint when a worker is ready, where the settings name a port.  Safe to repeat."""
+    signals.worker_ready.connect(_open_endpoint)
+    signals.worker_process_shutdown.connect(_forget_gauges)
 
 
-class _WorkerCollector(MultiProcessCollector):
-    """Sum of the counts of all processes in ``folder``; an ended process keeps its counts but not its gauges."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
-        self._folder = folder
-
-    def collect(self) -> Iterable[Metric]:
-        for pid in {int(file.stem.rpartition("_")[2]) for file in self._folder.glob(_LIVE_GAUGES)}:
-            if not process_exists(pid):
-                mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
-        metrics: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
-        return metrics
+def _open_endpoint(**_: Any) -> None:
+    settings = get_settings()
+    if settings.metrics_port and (server := serve_metrics(settings.metrics_host, settings.metrics_port)):
+        # A child process that outlives its worker would otherwise keep the port.
+        signals.worker_process_init.connect(lambda **_: server.socket.close(), weak=False)
 
 
-def serve_metrics(folder: Path, host: str, port: int) -> WSGIServer | None:
+def _forget_gauges(pid: int, **_: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def serve_metrics(host: str, port: int) -> WSGIServer | None:
     """Serve the metrics on ``host`` and ``port`` from now on.
 
     Returns None where the address can't be used: that is logged, and the worker goes on without an endpoint.
     """
     registry = CollectorRegistry()
-    registry.register(_WorkerCollector(folder))
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REGISTRY)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     try:

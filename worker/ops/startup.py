@@ -7,12 +7,14 @@ needs neither the token keys, nor the supplier's client secret, nor the registry
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from celery import current_app
+from celery.beat import PersistentScheduler
 
 from config.settings import ConfigError, Settings, get_settings
 from config.validation import PRODUCTION_DOMAIN
@@ -27,7 +29,6 @@ from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
-T = TypeVar("T")
 
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
@@ -46,20 +47,18 @@ def check_credentials(settings: Settings) -> None:
         raise ConfigError(SET_CREDENTIALS)
 
 
+@contextmanager
+def _exit_with_one_line() -> Iterator[None]:
+    """End the process with one line where the settings or a server are at fault; also usable as a decorator."""
+    try:
+        yield
+    except (ConfigError, WorkerError) as error:
+        raise SystemExit(f"releve: {error}") from None
+
+
+@_exit_with_one_line()
 def prepare_worker() -> None:
     """Check the settings and build the runtime before the first task; exit with one line where that fails."""
-    _exit_on_error(_prepare_worker)
-
-
-def prepare_beat(stack: ExitStack) -> Callable[..., None]:
-    """Check beat's settings and its broker; exit with one line where that fails.
-
-    Returns the function that writes beat's heartbeat, to be called after each message that beat sends.
-    """
-    return _exit_on_error(lambda: _prepare_beat(stack))
-
-
-def _prepare_worker() -> None:
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     check_credentials(settings)
@@ -81,7 +80,12 @@ def _check_layout(runtime: Runtime) -> None:
         raise ConfigError(wrong_layout(Layout(runtime.settings.layout)))
 
 
-def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
+@_exit_with_one_line()
+def prepare_beat(stack: ExitStack) -> Callable[..., None]:
+    """Check beat's settings and its broker; exit with one line where that fails.
+
+    Returns the function that writes beat's heartbeat, to be called after each message that beat sends.
+    """
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     redis = connect(redis_address(settings, stack))
@@ -99,8 +103,11 @@ def _prepare_beat(stack: ExitStack) -> Callable[..., None]:
     return record_beat
 
 
-def _exit_on_error(prepare: Callable[[], T]) -> T:
-    try:
-        return prepare()
-    except (ConfigError, WorkerError) as error:
-        raise SystemExit(f"releve: {error}") from None
+class BeatScheduler(PersistentScheduler):
+    """Celery's own scheduler, which first makes the folder of its file: beat opens the file before its checks."""
+
+    schedule_filename: str
+
+    def setup_schedule(self) -> None:
+        Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
+        super().setup_schedule()

@@ -5,16 +5,13 @@ It also enters each task into its lane, and adds the publishing time to each mes
 
 from __future__ import annotations
 
-import threading
 import time
-from contextvars import Token
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from celery import Task, current_app, signals
 
-from worker.domain.fleet.lanes import Lane, current_lane, enter_lane, leave_lane
+from worker.domain.fleet.lanes import current_lane, enter_lane, leave_lane
 from worker.metrics import (
     ERROR_KINDS,
     TASK_FAILURES,
@@ -28,19 +25,6 @@ from worker.ops.broker import PUBLISHED_AT
 
 _TASK_PREFIX: Final = "tasks."
 _OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
-
-
-@dataclass(frozen=True, slots=True)
-class _RunningTask:
-    """State of a task that runs now; ``started_at`` is a reading of the monotonic clock, in seconds."""
-
-    token: Token[Lane]
-    lane: Lane
-    started_at: float
-
-
-# The tasks that run in this process now, by task id and thread: a message that came twice may run in two threads.
-_running_tasks: Final[dict[tuple[str, int], _RunningTask]] = {}
 
 
 def install() -> None:
@@ -69,21 +53,21 @@ def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None
         headers[PUBLISHED_AT] = time.time()
 
 
-def _record_start(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    token = enter_lane((task.request.delivery_info or {}).get("routing_key"))
-    lane = current_lane()
-    _running_tasks[task_id, threading.get_ident()] = _RunningTask(token, lane, time.perf_counter())
-    TASKS_RUNNING.labels(lane).inc()
-    if (wait_s := _wait_s(task.request)) is not None:
-        TASK_WAIT.labels(lane).observe(wait_s)
+def _record_start(task: Task[Any, Any], **_: Any) -> None:
+    """Enter the task's lane and count it; what the end needs to know stays with the request, which is one run's own."""
+    request: Any = task.request
+    request.lane_token = enter_lane((request.delivery_info or {}).get("routing_key"))
+    request.lane, request.began_at = current_lane(), time.perf_counter()
+    TASKS_RUNNING.labels(request.lane).inc()
+    if (wait_s := _wait_s(request)) is not None:
+        TASK_WAIT.labels(request.lane).observe(wait_s)
 
 
-def _record_end(task_id: str, task: Task[Any, Any], **_: Any) -> None:
-    if (running := _running_tasks.pop((task_id, threading.get_ident()), None)) is None:
-        return
-    TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - running.started_at)
-    TASKS_RUNNING.labels(running.lane).dec()
-    leave_lane(running.token)
+def _record_end(task: Task[Any, Any], **_: Any) -> None:
+    request: Any = task.request
+    TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - request.began_at)
+    TASKS_RUNNING.labels(request.lane).dec()
+    leave_lane(request.lane_token)
 
 
 def _count_retry(sender: Task[Any, Any], **_: Any) -> None:

@@ -9,7 +9,7 @@ No function here reads or writes a store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -203,24 +203,6 @@ def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> 
         and now - incident.ended_at < _BELIEF_LASTS[incident.how]
         for incident in past
     )
-
-
-def to_json(incident: Incident) -> Mapping[str, object]:
-    """Return the object that ``releve incidents --json`` prints for an incident."""
-    return {
-        "id": incident.id,
-        "kind": incident.kind.value,
-        "series": [series.value for series in incident.series],
-        "open": incident.ended_at is None,
-        "began_at": incident.began_at.isoformat(timespec="seconds"),
-        "ended_at": incident.ended_at.isoformat(timespec="seconds") if incident.ended_at else None,
-        "how": incident.how or None,
-        "failed_calls": incident.failed_calls,
-        "windows_failed": incident.windows_failed,
-        "windows_held": incident.windows_held,
-        "accounts": incident.accounts,
-        "rounds": incident.rounds,
-    }
 
 
 class IncidentGate:

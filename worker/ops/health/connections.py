@@ -19,14 +19,12 @@ class CheckConnections:
     """Settings and connections for one run of checks.
 
     ``start_embedded``: start the embedded Redis where no Redis is configured; otherwise only use one that runs.
-    ``address``: the URL that a listener answers on, where it is not the usual one.
+    ``address``: the URL that a listener answers on, for the checks that ask one.
 
     ``stack`` closes all connections.  Each property raises ConfigError or a WorkerError where it can't be opened.
     """
 
-    def __init__(
-        self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str = "") -> None:
         self.settings = settings
         self.address = address
         self.stack = stack
@@ -47,6 +45,10 @@ class CheckConnections:
             return url
         raise ConfigError("RELEVE_REDIS_URL is not set, and no embedded Redis has run here")
 
+    @property
+    def broker_url(self) -> str:
+        return self.settings.broker() or self.redis_url
+
     @cached_property
     def redis(self) -> Redis:
         from worker.stores.redis.connection import connect
@@ -60,6 +62,16 @@ class CheckConnections:
         from worker.runtime.stores import open_database
 
         return open_database(self.settings, self.stack)
+
+    @property
+    def registry_is_current(self) -> bool:
+        """Whether there is a registry with the tables of this program; the registry's own check says what is wrong."""
+        from worker.stores.registry import migrations
+
+        if missing_sqlite_file(self.settings.registry()):
+            return False
+        with self.registry.reading() as connection:
+            return migrations.current_step(connection) == migrations.newest_step()
 
     @cached_property
     def couchdb(self) -> CouchProbe | None:

@@ -9,11 +9,10 @@ from typing import Final
 
 from sqlalchemy import Column, select
 
-from worker.ops.health.connections import CheckConnections, missing_sqlite_file
+from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.keys import build_sealer, session_key
 from worker.stores.encryption import MIN_KEY_LENGTH, read_sealing_time
-from worker.stores.registry import migrations
 from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
 
 KEY_FILE: Final = "token.keys"
@@ -83,17 +82,12 @@ def _describe_oldest(seals: list[str]) -> str:
 
 
 def _read_seals(connections: CheckConnections) -> list[str]:
-    """Return the sealed tokens and proofs of the registry.
-
-    Empty where the registry does not exist yet, or has tables of another version: the registry's own check says so.
-    """
-    if missing_sqlite_file(connections.settings.registry()):
-        return []
+    """Return the sealed tokens and proofs of the registry."""
+    seals: list[str] = []
+    if not connections.registry_is_current:
+        return seals
     with connections.registry.reading() as connection:
-        if migrations.current_step(connection) != migrations.newest_step():
-            return []
-        seals: list[str] = []
         for column, order in _SEALED_COLUMNS:
             query = select(column).where(column.is_not(None)).order_by(order).limit(MAX_SEALS_CHECKED)
             seals += connection.execute(query).scalars()
-        return seals
+    return seals

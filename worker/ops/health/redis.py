@@ -6,17 +6,14 @@ Redis is judged by the answer to INFO alone, because CONFIG is forbidden on many
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from redis import Redis
 
+from worker.app import open_broker, queue_ages, queue_lengths
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.stores.redis.connection import connect, redis_errors
-
-if TYPE_CHECKING:
-    from kombu import Connection
 
 LONG_S: Final = 300.0
 
@@ -34,20 +31,15 @@ def check_broker(connections: CheckConnections) -> Iterator[CheckNote]:
         connections.stack.callback(redis.close)
         yield from judge_redis(redis)
     else:
-        with broker_connection(connections) as connection:
+        with open_broker(connections.broker_url) as connection:
             properties = connection.connection.server_properties
         yield ok(f"{properties.get('product', 'AMQP')} {properties.get('version', 'of unknown version')}")
 
 
 def check_queues(connections: CheckConnections) -> Iterator[CheckNote]:
     """Check how many messages wait and for how long.  Raises StoreUnavailable."""
-    from worker.app import app
-    from worker.ops.broker import oldest_ages
-
-    waiting = waiting_messages(connections)
-    with broker_connection(connections) as connection:
-        ages = oldest_ages(connection, app.conf.task_queues)
-    yield from judge_queues(waiting, ages, connections.settings.reconcile_every_s)
+    url = connections.broker_url
+    yield from judge_queues(queue_lengths(url), queue_ages(url), connections.settings.reconcile_every_s)
 
 
 def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Iterator[CheckNote]:
@@ -66,27 +58,6 @@ def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s:
         for name, length in waiting.items()
     ]
     yield ok("waiting: " + ", ".join(queues))
-
-
-def waiting_messages(connections: CheckConnections) -> dict[str, int]:
-    """Return the number of waiting messages by queue.  Raises StoreUnavailable."""
-    from worker.app import app
-    from worker.ops.broker import queue_lengths
-
-    with broker_connection(connections) as connection:
-        return queue_lengths(connection, app.conf.task_queues)
-
-
-@contextmanager
-def broker_connection(connections: CheckConnections) -> Iterator[Connection]:
-    """Open a connection to the broker.  Raises StoreUnavailable."""
-    from worker.app import app
-    from worker.ops.broker import broker_errors
-
-    url = connections.settings.broker() or connections.redis_url
-    with broker_errors(), app.connection_for_write(url, connect_timeout=5) as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
-        yield connection
 
 
 # -- Redis

@@ -1,11 +1,15 @@
-"""Notes that a check yields (ok, warning or failure), and the result line that summarizes them."""
+"""A check, the notes that it yields (ok, warning or failure), and the result line that summarizes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from config.settings import ConfigError
+from worker.errors import WorkerError
+from worker.ops.health.connections import CheckConnections
 
 
 class Level(Enum):
@@ -58,3 +62,26 @@ def summarize(check: str, notes: Iterable[CheckNote]) -> CheckResult:
     all_notes = list(notes)
     worst = max((note.level for note in all_notes), key=list(Level).index, default=Level.OK)
     return CheckResult(check, worst, "; ".join(note.text for note in all_notes if note.level is worst))
+
+
+CheckFunction = Callable[[CheckConnections], Iterable[CheckNote]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Definition of a check.
+
+    ``description``: the text on the reference page, docs/reference/doctor.md.
+    ``needs``: names of the checks that must not fail, or this one is skipped.
+    """
+
+    run: CheckFunction
+    description: str
+    needs: tuple[str, ...] = ()
+
+
+def run_check(name: str, check: Check, connections: CheckConnections) -> CheckResult:
+    try:
+        return summarize(name, check.run(connections))
+    except (ConfigError, WorkerError) as error:
+        return CheckResult(name, Level.FAIL, " ".join(str(error).split()))

@@ -18,7 +18,6 @@ from worker.runtime.keys import build_sealer
 from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry import migrations
 
 
 def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -66,9 +65,8 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
     if missing_sqlite_file(connections.settings.registry()):
         yield ok("no account yet")
         return
+    if not connections.registry_is_current:
+        return
     today = clock_from(connections.settings.pretend_now)().astimezone(PARIS).date()
-    with connections.registry.reading() as connection:
-        if migrations.current_step(connection) != migrations.newest_step():
-            return  # The check of the registry reports it.
     capacity = capacity_of(connections.registry, connections.settings, today)
     yield ok(capacity.describe()) if capacity.fits else warn(capacity.describe())

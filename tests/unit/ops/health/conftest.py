@@ -23,7 +23,7 @@ def build_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.delenv(name)
     with ExitStack() as stack:
 
-        def build(address: str | None = None, **settings: object) -> CheckConnections:
+        def build(address: str = "", **settings: object) -> CheckConnections:
             values = {"data_dir": tmp_path, "enedis_url": "http://127.0.0.1:9", **settings}
             return CheckConnections(
                 Settings.from_env(_env_file=None, **values), stack, start_embedded=False, address=address

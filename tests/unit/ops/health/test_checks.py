@@ -10,26 +10,12 @@ import pytest
 
 from config.settings import ConfigError
 from tests.unit.ops.health.conftest import BuildConnections
-from worker.ops.health import checks
-from worker.ops.health.checks import (
-    CHECKS,
-    READINESS_CHECKS,
-    ROLE_CHECKS,
-    Check,
-    check_liveness,
-    check_readiness,
-    run_checks,
-)
-from worker.ops.health.results import Level
+from worker.ops.health.checks import CHECKS, READINESS_CHECKS, check_readiness, run_checks
+from worker.ops.health.liveness import ROLE_CHECKS, check_liveness
+from worker.ops.health.results import Check, CheckNote, Level, fail, ok, run_check, summarize, warn
 from worker.stores.redis.child_processes import free_port
 
 PAGE = Path(__file__).parents[4] / "docs/reference/doctor.md"
-
-
-@pytest.mark.parametrize("check", [*CHECKS.values(), *ROLE_CHECKS.values()], ids=lambda check: check.location)
-def test_each_check_can_be_found(check: Check) -> None:
-    assert callable(check.load())
-    assert set(check.needs) <= set(CHECKS)
 
 
 def test_the_page_tells_of_each_check_and_of_no_other() -> None:
@@ -53,13 +39,11 @@ def test_what_hangs_on_a_fault_is_not_looked_at(build_connections: BuildConnecti
         assert (results[name].level, results[name].text) == (Level.WARN, "not looked at: mend redis first")
 
 
-def test_an_error_becomes_one_line(build_connections: BuildConnections, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: object) -> None:
+def test_an_error_becomes_one_line(build_connections: BuildConnections) -> None:
+    def broken(_: object) -> list[CheckNote]:
         raise ConfigError("two\nlines")
 
-    monkeypatch.setattr(checks, "ROLE_CHECKS", {"web": Check("listeners:check_web", "")})
-    monkeypatch.setattr("worker.ops.health.listeners.check_web", broken)
-    [result] = check_liveness("web", build_connections())
+    result = run_check("web", Check(broken, ""), build_connections())
     assert (result.level, result.text) == (Level.FAIL, "two lines")
 
 
@@ -79,7 +63,7 @@ def test_a_containers_question_loads_little(role: str, unneeded: str) -> None:
     """A container platform asks every few seconds, beside a worker at work."""
     program = (
         "import sys; from contextlib import ExitStack; from config.settings import Settings;"
-        "from worker.ops.health.checks import check_liveness;"
+        "from worker.ops.health.liveness import check_liveness;"
         "from worker.ops.health.connections import CheckConnections;"
         f"settings = Settings(_env_file=None, redis_url='redis://127.0.0.1:{free_port()}/0');"
         f"list(check_liveness({role!r}, CheckConnections(settings, ExitStack())));"
@@ -88,3 +72,18 @@ def test_a_containers_question_loads_little(role: str, unneeded: str) -> None:
     )
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert process.stdout.split() == ["False"]
+
+
+def test_a_fault_is_not_hidden_among_what_is_fine() -> None:
+    result = summarize("redis", [ok("it runs"), fail("it evicts: stop it"), warn("no file"), fail("a replica")])
+    assert (result.level, result.text) == (Level.FAIL, "it evicts: stop it; a replica")
+    assert result.as_line() == "FAIL redis       it evicts: stop it; a replica"
+
+
+def test_a_doubt_is_no_failure() -> None:
+    result = summarize("redis", [warn("no file"), ok("it runs")])
+    assert result.to_json() == {"check": "redis", "level": "warn", "ok": True, "told": "no file"}
+
+
+def test_what_is_fine_is_told_in_full() -> None:
+    assert summarize("queues", [ok("a 1"), ok("b 2")]).text == "a 1; b 2"

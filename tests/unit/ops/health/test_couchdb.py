@@ -50,34 +50,30 @@ def test_a_closed_server_whose_set_up_is_finished_is_well(build_connections: Bui
     assert with_password == ["/", "/_users", "/_session"], "a stranger has no password"
 
 
-def test_an_admin_party_is_over_before_anything_else(build_connections: BuildConnections) -> None:
-    with site(build_connections, WELCOME, ADMIN, OPEN, ADMIN) as (connections, _):
-        assert_result(
-            check_couchdb(connections), Level.FAIL, "admin party", "[admins] in local.ini", "require_valid_user = true"
-        )
-
-
-def test_a_list_of_databases_for_all_is_a_fault(build_connections: BuildConnections) -> None:
-    with site(build_connections, WELCOME, NOBODY, OPEN, *[CLOSED] * 5, FORBIDDEN, MEMBER) as (connections, _):
-        assert_result(check_couchdb(connections), Level.FAIL, "may list its databases", "require_valid_user")
-
-
-def test_measures_that_strangers_may_read_are_a_fault(build_connections: BuildConnections) -> None:
-    with site(build_connections, WELCOME, NOBODY, CLOSED, *[CLOSED] * 4, database(), FORBIDDEN, MEMBER) as (
-        connections,
-        _,
-    ):
-        assert_result(check_couchdb(connections), Level.FAIL, "may read com-grandlyon-enedis-", "_security")
-
-
-def test_a_set_up_that_was_never_finished_is_a_fault(build_connections: BuildConnections) -> None:
-    with site(build_connections, WELCOME, NOBODY, CLOSED, *[CLOSED] * 5, MISSING) as (connections, _):
-        assert_result(check_couchdb(connections), Level.FAIL, "no _users database", "`releve migrate`")
-
-
-def test_working_as_administrator_is_more_than_is_needed(build_connections: BuildConnections) -> None:
-    with site(build_connections, WELCOME, NOBODY, CLOSED, *[CLOSED] * 5, OPEN, ADMIN) as (connections, _):
-        assert_result(check_couchdb(connections), Level.WARN, "as its administrator", "`releve migrate`")
+@pytest.mark.parametrize(
+    "script, level, words",
+    [
+        ([ADMIN, OPEN, ADMIN], Level.FAIL, ("admin party", "[admins] in local.ini", "require_valid_user = true")),
+        (
+            [NOBODY, OPEN, *[CLOSED] * 5, FORBIDDEN, MEMBER],
+            Level.FAIL,
+            ("may list its databases", "require_valid_user"),
+        ),
+        (
+            [NOBODY, CLOSED, *[CLOSED] * 4, database(), FORBIDDEN, MEMBER],
+            Level.FAIL,
+            ("may read com-grandlyon-enedis-", "_security"),
+        ),
+        ([NOBODY, *[CLOSED] * 6, MISSING], Level.FAIL, ("no _users database", "`releve migrate`")),
+        ([NOBODY, *[CLOSED] * 6, OPEN, ADMIN], Level.WARN, ("as its administrator", "`releve migrate`")),
+    ],
+    ids=["admin party", "list of databases", "measures", "unfinished set-up", "administrator"],
+)
+def test_each_open_door_is_told_with_its_mend(
+    build_connections: BuildConnections, script: list[CannedAnswer], level: Level, words: tuple[str, ...]
+) -> None:
+    with site(build_connections, WELCOME, *script) as (connections, _):
+        assert_result(check_couchdb(connections), level, *words)
 
 
 def test_a_wrong_password_is_told_without_repeating_it(build_connections: BuildConnections) -> None:
@@ -87,18 +83,15 @@ def test_a_wrong_password_is_told_without_repeating_it(build_connections: BuildC
     assert "pass" not in str(refusal.value).replace("password", "")
 
 
-def test_a_web_page_is_not_taken_for_couchdb(build_connections: BuildConnections) -> None:
+def test_a_web_page_is_not_taken_for_couchdb_and_a_server_that_is_away_is_named(
+    build_connections: BuildConnections,
+) -> None:
     page = answer(200, "<html>", content_type="text/html")
     with (
         site(build_connections, page) as (connections, _),
         pytest.raises(StoreUnavailable, match="does not answer as CouchDB does"),
     ):
         list(check_couchdb(connections))
-
-
-def test_a_server_that_is_away_is_told_with_its_address(build_connections: BuildConnections) -> None:
-    with site(build_connections) as (connections, _):
-        pass
     with pytest.raises(StoreUnavailable, match=r"CouchDB at http://127.0.0.1:\d+ does not answer \(ConnectionError\)"):
         list(check_couchdb(connections))
 

@@ -1,14 +1,17 @@
-"""Checks of this machine and its settings."""
+"""Checks of this machine, its settings and its clock."""
 
 from __future__ import annotations
 
 import shutil
+import time
 from collections import namedtuple
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
 from config.settings import ConfigError
+from tests.support.canned_server import answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health import host
 from worker.ops.health.results import Level
@@ -55,25 +58,18 @@ def test_credentials_of_ones_own_go_anywhere(build_connections: BuildConnections
     assert_result(host.check_supplier_credentials(build_connections()), Level.OK, "the simulator's")
 
 
-def test_time_zone_data_is_there(build_connections: BuildConnections) -> None:
-    assert_result(host.check_time_zone(build_connections()), Level.OK, "Europe/Paris knows its clock changes")
-
-
-def test_a_machine_without_time_zone_data_is_told_how_to_get_it(
+def test_time_zone_data_must_be_there_and_right(
     build_connections: BuildConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_data(_: object) -> None:
         raise host.ZoneInfoNotFoundError
 
-    monkeypatch.setattr(host, "day_length", no_data)
-    assert_result(host.check_time_zone(build_connections()), Level.FAIL, "pip install tzdata")
-
-
-def test_a_clock_change_that_is_missing_is_found(
-    build_connections: BuildConnections, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    connections = build_connections()
+    assert_result(host.check_time_zone(connections), Level.OK, "Europe/Paris knows its clock changes")
     monkeypatch.setattr(host, "day_length", lambda _: host.timedelta(hours=24))
-    assert_result(host.check_time_zone(build_connections()), Level.FAIL, "update tzdata")
+    assert_result(host.check_time_zone(connections), Level.FAIL, "update tzdata")
+    monkeypatch.setattr(host, "day_length", no_data)
+    assert_result(host.check_time_zone(connections), Level.FAIL, "pip install tzdata")
 
 
 def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_will_be(
@@ -85,16 +81,48 @@ def test_a_folder_that_is_not_there_yet_is_looked_at_where_it_will_be(
     assert not (tmp_path / "a").exists()
 
 
-def test_a_full_disk_is_a_fault(build_connections: BuildConnections, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_a_place_that_is_no_folder_are_faults(
+    build_connections: BuildConnections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    in_a_file = build_connections(data_dir=tmp_path / "file")
+    assert_result(host.check_disk(in_a_file), Level.FAIL, "set RELEVE_DATA_DIR to another folder")
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 150 * 2**20))
     assert_result(host.check_disk(build_connections()), Level.FAIL, "only 150 MiB are free", "make room")
 
 
-def test_a_place_that_is_no_folder_is_a_fault(build_connections: BuildConnections, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert_result(
-        host.check_disk(build_connections(data_dir=tmp_path / "file")),
-        Level.FAIL,
-        "set RELEVE_DATA_DIR to another folder",
-    )
+@pytest.mark.parametrize(
+    "ahead_s, level, words",
+    [
+        (4.0, Level.OK, ""),
+        (-4.0, Level.OK, ""),
+        (7.4, Level.WARN, "this machine's clock is 7 s behind Redis: keep both right with NTP"),
+        (-30, Level.WARN, "30 s ahead of Redis"),
+        (61, Level.FAIL, "61 s behind Redis"),
+        (-3600, Level.FAIL, "3600 s ahead of Redis"),
+    ],
+)
+def test_a_difference_is_told_by_its_size(ahead_s: float, level: Level, words: str) -> None:
+    assert_result(host.judge_clock("Redis", ahead_s), level, words)
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("shift_s, level", [(0, Level.OK), (-20, Level.WARN), (600, Level.FAIL)])
+def test_the_dates_of_couchdb_and_the_supplier_are_compared(
+    build_connections: BuildConnections, shift_s: int, level: Level
+) -> None:
+    dated = answer(401, {}, Date=formatdate(time.time() + shift_s, usegmt=True))
+    now = answer(404, "", Date=formatdate(time.time(), usegmt=True))
+    with canned_server(dated) as couch, canned_server(now) as supplier:
+        connections = build_connections(measures_url=f"couchdb+{couch.url}", enedis_url=supplier.url)
+        notes = list(host.check_clock(connections))
+    words = "CouchDB" if shift_s else "agrees with CouchDB, the supplier"
+    assert_result(notes, level, words)
+
+
+@pytest.mark.sockets
+def test_a_date_that_is_none_and_servers_that_are_away_are_passed_over(build_connections: BuildConnections) -> None:
+    with canned_server(answer(200, {}, Date="yesterday")) as couch:
+        connections = build_connections(measures_url=f"couchdb+{couch.url}")
+        assert_result(host.check_clock(connections), Level.OK, "nobody: no server to compare it with answers")

@@ -1,14 +1,80 @@
-"""Checks of the supplier's token server, without a registry."""
+"""Checks of the supplier's token server, and of the quota with what to do about a fleet that is too large for it."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
 from tests.support.canned_server import answer, canned_server
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
+from worker.domain.fleet.policy import FleetPolicy
 from worker.errors import WorkerError
 from worker.ops.health.results import Level
-from worker.ops.health.supplier import check_supplier
+from worker.ops.health.supplier import check_quota, check_supplier
+from worker.stores.encryption import Sealer, generate_key
+from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.policies import PolicyTable
+
+NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
+    """Yield a registry of twenty active accounts without a sign that a curve is missing."""
+    registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([generate_key()]))
+    registry.migrate()
+    for number in range(20):
+        registry.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
+    yield registry
+    registry.close()
+
+
+@pytest.mark.parametrize(
+    "limits, policy, level, words",
+    [
+        ({}, None, Level.OK, ("40 calls a night of 16800", "totals every night, curves every night")),
+        (
+            {"calls_per_hour": 2},
+            None,
+            Level.WARN,
+            ("40 calls", "carries 33", "`releve plan --apply`", "curves every 2nd night"),
+        ),
+        ({"calls_per_hour": 2}, FleetPolicy(1, 2), Level.OK, ("30 calls a night of 33",)),
+        ({}, FleetPolicy(1, 7), Level.OK, ("it carries totals every night, curves every night", "--apply")),
+        ({"calls_per_hour": 0, "calls_per_second": 0}, None, Level.OK, ("no limit",)),
+    ],
+    ids=["fits", "too large", "fits by its policy", "policy gives up more than needed", "no limit"],
+)
+def test_a_night_is_held_against_the_quota(
+    build_connections: BuildConnections,
+    registry: AccountRegistry,
+    limits: dict[str, int],
+    policy: FleetPolicy | None,
+    level: Level,
+    words: tuple[str, ...],
+) -> None:
+    if policy:
+        PolicyTable(registry.database).apply(policy, date(2026, 11, 3), NOW, {})
+    assert_result(check_quota(build_connections(**limits)), level, *words)
+
+
+def test_one_for_which_no_policy_is_enough_is_told_what_to_ask_for(
+    build_connections: BuildConnections, registry: AccountRegistry
+) -> None:
+    for number in range(20, 80):
+        registry.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
+    words = ("80 accounts do not fit even once a week", "56 do", "2 calls an hour")
+    assert_result(check_quota(build_connections(calls_per_hour=1)), Level.WARN, *words)
+
+
+def test_a_registry_that_is_not_there_yet_is_not_made_by_looking(
+    build_connections: BuildConnections, tmp_path: Path
+) -> None:
+    assert_result(check_quota(build_connections()), Level.OK, "no account yet")
+    assert not (tmp_path / "registry.db").exists()
 
 
 def test_a_user_token_cannot_be_had_without_the_user(build_connections: BuildConnections) -> None:

@@ -1,0 +1,105 @@
+"""Liveness of one part, as a container platform asks for it: whether its own process works, or is to be restarted.
+
+Little is imported, because a platform asks every few seconds beside a worker at work.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+from typing import Final
+from urllib.parse import urlsplit
+
+from worker.errors import StoreUnavailable
+from worker.ops.health.connections import CheckConnections
+from worker.ops.health.results import Check, CheckFunction, CheckNote, CheckResult, fail, ok, run_check, warn
+from worker.stores.redis.heartbeats import Heartbeats
+
+MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every 4 s, and a call to Redis in between may take its time.
+BEAT_S: Final = 180.0  # Beat sends something every minute.
+LOOP_S: Final = 300.0
+_TIMEOUT_S: Final = 5.0
+USUAL_ADDRESSES: Final = {
+    "web": "http://127.0.0.1:8000/static/page.css",
+    "flower": "http://127.0.0.1:5555/healthcheck",  # It is open even where Flower has a password.
+    "metrics": "http://127.0.0.1:9808/metrics",
+}
+
+
+def check_own_worker(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that the workers on this host are alive; a container has a host name of its own."""
+    host, heartbeats = socket.gethostname(), Heartbeats(connections.redis)
+    now, workers = heartbeats.now(), [worker for worker in heartbeats.workers() if worker.host == host]
+    silent = [worker.name for worker in workers if now - worker.seen_at > MAX_AGE_S]
+    if not workers or silent:
+        yield fail(
+            f"no sign of life for {MAX_AGE_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: look at its log"
+        )
+    yield ok(", ".join(worker.name for worker in workers))
+
+
+def check_beat(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that beat sends its messages and that workers process them.  Raises StoreUnavailable."""
+    heartbeats = Heartbeats(connections.redis)
+    beat_at, tick_at = heartbeats.beat_and_tick()
+    yield from judge_beat(beat_at, tick_at, heartbeats.now())
+
+
+def judge_beat(beat_at: float | None, tick_at: float | None, now: float) -> Iterator[CheckNote]:
+    """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock."""
+    if beat_at is None:
+        yield fail("no beat has been heard of: start one with `celery -A worker beat -l INFO`")
+    elif now - beat_at > BEAT_S:
+        yield fail(f"beat has sent nothing for {now - beat_at:.0f} s: start it again, look at its log")
+    elif tick_at is None or now - tick_at > LOOP_S:
+        last = "never" if tick_at is None else f"{now - tick_at:.0f} s ago"
+        yield warn(
+            f"beat sends, but what it sends every minute was last done {last}: do workers serve the queue control?"
+        )
+    else:
+        yield ok(f"sent {now - beat_at:.0f} s ago, and what it sends every minute was done {now - tick_at:.0f} s ago")
+
+
+def check_listener(connections: CheckConnections) -> Iterator[CheckNote]:
+    """Check that something answers at the address."""
+    address = connections.address
+    parts = urlsplit(address)
+    connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", parts._replace(scheme="", netloc="", fragment="").geturl() or "/")
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        yield fail(f"{address} does not answer ({type(error).__name__}): look at its log")
+        return
+    finally:
+        connection.close()
+    yield ok(f"answers {status}") if status < 500 else fail(f"{address} answers {status}: look at its log")
+
+
+def _unless_redis_is_away(check: CheckFunction) -> CheckFunction:
+    """Return the check, passed where Redis does not answer: nothing is known then, and a restart would not help."""
+
+    def run(connections: CheckConnections) -> Iterator[CheckNote]:
+        try:
+            yield from check(connections)
+        except StoreUnavailable as error:
+            yield ok(f"not told: {error}")
+
+    return run
+
+
+ROLE_CHECKS: Final = {
+    "worker": Check(
+        _unless_redis_is_away(check_own_worker), "a worker of this machine has given a sign of life within 90 s"
+    ),
+    "beat": Check(_unless_redis_is_away(check_beat), "beat has sent something within 3 minutes"),
+    "web": Check(check_listener, "the web service answers"),
+    "flower": Check(check_listener, "Flower answers"),
+    "metrics": Check(check_listener, "the metrics endpoint answers"),
+}
+
+
+def check_liveness(role: str, connections: CheckConnections) -> Iterator[CheckResult]:
+    """Check whether the process itself works: if not, it should be restarted."""
+    yield run_check(role, ROLE_CHECKS[role], connections)
