@@ -18,6 +18,7 @@ from worker.domain.measures.readings import Series
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACTIVE, FRESHNESS, SERIES_OUTCOMES
+from worker.stores.sql_engines import build_insert
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
@@ -97,7 +98,7 @@ class CompletenessTable:
     def save_freshness(self, freshness: HourFreshness) -> None:
         """Save the counts of an hour, in place of those saved before for the same hour."""
         row = {**freshness._asdict(), "series": freshness.series.value}
-        statement = outcomes.build_insert(self._database.dialect, FRESHNESS).values(row)
+        statement = build_insert(self._database.dialect, FRESHNESS).values(row)
         counts = {name: statement.excluded[name] for name in ("active", "complete")}
         with self._database.writing() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select, update
 
 from worker.domain.consent.consents import ConsentKind, ConsentProof, Notice, NoticeKind, PendingRefusal
-from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
+from worker.stores.sql_engines import build_insert
 
 
 def new_id() -> str:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, bindparam, case, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
@@ -61,11 +60,6 @@ class SeriesOutcome:
     answer: str | None = None
     again_at: datetime | None = None
     history_due_at: datetime | None = None
-
-
-def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT statement with ``on_conflict_do_update``, which SQLite and PostgreSQL both have."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def insert_rows(connection: Connection, account_id: str, now: datetime) -> None:

@@ -17,8 +17,8 @@ from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import QUARANTINE
+from worker.stores.sql_engines import build_insert
 
 _C = QUARANTINE.c
 # A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
