@@ -16,7 +16,6 @@ from worker.ops.heartbeat import Heartbeat, requeue_orphans
 from worker.stores.redis.broker import BrokerMessages, broker_keys
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
-from worker.stores.redis.progress import ProgressStore
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ class Broker:
     def __init__(self, url: str, redis: Redis) -> None:
         self.url, self.prefix = url, f"t{uuid4().hex}:"
         self.queue = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
-        self.state, self.messages = ProgressStore(redis, self.prefix), BrokerMessages(redis, self.prefix)
+        self.messages = BrokerMessages(redis, self.prefix)
         self.heartbeats = Heartbeats(redis, self.prefix)
         self._open: list[Connection] = []
 
@@ -41,8 +40,8 @@ class Broker:
         self._open.append(connection)
         return connection
 
-    def publish(self, account: str, run_id: str = "r0") -> None:
-        headers = {"argsrepr": f"('{account}', 'daily', '2024-07-01')", "kwargsrepr": f"{{'run_id': '{run_id}'}}"}
+    def publish(self, account: str) -> None:
+        headers = {"argsrepr": f"('{account}', 'daily', '2024-07-01')", "kwargsrepr": "{}"}
         producer = self.connection("publisher").Producer()
         producer.publish(
             {"for": account},
@@ -122,7 +121,7 @@ def test_a_message_is_seen_wherever_it_is(broker: Broker) -> None:
     for account in ("home1", "home2"):
         broker.publish(account)
     assert broker.take("w1")
-    words = broker.messages.run_ids_in_broker(["control", "nightly"])
+    words = broker.messages.words_in_messages(["control", "nightly"])
     assert words is not None
     assert {"home1", "home2", "daily"} <= words
     assert "home3" not in words
@@ -130,28 +129,4 @@ def test_a_message_is_seen_wherever_it_is(broker: Broker) -> None:
 
 def test_nobody_looks_into_a_very_long_queue(broker: Broker, redis: Redis) -> None:
     redis.rpush(f"{broker.prefix}nightly", *["{}"] * 20_001)
-    assert broker.messages.run_ids_in_broker(["nightly"]) is None
-
-
-def test_the_claim_of_a_lost_message_is_let_go_of_and_others_are_not(broker: Broker) -> None:
-    lost, waiting, done = (("home1", "daily", work) for work in ("lost", "waiting", "done"))
-    for claim in (lost, waiting):
-        assert broker.state.claim(*claim, 600, holder="r1")
-    broker.state.hold_claim(*waiting, holder="r1")
-    assert broker.state.drop_lost_claims([lost, waiting, done], 20, set()) == 0, "all too young"
-    assert broker.state.drop_lost_claims([lost, waiting, done], 0, set()) == 1
-    assert broker.state.is_claimed(*waiting)
-    assert broker.state.extend_claim(*waiting, 600, holder="r1")
-    assert broker.state.drop_claims_older_than(0) == 1
-
-
-def test_a_lost_message_is_told_by_its_run_though_other_work_of_the_account_is_under_way(broker: Broker) -> None:
-    lost, other = ("home1", "account", "backfill"), ("home1", "daily", "nightly:2024-07-25")
-    assert broker.state.claim(*lost, 600, holder="20240725T070000.000001")
-    assert broker.state.claim(*other, 600, holder="20240725T070000.000002")
-    broker.publish("home1", run_id="20240725T070000.000002")
-    run_ids = broker.messages.run_ids_in_broker(["nightly"])
-    assert run_ids is not None
-    assert broker.state.drop_lost_claims([lost, other], 0, run_ids) == 1
-    assert not broker.state.is_claimed(*lost)
-    assert broker.state.is_claimed(*other)
+    assert broker.messages.words_in_messages(["nightly"]) is None

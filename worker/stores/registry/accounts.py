@@ -170,7 +170,7 @@ class AccountRegistry:
 
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
-        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
+        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
@@ -208,7 +208,7 @@ class AccountRegistry:
             tokens = detach_token(connection, account_id)
             # A second removal must not move the moment of the first, so only a row that is not removed changes.
             empty = {"reason": "", "consent_from": None, "consent_until": None}
-            tombstone = {"state": AccountState.DELETED.value, "state_since": datetime.now(UTC), **empty}
+            tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
         return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
 
@@ -286,10 +286,10 @@ class AccountRegistry:
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
         with self._database.reading() as connection:
-            return [account_rows.to_account(row) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
+            return [Account(**row._asdict()) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, states: Collection[AccountState] | None = None) -> list[Account]:
         """Return the accounts in these states by id; by default all but the removed ones."""
-        condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_([state.value for state in states])
+        condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
         return self._accounts(ACCOUNT_QUERY.where(condition))

@@ -78,7 +78,7 @@ def insert_rows(connection: Connection, account_id: str, now: datetime) -> None:
         "ever_stored": False,
         "updated_at": NEVER,
     }
-    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series.value} for series in Series])
+    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in Series])
 
 
 def set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:
@@ -158,7 +158,7 @@ def to_outcome(row: Row[Any]) -> SeriesOutcome:
     """Convert a row of ``series_outcomes``."""
     return SeriesOutcome(
         account_id=row.account_id,
-        series=Series(row.series),
+        series=row.series,
         run_id=row.run_id,
         code=row.last_code,
         message=row.last_message,
@@ -179,7 +179,7 @@ def _lock(connection: Connection, account_id: str, series: Series) -> Row[Any] |
 
 
 def _key(account_id: str, series: Series) -> dict[str, str]:
-    return {"p_account": account_id, "p_series": series.value}
+    return {"p_account": account_id, "p_series": series}
 
 
 def _may_lack_curve(ledger: DayLedger) -> bool:

@@ -52,10 +52,9 @@ class Overview:
 
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, zero included."""
-        query = select(ACCOUNTS.c.state, func.count().label("number")).group_by(ACCOUNTS.c.state)
+        query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)
         with self._database.reading() as connection:
-            counts = {row.state: row.number for row in connection.execute(query)}
-        return {state: counts.get(state.value, 0) for state in AccountState}
+            return dict.fromkeys(AccountState, 0) | dict(connection.execute(query).all())
 
     def count_waiting_notices(self) -> int:
         """Count the notices that are still to be delivered and whose attempts are not used up."""
@@ -92,5 +91,4 @@ class Overview:
             .limit(limit)
         )
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [CodeCount(Series(row.series), row.last_code, row.number, row.last_at) for row in rows]
+            return [CodeCount(*row) for row in connection.execute(query)]
