@@ -140,7 +140,7 @@ def test_a_registry_used_before_a_fork_serves_parent_and_children(registry: Acco
     for number in range(20):
         registry.tokens.save(ids[0], f"parent's {number}")
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-    assert [registry.load_token(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
+    assert [registry.tokens.load(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
     assert all(registry.load_outcomes(account_id) for account_id in ids)
 
 

@@ -18,6 +18,7 @@ from config.settings import PREFIX, Settings
 from tests.support.commands import CommandResult, run_releve
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
+from tests.support.registries import record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.answers import RawAnswer
@@ -67,7 +68,7 @@ def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
     """Add an account with rows in every table that a removal touches, and return its id."""
     account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
     runtime.raw_answers.record_answer(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
-    runtime.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
+    record_consent(runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
         assert ByDoctype(runtime.measures)[period].write(documents) == []
@@ -87,7 +88,7 @@ def test_a_removal_erases_all_but_the_proof_and_says_so(installation: Installati
             "documents": 3,
             "usage_points": 1,
             "tokens": 1,
-            "outcomes": 1,
+            "outcomes": 2,
             "raw_answers": 1,
             "pending_refusals": 1,
             "notices": 1,

@@ -29,6 +29,8 @@ from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.completeness import CompletenessTable
+from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
@@ -74,8 +76,8 @@ class FleetSources:
             _by_label({series: share for series, share in shares.items() if share is not None}),
         )
         yield fleet_metrics.NOTICES, _single(overview.count_waiting_notices())
-        yield fleet_metrics.REPAIR_DUE, _by_label(overview.count_due_accounts(today))
-        yield fleet_metrics.CORRECTIONS, _by_label(overview.count_corrections_since(now - ONE_DAY))
+        yield fleet_metrics.REPAIR_DUE, _by_label(CompletenessTable(self._database).count_due(today))
+        yield fleet_metrics.CORRECTIONS, _by_label(CorrectionTable(self._database).count_since(now - ONE_DAY))
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield fleet_metrics.UNKNOWN_ANSWERS, _by_label({"new": new, "known": known})
         yield from self._capacity(today)

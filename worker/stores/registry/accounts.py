@@ -27,7 +27,6 @@ from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.outcomes import DueChanges, SeriesOutcome, to_outcome
-from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
 from worker.stores.registry.tokens import TokenTable, detach_token
@@ -182,10 +181,6 @@ class AccountRegistry:
         accounts = self._accounts(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(account_ids)))
         return {account.id: account for account in accounts}
 
-    def count_by_state(self) -> dict[AccountState, int]:
-        """Return the number of accounts in each state, zero included."""
-        return Overview(self._database).count_accounts_by_state()
-
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
@@ -211,16 +206,6 @@ class AccountRegistry:
             tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
         return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
-
-    # Tokens. The attribute ``tokens`` has the other operations.
-
-    def load_token(self, account_id: str) -> str | None:
-        """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
-        return self.tokens.load(account_id)
-
-    def rotate_tokens(self) -> int:
-        """Seal every token under the first key and return their number; see ``TokenTable.rotate_seals``."""
-        return self.tokens.rotate_seals()
 
     # Outcomes
 

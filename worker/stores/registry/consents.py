@@ -44,33 +44,6 @@ class ConsentTable:
 
     def record(
         self,
-        account_id: str,
-        kind: ConsentKind,
-        now: datetime,
-        *,
-        consent_from: date | None = None,
-        consent_until: date | None = None,
-        reference: str | None = None,
-    ) -> ConsentProof:
-        """Record a consent for the account's meter and return its proof.
-
-        The account takes the dates of the proof; its pending refusals and undelivered notices are deleted. A consent
-        that was recorded before (a callback page loaded twice, recognised by its reference or else by its dates)
-        gives the existing proof, and its end doesn't move. A new consent ends the previous one as ``renewed``.
-        """
-        with self._database.writing() as connection:
-            return self.record_in_transaction(
-                connection,
-                account_id,
-                kind,
-                now,
-                consent_from=consent_from,
-                consent_until=consent_until,
-                reference=reference,
-            )
-
-    def record_in_transaction(
-        self,
         connection: Connection,
         account_id: str,
         kind: ConsentKind,
@@ -80,7 +53,12 @@ class ConsentTable:
         consent_until: date | None = None,
         reference: str | None = None,
     ) -> ConsentProof:
-        """Record a consent, as ``record`` does, inside the transaction that adds the account."""
+        """Record a consent in the transaction that adds its account, and return its proof.
+
+        The account takes the dates of the proof; its pending refusals and undelivered notices are deleted. A consent
+        that was recorded before (a callback page loaded twice, recognised by its reference or else by its dates)
+        gives the existing proof, and its end doesn't move. A new consent ends the previous one as ``renewed``.
+        """
         # The lock makes a callback page that is loaded twice wait, so that the second finds the first one's proof.
         account_rows.lock(connection, account_id)
         account = account_rows.get(connection, account_id)

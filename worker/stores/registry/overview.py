@@ -10,7 +10,6 @@ from sqlalchemy import case, func, select
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.database import Database
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
@@ -61,14 +60,6 @@ class Overview:
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).select_from(NOTICES).where(*waiting)).scalar_one()
-
-    def count_due_accounts(self, today: date) -> dict[Series, int]:
-        """Count the active accounts with open days that the repair requests again, by series."""
-        return CompletenessTable(self._database).count_due(today)
-
-    def count_corrections_since(self, moment: datetime) -> dict[Series, int]:
-        """Count the readings that the supplier has changed since ``moment``, by series."""
-        return CorrectionTable(self._database).count_since(moment)
 
     def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
         """Return the number of deviations first seen since ``moment``, and of older ones seen again since."""

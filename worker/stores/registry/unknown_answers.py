@@ -121,7 +121,7 @@ class QuarantineTable:
             for fingerprint, sealed in rows:
                 has_fingerprint = _C.fingerprint == fingerprint
                 try:
-                    rotated = self._sealer.rotate_bytes(sealed)
+                    rotated = self._sealer.rotate(sealed)
                 except OperatorFault:
                     # Nobody can read this sample any more. A new one is stored when the deviation comes again.
                     connection.execute(delete(QUARANTINE).where(has_fingerprint))
