@@ -2,11 +2,11 @@
 
 python -m tools.window_walk [CHECKOUT …]
 
-For each checkout (this one without an argument) it prints one JSON object: how many of our functions are called, through
-how many files, which calls climb a floor, and the functions in the order of their first call.  A function that is called
-for each reading counts once, and so does one that several steps call.  The window is the look-back of daily values of a
-new account, with CouchDB in the plain layout and the preset of 2026, run in one process after another account's: what is
-built once a process does not count.
+For each checkout (this one by default) it prints one JSON object: how many of our functions are called, how many
+of these calls enter another file, through how many files, which calls climb a floor, and the functions in the order of
+their first call.  A function that is called for each reading counts once, and so does one that several steps call.  The
+window is the look-back of daily values of a new account, with CouchDB in the plain layout and the preset of 2026, after
+another account's in the same process: what is built once a process does not count.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import threading
 from contextlib import ExitStack
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,7 +55,7 @@ class Walk:
             self.steps.append(name)
 
     def _name(self, frame: FrameType) -> tuple[str, str] | None:
-        """Return file and function of a frame of ours; a comprehension or a lambda is part of the function around it."""
+        """Return file and function of a frame of ours; a comprehension is part of the function around it."""
         path, name = frame.f_code.co_filename, frame.f_code.co_qualname
         if not path.startswith(self._root) or name.rpartition(".")[2].startswith("<"):
             return None
@@ -141,7 +142,8 @@ def walk(root: Path, couchdb: str) -> dict[str, Any]:
                 if not stored.acquire(timeout=30):
                     raise SystemExit("no window was stored")
         files = [file for file, _ in measured.steps]
-        returns = sum(file in files[: place - 1] and files[place - 1] != file for place, file in enumerate(files) if place)
+        pairs = enumerate(pairwise(files))
+        returns = sum(before != file and file in files[:place] for place, (before, file) in pairs)
         return {
             "checkout": str(root),
             "calls": len(measured.steps),

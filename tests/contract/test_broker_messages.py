@@ -16,7 +16,6 @@ from worker.ops.heartbeat import Heartbeat, requeue_orphans
 from worker.stores.redis.broker import BrokerMessages, broker_keys
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
-from worker.stores.redis.progress import ProgressStore
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ class Broker:
     def __init__(self, url: str, redis: Redis) -> None:
         self.url, self.prefix = url, f"t{uuid4().hex}:"
         self.queue = Queue("nightly", Exchange("releve", type="direct"), routing_key="nightly")
-        self.state, self.messages = ProgressStore(redis, self.prefix), BrokerMessages(redis, self.prefix)
+        self.messages = BrokerMessages(redis, self.prefix)
         self.heartbeats = Heartbeats(redis, self.prefix)
         self._open: list[Connection] = []
 

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 import pytest
 from sqlalchemy import create_engine, text
 
-from tests.support.registries import KEY, METER, NOW
+from tests.support.registries import KEY, METER, NOW, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.fleet.backoff import NOTICE_DELAYS
@@ -64,7 +64,7 @@ def notice(account: str | None, about: str = "x", kind: NoticeKind = NoticeKind.
 def test_a_recorded_consent_is_read_back_and_names_its_meter_only_sealed(tables: Tables) -> None:
     account = tables.add()
     dates = {"consent_from": TODAY, "consent_until": UNTIL}
-    proof = tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", **dates)
+    proof = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="4711", **dates)
     assert tables.consents.list_proofs(account) == [proof]
     assert (proof.kind, proof.reference, proof.consented_at, proof.open) == ("autorisation", "4711", NOW, True)
     assert (proof.consent_from, proof.consent_until, proof.supplier) == (TODAY, UNTIL, "enedis")
@@ -77,12 +77,14 @@ def test_a_recorded_consent_is_read_back_and_names_its_meter_only_sealed(tables:
 
 def test_a_callback_loaded_twice_is_one_consent(tables: Tables) -> None:
     account = tables.add()
-    first = tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="1", consent_until=UNTIL)
-    later = tables.consents.record(account, ConsentKind.AUTORISATION, NOW + DAY, reference="1", consent_until=UNTIL)
+    first = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1", consent_until=UNTIL)
+    later = record_consent(
+        tables.consents, account, ConsentKind.AUTORISATION, NOW + DAY, reference="1", consent_until=UNTIL
+    )
     assert later == first
     with ThreadPoolExecutor(6) as threads:
         again = threads.map(
-            lambda n: tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="2"), range(12)
+            lambda n: record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="2"), range(12)
         )
         assert len({proof.id for proof in again}) == 1
     assert len(tables.consents.list_proofs(account)) == 2
@@ -93,7 +95,7 @@ def test_an_old_callback_loaded_again_neither_lengthens_nor_replaces_a_consent(t
 
     def consent(reference: str, day: date) -> str:
         dates = {"consent_from": day, "consent_until": day + 365 * DAY}
-        return tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference=reference, **dates).id
+        return record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference=reference, **dates).id
 
     first = consent("1", TODAY)
     assert consent("1", TODAY + 30 * DAY) == first
@@ -106,21 +108,23 @@ def test_an_old_callback_loaded_again_neither_lengthens_nor_replaces_a_consent(t
 
 def test_a_consent_held_for_ended_is_in_force_again_when_the_supplier_confirms_it(tables: Tables) -> None:
     account = tables.add()
-    first = tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="1", consent_until=UNTIL)
+    first = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1", consent_until=UNTIL)
     tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=True, notices=list)
-    again = tables.consents.record(account, ConsentKind.AUTORISATION, NOW + DAY, reference="1", consent_until=UNTIL)
+    again = record_consent(
+        tables.consents, account, ConsentKind.AUTORISATION, NOW + DAY, reference="1", consent_until=UNTIL
+    )
     assert again == first
     assert tables.consents.list_proofs(account) == [first]
 
 
 def test_a_renewal_ends_the_consent_before_it_and_clears_doubts_and_what_was_to_be_told(tables: Tables) -> None:
     account = tables.add()
-    tables.consents.record(account, ConsentKind.USAGE_POINT, NOW, consent_until=TODAY)
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW, consent_until=TODAY)
     tables.pending_refusals.record_sighting(account, CODE, NOW)
     delivered, undelivered = notice(account, "a"), notice(account, "b")
     tables.notices.insert_new([delivered, undelivered])
     tables.notices.mark_delivered(delivered.id, NOW)
-    tables.consents.record(account, ConsentKind.USAGE_POINT, NOW + DAY, consent_until=UNTIL)
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW + DAY, consent_until=UNTIL)
     newest, oldest = tables.consents.list_proofs(account)
     assert (newest.open, newest.consent_until) == (True, UNTIL)
     assert (oldest.ended_at, oldest.end_reason) == (NOW + DAY, "renewed")
@@ -130,7 +134,7 @@ def test_a_renewal_ends_the_consent_before_it_and_clears_doubts_and_what_was_to_
 
 def test_a_consent_ends_once_and_for_its_first_reason(tables: Tables) -> None:
     account = tables.add()
-    tables.consents.record(account, ConsentKind.CODE, NOW)
+    record_consent(tables.consents, account, ConsentKind.CODE, NOW)
     first = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
     for reason, moment in ((first, NOW), ("LOGIN_FAILED", NOW + DAY)):
         tables.pending_refusals.suspend(account, reason, moment, consent_ended=True, notices=list)
@@ -159,7 +163,7 @@ def test_unknown_and_removed_accounts_get_no_consent(tables: Tables) -> None:
     tables.registry.remove(removed)
     for account in ("nobody", removed):
         with pytest.raises(UnknownAccount):
-            tables.consents.record(account, ConsentKind.CODE, NOW)
+            record_consent(tables.consents, account, ConsentKind.CODE, NOW)
         with pytest.raises(UnknownAccount):
             tables.pending_refusals.record_sighting(account, CODE, NOW)
     with pytest.raises(UnknownAccount):
@@ -171,7 +175,7 @@ def test_unknown_and_removed_accounts_get_no_consent(tables: Tables) -> None:
 
 def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) -> None:
     account = tables.add()
-    tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="1")
+    record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1")
     tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.notices.insert_new([notice(account)])
     tables.registry.remove(account)
@@ -187,7 +191,7 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) 
 def test_a_policy_of_no_days_erases_the_proofs_with_the_account(tables: Tables) -> None:
     account = tables.add()
     for number in range(3):
-        tables.consents.record(account, ConsentKind.AUTORISATION, NOW, reference=str(number))
+        record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference=str(number))
     tables.registry.remove(account)
     assert tables.consents.erase_after_removal(account, NOW, keep_days=0) == ErasedProofs(0, 3, 0, 0)
     assert tables.consents.list_proofs(account) == []
@@ -195,8 +199,8 @@ def test_a_policy_of_no_days_erases_the_proofs_with_the_account(tables: Tables) 
 
 def test_tidying_ends_what_is_over_erases_what_was_kept_long_enough_and_nothing_else(tables: Tables) -> None:
     over, living = tables.add(), tables.add("30001640000022")
-    tables.consents.record(over, ConsentKind.USAGE_POINT, NOW, consent_until=TODAY)
-    tables.consents.record(living, ConsentKind.USAGE_POINT, NOW, consent_until=UNTIL)
+    record_consent(tables.consents, over, ConsentKind.USAGE_POINT, NOW, consent_until=TODAY)
+    record_consent(tables.consents, living, ConsentKind.USAGE_POINT, NOW, consent_until=UNTIL)
     assert tables.consents.expire_and_erase(NOW, TODAY, 10) == (0, 0)  # Its last day is included.
     assert tables.consents.expire_and_erase(NOW + DAY, TODAY + DAY, 10) == (1, 0)
     (proof,) = tables.consents.list_proofs(over)
@@ -209,7 +213,7 @@ def test_tidying_ends_what_is_over_erases_what_was_kept_long_enough_and_nothing_
 
 def test_tidying_finishes_a_removal_that_died_half_way(tables: Tables) -> None:
     account = tables.add()
-    tables.consents.record(account, ConsentKind.USAGE_POINT, NOW)
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
     tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.registry.remove(account)
     assert tables.consents.expire_and_erase(NOW, TODAY, 10) == (0, 0)
@@ -226,7 +230,7 @@ def test_meters_sealed_under_an_old_key_outlive_it_through_rotation(
 ) -> None:
     monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
     accounts = [tables.add(f"{30001640000000 + n}") for n in range(5)]
-    proofs = [tables.consents.record(account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
+    proofs = [record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
     fresh, database = generate_key(), tables.registry.database
     with pytest.raises(OperatorFault, match="5 can't be read"):
         ConsentTable(database, Sealer([fresh])).rotate_seals()
@@ -303,7 +307,7 @@ def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tab
 def test_consents_that_a_storm_ended_hold_again(tables: Tables) -> None:
     account, earlier = (tables.add(f"{30001640000000 + n}") for n in range(2))
     for account_id, at in ((account, NOW), (earlier, NOW - DAY)):
-        tables.consents.record(account_id, ConsentKind.USAGE_POINT, at)
+        record_consent(tables.consents, account_id, ConsentKind.USAGE_POINT, at)
         tables.pending_refusals.suspend(account_id, CODE, at, consent_ended=True, notices=list)
     assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW) == [account]
     assert [tables.consents.list_proofs(account_id)[0].open for account_id in (account, earlier)] == [True, False]

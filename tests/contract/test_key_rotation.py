@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.registries import KEY, METER, NOW, OTHER_METER, open_registry
+from tests.support.registries import KEY, METER, NOW, open_registry
 from worker.accounts.token_store import ApplicationTokenStore
 from worker.clients.tokens import Token
 from worker.errors import OperatorFault
@@ -23,17 +23,6 @@ ROTATE = Sealer.rotate
 def add_accounts(registry: AccountRegistry, *meters: str, token: str = "old") -> list[str]:
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), token)
     return [account.id for account, _ in registry.add_all("enedis", meters, NOW, consent)]
-
-
-def test_a_token_of_several_accounts_is_sealed_anew_once_and_serves_them_all(
-    registry: AccountRegistry, url: str
-) -> None:
-    ids, new_key = add_accounts(registry, METER, OTHER_METER, token="shared"), generate_key()
-    with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
-    assert with_both_keys.rotate_tokens() == 1
-    assert [with_new_key.load_token(account_id) for account_id in ids] == ["shared", "shared"]
-    with_both_keys.close()
-    with_new_key.close()
 
 
 def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
@@ -53,19 +42,19 @@ def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     with monkeypatch.context() as patch:
         patch.setattr(Sealer, "rotate", interrupt_at_the_fourth)
         with pytest.raises(KeyboardInterrupt):
-            with_both_keys.rotate_tokens()
+            with_both_keys.tokens.rotate_seals()
     texts = [f"token {n}" for n in range(5)]
-    assert [with_both_keys.load_token(account_id) for account_id in ids] == texts
+    assert [with_both_keys.tokens.load(account_id) for account_id in ids] == texts
     assert sum(readable(with_new_key, account_id) for account_id in ids) == 2  # The first page of two was committed.
-    assert with_both_keys.rotate_tokens() == 5
-    assert [with_new_key.load_token(account_id) for account_id in ids] == texts
+    assert with_both_keys.tokens.rotate_seals() == 5
+    assert [with_new_key.tokens.load(account_id) for account_id in ids] == texts
     with_both_keys.close()
     with_new_key.close()
 
 
 def readable(registry: AccountRegistry, account_id: str) -> bool:
     try:
-        return registry.load_token(account_id) is not None
+        return registry.tokens.load(account_id) is not None
     except OperatorFault:
         return False
 
@@ -85,10 +74,10 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
         return ROTATE(sealer, sealed)
 
     monkeypatch.setattr(Sealer, "rotate", rotate_while_it_is_renewed)
-    assert with_both_keys.rotate_tokens() == 1
+    assert with_both_keys.tokens.rotate_seals() == 1
     renewal.join(30)
     assert not renewal.is_alive()
-    assert with_new_key.load_token(account) == "renewed"
+    assert with_new_key.tokens.load(account) == "renewed"
     with_both_keys.close()
     with_new_key.close()
 

@@ -91,12 +91,6 @@ def test_each_doctype_keeps_its_own_documents(measures: ByDoctype, account: str,
     assert holders == [period]
 
 
-def test_the_first_document_of_a_doctype_can_be_written_before_anything_is_read(
-    store: DoctypeView, account: str
-) -> None:
-    assert store.write(half_hours(account, 1)) == []
-
-
 def test_the_second_pass_of_the_autumn_hour_keeps_its_fold(store: DoctypeView, account: str) -> None:
     documents = half_hours(account, 50, first=datetime(2024, 10, 27, tzinfo=PARIS))
     store.write(documents)

@@ -70,13 +70,6 @@ def test_windows_marked_at_the_same_time_are_all_kept(state: ProgressStore) -> N
     assert state.coverage("acc", DAILY).windows == every_other
 
 
-def test_merged_windows_leave_no_old_ones_behind(state: ProgressStore, redis: Redis, prefix: str) -> None:
-    state.replace_done("acc", CURVE, [window(0, 7), window(14, 7)])
-    state.mark_done("acc", CURVE, window(7, 7))
-    assert redis.hgetall(f"{prefix}history:load_curve:acc") == {"acc": str(window(0, 21))}
-    assert not redis.exists(f"{prefix}history:acc:load_curve")
-
-
 def test_coverage_is_known_only_once_it_was_told_as_a_whole(state: ProgressStore) -> None:
     state.mark_done("acc", DAILY, WEEK)  # For example, the first window to finish after Redis was emptied.
     assert not state.coverage("acc", DAILY).is_known

@@ -18,10 +18,9 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.raw_answers import RawAnswerTable
-from worker.stores.registry.tables import QUARANTINE, RAW_ANSWERS
+from worker.stores.registry.tables import NOTICES, QUARANTINE, RAW_ANSWERS
 from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
 
 OLD, NEW = generate_key(), generate_key()
@@ -167,7 +166,8 @@ def test_a_surprise_is_one_row_and_one_notice_however_often_it_comes(registry: A
         "text",
         "enedis-v5",
     )
-    assert [notice.reason for notice in NoticeTable(registry.database)._list()] == ["NEW"]
+    with registry.database.reading() as connection:
+        assert connection.execute(select(NOTICES.c.reason)).scalars().all() == ["NEW"]
     assert quarantine.delete(row.fingerprint) and not quarantine.delete(row.fingerprint)
     assert quarantine.record(make_deviation(), 1, "enedis-v5", NOW, notice_of) is QuarantineResult.NEW
 

@@ -14,6 +14,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry, Removal
+from worker.stores.registry.overview import Overview
 
 
 def test_an_added_account_is_read_back_whole(registry: AccountRegistry) -> None:
@@ -55,7 +56,7 @@ def test_a_usage_point_added_again_gives_its_account_with_the_new_token_and_cons
     assert not created
     assert (again.id, again.state, again.reason) == (first.id, AccountState.READY, "")
     assert (again.created_at, again.consent_until) == (first.created_at, date(2027, 7, 1))
-    assert registry.load_token(first.id) == "new"
+    assert registry.tokens.load(first.id) == "new"
     assert len(registry.list()) == 1
 
 
@@ -64,7 +65,7 @@ def test_a_usage_point_added_again_with_nothing_new_changes_nothing(registry: Ac
     registry.set_state(first.id, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     waiting = registry.get(first.id)
     assert registry.add("enedis", METER, LATER) == (waiting, False)
-    assert registry.load_token(first.id) == "old"
+    assert registry.tokens.load(first.id) == "old"
 
 
 def test_a_new_consent_leaves_a_paused_account_paused(registry: AccountRegistry) -> None:
@@ -114,7 +115,7 @@ def test_accounts_are_listed_and_counted_by_state(registry: AccountRegistry) -> 
     assert registry.list([]) == []
     expected = dict.fromkeys(AccountState, 0)
     expected |= dict.fromkeys([AccountState.READY, AccountState.PAUSED, AccountState.DELETED], 1)
-    assert registry.count_by_state() == expected
+    assert Overview(registry.database).count_accounts_by_state() == expected
 
 
 @pytest.mark.parametrize("state", [AccountState.NEW, AccountState.DELETED])
@@ -150,7 +151,7 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
     assert registry.remove(account.id) == Removal(account.id, usage_points=0, tokens=0, outcomes=0)
     tombstone = registry.get(account.id)
     assert (tombstone.state, tombstone.usage_point_id, tombstone.consent_until) == (AccountState.DELETED, None, None)
-    assert registry.load_token(account.id) is None
+    assert registry.tokens.load(account.id) is None
     assert registry.load_outcomes(account.id) == {}
     for late in (
         lambda: registry.set_state(account.id, AccountState.READY, now=NOW),
@@ -206,5 +207,5 @@ def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_num
         with pytest.raises(UnknownAccount, match="releve accounts list") as caught:
             call()
         assert METER not in "".join(traceback.format_exception(caught.value)).rsplit("UnknownAccount", 1)[1]
-    assert registry.load_token(unknown) is None
+    assert registry.tokens.load(unknown) is None
     assert registry.load_outcomes(unknown) == {}

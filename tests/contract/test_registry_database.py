@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,19 +26,18 @@ from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.tables import METADATA
 
 HEAD = migrations.newest_step()
+FIRST_RELEASE = Path(__file__).parents[1] / "golden" / "registry_0001.sql"
 SPAWN = multiprocessing.get_context("spawn")
 
 
 # The schema
 
 
-def test_migrations_make_the_tables_that_the_program_uses(url: str) -> None:
+def assert_has_the_tables_of_today(url: str) -> None:
     registry = open_registry(url)
-    assert registry.schema_version() is None
-    registry.migrate()
-    version = registry.schema_version()
-    registry.migrate()
-    assert version == registry.schema_version() == HEAD
+    for _ in range(2):
+        registry.migrate()
+        assert registry.schema_version() == HEAD
     registry.close()
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -47,6 +48,19 @@ def test_migrations_make_the_tables_that_the_program_uses(url: str) -> None:
             assert primary_key["constrained_columns"] == [column.name for column in table.primary_key.columns]
             assert primary_key["name"] == table.primary_key.name
     engine.dispose()
+
+
+def test_a_new_registry_has_the_tables_that_the_program_uses(url: str) -> None:
+    registry = open_registry(url)
+    assert registry.schema_version() is None
+    registry.close()
+    assert_has_the_tables_of_today(url)
+
+
+def test_the_steps_lead_from_the_first_release_to_the_tables_that_the_program_uses(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
+        connection.executescript(FIRST_RELEASE.read_text())
+    assert_has_the_tables_of_today(f"sqlite:///{tmp_path}/registry.db")
 
 
 def test_the_steps_read_from_the_files_names_are_those_that_alembic_walks() -> None:
@@ -126,7 +140,7 @@ def test_a_registry_used_before_a_fork_serves_parent_and_children(registry: Acco
     for number in range(20):
         registry.tokens.save(ids[0], f"parent's {number}")
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-    assert [registry.load_token(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
+    assert [registry.tokens.load(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
     assert all(registry.load_outcomes(account_id) for account_id in ids)
 
 

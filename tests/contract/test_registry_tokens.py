@@ -13,10 +13,10 @@ from worker.stores.registry.accounts import AccountRegistry
 
 def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, url: str) -> None:
     account_id = add_ready(registry)
-    assert registry.load_token(account_id) is None
+    assert registry.tokens.load(account_id) is None
     for token in ("first-refresh-token", "second-refresh-token"):
         registry.tokens.save(account_id, token)
-        assert registry.load_token(account_id) == token
+        assert registry.tokens.load(account_id) == token
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT * FROM tokens")).all()
@@ -34,9 +34,9 @@ def test_tokens_sealed_under_an_old_key_outlive_it_through_rotation(
         registry.tokens.save(account_id, f"token of {account_id}")
     new_key = generate_key()
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
-    assert with_both_keys.load_token(ids[0]) == f"token of {ids[0]}"
-    assert with_both_keys.rotate_tokens() == with_both_keys.rotate_tokens() == 5
-    assert [with_new_key.load_token(account_id) for account_id in ids] == [f"token of {id_}" for id_ in ids]
+    assert with_both_keys.tokens.load(ids[0]) == f"token of {ids[0]}"
+    assert with_both_keys.tokens.rotate_seals() == with_both_keys.tokens.rotate_seals() == 5
+    assert [with_new_key.tokens.load(account_id) for account_id in ids] == [f"token of {id_}" for id_ in ids]
     with_both_keys.close()
     with_new_key.close()
 
@@ -50,9 +50,9 @@ def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(regist
         writer.close()
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
     with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
-        with_both_keys.rotate_tokens()
-    assert with_new_key.load_token(ids[0]) == with_new_key.load_token(ids[2]) == "secret-token"
+        with_both_keys.tokens.rotate_seals()
+    assert with_new_key.tokens.load(ids[0]) == with_new_key.tokens.load(ids[2]) == "secret-token"
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
-        with_new_key.load_token(ids[1])
+        with_new_key.tokens.load(ids[1])
     with_both_keys.close()
     with_new_key.close()

@@ -52,14 +52,14 @@ def test_meters_come_back_in_the_order_told_and_once(registry: AccountRegistry) 
 def test_what_renews_one_account_of_a_consent_renews_them_all(registry: AccountRegistry) -> None:
     first, second = add_accounts(registry, A, B, token="old")
     registry.tokens.save(first, "new")
-    assert registry.load_token(second) == "new"
+    assert registry.tokens.load(second) == "new"
     assert registry.tokens.list_accounts_of(str(registry.tokens.find_token_id(first))) == sorted([first, second])
 
 
 def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: AccountRegistry, url: str) -> None:
     first, second = add_accounts(registry, A, B, token="old")
     assert add_accounts(registry, A, token="new") == [first]
-    assert (registry.load_token(first), registry.load_token(second)) == ("new", "old")
+    assert (registry.tokens.load(first), registry.tokens.load(second)) == ("new", "old")
     assert rows(url, "tokens") == 2
     add_accounts(registry, B, token="newer")
     assert rows(url, "tokens") == 2
@@ -68,7 +68,7 @@ def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: Accoun
 def test_a_token_goes_with_its_last_account(registry: AccountRegistry, url: str) -> None:
     first, second = add_accounts(registry, A, B)
     assert registry.remove(first).tokens == 1
-    assert registry.load_token(second) == "{}"
+    assert registry.tokens.load(second) == "{}"
     assert registry.remove(second).tokens == 1
     assert rows(url, "tokens") == rows(url, "token_users") == 0
 
@@ -85,9 +85,9 @@ def test_a_late_renewal_does_not_replace_what_a_new_consent_brought(registry: Ac
     former = str(registry.tokens.find_token_id(account))
     add_accounts(registry, A, token="new")
     assert not registry.tokens.save_renewed(former, "successor of the old")
-    assert registry.load_token(account) == "new"
+    assert registry.tokens.load(account) == "new"
     assert registry.tokens.save_renewed(str(registry.tokens.find_token_id(account)), "newer")
-    assert registry.load_token(account) == "newer"
+    assert registry.tokens.load(account) == "newer"
 
 
 def test_a_renewal_under_way_is_noted_until_its_answer_is_kept(registry: AccountRegistry) -> None:
@@ -122,6 +122,6 @@ def test_an_account_without_token_can_be_given_one_and_nobody_elses(registry: Ac
     account, _ = registry.add("enedis", A, NOW)
     assert registry.tokens.find_token_id(account.id) is None
     registry.tokens.save(account.id, "first")
-    assert registry.load_token(account.id) == "first"
+    assert registry.tokens.load(account.id) == "first"
     with pytest.raises(UnknownAccount):
         registry.tokens.save("nobody", "x")

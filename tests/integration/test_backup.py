@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, inspect
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation, new_installation
-from tests.support.registries import METER, NOW, OTHER_METER
+from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.fleet.policy import FleetPolicy
@@ -71,7 +71,9 @@ def fill(runtime: Runtime) -> dict[str, str]:
     removed, _ = runtime.registry.add("enedis", REMOVED_METER, NOW, token_needed=False)
     first = both[0][0].id
     runtime.registry.set_state(paused.id, AccountState.PAUSED, now=NOW)
-    runtime.consents.record(first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24))
+    record_consent(
+        runtime.consents, first, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=date(2025, 7, 24)
+    )
     window = DateWindow(NOW.date() - timedelta(days=30), NOW.date())
     for error in (RefreshTokenDead("dead"), ConsentRevoked("gone")):
         runtime.results.record_failure(window_job(window, Series.DAILY, first), error)
@@ -140,7 +142,7 @@ def test_all_comes_back_on_servers_of_another_kind_and_a_backup_of_it_is_the_sam
         summary = restore(runtime, archive)
         assert (registry_rows(runtime), documents(runtime)) == before
         assert (summary.accounts, summary.documents, summary.kept) == (4, 2 * (len(DAYS) + 1), 0)
-        assert json.loads(runtime.registry.load_token(before[0]["token_users"][0]["account_id"]) or "") == {
+        assert json.loads(runtime.registry.tokens.load(before[0]["token_users"][0]["account_id"]) or "") == {
             "access_token": "a"
         }
         back_up(runtime, tmp_path / "again.zip")

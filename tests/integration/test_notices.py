@@ -21,6 +21,7 @@ import tasks.upkeep
 from config.settings import ConfigError, Settings
 from tests.support.factories import window_job
 from tests.support.receivers import CUT, SLOW, MailReceiver, certificate, mail_receiver, webhook_receiver
+from tests.support.registries import record_consent
 from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
@@ -173,7 +174,7 @@ def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> N
         account = suspend(runtime)
         if change == "renewed":
             add(runtime)
-            runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now())
+            record_consent(runtime.consents, account, ConsentKind.USAGE_POINT, runtime.now())
         elif change == "resumed":
             runtime.registry.set_state(account, AccountState.READY, now=runtime.now())
         else:
@@ -186,7 +187,7 @@ def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkey
     with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         account = add(runtime)
         ends = (NOW + timedelta(days=20)).date()
-        runtime.consents.record(account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
+        record_consent(runtime.consents, account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
         monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
         for _ in range(3):
             tasks.upkeep.create_consent_reminders()

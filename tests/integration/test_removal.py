@@ -11,6 +11,7 @@ import pytest
 from tests.support.factories import window_job
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
+from tests.support.registries import record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.answers import RawAnswer
@@ -29,7 +30,7 @@ def add_filled_account(runtime: Runtime, meter: str = METER) -> str:
     """Add an account with rows in every table that a removal touches, and return its id."""
     account = runtime.registry.add("enedis", meter, NOW, token="{}", token_needed=False)[0].id
     runtime.raw_answers.record_answer(account, RawAnswer(Series.DAILY, NOW, WINDOW, [(WINDOW, {"idPrm": meter})]))
-    runtime.consents.record(account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
+    record_consent(runtime.consents, account, ConsentKind.AUTORISATION, NOW, reference="4711", consent_until=UNTIL)
     for period, keys in ((Period.DAY, ("2024-07-23", "2024-07-24")), (Period.MONTH, ("2024-07",))):
         documents = [to_document(account, period, Entry(key, 5_000_000, None), NOW) for key in keys]
         assert ByDoctype(runtime.measures)[period].write(documents) == []

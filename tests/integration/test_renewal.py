@@ -41,11 +41,11 @@ def count_renewals(service: ConnectService) -> int:
 def test_beat_renews_what_ends_soon_and_nothing_else(service: ConnectService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))
     (account,) = connect(service, METER)
-    before = service.runtime.registry.load_token(account)
+    before = service.runtime.registry.tokens.load(account)
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     renew_tokens()
     assert count_renewals(service) == 1
-    assert service.runtime.registry.load_token(account) != before
+    assert service.runtime.registry.tokens.load(account) != before
     renew_tokens()
     assert count_renewals(service) == 1
 
@@ -142,9 +142,9 @@ def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
         pass
     service.simulate("POST", "switches", {"token_life_s": 12_600})
     connect(service, METER)
-    token = service.runtime.registry.load_token(account)
+    token = service.runtime.registry.tokens.load(account)
     renewal.join()
-    assert service.runtime.registry.load_token(account) == token
+    assert service.runtime.registry.tokens.load(account) == token
 
 
 def test_a_tick_spends_at_most_its_share_of_the_quota(service: ConnectService) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from tests.support.factories import NOW, PretendSupplier, Row, curve_of, serving_curves, serving_days
+from tests.support.registries import record_consent
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime.process import Runtime
@@ -27,7 +28,7 @@ class ExplainedHousehold:
     def __post_init__(self) -> None:
         account, _ = self.runtime.registry.add("enedis", METER, NOW, token=TOKEN)
         self.account_id = account.id
-        self.runtime.consents.record(account.id, ConsentKind.AUTORISATION, NOW, reference="CANARY-reference")
+        record_consent(self.runtime.consents, account.id, ConsentKind.AUTORISATION, NOW, reference="CANARY-reference")
         days = [self.runtime.claims.today() - age * ONE_DAY for age in range(1, 31)]
         self.rows = {day: curve_of(day, 431) for day in days[2:]}
         self.values = dict.fromkeys(days, WATT_HOURS)

@@ -9,9 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from worker.domain.consent.consents import ConsentKind, ConsentProof
 from worker.domain.measures.readings import PARIS, Series
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.consents import ConsentTable
 
 KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -52,6 +54,14 @@ def record_outcome(registry: AccountRegistry, account_id: str, run_id: str, **ch
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)
     registry.record_outcome(account_id, series, run_id, now, **outcome)
+
+
+def record_consent(
+    consents: ConsentTable, account_id: str, kind: ConsentKind, now: datetime, **details: Any
+) -> ConsentProof:
+    """Record a consent in a transaction of its own."""
+    with consents._database.writing() as connection:
+        return consents.record(connection, account_id, kind, now, **details)
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

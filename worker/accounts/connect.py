@@ -154,7 +154,7 @@ class AccountConnector:
         self, answer: _ConsentAnswer, now: datetime, first_day: date, last_day: date
     ) -> Callable[[Connection, str], object]:
         def record(connection: Connection, account_id: str) -> None:
-            self.consents.record_in_transaction(
+            self.consents.record(
                 connection,
                 account_id,
                 answer.kind,

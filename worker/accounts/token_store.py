@@ -43,7 +43,7 @@ class UserTokenStore:
 
     def load(self) -> Token | None:
         """Return the token that is stored for the account, or None."""
-        text = self.registry.load_token(self.account_id)
+        text = self.registry.tokens.load(self.account_id)
         return Token.from_text(text) if text else None
 
     def save(self, token: Token) -> None:

@@ -42,7 +42,7 @@ def rotate() -> None:
     registry = build_registry(settings, sealer)
     try:
         registry.migrate()
-        click.echo(f"{registry.rotate_tokens()} tokens sealed anew")
+        click.echo(f"{registry.tokens.rotate_seals()} tokens sealed anew")
         click.echo(f"{ConsentTable(registry.database, sealer).rotate_seals()} proofs of consent sealed anew")
         click.echo(f"{RawAnswerTable(registry.database, sealer).rotate_seals()} kept answers sealed anew")
         click.echo(f"{QuarantineTable(registry.database, sealer).rotate_seals()} samples in quarantine sealed anew")

@@ -26,6 +26,8 @@ from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.completeness import CompletenessTable
+from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
@@ -71,8 +73,8 @@ class FleetSources:
         yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()
         yield fleet_metrics.FRESHNESS, {series: share for series, share in shares.items() if share is not None}
         yield fleet_metrics.NOTICES, overview.count_waiting_notices()
-        yield fleet_metrics.REPAIR_DUE, overview.count_due_accounts(today)
-        yield fleet_metrics.CORRECTIONS, overview.count_corrections_since(now - ONE_DAY)
+        yield fleet_metrics.REPAIR_DUE, CompletenessTable(self._database).count_due(today)
+        yield fleet_metrics.CORRECTIONS, CorrectionTable(self._database).count_since(now - ONE_DAY)
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield fleet_metrics.UNKNOWN_ANSWERS, {"new": new, "known": known}
         plan = capacity_of(self._database, self._settings, today).current

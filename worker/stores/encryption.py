@@ -64,13 +64,6 @@ class Sealer:
             return False
         return True
 
-    def rotate(self, sealed: str) -> str:
-        """Seal the same text under the first key. Raises OperatorFault, as ``unseal`` does."""
-        try:
-            return self._fernet.rotate(sealed.encode()).decode()
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
-
     # The same for bytes. Text in base64 would be longer by a third.
 
     def seal_bytes(self, content: bytes) -> bytes:
@@ -84,10 +77,12 @@ class Sealer:
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
-    def rotate_bytes(self, sealed: bytes) -> bytes:
-        """Seal the same bytes under the first key. Raises OperatorFault, as ``unseal`` does."""
+    def rotate(self, sealed: str | bytes) -> str | bytes:
+        """Seal the same text, or the same bytes, under the first key. Raises OperatorFault, as ``unseal`` does."""
         try:
-            return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
+            if isinstance(sealed, bytes):
+                return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
+            return self._fernet.rotate(sealed.encode()).decode()
         except InvalidToken as error:
             raise OperatorFault(_UNREADABLE) from error
 
@@ -208,7 +203,7 @@ def _rotate_page(
     with database.writing() as connection:
         for row_key, sealed in connection.execute(query.with_for_update()).all():
             try:
-                rotated = sealer.rotate_bytes(sealed) if isinstance(sealed, bytes) else sealer.rotate(sealed)
+                rotated = sealer.rotate(sealed)
             except OperatorFault:
                 # A lost key must not prevent the rotation of the other rows.
                 page.append((row_key, False))

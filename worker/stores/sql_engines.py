@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -64,13 +65,9 @@ def open_engine(url: URL, timeout_s: float) -> Engine:
     return engine
 
 
-def build_reading_engine(engine: Engine) -> Engine:
-    """Return the engine with autocommit on PostgreSQL, for statements that only read; it shares the connections.
-
-    This saves the round trips of BEGIN and COMMIT. Each statement sees what is committed when it begins, as it also
-    does in a transaction on PostgreSQL (READ COMMITTED).
-    """
-    return engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="AUTOCOMMIT")
+def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT statement with ``on_conflict_do_update``, which SQLite and PostgreSQL both have."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:

@@ -173,7 +173,7 @@ def test_codes_meters_and_tokens_stay_out_of_addresses_pages_and_logs(
     query = query_of(back)
     done = browser.get(back)
     (account,) = service.accounts()
-    token = service.runtime.registry.load_token(account.id)
+    token = service.runtime.registry.tokens.load(account.id)
     secrets = [METER, query["state"], *(query[name] for name in ("code",) if name in query)]
     secrets += json.loads(token).values() if token else []
     shown = f"{done.headers} {done.text} {caplog.text}"

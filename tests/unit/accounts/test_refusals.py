@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.factories import NOW
+from tests.support.registries import record_consent
 from worker.accounts.refusals import (
     CONFIRMATION_INTERVAL,
     RefusalPolicy,
@@ -242,7 +243,7 @@ def test_a_clock_set_back_settles_nothing(harness: PolicyHarness) -> None:
 def test_a_refused_consent_ends_in_the_book_and_a_lost_holder_s_does_not(harness: PolicyHarness) -> None:
     revoked, moved = harness.add(), harness.add()
     for account, error in ((revoked, REVOKED), (moved, MOVED)):
-        harness.consents.record(account, ConsentKind.USAGE_POINT, harness.at)
+        record_consent(harness.consents, account, ConsentKind.USAGE_POINT, harness.at)
         harness.refuse(account, error)
     harness.at += CONFIRMATION_INTERVAL
     harness.refuse(revoked, REVOKED)
@@ -312,7 +313,7 @@ def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_w
 ) -> None:
     accounts = [harness.add() for _ in range(30)]
     for account in accounts:
-        harness.consents.record(account, ConsentKind.USAGE_POINT, harness.at)
+        record_consent(harness.consents, account, ConsentKind.USAGE_POINT, harness.at)
     rulings = [harness.refuse(account, error) for account in accounts]
     assert Ruling.INCIDENT not in rulings[:4]
     assert rulings[4:] == [Ruling.INCIDENT] * 26
@@ -428,7 +429,7 @@ def test_an_ending_consent_is_told_of_30_and_7_days_before_once_each(harness: Po
 def test_a_renewed_consent_is_told_of_anew_when_its_own_end_comes(harness: PolicyHarness) -> None:
     account = harness.add(until=date(2024, 8, 1))
     assert len(harness.policy.insert_reminders()) == 2
-    harness.consents.record(account, ConsentKind.USAGE_POINT, harness.at, consent_until=date(2024, 12, 1))
+    record_consent(harness.consents, account, ConsentKind.USAGE_POINT, harness.at, consent_until=date(2024, 12, 1))
     assert harness.policy.insert_reminders() == []
     assert harness.notices.list_for_account(account) == []  # Notices that were not sent yet no longer apply.
     harness.at = harness.at.replace(month=11, day=28)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 
@@ -16,18 +17,8 @@ from worker.domain.measures.packing import PERIODS, SERIES
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.stores.measures.base import NO_ROWS, ByPeriod, Document, Ranges, Rows
-from worker.stores.measures.sql_statements import (
-    EXPECTED,
-    MOST_ROWS_A_STATEMENT,
-    Ids,
-    PostgresStatements,
-    Row,
-    SqliteStatements,
-    erase_statement,
-    range_query,
-)
-from worker.stores.measures.sql_tables import OPTIONAL, TABLES, VALUES, create_tables
-from worker.stores.sql_engines import build_reading_engine, create_file, first_error_line, open_engine, parse_url
+from worker.stores.measures.sql_tables import TABLES, VALUES, create_tables
+from worker.stores.sql_engines import build_insert, create_file, first_error_line, open_engine, parse_url
 
 _GOOD_URLS: Final = (
     "the measures URL must be couchdb+http://USER:PASSWORD@HOST:5984/, sqlite:///FILE "
@@ -36,6 +27,24 @@ _GOOD_URLS: Final = (
 _WRONG_VALUE: Final = (DataError, IntegrityError)  # The written value is at fault, and another try would fail too.
 _FIELDS: Final = frozenset({"_id", "_rev", "source_account", *VALUES})
 _NO_REVISION: Final = 0  # No row has this revision.
+_BY_ID: Final = itemgetter("_id")
+
+Row = dict[str, Any]  # By names of columns or parameters.
+
+
+class _Statements:
+    """The statements on one table, built once, so that SQLAlchemy and the driver can reuse them."""
+
+    def __init__(self, table: Table, dialect: str) -> None:
+        columns = table.c
+        of_account = columns.account_id == bindparam("of_account")
+        in_range = columns.key >= bindparam("first_key"), columns.key < bindparam("end_key")
+        stored = of_account, columns.key == bindparam("of_key"), columns.revision == bindparam("of_revision")
+        self.read = select(table).where(of_account, *in_range).order_by(columns.key)
+        self.erase = delete(table).where(of_account)
+        self.create = build_insert(dialect, table).on_conflict_do_nothing().returning(columns.account_id, columns.key)
+        self.replace = update(table).where(*stored)
+        self.remove = delete(table).where(*stored)
 
 
 class SqlStore:
@@ -49,11 +58,9 @@ class SqlStore:
         """Open the engines.  Raises ValueError, in one line that does not repeat the URL."""
         self._url = parse_url(url, "the measures URL", _GOOD_URLS)
         self._engine = open_engine(self._url, timeout_s)
-        self._reading_engine = build_reading_engine(self._engine)
         self._has_tables = False
-        self._queries = {period: range_query(table) for period, table in TABLES.items()}
-        build_statements = PostgresStatements if self._engine.dialect.name == "postgresql" else SqliteStatements
-        self._statements = {period: build_statements(table) for period, table in TABLES.items()}
+        dialect = self._engine.dialect.name
+        self._statements = {period: _Statements(table, dialect) for period, table in TABLES.items()}
         weakref.finalize(self, self._engine.dispose)
 
     def __repr__(self) -> str:
@@ -70,11 +77,11 @@ class SqlStore:
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
         """Read doctype after doctype, one statement each."""
         documents: ByPeriod = {}
-        with self._connection(self._reading_engine) as connection:
+        with self._connection() as connection:
             for period, (first_key, end_key) in ranges.items():
-                query = self._queries[period] if limit is None else self._queries[period].limit(limit)
-                bounds = {"account": account_id, "first_key": first_key, "end_key": end_key}
-                documents[period] = [_to_document(account_id, *row) for row in connection.execute(query, bounds)]
+                query = self._statements[period].read.limit(limit)
+                bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
+                documents[period] = [_to_document(row) for row in connection.execute(query, bounds).mappings()]
         return documents
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
@@ -82,7 +89,7 @@ class SqlStore:
         lost: ByPeriod = {period: [] for period in (*documents, *removals)}
         if not any(documents.values()) and not any(removals.values()):
             return lost
-        with self._connection(self._engine) as connection:
+        with self._connection() as connection:
             for period in lost:
                 rows = [*documents.get(period, ()), *removals.get(period, ())]
                 if lost.get(PERIODS[SERIES[period]][0]):  # Its readings lost their race.
@@ -94,26 +101,28 @@ class SqlStore:
 
     def _write_rows(
         self, connection: Connection, period: Period, documents: Sequence[Document], removals: Sequence[Document]
-    ) -> Ids:
+    ) -> set[str]:
         """Write and remove rows of one table, and return the ids of those that won their race."""
-        # In key order, so that two writers wait for each other in turn and never deadlock.
-        rows = sorted(map(_to_row, documents), key=_by_key)
-        removed = sorted(map(_to_key, removals), key=_by_key)
         statements, won = self._statements[period], set[str]()
-        steps: list[tuple[Callable[[Connection, Sequence[Row]], Ids], list[Row]]] = [
-            (statements.create, [row for row in rows if row[EXPECTED] is None]),
-            (statements.replace, [row for row in rows if row[EXPECTED] is not None]),
-            (statements.remove, removed),
-        ]
-        for execute, rows_of_step in steps:
-            for first in range(0, len(rows_of_step), MOST_ROWS_A_STATEMENT):
-                won |= execute(connection, rows_of_step[first : first + MOST_ROWS_A_STATEMENT])
+        # In the order of their ids, so that two writers wait for each other in turn and never deadlock.
+        documents = sorted(documents, key=_BY_ID)
+        if new := [_to_new_row(document) for document in documents if document.get("_rev") is None]:
+            won.update(f"{account_id}:{key}" for account_id, key in connection.execute(statements.create, new))
+        for document in documents:
+            if document.get("_rev") is not None:
+                stored = _to_stored(document)
+                values = _to_values(document) | {"revision": stored["of_revision"] + 1}
+                if connection.execute(statements.replace, stored | values).rowcount:
+                    won.add(document["_id"])
+        for removal in sorted(removals, key=_BY_ID):
+            if connection.execute(statements.remove, _to_stored(removal)).rowcount:
+                won.add(removal["_id"])
         return won
 
     def erase(self, account_id: str) -> int:
-        with self._connection(self._engine) as connection:
-            account = {"account": account_id}
-            return sum(connection.execute(erase_statement(table), account).rowcount for table in TABLES.values())
+        with self._connection() as connection:
+            parameters = {"of_account": account_id}
+            return sum(connection.execute(table.erase, parameters).rowcount for table in self._statements.values())
 
     def prepare(self) -> dict[str, bool]:
         """Create the missing tables."""
@@ -132,7 +141,7 @@ class SqlStore:
         self._engine.dispose()
 
     @contextmanager
-    def _connection(self, engine: Engine) -> Iterator[Connection]:
+    def _connection(self) -> Iterator[Connection]:
         """Give a connection in a transaction, with all tables created.
 
         Raises StoreUnavailable or WriteRefused.
@@ -141,7 +150,7 @@ class SqlStore:
             self.prepare()
             self._has_tables = True
         try:
-            with engine.begin() as connection:
+            with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise self._to_worker_error(error) from error
@@ -154,37 +163,32 @@ class SqlStore:
         return StoreUnavailable(f"{self.address} does not serve ({reason}): check that it runs and the measures URL")
 
 
-def _to_row(document: Document) -> Row:
-    """Return a document by the names of the columns.
+def _to_new_row(document: Document) -> Row:
+    account_id, _, key = document["_id"].partition(":")
+    # The first revision is random: a row that was erased and written again must not pass for the one that a slow
+    # writer read before.
+    return {"account_id": account_id, "key": key, "revision": random.randrange(1, 2**16), **_to_values(document)}
+
+
+def _to_values(document: Document) -> Row:
+    """Return the values of a document by column.
 
     Raises WriteRefused for a field without a column.
     """
     if unknown := document.keys() - _FIELDS:
         raise WriteRefused(f"the SQL store has no column for {', '.join(sorted(unknown))}")
-    row = {name: document.get(name) for name in VALUES} | _to_key(document)
-    # The first revision is random: a row that was erased and written again must not pass for the one that a slow
-    # writer read before.
-    row["revision"] = random.randrange(1, 2**16) if row[EXPECTED] is None else row[EXPECTED] + 1
-    return row
+    return {name: document.get(name) for name in VALUES}
 
 
-def _to_key(document: Document) -> Row:
-    """Return account, key and expected revision: None for a new document; another store's text matches no row."""
-    account_id, _, key = str(document["_id"]).partition(":")
-    text = document.get("_rev")
-    expected = None if text is None else int(text) if str(text).isdecimal() and len(text) < 10 else _NO_REVISION
-    return {"account_id": account_id, "key": key, EXPECTED: expected}
+def _to_stored(document: Document) -> Row:
+    """Return the parameters that name a stored row; a revision of another store names none."""
+    account_id, _, key = document["_id"].partition(":")
+    revision = str(document["_rev"])
+    number = int(revision) if revision.isdecimal() and len(revision) < 10 else _NO_REVISION
+    return {"of_account": account_id, "of_key": key, "of_revision": number}
 
 
-def _by_key(row: Row) -> tuple[str, str]:
-    return row["account_id"], row["key"]
-
-
-def _to_document(account_id: str, key: str, revision: int, *values: Any) -> Document:
-    """Return a row's key, revision and ``VALUES`` as a document."""
-    document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
-    document.update(zip(VALUES, values, strict=True))
-    for name in OPTIONAL:
-        if document[name] is None:
-            del document[name]
-    return document
+def _to_document(row: Any) -> Document:
+    document: Document = {"_id": f"{row['account_id']}:{row['key']}", "_rev": str(row["revision"])}
+    values = {name: row[name] for name in VALUES if row[name] is not None}
+    return {**document, "source_account": row["account_id"], **values}

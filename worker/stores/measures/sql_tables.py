@@ -15,9 +15,9 @@ METADATA: Final = MetaData()
 _BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
 
-REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
-OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
-VALUES: Final = (*REQUIRED, *OPTIONAL)
+_REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
+_OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
+VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 
 
 def _table(period: Period) -> Table:
@@ -27,7 +27,7 @@ def _table(period: Period) -> Table:
         Column("account_id", _BYTES, primary_key=True),
         Column("key", _BYTES, primary_key=True),
         Column("load", Double, nullable=False),  # Eight bytes return six decimals of a kWh unchanged.
-        *(Column(name, SmallInteger, nullable=False) for name in REQUIRED[1:]),
+        *(Column(name, SmallInteger, nullable=False) for name in _REQUIRED[1:]),
         Column("fold", SmallInteger),
         Column("step", SmallInteger),
         Column("created_at", String),  # ISO 8601 text, as in the document.

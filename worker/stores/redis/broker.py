@@ -21,8 +21,6 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from redis import Redis
-
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob, redis_errors
 
 UNACKED: Final = "unacked"
@@ -47,9 +45,6 @@ class BrokerMessages(PrefixedKeys):
 
     ``prefix`` is the broker's key prefix.
     """
-
-    def __init__(self, redis: Redis, prefix: str) -> None:
-        super().__init__(redis, prefix)
 
     @redis_errors()
     def workers_with_messages(self) -> set[str]:

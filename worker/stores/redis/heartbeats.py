@@ -16,8 +16,6 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from redis import Redis
-
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 ALIVE_S: Final = 20.0  # Workers write every few seconds; what a worker holds that is silent for longer is requeued.
@@ -50,9 +48,6 @@ class WorkerHeartbeat:
 
 class Heartbeats(PrefixedKeys):
     """Heartbeats of workers and beat; every method raises StoreUnavailable."""
-
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
 
     @redis_errors()
     def now(self) -> float:

@@ -22,7 +22,6 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from redis import Redis
 from redis.client import Pipeline
 
 from worker.domain.fleet.incidents import BY_HAND_LASTS, LONGEST_WAIT, SLOTS, Incident, IncidentKind, RecentAnswer
@@ -41,9 +40,6 @@ class IncidentStore(PrefixedKeys):
 
     A slot is what one incident blocks: a series, or a kind of refusal.
     """
-
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
 
     @redis_errors()
     def record_answer(self, job: WindowJob, kind: IncidentKind | None, now: datetime) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.errors import UnknownAccount, describe_code
@@ -18,8 +18,9 @@ from worker.stores.registry import outcomes
 from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
 CONSUMPTION = "consumption"
-NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED.value
-ACCOUNT_QUERY = select(ACCOUNTS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
+NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
+_COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
+ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
 # A window runs these statements several times. Building one costs more than running it, so each is built once.
 _ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("account_id"))
@@ -33,7 +34,7 @@ def get(connection: Connection, account_id: str) -> Account:
     row = connection.execute(_ONE_ACCOUNT, {"account_id": account_id}).one_or_none()
     if row is None:
         raise UnknownAccount(_unknown_account_text(account_id))
-    return to_account(row)
+    return Account(**row._asdict())
 
 
 def find(
@@ -55,7 +56,7 @@ def find(
         USAGE_POINTS.c.direction == direction,
     )
     row = connection.execute(query.with_for_update(of=ACCOUNTS)).one_or_none()
-    return None if row is None else to_account(row)
+    return None if row is None else Account(**row._asdict())
 
 
 def lock(connection: Connection, account_id: str, *, shared: bool = False, include_removed: bool = False) -> None:
@@ -68,14 +69,14 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
     state = connection.execute(_STATE_LOCKED[shared], {"account_id": account_id}).scalar()
     if state is None:
         raise UnknownAccount(_unknown_account_text(account_id))
-    if state == AccountState.DELETED.value and not include_removed:
+    if state == AccountState.DELETED and not include_removed:
         raise UnknownAccount(f"account {account_id} was removed")
 
 
 def insert_account(connection: Connection, supplier: str, now: datetime, consent: Mapping[str, date]) -> str:
     """Insert an account in state ``new`` and return its id."""
     account_id = _new_id()
-    row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW.value, "reason": ""}
+    row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
     outcomes.insert_rows(connection, account_id, now)
     return account_id
@@ -123,13 +124,13 @@ def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
 
     A ``paused`` account stays paused: the operator has paused it.
     """
-    waiting = (AccountState.NEW.value, AccountState.ACTION_NEEDED.value)
+    waiting = (AccountState.NEW, AccountState.ACTION_NEEDED)
     has_usage_point = select(USAGE_POINTS.c.account_id).where(USAGE_POINTS.c.account_id == account_id).exists()
     conditions = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state.in_(waiting), has_usage_point)
-    values = {"state": AccountState.READY.value, "reason": "", "state_since": now}
+    values = {"state": AccountState.READY, "reason": "", "state_since": now}
     connection.execute(update(ACCOUNTS).where(*conditions).values(values))
     # After a new consent nothing waits for a retry any more.
-    if connection.execute(_STATE, {"account_id": account_id}).scalar() == AccountState.READY.value:
+    if connection.execute(_STATE, {"account_id": account_id}).scalar() == AccountState.READY:
         outcomes.set_active(connection, account_id, now, active=True)
 
 
@@ -147,23 +148,9 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
         raise ValueError("an account without a usage point can't be ready")
     if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
         state = AccountState.PAUSED
-    update_account(connection, account_id, {"state": state.value, "reason": reason, "state_since": now})
+    update_account(connection, account_id, {"state": state, "reason": reason, "state_since": now})
     outcomes.set_active(connection, account_id, now, active=state is AccountState.READY)
     return account
-
-
-def to_account(row: Row[Any]) -> Account:
-    """Convert a row of ``ACCOUNT_QUERY`` to an account."""
-    return Account(
-        id=row.id,
-        state=AccountState(row.state),
-        supplier=row.supplier,
-        created_at=row.created_at,
-        usage_point_id=row.usage_point_id,
-        consent_from=row.consent_from,
-        consent_until=row.consent_until,
-        reason=row.reason,
-    )
 
 
 def _new_id() -> str:

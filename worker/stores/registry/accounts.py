@@ -27,7 +27,6 @@ from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.due import DueTable
 from worker.stores.registry.outcomes import DueChanges, SeriesOutcome, to_outcome
-from worker.stores.registry.overview import Overview
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
 from worker.stores.registry.tokens import TokenTable, detach_token
@@ -77,33 +76,28 @@ class AccountRegistry:
 
     def __init__(self, url: str, sealer: Sealer) -> None:
         """Take the ``url`` (sqlite:///FILE or postgresql://…) without opening it. Raises ValueError."""
-        self._database = Database(url)
-        self.tokens = TokenTable(self._database, sealer)
-        self.completeness = CompletenessTable(self._database)
-        self.policies = PolicyTable(self._database)
-        self.due = DueTable(self._database)
+        self.database = Database(url)
+        self.tokens = TokenTable(self.database, sealer)
+        self.completeness = CompletenessTable(self.database)
+        self.policies = PolicyTable(self.database)
+        self.due = DueTable(self.database)
 
     def __repr__(self) -> str:
-        return f"AccountRegistry({self._database.address})"
-
-    @property
-    def database(self) -> Database:
-        """The database, for other tables of the registry."""
-        return self._database
+        return f"AccountRegistry({self.database.address})"
 
     def close(self) -> None:
         """Close idle connections; the next call opens new ones."""
-        self._database.close()
+        self.database.close()
 
     # The schema
 
     def migrate(self) -> None:
         """Create or upgrade the tables; see ``database.upgrade_schema``."""
-        upgrade_schema(self._database)
+        upgrade_schema(self.database)
 
     def schema_version(self) -> str | None:
         """Return the last migration step that was applied; None before the first one."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return migrations.current_step(connection)
 
     # Accounts
@@ -144,7 +138,7 @@ class AccountRegistry:
         for _ in range(3):
             # Another process may insert the same usage point between our query and our insert. The server's
             # message quotes the number, so the error is not passed on.
-            with suppress(IntegrityError), self._database.writing() as connection:
+            with suppress(IntegrityError), self.database.writing() as connection:
                 # Two consents for the same meters must lock them in the same order, else they block each other.
                 sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
                 rows = {
@@ -165,12 +159,12 @@ class AccountRegistry:
 
     def get(self, account_id: str) -> Account:
         """Return the account; a removed one is ``deleted`` and has no usage point."""
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             return account_rows.get(connection, account_id)
 
     def page_active(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page of ``ready`` accounts by id: ``after`` < id. Empty at the end."""
-        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY.value, ACCOUNTS.c.id > (after or ""))
+        query = ACCOUNT_QUERY.where(ACCOUNTS.c.state == AccountState.READY, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
 
     def page(self, after: str | None = None, limit: int = PAGE) -> list[Account]:
@@ -182,10 +176,6 @@ class AccountRegistry:
         accounts = self._accounts(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(account_ids)))
         return {account.id: account for account in accounts}
 
-    def count_by_state(self) -> dict[AccountState, int]:
-        """Return the number of accounts in each state, zero included."""
-        return Overview(self._database).count_accounts_by_state()
-
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
@@ -194,12 +184,12 @@ class AccountRegistry:
         """
         if state in (AccountState.NEW, AccountState.DELETED):
             raise ValueError(f"an account can't be set to {state}")
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
     def remove(self, account_id: str) -> Removal:
         """Delete the account's personal data and leave its row as a tombstone. Safe to repeat."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
@@ -208,19 +198,9 @@ class AccountRegistry:
             tokens = detach_token(connection, account_id)
             # A second removal must not move the moment of the first, so only a row that is not removed changes.
             empty = {"reason": "", "consent_from": None, "consent_until": None}
-            tombstone = {"state": AccountState.DELETED.value, "state_since": datetime.now(UTC), **empty}
+            tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
         return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
-
-    # Tokens. The attribute ``tokens`` has the other operations.
-
-    def load_token(self, account_id: str) -> str | None:
-        """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
-        return self.tokens.load(account_id)
-
-    def rotate_tokens(self) -> int:
-        """Seal every token under the first key and return their number; see ``TokenTable.rotate_seals``."""
-        return self.tokens.rotate_seals()
 
     # Outcomes
 
@@ -248,24 +228,24 @@ class AccountRegistry:
         """
         success_at = now if code is None else None
         outcome = SeriesOutcome(account_id, Series(series), run_id, code, message, success_at, last_day, stored, now)
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             if not outcomes.record(connection, outcome, days or {}, due_changes or DueChanges()):
                 account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:
         """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             outcomes.make_due(connection, account_id, series, now)
 
     def make_histories_due(self, now: datetime) -> None:
         """Let the histories that are loaded go on now: what is missing of them is found out again."""
         loaded = SERIES_OUTCOMES.c.history_due_at.is_(None)
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(update(SERIES_OUTCOMES).where(loaded).values(history_due_at=now))
 
     def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
         """Set when the history of a series goes on; None: it is loaded."""
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             outcomes.set_history_due(connection, account_id, series, at)
 
     def load_outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
@@ -279,17 +259,17 @@ class AccountRegistry:
         query = select(SERIES_OUTCOMES).where(
             SERIES_OUTCOMES.c.account_id.in_(by_account), SERIES_OUTCOMES.c.run_id != ""
         )
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             for outcome in map(to_outcome, connection.execute(query)):
                 by_account[outcome.account_id][outcome.series] = outcome
         return by_account
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
-        with self._database.reading() as connection:
-            return [account_rows.to_account(row) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
+        with self.database.reading() as connection:
+            return [Account(**row._asdict()) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, states: Collection[AccountState] | None = None) -> list[Account]:
         """Return the accounts in these states by id; by default all but the removed ones."""
-        condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_([state.value for state in states])
+        condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
         return self._accounts(ACCOUNT_QUERY.where(condition))

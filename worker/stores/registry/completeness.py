@@ -18,6 +18,7 @@ from worker.domain.measures.readings import Series
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACTIVE, FRESHNESS, SERIES_OUTCOMES
+from worker.stores.sql_engines import build_insert
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
@@ -51,7 +52,7 @@ class CompletenessTable:
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         """Return the ledger of an account and series; an empty one if there is no row."""
         with self._database.reading() as connection:
-            parameters = {"account_id": account_id, "series": series.value}
+            parameters = {"account_id": account_id, "series": series}
             return DayLedger.parse(connection.execute(_DAYS, parameters).scalar() or "")
 
     def load_ledgers(self, account_ids: Iterable[str]) -> dict[tuple[str, Series], DayLedger]:
@@ -59,7 +60,7 @@ class CompletenessTable:
         query = select(_C.account_id, _C.series, _C.days).where(_C.account_id.in_(list(account_ids)))
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        return {(row.account_id, Series(row.series)): DayLedger.parse(row.days) for row in rows}
+        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in rows}
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
         """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
@@ -71,20 +72,19 @@ class CompletenessTable:
         Load curves that the supplier does not collect are left out.
         """
         query = (
-            select(_C.series, func.count().label("number"))
+            select(_C.series, func.count())
             .where(_ACTIVE, _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
             .group_by(_C.series)
         )
         with self._database.reading() as connection:
-            counts = {row.series: row.number for row in connection.execute(query)}
-        return {series: counts.get(series.value, 0) for series in Series}
+            return dict.fromkeys(Series, 0) | dict(connection.execute(query).all())
 
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
         """Return the number of active accounts, and of those for which ``day`` or a later day is complete.
 
         For the load curve, accounts that never had a complete day don't count: its collection is not switched on.
         """
-        rows = select(func.count()).where(_ACTIVE, _C.series == series.value)
+        rows = select(func.count()).where(_ACTIVE, _C.series == series)
         # A curve that never came is not collected, unless nobody has asked for it yet.
         collected = or_(_C.last_complete.is_not(None), _C.days == "")
         active = rows.where(collected) if series.description.optional else rows
@@ -96,8 +96,7 @@ class CompletenessTable:
 
     def save_freshness(self, freshness: HourFreshness) -> None:
         """Save the counts of an hour, in place of those saved before for the same hour."""
-        row = {**freshness._asdict(), "series": freshness.series.value}
-        statement = outcomes.build_insert(self._database.dialect, FRESHNESS).values(row)
+        statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
         counts = {name: statement.excluded[name] for name in ("active", "complete")}
         with self._database.writing() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
@@ -106,8 +105,7 @@ class CompletenessTable:
         """Return the saved hours from ``moment`` on, the oldest first."""
         query = select(FRESHNESS).where(FRESHNESS.c.hour >= moment).order_by(FRESHNESS.c.hour, FRESHNESS.c.series)
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [HourFreshness(row.hour, Series(row.series), row.active, row.complete) for row in rows]
+            return [HourFreshness(*row) for row in connection.execute(query)]
 
     def delete_freshness_before(self, moment: datetime) -> int:
         """Delete the hours before ``moment`` and return their number."""

@@ -6,7 +6,7 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, or_, select, update
@@ -17,6 +17,7 @@ from worker.domain.measures.readings import local_midnight
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
+from worker.stores.registry.consent_rows import PROOF_QUERY
 from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 
@@ -43,33 +44,6 @@ class ConsentTable:
 
     def record(
         self,
-        account_id: str,
-        kind: ConsentKind,
-        now: datetime,
-        *,
-        consent_from: date | None = None,
-        consent_until: date | None = None,
-        reference: str | None = None,
-    ) -> ConsentProof:
-        """Record a consent for the account's meter and return its proof.
-
-        The account takes the dates of the proof; its pending refusals and undelivered notices are deleted. A consent
-        that was recorded before (a callback page loaded twice, recognised by its reference or else by its dates)
-        gives the existing proof, and its end doesn't move. A new consent ends the previous one as ``renewed``.
-        """
-        with self._database.writing() as connection:
-            return self.record_in_transaction(
-                connection,
-                account_id,
-                kind,
-                now,
-                consent_from=consent_from,
-                consent_until=consent_until,
-                reference=reference,
-            )
-
-    def record_in_transaction(
-        self,
         connection: Connection,
         account_id: str,
         kind: ConsentKind,
@@ -79,7 +53,12 @@ class ConsentTable:
         consent_until: date | None = None,
         reference: str | None = None,
     ) -> ConsentProof:
-        """Record a consent, as ``record`` does, inside the transaction that adds the account."""
+        """Record a consent in the transaction that adds its account, and return its proof.
+
+        The account takes the dates of the proof; its pending refusals and undelivered notices are deleted. A consent
+        that was recorded before (a callback page loaded twice, recognised by its reference or else by its dates)
+        gives the existing proof, and its end doesn't move. A new consent ends the previous one as ``renewed``.
+        """
         # The lock makes a callback page that is loaded twice wait, so that the second finds the first one's proof.
         account_rows.lock(connection, account_id)
         account = account_rows.get(connection, account_id)
@@ -107,11 +86,11 @@ class ConsentTable:
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
         """Return all proofs of an account, even of a removed one, the newest first."""
-        query = select(CONSENT_PROOFS).where(CONSENT_PROOFS.c.account_id == account_id)
+        query = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id)
         newest_first = query.order_by(CONSENT_PROOFS.c.consented_at.desc(), CONSENT_PROOFS.c.id)
         with self._database.reading() as connection:
             account_rows.get(connection, account_id)
-            return [consent_rows.to_proof(row) for row in connection.execute(newest_first)]
+            return [ConsentProof(**row._asdict()) for row in connection.execute(newest_first)]
 
     def unseal_usage_point(self, proof: ConsentProof) -> str | None:
         """Return the meter number of a proof; None once the account is removed.
@@ -133,7 +112,7 @@ class ConsentTable:
             query = query.where(ACCOUNTS.c.consent_until <= until)
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         with self._database.reading() as connection:
-            return [account_rows.to_account(row) for row in connection.execute(query.order_by(*sort_keys))]
+            return [Account(**row._asdict()) for row in connection.execute(query.order_by(*sort_keys))]
 
     # Erasure of proofs.
 
@@ -161,7 +140,7 @@ class ConsentTable:
         Also finishes removals that were interrupted. Safe to repeat.
         """
         expired = (CONSENT_PROOFS.c.ended_at.is_(None), CONSENT_PROOFS.c.consent_until < today)
-        removed_ids = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state == AccountState.DELETED.value)
+        removed_ids = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state == AccountState.DELETED)
         unfinished = (
             CONSENT_PROOFS.c.account_id.in_(removed_ids),
             or_(CONSENT_PROOFS.c.ended_at.is_(None), CONSENT_PROOFS.c.sealed_usage_point.is_not(None)),
@@ -196,20 +175,10 @@ class ConsentTable:
         return rotate_seals(self._database, self._sealer, CONSENT_PROOFS.c.id, column, "proofs of consent")
 
     def _insert(self, connection: Connection, proof: ConsentProof, usage_point_id: str | None) -> None:
-        row = {
-            "id": proof.id,
-            "account_id": proof.account_id,
-            "supplier": proof.supplier,
-            "kind": proof.kind.value,
-            "reference": proof.reference,
-            "consented_at": proof.consented_at,
-            "consent_from": proof.consent_from,
-            "consent_until": proof.consent_until,
-            "sealed_usage_point": None if usage_point_id is None else self._sealer.seal(usage_point_id),
-            "ended_at": None,
-            "end_reason": "",
-        }
-        connection.execute(CONSENT_PROOFS.insert().values(**row))
+        row = asdict(proof)
+        del row["names_meter"]
+        sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id)
+        connection.execute(CONSENT_PROOFS.insert().values(**row, sealed_usage_point=sealed))
 
 
 def _find_existing(
@@ -224,22 +193,21 @@ def _find_existing(
     The proof in force may also be a newer one that has replaced this consent. If this consent has ended and nothing
     has replaced it, its proof is reopened: the supplier has just confirmed it.
     """
-    open_row = consent_rows.find_open_proof(connection, account_id)
-    proof = None if open_row is None else consent_rows.to_proof(open_row)
+    newest_first = PROOF_QUERY.where(CONSENT_PROOFS.c.account_id == account_id).order_by(
+        CONSENT_PROOFS.c.consented_at.desc()
+    )
+    open_row = connection.execute(newest_first.where(CONSENT_PROOFS.c.ended_at.is_(None)).limit(1)).one_or_none()
+    proof = None if open_row is None else ConsentProof(**open_row._asdict())
     if reference is None:
         same = proof is not None and (proof.kind, proof.reference) == (kind, None)
         return proof if same and proof and (proof.consent_from, proof.consent_until) == dates else None
-    query = select(CONSENT_PROOFS).where(
-        CONSENT_PROOFS.c.account_id == account_id,
-        CONSENT_PROOFS.c.kind == kind.value,
-        CONSENT_PROOFS.c.reference == reference,
-    )
-    earlier = connection.execute(query.order_by(CONSENT_PROOFS.c.consented_at.desc()).limit(1)).one_or_none()
+    recorded = newest_first.where(CONSENT_PROOFS.c.kind == kind, CONSENT_PROOFS.c.reference == reference)
+    earlier = connection.execute(recorded.limit(1)).one_or_none()
     if earlier is None or proof is not None:
         return None if earlier is None else proof
     reopen = update(CONSENT_PROOFS).where(CONSENT_PROOFS.c.id == earlier.id).values(ended_at=None, end_reason="")
     connection.execute(reopen)
-    return replace(consent_rows.to_proof(earlier), ended_at=None, end_reason="")
+    return replace(ConsentProof(**earlier._asdict()), ended_at=None, end_reason="")
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:

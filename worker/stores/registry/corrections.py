@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import delete, func, select
 
 from worker.domain.measures.readings import Period, Series
 from worker.stores.registry import account_rows
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import CORRECTIONS
+from worker.stores.sql_engines import build_insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class CorrectionTable:
 
     def record(self, corrections: Iterable[Correction]) -> None:
         """Insert the corrections; one that exists stays as it was recorded first. Raises UnknownAccount."""
-        rows = [{**asdict(correction), "period": correction.period.value} for correction in corrections]
+        rows = [asdict(correction) for correction in corrections]
         if not rows:
             return
         statement = build_insert(self._database.dialect, CORRECTIONS).on_conflict_do_nothing()
@@ -53,26 +52,22 @@ class CorrectionTable:
         columns = CORRECTIONS.c
         query = (
             select(CORRECTIONS)
-            .where(columns.account_id == account_id, columns.period == period.value)
+            .where(columns.account_id == account_id, columns.period == period)
             .where(columns.key >= first_key, columns.key < end_key)
             .order_by(columns.key, columns.changed_at)
         )
         with self._database.reading() as connection:
-            return [_to_correction(row) for row in connection.execute(query)]
+            return [Correction(**row._asdict()) for row in connection.execute(query)]
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
         """Return the number of corrections since ``moment`` in the fleet, by series."""
         columns = CORRECTIONS.c
-        query = select(columns.period, func.count().label("number")).where(columns.changed_at >= moment)
+        query = select(columns.period, func.count()).where(columns.changed_at >= moment)
         with self._database.reading() as connection:
-            counts = {row.period: row.number for row in connection.execute(query.group_by(columns.period))}
-        return {series: counts.get(series.inputs.value, 0) for series in Series}
+            counts: dict[Period, int] = dict(connection.execute(query.group_by(columns.period)).all())
+        return {series: counts.get(series.inputs, 0) for series in Series}
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the corrections before ``moment`` and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment)).rowcount
-
-
-def _to_correction(row: Row[Any]) -> Correction:
-    return Correction(**{**row._asdict(), "period": Period(row.period)})

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.registry import migrations
-from worker.stores.sql_engines import build_reading_engine, create_file, first_error_line, open_engine, parse_url
+from worker.stores.sql_engines import create_file, first_error_line, open_engine, parse_url
 
 _TIMEOUT_S = 30.0
 # What the drivers of SQLite and PostgreSQL say about a missing table or column.
@@ -42,7 +42,6 @@ class Database:
     def __init__(self, url: str) -> None:
         """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password."""
         self._engine = _open(url)
-        self._reading_engine = build_reading_engine(self._engine)
         self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
 
     @property
@@ -60,16 +59,10 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection for statements that only read. Raises StoreUnavailable.
+        """Open a transaction for statements that only read. Raises StoreUnavailable.
 
         On PostgreSQL each statement sees what is committed when it begins.
         """
-        with self._translated_errors(), self._reading_engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Open one transaction for several statements that only read. Raises StoreUnavailable."""
         with self._translated_errors(), self._engine.begin() as connection:
             yield connection
 

@@ -54,7 +54,7 @@ class DueTable:
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
-            _rows(_may_be_asked(now), _C.series == series.value, _C.every == every, _C.asked_at < before)
+            _rows(_may_be_asked(now), _C.series == series, _C.every == every, _C.asked_at < before)
             .order_by(_C.asked_at, _C.account_id)
             .limit(limit)
         )
@@ -75,7 +75,7 @@ class DueTable:
         # An expression, so that no server reads the order of the nights' index and sorts a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
-        query = _rows(_may_be_asked(now), _C.series == series.value, *lacking)
+        query = _rows(_may_be_asked(now), _C.series == series, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 
     def list_again(self, now: datetime, limit: int) -> list[DueRow]:
@@ -84,7 +84,7 @@ class DueTable:
 
     def list_histories(self, series: Series, now: datetime, limit: int) -> list[DueRow]:
         """Return the rows whose history is not loaded and goes on now, the longest waiting first."""
-        due = _C.series == series.value, _C.history_due_at.is_not(None), _C.history_due_at <= now
+        due = _C.series == series, _C.history_due_at.is_not(None), _C.history_due_at <= now
         return self._list(_rows(*due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
     def list_repairs(self, today: date, limit: int) -> list[DueRow]:
@@ -98,20 +98,19 @@ class DueTable:
     def load_unchanged(self, rows: Collection[DueRow]) -> dict[tuple[str, Series], SeriesDays]:
         """Return the days of those rows whose account is active and that were not asked meanwhile."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
-        keys = [(account_id, series.value) for account_id, series in asked_at]
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
-        query = select(*columns).where(_ACTIVE, tuple_(_C.account_id, _C.series).in_(keys))
+        query = select(*columns).where(_ACTIVE, tuple_(_C.account_id, _C.series).in_(list(asked_at)))
         with self._database.reading() as connection:
             stored = connection.execute(query).all()
         return {
-            (row.account_id, Series(row.series)): SeriesDays(row.last_complete, DayLedger.parse(row.days))
+            (row.account_id, row.series): SeriesDays(row.last_complete, DayLedger.parse(row.days))
             for row in stored
-            if row.asked_at == asked_at[row.account_id, Series(row.series)]
+            if row.asked_at == asked_at[row.account_id, row.series]
         }
 
     def count_share(self, series: Series, every: int, since: datetime) -> tuple[int, int]:
         """Return the number of active rows, and of those asked since ``since``."""
-        group = _ACTIVE, _C.series == series.value, _C.every == every
+        group = _ACTIVE, _C.series == series, _C.every == every
         counts = [select(func.count()).where(*group), select(func.count()).where(*group, _C.asked_at >= since)]
         with self._database.reading() as connection:
             active, asked = (connection.execute(query).scalar_one() for query in counts)
@@ -127,8 +126,7 @@ class DueTable:
 
     def _list(self, query: Select[Any]) -> list[DueRow]:
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [DueRow(row.account_id, Series(row.series), row.asked_at) for row in rows]
+            return [DueRow(*row) for row in connection.execute(query)]
 
 
 def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:

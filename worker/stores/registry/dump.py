@@ -27,7 +27,7 @@ Rows = Iterable[Mapping[str, Any]]
 @contextmanager
 def open_snapshot(database: Database) -> Iterator[Connection]:
     """Open a connection on which all statements see the same moment. Raises StoreUnavailable."""
-    with database.transaction() as connection:
+    with database.reading() as connection:
         # On SQLite every transaction that reads sees one moment; PostgreSQL needs REPEATABLE READ for it.
         if database.dialect == "postgresql":
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

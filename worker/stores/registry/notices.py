@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import delete, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.backoff import NOTICE_DELAYS
@@ -55,7 +55,7 @@ class NoticeTable:
                 return None
             values = {"attempts": row.attempts + 1, "next_attempt_at": now + NOTICE_DELAYS[row.attempts]}
             connection.execute(update(NOTICES).where(has_id).values(**values))
-            return consent_rows.to_notice(connection.execute(select(NOTICES).where(has_id)).one())
+            return Notice(**connection.execute(consent_rows.NOTICE_QUERY.where(has_id)).one()._asdict())
 
     def mark_delivered(self, notice_id: str, now: datetime) -> None:
         """Record that a notice was delivered, so that it is not due any more."""
@@ -74,14 +74,12 @@ class NoticeTable:
 
     def list_for_account(self, account_id: str) -> list[Notice]:
         """Return all notices about an account, the oldest first."""
-        return self._list(NOTICES.c.account_id == account_id)
+        query = consent_rows.NOTICE_QUERY.where(NOTICES.c.account_id == account_id)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(NOTICES.c.created_at, NOTICES.c.id)).all()
+        return [Notice(**row._asdict()) for row in rows]
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the notices created before ``moment``, delivered or not, and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(NOTICES).where(NOTICES.c.created_at < moment)).rowcount
-
-    def _list(self, *where: ColumnElement[bool]) -> list[Notice]:
-        query = select(NOTICES).where(*where).order_by(NOTICES.c.created_at, NOTICES.c.id)
-        with self._database.reading() as connection:
-            return [consent_rows.to_notice(row) for row in connection.execute(query)]

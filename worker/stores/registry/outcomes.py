@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypedDict
 
-from sqlalchemy import Connection, Row, Table, bindparam, case, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
@@ -77,11 +76,6 @@ class SeriesOutcome:
     failures: int = 0
 
 
-def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT statement with ``on_conflict_do_update``, which SQLite and PostgreSQL both have."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-
-
 def insert_rows(connection: Connection, account_id: str, now: datetime) -> None:
     """Insert the rows of a new account, which were never asked and are not active yet."""
     row = {
@@ -98,7 +92,7 @@ def insert_rows(connection: Connection, account_id: str, now: datetime) -> None:
         "ever_stored": False,
         "updated_at": NEVER,
     }
-    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series.value} for series in Series])
+    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in Series])
 
 
 def set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:
@@ -182,7 +176,7 @@ def to_outcome(row: Row[Any]) -> SeriesOutcome:
     """Convert a row of ``series_outcomes``."""
     return SeriesOutcome(
         account_id=row.account_id,
-        series=Series(row.series),
+        series=row.series,
         run_id=row.run_id,
         code=row.last_code,
         message=row.last_message,
@@ -204,7 +198,7 @@ def _lock(connection: Connection, account_id: str, series: Series) -> Row[Any] |
 
 
 def _key(account_id: str, series: Series) -> dict[str, str]:
-    return {"p_account": account_id, "p_series": series.value}
+    return {"p_account": account_id, "p_series": series}
 
 
 def _may_lack_curve(ledger: DayLedger) -> bool:

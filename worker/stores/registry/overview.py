@@ -10,7 +10,6 @@ from sqlalchemy import case, func, select
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.database import Database
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
@@ -52,24 +51,15 @@ class Overview:
 
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, zero included."""
-        query = select(ACCOUNTS.c.state, func.count().label("number")).group_by(ACCOUNTS.c.state)
+        query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)
         with self._database.reading() as connection:
-            counts = {row.state: row.number for row in connection.execute(query)}
-        return {state: counts.get(state.value, 0) for state in AccountState}
+            return dict.fromkeys(AccountState, 0) | dict(connection.execute(query).all())
 
     def count_waiting_notices(self) -> int:
         """Count the notices that are still to be delivered and whose attempts are not used up."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         with self._database.reading() as connection:
             return connection.execute(select(func.count()).select_from(NOTICES).where(*waiting)).scalar_one()
-
-    def count_due_accounts(self, today: date) -> dict[Series, int]:
-        """Count the active accounts with open days that the repair requests again, by series."""
-        return CompletenessTable(self._database).count_due(today)
-
-    def count_corrections_since(self, moment: datetime) -> dict[Series, int]:
-        """Count the readings that the supplier has changed since ``moment``, by series."""
-        return CorrectionTable(self._database).count_since(moment)
 
     def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
         """Return the number of deviations first seen since ``moment``, and of older ones seen again since."""
@@ -92,5 +82,4 @@ class Overview:
             .limit(limit)
         )
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [CodeCount(Series(row.series), row.last_code, row.number, row.last_at) for row in rows]
+            return [CodeCount(*row) for row in connection.execute(query)]

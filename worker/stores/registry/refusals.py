@@ -16,8 +16,8 @@ from worker.domain.consent.consents import Notice, PendingRefusal
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
+from worker.stores.sql_engines import build_insert
 
 
 class PendingRefusals:
@@ -54,7 +54,7 @@ class PendingRefusals:
         )
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            return consent_rows.to_pending_refusal(connection.execute(merged.returning(PENDING_REFUSALS)).one())
+            return PendingRefusal(*connection.execute(merged.returning(PENDING_REFUSALS)).one())
 
     def clear(self, account_id: str) -> int:
         """Delete the account's pending refusals after a success and return their number."""
@@ -74,7 +74,7 @@ class PendingRefusals:
             .order_by(PENDING_REFUSALS.c.code)
         )
         with self._database.reading() as connection:
-            return [consent_rows.to_pending_refusal(row) for row in connection.execute(query)]
+            return [PendingRefusal(*row) for row in connection.execute(query)]
 
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool) -> int:
         """Return the number of accounts refused with ``code`` for the first time since ``since``.
@@ -83,7 +83,7 @@ class PendingRefusals:
         ``certain`` refusal suspends its account at once, so the suspension counts.
         """
         if certain:
-            suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED.value, ACCOUNTS.c.reason == code)
+            suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)
             query = select(func.count()).select_from(ACCOUNTS).where(*suspended, ACCOUNTS.c.state_since >= since)
         else:
             first_seen = (
@@ -111,13 +111,13 @@ class PendingRefusals:
         """
         pending = (PENDING_REFUSALS.c.code == code, PENDING_REFUSALS.c.last_seen >= since, PENDING_REFUSALS.c.times > 0)
         suspended = ACCOUNT_QUERY.where(
-            ACCOUNTS.c.state == AccountState.ACTION_NEEDED.value,
+            ACCOUNTS.c.state == AccountState.ACTION_NEEDED,
             ACCOUNTS.c.reason == code,
             ACCOUNTS.c.state_since >= since,
         )
         with self._database.writing() as connection:
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
-            accounts = [account_rows.to_account(row) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
+            accounts = [Account(**row._asdict()) for row in connection.execute(suspended.order_by(ACCOUNTS.c.id))]
             for account in accounts:
                 account_rows.change_state(connection, account.id, AccountState.READY, "", now)
                 consent_rows.delete_undelivered_notices(connection, account.id)

@@ -8,6 +8,7 @@ when the account is removed. Everything else, here and elsewhere, uses only the 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Dialect,
+    Enum,
     ForeignKey,
     Index,
     Integer,
@@ -30,6 +32,12 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+
+from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.consents import ConsentKind, NoticeKind
+from worker.domain.fleet.outcomes import AnswerClass
+from worker.domain.measures.answer_shapes import DeviationKind
+from worker.domain.measures.readings import Period, Series
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,6 +68,13 @@ def _sortable(length: int) -> String:
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
+def _word(kind: type[StrEnum], length: int) -> Enum:
+    """Return the type of a column that holds a value of ``kind``, as text."""
+    return Enum(
+        kind, native_enum=False, length=length, values_callable=lambda members: [member.value for member in members]
+    )
+
+
 NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # Before every other moment, so never asked comes first.
 NO_DAY: Final = date(2000, 1, 1)
 ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in words that SQLite and PostgreSQL share.
@@ -78,7 +93,7 @@ ACCOUNTS = Table(
     METADATA,
     Column("id", _sortable(32), primary_key=True),
     Column("supplier", String(32), nullable=False),
-    Column("state", String(16), nullable=False),
+    Column("state", _word(AccountState, 16), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("state_since", UtcDateTime, nullable=False),
@@ -123,11 +138,11 @@ SERIES_OUTCOMES = Table(
     _R,
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("series", String(32), primary_key=True),
+    Column("series", _word(Series, 32), primary_key=True),
     Column("active", Boolean, nullable=False),  # Follows accounts.state: a join would read each paused account.
     Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.
     Column("asked_at", UtcDateTime, nullable=False),  # End of the last look-back; NEVER before the first one.
-    Column("last_answer", String(16)),  # The AnswerClass of the last look-back.
+    Column("last_answer", _word(AnswerClass, 16)),  # Of the last look-back.
     Column("again_at", UtcDateTime),  # The next try after a failure; until then the row is not due.
     Column("failures", SmallInteger, nullable=False),  # Look-backs in a row that failed.
     Column("history_due_at", UtcDateTime),  # When the history goes on; NULL: it is loaded.
@@ -160,7 +175,7 @@ CONSENT_PROOFS = Table(
     Column("id", _sortable(32), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
     Column("supplier", String(32), nullable=False),
-    Column("kind", String(16), nullable=False),  # A ConsentKind: what the callback contained.
+    Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
@@ -190,7 +205,7 @@ NOTICES = Table(
     Column("id", _sortable(32), primary_key=True),
     Column("key", _sortable(160), nullable=False),  # A notice is sent once a key.
     Column("account_id", _sortable(32), ForeignKey("accounts.id")),  # NULL: a notice to the operator, about the fleet.
-    Column("kind", String(32), nullable=False),
+    Column("kind", _word(NoticeKind, 32), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("about", String(64), nullable=False),
     Column("channel", String(16), nullable=False),
@@ -221,7 +236,7 @@ CORRECTIONS = Table(
     "corrections",
     METADATA,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("period", String(8), primary_key=True),
+    Column("period", _word(Period, 8), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
     Column("was_mwh", BigInteger, primary_key=True),  # Milliwatt-hours; part of the key, so a repeat adds no row.
     Column("became_mwh", BigInteger, primary_key=True),
@@ -235,7 +250,7 @@ FRESHNESS = Table(
     "freshness",
     METADATA,
     Column("hour", UtcDateTime, primary_key=True),
-    Column("series", String(32), primary_key=True),
+    Column("series", _word(Series, 32), primary_key=True),
     Column("active", Integer, nullable=False),
     Column("complete", Integer, nullable=False),  # The active accounts with a complete yesterday.
 )
@@ -259,7 +274,7 @@ QUARANTINE = Table(
     "quarantine",
     METADATA,
     Column("fingerprint", _sortable(16), primary_key=True),
-    Column("kind", String(32), nullable=False),
+    Column("kind", _word(DeviationKind, 32), nullable=False),
     Column("place", String(200), nullable=False),
     Column("detail", String(64), nullable=False),
     Column("preset", String(32), nullable=False),

@@ -99,16 +99,16 @@ class TokenTable:
         """Return the tokens of ready accounts with ``after`` < end <= ``before``, the next to expire first."""
         account = func.min(TOKEN_USERS.c.account_id).label("account_id")
         query = (
-            select(TOKENS.c.id, TOKENS.c.expires_at, account)
+            select(TOKENS.c.id, account, TOKENS.c.expires_at)
             .select_from(TOKENS.join(TOKEN_USERS).join(ACCOUNTS, TOKEN_USERS.c.account_id == ACCOUNTS.c.id))
             .where(TOKENS.c.expires_at > after, TOKENS.c.expires_at <= before)
-            .where(ACCOUNTS.c.state == AccountState.READY.value)
+            .where(ACCOUNTS.c.state == AccountState.READY)
             .group_by(TOKENS.c.id, TOKENS.c.expires_at)
             .order_by(TOKENS.c.expires_at, TOKENS.c.id)
             .limit(limit)
         )
         with self._database.reading() as connection:
-            return [ExpiringToken(row.id, row.account_id, row.expires_at) for row in connection.execute(query)]
+            return [ExpiringToken(*row) for row in connection.execute(query)]
 
     # Statements inside a transaction of the registry.
 

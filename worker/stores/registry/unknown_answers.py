@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.answer_samples import to_sample
@@ -17,10 +17,11 @@ from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows
 from worker.stores.registry.database import Database
-from worker.stores.registry.outcomes import build_insert
 from worker.stores.registry.tables import QUARANTINE
+from worker.stores.sql_engines import build_insert
 
 _C = QUARANTINE.c
+_ENTRY = [column for column in _C if column is not _C.sealed_sample]
 # A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
 MAX_ROWS: Final = 200
 
@@ -84,15 +85,20 @@ class QuarantineTable:
 
     def list(self) -> Iterable[QuarantineEntry]:
         """Return all deviations, the newest first."""
-        query = select(QUARANTINE).order_by(_C.first_seen.desc(), _C.fingerprint)
+        query = select(*_ENTRY).order_by(_C.first_seen.desc(), _C.fingerprint)
         with self._database.reading() as connection:
-            return [_to_entry(row) for row in connection.execute(query)]
+            return [QuarantineEntry(*row) for row in connection.execute(query)]
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
         """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
         with self._database.reading() as connection:
-            row = connection.execute(select(QUARANTINE).where(_C.fingerprint == fingerprint)).one_or_none()
-        return None if row is None else (_to_entry(row), self._sealer.unseal_bytes(row.sealed_sample).decode())
+            row = connection.execute(
+                select(*_ENTRY, _C.sealed_sample).where(_C.fingerprint == fingerprint)
+            ).one_or_none()
+        if row is None:
+            return None
+        *fields, sealed_sample = row
+        return QuarantineEntry(*fields), self._sealer.unseal_bytes(sealed_sample).decode()
 
     def delete(self, fingerprint: str) -> bool:
         """Delete a deviation, so that it is new when it comes again; return whether it was there."""
@@ -115,7 +121,7 @@ class QuarantineTable:
             for fingerprint, sealed in rows:
                 has_fingerprint = _C.fingerprint == fingerprint
                 try:
-                    rotated = self._sealer.rotate_bytes(sealed)
+                    rotated = self._sealer.rotate(sealed)
                 except OperatorFault:
                     # Nobody can read this sample any more. A new one is stored when the deviation comes again.
                     connection.execute(delete(QUARANTINE).where(has_fingerprint))
@@ -127,7 +133,7 @@ class QuarantineTable:
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
         row = {
             "fingerprint": deviation.fingerprint,
-            "kind": deviation.kind.value,
+            "kind": deviation.kind,
             "place": deviation.place[:200],
             "detail": deviation.detail[:64],
             "preset": preset,
@@ -139,16 +145,3 @@ class QuarantineTable:
         statement = build_insert(self._database.dialect, QUARANTINE).values(**row)
         insert_once = statement.on_conflict_do_nothing(index_elements=["fingerprint"]).returning(_C.fingerprint)
         return connection.execute(insert_once).first() is not None
-
-
-def _to_entry(row: Row[Any]) -> QuarantineEntry:
-    return QuarantineEntry(
-        row.fingerprint,
-        DeviationKind(row.kind),
-        row.place,
-        row.detail,
-        row.preset,
-        row.first_seen,
-        row.last_seen,
-        row.times,
-    )

@@ -158,7 +158,7 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     yesterday = runtime.claims.today() - ONE_DAY
     freshness: dict[Series, Freshness] = {series: overview.count_fresh(series, yesterday) for series in Series}
     return {
-        "states": runtime.registry.count_by_state(),
+        "states": overview.count_accounts_by_state(),
         "freshness": freshness,
         "fresh_hours": fresh_hours(runtime),
         "yesterday": yesterday,

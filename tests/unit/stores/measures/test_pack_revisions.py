@@ -34,43 +34,6 @@ def removal_of(fields: dict[str, Any], period: Period) -> dict[Period, list[Valu
     return {period: [ValueWrite(key, revision, None) for key, revision in revisions(fields, period).items()]}
 
 
-def test_values_are_created_once() -> None:
-    fields = pack_of(MINUTES[0])
-    again = decide_writes(fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], None, PackedValue(1))]}, "other")
-    assert (again.fields, again.conflicting) == (None, {Period.MINUTE: {MINUTES[0]}})
-
-
-def test_who_changed_other_values_of_the_pack_does_no_harm() -> None:
-    fields = pack_of(*MINUTES[:2])
-    before = revisions(fields)
-    first = decide_writes(
-        fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], before[MINUTES[0]], PackedValue(7))]}, "x"
-    ).fields
-    assert first is not None
-    second = decide_writes(
-        first, DAY, {Period.MINUTE: [ValueWrite(MINUTES[1], before[MINUTES[1]], PackedValue(8))]}, "x"
-    )
-    assert second.fields is not None and not any(second.conflicting.values())
-    energies = {key: value.milliwatt_hours for key, value in unpack_values(second.fields, DAY, Period.MINUTE).items()}
-    assert energies == {MINUTES[0]: 7, MINUTES[1]: 8}
-
-
-def test_a_value_written_again_as_it_was_has_a_new_revision() -> None:
-    fields = pack_of(MINUTES[0])
-    before = revisions(fields)
-    after = decide_writes(
-        fields, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], before[MINUTES[0]], PackedValue(500))]}, "x"
-    ).fields
-    assert after is not None
-    assert revisions(after) != before
-    assert (
-        decide_writes(
-            after, DAY, {Period.MINUTE: [ValueWrite(MINUTES[0], before[MINUTES[0]], PackedValue(9))]}, "x"
-        ).fields
-        is None
-    )
-
-
 def test_where_a_reading_lost_no_total_of_the_pack_is_written() -> None:
     fields = pack_of(MINUTES[0])
     changes = {
@@ -112,19 +75,6 @@ def test_one_doctype_is_erased_and_the_other_stays() -> None:
     # The last value takes the pack with it.
     last = decide_writes(left, DAY, removal_of(left, Period.HOUR), "x")
     assert last.fields == {"_rev": "1-a", "_deleted": True}
-
-
-def test_what_comes_after_an_erasure_has_no_revision_of_before() -> None:
-    changes = {
-        Period.MINUTE: [ValueWrite(MINUTES[0], None, PackedValue(1))],
-        Period.HOUR: [ValueWrite(HOURS[0], None, PackedValue(1))],
-    }
-    fields = decide_writes(None, DAY, changes, "x").fields
-    assert fields is not None
-    left = decide_writes(fields, DAY, removal_of(fields, Period.MINUTE), "x").fields
-    anew = decide_writes(left, DAY, {Period.MINUTE: changes[Period.MINUTE]}, "y").fields
-    assert anew is not None
-    assert revisions(anew) != revisions(fields)
 
 
 @pytest.mark.parametrize("fields", [{"format": 2, "version": 1}, {"format": 1}, {"format": 1, "version": "x"}])

@@ -10,19 +10,28 @@ from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table
 
+from worker.stores.registry.tables import METADATA
+
 _FOLDER = Path(__file__).parent
 _VERSION = table("alembic_version", column("version_num"))
 
 
-def upgrade(connection: Connection, step: str = "head") -> None:
-    """Upgrade the schema to ``step`` inside the caller's transaction. Does nothing if it is there already."""
+def upgrade(connection: Connection) -> None:
+    """Create the newest tables in an empty database, or upgrade older ones, inside the caller's transaction.
+
+    As Alembic's page "Building an Up to Date Database from Scratch" says, a new database takes no steps.
+    """
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, step)
+    if current_step(connection) is None:
+        METADATA.create_all(connection)
+        command.stamp(config, "head")
+    else:
+        command.upgrade(config, "head")
 
 
 def current_step(connection: Connection) -> str | None:
