@@ -51,7 +51,7 @@ class Meter:
         if not self._has_day(day):
             return None
         wh = self.series.daily(direction, day)
-        correction = self.switches.corrections.get(day)
+        correction = self.switches.correction_of(day)
         if wh is None or correction is None:
             return wh
         return correction.apply(wh, day_length(day) / timedelta(hours=1))
@@ -78,7 +78,7 @@ class Meter:
 
     def _correct_curve(self, direction: Direction, day: date) -> list[Point]:
         points = list(self.series.curve(direction, day))
-        correction = self.switches.corrections.get(day)
+        correction = self.switches.correction_of(day)
         if correction is None or not points:
             return points
         wh = self.series.daily(direction, day)
@@ -108,16 +108,12 @@ class Meters:
         self._switches: dict[str, MeterSwitches] = {}
         self._home = lru_cache(maxsize=_CACHED_HOMES)(lambda usage_point: _create_home(usage_point, seed))
 
-    def get(self, usage_point: str) -> Meter:
-        """Return the meter as the supplier shows it now."""
+    def get(self, usage_point: str, with_unpublished: bool = False) -> Meter:
+        """Return the meter as the supplier shows it now, or with all days before today, published or not."""
         switches = self.switches_of(usage_point)
-        measured = self._recorded_meters.get(usage_point) or self._home(usage_point)
-        return Meter(measured, switches, self.last_published() - switches.delay_days * ONE_DAY)
-
-    def get_with_unpublished(self, usage_point: str) -> Meter:
-        """Return the meter with all days before today, published or not."""
-        meter = self.get(usage_point)
-        return Meter(meter.series, meter.switches, self._clock.today() - ONE_DAY)
+        series = self._recorded_meters.get(usage_point) or self._home(usage_point)
+        published = self.last_published() - switches.delay_days * ONE_DAY
+        return Meter(series, switches, self._clock.today() - ONE_DAY if with_unpublished else published)
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""
@@ -125,18 +121,18 @@ class Meters:
             return self._switches[usage_point]
         return METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
 
-    def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> MeterSwitches:
+    def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> None:
         """Change some switches of a meter until they are reset.  Raises ValueError."""
         self._switches[usage_point] = self.switches_of(usage_point).with_changes(changes)
-        return self._switches[usage_point]
 
     def reset_switches(self, usage_point: str) -> None:
         """Reset a meter to the switches that it had at the start."""
         self._switches.pop(usage_point, None)
 
-    def recorded_numbers(self) -> list[str]:
-        """Return the numbers of the recorded meters, sorted."""
-        return sorted(self._recorded_meters)
+    @property
+    def number_recorded(self) -> int:
+        """The number of recorded meters."""
+        return len(self._recorded_meters)
 
     def last_published(self) -> date:
         """Return the last day that a meter without delay has published."""

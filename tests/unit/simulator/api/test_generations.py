@@ -111,7 +111,7 @@ def test_the_index_rises_by_the_daily_energy(supplier: SimulatorCaller) -> None:
     assert [later - earlier for earlier, later in pairwise(values)] == daily
 
 
-@pytest.mark.parametrize("api", ["situation_contrat", "synth_contrat", "comptage", "donnees_generales", "alimentation"])
+@pytest.mark.parametrize("api", ["situation_contrat", "synth_contrat", "comptage"])
 def test_contracts_take_the_meter_in_the_path_alone(supplier: SimulatorCaller, api: str) -> None:
     token = supplier.bearer("2026")
     assert supplier.get(f"/{api}_auto/v1/{HOME}", {}, token).status_code == 200
