@@ -1,15 +1,7 @@
 """Recorded meters from a folder of CSV files, with the values and gaps of the files.
 
 The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
-Files with other names are ignored; each name may end in ``.gz``:
-
-================================ ================================================================
-``<14 digits>.load_curve.csv``   ``date_end_local,watts``: end labels, mean W
-``<14 digits>.daily.csv``        ``date,wh``
-``Enedis_Conso_Heure_*.csv``     the customer site's load curve
-``Enedis_Conso_Jour_*.csv``      the customer site's indexes of each midnight
-``ENEDIS_R63*.csv``              the business portal's load curve
-================================ ================================================================
+Files with other names are ignored; each name may end in ``.gz``.
 """
 
 from __future__ import annotations
@@ -186,12 +178,10 @@ def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
 
 def _fill_unknown_steps(steps: Sequence[int | None], default: int) -> list[int]:
     """Replace each unknown step by the next known one, else by the one before, else by ``default``."""
-    filled: list[int | None] = list(steps)
-    for index in range(len(filled) - 2, -1, -1):
+    filled = list(steps)
+    for index in reversed(range(len(filled) - 1)):
         filled[index] = filled[index] or filled[index + 1]
-    last: int = default
-    complete = []
+    complete: list[int] = []
     for step in filled:
-        last = step or last
-        complete.append(last)
+        complete.append(step or (complete[-1] if complete else default))
     return complete
