@@ -6,9 +6,9 @@ import pytest
 import requests
 
 from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller
+from tests.support.simulators import serve_in_background
 from worker.simulator.faults import KINDS
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import serve_in_background
 
 
 def test_a_canned_answer_is_given_as_often_as_ordered(supplier: SimulatorCaller) -> None:
