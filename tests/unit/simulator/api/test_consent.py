@@ -120,9 +120,9 @@ def test_a_refresh_whose_answer_is_lost_has_used_its_token_up(supplier: Simulato
 def test_an_access_token_expires_by_the_simulated_clock(supplier: SimulatorCaller, generation: str) -> None:
     token = supplier.bearer(generation)
     supplier.admin("clock", {"advance_s": 12_500})
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation, token=token).status_code == 200
+    assert supplier.request_measures(generation=generation, token=token).status_code == 200
     supplier.admin("clock", {"advance_s": 101})
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation, token=token).status_code in (
+    assert supplier.request_measures(generation=generation, token=token).status_code in (
         401,
         403,
     )
@@ -144,7 +144,7 @@ def test_a_revoked_token_is_refused_and_revoking_never_fails(supplier: Simulator
     token = supplier.application_token()
     for known in (token, "nobody-knows-it"):
         assert supplier.http.post("/oauth2/v3/revoke", data={"token": known}).status_code == 200
-    assert supplier.request_measures("2024-11-01", "2024-11-02", token=token).status_code == 401
+    assert supplier.request_measures(token=token).status_code == 401
 
 
 def test_token_answers_can_be_odd(supplier: SimulatorCaller) -> None:
@@ -155,12 +155,12 @@ def test_token_answers_can_be_odd(supplier: SimulatorCaller) -> None:
 
 def test_a_consent_ends_with_its_duration(supplier: SimulatorCaller) -> None:
     supplier.callback(usage_point_id=HOME, duration="P2D")
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
     supplier.admin("clock", {"advance_s": 2 * 86_400})
     supplier.tokens.clear()
-    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02")) == (403, "ADAM-DC-0008")
+    assert error_of(supplier.request_measures()) == (403, "ADAM-DC-0008")
     supplier.callback(usage_point_id=HOME)
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
