@@ -64,6 +64,7 @@ class CannedServer:
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     closed: Event = field(default_factory=Event)
+    connections: int = 0
 
 
 @contextmanager
@@ -92,6 +93,7 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        self.server.state.connections += 1
         while line := self.rfile.readline().decode():
             self._record_request(line)
             answer = self._next_answer()

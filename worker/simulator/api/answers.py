@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
@@ -29,8 +29,6 @@ _HEAD_FIELDS: Final[Mapping[MeasureKind, Mapping[str, str]]] = {
     MeasureKind.DAILY: {"typeValeur": "GLOBALE", "modeCalcul": "DIFF.INDEX", "pas": "P1D"},
     MeasureKind.MAX_POWER: {"typeValeur": "GLOBALE", "modeCalcul": "MESURE", "pas": "P1D"},
 }
-
-
 _VOLT_AMPERES_OF_WATTS: Final = 1.15  # The peak within a half-hour is above its mean.
 
 
@@ -77,33 +75,27 @@ def _peak_row(points: Sequence[Point]) -> AnswerRow:
     return AnswerRow(_to_text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
 
 
-class Quantity(NamedTuple):
-    """One item of ``grandeur``: the rows of one direction."""
-
-    direction: Direction
-    rows: Sequence[AnswerRow]
-
-
-def to_body_2026(query: MeasureQuery, quantities: Sequence[Quantity], quality: str, without_marks: bool) -> Json:
+def to_body_2026(
+    query: MeasureQuery, quantities: Mapping[Direction, Sequence[AnswerRow]], quality: str, without_marks: bool
+) -> Json:
     """Return a measure answer of Data Connect 2026; ``quality`` is ``BRUT`` or ``BEST``."""
+    physical_quantity, unit = _PHYSICAL_QUANTITIES[query.resource.kind]
     return {
         "idPrm": query.usage_point,
         "etapeMetier": quality,
         "periode": {"dateDebut": query.start.isoformat(), "dateFin": query.end.isoformat()},
         **_HEAD_FIELDS[query.resource.kind],
-        "grandeur": [_quantity_2026(query.resource.kind, quantity, without_marks) for quantity in quantities],
+        "grandeur": [
+            {
+                "grandeurMetier": _BUSINESS_QUANTITIES[direction],
+                "grandeurPhysique": physical_quantity,
+                "unite": unit,
+                "points": [_point_2026(row, without_marks) for row in rows],
+                "calendrier": [],
+            }
+            for direction, rows in quantities.items()
+        ],
         "contexte": [],
-    }
-
-
-def _quantity_2026(kind: MeasureKind, quantity: Quantity, without_marks: bool) -> Json:
-    name, unit = _PHYSICAL_QUANTITIES[kind]
-    return {
-        "grandeurMetier": _BUSINESS_QUANTITIES[quantity.direction],
-        "grandeurPhysique": name,
-        "unite": unit,
-        "points": [_point_2026(row, without_marks) for row in quantity.rows],
-        "calendrier": [],
     }
 
 

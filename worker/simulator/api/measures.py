@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
-from worker.simulator.api.answers import Quantity, read_rows, to_body_2026, to_body_v5, to_index_body
+from worker.simulator.api.answers import read_rows, to_body_2026, to_body_v5, to_index_body
 from worker.simulator.api.contracts import CONTRACT_PATHS, BodyBuilder
 from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, invalid_request
 from worker.simulator.api.gateway import authorize_call, gateway_route
@@ -102,20 +102,13 @@ def _measures(resource: Resource, simulator: SimulatorState, request: Request, c
         raise Refused(ERROR_TABLE["no_data_found"])
     if resource.generation is not Generation.V2026:
         return to_body_v5(query, rows, meter.switches.quality)
-    return to_body_2026(
-        query,
-        [] if meter.switches.empty_answer else _quantities(meter, query),
-        meter.switches.quality,
-        meter.switches.without_marks,
-    )
-
-
-def _quantities(meter: Meter, query: MeasureQuery) -> list[Quantity]:
-    """Return the rows asked for; a switch puts the other direction in front of them."""
-    directions = [query.resource.direction]
-    if meter.switches.both_directions:
-        directions = [other for other in Direction if other is not query.resource.direction] + directions
-    return [Quantity(direction, read_rows(meter, query, direction)) for direction in directions]
+    # A switch puts the other direction in front of the one asked for.
+    both = sorted(Direction, key=lambda direction: direction is resource.direction)
+    directions = both if meter.switches.both_directions else [resource.direction]
+    quantities = {direction: read_rows(meter, query, direction) for direction in directions}
+    if meter.switches.empty_answer:
+        quantities = {}
+    return to_body_2026(query, quantities, meter.switches.quality, meter.switches.without_marks)
 
 
 def _midnight_indexes(meter: Meter, query: MeasureQuery) -> list[tuple[str, Number]]:

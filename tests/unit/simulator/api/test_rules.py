@@ -118,6 +118,14 @@ def test_a_curve_that_is_not_collected_leaves_the_daily_values(supplier: Simulat
     assert supplier.truth("2024-11-01", "2024-11-02")["load_curve"] == []
 
 
+def test_the_newest_words_some_refusals_of_its_own(supplier: SimulatorCaller) -> None:
+    assert error_of(supplier.request_measures("2024-11-02", "2024-11-01", generation="2026")) == (400, "ADAM-ERR0002")
+    supplier.switch(holes=["2024-11-01"])
+    assert error_of(supplier.request_measures(generation="2026")) == (404, "404")
+    older = supplier.request_measures(generation="v4").json()
+    assert older["error_description"] == "no measure found for this usage point"
+
+
 @pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
 @pytest.mark.parametrize("name", ERROR_TABLE)
 def test_every_row_of_the_error_table_can_be_switched_on_for_one_meter(
@@ -129,17 +137,6 @@ def test_every_row_of_the_error_table_can_be_switched_on_for_one_meter(
     assert answer.status_code >= 400
     supplier.switch(refusal=None)
     assert supplier.request_measures(generation=generation).status_code == 200
-
-
-def test_an_end_before_the_start_has_a_code_of_its_own_in_the_newest(supplier: SimulatorCaller) -> None:
-    assert error_of(supplier.request_measures("2024-11-02", "2024-11-01", generation="2026")) == (400, "ADAM-ERR0002")
-
-
-def test_no_data_is_worded_by_the_generation(supplier: SimulatorCaller) -> None:
-    supplier.switch(holes=["2024-11-01"])
-    assert error_of(supplier.request_measures(generation="2026")) == (404, "404")
-    older = supplier.request_measures(generation="v4").json()
-    assert older["error_description"] == "no measure found for this usage point"
 
 
 def test_an_api_that_is_not_subscribed_says_so(supplier: SimulatorCaller) -> None:

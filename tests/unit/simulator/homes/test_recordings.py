@@ -152,9 +152,6 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, text: s
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
     assert METER not in str(caught.value).removeprefix(f"{METER}.")
-
-
-def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(BrokenRecording, match="not a folder"):
         read_folder(tmp_path / "nowhere")
 
