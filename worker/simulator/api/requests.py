@@ -41,36 +41,30 @@ class MeasureQuery:
     end: date
 
 
-_RESOURCE_NAMES: Final = {
-    (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION): ("consumption_load_curve", "clc"),
-    (MeasureKind.DAILY, Direction.CONSUMPTION): ("daily_consumption", "dc"),
-    (MeasureKind.MAX_POWER, Direction.CONSUMPTION): ("daily_consumption_max_power", "dcmp"),
-    (MeasureKind.LOAD_CURVE, Direction.PRODUCTION): ("production_load_curve", "plc"),
-    (MeasureKind.DAILY, Direction.PRODUCTION): ("daily_production", "dp"),
-}
-_RESOURCE_NAMES_2026: Final = {
-    (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION): "courbe_de_charge_consommation",
-    (MeasureKind.DAILY, Direction.CONSUMPTION): "consommation_quotidienne",
-    (MeasureKind.MAX_POWER, Direction.CONSUMPTION): "puissance_conso_max_quotidienne",
-    (MeasureKind.LOAD_CURVE, Direction.PRODUCTION): "courbe_de_charge_production",
-    (MeasureKind.DAILY, Direction.PRODUCTION): "production_quotidienne",
-}
 MEASURES_2026: Final = "mesure_synchrone_auto"
 OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
-
-RESOURCES: Final = (
-    *(
-        Resource(Generation.V4, f"/v4/metering_data/{name}", kind, direction, OLDER_API)
-        for (kind, direction), (name, _) in _RESOURCE_NAMES.items()
+# Kind, direction, name in v4 and v5, short name in v5, name in 2026.
+_SERIES: Final = (
+    (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION, "consumption_load_curve", "clc", "courbe_de_charge_consommation"),
+    (MeasureKind.DAILY, Direction.CONSUMPTION, "daily_consumption", "dc", "consommation_quotidienne"),
+    (
+        MeasureKind.MAX_POWER,
+        Direction.CONSUMPTION,
+        "daily_consumption_max_power",
+        "dcmp",
+        "puissance_conso_max_quotidienne",
     ),
-    *(
-        Resource(Generation.V5, f"/metering_data_{short}/v5/{name}", kind, direction, OLDER_API)
-        for (kind, direction), (name, short) in _RESOURCE_NAMES.items()
-    ),
-    *(
-        Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name}", kind, direction, MEASURES_2026)
-        for (kind, direction), name in _RESOURCE_NAMES_2026.items()
-    ),
+    (MeasureKind.LOAD_CURVE, Direction.PRODUCTION, "production_load_curve", "plc", "courbe_de_charge_production"),
+    (MeasureKind.DAILY, Direction.PRODUCTION, "daily_production", "dp", "production_quotidienne"),
+)
+RESOURCES: Final = tuple(
+    resource
+    for kind, direction, name, short_name, name_2026 in _SERIES
+    for resource in (
+        Resource(Generation.V4, f"/v4/metering_data/{name}", kind, direction, OLDER_API),
+        Resource(Generation.V5, f"/metering_data_{short_name}/v5/{name}", kind, direction, OLDER_API),
+        Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name_2026}", kind, direction, MEASURES_2026),
+    )
 )
 
 _PARAMETERS_V4_V5: Final = ("usage_point_id", "start", "end")

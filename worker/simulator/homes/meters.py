@@ -117,9 +117,8 @@ class Meters:
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""
-        if usage_point in self._switches:
-            return self._switches[usage_point]
-        return METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
+        of_start = METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
+        return self._switches.get(usage_point, of_start)
 
     def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> None:
         """Change some switches of a meter until they are reset.  Raises ValueError."""
@@ -144,6 +143,5 @@ _DEFAULT_SWITCHES: Final = MeterSwitches()
 
 
 def _create_home(usage_point: str, seed: int) -> PretendHome:
-    if usage_point in METERS:
-        return PretendHome(usage_point, seed, METERS[usage_point].directions)
-    return PretendHome(usage_point, seed)
+    directions = METERS[usage_point].directions if usage_point in METERS else frozenset({Direction.CONSUMPTION})
+    return PretendHome(usage_point, seed, directions)
