@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, model_validator
 
 from worker.domain.measures.answers import Json
+from worker.domain.measures.readings import day_length
 from worker.simulator.api.errors import ERROR_TABLE
 from worker.simulator.homes.series import HALF_HOUR
 
@@ -64,10 +65,11 @@ class ScheduledCorrection(_SwitchModel):
             raise ValueError("needs one number of factor, add_w or wh")
         return self
 
-    def apply(self, wh: float, hours: float) -> int:
+    def apply(self, wh: float) -> int:
         """Return the day's energy after the correction, in whole Wh."""
         if self.wh is not None:
             return round(self.wh)
+        hours = day_length(self.day) / timedelta(hours=1)
         return max(0, round(wh * (1 if self.factor is None else self.factor) + (self.add_w or 0) * hours))
 
 
