@@ -40,6 +40,7 @@ class Refusal:
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     variants: Mapping[Generation, Refusal] = field(default_factory=dict)
+    code: str = ""
 
     def respond(self, generation: Generation) -> Response:
         """Return the answer in the wording of a generation."""
@@ -60,7 +61,7 @@ def _api_error(status: int, code: str, text: str, in_2026: Refusal | None = None
     """Return the refusal of an API; v4 adds the address of the documentation, 2026 may answer something else."""
     body = {"error": code, "error_description": text}
     variants = {Generation.V4: Refusal(status, body | {"error_uri": _DOCUMENTATION})}
-    return Refusal(status, body, variants=variants | ({Generation.V2026: in_2026} if in_2026 else {}))
+    return Refusal(status, body, variants=variants | ({Generation.V2026: in_2026} if in_2026 else {}), code=code)
 
 
 def _swagger_error(status: int, message: str) -> Refusal:
@@ -83,26 +84,26 @@ NO_SERVICES: Final = oauth_error("Bad request", "Pas de services souscrits, le f
 _NO_MEASURE: Final = "no measure found for this usage point"
 _TOO_LONG: Final = "The requested period must be less than 7 days for an access to the load curve."
 _BEFORE_HISTORY: Final = "The start date must be greater than the history deadline."
-_CODES: Final = {
-    "ADAM-DC-0008": (403, "No consent can be found for this customer and this usage point."),
-    "ADAM-DC-0009": (403, "The start date of the request must be greater than the consent start date."),
-    "ADAM-DC-0015": (400, _TOO_LONG),
-    "ADAM-DC-0016": (400, _BEFORE_HISTORY),
-    "STM-ERR-0000014": (404, _NO_MEASURE),
-    "STM-ERR-0000020": (404, _NO_MEASURE),
-    "STM-ERR-0000019": (404, "Unknown or unauthorized user."),
-    "ADAM-ERR0125": (400, _BEFORE_HISTORY),
-    "ADAM-ERR0126": (400, _TOO_LONG),
-    "ADAM-ERR0061": (400, "The seeker is not recognized as the actual meter holder"),
-    "ADAM-ERR0075": (400, "The customer objected to the load curve recording"),
-    "ADAM-ERR0069": (400, "Le sens de la mesure ne correspond pas pour le PRM demandé."),
-    "Internal Server error": (500, "Internal Server error"),
-    "ADAM-DC-0500": (500, "Technical Exception"),
-    "STM-ERR-0000001": (500, "Technical error"),
-}
 # Rows have Enedis' code as their name, or one of ours where several rows share a code.
 ERROR_TABLE: Final[Mapping[str, Refusal]] = {
-    code: _api_error(status, code, text) for code, (status, text) in _CODES.items()
+    refusal.code: refusal
+    for refusal in (
+        _api_error(403, "ADAM-DC-0008", "No consent can be found for this customer and this usage point."),
+        _api_error(403, "ADAM-DC-0009", "The start date of the request must be greater than the consent start date."),
+        _api_error(400, "ADAM-DC-0015", _TOO_LONG),
+        _api_error(400, "ADAM-DC-0016", _BEFORE_HISTORY),
+        _api_error(404, "STM-ERR-0000014", _NO_MEASURE),
+        _api_error(404, "STM-ERR-0000020", _NO_MEASURE),
+        _api_error(404, "STM-ERR-0000019", "Unknown or unauthorized user."),
+        _api_error(400, "ADAM-ERR0125", _BEFORE_HISTORY),
+        _api_error(400, "ADAM-ERR0126", _TOO_LONG),
+        _api_error(400, "ADAM-ERR0061", "The seeker is not recognized as the actual meter holder"),
+        _api_error(400, "ADAM-ERR0075", "The customer objected to the load curve recording"),
+        _api_error(400, "ADAM-ERR0069", "Le sens de la mesure ne correspond pas pour le PRM demandé."),
+        _api_error(500, "Internal Server error", "Internal Server error"),
+        _api_error(500, "ADAM-DC-0500", "Technical Exception"),
+        _api_error(500, "STM-ERR-0000001", "Technical error"),
+    )
 } | {
     "ADAM-DC-0007": _api_error(
         403,
@@ -189,9 +190,7 @@ def throttled(per_second: bool, opens_at: datetime, now: datetime, sla_wording: 
     """
     minutes, seconds = divmod(max(0, round((opens_at - now).total_seconds())), 60)
     text = f"Quota {'Q3' if per_second else 'Q4'} reached Call threshold allowed on 0:{minutes}:{seconds}"
-    variants = {Generation.V4: Refusal(429, {"error": "429", "error_description": text, "error_uri": _DOCUMENTATION})}
-    if sla_wording:
-        variants[Generation.V2026] = _swagger_error(429, "SLA dépassé")
+    in_2026 = Refusal(429, {"code": "429", "message": "SLA dépassé"}) if sla_wording else None
     moment = f"{opens_at:%Y}-{_MONTHS[opens_at.month - 1]}-{opens_at:%d %H:%M:%S}+0000 UTC"
     body = {
         "code": "900804",
@@ -199,4 +198,4 @@ def throttled(per_second: bool, opens_at: datetime, now: datetime, sla_wording: 
         "description": f"You have exceeded your quota .You can access API after {moment}",
         "nextAccessTime": moment,
     }
-    return Refusal(429, body, variants=variants)
+    return Refusal(429, body, variants=_api_error(429, "429", text, in_2026).variants)
