@@ -1,4 +1,4 @@
-"""Laws that hold for any input, for hypothesis and for atheris where it is installed.
+"""Laws that hold for any input.
 
 Only our own errors are raised.  No reading and no zero is stored that isn't in the input.  Energy is conserved, and
 nothing lies outside the window.

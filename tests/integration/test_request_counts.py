@@ -13,11 +13,11 @@ from config.settings import Settings
 from tests.support import servers
 from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
+from tests.support.simulators import serve_in_background
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import serve_in_background
 
 NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")
 MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.

@@ -65,6 +65,7 @@ class CannedServer:
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     closed: Event = field(default_factory=Event)
+    connections: int = 0
 
 
 @contextmanager
@@ -95,6 +96,7 @@ class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        self.server.state.connections += 1
         with suppress(ssl.SSLError):  # The client does not trust us.
             while line := self.rfile.readline().decode():
                 self._record_request(line)

@@ -18,12 +18,12 @@ from starlette.types import Receive, Scope, Send
 from config.settings import Settings
 from tests.support.factories import NOW
 from tests.support.registries import prepare_registry
+from tests.support.simulators import run_in_background
 from worker.domain.consent.accounts import Account
 from worker.runtime.keys import session_key
 from worker.runtime.process import Runtime
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
-from worker.simulator.server import run_in_background
 from worker.web.app import create_app
 from worker.web.consent import proxy, routes
 from worker.web.sessions import SESSION_COOKIE, Session

@@ -68,8 +68,8 @@ class SimulatorCaller:
 
     def request_measures(
         self,
-        start: str,
-        end: str,
+        start: str = "2024-11-01",
+        end: str = "2024-11-02",
         series: str = "daily",
         generation: str = "v5",
         usage_point: str = HOME,

@@ -77,18 +77,8 @@ class OAuthClient:
 
     def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
         """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form (v4)."""
-
-        def fetch(session: OAuth2Session) -> Any:
-            session.redirect_uri = redirect_uri
-            return session.fetch_token(
-                as_signed(self._endpoints.token_url),
-                code=code,
-                include_client_id=True,
-                client_secret=self._client_secret,
-                timeout=self._transport.timeouts,
-            )
-
-        answer = self._request_token(WebApplicationClient(self._client_id), fetch)
+        client = WebApplicationClient(self._client_id)
+        answer = self._request_token(client, OAuth2Session.fetch_token, redirect_uri, code=code, include_client_id=True)
         token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
         extras = {name: value for name, value in answer.items() if name not in token_fields}
         return Grant(self._to_token(answer), extras)
@@ -99,38 +89,29 @@ class OAuthClient:
         If the answer is lost after the supplier took the token, this raises SupplierUnavailable, the next call raises
         RefreshTokenDead, and the consent is lost.
         """
-
-        def fetch(session: OAuth2Session) -> Any:
-            return session.refresh_token(
-                as_signed(self._endpoints.token_url),
-                refresh_token=refresh_token,
-                client_id=self._client_id,
-                client_secret=self._client_secret,
-                timeout=self._transport.timeouts,
-            )
-
-        return self._to_token(self._request_token(WebApplicationClient(self._client_id), fetch))
+        client = WebApplicationClient(self._client_id)
+        form = {"refresh_token": refresh_token, "client_id": self._client_id}
+        return self._to_token(self._request_token(client, OAuth2Session.refresh_token, **form))
 
     def application_token(self) -> Token:
         """Fetch the application's token; its credentials are sent as a Basic header (v5, 2026)."""
+        client = BackendApplicationClient(self._client_id)
+        return self._to_token(self._request_token(client, OAuth2Session.fetch_token))
 
-        def fetch(session: OAuth2Session) -> Any:
-            return session.fetch_token(
-                as_signed(self._endpoints.token_url),
-                client_secret=self._client_secret,
-                timeout=self._transport.timeouts,
-            )
-
-        return self._to_token(self._request_token(BackendApplicationClient(self._client_id), fetch))
-
-    def _request_token(self, client: Client, fetch: Callable[[OAuth2Session], Any]) -> dict[str, Any]:
+    def _request_token(
+        self, client: Client, request: Callable[..., Any], redirect_uri: str | None = None, **form: Any
+    ) -> dict[str, Any]:
         permit = self._permits.take_permit(TOKEN_API)
         check = partial(self._check_response, permit)
         with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
+            session.redirect_uri = redirect_uri
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
+            url, timeouts = as_signed(self._endpoints.token_url), self._transport.timeouts
             try:
-                answer: dict[str, Any] = fetch(session)
+                answer: dict[str, Any] = request(
+                    session, url, client_secret=self._client_secret, timeout=timeouts, **form
+                )
             except (OAuth2Error, ValueError, OverflowError) as error:
                 # Some errors of requests are ValueErrors too; the transport turns those into ours.
                 if isinstance(error, requests.RequestException):

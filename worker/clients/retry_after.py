@@ -5,7 +5,7 @@
     body (v4)        {"error_description": "Quota Q4 reached ..."}: Q3 is the second's, Q4 the hour's
     header           Retry-After: 120, or an HTTP date
 
-English month names are read from a table, because those of the locale may be French.
+English month names are read as those of an HTTP date: those of the locale may be French.
 Source: RFC 9110, 10.2.3; real refusals in the issues of DomoticzLinky (84) and ha-linky (192).
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -24,10 +24,7 @@ DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0
 _SECOND_QUOTA_WAIT_S: Final = 1.0
 _MAX_CLOCK_ERROR: Final = timedelta(minutes=15)
-_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_GATEWAY_TIME: Final = re.compile(
-    r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})([+-])([0-9]{2})([0-9]{2})"
-)
+_GATEWAY_TIME: Final = re.compile(r"([0-9]{4})-([A-Za-z]{3})-([0-9]{1,2}) ([0-9]{2}:[0-9]{2}:[0-9]{2})([+-][0-9]{4})")
 _V4_QUOTA: Final = re.compile(r"\bquota q([34])\b", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
@@ -86,16 +83,10 @@ def _next_access(envelope: Mapping[str, Json]) -> datetime | None:
 def _gateway_time(text: str) -> datetime | None:
     """Return the moment of a text that contains ``2030-Jan-17 05:00:00+0000 UTC``, or None."""
     match = _GATEWAY_TIME.search(text)
-    if not match or match[2].lower() not in _MONTHS:
+    if match is None:
         return None
-    numbers = (int(match[group]) for group in (1, 3, 4, 5, 6, 8, 9))
-    year, day, hour, minute, second, offset_hours, offset_minutes = numbers
-    offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[7] == "-" else 1)
-    try:
-        month = _MONTHS.index(match[2].lower()) + 1
-        return datetime(year, month, day, hour, minute, second, tzinfo=timezone(offset))
-    except ValueError:
-        return None
+    year, month, day, time, offset = match.groups()
+    return _http_date(f"{day} {month} {year} {time} {offset}")
 
 
 def _local_time(text: str) -> datetime | None:

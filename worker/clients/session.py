@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from worker.clients.enedis.errors import Reply, token_refused
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.tokens import Token, TokenProvider
-from worker.clients.transport import Transport, count_refused_token, interpret_and_count
-from worker.domain.measures.answers import Json
-from worker.errors import LoginFailed, OperatorFault, RateLimited
+from worker.clients.transport import Transport
+from worker.domain.fleet.lanes import current_lane
+from worker.domain.measures.answers import Answer, Json
+from worker.errors import LoginFailed, OperatorFault, RateLimited, WorkerError
+from worker.metrics import ANSWERS, OTHER, TOKEN_REFUSED, error_kind
 
 
 class Permits(Protocol):
@@ -61,41 +63,40 @@ class SupplierSession:
 
     def post(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
         """Send a POST with a JSON body; otherwise as ``get``."""
-        return self._request("POST", path, interpret, body=body)
+        return self._request("POST", path, interpret, json=body)
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        interpret: Callable[[Reply], ResultT],
-        params: Mapping[str, str] | None = None,
-        body: Json = None,
-    ) -> ResultT:
-        api, url, permit = self._endpoints.preset.quota_name(path), self._endpoints.base_url + path, ""
+    def _request(self, method: str, path: str, interpret: Callable[[Reply], ResultT], **content: Any) -> ResultT:
+        preset, url, permit = self._endpoints.preset, self._endpoints.base_url + path, ""
+        mode = preset.token_mode
 
-        def send(token: Token) -> Reply:
+        def send(token: Token) -> Reply | None:
+            """Return the reply, or None for one that refuses the token."""
             nonlocal permit
-            permit = self._permits.take_permit(api)
+            permit = self._permits.take_permit(preset.quota_name(path))
             release = partial(self._permits.release_permit, permit)
-            return self._transport.send(method, url, token, params=params, json=body, on_unsent=release)
+            reply = self._transport.send(method, url, token, on_unsent=release, **content)
+            if not token_refused(reply, mode):
+                return reply
+            ANSWERS.labels(TOKEN_REFUSED, current_lane()).inc()
+            return None
 
-        reply = self._send_with_renewal(send)
+        token = self._tokens.current()
+        reply = send(token) or send(self._tokens.renew(token))
+        if reply is None:
+            raise LoginFailed(_LOGIN_FAILED) if mode == "user" else OperatorFault(_APPLICATION_REFUSED)
         try:
-            return interpret_and_count(interpret, reply)
+            return _interpret_and_count(interpret, reply)
         except RateLimited as error:
             self._permits.close_gate(error.retry_after_s or 0.0, permit)
             raise
 
-    def _send_with_renewal(self, send: Callable[[Token], Reply]) -> Reply:
-        """Send; if the token is refused, renew it and send once more."""
-        mode = self._endpoints.preset.token_mode
-        token = self._tokens.current()
-        reply = send(token)
-        if not token_refused(reply, mode):
-            return reply
-        count_refused_token()
-        reply = send(self._tokens.renew(token))
-        if token_refused(reply, mode):
-            count_refused_token()
-            raise LoginFailed(_LOGIN_FAILED) if mode == "user" else OperatorFault(_APPLICATION_REFUSED)
-        return reply
+
+def _interpret_and_count(interpret: Callable[[Reply], ResultT], reply: Reply) -> ResultT:
+    """Return what ``interpret`` makes of the reply, and count it by its kind; errors are counted and raised."""
+    try:
+        result = interpret(reply)
+    except WorkerError as error:
+        ANSWERS.labels(error_kind(error), current_lane()).inc()
+        raise
+    ANSWERS.labels(result.kind if isinstance(result, Answer) else OTHER, current_lane()).inc()
+    return result

@@ -101,29 +101,26 @@ class _StoredToken(Generic[StoreT]):
         self._clock = clock
 
     def current(self) -> Token:
-        """Return a token for the next calls; see TokenProvider.
+        """Return a token for the next calls.
 
         Raises TransientError, RefreshTokenDead (a user's token) or OperatorFault (the application's).
         """
         token = self._store.load()
-        if token is None or not token.ends_within(RENEW_AHEAD_S, self._clock()):
-            return token or self._renew(None)
+        if token is not None and not token.ends_within(RENEW_AHEAD_S, self._clock()):
+            return token
         try:
             return self.renew(token)
         except StoreUnavailable:
             # The token may have been renewed and not stored, which must never be hidden.
             raise
         except TransientError:
-            if token.ends_within(0, self._clock()):
+            if token is None or token.ends_within(0, self._clock()):
                 raise
             # The renewal was ahead of time, so the present token still works.
             return token
 
-    def renew(self, refused: Token) -> Token:
+    def renew(self, refused: Token | None) -> Token:
         """Return another token than ``refused``; raises the errors of ``current``."""
-        return self._renew(refused)
-
-    def _renew(self, refused: Token | None) -> Token:
         with self._store.renewal_lock():
             stored = self._store.load()
             if stored and not self._must_renew(stored, refused):

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import requests
 from oauthlib.oauth2 import Client, WebApplicationClient
@@ -23,13 +23,11 @@ from urllib3.exceptions import NewConnectionError
 from worker.clients.enedis.errors import Reply
 from worker.clients.tokens import Token
 from worker.domain.fleet.lanes import current_lane
-from worker.domain.measures.answers import Answer, Json
-from worker.errors import StoreUnavailable, SupplierUnavailable, WorkerError
-from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN_REFUSED, error_kind
+from worker.domain.measures.answers import Json
+from worker.errors import StoreUnavailable, SupplierUnavailable
+from worker.metrics import CALL_SECONDS, CALLS, NO_ANSWER
 
 Api = Literal["data", "token"]
-ResultT = TypeVar("ResultT")
-_TOO_MANY: Final = 429
 
 
 class CountedHttp(HTTPAdapter):
@@ -43,31 +41,11 @@ class CountedHttp(HTTPAdapter):
         began, status = time.perf_counter(), NO_ANSWER
         try:
             response = super().send(request, *args, **kwargs)
-            status = _status_class(response.status_code)
+            status = "429" if response.status_code == 429 else f"{response.status_code // 100}xx"
         finally:
             CALLS.labels(self._api, status, current_lane()).inc()
             CALL_SECONDS.labels(self._api).observe(time.perf_counter() - began)
         return response
-
-
-def interpret_and_count(interpret: Callable[[Reply], ResultT], reply: Reply) -> ResultT:
-    """Return what ``interpret`` makes of the reply, and count it by its kind; errors are counted and raised."""
-    try:
-        result = interpret(reply)
-    except WorkerError as error:
-        ANSWERS.labels(error_kind(error), current_lane()).inc()
-        raise
-    ANSWERS.labels(result.kind if isinstance(result, Answer) else OTHER, current_lane()).inc()
-    return result
-
-
-def count_refused_token() -> None:
-    """Count an answer that refused the token."""
-    ANSWERS.labels(TOKEN_REFUSED, current_lane()).inc()
-
-
-def _status_class(status: int) -> str:
-    return str(status) if status == _TOO_MANY else f"{status // 100}xx"
 
 
 # The seconds to connect, and the seconds between two bytes of the answer.
@@ -91,8 +69,8 @@ class Transport:
     """
 
     def __init__(self, base_url: str, timeouts: Timeouts = DEFAULT_TIMEOUTS) -> None:
+        self.timeouts = timeouts
         self._base_url = base_url
-        self._timeouts = timeouts
         self._local = threading.local()
 
     def send(
@@ -120,7 +98,7 @@ class Transport:
                 params=params,
                 json=json,
                 headers={"Accept": "application/json"},
-                timeout=self._timeouts,
+                timeout=self.timeouts,
                 allow_redirects=False,
             )
         return Reply(response.status_code, response.headers, response.content)
@@ -139,20 +117,12 @@ class Transport:
         """Close the connections of the calling thread."""
         if session := getattr(self._local, "session", None):
             session.close()
-            del self._local.session
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The time-outs of every request."""
-        return self._timeouts
+            del self._local.session, self._local.pid
 
     def _session(self) -> OAuth2Session:
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
-            self._local.session = None
-            self._local.pid = os.getpid()
-        if getattr(self._local, "session", None) is None:
-            self._local.session = self._new_session(WebApplicationClient(""), "data")
+            self._local.pid, self._local.session = os.getpid(), self._new_session(WebApplicationClient(""), "data")
         session: OAuth2Session = self._local.session
         return session
 

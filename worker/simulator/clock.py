@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from worker.domain.measures.readings import PARIS
@@ -12,18 +11,17 @@ from worker.domain.measures.readings import PARIS
 class SimulatedClock:
     """Clock that every rule about "today" asks for the date in Paris."""
 
-    def __init__(self, start: datetime | None = None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic_s = monotonic_s
+    def __init__(self, start: datetime | None = None) -> None:
         self.set(start or datetime.now(UTC))
 
     def now(self) -> datetime:
         """Return the simulated moment, in UTC."""
-        return self._base + timedelta(seconds=self._monotonic_s() - self._set_at_s)
+        return self._base + timedelta(seconds=time.monotonic() - self._set_at_s)
 
     def set(self, now: datetime) -> None:
         """Move the clock to ``now`` (zone-aware)."""
         self._base = now.astimezone(UTC)
-        self._set_at_s = self._monotonic_s()
+        self._set_at_s = time.monotonic()
 
     def advance(self, delay_s: float) -> None:
         """Move the clock by ``delay_s`` seconds, backwards where the number is negative."""

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
+from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.clock import SimulatedClock
 
 _FIRST_AUTORISATION_ID: Final = 900_001
-_LONGEST_DAYS: Final = 3 * 365 + 1
-_DURATION: Final = re.compile(r"P(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
-_DAYS_OF_UNIT: Final = (365.25, 30.4375, 7, 1)
-
-
-class InvalidDuration(ValueError):
-    """Consent duration that Enedis refuses; the text is the error word of its answer."""
-
-
-def parse_duration(text: str) -> timedelta:
-    """Parse an ISO 8601 duration in years, months, weeks and days, three years at most.  Raises InvalidDuration."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise InvalidDuration("invalid_duration_format")
-    days = sum(int(count) * unit for count, unit in zip(match.groups(), _DAYS_OF_UNIT, strict=True) if count)
-    if days > _LONGEST_DAYS:
-        raise InvalidDuration("maximum_duration_exceeded")
-    return timedelta(days=int(days))
+_CODE_LIFE: Final = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +26,10 @@ class Consent:
     end: date
 
 
-@dataclass(frozen=True, slots=True)
-class UserToken:
-    """Consent behind a code, an access token or a refresh token, and when that secret expires."""
+class IssuedToken(NamedTuple):
+    """Consent behind a code or token, None behind the application's token, and when that secret expires."""
 
-    consent: Consent
+    consent: Consent | None
     expires_at: datetime
 
 
@@ -61,16 +43,15 @@ class Consents:
         self._by_autorisation: dict[int, Consent] = {}
         self._new_usage_points = self._generate_usage_points()
 
-    def grant(self, usage_points: tuple[str, ...] | None, duration: timedelta) -> Consent:
-        """Record a holder's consent and return it; without ``usage_points`` it is for an unused pretend home.
+    def grant(self, usage_points: tuple[str, ...] | None, last_day: date) -> Consent:
+        """Record a holder's consent until ``last_day`` and return it; the same holder gets the same id again.
 
-        The same holder gets the same ``autorisation_id`` again, as with Enedis.
+        Without ``usage_points`` it is for an unused pretend home.
         """
         consent_usage_points = usage_points or (next(self._new_usage_points),)
-        today = self._clock.today()
         existing = self._by_usage_point.get(consent_usage_points[0])
         number = existing.autorisation_id if existing else _FIRST_AUTORISATION_ID + len(self._by_autorisation)
-        consent = Consent(number, consent_usage_points, today, today + duration)
+        consent = Consent(number, consent_usage_points, self._clock.today(), last_day + ONE_DAY)
         self._by_autorisation[number] = consent
         self._by_usage_point.update(dict.fromkeys(consent_usage_points, consent))
         return consent
@@ -99,66 +80,55 @@ class Tokens:
     A code works once and for a short time, a refresh token works once; all expire by the simulated clock.
     """
 
-    def __init__(self, clock: SimulatedClock, code_life_s: int) -> None:
+    def __init__(self, clock: SimulatedClock) -> None:
         self._clock = clock
-        self._code_life = timedelta(seconds=code_life_s)
-        self._codes: dict[str, UserToken] = {}
-        self._refresh: dict[str, UserToken] = {}
-        self._access: dict[str, UserToken] = {}
-        self._application: dict[str, datetime] = {}
+        self._codes: dict[str, IssuedToken] = {}
+        self._refresh: dict[str, IssuedToken] = {}
+        self._access: dict[str, IssuedToken] = {}
 
     def issue_code(self, consent: Consent) -> str:
         """Return a new code for the callback of ``consent``."""
         code = secrets.token_urlsafe(24)
-        self._codes[code] = UserToken(consent, self._clock.now() + self._code_life)
+        self._codes[code] = IssuedToken(consent, self._clock.now() + _CODE_LIFE)
         return code
+
+    def issue_refresh_token(self, consent: Consent) -> str:
+        """Return a new refresh token, valid as long as the consent."""
+        token = secrets.token_urlsafe(40)
+        self._refresh[token] = IssuedToken(consent, self._clock.now() + (consent.end - consent.start))
+        return token
+
+    def issue(self, consent: Consent | None, life_s: int) -> str:
+        """Return a new access token; the application's looks like the JWT that Enedis sends, and carries no claims."""
+        token = ("" if consent else "eyJhbGciOiJSUzI1NiJ9.e30.") + secrets.token_urlsafe(40)
+        self._access[token] = IssuedToken(consent, self._clock.now() + timedelta(seconds=life_s))
+        return token
 
     def redeem_code(self, code: str) -> Consent | None:
         """Return the consent behind a code and use the code up; None where it is unknown or expired."""
-        return self._redeem(self._codes, code)
+        token = self._unless_expired(self._codes.pop(code, None))
+        return token and token.consent
 
     def redeem_refresh_token(self, refresh_token: str) -> Consent | None:
         """Return the consent behind a refresh token and use the token up; None where it is unknown or expired."""
-        return self._redeem(self._refresh, refresh_token)
+        token = self._unless_expired(self._refresh.pop(refresh_token, None))
+        return token and token.consent
 
-    def issue_user_tokens(self, consent: Consent, life_s: int) -> tuple[str, str]:
-        """Return a new access token, and a refresh token that is valid as long as the consent."""
-        access, refresh = secrets.token_urlsafe(40), secrets.token_urlsafe(40)
-        now = self._clock.now()
-        self._access[access] = UserToken(consent, now + timedelta(seconds=life_s))
-        self._refresh[refresh] = UserToken(consent, now + timedelta(days=(consent.end - consent.start).days))
-        return access, refresh
-
-    def issue_application_token(self, life_s: int) -> str:
-        """Return a new application token; it looks like the JWT that Enedis sends, and carries no claims."""
-        token = f"eyJhbGciOiJSUzI1NiJ9.e30.{secrets.token_urlsafe(40)}"
-        self._application[token] = self._clock.now() + timedelta(seconds=life_s)
-        return token
-
-    def consent_of_user_token(self, access_token: str) -> Consent | None:
-        """Return the consent behind a user's access token; None where it is unknown or expired."""
-        token = self._access.get(access_token)
-        return token.consent if token is not None and self._clock.now() < token.expires_at else None
-
-    def is_application_token(self, access_token: str) -> bool:
-        """Return whether this is an application token that has not expired."""
-        expires_at = self._application.get(access_token)
-        return expires_at is not None and self._clock.now() < expires_at
+    def find(self, access_token: str) -> IssuedToken | None:
+        """Return what is behind an access token; None where it is unknown or expired."""
+        return self._unless_expired(self._access.get(access_token))
 
     def revoke(self, access_token: str) -> None:
         """Refuse this access token from now on; an unknown token is no error."""
-        self._application.pop(access_token, None)
         self._access.pop(access_token, None)
 
     def expire_access_tokens(self) -> None:
         """Refuse every access token from now on; refresh tokens stay valid."""
         self._access.clear()
-        self._application.clear()
 
     def expire_refresh_tokens(self) -> None:
         """Refuse every refresh token from now on, so that all users must consent again."""
         self._refresh.clear()
 
-    def _redeem(self, pool: dict[str, UserToken], secret: str) -> Consent | None:
-        token = pool.pop(secret, None)
-        return token.consent if token is not None and self._clock.now() < token.expires_at else None
+    def _unless_expired(self, token: IssuedToken | None) -> IssuedToken | None:
+        return token if token is not None and self._clock.now() < token.expires_at else None

@@ -13,7 +13,7 @@ CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing b
 
 @dataclass(frozen=True, slots=True)
 class SimulatorOptions:
-    """Options of a simulator.  Raises ValueError where ``pretend_now`` has no offset.
+    """Options of a simulator.
 
     ``data_dir``: folder of recorded series; every other meter is a pretend home generated from ``seed``.
     ``pretend_now`` (zone-aware): start of the clock, None for the real time.  ``redirect_uri``: the callback
@@ -33,11 +33,5 @@ class SimulatorOptions:
     per_hour: int | None = None
     any_application: bool = False
     seed: int = 1
-    token_life_s: int = 12_600
-    code_life_s: int = 180
     load_curve_history_months: int = 24
     daily_history_months: int = 36
-
-    def __post_init__(self) -> None:
-        if self.pretend_now is not None and self.pretend_now.tzinfo is None:
-            raise ValueError("the simulator's pretend time needs an offset, e.g. 2024-07-25T09:00+02:00")

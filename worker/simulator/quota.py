@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from worker.domain.measures.answers import Json
-
-_HOUR_S: Final = 3600
 
 
 class ReachedLimit(NamedTuple):
@@ -36,10 +33,6 @@ class CallQuota:
     """
 
     def __init__(self, per_second: int | None = None, per_hour: int | None = None) -> None:
-        self.set(per_second, per_hour)
-
-    def set(self, per_second: int | None, per_hour: int | None) -> None:
-        """Set new limits and forget the calls counted so far."""
         self.per_second = per_second
         self.per_hour = per_hour
         self._last_second: defaultdict[str, deque[datetime]] = defaultdict(deque)
@@ -50,68 +43,54 @@ class CallQuota:
         hour = start_of_hour(now)
         if self.per_hour is not None and self._hours[api, hour] >= self.per_hour:
             return ReachedLimit.hourly(now)
-        recent = self._recent(api, now)
-        if self.per_second is not None and len(recent) >= self.per_second:
-            return ReachedLimit(True, recent[0] + timedelta(seconds=1))
-        if self.per_second is not None:
-            recent.append(now)
-        if self.per_hour is not None:
-            self._hours[api, hour] += 1
-        return None
-
-    def _recent(self, api: str, now: datetime) -> deque[datetime]:
-        """Return the calls of the second before ``now``, without those that a clock set back has left in the future."""
         recent = self._last_second[api]
+        # A clock set back leaves calls in the future.
         while recent and not now - timedelta(seconds=1) < recent[0] <= now:
             recent.popleft()
-        return recent
+        if self.per_second is not None and len(recent) >= self.per_second:
+            return ReachedLimit(True, recent[0] + timedelta(seconds=1))
+        recent.append(now)
+        self._hours[api, hour] += 1
+        return None
 
 
-@dataclass(slots=True)
 class Peaks:
-    """Highest number of calls in any second and in any hour, as sliding spans; the hour counts by whole seconds."""
+    """Highest number of calls in any second and in any hour, as sliding spans."""
 
-    max_in_any_second: int = 0
-    max_in_any_hour: int = 0
-    calls: int = 0
-    _second: deque[float] = field(default_factory=deque)
-    _hour: deque[tuple[int, int]] = field(default_factory=deque)
-    _in_hour: int = 0
+    def __init__(self) -> None:
+        self.calls = self.max_in_any_second = self.max_in_any_hour = 0
+        self._second: deque[float] = deque()
+        self._hour: deque[float] = deque()
 
     def add(self, now_s: float) -> None:
         """Count a call at ``now_s``, in seconds since 1970."""
-        if self._second and now_s < self._second[-1]:
-            # The clock was set back, so the spans begin again.
-            self._second.clear()
-            self._hour.clear()
-            self._in_hour = 0
         self.calls += 1
-        self._second.append(now_s)
-        while self._second[0] <= now_s - 1:
-            self._second.popleft()
-        self._add_to_hour(int(now_s))
-        self.max_in_any_second = max(self.max_in_any_second, len(self._second))
-        self.max_in_any_hour = max(self.max_in_any_hour, self._in_hour)
+        self.max_in_any_second = max(self.max_in_any_second, _count_in_span(self._second, now_s, 1))
+        self.max_in_any_hour = max(self.max_in_any_hour, _count_in_span(self._hour, now_s, 3600))
 
-    def _add_to_hour(self, second: int) -> None:
-        if self._hour and self._hour[-1][0] == second:
-            self._hour[-1] = (second, self._hour[-1][1] + 1)
-        else:
-            self._hour.append((second, 1))
-        self._in_hour += 1
-        while self._hour[0][0] <= second - _HOUR_S:
-            self._in_hour -= self._hour.popleft()[1]
+    def as_json(self) -> dict[str, Json]:
+        """Return the counts as ``/__sim__/report`` shows them."""
+        return {
+            "calls": self.calls,
+            "max_in_any_second": self.max_in_any_second,
+            "max_in_any_hour": self.max_in_any_hour,
+        }
+
+
+def _count_in_span(moments: deque[float], now_s: float, length_s: float) -> int:
+    """Append a call to those of the span before it and return their number; a clock set back begins a new span."""
+    if moments and now_s < moments[-1]:
+        moments.clear()
+    moments.append(now_s)
+    while moments[0] <= now_s - length_s:
+        moments.popleft()
+    return len(moments)
 
 
 class CallReport:
     """Report of the calls that the supplier received; its peaks cover the calls that a quota counts."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Set every count to zero."""
-        self._calls = 0
         self._by_status: Counter[int] = Counter()
         self._by_path: Counter[str] = Counter()
         self._by_usage_point: Counter[str] = Counter()
@@ -121,7 +100,6 @@ class CallReport:
 
     def add_call(self, path: str, usage_point: str | None, api: str | None, now: datetime) -> None:
         """Count a call; ``path`` is its route, ``api`` the quota it falls under, None for consent and tokens."""
-        self._calls += 1
         self._by_path[path] += 1
         if usage_point:
             self._by_usage_point[usage_point] += 1
@@ -139,23 +117,13 @@ class CallReport:
 
     def as_json(self) -> Json:
         """Return the report as ``/__sim__/report`` shows it."""
-        return {
-            "calls": self._calls,
+        return self._peaks.as_json() | {
+            "calls": self._by_path.total(),
             "data_calls": self._peaks.calls,
             "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
             "by_path": dict(sorted(self._by_path.items())),
             "by_usage_point": dict(sorted(self._by_usage_point.items())),
-            "by_api": {api: _peaks_json(peaks) for api, peaks in sorted(self._by_api.items())},
-            "max_in_any_second": self._peaks.max_in_any_second,
-            "max_in_any_hour": self._peaks.max_in_any_hour,
+            "by_api": {api: peaks.as_json() for api, peaks in sorted(self._by_api.items())},
             "refusals": self._by_status[429],
             "tokens": dict(sorted(self._tokens.items())),
         }
-
-
-def _peaks_json(peaks: Peaks) -> Json:
-    return {
-        "calls": peaks.calls,
-        "max_in_any_second": peaks.max_in_any_second,
-        "max_in_any_hour": peaks.max_in_any_hour,
-    }

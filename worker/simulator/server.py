@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import uvicorn
@@ -30,33 +29,12 @@ def serve(
 
     Raises BrokenRecording before anything is served, and OSError where the port is taken.
     """
-    server = _server(create_app(options))
+    server = build_server(create_app(options))
     with listen(host, port) as listener:
         if on_start is not None:
             on_start(address_of(listener))
         with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
             server.run(sockets=[listener])
-
-
-@contextmanager
-def serve_in_background(options: SimulatorOptions, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
-    """Run a simulator in a thread of this process; yields its address and ends with the block."""
-    with run_in_background(create_app(options), host, port) as address:
-        yield address
-
-
-@contextmanager
-def run_in_background(app: ASGIApp, host: str = DEFAULT_HOST, port: int = 0) -> Iterator[str]:
-    """Run any ASGI application the same way, such as one that replaces one simulator by another."""
-    server = _server(app)
-    with listen(host, port) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield address_of(listener)
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def _is_unexpected_error(record: logging.LogRecord) -> bool:
@@ -65,13 +43,14 @@ def _is_unexpected_error(record: logging.LogRecord) -> bool:
     return "returned without completing response" not in text and "graceful shutdown exceeded" not in text
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
+def build_server(app: ASGIApp) -> uvicorn.Server:
+    """Return a server without access log that leaves the logging of this process alone."""
     logging.getLogger("uvicorn.error").addFilter(_is_unexpected_error)
     return uvicorn.Server(
         uvicorn.Config(
             app,
             access_log=False,
-            log_config=None,  # Uvicorn must not change the logging of this process.
+            log_config=None,
             log_level="error",
             lifespan="off",
             ws="none",

@@ -85,14 +85,6 @@ def test_another_workers_token_that_ended_in_its_turn_is_renewed() -> None:
     assert store.token is not None and store.token.access == "access-2"
 
 
-def test_a_dead_refresh_token_needs_the_owner() -> None:
-    store, endpoint, tokens = harness(token())
-    endpoint.failure = ConsentRevoked("dead")
-    with pytest.raises(ConsentRevoked):
-        tokens.renew(token())
-    assert store.token == token()
-
-
 def test_a_refresh_token_that_a_sleeper_spent_before_us_is_no_dead_consent() -> None:
     """A worker that slept past the end of its lock has used the token and stored the answer just now."""
     store, endpoint, tokens = harness(token(0))
@@ -155,44 +147,33 @@ def test_a_text_that_is_no_token_is_not_quoted(text: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_refusal_after_a_lost_answer_says_what_was_lost() -> None:
+LOST, DEAD = SupplierUnavailable("the connection was cut"), RefreshTokenDead("invalid_grant")
+WAIT, CREDENTIALS, OUR_BUG = RateLimited("wait"), OperatorFault("credentials"), RequestRefused("our bug")
+
+
+@pytest.mark.parametrize(
+    ("failures", "last", "owed"),
+    [
+        ([DEAD], RefreshTokenDead, True),
+        ([LOST, DEAD], RefreshAnswerLost, True),
+        ([LOST, WAIT, DEAD], RefreshAnswerLost, True),  # A wait between does not hide the loss.
+        ([LOST, None, DEAD], RefreshTokenDead, True),  # The supplier had not taken the token.
+        # These refuse before they look at the token.
+        ([WAIT], RateLimited, False),
+        ([CREDENTIALS], OperatorFault, False),
+        ([OUR_BUG], RequestRefused, False),
+    ],
+)
+def test_a_dead_token_is_told_from_a_lost_answer(
+    failures: list[WorkerError | None], last: type[WorkerError], owed: bool
+) -> None:
     store, endpoint, tokens = harness(token())
-    endpoint.failure = SupplierUnavailable("the connection was cut")
-    with pytest.raises(SupplierUnavailable):
-        tokens.renew(token())
-    endpoint.failure = RefreshTokenDead("invalid_grant")
-    with pytest.raises(RefreshAnswerLost, match="lost on the way") as lost:
-        tokens.renew(token())
-    assert lost.value.code == "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
-    assert store.token == token()
-
-
-def test_an_answer_lost_on_a_supplier_that_had_not_taken_the_token_is_no_loss() -> None:
-    _, endpoint, tokens = harness(token())
-    endpoint.failure = SupplierUnavailable("the connection was cut")
-    with pytest.raises(SupplierUnavailable):
-        tokens.renew(token())
-    endpoint.failure = None
-    assert tokens.renew(token()).refresh == "refresh-3"
-    endpoint.failure = RefreshTokenDead("invalid_grant")
-    with pytest.raises(RefreshTokenDead) as dead:
-        tokens.renew(Token("access-3"))
-    assert type(dead.value) is RefreshTokenDead
-
-
-@pytest.mark.parametrize("refusal", [RateLimited("wait"), OperatorFault("credentials"), RequestRefused("our bug")])
-def test_a_call_refused_before_the_token_was_looked_at_leaves_nothing_owed(refusal: WorkerError) -> None:
-    store, endpoint, tokens = harness(token())
-    endpoint.failure = refusal
-    with pytest.raises(type(refusal)):
-        tokens.renew(token())
-    assert not store.refreshing
-
-
-def test_a_wait_between_does_not_hide_that_an_answer_was_lost() -> None:
-    _, endpoint, tokens = harness(token())
-    for failure in (SupplierUnavailable("cut"), RateLimited("wait"), RefreshTokenDead("invalid_grant")):
-        endpoint.failure = failure
+    for endpoint.failure in failures:
+        before = store.token
+        if endpoint.failure is None:
+            tokens.renew(before)
+            continue
         with pytest.raises(WorkerError) as caught:
-            tokens.renew(token())
-    assert isinstance(caught.value, RefreshAnswerLost)
+            tokens.renew(before)
+        assert store.token == before
+    assert (type(caught.value), store.refreshing) == (last, owed)

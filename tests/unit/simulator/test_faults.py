@@ -6,9 +6,9 @@ import pytest
 import requests
 
 from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller
+from tests.support.simulators import serve_in_background
 from worker.simulator.faults import KINDS
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import serve_in_background
 
 
 def test_a_canned_answer_is_given_as_often_as_ordered(supplier: SimulatorCaller) -> None:
@@ -16,7 +16,7 @@ def test_a_canned_answer_is_given_as_often_as_ordered(supplier: SimulatorCaller)
         "faults",
         {"path": "daily_consumption", "count": 2, "status": 503, "body": "busy", "headers": {"Retry-After": "7"}},
     )
-    answers = [supplier.request_measures("2024-11-01", "2024-11-02") for _ in range(3)]
+    answers = [supplier.request_measures() for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert (answers[0].text, answers[0].headers["retry-after"]) == ("busy", "7")
     assert supplier.report()["by_status"] == {"200": 2, "503": 2}
@@ -25,35 +25,35 @@ def test_a_canned_answer_is_given_as_often_as_ordered(supplier: SimulatorCaller)
 def test_a_fault_can_be_for_one_meter_for_ever_and_after_some_calls(supplier: SimulatorCaller) -> None:
     fault = {"path": r"/v5/.*consumption$", "usage_point": HOME, "count": None, "skip": 1, "status": 500, "body": {}}
     supplier.admin("faults", fault)
-    assert [supplier.request_measures("2024-11-01", "2024-11-02").status_code for _ in range(4)] == [200, 500, 500, 500]
-    assert supplier.request_measures("2024-11-01", "2024-11-02", usage_point="11111111111111").status_code == 200
+    assert [supplier.request_measures().status_code for _ in range(4)] == [200, 500, 500, 500]
+    assert supplier.request_measures(usage_point="11111111111111").status_code == 200
     assert supplier.http.get("/__sim__/faults").json()[0]["hits"] == 3
     supplier.http.delete("/__sim__/faults")
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"timeout", "cut", "refresh_lost"}))
 def test_every_kind_spoils_one_answer(supplier: SimulatorCaller, kind: str) -> None:
-    good = supplier.request_measures("2024-11-01", "2024-11-02")
+    good = supplier.request_measures()
     supplier.admin("faults", {"path": "consumption", "kind": kind})
-    spoilt = supplier.request_measures("2024-11-01", "2024-11-02")
+    spoilt = supplier.request_measures()
     assert spoilt.status_code >= 400 or good.content.startswith(spoilt.content)
     assert spoilt.content != good.content
-    assert supplier.request_measures("2024-11-01", "2024-11-02").content == good.content
+    assert supplier.request_measures().content == good.content
 
 
 def test_a_fault_speaks_the_language_of_the_generation(supplier: SimulatorCaller) -> None:
     supplier.bearer("v4")
     supplier.admin("faults", [{"path": "metering_data", "kind": "bad_token", "count": 2}])
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="v4").content == b""
-    assert supplier.request_measures("2024-11-01", "2024-11-02").json()["fault"]["code"] == 900901
+    assert supplier.request_measures(generation="v4").content == b""
+    assert supplier.request_measures().json()["fault"]["code"] == 900901
 
 
 def test_a_slow_answer_is_whole(supplier: SimulatorCaller) -> None:
     supplier.admin("faults", {"path": "consumption", "delay_s": 0.01})
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
     supplier.admin("faults", {"path": "consumption", "kind": "timeout", "delay_s": 0.01})
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 504
+    assert supplier.request_measures().status_code == 504
 
 
 @pytest.mark.parametrize(

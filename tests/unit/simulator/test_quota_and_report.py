@@ -16,20 +16,20 @@ NOON = datetime(2024, 11, 5, 12, 59, 30, tzinfo=UTC)
 def test_the_fullest_hour_is_refused_until_the_next(supplier: SimulatorCaller) -> None:
     supplier.admin("clock", {"now": "2024-11-05T12:10:00+01:00"})
     supplier.admin("quota", {"per_hour": 3})
-    statuses = [supplier.request_measures("2024-11-01", "2024-11-02").status_code for _ in range(5)]
+    statuses = [supplier.request_measures().status_code for _ in range(5)]
     assert statuses == [200, 200, 200, 429, 429]
-    body = supplier.request_measures("2024-11-01", "2024-11-02").json()
+    body = supplier.request_measures().json()
     assert (body["code"], body["nextAccessTime"]) == ("900804", "2024-Nov-05 12:00:00+0000 UTC")
     assert body["description"].endswith(body["nextAccessTime"])
     supplier.admin("clock", {"now": "2024-11-05T13:00:01+01:00"})
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
     assert supplier.report()["refusals"] == 3
 
 
 def test_the_oldest_generation_says_it_in_its_own_way(supplier: SimulatorCaller) -> None:
     supplier.bearer("v4")
     supplier.admin("quota", {"per_hour": 0})
-    refused = supplier.request_measures("2024-11-01", "2024-11-02", generation="v4")
+    refused = supplier.request_measures(generation="v4")
     assert (refused.status_code, refused.json()["error"]) == (429, "429")
     assert refused.json()["error_description"].startswith("Quota Q4 reached Call threshold allowed on 0:")
     assert "retry-after" not in refused.headers
@@ -37,18 +37,18 @@ def test_the_oldest_generation_says_it_in_its_own_way(supplier: SimulatorCaller)
 
 def test_the_newest_counts_each_api_for_itself(supplier: SimulatorCaller) -> None:
     supplier.admin("quota", {"per_hour": 1})
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="2026").status_code == 200
-    assert supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026").status_code == 429
+    assert supplier.request_measures(generation="2026").status_code == 200
+    assert supplier.request_measures(series="curve", generation="2026").status_code == 429
     assert supplier.get(f"/comptage_auto/v1/{HOME}", {}, supplier.bearer("2026")).status_code == 200
     supplier.admin("switches", {"sla_wording": True})
-    refused = supplier.request_measures("2024-11-01", "2024-11-02", generation="2026")
+    refused = supplier.request_measures(generation="2026")
     assert refused.json() == {"code": "429", "message": "SLA dépassé"}
 
 
 def test_a_quota_can_be_lifted(supplier: SimulatorCaller) -> None:
     supplier.admin("quota", {"per_second": 1, "per_hour": 1})
     assert supplier.admin("quota", None) == {"per_second": None, "per_hour": None}
-    assert {supplier.request_measures("2024-11-01", "2024-11-02").status_code for _ in range(4)} == {200}
+    assert {supplier.request_measures().status_code for _ in range(4)} == {200}
     assert supplier.http.post("/__sim__/quota", json={"per_minute": 1}).status_code == 400
 
 
@@ -89,9 +89,9 @@ def test_a_clock_that_is_set_back_begins_a_new_count() -> None:
 
 
 def test_the_report_tells_the_suppliers_side(supplier: SimulatorCaller) -> None:
-    supplier.request_measures("2024-11-01", "2024-11-02")
+    supplier.request_measures()
     supplier.request_measures("2024-11-02", "2024-11-01")
-    supplier.request_measures("2024-11-01", "2024-11-02", usage_point="11111111111111")
+    supplier.request_measures(usage_point="11111111111111")
     report = supplier.report()
     assert (report["calls"], report["data_calls"], report["refusals"]) == (4, 3, 0)
     assert report["by_status"] == {"200": 3, "400": 1}

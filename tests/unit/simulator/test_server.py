@@ -7,9 +7,10 @@ import socket
 import pytest
 import requests
 
+from tests.support.simulators import serve_in_background
 from worker.simulator.app import create_app
 from worker.simulator.options import SimulatorOptions
-from worker.simulator.server import serve, serve_in_background
+from worker.simulator.server import serve
 
 
 @pytest.mark.sockets

@@ -39,16 +39,6 @@ def _daily(supplier: SimulatorCaller) -> list[int]:
     return [int(wh) for _, wh in points(supplier.request_measures("2024-11-01", "2024-11-04"))]
 
 
-@pytest.mark.parametrize("day", ["2024-03-31", "2024-06-15", "2024-10-27"])
-@pytest.mark.parametrize("step", [5, 10, 15, 30, 60])
-def test_other_steps_hold_the_same_energy(supplier: SimulatorCaller, step: int, day: str) -> None:
-    following = f"{day[:8]}{int(day[8:]) + 1:02d}" if day[8:] != "31" else "2024-04-01"
-    supplier.switch(step=step)
-    readings = parse_load_curve(supplier.request_measures(day, following, "curve").json()).readings
-    assert {reading.length.seconds // 60 for reading in readings} == {step}
-    assert sum(reading.milliwatt_hours for reading in readings) == 1000 * supplier.truth(day, following)["daily"][day]
-
-
 def test_the_step_may_change_in_the_middle_of_a_day(supplier: SimulatorCaller) -> None:
     supplier.switch(step_change={"at": "2024-11-02T14:00", "minutes": 60})
     body = supplier.request_measures("2024-11-02", "2024-11-03", "curve").json()["meter_reading"]["interval_reading"]
@@ -84,24 +74,24 @@ def test_our_parser_reads_the_true_day_from_either_labelling(supplier: Simulator
 
 
 def test_points_can_be_shuffled_and_spoilt(supplier: SimulatorCaller) -> None:
-    whole = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve"))
+    whole = points(supplier.request_measures(series="curve"))
     supplier.switch(shuffled=True)
-    shuffled = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve"))
+    shuffled = points(supplier.request_measures(series="curve"))
     assert shuffled != whole
     assert sorted(shuffled) == sorted(whole)
     supplier.switch(shuffled=False, null_every=10, null_text="-1")
-    spoilt = points(supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026"))
+    spoilt = points(supplier.request_measures(series="curve", generation="2026"))
     assert [rank for rank, (_, value) in enumerate(spoilt, start=1) if value == "-1"] == [10, 20, 30, 40]
     assert len(supplier.truth("2024-11-01", "2024-11-02")["load_curve"]) == 44
 
 
 def test_the_newest_answers_can_carry_more_and_less(supplier: SimulatorCaller) -> None:
     supplier.switch(both_directions=True, without_marks=True, quality="BEST")
-    body = supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026").json()
+    body = supplier.request_measures(series="curve", generation="2026").json()
     assert [item["grandeurMetier"] for item in body["grandeur"]] == ["PROD", "CONS"]
     assert (body["etapeMetier"], set(body["grandeur"][1]["points"][0])) == ("BEST", {"v", "d", "p"})
     supplier.switch(empty_answer=True)
-    assert supplier.request_measures("2024-11-01", "2024-11-02", "curve", "2026").json()["grandeur"] == []
+    assert supplier.request_measures(series="curve", generation="2026").json()["grandeur"] == []
 
 
 def test_taking_the_switches_away_brings_the_meter_back(supplier: SimulatorCaller) -> None:

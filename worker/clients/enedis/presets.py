@@ -8,9 +8,8 @@ Connect 2026 (mesure_synchrone_auto v2, Services souscrits).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from types import MappingProxyType
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -134,27 +133,6 @@ def _allows_plain_http(host: str) -> bool:
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
 
-_V4: Final = Preset(
-    name="enedis-v4",
-    base_url="https://gw.prd.api.enedis.fr",
-    sandbox_base_url="https://gw.hml.api.enedis.fr",
-    authorize_url=f"{_CONSENT_HOST}/dataconnect/v1/oauth2/authorize",
-    sandbox_authorize_url="https://gw.hml.api.enedis.fr/dataconnect/v1/oauth2/authorize",
-    token_path="/v1/oauth2/token",  # noqa: S106
-    token_mode="user",  # noqa: S106
-    paths=MappingProxyType(
-        {
-            Series.DAILY: "/v4/metering_data/daily_consumption",
-            Series.LOAD_CURVE: "/v4/metering_data/consumption_load_curve",
-        }
-    ),
-    usage_point_parameter="usage_point_id",
-    start_parameter="start",
-    end_parameter="end",
-    consent_style="usage_point",
-    consent_duration="P3Y",
-)
-
 _V5: Final = Preset(
     name="enedis-v5",
     base_url="https://gw.ext.prod.api.enedis.fr",
@@ -163,12 +141,10 @@ _V5: Final = Preset(
     sandbox_authorize_url=None,
     token_path="/oauth2/v3/token",  # noqa: S106
     token_mode="application",  # noqa: S106
-    paths=MappingProxyType(
-        {
-            Series.DAILY: "/metering_data_dc/v5/daily_consumption",
-            Series.LOAD_CURVE: "/metering_data_clc/v5/consumption_load_curve",
-        }
-    ),
+    paths={
+        Series.DAILY: "/metering_data_dc/v5/daily_consumption",
+        Series.LOAD_CURVE: "/metering_data_clc/v5/consumption_load_curve",
+    },
     usage_point_parameter="usage_point_id",
     start_parameter="start",
     end_parameter="end",
@@ -176,20 +152,28 @@ _V5: Final = Preset(
     consent_duration="P3Y",
 )
 
-_2026: Final = Preset(
+_V4: Final = replace(
+    _V5,
+    name="enedis-v4",
+    base_url="https://gw.prd.api.enedis.fr",
+    sandbox_base_url="https://gw.hml.api.enedis.fr",
+    sandbox_authorize_url="https://gw.hml.api.enedis.fr/dataconnect/v1/oauth2/authorize",
+    token_path="/v1/oauth2/token",  # noqa: S106
+    token_mode="user",  # noqa: S106
+    paths={
+        Series.DAILY: "/v4/metering_data/daily_consumption",
+        Series.LOAD_CURVE: "/v4/metering_data/consumption_load_curve",
+    },
+)
+
+_2026: Final = replace(
+    _V5,
     name="enedis-2026",
-    base_url="https://gw.ext.prod.api.enedis.fr",
-    sandbox_base_url="https://gw.ext.prod-sandbox.api.enedis.fr",
     authorize_url=f"{_CONSENT_HOST}/dataconnect/v2/oauth2/authorize",
-    sandbox_authorize_url=None,
-    token_path="/oauth2/v3/token",  # noqa: S106
-    token_mode="application",  # noqa: S106
-    paths=MappingProxyType(
-        {
-            Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
-            Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
-        }
-    ),
+    paths={
+        Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
+        Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
+    },
     usage_point_parameter="pointId",
     start_parameter="dateDebut",
     end_parameter="dateFin",
@@ -199,4 +183,4 @@ _2026: Final = Preset(
     quota_per_api=True,
 )
 
-PRESETS: Final[Mapping[str, Preset]] = MappingProxyType({preset.name: preset for preset in (_V4, _V5, _2026)})
+PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_V4, _V5, _2026)}

@@ -6,33 +6,41 @@ They are ours; no path of Enedis begins like this.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY, PARIS
-from worker.simulator.api.errors import ERROR_TABLE, to_json_response
 from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import InjectedFault
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Direction
+from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.state import SimulatorState
 
-Action = Callable[[SimulatorState, Request, Json], Json]
+Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"
+
+
+class _Limits(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    per_second: int | None = None
+    per_hour: int | None = None
 
 
 def admin_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes below ``/__sim__/``."""
     return [
         _route(simulator, "/health", GET=_health),
-        _route(simulator, "/faults", GET=_faults, POST=_add_fault, DELETE=_clear_faults),
+        _route(simulator, "/faults", GET=_faults, POST=_add_faults, DELETE=_clear_faults),
         _route(simulator, "/clock", GET=_clock, POST=_set_clock),
         _route(simulator, "/quota", GET=_quota, POST=_set_quota),
         _route(simulator, "/switches", GET=_switches, POST=_set_switches),
@@ -46,61 +54,52 @@ def admin_routes(simulator: SimulatorState) -> list[Route]:
 def _route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
     """Return a route with one action for each HTTP method; a wrong body is answered with 400 and the reason."""
 
-    async def endpoint(request: Request) -> Response:
+    async def endpoint(request: Request) -> JSONResponse:
+        # Starlette adds HEAD to every GET, and the server leaves its body out.
+        action = actions["GET" if request.method == "HEAD" else request.method]
         try:
             body = await request.body()
-            return to_json_response(actions[request.method](simulator, request, json.loads(body) if body else {}))
+            return JSONResponse(to_jsonable_python(action(simulator, request, json.loads(body) if body else {})))
+        except ValidationError as error:
+            first = error.errors()[0]
+            return JSONResponse({"error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}, 400)
         except (ValueError, OverflowError) as error:
             # Broken JSON is a ValueError, a date beyond the calendar an OverflowError.
-            return to_json_response({"error": str(error)}, 400)
+            return JSONResponse({"error": str(error)}, 400)
 
-    return Route(_BASE + path, _answer_head(endpoint), methods=list(actions))
-
-
-def _answer_head(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint with an empty answer to HEAD, which Starlette adds to every GET."""
-
-    async def handle(request: Request) -> Response:
-        if request.method == "HEAD":
-            return Response(b"", 200)
-        return await endpoint(request)
-
-    return handle
+    return Route(_BASE + path, endpoint, methods=list(actions))
 
 
-def _health(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _health(simulator: SimulatorState, request: Request, body: Json) -> object:
     return {
         "ok": True,
         "simulator": "enedis",
-        "now": simulator.clock.local_now().isoformat(),
-        "recorded": len(simulator.meters.recorded_numbers()),
+        "now": simulator.clock.local_now(),
+        "recorded": simulator.meters.number_recorded,
     }
 
 
-def _faults(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    return simulator.faults.as_json()
+def _faults(simulator: SimulatorState, request: Request, body: Json) -> object:
+    return simulator.faults
 
 
-def _add_fault(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    for raw in body if isinstance(body, list) else [body]:
-        simulator.faults.add(InjectedFault.from_json(raw))
-    return simulator.faults.as_json()
+def _add_faults(simulator: SimulatorState, request: Request, body: Json) -> object:
+    faults = body if isinstance(body, list) else [body]
+    simulator.faults += [InjectedFault.model_validate(fault) for fault in faults]
+    return simulator.faults
 
 
-def _clear_faults(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _clear_faults(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.faults.clear()
-    return []
+    return simulator.faults
 
 
-def _clock(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    return {
-        "now": simulator.clock.local_now().isoformat(),
-        "today": str(simulator.clock.today()),
-        "last_published": str(simulator.meters.last_published()),
-    }
+def _clock(simulator: SimulatorState, request: Request, body: Json) -> object:
+    clock = simulator.clock
+    return {"now": clock.local_now(), "today": clock.today(), "last_published": simulator.meters.last_published()}
 
 
-def _set_clock(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _set_clock(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Move the clock: ``{"now": "2024-07-25T09:00+02:00"}``, local without offset, or ``{"advance_s": 3600}``."""
     if not isinstance(body, dict) or len(body) != 1 or not body.keys() <= {"now", "advance_s"}:
         raise ValueError('send {"now": "2024-07-25T09:00+02:00"} or {"advance_s": 3600}')
@@ -112,49 +111,42 @@ def _set_clock(simulator: SimulatorState, request: Request, body: Json) -> Json:
     return _clock(simulator, request, body)
 
 
-def _quota(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _quota(simulator: SimulatorState, request: Request, body: Json) -> object:
     return {"per_second": simulator.quota.per_second, "per_hour": simulator.quota.per_hour}
 
 
-def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    """Set the quota: ``{"per_second": 5, "per_hour": 1000}``; null or a missing field is no limit."""
-    limits = body or {}
-    if not isinstance(limits, dict) or not limits.keys() <= {"per_second", "per_hour"}:
-        raise ValueError('send {"per_second": 5, "per_hour": 1000}, or null for no quota')
-    if not all(limit is None or type(limit) is int for limit in limits.values()):
-        raise ValueError("a limit is a whole number or null")
-    simulator.quota.set(limits.get("per_second"), limits.get("per_hour"))
-    return _quota(simulator, request, body)
+def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
+    """Set the quota and count anew: ``{"per_second": 5, "per_hour": 1000}``; null or a missing field is no limit."""
+    limits = _Limits.model_validate(body or {})
+    simulator.quota = CallQuota(limits.per_second, limits.per_hour)
+    return limits
 
 
-def _switches(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    return _to_plain_json(asdict(simulator.switches))
+def _switches(simulator: SimulatorState, request: Request, body: Json) -> object:
+    return simulator.switches
 
 
-def _set_switches(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _set_switches(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.switches = simulator.switches.with_changes(body)
-    return _switches(simulator, request, body)
+    return simulator.switches
 
 
-def _meter(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _meter(simulator: SimulatorState, request: Request, body: Json) -> object:
     meter = simulator.meters.get(_usage_point(request))
-    switches = _to_plain_json(asdict(meter.switches))
-    return switches | {"activated_on": _to_plain_json(meter.activated_on), "last_day": str(meter.last_day)}
+    return meter.switches.model_dump() | {"activated_on": meter.activated_on, "last_day": meter.last_day}
 
 
-def _set_meter(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    if isinstance(body, dict) and body.get("refusal") not in (None, *ERROR_TABLE):
-        raise ValueError(f"no refusal {body['refusal']!r}; there are {', '.join(ERROR_TABLE)}")
+def _set_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.meters.change_switches(_usage_point(request), body)
     return _meter(simulator, request, body)
 
 
-def _reset_meter(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _reset_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
     simulator.meters.reset_switches(_usage_point(request))
     return _meter(simulator, request, body)
 
 
-def _expire_tokens(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _expire_tokens(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Refuse every access token from now on; with ``?refresh=1`` every refresh token too."""
     simulator.tokens.expire_access_tokens()
     if request.query_params.get("refresh") == "1":
@@ -162,16 +154,16 @@ def _expire_tokens(simulator: SimulatorState, request: Request, body: Json) -> J
     return {"ok": True}
 
 
-def _report(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _report(simulator: SimulatorState, request: Request, body: Json) -> object:
     return simulator.report.as_json()
 
 
-def _reset_report(simulator: SimulatorState, request: Request, body: Json) -> Json:
-    simulator.report.reset()
+def _reset_report(simulator: SimulatorState, request: Request, body: Json) -> object:
+    simulator.report = CallReport()
     return simulator.report.as_json()
 
 
-def _truth(simulator: SimulatorState, request: Request, body: Json) -> Json:
+def _truth(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Return the true values of the days ``start`` to ``end`` (excluded) that are published by now.
 
     ``?measured=1`` adds the values that are not published yet; ``direction=production`` asks for the production;
@@ -181,10 +173,7 @@ def _truth(simulator: SimulatorState, request: Request, body: Json) -> Json:
     start = date.fromisoformat(query.get("start") or "")
     end = min(date.fromisoformat(query.get("end") or ""), simulator.clock.today())
     direction = Direction(query.get("direction", Direction.CONSUMPTION))
-    with_unpublished = query.get("measured") == "1"
-    meter = (
-        simulator.meters.get_with_unpublished(usage_point) if with_unpublished else simulator.meters.get(usage_point)
-    )
+    meter = simulator.meters.get(usage_point, with_unpublished=query.get("measured") == "1")
     days = [start + rank * ONE_DAY for rank in range((end - start).days)]
     daily = {str(day): wh for day in days if (wh := meter.daily(direction, day)) is not None}
     return {"daily": daily} | (
@@ -210,12 +199,3 @@ def _usage_point(request: Request) -> str:
     if not is_usage_point(usage_point):
         raise ValueError("a usage point has 14 digits")
     return usage_point
-
-
-def _to_plain_json(value: Json) -> Json:
-    """Return the value with dates as text and tuples as lists."""
-    if isinstance(value, dict):
-        return {str(key): _to_plain_json(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_to_plain_json(item) for item in value]
-    return value.isoformat() if isinstance(value, date) else value

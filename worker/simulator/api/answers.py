@@ -5,11 +5,11 @@ Source of the JSON of 2026: Enedis, swagger of "Mesure synchrone auto" v2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
@@ -29,35 +29,73 @@ _HEAD_FIELDS: Final[Mapping[MeasureKind, Mapping[str, str]]] = {
     MeasureKind.DAILY: {"typeValeur": "GLOBALE", "modeCalcul": "DIFF.INDEX", "pas": "P1D"},
     MeasureKind.MAX_POWER: {"typeValeur": "GLOBALE", "modeCalcul": "MESURE", "pas": "P1D"},
 }
+_VOLT_AMPERES_OF_WATTS: Final = 1.15  # The peak within a half-hour is above its mean.
 
 
-class Quantity(NamedTuple):
-    """One item of ``grandeur``: the rows of one direction."""
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """One value and its label, as text; only points of the curve have ``minutes`` and quality marks."""
 
-    direction: Direction
-    rows: Sequence[AnswerRow]
+    value: str | None
+    label: str
+    minutes: int = 0
+    marks: tuple[str, str, str] = ("B", "0", "0")
 
 
-def to_body_2026(query: MeasureQuery, quantities: Sequence[Quantity], quality: str, without_marks: bool) -> Json:
+def read_rows(meter: Meter, query: MeasureQuery, direction: Direction | None = None) -> list[AnswerRow]:
+    """Return the rows of the days asked for, damaged as the meter's switches say; none where nothing is published."""
+    direction, switches = direction or query.resource.direction, meter.switches
+    days = [query.start + rank * ONE_DAY for rank in range((query.end - query.start).days)]
+    if query.resource.kind is MeasureKind.DAILY:
+        rows = [AnswerRow(_to_text(wh), str(day)) for day in days if (wh := meter.daily(direction, day)) is not None]
+    elif query.resource.kind is MeasureKind.LOAD_CURVE:
+        rows = [
+            AnswerRow(_to_text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
+            for day in days
+            for point in relabel(switches.dst_labels, day, meter.curve(direction, day))
+        ]
+    else:
+        rows = [_peak_row(points) for day in days if (points := meter.curve(direction, day))]
+    if every := switches.null_every:
+        rows[every - 1 :: every] = [replace(row, value=switches.null_text) for row in rows[every - 1 :: every]]
+    if switches.shuffled:
+        Random(f"{query.start}").shuffle(rows)
+    return rows
+
+
+def _to_text(number: Number) -> str:
+    """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def _peak_row(points: Sequence[Point]) -> AnswerRow:
+    """Return the highest power of a day in VA, at a moment within a half-hour."""
+    highest = max(points, key=lambda point: point.watts)
+    moment = datetime.fromisoformat(highest.label) - timedelta(minutes=7, seconds=int(highest.watts) % 60)
+    return AnswerRow(_to_text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
+
+
+def to_body_2026(
+    query: MeasureQuery, quantities: Mapping[Direction, Sequence[AnswerRow]], quality: str, without_marks: bool
+) -> Json:
     """Return a measure answer of Data Connect 2026; ``quality`` is ``BRUT`` or ``BEST``."""
+    physical_quantity, unit = _PHYSICAL_QUANTITIES[query.resource.kind]
     return {
         "idPrm": query.usage_point,
         "etapeMetier": quality,
         "periode": {"dateDebut": query.start.isoformat(), "dateFin": query.end.isoformat()},
         **_HEAD_FIELDS[query.resource.kind],
-        "grandeur": [_quantity_2026(query.resource.kind, quantity, without_marks) for quantity in quantities],
+        "grandeur": [
+            {
+                "grandeurMetier": _BUSINESS_QUANTITIES[direction],
+                "grandeurPhysique": physical_quantity,
+                "unite": unit,
+                "points": [_point_2026(row, without_marks) for row in rows],
+                "calendrier": [],
+            }
+            for direction, rows in quantities.items()
+        ],
         "contexte": [],
-    }
-
-
-def _quantity_2026(kind: MeasureKind, quantity: Quantity, without_marks: bool) -> Json:
-    name, unit = _PHYSICAL_QUANTITIES[kind]
-    return {
-        "grandeurMetier": _BUSINESS_QUANTITIES[quantity.direction],
-        "grandeurPhysique": name,
-        "unite": unit,
-        "points": [_point_2026(row, without_marks) for row in quantity.rows],
-        "calendrier": [],
     }
 
 
@@ -99,74 +137,6 @@ def to_index_body(query: MeasureQuery, indexes: Sequence[tuple[str, Number]]) ->
             }
         ],
     }
-
-
-_VOLT_AMPERES_OF_WATTS: Final = 1.15  # The peak within a half-hour is above its mean.
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRow:
-    """One value and its label, as text; only points of the curve have ``minutes`` and quality marks."""
-
-    value: str | None
-    label: str
-    minutes: int = 0
-    marks: tuple[str, str, str] = ("B", "0", "0")
-
-
-def read_rows(meter: Meter, query: MeasureQuery, direction: Direction | None = None) -> list[AnswerRow]:
-    """Return the rows of the days asked for, damaged as the meter's switches say; none where nothing is published."""
-    row_direction = direction or query.resource.direction
-    days = _days_of(query)
-    if query.resource.kind is MeasureKind.DAILY:
-        rows = [AnswerRow(to_text(wh), str(day)) for day in days if (wh := meter.daily(row_direction, day)) is not None]
-    elif query.resource.kind is MeasureKind.LOAD_CURVE:
-        rows = [_to_row(point) for day in days for point in _labelled_points(meter, row_direction, day)]
-    else:
-        rows = [peak for day in days if (peak := _peak_row(meter, row_direction, day)) is not None]
-    return _damage_rows(meter, query, rows)
-
-
-def to_text(number: Number) -> str:
-    """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
-    return str(int(number)) if number == int(number) else str(number)
-
-
-def _days_of(query: MeasureQuery) -> Iterator[date]:
-    day = query.start
-    while day < query.end:
-        yield day
-        day += ONE_DAY
-
-
-def _labelled_points(meter: Meter, direction: Direction, day: date) -> list[Point]:
-    return relabel(meter.switches.dst_labels, day, meter.curve(direction, day))
-
-
-def _to_row(point: Point) -> AnswerRow:
-    return AnswerRow(to_text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
-
-
-def _peak_row(meter: Meter, direction: Direction, day: date) -> AnswerRow | None:
-    """Return the highest power of a day in VA, at a moment within a half-hour."""
-    points = meter.curve(direction, day)
-    if not points:
-        return None
-    highest = max(points, key=lambda point: point.watts)
-    moment = datetime.fromisoformat(highest.label) - timedelta(minutes=7, seconds=int(highest.watts) % 60)
-    return AnswerRow(to_text(round(highest.watts * _VOLT_AMPERES_OF_WATTS)), str(moment))
-
-
-def _damage_rows(meter: Meter, query: MeasureQuery, rows: list[AnswerRow]) -> list[AnswerRow]:
-    switches = meter.switches
-    if switches.null_every:
-        rows = [
-            AnswerRow(switches.null_text, row.label, row.minutes, row.marks) if rank % switches.null_every == 0 else row
-            for rank, row in enumerate(rows, start=1)
-        ]
-    if switches.shuffled:
-        Random(f"{query.start}").shuffle(rows)
-    return rows
 
 
 _READING_TYPES: Final = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date
 from html import escape
 from typing import Final
 from urllib.parse import urlencode
@@ -16,13 +16,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from worker.simulator.api.errors import Generation, to_json_response
-from worker.simulator.api.gateway import query_parameters, wrap_in_gateway
-from worker.simulator.consents import Consent, InvalidDuration, parse_duration
+from worker.domain.consent.durations import last_day_of
+from worker.simulator.api.errors import Generation, Refusal, Refused, oauth_error
+from worker.simulator.api.gateway import gateway_route
+from worker.simulator.consents import Consent
 from worker.simulator.homes.sandbox import usage_points_of
 from worker.simulator.state import SimulatorState
 
 _LONGEST_STATE: Final = 100
+_LONGEST_DURATION: Final = "P3Y1D"
 _FAILURES: Final[Mapping[str, Mapping[str, str]]] = {
     "refused": {"code": "403", "error": "access_denied", "error_description": "access_denied"},
     "server_error": {
@@ -41,7 +43,7 @@ class _ConsentRequest:
 
     callback: str
     state: str
-    duration: timedelta
+    last_day: date
     usage_points: tuple[str, ...] | None
 
 
@@ -55,59 +57,59 @@ def consent_routes(simulator: SimulatorState) -> list[Route]:
 
 def _authorize_route(simulator: SimulatorState, path: str, generation: Generation) -> Route:
     async def authorize(request: Request) -> Response:
-        parameters = query_parameters(request)
+        parameters = request.query_params
         consent_request = _read_consent_request(simulator, parameters, generation)
-        if isinstance(consent_request, Response):
-            return consent_request
         decision = parameters.get("decision")
         if (simulator.options.consent_page or parameters.get("ask") == "1") and decision is None:
             return _consent_page(path, parameters)
         outcome = "refused" if decision == "refuse" else simulator.switches.callback
         return _finish_consent(simulator, consent_request, outcome, generation)
 
-    return Route(path, wrap_in_gateway(simulator, authorize, path, generation), methods=["GET"])
+    return gateway_route(simulator, ["GET"], path, authorize, generation)
 
 
 def _read_consent_request(
     simulator: SimulatorState, parameters: Mapping[str, str], generation: Generation
-) -> _ConsentRequest | Response:
-    """Return the request, or the error that the page shows without calling the application back."""
+) -> _ConsentRequest:
+    """Return the request.  Raises Refused where the page shows an error without calling the application back."""
     required = ("client_id", "response_type", "state", "duration")
     if not all(parameters.get(name) for name in required) or len(parameters["state"]) > _LONGEST_STATE:
-        return _page_error("invalid_request", "missing_parameter")
+        raise Refused(oauth_error("invalid_request", "missing_parameter"))
     is_known_client = simulator.options.any_application or parameters["client_id"] == simulator.options.client_id
     if not is_known_client or parameters["response_type"] != "code":
-        return _page_error("access_denied", "access_denied", 403)
-    try:
-        duration = parse_duration(parameters["duration"])
-    except InvalidDuration as error:
-        if "T" in parameters["duration"]:
-            # Hours and minutes make the page of Enedis fail.
-            return _page_error("server_error", "lincs-internal-server-error", 500)
-        return _page_error("invalid_request", str(error))
-    if generation is Generation.V2026 and simulator.switches.whole_years_refused and "Y" in parameters["duration"]:
-        return HTMLResponse("<h1>Une erreur est survenue</h1>", 400)
+        raise Refused(oauth_error("access_denied", "access_denied", 403))
+    whole_years_refused = generation is Generation.V2026 and simulator.switches.whole_years_refused
+    last_day = _last_day(simulator.clock.today(), parameters["duration"], whole_years_refused)
     callback = simulator.options.redirect_uri or parameters.get("redirect_uri")
     if not callback:
-        return _page_error(
-            "invalid_request", "no callback is registered here: start the simulator with one, or send redirect_uri"
-        )
-    return _ConsentRequest(callback, parameters["state"], duration, _choose_usage_points(simulator, parameters))
+        text = "no callback is registered here: start the simulator with one, or send redirect_uri"
+        raise Refused(oauth_error("invalid_request", text))
+    return _ConsentRequest(callback, parameters["state"], last_day, _choose_usage_points(simulator, parameters))
+
+
+def _last_day(today: date, duration: str, whole_years_refused: bool) -> date:
+    """Return the last day of a consent that begins today.  Raises Refused for a duration that Enedis does not take."""
+    if "T" in duration:
+        # Hours and minutes make the page of Enedis fail.
+        raise Refused(oauth_error("server_error", "lincs-internal-server-error", 500))
+    try:
+        last_day = last_day_of(today, duration)
+    except ValueError:
+        raise Refused(oauth_error("invalid_request", "invalid_duration_format")) from None
+    if last_day > last_day_of(today, _LONGEST_DURATION):
+        raise Refused(oauth_error("invalid_request", "maximum_duration_exceeded"))
+    if whole_years_refused and "Y" in duration:
+        raise Refused(Refusal(400, b"<h1>Une erreur est survenue</h1>", "text/html"))
+    return last_day
 
 
 def _choose_usage_points(simulator: SimulatorState, parameters: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the meters that the holder picks: those of our own parameter, else a sandbox customer's, else None."""
-    hinted_usage_points = tuple(
-        part for part in parameters.get("usage_point_id", "").replace(";", ",").split(",") if part.strip()
-    )
-    if hinted_usage_points:
-        return tuple(part.strip() for part in hinted_usage_points)
+    parts = parameters.get("usage_point_id", "").replace(";", ",").split(",")
+    if usage_points := tuple(part.strip() for part in parts if part.strip()):
+        return usage_points
     sandbox = simulator.options.sandbox or parameters.get("sandbox") == "1"
     return usage_points_of(parameters["state"]) if sandbox else None
-
-
-def _page_error(error: str, description: str, status: int = 400) -> Response:
-    return to_json_response({"error": error, "error_description": description}, status)
 
 
 def _finish_consent(
@@ -119,7 +121,7 @@ def _finish_consent(
     if outcome in _FAILURES:
         parameters = _FAILURE_2026 if generation is Generation.V2026 else _FAILURES[outcome]
         return _redirect_back(consent_request, parameters)
-    consent = simulator.consents.grant(consent_request.usage_points, consent_request.duration)
+    consent = simulator.consents.grant(consent_request.usage_points, consent_request.last_day)
     response = _redirect_back(consent_request, _success_parameters(simulator, consent, generation))
     if outcome == "twice":
         address = escape(response.headers["location"], quote=True)

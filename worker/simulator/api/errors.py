@@ -1,21 +1,17 @@
 """Error answers of each generation, in Enedis' own wording.
 
-A *refusal* is a row of the error table.  Its body depends on the generation: v4 adds the address of the documentation,
-Data Connect 2026 answers in French and has another envelope for some rows.  Sources: Enedis Data Hub, error codes of
-Data Connect; the Enedis swaggers of 2026.
+Sources: Enedis Data Hub, error codes of Data Connect; the Enedis swaggers of 2026.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from worker.domain.measures.answers import Json
 
@@ -34,211 +30,167 @@ class Generation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Refusal with status, code and text; ``variant_2026`` is status and body of Data Connect 2026 where it differs."""
+    """Answer that refuses a call; ``variants`` are the answers of the generations that have another one.
+
+    A body of bytes is sent as it is, any other one as JSON.
+    """
 
     status: int
-    code: str
-    text: str
-    variant_2026: tuple[int, Mapping[str, Json]] | None = None
+    body: Mapping[str, Json] | bytes
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[Generation, Refusal] = field(default_factory=dict)
+    code: str = ""
 
     def respond(self, generation: Generation) -> Response:
         """Return the answer in the wording of a generation."""
-        if generation is Generation.V2026 and self.variant_2026 is not None:
-            status, body = self.variant_2026
-            return to_json_response(body, status)
-        body = {"error": self.code, "error_description": self.text}
-        if generation is Generation.V4:
-            body["error_uri"] = _DOCUMENTATION
-        return to_json_response(body, self.status)
+        answer = self.variants.get(generation, self)
+        response_class = Response if isinstance(answer.body, bytes) else JSONResponse
+        return response_class(answer.body, answer.status, dict(answer.headers), answer.media_type)
 
 
-@dataclass(frozen=True, slots=True)
-class FixedRefusal:
-    """Refusal with the same bytes for every generation."""
+class Refused(Exception):
+    """Raised where a call is refused; the gateway answers with ``refusal``."""
 
-    status: int
-    body: bytes
-    media_type: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def respond(self, generation: Generation) -> Response:
-        """Return the answer."""
-        return Response(self.body, self.status, dict(self.headers), self.media_type)
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
-def to_json_response(body: Json, status: int = 200) -> Response:
-    """Return an answer with a compact JSON body."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(text, status, media_type="application/json")
+def _api_error(status: int, code: str, text: str, in_2026: Refusal | None = None) -> Refusal:
+    """Return the refusal of an API; v4 adds the address of the documentation, 2026 may answer something else."""
+    body = {"error": code, "error_description": text}
+    variants = {Generation.V4: Refusal(status, body | {"error_uri": _DOCUMENTATION})}
+    return Refusal(status, body, variants=variants | ({Generation.V2026: in_2026} if in_2026 else {}), code=code)
 
 
-def _fixed_refusal(status: int, body: Mapping[str, Json]) -> FixedRefusal:
-    return FixedRefusal(status, json.dumps(body, ensure_ascii=False).encode(), "application/json")
+def _swagger_error(status: int, message: str) -> Refusal:
+    """Return a refusal in the envelope of the swaggers of 2026; they do not publish their codes."""
+    return Refusal(status, {"code": str(status), "message": message})
 
 
-def _swagger_error(status: int, message: str) -> tuple[int, Mapping[str, Json]]:
-    """Return an error in the envelope of the swaggers of 2026; they do not publish their codes."""
-    return status, {"code": str(status), "message": message}
-
-
-def _error_of_2026(code: str, text: str) -> tuple[int, Mapping[str, Json]]:
-    return 400, {"error": code, "error_description": text}
+def oauth_error(error: str, description: str, status: int = 400) -> Refusal:
+    """Return the refusal of a token endpoint or of the consent page."""
+    return Refusal(status, {"error": error, "error_description": description})
 
 
 def invalid_request(text: str) -> Refusal:
     """Return the refusal of a malformed query; Data Connect 2026 answers it with 500 instead."""
-    return Refusal(400, "Invalid_request", text, OUTSIDE_THE_SWAGGER)
+    return _api_error(400, "Invalid_request", text, OUTSIDE_THE_SWAGGER)
 
 
 OUTSIDE_THE_SWAGGER: Final = _swagger_error(500, "Problème technique dans l'interrogation du SI coeur")
-_NO_DATA_2026: Final = _swagger_error(404, "Pas de mesure trouvée pour ce point")
-_NO_CONSENT: Final = "No consent can be found for this customer and this usage point."
+NO_SERVICES: Final = oauth_error("Bad request", "Pas de services souscrits, le flux est stoppé.")
 _NO_MEASURE: Final = "no measure found for this usage point"
-
-END_TOO_LATE: Final = Refusal(400, "Invalid_request", "The end date parameter must be earlier than the current date")
-START_AFTER_END: Final = Refusal(
-    400,
-    "Invalid_request",
-    "Start date should be before end date.",
-    _error_of_2026("ADAM-ERR0002", "La date de fin doit être supérieure à la date de début."),
-)
-NO_CONSENT: Final = Refusal(403, "ADAM-DC-0008", _NO_CONSENT)
-TOO_LONG: Final = Refusal(
-    400,
-    "ADAM-ERR0126",
-    "The requested period must be less than 7 days for an access to the load curve.",
-)
-BEFORE_HISTORY: Final = Refusal(400, "ADAM-ERR0125", "The start date must be greater than the history deadline.")
-BEFORE_ACTIVATION: Final = Refusal(
-    400,
-    "ADAM-ERR0123",
-    "The requested period cannot be anterior to the meter's last activation date",
-    _error_of_2026(
-        "ADAM-ERR0123",
-        "La demande ne peut pas aboutir, la période demandée est antérieure "
-        "à la date de dernière mise en service du point.",
+_TOO_LONG: Final = "The requested period must be less than 7 days for an access to the load curve."
+_BEFORE_HISTORY: Final = "The start date must be greater than the history deadline."
+# Rows have Enedis' code as their name, or one of ours where several rows share a code.
+ERROR_TABLE: Final[Mapping[str, Refusal]] = {
+    refusal.code: refusal
+    for refusal in (
+        _api_error(403, "ADAM-DC-0008", "No consent can be found for this customer and this usage point."),
+        _api_error(403, "ADAM-DC-0009", "The start date of the request must be greater than the consent start date."),
+        _api_error(400, "ADAM-DC-0015", _TOO_LONG),
+        _api_error(400, "ADAM-DC-0016", _BEFORE_HISTORY),
+        _api_error(404, "STM-ERR-0000014", _NO_MEASURE),
+        _api_error(404, "STM-ERR-0000020", _NO_MEASURE),
+        _api_error(404, "STM-ERR-0000019", "Unknown or unauthorized user."),
+        _api_error(400, "ADAM-ERR0125", _BEFORE_HISTORY),
+        _api_error(400, "ADAM-ERR0126", _TOO_LONG),
+        _api_error(400, "ADAM-ERR0061", "The seeker is not recognized as the actual meter holder"),
+        _api_error(400, "ADAM-ERR0075", "The customer objected to the load curve recording"),
+        _api_error(400, "ADAM-ERR0069", "Le sens de la mesure ne correspond pas pour le PRM demandé."),
+        _api_error(500, "Internal Server error", "Internal Server error"),
+        _api_error(500, "ADAM-DC-0500", "Technical Exception"),
+        _api_error(500, "STM-ERR-0000001", "Technical error"),
+    )
+} | {
+    "ADAM-DC-0007": _api_error(
+        403,
+        "ADAM-DC-0007",
+        "The customer is not owner of this usage point.",
+        _swagger_error(403, "Le client n'est pas titulaire du point demandé"),
     ),
-)
-CURVE_OBJECTED: Final = Refusal(400, "ADAM-ERR0075", "The customer objected to the load curve recording")
-WRONG_DIRECTION: Final = Refusal(400, "ADAM-ERR0069", "Le sens de la mesure ne correspond pas pour le PRM demandé.")
-NO_DATA: Final = Refusal(404, "no_data_found", _NO_MEASURE, _NO_DATA_2026)
-NOT_SUBSCRIBED: Final = _fixed_refusal(
-    403,
-    {
-        "code": "900908",
-        "message": "Resource forbidden ",  # Enedis sends the trailing blank.
-        "description": "User is NOT authorized to access the Resource. API Subscription validation failed.",
-    },
-)
-NO_SERVICES: Final = _fixed_refusal(
-    400, {"error": "Bad request", "error_description": "Pas de services souscrits, le flux est stoppé."}
-)
-_BAD_TOKEN: Final = _fixed_refusal(
-    401,
-    {
-        "fault": {
-            "code": 900901,
-            "message": "Invalid Credentials",
-            "description": "Access failure for API: the access token is invalid or has expired. "
-            "Make sure you have provided the correct security credentials",
-        }
-    },
-)
-_BAD_TOKEN_V4: Final = FixedRefusal(403, b"", "application/json", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-_UNAVAILABLE_PAGE: Final = (
-    b"<html><head><title>503 Service Unavailable</title></head><body>Service Unavailable</body></html>"
-)
-FIREWALL: Final = FixedRefusal(
-    404, b"<html><head><title>Request Rejected</title></head><body>Request Rejected</body></html>", "text/html"
-)
-
-ERROR_TABLE: Final[Mapping[str, Refusal | FixedRefusal]] = MappingProxyType(
-    {
-        "ADAM-DC-0008": NO_CONSENT,
-        "ADAM-DC-0007": Refusal(
-            403,
-            "ADAM-DC-0007",
-            "The customer is not owner of this usage point.",
-            _swagger_error(403, "Le client n'est pas titulaire du point demandé"),
+    # Enedis answers 400 in place of 403 since July 2026.
+    "ADAM-DC-0007-400": _api_error(400, "ADAM-DC-0007", "Le client n'est pas titulaire du point demandé."),
+    "unauthorized_user": _api_error(
+        403,
+        "unauthorized_user",
+        "user is not authorized to access this resource",
+        _swagger_error(403, "Le client n'est pas autorisé pour le point demandé"),
+    ),
+    "no_data_found": _api_error(
+        404, "no_data_found", _NO_MEASURE, _swagger_error(404, "Pas de mesure trouvée pour ce point")
+    ),
+    "Invalid_request": invalid_request("person_id parameter is required when the user is not an authentified customer"),
+    "end_too_late": _api_error(400, "Invalid_request", "The end date parameter must be earlier than the current date"),
+    "start_after_end": _api_error(
+        400,
+        "Invalid_request",
+        "Start date should be before end date.",
+        oauth_error("ADAM-ERR0002", "La date de fin doit être supérieure à la date de début."),
+    ),
+    "ADAM-ERR0123": _api_error(
+        400,
+        "ADAM-ERR0123",
+        "The requested period cannot be anterior to the meter's last activation date",
+        oauth_error(
+            "ADAM-ERR0123",
+            "La demande ne peut pas aboutir, la période demandée est antérieure "
+            "à la date de dernière mise en service du point.",
         ),
-        "ADAM-DC-0007-400": Refusal(
-            400, "ADAM-DC-0007", "Le client n'est pas titulaire du point demandé."
-        ),  # Enedis answers 400 in place of 403 since July 2026.
-        "ADAM-DC-0009": Refusal(
-            403, "ADAM-DC-0009", "The start date of the request must be greater than the consent start date."
-        ),
-        "ADAM-DC-0015": Refusal(400, "ADAM-DC-0015", TOO_LONG.text),
-        "ADAM-DC-0016": Refusal(400, "ADAM-DC-0016", BEFORE_HISTORY.text),
-        "unauthorized_user": Refusal(
-            403,
-            "unauthorized_user",
-            "user is not authorized to access this resource",
-            _swagger_error(403, "Le client n'est pas autorisé pour le point demandé"),
-        ),
-        "no_data_found": NO_DATA,
-        "STM-ERR-0000014": Refusal(404, "STM-ERR-0000014", _NO_MEASURE),
-        "STM-ERR-0000020": Refusal(404, "STM-ERR-0000020", _NO_MEASURE),
-        "STM-ERR-0000019": Refusal(404, "STM-ERR-0000019", "Unknown or unauthorized user."),
-        "Invalid_request": invalid_request(
-            "person_id parameter is required when the user is not an authentified customer"
-        ),
-        "end_too_late": END_TOO_LATE,
-        "start_after_end": START_AFTER_END,
-        "ADAM-ERR0123": BEFORE_ACTIVATION,
-        "ADAM-ERR0125": BEFORE_HISTORY,
-        "ADAM-ERR0126": TOO_LONG,
-        "ADAM-ERR0061": Refusal(400, "ADAM-ERR0061", "The seeker is not recognized as the actual meter holder"),
-        "ADAM-ERR0075": CURVE_OBJECTED,
-        "ADAM-ERR0069": WRONG_DIRECTION,
-        "900908": NOT_SUBSCRIBED,
-        "technical_error": Refusal(500, "technical_error", "Technical error. Please try later.", OUTSIDE_THE_SWAGGER),
-        "Internal Server error": Refusal(500, "Internal Server error", "Internal Server error"),
-        "ADAM-DC-0500": Refusal(500, "ADAM-DC-0500", "Technical Exception"),
-        "STM-ERR-0000001": Refusal(500, "STM-ERR-0000001", "Technical error"),
-        "plain_500": FixedRefusal(500, b"500 Internal Server Error", "text/plain"),
-        "html": FixedRefusal(503, _UNAVAILABLE_PAGE, "text/html"),
-        "empty": FixedRefusal(503, b"", "text/html"),
-        "firewall": FIREWALL,
-        "invalid_grant": _fixed_refusal(
-            400,
-            {
-                "error": "invalid_grant",
-                "error_description": "The provided authorization grant or refresh token is invalid, expired, "
-                "revoked, does not match the redirection URI used in the authorization request, or was issued "
-                "to another client.",
-            },
-        ),
-        "unauthorized": _fixed_refusal(
-            401,
-            {
-                "error": "Unauthorized",
-                "error_description": "Valid authentication credentials are mandatory to access the resource.",
-            },
-        ),
-    }
-)
+    ),
+    "technical_error": _api_error(500, "technical_error", "Technical error. Please try later.", OUTSIDE_THE_SWAGGER),
+    "900908": Refusal(
+        403,
+        {
+            "code": "900908",
+            "message": "Resource forbidden ",  # Enedis sends the trailing blank.
+            "description": "User is NOT authorized to access the Resource. API Subscription validation failed.",
+        },
+    ),
+    # A wrong token: v4 sends 403 without a body, the others the gateway's 401.
+    "bad_token": Refusal(
+        401,
+        {
+            "fault": {
+                "code": 900901,
+                "message": "Invalid Credentials",
+                "description": "Access failure for API: the access token is invalid or has expired. "
+                "Make sure you have provided the correct security credentials",
+            }
+        },
+        variants={Generation.V4: Refusal(403, b"", headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})},
+    ),
+    "invalid_grant": oauth_error(
+        "invalid_grant",
+        "The provided authorization grant or refresh token is invalid, expired, revoked, does not match the "
+        "redirection URI used in the authorization request, or was issued to another client.",
+    ),
+    "unauthorized": oauth_error(
+        "Unauthorized", "Valid authentication credentials are mandatory to access the resource.", 401
+    ),
+    "plain_500": Refusal(500, b"500 Internal Server Error", "text/plain"),
+    "html": Refusal(
+        503,
+        b"<html><head><title>503 Service Unavailable</title></head><body>Service Unavailable</body></html>",
+        "text/html",
+    ),
+    "empty": Refusal(503, b"", "text/html"),
+    "firewall": Refusal(
+        404, b"<html><head><title>Request Rejected</title></head><body>Request Rejected</body></html>", "text/html"
+    ),
+}
 
 
-def to_bad_token_response(generation: Generation) -> Response:
-    """Return the answer to a wrong token: v4 sends 403 without a body, the others the gateway's 401."""
-    return (_BAD_TOKEN_V4 if generation is Generation.V4 else _BAD_TOKEN).respond(generation)
-
-
-def to_throttled_response(
-    generation: Generation, per_second: bool, opens_at: datetime, now: datetime, sla_wording: bool = False
-) -> Response:
+def throttled(per_second: bool, opens_at: datetime, now: datetime, sla_wording: bool = False) -> Refusal:
     """Return a 429; ``opens_at`` and ``now`` are in UTC.
 
     It has no ``Retry-After`` because no recorded answer of Enedis has one.
     """
-    if generation is Generation.V4:
-        rest = opens_at - now
-        minutes, seconds = divmod(max(0, round(rest.total_seconds())), 60)
-        quota = "Q3" if per_second else "Q4"
-        text = f"Quota {quota} reached Call threshold allowed on 0:{minutes}:{seconds}"
-        return Refusal(429, "429", text).respond(generation)
-    if generation is Generation.V2026 and sla_wording:
-        return to_json_response({"code": "429", "message": "SLA dépassé"}, 429)
+    minutes, seconds = divmod(max(0, round((opens_at - now).total_seconds())), 60)
+    text = f"Quota {'Q3' if per_second else 'Q4'} reached Call threshold allowed on 0:{minutes}:{seconds}"
+    in_2026 = Refusal(429, {"code": "429", "message": "SLA dépassé"}) if sla_wording else None
     moment = f"{opens_at:%Y}-{_MONTHS[opens_at.month - 1]}-{opens_at:%d %H:%M:%S}+0000 UTC"
     body = {
         "code": "900804",
@@ -246,4 +198,4 @@ def to_throttled_response(
         "description": f"You have exceeded your quota .You can access API after {moment}",
         "nextAccessTime": moment,
     }
-    return to_json_response(body, 429)
+    return Refusal(429, body, variants=_api_error(429, "429", text, in_2026).variants)

@@ -2,97 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from worker.simulator.api.errors import NOT_SUBSCRIBED, Generation, to_bad_token_response, to_throttled_response
+from worker.simulator.api.errors import ERROR_TABLE, Generation, Refusal, Refused, throttled
 from worker.simulator.api.requests import usage_point_of
 from worker.simulator.consents import Consent
-from worker.simulator.faults import InjectedFault
+from worker.simulator.faults import take_fault
 from worker.simulator.quota import ReachedLimit
 from worker.simulator.state import SimulatorState
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True, slots=True)
-class SupplierCaller:
-    """Caller of an endpoint: a user with a consent, or the application, without one."""
+def gateway_route(
+    simulator: SimulatorState,
+    methods: Sequence[str],
+    path: str,
+    handler: Handler,
+    generation: Generation,
+    api: str | None = None,
+) -> Route:
+    """Return a route with call counts and injected faults; ``api`` names the quota that counts its calls."""
 
-    consent: Consent | None = None
+    async def respond(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return refused.refusal.respond(generation)
 
-
-def wrap_in_gateway(
-    simulator: SimulatorState, handler: Handler, path: str, generation: Generation, api: str | None = None
-) -> Handler:
-    """Return ``handler`` with call counts and injected faults; ``api`` names the quota that counts its calls."""
+    async def respond_with_fault(request: Request, usage_point: str | None) -> Response:
+        fault = take_fault(simulator.faults, request.url.path, usage_point)
+        if fault is None:
+            return await respond(request)
+        await anyio.sleep(fault.wait_s)
+        if fault.kind == "throttled":
+            return _throttled(simulator, ReachedLimit.hourly(simulator.clock.now())).respond(generation)
+        return fault.canned_response(generation) or fault.corrupt(await respond(request))
 
     async def endpoint(request: Request) -> Response:
-        usage_point = usage_point_of(query_parameters(request)) or request.path_params.get("prm")
+        usage_point = usage_point_of(request)
         simulator.report.add_call(path, usage_point, api, simulator.clock.now())
-        fault = simulator.faults.take(request.url.path, usage_point)
-        response = await _answer_with_fault(simulator, handler, request, generation, fault)
+        response = await respond_with_fault(request, usage_point)
         simulator.report.add_status(response.status_code)
         return response
 
-    return endpoint
+    return Route(path, endpoint, methods=list(methods))
 
 
-async def _answer_with_fault(
-    simulator: SimulatorState, handler: Handler, request: Request, generation: Generation, fault: InjectedFault | None
-) -> Response:
-    if fault is None:
-        return await handler(request)
-    if fault.wait_s:
-        await anyio.sleep(fault.wait_s)
-    if (response := _canned_response(simulator, generation, fault)) is not None:
-        return response
-    response = await handler(request)
-    return fault.corrupt(response) if fault.corrupts_response else response
+def authorize_call(simulator: SimulatorState, request: Request, generation: Generation, api: str) -> Consent | None:
+    """Return the consent of a user's token, which v4 asks for, or None for the application's.
 
-
-def _canned_response(simulator: SimulatorState, generation: Generation, fault: InjectedFault) -> Response | None:
-    if fault.kind == "throttled":
-        return _throttle(simulator, generation, ReachedLimit.hourly(simulator.clock.now()))
-    if fault.kind == "bad_token":
-        return to_bad_token_response(generation)
-    return fault.canned_response(generation)
-
-
-def authorize_call(
-    simulator: SimulatorState, request: Request, generation: Generation, api: str
-) -> SupplierCaller | Response:
-    """Return the caller, or the gateway's refusal; checks the token, then the subscription, then the quota."""
-    caller = _identify_caller(simulator, request, generation)
-    if caller is None:
-        return to_bad_token_response(generation)
+    Checks the token, then the subscription, then the quota.  Raises Refused.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    token = simulator.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
+    if token is None or (token.consent is not None) is not (generation is Generation.V4):
+        raise Refused(ERROR_TABLE["bad_token"])
     if api in simulator.switches.unsubscribed:
-        return NOT_SUBSCRIBED.respond(generation)
-    limit = simulator.quota.take(api, simulator.clock.now())
-    return caller if limit is None else _throttle(simulator, generation, limit)
+        raise Refused(ERROR_TABLE["900908"])
+    if (limit := simulator.quota.take(api, simulator.clock.now())) is not None:
+        raise Refused(_throttled(simulator, limit))
+    return token.consent
 
 
-def _throttle(simulator: SimulatorState, generation: Generation, limit: ReachedLimit) -> Response:
-    return to_throttled_response(
-        generation, limit.per_second, limit.opens_at, simulator.clock.now(), simulator.switches.sla_wording
-    )
-
-
-def _identify_caller(simulator: SimulatorState, request: Request, generation: Generation) -> SupplierCaller | None:
-    """Return the caller behind the token, or None; v4 accepts only users' tokens, the others the application's."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    if generation is Generation.V4:
-        consent = simulator.tokens.consent_of_user_token(token.strip())
-        return SupplierCaller(consent) if consent is not None else None
-    return SupplierCaller() if simulator.tokens.is_application_token(token.strip()) else None
-
-
-def query_parameters(request: Request) -> Mapping[str, str]:
-    """Return the parameters of the URL; where a name comes several times, the last value."""
-    return dict(request.query_params)
+def _throttled(simulator: SimulatorState, limit: ReachedLimit) -> Refusal:
+    return throttled(limit.per_second, limit.opens_at, simulator.clock.now(), simulator.switches.sla_wording)

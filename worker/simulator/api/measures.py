@@ -1,31 +1,34 @@
-"""Measure, contract and customer endpoints of all generations; they answer from the same meters and clock."""
+"""Measure and contract endpoints of all generations; they answer from the same meters and clock."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import ONE_DAY
-from worker.simulator.api.answers import Quantity, read_rows, to_body_2026, to_body_v5, to_index_body
-from worker.simulator.api.contracts import PATHS_2026, V3_PATHS, V5_PATHS, BodyBuilder
-from worker.simulator.api.errors import NO_DATA, Generation, Refusal, invalid_request, to_json_response
-from worker.simulator.api.gateway import SupplierCaller, authorize_call, query_parameters, wrap_in_gateway
+from worker.simulator.api.answers import read_rows, to_body_2026, to_body_v5, to_index_body
+from worker.simulator.api.contracts import CONTRACT_PATHS, BodyBuilder
+from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, invalid_request
+from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.api.requests import (
     MEASURES_2026,
     OLDER_API,
     RESOURCES,
     MeasureQuery,
     Resource,
-    is_usage_point,
+    check_usage_point_format,
     read_query,
     usage_point_of,
 )
-from worker.simulator.api.rules import AnyRefusal, find_refusal, find_usage_point_refusal
+from worker.simulator.api.rules import check_query, check_usage_point
+from worker.simulator.consents import Consent
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Direction, MeasureKind, Number
 from worker.simulator.state import SimulatorState
@@ -43,57 +46,69 @@ _OLDEST_INDEX: Final = date(2010, 1, 1)
 
 
 def data_routes(simulator: SimulatorState) -> list[Route]:
-    """Return the routes of the measure, contract and customer endpoints."""
+    """Return the routes of the measure and contract endpoints."""
     return [
-        *(_measure_route(simulator, resource) for resource in (*RESOURCES, *_INDEXES)),
-        *(_customer_route(simulator, Generation.V4, path, build, OLDER_API) for path, build in V3_PATHS.items()),
-        *(_customer_route(simulator, Generation.V5, path, build, OLDER_API) for path, build in V5_PATHS.items()),
         *(
-            _customer_route(simulator, Generation.V2026, path, build, path.split("/")[1])
-            for path, build in PATHS_2026.items()
+            _data_route(simulator, resource.generation, resource.path, resource.api, partial(_measures, resource))
+            for resource in (*RESOURCES, *_INDEXES)
+        ),
+        *(
+            _data_route(
+                simulator,
+                generation,
+                path,
+                path.split("/")[1] if generation is Generation.V2026 else OLDER_API,
+                partial(_contract, generation, build),
+            )
+            for generation, paths in CONTRACT_PATHS.items()
+            for path, build in paths.items()
         ),
     ]
 
 
-def _measure_route(simulator: SimulatorState, resource: Resource) -> Route:
-    async def measure(request: Request) -> Response:
-        caller = authorize_call(simulator, request, resource.generation, resource.api)
-        if isinstance(caller, Response):
-            return caller
-        query = read_query(resource, query_parameters(request))
-        answer = query if isinstance(query, Refusal) else _answer_query(simulator, query, caller)
-        return _to_response(simulator, resource.generation, answer)
+def _data_route(
+    simulator: SimulatorState,
+    generation: Generation,
+    path: str,
+    api: str,
+    build: Callable[[SimulatorState, Request, Consent | None], Json],
+) -> Route:
+    """Return an endpoint that answers with what ``build`` returns, or refuses as it raises."""
 
-    endpoint = wrap_in_gateway(simulator, measure, resource.path, resource.generation, resource.api)
-    return Route(resource.path, endpoint, methods=["GET"])
+    async def answer(request: Request) -> Response:
+        consent = authorize_call(simulator, request, generation, api)
+        try:
+            response: Response = JSONResponse(build(simulator, request, consent))
+        except Refused as refused:
+            response = refused.refusal.respond(generation)
+        if generation is Generation.V2026 and not simulator.switches.json_content_type:
+            response.headers["content-type"] = _BINARY_CONTENT_TYPE
+        return response
+
+    return gateway_route(simulator, ["GET"], path, answer, generation, api)
 
 
-def _answer_query(simulator: SimulatorState, query: MeasureQuery, caller: SupplierCaller) -> Json | AnyRefusal:
-    if (refusal := find_refusal(simulator, query, caller.consent)) is not None:
-        return refusal
+def _measures(resource: Resource, simulator: SimulatorState, request: Request, consent: Consent | None) -> Json:
+    query = read_query(resource, request.query_params)
+    check_query(simulator, query, consent)
     meter = simulator.meters.get(query.usage_point)
-    if query.resource in _INDEXES:
+    if resource in _INDEXES:
         indexes = _midnight_indexes(meter, query)
-        return to_index_body(query, indexes) if indexes else NO_DATA
+        if indexes:
+            return to_index_body(query, indexes)
+        raise Refused(ERROR_TABLE["no_data_found"])
     rows = read_rows(meter, query)
     if not rows:
-        return NO_DATA
-    if query.resource.generation is not Generation.V2026:
+        raise Refused(ERROR_TABLE["no_data_found"])
+    if resource.generation is not Generation.V2026:
         return to_body_v5(query, rows, meter.switches.quality)
-    return to_body_2026(
-        query,
-        [] if meter.switches.empty_answer else _quantities(meter, query),
-        meter.switches.quality,
-        meter.switches.without_marks,
-    )
-
-
-def _quantities(meter: Meter, query: MeasureQuery) -> list[Quantity]:
-    """Return the rows asked for; a switch puts the other direction in front of them."""
-    directions = [query.resource.direction]
-    if meter.switches.both_directions:
-        directions = [other for other in Direction if other is not query.resource.direction] + directions
-    return [Quantity(direction, read_rows(meter, query, direction)) for direction in directions]
+    # A switch puts the other direction in front of the one asked for.
+    both = sorted(Direction, key=lambda direction: direction is resource.direction)
+    directions = both if meter.switches.both_directions else [resource.direction]
+    quantities = {direction: read_rows(meter, query, direction) for direction in directions}
+    if meter.switches.empty_answer:
+        quantities = {}
+    return to_body_2026(query, quantities, meter.switches.quality, meter.switches.without_marks)
 
 
 def _midnight_indexes(meter: Meter, query: MeasureQuery) -> list[tuple[str, Number]]:
@@ -109,31 +124,13 @@ def _midnight_indexes(meter: Meter, query: MeasureQuery) -> list[tuple[str, Numb
     return indexes
 
 
-def _customer_route(
-    simulator: SimulatorState, generation: Generation, path: str, build: BodyBuilder, api: str
-) -> Route:
-    """Return a contract or customer endpoint; Data Connect 2026 takes the meter only in the path."""
-
-    async def customer(request: Request) -> Response:
-        caller = authorize_call(simulator, request, generation, api)
-        if isinstance(caller, Response):
-            return caller
-        usage_point = request.path_params.get("prm") or usage_point_of(query_parameters(request))
-        if generation is Generation.V2026 and request.query_params:
-            return _to_response(simulator, generation, invalid_request(""))
-        if not usage_point or not is_usage_point(usage_point):
-            return _to_response(
-                simulator, generation, invalid_request("usage_point_id parameter must be 14 digits long")
-            )
-        refusal = find_usage_point_refusal(simulator, usage_point, caller.consent)
-        body = refusal or build(usage_point, simulator.meters.get(usage_point))
-        return _to_response(simulator, generation, [body] if generation is Generation.V4 and refusal is None else body)
-
-    return Route(path, wrap_in_gateway(simulator, customer, path, generation, api), methods=["GET"])
-
-
-def _to_response(simulator: SimulatorState, generation: Generation, answer: Json | AnyRefusal) -> Response:
-    response = answer.respond(generation) if isinstance(answer, AnyRefusal) else to_json_response(answer)
-    if generation is Generation.V2026 and not simulator.switches.json_content_type:
-        response.headers["content-type"] = _BINARY_CONTENT_TYPE
-    return response
+def _contract(
+    generation: Generation, build: BodyBuilder, simulator: SimulatorState, request: Request, consent: Consent | None
+) -> Json:
+    """Return the body of a contract endpoint; Data Connect 2026 takes the meter only in the path."""
+    if generation is Generation.V2026 and request.query_params:
+        raise Refused(invalid_request(""))
+    usage_point = check_usage_point_format(usage_point_of(request))
+    check_usage_point(simulator, usage_point, consent)
+    body = build(usage_point, simulator.meters.get(usage_point))
+    return [body] if generation is Generation.V4 else body

@@ -5,17 +5,17 @@ Source: Enedis, swagger "Services souscrits".
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.simulator.api.errors import NO_SERVICES, OUTSIDE_THE_SWAGGER, Generation, to_json_response
-from worker.simulator.api.gateway import authorize_call, wrap_in_gateway
+from worker.simulator.api.errors import NO_SERVICES, OUTSIDE_THE_SWAGGER, Generation, Refused
+from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.consents import Consent
 from worker.simulator.homes.series import Direction
 from worker.simulator.state import SimulatorState
@@ -24,65 +24,46 @@ _API: Final = "subscribed_services"
 _MEASURES_AND_STEPS: Final = (("CDC", "PT30M"), ("IDX", "P1D"), ("PMAX", "P1D"), ("ENERGIE", "P1D"))
 
 
+class _ServicesQuery(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    autorisationId: int
+    comptage: bool
+    etatCode: list[str] = ["ACTIF", "DEMANDE"]
+
+
 def service_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of the exchange with and without a final slash, since clients use both."""
 
     async def subscribed_services(request: Request) -> Response:
-        caller = authorize_call(simulator, request, Generation.V2026, _API)
-        if isinstance(caller, Response):
-            return caller
-        parameters = _parse_json_object(await request.body())
-        if (
-            parameters is None
-            or type(parameters.get("autorisationId")) is not int
-            or type(parameters.get("comptage")) is not bool
-        ):
-            status, body = OUTSIDE_THE_SWAGGER
-            return to_json_response(body, status)
-        if (empty := _take_empty_answer(simulator)) is not None:
-            return empty
-        return to_json_response(_services_body(simulator, parameters))
+        authorize_call(simulator, request, Generation.V2026, _API)
+        try:
+            query = _ServicesQuery.model_validate_json(await request.body())
+        except ValidationError:
+            raise Refused(OUTSIDE_THE_SWAGGER) from None
+        return JSONResponse(_services_body(simulator, query))
 
     return [
-        Route(path, wrap_in_gateway(simulator, subscribed_services, path, Generation.V2026, _API), methods=["POST"])
+        gateway_route(simulator, ["POST"], path, subscribed_services, Generation.V2026, _API)
         for path in (f"/{_API}/v1", f"/{_API}/v1/")
     ]
 
 
-def _parse_json_object(body: bytes) -> dict[str, Json] | None:
-    try:
-        parsed = json.loads(body)
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
-def _take_empty_answer(simulator: SimulatorState) -> Response | None:
-    """Return the answer "no service yet" in the form that is switched on; None where services are known."""
-    if not simulator.switches.services_empty:
-        return None
-    simulator.switches = simulator.switches.with_changes({"services_empty": simulator.switches.services_empty - 1})
-    form = simulator.switches.services_form
-    if form == "refused":
-        return NO_SERVICES.respond(Generation.V2026)
-    lists: Mapping[str, Json] = {"null": {"serviceSouscrit": None}, "list": {"serviceSouscrit": []}}
-    return to_json_response({"nbTotalServices": 0} | lists.get(form, {}))
-
-
-def _services_body(simulator: SimulatorState, parameters: Mapping[str, Json]) -> Json:
-    consent = simulator.consents.find(parameters["autorisationId"])
-    wanted_states = parameters.get("etatCode") or ["ACTIF", "DEMANDE"]
-    if consent is None or simulator.switches.services_state not in wanted_states:
+def _services_body(simulator: SimulatorState, query: _ServicesQuery) -> Json:
+    switches = simulator.switches
+    if switches.services_empty:
+        # The answer "no service yet", in the form that is switched on.
+        simulator.switches = switches.with_changes({"services_empty": switches.services_empty - 1})
+        if switches.services_form == "refused":
+            raise Refused(NO_SERVICES)
+        lists: Mapping[str, Json] = {"null": {"serviceSouscrit": None}, "list": {"serviceSouscrit": []}}
+        return {"nbTotalServices": 0} | lists.get(switches.services_form, {})
+    consent = simulator.consents.find(query.autorisationId)
+    if consent is None or switches.services_state not in query.etatCode:
         return {"nbTotalServices": 0}
-    services = [
-        _service(simulator, consent, usage_point, kind, step, rank)
-        for rank, (usage_point, kind, step) in enumerate(
-            (usage_point, kind, step) for usage_point in consent.usage_points for kind, step in _MEASURES_AND_STEPS
-        )
-    ]
-    if parameters["comptage"]:
-        return {"nbTotalServices": len(services)}
-    return {"nbTotalServices": len(services), "serviceSouscrit": services}
+    measures = [(point, *measure) for point in consent.usage_points for measure in _MEASURES_AND_STEPS]
+    services = [_service(simulator, consent, *measure, rank) for rank, measure in enumerate(measures)]
+    return {"nbTotalServices": len(services)} | ({} if query.comptage else {"serviceSouscrit": services})
 
 
 def _service(simulator: SimulatorState, consent: Consent, usage_point: str, kind: str, step: str, rank: int) -> Json:

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hmac
 import json
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
+from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.simulator.api.errors import ERROR_TABLE, Generation, to_json_response
-from worker.simulator.api.gateway import Handler, wrap_in_gateway
+from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, oauth_error
+from worker.simulator.api.gateway import gateway_route
 from worker.simulator.consents import Consent
 from worker.simulator.state import SimulatorState
 
-_SCOPE_V4 = (
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_SCOPE_V4: Final = (
     "/v4/metering_data/daily_consumption.GET /v4/metering_data/consumption_load_curve.GET "
     "/v4/metering_data/consumption_max_power.GET"
 )
@@ -32,94 +32,78 @@ def token_routes(simulator: SimulatorState) -> list[Route]:
     """Return the routes of the token endpoints."""
 
     async def user_token(request: Request) -> Response:
-        form = await _read_form(request)
-        return form if isinstance(form, Response) else _issue_user_token(simulator, request, form)
+        form = await _read_form(simulator, request, "authorization_code", "refresh_token")
+        return JSONResponse(_user_body(simulator, _redeem(simulator, request, form)))
 
     async def application_token(request: Request) -> Response:
-        form = await _read_form(request)
-        return form if isinstance(form, Response) else _issue_application_token(simulator, request, form)
+        form = await _read_form(simulator, request, "client_credentials")
+        simulator.report.add_token(form["grant_type"])
+        token = simulator.tokens.issue(None, simulator.switches.token_life_s)
+        scope = "" if simulator.switches.empty_scope else "am_application_scope default"
+        return JSONResponse(
+            {"access_token": token, "scope": scope, "token_type": "Bearer", "expires_in": _expires_in(simulator)}
+        )
 
     async def revoke(request: Request) -> Response:
         """Answer 200 even for an unknown token."""
-        form = await _read_form(request)
-        if not isinstance(form, Response):
-            simulator.tokens.revoke(form.get("token", ""))
+        simulator.tokens.revoke(str((await request.form()).get("token")))
         return Response(b"", 200)
 
     return [
-        _post_route(simulator, "/v1/oauth2/token", user_token, Generation.V4),
-        _post_route(simulator, "/oauth2/v3/token", application_token, Generation.V5),
-        _post_route(simulator, "/oauth2/v3/revoke", revoke, Generation.V5),
+        gateway_route(simulator, ["POST"], "/v1/oauth2/token", user_token, Generation.V4),
+        gateway_route(simulator, ["POST"], "/oauth2/v3/token", application_token, Generation.V5),
+        gateway_route(simulator, ["POST"], "/oauth2/v3/revoke", revoke, Generation.V5),
     ]
 
 
-def _post_route(simulator: SimulatorState, path: str, handler: Handler, generation: Generation) -> Route:
-    return Route(path, wrap_in_gateway(simulator, handler, path, generation), methods=["POST"])
-
-
-async def _read_form(request: Request) -> Mapping[str, str] | Response:
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
-        return _refuse("invalid_request", "unsupported_media_type", 415)
-    body = (await request.body()).decode("utf-8", errors="replace")
-    return dict(parse_qsl(body, keep_blank_values=True))
-
-
-def _issue_user_token(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
+async def _read_form(simulator: SimulatorState, request: Request, *grant_types: str) -> Mapping[str, str]:
+    """Return the form of a known application that asks for one of the grants.  Raises Refused."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != _FORM_TYPE:
+        raise Refused(oauth_error("invalid_request", "unsupported_media_type", 415))
+    form = {name: str(value) for name, value in (await request.form()).items()}
     if not form.get("grant_type"):
-        return _refuse("invalid_request", "missing_parameter")
+        raise Refused(oauth_error("invalid_request", "missing_parameter"))
     if not _is_known_client(simulator, request, form):
-        return ERROR_TABLE["unauthorized"].respond(Generation.V4)
-    if form["grant_type"] not in ("authorization_code", "refresh_token"):
-        return _refuse("unsupported_grant_type", "unsupported_grant_type")
+        raise Refused(ERROR_TABLE["unauthorized"])
+    if form["grant_type"] not in grant_types:
+        raise Refused(oauth_error("unsupported_grant_type", "unsupported_grant_type"))
+    return form
+
+
+def _redeem(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> Consent:
+    """Return the consent behind a code or a refresh token and use that up.  Raises Refused."""
     by_code = form["grant_type"] == "authorization_code"
     secret = form.get("code" if by_code else "refresh_token")
     if not secret:
-        return _refuse("invalid_request", "missing_parameter")
+        raise Refused(oauth_error("invalid_request", "missing_parameter"))
+    # The query or the body may name the callback, which must be the registered one.
+    callback = form.get("redirect_uri") or request.query_params.get("redirect_uri")
+    is_registered = not callback or simulator.options.redirect_uri in (None, callback)
     redeem = simulator.tokens.redeem_code if by_code else simulator.tokens.redeem_refresh_token
-    consent = redeem(secret) if _has_registered_callback(simulator, request, form) else None
+    consent = redeem(secret) if is_registered else None
     if consent is None:
-        return ERROR_TABLE["invalid_grant"].respond(Generation.V4)
+        raise Refused(ERROR_TABLE["invalid_grant"])
     simulator.report.add_token(form["grant_type"])
-    return to_json_response(_user_body(simulator, consent))
-
-
-def _issue_application_token(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> Response:
-    if not form.get("grant_type"):
-        return _refuse("invalid_request", "missing_parameter")
-    if not _is_known_client(simulator, request, form):
-        return ERROR_TABLE["unauthorized"].respond(Generation.V5)
-    if form["grant_type"] != "client_credentials":
-        return _refuse("unsupported_grant_type", "unsupported_grant_type")
-    simulator.report.add_token(form["grant_type"])
-    life_s = simulator.token_life_s
-    return to_json_response(
-        {
-            "access_token": simulator.tokens.issue_application_token(life_s),
-            "scope": "" if simulator.switches.empty_scope else "am_application_scope default",
-            "token_type": "Bearer",
-            "expires_in": _expires_in(simulator, life_s),
-        }
-    )
+    return consent
 
 
 def _user_body(simulator: SimulatorState, consent: Consent) -> Json:
-    life_s = simulator.token_life_s
-    access, refresh = simulator.tokens.issue_user_tokens(consent, life_s)
     issued_at = str(int(simulator.clock.now().timestamp() * 1000))
     body = {
-        "access_token": access,
+        "access_token": simulator.tokens.issue(consent, simulator.switches.token_life_s),
         "token_type": "Bearer",
-        "expires_in": _expires_in(simulator, life_s),
-        "refresh_token": refresh,
+        "expires_in": _expires_in(simulator),
+        "refresh_token": simulator.tokens.issue_refresh_token(consent),
         "scope": "" if simulator.switches.empty_scope else _SCOPE_V4,
         "issued_at": issued_at,
         "refresh_token_issued_at": issued_at,
         "usage_points_id": ",".join(consent.usage_points),
     }
-    return body | {"id_token": _sample_id_token(consent)} if simulator.switches.id_token else body
+    return body | ({"id_token": _sample_id_token(consent)} if simulator.switches.id_token else {})
 
 
-def _expires_in(simulator: SimulatorState, life_s: int) -> int | str:
+def _expires_in(simulator: SimulatorState) -> int | str:
+    life_s = simulator.switches.token_life_s
     return str(life_s) if simulator.switches.expires_as_text else life_s
 
 
@@ -136,9 +120,7 @@ def _is_known_client(simulator: SimulatorState, request: Request, form: Mapping[
     options = simulator.options
     if options.any_application:
         return bool(client_id and secret)
-    return hmac.compare_digest(client_id.encode(), options.client_id.encode()) and hmac.compare_digest(
-        secret.encode(), options.client_secret.encode()
-    )
+    return (client_id, secret) == (options.client_id, options.client_secret)
 
 
 def _basic_credentials(request: Request) -> tuple[str, str] | None:
@@ -150,13 +132,3 @@ def _basic_credentials(request: Request) -> tuple[str, str] | None:
     except (binascii.Error, UnicodeDecodeError):
         return ("", "")
     return client_id, secret
-
-
-def _has_registered_callback(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:
-    """Return whether ``redirect_uri``, where the query or the body has one, is the registered callback."""
-    sent = form.get("redirect_uri") or request.query_params.get("redirect_uri")
-    return not sent or simulator.options.redirect_uri in (None, sent)
-
-
-def _refuse(error: str, description: str, status: int = 400) -> Response:
-    return to_json_response({"error": error, "error_description": description}, status)

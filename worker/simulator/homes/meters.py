@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, time, timedelta
-from functools import lru_cache
+from datetime import date, time
 from typing import Final
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY, day_length
+from worker.domain.measures.readings import ONE_DAY
 from worker.simulator.clock import SimulatedClock
 from worker.simulator.homes.households import PretendHome
 from worker.simulator.homes.recordings import RecordedMeter
@@ -26,8 +25,8 @@ from worker.simulator.homes.series import (
 )
 from worker.simulator.switches import MeterSwitches
 
+_DEFAULT_SWITCHES: Final = MeterSwitches()
 PUBLISHED_AT: Final = time(8)  # Local time: Enedis publishes the previous day at about 08:00.
-_CACHED_HOMES: Final = 20_000
 
 # What a meter measured; days are civil days of Europe/Paris.
 MeterSeries = PretendHome | RecordedMeter
@@ -51,10 +50,8 @@ class Meter:
         if not self._has_day(day):
             return None
         wh = self.series.daily(direction, day)
-        correction = self.switches.corrections.get(day)
-        if wh is None or correction is None:
-            return wh
-        return correction.apply(wh, day_length(day) / timedelta(hours=1))
+        correction = self.switches.correction_of(day)
+        return wh if wh is None or correction is None else correction.apply(wh)
 
     def curve(self, direction: Direction, day: date) -> list[Point]:
         """Return the published points of a day in time order; none where the curve is not collected."""
@@ -62,28 +59,22 @@ class Meter:
             return []
         points = self._apply_steps(day, self._correct_curve(direction, day))
         holes = [hole for hole in self.switches.holes if hole.whole_day is None]
-        if not holes:
-            return points
         return [point for point in points if not any(hole.start < point.label <= hole.end for hole in holes)]
 
     def _has_day(self, day: date) -> bool:
-        active = self.activated_on
-        if day > self.last_day or (active is not None and day < active):
-            return False
-        if not self.switches.holes and not self.switches.weekday_holes:
-            return True
-        return day.weekday() not in self.switches.weekday_holes and all(
-            hole.whole_day != day for hole in self.switches.holes
+        return (
+            (self.activated_on or date.min) <= day <= self.last_day
+            and day.weekday() not in self.switches.weekday_holes
+            and all(hole.whole_day != day for hole in self.switches.holes)
         )
 
     def _correct_curve(self, direction: Direction, day: date) -> list[Point]:
         points = list(self.series.curve(direction, day))
-        correction = self.switches.corrections.get(day)
+        correction = self.switches.correction_of(day)
         if correction is None or not points:
             return points
         wh = self.series.daily(direction, day)
-        before = energy_wh(points) if wh is None else wh
-        return rescale(points, correction.apply(before, day_length(day) / timedelta(hours=1)))
+        return rescale(points, correction.apply(energy_wh(points) if wh is None else wh))
 
     def _apply_steps(self, day: date, points: list[Point]) -> list[Point]:
         """Return the points in the steps that are switched on; recordings keep their own steps."""
@@ -106,48 +97,38 @@ class Meters:
         self._recorded_meters = recorded_meters
         self._clock = clock
         self._switches: dict[str, MeterSwitches] = {}
-        self._home = lru_cache(maxsize=_CACHED_HOMES)(lambda usage_point: _create_home(usage_point, seed))
+        self._seed = seed
 
-    def get(self, usage_point: str) -> Meter:
-        """Return the meter as the supplier shows it now."""
+    def get(self, usage_point: str, with_unpublished: bool = False) -> Meter:
+        """Return the meter as the supplier shows it now, or with all days before today, published or not."""
         switches = self.switches_of(usage_point)
-        measured = self._recorded_meters.get(usage_point) or self._home(usage_point)
-        return Meter(measured, switches, self.last_published() - switches.delay_days * ONE_DAY)
-
-    def get_with_unpublished(self, usage_point: str) -> Meter:
-        """Return the meter with all days before today, published or not."""
-        meter = self.get(usage_point)
-        return Meter(meter.series, meter.switches, self._clock.today() - ONE_DAY)
+        series = self._recorded_meters.get(usage_point) or self._pretend_home(usage_point)
+        published = self.last_published() - switches.delay_days * ONE_DAY
+        return Meter(series, switches, self._clock.today() - ONE_DAY if with_unpublished else published)
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""
-        if usage_point in self._switches:
-            return self._switches[usage_point]
-        return METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
+        of_start = METERS[usage_point].switches if usage_point in METERS else _DEFAULT_SWITCHES
+        return self._switches.get(usage_point, of_start)
 
-    def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> MeterSwitches:
+    def change_switches(self, usage_point: str, changes: Mapping[str, Json]) -> None:
         """Change some switches of a meter until they are reset.  Raises ValueError."""
         self._switches[usage_point] = self.switches_of(usage_point).with_changes(changes)
-        return self._switches[usage_point]
 
     def reset_switches(self, usage_point: str) -> None:
         """Reset a meter to the switches that it had at the start."""
         self._switches.pop(usage_point, None)
 
-    def recorded_numbers(self) -> list[str]:
-        """Return the numbers of the recorded meters, sorted."""
-        return sorted(self._recorded_meters)
+    def _pretend_home(self, usage_point: str) -> PretendHome:
+        directions = METERS[usage_point].directions if usage_point in METERS else frozenset({Direction.CONSUMPTION})
+        return PretendHome(usage_point, self._seed, directions)
+
+    @property
+    def number_recorded(self) -> int:
+        """The number of recorded meters."""
+        return len(self._recorded_meters)
 
     def last_published(self) -> date:
         """Return the last day that a meter without delay has published."""
         local = self._clock.local_now()
         return local.date() - (ONE_DAY if local.time() >= PUBLISHED_AT else 2 * ONE_DAY)
-
-
-_DEFAULT_SWITCHES: Final = MeterSwitches()
-
-
-def _create_home(usage_point: str, seed: int) -> PretendHome:
-    if usage_point in METERS:
-        return PretendHome(usage_point, seed, METERS[usage_point].directions)
-    return PretendHome(usage_point, seed)

@@ -17,13 +17,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from worker.domain.measures.readings import PARIS
+from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.errors import DataError
 from worker.simulator.homes.series import STEPS, Direction, Number
 
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
-_ONE_DAY: Final = timedelta(days=1)
 _SUMMER_MIDNIGHT_SHIFT: Final = timedelta(hours=1)  # Exports of early 2024 write 01:00+02:00 for midnight in summer.
+_R63_STEPS: Final = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
+_R63_MARKS: Final = {"nature": "B", "indice de vraisemblance": "0", "etat complementaire": "0"}
 
 
 class BrokenRecording(DataError):
@@ -55,43 +56,45 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of a file, split into cells; its readers raise BrokenRecording with file and line."""
+    """One line of a table; its readers raise BrokenRecording with file and line."""
 
     path: Path
     number: int
     cells: Sequence[str]
+    columns: Mapping[str, int]
 
     def fail(self, reason: str) -> NoReturn:
         raise BrokenRecording(f"{self.path.name}, line {self.number}: {reason}")
 
-    def cell(self, index: int) -> str:
+    def cell(self, column: str) -> str:
+        index = self.columns[column]
         if index >= len(self.cells):
             self.fail(f"has {len(self.cells)} columns, needs {index + 1}")
         return self.cells[index]
 
-    def moment(self, index: int) -> datetime:
+    def moment(self, column: str) -> datetime:
         try:
-            moment = datetime.fromisoformat(self.cell(index))
+            moment = datetime.fromisoformat(self.cell(column))
         except ValueError:
-            self.fail("the first column must be a date and time like 2024-01-31 00:30:00")
+            self.fail(f"{column} must be a date and time like 2024-01-31 00:30:00")
         if moment.year not in _YEARS:
-            self.fail("the year of the first column is none in which a meter can have been read")
+            self.fail(f"the year of {column} is none in which a meter can have been read")
         return moment
 
-    def number_or_none(self, index: int) -> Number | None:
-        text = self.cell(index)
-        try:
-            value = float(text) if text else None
-        except ValueError:
-            self.fail("the value is not a number")
-        if value is None:
+    def number_or_none(self, column: str) -> Number | None:
+        text = self.cell(column)
+        if not text:
             return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
         if not math.isfinite(value):
             self.fail("the value is not a number")
         return int(value) if value == int(value) else value
 
-    def usage_point(self, index: int) -> str:
-        text = self.cell(index).strip("'\"=")
+    def usage_point(self) -> str:
+        text = self.cell("identifiant prm").strip("'\"=")
         if len(text) != 14 or not (text.isascii() and text.isdigit()):
             self.fail("the meter number (Identifiant PRM) must have 14 digits")
         return text
@@ -102,11 +105,8 @@ def read_curve(path: Path) -> RecordedFile:
 
     Example: ``date_end_local,watts``, then ``2024-01-31 00:30:00,420``.
     """
-    rows = [
-        RecordedRow(line.moment(0), line.number_or_none(1))
-        for line in _rows_after_header(path, "date_end_local", "watts")
-    ]
-    return RecordedFile(path.name[:14], rows=rows)
+    table = _table(path, _numbered_lines(path, ","), "date_end_local", "watts")
+    return RecordedFile(path.name[:14], rows=_curve_rows(table, "date_end_local", "watts"))
 
 
 def read_daily(path: Path) -> RecordedFile:
@@ -115,10 +115,10 @@ def read_daily(path: Path) -> RecordedFile:
     Example: ``date,wh``, then ``2024-01-31,12345``.
     """
     days = {}
-    for line in _rows_after_header(path, "date", "wh"):
-        value = line.number_or_none(1)
+    for line in _table(path, _numbered_lines(path, ","), "date", "wh"):
+        value = line.number_or_none("wh")
         if value is not None:
-            days[line.moment(0).date()] = value
+            days[line.moment("date").date()] = value
     return RecordedFile(path.name[:14], days=days)
 
 
@@ -127,14 +127,10 @@ def read_hour_export(path: Path) -> RecordedFile:
 
     Example: ``Horodate;Valeur``, then ``2023-10-29T01:30:00+02:00;100``.
     """
-    lines = _lines(path, ";")
+    lines = _numbered_lines(path, ";")
     usage_point, direction = _read_export_head(path, lines)
-    columns = _find_columns(path, lines, "horodate", "valeur")
-    rows = [
-        RecordedRow(line.moment(columns["horodate"]), line.number_or_none(columns["valeur"]))
-        for line in _rows_until_footer(lines)
-    ]
-    return RecordedFile(usage_point, direction, rows=rows)
+    table = _until_footer(_table(path, lines, "horodate", "valeur"))
+    return RecordedFile(usage_point, direction, rows=_curve_rows(table, "horodate", "valeur"))
 
 
 def read_index_export(path: Path) -> RecordedFile:
@@ -142,20 +138,18 @@ def read_index_export(path: Path) -> RecordedFile:
 
     Example: ``Horodate;Type de releve;EAS F1;EAS T``, then ``2024-03-31T00:00:00+01:00;Arrêté quotidien;1;3000``.
     """
-    lines = _lines(path, ";")
+    lines = _numbered_lines(path, ";")
     usage_point, direction = _read_export_head(path, lines)
-    columns = _find_columns(path, lines, "horodate", "eas t")
     indexes: dict[date, Number] = {}
-    for line in _rows_until_footer(lines):
-        index = line.number_or_none(columns["eas t"])
-        midnight = _day_of_midnight(line.moment(columns["horodate"]))
+    for line in _until_footer(_table(path, lines, "horodate", "eas t")):
+        index = line.number_or_none("eas t")
+        midnight = _day_of_midnight(line.moment("horodate"))
         if index is not None and midnight is not None:
             indexes[midnight] = index
     days = {
         day: indexes[following] - indexes[day]
         for day, following in pairwise(sorted(indexes))
-        if following - day == _ONE_DAY
-        and indexes[following] >= indexes[day]  # An index falls when a meter is replaced.
+        if following - day == ONE_DAY and indexes[following] >= indexes[day]  # An index falls when a meter is replaced.
     }
     return RecordedFile(usage_point, direction, days=days)
 
@@ -165,37 +159,33 @@ def read_r63_export(path: Path) -> RecordedFile:
 
     Rows of other quantities than active power (PA) in W are ignored.
     """
-    lines = _lines(path, ";")
-    columns = _find_columns(
-        path, lines, "identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur", "pas"
-    )
+    needed = ("identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur", "pas")
     rows: list[RecordedRow] = []
-    meters: set[tuple[str, str]] = set()
-    for line in _rows_until_footer(lines):
-        if line.cell(columns["grandeur physique"]) != "PA" or line.cell(columns["unite"]) != "W":
+    series: set[tuple[str, Direction]] = set()
+    for line in _until_footer(_table(path, _numbered_lines(path, ";"), *needed)):
+        if line.cell("grandeur physique") != "PA" or line.cell("unite") != "W":
             continue
-        meters.add((line.usage_point(columns["identifiant prm"]), line.cell(columns["grandeur metier"])))
-        if len(meters) > 1:
+        series.add((line.usage_point(), _direction(line)))
+        if len(series) > 1:
             line.fail("another meter or direction begins; one file, one series")
-        rows.append(_r63_row(line, columns))
+        rows.append(_r63_row(line))
     if not rows:
         raise BrokenRecording(f"{path.name}: no point of active power (PA) in W")
-    usage_point, business_quantity = meters.pop()
-    return RecordedFile(usage_point, _direction(business_quantity), rows=rows)
+    return RecordedFile(*series.pop(), rows=rows)
 
 
-def _r63_row(line: _Line, columns: Mapping[str, int]) -> RecordedRow:
-    step = line.cell(columns["pas"])
-    minutes = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
-    if step not in minutes:
+def _r63_row(line: _Line) -> RecordedRow:
+    minutes = _R63_STEPS.get(line.cell("pas"))
+    if minutes is None:
         line.fail("the step (Pas) is none of PT5M, PT10M, PT15M, PT30M, PT60M")
-    names = ("nature", "indice de vraisemblance", "etat complementaire")
     marks = tuple(
-        (line.cell(columns[name]) if name in columns else "") or default
-        for name, default in zip(names, ("B", "0", "0"), strict=True)
+        (line.cell(column) if column in line.columns else "") or default for column, default in _R63_MARKS.items()
     )
-    moment = line.moment(columns["horodate"])
-    return RecordedRow(moment, line.number_or_none(columns["valeur"]), minutes[step], marks)
+    return RecordedRow(line.moment("horodate"), line.number_or_none("valeur"), minutes, marks)
+
+
+def _curve_rows(table: Iterator[_Line], end: str, watts: str) -> list[RecordedRow]:
+    return [RecordedRow(line.moment(end), line.number_or_none(watts)) for line in table]
 
 
 def _day_of_midnight(moment: datetime) -> date | None:
@@ -205,33 +195,33 @@ def _day_of_midnight(moment: datetime) -> date | None:
     return local.date() if time_of_day in (timedelta(0), _SUMMER_MIDNIGHT_SHIFT) else None
 
 
-def _read_export_head(path: Path, lines: Iterator[_Line]) -> tuple[str, Direction]:
-    columns = _find_columns(path, lines, "identifiant prm", "grandeur metier")
-    line = next(lines, None)
+def _read_export_head(path: Path, lines: Iterator[tuple[int, list[str]]]) -> tuple[str, Direction]:
+    line = next(_table(path, lines, "identifiant prm", "grandeur metier"), None)
     if line is None:
         raise BrokenRecording(f"{path.name}: ends after its first line")
-    return line.usage_point(columns["identifiant prm"]), _direction(line.cell(columns["grandeur metier"]))
+    return line.usage_point(), _direction(line)
 
 
-def _direction(business_quantity: str) -> Direction:
-    return Direction.PRODUCTION if business_quantity.lower().startswith("prod") else Direction.CONSUMPTION
+def _direction(line: _Line) -> Direction:
+    is_production = line.cell("grandeur metier").lower().startswith("prod")
+    return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
 
 
-def _find_columns(path: Path, lines: Iterator[_Line], *needed: str) -> dict[str, int]:
-    """Read the next line as the header and return the index of each column, by its name without accents."""
-    line = next(lines, None)
-    if line is None:
-        raise BrokenRecording(f"{path.name}: no header with the columns {', '.join(needed)}")
-    columns = {_plain_name(name): index for index, name in enumerate(line.cells)}
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        line.fail(f"no column {missing[0]!r}; the header must name {', '.join(needed)}")
-    return columns
+def _table(path: Path, lines: Iterator[tuple[int, list[str]]], *needed: str) -> Iterator[_Line]:
+    """Yield the lines below the next one, which names the columns; names are compared without accents."""
+    number, names = next(lines, (1, []))
+    columns = {_plain_name(name): index for index, name in enumerate(names)}
+    if missing := [name for name in needed if name not in columns]:
+        raise BrokenRecording(
+            f"{path.name}, line {number}: no column {missing[0]!r}; the header must name {', '.join(needed)}"
+        )
+    for number, cells in lines:
+        yield _Line(path, number, cells, columns)
 
 
-def _rows_until_footer(lines: Iterator[_Line]) -> Iterator[_Line]:
+def _until_footer(table: Iterator[_Line]) -> Iterator[_Line]:
     """Yield the rows of data, which begin with a digit, until the footer, which begins with a word."""
-    for line in lines:
+    for line in table:
         if not line.cells[0][:1].isdigit():
             if _plain_name(line.cells[0]).startswith("periode"):
                 return
@@ -239,19 +229,11 @@ def _rows_until_footer(lines: Iterator[_Line]) -> Iterator[_Line]:
         yield line
 
 
-def _rows_after_header(path: Path, *names: str) -> Iterator[_Line]:
-    lines = _lines(path, ",")
-    header = next(lines, None)
-    if header is None or [_plain_name(name) for name in header.cells] != list(names):
-        raise BrokenRecording(f"{path.name}, line 1: the header must be {','.join(names)}")
-    return lines
-
-
-def _lines(path: Path, separator: str) -> Iterator[_Line]:
-    """Yield the lines that are not blank, with stripped cells."""
+def _numbered_lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and stripped cells of the lines that are not blank."""
     for number, text in enumerate(_read_text(path).splitlines(), start=1):
         if text.strip():
-            yield _Line(path, number, [cell.strip() for cell in text.split(separator)])
+            yield number, [cell.strip() for cell in text.split(separator)]
 
 
 def _read_text(path: Path) -> str:

@@ -1,15 +1,7 @@
 """Recorded meters from a folder of CSV files, with the values and gaps of the files.
 
 The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
-Files with other names are ignored; each name may end in ``.gz``:
-
-================================ ================================================================
-``<14 digits>.load_curve.csv``   ``date_end_local,watts``: end labels, mean W
-``<14 digits>.daily.csv``        ``date,wh``
-``Enedis_Conso_Heure_*.csv``     the customer site's load curve
-``Enedis_Conso_Jour_*.csv``      the customer site's indexes of each midnight
-``ENEDIS_R63*.csv``              the business portal's load curve
-================================ ================================================================
+Files with other names are ignored; each name may end in ``.gz``.
 """
 
 from __future__ import annotations
@@ -20,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from worker.domain.measures.readings import PARIS
 from worker.simulator.homes.recording_formats import (
@@ -43,11 +35,8 @@ _READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
 }
 
 
-class _PointKey(NamedTuple):
-    """Key of a point; sources that ignore the clock change have two labels for one instant."""
-
-    end: datetime
-    label: str
+# Sources that ignore the clock change have two labels for one instant, so a point's key is its end and its label.
+_PointKey = tuple[datetime, str]
 
 
 @dataclass(slots=True)
@@ -120,7 +109,7 @@ def _to_points(recorded: RecordedFile) -> dict[_PointKey, Point | None]:
         point = None
         if row.watts is not None:
             point = Point(end, label, row.minutes or inferred, row.watts, *row.marks)
-        points[_PointKey(end, label)] = point
+        points[end, label] = point
     return points
 
 
@@ -157,20 +146,16 @@ def _instant(label: datetime, previous: datetime | None) -> datetime:
     return later if previous is not None and earlier <= previous < later else earlier
 
 
-def infer_minutes(ends: Sequence[datetime], default: int = HALF_HOUR) -> list[int]:
+def infer_minutes(ends: Sequence[datetime]) -> list[int]:
     """Return the length of the step before each of ``ends`` (rising instants), in minutes."""
     if not ends:
         return []
     gaps = [None, *((later - earlier) // timedelta(minutes=1) for earlier, later in pairwise(ends))]
     plausible_gaps = [
-        gap if gap in STEPS and _is_aligned(end, gap) else None for end, gap in zip(ends, gaps, strict=True)
+        gap if gap in STEPS and end.minute % gap == 0 else None for end, gap in zip(ends, gaps, strict=True)
     ]
     step_gaps = [_without_missing_step(plausible_gaps, index) for index in range(len(plausible_gaps))]
-    return _fill_unknown_steps(step_gaps, default)
-
-
-def _is_aligned(end: datetime, minutes: int) -> bool:
-    return end.minute % minutes == 0
+    return _fill_unknown_steps(step_gaps)
 
 
 def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
@@ -184,14 +169,12 @@ def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
     return shorter[0] if shorter else gap
 
 
-def _fill_unknown_steps(steps: Sequence[int | None], default: int) -> list[int]:
-    """Replace each unknown step by the next known one, else by the one before, else by ``default``."""
-    filled: list[int | None] = list(steps)
-    for index in range(len(filled) - 2, -1, -1):
+def _fill_unknown_steps(steps: Sequence[int | None]) -> list[int]:
+    """Replace each unknown step by the next known one, else by the one before, else by half an hour."""
+    filled = list(steps)
+    for index in reversed(range(len(filled) - 1)):
         filled[index] = filled[index] or filled[index + 1]
-    last: int = default
-    complete = []
+    complete: list[int] = []
     for step in filled:
-        last = step or last
-        complete.append(last)
+        complete.append(step or (complete[-1] if complete else HALF_HOUR))
     return complete

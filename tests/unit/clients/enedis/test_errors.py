@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from worker.clients.enedis.errors import Reply, classify, code_of, token_refused
 from worker.domain.measures.answers import AnswerKind
@@ -223,35 +221,6 @@ def test_a_code_that_does_not_look_like_one_is_not_shown(leak: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         classify(reply(400, error(leak)), NOW)
     assert not leak or leak.lower() not in str(caught.value).lower()
-
-
-names = st.sampled_from(
-    ["error", "fault", "code", "error_code", "status", "message", "description", "error_description", "enedis_return"]
-) | st.sampled_from(
-    ["nextAccessTime", "grandeur", "idPrm", "meter_reading", "valid", "quota_reached", "quota_reset_at"]
-)
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@given(
-    status=st.integers(100, 999) | st.sampled_from([200, 400, 401, 403, 404, 429, 500]),
-    body=st.binary(max_size=60) | anything.map(lambda value: json.dumps(value).encode()),
-    retry_after=st.text(max_size=30),
-)
-def test_any_answer_has_a_class(status: int, body: bytes, retry_after: str) -> None:
-    answer = Reply(status, {"Retry-After": retry_after}, body)
-    token_refused(answer, "user")
-    token_refused(answer, "application")
-    try:
-        classify(answer, NOW)
-    except WorkerError as error:
-        wait_s = getattr(error, "retry_after_s", None)
-        assert wait_s is None or 0 < wait_s <= 86400
-        assert str(error)
 
 
 def test_a_body_nested_without_end_is_no_answer() -> None:

@@ -8,16 +8,10 @@ from tests.support.enedis_caller import CALLBACK, HOME, NOW, SimulatorCaller, er
 from worker.simulator.options import SimulatorOptions
 
 
-def test_the_callback_brings_code_state_and_usage_point(supplier: SimulatorCaller) -> None:
-    answer = supplier.authorize(state="abc")
-    assert answer.status_code == 302
-    assert answer.headers["location"].startswith(f"{CALLBACK}?")
+def test_a_callback_brings_the_home_hinted_at_or_another_and_runs_repeat(supplier: SimulatorCaller) -> None:
     callback = supplier.callback(state="abc", usage_point_id=HOME)
     assert set(callback) == {"code", "state", "usage_point_id"}
     assert (callback["state"], callback["usage_point_id"]) == ("abc", HOME)
-
-
-def test_each_consent_without_a_hint_is_another_home_and_runs_repeat(supplier: SimulatorCaller) -> None:
     first = [supplier.callback()["usage_point_id"] for _ in range(3)]
     again = SimulatorCaller()
     assert len(set(first)) == 3
@@ -49,11 +43,6 @@ def test_the_page_itself_refuses_a_malformed_request(
     assert (answer.status_code, answer.json()["error_description"]) == (status, text)
 
 
-@pytest.mark.parametrize("duration", ["P3Y", "P36M", "P1095D", "P6M", "P1Y4M", "P2W"])
-def test_durations_in_use_are_taken(supplier: SimulatorCaller, duration: str) -> None:
-    assert supplier.authorize(2, duration=duration).status_code == 302
-
-
 def test_the_page_asks_where_it_is_told_to(supplier: SimulatorCaller) -> None:
     page = supplier.authorize(ask="1", state='"><script>')
     assert page.status_code == 200
@@ -83,17 +72,14 @@ def test_consent_can_fail_in_all_ways_seen(supplier: SimulatorCaller, outcome: s
     }
 
 
-def test_a_code_works_once(supplier: SimulatorCaller) -> None:
-    code = supplier.callback(usage_point_id=HOME)["code"]
+def test_a_code_works_once_and_for_three_minutes(supplier: SimulatorCaller) -> None:
+    code, late_code = supplier.callback(usage_point_id=HOME)["code"], supplier.callback()["code"]
     body = supplier.user_token(grant_type="authorization_code", code=code).json()
     assert (body["expires_in"], body["token_type"], body["usage_points_id"]) == (12600, "Bearer", HOME)
-    assert error_of(supplier.user_token(grant_type="authorization_code", code=code)) == (400, "invalid_grant")
-
-
-def test_a_code_is_good_for_three_minutes(supplier: SimulatorCaller) -> None:
-    code = supplier.callback()["code"]
     supplier.admin("clock", {"advance_s": 181})
-    assert error_of(supplier.user_token(grant_type="authorization_code", code=code)) == (400, "invalid_grant")
+    for used_up in (code, late_code):
+        answer = supplier.user_token(grant_type="authorization_code", code=used_up)
+        assert error_of(answer) == (400, "invalid_grant")
 
 
 def test_a_refresh_token_works_once_and_brings_the_next(supplier: SimulatorCaller) -> None:
@@ -120,12 +106,9 @@ def test_a_refresh_whose_answer_is_lost_has_used_its_token_up(supplier: Simulato
 def test_an_access_token_expires_by_the_simulated_clock(supplier: SimulatorCaller, generation: str) -> None:
     token = supplier.bearer(generation)
     supplier.admin("clock", {"advance_s": 12_500})
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation, token=token).status_code == 200
+    assert supplier.request_measures(generation=generation, token=token).status_code == 200
     supplier.admin("clock", {"advance_s": 101})
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation, token=token).status_code in (
-        401,
-        403,
-    )
+    assert supplier.request_measures(generation=generation, token=token).status_code in (401, 403)
 
 
 def test_credentials_are_taken_from_header_or_form_and_must_be_ours(supplier: SimulatorCaller) -> None:
@@ -144,7 +127,7 @@ def test_a_revoked_token_is_refused_and_revoking_never_fails(supplier: Simulator
     token = supplier.application_token()
     for known in (token, "nobody-knows-it"):
         assert supplier.http.post("/oauth2/v3/revoke", data={"token": known}).status_code == 200
-    assert supplier.request_measures("2024-11-01", "2024-11-02", token=token).status_code == 401
+    assert supplier.request_measures(token=token).status_code == 401
 
 
 def test_token_answers_can_be_odd(supplier: SimulatorCaller) -> None:
@@ -155,12 +138,12 @@ def test_token_answers_can_be_odd(supplier: SimulatorCaller) -> None:
 
 def test_a_consent_ends_with_its_duration(supplier: SimulatorCaller) -> None:
     supplier.callback(usage_point_id=HOME, duration="P2D")
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
     supplier.admin("clock", {"advance_s": 2 * 86_400})
     supplier.tokens.clear()
-    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02")) == (403, "ADAM-DC-0008")
+    assert error_of(supplier.request_measures()) == (403, "ADAM-DC-0008")
     supplier.callback(usage_point_id=HOME)
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert supplier.request_measures().status_code == 200
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -174,19 +157,12 @@ def test_the_newest_callback_is_exchanged_for_the_usage_point(supplier: Simulato
     assert supplier.callback(2)["autorisation_id"] != callback["autorisation_id"]
 
 
-@pytest.mark.parametrize(
-    ("form", "body"),
-    [
-        ("absent", {"nbTotalServices": 0}),
-        ("null", {"nbTotalServices": 0, "serviceSouscrit": None}),
-        ("list", {"nbTotalServices": 0, "serviceSouscrit": []}),
-    ],
-)
-def test_an_exchange_can_be_too_early(supplier: SimulatorCaller, form: str, body: object) -> None:
+def test_an_exchange_can_be_too_early(supplier: SimulatorCaller) -> None:
     number = int(supplier.callback(2)["autorisation_id"])
-    supplier.admin("switches", {"services_empty": 1, "services_form": form})
-    assert _exchange(supplier, number).json() == body
-    assert _exchange(supplier, number).json()["nbTotalServices"] == 4
+    for form, more in (("absent", {}), ("null", {"serviceSouscrit": None}), ("list", {"serviceSouscrit": []})):
+        supplier.admin("switches", {"services_empty": 1, "services_form": form})
+        assert _exchange(supplier, number).json() == {"nbTotalServices": 0} | more
+        assert _exchange(supplier, number).json()["nbTotalServices"] == 4
 
 
 def test_an_exchange_outside_the_swagger_is_a_fault(supplier: SimulatorCaller) -> None:
@@ -203,7 +179,9 @@ def test_an_ended_service_is_told_to_those_who_ask_for_it(supplier: SimulatorCal
     assert _exchange(supplier, number, etatCode=["TERMINE"]).json()["nbTotalServices"] == 4
 
 
-def test_whole_years_can_be_refused_by_the_newest_page(supplier: SimulatorCaller) -> None:
+def test_durations_in_use_are_taken_and_whole_years_can_be_refused(supplier: SimulatorCaller) -> None:
+    for duration in ("P3Y", "P36M", "P1095D", "P6M", "P1Y4M", "P2W"):
+        assert supplier.authorize(2, duration=duration).status_code == 302
     supplier.admin("switches", {"whole_years_refused": True})
     assert supplier.authorize(2, duration="P1Y").status_code == 400
     assert supplier.authorize(2, duration="P12M").status_code == 302

@@ -50,10 +50,8 @@ def test_today_as_the_end_gives_yesterday_from_eight_on(supplier: SimulatorCalle
 
 def test_a_late_meter_comes_out_days_later(supplier: SimulatorCaller) -> None:
     supplier.switch(delay_days=2)
-    assert [day for day, _ in points(supplier.request_measures("2024-11-01", "2024-11-05"))] == [
-        "2024-11-01",
-        "2024-11-02",
-    ]
+    published = [day for day, _ in points(supplier.request_measures("2024-11-01", "2024-11-05"))]
+    assert published == ["2024-11-01", "2024-11-02"]
     assert set(supplier.truth("2024-11-01", "2024-11-05")["daily"]) == {"2024-11-01", "2024-11-02"}
     assert len(supplier.truth("2024-11-01", "2024-11-05", measured="1")["daily"]) == 4
 
@@ -100,32 +98,32 @@ def test_the_token_is_asked_before_anything(supplier: SimulatorCaller) -> None:
 
 def test_a_users_token_opens_its_own_meter_alone(supplier: SimulatorCaller) -> None:
     token = supplier.bearer("v4")
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="v4", token=token).status_code == 200
-    other = supplier.request_measures(
-        "2024-11-01", "2024-11-02", generation="v4", token=token, usage_point="11111111111111"
-    )
+    assert supplier.request_measures(generation="v4", token=token).status_code == 200
+    other = supplier.request_measures(generation="v4", token=token, usage_point="11111111111111")
     assert error_of(other) == (403, "ADAM-DC-0008")
     assert "error_uri" in other.json()
 
 
 def test_the_two_kinds_of_token_do_not_open_each_others_doors(supplier: SimulatorCaller) -> None:
-    assert (
-        supplier.request_measures("2024-11-01", "2024-11-02", generation="v4", token=supplier.bearer("v5")).status_code
-        == 403
-    )
-    assert (
-        supplier.request_measures("2024-11-01", "2024-11-02", generation="v5", token=supplier.bearer("v4")).status_code
-        == 401
-    )
+    assert supplier.request_measures(generation="v4", token=supplier.bearer("v5")).status_code == 403
+    assert supplier.request_measures(generation="v5", token=supplier.bearer("v4")).status_code == 401
 
 
 def test_a_curve_that_is_not_collected_leaves_the_daily_values(supplier: SimulatorCaller) -> None:
     supplier.switch(curve_enabled=False)
-    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", "curve")) == NO_DATA
-    assert supplier.request_measures("2024-11-01", "2024-11-02").status_code == 200
+    assert error_of(supplier.request_measures(series="curve")) == NO_DATA
+    assert supplier.request_measures().status_code == 200
     supplier.switch(curve_objected=True)
-    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", "curve")) == (400, "ADAM-ERR0075")
+    assert error_of(supplier.request_measures(series="curve")) == (400, "ADAM-ERR0075")
     assert supplier.truth("2024-11-01", "2024-11-02")["load_curve"] == []
+
+
+def test_the_newest_words_some_refusals_of_its_own(supplier: SimulatorCaller) -> None:
+    assert error_of(supplier.request_measures("2024-11-02", "2024-11-01", generation="2026")) == (400, "ADAM-ERR0002")
+    supplier.switch(holes=["2024-11-01"])
+    assert error_of(supplier.request_measures(generation="2026")) == (404, "404")
+    older = supplier.request_measures(generation="v4").json()
+    assert older["error_description"] == "no measure found for this usage point"
 
 
 @pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
@@ -135,25 +133,14 @@ def test_every_row_of_the_error_table_can_be_switched_on_for_one_meter(
 ) -> None:
     supplier.bearer(generation)
     supplier.switch(refusal=name)
-    answer = supplier.request_measures("2024-11-01", "2024-11-02", generation=generation)
+    answer = supplier.request_measures(generation=generation)
     assert answer.status_code >= 400
     supplier.switch(refusal=None)
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation=generation).status_code == 200
-
-
-def test_an_end_before_the_start_has_a_code_of_its_own_in_the_newest(supplier: SimulatorCaller) -> None:
-    assert error_of(supplier.request_measures("2024-11-02", "2024-11-01", generation="2026")) == (400, "ADAM-ERR0002")
-
-
-def test_no_data_is_worded_by_the_generation(supplier: SimulatorCaller) -> None:
-    supplier.switch(holes=["2024-11-01"])
-    assert error_of(supplier.request_measures("2024-11-01", "2024-11-02", generation="2026")) == (404, "404")
-    older = supplier.request_measures("2024-11-01", "2024-11-02", generation="v4").json()
-    assert older["error_description"] == "no measure found for this usage point"
+    assert supplier.request_measures(generation=generation).status_code == 200
 
 
 def test_an_api_that_is_not_subscribed_says_so(supplier: SimulatorCaller) -> None:
     supplier.admin("switches", {"unsubscribed": ["comptage_auto"]})
     refused = supplier.get(f"/comptage_auto/v1/{HOME}", {}, supplier.bearer("2026"))
     assert error_of(refused) == (403, "900908")
-    assert supplier.request_measures("2024-11-01", "2024-11-02", generation="2026").status_code == 200
+    assert supplier.request_measures(generation="2026").status_code == 200

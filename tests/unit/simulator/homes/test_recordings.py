@@ -130,11 +130,11 @@ def test_the_customer_sites_indexes_become_days(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        (f"{METER}.daily.csv", "day,kwh\n", "line 1: the header must be date,wh"),
-        (f"{METER}.daily.csv", "", "line 1: the header must be date,wh"),
+        (f"{METER}.daily.csv", "day,kwh\n", "line 1: no column 'date'; the header must name date, wh"),
+        (f"{METER}.daily.csv", "", "line 1: no column 'date'; the header must name date, wh"),
         (f"{METER}.daily.csv", "date,wh\n2024-01-10,12\n2024-01-11,many\n", "line 3: the value is not a number"),
         (f"{METER}.daily.csv", "date,wh\n2024-01-10\n", "line 2: has 1 columns, needs 2"),
-        (f"{METER}.load_curve.csv", "date_end_local,watts\n10/01/2024,12\n", "line 2: the first column must be a date"),
+        (f"{METER}.load_curve.csv", "date_end_local,watts\n10/01/2024,12\n", "line 2: date_end_local must be a date"),
         (f"{METER}.load_curve.csv.gz", None, "can't be read"),
         ("Enedis_Conso_Heure_1.csv", HOUR_EXPORT.replace(METER, "0123"), "line 2: the meter number"),
         ("Enedis_Conso_Jour_1.csv", INDEX_EXPORT.replace("EAS T", "EAS X"), "line 3: no column 'eas t'"),
@@ -152,9 +152,6 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, text: s
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
     assert METER not in str(caught.value).removeprefix(f"{METER}.")
-
-
-def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(BrokenRecording, match="not a folder"):
         read_folder(tmp_path / "nowhere")
 
