@@ -1,6 +1,6 @@
 """Benchmark of many people who watch their first sync at once: a real web process on loopback, a connection each.
 
-    python benchmarks/watchers.py --watchers 1000 --accounts 20
+    python benchmarks/watchers.py --watchers 200 --accounts 20
 
 It prints one JSON object: seconds until a watcher's first event, seconds from a step of progress until a watcher sees
 it, processor time and memory of the web process, and the requests that failed.  The exit code is 1 when one failed.
@@ -64,7 +64,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--watchers", type=int, default=1000)
+    parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--accounts", type=int, default=20, help="accounts that they watch between them")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -97,7 +97,6 @@ class Explainer:
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in Series}
         hole = find_holes(ledgers[Series.DAILY], ledgers[Series.LOAD_CURVE]).get(day)
         outcomes = self.registry.load_outcomes(account.id)
-        states = self.progress.task_states([(account.id, series.value) for series in Series])
         ranges = {period: key_range(_with_neighbours(window, period), period) for period in Period}
         stored = self.measures.read(account.id, ranges)
         entries = {period: [to_entry(document) for document in documents] for period, documents in stored.items()}
@@ -109,10 +108,10 @@ class Explainer:
                 ledgers[series],
                 hole,
                 outcomes.get(series),
-                state,
+                self.progress.task_state(account.id, series),
                 _sum_stored(day, series, entries),
             )
-            for series, state in zip(Series, states, strict=True)
+            for series in Series
         }
         reasons = {series: explanation.reason for series, explanation in explanations.items()}
         reason, reason_series = choose_series_reason(reasons)
