@@ -103,7 +103,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
             ]
         return all(taken)
     except (OSError, smtplib.SMTPException, AppriseException) as error:
-        logging.getLogger("apprise").debug("Socket Exception: %s", error)
+        mail.logger.debug("Socket Exception: %s", error)
         return False
 
 

@@ -15,7 +15,6 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
-from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import (
     AccountId,
     AccountPage,
@@ -24,10 +23,11 @@ from worker.web.api.schemas import (
     error_responses,
 )
 from worker.web.context import ContextDep
+from worker.web.errors import Refusal, no_such_account
 
 log = logging.getLogger("releve.api")
 
-router = APIRouter(route_class=ApiRoute, tags=["accounts"])
+router = APIRouter(tags=["accounts"])
 
 MOST_ACCOUNTS = 500
 
@@ -77,7 +77,7 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
     """
     runtime = context.runtime
     if runtime.clients.account_tokens:
-        raise ApiError(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
+        raise Refusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
     if account.active:
         _start_backfill(runtime, account.id)
@@ -144,7 +144,7 @@ def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Acco
 
 
 def _existing_account(runtime: Runtime, caller: Caller, account_id: str) -> Account:
-    """Return the account. Raises ApiError 404 for a removed account and for one that the caller may not see."""
+    """Return the account. Raises Refusal 404 for a removed account and for one that the caller may not see."""
     caller.check_access(account_id)
     account = runtime.registry.get(account_id)
     if account.state is AccountState.DELETED:
@@ -157,7 +157,7 @@ def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: Account
     try:
         runtime.registry.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
-        raise ApiError(409, "wrong_state", str(error)) from None
+        raise Refusal(409, "wrong_state", str(error)) from None
     return _summarize(_existing_account(runtime, caller, account_id), caller)
 
 

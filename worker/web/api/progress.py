@@ -22,13 +22,13 @@ from worker.errors import UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
-from worker.web.api.errors import ApiError, ApiRoute
 from worker.web.api.schemas import AccountId, error_responses
 from worker.web.context import ContextDep
+from worker.web.errors import Refusal
 
 log = logging.getLogger("releve.api")
 
-router = APIRouter(route_class=ApiRoute, tags=["progress"])
+router = APIRouter(tags=["progress"])
 
 POLL_EVERY_S: Final = 2.0
 HEARTBEAT_S: Final = 15.0  # Usual proxies close a connection that is silent for longer.
@@ -87,7 +87,7 @@ async def watch_progress(
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
-        raise ApiError(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
+        raise Refusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
     load = partial(_load_progress, context.runtime, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return to_response(stream_events(load))

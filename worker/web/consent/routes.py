@@ -23,7 +23,7 @@ from worker.web.context import (
     set_browser_cookie,
 )
 from worker.web.rate_limit import RateLimiter, client_address
-from worker.web.render import render
+from worker.web.render import render_message
 
 router = APIRouter(include_in_schema=False)
 
@@ -88,6 +88,4 @@ def _redirect_to_supplier(
 
 def _message_page(request: Request, name: str, status: int) -> Response:
     action = _HOME if name in ("unknown_supplier", "too_many", "no_consent_page") else _START_AGAIN
-    return render(
-        request, "message.html", status, title=f"connect.{name}.title", text=f"connect.{name}.text", action=action
-    )
+    return render_message(request, f"connect.{name}", status, action)

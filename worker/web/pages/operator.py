@@ -22,7 +22,7 @@ from worker.runtime.process import Runtime
 from worker.stores.registry.overview import Freshness, Overview
 from worker.web.context import ContextDep, ServiceContext
 from worker.web.rate_limit import Rate, RateLimiter, client_address
-from worker.web.render import render
+from worker.web.render import render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 
 log = logging.getLogger("releve.web")
@@ -67,7 +67,7 @@ class FreshHour:
 @router.get("")
 def show_operator(request: Request, context: ContextDep) -> Response:
     if context.runtime.settings.operator_password is None:
-        return render(request, "message.html", 404, title="operator.closed.title", text="operator.closed.text")
+        return render_message(request, "operator.closed", 404)
     session = _read_session(request, context)
     if not session.logged_in:
         return _login_page(request, context, session)
@@ -106,9 +106,7 @@ def log_in(
 @router.post("/logout")
 def log_out(request: Request, context: ContextDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not context.signer.is_valid_csrf_token(_read_session(request, context).sid, csrf):
-        return render(
-            request, "message.html", 403, title="csrf.title", text="csrf.text", action=(_PATH, "message.again")
-        )
+        return render_message(request, "csrf", 403, (_PATH, "message.again"))
     response = RedirectResponse(_PATH, 303)
     response.delete_cookie(OPERATOR_COOKIE, path=_PATH)
     return response
