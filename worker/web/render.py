@@ -24,7 +24,7 @@ from worker.web.texts import (
 )
 
 _FOLDER: Final = Path(__file__).parent
-_ENVIRONMENT: Final = Environment(
+ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
     undefined=StrictUndefined,  # A misspelt name fails in a test and doesn't leave a hole in a page.
@@ -48,7 +48,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
     }
-    response = HTMLResponse(_ENVIRONMENT.get_template(name).render(base | values), status)
+    response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
