@@ -32,7 +32,7 @@ router = APIRouter(tags=["accounts"])
 MOST_ACCOUNTS = 500
 
 
-@router.get("/accounts", summary="List accounts", response_model=AccountPage, responses=error_responses(422))
+@router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
     context: ContextDep,
     caller: ReadAccounts,
@@ -52,7 +52,6 @@ def list_accounts(
 @router.get(
     "/accounts/{account_id}",
     summary="Show an account",
-    response_model=AccountSummary,
     responses=error_responses(404, 422),
 )
 def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountSummary:
@@ -64,7 +63,6 @@ def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccount
     "/accounts",
     summary="Add an account",
     status_code=201,
-    response_model=AccountSummary,
     responses={
         200: {"model": AccountSummary, "description": "The meter is kept already; this is its account."},
         **error_responses(400, 409, 411, 413, 422),
@@ -89,7 +87,6 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
 @router.post(
     "/accounts/{account_id}/pause",
     summary="Stop automatic runs",
-    response_model=AccountSummary,
     responses=error_responses(404, 409, 422),
 )
 def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
@@ -100,7 +97,6 @@ def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccou
 @router.post(
     "/accounts/{account_id}/resume",
     summary="Let an account run again",
-    response_model=AccountSummary,
     responses=error_responses(404, 409, 422),
 )
 def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
@@ -111,7 +107,6 @@ def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAcco
 @router.delete(
     "/accounts/{account_id}",
     summary="Erase an account",
-    response_model=Receipt,
     responses=error_responses(404, 422),
 )
 def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove) -> Receipt:
@@ -126,7 +121,6 @@ def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove
 @router.get(
     "/accounts/{account_id}/status",
     summary="How an account stands",
-    response_model=AccountStatus,
     responses=error_responses(404, 422),
 )
 def read_status(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountStatus:

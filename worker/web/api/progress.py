@@ -53,7 +53,6 @@ _EVENT: Final = {
 @router.get(
     "/accounts/{account_id}/progress",
     summary="How far the first sync is",
-    response_model=AccountProgress,
     responses=error_responses(404, 422),
 )
 def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountProgress:
