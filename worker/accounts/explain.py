@@ -203,8 +203,8 @@ def format_sentences(
 ) -> dict[str, str]:
     """Return the reason in each language, as a sentence that a support person can read aloud.
 
-    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is always
-    the grammatical object, so no verb or participle has to agree with it.
+    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
+    always the grammatical object, so no verb or participle has to agree with it.
     """
     series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
     return {

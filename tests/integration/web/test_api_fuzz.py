@@ -28,7 +28,7 @@ ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
 def service(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiService]:
     monkeypatch.setattr(auth, "BAD_TOKENS", Rate("bad-token", calls=1_000_000))
     monkeypatch.setattr(auth, "ANONYMOUS_CALLS", Rate("stranger", calls=1_000_000))
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda *_, **__: None)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
     with open_api_service(redis_url, tmp_path, api_calls_per_minute=1_000_000) as built:
         yield built
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
-from worker.app import enqueue_backfill
 from worker.domain.consent.accounts import Account, AccountState
-from worker.errors import StoreUnavailable
-from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
@@ -22,10 +18,8 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import ContextDep
+from worker.web.context import ContextDep, publish_backfill
 from worker.web.errors import Refusal, no_such_account
-
-log = logging.getLogger("releve.api")
 
 router = APIRouter(tags=["accounts"])
 
@@ -77,8 +71,7 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
     if runtime.clients.account_tokens:
         raise Refusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
-    if account.active:
-        _start_backfill(runtime, account.id)
+    publish_backfill(runtime, account)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
@@ -157,11 +150,3 @@ def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: Account
 
 def _summarize(account: Account, caller: Caller) -> AccountSummary:
     return AccountSummary.from_account(account, with_digits=caller.session is not None)
-
-
-def _start_backfill(runtime: Runtime, account_id: str) -> None:
-    """Publish the backfill after the commit. A lost message does no harm: the reconciler finds the account."""
-    try:
-        enqueue_backfill(account_id, broker_url=runtime.broker_url)
-    except StoreUnavailable as error:
-        log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))

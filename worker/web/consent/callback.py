@@ -17,13 +17,11 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.connect import ConnectedAccounts
-from worker.app import enqueue_backfill
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
 from worker.errors import (
     AccountError,
     ConsentNotThere,
     RefreshTokenDead,
-    StoreUnavailable,
     TransientError,
     WorkerError,
 )
@@ -31,7 +29,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.proxy_return import forward_callback, repeat_forward
-from worker.web.context import ServiceContext, read_browser_id
+from worker.web.context import ServiceContext, publish_backfill, read_browser_id
 from worker.web.render import render_message
 from worker.web.sessions import Session
 
@@ -108,20 +106,10 @@ def _find_outcome(runtime: Runtime, session: Session, callback: Callback, flow: 
     except WorkerError as error:
         log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
         return {"page": "unusable"}
-    _enqueue_backfills(runtime, connected)
-    return _grant_access(connected, session, flow)
-
-
-def _enqueue_backfills(runtime: Runtime, connected: ConnectedAccounts) -> None:
-    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
     for account in connected.accounts:
         log.info("consent given", extra=fields(account_id=account.id, new=account.id not in connected.existing_ids))
-        try:
-            if account.active:
-                enqueue_backfill(account.id, broker_url=runtime.broker_url)
-        except StoreUnavailable as error:
-            extra = fields(account_id=account.id, reason=str(error))
-            log.warning("backfill not enqueued: the reconciler will", extra=extra)
+        publish_backfill(runtime, account)
+    return _grant_access(connected, session, flow)
 
 
 def _grant_access(connected: ConnectedAccounts, session: Session, flow: ConsentFlow) -> dict[str, Any]:

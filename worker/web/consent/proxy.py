@@ -12,6 +12,7 @@ origins in RELEVE_PROXY_ORIGINS.
 from __future__ import annotations
 
 import hmac
+import json
 import logging
 import re
 import secrets
@@ -38,7 +39,6 @@ from worker.runtime.process import Runtime
 from worker.runtime.supplier import SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
-from worker.web.consent.proxy_return import redeem_code, restore_code
 from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import ContextDep, SessionDep
 from worker.web.errors import Refusal
@@ -151,8 +151,9 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
         grant = runtime.clients.oauth.exchange_code(code)
         return {**grant.extras, **_usage_point_fields(usage_points_of_grant(grant)), **_token_body(grant.token)}
     flows = ConsentFlows(runtime.redis)
-    facts = redeem_code(runtime, flows, code)
-    if facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
+    sealed = flows.redeem_code(code)
+    facts = _unseal(runtime, sealed) if sealed else None
+    if not sealed or facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
         raise Refusal(400, "invalid_grant", "this code is unknown, used, too old or another caller's")
     try:
         body = _application_token_body(runtime)
@@ -161,8 +162,15 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
         usage_points = facts["usage_points"] or runtime.connector.authorised_usage_points(facts["autorisation_id"])
         return {**_usage_point_fields(usage_points), "autorisation_id": str(facts["autorisation_id"]), **body}
     except TransientError:
-        restore_code(runtime, flows, code, facts)
+        flows.restore_code(code, sealed)
         raise
+
+
+def _unseal(runtime: Runtime, sealed: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(runtime.sealer.unseal(sealed)))
+    except WorkerError:  # The encryption key is gone: the person goes through the consent page again.
+        return None
 
 
 def _usage_point_fields(usage_points: Any) -> dict[str, str]:

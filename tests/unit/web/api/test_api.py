@@ -81,7 +81,7 @@ def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published: list[str] = []
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda account, **_: published.append(account))
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda account, **_: published.append(account))
     new = client.post("/api/accounts", json={"usage_point": METER})
     account_id = new.json()["account"]
     assert (new.status_code, new.json()["state"]) == (201, "ready")
@@ -98,7 +98,7 @@ def test_a_broker_that_is_away_does_not_undo_an_added_account(
     def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", away)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", away)
     assert client.post("/api/accounts", json={"usage_point": METER}).status_code == 201
 
 
