@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 
 METER = "30001640000011"
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.api_service import ApiService, open_api_service
+from tests.support.api_service import ApiService
 from worker.accounts.status import AccountProgress, SeriesProgress
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
@@ -97,12 +96,6 @@ def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client() -> None:
     assert (headers[b"cache-control"], headers[b"x-accel-buffering"]) == (b"no-store", b"no")
     assert [name for name, _ in events_of([message["body"].decode() for message in sent[1:]])] == ["progress"]
     assert streams._streams._value == free
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
 
 
 def test_the_stream_of_a_loaded_account_says_so_and_a_browser_that_comes_back_is_sent_away(service: ApiService) -> None:
