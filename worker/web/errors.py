@@ -28,7 +28,7 @@ _PAGES: Final = ("unknown_account", "not_found", "method_not_allowed", "invalid_
 _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 
 
-class Refusal(Exception):
+class HttpRefusal(Exception):
     """An error that ends a request with its answer: ``code`` is for programs, the message a line for people."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -36,13 +36,13 @@ class Refusal(Exception):
         self.status, self.code, self.headers = status, code, dict(headers or {})
 
 
-def no_such_account() -> Refusal:
+def no_such_account() -> HttpRefusal:
     """Return the error for an account that doesn't exist and for one of another household, in the same words."""
-    return Refusal(404, "unknown_account", "no such account, or none that you may see")
+    return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    for kind in (Refusal, WorkerError, RequestValidationError, HTTPException, Exception):
+    for kind in (HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
 
 
@@ -53,7 +53,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     return response
 
 
-def to_response(request: Request, refusal: Refusal) -> Response:
+def to_response(request: Request, refusal: HttpRefusal) -> Response:
     """Return the answer in the form that the caller of this path understands."""
     path, code = request.url.path, refusal.code
     if path.startswith("/api/"):
@@ -67,21 +67,21 @@ def to_response(request: Request, refusal: Refusal) -> Response:
     return page
 
 
-def refuse_long_body(request: Request) -> Refusal | None:
+def refuse_long_body(request: Request) -> HttpRefusal | None:
     """Return the refusal of a body that isn't to be read.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """
     if "Transfer-Encoding" in request.headers:
-        return Refusal(411, "length_required", "send the body in one piece, with its Content-Length")
+        return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
     if int(request.headers.get("Content-Length", 0)) > _MOST_BYTES:
-        return Refusal(413, "too_large", f"a body may have {_MOST_BYTES} bytes")
+        return HttpRefusal(413, "too_large", f"a body may have {_MOST_BYTES} bytes")
     return None
 
 
-def _to_refusal(error: Exception) -> Refusal:
+def _to_refusal(error: Exception) -> HttpRefusal:
     match error:
-        case Refusal():
+        case HttpRefusal():
             return error
         case UnknownAccount():
             return no_such_account()
@@ -90,17 +90,17 @@ def _to_refusal(error: Exception) -> Refusal:
             wait_s = max(1, round(error.retry_after_s or CLIENT_DELAY_S))
             # The error's own text may hold a server's address, so it isn't sent.
             message = "a part of the service does not answer: try again"
-            return Refusal(503, "unavailable", message, {"Retry-After": str(wait_s)})
+            return HttpRefusal(503, "unavailable", message, {"Retry-After": str(wait_s)})
         case RequestValidationError():
-            return Refusal(422, "invalid_request", "; ".join(map(_describe_fault, error.errors())))
+            return HttpRefusal(422, "invalid_request", "; ".join(map(_describe_fault, error.errors())))
         case HTTPException():
             code = _HTTP_CODES.get(error.status_code, "refused")
-            return Refusal(error.status_code, code, str(error.detail), error.headers)
+            return HttpRefusal(error.status_code, code, str(error.detail), error.headers)
         case WorkerError():
             log.error("request failed", extra=fields(code=error.code, reason=str(error)))
         case _:
             pass  # A bug of ours: Starlette logs its traceback.
-    return Refusal(500, "failed", "the service can't do this: its operator finds the reason in the log")
+    return HttpRefusal(500, "failed", "the service can't do this: its operator finds the reason in the log")
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> str:

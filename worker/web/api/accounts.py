@@ -19,7 +19,7 @@ from worker.web.api.schemas import (
     error_responses,
 )
 from worker.web.context import ContextDep, publish_backfill
-from worker.web.errors import Refusal, no_such_account
+from worker.web.errors import HttpRefusal, no_such_account
 
 router = APIRouter(tags=["accounts"])
 
@@ -69,7 +69,7 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
     """
     runtime = context.runtime
     if runtime.clients.account_tokens:
-        raise Refusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
+        raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
     publish_backfill(runtime, account)
     response.status_code = 201 if created else 200
@@ -131,7 +131,7 @@ def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Acco
 
 
 def _existing_account(runtime: Runtime, caller: Caller, account_id: str) -> Account:
-    """Return the account. Raises Refusal 404 for a removed account and for one that the caller may not see."""
+    """Return the account. Raises HttpRefusal 404 for a removed account and for one that the caller may not see."""
     caller.check_access(account_id)
     account = runtime.registry.get(account_id)
     if account.state is AccountState.DELETED:
@@ -144,7 +144,7 @@ def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: Account
     try:
         runtime.registry.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
-        raise Refusal(409, "wrong_state", str(error)) from None
+        raise HttpRefusal(409, "wrong_state", str(error)) from None
     return _summarize(_existing_account(runtime, caller, account_id), caller)
 
 

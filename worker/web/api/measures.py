@@ -21,7 +21,7 @@ from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
 from worker.web.context import ContextDep
-from worker.web.errors import Refusal, no_such_account
+from worker.web.errors import HttpRefusal, no_such_account
 
 router = APIRouter(tags=["measures"])
 
@@ -154,7 +154,7 @@ def _query(parameters: Mapping[str, object], after: str) -> str:
 def _window(first: date | None, last: date | None, today: date) -> DateWindow:
     start, end = first or _FIRST_DAY, last or today
     if not _FIRST_DAY <= start <= end <= _LAST_DAY:
-        raise Refusal(
+        raise HttpRefusal(
             422,
             "invalid_request",
             f"from {start} to {end}: the first day must not come after the last, "

@@ -24,7 +24,7 @@ from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
 from worker.web.context import ContextDep
-from worker.web.errors import Refusal
+from worker.web.errors import HttpRefusal
 
 log = logging.getLogger("releve.api")
 
@@ -86,7 +86,7 @@ async def watch_progress(
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
-        raise Refusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
+        raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
     load = partial(_load_progress, context.runtime, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return to_response(stream_events(load))

@@ -41,7 +41,7 @@ from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import ContextDep, SessionDep
-from worker.web.errors import Refusal
+from worker.web.errors import HttpRefusal
 from worker.web.rate_limit import RateLimiter, client_address
 
 log = logging.getLogger("releve.proxy")
@@ -54,7 +54,7 @@ _DEFAULT_TOKEN_LIFE_S: Final = 12_600
 
 def check_enabled(supplier: str, context: ContextDep) -> None:
     if not context.runtime.settings.proxy_origins or supplier not in SUPPLIERS:
-        raise Refusal(404, "not_found", "there is no proxy here")
+        raise HttpRefusal(404, "not_found", "there is no proxy here")
 
 
 _Enabled: Final = Depends(check_enabled)
@@ -67,13 +67,13 @@ def authorize(request: Request, supplier: str, context: ContextDep) -> Response:
     runtime = context.runtime
     redirect_uri, state = _read_authorization_request(request, runtime)
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
-        raise Refusal(429, "temporarily_unavailable", "too many at once", {"Retry-After": str(wait_s)})
+        raise HttpRefusal(429, "temporarily_unavailable", "too many at once", {"Retry-After": str(wait_s)})
     flow = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
     hint = request.query_params.get("usage_point_id")  # Only a simulator gets it.
     try:
         return RedirectResponse(start_flow(runtime, flow, f"/proxy/{supplier}/redirect", hint), 302)
     except ValueError:
-        raise Refusal(503, "temporarily_unavailable", "this supplier has no consent page") from None
+        raise HttpRefusal(503, "temporarily_unavailable", "this supplier has no consent page") from None
 
 
 @router.get("/{supplier}/redirect")
@@ -84,7 +84,7 @@ def receive_callback(request: Request, supplier: str, context: ContextDep, sessi
     The supplier knows one address of ours, so a household of our own may come here too.
     """
     if supplier not in SUPPLIERS:
-        raise Refusal(404, "not_found", "no such supplier")
+        raise HttpRefusal(404, "not_found", "no such supplier")
     return answer_callback(request, context, session)
 
 
@@ -92,27 +92,27 @@ def _read_authorization_request(request: Request, runtime: Runtime) -> tuple[str
     """Return the caller's address and state. A request that is refused here isn't redirected (RFC 6749, 4.1.2.1)."""
     query = _unique_parameters(request.query_params.multi_items())
     if not is_allowed_redirect(query.get("redirect_uri", ""), read_origins(runtime.settings.proxy_origins)):
-        raise Refusal(400, "invalid_request", "redirect_uri is missing or not on an allowed origin")
+        raise HttpRefusal(400, "invalid_request", "redirect_uri is missing or not on an allowed origin")
     if query.get("response_type", "code") != "code":
-        raise Refusal(400, "unsupported_response_type", "only response_type=code is spoken here")
+        raise HttpRefusal(400, "unsupported_response_type", "only response_type=code is spoken here")
     if query.get("client_id", runtime.settings.enedis_client_id) != runtime.settings.enedis_client_id:
-        raise Refusal(400, "unauthorized_client", "this client_id is not known here")
+        raise HttpRefusal(400, "unauthorized_client", "this client_id is not known here")
     if not 0 < len(query.get("state", "")) <= _LONGEST_STATE:
-        raise Refusal(400, "invalid_request", f"state is missing or longer than {_LONGEST_STATE} characters")
+        raise HttpRefusal(400, "invalid_request", f"state is missing or longer than {_LONGEST_STATE} characters")
     return query["redirect_uri"], query["state"]
 
 
 async def read_form(request: Request) -> dict[str, str]:
     """Return the form's fields."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
-        raise Refusal(400, "invalid_request", f"send {_FORM_TYPE}")
+        raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
     body = await request.body()
     try:
         return _unique_parameters(
             parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=50, errors="strict")
         )
     except ValueError:
-        raise Refusal(400, "invalid_request", "the form can't be read") from None
+        raise HttpRefusal(400, "invalid_request", "the form can't be read") from None
 
 
 @router.post("/{supplier}/token", dependencies=[_Enabled])
@@ -141,8 +141,8 @@ def _answer_grant(runtime: Runtime, form: Mapping[str, str]) -> dict[str, Any]:
         # Where a holder has no token of its own, a renewal is a new token of the application (client_credentials).
         return _application_token_body(runtime)
     if not grant_type:
-        raise Refusal(400, "invalid_request", "grant_type is missing")
-    raise Refusal(400, "unsupported_grant_type", "only authorization_code and refresh_token are spoken here")
+        raise HttpRefusal(400, "invalid_request", "grant_type is missing")
+    raise HttpRefusal(400, "unsupported_grant_type", "only authorization_code and refresh_token are spoken here")
 
 
 def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
     sealed = flows.redeem_code(code)
     facts = _unseal(runtime, sealed) if sealed else None
     if not sealed or facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
-        raise Refusal(400, "invalid_grant", "this code is unknown, used, too old or another caller's")
+        raise HttpRefusal(400, "invalid_grant", "this code is unknown, used, too old or another caller's")
     try:
         body = _application_token_body(runtime)
         if facts["autorisation_id"] is None:
@@ -201,24 +201,24 @@ def _check_client(runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCre
     matches = [hmac.compare_digest(text.encode(), own.encode()) for text, own in zip(sent, expected, strict=True)]
     if not all(matches):
         headers = {"WWW-Authenticate": 'Basic realm="releve"'} if basic else None
-        raise Refusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
+        raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
 
 
-def _to_refusal(error: WorkerError) -> Refusal:
+def _to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
         headers = {"Retry-After": str(max(1, round(error.retry_after_s or 5)))}
         status = 429 if isinstance(error, RateLimited) else 503
-        return Refusal(status, "temporarily_unavailable", "the supplier does not answer: try again", headers)
+        return HttpRefusal(status, "temporarily_unavailable", "the supplier does not answer: try again", headers)
     if isinstance(error, AccountError):
-        return Refusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
+        return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):
-        return Refusal(400, "invalid_request", "the supplier refuses this request")
-    return Refusal(500, "server_error", "the service can't do this: its operator finds the reason in the log")
+        return HttpRefusal(400, "invalid_request", "the supplier refuses this request")
+    return HttpRefusal(500, "server_error", "the service can't do this: its operator finds the reason in the log")
 
 
 def _required_field(form: Mapping[str, str], name: str) -> str:
     if not form.get(name):
-        raise Refusal(400, "invalid_request", f"{name} is missing")
+        raise HttpRefusal(400, "invalid_request", f"{name} is missing")
     return form[name]
 
 
@@ -226,7 +226,7 @@ def _unique_parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
     """Return the parameters by name. A repeated name is refused, because another reader might take the other value."""
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
-        raise Refusal(400, "invalid_request", "a parameter is named twice")
+        raise HttpRefusal(400, "invalid_request", "a parameter is named twice")
     return parameters
 
 
