@@ -1,6 +1,6 @@
 """Benchmark of many people who watch their first sync at once: a real web process on loopback, a connection each.
 
-    python benchmarks/watchers.py --watchers 1000 --accounts 20
+    python benchmarks/watchers.py --watchers 200 --accounts 20
 
 It prints one JSON object: seconds until a watcher's first event, seconds from a step of progress until a watcher sees
 it, processor time and memory of the web process, and the requests that failed.  The exit code is 1 when one failed.
@@ -23,7 +23,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
 
 from config.settings import Settings
 from worker.domain.consent.scopes import Scope
@@ -31,10 +30,7 @@ from worker.domain.measures.readings import DateWindow, Series
 from worker.runtime.process import Runtime
 from worker.stores.redis.child_processes import Supervisor, answers, free_port
 from worker.stores.redis.embedded import EmbeddedRedis
-from worker.web.api import add_api
-from worker.web.context import ServiceContext
-from worker.web.security import add_security_headers
-from worker.web.sessions import SessionSigner
+from worker.web.app import create_app
 
 STEPS = 8  # Steps of progress; then the history is loaded.
 STEP_S = 1.5
@@ -64,7 +60,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--watchers", type=int, default=1000)
+    parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--accounts", type=int, default=20, help="accounts that they watch between them")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -73,10 +69,7 @@ def _parse() -> argparse.Namespace:
 def _serve(port: int) -> int:
     """Run the web process; its settings are environment variables."""
     with Runtime(Settings.from_env()) as runtime:
-        app = FastAPI(openapi_url="/api/openapi.json")
-        app.state.context = ServiceContext(runtime, SessionSigner("a session key for this benchmark alone"))
-        app.middleware("http")(add_security_headers)
-        add_api(app)
+        app = create_app(runtime, "a session key for this benchmark alone")
         uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     return 0
 

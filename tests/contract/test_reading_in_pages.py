@@ -1,17 +1,13 @@
-"""Reads in pages: a limited number of documents from each store, and the windows of many accounts from Redis."""
+"""Reads in pages: a limited number of documents from each store."""
 
 from __future__ import annotations
-
-from uuid import uuid4
 
 import pytest
 
 from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
 from worker.domain.measures.documents import Entry, key_of, to_document
-from worker.domain.measures.readings import DateWindow, Period
-from worker.stores.redis.connection import connect
-from worker.stores.redis.progress import ProgressStore
+from worker.domain.measures.readings import Period
 
 
 @pytest.mark.parametrize(("limit", "days"), [(1, [3]), (3, [3, 4, 5]), (9, [3, 4, 5, 6]), (None, [3, 4, 5, 6])])
@@ -31,16 +27,3 @@ def test_a_limit_gives_the_first_documents_of_the_range(
 
 def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: ByDoctype) -> None:
     assert measures[Period.DAY].read("home1", "2024", "2025", 5) == []
-
-
-def test_the_windows_of_many_accounts_come_in_their_order(redis_url: str) -> None:
-    with connect(redis_url) as redis:
-        state = ProgressStore(redis, f"test-{uuid4().hex}:")
-        one, other = DateWindow.parse("2024-01-01/2024-02-01"), DateWindow.parse("2024-03-01/2024-04-01")
-        state.mark_done("home1", "daily", one)
-        state.replace_done("home2", "load_curve", [other])
-        pairs = [("home2", "load_curve"), ("nobody", "daily"), ("home1", "daily")]
-        assert [coverage.windows for coverage in state.coverages(pairs)] == [[other], [], [one]]
-        assert state.coverages([]) == []
-        state.forget("home1")
-        state.forget("home2")

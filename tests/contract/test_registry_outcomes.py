@@ -7,7 +7,7 @@ from datetime import UTC, date
 
 import pytest
 
-from tests.support.registries import LATER, METER, NOW, OTHER_METER, add_ready, record_outcome
+from tests.support.registries import LATER, METER, NOW, add_ready, record_outcome
 from worker.domain.measures.readings import Series
 from worker.stores.registry.accounts import AccountRegistry
 
@@ -73,15 +73,3 @@ def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountReg
     assert token not in message
     assert message.startswith("meter … said …: no meter")
     assert len(message) == 500
-
-
-def test_outcomes_of_a_page_name_each_account_asked_for(registry: AccountRegistry) -> None:
-    first, second = add_ready(registry), add_ready(registry, OTHER_METER)
-    for series in Series:
-        record_outcome(registry, first, "run-1", series=series)
-    outcomes_by_account = registry.load_outcomes_of([first, second])
-    assert {account_id: set(outcomes) for account_id, outcomes in outcomes_by_account.items()} == {
-        first: set(Series),
-        second: set(),
-    }
-    assert registry.load_outcomes_of([]) == {}

@@ -235,6 +235,8 @@ def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -
     assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
     assert letter["Subject"].startswith("Relève : un compte attend une action")
     assert account in letter["Subject"]
+    assert letter.get_all("Message-ID") == [f"<{notice.id}@example.org>"]
+    assert letter["Auto-Submitted"] == "auto-generated"
     text = letter.get_content()
     assert "doit le donner à nouveau" in text
     assert "must give it again" in text

@@ -19,11 +19,9 @@ from worker.domain.consent.scopes import Scope
 from worker.domain.measures.documents import Entry, period_key, to_document
 from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime.process import Runtime
-from worker.web.api import add_api
 from worker.web.api.auth import CSRF_HEADER
-from worker.web.context import ServiceContext
-from worker.web.security import add_security_headers
-from worker.web.sessions import SESSION_COOKIE, Session, SessionSigner
+from worker.web.app import create_app
+from worker.web.sessions import SESSION_COOKIE, Session
 
 SESSION_KEY = "a session key for tests, long enough"
 TODAY = date(2024, 7, 25)
@@ -87,11 +85,7 @@ def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[A
     prepare_registry(folder)
     with Runtime(settings) as runtime:
         _forget_limits(runtime)
-        app = FastAPI(openapi_url="/api/openapi.json")
-        app.state.context = ServiceContext(runtime, SessionSigner(SESSION_KEY))
-        app.middleware("http")(add_security_headers)
-        add_api(app)
-        yield ApiService(runtime, app)
+        yield ApiService(runtime, create_app(runtime, SESSION_KEY))
         _forget_limits(runtime)
 
 

@@ -78,7 +78,7 @@ class NotifyService:
     def send(self, message: Message) -> None:
         # A second attempt has the same id, so that its reader knows it.
         text = f"{message.to_text()}\n[{message.notice.id}]\n"
-        if fault := notice_services.send(self.url, message.to_subject(), text):
+        if fault := notice_services.send(self.url, message.to_subject(), text, message.notice.id):
             raise NotDelivered(f"{self.name}: {fault}")
 
 

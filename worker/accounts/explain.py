@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from worker.accounts.explain_texts import format_sentence
 from worker.domain.consent.accounts import Account
 from worker.domain.consent.consents import ConsentProof
 from worker.domain.fleet.outcomes import AnswerClass, Call, calls_from_fields, last_failure
@@ -27,7 +26,7 @@ from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.outcomes import SeriesOutcome
 from worker.sync.history import History
-from worker.texts import LANGUAGES
+from worker.texts import LANGUAGES, format_day, translate
 
 _MINUTE: Final = timedelta(minutes=1)
 # Fields of a series' progress hash that help a support person. The others are bookkeeping.
@@ -97,7 +96,6 @@ class Explainer:
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in Series}
         hole = find_holes(ledgers[Series.DAILY], ledgers[Series.LOAD_CURVE]).get(day)
         outcomes = self.registry.load_outcomes(account.id)
-        states = self.progress.task_states([(account.id, series.value) for series in Series])
         ranges = {period: key_range(_with_neighbours(window, period), period) for period in Period}
         stored = self.measures.read(account.id, ranges)
         entries = {period: [to_entry(document) for document in documents] for period, documents in stored.items()}
@@ -109,10 +107,10 @@ class Explainer:
                 ledgers[series],
                 hole,
                 outcomes.get(series),
-                state,
+                self.progress.task_state(account.id, series),
                 _sum_stored(day, series, entries),
             )
-            for series, state in zip(Series, states, strict=True)
+            for series in Series
         }
         reasons = {series: explanation.reason for series, explanation in explanations.items()}
         reason, reason_series = choose_series_reason(reasons)
@@ -122,7 +120,15 @@ class Explainer:
             account=account,
             day=day,
             reason=reason,
-            sentences=_format_sentences(reason, reason_series, day, today, account, quoted),
+            sentences=format_sentences(
+                reason,
+                reason_series,
+                day,
+                today=today,
+                asked_next=quoted.asked_next,
+                consent_until=account.consent_until,
+                half_hours=quoted.mark.half_hours,
+            ),
             proof=next(iter(self.consents.list_proofs(account.id)), None),
             series=explanations,
             corrections=corrections,
@@ -157,12 +163,20 @@ class Explainer:
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted is not None and wanted.start <= day,
         )
-        reason = reason_of(day, today, facts, _facts_of(account))
-        explanation = SeriesExplanation(
-            reason, {}, mark, asked_on, facts.asked_next, facts.hole, stored, calls, outcome, _visible_state(state)
+        reason = reason_of(day, today, facts, AccountFacts(account.state, account.reason, account.consent_until))
+        sentences = format_sentences(
+            reason,
+            {series},
+            day,
+            today=today,
+            asked_next=facts.asked_next,
+            consent_until=account.consent_until,
+            half_hours=mark.half_hours,
         )
-        sentences = _format_sentences(reason, {series}, day, today, account, explanation)
-        return replace(explanation, sentences=sentences)
+        visible = {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
+        return SeriesExplanation(
+            reason, sentences, mark, asked_on, facts.asked_next, facts.hole, stored, calls, outcome, visible
+        )
 
 
 def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:
@@ -177,42 +191,49 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
     return calls
 
 
-def _facts_of(account: Account) -> AccountFacts:
-    return AccountFacts(account.state, account.reason, account.consent_until)
-
-
-def _format_sentences(
+def format_sentences(
     reason: Reason,
     reason_series: Collection[Series],
     day: date,
+    *,
     today: date,
-    account: Account,
-    explanation: SeriesExplanation,
+    asked_next: date | None = None,
+    consent_until: date | None = None,
+    half_hours: int = 0,
 ) -> dict[str, str]:
-    """Return the reason in each language; ``explanation``: the series whose dates and half-hours it quotes."""
+    """Return the reason in each language, as a sentence that a support person can read aloud.
+
+    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
+    always the grammatical object, so no verb or participle has to agree with it.
+    """
+    series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
     return {
-        language: format_sentence(
-            reason,
-            reason_series,
-            day,
+        language: translate(
+            f"reason.{reason.value}",
             language,
-            today=today,
-            asked_next=explanation.asked_next,
-            consent_until=account.consent_until,
-            half_hours=(explanation.mark.half_hours, half_hours_of(day)),
+            thing=translate(f"series.{series}.object", language),
+            day=format_day(day, language),
+            again=_format_next_request(asked_next, today, language),
+            until=format_day(consent_until, language) if consent_until else "?",
+            slots=half_hours,
+            of=half_hours_of(day),
         )
         for language in LANGUAGES
     }
+
+
+def _format_next_request(asked_next: date | None, today: date, language: str) -> str:
+    if asked_next is None:
+        return translate("reason.again.undated", language)
+    if asked_next <= today:
+        return translate("reason.again.today", language)
+    return translate("reason.again.later", language, day=format_day(asked_next, language))
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:
     """Return the first partial series, because the sentence quotes its half-hours, or any one if none is partial."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
-
-
-def _visible_state(state: Mapping[str, str]) -> dict[str, str]:
-    return {name: state[name] for name in _VISIBLE_FIELDS if state.get(name)}
 
 
 def _with_neighbours(window: DateWindow, period: Period) -> DateWindow:

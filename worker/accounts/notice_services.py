@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
+import smtplib
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
 # "Unauthorized, error=401." of a web service, "Socket Exception: (550, b'no such user')" of a mail server.
-_STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),")
+_STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),", re.MULTILINE)
+_MESSAGE_ID: Final = re.compile(r"^Message-ID:\s+<[^>]*>$", re.MULTILINE)
 
 
 def load_service(url: str) -> Apprise:
@@ -41,16 +43,68 @@ def load_service(url: str) -> Apprise:
     return service
 
 
-def send(url: str, subject: str, text: str) -> str | None:
-    """Send a text once. Return why it wasn't taken, without a secret, or None where it was."""
-    from apprise import NotifyFormat
+def send(url: str, subject: str, text: str, notice_id: str) -> str | None:
+    """Send a text once. Return why it wasn't taken, without a secret, or None where it was.
 
-    # A new one each time: a service that has just sent waits before it sends again.
-    result = load_service(url).notify(text, subject, body_format=NotifyFormat.TEXT, log_level=logging.DEBUG)
-    if result:
+    A mail with the same ``notice_id`` has the same Message-ID, so that its reader's program knows it again.
+    """
+    from apprise import NotifyFormat
+    from apprise.logger import LogCapture
+    from apprise.plugins.email import NotifyEmail
+
+    service = load_service(url)  # A new one each time: one that has just sent waits before it sends again.
+    with LogCapture(level=logging.DEBUG, fmt="%(message)s") as lines:  # type: ignore[no-untyped-call]
+        mail = service[0]
+        if isinstance(mail, NotifyEmail):
+            taken = _send_mail(mail, subject, text, notice_id)
+        else:
+            taken = bool(service.notify(text, subject, body_format=NotifyFormat.TEXT))
+        statuses = [match[1] or match[2] for match in _STATUS.finditer(lines.getvalue())]
+    if taken:
         return None
-    statuses = [match[1] or match[2] for entry in result.logs() if (match := _STATUS.search(entry.message))]
     return f"status {statuses[-1]}" if statuses else "not taken"
+
+
+def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
+    """Send a mail, and return whether it was taken.
+
+    The library makes and transports it. Its own ``send`` gives each mail a new Message-ID, and would add a second one
+    to an id of ours (``+Message-ID=`` in the URL).
+    """
+    from apprise import NotifyFormat
+    from apprise.exception import AppriseException
+    from apprise.plugins.email.smtp import AppriseSMTPController
+
+    letters = mail.prepare_emails(
+        subject=subject,
+        body=text,
+        notify_format=NotifyFormat.TEXT,
+        from_addr=mail.from_addr,
+        to=mail.targets,
+        cc=mail.cc,
+        bcc=mail.bcc,
+        reply_to=mail.reply_to,
+        smtp_host=mail.smtp_host,
+        headers={**mail.headers, "Auto-Submitted": "auto-generated"},
+        names=mail.names,
+        pgp=mail.pgp,
+        pgp_mode=mail.pgp_mode,
+    )
+    message_id = f"Message-ID: <{notice_id}@{mail.from_addr[1].rpartition('@')[2]}>"
+    server = AppriseSMTPController(
+        mail.smtp_host, mail.port, mail.secure_mode, mail.user, mail.password, mail.verify_certificate
+    )
+    try:
+        with server:
+            # One address that is refused keeps nothing from the others.
+            taken = [
+                server.sendmail(mail.from_addr[1], letter.to_addrs, _MESSAGE_ID.sub(message_id, letter.body, 1))
+                for letter in letters
+            ]
+        return all(taken)
+    except (OSError, smtplib.SMTPException, AppriseException) as error:
+        mail.logger.debug("Socket Exception: %s", error)
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,7 +5,6 @@ The descriptions of the fields are those of the API's reference.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import date, datetime
 from typing import Final
 
@@ -13,9 +12,7 @@ from pydantic import BaseModel, Field
 
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.readings import DateWindow, Series
-from worker.domain.measures.windows import subtract_windows
-from worker.stores.redis.progress import ProgressStore
+from worker.domain.measures.readings import Series
 from worker.stores.registry.accounts import AccountRegistry
 from worker.sync.history import History
 
@@ -96,13 +93,39 @@ def status_of(account: Account, *, registry: AccountRegistry, history: History) 
 
     If Redis has lost the account's history, it is read back from the measure store.
     """
-    outcomes = registry.load_outcomes(account.id)
-    series_status = {}
+    no_curve = account.active and registry.completeness.find_missing_curve(account.id) is not None
+    return AccountStatus(
+        account=account.id,
+        state=account.state,
+        reason=account.reason,
+        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
+        series=_status_by_series(account.id, registry, history),
+    )
+
+
+def progress_of(account: Account, *, registry: AccountRegistry, history: History) -> AccountProgress:
+    """Return how far the account's history is loaded, read back like that of ``status_of``."""
+    by_series = _status_by_series(account.id, registry, history)
+    return AccountProgress(
+        account=account.id,
+        state=account.state,
+        reason=account.reason,
+        loaded=all(status.loaded for status in by_series.values()),
+        series={
+            series: SeriesProgress(done=status.done, total=status.total, error=status.error)
+            for series, status in by_series.items()
+        },
+    )
+
+
+def _status_by_series(account_id: str, registry: AccountRegistry, history: History) -> dict[Series, SeriesStatus]:
+    outcomes = registry.load_outcomes(account_id)
+    by_series = {}
     for series in Series:
-        missing = history.missing_windows(account.id, series)
-        done, total = history.count_days(account.id, series)
+        missing = history.missing_windows(account_id, series)
+        done, total = history.count_days(account_id, series)
         outcome = outcomes.get(series)
-        series_status[series] = SeriesStatus(
+        by_series[series] = SeriesStatus(
             loaded=not missing,
             done=done,
             total=total,
@@ -113,52 +136,4 @@ def status_of(account: Account, *, registry: AccountRegistry, history: History) 
             asked_at=outcome.asked_at if outcome else None,
             next_try=outcome.again_at if outcome else None,
         )
-    no_curve = account.active and registry.completeness.find_missing_curve(account.id) is not None
-    return AccountStatus(
-        account=account.id,
-        state=account.state,
-        reason=account.reason,
-        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
-        series=series_status,
-    )
-
-
-def progress_of(
-    account_ids: Collection[str], *, registry: AccountRegistry, progress: ProgressStore, history: History
-) -> dict[str, AccountProgress]:
-    """Return the progress of many accounts, without the erased ones, in two queries and one round trip to Redis.
-
-    After a loss of Redis the days count as not done until somebody asks for ``status_of`` the account, or the
-    reconciler reaches it.
-    """
-    accounts = [
-        account for account in registry.get_many(account_ids).values() if account.state is not AccountState.DELETED
-    ]
-    outcomes = registry.load_outcomes_of([account.id for account in accounts])
-    pairs = [(account.id, series) for account in accounts for series in Series]
-    coverages = progress.coverages([(account_id, series.value) for account_id, series in pairs])
-    done = {pair: coverage.windows for pair, coverage in zip(pairs, coverages, strict=True)}
-    wanted = {series: history.wanted_window(series) for series in Series}
-    progress_by_account = {}
-    for account in accounts:
-        series_progress = {}
-        for series in Series:
-            outcome = outcomes[account.id].get(series)
-            days, total = _count_days(wanted[series], done[account.id, series])
-            error = outcome.code if outcome else None
-            series_progress[series] = SeriesProgress(done=days, total=total, error=error)
-        progress_by_account[account.id] = AccountProgress(
-            account=account.id,
-            state=account.state,
-            reason=account.reason,
-            loaded=all(part.done == part.total for part in series_progress.values()),
-            series=series_progress,
-        )
-    return progress_by_account
-
-
-def _count_days(wanted: DateWindow | None, done: list[DateWindow]) -> tuple[int, int]:
-    """Return how many days of the wanted window are done, and how many there are."""
-    if wanted is None:
-        return 0, 0
-    return wanted.days - sum(window.days for window in subtract_windows(wanted, done)), wanted.days
+    return by_series

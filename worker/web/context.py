@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
-import secrets
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
+from worker.app import enqueue_backfill
+from worker.domain.consent.accounts import Account
+from worker.errors import StoreUnavailable
+from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import LIFE_S
 from worker.web.sessions import SESSION_COOKIE, SESSION_LIFE, Session, SessionSigner
+
+log = logging.getLogger("releve.web")
 
 BROWSER_COOKIE: Final = "releve_connect"
 _BROWSER: Final = "browser"  # The kind of the signed value in this cookie.
@@ -66,11 +72,16 @@ def read_browser_id(context: ServiceContext, request: Request) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def new_browser_id() -> str:
-    return secrets.token_urlsafe(24)
-
-
 def set_browser_cookie(context: ServiceContext, response: Response, browser_id: str) -> None:
     """Set the cookie with the browser's id. Several consents at once, in several tabs, share it."""
     value = context.signer.sign(_BROWSER, {"name": browser_id}, timedelta(seconds=LIFE_S))
     context.set_cookie(response, BROWSER_COOKIE, value, LIFE_S)
+
+
+def publish_backfill(runtime: Runtime, account: Account) -> None:
+    """Publish the backfill after the commit. A lost message does no harm: the reconciler finds the account."""
+    try:
+        if account.active:
+            enqueue_backfill(account.id, broker_url=runtime.broker_url)
+    except StoreUnavailable as error:
+        log.warning("backfill not published", extra=fields(account_id=account.id, reason=str(error)))

@@ -1,12 +1,13 @@
-"""Error handlers of the pages: each error becomes a page in the reader's language, never a traceback.
+"""Errors as answers: a page in the reader's language, or JSON for programs; never a traceback.
 
-The page says what happened and what to do. The API has handlers of its own, see ``worker.web.api.errors``.
+The API answers ``{"error": code, "message": text}``, the OAuth proxy the same under the names of RFC 6749, 5.2.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,57 +17,93 @@ from starlette.exceptions import HTTPException
 from worker.domain.fleet.backoff import CLIENT_DELAY_S
 from worker.errors import TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.render import render
+from worker.web.render import render_message
 from worker.web.security import set_security_headers
 
 log = logging.getLogger("releve.web")
 
-_PROGRAM_PATHS: Final = ("/api/", "/proxy/")  # Programs call these paths and get JSON.
-_HOME: Final = ("/", "message.home")
+_MOST_BYTES: Final = 10_000  # Of a body, because it is read before the caller is authenticated.
+# Codes with a page of their own; the others share that of "refused".
+_PAGES: Final = ("unknown_account", "not_found", "method_not_allowed", "invalid_request", "unavailable", "failed")
+_HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
+
+
+class HttpRefusal(Exception):
+    """An error that ends a request with its answer: ``code`` is for programs, the message a line for people."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, dict(headers or {})
+
+
+def no_such_account() -> HttpRefusal:
+    """Return the error for an account that doesn't exist and for one of another household, in the same words."""
+    return HttpRefusal(404, "unknown_account", "no such account, or none that you may see")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(WorkerError, _worker_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected_error)
+    for kind in (HttpRefusal, WorkerError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer_error)
 
 
-async def _worker_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, UnknownAccount):
-        return _error_response(request, 404, "unknown_account")
-    if isinstance(error, TransientError):
-        log.warning("page unavailable", extra=fields(reason=str(error)))
-        response = _error_response(request, 503, "unavailable")
-        response.headers["Retry-After"] = str(max(1, round(error.retry_after_s or CLIENT_DELAY_S)))
-        return response
-    log.error("page failed", extra=fields(code=getattr(error, "code", None), reason=str(error)))
-    return _error_response(request, 500, "failed")
-
-
-async def _invalid_request(request: Request, error: Exception) -> Response:
-    return _error_response(request, 422, "invalid")
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    response = _error_response(request, status, {404: "not_found", 405: "not_allowed"}.get(status, "refused"))
-    if isinstance(error, HTTPException):
-        response.headers.update(error.headers or {})
-    return response
-
-
-async def _unexpected_error(request: Request, error: Exception) -> Response:
-    """Answer for a bug of ours. Starlette logs its traceback on the server."""
-    response = _error_response(request, 500, "failed")
-    # Starlette sends this answer outside all middleware, so the middleware doesn't add the headers.
+async def _answer_error(request: Request, error: Exception) -> Response:
+    response = to_response(request, _to_refusal(error))
+    # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
     set_security_headers(request, response)
     return response
 
 
-def _error_response(request: Request, status: int, kind: str) -> Response:
-    if request.url.path.startswith(_PROGRAM_PATHS):
-        return JSONResponse({"error": kind}, status)
-    return render(
-        request, "message.html", status, title=f"failure.{kind}.title", text=f"failure.{kind}.text", action=_HOME
-    )
+def to_response(request: Request, refusal: HttpRefusal) -> Response:
+    """Return the answer in the form that the caller of this path understands."""
+    path, code = request.url.path, refusal.code
+    if path.startswith("/api/"):
+        return JSONResponse({"error": code, "message": str(refusal)}, refusal.status, refusal.headers)
+    if path.startswith("/proxy/"):
+        body = {"error": code, "error_description": str(refusal)}
+        return JSONResponse(body, refusal.status, {"Pragma": "no-cache", **refusal.headers})
+    name = f"failure.{code if code in _PAGES else 'refused'}"
+    page = render_message(request, name, refusal.status, ("/", "message.home"))
+    page.headers.update(refusal.headers)
+    return page
+
+
+def refuse_long_body(request: Request) -> HttpRefusal | None:
+    """Return the refusal of a body that isn't to be read.
+
+    The server reads no more than Content-Length says, so the header can be trusted.
+    """
+    if "Transfer-Encoding" in request.headers:
+        return HttpRefusal(411, "length_required", "send the body in one piece, with its Content-Length")
+    if int(request.headers.get("Content-Length", 0)) > _MOST_BYTES:
+        return HttpRefusal(413, "too_large", f"a body may have {_MOST_BYTES} bytes")
+    return None
+
+
+def _to_refusal(error: Exception) -> HttpRefusal:
+    match error:
+        case HttpRefusal():
+            return error
+        case UnknownAccount():
+            return no_such_account()
+        case TransientError():
+            log.warning("request not served", extra=fields(reason=str(error)))
+            wait_s = max(1, round(error.retry_after_s or CLIENT_DELAY_S))
+            # The error's own text may hold a server's address, so it isn't sent.
+            message = "a part of the service does not answer: try again"
+            return HttpRefusal(503, "unavailable", message, {"Retry-After": str(wait_s)})
+        case RequestValidationError():
+            return HttpRefusal(422, "invalid_request", "; ".join(map(_describe_fault, error.errors())))
+        case HTTPException():
+            code = _HTTP_CODES.get(error.status_code, "refused")
+            return HttpRefusal(error.status_code, code, str(error.detail), error.headers)
+        case WorkerError():
+            log.error("request failed", extra=fields(code=error.code, reason=str(error)))
+        case _:
+            pass  # A bug of ours: Starlette logs its traceback.
+    return HttpRefusal(500, "failed", "the service can't do this: its operator finds the reason in the log")
+
+
+def _describe_fault(fault: Mapping[str, Any]) -> str:
+    """Return field and problem, never the value: it may be a meter's number."""
+    field = ".".join(str(part) for part in fault["loc"] if part != "__root__")
+    return f"{field}: {str(fault['msg']).removeprefix('Value error, ')}"

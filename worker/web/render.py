@@ -24,7 +24,7 @@ from worker.web.texts import (
 )
 
 _FOLDER: Final = Path(__file__).parent
-_ENVIRONMENT: Final = Environment(
+ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
     undefined=StrictUndefined,  # A misspelt name fails in a test and doesn't leave a hole in a page.
@@ -37,8 +37,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     """Render the template ``name`` with ``values``.
 
     Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
-    of this page in it), ``static``, and ``facts``: the values for texts with names in braces. ``message.html`` takes
-    ``title`` and ``text`` (keys of texts) and ``action`` (address and key, or None).
+    of this page in it) and ``static``.
     """
     context, session = get_context(request), get_session(request)
     words = words_of(request)
@@ -48,15 +47,21 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
         "csrf": context.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
-        "facts": values,
-        "action": None,
     }
-    response = HTMLResponse(_ENVIRONMENT.get_template(name).render(base | values), status)
+    response = HTMLResponse(ENVIRONMENT.get_template(name).render(base | values), status)
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
         context.set_cookie(response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
     return response
+
+
+def render_message(
+    request: Request, name: str, status: int, action: tuple[str, str] | None = None, **values: Any
+) -> HTMLResponse:
+    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text``, and what to do next."""
+    title, text = f"{name}.title", f"{name}.text"
+    return render(request, "message.html", status, title=title, text=text, action=action, **values)
 
 
 def words_of(request: Request) -> Words:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fastapi import Request, Response
@@ -28,12 +27,6 @@ _HEADERS: Final = {
     "Permissions-Policy": "geolocation=(), camera=(), microphone=()",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-
-
-async def add_security_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    set_security_headers(request, response)
-    return response
 
 
 def set_security_headers(request: Request, response: Response) -> None:

@@ -21,6 +21,7 @@ LANGUAGE_PARAMETER: Final = "lang"  # In the query: `?lang=en`.
 
 _MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 _SPACE_BEFORE_MARK: Final = re.compile(r" (?=[:;?!»])|(?<=«) ")
+_WISH: Final = re.compile(r"([a-z]+)(?:-[\w-]+)?(?:;q=(\d(?:\.\d*)?))?")
 _DURATION: Final = re.compile(r"P(\d+)([DWMY])")
 _DAYS_OF_A_YEAR: Final = 365
 _DURATION_UNITS: Final = {"D": "day", "W": "week", "M": "month", "Y": "year"}
@@ -130,17 +131,7 @@ def preferred_language(header: str) -> str:
 
     Source: RFC 9110, 12.5.4.
     """
-    candidates = []
-    for rank, part in enumerate(header.split(",")):
-        tag, _, weight = part.strip().partition(";q=")
-        language = tag.strip().lower().partition("-")[0]
-        if language in LANGUAGES and (value := _weight(weight)) > 0:
-            candidates.append((-value, rank, language))
-    return min(candidates)[2] if candidates else LANGUAGES[0]
-
-
-def _weight(text: str) -> float:
-    try:
-        return float(text) if text else 1.0
-    except ValueError:
-        return 0.0
+    wishes = [match for part in header.lower().split(",") if (match := _WISH.fullmatch(part.strip()))]
+    ours = [(match[1], float(match[2] or 1)) for match in wishes if match[1] in LANGUAGES]
+    language, weight = max(ours, key=lambda wish: wish[1], default=(LANGUAGES[0], 1))
+    return language if weight > 0 else LANGUAGES[0]

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
@@ -19,7 +18,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.support.api_service import ApiService, open_api_service
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
-from worker.web.api import add_api, auth
+from worker.web.api import auth, create_described_app, router
 from worker.web.rate_limit import Rate
 
 ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
@@ -29,14 +28,14 @@ ACCOUNT_ID = re.compile(r"[a-z][a-z0-9]{0,31}")
 def service(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiService]:
     monkeypatch.setattr(auth, "BAD_TOKENS", Rate("bad-token", calls=1_000_000))
     monkeypatch.setattr(auth, "ANONYMOUS_CALLS", Rate("stranger", calls=1_000_000))
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda *_, **__: None)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
     with open_api_service(redis_url, tmp_path, api_calls_per_minute=1_000_000) as built:
         yield built
 
 
 def operations() -> list[str]:
-    app = FastAPI(openapi_url="/api/openapi.json")
-    add_api(app)
+    app = create_described_app()
+    app.include_router(router)
     return [f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods]
 
 

@@ -198,7 +198,7 @@ def test_strangers_are_slowed_by_address(service: ApiService) -> None:
 def test_no_answer_holds_a_meters_number(
     service: ApiService, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda *_, **__: None)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda *_, **__: None)
     client, texts = service.client(), []
     with caplog.at_level(logging.DEBUG, "releve"):
         account_id = client.post("/api/accounts", json={"usage_point": METER}).json()["account"]

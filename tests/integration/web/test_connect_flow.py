@@ -23,6 +23,8 @@ from tests.support.connect_service import (
 from worker.app import app
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
+from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES
+from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 
 KINDS = {
@@ -254,7 +256,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(
     def die(*_: object, **__: object) -> None:
         raise Crash
 
-    monkeypatch.setattr("worker.web.consent.callback.enqueue_backfill", die)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", die)
     browser = service.browser()
     back = service.begin(browser)
     with pytest.raises(Crash):
@@ -264,8 +266,7 @@ def test_a_crash_before_the_backfill_was_enqueued_heals(
     monkeypatch.setattr(worker.runtime.current, "_runtime", (os.getpid(), service.runtime))
     speak_to_broker_of(service, monkeypatch)
     resume_backfills()
-    assert service.queued() == 1
-    assert list(service.runtime.claims.due_backfills()) == [account.id]
+    assert any(service.runtime.redis.llen(f"{BROKER_PREFIX}{queue}") for queue in QUEUES)
 
 
 def test_a_broker_that_is_away_does_not_spoil_a_consent(
@@ -274,9 +275,10 @@ def test_a_broker_that_is_away_does_not_spoil_a_consent(
     def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.consent.callback.enqueue_backfill", away)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", away)
     assert service.connect(service.browser()).status_code == 303
-    assert len(list(service.runtime.claims.due_backfills())) == 1
+    due = service.runtime.registry.due
+    assert len(due.list_histories(Series.DAILY, service.runtime.now(), 10)) == 1
 
 
 @pytest.mark.parametrize("path", ["/connect/grdf", "/connect/unknown", "/callback/grdf?code=x", "/callback/x_parent"])

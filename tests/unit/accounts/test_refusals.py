@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import count
@@ -21,12 +22,10 @@ from worker.accounts.refusals import (
     CONFIRMATION_INTERVAL,
     RefusalPolicy,
     Ruling,
-    due_reminder,
     is_certain,
-    is_confirmed,
 )
 from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind, PendingRefusal
+from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.readings import Series
 from worker.errors import (
@@ -118,21 +117,25 @@ def redis(redis_url: str) -> Iterator[Redis]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def shared(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
-    """Return one harness for all examples of a property; each example adds accounts of its own."""
-    registry = AccountRegistry(f"sqlite:///{tmp_path_factory.mktemp('refusals')}/registry.db", Sealer([generate_key()]))
+@contextmanager
+def open_harness(redis: Redis, factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
+    registry = AccountRegistry(f"sqlite:///{factory.mktemp('refusals')}/registry.db", Sealer([generate_key()]))
     registry.migrate()
     yield PolicyHarness(registry, redis)
     registry.close()
+
+
+@pytest.fixture(scope="module")
+def shared(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
+    """Return one harness for all examples of a property; each example adds accounts of its own."""
+    with open_harness(redis, tmp_path_factory) as opened:
+        yield opened
 
 
 @pytest.fixture
 def harness(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
-    registry = AccountRegistry(f"sqlite:///{tmp_path_factory.mktemp('refusals')}/registry.db", Sealer([generate_key()]))
-    registry.migrate()
-    yield PolicyHarness(registry, redis)
-    registry.close()
+    with open_harness(redis, tmp_path_factory) as opened:
+        yield opened
 
 
 # Decisions without a store.
@@ -150,26 +153,6 @@ def harness(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 )
 def test_two_refusals_are_doubtful_and_no_other(error: AccountError, certain: bool) -> None:
     assert is_certain(error) is certain
-
-
-@pytest.mark.parametrize("times, apart, settled", [(1, 0, False), (2, 5.99, False), (2, 6, True), (9, 5, False)])
-def test_a_doubt_is_settled_by_two_sightings_six_hours_apart(times: int, apart: float, settled: bool) -> None:
-    assert is_confirmed(PendingRefusal("a", "c", NOW, NOW + apart * HOUR, times)) is settled
-
-
-@pytest.mark.parametrize(
-    "left, kind",
-    [
-        (31, None),
-        (30, NoticeKind.CONSENT_ENDS_30),
-        (8, NoticeKind.CONSENT_ENDS_30),
-        (7, NoticeKind.CONSENT_ENDS_7),
-        (0, NoticeKind.CONSENT_ENDS_7),
-        (-1, None),
-    ],
-)
-def test_the_nearest_reminder_is_the_one_that_is_told(left: int, kind: NoticeKind | None) -> None:
-    assert due_reminder(date(2024, 7, 25) + timedelta(days=left), date(2024, 7, 25)) is kind
 
 
 # Pending refusals.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import many, several
 from worker import errors
-from worker.accounts.explain_texts import format_sentence
+from worker.accounts.explain import format_sentences
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.outcomes import (
     AnswerClass,
@@ -119,9 +119,8 @@ def test_every_day_has_a_sentence_that_names_it(
     reason, of = choose_series_reason(reasons)
     assert all(reasons[series] is reason for series in of)
     assert (reason is Reason.COMPLETE) == (set(reasons.values()) == {Reason.COMPLETE}), "well only where both are"
-    sentence = format_sentence(
-        reason, of, DAY, language, today=TODAY, asked_next=SOON, consent_until=account.consent_until
-    )
+    sentences = format_sentences(reason, of, DAY, today=TODAY, asked_next=SOON, consent_until=account.consent_until)
+    sentence = sentences[language]
     assert {"fr": "10 juillet 2024", "en": "10 July 2024"}[language] in sentence
     assert sentence.endswith(".") and "{" not in sentence and "?" not in sentence and sentence.count(". ") == 0, (
         "one sentence"
@@ -130,13 +129,13 @@ def test_every_day_has_a_sentence_that_names_it(
 
 def test_a_sentence_is_said_as_people_say_it() -> None:
     late = {"today": TODAY, "asked_next": date(2024, 8, 1)}
-    assert format_sentence(Reason.LATE, [Series.DAILY], DAY, "fr", **late) == (
+    assert format_sentences(Reason.LATE, [Series.DAILY], DAY, **late)["fr"] == (
         "Enedis n'a pas encore publié le total du 10 juillet 2024 ; nous redemanderons le 1er août 2024."
     )
-    assert format_sentence(Reason.LATE, list(Series), date(2024, 7, 1), "fr", today=TODAY, asked_next=TODAY) == (
+    assert format_sentences(Reason.LATE, list(Series), date(2024, 7, 1), today=TODAY, asked_next=TODAY)["fr"] == (
         "Enedis n'a pas encore publié les relevés du 1er juillet 2024 ; nous redemandons aujourd'hui."
     )
-    assert format_sentence(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, "en", half_hours=(46, 48), **late) == (
+    assert format_sentences(Reason.PARTIAL, [Series.LOAD_CURVE], DAY, half_hours=46, **late)["en"] == (
         "Enedis has sent only a part of 10 July 2024: of the curve 46 half-hours of 48; we ask again on 1 August 2024."
     )
 

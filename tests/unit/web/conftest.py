@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.api_service import SESSION_KEY, TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.household_pages import record_outcome
 from worker.domain.measures.readings import Series
-from worker.web.app import create_app
 
 
 @pytest.fixture
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
     with open_api_service(redis_url, tmp_path) as built:
-        yield replace(built, app=create_app(built.runtime, SESSION_KEY))
+        yield built
 
 
 @pytest.fixture

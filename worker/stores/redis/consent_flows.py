@@ -7,7 +7,7 @@ one shows the same page and asks the supplier nothing.  A lost key means that th
     consent_flow:<state>       {"supplier":"enedis","browser":"…","started_at":1721890000,…}: the flow, deleted
                                by the first callback
     outcome:<state>            {"is":"working"}, then {"is":"done","browser":"…","outcome":{…}}
-    proxy_code:<hash of code>  {…}: what a code of our consent proxy stands for; a code works once
+    proxy_code:<hash of code>  sealed text: what a code of our consent proxy stands for; a code works once
 """
 
 from __future__ import annotations
@@ -110,22 +110,22 @@ class ConsentFlows(PrefixedKeys):
     # -- Codes of the consent proxy
 
     @redis_errors()
-    def issue_code(self, facts: Mapping[str, Any]) -> str:
-        """Store ``facts`` for 15 minutes and return the code that redeems them."""
+    def issue_code(self, sealed: str) -> str:
+        """Store sealed facts for 15 minutes and return the code that redeems them."""
         code = secrets.token_urlsafe(32)
-        self._redis.set(self._key("proxy_code", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
+        self.restore_code(code, sealed)
         return code
 
     @redis_errors()
-    def redeem_code(self, code: str) -> dict[str, Any] | None:
-        """Return the facts to the first caller, and None to others."""
-        text = self._redis.getdel(self._key("proxy_code", _digest(code)))
-        return None if text is None else dict(json.loads(str(text)))
+    def redeem_code(self, code: str) -> str | None:
+        """Return the sealed facts to the first caller, and None to others."""
+        sealed = self._redis.getdel(self._key("proxy_code", _digest(code)))
+        return None if sealed is None else str(sealed)
 
     @redis_errors()
-    def restore_code(self, code: str, facts: Mapping[str, Any]) -> None:
+    def restore_code(self, code: str, sealed: str) -> None:
         """Make a redeemed code valid again, for 15 minutes."""
-        self._redis.set(self._key("proxy_code", _digest(code)), _to_text(dict(facts)), ex=LIFE_S)
+        self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)
 
 
 def _digest(code: str) -> str:

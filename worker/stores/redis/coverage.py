@@ -13,7 +13,7 @@ the text begins with ``?``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from redis import Redis
@@ -74,17 +74,11 @@ class CoverageStore(PrefixedKeys):
         """Return whether no finished day of any account is known, as after a loss of Redis."""
         return next(self._scan("history:*"), None) is None
 
+    @redis_errors()
     def coverage(self, account_id: str, series: str) -> SeriesCoverage:
         """Return the finished days of one series."""
-        return self.coverages([(account_id, series)])[0]
-
-    @redis_errors()
-    def coverages(self, pairs: Sequence[tuple[str, str]]) -> list[SeriesCoverage]:
-        """Return the finished days of many (account, series), in their order, in one round trip."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for account_id, series in pairs:
-                pipe.hget(self._coverage_key(account_id, series), account_id)
-            return [_parse("?" if text is None else text) for text in pipe.execute()]
+        text = self._redis.hget(self._coverage_key(account_id, series), account_id)
+        return _parse("?" if text is None else str(text))
 
     @redis_errors()
     def mark_done(self, account_id: str, series: str, *windows: DateWindow) -> SeriesCoverage:

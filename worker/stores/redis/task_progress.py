@@ -46,17 +46,11 @@ class TaskProgressStore(PrefixedKeys):
             account_id, series, {**fields, **call_to_fields(call)}, TASK_TTL_S if left else SUCCESS_TTL_S, names
         )
 
+    @redis_errors()
     def task_state(self, account_id: str, series: str) -> dict[str, str]:
         """Return the fields of the last run's state; empty where there are none."""
-        return self.task_states([(account_id, series)])[0]
-
-    @redis_errors()
-    def task_states(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-        """Return ``task_state`` of a page of (account, series), in their order, in one round trip."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for account_id, series in pairs:
-                pipe.hgetall(self._key("task", account_id, series))
-            return list(pipe.execute())
+        state: dict[Any, Any] = self._redis.hgetall(self._key("task", account_id, series))
+        return state
 
     def _record(
         self, account_id: str, series: str, fields: dict[str, str], ttl_s: int, deleted: Sequence[str] = ()

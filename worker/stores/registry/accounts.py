@@ -7,7 +7,7 @@ does not create the account again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -250,19 +250,12 @@ class AccountRegistry:
 
     def load_outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""
-        return self.load_outcomes_of([account_id])[account_id]
-
-    def load_outcomes_of(self, account_ids: Iterable[str]) -> dict[str, dict[Series, SeriesOutcome]]:
-        """Return the last outcomes of several accounts; each requested id has an entry."""
-        by_account: dict[str, dict[Series, SeriesOutcome]] = {account_id: {} for account_id in account_ids}
         # The row of a series that no window has ended for is not an outcome yet.
         query = select(SERIES_OUTCOMES).where(
-            SERIES_OUTCOMES.c.account_id.in_(by_account), SERIES_OUTCOMES.c.run_id != ""
+            SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.run_id != ""
         )
         with self.database.reading() as connection:
-            for outcome in map(to_outcome, connection.execute(query)):
-                by_account[outcome.account_id][outcome.series] = outcome
-        return by_account
+            return {outcome.series: outcome for outcome in map(to_outcome, connection.execute(query))}
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
         with self.database.reading() as connection:

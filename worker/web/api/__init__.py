@@ -6,12 +6,8 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from worker.web.api import accounts, measures, progress
-from worker.web.api.errors import PREFIX, ApiRoute, add_error_handler
-
-__all__ = ["add_api", "router"]
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
@@ -29,27 +25,27 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
 
-router = APIRouter(prefix=PREFIX, route_class=ApiRoute)
+router = APIRouter(prefix="/api")
 for _module in (accounts, measures, progress):
     router.include_router(_module.router)
 
 
-def add_api(app: FastAPI) -> None:
-    """Add the API to the application: routes, error handler and an OpenAPI description of these routes alone."""
-    app.include_router(router)
-    add_error_handler(app)
+class _DescribedApp(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        for operations in schema["paths"].values():
+            for method, operation in operations.items():
+                operation["security"] = _SECURITY[method]
+        return schema
 
-    def describe() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            api_only = FastAPI()
-            api_only.include_router(router)
-            schema = get_openapi(
-                title="Relève", version=version("releve"), description=_DESCRIPTION, routes=api_only.routes
-            )
-            for operations in schema["paths"].values():
-                for method, operation in operations.items():
-                    operation["security"] = _SECURITY[method]
-            app.openapi_schema = schema
-        return app.openapi_schema
 
-    app.openapi = describe  # type: ignore[method-assign]
+def create_described_app() -> FastAPI:
+    """Return an application without routes that describes those of the API; the pages stay out of its description."""
+    return _DescribedApp(
+        title="Relève",
+        version=version("releve"),
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
-from worker.app import enqueue_backfill
 from worker.domain.consent.accounts import Account, AccountState
-from worker.errors import StoreUnavailable
-from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.runtime.supplier import ENEDIS
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
-from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import (
     AccountId,
     AccountPage,
@@ -23,16 +18,15 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import ContextDep
+from worker.web.context import ContextDep, publish_backfill
+from worker.web.errors import HttpRefusal, no_such_account
 
-log = logging.getLogger("releve.api")
-
-router = APIRouter(route_class=ApiRoute, tags=["accounts"])
+router = APIRouter(tags=["accounts"])
 
 MOST_ACCOUNTS = 500
 
 
-@router.get("/accounts", summary="List accounts", response_model=AccountPage, responses=error_responses(422))
+@router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
     context: ContextDep,
     caller: ReadAccounts,
@@ -52,7 +46,6 @@ def list_accounts(
 @router.get(
     "/accounts/{account_id}",
     summary="Show an account",
-    response_model=AccountSummary,
     responses=error_responses(404, 422),
 )
 def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountSummary:
@@ -64,7 +57,6 @@ def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccount
     "/accounts",
     summary="Add an account",
     status_code=201,
-    response_model=AccountSummary,
     responses={
         200: {"model": AccountSummary, "description": "The meter is kept already; this is its account."},
         **error_responses(400, 409, 411, 413, 422),
@@ -77,10 +69,9 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
     """
     runtime = context.runtime
     if runtime.clients.account_tokens:
-        raise ApiError(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
+        raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
-    if account.active:
-        _start_backfill(runtime, account.id)
+    publish_backfill(runtime, account)
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
@@ -89,7 +80,6 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
 @router.post(
     "/accounts/{account_id}/pause",
     summary="Stop automatic runs",
-    response_model=AccountSummary,
     responses=error_responses(404, 409, 422),
 )
 def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
@@ -100,7 +90,6 @@ def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccou
 @router.post(
     "/accounts/{account_id}/resume",
     summary="Let an account run again",
-    response_model=AccountSummary,
     responses=error_responses(404, 409, 422),
 )
 def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
@@ -111,7 +100,6 @@ def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAcco
 @router.delete(
     "/accounts/{account_id}",
     summary="Erase an account",
-    response_model=Receipt,
     responses=error_responses(404, 422),
 )
 def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove) -> Receipt:
@@ -126,7 +114,6 @@ def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove
 @router.get(
     "/accounts/{account_id}/status",
     summary="How an account stands",
-    response_model=AccountStatus,
     responses=error_responses(404, 422),
 )
 def read_status(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountStatus:
@@ -144,7 +131,7 @@ def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Acco
 
 
 def _existing_account(runtime: Runtime, caller: Caller, account_id: str) -> Account:
-    """Return the account. Raises ApiError 404 for a removed account and for one that the caller may not see."""
+    """Return the account. Raises HttpRefusal 404 for a removed account and for one that the caller may not see."""
     caller.check_access(account_id)
     account = runtime.registry.get(account_id)
     if account.state is AccountState.DELETED:
@@ -157,17 +144,9 @@ def _set_state(runtime: Runtime, caller: Caller, account_id: str, state: Account
     try:
         runtime.registry.set_state(account_id, state, now=runtime.now())
     except ValueError as error:
-        raise ApiError(409, "wrong_state", str(error)) from None
+        raise HttpRefusal(409, "wrong_state", str(error)) from None
     return _summarize(_existing_account(runtime, caller, account_id), caller)
 
 
 def _summarize(account: Account, caller: Caller) -> AccountSummary:
     return AccountSummary.from_account(account, with_digits=caller.session is not None)
-
-
-def _start_backfill(runtime: Runtime, account_id: str) -> None:
-    """Publish the backfill after the commit. A lost message does no harm: the reconciler finds the account."""
-    try:
-        enqueue_backfill(account_id, broker_url=runtime.broker_url)
-    except StoreUnavailable as error:
-        log.warning("backfill not published", extra=fields(account_id=account_id, reason=str(error)))

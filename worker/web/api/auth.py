@@ -17,8 +17,8 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.consent.scopes import Scope
 from worker.logs import fields
-from worker.web.api.errors import ApiError, no_such_account
 from worker.web.context import ContextDep, ServiceContext
+from worker.web.errors import HttpRefusal, no_such_account
 from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
 
@@ -56,7 +56,7 @@ class Caller:
     session: Session | None = None
 
     def check_access(self, account_id: str) -> None:
-        """Check that the caller may see the account. Raises ApiError 404, as for an account that doesn't exist."""
+        """Check that the caller may see the account. Raises HttpRefusal 404, as for an account that doesn't exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise no_such_account()
 
@@ -67,7 +67,7 @@ def _identify(
     _: Annotated[object, Depends(_bearer)],
     __: Annotated[object, Depends(_cookie)],
 ) -> Caller:
-    """Return the caller and count the call. Raises ApiError 401 or 429."""
+    """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
     limiter, address = RateLimiter(context.runtime.redis), client_address(request)
     if authorization := request.headers.get("Authorization"):
         return _identify_client(context, limiter, address, authorization)
@@ -80,7 +80,7 @@ def _identify(
 
 
 def _identify_client(context: ServiceContext, limiter: RateLimiter, address: str, authorization: str) -> Caller:
-    """Return the client of a bearer token. Raises ApiError 401 or 429.
+    """Return the client of a bearer token. Raises HttpRefusal 401 or 429.
 
     Too many bad tokens block an address, even for a good token: a right guess isn't noticed.
     """
@@ -101,7 +101,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that returns a caller with the scope. Raises ApiError 403."""
+    """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
 
     # FastAPI runs a function without async in a thread, which this one doesn't need.
     async def check(caller: CallerDep) -> Caller:
@@ -116,19 +116,19 @@ async def check_removal(
 ) -> Caller:
     """Return a caller that may remove accounts: a client that may write, or a household's own page.
 
-    A form or script of another site can't send the CSRF header. Raises ApiError 403.
+    A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
     """
     if caller.session is None:
         _check_scope(caller, Scope.WRITE_ACCOUNTS)
     elif not context.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
-        raise ApiError(403, "csrf_needed", f"send the page's csrf value in the header {CSRF_HEADER}", _challenge())
+        raise HttpRefusal(403, "csrf_needed", f"send the page's csrf value in the header {CSRF_HEADER}", _challenge())
     return caller
 
 
 def _check_scope(caller: Caller, scope: Scope) -> None:
     if scope not in caller.scopes:
         extra = f', error="insufficient_scope", scope="{scope}"'
-        raise ApiError(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
+        raise HttpRefusal(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
 
 
 def _api_rate(context: ServiceContext) -> Rate:
@@ -140,12 +140,14 @@ def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:
         raise _too_many(wait_s)
 
 
-def _too_many(wait_s: int) -> ApiError:
-    return ApiError(429, "too_many_requests", f"too many calls: try again in {wait_s} s", {"Retry-After": str(wait_s)})
+def _too_many(wait_s: int) -> HttpRefusal:
+    return HttpRefusal(
+        429, "too_many_requests", f"too many calls: try again in {wait_s} s", {"Retry-After": str(wait_s)}
+    )
 
 
-def _unauthorized(message: str, extra: str = "") -> ApiError:
-    return ApiError(401, "unauthorized", message, _challenge(extra))
+def _unauthorized(message: str, extra: str = "") -> HttpRefusal:
+    return HttpRefusal(401, "unauthorized", message, _challenge(extra))
 
 
 def _challenge(extra: str = "") -> dict[str, str]:

@@ -19,11 +19,11 @@ from worker.domain.measures.documents import PUBLIC_FIELDS, Document, key_of, ke
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
-from worker.web.api.errors import ApiError, ApiRoute, no_such_account
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
 from worker.web.context import ContextDep
+from worker.web.errors import HttpRefusal, no_such_account
 
-router = APIRouter(route_class=ApiRoute, tags=["measures"])
+router = APIRouter(tags=["measures"])
 
 MOST_DOCUMENTS: Final = 5000
 _USUAL_DOCUMENTS: Final = 1000
@@ -154,7 +154,7 @@ def _query(parameters: Mapping[str, object], after: str) -> str:
 def _window(first: date | None, last: date | None, today: date) -> DateWindow:
     start, end = first or _FIRST_DAY, last or today
     if not _FIRST_DAY <= start <= end <= _LAST_DAY:
-        raise ApiError(
+        raise HttpRefusal(
             422,
             "invalid_request",
             f"from {start} to {end}: the first day must not come after the last, "

@@ -17,13 +17,11 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.connect import ConnectedAccounts
-from worker.app import enqueue_backfill
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
 from worker.errors import (
     AccountError,
     ConsentNotThere,
     RefreshTokenDead,
-    StoreUnavailable,
     TransientError,
     WorkerError,
 )
@@ -31,8 +29,8 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.proxy_return import forward_callback, repeat_forward
-from worker.web.context import ServiceContext, read_browser_id
-from worker.web.render import render
+from worker.web.context import ServiceContext, publish_backfill, read_browser_id
+from worker.web.render import render_message
 from worker.web.sessions import Session
 
 log = logging.getLogger("releve.web")
@@ -108,20 +106,10 @@ def _find_outcome(runtime: Runtime, session: Session, callback: Callback, flow: 
     except WorkerError as error:
         log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
         return {"page": "unusable"}
-    _enqueue_backfills(runtime, connected)
-    return _grant_access(connected, session, flow)
-
-
-def _enqueue_backfills(runtime: Runtime, connected: ConnectedAccounts) -> None:
-    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
     for account in connected.accounts:
         log.info("consent given", extra=fields(account_id=account.id, new=account.id not in connected.existing_ids))
-        try:
-            if account.active:
-                enqueue_backfill(account.id, broker_url=runtime.broker_url)
-        except StoreUnavailable as error:
-            extra = fields(account_id=account.id, reason=str(error))
-            log.warning("backfill not enqueued: the reconciler will", extra=extra)
+        publish_backfill(runtime, account)
+    return _grant_access(connected, session, flow)
 
 
 def _grant_access(connected: ConnectedAccounts, session: Session, flow: ConsentFlow) -> dict[str, Any]:
@@ -166,7 +154,7 @@ def _answer_outcome(request: Request, context: ServiceContext, session: Session,
     page: str | None = outcome.get("page")
     next_path: str = outcome.get("go", "/")
     if page == "other_meter":
-        response: Response = _message_page(request, page, 200, (next_path, "connect.open"))
+        response: Response = render_message(request, f"connect.{page}", 200, (next_path, "connect.open"))
     elif page is not None:
         response = _outcome_page(request, page)
     else:
@@ -180,7 +168,7 @@ def _answer_outcome(request: Request, context: ServiceContext, session: Session,
 def _waiting_page(request: Request, name: str, tries: int) -> Response:
     """Return a page that reloads itself, each time after a longer wait."""
     wait_s = _RELOAD_AFTER_S[min(tries, len(_RELOAD_AFTER_S) - 1)]
-    response = _message_page(request, name, 503 if name == "unavailable" else 202, _HOME)
+    response = render_message(request, f"connect.{name}", 503 if name == "unavailable" else 202, _HOME)
     response.headers["Refresh"] = str(wait_s)
     response.headers["Retry-After"] = str(wait_s)
     return response
@@ -188,13 +176,7 @@ def _waiting_page(request: Request, name: str, tries: int) -> Response:
 
 def _outcome_page(request: Request, name: str) -> Response:
     status, action = _PAGES[name]
-    return _message_page(request, name, status, action)
-
-
-def _message_page(request: Request, name: str, status: int, action: tuple[str, str]) -> Response:
-    return render(
-        request, "message.html", status, title=f"connect.{name}.title", text=f"connect.{name}.text", action=action
-    )
+    return render_message(request, f"connect.{name}", status, action)
 
 
 def _failure_page(callback: Callback) -> str:

@@ -11,9 +11,8 @@ origins in RELEVE_PROXY_ORIGINS.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
+import json
 import logging
 import re
 import secrets
@@ -24,6 +23,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from worker.clients.enedis.consent import usage_points_of_grant
 from worker.clients.tokens import Token
@@ -39,48 +39,41 @@ from worker.runtime.process import Runtime
 from worker.runtime.supplier import SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
-from worker.web.consent.proxy_return import redeem_code, restore_code
 from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
 from worker.web.context import ContextDep, SessionDep
+from worker.web.errors import HttpRefusal
 from worker.web.rate_limit import RateLimiter, client_address
 
 log = logging.getLogger("releve.proxy")
 router = APIRouter(prefix="/proxy", include_in_schema=False)
 
 _LONGEST_STATE: Final = 512
-_LARGEST_FORM: Final = 16_384
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _DEFAULT_TOKEN_LIFE_S: Final = 12_600
 
 
-class _OAuthError(Exception):
-    """An error answer in OAuth's form, which ends the request (RFC 6749, 5.2)."""
-
-    def __init__(self, error: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None):
-        super().__init__(description)
-        self.error, self.status, self.headers = error, status, headers
-
-    def to_response(self) -> Response:
-        body = {"error": self.error, "error_description": str(self)}
-        return JSONResponse(body, self.status, {"Pragma": "no-cache", **(self.headers or {})})
+def check_enabled(supplier: str, context: ContextDep) -> None:
+    if not context.runtime.settings.proxy_origins or supplier not in SUPPLIERS:
+        raise HttpRefusal(404, "not_found", "there is no proxy here")
 
 
-@router.get("/{supplier}/auth")
+_Enabled: Final = Depends(check_enabled)
+_basic = HTTPBasic(realm="releve", auto_error=False)
+
+
+@router.get("/{supplier}/auth", dependencies=[_Enabled])
 def authorize(request: Request, supplier: str, context: ContextDep) -> Response:
     """Redirect to the supplier's page, for a caller whose address is on one of the allowed origins."""
     runtime = context.runtime
+    redirect_uri, state = _read_authorization_request(request, runtime)
+    if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
+        raise HttpRefusal(429, "temporarily_unavailable", "too many at once", {"Retry-After": str(wait_s)})
+    flow = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
+    hint = request.query_params.get("usage_point_id")  # Only a simulator gets it.
     try:
-        _check_enabled(runtime, supplier)
-        redirect_uri, state = _read_authorization_request(request, runtime)
-        if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
-            raise _OAuthError("temporarily_unavailable", "too many at once", 429, {"Retry-After": str(wait_s)})
-        flow = ConsentFlow(supplier, redirect_uri=redirect_uri, caller_state=state)
-        hint = request.query_params.get("usage_point_id")  # Only a simulator gets it.
         return RedirectResponse(start_flow(runtime, flow, f"/proxy/{supplier}/redirect", hint), 302)
-    except _OAuthError as error:
-        return error.to_response()
     except ValueError:
-        return _OAuthError("temporarily_unavailable", "this supplier has no consent page", 503).to_response()
+        raise HttpRefusal(503, "temporarily_unavailable", "this supplier has no consent page") from None
 
 
 @router.get("/{supplier}/redirect")
@@ -91,65 +84,50 @@ def receive_callback(request: Request, supplier: str, context: ContextDep, sessi
     The supplier knows one address of ours, so a household of our own may come here too.
     """
     if supplier not in SUPPLIERS:
-        return _OAuthError("not_found", "no such supplier", 404).to_response()
+        raise HttpRefusal(404, "not_found", "no such supplier")
     return answer_callback(request, context, session)
-
-
-def _check_enabled(runtime: Runtime, supplier: str) -> None:
-    if not runtime.settings.proxy_origins or supplier not in SUPPLIERS:
-        raise _OAuthError("not_found", "there is no proxy here", 404)
 
 
 def _read_authorization_request(request: Request, runtime: Runtime) -> tuple[str, str]:
     """Return the caller's address and state. A request that is refused here isn't redirected (RFC 6749, 4.1.2.1)."""
     query = _unique_parameters(request.query_params.multi_items())
     if not is_allowed_redirect(query.get("redirect_uri", ""), read_origins(runtime.settings.proxy_origins)):
-        raise _OAuthError("invalid_request", "redirect_uri is missing or not on an allowed origin")
+        raise HttpRefusal(400, "invalid_request", "redirect_uri is missing or not on an allowed origin")
     if query.get("response_type", "code") != "code":
-        raise _OAuthError("unsupported_response_type", "only response_type=code is spoken here")
+        raise HttpRefusal(400, "unsupported_response_type", "only response_type=code is spoken here")
     if query.get("client_id", runtime.settings.enedis_client_id) != runtime.settings.enedis_client_id:
-        raise _OAuthError("unauthorized_client", "this client_id is not known here")
+        raise HttpRefusal(400, "unauthorized_client", "this client_id is not known here")
     if not 0 < len(query.get("state", "")) <= _LONGEST_STATE:
-        raise _OAuthError("invalid_request", f"state is missing or longer than {_LONGEST_STATE} characters")
+        raise HttpRefusal(400, "invalid_request", f"state is missing or longer than {_LONGEST_STATE} characters")
     return query["redirect_uri"], query["state"]
 
 
-async def _read_form(request: Request) -> dict[str, str] | _OAuthError:
-    """Return the form's fields, or the error to answer with."""
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the form's fields."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
-        return _OAuthError("invalid_request", f"send {_FORM_TYPE}")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_FORM:
-            return _OAuthError("invalid_request", "the form is too large", 413)
+        raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
+    body = await request.body()
     try:
         return _unique_parameters(
             parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=50, errors="strict")
         )
-    except (ValueError, _OAuthError):
-        return _OAuthError("invalid_request", "the form can't be read, or names a parameter twice")
+    except ValueError:
+        raise HttpRefusal(400, "invalid_request", "the form can't be read") from None
 
 
-@router.post("/{supplier}/token")
+@router.post("/{supplier}/token", dependencies=[_Enabled])
 def issue_token(
-    request: Request,
-    supplier: str,
     context: ContextDep,
-    form: Annotated[dict[str, str] | _OAuthError, Depends(_read_form)],
+    form: Annotated[dict[str, str], Depends(read_form)],
+    basic: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
 ) -> Response:
     """Answer the exchange of a code, and each renewal of a token."""
+    _check_client(context.runtime, form, basic)
     try:
-        _check_enabled(context.runtime, supplier)
-        if isinstance(form, _OAuthError):
-            raise form
-        _check_client(request, context.runtime, form)
         return JSONResponse(_answer_grant(context.runtime, form), headers={"Pragma": "no-cache"})
-    except _OAuthError as error:
-        return error.to_response()
     except WorkerError as error:
         log.warning("proxy token refused", extra=fields(code=error.code, reason=str(error)))
-        return _to_oauth_error(error).to_response()
+        raise _to_refusal(error) from None
 
 
 def _answer_grant(runtime: Runtime, form: Mapping[str, str]) -> dict[str, Any]:
@@ -163,8 +141,8 @@ def _answer_grant(runtime: Runtime, form: Mapping[str, str]) -> dict[str, Any]:
         # Where a holder has no token of its own, a renewal is a new token of the application (client_credentials).
         return _application_token_body(runtime)
     if not grant_type:
-        raise _OAuthError("invalid_request", "grant_type is missing")
-    raise _OAuthError("unsupported_grant_type", "only authorization_code and refresh_token are spoken here")
+        raise HttpRefusal(400, "invalid_request", "grant_type is missing")
+    raise HttpRefusal(400, "unsupported_grant_type", "only authorization_code and refresh_token are spoken here")
 
 
 def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dict[str, Any]:
@@ -173,9 +151,10 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
         grant = runtime.clients.oauth.exchange_code(code)
         return {**grant.extras, **_usage_point_fields(usage_points_of_grant(grant)), **_token_body(grant.token)}
     flows = ConsentFlows(runtime.redis)
-    facts = redeem_code(runtime, flows, code)
-    if facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
-        raise _OAuthError("invalid_grant", "this code is unknown, used, too old or another caller's")
+    sealed = flows.redeem_code(code)
+    facts = _unseal(runtime, sealed) if sealed else None
+    if not sealed or facts is None or redirect_uri not in (None, "", facts["redirect_uri"]):
+        raise HttpRefusal(400, "invalid_grant", "this code is unknown, used, too old or another caller's")
     try:
         body = _application_token_body(runtime)
         if facts["autorisation_id"] is None:
@@ -183,8 +162,15 @@ def _exchange_code(runtime: Runtime, code: str, redirect_uri: str | None) -> dic
         usage_points = facts["usage_points"] or runtime.connector.authorised_usage_points(facts["autorisation_id"])
         return {**_usage_point_fields(usage_points), "autorisation_id": str(facts["autorisation_id"]), **body}
     except TransientError:
-        restore_code(runtime, flows, code, facts)
+        flows.restore_code(code, sealed)
         raise
+
+
+def _unseal(runtime: Runtime, sealed: str) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(runtime.sealer.unseal(sealed)))
+    except WorkerError:  # The encryption key is gone: the person goes through the consent page again.
+        return None
 
 
 def _usage_point_fields(usage_points: Any) -> dict[str, str]:
@@ -206,45 +192,33 @@ def _token_body(token: Token) -> dict[str, Any]:
     return body if token.refresh is None else {**body, "refresh_token": token.refresh}
 
 
-def _check_client(request: Request, runtime: Runtime, form: Mapping[str, str]) -> None:
+def _check_client(runtime: Runtime, form: Mapping[str, str], basic: HTTPBasicCredentials | None) -> None:
     """Check for our own id and secret at the supplier, in a Basic header or in the form (RFC 6749, 2.3.1)."""
     settings = runtime.settings
-    credentials = _basic_credentials(request) or (form.get("client_id", ""), form.get("client_secret", ""))
+    sent = (basic.username, basic.password) if basic else (form.get("client_id", ""), form.get("client_secret", ""))
     expected = (settings.enedis_client_id, settings.enedis_client_secret.get_secret_value())
     # Both are always compared, so that the time of the answer doesn't tell which one is wrong.
-    pairs = zip(credentials, expected, strict=True)
-    matches = [hmac.compare_digest(sent.encode(), own.encode()) for sent, own in pairs]
+    matches = [hmac.compare_digest(text.encode(), own.encode()) for text, own in zip(sent, expected, strict=True)]
     if not all(matches):
-        headers = {"WWW-Authenticate": 'Basic realm="releve"'} if "authorization" in request.headers else None
-        raise _OAuthError("invalid_client", "client_id or client_secret is wrong", 401, headers)
+        headers = {"WWW-Authenticate": 'Basic realm="releve"'} if basic else None
+        raise HttpRefusal(401, "invalid_client", "client_id or client_secret is wrong", headers)
 
 
-def _basic_credentials(request: Request) -> tuple[str, str] | None:
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return client_id, secret
-
-
-def _to_oauth_error(error: WorkerError) -> _OAuthError:
+def _to_refusal(error: WorkerError) -> HttpRefusal:
     if isinstance(error, TransientError):
         headers = {"Retry-After": str(max(1, round(error.retry_after_s or 5)))}
         status = 429 if isinstance(error, RateLimited) else 503
-        return _OAuthError("temporarily_unavailable", "the supplier does not answer: try again", status, headers)
+        return HttpRefusal(status, "temporarily_unavailable", "the supplier does not answer: try again", headers)
     if isinstance(error, AccountError):
-        return _OAuthError("invalid_grant", "the supplier refuses the code or refresh token: consent again")
+        return HttpRefusal(400, "invalid_grant", "the supplier refuses the code or refresh token: consent again")
     if isinstance(error, RequestRefused):
-        return _OAuthError("invalid_request", "the supplier refuses this request")
-    return _OAuthError("server_error", "the service can't do this: its operator finds the reason in the log", 500)
+        return HttpRefusal(400, "invalid_request", "the supplier refuses this request")
+    return HttpRefusal(500, "server_error", "the service can't do this: its operator finds the reason in the log")
 
 
 def _required_field(form: Mapping[str, str], name: str) -> str:
     if not form.get(name):
-        raise _OAuthError("invalid_request", f"{name} is missing")
+        raise HttpRefusal(400, "invalid_request", f"{name} is missing")
     return form[name]
 
 
@@ -252,7 +226,7 @@ def _unique_parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
     """Return the parameters by name. A repeated name is refused, because another reader might take the other value."""
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
-        raise _OAuthError("invalid_request", "a parameter is named twice")
+        raise HttpRefusal(400, "invalid_request", "a parameter is named twice")
     return parameters
 
 

@@ -8,14 +8,12 @@ here. The facts are stored encrypted, for a quarter of an hour.
 from __future__ import annotations
 
 import json
-from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.consent import Callback
-from worker.errors import WorkerError
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 
@@ -38,26 +36,6 @@ def repeat_forward(runtime: Runtime, flows: ConsentFlows, state: str) -> Respons
     return RedirectResponse(runtime.sealer.unseal(outcome["to"]), 302)
 
 
-def issue_code(runtime: Runtime, flows: ConsentFlows, facts: dict[str, Any]) -> str:
-    return flows.issue_code({"sealed": runtime.sealer.seal(json.dumps(facts))})
-
-
-def redeem_code(runtime: Runtime, flows: ConsentFlows, code: str) -> dict[str, Any] | None:
-    """Return the facts that a code of ours stands for, once. Return None for an unknown or used code."""
-    row = flows.redeem_code(code)
-    if row is None:
-        return None
-    try:
-        facts: dict[str, Any] = json.loads(runtime.sealer.unseal(row["sealed"]))
-    except WorkerError:  # The encryption key is gone: the person goes through the consent page again.
-        return None
-    return facts
-
-
-def restore_code(runtime: Runtime, flows: ConsentFlows, code: str, facts: dict[str, Any]) -> None:
-    flows.restore_code(code, {"sealed": runtime.sealer.seal(json.dumps(facts))})
-
-
 def _return_address(runtime: Runtime, flows: ConsentFlows, flow: ConsentFlow, callback: Callback) -> str:
     target = str(flow.redirect_uri)
     query = {"state": flow.caller_state or "", **_return_parameters(runtime, flows, target, callback)}
@@ -76,4 +54,4 @@ def _return_parameters(runtime: Runtime, flows: ConsentFlows, target: str, callb
         "autorisation_id": callback.autorisation_id,
         "redirect_uri": target,
     }
-    return {"code": issue_code(runtime, flows, facts), **parameters}
+    return {"code": flows.issue_code(runtime.sealer.seal(json.dumps(facts))), **parameters}

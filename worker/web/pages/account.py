@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from worker.accounts.explanations import AccountCoverage, coverage_of
+from worker.accounts.explanations import coverage_of
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
 from worker.accounts.status import AccountStatus, status_of
 from worker.domain.consent.accounts import Account, AccountState
@@ -29,33 +29,6 @@ router = APIRouter()
 
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryBar:
-    """Progress bar of the first sync: days done of one series, whose name is ``name``."""
-
-    name: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """State of the connection: ``kind`` is good, wait or act; ``headline`` and ``advice`` are keys of texts."""
-
-    kind: str
-    headline: str
-    advice: str
-    reconnect: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """Numbers of days in the last month: without a total yet, and with a total but without a transmitted curve."""
-
-    unpublished: int
-    curve: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,49 +53,40 @@ def show_account(
     runtime, words = context.runtime, words_of(request)
     status = status_of(account, registry=runtime.registry, history=runtime.history)
     today = runtime.claims.today()
-    bars = [HistoryBar(name, series.done, series.total) for name, series in status.series.items()]
-    bars = [bar for bar in bars if bar.total]
+    bars = {name: series for name, series in status.series.items() if series.total}
+    kind, connection = connection_of(account, status, today)
     return render(
         request,
         "account.html",
         account=account,
         digits=digits_of(account),
         bars=bars,
-        loading=account.active and any(bar.done < bar.total for bar in bars),
+        loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=build_chart(runtime, account.id, words, by, at),
         figures=build_figures(runtime, account.id, status.series[Series.DAILY].last_day, words),
-        connection=connection_of(account, status, today),
+        kind=kind,
+        connection=connection,
         last_day=status.last_day,
         curve_missing=status.hint == CURVE_NOT_ACTIVATED,
-        gaps=gaps_of(coverage_of(account.id, completeness=runtime.registry.completeness, today=today), today),
+        **_count_gaps(runtime, account.id, today),
     )
 
 
-def connection_of(account: Account, status: AccountStatus, today: date) -> Connection:
-    """Return the state of the connection in words, and whether its owner must do something."""
+def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
+    """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
     match account.state:
         case AccountState.NEW:
-            return _connection("act", "state.new")
+            return "act", "state.new"
         case AccountState.ACTION_NEEDED:
-            return _connection("act", f"code.{account.reason}")
+            return "act", f"code.{account.reason}"
         case AccountState.PAUSED:
-            return _connection("wait", "state.paused")
-        case AccountState.READY | AccountState.DELETED:
-            return _connection_of_reading(status, today)
-
-
-def _connection_of_reading(status: AccountStatus, today: date) -> Connection:
-    """Return the state of an account that is read."""
+            return "wait", "state.paused"
     last = status.last_day
     if any(series.error for series in status.series.values()):
-        return _connection("wait", "state.retrying")
+        return "wait", "state.retrying"
     if last is None:
-        return _connection("wait", "state.first")
-    return _connection("wait", "state.late") if last < today - _LATE_AFTER else _connection("good", "state.good")
-
-
-def _connection(kind: str, key: str) -> Connection:
-    return Connection(kind, f"{key}.headline", f"{key}.advice", reconnect=kind == "act")
+        return "wait", "state.first"
+    return ("wait", "state.late") if last < today - _LATE_AFTER else ("good", "state.good")
 
 
 def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Figure]:
@@ -146,13 +110,16 @@ def _build_figure(span: Span, days: Any, words: Words) -> Figure:
     )
 
 
-def gaps_of(covered: AccountCoverage, today: date) -> Gaps:
-    coverage, _ = covered
+def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
+    """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
+    coverage, _ = coverage_of(account_id, completeness=runtime.registry.completeness, today=today)
     first = today - _GAP_REACH
     daily, curve = (coverage[name].open_days for name in (Series.DAILY, Series.LOAD_CURVE))
-    # Yesterday's total may come any moment, so it isn't counted.
-    unpublished = sum(first <= gap.day < today - ONE_DAY for gap in daily)
-    return Gaps(unpublished, sum(gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in curve))
+    return {
+        # Yesterday's total may come any moment, so it isn't counted.
+        "unpublished_days": sum(first <= gap.day < today - ONE_DAY for gap in daily),
+        "curve_gaps": sum(gap.hole is Hole.TRANSMISSION and gap.day >= first for gap in curve),
+    }
 
 
 def load_own_account(account_id: str, context: ContextDep, session: SessionDep) -> Account:

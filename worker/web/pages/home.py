@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
-from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import history_length
-from worker.errors import UnknownAccount
-from worker.runtime.process import Runtime
 from worker.runtime.supplier import SUPPLIERS
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import digits_of
@@ -29,41 +26,19 @@ _KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A connected meter on the first page."""
-
-    id: str
-    state: AccountState
-    kind: str
-    digits: str
-
-
 @router.get("/")
 def show_home(request: Request, context: ContextDep, session: SessionDep) -> Response:
     runtime = context.runtime
     settings, words = runtime.settings, words_of(request)
+    accounts = runtime.registry.get_many(session.accounts)  # A cookie may be older than the registry.
     return render(
         request,
         "home.html",
         suppliers=SUPPLIERS,
-        cards=[
-            Card(account.id, account.state, _KINDS[account.state], digits_of(account))
-            for account in _existing_accounts(runtime, session.accounts)
-        ],
+        accounts=[accounts[id_] for id_ in session.accounts if id_ in accounts and accounts[id_].state in _KINDS],
+        kinds=_KINDS,
+        digits_of=digits_of,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
         months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,
         curve_days=settings.history_load_days,
     )
-
-
-def _existing_accounts(runtime: Runtime, account_ids: tuple[str, ...]) -> list[Account]:
-    accounts = []
-    for account_id in account_ids:
-        try:
-            account = runtime.registry.get(account_id)
-        except UnknownAccount:
-            continue  # A cookie may be older than the registry.
-        if account.state is not AccountState.DELETED:
-            accounts.append(account)
-    return accounts

@@ -109,12 +109,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class SpanMeasures:
-    """Values of one chart. ``total`` and ``total_before`` are None where nothing is known."""
+    """Values of one chart. ``total`` is None where nothing is known."""
 
     span: Span
     slots: tuple[Slot, ...]
     total: int | None
-    total_before: int | None
     comparison: Comparison | None
 
     @property
@@ -161,9 +160,7 @@ def measures_by_day(span: Span, days: Days, next_day: date) -> SpanMeasures:
         len(pairs),
         whole=len(pairs) == len(span.days()) == len(span.before.days()),
     )
-    return SpanMeasures(
-        span, slots, _sum(days, span), _sum(days, span.before), comparison if comparison.number else None
-    )
+    return SpanMeasures(span, slots, _sum(days, span), comparison if comparison.number else None)
 
 
 def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
@@ -191,8 +188,7 @@ def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days
         for moment, start in _steps(span.start, step, values)
     )
     total = days.get(span.start, _total(current))
-    total_before = days.get(span.before.start, _total(previous))
-    return SpanMeasures(span, slots, total, total_before, _compare_days(span, days, slots))
+    return SpanMeasures(span, slots, total, _compare_days(span, days, slots))
 
 
 def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -19,10 +18,10 @@ from worker.domain.measures.readings import ONE_DAY, Series
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.stores.registry.overview import Freshness, Overview
+from worker.stores.registry.overview import Overview
 from worker.web.context import ContextDep, ServiceContext
 from worker.web.rate_limit import Rate, RateLimiter, client_address
-from worker.web.render import render
+from worker.web.render import render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
 
 log = logging.getLogger("releve.web")
@@ -43,31 +42,10 @@ class OperatorSession:
     logged_in: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaUse:
-    """Calls of one API within the last hour. ``limit`` is None where there is no limit."""
-
-    api: str
-    used: int
-    limit: int | None
-
-    @property
-    def share(self) -> float | None:
-        return self.used / self.limit if self.limit else None
-
-
-@dataclass(frozen=True, slots=True)
-class FreshHour:
-    """Share of active accounts whose yesterday was complete at ``hour``, by series."""
-
-    hour: datetime
-    shares: Mapping[Series, float | None]
-
-
 @router.get("")
 def show_operator(request: Request, context: ContextDep) -> Response:
     if context.runtime.settings.operator_password is None:
-        return render(request, "message.html", 404, title="operator.closed.title", text="operator.closed.text")
+        return render_message(request, "operator.closed", 404)
     session = _read_session(request, context)
     if not session.logged_in:
         return _login_page(request, context, session)
@@ -100,15 +78,15 @@ def log_in(
     if not hmac.compare_digest(password.encode(), password_setting.get_secret_value().encode()):
         log.warning("operator login refused", extra=fields(address=address))
         return _login_page(request, context, session, 403, "operator.wrong")
-    return _log_in_response(context, OperatorSession(_new_sid(), logged_in=True))
+    entered = RedirectResponse(_PATH, 303)
+    _set_cookie(context, entered, OperatorSession(_new_sid(), logged_in=True))
+    return entered
 
 
 @router.post("/logout")
 def log_out(request: Request, context: ContextDep, csrf: Annotated[str, Form()] = "") -> Response:
     if not context.signer.is_valid_csrf_token(_read_session(request, context).sid, csrf):
-        return render(
-            request, "message.html", 403, title="csrf.title", text="csrf.text", action=(_PATH, "message.again")
-        )
+        return render_message(request, "csrf", 403, (_PATH, "message.again"))
     response = RedirectResponse(_PATH, 303)
     response.delete_cookie(OPERATOR_COOKIE, path=_PATH)
     return response
@@ -141,28 +119,21 @@ def _login_page(
     return response
 
 
-def _log_in_response(context: ServiceContext, session: OperatorSession) -> Response:
-    response = RedirectResponse(_PATH, 303)
-    _set_cookie(context, response, session)
-    return response
-
-
 def _set_cookie(context: ServiceContext, response: Response, session: OperatorSession) -> None:
-    life: timedelta = OPERATOR_LIFE
-    token = context.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, life)
-    context.set_cookie(response, OPERATOR_COOKIE, token, int(life.total_seconds()), path=_PATH)
+    token = context.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, OPERATOR_LIFE)
+    context.set_cookie(response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()), path=_PATH)
 
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:
     overview = Overview(runtime.registry.database)
     yesterday = runtime.claims.today() - ONE_DAY
-    freshness: dict[Series, Freshness] = {series: overview.count_fresh(series, yesterday) for series in Series}
     return {
         "states": overview.count_accounts_by_state(),
-        "freshness": freshness,
-        "fresh_hours": fresh_hours(runtime),
+        "freshness": {series: overview.count_fresh(series, yesterday) for series in Series},
+        "fresh_hours": _fresh_hours(runtime),
         "yesterday": yesterday,
-        "quotas": _quotas(runtime),
+        "quotas": {api: runtime.ledger.used(api) for api in runtime.endpoints.preset.quota_names},
+        "quota_limit": runtime.calls_per_hour,
         "gate_s": runtime.ledger.closed_for_s(),
         "incidents": runtime.incidents.list_open(),
         "preset": runtime.endpoints.preset.name,
@@ -172,18 +143,13 @@ def _page_values(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def fresh_hours(runtime: Runtime) -> list[FreshHour]:
-    """Return the stored hours of the last day, the oldest first."""
+def _fresh_hours(runtime: Runtime) -> dict[datetime, dict[Series, float | None]]:
+    """Return the share of active accounts whose yesterday was complete, at each stored hour of the last day."""
     rows = runtime.registry.completeness.list_freshness_since(runtime.now() - timedelta(hours=24))
     shares: dict[datetime, dict[Series, float | None]] = {}
     for row in rows:
-        shares.setdefault(row.hour, {})[row.series] = share_of(row.complete, row.active)
-    return [FreshHour(hour, {series: by_series.get(series) for series in Series}) for hour, by_series in shares.items()]
-
-
-def _quotas(runtime: Runtime) -> list[QuotaUse]:
-    apis = runtime.endpoints.preset.quota_names
-    return [QuotaUse(api, runtime.ledger.used(api), runtime.calls_per_hour) for api in apis]
+        shares.setdefault(row.hour, dict.fromkeys(Series))[row.series] = share_of(row.complete, row.active)
+    return shares
 
 
 def _queues(runtime: Runtime) -> dict[str, int] | None:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import OwnAccount, digits_of
-from worker.web.render import render
+from worker.web.render import render, render_message
 
 router = APIRouter()
 
@@ -32,7 +32,7 @@ def remove_account(
     """Erase the account, only from our own form: another site can't know its hidden field (CSRF)."""
     if not context.signer.is_valid_csrf_token(session.sid, csrf):
         back = (f"/accounts/{account.id}/remove", "message.again")
-        return render(request, "message.html", 403, title="csrf.title", text="csrf.text", action=back)
+        return render_message(request, "csrf", 403, back)
     erased = context.runtime.erase(account.id)
     receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     response = render(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 
 METER = "30001640000011"
-
-
-@pytest.fixture
-def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with open_api_service(redis_url, tmp_path) as built:
-        yield built
 
 
 @pytest.fixture
@@ -81,7 +74,7 @@ def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again
     service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published: list[str] = []
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", lambda account, **_: published.append(account))
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", lambda account, **_: published.append(account))
     new = client.post("/api/accounts", json={"usage_point": METER})
     account_id = new.json()["account"]
     assert (new.status_code, new.json()["state"]) == (201, "ready")
@@ -98,7 +91,7 @@ def test_a_broker_that_is_away_does_not_undo_an_added_account(
     def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the broker can't be reached")
 
-    monkeypatch.setattr("worker.web.api.accounts.enqueue_backfill", away)
+    monkeypatch.setattr("worker.web.context.enqueue_backfill", away)
     assert client.post("/api/accounts", json={"usage_point": METER}).status_code == 201
 
 

@@ -51,6 +51,11 @@ def test_an_address_on_an_allowed_origin_may_be_followed(address: str) -> None:
         "https://*.cozy.example/",
         "https://alice.cozy.example./",
         "https://alice.cozy.example/#fragment",
+        "https://evil.example#.cozy.example/",
+        "//alice.cozy.example/",
+        "javascript:alert(1)//.cozy.example",
+        "https://alice.cozy.example/\r\nSet-Cookie: a=b",
+        "https://alice.cozy.example/" + "a" * 2000,
     ],
 )
 def test_whatever_is_not_plainly_on_one_may_not(address: str) -> None:

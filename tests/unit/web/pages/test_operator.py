@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,29 +11,22 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from tests.support.api_service import SESSION_KEY, TODAY, ApiService, open_api_service
+from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
 from worker.app import enqueue_backfill, queue_lengths
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import COMPLETE
 from worker.domain.measures.readings import Series
 from worker.stores.registry.completeness import HourFreshness
-from worker.web.app import create_app
 from worker.web.sessions import OPERATOR_COOKIE
 
 PASSWORD = "correct horse battery staple"
 ENGLISH = {"Accept-Language": "en"}
 
 
-@contextmanager
-def opened(redis_url: str, folder: Path, password: str | None) -> Iterator[ApiService]:
-    with open_api_service(redis_url, folder, operator_password=password) as built:
-        yield replace(built, app=create_app(built.runtime, SESSION_KEY))
-
-
 @pytest.fixture
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
-    with opened(redis_url, tmp_path, PASSWORD) as built:
+    with open_api_service(redis_url, tmp_path, operator_password=PASSWORD) as built:
         yield built
 
 
@@ -51,7 +42,7 @@ def log_in(browser: TestClient, password: str = PASSWORD) -> Response:
 
 
 def test_without_a_password_set_the_page_is_closed(redis_url: str, tmp_path: Path) -> None:
-    with opened(redis_url, tmp_path, None) as service:
+    with open_api_service(redis_url, tmp_path) as service:
         browser = service.stranger()
         assert browser.get("/operator").status_code == 404
         assert browser.post("/operator/login", data={"password": ""}).status_code == 403
