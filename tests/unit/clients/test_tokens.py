@@ -154,10 +154,10 @@ WAIT, CREDENTIALS, OUR_BUG = RateLimited("wait"), OperatorFault("credentials"), 
 @pytest.mark.parametrize(
     ("failures", "last", "owed"),
     [
-        ([DEAD], RefreshTokenDead, True),
+        ([DEAD], RefreshTokenDead, False),  # A refusal is an answer, and was read.
         ([LOST, DEAD], RefreshAnswerLost, True),
         ([LOST, WAIT, DEAD], RefreshAnswerLost, True),  # A wait between does not hide the loss.
-        ([LOST, None, DEAD], RefreshTokenDead, True),  # The supplier had not taken the token.
+        ([LOST, None, DEAD], RefreshTokenDead, False),  # The supplier had not taken the token.
         # These refuse before they look at the token.
         ([WAIT], RateLimited, False),
         ([CREDENTIALS], OperatorFault, False),
