@@ -14,12 +14,14 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack
-from datetime import datetime
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
@@ -92,21 +94,33 @@ def climbs(root: Path, callers: set[tuple[str, str]]) -> list[str]:
     return sorted(f"{caller} -> {callee}" for caller, callee in pairs)
 
 
+@contextmanager
+def simulator(root: Path) -> Iterator[str]:
+    """Run the simulator of ``root`` and yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "worker", "simulate", "--port", str(port)]
+    env = {**os.environ, "RELEVE_PRETEND_NOW": NOW}
+    with subprocess.Popen(command, cwd=root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
 def walk(root: Path, couchdb: str) -> dict[str, Any]:
     """Run the window in a worker of this process, whose modules are those of ``root``, and return what was counted."""
     from celery.signals import task_postrun, task_prerun
 
     with ExitStack() as opened:
         folder = Path(tempfile.mkdtemp())
-        from worker.simulator.options import SimulatorOptions
-        from worker.simulator.server import serve_in_background
-
-        options = SimulatorOptions(pretend_now=datetime.fromisoformat(NOW), any_application=True)
         settings = {
             "DATA_DIR": str(folder),
             "MEASURES_URL": couchdb,
             "LAYOUT": "plain",
-            "ENEDIS_URL": opened.enter_context(serve_in_background(options)),
+            "ENEDIS_URL": opened.enter_context(simulator(root)),
             "PRETEND_NOW": NOW,
             "HISTORY_LOAD_DAYS": "7",
             "CALLS_PER_SECOND": "0",
