@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
 from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
+from worker.cli.progress import asked_at
 
 QUEUES = ("steps", "control", "first_screen", "nightly", "repair", "backfill")
 MEASURES = "mesure_synchrone_auto"
@@ -73,10 +74,11 @@ def test_a_killed_broker_keeps_what_waits_for_another_try(system: System, rabbit
 
 
 def test_a_night_counts_what_waits_and_runs(system: System) -> None:
-    account = add_account(system, "41000000000003")
-    send = "from worker.app import app; app.send_task('tasks.nightly.nightly_sync', args=('2030-01-01',))"
+    account = system.runtime.registry.get(add_account(system, "41000000000003"))
+    before = asked_at(system.runtime, account)
+    send = "from worker.app import app; app.send_task('tasks.nightly.nightly_sync', args=('2100-01-01',))"
     subprocess.run([sys.executable, "-c", send], env={**os.environ, **system.environment()}, check=True)
-    until(lambda: system.has_run(account, "nightly:2030-01-01"), "the night")
+    until(lambda: all(at != before[series] for series, at in asked_at(system.runtime, account).items()), "the night")
 
 
 def test_waits_are_the_broker_s_work_and_no_worker_s(system: System) -> None:

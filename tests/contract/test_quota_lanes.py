@@ -172,7 +172,8 @@ def test_each_lane_gets_its_floor_evenly_whatever_was_taken_before(
         fleet.run(HOUR_S / 4, dict.fromkeys(QUOTA_LANES, ALL), seed, step_s=30)
         hour = Counter(lane for at_s, lane in fleet.granted if at_s > fleet.now_s - HOUR_S)
         for lane in QUOTA_LANES:
-            assert hour[lane] >= 0.97 * SHARES.floor(lane) * quarters - 2
+            # A bucket begins and ends between two calls: three more or less.
+            assert hour[lane] >= 0.97 * SHARES.floor(lane) * quarters - 3
     assert fleet.most_in(HOUR_S) <= 400
 
 

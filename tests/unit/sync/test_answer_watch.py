@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, PretendSupplier, content, v5_answer, window_job
 from tests.unit.conftest import Household
@@ -19,6 +20,7 @@ from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import Sealer, generate_key
+from worker.stores.registry.tables import NOTICES
 from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineTable
 from worker.sync.answer_watch import AnswerWatch
 
@@ -138,5 +140,6 @@ def test_a_supplier_that_sends_something_new_each_time_fills_no_mailbox(
     for number in range(MAX_ROWS + 30):
         watch.report_deviation(new_deviation(number))
     assert len(list(watch.quarantine.list())) == MAX_ROWS
-    reasons = [notice.reason for notice in household.notices._list() if notice.channel == "mail"]
+    with household.registry.database.reading() as connection:
+        reasons = connection.execute(select(NOTICES.c.reason).where(NOTICES.c.channel == "mail")).scalars().all()
     assert (reasons.count("unknown_field"), reasons.count("quarantine_full")) == (MAX_ROWS, 1)
