@@ -28,7 +28,6 @@ sys.path.insert(0, str(ROOT))
 
 from sqlalchemy import func, insert, select, text  # noqa: E402
 
-from worker.domain.fleet.policy import FleetPolicy  # noqa: E402
 from worker.domain.measures.messages import WindowJob  # noqa: E402
 from worker.domain.measures.readings import Series  # noqa: E402
 from worker.stores.encryption import Sealer, generate_key  # noqa: E402
@@ -88,7 +87,6 @@ def seed(registry: AccountRegistry, accounts: int) -> float:
 def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dict[str, Any]:
     """Feed and end windows; return the times in ms and the peak memory in MB."""
     at = NIGHT
-    jobs: list[WindowJob] = []
     claims = WindowClaims(
         registry=registry,
         progress=progress,
@@ -98,11 +96,10 @@ def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dic
     )
     due = DueWindows(
         table=registry.due,
+        policies=registry.policies,
         claims=claims,
-        publish=lambda job, queue: jobs.append(job),
         calls_per_hour=CALLS_PER_HOUR,
         now=lambda: at,
-        policy=FleetPolicy(),
     )
     room = most_waiting(CALLS_PER_HOUR)
     queries, feeds, published, names = [], [], 0, set()
@@ -113,13 +110,12 @@ def feed(registry: AccountRegistry, progress: ProgressStore, rounds: int) -> dic
             registry.due.list_nightly(series, 1, NIGHT, at, room)
             queries.append((time.perf_counter() - began) * 1000)
         began = time.perf_counter()
-        due.feed_night(NIGHT)
+        jobs = due.night(NIGHT).jobs
         feeds.append((time.perf_counter() - began) * 1000)
         published += len(jobs)
         names |= {(job["account_id"], job["series"]) for job in jobs}
         end_windows(registry, jobs, at)
         claims.release(jobs)
-        jobs.clear()
     return {
         "room": room,
         "query_ms_median": round(statistics.median(queries), 2),

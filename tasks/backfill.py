@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from tasks.base import ControlTask
-from tasks.pipeline import due_windows
+from tasks.pipeline import publish
 from worker.domain.measures.readings import Series
 from worker.runtime.current import get_runtime
 
@@ -17,8 +17,8 @@ def backfill_account(account_id: str) -> None:
     Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
     and ``resume_backfills`` comes back to it.
     """
-    due = due_windows()
+    due = get_runtime().due_windows
     if get_runtime().registry.get(account_id).active:
         for series in Series:
             if due.has_history_room(series):
-                due.continue_history(account_id, series)
+                publish(due.next_of_history(account_id, series))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, time
 from typing import Final
 
 from celery import shared_task
 
 from tasks.base import ControlTask
-from tasks.pipeline import due_windows
+from tasks.pipeline import publish
 from worker.domain.measures.readings import PARIS
+from worker.logs import fields
 from worker.ops.capacity import log_capacity
 from worker.runtime.current import get_runtime
-from worker.sync.due import night_start
+from worker.sync.due import Due, night_start
+
+log = logging.getLogger("releve.nightly")
 
 MORE_SOON_S: Final = 5.0
 _A_DAY_S: Final = 24 * 3600
@@ -36,24 +40,27 @@ def nightly_sync(before: str | None = None) -> None:
     run = f"nightly:{start.astimezone(PARIS).date()}"
     if runtime.progress.slot(f"fit:{run}", _A_DAY_S):
         log_capacity(runtime.registry.database, runtime.settings, run, start.astimezone(PARIS).date())
-    if due_windows().feed_night(start, run) and _only_once(f"nightly_sync:{start}"):
+    if _publish(runtime.due_windows.night(start), run) and _only_once(f"nightly_sync:{start}"):
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)
 
 
 @shared_task(base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
     """Publish the look-back of one account, requested by hand under the name ``run``."""
-    due_windows().publish_look_backs(account_id)
+    publish(get_runtime().due_windows.look_backs(account_id))
 
 
 @shared_task(base=ControlTask)
 def catch_up(run: str | None = None) -> None:
     """Ask the accounts again that still lack yesterday; once each afternoon hour, at the same pace."""
-    now = get_runtime().now().astimezone(PARIS)
+    runtime = get_runtime()
+    now = runtime.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
     before = datetime.strptime(run, "catch-up:%Y-%m-%dT%H").replace(tzinfo=PARIS)
     # What is left tomorrow belongs to the next night.
-    if before.date() == now.date() and due_windows().feed_catch_up(_this_night(), before, run) and _only_once(run):
+    if before.date() != now.date():
+        return
+    if _publish(runtime.due_windows.catch_up(_this_night(), before), run) and _only_once(run):
         catch_up.apply_async(args=(run,), countdown=MORE_SOON_S)
 
 
@@ -61,14 +68,24 @@ def catch_up(run: str | None = None) -> None:
 def resume_backfills() -> None:
     """Continue histories that are due and have no window in flight, also those whose message was lost."""
     if _is_first_of_tick("resume_backfills"):
-        due_windows().feed_histories()
+        due = get_runtime().due_windows
+        for account_id, series in due.histories():
+            publish(due.next_of_history(account_id, series))
 
 
 @shared_task(base=ControlTask)
 def resume_night() -> None:
     """Publish what this night lost or has not published yet, new accounts, and tries after failures."""
     if _is_first_of_tick("resume_night"):
-        due_windows().feed_night(_this_night(), "resume_night")
+        _publish(get_runtime().due_windows.night(_this_night()), "resume_night")
+
+
+def _publish(due: Due, run: str) -> bool:
+    """Publish windows, log their number, and return whether others are due that did not fit."""
+    publish(due.jobs)
+    if due.jobs:
+        log.info("windows published", extra=fields(run=run, published=len(due.jobs), whole=not due.more))
+    return due.more
 
 
 def _this_night() -> datetime:

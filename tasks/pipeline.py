@@ -6,7 +6,8 @@ sealed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from celery import chain, shared_task, signature
 from celery.canvas import Signature
@@ -16,9 +17,7 @@ from tasks.base import WindowTask, seal, unseal
 from worker.domain.measures.messages import SealedMessage, WindowJob, is_backfill
 from worker.errors import TransientError
 from worker.runtime.current import get_runtime
-
-if TYPE_CHECKING:
-    from worker.sync.due import DueWindows
+from worker.sync.claims import queue_of
 
 _NEXT_CHOICE: Final = "tasks.backfill.backfill_account"
 
@@ -66,21 +65,24 @@ def store(self: WindowTask, message: SealedMessage) -> None:
         self.retry_later(error)
 
 
-def window_chain(job: WindowJob, queue: str) -> Signature:
-    """Return the chain of a window, which begins in ``queue``; a window of the history then chooses the next one."""
+def window_chain(job: WindowJob) -> Signature:
+    """Return the chain of a window, which begins in its lane; a window of the history then chooses the next one."""
     args = (job["account_id"], job["series"], job["start"], job["end"])
-    first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue)
+    first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue_of(job))
     steps = [first, filter_known.s(), aggregate.s(), store.s()]
     if is_backfill(job):
         steps.append(signature(_NEXT_CHOICE, args=(job["account_id"],), immutable=True))
     return chain(*steps)
 
 
-def publish_window(job: WindowJob, queue: str) -> None:
-    """Publish the chain of a window."""
-    window_chain(job, queue).apply_async()
-
-
-def due_windows() -> DueWindows:
-    """Return the windows that are due, published to the queues."""
-    return get_runtime().due_windows(publish_window)
+def publish(jobs: Sequence[WindowJob]) -> None:
+    """Publish the chain of each window."""
+    published = 0
+    try:
+        for job in jobs:
+            window_chain(job).apply_async()
+            published += 1
+    finally:
+        if published < len(jobs):
+            # Where the broker is away, the rest is due again at once.
+            get_runtime().claims.release(jobs[published:])

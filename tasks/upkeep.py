@@ -11,7 +11,7 @@ from celery import shared_task
 
 from tasks.base import ControlTask
 from tasks.nightly import catch_up, resume_backfills, resume_night
-from tasks.pipeline import due_windows, publish_window
+from tasks.pipeline import publish
 from worker.accounts.notices import notify_missing_curves
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import PARIS, DateWindow, Series
@@ -20,7 +20,6 @@ from worker.ops import heartbeat
 from worker.runtime.current import get_runtime
 from worker.stores.registry.completeness import HourFreshness
 from worker.sync.audit import AuditSummary, sample_accounts, save_audit_summary
-from worker.sync.claims import REPAIR_LANE
 
 log = logging.getLogger("releve.tasks")
 
@@ -88,7 +87,7 @@ def repair_open_days() -> None:
     """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
     if get_runtime().incidents.is_open():
         return
-    due_windows().feed_repair()
+    publish(get_runtime().due_windows.repairs())
 
 
 @shared_task(base=ControlTask)
@@ -132,7 +131,7 @@ def record_freshness() -> None:
 
 
 def _publish(job: WindowJob) -> None:
-    publish_window(job, REPAIR_LANE)
+    publish([job])
 
 
 @shared_task(base=ControlTask)

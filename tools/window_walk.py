@@ -2,11 +2,14 @@
 
 python -m tools.window_walk [CHECKOUT …]
 
-For each checkout (this one by default) it prints one JSON object: how many of our functions are called, how many
-of these calls enter another file, through how many files, which calls climb a floor, and the functions in the order of
-their first call.  A function that is called for each reading counts once, and so does one that several steps call.  The
-window is the look-back of daily values of a new account, with CouchDB in the plain layout and the preset of 2026, after
-another account's in the same process: what is built once a process does not count.
+For each checkout (this one by default) it prints one JSON object.  Up to the moment when the totals are stored:
+``calls`` of functions in another of our files, ``functions`` with those that stay in a file, ``files``, and ``climbs``,
+the calls into a higher floor.  ``calls_to_the_end`` and ``files_to_the_end`` go on to the end of the last task.  ``walk``
+has the functions in the order of their first call, those that enter a file with a ``>``.
+
+A function that is called for each reading counts once, and so does one that several steps call.  The window is the
+look-back of daily values of a new account, with CouchDB in the plain layout and the preset of 2026, after another
+account's in the same process: what is built once a process does not count.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from typing import Any
 
 OURS = ("tasks", "worker", "config")
 NOW = "2024-07-25T09:00+02:00"
+STORES, SYNC = "worker/stores/measures/", "worker/sync/"
 METERS = ("30001640000011", "30001640000022")
 
 
@@ -38,23 +42,28 @@ class Walk:
     def __init__(self, root: Path) -> None:
         self._root = str(root) + os.sep
         self.armed = self.counting = False
-        self.entered = 0
-        self.steps: list[tuple[str, str]] = []
+        self.steps: list[tuple[str, str, bool]] = []  # File, function, and whether the call entered the file.
         self.callers: set[tuple[str, str]] = set()
+        self.until_totals: int | None = None  # The number of steps when the totals were stored.
         self._known: set[tuple[str, str]] = set()
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        if not self.counting or event != "call" or (name := self._name(frame)) is None:
+        if not self.counting or event not in {"call", "return"} or (name := self._name(frame)) is None:
             return
         caller: FrameType | None = frame.f_back
         while caller is not None and (caller_name := self._name(caller)) is None:
             caller = caller.f_back
-        if caller is not None and caller_name is not None:
-            self.callers.add((caller_name[0], name[0]))
+        from_file = "" if caller is None or caller_name is None else caller_name[0]
+        if event == "return":
+            # The step ``store`` calls the measure store to write; readings and totals are stored when it comes back.
+            if name[0].startswith(STORES) and from_file.startswith(SYNC) and "write" in name[1]:
+                self.until_totals = len(self.steps)
+            return
+        if from_file:
+            self.callers.add((from_file, name[0]))
         if name not in self._known:
             self._known.add(name)
-            self.entered += caller is None or caller_name is None or caller_name[0] != name[0]
-            self.steps.append(name)
+            self.steps.append((*name, from_file != name[0]))
 
     def _name(self, frame: FrameType) -> tuple[str, str] | None:
         """Return file and function of a frame of ours; a comprehension is part of the function around it."""
@@ -155,17 +164,19 @@ def walk(root: Path, couchdb: str) -> dict[str, Any]:
             for _ in range(2):  # Both series.
                 if not stored.acquire(timeout=30):
                     raise SystemExit("no window was stored")
-        files = [file for file, _ in measured.steps]
+        totals = measured.steps[: measured.until_totals]
+        files = [file for file, _, _ in totals]
         pairs = enumerate(pairwise(files))
-        returns = sum(before != file and file in files[:place] for place, (before, file) in pairs)
         return {
             "checkout": str(root),
-            "calls": len(measured.steps),
-            "entered": measured.entered,
+            "calls": sum(entered for _, _, entered in totals),
+            "functions": len(totals),
             "files": len(set(files)),
-            "returns_to_a_file": returns,
+            "returns_to_a_file": sum(before != file and file in files[:place] for place, (before, file) in pairs),
             "climbs": climbs(root, measured.callers),
-            "walk": [f"{file}:{name}" for file, name in measured.steps],
+            "calls_to_the_end": sum(entered for _, _, entered in measured.steps),
+            "files_to_the_end": len({file for file, _, _ in measured.steps}),
+            "walk": [f"{'> ' if entered else '  '}{file}:{name}" for file, name, entered in measured.steps],
         }
 
 

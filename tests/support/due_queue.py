@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.unit.conftest import Household
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import Series
+from worker.sync.claims import queue_of
 from worker.sync.due import DueWindows
 
 
@@ -21,12 +24,30 @@ class DueQueue:
     published: Counter[tuple[str, str]] = field(default_factory=Counter)
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def publish(self, job: WindowJob, queue: str) -> None:
-        self.waiting.append((job, queue))
-        self.published[job["account_id"], job["series"]] += 1
+    def publish(self, jobs: Sequence[WindowJob]) -> int:
+        """Publish windows as ``tasks.pipeline.publish`` does, and return their number."""
+        for job in jobs:
+            self.waiting.append((job, queue_of(job)))
+            self.published[job["account_id"], job["series"]] += 1
+        return len(jobs)
+
+    def feed_night(self, before: datetime, **options: Any) -> bool:
+        """Publish what is due of a night, and return whether more is."""
+        jobs, more = self.due(**options).night(before)
+        self.publish(jobs)
+        return more
+
+    def feed_catch_up(self, since: datetime, before: datetime, **options: Any) -> bool:
+        jobs, more = self.due(**options).catch_up(since, before)
+        self.publish(jobs)
+        return more
+
+    def feed_histories(self, **options: Any) -> int:
+        due = self.due(**options)
+        return sum(self.publish(due.next_of_history(*history)) for history in due.histories())
 
     def due(self, **options: Any) -> DueWindows:
-        return self.household.due_windows(self.publish, **options)
+        return self.household.due_windows(**options)
 
     def queues(self) -> Counter[str]:
         return Counter(queue for _, queue in self.waiting)

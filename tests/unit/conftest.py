@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,6 @@ from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.accounts.refusals import RefusalPolicy
 from worker.domain.fleet.incidents import Thresholds
-from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
@@ -145,11 +144,9 @@ class Household:
     def histories(self, series: Series) -> list[DueRow]:
         return self.registry.due.list_histories(series, self.at, 100)
 
-    def due_windows(self, publish: Callable[[WindowJob, str], object], **options: Any) -> DueWindows:
-        usual = {"calls_per_hour": None, "policy": FleetPolicy()}
-        return DueWindows(
-            table=self.registry.due, claims=self.claims, publish=publish, now=self.now, **(usual | options)
-        )
+    def due_windows(self, **options: Any) -> DueWindows:
+        usual = {"calls_per_hour": None, "policies": self.registry.policies}
+        return DueWindows(table=self.registry.due, claims=self.claims, now=self.now, **(usual | options))
 
     def lose_redis(self) -> None:
         for key in self.redis.scan_iter(f"{self.prefix}*"):

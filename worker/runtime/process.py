@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from worker.accounts.notices import NoticeSender
     from worker.accounts.refusals import RefusalPolicy
     from worker.accounts.token_renewal import TokenRenewal
-    from worker.domain.measures.answers import RawAnswer
     from worker.domain.measures.messages import WindowJob
     from worker.runtime.supplier import SupplierClients
     from worker.stores.encryption import Signer
@@ -172,6 +171,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             preset=self.endpoints.preset.name,
             now=self.now,
             shapes=ANSWER_SHAPES,
+            raw_answers=self.raw_answers if self.settings.raw_answers_days else None,
         )
 
     @Part
@@ -256,14 +256,9 @@ class Runtime(AbstractContextManager["Runtime"]):
             measures=self.measures,
             recorder=self.results,
             now=self.now,
-            observe=self._observe_answer,
+            observe=self.answer_watch.record_answer,
             incidents=self.incidents,
         )
-
-    def _observe_answer(self, account_id: str, answer: RawAnswer) -> None:
-        if self.settings.raw_answers_days:
-            self.raw_answers.record_answer(account_id, answer)
-        self.answer_watch.record_answer(account_id, answer)
 
     # -- what is due
 
@@ -283,17 +278,17 @@ class Runtime(AbstractContextManager["Runtime"]):
             is_held=self.incidents.is_held,
         )
 
-    def due_windows(self, publish: Callable[[WindowJob, str], object]) -> DueWindows:
+    @Part
+    def due_windows(self) -> DueWindows:
         from worker.sync.due import DueWindows
 
         return DueWindows(
             table=self.registry.due,
+            policies=self.registry.policies,
             claims=self.claims,
-            publish=publish,
             calls_per_hour=self.calls_per_hour,
             now=self.now,
-            is_blocked=lambda: self.ledger.closed_for_s() > 0,
-            policy=self.registry.policies.load_current(self.claims.today()),
+            closed_for_s=self.ledger.closed_for_s,
         )
 
     @Part

@@ -20,6 +20,7 @@ from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import PARIS, Series
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows
+from worker.stores.registry.raw_answers import RawAnswerTable
 from worker.stores.registry.unknown_answers import QuarantineResult, QuarantineTable
 
 log = logging.getLogger("releve.answers")
@@ -42,6 +43,7 @@ class AnswerWatch:
     """An observer of answers; safe with threads.
 
     ``channels``: the channels of notices. ``shapes``: the answers that are expected from the supplier.
+    ``raw_answers``: where whole answers are kept, if they are.
     """
 
     quarantine: QuarantineTable
@@ -49,11 +51,14 @@ class AnswerWatch:
     preset: str
     now: Callable[[], datetime]
     shapes: Mapping[Series, Sequence[AnswerShape]]
+    raw_answers: RawAnswerTable | None = None
     _counts: dict[str, _Count] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Check an answer of measures."""
+        """Keep an answer of measures, and check it."""
+        if self.raw_answers is not None:
+            self.raw_answers.record_answer(account_id, answer)
         for _, body in answer.pieces:
             for deviation in find_deviations(body, self.shapes[answer.series]):
                 self.report_deviation(deviation)

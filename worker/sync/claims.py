@@ -55,6 +55,12 @@ def lane_of(kind: str, series: Series) -> str:
     return {**dict.fromkeys(LOOK_BACKS, NIGHTLY_LANE), REPAIR: REPAIR_LANE}[kind]
 
 
+def queue_of(job: WindowJob) -> str:
+    """Return the lane of a window's claim; a window without one is a repair that a person or the audit asked for."""
+    kind, claim = split_claim(job["claim"])
+    return lane_of(kind, Series(job["series"])) if claim else REPAIR_LANE
+
+
 class TtlCache:
     """The words in the broker's messages, read anew after ``ttl_s`` only: a scan costs more than a decision.
 

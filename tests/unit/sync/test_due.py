@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks import pipeline
 from tests.support.due_queue import DueQueue, everything_once
 from tests.support.factories import NOW, serving_days
 from tests.support.registries import prepare_registry
@@ -27,6 +29,7 @@ from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.due import DueTable
 from worker.sync.claims import WindowClaims
 from worker.sync.due import MOST_HISTORIES, DueWindows, most_waiting, night_start
 from worker.sync.history import History
@@ -49,9 +52,8 @@ def accounts(household: Household) -> list[str]:
 
 def feed_until_done(queue: DueQueue, before: datetime, work: int = 10_000, **options: object) -> None:
     """Feed a night and handle its messages until nothing is left to do."""
-    due = queue.due(**options)
     for _ in range(200):
-        more = due.feed_night(before)
+        more = queue.feed_night(before, **options)
         queue.work(work)
         if not more and not queue.waiting:
             return
@@ -77,39 +79,36 @@ def test_as_much_is_in_flight_as_the_quota_lets_through_in_ten_minutes(calls_per
 def test_no_more_is_published_while_enough_is_in_flight_and_the_rest_comes_later(
     queue: DueQueue, accounts: list[str]
 ) -> None:
-    due = queue.due(calls_per_hour=SMALL)
-    assert due.feed_night(queue.household.at)
+    assert queue.feed_night(queue.household.at, calls_per_hour=SMALL)
     for _ in range(5):
-        due.feed_night(queue.household.at)
+        queue.feed_night(queue.household.at, calls_per_hour=SMALL)
     assert len(queue.waiting) == most_waiting(SMALL) == 20
     queue.work(5)
-    assert due.feed_night(queue.household.at + timedelta(seconds=1))
+    assert queue.feed_night(queue.household.at + timedelta(seconds=1), calls_per_hour=SMALL)
     assert len(queue.waiting) <= 20
     feed_until_done(queue, queue.household.at, calls_per_hour=SMALL)
     assert queue.asked == everything_once(accounts)
 
 
 def test_two_feeders_publish_nothing_twice(queue: DueQueue, accounts: list[str]) -> None:
-    first, second = queue.due(), queue.due()
+    first = queue.due()
     list_nightly = first.table.list_nightly
 
     def list_while_the_other_feeds(*args: object) -> object:
         rows = list_nightly(*args)  # type: ignore[arg-type]
-        second.feed_night(queue.household.at)
+        queue.publish(second.night(queue.household.at).jobs)
         queue.work(7)
         return rows
 
+    second = replace(first, table=DueTable(queue.household.registry.database))
     object.__setattr__(first.table, "list_nightly", list_while_the_other_feeds)
-    second.table.__dict__.pop("list_nightly", None)
-    object.__setattr__(second, "table", type(first.table)(queue.household.registry.database))
-    first.feed_night(queue.household.at)
+    queue.publish(first.night(queue.household.at).jobs)
     queue.work()
     assert queue.asked == everything_once(accounts)
 
 
 def test_a_lost_redis_loses_no_account_s_turn(queue: DueQueue, accounts: list[str]) -> None:
-    due = queue.due()
-    due.feed_night(queue.household.at)
+    queue.feed_night(queue.household.at)
     queue.work(17)
     asked = queue.asked.copy()
     queue.household.lose_redis()
@@ -123,15 +122,15 @@ def test_a_lost_message_is_published_again_when_the_broker_does_not_have_it(
     household: Household, accounts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = DueQueue(household)
-    queue.due().feed_night(household.at)
+    queue.feed_night(household.at)
     published = len(queue.waiting)
     lost = [queue.waiting.popleft() for _ in range(7)]
     words = {str(job["claim"]).partition("/")[2] for job, _ in queue.waiting}
     object.__setattr__(household.claims, "words_in_broker", lambda: words)
-    queue.due().feed_night(household.at)
+    queue.feed_night(household.at)
     assert len(queue.waiting) == published - 7, "young claims may be on their way"
     monkeypatch.setattr("worker.sync.claims.LOST_AFTER_S", 0.0)
-    queue.due().feed_night(household.at)
+    queue.feed_night(household.at)
     assert len(queue.waiting) == published
     queue.work()
     for job, _ in lost:
@@ -140,19 +139,27 @@ def test_a_lost_message_is_published_again_when_the_broker_does_not_have_it(
 
 
 def test_nothing_is_published_while_the_gate_is_closed(queue: DueQueue, accounts: list[str]) -> None:
-    closed = queue.due(is_blocked=lambda: True)
-    assert not closed.feed_night(queue.household.at)
-    assert (closed.feed_histories(), closed.feed_repair(), len(queue.waiting)) == (0, 0, 0)
+    closed = queue.due(closed_for_s=lambda: 1.0)
+    assert closed.night(queue.household.at) == ([], False)
+    assert (closed.histories(), closed.repairs()) == ([], [])
 
 
-def test_a_broker_that_is_away_leaves_everything_due(queue: DueQueue, accounts: list[str]) -> None:
-    def fail(job: WindowJob, name: str) -> None:
-        if len(queue.waiting) == 5:
-            raise StoreUnavailable("no broker")
-        queue.publish(job, name)
+def test_a_broker_that_is_away_leaves_everything_due(
+    queue: DueQueue, accounts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Chain:
+        def __init__(self, job: WindowJob) -> None:
+            self._job = job
 
+        def apply_async(self) -> None:
+            if len(queue.waiting) == 5:
+                raise StoreUnavailable("no broker")
+            queue.publish([self._job])
+
+    monkeypatch.setattr(pipeline, "window_chain", Chain)
+    monkeypatch.setattr(pipeline, "get_runtime", lambda: queue.household)
     with pytest.raises(StoreUnavailable):
-        queue.household.due_windows(fail).feed_night(queue.household.at)
+        pipeline.publish(queue.due().night(queue.household.at).jobs)
     assert len(queue.household.claims.in_flight("nightly")) == 5
     feed_until_done(queue, queue.household.at)
     assert queue.asked == everything_once(accounts)
@@ -174,7 +181,7 @@ def test_a_failing_account_is_tried_in_a_tenth_of_the_room_and_blocks_nobody(que
     assert queue.asked == everything_once([*failing, *households_of_others])
     household.at += timedelta(minutes=5)
     queue.asked.clear()
-    queue.due(calls_per_hour=SMALL).feed_night(household.at - timedelta(minutes=5))
+    queue.feed_night(household.at - timedelta(minutes=5), calls_per_hour=SMALL)
     assert len(queue.waiting) == 2, "a tenth of 20"
     queue.work()
     assert {account for account, _ in queue.asked} <= failing
@@ -186,7 +193,7 @@ def test_a_new_account_is_asked_first_and_counts_as_never_asked(queue: DueQueue,
     household.at += DAY
     new = household.add(99)
     assert household.registry.load_outcomes(new) == {}
-    queue.due(calls_per_hour=SMALL).feed_night(household.at)
+    queue.feed_night(household.at, calls_per_hour=SMALL)
     assert next(job["account_id"] for job, _ in queue.waiting if job["series"] == "daily") == new
     assert next(job["account_id"] for job, _ in queue.waiting if job["series"] == "load_curve") == new
 
@@ -195,9 +202,10 @@ def test_a_policy_shares_the_fleet_over_its_nights_the_longest_unasked_first(
     queue: DueQueue, accounts: list[str]
 ) -> None:
     household, asked_by_night = queue.household, []
+    household.registry.policies.apply(FleetPolicy(1, 3), household.at.date(), household.at, {})
     for _ in range(9):
         queue.asked.clear()
-        feed_until_done(queue, household.at, policy=FleetPolicy(1, 3))
+        feed_until_done(queue, household.at)
         asked_by_night.append({account for account, series in queue.asked if series == "load_curve"})
         assert len([1 for _, series in queue.asked if series == "daily"]) == 30
         household.at += DAY
@@ -237,11 +245,11 @@ def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: DueQueue) 
     household.at += timedelta(hours=6)
     hour = household.at.replace(minute=0)
     for _ in range(3):
-        queue.due().feed_catch_up(since, hour, "catch-up")
+        queue.feed_catch_up(since, hour)
         queue.work()
     assert queue.asked == {(account, "daily"): 1, (account, "load_curve"): 2}, "the daily value was there"
     household.at += timedelta(hours=1)
-    queue.due().feed_catch_up(since, household.at.replace(minute=0), "catch-up")
+    queue.feed_catch_up(since, household.at.replace(minute=0))
     queue.work()
     assert queue.asked[account, "load_curve"] == 3
     assert queue.household.registry.load_outcomes(account)[Series.DAILY].last_day == date(2024, 7, 24)
@@ -249,14 +257,14 @@ def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: DueQueue) 
 
 def test_histories_go_on_in_their_lanes_and_a_full_one_holds_up_no_other(queue: DueQueue, accounts: list[str]) -> None:
     due = queue.due(calls_per_hour=SMALL)
-    assert due.feed_histories() == 40
+    assert queue.feed_histories(calls_per_hour=SMALL) == 40
     assert queue.queues() == {"first_screen": 20, "backfill": 20}
-    assert due.feed_histories() == 0
+    assert queue.feed_histories(calls_per_hour=SMALL) == 0
     assert not any(due.has_history_room(series) for series in Series)
     first = [job["account_id"] for job, name in queue.waiting if name == "first_screen"]
     queue.household.at += timedelta(minutes=1)
     queue.work()
-    assert due.feed_histories() == 40
+    assert queue.feed_histories(calls_per_hour=SMALL) == 40
     second = [job["account_id"] for job, name in queue.waiting if name == "first_screen"]
     assert set(first) | set(second) == set(accounts), "those that waited go before those that have begun"
 
@@ -280,7 +288,7 @@ def test_histories_are_begun_so_many_at_once(queue: DueQueue, monkeypatch: pytes
     for number in range(11, 21):
         queue.household.add(number)
     assert MOST_HISTORIES == 500
-    assert queue.due().feed_histories() == 2 * 4
+    assert queue.feed_histories() == 2 * 4
 
 
 def test_open_days_are_asked_for_again_within_their_share(queue: DueQueue) -> None:
@@ -289,7 +297,7 @@ def test_open_days_are_asked_for_again_within_their_share(queue: DueQueue) -> No
     for number in range(11, 61):
         record_marks(household, household.add(number), Series.DAILY, {day: late, day + 3 * ONE_DAY: late})
     due = queue.due(calls_per_hour=SMALL)
-    assert [due.feed_repair() for _ in range(2)] == [20, 0], "a tenth of an hour's quota, 20 at least"
+    assert [queue.publish(due.repairs()) for _ in range(2)] == [20, 0], "a tenth of an hour's quota, 20 at least"
     job, name = queue.waiting[0]
     assert (name, job["start"], job["end"]) == ("repair", "2024-07-10", "2024-07-14")
 
@@ -347,10 +355,9 @@ class SimulatedFleet:
         return DueWindows(
             table=self.registry.due,
             claims=claims,
-            publish=lambda job, queue: self.waiting.append(job),
+            policies=self.registry.policies,
             calls_per_hour=6,
             now=lambda: self.at,
-            policy=FleetPolicy(),
         )
 
     def serve(self, job: WindowJob) -> None:
@@ -399,9 +406,9 @@ def test_nobody_waits_longer_than_the_fleets_fair_share(
         fleet.at = before = NOW + night * DAY
         begun = len(fleet.turns)
         while len(fleet.turns) < begun + quota:
-            fleet.feeder().feed_night(before)
+            fleet.waiting += fleet.feeder().night(before).jobs
             published = len(fleet.waiting)
-            fleet.feeder().feed_night(before)
+            fleet.waiting += fleet.feeder().night(before).jobs
             assert len(fleet.waiting) - published <= 20 - published, "the second publishes what fits, and nothing twice"
             names = [(job["account_id"], job["series"]) for job in fleet.waiting]
             assert len(set(names)) == len(names)

@@ -65,9 +65,12 @@ def size_in_redis(message: Any) -> int:
     return len(json.dumps(stored))
 
 
-@pytest.mark.parametrize("claim", ["nightly/1721890000123456", "backfill/1721890000123456", None])
-def test_a_window_is_a_chain_of_four_steps_and_a_history_goes_on(published: Any, claim: str | None) -> None:
-    message = published(pipeline.window_chain(cast(WindowJob, {**WINDOW, "claim": claim}), "repair"), "repair")
+@pytest.mark.parametrize(
+    "claim, queue",
+    [("nightly/1721890000123456", "nightly"), ("backfill/1721890000123456", "backfill"), (None, "repair")],
+)
+def test_a_window_is_a_chain_of_four_steps_and_a_history_goes_on(published: Any, claim: str | None, queue: str) -> None:
+    message = published(pipeline.window_chain(cast(WindowJob, {**WINDOW, "claim": claim})), queue)
     args, kwargs, embedded = message.decode()
     assert args == ["home1", "load_curve", "2024-07-18", "2024-07-25"]
     assert kwargs == {"run_id": WINDOW["run_id"], "claim": claim}
