@@ -4,8 +4,8 @@ python -m tools.window_walk [CHECKOUT …]
 
 For each checkout (this one by default) it prints one JSON object.  Up to the moment when the totals are stored:
 ``calls`` of functions in another of our files, ``functions`` with those that stay in a file, ``files``, and ``climbs``,
-the calls into a higher floor.  ``calls_to_the_end`` and ``files_to_the_end`` go on to the end of the last task.  ``walk``
-has the functions in the order of their first call, those that enter a file with a ``>``.
+the calls into a higher floor.  ``calls_to_the_end`` and ``files_to_the_end`` go on to the end of the last task.
+``walk`` has the functions in the order of their first call, those that enter a file with a ``>``.
 
 A function that is called for each reading counts once, and so does one that several steps call.  The window is the
 look-back of daily values of a new account, with CouchDB in the plain layout and the preset of 2026, after another
