@@ -31,10 +31,10 @@ sys.path.insert(0, str(ROOT))  # `python benchmarks/nightly.py` has only this fo
 from benchmarks import processes  # noqa: E402
 from config.settings import PREFIX, Settings  # noqa: E402
 from tests.support import servers  # noqa: E402
+from worker.clients.suppliers import ENEDIS  # noqa: E402
 from worker.domain.fleet.lanes import BROKER_PREFIX, QUEUES  # noqa: E402
 from worker.domain.measures.readings import Period, Series  # noqa: E402
 from worker.runtime.process import Runtime  # noqa: E402
-from worker.runtime.supplier import ENEDIS  # noqa: E402
 from worker.stores.encryption import generate_key  # noqa: E402
 from worker.stores.measures.base import ALL_KEYS  # noqa: E402
 from worker.stores.redis.broker import BrokerMessages  # noqa: E402

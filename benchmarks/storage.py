@@ -37,11 +37,11 @@ from tests.support.factories import (
     window_job,
 )
 from tests.support.simulators import serve_in_background
+from worker.clients.suppliers import ENEDIS
 from worker.domain.measures.documents import doctype
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ENEDIS
 from worker.simulator.options import SimulatorOptions
 from worker.stores.measures.base import ALL_KEYS, Document, Layout, database_name, doctypes_of
 from worker.stores.measures.couchdb import CouchDatabase

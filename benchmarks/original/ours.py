@@ -13,13 +13,13 @@ from benchmarks.common import TODAY, morning
 from benchmarks.original.theirs import SyncMeasurement
 from config.settings import Settings
 from worker.cli.totals_check import Loads
+from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.answers import Answer
 from worker.domain.measures.documents import key_of
 from worker.domain.measures.messages import WindowResult
 from worker.domain.measures.readings import DateWindow, Period, Series
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ENEDIS
 from worker.stores.measures.base import ALL_KEYS
 from worker.sync.inline import Inline
 from worker.sync.window import SupplierClient

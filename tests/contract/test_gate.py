@@ -55,15 +55,15 @@ def test_it_opens_with_one_call_and_then_ever_faster(redis: Redis) -> None:
 
 def test_the_state_tells_how_far_it_has_opened(redis: Redis) -> None:
     simulated = SimulatedLedger(redis)
-    assert simulated.ledger.gate.state() == (0, 1)
+    assert simulated.ledger.gate_state() == (0, 1)
     simulated.ledger.close_gate(30)
-    assert simulated.ledger.gate.state() == (30, 0)
+    assert simulated.ledger.gate_state() == (30, 0)
     simulated.now_s += 30
-    assert simulated.ledger.gate.state() == (0, 0.05)
+    assert simulated.ledger.gate_state() == (0, 0.05)
     simulated.now_s += 45
-    assert simulated.ledger.gate.state() == (0, 0.75)
+    assert simulated.ledger.gate_state() == (0, 0.75)
     simulated.now_s += 15
-    assert simulated.ledger.gate.state() == (0, 1)
+    assert simulated.ledger.gate_state() == (0, 1)
 
 
 def test_it_opens_slowly_where_there_is_no_limit_of_the_second_too(redis: Redis) -> None:

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.answers import RawAnswer
+from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import OperatorFault, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key

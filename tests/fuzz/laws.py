@@ -26,19 +26,18 @@ from tests.fuzz import corpus
 from tests.fuzz.mutations import mutated, mutated_bytes, mutated_file
 from tests.support.factories import USAGE_POINT, PretendSupplier, make_window_sync, memory_measures, window_job
 from tests.support.strategies import json_values
+from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.clients.enedis.errors import Reply, classify, code_of, is_invalid_request, token_refused, unexpected_refusal
+from worker.clients.enedis.errors import Reply, classify, token_refused, unexpected_refusal
 from worker.clients.id_token import usage_points_from_id_token
-from worker.domain.measures.answer_samples import to_masked, to_sample
-from worker.domain.measures.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.domain.measures.answers import AnswerKind, RawAnswer, pack_raw_answers, unpack_raw_answers
+from worker.domain.measures.deviations import to_masked, to_sample
 from worker.domain.measures.documents import key_range
 from worker.domain.measures.readings import DateWindow, Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer, WorkerError
 from worker.simulator.homes.recording_formats import BrokenRecording
 from worker.simulator.homes.recordings import read_folder
-from worker.simulator.homes.series import Direction
 
 NOW: Final = datetime(2026, 10, 4, 9, 0, tzinfo=UTC)
 WINDOW: Final = DateWindow(date(2024, 10, 1), date(2024, 11, 1))
@@ -135,8 +134,7 @@ def any_reply_has_a_class(content: bytes, status: int, headers: dict[str, str]) 
     reply = Reply(status, headers, content)
     for mode in ("user", "application"):
         token_refused(reply, mode)  # type: ignore[arg-type]
-    is_invalid_request(reply)
-    texts = [code_of(reply), repr(unexpected_refusal(reply)), repr(reply)]
+    texts = [reply.code, repr(unexpected_refusal(reply)), repr(reply)]
     try:
         answer = classify(reply, NOW)
     except WorkerError as error:
@@ -203,14 +201,12 @@ def a_recorded_file_is_read_or_named_with_its_line(file: tuple[str, bytes], comp
             return
     numbers_sent = set(floats_in(content))
     for meter in meters.values():
-        for direction in Direction:
-            for points in meter.curves.get(direction, {}).values():
-                assert all(float(point.watts) in numbers_sent for point in points)
-            days = meter.days[direction].values() if direction in meter.days else ()
-            if "Conso_Jour" in name:
-                assert all(value >= 0 for value in days)
-            else:
-                assert all(float(value) in numbers_sent for value in days)
+        for points in meter.curves.values():
+            assert all(float(point.watts) in numbers_sent for point in points)
+        if "Conso_Jour" in name:
+            assert all(value >= 0 for value in meter.days.values())
+        else:
+            assert all(float(value) in numbers_sent for value in meter.days.values())
 
 
 # -- Numbers in an input, read without the parsers of the program

@@ -21,9 +21,9 @@ from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind
 from worker.domain.fleet.policy import FleetPolicy
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.completeness import COMPLETE, DayLedger
+from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import ConsentRevoked, RefreshTokenDead, StoreUnavailable

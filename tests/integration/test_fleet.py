@@ -13,9 +13,9 @@ from config.settings import PREFIX
 from tests.support.commands import CommandResult, run_releve
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.lanes import QUEUES
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.conservation import Cause, Law
+from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger

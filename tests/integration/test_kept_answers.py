@@ -13,10 +13,10 @@ from tasks import upkeep
 from tests.support.factories import NOW, PretendSupplier, content, serving_days, v5_answer, window_job
 from tests.support.installation import Installation
 from tests.unit.sync.test_replay import DAYS, FIRST, WEEK, halving
+from worker.clients.suppliers import SupplierClients
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.readings import Period, Series
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SupplierClients
 
 METER = "30001640000011"
 

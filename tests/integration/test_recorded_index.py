@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import MemoryRecorder, content, curve_of, memory_measures, v5_answer, window_job
+from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import Reply
@@ -26,8 +27,8 @@ from worker.clients.enedis.presets import PRESETS
 from worker.clients.session import SupplierSession
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.answer_shapes import Deviation, find_deviations
 from worker.domain.measures.answers import RawAnswer
+from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Series
 from worker.errors import (
     ConsentRevoked,

@@ -14,9 +14,9 @@ from tests.support import servers
 from tests.support.counting_proxy import CountingProxy
 from tests.support.fakes import ByDoctype
 from tests.support.simulators import serve_in_background
+from worker.clients.suppliers import ENEDIS
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ENEDIS
 from worker.simulator.options import SimulatorOptions
 
 NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")

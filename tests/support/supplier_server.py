@@ -33,12 +33,12 @@ class FakeTokenStore:
     on_lock: Callable[[], None] = lambda: None
     refreshing: bool = False
 
-    def load(self) -> Token | None:
-        return self.token
+    def load(self) -> str | None:
+        return self.token and self.token.to_text()
 
-    def save(self, token: Token) -> None:
+    def save(self, token: str, expires_at: int | None) -> None:
         self.events.append("save")
-        self.token, self.refreshing = token, False
+        self.token, self.refreshing = Token.from_text(token), False
 
     def mark_refresh_sent(self) -> bool:
         was_marked, self.refreshing = self.refreshing, True

@@ -10,15 +10,15 @@ import pytest
 from tests.unit.test_errors import TREE
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, DESCRIPTIONS, compose_message
 from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.readings import SERIES_DESCRIPTIONS, Period, Series
-from worker.domain.parsing.envelopes import QUANTITIES
+from worker.domain.parsing.enedis import QUANTITIES
 from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.errors import CLASS_BY_CODE, describe_code
-from worker.runtime.supplier import SUPPLIERS
 from worker.sync.claims import HISTORY_LANES
 from worker.texts import load_texts
 
@@ -88,7 +88,7 @@ def missing_of_series(series: Series) -> Iterator[str]:
     if series not in SERIES_DESCRIPTIONS:
         yield "description: SERIES_DESCRIPTIONS in worker/domain/measures/readings.py"
     if series not in QUANTITIES:
-        yield "unit: QUANTITIES in worker/domain/parsing/envelopes.py"
+        yield "unit: QUANTITIES in worker/domain/parsing/enedis.py"
     if series not in ANSWER_SHAPES:
         yield "shape of its answers: ANSWER_SHAPES in worker/clients/enedis/answers.py"
     if series not in HISTORY_LANES:

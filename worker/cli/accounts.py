@@ -10,10 +10,10 @@ import click
 
 from worker.accounts.status import AccountSummary
 from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, print_rows, require_account
+from worker.clients.suppliers import ENEDIS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ENEDIS
 
 
 @click.group()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from worker.cli.common import json_option, open_runtime, print_json, print_rows, to_row
-from worker.domain.measures.answer_samples import to_masked
+from worker.domain.measures.deviations import to_masked
 from worker.stores.registry.unknown_answers import QuarantineEntry
 
 

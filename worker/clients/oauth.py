@@ -19,12 +19,11 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, Client, OAuth2Error, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 
-from worker.clients.enedis.errors import Reply, code_of, wait_of
+from worker.clients.enedis.errors import Reply, wait_of
 from worker.clients.enedis.presets import TOKEN_API, Endpoints
 from worker.clients.retry_after import retry_after_s
-from worker.clients.session import Permits
+from worker.clients.session import Permits, Transport, as_signed
 from worker.clients.tokens import Token
-from worker.clients.transport import Transport, as_signed
 from worker.domain.measures.answers import Json
 from worker.errors import (
     MalformedAnswer,
@@ -135,7 +134,7 @@ class OAuthClient:
 
     def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
         """Raise the error that an answer without a token means."""
-        code, now_s = code_of(reply), self._clock()
+        code, now_s = reply.code, self._clock()
         if reply.status == 429:
             wait_s = wait_of(reply, _utc(now_s))
             self._permits.close_gate(wait_s, permit)

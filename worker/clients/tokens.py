@@ -62,11 +62,14 @@ class Token:
 
 
 class TokenStore(Protocol):
-    """A store of one encrypted token: an account's in the registry, the application's in Redis."""
+    """A store of one encrypted token, as its text: an account's in the registry, the application's in Redis.
 
-    def load(self) -> Token | None: ...
+    ``expires_at``: when the token ends, in seconds since 1970.
+    """
 
-    def save(self, token: Token) -> None: ...
+    def load(self) -> str | None: ...
+
+    def save(self, token: str, expires_at: int | None) -> None: ...
 
     def renewal_lock(self) -> AbstractContextManager[None]:
         """Hold the lock on this token's renewal: across all workers one renewal at a time.
@@ -105,7 +108,7 @@ class _StoredToken(Generic[StoreT]):
 
         Raises TransientError, RefreshTokenDead (a user's token) or OperatorFault (the application's).
         """
-        token = self._store.load()
+        token = self._load()
         if token is not None and not token.ends_within(RENEW_AHEAD_S, self._clock()):
             return token
         try:
@@ -122,17 +125,18 @@ class _StoredToken(Generic[StoreT]):
     def renew(self, refused: Token | None) -> Token:
         """Return another token than ``refused``; raises the errors of ``current``."""
         with self._store.renewal_lock():
-            stored = self._store.load()
-            if stored and not self._must_renew(stored, refused):
+            stored = self._load()
+            is_refused = refused is not None and stored is not None and stored.access == refused.access
+            if stored and not is_refused and not stored.ends_within(RENEW_AHEAD_S, self._clock()):
                 return stored
             token = self._request_token(stored)
             # Save before use: the refresh token before this one works no more.
-            self._store.save(token)
+            self._store.save(token.to_text(), token.expires_at)
         return token
 
-    def _must_renew(self, stored: Token, refused: Token | None) -> bool:
-        is_refused = refused is not None and stored.access == refused.access
-        return is_refused or stored.ends_within(RENEW_AHEAD_S, self._clock())
+    def _load(self) -> Token | None:
+        text = self._store.load()
+        return Token.from_text(text) if text else None
 
     def _request_token(self, stored: Token | None) -> Token:
         raise NotImplementedError
@@ -152,7 +156,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
         try:
             return self._oauth.refresh(stored.refresh)
         except RefreshTokenDead:
-            newest = self._store.load()
+            newest = self._load()
             # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
             if newest is not None and newest.refresh != stored.refresh:
                 return newest
@@ -169,7 +173,22 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 
 
 class ApplicationTokens(_StoredToken[TokenStore]):
-    """The application's token (v5, 2026): requested with its credentials, shared by all accounts."""
+    """The application's token (v5, 2026): requested with its credentials, shared by all accounts.
+
+    The last one is kept in memory too. Where another worker has replaced it early, because it was refused, this one
+    is refused as well, and then read again.
+    """
+
+    _last: Token | None = None
+
+    def current(self) -> Token:
+        if self._last is None or self._last.ends_within(RENEW_AHEAD_S, self._clock()):
+            self._last = super().current()
+        return self._last
+
+    def renew(self, refused: Token | None) -> Token:
+        self._last = super().renew(refused)
+        return self._last
 
     def _request_token(self, stored: Token | None) -> Token:
         return self._oauth.application_token()

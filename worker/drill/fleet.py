@@ -19,12 +19,12 @@ import requests
 from worker.app import enqueue, enqueue_backfill, enqueue_look_back, queue_lengths
 from worker.cli.totals_check import Differences, find_differences, read_account
 from worker.clients.enedis.consent import read_callback
+from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.drill.servers import DrillSimulator
 from worker.errors import ConsentRevoked, LoginFailed, RefreshAnswerLost, StoreUnavailable, SupplierUnavailable
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ENEDIS
 
 _FIRST_METER: Final = 40_000_000_000_001
 _FIRST_ACCOUNTS: Final = 4

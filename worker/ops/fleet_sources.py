@@ -21,7 +21,7 @@ from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples
 from worker.runtime.stores import build_measures, open_database, redis_address
-from worker.runtime.supplier import build_endpoints, build_ledger, calls_per_hour
+from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
@@ -93,9 +93,9 @@ class FleetSources:
         return ()
 
     def _redis_samples(self) -> Samples:
-        opens_in_s, pace = self._ledger.gate.state()
+        opens_in_s, pace = self._ledger.gate_state()
         apis = self._endpoints.preset.quota_names
-        limit = calls_per_hour(self._settings, self._endpoints)
+        limit = self._ledger.per_hour
         yield fleet_metrics.GATE_OPEN, opens_in_s <= 0
         yield fleet_metrics.GATE_OPENS_IN, opens_in_s
         yield fleet_metrics.GATE_PACE, pace

@@ -3,7 +3,12 @@
 The limit a second is a pace: permits are evenly spaced and booked a moment ahead at most. The limits an hour and a day
 are sliding counts, which are safe however the supplier counts its hour. One script checks all limits and the gate by
 the server's clock. So a permit is taken of all limits or of none, and the clocks of the hosts don't matter. If Redis
-loses its data, the supplier refuses some calls, and its 429 closes the gate (``worker.quota.gate``).
+loses its data, the supplier refuses some calls, and its 429 closes the gate.
+
+A 429 closes the gate for all workers, and it opens by itself, slowly: the pace grows from a twentieth to the whole
+within a minute, so that the first calls test whether the supplier is ready. If a call is refused within ten minutes of
+an opening, the gate closes for twice as long as the supplier asked, then four times, up to an hour. Calls that are
+under way when it closes may all be refused: together they count as one refusal.
 
 A permit is a text: the moment in µs, the lane (1 to 4), and the API:
 
@@ -21,17 +26,21 @@ from typing import Final
 
 from redis import Redis
 
-from worker.domain.fleet.lanes import EQUAL_SHARES, QUOTA_LANES, Lane, Shares, current_lane, current_quota_lane
+from worker.domain.fleet.lanes import EQUAL_SHARES, LANES, QUOTA_LANES, Lane, Shares, current_lane
 from worker.errors import RateLimited
-from worker.metrics import PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
+from worker.metrics import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
-from worker.quota.gate import Gate
-from worker.quota.limits import BUCKETS, DAY_MS, HOUR_MS, RAMP_S, SECOND_MS, Limits
+from worker.quota.limits import BUCKETS, HOUR_MS, RAMP_US, SECOND_MS, Limits
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 MAX_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
 _JITTER: Final = 0.1
+# The same as in ``scripts.TAKE_PERMIT``.
+_FIRST_PACE: Final = 0.05
+_REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
+# This limits what we add; the wait that the supplier asks for has no limit here.
+_LONGEST_ADDED_US: Final = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +77,22 @@ class QuotaLedger(PrefixedKeys):
         max_wait_s: float = MAX_WAIT_S,
         sleep: Callable[[float], None] = time.sleep,
         clock_us: Callable[[], int] | None = None,
-        ramp_s: float = RAMP_S,
         second_ms: int = SECOND_MS,
         hour_ms: int = HOUR_MS,
-        day_ms: int = DAY_MS,
     ) -> None:
         super().__init__(redis, prefix)
-        limits = Limits(per_second, per_hour, per_day, second_ms, hour_ms, day_ms)
+        limits = Limits(per_second, per_hour, per_day, second_ms, hour_ms)
+        self.per_hour = per_hour
         self._supplier = supplier
         self._max_wait_s = max_wait_s
         self._sleep = sleep
         self._windows = limits.windows
-        self.gate = Gate(redis, supplier, prefix, ramp_s=ramp_s, clock_us=clock_us)
+        self._clock_us = clock_us or (lambda: 0)  # 0 makes the scripts take the server's clock.
+        self._gate_key = self._key("gate", supplier, "state")
         longest_us = math.ceil(max_wait_s * 1e6)
-        self._script_numbers = {
-            lane: limits.numbers(lane, shares, longest_us, self.gate.ramp_us) for lane in QUOTA_LANES
-        }
+        self._script_numbers = {lane: limits.numbers(lane, shares, longest_us) for lane in QUOTA_LANES}
         self._take_script = redis.register_script(scripts.TAKE_PERMIT)
+        self._close_script = redis.register_script(scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
         """Wait for one permit of every limit, at most ``max_wait_s`` in all, and return it when it may be used.
@@ -103,7 +111,7 @@ class QuotaLedger(PrefixedKeys):
         if decision.wait_s > 0:
             self._sleep(decision.wait_s)
             # The gate may have been closed while we slept.
-            if (closed_s := self.gate.closed_for_s()) > 0:
+            if (closed_s := self.closed_for_s()) > 0:
                 self.release_permit(decision.permit)
                 raise self._refusal(closed_s)
         PERMIT_WAIT.labels(current_lane()).observe(waited_s + decision.wait_s)
@@ -112,10 +120,10 @@ class QuotaLedger(PrefixedKeys):
     @redis_errors()
     def try_permit(self, api: str, patience_s: float = 0.0) -> PermitDecision:
         """Take one permit of every limit if all have one within ``patience_s``, for the lane of this thread."""
-        lane = current_quota_lane()
-        keys = [self.gate.key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
+        lane = LANES[current_lane()].quota_lane
+        keys = [self._gate_key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
         number = QUOTA_LANES.index(lane) + 1
-        args = [self.gate.now_us, int(patience_s * 1e6), number, *self._script_numbers[lane]]
+        args = [self._clock_us(), int(patience_s * 1e6), number, *self._script_numbers[lane]]
         granted, wait_us, now_us, *at_us = self._take_script(keys=keys, args=args)
         if not granted:
             return PermitDecision(None, wait_us / 1e6, (now_us + wait_us) / 1e6)
@@ -133,13 +141,38 @@ class QuotaLedger(PrefixedKeys):
             pipe.execute()
         PERMITS_GIVEN_BACK.inc()
 
+    @redis_errors()
     def close_gate(self, retry_after_s: float, permit: str = "") -> None:
-        """Close the gate for all workers and APIs; ``permit`` is that of the refused call, if it is known."""
-        self.gate.close(retry_after_s, int(permit.partition("/")[0] or 0))
+        """Close the gate for all workers and APIs, unless it is closed for longer already.
+
+        ``permit`` is that of the refused call, if it is known.
+        """
+        if retry_after_s <= 0:
+            return
+        at_us, wait_us = int(permit.partition("/")[0] or 0), int(retry_after_s * 1e6)
+        args = [self._clock_us(), wait_us, at_us, _REFUSAL_MEMORY_US, _LONGEST_ADDED_US]
+        self._close_script(keys=[self._gate_key], args=args)
+        GATE_CLOSINGS.inc()
 
     def closed_for_s(self) -> float:
-        """Return the seconds until the gate opens; 0 if it is open."""
-        return self.gate.closed_for_s()
+        """Return the seconds until the gate opens; 0 if it is open, even if only a little."""
+        return self.gate_state()[0]
+
+    @redis_errors()
+    def gate_state(self) -> tuple[float, float]:
+        """Return the seconds until the gate opens, and the share of the full pace that it allows (0 closed, 1 open)."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self._gate_key, "shut_at", "until")
+            pipe.time()
+            (shut_at, until), (seconds, microseconds) = pipe.execute()
+        shut_at_us, opens_us = int(shut_at or 0), int(until or 0)
+        now_us = self._clock_us() or int(seconds) * 1_000_000 + int(microseconds)
+        # A gate that was closed in the future was closed before the clock was set back: it counts as open.
+        if now_us < shut_at_us or now_us >= opens_us + RAMP_US:
+            return 0.0, 1.0
+        if now_us < opens_us:
+            return (opens_us - now_us) / 1e6, 0.0
+        return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
     def used(self, api: str) -> int:
         """Return the permits of the last hour without the released ones; 0 without a limit an hour."""
@@ -159,7 +192,7 @@ class QuotaLedger(PrefixedKeys):
         return used
 
     def _now_us(self) -> int:
-        if now_us := self.gate.now_us:
+        if now_us := self._clock_us():
             return now_us
         seconds, microseconds = self._redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)

@@ -17,7 +17,7 @@ SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
 
-RAMP_S: Final = 60.0
+RAMP_US: Final = 60_000_000  # For so long the gate opens, after it was closed.
 # Without a limit a second, the gate's ramp ends at four calls a second.
 RAMP_SPACING_US: Final = 250_000
 
@@ -71,22 +71,21 @@ class Limits:
     per_day: int | None
     second_ms: int
     hour_ms: int
-    day_ms: int
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
         """The limits of the hour and of the day that there are."""
-        limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_ms))
+        limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, DAY_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
-    def numbers(self, lane: Lane, shares: Shares, longest_us: int, ramp_us: int) -> list[int]:
+    def numbers(self, lane: Lane, shares: Shares, longest_us: int) -> list[int]:
         """Return the arguments of ``scripts.TAKE_PERMIT`` that are the same in all calls of ``lane``."""
         spacing = spacing_us(self.per_second, self.second_ms) if self.per_second else 0
         floor = shares.floor(lane)
         percent = 100 if shares == EQUAL_SHARES else _PERCENT_OF_PATIENCE[_rank(lane, shares)]
         return [
             spacing,
-            ramp_us,
+            RAMP_US,
             spacing or RAMP_SPACING_US,
             longest_us,
             percent,

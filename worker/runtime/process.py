@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 from config.settings import Settings
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from worker.accounts.notices import NoticeSender
     from worker.accounts.refusals import RefusalPolicy
     from worker.accounts.token_renewal import TokenRenewal
+    from worker.clients.suppliers import SupplierClients
     from worker.domain.measures.messages import WindowJob
-    from worker.runtime.supplier import SupplierClients
     from worker.stores.encryption import Signer
     from worker.stores.registry.raw_answers import RawAnswerTable
     from worker.sync.answer_watch import AnswerWatch
@@ -129,9 +129,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     @property
     def calls_per_hour(self) -> int | None:
         """The quota that paces a fan-out; None for no limit."""
-        from worker.runtime.supplier import calls_per_hour
-
-        return calls_per_hour(self.settings, self.endpoints)
+        return self.ledger.per_hour
 
     @property
     def broker_url(self) -> str:
@@ -182,25 +180,22 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     @Part
     def clients(self) -> SupplierClients:
-        from worker.accounts.token_store import ApplicationTokenStore
         from worker.clients.oauth import OAuthClient
-        from worker.clients.tokens import ApplicationTokens
-        from worker.clients.transport import Transport
-        from worker.runtime.supplier import SupplierClients
+        from worker.clients.session import Transport
+        from worker.clients.suppliers import SupplierClients
+        from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 
         settings, endpoints = self.settings, self.endpoints
         transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
         secret = settings.enedis_client_secret.get_secret_value()
         oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
-        token_store = ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress)
         return SupplierClients(
             endpoints=endpoints,
             transport=transport,
             oauth=oauth,
-            ledger=self.ledger,
-            registry=self.registry,
-            progress=self.progress,
-            application_tokens=ApplicationTokens(token_store, oauth),
+            permits=self.ledger,
+            user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
+            application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
             now=self.now,
             report=self.answer_watch.report_deviation,
         )
@@ -334,7 +329,7 @@ class Runtime(AbstractContextManager["Runtime"]):
     @Part
     def connector(self) -> AccountConnector:
         from worker.accounts.connect import AccountConnector
-        from worker.runtime.supplier import ENEDIS
+        from worker.clients.suppliers import ENEDIS
 
         clients = self.clients
         return AccountConnector(

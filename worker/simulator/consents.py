@@ -118,10 +118,6 @@ class Tokens:
         """Return what is behind an access token; None where it is unknown or expired."""
         return self._unless_expired(self._access.get(access_token))
 
-    def revoke(self, access_token: str) -> None:
-        """Refuse this access token from now on; an unknown token is no error."""
-        self._access.pop(access_token, None)
-
     def expire_access_tokens(self) -> None:
         """Refuse every access token from now on; refresh tokens stay valid."""
         self._access.clear()

@@ -95,7 +95,6 @@ class CallReport:
         self._by_path: Counter[str] = Counter()
         self._by_usage_point: Counter[str] = Counter()
         self._peaks = Peaks()
-        self._by_api: defaultdict[str, Peaks] = defaultdict(Peaks)
         self._tokens: Counter[str] = Counter()
 
     def add_call(self, path: str, usage_point: str | None, api: str | None, now: datetime) -> None:
@@ -105,7 +104,6 @@ class CallReport:
             self._by_usage_point[usage_point] += 1
         if api is not None:
             self._peaks.add(now.timestamp())
-            self._by_api[api].add(now.timestamp())
 
     def add_status(self, status: int) -> None:
         """Count an answer by its HTTP status."""
@@ -123,7 +121,6 @@ class CallReport:
             "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
             "by_path": dict(sorted(self._by_path.items())),
             "by_usage_point": dict(sorted(self._by_usage_point.items())),
-            "by_api": {api: peaks.as_json() for api, peaks in sorted(self._by_api.items())},
             "refusals": self._by_status[429],
             "tokens": dict(sorted(self._tokens.items())),
         }

@@ -73,13 +73,6 @@ class ScheduledCorrection(_SwitchModel):
         return max(0, round(wh * (1 if self.factor is None else self.factor) + (self.add_w or 0) * hours))
 
 
-class StepChange(_SwitchModel):
-    """Change of the step length: steps that start at the naive local label ``at`` or later last ``minutes``."""
-
-    at: Annotated[str, AfterValidator(_read_label)]
-    minutes: Step
-
-
 class _SwitchSet(_SwitchModel):
     def with_changes(self, changes: Mapping[str, Json]) -> Self:
         """Return a copy with ``changes``.  Raises ValidationError, a ValueError."""
@@ -91,16 +84,14 @@ class _SwitchSet(_SwitchModel):
 class MeterSwitches(_SwitchSet):
     """Switches of one meter.
 
-    ``delay_days``: how many days later than other meters it publishes.  ``step``, ``step_change``: length of its
-    steps in minutes (pretend homes only).  ``refusal``: answer every call with this row of the error table.
+    ``delay_days``: how many days later than other meters it publishes.  ``step``: length of its steps in
+    minutes (pretend homes only).  ``refusal``: answer every call with this row of the error table.
     ``dst_labels``: ``standard`` 46 and 50 true end labels; ``summer_end`` the repeated hour is 02:30, 03:00, 02:30,
-    03:00; ``wall_clock`` 48 labels on both days; ``drop_repeated`` the second pass is missing.  ``null_every``: each
-    n-th point has ``null_text`` as its value.
+    03:00; ``wall_clock`` 48 labels on both days; ``drop_repeated`` the second pass is missing.
     """
 
     delay_days: int = 0
     step: Step = HALF_HOUR
-    step_change: StepChange | None = None
     holes: tuple[Annotated[DataGap, PlainValidator(_read_gap)], ...] = ()
     weekday_holes: tuple[int, ...] = ()
     corrections: tuple[ScheduledCorrection, ...] = ()
@@ -111,12 +102,6 @@ class MeterSwitches(_SwitchSet):
     refusal: Annotated[str | None, AfterValidator(_check_refusal)] = None
     dst_labels: Literal["standard", "summer_end", "wall_clock", "drop_repeated"] = "standard"
     shuffled: bool = False
-    null_every: int = 0
-    null_text: str | None = "null"
-    quality: Literal["BRUT", "BEST"] = "BRUT"
-    without_marks: bool = False
-    both_directions: bool = False
-    empty_answer: bool = False
 
     def correction_of(self, day: date) -> ScheduledCorrection | None:
         """Return the correction of a day, the last one where there are several, or None."""
@@ -126,22 +111,13 @@ class MeterSwitches(_SwitchSet):
 class ServiceSwitches(_SwitchSet):
     """Switches of the whole service.
 
-    ``callback``: how consent ends; ``shared_already`` is the page that never returns.  ``usage_point_separator``
-    joins several ids in the callback.  ``services_form``: how the exchange of an authorisation says "nothing yet" in
-    its next ``services_empty`` calls.  ``unsubscribed``: APIs that answer 900908, by the first word of their path.
+    ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  ``services_form``:
+    how the exchange of an authorisation says "nothing yet" in its next ``services_empty`` calls.
     """
 
-    callback: Literal["success", "refused", "server_error", "bare_server_error", "twice", "shared_already"] = "success"
+    callback: Literal["success", "refused", "server_error", "bare_server_error"] = "success"
     usage_point_separator: str = ";"
     whole_years_refused: bool = False
-    seven_days_refused: bool = False
-    expires_as_text: bool = False
-    empty_scope: bool = False
-    id_token: bool = False
     token_life_s: int = 12_600
-    json_content_type: bool = False
     services_empty: int = 0
     services_form: Literal["absent", "null", "list", "refused"] = "absent"
-    services_state: Literal["ACTIF", "DEMANDE", "TERMINE", "SUPPRIME"] = "ACTIF"
-    unsubscribed: tuple[str, ...] = ()
-    sla_wording: bool = False

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
 
+from worker.clients.answer_shapes import AnswerShape, find_deviations
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.answer_shapes import AnswerShape, Deviation, find_deviations
 from worker.domain.measures.answers import RawAnswer
+from worker.domain.measures.deviations import Deviation
 from worker.domain.measures.readings import PARIS, Series
 from worker.errors import StoreUnavailable
 from worker.stores.registry import consent_rows

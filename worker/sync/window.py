@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from worker.clients.splitting import SplitFetch
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.incidents import NO_INCIDENTS, IncidentGate
 from worker.domain.measures import messages
@@ -44,7 +45,6 @@ from worker.domain.measures.documents import (
 )
 from worker.domain.measures.messages import AnswerFacts, Changes, Fetched, WindowJob, WindowResult, Writes
 from worker.domain.measures.readings import DateWindow, Period, Series
-from worker.domain.measures.splitting import SplitFetch
 from worker.domain.parsing.enedis import parse
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownUsagePoint, WorkerError
 from worker.stores.measures.base import ByPeriod, MeasureStore, ReadRequest

@@ -17,9 +17,8 @@ from tests.support.supplier_server import (
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.oauth import OAuthClient
-from worker.clients.session import SupplierSession
+from worker.clients.session import SupplierSession, Transport
 from worker.clients.tokens import ApplicationTokens, Token, UserTokens
-from worker.clients.transport import Transport
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def harness(
 @pytest.mark.parametrize("stored", [token(), token(301), Token("access-1", "refresh-1", None)])
 def test_a_good_token_is_used_as_it_is(stored: Token) -> None:
     store, _, tokens = harness(stored)
-    assert tokens.current() is stored
+    assert tokens.current() == stored
     assert store.events == []
 
 
@@ -127,7 +127,7 @@ def test_an_outage_while_renewing_ahead_harms_nobody() -> None:
 def test_a_renewed_token_that_could_not_be_kept_is_never_hidden() -> None:
     store, _, tokens = harness(token(120))
 
-    def fail(_: Token) -> None:
+    def fail(token: str, expires_at: int | None) -> None:
         raise StoreUnavailable("registry is down")
 
     store.save = fail  # type: ignore[method-assign]

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.canned_server import SILENT, CannedAnswer, CannedServer, answer, canned_server, cut_short
+from worker.clients.session import Transport
 from worker.clients.tokens import Token
-from worker.clients.transport import Transport
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.redis.child_processes import free_port
 

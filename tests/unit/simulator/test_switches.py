@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.enedis_caller import HOME, SimulatorCaller, points
+from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.errors import Reply, unexpected_refusal
-from worker.domain.measures.answer_shapes import find_deviations
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse_load_curve
 
@@ -39,13 +39,6 @@ def _daily(supplier: SimulatorCaller) -> list[int]:
     return [int(wh) for _, wh in points(supplier.request_measures("2024-11-01", "2024-11-04"))]
 
 
-def test_the_step_may_change_in_the_middle_of_a_day(supplier: SimulatorCaller) -> None:
-    supplier.switch(step_change={"at": "2024-11-02T14:00", "minutes": 60})
-    body = supplier.request_measures("2024-11-02", "2024-11-03", "curve").json()["meter_reading"]["interval_reading"]
-    assert [row["interval_length"] for row in body] == ["PT30M"] * 28 + ["PT60M"] * 10
-    assert [row["date"][11:16] for row in body[26:30]] == ["13:30", "14:00", "15:00", "16:00"]
-
-
 @pytest.mark.parametrize(
     ("style", "spring", "autumn", "labels"),
     [
@@ -73,25 +66,12 @@ def test_our_parser_reads_the_true_day_from_either_labelling(supplier: Simulator
     assert [reading.milliwatt_hours for reading in parsed.readings] == [watts * 500 for _, _, watts in truth]
 
 
-def test_points_can_be_shuffled_and_spoilt(supplier: SimulatorCaller) -> None:
+def test_points_can_be_shuffled(supplier: SimulatorCaller) -> None:
     whole = points(supplier.request_measures(series="curve"))
     supplier.switch(shuffled=True)
     shuffled = points(supplier.request_measures(series="curve"))
     assert shuffled != whole
     assert sorted(shuffled) == sorted(whole)
-    supplier.switch(shuffled=False, null_every=10, null_text="-1")
-    spoilt = points(supplier.request_measures(series="curve", generation="2026"))
-    assert [rank for rank, (_, value) in enumerate(spoilt, start=1) if value == "-1"] == [10, 20, 30, 40]
-    assert len(supplier.truth("2024-11-01", "2024-11-02")["load_curve"]) == 44
-
-
-def test_the_newest_answers_can_carry_more_and_less(supplier: SimulatorCaller) -> None:
-    supplier.switch(both_directions=True, without_marks=True, quality="BEST")
-    body = supplier.request_measures(series="curve", generation="2026").json()
-    assert [item["grandeurMetier"] for item in body["grandeur"]] == ["PROD", "CONS"]
-    assert (body["etapeMetier"], set(body["grandeur"][1]["points"][0])) == ("BEST", {"v", "d", "p"})
-    supplier.switch(empty_answer=True)
-    assert supplier.request_measures(series="curve", generation="2026").json()["grandeur"] == []
 
 
 def test_taking_the_switches_away_brings_the_meter_back(supplier: SimulatorCaller) -> None:

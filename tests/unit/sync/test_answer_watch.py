@@ -16,7 +16,7 @@ from tests.unit.sync.test_replay import FIRST, WEEK
 from worker.accounts.notice_texts import compose_message
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.domain.consent.consents import NoticeKind
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind
+from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import Period, Series
 from worker.errors import MalformedAnswer, StoreUnavailable
 from worker.stores.encryption import Sealer, generate_key

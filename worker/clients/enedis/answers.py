@@ -20,16 +20,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from worker.domain.measures.answer_shapes import AnswerPart, AnswerShape, DeviationKind, check_scalar
+from worker.clients.answer_shapes import AnswerPart, AnswerShape, check_scalar
 from worker.domain.measures.answers import Json
+from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import Series
-from worker.domain.parsing.values import parse_step_minutes
+from worker.domain.parsing.labels import parse_step_minutes
 
 _VALUE: Final = re.compile(r"\s*(?:-?\d{1,12}(?:\.\d{0,12})?|null|)\s*", re.ASCII)
-
-
-def _is_value(value: Json) -> bool:
-    return not isinstance(value, str) or _VALUE.fullmatch(value) is not None
 
 
 def _is_step(value: Json) -> bool:
@@ -45,7 +42,7 @@ def _unit(known: str) -> AfterValidator:
 
 
 _Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None
-_Value = Annotated[Any, check_scalar(_is_value)]
+_Value = Annotated[Any, check_scalar(lambda value: not isinstance(value, str) or bool(_VALUE.fullmatch(value)))]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
 # Data Connect has only sent B (raw) so far. The other letters are those of sibling Enedis services (R63, R64).
 _Nature = Literal["B", "R", "H", "E", "C", "K", "P", "S", "T", "F", "G", "D"] | None
@@ -141,7 +138,7 @@ def _answer_2026(series: Series) -> AnswerShape:
     return AnswerShape(("grandeur", "idPrm", "periode"), _Answer)
 
 
-# The order is that in which ``parsing.envelopes.open_envelope`` tries them.
+# The order is that in which ``parsing.enedis.open_envelope`` tries them.
 ANSWER_SHAPES: Final[Mapping[Series, Sequence[AnswerShape]]] = {
     series: (_answer_2026(series), *_data_connect(series)) for series in Series
 }

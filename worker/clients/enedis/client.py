@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from worker.clients.enedis.errors import Reply, classify, is_invalid_request, unexpected_refusal
+from worker.clients.enedis.errors import interpret
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.session import SupplierSession
-from worker.domain.measures.answer_shapes import Deviation
-from worker.domain.measures.answers import Answer, AnswerKind, Json
-from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.answers import Answer, Json
+from worker.domain.measures.deviations import Deviation
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import MalformedAnswer
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
@@ -52,20 +52,12 @@ class EnedisClient:
             preset.start_parameter: window.start.isoformat(),
             preset.end_parameter: window.end.isoformat(),
         }
-        answer = self._session.get(preset.paths[series], params, lambda reply: self._interpret(reply, window))
+        answer = self._session.get(
+            preset.paths[series], params, lambda reply: interpret(reply, window.end, self._now(), self._report)
+        )
         if _echoed_usage_point(answer.payload) not in (None, usage_point_id):
             raise MalformedAnswer("the supplier answered for another meter than the one asked for")
         return answer
-
-    def _interpret(self, reply: Reply, window: DateWindow) -> Answer:
-        now = self._now()
-        if deviation := unexpected_refusal(reply):
-            self._report(deviation)
-        # Enedis' error table allows no end after yesterday, but usually accepts today. A refusal does not name the
-        # wrong parameter, so it is read as "too late" only if today was asked for.
-        if is_invalid_request(reply) and window.end == now.astimezone(PARIS).date():
-            return Answer(AnswerKind.END_TOO_LATE)
-        return classify(reply, now)
 
 
 def _echoed_usage_point(payload: Json) -> str | None:

@@ -23,8 +23,7 @@ from worker.clients.enedis.errors import Reply, classify
 from worker.clients.enedis.presets import SUBSCRIBED_SERVICES, Endpoints
 from worker.clients.id_token import split_meters, usage_points_from_id_token
 from worker.clients.oauth import Grant
-from worker.clients.session import SupplierSession
-from worker.clients.transport import as_signed
+from worker.clients.session import SupplierSession, as_signed
 from worker.domain.measures.answers import Json
 
 # In characters. Enedis returns a longer state cut, or not at all.

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from typing import Final
 
 from worker.clients.enedis.presets import TokenMode
 from worker.clients.retry_after import quota_wait_s, retry_after_s
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind, names_of
 from worker.domain.measures.answers import Answer, AnswerKind, Json
+from worker.domain.measures.deviations import Deviation, DeviationKind, names_of
+from worker.domain.measures.readings import PARIS
 from worker.errors import (
     ConsentRevoked,
     HolderChanged,
@@ -51,6 +52,31 @@ class Reply:
             return json.loads(self.body)
         except (ValueError, RecursionError):
             return None
+
+    @cached_property
+    def envelope(self) -> Mapping[str, Json]:
+        """The supplier's own envelope without those that gateways put around it; empty if there is none."""
+        envelope = self.json if isinstance(self.json, dict) else {}
+        for _ in range(3):
+            inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
+            envelope = next((value for value in inner if isinstance(value, dict)), envelope)
+        return envelope
+
+    @cached_property
+    def code(self) -> str:
+        """The supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
+        for key in ("error", "code", "error_code"):
+            value = self.envelope.get(key)
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
+                return code if _CODE_FORM.fullmatch(code) else ""
+        return ""
+
+    @property
+    def meant_status(self) -> int:
+        """The supplier's status, which a proxy may put into the body of a success."""
+        inner = self.json.get("status") if isinstance(self.json, dict) else None
+        return inner if 200 <= self.status < 300 and isinstance(inner, int) and 400 <= inner < 600 else self.status
 
 
 # Codes are compared in lower case, with "-" in place of "_" and of blanks.
@@ -112,20 +138,31 @@ _KNOWN_CODES: Final = {
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 
 
+def interpret(reply: Reply, end: date, now: datetime, report: Callable[[Deviation], object]) -> Answer:
+    """Return the answer to a request for the days before ``end``, as ``classify`` does.
+
+    ``report`` is called with a refusal that is not documented.
+    """
+    if deviation := unexpected_refusal(reply):
+        report(deviation)
+    # Enedis' error table allows no end after yesterday, but usually accepts today. A refusal does not name the wrong
+    # parameter, so it is read as "too late" only if today was asked for.
+    if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == now.astimezone(PARIS).date():
+        return Answer(AnswerKind.END_TOO_LATE)
+    return classify(reply, now)
+
+
 def classify(reply: Reply, now: datetime) -> Answer:
     """Return the answer to a measure request; ``now`` (zone-aware) turns the moment of a 429 into a wait.
 
     Raises TransientError, AccountError, RequestRefused or OperatorFault. Error texts contain nothing of the body but
-    its code, which ``code_of`` has checked.
+    its code, whose form is checked.
     """
-    payload = reply.json
-    envelope = _innermost(payload)
-    code = _code(envelope)
-    status = _status(reply.status, payload)
+    payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
         raise RateLimited(f"Enedis: quota used up ({code or status})", wait_of(reply, now))
     if status >= 500 or code in _OUTAGE_CODES or payload is None:
-        raise _unavailable(reply, code, now)
+        raise _unavailable(reply, now)
     if code in _KIND_BY_CODE:
         return Answer(_KIND_BY_CODE[code])
     if code in _ERROR_BY_CODE:
@@ -135,9 +172,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
         raise OperatorFault(
             f"Enedis refuses the application ({code or status}): check its credentials and subscriptions"
         )
-    if 200 <= status < 300:
-        return _classify_success(reply, payload, code, now)
-    return _classify_by_status(status, envelope, code, _unavailable(reply, code, now))
+    return _classify_success(reply, now) if 200 <= status < 300 else _classify_by_status(reply, now)
 
 
 def token_refused(reply: Reply, mode: TokenMode) -> bool:
@@ -148,18 +183,13 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
     if mode == "user" and reply.status == 403:
         challenge = " ".join(value for name, value in reply.headers.items() if name.lower() == "www-authenticate")
         return not reply.body.strip() or "invalid_token" in challenge
-    return reply.status == 401 or (reply.status < 500 and code_of(reply) in _BAD_TOKEN_CODES)
+    return reply.status == 401 or (reply.status < 500 and reply.code in _BAD_TOKEN_CODES)
 
 
 def wait_of(reply: Reply, now: datetime) -> float:
     """Return the seconds that a 429 asks to wait; a gateway's HTML page may name the moment in its text."""
     page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
-    return quota_wait_s(reply.headers, _innermost(reply.json) or page, now)
-
-
-def is_invalid_request(reply: Reply) -> bool:
-    """Return whether the supplier calls the parameters wrong, without saying which."""
-    return reply.status == 400 and code_of(reply) in _INVALID_REQUEST_CODES
+    return quota_wait_s(reply.headers, reply.envelope or page, now)
 
 
 def unexpected_refusal(reply: Reply) -> Deviation | None:
@@ -170,40 +200,34 @@ def unexpected_refusal(reply: Reply) -> Deviation | None:
     payload = reply.json
     if not isinstance(payload, dict):
         return None
-    status, envelope = _status(reply.status, payload), _innermost(payload)
+    status, code = reply.meant_status, reply.code
     if 200 <= status < 300 and (_MEASURE_KEYS & payload.keys() or not _REFUSAL_KEYS & payload.keys()):
         return None
-    code = _code(envelope)
     if status == 429 or _over_quota(payload) or (not code and (status >= 500 or status == 401)):
         return None
     if code in _KNOWN_CODES or code == str(status) or _GATEWAY_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
         return None
-    kind, detail = (DeviationKind.CODE, code) if code else (DeviationKind.SHAPE, names_of(envelope))
+    kind, detail = (DeviationKind.CODE, code) if code else (DeviationKind.SHAPE, names_of(reply.envelope))
     return Deviation(kind, f"refusal {status}", detail, payload)
 
 
-def code_of(reply: Reply) -> str:
-    """Return the supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
-    return _code(_innermost(reply.json))
-
-
-def _classify_success(reply: Reply, payload: Json, code: str, now: datetime) -> Answer:
+def _classify_success(reply: Reply, now: datetime) -> Answer:
     """Return the answer of a reply with a success status."""
+    payload = reply.json
     if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
-        if code in _INVALID_REQUEST_CODES:
-            raise RequestRefused(f"Enedis calls the request wrong ({code})")
+        if reply.code in _INVALID_REQUEST_CODES:
+            raise RequestRefused(f"Enedis calls the request wrong ({reply.code})")
         # An unknown error without measures comes from a gateway in between.
         if _REFUSAL_KEYS & payload.keys():
-            raise _unavailable(reply, code, now)
+            raise _unavailable(reply, now)
     if isinstance(payload, dict) and "idPrm" in payload and not payload.get("grandeur"):
         return Answer(AnswerKind.NO_DATA)
     return Answer(AnswerKind.DATA, payload)
 
 
-def _classify_by_status(
-    status: int, envelope: Mapping[str, Json], code: str, unavailable: SupplierUnavailable
-) -> Answer:
+def _classify_by_status(reply: Reply, now: datetime) -> Answer:
     """Return the answer of a JSON reply with an unknown code; the API of 2026 does not publish its codes."""
+    status, envelope = reply.meant_status, reply.envelope
     is_2026 = {"code", "message"} <= envelope.keys() and not {"type", "description"} & envelope.keys()
     if status == 404 and is_2026:
         return Answer(AnswerKind.NO_DATA)
@@ -213,47 +237,15 @@ def _classify_by_status(
             raise HolderChanged(_NOT_HOLDER)
         raise ConsentRevoked(_NO_CONSENT)
     if status in (400, 403, 404, 405, 406, 410, 411, 413, 414, 415, 422) and envelope:
-        raise RequestRefused(f"Enedis refuses the request with {status} ({code or 'no readable code'})")
-    raise unavailable
+        raise RequestRefused(f"Enedis refuses the request with {status} ({reply.code or 'no readable code'})")
+    raise _unavailable(reply, now)
 
 
-def _unavailable(reply: Reply, code: str, now: datetime) -> SupplierUnavailable:
-    detail = code or ("no JSON" if reply.json is None else "no readable code")
+def _unavailable(reply: Reply, now: datetime) -> SupplierUnavailable:
+    detail = reply.code or ("no JSON" if reply.json is None else "no readable code")
     return SupplierUnavailable(f"Enedis: status {reply.status}, {detail}", retry_after_s(reply.headers, now))
 
 
 def _over_quota(payload: Json) -> bool:
     """Return whether a gateway refuses for its quota in a body with a success status."""
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
-
-
-def _status(status: int, payload: Json) -> int:
-    """Return the supplier's status, which a proxy may put into the body of a success."""
-    inner = payload.get("status") if isinstance(payload, dict) else None
-    if 200 <= status < 300 and isinstance(inner, int) and 400 <= inner < 600:
-        return inner
-    return status
-
-
-def _innermost(payload: Json) -> Mapping[str, Json]:
-    """Return the supplier's own envelope without those that gateways put around it; empty if there is none."""
-    envelope = payload if isinstance(payload, dict) else {}
-    for _ in range(3):
-        inner = next((envelope[key] for key in ("error", "fault", "enedis_return") if _is_dict(envelope, key)), None)
-        if inner is None:
-            break
-        envelope = inner
-    return envelope
-
-
-def _is_dict(envelope: Mapping[str, Json], key: str) -> bool:
-    return isinstance(envelope.get(key), dict)
-
-
-def _code(envelope: Mapping[str, Json]) -> str:
-    for key in ("error", "code", "error_code"):
-        value = envelope.get(key)
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            code = re.sub("[_ ]", "-", str(value)[:64].strip().lower())
-            return code if _CODE_FORM.fullmatch(code) else ""
-    return ""

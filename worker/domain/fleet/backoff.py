@@ -2,7 +2,7 @@
 
 Not here, because they count something else: the days after which a gap is asked for again
 (``domain.measures.completeness``), the probes of an incident (``domain.fleet.incidents``) and the gate after a 429
-(``worker.quota.gate``).
+(``worker.quota.ledger``).
 """
 
 from __future__ import annotations

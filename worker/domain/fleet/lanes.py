@@ -73,11 +73,6 @@ def current_lane() -> Lane:
     return _LANE.get()
 
 
-def current_quota_lane() -> Lane:
-    """Return the quota lane of the calling thread."""
-    return LANES[_LANE.get()].quota_lane
-
-
 def enter_lane(queue: str | None) -> Token[Lane]:
     """Set the lane of the calling thread to that of ``queue``; pass the returned token to ``leave_lane``."""
     # With RabbitMQ the routing key of a delayed message has the delay, in dots, before the queue's name.

@@ -1,16 +1,28 @@
 """The parser of Enedis answers to interval readings.
 
 A point with an unusable value, date or step is left out and counted. Only an answer that is no answer of measures at
-all raises an error, which is always MalformedAnswer.
+all raises an error, which is always MalformedAnswer. The shape of an answer shows its generation, so no answer is
+misread while an account moves from one generation to the next:
+
+========================= =============================================================
+v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
+older list under          ``usage_point[].meter_reading.interval_reading[] {value, rank}``, rank 1 is the
+``usage_point``           first step after midnight of ``start``; also with ``date``
+2026                      ``grandeur[].points[] {v, d, p}``, the item picked by what it measures
+========================= =============================================================
+
+Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026). The
+older list is that of the v3 API.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final, NamedTuple
 
 from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import (
@@ -23,13 +35,8 @@ from worker.domain.measures.readings import (
     day_length,
     local_midnight,
 )
-from worker.domain.parsing.envelopes import RawRow, open_envelope
-from worker.domain.parsing.labels import Label, to_starts
-from worker.domain.parsing.values import (
-    parse_number,
-    parse_step_minutes,
-    to_energy,
-)
+from worker.domain.parsing.labels import Label, parse_step_minutes, to_starts
+from worker.errors import MalformedAnswer
 
 # A day is labelled by its date alone or by its midnight. Another time of day is that of the day's highest power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
@@ -39,6 +46,8 @@ _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(
 _MINUTE: Final = timedelta(minutes=1)
 _MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
 _MAX_DAY_RANK: Final = 4_000
+_NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no "NaN", no endless digits.
+_LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +162,142 @@ def _to_rank(raw: Json) -> int | None:
     if number is None or number != int(number) or not 1 <= number <= _MAX_RANK:
         return None
     return int(number)
+
+
+# -- The points of an answer
+
+_ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
+
+
+class MeasuredQuantity(NamedTuple):
+    """What an answer says that it measures; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
+
+    unit: str
+    kind: str
+    aggregate: str
+    name_2026: str
+
+
+QUANTITIES: Final = {
+    Series.DAILY: MeasuredQuantity("Wh", "energy", "sum", "EA"),
+    Series.LOAD_CURVE: MeasuredQuantity("W", "power", "average", "PA"),
+}
+
+
+class RawRow(NamedTuple):
+    """One point as sent. ``rank`` counts steps from ``origin`` if there is no label."""
+
+    value: Json
+    label: Json
+    step: Json
+    rank: Json = None
+    origin: Json = None
+
+
+def open_envelope(payload: Json, series: Series) -> list[RawRow]:
+    """Return the points of an answer, in its own order. Raises MalformedAnswer on any other shape or unit."""
+    if not isinstance(payload, dict):
+        raise MalformedAnswer("the answer is not a JSON object of measures")
+    if any(root in payload for root in _ROOTS_2026):
+        return list(_rows_2026(payload, series))
+    if "meter_reading" in payload:
+        return list(_rows_of_meter_reading(payload["meter_reading"], series))
+    if "interval_reading" in payload:  # Some gateways relay it without its envelope.
+        return list(_rows_of_meter_reading(payload, series))
+    if "usage_point" in payload:
+        return list(_rows_of_usage_points(payload["usage_point"], series))
+    raise MalformedAnswer("the answer holds none of the known envelopes of measures")
+
+
+def _rows_of_meter_reading(meter_reading: Json, series: Series) -> Iterator[RawRow]:
+    if not isinstance(meter_reading, dict):
+        raise MalformedAnswer("meter_reading is not an object")
+    reading_type = meter_reading.get("reading_type") or {}
+    if not isinstance(reading_type, dict):
+        raise MalformedAnswer("reading_type is not an object")
+    _check_unit(reading_type.get("unit"), series)
+    _check_kind(reading_type, series)
+    default_step = reading_type.get("interval_length")
+    for row in _list_of_objects(meter_reading.get("interval_reading"), "interval_reading"):
+        yield RawRow(
+            value=row.get("value"),
+            label=row.get("date"),
+            step=row.get("interval_length") or default_step,
+            rank=row.get("rank"),
+            origin=meter_reading.get("start"),
+        )
+
+
+def _rows_of_usage_points(usage_points: Json, series: Series) -> Iterator[RawRow]:
+    usage_point_list = [usage_points] if isinstance(usage_points, dict) else usage_points
+    entries = _list_of_objects(usage_point_list, "usage_point")
+    if len({str(entry.get("usage_point_id")) for entry in entries}) > 1:
+        raise MalformedAnswer("the answer mixes several meters")
+    for entry in entries:
+        yield from _rows_of_meter_reading(entry.get("meter_reading"), series)
+
+
+def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
+    for item in _list_of_objects(payload.get("grandeur"), "grandeur"):
+        if item.get("grandeurMetier") != "CONS" or item.get("grandeurPhysique") != QUANTITIES[series].name_2026:
+            continue  # This is production or another quantity of the same meter.
+        _check_unit(item.get("unite"), series)
+        for point in _list_of_objects(item.get("points"), "points"):
+            yield RawRow(value=point.get("v"), label=point.get("d"), step=point.get("p"))
+
+
+def _check_unit(unit: Json, series: Series) -> None:
+    """Check the unit, if there is one: to read W as Wh would double every half-hour. Raises MalformedAnswer."""
+    if unit is not None and unit != (expected := QUANTITIES[series].unit):
+        raise MalformedAnswer(f"the unit of {series.value} is not {expected}")
+
+
+def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
+    """Check the optional kind and aggregate: a day's highest power has the same shape. Raises MalformedAnswer."""
+    quantity = QUANTITIES[series]
+    for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
+        if reading_type.get(name) not in (None, expected):
+            raise MalformedAnswer(f"the {name} of {series.value} is not {expected}")
+
+
+def _list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
+    """Return ``raw`` as a list; absent or null is empty, because suppliers leave empty lists out."""
+    if raw is None:
+        return []
+    if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
+        raise MalformedAnswer(f"{name} is not a list of objects")
+    return raw
+
+
+# -- One value
+
+
+def parse_number(raw: Json) -> Decimal | None:
+    """Parse a finite number of zero or more, sent as a number or as text; anything else is None.
+
+    Rejects null, blanks, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
+    """
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        return None
+    text = raw.strip() if isinstance(raw, str) else _digits_of_number(raw)
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = Decimal(text)
+    return abs(number) if 0 <= number < _LARGEST else None
+
+
+def _digits_of_number(number: int | float) -> str:
+    """Return the digits of a JSON number; empty if it is out of range."""
+    if isinstance(number, int):
+        # Python refuses to write an integer of more than 4300 digits.
+        return str(number) if -1 <= number < _LARGEST else ""
+    return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
+
+
+def to_energy(raw: Json, minutes: int) -> int | None:
+    """Convert a raw mean power over a step to milliwatt-hours, rounded half up: Wh = W x minutes / 60.
+
+    A raw energy in watt-hours is a power over 60 minutes. None if it is no number.
+    """
+    number = parse_number(raw)
+    return None if number is None else int((number * minutes * 1000 / 60).quantize(Decimal(1), ROUND_HALF_UP))

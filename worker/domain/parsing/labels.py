@@ -1,4 +1,4 @@
-"""Conversion of local end labels to instants, so that no hour is lost at a clock change.
+"""The times of steps: their lengths, and local end labels as instants, so that no hour is lost at a clock change.
 
 Enedis labels each step with its END in French civil time, without an offset. On the autumn day the labels of one hour
 come twice and only their order separates them; in spring the labels of one hour are missing. These rules apply in this
@@ -13,16 +13,21 @@ order:
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from worker.domain.measures.answers import Json
 from worker.domain.measures.readings import PARIS, day_length, local_midnight
 
 _ONE_TICK = timedelta(microseconds=1)
+_USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
+_MINUTES_PER_DAY: Final = 24 * 60
+_DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 
 
 class Label(NamedTuple):
@@ -30,6 +35,25 @@ class Label(NamedTuple):
 
     end: datetime
     length: timedelta
+
+
+def parse_step_minutes(raw: Json) -> int | None:
+    """Parse the length of a step: ``PT30M``, ``PT1H`` or seconds as in the oldest answers ("1800"); absent means 30.
+
+    None if it is no length that divides a day evenly.
+    """
+    if raw is None or raw == "":
+        return _USUAL_STEP_MINUTES
+    if not isinstance(raw, str | int) or isinstance(raw, bool):
+        return None
+    text = str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else ""
+    if text.isascii() and text.isdigit() and len(text) <= 5:
+        seconds = int(text)
+        minutes = seconds // 60 if seconds % 60 == 0 else 0
+    else:
+        match = _DURATION.fullmatch(text)
+        minutes = int(match[1] or 0) * 60 + int(match[2] or 0) if match else 0
+    return minutes if 0 < minutes <= 60 and _MINUTES_PER_DAY % minutes == 0 else None
 
 
 def to_starts(labels: Sequence[Label]) -> list[datetime]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.accounts.token_store import ApplicationTokenStore
 from worker.clients.oauth import OAuthClient
+from worker.clients.session import Transport
 from worker.clients.tokens import ApplicationTokens
-from worker.clients.transport import Transport
 from worker.domain.clock import clock_from
 from worker.domain.measures.readings import PARIS
 from worker.ops.capacity import capacity_of
@@ -18,6 +17,7 @@ from worker.runtime.keys import build_sealer
 from worker.runtime.supplier import build_endpoints, build_ledger
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.token_store import ApplicationTokenStore
 
 
 def check_supplier(connections: CheckConnections) -> Iterator[CheckNote]:

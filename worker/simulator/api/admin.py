@@ -21,7 +21,6 @@ from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.simulator.api.requests import is_usage_point
 from worker.simulator.faults import InjectedFault
 from worker.simulator.homes.meters import Meter
-from worker.simulator.homes.series import Direction
 from worker.simulator.quota import CallQuota, CallReport
 from worker.simulator.state import SimulatorState
 
@@ -166,29 +165,22 @@ def _reset_report(simulator: SimulatorState, request: Request, body: Json) -> ob
 def _truth(simulator: SimulatorState, request: Request, body: Json) -> object:
     """Return the true values of the days ``start`` to ``end`` (excluded) that are published by now.
 
-    ``?measured=1`` adds the values that are not published yet; ``direction=production`` asks for the production;
-    ``series=daily`` leaves the curve out, which takes longer.
+    ``?series=daily`` leaves the curve out, which takes longer.
     """
     usage_point, query = _usage_point(request), request.query_params
     start = date.fromisoformat(query.get("start") or "")
     end = min(date.fromisoformat(query.get("end") or ""), simulator.clock.today())
-    direction = Direction(query.get("direction", Direction.CONSUMPTION))
-    meter = simulator.meters.get(usage_point, with_unpublished=query.get("measured") == "1")
+    meter = simulator.meters.get(usage_point)
     days = [start + rank * ONE_DAY for rank in range((end - start).days)]
-    daily = {str(day): wh for day in days if (wh := meter.daily(direction, day)) is not None}
-    return {"daily": daily} | (
-        {} if query.get("series") == "daily" else {"load_curve": _true_curve(meter, direction, days)}
-    )
+    daily = {str(day): wh for day in days if (wh := meter.daily(day)) is not None}
+    return {"daily": daily} | ({} if query.get("series") == "daily" else {"load_curve": _true_curve(meter, days)})
 
 
-def _true_curve(meter: Meter, direction: Direction, days: list[date]) -> list[Json]:
+def _true_curve(meter: Meter, days: list[date]) -> list[Json]:
     """Return ``[start in UTC, minutes, W]`` of each step once, in time order."""
-    null_every = meter.switches.null_every
     steps = {}
     for day in days:
-        for rank, point in enumerate(meter.curve(direction, day), start=1):
-            if null_every and rank % null_every == 0:
-                continue
+        for point in meter.curve(day):
             start = (point.end - timedelta(minutes=point.minutes)).astimezone(UTC)
             steps[start] = [start.strftime("%Y-%m-%dT%H:%M:%SZ"), point.minutes, point.watts]
     return [steps[start] for start in sorted(steps)]

@@ -60,7 +60,7 @@ def _authorize_route(simulator: SimulatorState, path: str, generation: Generatio
         parameters = request.query_params
         consent_request = _read_consent_request(simulator, parameters, generation)
         decision = parameters.get("decision")
-        if (simulator.options.consent_page or parameters.get("ask") == "1") and decision is None:
+        if simulator.options.consent_page and decision is None:
             return _consent_page(path, parameters)
         outcome = "refused" if decision == "refuse" else simulator.switches.callback
         return _finish_consent(simulator, consent_request, outcome, generation)
@@ -108,25 +108,17 @@ def _choose_usage_points(simulator: SimulatorState, parameters: Mapping[str, str
     parts = parameters.get("usage_point_id", "").replace(";", ",").split(",")
     if usage_points := tuple(part.strip() for part in parts if part.strip()):
         return usage_points
-    sandbox = simulator.options.sandbox or parameters.get("sandbox") == "1"
-    return usage_points_of(parameters["state"]) if sandbox else None
+    return usage_points_of(parameters["state"]) if simulator.options.sandbox else None
 
 
 def _finish_consent(
     simulator: SimulatorState, consent_request: _ConsentRequest, outcome: str, generation: Generation
 ) -> Response:
-    if outcome == "shared_already":
-        # This page of Enedis never returns to the application.
-        return HTMLResponse("<h1>Vous partagez déjà vos données avec cette application</h1>")
     if outcome in _FAILURES:
         parameters = _FAILURE_2026 if generation is Generation.V2026 else _FAILURES[outcome]
         return _redirect_back(consent_request, parameters)
     consent = simulator.consents.grant(consent_request.usage_points, consent_request.last_day)
-    response = _redirect_back(consent_request, _success_parameters(simulator, consent, generation))
-    if outcome == "twice":
-        address = escape(response.headers["location"], quote=True)
-        return HTMLResponse(f'<iframe src="{address}"></iframe><meta http-equiv="refresh" content="0;url={address}">')
-    return response
+    return _redirect_back(consent_request, _success_parameters(simulator, consent, generation))
 
 
 def _success_parameters(simulator: SimulatorState, consent: Consent, generation: Generation) -> Mapping[str, str]:

@@ -183,14 +183,13 @@ ERROR_TABLE: Final[Mapping[str, Refusal]] = {
 }
 
 
-def throttled(per_second: bool, opens_at: datetime, now: datetime, sla_wording: bool = False) -> Refusal:
+def throttled(per_second: bool, opens_at: datetime, now: datetime) -> Refusal:
     """Return a 429; ``opens_at`` and ``now`` are in UTC.
 
     It has no ``Retry-After`` because no recorded answer of Enedis has one.
     """
     minutes, seconds = divmod(max(0, round((opens_at - now).total_seconds())), 60)
     text = f"Quota {'Q3' if per_second else 'Q4'} reached Call threshold allowed on 0:{minutes}:{seconds}"
-    in_2026 = Refusal(429, {"code": "429", "message": "SLA dépassé"}) if sla_wording else None
     moment = f"{opens_at:%Y}-{_MONTHS[opens_at.month - 1]}-{opens_at:%d %H:%M:%S}+0000 UTC"
     body = {
         "code": "900804",
@@ -198,4 +197,4 @@ def throttled(per_second: bool, opens_at: datetime, now: datetime, sla_wording: 
         "description": f"You have exceeded your quota .You can access API after {moment}",
         "nextAccessTime": moment,
     }
-    return Refusal(429, body, variants=_api_error(429, "429", text, in_2026).variants)
+    return Refusal(429, body, variants=_api_error(429, "429", text).variants)

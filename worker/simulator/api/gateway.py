@@ -1,4 +1,4 @@
-"""Gateway of the simulated supplier: counts calls, applies injected faults, checks token, subscription and quota."""
+"""Gateway of the simulated supplier: counts calls, applies injected faults, checks token and quota."""
 
 from __future__ import annotations
 
@@ -57,18 +57,16 @@ def gateway_route(
 def authorize_call(simulator: SimulatorState, request: Request, generation: Generation, api: str) -> Consent | None:
     """Return the consent of a user's token, which v4 asks for, or None for the application's.
 
-    Checks the token, then the subscription, then the quota.  Raises Refused.
+    Checks the token, then the quota.  Raises Refused.
     """
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     token = simulator.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
     if token is None or (token.consent is not None) is not (generation is Generation.V4):
         raise Refused(ERROR_TABLE["bad_token"])
-    if api in simulator.switches.unsubscribed:
-        raise Refused(ERROR_TABLE["900908"])
     if (limit := simulator.quota.take(api, simulator.clock.now())) is not None:
         raise Refused(_throttled(simulator, limit))
     return token.consent
 
 
 def _throttled(simulator: SimulatorState, limit: ReachedLimit) -> Refusal:
-    return throttled(limit.per_second, limit.opens_at, simulator.clock.now(), simulator.switches.sla_wording)
+    return throttled(limit.per_second, limit.opens_at, simulator.clock.now())

@@ -1,10 +1,13 @@
-"""Measure and contract endpoints of all generations; they answer from the same meters and clock."""
+"""Measure endpoints of all generations, which answer from the same meters and clock, and the bodies of their answers.
+
+Source of the JSON of 2026: Enedis, swagger of "Mesure synchrone auto" v2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from starlette.requests import Request
@@ -12,125 +15,138 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from worker.domain.measures.answers import Json
-from worker.domain.measures.readings import ONE_DAY
-from worker.simulator.api.answers import read_rows, to_body_2026, to_body_v5, to_index_body
-from worker.simulator.api.contracts import CONTRACT_PATHS, BodyBuilder
-from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, invalid_request
+from worker.domain.measures.readings import ONE_DAY, Series
+from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gateway import authorize_call, gateway_route
-from worker.simulator.api.requests import (
-    MEASURES_2026,
-    OLDER_API,
-    RESOURCES,
-    MeasureQuery,
-    Resource,
-    check_usage_point_format,
-    read_query,
-    usage_point_of,
-)
-from worker.simulator.api.rules import check_query, check_usage_point
+from worker.simulator.api.requests import RESOURCES, MeasureQuery, Resource, check_query, read_query
 from worker.simulator.consents import Consent
+from worker.simulator.homes.dst_labels import relabel
 from worker.simulator.homes.meters import Meter
-from worker.simulator.homes.series import Direction, MeasureKind, Number
+from worker.simulator.homes.series import Number
 from worker.simulator.state import SimulatorState
 
 # Recorded answers of Data Connect 2026 came with this type, so a client must not rely on it.
 _BINARY_CONTENT_TYPE: Final = "application/octet-stream"
-_INDEXES: Final = {
-    Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name}", MeasureKind.DAILY, direction, MEASURES_2026)
-    for name, direction in (
-        ("index_consommation", Direction.CONSUMPTION),
-        ("index_production", Direction.PRODUCTION),
-    )
+_READING_TYPES: Final = {
+    Series.LOAD_CURVE: {"unit": "W", "measurement_kind": "power", "aggregate": "average"},
+    Series.DAILY: {"unit": "Wh", "measurement_kind": "energy", "aggregate": "sum", "measuring_period": "P1D"},
 }
-_OLDEST_INDEX: Final = date(2010, 1, 1)
+_PHYSICAL_QUANTITIES: Final = {Series.LOAD_CURVE: ("PA", "W"), Series.DAILY: ("EA", "Wh")}
+_HEAD_FIELDS: Final[Mapping[Series, Mapping[str, str]]] = {
+    Series.LOAD_CURVE: {"modeCalcul": "MESURE"},
+    Series.DAILY: {"typeValeur": "GLOBALE", "modeCalcul": "DIFF.INDEX", "pas": "P1D"},
+}
 
 
 def data_routes(simulator: SimulatorState) -> list[Route]:
-    """Return the routes of the measure and contract endpoints."""
-    return [
-        *(
-            _data_route(simulator, resource.generation, resource.path, resource.api, partial(_measures, resource))
-            for resource in (*RESOURCES, *_INDEXES)
-        ),
-        *(
-            _data_route(
-                simulator,
-                generation,
-                path,
-                path.split("/")[1] if generation is Generation.V2026 else OLDER_API,
-                partial(_contract, generation, build),
-            )
-            for generation, paths in CONTRACT_PATHS.items()
-            for path, build in paths.items()
-        ),
-    ]
+    """Return the routes of the measure endpoints."""
+    return [_data_route(simulator, resource) for resource in RESOURCES]
 
 
-def _data_route(
-    simulator: SimulatorState,
-    generation: Generation,
-    path: str,
-    api: str,
-    build: Callable[[SimulatorState, Request, Consent | None], Json],
-) -> Route:
-    """Return an endpoint that answers with what ``build`` returns, or refuses as it raises."""
+def _data_route(simulator: SimulatorState, resource: Resource) -> Route:
+    generation, api = resource.generation, resource.api
 
     async def answer(request: Request) -> Response:
         consent = authorize_call(simulator, request, generation, api)
         try:
-            response: Response = JSONResponse(build(simulator, request, consent))
+            response: Response = JSONResponse(_measures(resource, simulator, request, consent))
         except Refused as refused:
             response = refused.refusal.respond(generation)
-        if generation is Generation.V2026 and not simulator.switches.json_content_type:
+        if generation is Generation.V2026:
             response.headers["content-type"] = _BINARY_CONTENT_TYPE
         return response
 
-    return gateway_route(simulator, ["GET"], path, answer, generation, api)
+    return gateway_route(simulator, ["GET"], resource.path, answer, generation, api)
 
 
 def _measures(resource: Resource, simulator: SimulatorState, request: Request, consent: Consent | None) -> Json:
     query = read_query(resource, request.query_params)
     check_query(simulator, query, consent)
-    meter = simulator.meters.get(query.usage_point)
-    if resource in _INDEXES:
-        indexes = _midnight_indexes(meter, query)
-        if indexes:
-            return to_index_body(query, indexes)
-        raise Refused(ERROR_TABLE["no_data_found"])
-    rows = read_rows(meter, query)
+    rows = _read_rows(simulator.meters.get(query.usage_point), query)
     if not rows:
         raise Refused(ERROR_TABLE["no_data_found"])
-    if resource.generation is not Generation.V2026:
-        return to_body_v5(query, rows, meter.switches.quality)
-    # A switch puts the other direction in front of the one asked for.
-    both = sorted(Direction, key=lambda direction: direction is resource.direction)
-    directions = both if meter.switches.both_directions else [resource.direction]
-    quantities = {direction: read_rows(meter, query, direction) for direction in directions}
-    if meter.switches.empty_answer:
-        quantities = {}
-    return to_body_2026(query, quantities, meter.switches.quality, meter.switches.without_marks)
+    return _to_body_2026(query, rows) if resource.generation is Generation.V2026 else _to_body_v5(query, rows)
 
 
-def _midnight_indexes(meter: Meter, query: MeasureQuery) -> list[tuple[str, Number]]:
-    """Return the index at the midnight of each day asked for: the Wh counted since the contract began."""
-    index: Number = 0
-    indexes: list[tuple[str, Number]] = []
-    day = meter.activated_on or _OLDEST_INDEX
-    while day < query.end:
-        if day >= query.start and day <= meter.last_day:
-            indexes.append((day.isoformat(), index))
-        index += meter.daily(query.resource.direction, day) or 0
-        day += ONE_DAY
-    return indexes
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """One value and its label, as text; only points of the curve have ``minutes`` and quality marks."""
+
+    value: str
+    label: str
+    minutes: int = 0
+    marks: tuple[str, str, str] = ("B", "0", "0")
 
 
-def _contract(
-    generation: Generation, build: BodyBuilder, simulator: SimulatorState, request: Request, consent: Consent | None
-) -> Json:
-    """Return the body of a contract endpoint; Data Connect 2026 takes the meter only in the path."""
-    if generation is Generation.V2026 and request.query_params:
-        raise Refused(invalid_request(""))
-    usage_point = check_usage_point_format(usage_point_of(request))
-    check_usage_point(simulator, usage_point, consent)
-    body = build(usage_point, simulator.meters.get(usage_point))
-    return [body] if generation is Generation.V4 else body
+def _read_rows(meter: Meter, query: MeasureQuery) -> list[AnswerRow]:
+    """Return the rows of the days asked for; none where nothing is published."""
+    switches = meter.switches
+    days = [query.start + rank * ONE_DAY for rank in range((query.end - query.start).days)]
+    if query.resource.series is Series.DAILY:
+        rows = [AnswerRow(_to_text(wh), str(day)) for day in days if (wh := meter.daily(day)) is not None]
+    else:
+        rows = [
+            AnswerRow(_to_text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
+            for day in days
+            for point in relabel(switches.dst_labels, day, meter.curve(day))
+        ]
+    if switches.shuffled:
+        Random(f"{query.start}").shuffle(rows)
+    return rows
+
+
+def _to_text(number: Number) -> str:
+    """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def _to_body_2026(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
+    physical_quantity, unit = _PHYSICAL_QUANTITIES[query.resource.series]
+    return {
+        "idPrm": query.usage_point,
+        "etapeMetier": "BRUT",
+        "periode": {"dateDebut": query.start.isoformat(), "dateFin": query.end.isoformat()},
+        **_HEAD_FIELDS[query.resource.series],
+        "grandeur": [
+            {
+                "grandeurMetier": "CONS",
+                "grandeurPhysique": physical_quantity,
+                "unite": unit,
+                "points": [_point_2026(row) for row in rows],
+                "calendrier": [],
+            }
+        ],
+        "contexte": [],
+    }
+
+
+def _point_2026(row: AnswerRow) -> Json:
+    if not row.minutes:
+        return {"v": row.value, "d": row.label}
+    nature, likelihood, state = row.marks
+    return {"v": row.value, "d": row.label, "p": f"PT{row.minutes}M", "n": nature, "iv": likelihood, "ec": state}
+
+
+def _to_body_v5(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
+    """Return a measure answer of v4 and v5, which share one body."""
+    return {
+        "meter_reading": {
+            "usage_point_id": query.usage_point,
+            "start": query.start.isoformat(),
+            "end": query.end.isoformat(),
+            "quality": "BRUT",
+            "reading_type": _READING_TYPES[query.resource.series],
+            "interval_reading": [_row_v5(row) for row in rows],
+        }
+    }
+
+
+def _row_v5(row: AnswerRow) -> Json:
+    if not row.minutes:
+        return {"value": row.value, "date": row.label}
+    return {
+        "value": row.value,
+        "date": row.label,
+        "interval_length": f"PT{row.minutes}M",
+        "measure_type": row.marks[0],
+    }

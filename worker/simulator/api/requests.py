@@ -1,33 +1,39 @@
-"""Measure requests of the three generations: paths, parameter names and their formats.
+"""Measure requests of the three generations: paths, parameters, and the rules that refuse them.
+
+The gateway checks token and quota before; then come the formats of meter and dates, then the other rules.  Enedis does
+not publish this order; it is inferred from answers that clients have reported.
 
 Source: Enedis, swaggers of "Daily consumption" and "Consumption load curve" (v5) and "Mesure synchrone auto" (v2).
 """
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from types import MappingProxyType
+from datetime import date, timedelta
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
 
-from worker.simulator.api.errors import Generation, Refused, invalid_request
-from worker.simulator.homes.series import Direction, MeasureKind
+from worker.domain.measures.readings import Series
+from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused, invalid_request
+from worker.simulator.consents import Consent
+from worker.simulator.state import SimulatorState
 
 _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_EXTRA_HISTORY: Final = timedelta(days=15)
+_LONGEST_CURVE_DAYS: Final = 7
 
 
 class Resource(NamedTuple):
-    """Measure endpoint; ``api`` names the quota and the subscription that it belongs to."""
+    """Measure endpoint; ``api`` names the quota that it belongs to."""
 
     generation: Generation
     path: str
-    kind: MeasureKind
-    direction: Direction
+    series: Series
     api: str
 
 
@@ -41,37 +47,25 @@ class MeasureQuery:
     end: date
 
 
-MEASURES_2026: Final = "mesure_synchrone_auto"
-OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
-# Kind, direction, name in v4 and v5, short name in v5, name in 2026.
+_MEASURES_2026: Final = "mesure_synchrone_auto"
+_OLDER_API: Final = "data"  # All of v4 and v5 shares one quota.
+# Series, name in v4 and v5, short name in v5, name in 2026.
 _SERIES: Final = (
-    (MeasureKind.LOAD_CURVE, Direction.CONSUMPTION, "consumption_load_curve", "clc", "courbe_de_charge_consommation"),
-    (MeasureKind.DAILY, Direction.CONSUMPTION, "daily_consumption", "dc", "consommation_quotidienne"),
-    (
-        MeasureKind.MAX_POWER,
-        Direction.CONSUMPTION,
-        "daily_consumption_max_power",
-        "dcmp",
-        "puissance_conso_max_quotidienne",
-    ),
-    (MeasureKind.LOAD_CURVE, Direction.PRODUCTION, "production_load_curve", "plc", "courbe_de_charge_production"),
-    (MeasureKind.DAILY, Direction.PRODUCTION, "daily_production", "dp", "production_quotidienne"),
+    (Series.LOAD_CURVE, "consumption_load_curve", "clc", "courbe_de_charge_consommation"),
+    (Series.DAILY, "daily_consumption", "dc", "consommation_quotidienne"),
 )
 RESOURCES: Final = tuple(
     resource
-    for kind, direction, name, short_name, name_2026 in _SERIES
+    for series, name, short_name, name_2026 in _SERIES
     for resource in (
-        Resource(Generation.V4, f"/v4/metering_data/{name}", kind, direction, OLDER_API),
-        Resource(Generation.V5, f"/metering_data_{short_name}/v5/{name}", kind, direction, OLDER_API),
-        Resource(Generation.V2026, f"/{MEASURES_2026}/v2/{name_2026}", kind, direction, MEASURES_2026),
+        Resource(Generation.V4, f"/v4/metering_data/{name}", series, _OLDER_API),
+        Resource(Generation.V5, f"/metering_data_{short_name}/v5/{name}", series, _OLDER_API),
+        Resource(Generation.V2026, f"/{_MEASURES_2026}/v2/{name_2026}", series, _MEASURES_2026),
     )
 )
 
 _PARAMETERS_V4_V5: Final = ("usage_point_id", "start", "end")
 _PARAMETERS_2026: Final = ("pointId", "dateDebut", "dateFin")
-_MAX_POWER_ONLY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"mesuresPas": ("P1D", "P1M"), "grandeurPhysique": ("PMA", "TOUT")}
-)
 
 
 def is_usage_point(text: str) -> bool:
@@ -80,37 +74,24 @@ def is_usage_point(text: str) -> bool:
 
 
 def usage_point_of(request: Request) -> str | None:
-    """Return the meter that a call names in its query or its path, for every generation; None without one."""
-    query = request.query_params
-    return query.get("usage_point_id") or query.get("pointId") or request.path_params.get("prm")
+    """Return the meter that a call names in its query, for every generation; None without one."""
+    return request.query_params.get("usage_point_id") or request.query_params.get("pointId")
 
 
 def read_query(resource: Resource, parameters: Mapping[str, str]) -> MeasureQuery:
     """Return the query; the meter is checked first, then the dates.  Raises Refused for a malformed one."""
     is_2026 = resource.generation is Generation.V2026
-    if is_2026 and not _has_swagger_parameters(resource, parameters):
+    # Data Connect 2026 refuses a missing or unknown parameter.
+    if is_2026 and set(parameters) != set(_PARAMETERS_2026):
         raise Refused(invalid_request(""))
     point_name, start_name, end_name = _PARAMETERS_2026 if is_2026 else _PARAMETERS_V4_V5
-    usage_point = check_usage_point_format(parameters.get(point_name))
+    usage_point = parameters.get(point_name)
+    if not usage_point:
+        raise Refused(invalid_request("usage_point_id parameter is required"))
+    if not is_usage_point(usage_point):
+        raise Refused(invalid_request("usage_point_id parameter must be 14 digits long"))
     start, end = _read_day("Start", parameters.get(start_name)), _read_day("End", parameters.get(end_name))
     return MeasureQuery(resource, usage_point, start, end)
-
-
-def check_usage_point_format(text: str | None) -> str:
-    """Return a meter number of 14 digits.  Raises Refused for anything else."""
-    if not text:
-        raise Refused(invalid_request("usage_point_id parameter is required"))
-    if not is_usage_point(text):
-        raise Refused(invalid_request("usage_point_id parameter must be 14 digits long"))
-    return text
-
-
-def _has_swagger_parameters(resource: Resource, parameters: Mapping[str, str]) -> bool:
-    """Return whether the parameters are those of the swagger: Data Connect 2026 refuses a missing or unknown one."""
-    special = _MAX_POWER_ONLY if resource.kind is MeasureKind.MAX_POWER else {}
-    if set(parameters) != {*_PARAMETERS_2026, *special}:
-        return False
-    return all(parameters[name] in values for name, values in special.items())
 
 
 def _read_day(word: str, text: str | None) -> date:
@@ -120,3 +101,34 @@ def _read_day(word: str, text: str | None) -> date:
         return date.fromisoformat(text if _DAY.fullmatch(text) else "")
     except ValueError:
         raise Refused(invalid_request(f"{word} date parameter must be in the format YYYY-MM-DD")) from None
+
+
+def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> None:
+    """Raise Refused for the first rule that the query breaks; ``consent`` is that of a user's token."""
+    today, options = simulator.clock.today(), simulator.options
+    meter = simulator.meters.get(query.usage_point)
+    switches = meter.switches
+    is_of_another = consent is not None and query.usage_point not in consent.usage_points
+    is_curve = query.resource.series is Series.LOAD_CURVE
+    months = options.load_curve_history_months if is_curve else options.daily_history_months
+    rules = (
+        ("end_too_late", query.end > today),
+        ("start_after_end", query.start >= query.end),
+        ("ADAM-DC-0008", is_of_another or switches.consent_revoked or simulator.consents.has_ended(query.usage_point)),
+        (switches.refusal or "", switches.refusal is not None),
+        ("ADAM-ERR0069", not meter.series.consumes),
+        ("ADAM-ERR0126", is_curve and (query.end - query.start).days > _LONGEST_CURVE_DAYS),
+        ("ADAM-ERR0125", query.start < _months_before(today, months) - _EXTRA_HISTORY),
+        ("ADAM-ERR0123", meter.activated_on is not None and query.start < meter.activated_on),
+        ("ADAM-ERR0075", is_curve and switches.curve_objected),
+        ("no_data_found", is_curve and not switches.curve_enabled),
+    )
+    for name, is_broken in rules:
+        if is_broken:
+            raise Refused(ERROR_TABLE[name])
+
+
+def _months_before(day: date, months: int) -> date:
+    """Return the same day some months earlier, or the last day of that month."""
+    year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))

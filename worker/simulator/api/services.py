@@ -17,7 +17,6 @@ from worker.domain.measures.answers import Json
 from worker.simulator.api.errors import NO_SERVICES, OUTSIDE_THE_SWAGGER, Generation, Refused
 from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.consents import Consent
-from worker.simulator.homes.series import Direction
 from worker.simulator.state import SimulatorState
 
 _API: Final = "subscribed_services"
@@ -59,7 +58,7 @@ def _services_body(simulator: SimulatorState, query: _ServicesQuery) -> Json:
         lists: Mapping[str, Json] = {"null": {"serviceSouscrit": None}, "list": {"serviceSouscrit": []}}
         return {"nbTotalServices": 0} | lists.get(switches.services_form, {})
     consent = simulator.consents.find(query.autorisationId)
-    if consent is None or switches.services_state not in query.etatCode:
+    if consent is None or "ACTIF" not in query.etatCode:
         return {"nbTotalServices": 0}
     measures = [(point, *measure) for point in consent.usage_points for measure in _MEASURES_AND_STEPS]
     services = [_service(simulator, consent, *measure, rank) for rank, measure in enumerate(measures)]
@@ -67,16 +66,14 @@ def _services_body(simulator: SimulatorState, query: _ServicesQuery) -> Json:
 
 
 def _service(simulator: SimulatorState, consent: Consent, usage_point: str, kind: str, step: str, rank: int) -> Json:
-    series = simulator.meters.get(usage_point).series
-    service_state = simulator.switches.services_state
     return {
         "id": str(consent.autorisation_id * 100 + rank),
         "pointId": usage_point,
-        "soutirage": series.measures(Direction.CONSUMPTION),
-        "injection": series.measures(Direction.PRODUCTION),
+        "soutirage": simulator.meters.get(usage_point).series.consumes,
+        "injection": not simulator.meters.get(usage_point).series.consumes,
         "serviceCode": "ACCES",
-        "etatCode": service_state,
-        "etatLibelle": service_state.capitalize(),
+        "etatCode": "ACTIF",
+        "etatLibelle": "Actif",
         "dateDebut": consent.start.isoformat(),
         "dateFin": consent.end.isoformat(),
         "mesuresTypeCode": kind,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -39,20 +38,12 @@ def token_routes(simulator: SimulatorState) -> list[Route]:
         form = await _read_form(simulator, request, "client_credentials")
         simulator.report.add_token(form["grant_type"])
         token = simulator.tokens.issue(None, simulator.switches.token_life_s)
-        scope = "" if simulator.switches.empty_scope else "am_application_scope default"
-        return JSONResponse(
-            {"access_token": token, "scope": scope, "token_type": "Bearer", "expires_in": _expires_in(simulator)}
-        )
-
-    async def revoke(request: Request) -> Response:
-        """Answer 200 even for an unknown token."""
-        simulator.tokens.revoke(str((await request.form()).get("token")))
-        return Response(b"", 200)
+        scope, life_s = "am_application_scope default", simulator.switches.token_life_s
+        return JSONResponse({"access_token": token, "scope": scope, "token_type": "Bearer", "expires_in": life_s})
 
     return [
         gateway_route(simulator, ["POST"], "/v1/oauth2/token", user_token, Generation.V4),
         gateway_route(simulator, ["POST"], "/oauth2/v3/token", application_token, Generation.V5),
-        gateway_route(simulator, ["POST"], "/oauth2/v3/revoke", revoke, Generation.V5),
     ]
 
 
@@ -89,29 +80,16 @@ def _redeem(simulator: SimulatorState, request: Request, form: Mapping[str, str]
 
 def _user_body(simulator: SimulatorState, consent: Consent) -> Json:
     issued_at = str(int(simulator.clock.now().timestamp() * 1000))
-    body = {
+    return {
         "access_token": simulator.tokens.issue(consent, simulator.switches.token_life_s),
         "token_type": "Bearer",
-        "expires_in": _expires_in(simulator),
+        "expires_in": simulator.switches.token_life_s,
         "refresh_token": simulator.tokens.issue_refresh_token(consent),
-        "scope": "" if simulator.switches.empty_scope else _SCOPE_V4,
+        "scope": _SCOPE_V4,
         "issued_at": issued_at,
         "refresh_token_issued_at": issued_at,
         "usage_points_id": ",".join(consent.usage_points),
     }
-    return body | ({"id_token": _sample_id_token(consent)} if simulator.switches.id_token else {})
-
-
-def _expires_in(simulator: SimulatorState) -> int | str:
-    life_s = simulator.switches.token_life_s
-    return str(life_s) if simulator.switches.expires_as_text else life_s
-
-
-def _sample_id_token(consent: Consent) -> str:
-    """Return an unsigned id token of our own making, since no recorded Enedis answer has one."""
-    parts = ({"alg": "none", "typ": "JWT"}, {"usage_point_id": consent.usage_points[0], "invented": True})
-    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
-    return ".".join((*encoded, ""))
 
 
 def _is_known_client(simulator: SimulatorState, request: Request, form: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import day_length
-from worker.simulator.homes.series import HALF_HOUR, Direction, Point, apportion, step_ends
+from worker.simulator.homes.series import HALF_HOUR, Point, apportion, step_ends
 
 _MORNING, _NOON, _EVENING = (7.5, 1.2), (12.6, 1.0), (20.0, 2.2)  # Hour and width of the day's peaks.
 
@@ -44,28 +44,22 @@ class _Household:
     """Size of each use of one household.
 
     ``base_w`` covers stand-by and fridge.  The others are in Wh: meals per day, heating per degree and day, hot
-    water per day, panels per sunny day.  ``away_from`` is the day of the year on which two weeks of holiday begin.
+    water per day.  ``away_from`` is the day of the year on which two weeks of holiday begin.
     """
 
     base_w: int
     meals_wh: int
     heating_wh: int
     water_wh: int
-    panels_wh: int
     activated_on: date
     away_from: int
 
 
 class PretendHome:
-    """One pretend household; ``directions`` says whether it consumes, produces or both."""
+    """One pretend household; one that does not consume only feeds in, which is no measure of ours."""
 
-    def __init__(
-        self,
-        usage_point: str,
-        seed: int,
-        directions: frozenset[Direction] = frozenset({Direction.CONSUMPTION}),
-    ) -> None:
-        self._directions = directions
+    def __init__(self, usage_point: str, seed: int, consumes: bool = True) -> None:
+        self.consumes = consumes
         self._seed = f"{seed}:{usage_point}".encode()
         self._household = _draw_household(blake2b(self._seed, digest_size=8).digest())
 
@@ -74,26 +68,19 @@ class PretendHome:
         """Start of the contract; no measures exist before."""
         return self._household.activated_on
 
-    def measures(self, direction: Direction) -> bool:
-        """Return whether the home measures this direction."""
-        return direction in self._directions
-
-    def daily(self, direction: Direction, day: date) -> int | None:
-        """Return the Wh of a day; None before the contract and for a direction that is not measured."""
-        if not self.measures(direction) or day < self.activated_on:
+    def daily(self, day: date) -> int | None:
+        """Return the Wh of a day; None before the contract."""
+        if not self.consumes or day < self.activated_on:
             return None
-        noise = self._noise(day)
-        if direction is Direction.PRODUCTION:
-            return self._panels_wh(day, noise)
-        return sum(wh for wh, _ in self._parts(day, noise))
+        return sum(wh for wh, _ in self._parts(day, self._noise(day)))
 
-    def curve(self, direction: Direction, day: date) -> list[Point]:
+    def curve(self, day: date) -> list[Point]:
         """Return the half-hours of a day; their watts are even, so that each is a whole number of watt-hours."""
-        wh = self.daily(direction, day)
+        wh = self.daily(day)
         if wh is None:
             return []
         noise = self._noise(day)
-        parts = [(wh, _daylight(day))] if direction is Direction.PRODUCTION else self._parts(day, noise)
+        parts = self._parts(day, noise)
         ends = step_ends(day, HALF_HOUR)
         slots = _clock_slots(day)
         # Noise is 0 to 255, so adding 192 keeps the largest factor below 2.4 times the smallest.
@@ -122,11 +109,6 @@ class PretendHome:
             (heating, _HEATING),
             (water, _OFF_PEAK),
         ]
-
-    def _panels_wh(self, day: date, noise: bytes) -> int:
-        season = 0.62 - 0.45 * math.cos(2 * math.pi * (day.timetuple().tm_yday + 10) / 365.25)
-        sunshine = 0.15 + 0.85 * noise[62] / 255
-        return int(self._household.panels_wh * season * sunshine)
 
 
 class _DayTraits(NamedTuple):
@@ -174,7 +156,6 @@ def _draw_household(digest: bytes) -> _Household:
         meals_wh=1_200 + people * (900 + digest[3] * 2),
         heating_wh=500 + digest[4] * 3 if electric_heating else 30,
         water_wh=people * (500 + digest[5] * 2) if digest[6] < 128 else 0,
-        panels_wh=9_000 + digest[7] * 40,
         activated_on=date(2007 + digest[2] % 6, 1 + digest[3] % 12, 1 + digest[4] % 28),
         away_from=190 + digest[5] % 40,
     )
@@ -188,10 +169,3 @@ def _clock_slots(day: date) -> Sequence[int]:
         hour, minute = int(label[11:13]), int(label[14:16])
         slots.append((hour * 2 + minute // 30 - 1) % 48)
     return tuple(slots)
-
-
-@lru_cache(maxsize=4096)
-def _daylight(day: date) -> tuple[int, ...]:
-    half_width = 2.6 - 0.9 * math.cos(2 * math.pi * (day.timetuple().tm_yday + 10) / 365.25)
-    shape = _weights_of_day((1.0, (13.5, half_width)))
-    return tuple(weight if weight > 500 else 0 for weight in shape)

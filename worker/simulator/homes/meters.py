@@ -15,13 +15,11 @@ from worker.simulator.homes.recordings import RecordedMeter
 from worker.simulator.homes.sandbox import METERS
 from worker.simulator.homes.series import (
     HALF_HOUR,
-    Direction,
     Number,
     Point,
     energy_wh,
     regroup,
     rescale,
-    step_ends,
 )
 from worker.simulator.switches import MeterSwitches
 
@@ -45,19 +43,22 @@ class Meter:
         """Start of the contract; None where it is unknown."""
         return self.switches.activated_on or self.series.activated_on
 
-    def daily(self, direction: Direction, day: date) -> Number | None:
+    def daily(self, day: date) -> Number | None:
         """Return the Wh of a day; None where it has no value or is not published yet."""
         if not self._has_day(day):
             return None
-        wh = self.series.daily(direction, day)
+        wh = self.series.daily(day)
         correction = self.switches.correction_of(day)
         return wh if wh is None or correction is None else correction.apply(wh)
 
-    def curve(self, direction: Direction, day: date) -> list[Point]:
+    def curve(self, day: date) -> list[Point]:
         """Return the published points of a day in time order; none where the curve is not collected."""
         if not self._has_day(day) or not self.switches.curve_enabled or self.switches.curve_objected:
             return []
-        points = self._apply_steps(day, self._correct_curve(direction, day))
+        points = self._correct_curve(day)
+        # Recordings keep their own steps.
+        if self.switches.step != HALF_HOUR and isinstance(self.series, PretendHome):
+            points = regroup(day, points, self.switches.step)
         holes = [hole for hole in self.switches.holes if hole.whole_day is None]
         return [point for point in points if not any(hole.start < point.label <= hole.end for hole in holes)]
 
@@ -68,26 +69,13 @@ class Meter:
             and all(hole.whole_day != day for hole in self.switches.holes)
         )
 
-    def _correct_curve(self, direction: Direction, day: date) -> list[Point]:
-        points = list(self.series.curve(direction, day))
+    def _correct_curve(self, day: date) -> list[Point]:
+        points = list(self.series.curve(day))
         correction = self.switches.correction_of(day)
         if correction is None or not points:
             return points
-        wh = self.series.daily(direction, day)
+        wh = self.series.daily(day)
         return rescale(points, correction.apply(energy_wh(points) if wh is None else wh))
-
-    def _apply_steps(self, day: date, points: list[Point]) -> list[Point]:
-        """Return the points in the steps that are switched on; recordings keep their own steps."""
-        switches = self.switches
-        unchanged = switches.step == HALF_HOUR and switches.step_change is None
-        if unchanged or not points or not isinstance(self.series, PretendHome):
-            return points
-        return regroup(day, points, self._steps_of_hours(day))
-
-    def _steps_of_hours(self, day: date) -> list[int]:
-        change = self.switches.step_change
-        starts = [f"{day.isoformat()} 00:00:00", *(label for _, label in step_ends(day, 60))][:-1]
-        return [change.minutes if change is not None and start >= change.at else self.switches.step for start in starts]
 
 
 class Meters:
@@ -99,12 +87,12 @@ class Meters:
         self._switches: dict[str, MeterSwitches] = {}
         self._seed = seed
 
-    def get(self, usage_point: str, with_unpublished: bool = False) -> Meter:
-        """Return the meter as the supplier shows it now, or with all days before today, published or not."""
+    def get(self, usage_point: str) -> Meter:
+        """Return the meter as the supplier shows it now."""
         switches = self.switches_of(usage_point)
-        series = self._recorded_meters.get(usage_point) or self._pretend_home(usage_point)
-        published = self.last_published() - switches.delay_days * ONE_DAY
-        return Meter(series, switches, self._clock.today() - ONE_DAY if with_unpublished else published)
+        consumes = usage_point not in METERS or METERS[usage_point].consumes
+        series = self._recorded_meters.get(usage_point) or PretendHome(usage_point, self._seed, consumes)
+        return Meter(series, switches, self.last_published() - switches.delay_days * ONE_DAY)
 
     def switches_of(self, usage_point: str) -> MeterSwitches:
         """Return the meter's switches: those that were set, else the sandbox's, else the defaults."""
@@ -118,10 +106,6 @@ class Meters:
     def reset_switches(self, usage_point: str) -> None:
         """Reset a meter to the switches that it had at the start."""
         self._switches.pop(usage_point, None)
-
-    def _pretend_home(self, usage_point: str) -> PretendHome:
-        directions = METERS[usage_point].directions if usage_point in METERS else frozenset({Direction.CONSUMPTION})
-        return PretendHome(usage_point, self._seed, directions)
 
     @property
     def number_recorded(self) -> int:

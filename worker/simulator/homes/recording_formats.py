@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.errors import DataError
-from worker.simulator.homes.series import STEPS, Direction, Number
+from worker.simulator.homes.series import STEPS, Number
 
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
 _SUMMER_MIDNIGHT_SHIFT: Final = timedelta(hours=1)  # Exports of early 2024 write 01:00+02:00 for midnight in summer.
@@ -49,7 +49,7 @@ class RecordedFile:
     """Content of one file: rows of a load curve, or Wh by day."""
 
     usage_point: str
-    direction: Direction = Direction.CONSUMPTION
+    production: bool = False
     rows: Sequence[RecordedRow] = ()
     days: Mapping[date, Number] = field(default_factory=dict)
 
@@ -128,9 +128,9 @@ def read_hour_export(path: Path) -> RecordedFile:
     Example: ``Horodate;Valeur``, then ``2023-10-29T01:30:00+02:00;100``.
     """
     lines = _numbered_lines(path, ";")
-    usage_point, direction = _read_export_head(path, lines)
+    usage_point, production = _read_export_head(path, lines)
     table = _until_footer(_table(path, lines, "horodate", "valeur"))
-    return RecordedFile(usage_point, direction, rows=_curve_rows(table, "horodate", "valeur"))
+    return RecordedFile(usage_point, production, rows=_curve_rows(table, "horodate", "valeur"))
 
 
 def read_index_export(path: Path) -> RecordedFile:
@@ -139,7 +139,7 @@ def read_index_export(path: Path) -> RecordedFile:
     Example: ``Horodate;Type de releve;EAS F1;EAS T``, then ``2024-03-31T00:00:00+01:00;Arrêté quotidien;1;3000``.
     """
     lines = _numbered_lines(path, ";")
-    usage_point, direction = _read_export_head(path, lines)
+    usage_point, production = _read_export_head(path, lines)
     indexes: dict[date, Number] = {}
     for line in _until_footer(_table(path, lines, "horodate", "eas t")):
         index = line.number_or_none("eas t")
@@ -151,7 +151,7 @@ def read_index_export(path: Path) -> RecordedFile:
         for day, following in pairwise(sorted(indexes))
         if following - day == ONE_DAY and indexes[following] >= indexes[day]  # An index falls when a meter is replaced.
     }
-    return RecordedFile(usage_point, direction, days=days)
+    return RecordedFile(usage_point, production, days=days)
 
 
 def read_r63_export(path: Path) -> RecordedFile:
@@ -161,11 +161,11 @@ def read_r63_export(path: Path) -> RecordedFile:
     """
     needed = ("identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur", "pas")
     rows: list[RecordedRow] = []
-    series: set[tuple[str, Direction]] = set()
+    series: set[tuple[str, bool]] = set()
     for line in _until_footer(_table(path, _numbered_lines(path, ";"), *needed)):
         if line.cell("grandeur physique") != "PA" or line.cell("unite") != "W":
             continue
-        series.add((line.usage_point(), _direction(line)))
+        series.add((line.usage_point(), _is_production(line)))
         if len(series) > 1:
             line.fail("another meter or direction begins; one file, one series")
         rows.append(_r63_row(line))
@@ -195,16 +195,15 @@ def _day_of_midnight(moment: datetime) -> date | None:
     return local.date() if time_of_day in (timedelta(0), _SUMMER_MIDNIGHT_SHIFT) else None
 
 
-def _read_export_head(path: Path, lines: Iterator[tuple[int, list[str]]]) -> tuple[str, Direction]:
+def _read_export_head(path: Path, lines: Iterator[tuple[int, list[str]]]) -> tuple[str, bool]:
     line = next(_table(path, lines, "identifiant prm", "grandeur metier"), None)
     if line is None:
         raise BrokenRecording(f"{path.name}: ends after its first line")
-    return line.usage_point(), _direction(line)
+    return line.usage_point(), _is_production(line)
 
 
-def _direction(line: _Line) -> Direction:
-    is_production = line.cell("grandeur metier").lower().startswith("prod")
-    return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
+def _is_production(line: _Line) -> bool:
+    return line.cell("grandeur metier").lower().startswith("prod")
 
 
 def _table(path: Path, lines: Iterator[tuple[int, list[str]]], *needed: str) -> Iterator[_Line]:

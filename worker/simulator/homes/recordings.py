@@ -1,7 +1,7 @@
 """Recorded meters from a folder of CSV files, with the values and gaps of the files.
 
 The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
-Files with other names are ignored; each name may end in ``.gz``.
+Files with other names are ignored, and so is production; each name may end in ``.gz``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.simulator.homes.recording_formats import (
     read_index_export,
     read_r63_export,
 )
-from worker.simulator.homes.series import HALF_HOUR, STEPS, Direction, Number, Point
+from worker.simulator.homes.series import HALF_HOUR, STEPS, Number, Point
 
 _READERS: Final[Mapping[str, Callable[[Path], RecordedFile]]] = {
     "[0-9]" * 14 + ".load_curve.csv": read_curve,
@@ -43,21 +43,22 @@ _PointKey = tuple[datetime, str]
 class RecordedMeter:
     """Recorded meter; a series without a file has no data at all."""
 
-    days: dict[Direction, dict[date, Number]] = field(default_factory=lambda: defaultdict(dict))
-    curves: dict[Direction, dict[date, list[Point]]] = field(default_factory=dict)
+    days: dict[date, Number] = field(default_factory=dict)
+    curves: dict[date, list[Point]] = field(default_factory=dict)
     activated_on: date | None = None
 
-    def measures(self, direction: Direction) -> bool:
-        """Return whether a file of this direction exists."""
-        return direction in self.days or direction in self.curves
+    @property
+    def consumes(self) -> bool:
+        """Whether there is a file of its consumption."""
+        return bool(self.days or self.curves)
 
-    def daily(self, direction: Direction, day: date) -> Number | None:
+    def daily(self, day: date) -> Number | None:
         """Return the recorded Wh of a day, or None."""
-        return self.days[direction].get(day) if direction in self.days else None
+        return self.days.get(day)
 
-    def curve(self, direction: Direction, day: date) -> Sequence[Point]:
+    def curve(self, day: date) -> Sequence[Point]:
         """Return the recorded points of a day, in time order."""
-        return self.curves.get(direction, {}).get(day, ())
+        return self.curves.get(day, ())
 
 
 def read_folder(folder: Path) -> dict[str, RecordedMeter]:
@@ -83,15 +84,16 @@ def _reader(path: Path) -> Callable[[Path], RecordedFile] | None:
 
 def _to_meters(files: Iterable[RecordedFile]) -> dict[str, RecordedMeter]:
     meters: defaultdict[str, RecordedMeter] = defaultdict(RecordedMeter)
-    points: defaultdict[tuple[str, Direction], dict[_PointKey, Point | None]] = defaultdict(dict)
+    points: defaultdict[str, dict[_PointKey, Point | None]] = defaultdict(dict)
     for recorded in files:
         meter = meters[recorded.usage_point]
-        if recorded.days:
-            meter.days[recorded.direction].update(recorded.days)
+        if recorded.production:
+            continue
+        meter.days.update(recorded.days)
         if recorded.rows:
-            points[recorded.usage_point, recorded.direction].update(_to_points(recorded))
-    for (usage_point, direction), by_key in points.items():
-        meters[usage_point].curves[direction] = _by_day(by_key)
+            points[recorded.usage_point].update(_to_points(recorded))
+    for usage_point, by_key in points.items():
+        meters[usage_point].curves = _by_day(by_key)
     return dict(meters)
 
 

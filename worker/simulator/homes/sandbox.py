@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final, NamedTuple
 
-from worker.simulator.homes.series import Direction
 from worker.simulator.switches import MeterSwitches
 
 
@@ -17,23 +16,23 @@ class SandboxMeter(NamedTuple):
     """Meter of a sandbox customer, with the switches that make it behave as its page says."""
 
     usage_point: str
-    directions: frozenset[Direction]
+    consumes: bool
     switches: MeterSwitches
 
 
-def _meter(usage_point: str, *directions: Direction, **switches: Any) -> SandboxMeter:
+def _meter(usage_point: str, consumes: bool = True, **switches: Any) -> SandboxMeter:
     of_page = MeterSwitches(**{"activated_on": date(2015, 12, 1)} | switches)
-    return SandboxMeter(usage_point, frozenset(directions or [Direction.CONSUMPTION]), of_page)
+    return SandboxMeter(usage_point, consumes, of_page)
 
 
 CUSTOMERS: Final[Mapping[int, tuple[SandboxMeter, ...]]] = {
     0: (_meter("22516914714270"),),
     1: (_meter("11453290002823", activated_on=date(2019, 8, 27)),),
     2: (_meter("32320647321714", curve_enabled=False),),
-    3: (_meter("12345678901234"), _meter("10284856584123", Direction.PRODUCTION)),
+    3: (_meter("12345678901234"), _meter("10284856584123", consumes=False)),
     4: (_meter("42900589957123", weekday_holes=(1, 2)),),  # Tuesdays and Wednesdays.
-    5: (_meter("24880057139941", Direction.PRODUCTION),),
-    6: (_meter("12655648759651", *Direction),),
+    5: (_meter("24880057139941", consumes=False),),
+    6: (_meter("12655648759651"),),
     7: (_meter("64975835695673"), _meter("63695879465986"), _meter("22315546958763")),
     8: (_meter("26584978546985", consent_revoked=True),),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
@@ -18,21 +17,6 @@ from worker.domain.measures.readings import PARIS, day_length, local_midnight
 Number = int | float
 HALF_HOUR: Final = 30
 STEPS: Final = (5, 10, 15, 30, 60)  # In minutes: the step lengths that Enedis publishes.
-
-
-class Direction(StrEnum):
-    """Direction of the energy, from the network or into it."""
-
-    CONSUMPTION = "consumption"
-    PRODUCTION = "production"
-
-
-class MeasureKind(StrEnum):
-    """Kind of measure that the supplier publishes."""
-
-    DAILY = "daily"
-    LOAD_CURVE = "load_curve"
-    MAX_POWER = "max_power"
 
 
 class Point(NamedTuple):
@@ -88,10 +72,10 @@ def rescale(points: Sequence[Point], wh: int) -> list[Point]:
     return [point._replace(watts=_watts(share, point.minutes)) for point, share in zip(points, shares, strict=True)]
 
 
-def regroup(day: date, points: Sequence[Point], minutes_of_hour: Sequence[int]) -> list[Point]:
-    """Return half-hours as steps of other lengths, with one length for each elapsed hour of the day."""
+def regroup(day: date, points: Sequence[Point], minutes: int) -> list[Point]:
+    """Return half-hours as steps of another length."""
     regrouped: list[Point] = []
-    for hour, minutes in enumerate(minutes_of_hour):
+    for hour in range(len(points) // 2):
         pair = points[2 * hour : 2 * hour + 2]
         ends = step_ends(day, minutes)[hour * 60 // minutes : (hour + 1) * 60 // minutes]
         shares = _split_hour([int(point.watts) // 2 for point in pair], len(ends))

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.fleet.outcomes import AnswerClass
-from worker.domain.measures.answer_shapes import DeviationKind
+from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import Period, Series
 
 

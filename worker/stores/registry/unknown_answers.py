@@ -11,8 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
-from worker.domain.measures.answer_samples import to_sample
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind
+from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
 from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows

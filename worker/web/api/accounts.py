@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from worker.accounts.status import AccountStatus, AccountSummary, status_of
+from worker.clients.suppliers import ENEDIS
 from worker.domain.consent.accounts import Account, AccountState
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import ENEDIS
 from worker.web.api.auth import Caller, MayRemove, ReadAccounts, WriteAccounts
 from worker.web.api.schemas import (
     AccountId,

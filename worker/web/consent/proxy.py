@@ -26,6 +26,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from worker.clients.enedis.consent import usage_points_of_grant
+from worker.clients.suppliers import SUPPLIERS
 from worker.clients.tokens import Token
 from worker.errors import (
     AccountError,
@@ -36,7 +37,6 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow

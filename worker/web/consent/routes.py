@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis.client import USAGE_POINT
+from worker.clients.suppliers import ENEDIS, SUPPLIERS
 from worker.domain.consent.accounts import AccountState
-from worker.runtime.supplier import ENEDIS, SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.start import CONSENT_STARTS, is_known_supplier, is_simulator, start_flow

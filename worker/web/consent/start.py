@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
+from worker.clients.suppliers import SUPPLIERS
 from worker.runtime.process import Runtime
-from worker.runtime.supplier import SUPPLIERS
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.rate_limit import Rate
 

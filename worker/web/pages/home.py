@@ -6,10 +6,10 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import history_length
-from worker.runtime.supplier import SUPPLIERS
 from worker.web.context import ContextDep, SessionDep
 from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of

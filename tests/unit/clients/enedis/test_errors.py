@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker.clients.enedis.errors import Reply, classify, code_of, token_refused
+from worker.clients.enedis.errors import Reply, classify, token_refused
 from worker.domain.measures.answers import AnswerKind
 from worker.errors import (
     ConsentRevoked,
@@ -217,7 +217,7 @@ def test_in_the_first_generation_an_empty_403_is_the_token_and_a_full_one_the_co
 
 @pytest.mark.parametrize("leak", ["98765432109876", "c29tZS10b2tlbi13aXRoLTEyMw", "x" * 60, "a\nb", "DUPONT, Jean", ""])
 def test_a_code_that_does_not_look_like_one_is_not_shown(leak: str) -> None:
-    assert code_of(reply(400, error(leak))) == ""
+    assert reply(400, error(leak)).code == ""
     with pytest.raises(RequestRefused) as caught:
         classify(reply(400, error(leak)), NOW)
     assert not leak or leak.lower() not in str(caught.value).lower()

@@ -16,7 +16,7 @@ from tests.support.supplier_server import NOW, USAGE_POINT, ClientHarness
 from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS
 from worker.clients.enedis.client import EnedisClient
 from worker.clients.enedis.errors import Reply, classify, unexpected_refusal
-from worker.domain.measures.answer_shapes import Deviation, DeviationKind
+from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import RequestRefused, WorkerError
 

@@ -15,7 +15,6 @@ from worker.domain.fleet.lanes import (
     Lane,
     Shares,
     current_lane,
-    current_quota_lane,
     enter_lane,
     leave_lane,
 )
@@ -68,9 +67,9 @@ def test_an_unknown_queue_is_another_lane_and_never_a_name_of_its_own(queue: str
     ],
 )
 def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: Lane) -> None:
-    assert current_quota_lane() is Lane.FIRST_SCREEN  # By hand, because a person waits.
+    assert LANES[current_lane()].quota_lane is Lane.FIRST_SCREEN  # By hand, because a person waits.
     token = enter_lane(queue)
-    assert current_quota_lane() is lane
+    assert LANES[current_lane()].quota_lane is lane
     leave_lane(token)
 
 

@@ -10,11 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import bad_values, json_values, many, watts
-from worker.domain.parsing.values import (
-    parse_number,
-    parse_step_minutes,
-    to_energy,
-)
+from worker.domain.parsing.enedis import parse_number, to_energy
+from worker.domain.parsing.labels import parse_step_minutes
 
 
 @many

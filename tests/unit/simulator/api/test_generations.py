@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from itertools import pairwise
 
 import pytest
 
@@ -65,8 +64,6 @@ def test_the_newest_bodies_come_as_bytes_and_say_what_they_hold(supplier: Simula
     assert item["points"][0].keys() == {"v", "d", "p", "n", "iv", "ec"}
     daily = supplier.request_measures("2024-11-03", "2024-11-04", "daily", "2026").json()
     assert (daily["pas"], daily["modeCalcul"], daily["grandeur"][0]["grandeurPhysique"]) == ("P1D", "DIFF.INDEX", "EA")
-    supplier.admin("switches", {"json_content_type": True})
-    assert supplier.request_measures(generation="2026").headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize("changes", [{"dateFin": None}, {"extra": "1"}, {"pointId": "12"}, {"dateDebut": "03/11/2024"}])
@@ -77,44 +74,6 @@ def test_the_newest_calls_what_its_swagger_does_not_know_a_fault_of_its_own(
     parameters = {name: value for name, value in (usual | changes).items() if value is not None}
     answer = supplier.get(PATHS["2026", "daily"], parameters, supplier.bearer("2026"))
     assert (answer.status_code, set(answer.json())) == (500, {"code", "message"})
-
-
-def test_maximum_power_needs_its_two_parameters_in_the_newest(supplier: SimulatorCaller) -> None:
-    path = "/mesure_synchrone_auto/v2/puissance_conso_max_quotidienne"
-    parameters = {"pointId": HOME, "dateDebut": "2024-11-01", "dateFin": "2024-11-04"}
-    assert supplier.get(path, parameters, supplier.bearer("2026")).status_code == 500
-    answer = supplier.get(path, parameters | {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}, supplier.bearer("2026"))
-    assert (len(points(answer)), answer.json()["grandeur"][0]["unite"]) == (3, "VA")
-    older = "/metering_data_dcmp/v5/daily_consumption_max_power"
-    parameters = {"usage_point_id": HOME, "start": "2024-11-01", "end": "2024-11-04"}
-    assert points(supplier.get(older, parameters, supplier.bearer("v5"))) == points(answer)
-
-
-def test_the_index_rises_by_the_daily_energy(supplier: SimulatorCaller) -> None:
-    parameters = {"pointId": HOME, "dateDebut": "2024-11-01", "dateFin": "2024-11-04"}
-    path = "/mesure_synchrone_auto/v2/index_consommation"
-    body = supplier.get(path, parameters, supplier.bearer("2026")).json()
-    values = [value["v"] for value in body["contexte"][0]["grandeur"][0]["cadranTotalisateur"]["valeur"]]
-    daily = [int(wh) for _, wh in points(supplier.request_measures("2024-11-01", "2024-11-03"))]
-    assert [later - earlier for earlier, later in pairwise(values)] == daily
-
-
-@pytest.mark.parametrize("api", ["situation_contrat", "synth_contrat", "comptage"])
-def test_contracts_take_the_meter_in_the_path_alone(supplier: SimulatorCaller, api: str) -> None:
-    token = supplier.bearer("2026")
-    assert supplier.get(f"/{api}_auto/v1/{HOME}", {}, token).status_code == 200
-    assert supplier.get(f"/{api}_auto/v1/{HOME}", {"pointId": HOME}, token).status_code == 500
-
-
-def test_a_contract_tells_where_history_starts(supplier: SimulatorCaller) -> None:
-    supplier.switch(activated_on="2023-04-05")
-    newest = supplier.get(f"/synth_contrat_auto/v1/{HOME}", {}, supplier.bearer("2026")).json()
-    assert newest["consumption_last_activation_date"] == "2023-04-05T00:00:00+0200"
-    older = supplier.get(
-        "/customers_upc/v5/usage_points/contracts", {"usage_point_id": HOME}, supplier.bearer("v5")
-    ).json()
-    contract = older["customer"]["usage_points"][0]["contracts"]
-    assert contract["last_activation_date"] == "2023-04-05+02:00"
 
 
 def test_a_path_that_nobody_serves_meets_the_web_firewall(supplier: SimulatorCaller) -> None:

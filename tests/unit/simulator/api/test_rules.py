@@ -53,15 +53,11 @@ def test_a_late_meter_comes_out_days_later(supplier: SimulatorCaller) -> None:
     published = [day for day, _ in points(supplier.request_measures("2024-11-01", "2024-11-05"))]
     assert published == ["2024-11-01", "2024-11-02"]
     assert set(supplier.truth("2024-11-01", "2024-11-05")["daily"]) == {"2024-11-01", "2024-11-02"}
-    assert len(supplier.truth("2024-11-01", "2024-11-05", measured="1")["daily"]) == 4
 
 
 def test_seven_days_of_curve_are_the_most(supplier: SimulatorCaller) -> None:
     assert supplier.request_measures("2024-10-28", "2024-11-04", "curve").status_code == 200
     assert error_of(supplier.request_measures("2024-10-28", "2024-11-05", "curve")) == (400, "ADAM-ERR0126")
-    supplier.admin("switches", {"seven_days_refused": True})
-    assert error_of(supplier.request_measures("2024-10-28", "2024-11-04", "curve")) == (400, "ADAM-ERR0126")
-    assert supplier.request_measures("2024-10-29", "2024-11-04", "curve").status_code == 200
 
 
 def test_history_ends_after_so_many_months_and_fifteen_days(supplier: SimulatorCaller) -> None:
@@ -137,10 +133,3 @@ def test_every_row_of_the_error_table_can_be_switched_on_for_one_meter(
     assert answer.status_code >= 400
     supplier.switch(refusal=None)
     assert supplier.request_measures(generation=generation).status_code == 200
-
-
-def test_an_api_that_is_not_subscribed_says_so(supplier: SimulatorCaller) -> None:
-    supplier.admin("switches", {"unsubscribed": ["comptage_auto"]})
-    refused = supplier.get(f"/comptage_auto/v1/{HOME}", {}, supplier.bearer("2026"))
-    assert error_of(refused) == (403, "900908")
-    assert supplier.request_measures(generation="2026").status_code == 200

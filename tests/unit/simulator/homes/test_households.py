@@ -12,7 +12,6 @@ from worker.domain.measures.readings import ONE_DAY, day_length
 from worker.simulator.homes.households import PretendHome
 from worker.simulator.homes.series import (
     STEPS,
-    Direction,
     apportion,
     energy_wh,
     regroup,
@@ -20,7 +19,6 @@ from worker.simulator.homes.series import (
     step_ends,
 )
 
-CONSUMPTION = Direction.CONSUMPTION
 DAYS = st.dates(date(2015, 1, 1), date(2030, 12, 31)) | st.sampled_from([date(2024, 3, 31), date(2024, 10, 27)])
 METERS = st.integers(10**13, 10**14 - 1).map(str)
 
@@ -28,18 +26,18 @@ METERS = st.integers(10**13, 10**14 - 1).map(str)
 @given(METERS, DAYS)
 def test_a_days_curve_adds_up_to_its_daily_value(usage_point: str, day: date) -> None:
     home = PretendHome(usage_point, seed=1)
-    curve = home.curve(CONSUMPTION, day)
+    curve = home.curve(day)
     assert len(curve) == day_length(day) // timedelta(minutes=30)
-    assert energy_wh(curve) == home.daily(CONSUMPTION, day)
+    assert energy_wh(curve) == home.daily(day)
     assert all(point.watts >= 0 and point.watts % 2 == 0 for point in curve)
     assert curve[-1].label == f"{day + ONE_DAY} 00:00:00"
 
 
 @given(METERS, DAYS, st.sampled_from(STEPS), st.integers(0, 60_000))
 def test_corrections_and_steps_keep_the_energy_whole(usage_point: str, day: date, step: int, wh: int) -> None:
-    rescaled = rescale(PretendHome(usage_point, seed=1).curve(CONSUMPTION, day), wh)
+    rescaled = rescale(PretendHome(usage_point, seed=1).curve(day), wh)
     assert energy_wh(rescaled) == wh
-    regrouped = regroup(day, rescaled, [step] * (len(rescaled) // 2))
+    regrouped = regroup(day, rescaled, step)
     assert energy_wh(regrouped) == wh
     assert [(point.end, point.label) for point in regrouped] == list(step_ends(day, step))
 
@@ -52,14 +50,14 @@ def test_shares_are_whole_and_lose_nothing(total: int, weights: list[int]) -> No
 
 def test_a_home_is_the_same_every_time_and_its_neighbour_another() -> None:
     day = date(2024, 5, 17)
-    first, again = (PretendHome("98765432109876", seed=1).curve(CONSUMPTION, day) for _ in range(2))
+    first, again = (PretendHome("98765432109876", seed=1).curve(day) for _ in range(2))
     assert first == again
-    assert first != PretendHome("98765432109877", seed=1).curve(CONSUMPTION, day)
-    assert first != PretendHome("98765432109876", seed=2).curve(CONSUMPTION, day)
+    assert first != PretendHome("98765432109877", seed=1).curve(day)
+    assert first != PretendHome("98765432109876", seed=2).curve(day)
 
 
 def _year_of(home: PretendHome) -> list[int]:
-    return [home.daily(CONSUMPTION, date(2023, 1, 1) + rank * ONE_DAY) or 0 for rank in range(365)]
+    return [home.daily(date(2023, 1, 1) + rank * ONE_DAY) or 0 for rank in range(365)]
 
 
 def test_households_use_what_french_households_use() -> None:
@@ -78,7 +76,7 @@ def test_evenings_are_above_the_small_hours_and_weekend_mornings_start_later() -
     for number in range(30):
         home = PretendHome(f"{number:014d}", seed=1)
         for day in (date(2024, 5, 13) + rank * ONE_DAY for rank in range(7)):
-            curves[day.weekday() >= 5].append([point.watts for point in home.curve(CONSUMPTION, day)])
+            curves[day.weekday() >= 5].append([point.watts for point in home.curve(day)])
     workday, weekend = ([mean(curve[slot] for curve in curves[kind]) for slot in range(48)] for kind in (False, True))
     assert mean(workday[38:43]) > 1.5 * mean(workday[6:10])
     assert workday[14] > weekend[14]
@@ -88,13 +86,5 @@ def test_evenings_are_above_the_small_hours_and_weekend_mornings_start_later() -
 def test_before_its_contract_a_home_has_nothing() -> None:
     home = PretendHome("98765432109876", seed=1)
     eve = home.activated_on - ONE_DAY
-    assert (home.daily(CONSUMPTION, eve), home.curve(CONSUMPTION, eve)) == (None, [])
+    assert (home.daily(eve), home.curve(eve)) == (None, [])
     assert home.activated_on < date(2015, 1, 1)
-
-
-def test_panels_feed_in_by_day_alone() -> None:
-    home = PretendHome("98765432109876", seed=1, directions=frozenset({Direction.PRODUCTION}))
-    curve = home.curve(Direction.PRODUCTION, date(2024, 6, 15))
-    assert energy_wh(curve) == home.daily(Direction.PRODUCTION, date(2024, 6, 15)) > 0
-    assert energy_wh(curve[:8]) == energy_wh(curve[-3:]) == 0
-    assert home.daily(CONSUMPTION, date(2024, 6, 15)) is None

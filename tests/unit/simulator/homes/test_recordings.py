@@ -14,7 +14,7 @@ from tests.support.enedis_caller import CALLBACK, SimulatorCaller, error_of, poi
 from worker.domain.measures.readings import PARIS
 from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
 from worker.simulator.homes.recordings import RecordedMeter, infer_minutes, read_folder, to_instants
-from worker.simulator.homes.series import Direction, energy_wh
+from worker.simulator.homes.series import energy_wh
 from worker.simulator.options import SimulatorOptions
 
 METER = "01234567890123"
@@ -120,11 +120,18 @@ def test_the_customer_sites_curve_keeps_both_passes_of_the_autumn_hour(tmp_path:
 def test_the_customer_sites_indexes_become_days(tmp_path: Path) -> None:
     _write(tmp_path, "Enedis_Conso_Jour_20240329-20240405_x.csv.gz", INDEX_EXPORT)
     meter = read_folder(tmp_path)[METER]
-    assert meter.days[Direction.CONSUMPTION] == {
+    assert meter.days == {
         date(2024, 3, 30): 2000,
         date(2024, 3, 31): 3000,
         date(2024, 4, 3): 500,  # No day crosses a missing index or a replaced meter.
     }
+
+
+def test_an_export_of_production_is_left_out(tmp_path: Path) -> None:
+    _write(tmp_path, "Enedis_Conso_Heure_1.csv", HOUR_EXPORT.replace("Consommation", "Production"))
+    supplier = _serve(tmp_path, "2023-11-02T09:00+01:00")
+    answer = supplier.request_measures("2023-10-29", "2023-10-30", "curve", usage_point=METER)
+    assert error_of(answer) == (400, "ADAM-ERR0069")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +225,7 @@ def test_the_steps_we_infer_are_those_the_portal_states() -> None:
 def test_exports_and_plain_files_of_one_meter_say_the_same(meters: dict[str, RecordedMeter]) -> None:
     assert meters["99000000000011"].days == meters["00000000000001"].days
     assert meters["99000000000011"].curves == meters["00000000000001"].curves
-    curve, twin = (meters[number].curves[Direction.CONSUMPTION] for number in ("99000000000033", "00000000000002"))
+    curve, twin = (meters[number].curves for number in ("99000000000033", "00000000000002"))
     assert [[point[:4] for point in curve[day]] for day in sorted(curve)] == [
         [point[:4] for point in twin[day]] for day in sorted(twin)
     ]
@@ -227,9 +234,9 @@ def test_exports_and_plain_files_of_one_meter_say_the_same(meters: dict[str, Rec
 @needs_recordings
 def test_a_recorded_curve_adds_up_to_its_recorded_days(meters: dict[str, RecordedMeter]) -> None:
     meter = meters["00000000000001"]
-    days = meter.days[Direction.CONSUMPTION]
+    days = meter.days
     assert len(days) == 197
-    assert [day for day, wh in days.items() if energy_wh(meter.curve(Direction.CONSUMPTION, day)) != wh] == []
-    autumn = meter.curve(Direction.CONSUMPTION, date(2023, 10, 29))
+    assert [day for day, wh in days.items() if energy_wh(meter.curve(day)) != wh] == []
+    autumn = meter.curve(date(2023, 10, 29))
     assert (len(autumn), autumn[0].end.astimezone(PARIS).hour) == (50, 0)
-    assert len(meter.curve(Direction.CONSUMPTION, date(2024, 3, 31))) == 46
+    assert len(meter.curve(date(2024, 3, 31))) == 46

@@ -22,7 +22,6 @@ def test_the_last_digit_of_the_state_picks_the_customer(sandbox: SimulatorCaller
 
 def test_outside_the_sandbox_a_digit_means_nothing(supplier: SimulatorCaller) -> None:
     assert supplier.callback(state="abc0")["usage_point_id"] != "22516914714270"
-    assert supplier.callback(state="abc0", sandbox="1")["usage_point_id"] == "22516914714270"
 
 
 def _ask(sandbox: SimulatorCaller, digit: int, series: str = "daily", which: int = 0) -> object:
@@ -60,20 +59,3 @@ def test_the_second_customer_was_activated_in_2019() -> None:
         "ADAM-ERR0123",
     )
     assert len(points(sandbox.request_measures("2019-08-27", "2019-09-01", usage_point="11453290002823"))) == 5
-
-
-@pytest.mark.parametrize("usage_point", ["10284856584123", "24880057139941", "12655648759651"])
-def test_producers_answer_for_production(sandbox: SimulatorCaller, usage_point: str) -> None:
-    parameters = {"usage_point_id": usage_point, "start": "2024-06-01", "end": "2024-06-03"}
-    daily = sandbox.get("/metering_data_dp/v5/daily_production", parameters, sandbox.bearer("v5"))
-    curve = sandbox.get("/metering_data_plc/v5/production_load_curve", parameters, sandbox.bearer("v5"))
-    assert sum(int(wh) for _, wh in points(daily)) == sum(int(watts) for _, watts in points(curve)) // 2 > 0
-    newest = {"pointId": usage_point, "dateDebut": "2024-06-01", "dateFin": "2024-06-03"}
-    path = "/mesure_synchrone_auto/v2/production_quotidienne"
-    assert points(sandbox.get(path, newest, sandbox.bearer("2026"))) == points(daily)
-
-
-def test_a_meter_that_only_consumes_has_no_production(supplier: SimulatorCaller) -> None:
-    parameters = {"usage_point_id": "98765432109876", "start": "2024-06-01", "end": "2024-06-03"}
-    refused = supplier.get("/metering_data_dp/v5/daily_production", parameters, supplier.bearer("v5"))
-    assert error_of(refused) == (400, "ADAM-ERR0069")

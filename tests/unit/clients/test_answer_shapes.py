@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.support.factories import USAGE_POINT, answer_2026, curve_of, v5_answer
 from tests.support.strategies import json_values, many
+from worker.clients.answer_shapes import MAX_DEVIATIONS, find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
-from worker.domain.measures.answer_samples import MAX_CHARACTERS, to_masked, to_sample
-from worker.domain.measures.answer_shapes import MAX_DEVIATIONS, Deviation, DeviationKind, find_deviations
+from worker.domain.measures.deviations import MAX_CHARACTERS, Deviation, DeviationKind, to_masked, to_sample
 from worker.domain.measures.readings import Series
 from worker.domain.parsing.enedis import parse
 from worker.errors import MalformedAnswer

@@ -1,19 +1,12 @@
-"""Expected shapes of an answer, and the deviations of an answer from them.
+"""Expected shapes of an answer of measures, and the deviations of an answer from them.
 
-A supplier's expected answers are pydantic models that its client hands in (``worker/clients/enedis/answers.py``). A
-*deviation* names its kind, its place and a short detail, all without values. The same deviation in another answer has
-the same fingerprint. Deviations inform the operator early; they never stop a reading, because the parser decides what
-is refused.
+Each supplier's expected answers are pydantic models in its ``answers.py``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
@@ -21,42 +14,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.domain.measures.answers import Json
+from worker.domain.measures.deviations import (
+    Deviation,
+    DeviationKind,
+    clean_name,
+    mask_text,
+    mask_unless_code,
+    names_of,
+)
 
 MAX_DEVIATIONS: Final = 20  # Of one answer.
-_MAX_DETAIL_LENGTH: Final = 60
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
-_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
-
-
-class DeviationKind(StrEnum):
-    """Kinds of deviations."""
-
-    EMPTY = "empty_answer"
-    SHAPE = "unknown_shape"
-    FIELD = "unknown_field"
-    UNIT = "changed_unit"
-    CODE = "unknown_code"
-
-
-@dataclass(frozen=True)  # Without slots, because the fingerprint is cached beside the fields.
-class Deviation:
-    """One deviation of an answer from its expected shape.
-
-    ``place``: a path like ``meter_reading.interval_reading[].quality``. ``sample``: the answer as it came.
-    """
-
-    kind: DeviationKind
-    place: str
-    detail: str = ""
-    sample: Json = field(default=None, repr=False, compare=False)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hexadecimal digits of kind, place and detail."""
-        return hashlib.sha256(f"{self.kind}\n{self.place}\n{self.detail}".encode()).hexdigest()[:16]
-
-
-# -- Expected shapes
 
 
 class AnswerPart(BaseModel):
@@ -85,9 +52,6 @@ def check_scalar(accepts: Callable[[Json], bool], odd: DeviationKind = Deviation
         return value
 
     return AfterValidator(check)
-
-
-# -- Comparison of an answer with its expected shape
 
 
 def find_deviations(payload: Json, shapes: Sequence[AnswerShape]) -> list[Deviation]:
@@ -141,32 +105,6 @@ def _to_parts(error: ErrorDetails) -> _Parts:
 def _place_of(location: tuple[str | int, ...]) -> str:
     names = ("[]" if isinstance(part, int) else f".{clean_name(part)}" for part in location)
     return "".join(names).removeprefix(".")
-
-
-# -- Texts without values
-
-
-def mask_text(text: str) -> str:
-    """Return the start of a text with each digit as 9 and each letter as ``a``."""
-    return "".join("9" if letter.isdigit() else "a" if letter.isalpha() else letter for letter in text)[
-        :_MAX_DETAIL_LENGTH
-    ]
-
-
-def mask_unless_code(text: str) -> str:
-    """Return a code as it is and any other text masked. A long number is no code, because it may be a meter's."""
-    is_code = _CODE.fullmatch(text) and not re.search(r"\d{8}", text)
-    return text if is_code else mask_text(text)
-
-
-def names_of(value: Mapping[str, Json]) -> str:
-    """Return the first names in an object, sorted and joined by commas."""
-    return ",".join(sorted(clean_name(name) for name in islice(value, 12)))[:_MAX_DETAIL_LENGTH]
-
-
-def clean_name(name: str) -> str:
-    """Return a field's name with each number as 9, so that a field named after a day is the same field every day."""
-    return re.sub(r"\d+", "9", name) if _NAME.fullmatch(name) else mask_text(name)
 
 
 _TYPE_NAMES: Final = {dict: "object", list: "list", str: "text", bool: "boolean", int: "number", float: "number"}

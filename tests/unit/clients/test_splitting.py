@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
+from worker.clients.splitting import SplitFetch
 from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.readings import ONE_DAY, DateWindow
-from worker.domain.measures.splitting import SplitFetch
 from worker.domain.measures.windows import merge_windows
 from worker.errors import RequestRefused
 

@@ -1,7 +1,7 @@
 """The token stores: users' tokens in the registry, the application's token in Redis, both encrypted.
 
-Clients and stores do not import each other. These classes implement the protocols of ``worker.clients.tokens`` with
-our stores.
+Clients and stores do not import each other. These classes implement the protocols of ``worker.clients.tokens``; a
+token is a text to them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from worker.clients.tokens import Token
 from worker.errors import WorkerError
 from worker.logs import fields
 from worker.stores.encryption import Sealer
@@ -41,17 +40,16 @@ class UserTokenStore:
         self.progress = progress
         self._locked_token_id: str | None = None
 
-    def load(self) -> Token | None:
+    def load(self) -> str | None:
         """Return the token that is stored for the account, or None."""
-        text = self.registry.tokens.load(self.account_id)
-        return Token.from_text(text) if text else None
+        return self.registry.tokens.load(self.account_id)
 
-    def save(self, token: Token) -> None:
+    def save(self, token: str, expires_at: int | None) -> None:
         """Save the token; a renewal does not overwrite the token of a new consent that came meanwhile."""
-        expires_at = None if token.expires_at is None else datetime.fromtimestamp(token.expires_at, UTC)
+        ends = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
         if self._locked_token_id is None:
-            self.registry.tokens.save(self.account_id, token.to_text(), expires_at)
-        elif not self.registry.tokens.save_renewed(self._locked_token_id, token.to_text(), expires_at):
+            self.registry.tokens.save(self.account_id, token, ends)
+        elif not self.registry.tokens.save_renewed(self._locked_token_id, token, ends):
             log.info("token renewed and discarded: a new consent replaced it", extra=fields(account_id=self.account_id))
 
     @contextmanager
@@ -89,18 +87,16 @@ class ApplicationTokenStore:
     sealer: Sealer
     progress: ProgressStore
 
-    def load(self) -> Token | None:
+    def load(self) -> str | None:
         sealed = self.progress.get_secret(f"token:{self.supplier}")
-        if sealed is None:
-            return None
         try:
-            return Token.from_text(self.sealer.unseal(sealed))
+            return self.sealer.unseal(sealed) if sealed else None
         except WorkerError:
             # Its key is gone. A new token costs one call.
             return None
 
-    def save(self, token: Token) -> None:
-        self.progress.put_secret(f"token:{self.supplier}", self.sealer.seal(token.to_text()), _APPLICATION_TOKEN_TTL_S)
+    def save(self, token: str, expires_at: int | None) -> None:
+        self.progress.put_secret(f"token:{self.supplier}", self.sealer.seal(token), _APPLICATION_TOKEN_TTL_S)
 
     def renewal_lock(self) -> AbstractContextManager[None]:
         name = f"token:{self.supplier}"

@@ -1,7 +1,4 @@
-"""Split requests: how a window is fetched from a supplier that may find it too long, too early or too late.
-
-Pure except for ``fetch_piece``, the call to the supplier that the caller passes.
-"""
+"""Split requests: how a window is fetched from a supplier that may find it too long, too early or too late."""
 
 from __future__ import annotations
 
