@@ -60,9 +60,10 @@ def test_a_part_that_is_down_costs_its_own_word_and_one_line(caplog: pytest.LogC
         "broker": 0,
     }
     assert values["releve_notices_waiting",] == 2
-    assert [record.getMessage() for record in caplog.records] == [
-        "part=redis can't be asked: Redis can't be used: it is away",
+    # Threads ask the parts, so either may be the first.
+    assert sorted(record.getMessage() for record in caplog.records) == [
         "part=broker can't be asked: unforeseen KeyError, a bug of ours",
+        "part=redis can't be asked: Redis can't be used: it is away",
     ]
 
 
