@@ -18,7 +18,7 @@ from kombu.pools import connections
 from config.settings import ConfigError, get_settings
 from worker.domain.fleet.backoff import SHORT_PUBLISH_POLICY
 from worker.domain.measures.messages import WindowJob
-from worker.ops import metrics_endpoint, task_logging, task_metrics
+from worker.ops import metrics_endpoint, task_signals
 from worker.ops.broker import broker_errors, oldest_ages
 from worker.ops.broker import queue_lengths as lengths_of
 from worker.ops.kombu_redis import FormerDeliveries, register_transports
@@ -28,8 +28,7 @@ register_transports()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
-task_logging.install()
-task_metrics.install()
+task_signals.install()
 metrics_endpoint.install()
 _resources = ExitStack()
 # The embedded server ends with the last of its users.

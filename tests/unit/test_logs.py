@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from celery.app import trace
+from celery.app.task import Context
 from pydantic import SecretStr
 
 from config.settings import Settings
 from worker import logs
 from worker.logs import REDACTOR, ConsoleFormatter, JsonFormatter, fields
-from worker.ops import logging_setup, task_logging
+from worker.ops import logging_setup, task_signals
 
 log = logging.getLogger("releve.tests")
 
@@ -132,13 +133,11 @@ def test_celerys_pool_never_writes_the_messages_it_is_given() -> None:
 # Context
 
 
-class Request:
-    root_id = "root-1"
-
-
 class WindowStep:
     name = "tasks.pipeline.fetch"
-    request = Request()
+
+    def __init__(self) -> None:
+        self.request = Context(root_id="root-1")
 
 
 def context_of_a_line() -> dict[str, Any]:
@@ -158,11 +157,12 @@ def context_of_a_line() -> dict[str, Any]:
     ],
 )
 def test_each_line_of_a_task_says_which_task_run_and_chain_it_is_of(args: Any, kwargs: Any, run: Any) -> None:
-    task_logging._bind(task=WindowStep(), task_id="t1", args=args, kwargs=kwargs)  # type: ignore[arg-type]
+    task: Any = WindowStep()
+    task_signals._record_start(task, args, kwargs)
     try:
         assert context_of_a_line() == {"task": "tasks.pipeline.fetch", **run, "chain": "root-1"}
     finally:
-        task_logging._unbind()
+        task_signals._record_end(task)
     assert context_of_a_line() == {}
 
 
@@ -285,7 +285,7 @@ def test_both_forms_take_a_record_that_no_filter_has_seen() -> None:
 def test_of_a_windows_steps_only_what_is_no_success_is_a_line(
     logger: str, message: str, name: str, level: int, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task_logging._quiet_pipeline_steps()
+    task_signals._quiet_pipeline_steps()
     values = dict.fromkeys(("return_value", "runtime", "exc", "traceback", "description"), "")
     with caplog.at_level(level):
         logging.getLogger(logger).info(message, {"id": "i1", "name": name, **values})

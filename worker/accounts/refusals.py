@@ -109,10 +109,6 @@ class RefusalPolicy:
             return Ruling.INCIDENT
         return self._suspend(account_id, error, now) if is_confirmed(refusal) else Ruling.PENDING
 
-    def clear_refusals(self, account_id: str) -> None:
-        """Forget the account's pending refusals after a success: they were mistakes of the supplier."""
-        self.pending.clear(account_id)
-
     def insert_reminders(self) -> list[Notice]:
         """Insert the reminders of consents that end soon, each once, and return the new ones."""
         today, now = self._today(), self.now()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Final
 
 Clock = Callable[[], datetime]
-
-
-def real_clock() -> datetime:
-    """Return the real time, in UTC."""
-    return datetime.now(UTC)
+real_clock: Final[Clock] = partial(datetime.now, UTC)
 
 
 def clock_from(pretend_now: datetime | None) -> Clock:

@@ -36,16 +36,10 @@ class WorkerActivity:
 
     consumer: Any = None
 
-    def __init__(self) -> None:
-        self._messages_received = 0
-
-    def count_received(self, **_: Any) -> None:
-        self._messages_received += 1
-
     @property
-    def progress(self) -> int:
-        """A number that grows with each task that the worker receives, begins or ends."""
-        return int(self._messages_received + state.all_total_count[0] - self.running)
+    def progress(self) -> tuple[int, int, int]:
+        """Numbers that change with each task that the worker receives, begins or ends."""
+        return state.all_total_count[0], len(state.reserved_requests), self.running
 
     @property
     def running(self) -> int:
@@ -71,7 +65,7 @@ class Heartbeat:
         self.activity = WorkerActivity()
         self._heartbeats, self._name, self._worker = heartbeats, name, worker
         self.restarts = int(os.environ.get(RESTARTS_VARIABLE, "0"))
-        self._progress, self._progress_at = -1, 0.0
+        self._progress, self._progress_at = (-1, 0, 0), 0.0
         self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -116,7 +110,6 @@ def start_heartbeat(heartbeats: Heartbeats, name: str) -> Heartbeat:
     """Write heartbeats of this worker until it ends, the first one before this returns."""
     heartbeat = Heartbeat(heartbeats, name)
     heartbeat.start()
-    signals.task_received.connect(heartbeat.activity.count_received, weak=False)
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
     return heartbeat
 

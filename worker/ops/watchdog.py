@@ -173,7 +173,9 @@ class BrokerProbe:
             reply_queue_expires=conf.control_queue_expires,
         )
         self._has_answered = False
-        self._idle_progress: int | None = None  # Progress when the worker last left waiting messages alone.
+        self._idle_progress: tuple[int, int, int] | None = (
+            None  # Progress when the worker last left waiting messages alone.
+        )
 
     @property
     def connection(self) -> int | None:
@@ -216,7 +218,7 @@ class BrokerProbe:
         self._has_answered = self._has_answered or answered
         return answered or not self._has_answered
 
-    def _takes_work(self, connection: Connection, progress: int) -> bool:
+    def _takes_work(self, connection: Connection, progress: tuple[int, int, int]) -> bool:
         """Return whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""
         is_free = self._activity.running < self._activity.slots
         waits = is_free and any(queue_lengths(connection, self._activity.queues()).values())

@@ -39,8 +39,9 @@ class ResultRecorder:
     Before the readings are written, ``record_corrections`` stores the values that they replace. After all documents of
     a window are written, ``record_result`` records in this order:
 
-    1. the window as done in the history, in Redis, and that the account is no longer refused;
-    2. the outcome, the marks of its days and when the series is due again, in the registry;
+    1. the window as done in the history, in Redis;
+    2. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
+       clears the account's pending refusals;
     3. the state of the series in Redis, where the claim is released last;
     4. the metrics and the log line.
 
@@ -84,7 +85,6 @@ class ResultRecorder:
         series, facts = messages.series_of(result), result["facts"]
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         state = self.history.mark_done(account_id, series, window, floor)
-        self.refusals.clear_refusals(account_id)
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
         self.registry.record_outcome(

@@ -254,7 +254,7 @@ def test_an_account_is_set_aside_when_refused_twice_six_hours_apart_without_a_su
     for event, hours in events:
         shared.at += hours * HOUR
         if event == "fine":
-            shared.policy.clear_refusals(account)
+            shared.record_outcome(account)
             first = None
         else:
             shared.refuse(account)
@@ -327,7 +327,6 @@ def test_a_few_who_moved_among_many_are_set_aside_one_by_one(harness: PolicyHarn
                 expected = Ruling.SUSPENDED if night else Ruling.PENDING
                 assert harness.refuse(account, error) is expected
             else:
-                harness.policy.clear_refusals(account)
                 harness.record_outcome(account)
         harness.at += 24 * HOUR
     assert harness.suspended_accounts() == sorted(accounts[9::10])
@@ -358,7 +357,6 @@ def test_who_is_refused_after_an_incident_as_before_it_is_set_aside_in_the_end(h
     harness.incidents.close(incident, "probes")
     harness.at += 7 * HOUR
     for account in accounts[1:]:
-        harness.policy.clear_refusals(account)
         harness.record_outcome(account)
     assert harness.refuse(accounts[0], MOVED) is Ruling.PENDING  # A refusal during the incident does not count.
     harness.at += CONFIRMATION_INTERVAL

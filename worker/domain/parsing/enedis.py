@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from worker.domain.measures.answers import Json
@@ -143,8 +144,13 @@ def _row_label(row: RawRow) -> Label | None:
 
 def _to_label(raw: Json) -> datetime | None:
     text = raw.strip() if isinstance(raw, str) else ""
+    return _read_label(text) if _LABEL.fullmatch(text) else None
+
+
+@lru_cache(maxsize=8192)  # All accounts have the same labels in one night.
+def _read_label(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if _LABEL.fullmatch(text) else None
+        return datetime.fromisoformat(text)
     except ValueError:  # For example the 25th hour.
         return None
 

@@ -27,6 +27,7 @@ from worker.domain.measures.readings import PARIS, day_length, local_midnight
 _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
 _MINUTES_PER_DAY: Final = 24 * 60
+_LONGEST_STEP: Final = len("PT99H9999M")
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 
 
@@ -47,6 +48,11 @@ def parse_step_minutes(raw: Json) -> int | None:
     if not isinstance(raw, str | int) or isinstance(raw, bool):
         return None
     text = str(raw).strip() if isinstance(raw, str) or 0 <= raw <= 86_400 else ""
+    return _read_step_minutes(text) if len(text) <= _LONGEST_STEP else None
+
+
+@lru_cache(maxsize=64)  # All points of an answer have the same.
+def _read_step_minutes(text: str) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= 5:
         seconds = int(text)
         minutes = seconds // 60 if seconds % 60 == 0 else 0

@@ -40,7 +40,8 @@ class _Statements:
         of_account = columns.account_id == bindparam("of_account")
         in_range = columns.key >= bindparam("first_key"), columns.key < bindparam("end_key")
         stored = of_account, columns.key == bindparam("of_key"), columns.revision == bindparam("of_revision")
-        self.read = select(table).where(of_account, *in_range).order_by(columns.key)
+        selected = columns.key, columns.revision, *(columns[name] for name in VALUES)  # As _to_document unpacks them.
+        self.read = select(*selected).where(of_account, *in_range).order_by(columns.key)
         self.erase = delete(table).where(of_account)
         self.create = build_insert(dialect, table).on_conflict_do_nothing().returning(columns.account_id, columns.key)
         self.replace = update(table).where(*stored)
@@ -81,7 +82,7 @@ class SqlStore:
             for period, (first_key, end_key) in ranges.items():
                 query = self._statements[period].read.limit(limit)
                 bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
-                documents[period] = [_to_document(row) for row in connection.execute(query, bounds).mappings()]
+                documents[period] = [_to_document(account_id, *row) for row in connection.execute(query, bounds)]
         return documents
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> ByPeriod:
@@ -188,7 +189,7 @@ def _to_stored(document: Document) -> Row:
     return {"of_account": account_id, "of_key": key, "of_revision": number}
 
 
-def _to_document(row: Any) -> Document:
-    document: Document = {"_id": f"{row['account_id']}:{row['key']}", "_rev": str(row["revision"])}
-    values = {name: row[name] for name in VALUES if row[name] is not None}
-    return {**document, "source_account": row["account_id"], **values}
+def _to_document(account_id: str, key: str, revision: int, *values: Any) -> Document:
+    document: Document = {"_id": f"{account_id}:{key}", "_rev": str(revision), "source_account": account_id}
+    document.update((name, value) for name, value in zip(VALUES, values, strict=True) if value is not None)
+    return document

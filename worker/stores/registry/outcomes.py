@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.readings import Series
+from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
@@ -116,7 +117,10 @@ def set_history_due(connection: Connection, account_id: str, series: Series, at:
 def record(
     connection: Connection, outcome: SeriesOutcome, marks: Mapping[date, DayMark], due_changes: DueChanges
 ) -> bool:
-    """Merge an outcome and the marks of its days into its row; return False if the account is not there any more."""
+    """Merge an outcome and the marks of its days into its row; a success clears the account's pending refusals.
+
+    Return False if the account is not there any more.
+    """
     row = _lock(connection, outcome.account_id, outcome.series)
     if row is None:
         return False
@@ -142,6 +146,8 @@ def record(
         ledger = DayLedger.parse(row.days).with_marks(marks)
         values |= ledger_columns(connection, outcome.account_id, outcome.series, ledger)
     connection.execute(_UPDATE.values(**values), _key(outcome.account_id, outcome.series))
+    if outcome.code is None:
+        consent_rows.delete_pending_refusals(connection, outcome.account_id)  # They were mistakes of the supplier.
     return True
 
 

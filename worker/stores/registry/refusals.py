@@ -1,7 +1,7 @@
 """The table of pending refusals, and the suspension and reinstatement of accounts.
 
 A refusal by the supplier may be the supplier's own mistake. It stays pending until it is confirmed later, which
-suspends the account, or until a success clears it.
+suspends the account, or until a success clears it (``outcomes.record``).
 """
 
 from __future__ import annotations
@@ -55,16 +55,6 @@ class PendingRefusals:
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
             return PendingRefusal(*connection.execute(merged.returning(PENDING_REFUSALS)).one())
-
-    def clear(self, account_id: str) -> int:
-        """Delete the account's pending refusals after a success and return their number."""
-        # Most accounts have no pending refusal, and a read takes no lock.
-        query = select(PENDING_REFUSALS.c.code).where(PENDING_REFUSALS.c.account_id == account_id).limit(1)
-        with self._database.reading() as connection:
-            if connection.execute(query).first() is None:
-                return 0
-        with self._database.writing() as connection:
-            return consent_rows.delete_pending_refusals(connection, account_id)
 
     def list_for_account(self, account_id: str) -> list[PendingRefusal]:
         """Return the account's pending refusals, by code."""

@@ -16,14 +16,14 @@ from celery.app.task import Context
 from tests.support.metric_counts import MetricGrowth
 from worker.domain.fleet.lanes import Lane, current_lane
 from worker.errors import RateLimited, WorkerError
-from worker.ops import task_metrics
+from worker.ops import task_signals
 from worker.ops.broker import PUBLISHED_AT
 
 
 @pytest.fixture
 def app() -> Iterator[Celery]:
     """Return an app of the test's own, whose tasks run where they are called."""
-    task_metrics.install()
+    task_signals.install()
     app = Celery("counted", set_as_current=False)
     yield app
     app.close()
@@ -100,7 +100,7 @@ def test_a_foreign_task_has_no_label_of_its_own(app: Celery) -> None:
 
 
 def test_a_published_message_carries_its_time_and_nothing_else_of_ours() -> None:
-    task_metrics.install()
+    task_signals.install()
     headers: dict[str, Any] = {"task": "tasks.pipeline.fetch"}
     before = time.time()
     signals.before_task_publish.send(sender="tasks.pipeline.fetch", headers=headers)
@@ -109,7 +109,7 @@ def test_a_published_message_carries_its_time_and_nothing_else_of_ours() -> None
 
 
 def started(**request: Any) -> MetricGrowth:
-    task_metrics.install()
+    task_signals.install()
     counts = MetricGrowth()
     context = Context(id="any", delivery_info={"routing_key": "backfill"}, **request)
     task = SimpleNamespace(name="tasks.pipeline.fetch", request=context)

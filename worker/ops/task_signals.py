@@ -1,0 +1,181 @@
+"""What Celery's signals record of each task: its lane, its metrics, and the context of its log lines.
+
+Each line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``; it
+stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
+night's feed or the backfill of an account: all tasks that follow from it have the same chain, however many workers they
+run on.  Messages get the time of their publishing, from which the wait of a task is counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from celery import Task, current_app, signals
+
+from config.settings import get_settings
+from worker import logs
+from worker.domain.fleet.lanes import current_lane, enter_lane, leave_lane
+from worker.metrics import (
+    ERROR_KINDS,
+    TASK_FAILURES,
+    TASK_RETRIES,
+    TASK_SECONDS,
+    TASK_WAIT,
+    TASKS_RUNNING,
+    error_kind,
+)
+from worker.ops.broker import PUBLISHED_AT
+from worker.ops.logging_setup import configure_process
+
+_TASK_PREFIX: Final = "tasks."
+_PIPELINE_TASKS: Final = "tasks.pipeline."
+# Celery quotes a message that it can't use, and with it a household's measures.  These texts take the place of
+# Celery's, by the names of its constants.
+_REJECTION_TEXTS: Final = {
+    "UNKNOWN_FORMAT": "a message that is no task's was thrown away: does another program use this broker?",
+    "UNKNOWN_TASK_ERROR": "a message for a task unknown here was thrown away: are all workers of one version?",
+    "INVALID_TASK_ERROR": "a message that no task can take was thrown away: are all workers of one version?",
+    "MESSAGE_DECODE_ERROR": "a message that can't be read was thrown away: are all workers of one version?",
+}
+_OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
+
+
+def install() -> None:
+    """Connect to Celery's signals, before Celery sets up its own logging.  Safe to repeat."""
+    signals.setup_logging.connect(_configure)
+    signals.celeryd_init.connect(_configure_early)
+    signals.worker_init.connect(_begin_at_zero)
+    signals.before_task_publish.connect(_stamp_published_at)
+    signals.task_prerun.connect(_record_start)
+    signals.task_postrun.connect(_record_end)
+    signals.task_retry.connect(_count_retry)
+    signals.task_failure.connect(_count_failure)
+
+
+# -- Lane, metrics and context of a task
+
+
+def _begin_at_zero(**_: Any) -> None:
+    """Create the series of retries and failures with 0.
+
+    Prometheus sees no increase in a series that first appears with a count of 1.
+    """
+    for name in filter(_is_ours, current_app.tasks):
+        TASK_RETRIES.labels(name)
+        for error in ERROR_KINDS:
+            TASK_FAILURES.labels(name, error)
+
+
+def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None:
+        headers[PUBLISHED_AT] = time.time()
+
+
+def _record_start(
+    task: Task[Any, Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **_: Any
+) -> None:
+    """Enter the task's lane and count it; what the end needs to know stays with the request, which is one run's own."""
+    request: Any = task.request
+    run = {"run": run_id} if (run_id := run_id_of(args, kwargs or {})) else {}
+    logs.bind(task=task.name, **run, chain=request.root_id)
+    request.lane_token = enter_lane((request.delivery_info or {}).get("routing_key"))
+    request.lane, request.began_at = current_lane(), time.perf_counter()
+    TASKS_RUNNING.labels(request.lane).inc()
+    if (wait_s := _wait_s(request)) is not None:
+        TASK_WAIT.labels(request.lane).observe(wait_s)
+
+
+def _record_end(task: Task[Any, Any], **_: Any) -> None:
+    request: Any = task.request
+    TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - request.began_at)
+    TASKS_RUNNING.labels(request.lane).dec()
+    leave_lane(request.lane_token)
+    logs.bind()
+
+
+def _count_retry(sender: Task[Any, Any], **_: Any) -> None:
+    TASK_RETRIES.labels(_label(sender)).inc()
+
+
+def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
+    TASK_FAILURES.labels(_label(sender), error_kind(exception)).inc()
+
+
+def _wait_s(request: Any) -> float | None:
+    """Return the seconds from publishing, or from the end of the countdown, to the start of the task.
+
+    Never negative, although the clocks of two hosts may differ.  None for a message without a publishing time.
+    """
+    published_at = request.get(PUBLISHED_AT)
+    if not isinstance(published_at, int | float):
+        return None
+    due_at = datetime.fromisoformat(request.eta).timestamp() if request.eta else 0.0
+    return max(0.0, time.time() - max(published_at, due_at))
+
+
+def _label(task: Task[Any, Any]) -> str:
+    return task.name if task.name and _is_ours(task.name) else _OTHER_LABEL
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_TASK_PREFIX)
+
+
+def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Return the run id in the arguments of a window's task; None for a task that is not about a window."""
+    arguments = args[0] if args and isinstance(args[0], Mapping) else kwargs
+    return arguments.get("run_id")
+
+
+# -- Log format of Celery's processes
+
+
+def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
+    """Set up logging; ``-l`` on Celery's command line may log more than RELEVE_LOG_LEVEL, but not less."""
+    configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
+    _hide_message_bodies()
+    _quiet_pipeline_steps()
+
+
+def _configure_early(instance: Any, **_: Any) -> None:
+    """Set up the format for what a worker logs before Celery calls ``setup_logging``."""
+    configure_process(get_settings(), takeover=True)
+    if get_settings().log_format == "json":  # The worker prints its banner as text, which is not JSON.
+        instance.quiet = True
+
+
+def _quiet_pipeline_steps() -> None:
+    for name in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).addFilter(_should_log)
+
+
+def _should_log(record: logging.LogRecord) -> bool:
+    """Return whether to log a record: of a window's steps, Celery's "received" and "succeeded" are only for DEBUG.
+
+    There are thousands of them each night.  Errors and retries of a step are always logged, and ``worker.sync.results``
+    logs the end of each window.
+    """
+    from celery.app import trace
+
+    if record.msg not in (trace.LOG_RECEIVED, trace.LOG_SUCCESS) or not isinstance(record.args, Mapping):
+        return True
+    is_step = str(record.args.get("name")).startswith(_PIPELINE_TASKS)
+    return not is_step or logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
+def _hide_message_bodies() -> None:
+    from celery.worker.consumer import consumer  # Imported here because beat and the command line do not need it.
+
+    texts = {getattr(consumer, name): text for name, text in _REJECTION_TEXTS.items()}
+
+    def without_body(record: logging.LogRecord) -> bool:
+        if text := texts.get(str(record.msg)):
+            record.msg, record.args = text, ()
+            record.exc_info = None  # The traceback quotes the message too.
+        return True
+
+    logging.getLogger(consumer.__name__).addFilter(without_body)
