@@ -33,8 +33,6 @@ class _ResilientChannel:
     """Mixin with the fix, to be placed before either of kombu's channel classes."""
 
     connection: Any
-    pool: Any
-    _client_of_pool: Any = None
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Return the parameters of a connection pool.
@@ -45,15 +43,6 @@ class _ResilientChannel:
             raise redis.ConnectionError("this channel's connection is closed")
         parameters: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]  # It is a mixin.
         return parameters
-
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        """Return the channel's only client, which lives as long as its pool."""
-        if asynchronous:  # The client that waits for messages blocks its connection, so that it has one of its own.
-            return super()._create_client(asynchronous=True)  # type: ignore[misc]
-        pool, client = self.pool, self._client_of_pool
-        if client is None or client.connection_pool is not pool:
-            self._client_of_pool = client = super()._create_client()  # type: ignore[misc]
-        return client
 
 
 class RedisChannel(_ResilientChannel, kombu_redis.Channel):
