@@ -141,6 +141,11 @@ class Household:
         jobs = (self.claims.claim_history(account_id, series) for series in Series if (account_id, series) in due)
         return next((job for job in jobs if job is not None), None)
 
+    def is_loaded(self, account_id: str, series: Series) -> bool:
+        """Return whether Redis knows every day of the history as done."""
+        done, total = self.history.count_days(account_id, series)
+        return done == total
+
     def histories(self, series: Series) -> list[DueRow]:
         return self.registry.due.list_histories(series, self.at, 100)
 

