@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
+from tests.support.receivers import deliver_due
 from tests.unit.conftest import Household
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves
@@ -68,7 +69,7 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
     home.household.at += timedelta(days=1)
     home.sync()
     assert home.notify() == 0, "the same emptiness"
-    assert home.sender.deliver_due() == 1
+    assert deliver_due(home.sender) == 1
     (message,) = home.channel.messages
     assert (message.notice.kind, message.notice.about) == (NoticeKind.CURVE_NOT_ACTIVATED, "never")
     assert message.texts == translate_all(f"code.{CURVE_NOT_ACTIVATED}.what_to_do")
@@ -78,7 +79,7 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
 def test_where_the_curve_comes_meanwhile_nothing_is_told(home: Home) -> None:
     home.notify()
     home.sync(home.household.claims.today() - ONE_DAY)
-    assert home.sender.deliver_due() == 0
+    assert deliver_due(home.sender) == 0
     assert (home.channel.messages, home.notices()) == ([], [])
 
 
