@@ -13,7 +13,7 @@ from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
 from worker.texts import translate_all
 
 
@@ -49,8 +49,7 @@ class Home:
         days = [today - age * ONE_DAY for age in range(1, 31)]
         self.household.supplier.daily = serving_days(dict.fromkeys(days, 5000))
         self.household.supplier.curve = serving_curves({day: curve_of(day, 100) for day in with_curve})
-        for series in Series:
-            self.household.run(self.household.claims.manual_look_back(self.account, series))
+        self.household.look_back(self.account)
 
     def notify(self) -> int:
         return notify_missing_curves(self.household.registry, self.household.refusals)

@@ -71,9 +71,7 @@ def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Ho
     assert household.backfill(account) == []
     household.at += timedelta(days=1)
     assert household.history.missing_windows(account, CURVE) == [DateWindow(TODAY, TODAY + ONE_DAY)]
-    job = household.claim_look_back(account, CURVE)
-    assert job is not None
-    household.run(job)
+    household.run(household.claim_look_back(account, CURVE))
     assert household.history.missing_windows(account, CURVE) == []
 
 
@@ -91,9 +89,7 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     household, account = filled
     household.lose_redis()
     for series in Series:
-        job = household.claim_look_back(account, series)
-        assert job is not None
-        household.run(job)
+        household.run(household.claim_look_back(account, series))
     household.supplier.asked.clear()
     assert household.backfill(account) == []
     assert household.supplier.asked == []
@@ -171,9 +167,7 @@ def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in
     assert len(content(household.measures, account)[Period.DAY]) == 1094
     household.at += timedelta(days=1)
     household.supplier.daily = serve
-    job = household.claim_look_back(account, DAILY)
-    assert job is not None
-    household.run(job)
+    household.run(household.claim_look_back(account, DAILY))
     assert len(content(household.measures, account)[Period.DAY]) == 1095
 
 

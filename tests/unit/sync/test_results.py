@@ -220,8 +220,7 @@ def test_windows_of_a_history_that_fail_are_tried_after_the_others(household: Ho
     account = household.add()
     jobs = []
     for _ in range(3):
-        job = household.claims.claim_history(account, DAILY)
-        assert job is not None
+        job = household.claim_history(account)
         jobs.append(job)
         household.results.record_failure(job, MalformedAnswer("odd"))
     starts = [job["start"] for job in jobs]
@@ -234,8 +233,7 @@ def test_a_history_that_meets_an_outage_waits_longer_each_time(household: Househ
     account = household.add()
     waits = []
     for _ in range(2 * 3):
-        job = household.claims.claim_history(account, DAILY)
-        assert job is not None
+        job = household.claim_history(account)
         household.results.record_failure(job, SupplierUnavailable("down"))
         waits.append(outcome_of(household, account).history_due_at - household.at)  # type: ignore[operator]
     assert waits == [WINDOW_DELAYS[0]] * 3 + [WINDOW_DELAYS[1]] * 3
