@@ -52,13 +52,6 @@ def test_an_account_that_is_not_active_has_nothing_due(household: Household) -> 
     assert household.backfill(account) != []
 
 
-def test_a_finished_history_lets_its_claims_go(household: Household) -> None:
-    account = household.add()
-    household.backfill(account)
-    assert [dict(household.claims.in_flight(lane)) for lane in ("first_screen", "backfill")] == [{}, {}]
-    assert household.backfill(account) == []
-
-
 def test_a_failing_load_curve_does_not_hold_up_daily_values_nor_the_other_way_round(household: Household) -> None:
     daily = {TODAY - number * ONE_DAY: 5000 for number in range(1, 1096)}
     curve = {TODAY - number * ONE_DAY: curve_of(TODAY - number * ONE_DAY, 100) for number in range(1, 29)}

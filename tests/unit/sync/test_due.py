@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks import pipeline
 from tests.support.factories import NOW, serving_days
-from tests.support.registries import prepare_registry
+from tests.support.registries import prepare_registry, record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
@@ -285,9 +285,7 @@ def test_a_curve_that_is_not_collected_is_asked_for_once_a_week(queue: DueQueue)
 
 
 def record_marks(household: Household, account: str, series: Series, marks: dict[date, DayMark]) -> None:
-    household.registry.record_outcome(
-        account, series.value, "r", household.at, code=None, message="", last_day=None, stored=True, days=marks
-    )
+    record_outcome(household.registry, account, "r", series=series, now=household.at, stored=True, days=marks)
 
 
 def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: DueQueue) -> None:

@@ -258,14 +258,6 @@ def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Hou
     assert household.progress.task_state(account, DAILY) == {}
 
 
-def test_a_paused_account_stays_paused_when_its_owner_must_act(household: Household) -> None:
-    account = household.add()
-    household.registry.set_state(account, AccountState.PAUSED, now=household.at)
-    household.results.record_failure(claim_window(household, account), RefreshTokenDead("dead"))
-    paused = household.registry.get(account)
-    assert (paused.state, paused.reason) == (AccountState.PAUSED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
-
-
 def test_a_window_without_a_claim_ends_no_turn(household: Household) -> None:
     account = household.add()
     household.run(window_job(WINDOW, DAILY, account))
@@ -294,31 +286,6 @@ def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(hous
         "1095",
     )
     assert household.redis.ttl(f"{household.prefix}task:{account}:daily") == 15 * 60
-
-
-@pytest.mark.parametrize(
-    ("failed", "well", "forgotten"),
-    [
-        (NIGHTLY, NIGHTLY, True),
-        (NIGHTLY, BACKFILL, True),  # The same days were answered.
-        (BACKFILL, NIGHTLY, True),
-        ("backfill of other days", NIGHTLY, False),
-    ],
-)
-def test_a_failure_is_remembered_until_its_days_are_answered(
-    household: Household, failed: str, well: str, forgotten: bool
-) -> None:
-    account = household.add()
-    failed_job = claim_window(household, account, failed.partition(" of")[0])
-    if "of other" in failed:
-        failed_job["start"], failed_job["end"] = "2023-01-01", "2023-02-01"
-    household.results.record_failure(failed_job, SupplierUnavailable("down"))
-    household.run(claim_window(household, account, well))
-    task_fields = household.progress.task_state(account, DAILY)
-    assert task_fields["state"] == "ok"
-    assert any(name.startswith("answer:outage") for name in task_fields) is not forgotten
-    ttl = household.redis.ttl(f"{household.prefix}task:{account}:daily")
-    assert (ttl <= 15 * 60) is forgotten
 
 
 def test_only_a_look_back_ends_the_turn(household: Household) -> None:
