@@ -81,8 +81,7 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
     marks |= {day: _mark_empty(mark) for day, mark in known.days() if day not in covered}
     first = min(covered, default=None)
     for window in done:
-        for place in range(window.days):
-            day = window.start + place * ONE_DAY
+        for day in window.dates():
             if first is not None and day > first and day not in covered and known.mark_of(day) == UNKNOWN:
                 # Nobody knows when it was asked for, so it is due at once.
                 marks[day] = DayMark(DayState.LATE)
