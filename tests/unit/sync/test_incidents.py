@@ -167,13 +167,6 @@ def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household
     assert fleet.kinds == []
 
 
-def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
-    for number, home in enumerate(fleet.homes):
-        fleet.fault = DOWN if number % 2 else None
-        fleet.look_back(home)
-    assert fleet.kinds == []
-
-
 def test_answers_of_which_nothing_can_be_used_are_an_incident(fleet: Fleet) -> None:
     fleet.household.supplier.daily = serving_days({date(2024, 7, 20): "nonsense"})
     fleet.night(None)
