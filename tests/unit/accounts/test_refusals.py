@@ -18,7 +18,6 @@ from tests.unit.conftest import Household, open_household
 from worker.accounts.refusals import (
     CONFIRMATION_INTERVAL,
     Ruling,
-    is_certain,
 )
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, NoticeKind
@@ -72,23 +71,6 @@ def shared(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def harness(redis_url: str, tmp_path: Path) -> Iterator[PolicyHarness]:
     with open_household(redis_url, tmp_path, PolicyHarness) as opened:
         yield opened
-
-
-# Decisions without a store.
-
-
-@pytest.mark.parametrize(
-    "error, certain",
-    [
-        (REVOKED, False),
-        (MOVED, False),
-        (RefreshTokenDead("dead"), True),
-        (LoginFailed("refused"), True),
-        (UnknownUsagePoint("who"), True),
-    ],
-)
-def test_two_refusals_are_doubtful_and_no_other(error: AccountError, certain: bool) -> None:
-    assert is_certain(error) is certain
 
 
 # Pending refusals.

@@ -75,14 +75,6 @@ def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Ho
     assert household.history.missing_windows(account, CURVE) == []
 
 
-def test_redis_emptied_costs_a_look_into_the_store_and_no_call(filled: tuple[Household, str]) -> None:
-    household, account = filled
-    household.lose_redis()
-    assert household.backfill(account) == []
-    assert household.supplier.asked == []
-    assert all(household.is_loaded(account, series) for series in Series)
-
-
 def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgotten(
     filled: tuple[Household, str],
 ) -> None:

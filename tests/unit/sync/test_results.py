@@ -156,6 +156,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 )
 def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     household: Household,
+    caplog: pytest.LogCaptureFixture,
     error: WorkerError,
     state: AccountState,
     code: str | None,
@@ -165,7 +166,12 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
 ) -> None:
     account, other = household.add(), household.add(22)
     counts = MetricGrowth()
-    household.results.record_failure(claim_window(household, account), error)
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.results.record_failure(claim_window(household, account), error)
+    (line,) = log_lines(caplog)
+    assert line["message"] == ("window postponed" if state_name == "waiting" else "window failed")
+    assert (line["outcome"], line["code"], line["reason"]) == (state_name, code, str(error))
+    assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
     assert counts.growth_by_labels("releve_windows_total") == {(error_kind(error), "daily"): 1}
     assert counts.growth_by_labels("releve_documents_total") == {}
     assert household.registry.get(account).state is state
@@ -249,11 +255,17 @@ def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> 
     assert household.registry.get(account).active
 
 
-def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Household) -> None:
+def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(
+    household: Household, caplog: pytest.LogCaptureFixture
+) -> None:
     account = household.add()
     failed = claim_window(household, account)
     household.registry.remove(account)
-    household.results.record_failure(failed, UnknownAccount("removed"))
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.results.record_failure(failed, UnknownAccount("removed"))
+    assert [(line["message"], line["outcome"], line["code"]) for line in log_lines(caplog)] == [
+        ("window dropped", "removed", "CANNOT_FIND_ACCOUNT")
+    ]
     assert not is_in_flight(household, account)
     assert household.progress.task_state(account, DAILY) == {}
 
@@ -297,33 +309,6 @@ def test_only_a_look_back_ends_the_turn(household: Household) -> None:
     assert outcome_of(household, account).asked_at == asked_at
     household.run(claim_window(household, account, CATCH_UP))
     assert outcome_of(household, account).asked_at == household.at
-
-
-@pytest.mark.parametrize(
-    "error, message, outcome, code",
-    [
-        (SupplierUnavailable("down"), "window failed", "failed", "VENDOR_DOWN"),
-        (RateLimited("wait"), "window postponed", "waiting", "VENDOR_DOWN"),
-        (StoreUnavailable("no store"), "window failed", "failed", None),
-        (UnknownAccount("gone"), "window dropped", "removed", "CANNOT_FIND_ACCOUNT"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, WorkerError) else "",
-)
-def test_a_window_that_did_not_come_to_its_end_is_told_in_one_line_too(
-    household: Household,
-    caplog: pytest.LogCaptureFixture,
-    error: WorkerError,
-    message: str,
-    outcome: str,
-    code: str | None,
-) -> None:
-    account = household.add()
-    with caplog.at_level(logging.INFO, "releve.sync"):
-        household.results.record_failure(claim_window(household, account), error)
-    (line,) = log_lines(caplog)
-    assert (line["message"], line["outcome"], line["code"]) == (message, outcome, code)
-    assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
-    assert line.get("reason", str(error)) == str(error)
 
 
 def test_the_duration_runs_from_the_question_to_the_supplier_until_all_is_noted(

@@ -249,22 +249,13 @@ def test_a_refused_write_fails_loudly_before_the_totals_and_the_mark() -> None:
 # -- Accounts
 
 
-def test_an_account_removed_before_or_amid_the_walk_writes_nothing() -> None:
+def test_an_account_removed_before_the_walk_is_not_asked_for() -> None:
     supplier = PretendSupplier(daily=serving_days(FIRST_RUN))
     asked = window_job(window_over(FIRST_RUN), Series.DAILY)
     for accounts in (PretendAccounts(removed={"home1"}), PretendAccounts(unknown={"home1"})):
         with pytest.raises(UnknownAccount):
             make_window_sync(supplier, accounts=accounts).sync_window(asked)
     assert supplier.asked == []
-
-    accounts, progress, stores = PretendAccounts(), MemoryRecorder(), memory_measures()
-    window_sync = make_window_sync(supplier, stores, accounts, progress)
-    message = window_sync.aggregate(window_sync.filter_known(window_sync.fetch(asked)))
-    accounts.removed.add("home1")
-    with pytest.raises(UnknownAccount):
-        window_sync.store(message)
-    assert progress.results == []
-    assert not any(store.documents for store in stores.values())
 
 
 def test_an_account_without_a_meter_waits_for_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
