@@ -70,21 +70,6 @@ def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str) -
 
 
 @pytest.mark.parametrize("series", RUNS)
-def test_an_unchanged_window_is_one_read_and_a_changed_one_three_requests(series: str) -> None:
-    first, second = RUNS[series]
-    measures, packs = packed()
-    store = packs[Series(series)]
-    first(measures)
-    assert store.requests == 2  # All is new, so nothing is read again before the write.
-    store.requests = 0
-    first(measures)
-    assert store.requests == 1
-    store.requests = 0
-    second(measures)
-    assert store.requests == 3
-
-
-@pytest.mark.parametrize("series", RUNS)
 @pytest.mark.parametrize("fresh", [True, False], ids=["first run", "second run"])
 def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: str, fresh: bool) -> None:
     first, second = RUNS[series]
