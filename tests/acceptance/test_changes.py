@@ -180,7 +180,6 @@ def test_an_emptied_redis_costs_one_reading_of_the_store_and_no_second_download(
     system.simulator("DELETE", "report")
     system.send_task("tasks.nightly.resume_backfills")
     system.run_night(account)
-    until(lambda: system.runtime.history.loaded_until(account, Series.LOAD_CURVE), "the flag of the history")
     system.wait_loaded(account)
     assert system.report()["data_calls"] == 2  # The two look-backs.
     assert system.revisions(account) == before

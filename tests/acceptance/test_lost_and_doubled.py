@@ -75,7 +75,7 @@ def test_a_worker_killed_in_the_middle_of_a_backfill_costs_repeats_alone(system:
         assert SECRET not in message
         assert "eyJ" not in message
         assert not METER_NUMBER.search(message)
-    until(lambda: system.runtime.history.loaded_until(account, Series.DAILY), "the end of the history")
+    until(lambda: system.loaded(account, Series.DAILY), "the end of the history")
 
 
 def test_a_backfill_whose_message_is_lost_is_begun_by_the_reconciler(system: System) -> None:

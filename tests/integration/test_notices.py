@@ -20,7 +20,7 @@ from redis import Redis
 import tasks.upkeep
 from config.settings import ConfigError, Settings
 from tests.support.factories import window_job
-from tests.support.receivers import CUT, SLOW, MailReceiver, certificate, mail_receiver, webhook_receiver
+from tests.support.receivers import CUT, SLOW, MailReceiver, certificate, deliver_due, mail_receiver, webhook_receiver
 from tests.support.registries import record_consent
 from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
@@ -93,11 +93,11 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
         sender = replace(runtime.notice_sender, channels={"webhook": webhook}, now=lambda: at)
         with caplog.at_level(logging.INFO):
             for number, wait in enumerate(NOTICE_DELAYS[: len(script)]):
-                assert (sender.deliver_due(), sender.deliver_due()) == (0, 0)
+                assert (deliver_due(sender), deliver_due(sender)) == (0, 0)
                 (notice,) = runtime.notices.list_for_account(account)
                 assert notice.attempts == len(receiver.requests) == number + 1
                 at += wait
-            assert (sender.deliver_due(), sender.deliver_due()) == (1, 0)
+            assert (deliver_due(sender), deliver_due(sender)) == (1, 0)
         bodies = [json.loads(body) | {"renewal_url": None} for _, body in receiver.requests]  # Each link is a new one.
         assert bodies == bodies[:1] * 6
         assert all(signed_by_us(*got) for got in receiver.requests)
@@ -133,7 +133,7 @@ def test_a_notice_that_nobody_takes_is_given_up_after_eight_attempts_with_a_line
         account, at = suspend(runtime), runtime.now()
         sender = replace(runtime.notice_sender, now=lambda: at)
         for _ in range(12):
-            assert sender.deliver_due() == 0
+            assert deliver_due(sender) == 0
             at += timedelta(days=1)
         assert len(receiver.requests) == 8
         lines = [record for record in caplog.records if "given up" in record.getMessage()]
@@ -179,7 +179,7 @@ def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> N
             runtime.registry.set_state(account, AccountState.READY, now=runtime.now())
         else:
             runtime.erase(account)
-        assert runtime.notice_sender.deliver_due() == 0
+        assert deliver_due(runtime.notice_sender) == 0
         assert (receiver.requests, runtime.notices.list_for_account(account)) == ([], [])
 
 
@@ -191,7 +191,7 @@ def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkey
         monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
         for _ in range(3):
             tasks.upkeep.create_consent_reminders()
-        assert runtime.notice_sender.deliver_due() == 1
+        assert deliver_due(runtime.notice_sender) == 1
         body = json.loads(receiver.requests[0][1])
         assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)
         assert all(ends.isoformat() in words for words in body["what_to_do"].values())
@@ -202,7 +202,7 @@ def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -
     with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         for number in range(10):
             runtime.refusals.record_refusal(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
-        assert runtime.notice_sender.deliver_due() == 1
+        assert deliver_due(runtime.notice_sender) == 1
         body = json.loads(receiver.requests[0][1])
         assert (body["kind"], body["account"], body["renewal_url"]) == ("incident", None, None)
         assert body["reason"] == "holder"
@@ -213,7 +213,7 @@ def test_without_any_channel_the_log_has_it_and_not_the_link(
 ) -> None:
     with open_runtime() as runtime, caplog.at_level(logging.WARNING, "releve.notices"):
         account = suspend(runtime)
-        assert runtime.notice_sender.deliver_due() == 1
+        assert deliver_due(runtime.notice_sender) == 1
         (line,) = [line for line in caplog.records if line.message.startswith("notice: ")]
         assert (line.fields["kind"], line.fields["account_id"]) == ("action_needed", account)
         assert "renew/" not in caplog.text
@@ -229,7 +229,7 @@ def mail_url(box: MailReceiver, scheme: str = "mailto", login: str = "", more: s
 def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -> None:
     with mail_receiver() as box, open_runtime(notify_url=mail_url(box)) as runtime:
         account = suspend(runtime)
-        assert runtime.notice_sender.deliver_due() == 1
+        assert deliver_due(runtime.notice_sender) == 1
         (notice,) = runtime.notices.list_for_account(account)
     (letter,) = box.messages
     assert (letter["From"], letter["To"]) == ("releve@example.org", "support@example.org")
@@ -254,9 +254,9 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
         with open_runtime(notify_url=urls) as runtime, caplog.at_level(logging.DEBUG):
             account, at = suspend(runtime), runtime.now()
             sender = replace(runtime.notice_sender, now=lambda: at)
-            assert sender.deliver_due() == 2
+            assert deliver_due(sender) == 2
             at += NOTICE_DELAYS[0]
-            assert sender.deliver_due() == 1
+            assert deliver_due(sender) == 1
             notices = runtime.notices.list_for_account(account)
     attempts = sorted((notice.channel, notice.attempts) for notice in notices)
     assert attempts == [("mailto", 1), ("mailto-2", 1), ("ntfy", 2)]

@@ -17,6 +17,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope
 
 from tests.support.certificates import make_certificates
+from worker.accounts.notices import NoticeSender
 from worker.stores.redis.child_processes import free_port
 
 SLOW, CUT = "slow", "cut"
@@ -87,6 +88,11 @@ class MailReceiver:
         assert isinstance(message, EmailMessage)
         self.messages.append(message)
         return "250 taken"
+
+
+def deliver_due(sender: NoticeSender) -> int:
+    """Send all notices that are due, as the tasks do, and return how many were taken."""
+    return sum(sender.deliver(notice_id) for notice_id in sender.notices.list_due(sender.now()))
 
 
 @contextmanager

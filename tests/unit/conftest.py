@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -16,6 +18,7 @@ from tests.support.factories import NOW, PretendSupplier, memory_measures
 from tests.support.fakes import MemoryStore
 from tests.support.registries import prepare_registry
 from worker.accounts.refusals import RefusalPolicy
+from worker.domain.consent.consents import Notice
 from worker.domain.fleet.incidents import Thresholds
 from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
@@ -38,6 +41,8 @@ from worker.sync.incidents import Incidents
 from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
+_NUMBERS = count()
+
 
 @dataclass
 class Household:
@@ -47,6 +52,7 @@ class Household:
     redis: Redis
     load_curve_days: int = 28
     claim_ttl_s: int = 600
+    channels: tuple[str, ...] = ("log",)
     at: datetime = NOW
     supplier: PretendSupplier = field(default_factory=PretendSupplier)
     measures: dict[Period, MemoryStore] = field(default_factory=memory_measures)
@@ -63,15 +69,12 @@ class Household:
         )
         database = self.registry.database
         self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
-        store = IncidentStore(self.redis, self.prefix)
-        self.incidents = Incidents(
-            store=store, notices=self.notices, channels=("log",), now=self.now, thresholds=Thresholds(), max_age_s=0
-        )
+        self.incidents = self.build_incidents()
         self.refusals = RefusalPolicy(
             consents=self.consents,
             pending=PendingRefusals(database),
             notices=self.notices,
-            channels=("log",),
+            channels=self.channels,
             now=self.now,
             incidents=self.incidents,
         )
@@ -105,12 +108,28 @@ class Household:
     def now(self) -> datetime:
         return self.at
 
+    def build_incidents(self, **options: Any) -> Incidents:
+        usual: dict[str, Any] = {
+            "store": IncidentStore(self.redis, self.prefix),
+            "notices": self.notices,
+            "channels": self.channels,
+            "now": self.now,
+            "thresholds": Thresholds(),
+            "max_age_s": 0,
+        }
+        return Incidents(**(usual | options))
+
     def with_settings(self, **changes: int) -> Household:
         return replace(self, **changes)
 
     def add(self, number: int = 11) -> str:
         account, _ = self.registry.add("enedis", f"300016400000{number}", self.at, token_needed=False)
         return account.id
+
+    def add_another(self, consent_until: date | None = None) -> str:
+        """Add an account whose meter has a number of its own."""
+        number, until = str(30001640001000 + next(_NUMBERS)), consent_until
+        return self.registry.add("enedis", number, self.at, consent_until=until, token_needed=False)[0].id
 
     def run(self, job: WindowJob) -> WindowResult | None:
         """Sync one window as a chain of tasks does: a failure is recorded and not raised."""
@@ -120,10 +139,24 @@ class Household:
             self.results.record_failure(job, error)
             return None
 
-    def claim_look_back(self, account_id: str, series: Series, kind: str = NIGHTLY) -> WindowJob | None:
-        claim = self.claims.claim(kind, [(account_id, series)]).get((account_id, series))
-        window = plan_look_back(self.claims.today(), series)
-        return self.claims.to_job(account_id, series, window, claim) if claim else None
+    def claim_look_back(self, account_id: str, series: Series, kind: str = NIGHTLY) -> WindowJob:
+        claim = self.claims.claim(kind, [(account_id, series)])[account_id, series]
+        return self.claims.to_job(account_id, series, plan_look_back(self.claims.today(), series), claim)
+
+    def claim_history(self, account_id: str, series: Series = Series.DAILY) -> WindowJob:
+        job = self.claims.claim_history(account_id, series)
+        assert job is not None
+        return job
+
+    def look_back(self, account_id: str, *series: Series) -> None:
+        """Sync the last days of these series, or of both, as a person asks for them."""
+        for each in series or Series:
+            self.run(self.claims.manual_look_back(account_id, each))
+
+    def claim_due_notices(self) -> list[Notice]:
+        """Claim the notices that are due, and return them."""
+        claimed = [self.notices.claim(notice_id, self.at) for notice_id in self.notices.list_due(self.at)]
+        return [notice for notice in claimed if notice]
 
     def backfill(self, account_id: str, most: int = 200) -> list[WindowJob]:
         """Sync one window of the history after the other until none is due, and return those that were tried."""
@@ -141,6 +174,11 @@ class Household:
         jobs = (self.claims.claim_history(account_id, series) for series in Series if (account_id, series) in due)
         return next((job for job in jobs if job is not None), None)
 
+    def is_loaded(self, account_id: str, series: Series) -> bool:
+        """Return whether Redis knows every day of the history as done."""
+        done, total = self.history.count_days(account_id, series)
+        return done == total
+
     def histories(self, series: Series) -> list[DueRow]:
         return self.registry.due.list_histories(series, self.at, 100)
 
@@ -153,12 +191,21 @@ class Household:
             self.redis.delete(key)
 
 
-@pytest.fixture
-def household(redis_url: str, tmp_path: Path) -> Iterator[Household]:
-    prepare_registry(tmp_path)
-    registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([generate_key()]))
+Service = TypeVar("Service", bound=Household)
+
+
+@contextmanager
+def open_household(redis_url: str, folder: Path, kind: type[Service] = Household) -> Iterator[Service]:
+    prepare_registry(folder)
+    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
     with connect(redis_url) as redis:
-        service = Household(registry, redis)
+        service = kind(registry, redis)
         yield service
         service.lose_redis()
     registry.close()
+
+
+@pytest.fixture
+def household(redis_url: str, tmp_path: Path) -> Iterator[Household]:
+    with open_household(redis_url, tmp_path) as service:
+        yield service

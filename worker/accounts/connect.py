@@ -86,7 +86,7 @@ class AccountConnector:
         """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
         return authorize_url(self.endpoints, self.client_id, state, self.consent_duration())
 
-    def connect(self, callback: Callback, sleep: Callable[[float], None] = time.sleep) -> ConnectedAccounts:
+    def connect(self, callback: Callback) -> ConnectedAccounts:
         """Return the accounts of a consent, new or renewed; the same consent twice gives the same accounts.
 
         The accounts, their token, dates and proofs are written in one transaction. The caller then enqueues the
@@ -94,7 +94,7 @@ class AccountConnector:
         refused or shared no meter, ConsentNotThere if the supplier does not know the consent yet, and what the client
         raises.
         """
-        answer = self._read_callback(callback, sleep)
+        answer = self._read_callback(callback)
         if not answer.usage_points:
             raise UnknownUsagePoint("the consent names no meter: connect again")
         now = self.now()
@@ -113,9 +113,7 @@ class AccountConnector:
             answer.proven,
         )
 
-    def authorised_usage_points(
-        self, autorisation_id: int, sleep: Callable[[float], None] = time.sleep
-    ) -> tuple[str, ...]:
+    def authorised_usage_points(self, autorisation_id: int) -> tuple[str, ...]:
         """Return the meters of a consent (2026), requested several times with growing waits.
 
         Raises ConsentNotThere, and what the client raises.
@@ -125,16 +123,16 @@ class AccountConnector:
             if usage_points := fetch_usage_points(session, autorisation_id, self.now()):
                 return tuple(usage_points)
             if wait_s is not None:
-                sleep(wait_s)
+                time.sleep(wait_s)
         raise ConsentNotThere("the supplier does not know this consent yet: load the page again in a minute")
 
-    def _read_callback(self, callback: Callback, sleep: Callable[[float], None]) -> _ConsentAnswer:
+    def _read_callback(self, callback: Callback) -> _ConsentAnswer:
         if callback.failure:
             raise UnknownUsagePoint(f"the supplier's consent page answered {callback.failure}: connect again")
         if self.account_tokens:
             return self._read_code(callback)
         if callback.autorisation_id is not None:
-            usage_points = self.authorised_usage_points(callback.autorisation_id, sleep)
+            usage_points = self.authorised_usage_points(callback.autorisation_id)
             return _ConsentAnswer(ConsentKind.AUTORISATION, usage_points, reference=str(callback.autorisation_id))
         return _ConsentAnswer(ConsentKind.USAGE_POINT, callback.usage_points)
 

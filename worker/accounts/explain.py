@@ -18,7 +18,7 @@ from worker.domain.measures.holes import Hole, find_holes
 from worker.domain.measures.messages import NIGHTLY
 from worker.domain.measures.readings import ONE_DAY, PARIS, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_look_back
-from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose_series_reason, reason_of
+from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.stores.measures.base import MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -163,7 +163,7 @@ class Explainer:
             failure=last_failure(calls, day, asked_on, outcome.last_success_at if outcome else None),
             wanted=wanted is not None and wanted.start <= day,
         )
-        reason = reason_of(day, today, facts, AccountFacts(account.state, account.reason, account.consent_until))
+        reason = reason_of(day, today, facts, account)
         sentences = format_sentences(
             reason,
             {series},

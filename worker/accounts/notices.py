@@ -61,10 +61,6 @@ class NoticeSender:
         log.info("notice delivered", extra=fields(id=notice.id, kind=notice.kind, channel=notice.channel))
         return True
 
-    def deliver_due(self) -> int:
-        """Send all notices that are due, one after the other, and return how many were taken."""
-        return sum(self.deliver(notice_id) for notice_id in self.notices.list_due(self.now()))
-
     def _send(self, notice: Notice) -> None:
         channel = self.channels.get(notice.channel)
         if channel is None:

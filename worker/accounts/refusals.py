@@ -171,10 +171,7 @@ class RefusalPolicy:
 
     def _build_notices(self, account_id: str, kind: NoticeKind, reason: str, about: str, now: datetime) -> list[Notice]:
         """Return one notice for each channel."""
-        return [
-            Notice(consent_rows.new_id(), account_id, kind, reason, about, channel, now, now)
-            for channel in self.channels
-        ]
+        return consent_rows.build_notices(self.channels, kind, reason, about, now, account_id)
 
     def _today(self) -> date:
         return self.now().astimezone(PARIS).date()

@@ -74,10 +74,10 @@ class OAuthClient:
         self._permits = permits
         self._clock = clock
 
-    def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
+    def exchange_code(self, code: str) -> Grant:
         """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form (v4)."""
         client = WebApplicationClient(self._client_id)
-        answer = self._request_token(client, OAuth2Session.fetch_token, redirect_uri, code=code, include_client_id=True)
+        answer = self._request_token(client, OAuth2Session.fetch_token, code=code, include_client_id=True)
         token_fields = {"access_token", "refresh_token", "token_type", "expires_in", "expires_at"}
         extras = {name: value for name, value in answer.items() if name not in token_fields}
         return Grant(self._to_token(answer), extras)
@@ -97,13 +97,10 @@ class OAuthClient:
         client = BackendApplicationClient(self._client_id)
         return self._to_token(self._request_token(client, OAuth2Session.fetch_token))
 
-    def _request_token(
-        self, client: Client, request: Callable[..., Any], redirect_uri: str | None = None, **form: Any
-    ) -> dict[str, Any]:
+    def _request_token(self, client: Client, request: Callable[..., Any], **form: Any) -> dict[str, Any]:
         permit = self._permits.take_permit(TOKEN_API)
         check = partial(self._check_response, permit)
         with self._transport.token_session(client, partial(self._permits.release_permit, permit)) as session:
-            session.redirect_uri = redirect_uri
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
             url, timeouts = as_signed(self._endpoints.token_url), self._transport.timeouts

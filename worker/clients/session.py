@@ -164,12 +164,6 @@ class Transport:
         with _network_errors(on_unsent), self._new_session(client, "token") as session:
             yield session
 
-    def close(self) -> None:
-        """Close the connections of the calling thread."""
-        if session := getattr(self._local, "session", None):
-            session.close()
-            del self._local.session, self._local.pid
-
     def _new_session(self, client: Client, api: Literal["data", "token"]) -> OAuth2Session:
         session = OAuth2Session(client=client)
         session.mount("https://", _CountedHttp(api))

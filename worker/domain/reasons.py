@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.completeness import UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
@@ -52,15 +52,6 @@ class Reason(StrEnum):
     BEYOND_HISTORY = "beyond_history"
     NOT_OVER = "not_over"
     FUTURE = "future"
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
-    """The facts of the account: its state, the code of a suspension, and the consent's last day (included)."""
-
-    state: AccountState = AccountState.READY
-    code: str = ""
-    consent_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +96,7 @@ _REASON_BY_REFUSAL: Final = {
 }
 
 
-def reason_of(day: date, today: date, facts: DayFacts, account: AccountFacts) -> Reason:
+def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reason:
     """Return the reason for the state of one day of one series."""
     if day >= today:
         return Reason.NOT_OVER if day == today else Reason.FUTURE
@@ -141,7 +132,7 @@ def _final_reason(facts: DayFacts) -> Reason | None:
     return None
 
 
-def _hold_reason(today: date, account: AccountFacts) -> Reason | None:
+def _hold_reason(today: date, account: Account) -> Reason | None:
     """Return the reason why the account is not asked for, or None if it is."""
     if account.consent_until is not None and account.consent_until < today:
         return Reason.CONSENT_ENDED
@@ -151,7 +142,7 @@ def _hold_reason(today: date, account: AccountFacts) -> Reason | None:
         case AccountState.PAUSED:
             return Reason.PAUSED
         case AccountState.ACTION_NEEDED:
-            return _REASON_BY_REFUSAL[describe_code(account.code).answer_class]
+            return _REASON_BY_REFUSAL[describe_code(account.reason).answer_class]
         case AccountState.READY | AccountState.DELETED:
             return None
 

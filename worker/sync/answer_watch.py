@@ -113,7 +113,4 @@ class AnswerWatch:
             reason, subject = "quarantine_full", now.astimezone(PARIS).date().isoformat()
         else:
             reason, subject = deviation.kind.value, f"{deviation.fingerprint}@{now.isoformat(timespec='seconds')}"
-        kind = NoticeKind.SUPPLIER_CHANGED
-        return [
-            Notice(consent_rows.new_id(), None, kind, reason, subject, channel, now, now) for channel in self.channels
-        ]
+        return consent_rows.build_notices(self.channels, NoticeKind.SUPPLIER_CHANGED, reason, subject, now)

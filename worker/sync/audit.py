@@ -19,9 +19,10 @@ from worker.domain.measures.completeness import civil_day, civil_day_of
 from worker.domain.measures.conservation import Cause, Discrepancy, Law, check_days, check_totals
 from worker.domain.measures.documents import Entry, key_range, to_entry
 from worker.domain.measures.messages import WindowJob
+from worker.domain.measures.packing import PERIODS
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.domain.measures.windows import plan_repair, split_window
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.base import ALL_KEYS, KeyRange, MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
@@ -29,8 +30,6 @@ from worker.sync.claims import WindowClaims
 from worker.sync.window import WindowSync
 
 _DAYS_AT_ONCE: Final = 31
-# No smart meter has readings outside these days.
-_ALL_DAYS: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))
 _TEXT_NAME: Final = "audit"
 _SUMMARY_TTL_S: Final = 24 * 3600
 _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
@@ -86,15 +85,12 @@ class Auditor:
 
     def verify_account(self, account_id: str) -> AuditResult:
         """Compare all documents of the account with one another. Raises StoreUnavailable."""
-        days = self._read(account_id, Period.DAY, _ALL_DAYS)
-        months, years = (self._read(account_id, period, _ALL_DAYS) for period in Series.DAILY.totals)
+        days, months, years = (self._read(account_id, period, ALL_KEYS) for period in PERIODS[Series.DAILY])
         findings = [*check_totals(days, months, Period.MONTH), *check_totals(days, years, Period.YEAR)]
         documents = len(days) + len(months) + len(years)
         for part in self._parts(account_id):
-            steps, hours = (
-                self._read(account_id, Period.MINUTE, _with_neighbours(part)),
-                self._read(account_id, Period.HOUR, part),
-            )
+            steps = self._read(account_id, Period.MINUTE, key_range(_with_neighbours(part), Period.MINUTE))
+            hours = self._read(account_id, Period.HOUR, key_range(part, Period.HOUR))
             steps_within = _steps_within(steps, part)
             documents += len(steps_within) + len(hours)
             findings += check_totals(steps_within, hours, Period.HOUR)
@@ -121,26 +117,22 @@ class Auditor:
 
     def _parts(self, account_id: str) -> Iterator[DateWindow]:
         """Yield the days with a load curve in parts, oldest first; nothing where there is no curve."""
-        ranges = dict.fromkeys((Period.MINUTE, Period.HOUR), key_range(_ALL_DAYS, Period.HOUR))
-        pages = self.measures.read(account_id, ranges, limit=1).values()
+        pages = self.measures.read(account_id, dict.fromkeys(PERIODS[Series.LOAD_CURVE], ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         if starts:
             end = self.claims.today() + ONE_DAY
             if min(starts) < end:
                 yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 
-    def _read(self, account_id: str, period: Period, window: DateWindow) -> list[Entry]:
-        documents = self.measures.read(account_id, {period: key_range(window, period)})
-        return [to_entry(document) for document in documents[period]]
+    def _read(self, account_id: str, period: Period, keys: KeyRange) -> list[Entry]:
+        return [to_entry(document) for document in self.measures.read(account_id, {period: keys})[period]]
 
     def _corrected_days(self, account_id: str, part: DateWindow) -> set[date]:
-        days = set()
-        for series in Series:
-            corrections = self.corrections.list_between(account_id, series.inputs, *key_range(part, series.inputs))
-            for correction in corrections:
-                key = correction.key
-                days.add(civil_day_of(key, series))
-        return days
+        return {
+            civil_day_of(correction.key, series)
+            for series in Series
+            for correction in self.corrections.list_between(account_id, series.inputs, *key_range(part, series.inputs))
+        }
 
 
 def _with_neighbours(window: DateWindow) -> DateWindow:

@@ -26,12 +26,10 @@ from worker.domain.measures.documents import key_range, to_entry
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series, day_length
 from worker.domain.measures.windows import split_window
 from worker.errors import StoreUnavailable
-from worker.stores.measures.base import MeasureStore
+from worker.stores.measures.base import ALL_KEYS, MeasureStore
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.completeness import CompletenessTable
 
-# No smart meter has readings outside these days.
-_ALL_DAYS: Final = DateWindow(date(2010, 1, 1), date(2100, 1, 1))
 _MAX_TRIES: Final = 10
 
 
@@ -64,7 +62,7 @@ class LedgerRebuilder:
     def _covered(self, account_id: str, series: Series) -> Iterator[tuple[date, timedelta]]:
         """Yield each day with readings, and how much of it they cover."""
         inputs = series.inputs
-        first = self.measures.read(account_id, {inputs: key_range(_ALL_DAYS, inputs)}, limit=1)[inputs]
+        first = self.measures.read(account_id, {inputs: ALL_KEYS}, limit=1)[inputs]
         if not first:
             return
         start, end = civil_day_of(to_entry(first[0]).key, series), self.today() + ONE_DAY
@@ -83,8 +81,7 @@ def rebuild_ledger(known: DayLedger, covered: dict[date, timedelta], done: Colle
     marks |= {day: _mark_empty(mark) for day, mark in known.days() if day not in covered}
     first = min(covered, default=None)
     for window in done:
-        for place in range(window.days):
-            day = window.start + place * ONE_DAY
+        for day in window.dates():
             if first is not None and day > first and day not in covered and known.mark_of(day) == UNKNOWN:
                 # Nobody knows when it was asked for, so it is due at once.
                 marks[day] = DayMark(DayState.LATE)

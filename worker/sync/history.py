@@ -74,11 +74,6 @@ class History:
         wanted = self.wanted_window(series)
         return (0, 0) if wanted is None else _count(wanted, self.progress.coverage(account_id, series).windows)
 
-    def loaded_until(self, account_id: str, series: Series) -> date | None:
-        """Return the day after the last one of the loaded history; None while there are gaps or it is not known."""
-        wanted = self.wanted_window(series)
-        return None if wanted is None else _end_without_gap(wanted.start, self.progress.coverage(account_id, series))
-
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window is done."""
         return not subtract_windows(window, self.progress.coverage(account_id, series).windows)

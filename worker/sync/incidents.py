@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from worker.domain.consent.consents import Notice, NoticeKind
+from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.incidents import (
     PROBE,
     REFUSALS,
@@ -227,11 +227,8 @@ class Incidents(IncidentGate):
     def _insert_notices(self, incident: Incident, kind: NoticeKind) -> None:
         now = self._now()
         reason, about = incident.kind.value, f"{incident.slot}@{incident.began_at.isoformat(timespec='microseconds')}"
-        notices = [
-            Notice(consent_rows.new_id(), None, kind, reason, about, channel, now, now) for channel in self._channels
-        ]
         try:
-            self._notices.insert_new(notices)
+            self._notices.insert_new(consent_rows.build_notices(self._channels, kind, reason, about, now))
         except StoreUnavailable as error:
             _log_not_recorded(error)
 

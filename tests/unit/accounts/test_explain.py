@@ -34,8 +34,7 @@ class Home:
         self.rows[self.day(3)] = self.rows[self.day(3)][2:]
         self.serve()
         household.backfill(self.account)
-        for series in Series:
-            self.look_back(series)
+        self.look_back()
         self.corrections = CorrectionTable(household.registry.database)
         self.explainer = Explainer(
             registry=household.registry,
@@ -55,8 +54,8 @@ class Home:
             serving_curves(self.rows),
         )
 
-    def look_back(self, series: Series) -> None:
-        self.household.run(self.household.claims.manual_look_back(self.account, series))
+    def look_back(self, *series: Series) -> None:
+        self.household.look_back(self.account, *series)
 
     def explain(self, age: int) -> Explanation:
         return self.explainer.explain(self.household.registry.get(self.account), self.day(age))
@@ -133,8 +132,7 @@ def test_what_the_last_try_met_is_told_until_an_answer_comes(home: Home, error: 
     assert home.explain(2).reason is Reason.COMPLETE, "what is stored stays stored"
     home.household.at += timedelta(hours=6)
     home.serve()
-    for series in Series:
-        home.look_back(series)
+    home.look_back()
     assert home.explain(1).reason is Reason.LATE
 
 

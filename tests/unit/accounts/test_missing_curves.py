@@ -7,12 +7,13 @@ from datetime import date, timedelta
 import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
+from tests.support.receivers import deliver_due
 from tests.unit.conftest import Household
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import Notice, NoticeKind
-from worker.domain.measures.readings import ONE_DAY, Series
+from worker.domain.measures.readings import ONE_DAY
 from worker.texts import translate_all
 
 
@@ -48,8 +49,7 @@ class Home:
         days = [today - age * ONE_DAY for age in range(1, 31)]
         self.household.supplier.daily = serving_days(dict.fromkeys(days, 5000))
         self.household.supplier.curve = serving_curves({day: curve_of(day, 100) for day in with_curve})
-        for series in Series:
-            self.household.run(self.household.claims.manual_look_back(self.account, series))
+        self.household.look_back(self.account)
 
     def notify(self) -> int:
         return notify_missing_curves(self.household.registry, self.household.refusals)
@@ -68,7 +68,7 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
     home.household.at += timedelta(days=1)
     home.sync()
     assert home.notify() == 0, "the same emptiness"
-    assert home.sender.deliver_due() == 1
+    assert deliver_due(home.sender) == 1
     (message,) = home.channel.messages
     assert (message.notice.kind, message.notice.about) == (NoticeKind.CURVE_NOT_ACTIVATED, "never")
     assert message.texts == translate_all(f"code.{CURVE_NOT_ACTIVATED}.what_to_do")
@@ -78,7 +78,7 @@ def test_it_is_told_once_with_what_to_do(home: Home) -> None:
 def test_where_the_curve_comes_meanwhile_nothing_is_told(home: Home) -> None:
     home.notify()
     home.sync(home.household.claims.today() - ONE_DAY)
-    assert home.sender.deliver_due() == 0
+    assert deliver_due(home.sender) == 0
     assert (home.channel.messages, home.notices()) == ([], [])
 
 

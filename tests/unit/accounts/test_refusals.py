@@ -5,28 +5,22 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from itertools import count
-from uuid import uuid4
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
-from tests.support.factories import NOW
-from tests.support.registries import record_consent
+from tests.support.registries import record_consent, record_outcome
+from tests.unit.conftest import Household, open_household
 from worker.accounts.refusals import (
     CONFIRMATION_INTERVAL,
-    RefusalPolicy,
     Ruling,
-    is_certain,
 )
 from worker.domain.consent.accounts import AccountState
-from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
-from worker.domain.fleet.incidents import Thresholds
+from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.measures.readings import Series
 from worker.errors import (
     AccountError,
@@ -38,128 +32,52 @@ from worker.errors import (
     UnknownAccount,
     UnknownUsagePoint,
 )
-from worker.stores.encryption import Sealer, generate_key
-from worker.stores.redis.connection import connect
-from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.notices import NoticeTable
-from worker.stores.registry.refusals import PendingRefusals
-from worker.sync.incidents import Incidents
 
 HOUR = timedelta(hours=1)
 REVOKED, MOVED = ConsentRevoked("no consent"), HolderChanged("moved")
 
 
 @dataclass
-class PolicyHarness:
-    """A refusal policy over a registry in a file; ``at`` is its time."""
+class PolicyHarness(Household):
+    """A service with two channels of notices; ``at`` is its time."""
 
-    registry: AccountRegistry
-    redis: Redis
-    at: datetime = NOW
-    prefix: str = field(default_factory=lambda: f"test-{uuid4().hex}:")
-    numbers: Iterator[int] = field(default_factory=lambda: count(30001640000000))
-
-    def __post_init__(self) -> None:
-        database, sealer = self.registry.database, Sealer([generate_key()])
-        self.consents, self.notices = ConsentTable(database, sealer), NoticeTable(database)
-        self.pending = PendingRefusals(database)
-        channels = ("webhook", "mail")
-        store = IncidentStore(self.redis, self.prefix)
-        self.incidents = Incidents(
-            store=store,
-            notices=self.notices,
-            channels=channels,
-            now=lambda: self.at,
-            thresholds=Thresholds(),
-            max_age_s=0,
-        )
-        self.policy = RefusalPolicy(
-            consents=self.consents,
-            pending=self.pending,
-            notices=self.notices,
-            channels=channels,
-            now=lambda: self.at,
-            incidents=self.incidents,
-        )
-
-    def add(self, until: date | None = None) -> str:
-        number = str(next(self.numbers))
-        return self.registry.add("enedis", number, self.at, consent_until=until, token_needed=False)[0].id
+    channels: tuple[str, ...] = ("webhook", "mail")
 
     def refuse(self, account: str, error: AccountError = REVOKED) -> Ruling:
         """Record a refusal and then the outcome, in the order of ``ResultRecorder``."""
         incident = self.incidents.excuses(Series.DAILY, error)
-        ruling = self.policy.record_refusal(account, error, during_incident=incident is not None)
+        ruling = self.refusals.record_refusal(account, error, during_incident=incident is not None)
         self.record_outcome(account, error.code)
         return ruling
 
     def record_outcome(self, account: str, code: str | None = None) -> None:
-        run = self.at.isoformat()
-        self.registry.record_outcome(account, "daily", run, self.at, code=code, message="", last_day=None, stored=False)
+        record_outcome(self.registry, account, self.at.isoformat(), now=self.at, code=code)
 
     def state(self, account: str) -> AccountState:
         return self.registry.get(account).state
-
-    def claim_due_notices(self) -> list[Notice]:
-        """Claim the notices that are due and return them."""
-        due = [self.notices.claim(notice, self.at) for notice in self.notices.list_due(self.at)]
-        return [notice for notice in due if notice]
 
     def suspended_accounts(self) -> list[str]:
         return [account.id for account in self.registry.list([AccountState.ACTION_NEEDED])]
 
 
 @pytest.fixture(scope="module")
-def redis(redis_url: str) -> Iterator[Redis]:
-    with connect(redis_url) as client:
-        yield client
-
-
-@contextmanager
-def open_harness(redis: Redis, factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
-    registry = AccountRegistry(f"sqlite:///{factory.mktemp('refusals')}/registry.db", Sealer([generate_key()]))
-    registry.migrate()
-    yield PolicyHarness(registry, redis)
-    registry.close()
-
-
-@pytest.fixture(scope="module")
-def shared(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
+def shared(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
     """Return one harness for all examples of a property; each example adds accounts of its own."""
-    with open_harness(redis, tmp_path_factory) as opened:
+    with open_household(redis_url, tmp_path_factory.mktemp("refusals"), PolicyHarness) as opened:
         yield opened
 
 
 @pytest.fixture
-def harness(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PolicyHarness]:
-    with open_harness(redis, tmp_path_factory) as opened:
+def harness(redis_url: str, tmp_path: Path) -> Iterator[PolicyHarness]:
+    with open_household(redis_url, tmp_path, PolicyHarness) as opened:
         yield opened
-
-
-# Decisions without a store.
-
-
-@pytest.mark.parametrize(
-    "error, certain",
-    [
-        (REVOKED, False),
-        (MOVED, False),
-        (RefreshTokenDead("dead"), True),
-        (LoginFailed("refused"), True),
-        (UnknownUsagePoint("who"), True),
-    ],
-)
-def test_two_refusals_are_doubtful_and_no_other(error: AccountError, certain: bool) -> None:
-    assert is_certain(error) is certain
 
 
 # Pending refusals.
 
 
 def test_a_consent_refused_twice_within_five_hours_does_nothing(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     for _ in range(6):
         assert harness.refuse(account) is Ruling.PENDING
         harness.at += HOUR
@@ -170,7 +88,7 @@ def test_a_consent_refused_twice_within_five_hours_does_nothing(harness: PolicyH
 
 
 def test_an_account_set_aside_tells_its_owner_once_over_each_channel(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     harness.refuse(account, RefreshTokenDead("dead"))
     harness.at += 7 * HOUR
     for error in (
@@ -188,7 +106,7 @@ def test_an_account_set_aside_tells_its_owner_once_over_each_channel(harness: Po
 
 
 def test_an_account_set_aside_again_is_told_again_and_needs_two_sightings_again(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     for _ in range(2):
         assert harness.refuse(account) is Ruling.PENDING
         harness.at += CONFIRMATION_INTERVAL
@@ -198,7 +116,7 @@ def test_an_account_set_aside_again_is_told_again_and_needs_two_sightings_again(
 
 
 def test_a_paused_account_stays_paused_and_its_owner_is_told_once(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     harness.registry.set_state(account, AccountState.PAUSED, now=harness.at)
     for _ in range(3):
         harness.refuse(account, RefreshTokenDead("dead"))
@@ -207,7 +125,7 @@ def test_a_paused_account_stays_paused_and_its_owner_is_told_once(harness: Polic
 
 
 def test_the_two_doubts_of_an_account_do_not_add_up(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     harness.refuse(account, REVOKED)
     harness.at += CONFIRMATION_INTERVAL
     assert harness.refuse(account, MOVED) is Ruling.PENDING
@@ -215,7 +133,7 @@ def test_the_two_doubts_of_an_account_do_not_add_up(harness: PolicyHarness) -> N
 
 
 def test_a_clock_set_back_settles_nothing(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     harness.refuse(account)
     harness.at -= 12 * HOUR
     assert harness.refuse(account) is Ruling.PENDING
@@ -224,7 +142,7 @@ def test_a_clock_set_back_settles_nothing(harness: PolicyHarness) -> None:
 
 
 def test_a_refused_consent_ends_in_the_book_and_a_lost_holder_s_does_not(harness: PolicyHarness) -> None:
-    revoked, moved = harness.add(), harness.add()
+    revoked, moved = harness.add_another(), harness.add_another()
     for account, error in ((revoked, REVOKED), (moved, MOVED)):
         record_consent(harness.consents, account, ConsentKind.USAGE_POINT, harness.at)
         harness.refuse(account, error)
@@ -238,11 +156,11 @@ def test_a_refused_consent_ends_in_the_book_and_a_lost_holder_s_does_not(harness
 
 
 def test_a_removed_account_is_refused(harness: PolicyHarness) -> None:
-    account = harness.add()
+    account = harness.add_another()
     harness.registry.remove(account)
     for error in (REVOKED, LoginFailed("refused")):
         with pytest.raises(UnknownAccount):
-            harness.policy.record_refusal(account, error)
+            harness.refusals.record_refusal(account, error)
 
 
 @settings(max_examples=40, deadline=None)
@@ -250,7 +168,7 @@ def test_a_removed_account_is_refused(harness: PolicyHarness) -> None:
 def test_an_account_is_set_aside_when_refused_twice_six_hours_apart_without_a_success_between(
     shared: PolicyHarness, events: list[tuple[str, int]]
 ) -> None:
-    account, first, expected = shared.add(), None, False
+    account, first, expected = shared.add_another(), None, False
     for event, hours in events:
         shared.at += hours * HOUR
         if event == "fine":
@@ -272,7 +190,7 @@ def test_an_account_is_set_aside_when_refused_twice_six_hours_apart_without_a_su
 def test_an_incident_over_a_hundred_accounts_sets_nobody_aside_however_long_and_in_whatever_order(
     harness: PolicyHarness, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    accounts, chance = [harness.add() for _ in range(100)], random.Random(seed)
+    accounts, chance = [harness.add_another() for _ in range(100)], random.Random(seed)
     with caplog.at_level(logging.ERROR, "releve.incidents"):
         for pause in (6, 18, 24):
             chance.shuffle(accounts)
@@ -294,7 +212,7 @@ def test_an_incident_over_a_hundred_accounts_sets_nobody_aside_however_long_and_
 def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_with_their_consent(
     harness: PolicyHarness, error: AccountError
 ) -> None:
-    accounts = [harness.add() for _ in range(30)]
+    accounts = [harness.add_another() for _ in range(30)]
     for account in accounts:
         record_consent(harness.consents, account, ConsentKind.USAGE_POINT, harness.at)
     rulings = [harness.refuse(account, error) for account in accounts]
@@ -306,7 +224,7 @@ def test_whatever_the_refusal_those_set_aside_before_it_was_known_are_set_back_w
 
 
 def test_an_incident_sets_those_back_that_were_set_aside_at_its_beginning(harness: PolicyHarness) -> None:
-    accounts = [harness.add() for _ in range(100)]
+    accounts = [harness.add_another() for _ in range(100)]
     for account in accounts[:3]:  # The night before, when they are too few to show an incident.
         assert harness.refuse(account, MOVED) is Ruling.PENDING
     harness.at += 24 * HOUR
@@ -319,7 +237,7 @@ def test_an_incident_sets_those_back_that_were_set_aside_at_its_beginning(harnes
 
 @pytest.mark.parametrize("error", [MOVED, REVOKED])
 def test_a_few_who_moved_among_many_are_set_aside_one_by_one(harness: PolicyHarness, error: AccountError) -> None:
-    accounts = [harness.add() for _ in range(60)]
+    accounts = [harness.add_another() for _ in range(60)]
     for night in range(2):
         for number, account in enumerate(accounts):
             harness.at += timedelta(seconds=20)
@@ -336,7 +254,7 @@ def test_those_who_wait_for_their_second_sighting_are_no_incident_though_nobody_
     harness: PolicyHarness,
 ) -> None:
     """Test the later tries of one day, which come together long after the night of all other accounts."""
-    accounts = [harness.add() for _ in range(100)]
+    accounts = [harness.add_another() for _ in range(100)]
     for number, account in enumerate(accounts):
         if number % 10:
             harness.record_outcome(account)
@@ -350,7 +268,7 @@ def test_those_who_wait_for_their_second_sighting_are_no_incident_though_nobody_
 
 
 def test_who_is_refused_after_an_incident_as_before_it_is_set_aside_in_the_end(harness: PolicyHarness) -> None:
-    accounts = [harness.add() for _ in range(10)]
+    accounts = [harness.add_another() for _ in range(10)]
     for account in accounts:
         harness.refuse(account, MOVED)
     (incident,) = harness.incidents.list_open()
@@ -364,7 +282,7 @@ def test_who_is_refused_after_an_incident_as_before_it_is_set_aside_in_the_end(h
 
 
 def test_an_incident_that_the_operator_takes_for_the_truth_is_each_account_s_own_affair(harness: PolicyHarness) -> None:
-    accounts = [harness.add() for _ in range(10)]
+    accounts = [harness.add_another() for _ in range(10)]
     assert Ruling.INCIDENT in {harness.refuse(account) for account in accounts}
     (incident,) = harness.incidents.list_open()
     harness.incidents.close(incident, "by_hand")
@@ -374,12 +292,12 @@ def test_an_incident_that_the_operator_takes_for_the_truth_is_each_account_s_own
 
 
 def test_an_answer_that_was_really_lost_is_no_incident(harness: PolicyHarness) -> None:
-    accounts = [harness.add() for _ in range(10)]
+    accounts = [harness.add_another() for _ in range(10)]
     assert {harness.refuse(account, RefreshAnswerLost("lost")) for account in accounts} == {Ruling.SUSPENDED}
 
 
 def test_a_refusal_of_another_kind_is_believed_during_an_incident(harness: PolicyHarness) -> None:
-    accounts = [harness.add() for _ in range(11)]
+    accounts = [harness.add_another() for _ in range(11)]
     for account in accounts[:10]:
         harness.refuse(account, MOVED)
     assert harness.refuse(accounts[10], LoginFailed("refused")) is Ruling.SUSPENDED
@@ -389,13 +307,13 @@ def test_a_refusal_of_another_kind_is_believed_during_an_incident(harness: Polic
 
 
 def test_an_ending_consent_is_told_of_30_and_7_days_before_once_each(harness: PolicyHarness) -> None:
-    account = harness.add(until=date(2024, 9, 1))
-    other, waiting = harness.add(), harness.add(until=date(2024, 9, 1))
+    account = harness.add_another(date(2024, 9, 1))
+    other, waiting = harness.add_another(), harness.add_another(date(2024, 9, 1))
     harness.registry.set_state(waiting, AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=harness.at)
     kinds_by_day: dict[date, set[NoticeKind]] = {}
     for _ in range(45):
         for _ in range(2):  # Beat may start it twice.
-            for notice in harness.policy.insert_reminders():
+            for notice in harness.refusals.insert_reminders():
                 assert (notice.account_id, notice.about) == (account, "2024-09-01")
                 kinds_by_day.setdefault(harness.at.date(), set()).add(notice.kind)
         harness.at += timedelta(days=1)
@@ -408,10 +326,10 @@ def test_an_ending_consent_is_told_of_30_and_7_days_before_once_each(harness: Po
 
 
 def test_a_renewed_consent_is_told_of_anew_when_its_own_end_comes(harness: PolicyHarness) -> None:
-    account = harness.add(until=date(2024, 8, 1))
-    assert len(harness.policy.insert_reminders()) == 2
+    account = harness.add_another(date(2024, 8, 1))
+    assert len(harness.refusals.insert_reminders()) == 2
     record_consent(harness.consents, account, ConsentKind.USAGE_POINT, harness.at, consent_until=date(2024, 12, 1))
-    assert harness.policy.insert_reminders() == []
+    assert harness.refusals.insert_reminders() == []
     assert harness.notices.list_for_account(account) == []  # Notices that were not sent yet no longer apply.
     harness.at = harness.at.replace(month=11, day=28)
-    assert {notice.kind for notice in harness.policy.insert_reminders()} == {NoticeKind.CONSENT_ENDS_7}
+    assert {notice.kind for notice in harness.refusals.insert_reminders()} == {NoticeKind.CONSENT_ENDS_7}

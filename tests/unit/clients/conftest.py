@@ -28,12 +28,10 @@ def supplier() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.fixture
-def build(supplier: responses.RequestsMock) -> Iterator[Callable[[str], ClientHarness]]:
-    transports: list[Transport] = []
-
+def build(supplier: responses.RequestsMock) -> Callable[[str], ClientHarness]:
     def build_harness(preset: str) -> ClientHarness:
         endpoints = PRESETS[preset].endpoints(BASE_URL)
-        transports.append(transport := Transport(endpoints.base_url))
+        transport = Transport(endpoints.base_url)
         store = FakeTokenStore(Token("access-token-one", "refresh-token-one", three_hours_ahead()))
         permits = FakePermits()
         oauth = OAuthClient(endpoints, "our-client", SECRETS[0], transport, permits)
@@ -42,9 +40,7 @@ def build(supplier: responses.RequestsMock) -> Iterator[Callable[[str], ClientHa
         client = EnedisClient(endpoints, session, lambda: NOW)
         return ClientHarness(endpoints, supplier, store, permits, oauth, session, client)
 
-    yield build_harness
-    for transport in transports:
-        transport.close()
+    return build_harness
 
 
 @pytest.fixture(params=sorted(PRESETS))

@@ -62,12 +62,9 @@ def form(harness: ClientHarness) -> dict[str, list[str]]:
     return parse_qs(harness.supplier.calls[-1].request.body)
 
 
-@pytest.mark.parametrize("redirect_uri", [None, "https://app.example/callback"])
-def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(
-    v4: ClientHarness, redirect_uri: str | None
-) -> None:
+def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(v4: ClientHarness) -> None:
     v4.answer_token(200, ANSWER_V1)
-    grant = v4.oauth.exchange_code("c0de", redirect_uri)
+    grant = v4.oauth.exchange_code("c0de")
     assert (grant.token.access, grant.token.refresh) == ("access-token-two", "refresh-token-two")
     assert grant.extras["usage_points_id"] == ANSWER_V1["usage_points_id"]
     assert not {"access_token", "refresh_token", "expires_at"} & grant.extras.keys()
@@ -76,7 +73,6 @@ def test_a_code_brings_tokens_and_usage_points_for_credentials_in_the_form(
         "client_id": ["our-client"],
         "client_secret": [SECRETS[0]],
         "code": ["c0de"],
-        **({"redirect_uri": [redirect_uri]} if redirect_uri else {}),
     }
     assert "Authorization" not in v4.supplier.calls[-1].request.headers
 

@@ -50,6 +50,12 @@ def test_a_window_that_suits_takes_one_call() -> None:
     assert (split_fetch.floor, split_fetch.end, len(supplier.asked)) == (None, date(2024, 3, 8), 1)
 
 
+def test_seven_days_that_are_too_long_become_six_and_one() -> None:
+    supplier = StrictSupplier(max_days=6)
+    SplitFetch(supplier).fetch(window(7))
+    assert [asked.days for asked in supplier.asked] == [7, 6, 1]
+
+
 def test_a_day_that_is_too_long_is_our_bug() -> None:
     with pytest.raises(RequestRefused, match="one day"):
         SplitFetch(StrictSupplier(max_days=0)).fetch(window(7))

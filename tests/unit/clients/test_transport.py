@@ -28,10 +28,9 @@ def server() -> Iterator[CannedServer]:
 
 
 @pytest.fixture
-def send(server: CannedServer) -> Iterator[Callable[[], bytes]]:
+def send(server: CannedServer) -> Callable[[], bytes]:
     transport = Transport(server.url.rstrip("/"), timeouts=(1, 0.2))
-    yield lambda: transport.send("GET", server.url, TOKEN, params={"usage_point_id": "9" * 14}).body
-    transport.close()
+    return lambda: transport.send("GET", server.url, TOKEN, params={"usage_point_id": "9" * 14}).body
 
 
 def test_a_pretend_supplier_is_reached_in_plain_without_loosening_the_process(
@@ -91,7 +90,6 @@ def test_a_request_that_no_server_took_is_told_as_never_sent() -> None:
 
     with pytest.raises(SupplierUnavailable):  # The first failure counts.
         transport.send("GET", f"{url}/echo", TOKEN, on_unsent=fail)
-    transport.close()
 
 
 def test_a_request_that_was_cut_off_may_have_been_counted(server: CannedServer) -> None:
@@ -100,4 +98,3 @@ def test_a_request_that_was_cut_off_may_have_been_counted(server: CannedServer) 
     with pytest.raises(SupplierUnavailable):
         transport.send("GET", server.url, TOKEN, on_unsent=lambda: unsent.append("unsent"))
     assert unsent == []
-    transport.close()

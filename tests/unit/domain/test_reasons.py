@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import many, several
 from worker import errors
 from worker.accounts.explain import format_sentences
-from worker.domain.consent.accounts import AccountState
+from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.fleet.outcomes import (
     AnswerClass,
     Call,
@@ -24,7 +24,7 @@ from worker.domain.fleet.outcomes import (
 from worker.domain.measures.completeness import BEFORE, COMPLETE, UNKNOWN, DayMark, DayState
 from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
-from worker.domain.reasons import AccountFacts, DayFacts, Reason, choose_series_reason, reason_of
+from worker.domain.reasons import DayFacts, Reason, choose_series_reason, reason_of
 from worker.errors import StoreUnavailable, WorkerError
 from worker.texts import LANGUAGES
 
@@ -34,8 +34,16 @@ NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 LATE, ABSENT = DayMark(DayState.LATE, 0, 8), DayMark(DayState.ABSENT)
 PARTIAL = DayMark(DayState.PARTIAL, 46, 8)
 SOON = TODAY + ONE_DAY
-ENDED = AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
-READY = AccountFacts()
+
+
+def account_in(
+    state: AccountState = AccountState.READY, reason: str = "", consent_until: date | None = None
+) -> Account:
+    return Account("home1", state, "enedis", NOW, reason=reason, consent_until=consent_until)
+
+
+ENDED = account_in(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
+READY = account_in()
 
 
 @pytest.mark.parametrize(
@@ -59,17 +67,17 @@ READY = AccountFacts()
         (DayFacts(ABSENT, Hole.TRANSMISSION), READY, Reason.CURVE_GAP_FOR_GOOD),
         (DayFacts(BEFORE), ENDED, Reason.BEFORE),
         (DayFacts(LATE), ENDED, Reason.CONSENT_REFUSED),
-        (DayFacts(LATE), AccountFacts(AccountState.ACTION_NEEDED, "LOGIN_FAILED"), Reason.ACCESS_REFUSED),
-        (DayFacts(LATE), AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED"), Reason.METER_UNKNOWN),
+        (DayFacts(LATE), account_in(AccountState.ACTION_NEEDED, "LOGIN_FAILED"), Reason.ACCESS_REFUSED),
+        (DayFacts(LATE), account_in(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED"), Reason.METER_UNKNOWN),
         (
             DayFacts(LATE),
-            AccountFacts(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED"),
+            account_in(AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.ACCOUNT_REMOVED"),
             Reason.HOLDER_CHANGED,
         ),
-        (DayFacts(LATE), AccountFacts(consent_until=TODAY - ONE_DAY), Reason.CONSENT_ENDED),
-        (DayFacts(LATE), AccountFacts(consent_until=TODAY), Reason.LATE),
-        (DayFacts(), AccountFacts(AccountState.NEW), Reason.NOT_CONNECTED),
-        (DayFacts(LATE), AccountFacts(AccountState.PAUSED), Reason.PAUSED),
+        (DayFacts(LATE), account_in(consent_until=TODAY - ONE_DAY), Reason.CONSENT_ENDED),
+        (DayFacts(LATE), account_in(consent_until=TODAY), Reason.LATE),
+        (DayFacts(), account_in(AccountState.NEW), Reason.NOT_CONNECTED),
+        (DayFacts(LATE), account_in(AccountState.PAUSED), Reason.PAUSED),
         (DayFacts(LATE, failure=AnswerClass.OUTAGE), READY, Reason.OUTAGE),
         (DayFacts(LATE, failure=AnswerClass.QUOTA), READY, Reason.QUOTA),
         (DayFacts(failure=AnswerClass.MALFORMED), READY, Reason.MALFORMED),
@@ -78,12 +86,12 @@ READY = AccountFacts()
         (DayFacts(failure=AnswerClass.APPLICATION), READY, Reason.APPLICATION_REFUSED),
         (DayFacts(failure=AnswerClass.STORE), READY, Reason.STORE_DOWN),
         (DayFacts(failure=AnswerClass.CONSENT), READY, Reason.IN_DOUBT),
-        (DayFacts(failure=AnswerClass.OUTAGE), AccountFacts(AccountState.PAUSED), Reason.PAUSED),
+        (DayFacts(failure=AnswerClass.OUTAGE), account_in(AccountState.PAUSED), Reason.PAUSED),
         (DayFacts(), READY, Reason.NOT_ASKED_YET),
         (DayFacts(wanted=False), READY, Reason.BEYOND_HISTORY),
     ],
 )
-def test_the_reason_follows_from_what_is_known(facts: DayFacts, account: AccountFacts, reason: Reason) -> None:
+def test_the_reason_follows_from_what_is_known(facts: DayFacts, account: Account, reason: Reason) -> None:
     assert reason_of(DAY, TODAY, facts, account) is reason
 
 
@@ -101,7 +109,7 @@ facts_of_any_kind = st.builds(
     st.booleans(),
 )
 accounts_of_any_kind = st.builds(
-    AccountFacts,
+    account_in,
     st.sampled_from([state for state in AccountState if state is not AccountState.DELETED]),
     st.sampled_from([code for code, error in errors.CLASS_BY_CODE.items() if error.suspends]),
     st.none() | st.sampled_from([DAY, TODAY, SOON]),
@@ -111,7 +119,7 @@ accounts_of_any_kind = st.builds(
 @many
 @given(facts_of_any_kind, facts_of_any_kind, accounts_of_any_kind, st.sampled_from(LANGUAGES))
 def test_every_day_has_a_sentence_that_names_it(
-    daily: DayFacts, curve: DayFacts, account: AccountFacts, language: str
+    daily: DayFacts, curve: DayFacts, account: Account, language: str
 ) -> None:
     reasons = {
         series: reason_of(DAY, TODAY, facts, account) for series, facts in zip(Series, (daily, curve), strict=True)

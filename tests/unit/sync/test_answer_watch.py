@@ -40,10 +40,6 @@ def sync(household: Household, watch: AnswerWatch, answer: Any) -> str:
     return home
 
 
-def notices(household: Household) -> list[Any]:
-    return [household.notices.claim(notice_id, household.at) for notice_id in household.notices.list_due(household.at)]
-
-
 def new_deviation(number: int = 0) -> Deviation:
     return Deviation(DeviationKind.FIELD, f"answer.{'abcdefghij'[number % 10]}{'x' * (number // 10)}", "text", {})
 
@@ -54,7 +50,7 @@ def test_a_new_field_is_told_once_and_the_readings_are_stored(household: Househo
     assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 9.0}
     (row,) = watch.quarantine.list()
     assert (row.kind, row.place) == (DeviationKind.FIELD, "meter_reading.tempo")
-    new_notices = notices(household)
+    new_notices = household.claim_due_notices()
     assert {(notice.channel, notice.kind, notice.reason) for notice in new_notices} == {
         (channel, NoticeKind.SUPPLIER_CHANGED, "unknown_field") for channel in watch.channels
     }
@@ -80,7 +76,7 @@ def test_what_cant_be_read_is_kept_apart_and_never_becomes_data_or_zeros(
         sync(household, watch, answer)
     assert [row.kind for row in watch.quarantine.list()] == [kind]
     assert not any(store.documents for store in household.measures.values())
-    assert len(notices(household)) == 2
+    assert len(household.claim_due_notices()) == 2
 
 
 def test_nothing_personal_gets_into_logs_notices_or_the_list(
@@ -88,7 +84,7 @@ def test_nothing_personal_gets_into_logs_notices_or_the_list(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     sync(household, watch, v5_answer([[FIRST.isoformat(), "9000"]], "Wh", holder="Mme Dupont", meter=USAGE_POINT))
-    texts = caplog.text + repr(notices(household)) + repr(watch.quarantine.list())
+    texts = caplog.text + repr(household.claim_due_notices()) + repr(watch.quarantine.list())
     assert "unknown_field" in caplog.text
     assert not any(secret in texts for secret in (USAGE_POINT, "Dupont", "9000"))
 
@@ -124,12 +120,12 @@ def test_a_registry_that_is_down_costs_no_reading_and_no_count(
 
 def test_what_was_cleared_is_told_anew_when_it_comes_again(household: Household, watch: AnswerWatch) -> None:
     watch.report_deviation(new_deviation())
-    notices(household)
+    household.claim_due_notices()
     watch.quarantine.delete(new_deviation().fingerprint)
     household.at += timedelta(days=1)
     watch.report_deviation(new_deviation())
     assert len(list(watch.quarantine.list())) == 1
-    assert {notice.about for notice in notices(household) if notice} >= {
+    assert {notice.about for notice in household.claim_due_notices()} >= {
         f"{new_deviation().fingerprint}@{household.at.isoformat(timespec='seconds')}"
     }
 

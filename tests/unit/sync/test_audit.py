@@ -87,7 +87,7 @@ def test_readings_in_doubt_are_asked_for_again_both_series_of_them(home: Home) -
 def test_a_correction_of_one_series_alone_is_told_as_such(home: Home) -> None:
     day = home.household.claims.today() - 5 * ONE_DAY
     home.household.supplier.daily = serving_days({**home.values, day: home.values[day] + 700})
-    home.household.run(home.household.claims.manual_look_back(home.account, Series.DAILY))
+    home.household.look_back(home.account, Series.DAILY)
     assert home.laws() == [(Law.DAY, day.isoformat(), Cause.REPROCESSED)]
 
 

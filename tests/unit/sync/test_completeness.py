@@ -48,8 +48,7 @@ def month_of_supplier(
 def sync(household: Household, home: str, values: dict[date, int], rows: dict[date, Sequence[Row]]) -> None:
     household.supplier.daily, household.supplier.curve = serving_days(values), serving_curves(rows)
     household.backfill(home)
-    for series in Series:
-        household.run(household.claims.manual_look_back(home, series))
+    household.look_back(home)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -64,8 +63,7 @@ def test_a_ledger_made_anew_is_what_the_walks_have_kept(
 ) -> None:
     service = household.with_settings()
     service.at = at
-    number = 11 + len(service.registry.list())
-    home = service.registry.add("enedis", f"{30001640000000 + number}", at, token_needed=False)[0].id
+    home = service.add_another()
     values, rows = month_of_supplier(service.claims.today(), partial, missing)
     sync(service, home, values, rows)
     service.at += timedelta(days=later)
@@ -136,7 +134,7 @@ def test_a_window_stored_meanwhile_is_not_overwritten(household: Household, home
     def store_a_window(*_: object) -> None:
         store.before_read = None
         household.supplier.curve = serving_curves(rows)
-        household.run(household.claims.manual_look_back(home, Series.LOAD_CURVE))
+        household.look_back(home, Series.LOAD_CURVE)
 
     store.before_read = store_a_window
     rebuild_of(household).rebuild(home, Series.LOAD_CURVE)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import pipeline
-from tests.support.due_queue import DueQueue, everything_once
 from tests.support.factories import NOW, serving_days
-from tests.support.registries import prepare_registry
+from tests.support.registries import prepare_registry, record_outcome
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
@@ -30,7 +30,7 @@ from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.due import DueTable
-from worker.sync.claims import WindowClaims
+from worker.sync.claims import WindowClaims, queue_of
 from worker.sync.due import MOST_HISTORIES, DueWindows, most_waiting, night_start
 from worker.sync.history import History
 from worker.sync.retries import due_after_failure, due_after_success, next_try
@@ -38,6 +38,59 @@ from worker.sync.retries import due_after_failure, due_after_success, next_try
 DAY = timedelta(days=1)
 # Six windows may be in flight for each call an hour, but 20 at least.
 SMALL = 120
+
+
+@dataclass
+class DueQueue:
+    """Published windows that no worker has taken yet; ``published`` and ``asked`` count (account, series)."""
+
+    household: Household
+    waiting: deque[tuple[WindowJob, str]] = field(default_factory=deque)
+    published: Counter[tuple[str, str]] = field(default_factory=Counter)
+    asked: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def publish(self, jobs: Sequence[WindowJob]) -> int:
+        """Publish windows as ``tasks.pipeline.publish`` does, and return their number."""
+        for job in jobs:
+            self.waiting.append((job, queue_of(job)))
+            self.published[job["account_id"], job["series"]] += 1
+        return len(jobs)
+
+    def feed_night(self, before: datetime, **options: Any) -> bool:
+        """Publish what is due of a night, and return whether more is."""
+        jobs, more = self.due(**options).night(before)
+        self.publish(jobs)
+        return more
+
+    def feed_catch_up(self, since: datetime, before: datetime, **options: Any) -> bool:
+        jobs, more = self.due(**options).catch_up(since, before)
+        self.publish(jobs)
+        return more
+
+    def feed_histories(self, **options: Any) -> int:
+        due = self.due(**options)
+        return sum(self.publish(due.next_of_history(*history)) for history in due.histories())
+
+    def due(self, **options: Any) -> DueWindows:
+        return self.household.due_windows(**options)
+
+    def queues(self) -> Counter[str]:
+        return Counter(queue for _, queue in self.waiting)
+
+    def work(self, most: int = 10_000) -> None:
+        """Handle messages as ``tasks.pipeline.fetch`` and the steps after it do."""
+        for _ in range(min(most, len(self.waiting))):
+            self.handle(self.waiting.popleft()[0])
+
+    def handle(self, message: WindowJob) -> None:
+        job = self.household.claims.confirm(message)
+        if job is not None:
+            self.asked[job["account_id"], job["series"]] += 1
+            self.household.run(job)
+
+
+def everything_once(accounts: list[str]) -> Counter[tuple[str, str]]:
+    return Counter((account, series.value) for account in accounts for series in Series)
 
 
 @pytest.fixture
@@ -232,9 +285,7 @@ def test_a_curve_that_is_not_collected_is_asked_for_once_a_week(queue: DueQueue)
 
 
 def record_marks(household: Household, account: str, series: Series, marks: dict[date, DayMark]) -> None:
-    household.registry.record_outcome(
-        account, series.value, "r", household.at, code=None, message="", last_day=None, stored=True, days=marks
-    )
+    record_outcome(household.registry, account, "r", series=series, now=household.at, stored=True, days=marks)
 
 
 def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: DueQueue) -> None:

@@ -61,10 +61,8 @@ def test_the_flag_is_set_when_the_last_window_is_done_and_not_before(household: 
     household.supplier.daily = serving_days(three_years())
     account = household.add()
     for number, window in enumerate(household.history.missing_windows(account, DAILY)):
-        assert household.history.loaded_until(account, DAILY) is None
         assert household.history.count_days(account, DAILY) == (365 * number, 1095)
         household.history.mark_done(account, DAILY, window, None)
-    assert household.history.loaded_until(account, DAILY) == TODAY
     assert household.history.missing_windows(account, DAILY) == []
 
 
@@ -73,20 +71,8 @@ def test_a_full_history_lacks_nothing_and_grows_with_each_night(filled: tuple[Ho
     assert household.backfill(account) == []
     household.at += timedelta(days=1)
     assert household.history.missing_windows(account, CURVE) == [DateWindow(TODAY, TODAY + ONE_DAY)]
-    job = household.claim_look_back(account, CURVE)
-    assert job is not None
-    household.run(job)
+    household.run(household.claim_look_back(account, CURVE))
     assert household.history.missing_windows(account, CURVE) == []
-    assert household.history.loaded_until(account, CURVE) == TODAY + ONE_DAY
-
-
-def test_redis_emptied_costs_a_look_into_the_store_and_no_call(filled: tuple[Household, str]) -> None:
-    household, account = filled
-    household.lose_redis()
-    assert household.backfill(account) == []
-    assert household.supplier.asked == []
-    for series in Series:
-        assert household.history.loaded_until(account, series) == TODAY
 
 
 def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgotten(
@@ -95,31 +81,28 @@ def test_a_night_that_ends_after_redis_was_emptied_does_not_hide_what_was_forgot
     household, account = filled
     household.lose_redis()
     for series in Series:
-        job = household.claim_look_back(account, series)
-        assert job is not None
-        household.run(job)
+        household.run(household.claim_look_back(account, series))
     household.supplier.asked.clear()
     assert household.backfill(account) == []
     assert household.supplier.asked == []
 
 
 @pytest.mark.parametrize(
-    "lost_period, series, lost_keys",
+    "lost_period, series, key",
     [
-        (Period.MONTH, DAILY, {"2023-11"}),
-        (Period.YEAR, DAILY, {"2022"}),
-        (Period.HOUR, CURVE, {"2024-07-10T10:00Z"}),
-        (Period.DAY, DAILY, {"2023-02-05"}),
-        (Period.MINUTE, CURVE, {"2024-07-10T10:30Z"}),
+        (Period.MONTH, DAILY, "2023-11"),
+        (Period.YEAR, DAILY, "2022"),
+        (Period.HOUR, CURVE, "2024-07-10T10:00Z"),
+        (Period.DAY, DAILY, "2023-02-05"),
+        (Period.MINUTE, CURVE, "2024-07-10T10:30Z"),
     ],
 )
 def test_what_a_crash_left_half_done_is_fetched_again_after_redis_was_emptied(
-    filled: tuple[Household, str], lost_period: Period, series: Series, lost_keys: set[str]
+    filled: tuple[Household, str], lost_period: Period, series: Series, key: str
 ) -> None:
     household, account = filled
     whole = content(household.measures, account)
-    for key in lost_keys:
-        del household.measures[lost_period].documents[f"{account}:{key}"]
+    del household.measures[lost_period].documents[f"{account}:{key}"]
     household.lose_redis()
     jobs = household.backfill(account)
     assert {job["series"] for job in jobs} == {series.value}
@@ -175,9 +158,7 @@ def test_an_end_too_late_leaves_yesterday_to_the_next_try_without_going_round_in
     assert len(content(household.measures, account)[Period.DAY]) == 1094
     household.at += timedelta(days=1)
     household.supplier.daily = serve
-    job = household.claim_look_back(account, DAILY)
-    assert job is not None
-    household.run(job)
+    household.run(household.claim_look_back(account, DAILY))
     assert len(content(household.measures, account)[Period.DAY]) == 1095
 
 

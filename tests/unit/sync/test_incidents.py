@@ -6,22 +6,19 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.factories import serving_days
-from tests.support.registries import prepare_registry
 from tests.support.window_runs import days
-from tests.unit.conftest import Household
+from tests.unit.conftest import Household, open_household
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import NoticeKind
 from worker.domain.fleet.incidents import PROBE, PROBES_TO_PASS, IncidentKind, Thresholds
 from worker.domain.fleet.lanes import enter_lane, leave_lane
 from worker.domain.measures.answers import Json
-from worker.domain.measures.messages import NIGHTLY, WindowJob
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import (
     ConsentRevoked,
@@ -35,11 +32,8 @@ from worker.errors import (
     SupplierUnavailable,
     WorkerError,
 )
-from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
-from worker.stores.registry.accounts import AccountRegistry
-from worker.sync.incidents import Incidents
 from worker.sync.probes import IncidentProber
 
 DOWN = SupplierUnavailable("500")
@@ -72,13 +66,8 @@ class Fleet:
         if self.household.claims.is_held(series) or self.waits(home, series):
             return False
         with task("nightly"):
-            self.household.run(self.claim(home, series))
+            self.household.run(self.household.claim_look_back(home, series))
         return True
-
-    def claim(self, home: str, series: Series = Series.DAILY) -> WindowJob:
-        claims = self.household.claims
-        claim = claims.claim(NIGHTLY, [(home, series)])[home, series]
-        return {**claims.manual_look_back(home, series), "claim": claim}
 
     def waits(self, home: str, series: Series) -> bool:
         """Return whether the series waits for its next try."""
@@ -98,6 +87,12 @@ class Fleet:
             sync_window=self.household.window_sync.sync_window,
             now=self.household.now,
         ).run()
+
+    def probe_with(self, fault: WorkerError | None) -> None:
+        """Probe a minute later, when each call meets ``fault``."""
+        self.fault = fault
+        self.pass_time(1)
+        self.probe()
 
     def pass_time(self, minutes: float) -> None:
         self.household.at += timedelta(minutes=minutes)
@@ -131,12 +126,8 @@ def fleet(household: Household) -> Fleet:
 @pytest.fixture(scope="module")
 def lasting(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Yield one service for all examples; its Redis is emptied before each."""
-    folder: Path = tmp_path_factory.mktemp("incidents")
-    prepare_registry(folder)
-    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
-    with connect(redis_url) as redis:
-        yield Fleet(Household(registry, redis), 8)
-    registry.close()
+    with open_household(redis_url, tmp_path_factory.mktemp("incidents")) as household:
+        yield Fleet(household, 8)
 
 
 # -- It opens
@@ -163,11 +154,8 @@ def test_what_fails_for_all_is_an_incident_after_a_few_calls_and_then_nobody_is_
     assert fleet.night(fault) == 0
     assert fleet.calls == 10
     assert [line for line in caplog.messages if line == "incident open"] == ["incident open"] * 2
-    notices = [
-        fleet.household.notices.claim(notice, fleet.household.at)
-        for notice in fleet.household.notices.list_due(fleet.household.at)
-    ]
-    assert [(notice.kind, notice.reason) for notice in notices if notice] == [(NoticeKind.INCIDENT, kind.value)] * 2
+    notices = fleet.household.claim_due_notices()
+    assert [(notice.kind, notice.reason) for notice in notices] == [(NoticeKind.INCIDENT, kind.value)] * 2
 
 
 def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household) -> None:
@@ -176,13 +164,6 @@ def test_three_homes_are_too_few_to_tell_and_all_is_as_ever(household: Household
         assert fleet.night(DOWN) == 3
         assert fleet.count_waiting() in (3, 0), "after the fifth failure in a row it is the next night's"
         fleet.pass_time(24 * 60)
-    assert fleet.kinds == []
-
-
-def test_some_that_fail_among_many_that_are_answered_are_none(fleet: Fleet) -> None:
-    for number, home in enumerate(fleet.homes):
-        fleet.fault = DOWN if number % 2 else None
-        fleet.look_back(home)
     assert fleet.kinds == []
 
 
@@ -201,15 +182,7 @@ def test_refusals_of_many_hold_nobody_up_and_set_nobody_aside(fleet: Fleet) -> N
 
 def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
     household = fleet.household
-    store = IncidentStore(household.redis, household.prefix)
-    incidents = Incidents(
-        store=store,
-        notices=household.notices,
-        channels=(),
-        now=household.now,
-        thresholds=Thresholds(accounts=0),
-        max_age_s=0,
-    )
+    incidents = household.build_incidents(thresholds=Thresholds(accounts=0))
     for home in fleet.homes:
         incidents.record_failure(household.claims.manual_look_back(home, Series.DAILY), DOWN)
     assert incidents.list_open() == []
@@ -221,7 +194,7 @@ def test_where_incidents_are_switched_off_nothing_is_one(fleet: Fleet) -> None:
 
 def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_not_been(fleet: Fleet) -> None:
     household, home = fleet.household, fleet.homes[-1]
-    job = fleet.claim(home)
+    job = fleet.household.claim_look_back(home, Series.DAILY)
     fleet.fault = DOWN
     for other in fleet.homes[:-1]:
         fleet.look_back(other)
@@ -252,7 +225,7 @@ def test_no_attempt_is_counted_and_no_account_set_aside_while_one_holds(
     lasting: Fleet, failures: list[tuple[int, WorkerError]]
 ) -> None:
     lasting.household.lose_redis()
-    published = {home: lasting.claim(home) for home in lasting.homes}
+    published = {home: lasting.household.claim_look_back(home, Series.DAILY) for home in lasting.homes}
     for home in lasting.homes:
         lasting.household.incidents.record_failure(lasting.household.claims.manual_look_back(home, Series.DAILY), DOWN)
     assert lasting.kinds == [IncidentKind.OUTAGE]
@@ -284,13 +257,7 @@ def test_a_redis_that_is_away_hides_no_failure_and_opens_nothing(
     fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connect("redis://127.0.0.1:1/0") as nobody:
-        incidents = Incidents(
-            store=IncidentStore(nobody),
-            notices=fleet.household.notices,
-            channels=(),
-            now=fleet.household.now,
-            thresholds=Thresholds(),
-        )
+        incidents = fleet.household.build_incidents(store=IncidentStore(nobody))
         job = fleet.household.claims.manual_look_back(fleet.homes[0], Series.DAILY)
         incidents.record_failure(job, DOWN)
         incidents.record_answer(job, usable=True)
@@ -322,10 +289,8 @@ def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_be
 ) -> None:
     """Failures before the incident was known had counted, and some had kept their claims."""
     fleet.night(fault)
-    fleet.fault = None
-    fleet.pass_time(1)
     spent = fleet.calls
-    fleet.probe()
+    fleet.probe_with(None)
     assert fleet.calls == spent + PROBES_TO_PASS
     assert fleet.kinds == []
     assert fleet.count_waiting() == 0
@@ -334,21 +299,16 @@ def test_when_probes_are_answered_it_is_over_and_all_is_due_as_if_nothing_had_be
     (over,) = fleet.household.incidents.list_past()
     assert (over.how, over.failed_calls, over.accounts, over.rounds) == ("probes", 5, 5, 1)
     assert over.ended_at == fleet.household.at
-    kinds = {_kind(fleet, notice) for notice in fleet.household.notices.list_due(fleet.household.at)}
-    assert kinds == {NoticeKind.INCIDENT, NoticeKind.INCIDENT_OVER}
-
-
-def _kind(fleet: Fleet, notice: str) -> NoticeKind | None:
-    claimed = fleet.household.notices.claim(notice, fleet.household.at)
-    return claimed and claimed.kind
+    assert {notice.kind for notice in fleet.household.claim_due_notices()} == {
+        NoticeKind.INCIDENT,
+        NoticeKind.INCIDENT_OVER,
+    }
 
 
 def test_refused_accounts_are_asked_for_again_at_once_when_they_are_served_again(fleet: Fleet) -> None:
     fleet.night(HolderChanged("moved"))
-    fleet.fault = None
     assert not fleet.look_back(fleet.homes[-1]), "it waits six hours"
-    fleet.pass_time(1)
-    fleet.probe()
+    fleet.probe_with(None)
     assert fleet.kinds == []
     assert fleet.night(None) == 12
 
@@ -356,17 +316,13 @@ def test_refused_accounts_are_asked_for_again_at_once_when_they_are_served_again
 @pytest.mark.parametrize("fault", [RateLimited("wait"), StoreUnavailable("ours")])
 def test_a_probe_that_says_nothing_ends_nothing(fleet: Fleet, fault: WorkerError) -> None:
     fleet.night(DOWN)
-    fleet.fault = fault
-    fleet.pass_time(1)
-    fleet.probe()
+    fleet.probe_with(fault)
     assert fleet.kinds == [IncidentKind.OUTAGE]
 
 
 def test_a_supplier_that_refuses_is_there_again(fleet: Fleet) -> None:
     fleet.night(DOWN)
-    fleet.fault = ConsentRevoked("no")
-    fleet.pass_time(1)
-    fleet.probe()
+    fleet.probe_with(ConsentRevoked("no"))
     assert fleet.kinds == []
     assert fleet.states() == {AccountState.READY}, "a probe is no sighting"
 
@@ -375,9 +331,7 @@ def test_where_all_that_it_touched_are_gone_anybody_is_a_probe(fleet: Fleet) -> 
     fleet.night(DOWN)
     for home in fleet.homes[:5]:
         fleet.household.registry.remove(home)
-    fleet.fault = None
-    fleet.pass_time(1)
-    fleet.probe()
+    fleet.probe_with(None)
     assert fleet.kinds == []
 
 
@@ -413,9 +367,7 @@ def test_one_that_comes_again_opens_anew_after_as_many_failures(fleet: Fleet) ->
     for lap in range(1, 4):
         fleet.night(DOWN)
         assert (fleet.kinds, fleet.calls) == ([IncidentKind.OUTAGE], (5 + PROBES_TO_PASS) * lap - PROBES_TO_PASS)
-        fleet.fault = None
-        fleet.pass_time(1)
-        fleet.probe()
+        fleet.probe_with(None)
         assert (fleet.kinds, fleet.count_waiting()) == ([], 0)
     assert len(fleet.household.incidents.list_past()) == 3
 
@@ -423,8 +375,6 @@ def test_one_that_comes_again_opens_anew_after_as_many_failures(fleet: Fleet) ->
 def test_no_line_names_a_meter(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "releve"):
         fleet.night(DOWN)
-        fleet.fault = None
-        fleet.pass_time(1)
-        fleet.probe()
+        fleet.probe_with(None)
     assert "300016400000" not in caplog.text
     assert caplog.messages.count("probe answered") == PROBES_TO_PASS

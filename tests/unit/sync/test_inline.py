@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,21 +26,13 @@ class PretendRuntime:
     asked: list[tuple[str, str]] = field(default_factory=list)
     given_up: list[tuple[str, str]] = field(default_factory=list)
 
-    @property
-    def claims(self) -> Any:
-        return SimpleNamespace(manual_look_back=lambda account_id, series: window_job(WEEK, series, account_id))
+    def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
+        return window_job(WEEK, series, account_id)
 
-    @property
-    def results(self) -> Any:
-        return SimpleNamespace(
-            record_failure=lambda job, error: self.given_up.append((job["account_id"], job["series"]))
-        )
+    def record_failure(self, job: WindowJob, error: WorkerError) -> None:
+        self.given_up.append((job["account_id"], job["series"]))
 
-    @property
-    def window_sync(self) -> Any:
-        return SimpleNamespace(sync_window=self._sync_window)
-
-    def _sync_window(self, job: WindowJob) -> WindowJob:
+    def sync_window(self, job: WindowJob) -> WindowJob:
         pair = job["account_id"], job["series"]
         self.asked.append(pair)
         if errors := self.failing.get(pair):
@@ -57,10 +48,10 @@ def waits() -> list[float]:
 def synced(runtime: PretendRuntime, waits: list[float], *accounts: str) -> list[tuple[str, str]]:
     pretend: Any = runtime
     here = Inline(
-        claims=pretend.claims,
+        claims=pretend,
         windows=pretend,
-        window_sync=pretend.window_sync,
-        results=pretend.results,
+        window_sync=pretend,
+        results=pretend,
         print_line=lambda line: None,
         sleep=waits.append,
     )

@@ -19,8 +19,8 @@ from tests.support.factories import (
     serving_days,
     window_job,
 )
-from tests.support.fakes import DoctypeStores, MemoryStore, crash_at_write, interrupt, memory_measures
-from tests.support.stepped_stores import SteppedStore
+from tests.support.fakes import DoctypeStores, MemoryStore, clear_hooks, crash_at_write, interrupt, memory_measures
+from tests.support.stepped_stores import Killed, SteppedStore
 from tests.support.window_runs import (
     CURVE,
     FIRST_RUN,
@@ -40,10 +40,6 @@ from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.measures.packed import PackedStore
 
 Packs = dict[Series, MemoryStore]
-
-
-class Killed(BaseException):
-    """The death of the worker; nothing in the code under test may catch it."""
 
 
 def packed() -> tuple[PackedStore, Packs]:
@@ -74,21 +70,6 @@ def test_both_layouts_hold_the_same_documents_after_the_same_runs(series: str) -
 
 
 @pytest.mark.parametrize("series", RUNS)
-def test_an_unchanged_window_is_one_read_and_a_changed_one_three_requests(series: str) -> None:
-    first, second = RUNS[series]
-    measures, packs = packed()
-    store = packs[Series(series)]
-    first(measures)
-    assert store.requests == 2  # All is new, so nothing is read again before the write.
-    store.requests = 0
-    first(measures)
-    assert store.requests == 1
-    store.requests = 0
-    second(measures)
-    assert store.requests == 3
-
-
-@pytest.mark.parametrize("series", RUNS)
 @pytest.mark.parametrize("fresh", [True, False], ids=["first run", "second run"])
 def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: str, fresh: bool) -> None:
     first, second = RUNS[series]
@@ -103,8 +84,7 @@ def test_a_worker_killed_at_any_write_leaves_what_a_replay_makes_whole(series: s
                 second(measures)
             except Killed:
                 kills += 1
-            for store in packs.values():
-                store.before_write = None
+            clear_hooks(packs.values())
             second(measures)
             assert content(measures) == expected
             result = second(measures)
@@ -119,8 +99,7 @@ def test_two_windows_that_touch_different_half_hours_of_one_day_both_come_in(num
     measures, packs = packed()
     interrupt(packs.values(), number, lambda: sync_curve(measures, evening))
     sync_curve(measures, morning)
-    for store in packs.values():
-        store.before_read = store.before_write = None
+    clear_hooks(packs.values())
     if number > 2:
         sync_curve(measures, evening)
     both = expected_after(lambda plain: sync_curve(plain, morning), lambda plain: sync_curve(plain, evening))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.factories import NOW, PretendSupplier, content, curve_of, make_window_sync, window_job
-from tests.support.fakes import ByDoctype, DoctypeStores, MemoryStore, crash_at_write, memory_measures
+from tests.support.fakes import ByDoctype, DoctypeStores, MemoryStore, clear_hooks, crash_at_write, memory_measures
+from tests.support.stepped_stores import Killed
 from tests.support.window_runs import CORRECTED_CURVE, CURVE, FIRST_RUN, sync_curve, sync_days, truth_of_days
 from worker.domain.measures.documents import Entry, to_document
 from worker.domain.measures.readings import DateWindow, Period, Series
@@ -18,10 +19,6 @@ from worker.errors import StoreUnavailable
 from worker.stores.measures.base import ALL_KEYS, ByPeriod, Document, MeasureStore
 from worker.stores.measures.packed import PackedStore
 from worker.sync.relayout import LayoutMigrator, MigrationCounts
-
-
-class Killed(BaseException):
-    """The death of the command; nothing in the code under test may catch it."""
 
 
 @dataclass
@@ -112,8 +109,7 @@ def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, writt
             kills += 1
         else:
             break  # There are no more writes to die at.
-        for store in place.stores:
-            store.before_write = None
+        clear_hooks(place.stores)
         assert {period: {**stored, **content(old)[period]} for period, stored in content(new).items()} == whole
         place.move(to_packed)
         assert (documents(new), documents(old)) == (before, [])

@@ -37,8 +37,7 @@ from worker.errors import MalformedAnswer, StoreUnavailable, UnknownAccount
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.corrections import CorrectionTable
 from worker.stores.registry.raw_answers import RawAnswerTable
-from worker.sync.replay import Replayer
-from worker.sync.window import WindowSync
+from worker.sync.replay import ReplayCounts, Replayer
 
 FIRST = date(2024, 7, 18)
 WEEK = DateWindow(FIRST, FIRST + 7 * ONE_DAY)
@@ -89,37 +88,49 @@ def refusing(payload: Any, series: Series) -> ParsedAnswer:
     raise MalformedAnswer("not known to this version")
 
 
+@dataclass
+class Archive:
+    """The stored answers of a service, and the replay of them."""
+
+    household: Household
+
+    def __post_init__(self) -> None:
+        self.answers = RawAnswerTable(self.household.registry.database, Sealer([generate_key()]))
+
+    def sync(self, home: str, series: Series = Series.DAILY, window: DateWindow = WEEK) -> None:
+        observed = replace(self.household.window_sync, observe=self.answers.record_answer)
+        observed.sync_window(window_job(window, series, home))
+
+    def sync_badly(self, parser: Any = halving) -> str:
+        """Sync both series of a week through a parser with a fault, and return the account's id."""
+        home = self.household.add()
+        self.household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("worker.sync.window.parse", parser)
+            for series in Series:
+                try:
+                    self.sync(home, series)
+                except MalformedAnswer:
+                    assert parser is refusing
+        self.household.supplier.asked.clear()
+        return home
+
+    def replay(
+        self, home: str, run_id: str = "r9", wanted: DateWindow | None = None, answers: Any = None
+    ) -> ReplayCounts:
+        household = self.household
+        replayer = Replayer(
+            window_sync=household.window_sync,
+            raw_answers=answers or self.answers,
+            recorder=household.results,
+            ledgers=household.registry.completeness,
+        )
+        return replayer.replay_account(home, run_id, wanted)
+
+
 @pytest.fixture
-def raw_answers(household: Household) -> RawAnswerTable:
-    return RawAnswerTable(household.registry.database, Sealer([generate_key()]))
-
-
-def with_observer(household: Household, raw_answers: RawAnswerTable) -> WindowSync:
-    return replace(household.window_sync, observe=raw_answers.record_answer)
-
-
-def replay_of(household: Household, raw_answers: RawAnswerTable) -> Replayer:
-    return Replayer(
-        window_sync=household.window_sync,
-        raw_answers=raw_answers,
-        recorder=household.results,
-        ledgers=household.registry.completeness,
-    )
-
-
-def sync_badly(household: Household, raw_answers: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Sync both series of a week through a parser with a fault, and return the account's id."""
-    home = household.add()
-    household.supplier = PretendSupplier(daily=serving_days(DAYS), curve=serving_curves(CURVES))
-    with monkeypatch.context() as patch:
-        patch.setattr("worker.sync.window.parse", parser)
-        for series in Series:
-            try:
-                with_observer(household, raw_answers).sync_window(window_job(WEEK, series, home))
-            except MalformedAnswer:
-                assert parser is refusing
-    household.supplier.asked.clear()
-    return home
+def archive(household: Household) -> Archive:
+    return Archive(household)
 
 
 def content_of_correct_parser(home: str) -> dict[Period, dict[str, float]]:
@@ -179,26 +190,24 @@ def test_a_replay_gives_the_store_that_a_right_parser_would_have_given(
 
 @pytest.mark.parametrize("parser", [halving, refusing])
 def test_a_mended_parser_mends_what_is_stored_without_a_call(
-    household: Household, raw_answers: RawAnswerTable, parser: Any, monkeypatch: pytest.MonkeyPatch
+    household: Household, archive: Archive, parser: Any
 ) -> None:
-    home = sync_badly(household, raw_answers, parser, monkeypatch)
+    home = archive.sync_badly(parser)
     assert content(household.measures, home) != content_of_correct_parser(home)
     household.at += timedelta(days=40)
-    counts = replay_of(household, raw_answers).replay_account(home, "r9")
+    counts = archive.replay(home)
     assert content(household.measures, home) == content_of_correct_parser(home)
     assert (counts.answers, counts.unreadable, household.supplier.asked) == (2, 0, [])
     assert (counts.updated > 0) == (parser is halving)
     before = revisions(household.measures)
-    assert replay_of(household, raw_answers).replay_account(home, "r10").updated == 0
+    assert archive.replay(home, "r10").updated == 0
     assert revisions(household.measures) == before
 
 
-def test_what_a_replay_corrects_is_kept_with_the_time_of_the_answer(
-    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = sync_badly(household, raw_answers, halving, monkeypatch)
+def test_what_a_replay_corrects_is_kept_with_the_time_of_the_answer(household: Household, archive: Archive) -> None:
+    home = archive.sync_badly()
     household.at += timedelta(days=3)
-    replay_of(household, raw_answers).replay_account(home, "r9")
+    archive.replay(home)
     corrections = CorrectionTable(household.registry.database).list_between(home, Period.DAY, "0", "~")
     assert [
         (correction.key, correction.was_mwh, correction.became_mwh, correction.run_id) for correction in corrections
@@ -206,52 +215,47 @@ def test_what_a_replay_corrects_is_kept_with_the_time_of_the_answer(
     assert {correction.changed_at for correction in corrections} == {NOW}
 
 
-def test_a_value_told_later_stands_against_an_older_answer(household: Household, raw_answers: RawAnswerTable) -> None:
+def test_a_value_told_later_stands_against_an_older_answer(household: Household, archive: Archive) -> None:
     home, day = household.add(), DateWindow(FIRST, FIRST + ONE_DAY)
     for number, watt_hours in enumerate((8000, 8640)):
         household.at = NOW + number * ONE_DAY
         household.supplier.daily = serving_days({FIRST: watt_hours})
-        with_observer(household, raw_answers).sync_window(window_job(day, Series.DAILY, home))
-    counts = replay_of(household, raw_answers).replay_account(home, "r9")
+        archive.sync(home, window=day)
+    counts = archive.replay(home)
     assert (counts.answers, counts.created, counts.updated) == (2, 0, 0)
     assert content(household.measures, home)[Period.DAY] == {FIRST.isoformat(): 8.64}
 
 
 def test_an_answer_that_still_cant_be_read_is_counted_and_the_others_are_read(
-    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, archive: Archive
 ) -> None:
-    home = sync_badly(household, raw_answers, halving, monkeypatch)
-    raw_answers.record_answer(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"what": "is this"})]))
-    counts = replay_of(household, raw_answers).replay_account(home, "r9")
+    home = archive.sync_badly()
+    archive.answers.record_answer(home, RawAnswer(Series.DAILY, NOW, WEEK, [(WEEK, {"what": "is this"})]))
+    counts = archive.replay(home)
     assert (counts.answers, counts.unreadable) == (3, 1)
     assert content(household.measures, home) == content_of_correct_parser(home)
 
 
-def test_only_answers_of_the_wanted_days_are_read(
-    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = sync_badly(household, raw_answers, halving, monkeypatch)
-    replayer = replay_of(household, raw_answers)
+def test_only_answers_of_the_wanted_days_are_read(household: Household, archive: Archive) -> None:
+    home = archive.sync_badly()
     for first, last, answers in ((-9, -1, 0), (7, 9, 0), (-9, 0, 2), (6, 6, 2)):
         wanted = DateWindow(FIRST + first * ONE_DAY, FIRST + (last + 1) * ONE_DAY)
-        assert replayer.replay_account(home, "r9", wanted).answers == answers
+        assert archive.replay(home, wanted=wanted).answers == answers
 
 
 @pytest.mark.parametrize("step", ["parse", "filter_known", "aggregate", "store"])
-def test_a_crash_between_answer_and_store_loses_nothing(
-    household: Household, raw_answers: RawAnswerTable, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_between_answer_and_store_loses_nothing(household: Household, archive: Archive, step: str) -> None:
     """The process dies and the supplier never sends the answer again: it is stored."""
     home = household.add()
     household.supplier = PretendSupplier(daily=serving_days(DAYS))
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "worker.sync.window.parse" if step == "parse" else f"worker.sync.window.WindowSync.{step}", _killed
         )
         with pytest.raises(KeyboardInterrupt):
-            with_observer(household, raw_answers).sync_window(window_job(WEEK, Series.DAILY, home))
+            archive.sync(home)
     household.supplier = PretendSupplier()
-    replay_of(household, raw_answers).replay_account(home, "r9")
+    archive.replay(home)
     days = content(household.measures, home)[Period.DAY]
     assert days == {day.isoformat(): wh / 1000 for day, wh in DAYS.items()}
 
@@ -273,22 +277,14 @@ def test_an_answer_that_could_not_be_kept_is_not_taken_for_stored(household: Hou
     assert progress.results == []
 
 
-def test_a_removed_account_is_not_read_again(
-    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = sync_badly(household, raw_answers, halving, monkeypatch)
-    answers = list(raw_answers.read_answers(home))
+def test_a_removed_account_is_not_read_again(household: Household, archive: Archive) -> None:
+    home = archive.sync_badly()
+    answers = list(archive.answers.read_answers(home))
     household.registry.remove(home)
     for store in household.measures.values():
         store.erase(home)
-    late_replayer = Replayer(
-        window_sync=household.window_sync,
-        raw_answers=AnswersInMemory(answers),
-        recorder=household.results,
-        ledgers=household.registry.completeness,
-    )
     with pytest.raises(UnknownAccount):
-        late_replayer.replay_account(home, "r9")
+        archive.replay(home, answers=AnswersInMemory(answers))
     assert not any(store.read(home, "0", "~") for store in household.measures.values())
 
 
@@ -296,15 +292,15 @@ def test_a_removed_account_is_not_read_again(
 
 
 def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
-    household: Household, raw_answers: RawAnswerTable, monkeypatch: pytest.MonkeyPatch
+    household: Household, archive: Archive
 ) -> None:
-    home = sync_badly(household, raw_answers, halving, monkeypatch)
+    home = archive.sync_badly()
     outcomes, state = household.registry.load_outcomes(home), household.progress.task_state(home, "daily")
     ledgers = household.registry.completeness
     assert ledgers.load_ledger(home, Series.DAILY).mark_of(WEEK.end - ONE_DAY).state is DayState.LATE
     assert ledgers.load_ledger(home, Series.LOAD_CURVE).mark_of(WEEK.end - ONE_DAY).state is DayState.PARTIAL
     household.at += timedelta(days=5)
-    replay_of(household, raw_answers).replay_account(home, "r9")
+    archive.replay(home)
     for series in Series:
         assert str(ledgers.load_ledger(home, series)) == "2024-07-18 7c"
     assert household.registry.load_outcomes(home) == outcomes

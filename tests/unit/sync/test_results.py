@@ -156,6 +156,7 @@ MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 )
 def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     household: Household,
+    caplog: pytest.LogCaptureFixture,
     error: WorkerError,
     state: AccountState,
     code: str | None,
@@ -165,7 +166,12 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
 ) -> None:
     account, other = household.add(), household.add(22)
     counts = MetricGrowth()
-    household.results.record_failure(claim_window(household, account), error)
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.results.record_failure(claim_window(household, account), error)
+    (line,) = log_lines(caplog)
+    assert line["message"] == ("window postponed" if state_name == "waiting" else "window failed")
+    assert (line["outcome"], line["code"], line["reason"]) == (state_name, code, str(error))
+    assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
     assert counts.growth_by_labels("releve_windows_total") == {(error_kind(error), "daily"): 1}
     assert counts.growth_by_labels("releve_documents_total") == {}
     assert household.registry.get(account).state is state
@@ -220,8 +226,7 @@ def test_windows_of_a_history_that_fail_are_tried_after_the_others(household: Ho
     account = household.add()
     jobs = []
     for _ in range(3):
-        job = household.claims.claim_history(account, DAILY)
-        assert job is not None
+        job = household.claim_history(account)
         jobs.append(job)
         household.results.record_failure(job, MalformedAnswer("odd"))
     starts = [job["start"] for job in jobs]
@@ -234,8 +239,7 @@ def test_a_history_that_meets_an_outage_waits_longer_each_time(household: Househ
     account = household.add()
     waits = []
     for _ in range(2 * 3):
-        job = household.claims.claim_history(account, DAILY)
-        assert job is not None
+        job = household.claim_history(account)
         household.results.record_failure(job, SupplierUnavailable("down"))
         waits.append(outcome_of(household, account).history_due_at - household.at)  # type: ignore[operator]
     assert waits == [WINDOW_DELAYS[0]] * 3 + [WINDOW_DELAYS[1]] * 3
@@ -251,21 +255,19 @@ def test_a_stored_window_ends_a_doubt_of_either_series(household: Household) -> 
     assert household.registry.get(account).active
 
 
-def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(household: Household) -> None:
+def test_a_failure_of_a_removed_account_notes_nothing_and_lets_go(
+    household: Household, caplog: pytest.LogCaptureFixture
+) -> None:
     account = household.add()
     failed = claim_window(household, account)
     household.registry.remove(account)
-    household.results.record_failure(failed, UnknownAccount("removed"))
+    with caplog.at_level(logging.INFO, "releve.sync"):
+        household.results.record_failure(failed, UnknownAccount("removed"))
+    assert [(line["message"], line["outcome"], line["code"]) for line in log_lines(caplog)] == [
+        ("window dropped", "removed", "CANNOT_FIND_ACCOUNT")
+    ]
     assert not is_in_flight(household, account)
     assert household.progress.task_state(account, DAILY) == {}
-
-
-def test_a_paused_account_stays_paused_when_its_owner_must_act(household: Household) -> None:
-    account = household.add()
-    household.registry.set_state(account, AccountState.PAUSED, now=household.at)
-    household.results.record_failure(claim_window(household, account), RefreshTokenDead("dead"))
-    paused = household.registry.get(account)
-    assert (paused.state, paused.reason) == (AccountState.PAUSED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
 
 
 def test_a_window_without_a_claim_ends_no_turn(household: Household) -> None:
@@ -298,31 +300,6 @@ def test_other_runs_that_end_well_are_told_in_full_for_a_quarter_of_an_hour(hous
     assert household.redis.ttl(f"{household.prefix}task:{account}:daily") == 15 * 60
 
 
-@pytest.mark.parametrize(
-    ("failed", "well", "forgotten"),
-    [
-        (NIGHTLY, NIGHTLY, True),
-        (NIGHTLY, BACKFILL, True),  # The same days were answered.
-        (BACKFILL, NIGHTLY, True),
-        ("backfill of other days", NIGHTLY, False),
-    ],
-)
-def test_a_failure_is_remembered_until_its_days_are_answered(
-    household: Household, failed: str, well: str, forgotten: bool
-) -> None:
-    account = household.add()
-    failed_job = claim_window(household, account, failed.partition(" of")[0])
-    if "of other" in failed:
-        failed_job["start"], failed_job["end"] = "2023-01-01", "2023-02-01"
-    household.results.record_failure(failed_job, SupplierUnavailable("down"))
-    household.run(claim_window(household, account, well))
-    task_fields = household.progress.task_state(account, DAILY)
-    assert task_fields["state"] == "ok"
-    assert any(name.startswith("answer:outage") for name in task_fields) is not forgotten
-    ttl = household.redis.ttl(f"{household.prefix}task:{account}:daily")
-    assert (ttl <= 15 * 60) is forgotten
-
-
 def test_only_a_look_back_ends_the_turn(household: Household) -> None:
     account = household.add()
     household.run(claim_window(household, account))
@@ -332,33 +309,6 @@ def test_only_a_look_back_ends_the_turn(household: Household) -> None:
     assert outcome_of(household, account).asked_at == asked_at
     household.run(claim_window(household, account, CATCH_UP))
     assert outcome_of(household, account).asked_at == household.at
-
-
-@pytest.mark.parametrize(
-    "error, message, outcome, code",
-    [
-        (SupplierUnavailable("down"), "window failed", "failed", "VENDOR_DOWN"),
-        (RateLimited("wait"), "window postponed", "waiting", "VENDOR_DOWN"),
-        (StoreUnavailable("no store"), "window failed", "failed", None),
-        (UnknownAccount("gone"), "window dropped", "removed", "CANNOT_FIND_ACCOUNT"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, WorkerError) else "",
-)
-def test_a_window_that_did_not_come_to_its_end_is_told_in_one_line_too(
-    household: Household,
-    caplog: pytest.LogCaptureFixture,
-    error: WorkerError,
-    message: str,
-    outcome: str,
-    code: str | None,
-) -> None:
-    account = household.add()
-    with caplog.at_level(logging.INFO, "releve.sync"):
-        household.results.record_failure(claim_window(household, account), error)
-    (line,) = log_lines(caplog)
-    assert (line["message"], line["outcome"], line["code"]) == (message, outcome, code)
-    assert (line["account_id"], line["window_start"], line["run"]) == (account, "2024-06-25", "20240725T070000")
-    assert line.get("reason", str(error)) == str(error)
 
 
 def test_the_duration_runs_from_the_question_to_the_supplier_until_all_is_noted(

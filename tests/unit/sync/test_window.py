@@ -38,7 +38,6 @@ from tests.support.window_runs import (
     truth_of_days,
     window_over,
 )
-from worker.domain.measures.answers import Answer, AnswerKind
 from worker.domain.measures.documents import to_timestamp
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Period, Series
 from worker.errors import (
@@ -120,29 +119,6 @@ def test_what_is_stored_outlives_an_answer_that_has_lost_it() -> None:
         assert content(measures) == before
 
 
-def test_the_two_series_do_not_disturb_each_other_in_either_order() -> None:
-    values, rows = days("2024-01-15", 9000), {date(2024, 1, 15): curve_of(date(2024, 1, 15), 300)}
-    one, other = memory_measures(), memory_measures()
-    sync_days(one, values)
-    sync_curve(one, rows)
-    sync_curve(other, rows)
-    sync_days(other, values)
-    assert content(one) == content(other)
-
-
-def test_two_accounts_share_nothing_even_where_one_name_begins_like_the_other() -> None:
-    measures = memory_measures()
-    first, second = days("2024-02-28", 10412, 9876, 12003), days("2023-12-30", 15000, 17250, 16250)
-    sync_days(measures, first, "home1")
-    sync_days(measures, second, "home10")
-    assert content(measures, "home1") == truth_of_days(first)
-    assert content(measures, "home10") == truth_of_days(second)
-    assert sum(len(store.documents) for store in measures.values()) == 6 + 7
-    for home, values in (("home1", first), ("home10", second)):
-        result = sync_days(measures, values, home)
-        assert (result["created"], result["updated"]) == (0, 0)
-
-
 def test_a_step_that_grew_over_the_one_before_keeps_the_energy_of_both_documents() -> None:
     """A step of 60 minutes is corrected to two half-hours: the hour is the sum of what is stored."""
     measures, day = memory_measures(), date(2024, 1, 15)
@@ -195,55 +171,6 @@ def test_a_report_tells_what_was_taken_and_what_was_kept_out() -> None:
 
 
 # -- Answers of the supplier
-
-
-def test_no_data_is_a_success_without_a_reading() -> None:
-    recorder, measures = MemoryRecorder(), memory_measures()
-    result = make_window_sync(PretendSupplier(), measures, recorder=recorder).sync_window(
-        window_job(JUNE, Series.DAILY)
-    )
-    assert (result["created"], result["facts"]["fetched"], result["facts"]["last_day"]) == (0, 0, None)
-    assert recorder.results == [result]
-
-
-def test_a_window_refused_as_too_long_is_asked_again_with_six_days() -> None:
-    rows = {
-        AUTUMN_WEEK.start + number * ONE_DAY: curve_of(AUTUMN_WEEK.start + number * ONE_DAY, 200) for number in range(7)
-    }
-    serve = serving_curves(rows)
-    supplier = PretendSupplier(curve=lambda asked: serve(asked) if asked.days <= 6 else Answer(AnswerKind.TOO_LONG))
-    measures, expected = memory_measures(), memory_measures()
-    result = make_window_sync(supplier, measures).sync_window(window_job(AUTUMN_WEEK, Series.LOAD_CURVE))
-    assert [asked.days for _, asked in supplier.asked] == [7, 6, 1]
-    sync_curve(expected, rows)
-    assert content(measures) == content(expected)
-    assert (result["facts"]["fetched"], result["end"]) == (338, "2024-10-31")
-
-
-@pytest.mark.parametrize("known_days", [0, 1, 4, 9])
-def test_a_window_that_begins_before_the_history_finds_its_first_day(known_days: int) -> None:
-    floor = JUNE.end - known_days * ONE_DAY
-    values = {floor + number * ONE_DAY: 1000 + number for number in range(known_days)}
-    serve = serving_days(values)
-    supplier = PretendSupplier(
-        daily=lambda asked: serve(asked) if asked.start >= floor else Answer(AnswerKind.BEFORE_HISTORY)
-    )
-    measures = memory_measures()
-    result = make_window_sync(supplier, measures).sync_window(window_job(JUNE, Series.DAILY))
-    assert result["facts"]["floor"] == floor.isoformat()
-    assert content(measures) == truth_of_days(values)
-
-
-def test_an_end_too_late_leaves_its_last_day_undone() -> None:
-    values = {JUNE.start + number * ONE_DAY: 1000 for number in range(9)}
-    serve = serving_days(values)
-    supplier = PretendSupplier(
-        daily=lambda asked: serve(asked) if asked.end < JUNE.end else Answer(AnswerKind.END_TOO_LATE)
-    )
-    recorder, measures = MemoryRecorder(), memory_measures()
-    make_window_sync(supplier, measures, recorder=recorder).sync_window(window_job(JUNE, Series.DAILY))
-    assert [(result["start"], result["end"]) for result in recorder.results] == [("2024-06-01", "2024-06-10")]
-    assert content(measures) == truth_of_days(values)
 
 
 @pytest.mark.parametrize(
@@ -322,22 +249,13 @@ def test_a_refused_write_fails_loudly_before_the_totals_and_the_mark() -> None:
 # -- Accounts
 
 
-def test_an_account_removed_before_or_amid_the_walk_writes_nothing() -> None:
+def test_an_account_removed_before_the_walk_is_not_asked_for() -> None:
     supplier = PretendSupplier(daily=serving_days(FIRST_RUN))
     asked = window_job(window_over(FIRST_RUN), Series.DAILY)
     for accounts in (PretendAccounts(removed={"home1"}), PretendAccounts(unknown={"home1"})):
         with pytest.raises(UnknownAccount):
             make_window_sync(supplier, accounts=accounts).sync_window(asked)
     assert supplier.asked == []
-
-    accounts, progress, stores = PretendAccounts(), MemoryRecorder(), memory_measures()
-    window_sync = make_window_sync(supplier, stores, accounts, progress)
-    message = window_sync.aggregate(window_sync.filter_known(window_sync.fetch(asked)))
-    accounts.removed.add("home1")
-    with pytest.raises(UnknownAccount):
-        window_sync.store(message)
-    assert progress.results == []
-    assert not any(store.documents for store in stores.values())
 
 
 def test_an_account_without_a_meter_waits_for_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:

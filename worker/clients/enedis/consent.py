@@ -48,7 +48,7 @@ class Callback:
     code: str | None = field(default=None, repr=False)  # In v4 it is exchanged for tokens; in v5 it is ignored.
 
 
-def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: str | None = None) -> str:
+def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: str) -> str:
     """Return the address of the consent page, with client, response type, ``state`` and ``duration``.
 
     The callback's address is registered with the application, so it isn't sent. Raises ValueError if the sandbox has
@@ -60,9 +60,7 @@ def authorize_url(endpoints: Endpoints, client_id: str, state: str, duration: st
     if len(state) > LONGEST_STATE:
         raise ValueError(f"the state is longer than {LONGEST_STATE} characters")
     with OAuth2Session(client_id) as session:
-        url, _ = session.authorization_url(
-            as_signed(page), state=state, duration=duration or endpoints.preset.consent_duration
-        )
+        url, _ = session.authorization_url(as_signed(page), state=state, duration=duration)
     return page + url.removeprefix(as_signed(page))
 
 

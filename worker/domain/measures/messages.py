@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, cast
 
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import DateWindow, Series
@@ -103,14 +103,7 @@ class WindowResult(WindowJob):
 
 def job_of(message: WindowJob) -> WindowJob:
     """Return only the part of a message that says which window it is about."""
-    return WindowJob(
-        account_id=message["account_id"],
-        series=message["series"],
-        start=message["start"],
-        end=message["end"],
-        run_id=message["run_id"],
-        claim=message["claim"],
-    )
+    return cast(WindowJob, {name: value for name, value in message.items() if name in WindowJob.__annotations__})
 
 
 def to_job(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> WindowJob:

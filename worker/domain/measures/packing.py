@@ -29,6 +29,7 @@ from itertools import groupby
 from math import gcd
 from typing import Any, Final, NamedTuple
 
+from worker.domain.measures.completeness import civil_day
 from worker.domain.measures.documents import (
     USUAL_STEP_MINUTES,
     Document,
@@ -183,8 +184,6 @@ PERIODS: Final = {series: (series.inputs, *series.totals) for series in Series} 
 SERIES: Final = {period: series for series, periods in PERIODS.items() for period in periods}
 _UNIT: Final = {Period.MINUTE: timedelta(minutes=1), Period.HOUR: timedelta(hours=1)}
 _FIRST_KEY_OF_YEAR: Final = {Period.DAY: "-01-01", Period.MONTH: "-01", Period.YEAR: ""}
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_YEAR: Final = re.compile(r"[0-9]{4}")
 _MINUTE_KEY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z")
 _LAST_SORTED: Final = "~"  # It sorts after all digits and letters.
 
@@ -225,7 +224,7 @@ def pack_range(first_key: str, end_key: str, period: Period) -> tuple[str, str]:
 def _curve_place(key: str, period: Period) -> tuple[str, int]:
     if not _MINUTE_KEY.fullmatch(key):
         raise ValueError
-    day = _local_day(key)
+    day = civil_day(key)
     since = datetime.fromisoformat(key) - local_midnight(day).astimezone(UTC)
     return day.isoformat(), since // _UNIT[period]
 
@@ -238,29 +237,14 @@ def _daily_place(key: str, period: Period) -> tuple[str, int]:
     return year, first.month - 1
 
 
-def _local_day(key: str) -> date:
-    return datetime.fromisoformat(key).astimezone(PARIS).date()
-
-
 def _first_day(first_key: str) -> str:
     if _MINUTE_KEY.match(first_key):
-        try:
-            return _local_day(first_key[:17]).isoformat()
-        except (ValueError, OverflowError):
-            pass
+        return civil_day(first_key[:17]).isoformat()
     return first_key[:10]  # The local day is that of the UTC date or the next one.
 
 
 def _end_day(end_key: str) -> str:
-    try:
-        if _MINUTE_KEY.match(end_key):
-            last = datetime.fromisoformat(end_key[:17])
-            if len(end_key) == 17:
-                last -= _UNIT[Period.MINUTE]
-            return (last.astimezone(PARIS).date() + ONE_DAY).isoformat()
-        if _DATE.match(end_key):
-            return (date.fromisoformat(end_key[:10]) + 2 * ONE_DAY).isoformat()
-    except (ValueError, OverflowError):
-        pass
-    # The text is no date: return the day after the last one that a key of this year may lie in, or the end of all keys.
-    return f"{int(end_key[:4]) + 1:04}-01-02" if _YEAR.match(end_key) else _LAST_SORTED
+    if not _MINUTE_KEY.fullmatch(end_key):
+        return _LAST_SORTED
+    last = datetime.fromisoformat(end_key) - _UNIT[Period.MINUTE]
+    return (last.astimezone(PARIS).date() + ONE_DAY).isoformat()

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
-from worker.domain.consent.consents import Notice
+from worker.domain.consent.consents import Notice, NoticeKind
 from worker.stores.registry.tables import CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 from worker.stores.sql_engines import build_insert
 
@@ -26,6 +26,13 @@ NOTICE_QUERY = select(*(column for column in NOTICES.c if column is not NOTICES.
 def new_id() -> str:
     """Return a random id: 20 hexadecimal digits."""
     return secrets.token_hex(10)
+
+
+def build_notices(
+    channels: Iterable[str], kind: NoticeKind, reason: str, about: str, now: datetime, account_id: str | None = None
+) -> list[Notice]:
+    """Return a new notice for each channel, to its account's owner or, without an account, to the operator."""
+    return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
 
 
 def delete_pending_refusals(connection: Connection, account_id: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -13,18 +12,14 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, many
 from tests.support.supplier_server import NOW, USAGE_POINT, ClientHarness
-from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS
+from tests.unit.clients.enedis.test_errors import ERRORS, THROTTLED, VERDICTS, reply
 from worker.clients.enedis.client import EnedisClient
-from worker.clients.enedis.errors import Reply, classify, unexpected_refusal
+from worker.clients.enedis.errors import classify, unexpected_refusal
 from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import RequestRefused, WorkerError
 
 NEW_CODES = {"SOMETHING-NEW", "something_new"}
-
-
-def reply(status: int, body: Any) -> Reply:
-    return Reply(status, {}, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 @pytest.mark.parametrize("status, code", [(row[0], row[1]) for row in (*VERDICTS, *ERRORS)])

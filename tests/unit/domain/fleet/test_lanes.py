@@ -55,24 +55,6 @@ def test_an_unknown_queue_is_another_lane_and_never_a_name_of_its_own(queue: str
     leave_lane(token)
 
 
-@pytest.mark.parametrize(
-    "queue, lane",
-    [
-        ("first_screen", Lane.FIRST_SCREEN),
-        ("nightly", Lane.NIGHTLY),
-        ("repair", Lane.REPAIR),
-        ("backfill", Lane.BACKFILL),
-        ("control", Lane.BACKFILL),
-        ("of an operator", Lane.BACKFILL),
-    ],
-)
-def test_each_queue_draws_on_one_lane_of_the_quota(queue: str, lane: Lane) -> None:
-    assert LANES[current_lane()].quota_lane is Lane.FIRST_SCREEN  # By hand, because a person waits.
-    token = enter_lane(queue)
-    assert LANES[current_lane()].quota_lane is lane
-    leave_lane(token)
-
-
 def test_shares_are_read_from_text_and_unnamed_lanes_have_none_and_all() -> None:
     shares = Shares.parse(" nightly = 30,backfill=5,", "backfill=90")
     assert [shares.floor(lane) for lane in QUOTA_LANES] == [0, 30, 0, 5]

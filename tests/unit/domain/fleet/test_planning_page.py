@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from tests.support.pages import ROOT
@@ -105,8 +103,3 @@ def test_what_the_page_says_of_calls_and_shares_holds() -> None:
     assert f"{floors.pop()} % each" in text and not floors
     pace_limit = QuotaBudget(1).pace_limit
     assert f"four calls a second, {number(pace_limit or 0)} an hour" in text
-
-
-def test_both_series_are_paths_of_one_api_so_its_limit_counts_once() -> None:
-    assert all(len(preset.quota_names) == 1 for preset in PRESETS.values())
-    assert re.search(r"mesure_synchrone_auto", PAGE.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.factories import Row, end_labels, v5_answer
 from tests.support.plain_readings import to_entries, total_by_period
 from tests.support.strategies import curve_days, many, several
-from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries, total_key
+from worker.domain.measures.aggregation import keep_changed, keep_different, total_entries
 from worker.domain.measures.documents import Entry
 from worker.domain.measures.readings import IntervalReading, Period, day_length, local_midnight
 from worker.domain.parsing.enedis import parse_load_curve
@@ -68,18 +68,6 @@ def test_every_hour_of_a_local_day_is_kept(day: str, hours: int, minutes: int) -
 
 def test_a_period_without_a_reading_has_no_total() -> None:
     assert total_by_period([], Period.HOUR) == {} == total_entries([], Period.MONTH)
-
-
-@pytest.mark.parametrize(
-    "key, period, total",
-    [
-        ("2024-10-27T01:30Z", Period.HOUR, "2024-10-27T01:00Z"),
-        ("2024-10-27", Period.MONTH, "2024-10"),
-        ("2024-10-27", Period.YEAR, "2024"),
-    ],
-)
-def test_an_input_tells_by_its_key_which_total_it_goes_into(key: str, period: Period, total: str) -> None:
-    assert total_key(key, period) == total
 
 
 def test_only_totals_that_differ_are_kept_with_what_they_replace() -> None:

@@ -44,14 +44,6 @@ def test_the_history_is_three_years_of_daily_values_and_as_much_curve_as_wished(
     assert plan_history(TODAY, Series.LOAD_CURVE, load_curve_days=0) is None
 
 
-def test_a_new_account_needs_three_calls_for_days_and_four_for_its_curve() -> None:
-    daily = plan_history(TODAY, Series.DAILY, 28)
-    curve = plan_history(TODAY, Series.LOAD_CURVE, 28)
-    assert daily and curve
-    assert [part.days for part in plan_backfill(daily, [], 365)] == [365, 365, 365]
-    assert [part.days for part in plan_backfill(curve, [], 7)] == [7, 7, 7, 7]
-
-
 @pytest.mark.parametrize("start, end", [("2024-01-02", "2024-01-02"), ("2024-01-03", "2024-01-02")])
 def test_a_window_without_a_day_is_refused(start: str, end: str) -> None:
     with pytest.raises(ValueError, match="must come before"):
