@@ -72,7 +72,6 @@ def test_databases_are_made_ahead_of_the_first_document_and_once(measures: ByDoc
     documents = half_hours(account, 3)
     assert store.write(documents) == []
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
-    assert not measures.has_other_layout()
 
 
 def test_what_is_written_comes_back_whole_with_a_revision(store: DoctypeView, account: str) -> None:

@@ -37,14 +37,12 @@ _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 class CouchStore:
     """The five doctypes in a database each.
 
-    ``databases_of_packs``: where the packed layout would have its documents.  It has no transactions: a worker killed
-    between two doctypes leaves totals of before, which the next run computes again.
+    There are no transactions: a worker killed between two doctypes leaves totals of before, which the next run computes
+    again.
     """
 
-    def __init__(
-        self, databases: Mapping[Period, CouchDatabase], databases_of_packs: Sequence[CouchDatabase] = ()
-    ) -> None:
-        self._databases, self._databases_of_packs = databases, databases_of_packs
+    def __init__(self, databases: Mapping[Period, CouchDatabase]) -> None:
+        self._databases = databases
 
     def __repr__(self) -> str:
         return f"CouchStore({', '.join(map(repr, self._databases.values()))})"
@@ -75,10 +73,6 @@ class CouchStore:
     def prepare(self) -> dict[str, bool]:
         """Create the missing databases, with their shards and replicas."""
         return {doctype(period): database.create_if_missing() for period, database in self._databases.items()}
-
-    def has_other_layout(self) -> bool:
-        """Return whether there are packs."""
-        return not all(database.is_empty() for database in self._databases_of_packs)
 
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""

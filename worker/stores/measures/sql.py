@@ -133,10 +133,6 @@ class SqlStore:
         except SQLAlchemyError as error:
             raise self._to_worker_error(error) from error
 
-    def has_other_layout(self) -> bool:
-        """Return False: rows are the only layout."""
-        return False
-
     def close(self) -> None:
         self._engine.dispose()
 
