@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from config.settings import ConfigError, Settings
 from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.measures.base import Layout
 from worker.stores.measures.factory import open_measures
@@ -13,7 +14,7 @@ from worker.stores.measures.instrumented import InstrumentedStore
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.database import Database, upgrade_schema
+from worker.stores.registry.migrations import upgrade_schema
 
 
 def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:

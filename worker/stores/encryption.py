@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import Column, select, update
 
 from worker.errors import OperatorFault
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 
 _ALGORITHM: Final = "HS256"
 MIN_KEY_LENGTH: Final = 32

@@ -20,12 +20,13 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.completeness import DayMark
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations, outcomes
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.outcomes import DueChanges, SeriesOutcome, to_outcome
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS

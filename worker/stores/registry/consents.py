@@ -14,11 +14,11 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.measures.readings import local_midnight
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 
 

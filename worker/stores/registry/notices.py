@@ -14,8 +14,8 @@ from sqlalchemy import delete, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.backoff import NOTICE_DELAYS
+from worker.stores.database import Database
 from worker.stores.registry import consent_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import NOTICES
 
 MAX_ATTEMPTS: Final = len(NOTICE_DELAYS)

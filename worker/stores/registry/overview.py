@@ -9,8 +9,8 @@ from sqlalchemy import case, func, select
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
+from worker.stores.database import Database
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.database import Database
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 

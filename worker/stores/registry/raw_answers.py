@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows, consent_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import RAW_ANSWERS
 
 _C = RAW_ANSWERS.c

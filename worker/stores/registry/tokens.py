@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from worker.domain.consent.accounts import AccountState
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, rotate_seals
 from worker.stores.registry import account_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS
 
 PAGE = 500

@@ -13,11 +13,10 @@ from sqlalchemy import Connection, delete, func, select, update
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
 from worker.errors import OperatorFault
+from worker.stores.database import Database, build_insert
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import QUARANTINE
-from worker.stores.sql_engines import build_insert
 
 _C = QUARANTINE.c
 _ENTRY = [column for column in _C if column is not _C.sealed_sample]

@@ -19,9 +19,12 @@ DAYS = {Period.DAY: ("", "~")}
         ("couchdb+http://user:s3cret@couch:5984/", "http://couch:5984/com-grandlyon-enedis-day"),
         ("couchdb+https://couch.example.org", "https://couch.example.org/com-grandlyon-enedis-day"),
         ("couchdb+http://user:s3cret%2F%40@[::1]:5984/behind/", "http://[::1]:5984/behind/com-grandlyon-enedis-day"),
-        ("postgresql://user:s3cret@db:5433/measures", "postgresql://db:5433/measures"),
-        ("postgresql+psycopg://user:s3cret@db/measures?application_name=s3cret", "postgresql://db/measures"),
-        ("sqlite:///measures.db", "sqlite:///measures.db"),
+        ("postgresql://user:s3cret@db:5433/measures", "postgresql at db:5433, database measures"),
+        (
+            "postgresql+psycopg://user:s3cret@db/measures?application_name=s3cret",
+            "postgresql at db:5432",
+        ),
+        ("sqlite:///measures.db", "sqlite file measures.db"),
     ],
 )
 def test_a_good_url_opens_a_store_for_each_doctype_and_connects_to_nothing(url: str, place: str) -> None:
