@@ -21,6 +21,7 @@ from worker.stores.registry.consent_rows import new_id
 from worker.stores.registry.consents import ConsentTable, ErasedProofs
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.seals import PROOF_SEALS, rotate_seals
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)
@@ -228,13 +229,13 @@ def test_tidying_finishes_a_removal_that_died_half_way(tables: Tables) -> None:
 def test_meters_sealed_under_an_old_key_outlive_it_through_rotation(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
+    monkeypatch.setattr("worker.stores.registry.seals.PAGE", 2)
     accounts = [tables.add(f"{30001640000000 + n}") for n in range(5)]
     proofs = [record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
     fresh, database = generate_key(), tables.registry.database
     with pytest.raises(OperatorFault, match="5 can't be read"):
-        ConsentTable(database, Sealer([fresh])).rotate_seals()
-    assert ConsentTable(database, Sealer([fresh, KEY])).rotate_seals() == 5
+        rotate_seals(database, Sealer([fresh]), PROOF_SEALS)
+    assert rotate_seals(database, Sealer([fresh, KEY]), PROOF_SEALS) == 5
     rotated = ConsentTable(database, Sealer([fresh]))
     assert [rotated.unseal_usage_point(proof) for proof in proofs] == [f"{30001640000000 + n}" for n in range(5)]
 

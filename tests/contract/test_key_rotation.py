@@ -14,6 +14,7 @@ from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry.seals import TOKEN_SEALS, rotate_seals
 from worker.stores.token_store import ApplicationTokenStore
 
 ROTATE = Sealer.rotate
@@ -27,7 +28,7 @@ def add_accounts(registry: AccountRegistry, *meters: str, token: str = "old") ->
 def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
+    monkeypatch.setattr("worker.stores.registry.seals.PAGE", 2)
     ids = [add_accounts(registry, f"{30001640000000 + n}", token=f"token {n}")[0] for n in range(5)]
     new_key, calls = generate_key(), [0]
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
@@ -41,11 +42,11 @@ def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     with monkeypatch.context() as patch:
         patch.setattr(Sealer, "rotate", interrupt_at_the_fourth)
         with pytest.raises(KeyboardInterrupt):
-            with_both_keys.tokens.rotate_seals()
+            rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
     texts = [f"token {n}" for n in range(5)]
     assert [with_both_keys.tokens.load(account_id) for account_id in ids] == texts
     assert sum(readable(with_new_key, account_id) for account_id in ids) == 2  # The first page of two was committed.
-    assert with_both_keys.tokens.rotate_seals() == 5
+    assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 5
     assert [with_new_key.tokens.load(account_id) for account_id in ids] == texts
     with_both_keys.close()
     with_new_key.close()
@@ -73,7 +74,7 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
         return ROTATE(sealer, sealed)
 
     monkeypatch.setattr(Sealer, "rotate", rotate_while_it_is_renewed)
-    assert with_both_keys.tokens.rotate_seals() == 1
+    assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 1
     renewal.join(30)
     assert not renewal.is_alive()
     assert with_new_key.tokens.load(account) == "renewed"

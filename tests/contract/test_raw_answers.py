@@ -20,6 +20,7 @@ from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.stores.registry.seals import ANSWER_SEALS, SAMPLE_SEALS, rotate_seals
 from worker.stores.registry.tables import NOTICES, QUARANTINE, RAW_ANSWERS
 from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
 
@@ -134,8 +135,8 @@ def test_keys_can_be_changed_and_a_lost_one_is_told(registry: AccountRegistry) -
     for day in range(3):
         raw_answers_of(registry).record_answer(account_id, make_answer(MAY + day * ONE_DAY))
     with pytest.raises(OperatorFault, match="3 can't be read"):
-        raw_answers_of(registry, NEW).rotate_seals()
-    assert raw_answers_of(registry, NEW, OLD).rotate_seals() == 3
+        rotate_seals(registry.database, Sealer([NEW]), ANSWER_SEALS)
+    assert rotate_seals(registry.database, Sealer([NEW, OLD]), ANSWER_SEALS) == 3
     assert len(list(raw_answers_of(registry, NEW).read_answers(account_id))) == 3
 
 
@@ -191,9 +192,9 @@ def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> Non
     with registry.database.reading() as connection:
         assert b"idPrm" not in connection.execute(select(QUARANTINE.c.sealed_sample)).scalar_one()
     assert quarantine.get("unknown") is None
-    assert quarantine_of(registry, NEW, OLD).rotate_seals() == 1
+    assert rotate_seals(registry.database, Sealer([NEW, OLD]), SAMPLE_SEALS) == 1
     assert quarantine_of(registry, NEW).get(make_deviation().fingerprint) == entry
-    assert quarantine_of(registry, OLD).rotate_seals() == 0, "a sample nobody can open goes"
+    assert rotate_seals(registry.database, Sealer([OLD]), SAMPLE_SEALS) == 0, "a sample nobody can open goes"
     assert list(quarantine.list()) == []
 
 
