@@ -113,11 +113,10 @@ class AccountRegistry:
         consent_until: date | None = None,
         token: str | None = None,
         token_needed: bool = True,
-        direction: str = account_rows.CONSUMPTION,
     ) -> tuple[Account, bool]:
         """Return the account of one usage point, and whether it is new; see ``add_all``."""
         consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
-        return self.add_all(supplier, [usage_point_id], now, consent, direction=direction)[0]
+        return self.add_all(supplier, [usage_point_id], now, consent)[0]
 
     def add_all(
         self,
@@ -126,7 +125,6 @@ class AccountRegistry:
         now: datetime,
         consent: NewConsent,
         *,
-        direction: str = account_rows.CONSUMPTION,
         on_account: Callable[[Connection, str], object] | None = None,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
@@ -143,7 +141,7 @@ class AccountRegistry:
                 # Two consents for the same meters must lock them in the same order, else they block each other.
                 sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
                 rows = {
-                    number: account_rows.find_or_insert(connection, supplier, number, direction, now, consent.dates)
+                    number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates)
                     for number in sorted_numbers
                 }
                 ids = [account_id for account_id, _ in rows.values()]
