@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.registries import KEY, METER, NOW, open_registry
+from tests.support.registries import KEY, METER, NOW, add_ready, open_registry
 from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
@@ -79,6 +79,22 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
     assert not renewal.is_alive()
     assert with_new_key.tokens.load(account) == "renewed"
     with_both_keys.close()
+    with_new_key.close()
+
+
+def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: AccountRegistry, url: str) -> None:
+    lost, new_key = generate_key(), generate_key()
+    ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(3))
+    for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):
+        writer = open_registry(url, key)
+        writer.tokens.save(account_id, "secret-token")
+        writer.close()
+    with_new_key = open_registry(url, new_key)
+    with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
+        rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
+    assert with_new_key.tokens.load(ids[0]) == with_new_key.tokens.load(ids[2]) == "secret-token"
+    with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
+        with_new_key.tokens.load(ids[1])
     with_new_key.close()
 
 

@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from benchmarks.quota import MIX, SHARES, simulated
+from tests.support.metric_counts import MetricGrowth
+from worker.domain.fleet.lanes import Lane, enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
 from worker.quota.ledger import PermitDecision, QuotaLedger
 from worker.quota.limits import SECOND_MS, spacing_us
@@ -233,8 +236,26 @@ def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
     assert all(life != -1 for life in lives)
 
 
+def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, prefix: str) -> None:
+    slept: list[float] = []
+    ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=1, prefix=prefix, sleep=slept.append)
+    counts, token = MetricGrowth(), enter_lane("backfill")
+    ledger.take_permit("data")
+    with pytest.raises(RateLimited):
+        ledger.take_permit("data")
+    ledger.close_gate(1.0)
+    ledger.close_gate(0.0)
+    leave_lane(token)
+    assert counts.growth_by_labels("releve_permit_wait_seconds_count") == {("backfill",): 1}
+    assert counts.growth("releve_permit_wait_seconds_sum", lane="backfill") == 0
+    assert counts.growth_by_labels("releve_permits_refused_total") == {("backfill",): 1}
+    assert counts.growth("releve_gate_closings_total") == 1
+    assert slept == []
+
+
 @pytest.mark.sockets
 def test_an_unreachable_redis_means_try_again_later() -> None:
+    counts = MetricGrowth()
     with connect(f"redis://127.0.0.1:{free_port()}/0") as nobody:
         ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=10)
         calls = (
@@ -245,3 +266,15 @@ def test_an_unreachable_redis_means_try_again_later() -> None:
         for call in (*calls, lambda: ledger.release_permit("1/1/all"), lambda: ledger.used("all")):
             with pytest.raises(StoreUnavailable):
                 call()
+    assert counts.growth_by_labels("releve_store_errors_total") == {("redis",): 5}
+
+
+def test_sixteen_threads_use_an_hour_up_and_are_never_refused(redis_url: str) -> None:
+    """The small form of ``benchmarks/quota.py``: a clock that jumps when all sleep; the simulator counts the calls."""
+    result = simulated(redis_url, per_hour=200, workers=16, hours=1, lanes=MIX)
+    assert result["share_used"][0] >= 0.97
+    assert result["refusals"] == 0
+    assert result["max_in_any_second"] <= 5
+    assert result["max_in_any_hour"] <= 200
+    for lane in (Lane.NIGHTLY, Lane.BACKFILL):
+        assert result["by_lane"][lane] >= SHARES.floor(lane) * 2 - 1
