@@ -57,7 +57,7 @@ def without_revision(documents: Sequence[Document]) -> list[Document]:
 
 
 def test_a_doctype_nobody_wrote_to_has_no_documents(store: DoctypeView, account: str) -> None:
-    assert store.read(account, *ALL_KEYS) == []
+    assert store.read(account, *ALL_KEYS) == store.read(account, *ALL_KEYS, 5) == []
     assert store.erase(account) == 0
     assert store.write([]) == []
 
@@ -314,10 +314,6 @@ def test_a_limit_gives_the_first_documents_of_the_range(
     documents = store.read("home1", "2024-07-03", "2024-07-07", limit)
     assert [key_of(document) for document in documents] == [f"2024-07-{day:02}" for day in days]
     assert {document["source_account"] for document in documents} == {"home1"}
-
-
-def test_a_limit_on_a_doctype_that_nobody_wrote_to_finds_nothing(measures: ByDoctype) -> None:
-    assert measures[Period.DAY].read("home1", "2024", "2025", 5) == []
 
 
 # -- Several doctypes

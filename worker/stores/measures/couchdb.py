@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from worker.domain.measures.documents import doctype
@@ -151,8 +151,12 @@ class CouchDatabase:
     def erase(self, account_id: str) -> int:
         """Delete all documents of the account, 500 in two requests, and return their number."""
         erased = failed_rounds = 0
-        while stubs := list(self._deletion_stubs(account_id)):
-            count = len(stubs) - len(self._bulk(stubs))
+        while rows := self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
+            try:
+                stubs = [deletion_of({"_id": row["id"], "_rev": row["value"]["rev"]}) for row in rows]
+            except (KeyError, TypeError):
+                raise self._unexpected_answer() from None
+            count = len(stubs) - len(self.write(stubs))
             erased += count
             failed_rounds = 0 if count else failed_rounds + 1
             if failed_rounds == _FRUITLESS_ROUNDS:
@@ -181,14 +185,6 @@ class CouchDatabase:
         if not answer.ok or not isinstance(answer.body, dict):
             raise self._unexpected_answer()
         return not answer.body.get("rows")
-
-    def _deletion_stubs(self, account_id: str) -> Iterator[Document]:
-        """Yield the stubs that delete the account's first 500 documents, without their content."""
-        try:
-            for row in self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
-                yield {"_id": row["id"], "_rev": row["value"]["rev"], "_deleted": True}
-        except (KeyError, TypeError):
-            raise self._unexpected_answer() from None
 
     def _read_rows(self, account_id: str, first_key: str, end_key: str | None, limit: int, **query: str) -> list[Any]:
         """Return the rows of ``_all_docs`` with ``first_key <= key < end_key``; a missing database has none.

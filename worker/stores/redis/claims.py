@@ -93,11 +93,11 @@ class ClaimStore(PrefixedKeys):
     # -- Windows of the history that failed
 
     @redis_errors()
-    def count_failure(self, account_id: str, series: Series, window: DateWindow, times: int = 1) -> None:
+    def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
         """Count a failure of a window; counts expire a day after the last one, so that a new day begins with none."""
         key = self._key("failures", account_id, series)
         with self._redis.pipeline() as pipe:
-            pipe.hincrby(key, str(window), times)
+            pipe.hincrby(key, str(window), 1)
             pipe.expire(key, FAILURES_TTL_S)
             pipe.execute()
 
