@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -23,11 +24,6 @@ _ALGORITHM: Final = "HS256"
 MIN_KEY_LENGTH: Final = 32
 RENEWAL_KIND: Final = "renewal"
 RENEWAL_LIFETIME: Final = timedelta(days=30)
-
-_UNREADABLE = (
-    "a stored token was sealed under a key that is no longer given: put the old key back into "
-    "RELEVE_TOKEN_KEYS, after the new one, until tokens are rotated"
-)
 
 
 class Sealer:
@@ -48,10 +44,8 @@ class Sealer:
 
     def unseal(self, sealed: str) -> str:
         """Decrypt a sealed text. Raises OperatorFault if no key fits or the sealed text was changed."""
-        try:
+        with _seal_errors():
             return self._fernet.decrypt(sealed.encode()).decode()
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
 
     def can_unseal(self, sealed: str) -> bool:
         """Return whether a key fits and the text is unchanged."""
@@ -69,19 +63,15 @@ class Sealer:
 
     def unseal_bytes(self, sealed: bytes) -> bytes:
         """Decrypt sealed bytes. Raises OperatorFault, as ``unseal`` does."""
-        try:
+        with _seal_errors():
             return self._fernet.decrypt(base64.urlsafe_b64encode(sealed))
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
 
     def rotate(self, sealed: str | bytes) -> str | bytes:
         """Seal the same text, or the same bytes, under the first key. Raises OperatorFault, as ``unseal`` does."""
-        try:
+        with _seal_errors():
             if isinstance(sealed, bytes):
                 return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
             return self._fernet.rotate(sealed.encode()).decode()
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
 
     def is_newest(self, sealed: str) -> bool:
         """Return whether the text is sealed under the first key, so that it needs no other key."""
@@ -93,6 +83,17 @@ class Sealer:
 
     def __repr__(self) -> str:
         return "Sealer(…)"
+
+
+@contextmanager
+def _seal_errors() -> Iterator[None]:
+    try:
+        yield
+    except InvalidToken as error:
+        raise OperatorFault(
+            "a stored token was sealed under a key that is no longer given: put the old key back into "
+            "RELEVE_TOKEN_KEYS, after the new one, until tokens are rotated"
+        ) from error
 
 
 def read_sealing_time(sealed: str) -> datetime:
