@@ -14,14 +14,7 @@ from config import celery_options
 from tests.support.metric_counts import MetricGrowth
 from worker.ops.heartbeat import Heartbeat, requeue_orphans
 from worker.stores.redis.broker import BrokerMessages, broker_keys
-from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[Redis]:
-    with connect(redis_url) as client:
-        yield client
 
 
 class Broker:

@@ -14,8 +14,8 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.fleet.backoff import NOTICE_DELAYS
 from worker.domain.measures.readings import PARIS
-from worker.errors import OperatorFault, UnknownAccount
-from worker.stores.encryption import Sealer, generate_key
+from worker.errors import UnknownAccount
+from worker.stores.encryption import Sealer
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import new_id
 from worker.stores.registry.consents import ConsentTable, ErasedProofs
@@ -220,23 +220,6 @@ def test_tidying_finishes_a_removal_that_died_half_way(tables: Tables) -> None:
     (proof,) = tables.consents.list_proofs(account)
     assert (proof.end_reason, proof.names_meter) == ("removed", False)
     assert tables.pending_refusals.list_for_account(account) == []
-
-
-# Keys
-
-
-def test_meters_sealed_under_an_old_key_outlive_it_through_rotation(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
-    accounts = [tables.add(f"{30001640000000 + n}") for n in range(5)]
-    proofs = [record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW) for account in accounts]
-    fresh, database = generate_key(), tables.registry.database
-    with pytest.raises(OperatorFault, match="5 can't be read"):
-        ConsentTable(database, Sealer([fresh])).rotate_seals()
-    assert ConsentTable(database, Sealer([fresh, KEY])).rotate_seals() == 5
-    rotated = ConsentTable(database, Sealer([fresh]))
-    assert [rotated.unseal_usage_point(proof) for proof in proofs] == [f"{30001640000000 + n}" for n in range(5)]
 
 
 # Pending refusals

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
+from redis import Redis
 
 from worker.ops.heartbeat import RESTARTS_VARIABLE, Heartbeat
-from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import ALIVE_S, FORGET_S, Heartbeats, WorkerHeartbeat
 
 
 @pytest.fixture
-def heartbeats(redis_url: str) -> Iterator[Heartbeats]:
-    prefix = f"test-{uuid4().hex}:"
-    with connect(redis_url) as redis:
-        yield Heartbeats(redis, prefix)
-        redis.delete(f"{prefix}heartbeat")
+def heartbeats(redis: Redis, prefix: str) -> Heartbeats:
+    return Heartbeats(redis, prefix)
 
 
 def test_a_worker_lives_as_long_as_it_says_so_and_is_listed_for_a_while(heartbeats: Heartbeats) -> None:

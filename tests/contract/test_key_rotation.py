@@ -8,12 +8,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.registries import KEY, METER, NOW, open_registry
+from tests.support.registries import KEY, METER, NOW, add_ready, open_registry
 from worker.errors import OperatorFault
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry, NewConsent
+from worker.stores.registry.seals import TOKEN_SEALS, rotate_seals
 from worker.stores.token_store import ApplicationTokenStore
 
 ROTATE = Sealer.rotate
@@ -27,7 +28,7 @@ def add_accounts(registry: AccountRegistry, *meters: str, token: str = "old") ->
 def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     registry: AccountRegistry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.stores.encryption.PAGE", 2)
+    monkeypatch.setattr("worker.stores.registry.seals.PAGE", 2)
     ids = [add_accounts(registry, f"{30001640000000 + n}", token=f"token {n}")[0] for n in range(5)]
     new_key, calls = generate_key(), [0]
     with_both_keys, with_new_key = open_registry(url, new_key, KEY), open_registry(url, new_key)
@@ -41,11 +42,11 @@ def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     with monkeypatch.context() as patch:
         patch.setattr(Sealer, "rotate", interrupt_at_the_fourth)
         with pytest.raises(KeyboardInterrupt):
-            with_both_keys.tokens.rotate_seals()
+            rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
     texts = [f"token {n}" for n in range(5)]
     assert [with_both_keys.tokens.load(account_id) for account_id in ids] == texts
     assert sum(readable(with_new_key, account_id) for account_id in ids) == 2  # The first page of two was committed.
-    assert with_both_keys.tokens.rotate_seals() == 5
+    assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 5
     assert [with_new_key.tokens.load(account_id) for account_id in ids] == texts
     with_both_keys.close()
     with_new_key.close()
@@ -73,11 +74,27 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
         return ROTATE(sealer, sealed)
 
     monkeypatch.setattr(Sealer, "rotate", rotate_while_it_is_renewed)
-    assert with_both_keys.tokens.rotate_seals() == 1
+    assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 1
     renewal.join(30)
     assert not renewal.is_alive()
     assert with_new_key.tokens.load(account) == "renewed"
     with_both_keys.close()
+    with_new_key.close()
+
+
+def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: AccountRegistry, url: str) -> None:
+    lost, new_key = generate_key(), generate_key()
+    ids = sorted(add_ready(registry, f"{30001640000000 + n}") for n in range(3))
+    for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):
+        writer = open_registry(url, key)
+        writer.tokens.save(account_id, "secret-token")
+        writer.close()
+    with_new_key = open_registry(url, new_key)
+    with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
+        rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
+    assert with_new_key.tokens.load(ids[0]) == with_new_key.tokens.load(ids[2]) == "secret-token"
+    with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
+        with_new_key.tokens.load(ids[1])
     with_new_key.close()
 
 

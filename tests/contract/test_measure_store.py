@@ -57,7 +57,7 @@ def without_revision(documents: Sequence[Document]) -> list[Document]:
 
 
 def test_a_doctype_nobody_wrote_to_has_no_documents(store: DoctypeView, account: str) -> None:
-    assert store.read(account, *ALL_KEYS) == []
+    assert store.read(account, *ALL_KEYS) == store.read(account, *ALL_KEYS, 5) == []
     assert store.erase(account) == 0
     assert store.write([]) == []
 
@@ -72,7 +72,6 @@ def test_databases_are_made_ahead_of_the_first_document_and_once(measures: ByDoc
     documents = half_hours(account, 3)
     assert store.write(documents) == []
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
-    assert not measures.has_other_layout()
 
 
 def test_what_is_written_comes_back_whole_with_a_revision(store: DoctypeView, account: str) -> None:
@@ -300,6 +299,21 @@ def test_threads_read_what_they_asked_for(store: DoctypeView, account: str) -> N
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(sizes, range(8)))
     assert results == [{(accounts[number], 30 + number)} for number in range(8)]
+
+
+@pytest.mark.parametrize(("limit", "days"), [(1, [3]), (3, [3, 4, 5]), (9, [3, 4, 5, 6]), (None, [3, 4, 5, 6])])
+def test_a_limit_gives_the_first_documents_of_the_range(
+    measures: ByDoctype, limit: int | None, days: list[int]
+) -> None:
+    store = measures[Period.DAY]
+    entries = [Entry(f"2024-07-{day:02}", day * 1_000_000) for day in range(1, 10)]
+    written = [
+        to_document(account_id, Period.DAY, entry, NOW) for account_id in ("home1", "home2") for entry in entries
+    ]
+    assert store.write(written) == []
+    documents = store.read("home1", "2024-07-03", "2024-07-07", limit)
+    assert [key_of(document) for document in documents] == [f"2024-07-{day:02}" for day in days]
+    assert {document["source_account"] for document in documents} == {"home1"}
 
 
 # -- Several doctypes

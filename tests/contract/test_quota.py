@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from benchmarks.quota import MIX, SHARES, simulated
+from tests.support.metric_counts import MetricGrowth
+from worker.domain.fleet.lanes import Lane, enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
 from worker.quota.ledger import PermitDecision, QuotaLedger
 from worker.quota.limits import SECOND_MS, spacing_us
@@ -92,22 +95,6 @@ def test_a_whole_hour_is_there_at_once_and_then_comes_back_bit_by_bit(redis: Red
     assert 3500 < (caught.value.retry_after_s or 0) <= 3630
 
 
-def test_at_least_97_percent_of_the_quota_is_used_hour_after_hour(redis: Redis, prefix: str) -> None:
-    """The clock is the test's own, so the number counts and not the speed of the machine."""
-    hours, now_s = 3, 1_900_000_000.0
-    limits = {"per_second": None, "per_hour": 200}
-    ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, clock_us=lambda: int(now_s * 1e6))
-    granted: list[float] = []
-    end_s = now_s + hours * 3600
-    while now_s < end_s:
-        decision = ledger.try_permit("all")
-        if decision.permit:
-            granted.append(decision.at_s)
-        now_s += 0.0 if decision.permit else decision.wait_s
-    assert most_in_any_window(granted, 3600) <= 200
-    assert len(granted) >= 0.97 * 200 * hours
-
-
 def test_each_api_has_limits_of_its_own(redis: Redis, prefix: str) -> None:
     ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=60_000)
     assert [ledger.try_permit(api).wait_s > 0 for api in ("daily", "curve", "daily")] == [False, False, True]
@@ -120,21 +107,6 @@ def test_without_limits_everyone_enters_at_once(redis: Redis, prefix: str) -> No
     assert list(redis.scan_iter(f"{prefix}*")) == []
 
 
-def test_a_short_wait_is_slept_and_a_long_one_is_told(redis: Redis, prefix: str) -> None:
-    def ledger(max_wait_s: float, sleep: Callable[[float], None]) -> QuotaLedger:
-        limits = {"per_second": 1, "per_hour": None, "second_ms": 60_000}
-        return QuotaLedger(redis, "enedis", **limits, prefix=prefix, max_wait_s=max_wait_s, sleep=sleep)
-
-    slept: list[float] = []
-    patient, hasty = ledger(80, slept.append), ledger(70, no_sleep)
-    patient.take_permit("all")
-    patient.take_permit("all")
-    assert len(slept) == 1 and 74 < slept[0] <= 75.001
-    with pytest.raises(RateLimited, match="no permit of enedis") as caught:
-        hasty.take_permit("all")
-    assert 145 < (caught.value.retry_after_s or 0) <= 150.001  # The next permit is booked already.
-
-
 def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, prefix: str) -> None:
     """A caller that waits has its permit already and need not race for it."""
     slept: list[float] = []
@@ -143,7 +115,7 @@ def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, 
     for _ in range(4):
         ledger.take_permit("all")
     assert [round(wait_s / 37.5) for wait_s in slept] == [1, 2, 3]
-    with pytest.raises(RateLimited) as caught:
+    with pytest.raises(RateLimited, match="no permit of enedis") as caught:
         ledger.take_permit("all")
     assert 145 < (caught.value.retry_after_s or 0) <= 150.001
 
@@ -171,13 +143,6 @@ def test_a_gate_closed_for_longer_stays_so(redis: Redis, prefix: str) -> None:
         assert 50 < ledger.closed_for_s() <= 60
     ledger.close_gate(300)
     assert 250 < ledger.closed_for_s() <= 300
-
-
-def test_the_gate_opens_by_itself(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=None, prefix=prefix)
-    ledger.close_gate(0.05)
-    ledger.take_permit("all")
-    assert ledger.closed_for_s() == 0
 
 
 def test_a_raised_limit_counts_at_once(redis: Redis, prefix: str) -> None:
@@ -233,8 +198,26 @@ def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
     assert all(life != -1 for life in lives)
 
 
+def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, prefix: str) -> None:
+    slept: list[float] = []
+    ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=1, prefix=prefix, sleep=slept.append)
+    counts, token = MetricGrowth(), enter_lane("backfill")
+    ledger.take_permit("data")
+    with pytest.raises(RateLimited):
+        ledger.take_permit("data")
+    ledger.close_gate(1.0)
+    ledger.close_gate(0.0)
+    leave_lane(token)
+    assert counts.growth_by_labels("releve_permit_wait_seconds_count") == {("backfill",): 1}
+    assert counts.growth("releve_permit_wait_seconds_sum", lane="backfill") == 0
+    assert counts.growth_by_labels("releve_permits_refused_total") == {("backfill",): 1}
+    assert counts.growth("releve_gate_closings_total") == 1
+    assert slept == []
+
+
 @pytest.mark.sockets
 def test_an_unreachable_redis_means_try_again_later() -> None:
+    counts = MetricGrowth()
     with connect(f"redis://127.0.0.1:{free_port()}/0") as nobody:
         ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=10)
         calls = (
@@ -242,6 +225,18 @@ def test_an_unreachable_redis_means_try_again_later() -> None:
             lambda: ledger.close_gate(5),
             ledger.closed_for_s,
         )
-        for call in (*calls, lambda: ledger.release_permit("1/1/all"), lambda: ledger.used("all")):
+        for call in (*calls, lambda: ledger.release_permit("1/1/all"), lambda: ledger.used_by_lane("all")):
             with pytest.raises(StoreUnavailable):
                 call()
+    assert counts.growth_by_labels("releve_store_errors_total") == {("redis",): 5}
+
+
+def test_sixteen_threads_use_an_hour_up_and_are_never_refused(redis_url: str) -> None:
+    """The small form of ``benchmarks/quota.py``: a clock that jumps when all sleep; the simulator counts the calls."""
+    result = simulated(redis_url, per_hour=200, workers=16, hours=1, lanes=MIX)
+    assert result["share_used"][0] >= 0.97
+    assert result["refusals"] == 0
+    assert result["max_in_any_second"] <= 5
+    assert result["max_in_any_hour"] <= 200
+    for lane in (Lane.NIGHTLY, Lane.BACKFILL):
+        assert result["by_lane"][lane] >= SHARES.floor(lane) * 2 - 1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from tests.support.factories import USAGE_POINT, curve_of, v5_answer
+from tests.support.registries import KEY
 from worker.domain.consent.consents import Notice, NoticeKind
 from worker.domain.measures.answers import RawAnswer
 from worker.domain.measures.deviations import Deviation, DeviationKind
@@ -20,28 +19,17 @@ from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.overview import Overview
 from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.stores.registry.seals import ANSWER_SEALS, SAMPLE_SEALS, rotate_seals
 from worker.stores.registry.tables import NOTICES, QUARANTINE, RAW_ANSWERS
 from worker.stores.registry.unknown_answers import MAX_ROWS, QuarantineResult, QuarantineTable
 
-OLD, NEW = generate_key(), generate_key()
+NEW = generate_key()
 MAY = datetime(2024, 5, 3, 7, 0, tzinfo=UTC)
 NOW = datetime(2024, 7, 25, 7, 0, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.sockets)])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AccountRegistry]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/registry.db"
-    else:
-        url = request.getfixturevalue("postgres_database").replace("postgresql://", "postgresql+psycopg://")
-    registry = AccountRegistry(url, Sealer([OLD]))
-    registry.migrate()
-    yield registry
-    registry.close()
-
-
 def raw_answers_of(registry: AccountRegistry, *keys: str) -> RawAnswerTable:
-    return RawAnswerTable(registry.database, Sealer(keys or [OLD]))
+    return RawAnswerTable(registry.database, Sealer(keys or [KEY]))
 
 
 def add_account(registry: AccountRegistry, number: int = 11) -> str:
@@ -134,8 +122,8 @@ def test_keys_can_be_changed_and_a_lost_one_is_told(registry: AccountRegistry) -
     for day in range(3):
         raw_answers_of(registry).record_answer(account_id, make_answer(MAY + day * ONE_DAY))
     with pytest.raises(OperatorFault, match="3 can't be read"):
-        raw_answers_of(registry, NEW).rotate_seals()
-    assert raw_answers_of(registry, NEW, OLD).rotate_seals() == 3
+        rotate_seals(registry.database, Sealer([NEW]), ANSWER_SEALS)
+    assert rotate_seals(registry.database, Sealer([NEW, KEY]), ANSWER_SEALS) == 3
     assert len(list(raw_answers_of(registry, NEW).read_answers(account_id))) == 3
 
 
@@ -147,7 +135,7 @@ def make_deviation(number: int = 0) -> Deviation:
 
 
 def quarantine_of(registry: AccountRegistry, *keys: str) -> QuarantineTable:
-    return QuarantineTable(registry.database, Sealer(keys or [OLD]))
+    return QuarantineTable(registry.database, Sealer(keys or [KEY]))
 
 
 def notice_of(result: QuarantineResult) -> list[Notice]:
@@ -191,9 +179,9 @@ def test_a_sample_is_sealed_and_names_no_meter(registry: AccountRegistry) -> Non
     with registry.database.reading() as connection:
         assert b"idPrm" not in connection.execute(select(QUARANTINE.c.sealed_sample)).scalar_one()
     assert quarantine.get("unknown") is None
-    assert quarantine_of(registry, NEW, OLD).rotate_seals() == 1
+    assert rotate_seals(registry.database, Sealer([NEW, KEY]), SAMPLE_SEALS) == 1
     assert quarantine_of(registry, NEW).get(make_deviation().fingerprint) == entry
-    assert quarantine_of(registry, OLD).rotate_seals() == 0, "a sample nobody can open goes"
+    assert rotate_seals(registry.database, Sealer([KEY]), SAMPLE_SEALS) == 0, "a sample nobody can open goes"
     assert list(quarantine.list()) == []
 
 

@@ -1,9 +1,8 @@
-"""The registry's database: migrations, threads, forks and outages, on a SQLite file and on PostgreSQL alike."""
+"""The registry's database: migrations, threads and outages, on a SQLite file and on PostgreSQL alike."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -111,7 +110,7 @@ def test_a_registry_without_tables_says_to_migrate(url: str) -> None:
     registry.close()
 
 
-# Threads, forks, outages
+# Threads, outages
 
 
 def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
@@ -131,30 +130,6 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
         outcome = registry.load_outcomes(account_id)[Series.DAILY]
         assert outcome.run_id == f"run-{60 + place:03}"
         assert outcome.last_day == date(2024, 1, 1) + timedelta(days=60 + place)
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_registry_used_before_a_fork_serves_parent_and_children(registry: AccountRegistry) -> None:
-    ids = [add_ready(registry, f"{30001640000000 + n}") for n in range(3)]
-    children = [fork_and_work(registry, account_id) for account_id in ids]
-    for number in range(20):
-        registry.tokens.save(ids[0], f"parent's {number}")
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-    assert [registry.tokens.load(account_id) for account_id in ids[1:]] == ["child's 19", "child's 19"]
-    assert all(registry.load_outcomes(account_id) for account_id in ids)
-
-
-def fork_and_work(registry: AccountRegistry, account_id: str) -> int:
-    child = os.fork()
-    if child:
-        return child
-    try:  # The child must never return into pytest.
-        for number in range(20):
-            registry.tokens.save(account_id, f"child's {number}")
-        record_outcome(registry, account_id, "run-1")
-        os._exit(0)
-    finally:
-        os._exit(1)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +170,8 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
         "sqlite:///:memory:",
         "postgresql://pass-word@host",
         "mysql://u:pass-word@host/d",
+        "postgres://u:pass-word@host/d",
+        "postgresql+nodriver://u:pass-word@host/d",
         "postgresql+psycopg2://u:pass-word@host/d",
         "sqlite+aiosqlite:///pass-word.db",
         "postgresql://u:pass-word@host:port/d",

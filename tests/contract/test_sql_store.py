@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from tests.support.fakes import ByDoctype, DoctypeView
 from worker.domain.measures.documents import Document
@@ -119,3 +120,28 @@ def test_readings_and_totals_are_written_in_one_transaction(file: Path) -> None:
     with pytest.raises(WriteRefused):
         store.write({Period.DAY: [DOCUMENT], Period.MONTH: [{**month, "load": None}]})
     assert store.read("acc", {Period.MONTH: ALL_KEYS, Period.DAY: ALL_KEYS}) == {Period.MONTH: [], Period.DAY: []}
+
+
+# Connections that PostgreSQL closes while they are idle
+
+
+_END_ALL = text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+def end_all_others(url: str) -> int:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        ended = int(connection.execute(_END_ALL).scalar_one())
+    engine.dispose()
+    return ended
+
+
+def test_one_that_the_server_closed_is_replaced_unseen(postgres_database: str) -> None:
+    store = open_measures(postgres_database)
+    for _ in range(2):
+        assert store.read("acc", {Period.DAY: ALL_KEYS}) == {Period.DAY: []}
+        assert end_all_others(postgres_database) >= 1
+    assert store.write({Period.DAY: []}) == {Period.DAY: []}

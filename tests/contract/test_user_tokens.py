@@ -29,6 +29,20 @@ def rows(url: str, table: str) -> int:
     return int(count)
 
 
+def test_a_saved_token_is_read_back_and_lies_sealed(registry: AccountRegistry, url: str) -> None:
+    account_id = registry.add("enedis", A, NOW, token_needed=False)[0].id
+    assert registry.tokens.load(account_id) is None
+    for token in ("first-refresh-token", "second-refresh-token"):
+        registry.tokens.save(account_id, token)
+        assert registry.tokens.load(account_id) == token
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM tokens")).all()
+    engine.dispose()
+    assert len(rows) == 1
+    assert "refresh" not in str(rows)
+
+
 def test_a_consent_of_several_meters_is_all_or_nothing(registry: AccountRegistry) -> None:
     def fail_at_the_second(connection: object, account_id: str) -> None:
         called.append(account_id)

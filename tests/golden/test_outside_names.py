@@ -37,7 +37,7 @@ from worker.domain.measures.readings import Period, Series
 from worker.logs import JsonFormatter, add_context, bind, fields
 from worker.ops import fleet_metrics
 from worker.simulator.api.admin import admin_routes
-from worker.stores.measures.sql_tables import METADATA as MEASURES
+from worker.stores.measures.sql import METADATA as MEASURES
 from worker.stores.registry.tables import METADATA as REGISTRY
 from worker.web.app import create_app
 from worker.web.rate_limit import Rate

@@ -15,7 +15,7 @@ import pytest
 from config.settings import ConfigError, Settings
 from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
-from tests.support.fakes import DoctypeStores, MemoryStore
+from tests.support.fakes import MemoryStore, memory_measures
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from tests.unit.ops.health.conftest import assert_result
@@ -177,9 +177,9 @@ class Clock:
 
 
 def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -> None:
-    clock, packs, requests = Clock(), MemoryStore(), {Period.DAY: ALL_KEYS}
-    plain = DoctypeStores({period: MemoryStore() for period in Period}, [packs])
-    store = InstrumentedStore(plain, Layout.PLAIN, clock)
+    clock, requests = Clock(), {Period.DAY: ALL_KEYS}
+    packs: Any = MemoryStore()
+    store = InstrumentedStore(memory_measures(), [packs], Layout.PLAIN, clock)
     store.read("home1", requests)
     packs.documents["home1:2024"] = {}
     store.read("home1", requests)

@@ -122,9 +122,9 @@ def clear_hooks(stores: Iterable[MemoryStore]) -> None:
 class DoctypeStores(dict[Period, Any], CouchStore):
     """The plain store over databases that a test reaches by their doctype: MemoryStores, or what wraps them."""
 
-    def __init__(self, databases: Mapping[Period, Any], databases_of_packs: Sequence[Any] = ()) -> None:
+    def __init__(self, databases: Mapping[Period, Any]) -> None:
         dict.__init__(self, databases)
-        CouchStore.__init__(self, self, databases_of_packs)
+        CouchStore.__init__(self, self)
 
 
 def memory_measures() -> DoctypeStores:
@@ -163,4 +163,4 @@ class ByDoctype(dict[Period, DoctypeView]):
     def __init__(self, store: MeasureStore) -> None:
         super().__init__({period: DoctypeView(store, period) for period in Period})
         self.read, self.write, self.erase = store.read, store.write, store.erase
-        self.prepare, self.has_other_layout, self.close = store.prepare, store.has_other_layout, store.close
+        self.prepare, self.close = store.prepare, store.close

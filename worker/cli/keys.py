@@ -8,9 +8,7 @@ from config.settings import get_settings
 from worker.runtime.keys import build_sealer
 from worker.runtime.stores import build_registry
 from worker.stores.encryption import generate_key
-from worker.stores.registry.consents import ConsentTable
-from worker.stores.registry.raw_answers import RawAnswerTable
-from worker.stores.registry.unknown_answers import QuarantineTable
+from worker.stores.registry.seals import SEALED_COLUMNS, rotate_seals
 
 
 @click.group()
@@ -42,9 +40,7 @@ def rotate() -> None:
     registry = build_registry(settings, sealer)
     try:
         registry.migrate()
-        click.echo(f"{registry.tokens.rotate_seals()} tokens sealed anew")
-        click.echo(f"{ConsentTable(registry.database, sealer).rotate_seals()} proofs of consent sealed anew")
-        click.echo(f"{RawAnswerTable(registry.database, sealer).rotate_seals()} kept answers sealed anew")
-        click.echo(f"{QuarantineTable(registry.database, sealer).rotate_seals()} samples in quarantine sealed anew")
+        for column in SEALED_COLUMNS:
+            click.echo(f"{rotate_seals(registry.database, sealer, column)} {column.label} sealed anew")
     finally:
         registry.close()

@@ -10,6 +10,7 @@ import click
 
 from config.settings import ConfigError, Settings, get_settings
 from worker.cli.common import json_option, print_json
+from worker.stores.database import Database
 from worker.stores.measures.base import Layout, database_name, doctypes_of
 from worker.stores.measures.couchdb_http import (
     SYSTEM_DATABASES,
@@ -19,8 +20,8 @@ from worker.stores.measures.couchdb_http import (
     set_up_user,
 )
 from worker.stores.measures.factory import couchdb_user, open_couchdb, open_measures
-from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.grants import grant_rows, set_up_role
+from worker.stores.registry.migrations import upgrade_schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
 from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, quota_from
 from worker.runtime.stores import open_current_database
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
 _MOST_ACCOUNTS: Final = 100_000_000  # France has 37 million Linky meters.

@@ -13,8 +13,8 @@ from worker.domain.fleet.planning import Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series
 from worker.logs import fields
+from worker.stores.database import Database
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.database import Database
 from worker.stores.registry.policies import PolicyTable
 
 APPLY: Final = "`releve plan --apply`"

@@ -69,11 +69,12 @@ class FleetSources:
         overview = Overview(self._database)
         now = self._now()
         today = now.astimezone(PARIS).date()
-        shares = {series: overview.count_fresh(series, today - ONE_DAY).share for series in Series}
+        completeness = CompletenessTable(self._database)
+        fresh = {series: completeness.count_complete_since(series, today - ONE_DAY) for series in Series}
         yield fleet_metrics.ACCOUNTS, overview.count_accounts_by_state()
-        yield fleet_metrics.FRESHNESS, {series: share for series, share in shares.items() if share is not None}
+        yield fleet_metrics.FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield fleet_metrics.NOTICES, overview.count_waiting_notices()
-        yield fleet_metrics.REPAIR_DUE, CompletenessTable(self._database).count_due(today)
+        yield fleet_metrics.REPAIR_DUE, completeness.count_due(today)
         yield fleet_metrics.CORRECTIONS, CorrectionTable(self._database).count_since(now - ONE_DAY)
         new, known = overview.count_deviations_since(now - ONE_DAY)
         yield fleet_metrics.UNKNOWN_ANSWERS, {"new": new, "known": known}

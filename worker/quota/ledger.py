@@ -174,13 +174,9 @@ class QuotaLedger(PrefixedKeys):
             return (opens_us - now_us) / 1e6, 0.0
         return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
-    def used(self, api: str) -> int:
-        """Return the permits of the last hour without the released ones; 0 without a limit an hour."""
-        return sum(self.used_by_lane(api).values())
-
     @redis_errors()
     def used_by_lane(self, api: str) -> dict[Lane, int]:
-        """Return the permits of the last hour by lane, as ``used`` counts them."""
+        """Return the permits of the last hour by lane, without the released ones; 0 without a limit an hour."""
         used = dict.fromkeys(QUOTA_LANES, 0)
         for window in (window for window in self._windows if window.name == "hourly"):
             oldest = self._now_us() // window.bucket_us - BUCKETS

@@ -6,13 +6,15 @@ from contextlib import ExitStack
 
 from config.settings import ConfigError, Settings
 from worker.domain.fleet.lanes import BROKER_PREFIX
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.measures.base import Layout, MeasureStore
+from worker.stores.measures.base import Layout
 from worker.stores.measures.factory import open_measures
+from worker.stores.measures.instrumented import InstrumentedStore
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
 from worker.stores.registry.accounts import AccountRegistry
-from worker.stores.registry.database import Database, upgrade_schema
+from worker.stores.registry.migrations import upgrade_schema
 
 
 def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
@@ -49,7 +51,7 @@ def open_current_database(settings: Settings, opened: ExitStack) -> Database:
 
 def build_measures(
     settings: Settings, opened: ExitStack, layout: Layout | None = None, *, guarded: bool = False
-) -> MeasureStore:
+) -> InstrumentedStore:
     """Return the measure store in the layout of the settings, or in another one; ``opened`` closes it.
 
     A ``guarded`` store refuses to work where the measures are laid out in the other way.  Raises ConfigError where the

@@ -1,7 +1,7 @@
-"""Encryption of stored secrets (Fernet), signed texts (JWT), and rotation of the encryption keys.
+"""Encryption of stored secrets (Fernet), and signed texts (JWT).
 
 ``Sealer`` encrypts tokens and meter numbers under the operator's first key and decrypts them under any of the keys. To
-change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``rotate_seals`` over the stored texts, then remove the
+change the key, put the new one first in RELEVE_TOKEN_KEYS, run ``registry.seals.rotate_seals``, then remove the
 old key. ``Signer`` signs browser sessions, consent states and renewal links.
 """
 
@@ -10,27 +10,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import jwt
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import Column, select, update
 
 from worker.errors import OperatorFault
-from worker.stores.registry.database import Database
 
 _ALGORITHM: Final = "HS256"
 MIN_KEY_LENGTH: Final = 32
 RENEWAL_KIND: Final = "renewal"
 RENEWAL_LIFETIME: Final = timedelta(days=30)
-PAGE = 500  # The number of rows that a rotation locks at a time.
-
-_UNREADABLE = (
-    "a stored token was sealed under a key that is no longer given: put the old key back into "
-    "RELEVE_TOKEN_KEYS, after the new one, until tokens are rotated"
-)
 
 
 class Sealer:
@@ -51,10 +44,8 @@ class Sealer:
 
     def unseal(self, sealed: str) -> str:
         """Decrypt a sealed text. Raises OperatorFault if no key fits or the sealed text was changed."""
-        try:
+        with _seal_errors():
             return self._fernet.decrypt(sealed.encode()).decode()
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
 
     def can_unseal(self, sealed: str) -> bool:
         """Return whether a key fits and the text is unchanged."""
@@ -72,19 +63,15 @@ class Sealer:
 
     def unseal_bytes(self, sealed: bytes) -> bytes:
         """Decrypt sealed bytes. Raises OperatorFault, as ``unseal`` does."""
-        try:
+        with _seal_errors():
             return self._fernet.decrypt(base64.urlsafe_b64encode(sealed))
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
 
     def rotate(self, sealed: str | bytes) -> str | bytes:
         """Seal the same text, or the same bytes, under the first key. Raises OperatorFault, as ``unseal`` does."""
-        try:
+        with _seal_errors():
             if isinstance(sealed, bytes):
                 return base64.urlsafe_b64decode(self._fernet.rotate(base64.urlsafe_b64encode(sealed)))
             return self._fernet.rotate(sealed.encode()).decode()
-        except InvalidToken as error:
-            raise OperatorFault(_UNREADABLE) from error
 
     def is_newest(self, sealed: str) -> bool:
         """Return whether the text is sealed under the first key, so that it needs no other key."""
@@ -96,6 +83,17 @@ class Sealer:
 
     def __repr__(self) -> str:
         return "Sealer(…)"
+
+
+@contextmanager
+def _seal_errors() -> Iterator[None]:
+    try:
+        yield
+    except InvalidToken as error:
+        raise OperatorFault(
+            "a stored token was sealed under a key that is no longer given: put the old key back into "
+            "RELEVE_TOKEN_KEYS, after the new one, until tokens are rotated"
+        ) from error
 
 
 def read_sealing_time(sealed: str) -> datetime:
@@ -169,45 +167,3 @@ class Signer:
         claims = self.read(RENEWAL_KIND, token)
         account_id = claims.get("account") if claims else None
         return account_id if isinstance(account_id, str) else None
-
-
-def rotate_seals(
-    database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], label: str, *, page: int | None = None
-) -> int:
-    """Seal all values of the column ``seals`` under the first key, and return their number.
-
-    The values are text or bytes, and ``key`` is the primary key of their rows. Rows are locked ``page`` at a time
-    (default: PAGE), each page in its own transaction, so workers can go on and an interruption loses nothing. Safe to
-    repeat. Raises OperatorFault at the end if some values could not be read; the others are sealed by then. ``label``
-    names the values in its message.
-    """
-    done, unreadable, after = 0, 0, ""
-    while rows := _rotate_page(database, sealer, key, seals, after, page or PAGE):
-        after = rows[-1][0]
-        done += sum(is_readable for _, is_readable in rows)
-        unreadable += sum(not is_readable for _, is_readable in rows)
-    if unreadable:
-        raise OperatorFault(
-            f"{done} {label} are sealed under the first key, {unreadable} can't be read: put the key they were "
-            "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
-        )
-    return done
-
-
-def _rotate_page(
-    database: Database, sealer: Sealer, key: Column[Any], seals: Column[Any], after: str, limit: int
-) -> list[tuple[str, bool]]:
-    """Rotate the next page of rows, and return each row's key with whether its value could be read."""
-    query = select(key, seals).where(key > after, seals.is_not(None)).order_by(key).limit(limit)
-    page: list[tuple[str, bool]] = []
-    with database.writing() as connection:
-        for row_key, sealed in connection.execute(query.with_for_update()).all():
-            try:
-                rotated = sealer.rotate(sealed)
-            except OperatorFault:
-                # A lost key must not prevent the rotation of the other rows.
-                page.append((row_key, False))
-                continue
-            connection.execute(update(seals.table).where(key == row_key).values({seals: rotated}))
-            page.append((row_key, True))
-    return page

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from worker.ops.health.databases import CouchProbe
-    from worker.stores.registry.database import Database
+    from worker.stores.database import Database
 
 
 class CheckConnections:

@@ -21,10 +21,10 @@ from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.stores import build_measures
+from worker.stores.database import Database
 from worker.stores.measures.base import Layout, database_name, doctypes_of, readings_of, wrong_layout
 from worker.stores.measures.factory import couchdb_user, open_couchdb
 from worker.stores.registry import migrations
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS
 
 _HOW_TO_CLOSE: Final = (

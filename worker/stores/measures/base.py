@@ -57,10 +57,6 @@ class MeasureStore(Protocol):
         """
         ...
 
-    def has_other_layout(self) -> bool:
-        """Return whether there are readings in the other layout; they are not read, and would be fetched again."""
-        ...
-
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
         ...

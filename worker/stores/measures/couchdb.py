@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from worker.domain.measures.documents import doctype
@@ -37,14 +37,12 @@ _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 class CouchStore:
     """The five doctypes in a database each.
 
-    ``databases_of_packs``: where the packed layout would have its documents.  It has no transactions: a worker killed
-    between two doctypes leaves totals of before, which the next run computes again.
+    There are no transactions: a worker killed between two doctypes leaves totals of before, which the next run computes
+    again.
     """
 
-    def __init__(
-        self, databases: Mapping[Period, CouchDatabase], databases_of_packs: Sequence[CouchDatabase] = ()
-    ) -> None:
-        self._databases, self._databases_of_packs = databases, databases_of_packs
+    def __init__(self, databases: Mapping[Period, CouchDatabase]) -> None:
+        self._databases = databases
 
     def __repr__(self) -> str:
         return f"CouchStore({', '.join(map(repr, self._databases.values()))})"
@@ -75,10 +73,6 @@ class CouchStore:
     def prepare(self) -> dict[str, bool]:
         """Create the missing databases, with their shards and replicas."""
         return {doctype(period): database.create_if_missing() for period, database in self._databases.items()}
-
-    def has_other_layout(self) -> bool:
-        """Return whether there are packs."""
-        return not all(database.is_empty() for database in self._databases_of_packs)
 
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""
@@ -157,8 +151,12 @@ class CouchDatabase:
     def erase(self, account_id: str) -> int:
         """Delete all documents of the account, 500 in two requests, and return their number."""
         erased = failed_rounds = 0
-        while stubs := list(self._deletion_stubs(account_id)):
-            count = len(stubs) - len(self._bulk(stubs))
+        while rows := self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
+            try:
+                stubs = [deletion_of({"_id": row["id"], "_rev": row["value"]["rev"]}) for row in rows]
+            except (KeyError, TypeError):
+                raise self._unexpected_answer() from None
+            count = len(stubs) - len(self.write(stubs))
             erased += count
             failed_rounds = 0 if count else failed_rounds + 1
             if failed_rounds == _FRUITLESS_ROUNDS:
@@ -187,14 +185,6 @@ class CouchDatabase:
         if not answer.ok or not isinstance(answer.body, dict):
             raise self._unexpected_answer()
         return not answer.body.get("rows")
-
-    def _deletion_stubs(self, account_id: str) -> Iterator[Document]:
-        """Yield the stubs that delete the account's first 500 documents, without their content."""
-        try:
-            for row in self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
-                yield {"_id": row["id"], "_rev": row["value"]["rev"], "_deleted": True}
-        except (KeyError, TypeError):
-            raise self._unexpected_answer() from None
 
     def _read_rows(self, account_id: str, first_key: str, end_key: str | None, limit: int, **query: str) -> list[Any]:
         """Return the rows of ``_all_docs`` with ``first_key <= key < end_key``; a missing database has none.

@@ -49,11 +49,10 @@ def open_measures(
 
     plain = {period: database(doctype(period)) for period in Period}
     packs = {series: database(packed_doctype(series)) for series in Series}
-    readings = [plain[series.inputs] for series in Series]
-    return InstrumentedStore(
-        PackedStore(packs, readings) if layout == Layout.PACKED else CouchStore(plain, [*packs.values()]),
-        Layout(layout) if guarded else None,
-    )
+    guard = Layout(layout) if guarded else None
+    if layout == Layout.PACKED:
+        return InstrumentedStore(PackedStore(packs), [plain[series.inputs] for series in Series], guard)
+    return InstrumentedStore(CouchStore(plain), list(packs.values()), guard)
 
 
 def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:

@@ -41,15 +41,10 @@ Changes = dict[Period, list[ValueWrite]]
 
 
 class PackedStore:
-    """The five doctypes in packs, those of one series in one database.
+    """The five doctypes in packs, those of one series in one database."""
 
-    ``databases_of_readings``: where the plain layout would have its readings.
-    """
-
-    def __init__(
-        self, databases: Mapping[Series, CouchDatabase], databases_of_readings: Sequence[CouchDatabase] = ()
-    ) -> None:
-        self._databases, self._databases_of_readings = databases, databases_of_readings
+    def __init__(self, databases: Mapping[Series, CouchDatabase]) -> None:
+        self._databases = databases
 
     def __repr__(self) -> str:
         return f"PackedStore({', '.join(map(repr, self._databases.values()))})"
@@ -86,10 +81,6 @@ class PackedStore:
     def prepare(self) -> dict[str, bool]:
         """Create the missing databases, with their shards and replicas."""
         return {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
-
-    def has_other_layout(self) -> bool:
-        """Return whether there are readings in documents of their own."""
-        return not all(database.is_empty() for database in self._databases_of_readings)
 
     def close(self) -> None:
         """Do nothing: connections are closed with the server object."""

@@ -3,33 +3,76 @@
 from __future__ import annotations
 
 import random
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    inspect,
+    select,
+    update,
+)
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
+from worker.domain.measures.documents import doctype
 from worker.domain.measures.packing import PERIODS, SERIES
 from worker.domain.measures.readings import Period
-from worker.errors import StoreUnavailable, WriteRefused
+from worker.errors import WriteRefused
+from worker.stores.database import Database, DatabaseUse, build_insert
 from worker.stores.measures.base import NO_ROWS, ByPeriod, Document, Ranges, Rows
-from worker.stores.measures.sql_tables import TABLES, VALUES, create_tables
-from worker.stores.sql_engines import build_insert, create_file, first_error_line, open_engine, parse_url
 
-_GOOD_URLS: Final = (
-    "the measures URL must be couchdb+http://USER:PASSWORD@HOST:5984/, sqlite:///FILE "
-    "or postgresql://USER:PASSWORD@HOST/DATABASE"
+_USE: Final = DatabaseUse(
+    "measures",
+    "RELEVE_MEASURES_URL",
+    "couchdb+http://USER:PASSWORD@HOST:5984/, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
+    counts_outages=False,
 )
-_WRONG_VALUE: Final = (DataError, IntegrityError)  # The written value is at fault, and another try would fail too.
+METADATA: Final = MetaData()
+# Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of a language.
+_BYTES: Final = String().with_variant(String(collation="C"), "postgresql")
+_TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
+
+_REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
+_OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
+VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _FIELDS: Final = frozenset({"_id", "_rev", "source_account", *VALUES})
 _NO_REVISION: Final = 0  # No row has this revision.
 _BY_ID: Final = itemgetter("_id")
 
 Row = dict[str, Any]  # By names of columns or parameters.
+
+
+def _table(period: Period) -> Table:
+    return Table(
+        f"measure_{period.value}",
+        METADATA,
+        Column("account_id", _BYTES, primary_key=True),
+        Column("key", _BYTES, primary_key=True),
+        Column("load", Double, nullable=False),  # Eight bytes return six decimals of a kWh unchanged.
+        *(Column(name, SmallInteger, nullable=False) for name in _REQUIRED[1:]),
+        Column("fold", SmallInteger),
+        Column("step", SmallInteger),
+        Column("created_at", String),  # ISO 8601 text, as in the document.
+        Column("updated_at", String),
+        Column("revision", Integer, nullable=False),
+        sqlite_with_rowid=False,  # Rows are stored in key order, so a range is contiguous and keys are stored once.
+    )
+
+
+TABLES: Final = {period: _table(period) for period in Period}
 
 
 class _Statements:
@@ -52,33 +95,22 @@ class SqlStore:
     """The five doctypes in a SQLite file or a PostgreSQL database; connects at first use, safe with threads.
 
     Account and key are a row's primary key, and ``_rev`` is its revision as text.  ``source_account`` has no column,
-    because it is the account in ``_id``.  Connections are closed by ``close``, or when the object is garbage-collected.
+    because it is the account in ``_id``.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """Open the engines.  Raises ValueError, in one line that does not repeat the URL."""
-        self._url = parse_url(url, "the measures URL", _GOOD_URLS)
-        self._engine = open_engine(self._url, timeout_s)
+        """Take the URL without opening it.  Raises ValueError, in one line that does not repeat the URL."""
+        self._database = Database(url, _USE, timeout_s)
         self._has_tables = False
-        dialect = self._engine.dialect.name
-        self._statements = {period: _Statements(table, dialect) for period, table in TABLES.items()}
-        weakref.finalize(self, self._engine.dispose)
+        self._statements = {period: _Statements(table, self._database.dialect) for period, table in TABLES.items()}
 
     def __repr__(self) -> str:
-        return f"SqlStore({self.address!r})"
-
-    @property
-    def address(self) -> str:
-        """URL of the database without user, password and options."""
-        url = self._url
-        return URL.create(
-            url.get_backend_name(), host=url.host, port=url.port, database=url.database
-        ).render_as_string()
+        return f"SqlStore({self._database.address})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> ByPeriod:
         """Read doctype after doctype, one statement each."""
         documents: ByPeriod = {}
-        with self._connection() as connection:
+        with self._transaction(self._database.reading) as connection:
             for period, (first_key, end_key) in ranges.items():
                 query = self._statements[period].read.limit(limit)
                 bounds = {"of_account": account_id, "first_key": first_key, "end_key": end_key}
@@ -90,7 +122,7 @@ class SqlStore:
         lost: ByPeriod = {period: [] for period in (*documents, *removals)}
         if not any(documents.values()) and not any(removals.values()):
             return lost
-        with self._connection() as connection:
+        with self._transaction(self._database.writing) as connection:
             for period in lost:
                 rows = [*documents.get(period, ()), *removals.get(period, ())]
                 if lost.get(PERIODS[SERIES[period]][0]):  # Its readings lost their race.
@@ -121,47 +153,38 @@ class SqlStore:
         return won
 
     def erase(self, account_id: str) -> int:
-        with self._connection() as connection:
+        with self._transaction(self._database.writing) as connection:
             parameters = {"of_account": account_id}
             return sum(connection.execute(table.erase, parameters).rowcount for table in self._statements.values())
 
     def prepare(self) -> dict[str, bool]:
-        """Create the missing tables."""
-        create_file(self._url)
-        try:
-            with self._engine.begin() as connection:
-                return create_tables(connection)
-        except SQLAlchemyError as error:
-            raise self._to_worker_error(error) from error
-
-    def has_other_layout(self) -> bool:
-        """Return False: rows are the only layout."""
-        return False
+        """Create the missing tables; safe in several processes at once."""
+        with self._database.writing() as connection:
+            if connection.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two processes do so at once.
+                connection.execute(select(func.pg_advisory_xact_lock(_TABLES_LOCK)))
+            existing = inspect(connection).get_table_names()
+            for table in TABLES.values():
+                connection.execute(CreateTable(table, if_not_exists=True))
+        return {doctype(period): table.name not in existing for period, table in TABLES.items()}
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection]:
+    def _transaction(self, begin: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
         """Give a connection in a transaction, with all tables created.
 
-        Raises StoreUnavailable or WriteRefused.
+        Raises StoreUnavailable, and WriteRefused where a value is at fault, so that another try would fail too.
         """
         if not self._has_tables:
             self.prepare()
             self._has_tables = True
         try:
-            with self._engine.begin() as connection:
+            with begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise self._to_worker_error(error) from error
-
-    def _to_worker_error(self, error: SQLAlchemyError) -> StoreUnavailable | WriteRefused:
-        driver_error = getattr(error, "orig", None)
-        if isinstance(error, _WRONG_VALUE) or (isinstance(error, StatementError) and driver_error is None):
-            return WriteRefused(f"{self.address} refuses a value ({type(driver_error or error).__name__})")
-        reason = first_error_line(driver_error or type(error).__name__)
-        return StoreUnavailable(f"{self.address} does not serve ({reason}): check that it runs and the measures URL")
+            cause = getattr(error, "orig", None) or error
+            raise WriteRefused(f"{self._database.address} refuses a value ({type(cause).__name__})") from error
 
 
 def _to_new_row(document: Document) -> Row:

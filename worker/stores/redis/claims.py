@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from redis import Redis
-
 from worker.domain.measures.readings import DateWindow, Series
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
@@ -55,23 +53,18 @@ class ClaimStore(PrefixedKeys):
     ``lane`` is a queue.  Members are texts of account and series (``member_of``).
     """
 
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
-        self._claim_script: Any = redis.register_script(_CLAIM)
-        self._release_script: Any = redis.register_script(_RELEASE)
-
     @redis_errors()
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
         """Claim each member and return the claims in their order, empty for those that are claimed already."""
         if not members:
             return []
-        return list(self._claim_script(keys=[self._claims_key(lane)], args=[ttl_s * 1_000_000, *members]))
+        return list(self._run(_CLAIM, self._claims_key(lane), ttl_s * 1_000_000, *members))
 
     @redis_errors()
     def release_claims(self, lane: str, claims: Mapping[str, str]) -> int:
         """Release claims, by member, that this caller holds, and return their number; others' claims stay."""
         args = [text for pair in claims.items() for text in pair]
-        return int(self._release_script(keys=[self._claims_key(lane)], args=args)) if args else 0
+        return int(self._run(_RELEASE, self._claims_key(lane), *args)) if args else 0
 
     @redis_errors()
     def claim_of(self, lane: str, member: str) -> str | None:
@@ -93,11 +86,11 @@ class ClaimStore(PrefixedKeys):
     # -- Windows of the history that failed
 
     @redis_errors()
-    def count_failure(self, account_id: str, series: Series, window: DateWindow, times: int = 1) -> None:
+    def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
         """Count a failure of a window; counts expire a day after the last one, so that a new day begins with none."""
         key = self._key("failures", account_id, series)
         with self._redis.pipeline() as pipe:
-            pipe.hincrby(key, str(window), times)
+            pipe.hincrby(key, str(window), 1)
             pipe.expire(key, FAILURES_TTL_S)
             pipe.execute()
 

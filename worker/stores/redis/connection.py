@@ -121,6 +121,10 @@ class PrefixedKeys:
     def _key(self, *parts: str) -> str:
         return self._prefix + ":".join(parts)
 
+    def _run(self, script: str, key: str, *args: str | int) -> Any:
+        """Run a Lua script on one key; the server keeps it, so that only its hash is sent."""
+        return self._redis.register_script(script)(keys=[key], args=args)
+
     def _scan(self, pattern: str) -> Iterator[list[str]]:
         """Yield pages of our keys that match the glob ``pattern``; a key may come twice."""
         keys = iter(self._redis.scan_iter(match=escape_glob(self._prefix) + pattern, count=SCAN_COUNT))

@@ -14,9 +14,7 @@ the text begins with ``?``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
-
-from redis import Redis
+from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import DateWindow, Series
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
@@ -65,10 +63,6 @@ class SeriesCoverage(NamedTuple):
 class CoverageStore(PrefixedKeys):
     """The finished days of all accounts; every method raises StoreUnavailable.  ``series`` is a Series or its value."""
 
-    def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
-        self._store_script: Any = redis.register_script(_STORE)
-
     @redis_errors()
     def is_empty(self) -> bool:
         """Return whether no finished day of any account is known, as after a loss of Redis."""
@@ -94,8 +88,7 @@ class CoverageStore(PrefixedKeys):
         return _parse(self._store(account_id, series, "replace", windows))
 
     def _store(self, account_id: str, series: str, how: str, windows: Iterable[DateWindow]) -> str:
-        args = [account_id, how, *map(str, windows)]
-        return str(self._store_script(keys=[self._coverage_key(account_id, series)], args=args))
+        return str(self._run(_STORE, self._coverage_key(account_id, series), account_id, how, *map(str, windows)))
 
     def _forget_coverage(self, account_id: str) -> int:
         return sum(int(self._redis.hdel(self._coverage_key(account_id, series), account_id)) for series in Series)

@@ -12,14 +12,12 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from redis import Redis, RedisError
@@ -30,6 +28,7 @@ from redis.retry import Retry
 from worker.errors import StoreUnavailable
 from worker.stores.redis import guard
 from worker.stores.redis.child_processes import Guard, free_port
+from worker.stores.redis.sockets import listen
 
 START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -189,19 +188,11 @@ def _ping(url: str, *, loading: bool = False) -> bool:
 def _choose_address(url: str) -> tuple[int, str]:
     """Return the port and password of the last run where that port is free, so that clients can reconnect."""
     parts = urlsplit(url)
-    if parts.port and parts.password and _is_free(parts.port):
-        return parts.port, parts.password
+    if parts.port and parts.password:
+        with suppress(OSError):
+            listen("127.0.0.1", parts.port).close()
+            return parts.port, parts.password
     return free_port(), secrets.token_urlsafe(24)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Connections in TIME_WAIT don't count.
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @contextmanager
@@ -235,7 +226,7 @@ def _wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
 _shared_processes: list[subprocess.Popen[bytes]] = []
 
 
-class EmbeddedRedis:
+class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
     """A server of one process, up when the constructor returns; a restart in the same folder keeps its ``url``.
 
     It ends with ``stop``, or by its guard when we are killed.  Raises StoreUnavailable.
@@ -264,12 +255,7 @@ class EmbeddedRedis:
             self._guard.unwatch(self._process.pid)
         self._guard.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -17,7 +17,7 @@ from worker.errors import UnknownAccount, describe_code
 from worker.stores.registry import outcomes
 from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
 
-CONSUMPTION = "consumption"
+_CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
 _COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
 ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id).select_from(ACCOUNTS.outerjoin(USAGE_POINTS))
@@ -37,28 +37,6 @@ def get(connection: Connection, account_id: str) -> Account:
     return Account(**row._asdict())
 
 
-def find(
-    connection: Connection,
-    supplier: str,
-    usage_point_id: str | None,
-    direction: str,
-) -> Account | None:
-    """Lock and return the account of this usage point, or None. Removed accounts don't count.
-
-    No other transaction can change the account until this one ends.
-    """
-    if usage_point_id is None:
-        return None
-    query = ACCOUNT_QUERY.where(
-        NOT_REMOVED,
-        USAGE_POINTS.c.supplier == supplier,
-        USAGE_POINTS.c.usage_point_id == usage_point_id,
-        USAGE_POINTS.c.direction == direction,
-    )
-    row = connection.execute(query.with_for_update(of=ACCOUNTS)).one_or_none()
-    return None if row is None else Account(**row._asdict())
-
-
 def lock(connection: Connection, account_id: str, *, shared: bool = False, include_removed: bool = False) -> None:
     """Lock the account's row until the transaction ends.
 
@@ -73,43 +51,27 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
         raise UnknownAccount(f"account {account_id} was removed")
 
 
-def insert_account(connection: Connection, supplier: str, now: datetime, consent: Mapping[str, date]) -> str:
-    """Insert an account in state ``new`` and return its id."""
+def find_or_insert(
+    connection: Connection, supplier: str, usage_point_id: str | None, now: datetime, consent: Mapping[str, date]
+) -> tuple[str, bool]:
+    """Return the id of the account with this usage point, and whether it is new; removed accounts don't count.
+
+    The account is locked and gets the consent dates in ``consent``; a new one is in state ``new``. Raises
+    IntegrityError if another process inserts the same usage point at the same time.
+    """
+    usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
+    if usage_point_id is not None:
+        same = (USAGE_POINTS.c[name] == value for name, value in usage_point.items())
+        query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(NOT_REMOVED, *same).with_for_update(of=ACCOUNTS)
+        if (known := connection.execute(query).scalar()) is not None:
+            update_account(connection, known, consent)
+            return known, False
     account_id = _new_id()
     row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
     outcomes.insert_rows(connection, account_id, now)
-    return account_id
-
-
-def insert_usage_point(
-    connection: Connection, account_id: str, supplier: str, usage_point_id: str, direction: str
-) -> None:
-    """Insert the account's usage point. Raises IntegrityError if another account has it."""
-    row = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": direction}
-    connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **row))
-
-
-def find_or_insert(
-    connection: Connection,
-    supplier: str,
-    usage_point_id: str | None,
-    direction: str,
-    now: datetime,
-    consent: Mapping[str, date],
-) -> tuple[str, bool]:
-    """Return the id of the account with this usage point, and whether it is new.
-
-    The account is locked and gets the consent dates in ``consent``. Raises IntegrityError if another process inserts
-    the same usage point at the same time.
-    """
-    account = find(connection, supplier, usage_point_id, direction)
-    if account is not None:
-        update_account(connection, account.id, consent)
-        return account.id, False
-    account_id = insert_account(connection, supplier, now, consent)
     if usage_point_id is not None:
-        insert_usage_point(connection, account_id, supplier, usage_point_id, direction)
+        connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True
 
 

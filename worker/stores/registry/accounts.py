@@ -20,12 +20,13 @@ from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.measures.completeness import DayMark
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, migrations, outcomes
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.database import Database, upgrade_schema
 from worker.stores.registry.due import DueTable
+from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.outcomes import DueChanges, SeriesOutcome, to_outcome
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
@@ -112,11 +113,10 @@ class AccountRegistry:
         consent_until: date | None = None,
         token: str | None = None,
         token_needed: bool = True,
-        direction: str = account_rows.CONSUMPTION,
     ) -> tuple[Account, bool]:
         """Return the account of one usage point, and whether it is new; see ``add_all``."""
         consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
-        return self.add_all(supplier, [usage_point_id], now, consent, direction=direction)[0]
+        return self.add_all(supplier, [usage_point_id], now, consent)[0]
 
     def add_all(
         self,
@@ -125,7 +125,6 @@ class AccountRegistry:
         now: datetime,
         consent: NewConsent,
         *,
-        direction: str = account_rows.CONSUMPTION,
         on_account: Callable[[Connection, str], object] | None = None,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
@@ -142,7 +141,7 @@ class AccountRegistry:
                 # Two consents for the same meters must lock them in the same order, else they block each other.
                 sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
                 rows = {
-                    number: account_rows.find_or_insert(connection, supplier, number, direction, now, consent.dates)
+                    number: account_rows.find_or_insert(connection, supplier, number, now, consent.dates)
                     for number in sorted_numbers
                 }
                 ids = [account_id for account_id, _ in rows.values()]

@@ -21,7 +21,7 @@ from sqlalchemy import Row, insert, or_, select, update
 
 from worker.domain.clock import Clock, real_clock
 from worker.errors import DataError
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 from worker.stores.registry.tables import API_TOKENS
 
 _PREFIX: Final = "releve"  # Scanners for leaked secrets recognise a token by its prefix.

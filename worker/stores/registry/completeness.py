@@ -15,10 +15,9 @@ from sqlalchemy import bindparam, func, or_, select, text
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_missing_curve
 from worker.domain.measures.readings import Series
+from worker.stores.database import Database, build_insert
 from worker.stores.registry import account_rows, outcomes
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACTIVE, FRESHNESS, SERIES_OUTCOMES
-from worker.stores.sql_engines import build_insert
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)

@@ -13,8 +13,8 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, select, update
 
 from worker.domain.consent.consents import Notice, NoticeKind
+from worker.stores.database import build_insert
 from worker.stores.registry.tables import CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
-from worker.stores.sql_engines import build_insert
 
 PROOF_QUERY = select(
     *(column for column in CONSENT_PROOFS.c if column is not CONSENT_PROOFS.c.sealed_usage_point),

@@ -14,11 +14,11 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.measures.readings import local_midnight
-from worker.stores.encryption import Sealer, rotate_seals
+from worker.stores.database import Database
+from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 
 
@@ -164,15 +164,6 @@ class ConsentTable:
             connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id.in_(removed_ids)))
             connection.execute(delete(NOTICES).where(NOTICES.c.account_id.in_(removed_ids)))
         return expired_count, erased
-
-    def rotate_seals(self) -> int:
-        """Seal every meter number under the first key and return their number.
-
-        Safe to repeat, and to run while workers run. Raises OperatorFault at the end if some could not be read; the
-        others are sealed by then.
-        """
-        column = CONSENT_PROOFS.c.sealed_usage_point
-        return rotate_seals(self._database, self._sealer, CONSENT_PROOFS.c.id, column, "proofs of consent")
 
     def _insert(self, connection: Connection, proof: ConsentProof, usage_point_id: str | None) -> None:
         row = asdict(proof)

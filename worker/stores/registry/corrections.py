@@ -9,10 +9,9 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from worker.domain.measures.readings import Period, Series
+from worker.stores.database import Database, build_insert
 from worker.stores.registry import account_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import CORRECTIONS
-from worker.stores.sql_engines import build_insert
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text, tup
 
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.readings import Series
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 from worker.stores.registry.outcomes import NIGHTS_WITHOUT_CURVE
 from worker.stores.registry.tables import ACTIVE, NEVER, SERIES_OUTCOMES
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, String, Table, insert, literal, select
 
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 from worker.stores.registry.tables import METADATA
 
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables)  # A table comes before those that refer to it.

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from worker.errors import StoreUnavailable
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 from worker.stores.registry.tables import METADATA
 
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -63,7 +63,7 @@ def _execute_with_password(connection: Connection, statement: str, role: str, pa
     The statement travels over the network and may be written to the server's log.
     """
     driver = connection.connection.driver_connection
-    assert isinstance(driver, Driver)  # noqa: S101 - sql_engines.parse_url accepts no other driver
+    assert isinstance(driver, Driver)  # noqa: S101 - database.Database accepts no other driver
     verifier = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     query = sql.SQL(statement).format(sql.Identifier(role), sql.Literal(verifier))
     connection.exec_driver_sql(query.as_string(driver))

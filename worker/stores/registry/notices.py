@@ -14,8 +14,8 @@ from sqlalchemy import delete, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.backoff import NOTICE_DELAYS
+from worker.stores.database import Database
 from worker.stores.registry import consent_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import NOTICES
 
 MAX_ATTEMPTS: Final = len(NOTICE_DELAYS)
@@ -33,12 +33,12 @@ class NoticeTable:
         with self._database.writing() as connection:
             return consent_rows.insert_notices(connection, notices)
 
-    def list_due(self, now: datetime, limit: int = _PAGE_SIZE) -> list[str]:
+    def list_due(self, now: datetime) -> list[str]:
         """Return the ids of the notices that are due, the longest waiting first."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         query = select(NOTICES.c.id).where(*waiting, NOTICES.c.next_attempt_at <= now)
         with self._database.reading() as connection:
-            return list(connection.execute(query.order_by(NOTICES.c.next_attempt_at).limit(limit)).scalars())
+            return list(connection.execute(query.order_by(NOTICES.c.next_attempt_at).limit(_PAGE_SIZE)).scalars())
 
     def claim(self, notice_id: str, now: datetime) -> Notice | None:
         """Claim a notice if it is still due, and return it; else return None.

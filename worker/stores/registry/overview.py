@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 
 from sqlalchemy import case, func, select
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
-from worker.stores.registry.completeness import CompletenessTable
-from worker.stores.registry.database import Database
+from worker.stores.database import Database
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
-
-
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """Number of active accounts, and of those with a complete day."""
-
-    fresh: int
-    active: int
-
-    @property
-    def share(self) -> float | None:
-        """The share of fresh accounts, from 0 to 1; None in a fleet without active accounts."""
-        return self.fresh / self.active if self.active else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +29,6 @@ class Overview:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def count_fresh(self, series: Series, day: date) -> Freshness:
-        """Count the active accounts, and those whose ledger of the series has ``day`` or a later day complete."""
-        active, complete = CompletenessTable(self._database).count_complete_since(series, day)
-        return Freshness(complete, active)
 
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, zero included."""

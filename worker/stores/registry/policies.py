@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from worker.domain.fleet.policy import FleetPolicy
-from worker.stores.registry.database import Database
+from worker.stores.database import Database, build_insert
 from worker.stores.registry.tables import POLICIES
-from worker.stores.sql_engines import build_insert
 
 
 @dataclass(frozen=True, slots=True)

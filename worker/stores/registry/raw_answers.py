@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
-from worker.stores.encryption import Sealer, rotate_seals
+from worker.stores.database import Database
+from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows, consent_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import RAW_ANSWERS
 
 _C = RAW_ANSWERS.c
@@ -68,14 +68,6 @@ class RawAnswerTable:
         with self._database.reading() as connection:
             months = connection.execute(unpacked.distinct().order_by(_C.month, _C.account_id).limit(limit)).all()
         return sum(self._pack(account_id, month) for month, account_id in months)
-
-    def rotate_seals(self) -> int:
-        """Seal every row under the first key and return their number.
-
-        Safe to repeat, and to run while workers run. Raises OperatorFault at the end if some could not be read; the
-        others are sealed by then.
-        """
-        return rotate_seals(self._database, self._sealer, _C.id, _C.sealed, "kept answers", page=PAGE)
 
     def _pack(self, account_id: str, month: str) -> bool:
         with self._database.writing() as connection:

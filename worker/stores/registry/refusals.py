@@ -13,11 +13,10 @@ from sqlalchemy import case, func, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
+from worker.stores.database import Database, build_insert
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
-from worker.stores.sql_engines import build_insert
 
 
 class PendingRefusals:

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from worker.domain.consent.accounts import AccountState
-from worker.stores.encryption import Sealer, rotate_seals
+from worker.stores.database import Database
+from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS
 
 PAGE = 500
@@ -128,14 +128,6 @@ class TokenTable:
         values = {"sealed": self._sealer.seal(token_text), "expires_at": expires_at, "refreshing_since": None}
         statement = update(TOKENS).where(TOKENS.c.id == token_id).values(**values, updated_at=datetime.now(UTC))
         return connection.execute(statement).rowcount > 0
-
-    def rotate_seals(self) -> int:
-        """Seal every token under the first key and return their number.
-
-        Safe to repeat, to interrupt, and to run while workers run. Raises OperatorFault at the end if some could not be
-        read; the others are sealed by then.
-        """
-        return rotate_seals(self._database, self._sealer, TOKENS.c.id, TOKENS.c.sealed, "tokens")
 
 
 def detach_token(connection: Connection, account_id: str) -> int:

@@ -12,12 +12,10 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
-from worker.errors import OperatorFault
+from worker.stores.database import Database, build_insert
 from worker.stores.encryption import Sealer
 from worker.stores.registry import consent_rows
-from worker.stores.registry.database import Database
 from worker.stores.registry.tables import QUARANTINE
-from worker.stores.sql_engines import build_insert
 
 _C = QUARANTINE.c
 _ENTRY = [column for column in _C if column is not _C.sealed_sample]
@@ -108,26 +106,6 @@ class QuarantineTable:
         """Delete the deviations that were last seen before ``moment`` and return their number."""
         with self._database.writing() as connection:
             return connection.execute(delete(QUARANTINE).where(_C.last_seen < moment)).rowcount
-
-    def rotate_seals(self) -> int:
-        """Seal every sample under the first key and return their number.
-
-        The row of a sample that no key opens is deleted.
-        """
-        done = 0
-        with self._database.writing() as connection:
-            rows = connection.execute(select(_C.fingerprint, _C.sealed_sample).with_for_update()).all()
-            for fingerprint, sealed in rows:
-                has_fingerprint = _C.fingerprint == fingerprint
-                try:
-                    rotated = self._sealer.rotate(sealed)
-                except OperatorFault:
-                    # Nobody can read this sample any more. A new one is stored when the deviation comes again.
-                    connection.execute(delete(QUARANTINE).where(has_fingerprint))
-                    continue
-                connection.execute(update(QUARANTINE).where(has_fingerprint).values(sealed_sample=rotated))
-                done += 1
-        return done
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
         row = {

@@ -126,13 +126,13 @@ def _set_cookie(context: ServiceContext, response: Response, session: OperatorSe
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:
     overview = Overview(runtime.registry.database)
-    yesterday = runtime.claims.today() - ONE_DAY
+    completeness, yesterday = runtime.registry.completeness, runtime.claims.today() - ONE_DAY
     return {
         "states": overview.count_accounts_by_state(),
-        "freshness": {series: overview.count_fresh(series, yesterday) for series in Series},
+        "freshness": {series: completeness.count_complete_since(series, yesterday) for series in Series},
         "fresh_hours": _fresh_hours(runtime),
         "yesterday": yesterday,
-        "quotas": {api: runtime.ledger.used(api) for api in runtime.endpoints.preset.quota_names},
+        "quotas": {api: sum(runtime.ledger.used_by_lane(api).values()) for api in runtime.endpoints.preset.quota_names},
         "quota_limit": runtime.calls_per_hour,
         "gate_s": runtime.ledger.closed_for_s(),
         "incidents": runtime.incidents.list_open(),

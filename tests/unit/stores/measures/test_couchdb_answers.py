@@ -301,13 +301,6 @@ def test_a_document_without_an_answer_is_not_taken_for_written() -> None:
         store_at(server).write(documents)
 
 
-def test_five_hundred_documents_go_into_one_request() -> None:
-    documents, _ = bulk_of(*[None] * 501)
-    with canned_server(written(*documents[:500]), written(*documents[500:])) as server:
-        assert store_at(server).write(documents) == []
-    assert [len(body["docs"]) for _, _, body in server.requests] == [500, 1]
-
-
 def test_erasing_sends_nothing_of_the_documents_and_passes_conflicts_by() -> None:
     second = {**DOCUMENT, "_id": "acc:2024-01-02"}
     half = [{"id": DOCUMENT["_id"], "ok": True, "rev": "2-b"}, {"id": second["_id"], "error": "conflict"}]

@@ -19,9 +19,12 @@ DAYS = {Period.DAY: ("", "~")}
         ("couchdb+http://user:s3cret@couch:5984/", "http://couch:5984/com-grandlyon-enedis-day"),
         ("couchdb+https://couch.example.org", "https://couch.example.org/com-grandlyon-enedis-day"),
         ("couchdb+http://user:s3cret%2F%40@[::1]:5984/behind/", "http://[::1]:5984/behind/com-grandlyon-enedis-day"),
-        ("postgresql://user:s3cret@db:5433/measures", "postgresql://db:5433/measures"),
-        ("postgresql+psycopg://user:s3cret@db/measures?application_name=s3cret", "postgresql://db/measures"),
-        ("sqlite:///measures.db", "sqlite:///measures.db"),
+        ("postgresql://user:s3cret@db:5433/measures", "postgresql at db:5433, database measures"),
+        (
+            "postgresql+psycopg://user:s3cret@db/measures?application_name=s3cret",
+            "postgresql at db:5432",
+        ),
+        ("sqlite:///measures.db", "sqlite file measures.db"),
     ],
 )
 def test_a_good_url_opens_a_store_for_each_doctype_and_connects_to_nothing(url: str, place: str) -> None:
@@ -46,13 +49,6 @@ def test_a_good_url_opens_a_store_for_each_doctype_and_connects_to_nothing(url: 
         "couchdb+http://user:s3cret@[::1:5984/",
         "couchdb+http://user:s3cret@couch:5984/?x=1",
         "sqlite://",
-        "sqlite:///:memory:",
-        "sqlite+aiosqlite:///s3cret.db",
-        "postgres://user:s3cret@db/measures",
-        "postgresql://user:s3cret@db",
-        "postgresql://user:s3cret@db:port/measures",
-        "postgresql+nodriver://user:s3cret@db/measures",
-        "postgresql+psycopg2://user:s3cret@db/measures",
         "mysql://user:s3cret@db/measures",
     ],
 )
@@ -74,24 +70,10 @@ def test_a_prefix_that_no_database_may_have_is_refused() -> None:
         open_measures("couchdb+http://couch/", prefix="Relève")
 
 
-def test_a_sql_server_that_is_not_there_is_an_outage_without_the_password() -> None:
-    store = open_measures("postgresql://user:s3cret@127.0.0.1:1/measures")
-    with pytest.raises(StoreUnavailable) as caught:
-        store.read("acc", DAYS)
-    assert "127.0.0.1" in str(caught.value)
-    assert "s3cret" not in str(caught.value)
-
-
-def test_a_file_whose_folder_is_missing_says_so(tmp_path: Path) -> None:
-    store = open_measures(f"sqlite:///{tmp_path}/nowhere/measures.db")
-    with pytest.raises(StoreUnavailable, match="folder"):
-        store.read("acc", DAYS)
-
-
 def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
     (tmp_path / "measures.db").write_text("not a database, but long enough to look at" * 50)
     store = open_measures(f"sqlite:///{tmp_path}/measures.db")
-    with pytest.raises(StoreUnavailable, match="not a database"):
+    with pytest.raises(StoreUnavailable, match=r"not a database.*RELEVE_MEASURES_URL"):
         store.read("acc", DAYS)
 
 

@@ -1,4 +1,4 @@
-"""The Alembic environment: runs the steps on the connection, and in the transaction, of ``migrations.upgrade``."""
+"""The Alembic environment: runs the steps in the transaction of ``migrations.upgrade_schema``."""
 
 from __future__ import annotations
 

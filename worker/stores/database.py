@@ -1,0 +1,242 @@
+"""SQL databases of the registry and of the measures, on SQLite and PostgreSQL: transactions, and outages in one line.
+
+An engine has a time-out for each wait and keeps statement parameters out of its errors. Each transaction has its own
+connection, so threads can share a ``Database``; two processes never share a connection, and one that the server closed
+is replaced unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from worker.errors import StoreUnavailable
+from worker.metrics import STORE_ERRORS
+
+_DRIVERS: Final = ("pysqlite", "psycopg")
+_TIMEOUT_S: Final = 30.0
+# What the drivers of SQLite and PostgreSQL say about a missing table or column.
+_MISSING_TABLE_ERRORS: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
+# All engines of this process, for the hooks around a fork.
+_ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class DatabaseUse(NamedTuple):
+    """What a database is for, in words for the operator: of its URL, the setting, and what it may be."""
+
+    name: str
+    setting: str
+    forms: str
+    counts_outages: bool = True  # False where the caller counts them.
+
+
+REGISTRY: Final = DatabaseUse(
+    "registry's", "RELEVE_REGISTRY_URL", "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+)
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use."""
+
+    def __init__(self, url: str, use: DatabaseUse = REGISTRY, timeout_s: float = _TIMEOUT_S) -> None:
+        """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password.
+
+        ``timeout_s`` is how long a PostgreSQL server may take to answer and how long a SQLite writer waits for another.
+        """
+        self._use = use
+        self._engine = _open_engine(_parse_url(url, use), timeout_s)
+        self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
+        weakref.finalize(self, self._engine.dispose)
+
+    @property
+    def dialect(self) -> str:
+        """The kind of database: ``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    @property
+    def address(self) -> str:
+        """The database's place, without user and password."""
+        url = self._engine.url
+        if self.dialect == "sqlite":
+            return f"sqlite file {url.database}"
+        return f"postgresql at {url.host or 'its local socket'}:{url.port or 5432}, database {url.database}"
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction for statements that only read. Raises StoreUnavailable.
+
+        On PostgreSQL each statement sees what is committed when it begins.
+        """
+        with self._translated_errors(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that writes: all of its statements take effect, or none. Raises StoreUnavailable.
+
+        On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
+        get an error instead of waiting for another writer.
+        """
+        with self._translated_errors(), self._writing_engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close idle connections; the next use opens new ones."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise an outage of the database as StoreUnavailable and count it; other errors stay as they are."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            if (text := self._describe_outage(error)) is None:
+                raise
+            if self._use.counts_outages:
+                STORE_ERRORS.labels("registry").inc()
+            raise StoreUnavailable(f"{self.address}: {text}") from error
+
+    def _describe_outage(self, error: SQLAlchemyError) -> str | None:
+        """Return what to do about a database that does not serve; None if the statement itself is wrong."""
+        driver_error = getattr(error, "orig", None)
+        text = f"{type(driver_error).__name__} {driver_error}"
+        if isinstance(error, OperationalError | ProgrammingError) and any(
+            word in text for word in _MISSING_TABLE_ERRORS
+        ):
+            return f"the {self._use.name} tables are missing or older than this program: run `releve migrate`"
+        if isinstance(error, ProgrammingError) and "InsufficientPrivilege" in text:
+            reason = _first_line(driver_error)
+            return f"this user may not do that ({reason}): run `releve migrate` as the tables' owner first"
+        if isinstance(error, PoolTimeout):
+            return "all connections are in use: lower the number of threads, or try later"
+        # SQLite raises a plain DatabaseError for a file that is not a database.
+        if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
+            return f"does not serve ({_first_line(driver_error)}): check that it runs and {self._use.setting}"
+        return None
+
+
+def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT statement with ``on_conflict_do_update``, which SQLite and PostgreSQL both have."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def _parse_url(text: str, use: DatabaseUse) -> URL:
+    """Parse the URL of a SQLite file or a PostgreSQL database.
+
+    Raises ValueError, which doesn't repeat the URL because that may contain a password.
+    """
+    expected = f"the {use.name} URL must be {use.forms}"
+    try:
+        url = make_url(text)
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+    except (ArgumentError, NoSuchModuleError, ValueError):  # A port that is not a number gives a ValueError.
+        raise ValueError(expected) from None
+    except ImportError:
+        raise ValueError(f"the driver that the {use.name} URL names is not installed: leave it out") from None
+    # In memory, each connection would see another database.
+    in_memory = url.database in (None, "", ":memory:")
+    if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
+        raise ValueError(expected)
+    return url
+
+
+def _open_engine(url: URL, timeout_s: float) -> Engine:
+    """Return an engine that connects on first use."""
+    # Errors end up in logs, and a statement's values are meter numbers, tokens and consumption: hide_parameters.
+    # Each thread needs a connection in the pool, because one beyond it is opened and closed each time: pool_size.
+    common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
+        event.listen(engine, "do_connect", lambda *_: _create_file(url))
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
+        # A database that was restarted has closed its connections: each is tried before it is used.
+        engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, **common)
+    _ENGINES.add(engine)
+    return engine
+
+
+def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
+    """Return the connection parameters of libpq that bound each wait; those in the URL take precedence."""
+    whole_s = max(1, round(timeout_s))
+    return {
+        "connect_timeout": str(min(10, whole_s)),
+        "options": f"-c statement_timeout={whole_s * 1000}",
+        "tcp_user_timeout": str(whole_s * 1000),  # For a server that vanishes without closing the connection.
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+    }
+
+
+def _create_file(url: URL) -> None:
+    """Create the SQLite file if it is missing, readable by its owner alone. Raises StoreUnavailable.
+
+    SQLite itself would create it with the permissions of the umask.
+    """
+    if "uri" in url.query:
+        return
+    file = Path(url.database or "")
+    try:
+        if not file.exists():
+            file.touch(mode=0o600)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"sqlite file {file} can't be created ({error.strerror}): its folder must exist and be writable"
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # The driver must not begin transactions: _begin_sqlite does.
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # Deleted rows are overwritten with zeros.
+    # The setting "synchronous" stays FULL: a power cut must not undo a write, because a lost refresh token can't be
+    # requested again. WAL mode is a property of the file: if another process is switching it on, this one needn't.
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _first_line(error: object) -> str:
+    """Return the first line of a driver's error, at most 200 characters.
+
+    It names a server or a file; the lines after it may quote the written values.
+    """
+    return next(iter(str(error or "").splitlines()), "no reason given")[:200]
+
+
+def _dispose(close: bool) -> None:
+    for engine in list(_ENGINES):
+        engine.dispose(close=close)
+
+
+# As SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()" says: a child inherits no idle
+# connection (SQLite forbids even to close one there), and forgets those that other threads of its parent were using.
+os.register_at_fork(before=lambda: _dispose(close=True), after_in_child=lambda: _dispose(close=False))

@@ -1,0 +1,78 @@
+"""The sealed values of the registry, and their rotation to a new key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Column, delete, select, update
+
+from worker.errors import OperatorFault
+from worker.stores.database import Database
+from worker.stores.encryption import Sealer
+from worker.stores.registry.tables import CONSENT_PROOFS, QUARANTINE, RAW_ANSWERS, TOKENS
+
+PAGE = 100  # The number of rows that a rotation locks at a time.
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """A column of sealed values, text or bytes; ``key`` is the primary key of its rows.
+
+    ``is_kept``: whether a value that no key opens stays. A sample of the quarantine goes, because a new one is stored
+    when the deviation comes again.
+    """
+
+    label: str
+    key: Column[Any]
+    seals: Column[Any]
+    is_kept: bool = True
+
+
+TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed)
+PROOF_SEALS: Final = SealedColumn("proofs of consent", CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.sealed_usage_point)
+ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed)
+SAMPLE_SEALS: Final = SealedColumn(
+    "samples in quarantine", QUARANTINE.c.fingerprint, QUARANTINE.c.sealed_sample, is_kept=False
+)
+SEALED_COLUMNS: Final = (TOKEN_SEALS, PROOF_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
+
+
+def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:
+    """Seal all values of a column under the first key, and return their number.
+
+    Rows are locked a page at a time, each page in its own transaction, so workers can go on and an interruption loses
+    nothing. Safe to repeat. Raises OperatorFault at the end if some values could not be read; the others are sealed by
+    then.
+    """
+    done, unreadable, after = 0, 0, ""
+    while rows := _rotate_page(database, sealer, column, after):
+        after = rows[-1][0]
+        done += sum(is_readable for _, is_readable in rows)
+        unreadable += sum(not is_readable for _, is_readable in rows)
+    if unreadable and column.is_kept:
+        raise OperatorFault(
+            f"{done} {column.label} are sealed under the first key, {unreadable} can't be read: put the key they were "
+            "sealed under back into RELEVE_TOKEN_KEYS and rotate again"
+        )
+    return done
+
+
+def _rotate_page(database: Database, sealer: Sealer, column: SealedColumn, after: str) -> list[tuple[str, bool]]:
+    """Rotate the next page of rows, and return each row's key with whether its value could be read."""
+    key, seals = column.key, column.seals
+    query = select(key, seals).where(key > after, seals.is_not(None)).order_by(key).limit(PAGE)
+    page: list[tuple[str, bool]] = []
+    with database.writing() as connection:
+        for row_key, sealed in connection.execute(query.with_for_update()).all():
+            try:
+                rotated = sealer.rotate(sealed)
+            except OperatorFault:
+                # A lost key must not prevent the rotation of the other rows.
+                page.append((row_key, False))
+                if not column.is_kept:
+                    connection.execute(delete(seals.table).where(key == row_key))
+                continue
+            connection.execute(update(seals.table).where(key == row_key).values({seals: rotated}))
+            page.append((row_key, True))
+    return page
