@@ -70,12 +70,7 @@ def _route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
 
 
 def _health(simulator: SimulatorState, request: Request, body: Json) -> object:
-    return {
-        "ok": True,
-        "simulator": "enedis",
-        "now": simulator.clock.local_now(),
-        "recorded": simulator.meters.number_recorded,
-    }
+    return {"ok": True, "simulator": "enedis", "now": simulator.clock.local_now()}
 
 
 def _faults(simulator: SimulatorState, request: Request, body: Json) -> object:

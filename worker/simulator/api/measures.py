@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Final
 
 from starlette.requests import Request
@@ -20,7 +19,6 @@ from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.api.requests import RESOURCES, MeasureQuery, Resource, check_query, read_query
 from worker.simulator.consents import Consent
-from worker.simulator.homes.dst_labels import relabel
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Number
 from worker.simulator.state import SimulatorState
@@ -80,7 +78,6 @@ class AnswerRow:
 
 def _read_rows(meter: Meter, query: MeasureQuery) -> list[AnswerRow]:
     """Return the rows of the days asked for; none where nothing is published."""
-    switches = meter.switches
     days = [query.start + rank * ONE_DAY for rank in range((query.end - query.start).days)]
     if query.resource.series is Series.DAILY:
         rows = [AnswerRow(_to_text(wh), str(day)) for day in days if (wh := meter.daily(day)) is not None]
@@ -88,10 +85,8 @@ def _read_rows(meter: Meter, query: MeasureQuery) -> list[AnswerRow]:
         rows = [
             AnswerRow(_to_text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
             for day in days
-            for point in relabel(switches.dst_labels, day, meter.curve(day))
+            for point in meter.curve(day)
         ]
-    if switches.shuffled:
-        Random(f"{query.start}").shuffle(rows)
     return rows
 
 

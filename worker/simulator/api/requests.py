@@ -120,7 +120,6 @@ def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent
         ("ADAM-ERR0126", is_curve and (query.end - query.start).days > _LONGEST_CURVE_DAYS),
         ("ADAM-ERR0125", query.start < _months_before(today, months) - _EXTRA_HISTORY),
         ("ADAM-ERR0123", meter.activated_on is not None and query.start < meter.activated_on),
-        ("ADAM-ERR0075", is_curve and switches.curve_objected),
         ("no_data_found", is_curve and not switches.curve_enabled),
     )
     for name, is_broken in rules:

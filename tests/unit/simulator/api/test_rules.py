@@ -109,8 +109,6 @@ def test_a_curve_that_is_not_collected_leaves_the_daily_values(supplier: Simulat
     supplier.switch(curve_enabled=False)
     assert error_of(supplier.request_measures(series="curve")) == NO_DATA
     assert supplier.request_measures().status_code == 200
-    supplier.switch(curve_objected=True)
-    assert error_of(supplier.request_measures(series="curve")) == (400, "ADAM-ERR0075")
     assert supplier.truth("2024-11-01", "2024-11-02")["load_curve"] == []
 
 
