@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -20,7 +19,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
 from worker.web.context import ContextDep, SessionDep
-from worker.web.pages.charts import build_chart, describe_change, span_title, total_text
+from worker.web.pages.charts import Summary, build_chart, summarize
 from worker.web.pages.measures import Span, View, measures_by_day, read_days
 from worker.web.render import render, words_of
 from worker.web.texts import Words
@@ -29,17 +28,6 @@ router = APIRouter()
 
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A sum at the top of the page; ``href`` leads to its chart."""
-
-    title: str
-    energy: str
-    comparison: str
-    trend: str
-    href: str
 
 
 @router.get("/accounts/{account_id}")
@@ -89,25 +77,14 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
     return ("wait", "state.late") if last < today - _LATE_AFTER else ("good", "state.good")
 
 
-def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Figure]:
+def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Summary]:
     """Return the sums of the last day, its month and its year, each compared to the one before."""
     if last is None:
         return []
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
     days = read_days(runtime.measures, account_id, window)
-    return [_build_figure(Span.containing(view, last), days, words) for view in View]
-
-
-def _build_figure(span: Span, days: Any, words: Words) -> Figure:
-    measures = measures_by_day(span, days, span.end)
-    comparison, trend = describe_change(measures, words)
-    return Figure(
-        title=span_title(span, words),
-        energy=total_text(measures, words) or words("chart.unknown"),
-        comparison=comparison,
-        trend=trend,
-        href=f"?by={span.view}&at={span.start}#chart",
-    )
+    spans = [Span.containing(view, last) for view in View]
+    return [summarize(measures_by_day(span, days, span.end), words) for span in spans]
 
 
 def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
