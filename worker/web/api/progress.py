@@ -31,7 +31,6 @@ log = logging.getLogger("releve.api")
 router = APIRouter(tags=["progress"])
 
 POLL_EVERY_S: Final = 2.0
-HEARTBEAT_S: Final = 15.0  # Usual proxies close a connection that is silent for longer.
 LONGEST_S: Final = 900.0  # Then the browser reconnects, and its rights are checked again.
 MOST_STREAMS: Final = 200  # In one process.
 _RECONNECT_MS: Final = 3000
@@ -89,12 +88,7 @@ async def watch_progress(
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
     load = partial(_load_progress, context.runtime, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
-    return to_response(stream_events(load))
-
-
-def to_response(events: AsyncIterator[bytes], heartbeat_s: float = HEARTBEAT_S) -> EventSourceResponse:
-    """Return a response that ends with its events, its client or the server; comments keep it alive in between."""
-    return EventSourceResponse(events, ping=heartbeat_s, ping_message_factory=partial(ServerSentEvent, comment=""))
+    return EventSourceResponse(stream_events(load))  # Its comments keep the connection alive, one each 15 s.
 
 
 async def stream_events(
