@@ -18,6 +18,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.connect import ConnectedAccounts
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
+from worker.clients.suppliers import ENEDIS
 from worker.errors import (
     AccountError,
     ConsentNotThere,
@@ -39,9 +40,17 @@ _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _RELOAD_AFTER_S: Final = (3, 5, 10, 20, 30)  # By the number of tries before.
 _LONGEST_WAIT_S: Final = 5.0
 _POLL_S: Final = 0.1
-_START_AGAIN: Final = ("/connect/enedis", "connect.again")
+_START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
+    "unknown_supplier": (404, _HOME),
+    "too_many": (429, _HOME),
+    "no_consent_page": (503, _HOME),
+    "link_expired": (410, _START_AGAIN),
+    "account_gone": (410, _START_AGAIN),
+    "not_there": (202, _HOME),
+    "working": (202, _HOME),
+    "unavailable": (503, _HOME),
     "access_denied": (403, _START_AGAIN),
     "server_error": (502, _START_AGAIN),
     "no_usage_point": (400, _START_AGAIN),
@@ -59,7 +68,7 @@ def answer_callback(request: Request, context: ServiceContext, session: Session)
     callback = read_callback(request.query_params.multi_items())
     flows, state = ConsentFlows(context.runtime.redis), callback.state
     if not _STATE.fullmatch(state):
-        return _outcome_page(request, _failure_page(callback) if callback.failure else "unknown_state")
+        return consent_page(request, _failure_page(callback) if callback.failure else "unknown_state")
     flow, browser_id = flows.read(state), read_browser_id(context, request)
     if flow is None:
         return _answer_repeated(request, context, session, callback, browser_id)
@@ -69,7 +78,7 @@ def answer_callback(request: Request, context: ServiceContext, session: Session)
         )
     if browser_id is None or flow.browser != browser_id:
         # The state isn't taken: it stays for the browser that it belongs to.
-        return _outcome_page(request, "foreign_state")
+        return consent_page(request, "foreign_state")
     own_flow = flows.take(state)
     if own_flow is None:  # Another request with the same callback has just taken it.
         return _answer_repeated(request, context, session, callback, browser_id)
@@ -146,7 +155,7 @@ def _answer_repeated(
         if time.monotonic() > give_up_at:
             return _waiting_page(request, "working", 0)
         time.sleep(_POLL_S)
-    return _outcome_page(request, _failure_page(callback) if callback.failure else "unknown_state")
+    return consent_page(request, _failure_page(callback) if callback.failure else "unknown_state")
 
 
 def _answer_outcome(request: Request, context: ServiceContext, session: Session, outcome: dict[str, Any]) -> Response:
@@ -156,7 +165,7 @@ def _answer_outcome(request: Request, context: ServiceContext, session: Session,
     if page == "other_meter":
         response: Response = render_message(request, f"connect.{page}", 200, (next_path, "connect.open"))
     elif page is not None:
-        response = _outcome_page(request, page)
+        response = consent_page(request, page)
     else:
         response = RedirectResponse(next_path, 303)
     if not set(accounts) <= set(session.accounts):
@@ -168,15 +177,18 @@ def _answer_outcome(request: Request, context: ServiceContext, session: Session,
 def _waiting_page(request: Request, name: str, tries: int) -> Response:
     """Return a page that reloads itself, each time after a longer wait."""
     wait_s = _RELOAD_AFTER_S[min(tries, len(_RELOAD_AFTER_S) - 1)]
-    response = render_message(request, f"connect.{name}", 503 if name == "unavailable" else 202, _HOME)
+    response = consent_page(request, name, wait_s)
     response.headers["Refresh"] = str(wait_s)
-    response.headers["Retry-After"] = str(wait_s)
     return response
 
 
-def _outcome_page(request: Request, name: str) -> Response:
+def consent_page(request: Request, name: str, wait_s: int = 0) -> Response:
+    """Return the page of an outcome. ``wait_s`` says when to come again."""
     status, action = _PAGES[name]
-    return render_message(request, f"connect.{name}", status, action)
+    response = render_message(request, f"connect.{name}", status, action)
+    if wait_s:
+        response.headers["Retry-After"] = str(wait_s)
+    return response
 
 
 def _failure_page(callback: Callback) -> str:
