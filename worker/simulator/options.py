@@ -33,5 +33,3 @@ class SimulatorOptions:
     per_hour: int | None = None
     any_application: bool = False
     seed: int = 1
-    load_curve_history_months: int = 24
-    daily_history_months: int = 36

@@ -106,8 +106,8 @@ class MeterSwitches(_SwitchSet):
 class ServiceSwitches(_SwitchSet):
     """Switches of the whole service.
 
-    ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  ``services_form``:
-    how the exchange of an authorisation says "nothing yet" in its next ``services_empty`` calls.
+    ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  The exchange of an
+    authorisation says "nothing yet" in its next ``services_empty`` calls.
     """
 
     callback: Literal["success", "refused", "server_error", "bare_server_error"] = "success"
@@ -115,4 +115,3 @@ class ServiceSwitches(_SwitchSet):
     whole_years_refused: bool = False
     token_life_s: int = 12_600
     services_empty: int = 0
-    services_form: Literal["absent", "null", "list", "refused"] = "absent"

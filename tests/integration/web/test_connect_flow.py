@@ -211,7 +211,7 @@ def test_a_consent_without_a_meter_is_told(service: ConnectService) -> None:
 
 def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectService) -> None:
     browser = v2026.browser()
-    v2026.simulate("POST", "switches", {"services_empty": 7, "services_form": "refused"})
+    v2026.simulate("POST", "switches", {"services_empty": 7})
     back = v2026.begin(browser)
     waits = [browser.get(back) for _ in range(2)]  # Each asks the supplier three times.
     assert [(answer.status_code, answer.headers["refresh"]) for answer in waits] == [(202, "3"), (202, "5")]
