@@ -23,7 +23,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
-from worker.web.context import ContextDep
+from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 log = logging.getLogger("releve.api")
@@ -54,10 +54,10 @@ _EVENT: Final = {
     summary="How far the first sync is",
     responses=error_responses(404, 422),
 )
-def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountProgress:
+def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
     caller.check_access(account_id)
-    return _load_progress(context.runtime, account_id)
+    return _load_progress(runtime, account_id)
 
 
 @router.get(
@@ -76,7 +76,7 @@ def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccoun
 )
 async def watch_progress(
     account_id: AccountId,
-    context: ContextDep,
+    runtime: RuntimeDep,
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
 ) -> Response:
@@ -86,7 +86,7 @@ async def watch_progress(
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
-    load = partial(_load_progress, context.runtime, account_id)
+    load = partial(_load_progress, runtime, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
     return EventSourceResponse(stream_events(load))  # Its comments keep the connection alive, one each 15 s.
 

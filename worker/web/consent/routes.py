@@ -10,56 +10,50 @@ from fastapi.responses import RedirectResponse
 from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
+from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow
 from worker.web.consent.callback import answer_callback, consent_page
 from worker.web.consent.start import CONSENT_STARTS, is_known_supplier, is_simulator, start_flow
-from worker.web.context import (
-    ContextDep,
-    ServiceContext,
-    SessionDep,
-    read_browser_id,
-    set_browser_cookie,
-)
+from worker.web.context import RuntimeDep, SessionDep, read_browser_id, set_browser_cookie
 from worker.web.rate_limit import RateLimiter, client_address
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/connect/{supplier}")
-def start_consent(request: Request, supplier: str, context: ContextDep) -> Response:
+def start_consent(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Redirect to the supplier's page. ``?usage_point_id=`` chooses a home of the simulator."""
     if supplier in SUPPLIERS:
-        return _redirect_to_supplier(request, context, supplier, request.query_params.get("usage_point_id"))
+        return _redirect_to_supplier(request, runtime, supplier, request.query_params.get("usage_point_id"))
     return consent_page(request, "unknown_supplier")
 
 
 @router.get("/renew/{token}")
-def renew_consent(request: Request, token: str, context: ContextDep) -> Response:
+def renew_consent(request: Request, token: str, runtime: RuntimeDep) -> Response:
     """Redirect to the supplier's page from a signed renewal link, which keeps the account and its history."""
-    account_id = context.signer.read_renewal(token)
+    account_id = runtime.signer.read_renewal(token)
     if account_id is None:
         return consent_page(request, "link_expired")
-    account = context.runtime.registry.get_many([account_id]).get(account_id)
+    account = runtime.registry.get_many([account_id]).get(account_id)
     if account is None or account.state is AccountState.DELETED:
         return consent_page(request, "account_gone")
-    return _redirect_to_supplier(request, context, account.supplier, account.usage_point_id, renews=account.id)
+    return _redirect_to_supplier(request, runtime, account.supplier, account.usage_point_id, renews=account.id)
 
 
 @router.get("/callback/{supplier}")
-def receive_callback(request: Request, supplier: str, context: ContextDep, session: SessionDep) -> Response:
+def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page."""
     if not is_known_supplier(supplier):
         return consent_page(request, "unknown_supplier")
-    return answer_callback(request, context, session)
+    return answer_callback(request, runtime, session)
 
 
 def _redirect_to_supplier(
-    request: Request, context: ServiceContext, supplier: str, usage_point_id: str | None, renews: str | None = None
+    request: Request, runtime: Runtime, supplier: str, usage_point_id: str | None, renews: str | None = None
 ) -> Response:
-    runtime = context.runtime
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
         return consent_page(request, "too_many", wait_s)
-    browser_id = read_browser_id(context, request) or secrets.token_urlsafe(24)
+    browser_id = read_browser_id(runtime, request) or secrets.token_urlsafe(24)
     hint = usage_point_id if usage_point_id and USAGE_POINT.fullmatch(usage_point_id) else None
     flow = ConsentFlow(supplier, browser_id, renews)
     try:
@@ -67,5 +61,5 @@ def _redirect_to_supplier(
     except ValueError:  # The customers of the sandbox have consented already.
         return consent_page(request, "no_consent_page")
     response = RedirectResponse(page, 303)
-    set_browser_cookie(context, response, browser_id)
+    set_browser_cookie(runtime, response, browser_id)
     return response

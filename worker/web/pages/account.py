@@ -18,7 +18,7 @@ from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
-from worker.web.context import ContextDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.charts import Summary, build_chart, summarize
 from worker.web.pages.measures import Span, View, measures_by_day, read_days
 from worker.web.render import render, words_of
@@ -33,12 +33,12 @@ _GAP_REACH: Final = timedelta(days=30)
 @router.get("/accounts/{account_id}")
 def show_account(
     request: Request,
-    context: ContextDep,
+    runtime: RuntimeDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
 ) -> Response:
-    runtime, words = context.runtime, words_of(request)
+    words = words_of(request)
     status = status_of(account, registry=runtime.registry, history=runtime.history)
     today = runtime.claims.today()
     bars = {name: series for name, series in status.series.items() if series.total}
@@ -99,13 +99,13 @@ def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int
     }
 
 
-def load_own_account(account_id: str, context: ContextDep, session: SessionDep) -> Account:
+def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
     """Return the account of the address, where the browser's session holds it.
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
     if account_id in session.accounts:
-        account = context.runtime.registry.get(account_id)
+        account = runtime.registry.get(account_id)
         if account.state is not AccountState.DELETED:
             return account
     raise UnknownAccount("no such account in this browser's session")

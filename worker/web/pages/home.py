@@ -10,7 +10,7 @@ from worker.clients.suppliers import SUPPLIERS
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import history_length
-from worker.web.context import ContextDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep
 from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of
 
@@ -27,8 +27,7 @@ _KINDS: Final = {
 
 
 @router.get("/")
-def show_home(request: Request, context: ContextDep, session: SessionDep) -> Response:
-    runtime = context.runtime
+def show_home(request: Request, runtime: RuntimeDep, session: SessionDep) -> Response:
     settings, words = runtime.settings, words_of(request)
     accounts = runtime.registry.get_many(session.accounts)  # A cookie may be older than the registry.
     return render(
