@@ -106,7 +106,7 @@ def _set_clock(simulator: SimulatorState, request: Request, body: Json) -> objec
 
 
 def _quota(simulator: SimulatorState, request: Request, body: Json) -> object:
-    return {"per_second": simulator.quota.per_second, "per_hour": simulator.quota.per_hour}
+    return _Limits(per_second=simulator.quota.per_second, per_hour=simulator.quota.per_hour)
 
 
 def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:
