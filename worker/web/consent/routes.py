@@ -13,7 +13,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow
 from worker.web.consent.callback import answer_callback, consent_page
-from worker.web.consent.start import CONSENT_STARTS, is_known_supplier, is_simulator, start_flow
+from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, is_simulator, start_flow
 from worker.web.context import RuntimeDep, SessionDep, read_browser_id, set_browser_cookie
 from worker.web.rate_limit import RateLimiter, client_address
 
@@ -43,7 +43,7 @@ def renew_consent(request: Request, token: str, runtime: RuntimeDep) -> Response
 @router.get("/callback/{supplier}")
 def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page."""
-    if not is_known_supplier(supplier):
+    if supplier.removesuffix(PORTAL_SUFFIX) not in SUPPLIERS:
         return consent_page(request, "unknown_supplier")
     return answer_callback(request, runtime, session)
 

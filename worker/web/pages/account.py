@@ -47,7 +47,6 @@ def show_account(
         request,
         "account.html",
         account=account,
-        digits=digits_of(account),
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=build_chart(runtime, account.id, words, by, at),
@@ -109,11 +108,6 @@ def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) 
         if account.state is not AccountState.DELETED:
             return account
     raise UnknownAccount("no such account in this browser's session")
-
-
-def digits_of(account: Account) -> str:
-    """Return the last four digits of the meter's number, all that its own household sees of it."""
-    return account.last_digits or "…"
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

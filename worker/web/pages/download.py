@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from worker.domain.measures.readings import Period
 from worker.stores.measures.base import ALL_KEYS
 from worker.web.context import RuntimeDep
-from worker.web.pages.account import OwnAccount, digits_of
+from worker.web.pages.account import OwnAccount
 from worker.web.pages.measures import first_day
 from worker.web.render import render
 
@@ -22,7 +22,6 @@ def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) ->
         request,
         "download.html",
         account=account,
-        digits=digits_of(account),
         periods=[period for period in Period if first[period]],
         first=first_day(measures, account.id, Period.DAY),
         today=runtime.claims.today(),

@@ -11,7 +11,6 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.domain.measures.windows import history_length
 from worker.web.context import RuntimeDep, SessionDep
-from worker.web.pages.account import digits_of
 from worker.web.render import render, words_of
 
 router = APIRouter()
@@ -36,7 +35,6 @@ def show_home(request: Request, runtime: RuntimeDep, session: SessionDep) -> Res
         suppliers=SUPPLIERS,
         accounts=[accounts[id_] for id_ in session.accounts if id_ in accounts and accounts[id_].state in _KINDS],
         kinds=_KINDS,
-        digits_of=digits_of,
         duration=words.duration(settings.consent_duration or runtime.endpoints.preset.consent_duration),
         months=history_length(Series.DAILY, settings.history_load_days) * 12 // 365,
         curve_days=settings.history_load_days,

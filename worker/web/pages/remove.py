@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Request, Response
 
 from worker.web.context import RuntimeDep, SessionDep, set_session_cookie
-from worker.web.pages.account import OwnAccount, digits_of
+from worker.web.pages.account import OwnAccount
 from worker.web.render import render, render_message
 
 router = APIRouter()
@@ -18,7 +18,7 @@ _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_
 
 @router.get("/accounts/{account_id}/remove")
 def show_remove_form(request: Request, account: OwnAccount) -> Response:
-    return render(request, "remove.html", account=account, digits=digits_of(account))
+    return render(request, "remove.html", account=account)
 
 
 @router.post("/accounts/{account_id}/remove")
@@ -41,7 +41,6 @@ def remove_account(
         account=account,
         receipt=receipt,
         moment=runtime.now(),
-        digits=digits_of(account),
     )
     set_session_cookie(runtime, response, session.without_account(account.id))
     return response
