@@ -24,7 +24,6 @@ from worker.runtime.process import Runtime
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.web.app import create_app
-from worker.web.consent import proxy, routes
 from worker.web.sessions import SESSION_COOKIE, Session, read_session
 
 PUBLIC = "http://testserver"
@@ -126,12 +125,7 @@ def open_connect_service(
         )
         runtime = opened.enter_context(Runtime(settings))
         _empty(runtime)
-        app = create_app(runtime)
-        known = {getattr(route, "path", "") for route in app.routes}
-        for part in (routes, proxy):
-            if not known & {getattr(route, "path", "") for route in part.router.routes}:
-                app.include_router(part.router)
-        yield ConnectService(runtime, app, servers.supplier)
+        yield ConnectService(runtime, create_app(runtime), servers.supplier)
         _empty(runtime)
 
 

@@ -24,11 +24,6 @@ from worker.web.context import BROWSER_COOKIE
 from worker.web.sessions import SESSION_COOKIE, Session, read_session, sign_session
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.consent.callback._LONGEST_WAIT_S", 5.0)
-
-
 def test_a_stolen_state_is_nothing_in_another_browser_and_stays_good_in_its_own(service: ConnectService) -> None:
     victim, thief = service.browser(), service.browser()
     back = service.begin(victim)
