@@ -26,6 +26,13 @@ from worker.web.texts import Words
 
 router = APIRouter()
 
+# Whether all is well, the household waits or it has to act.
+KINDS: Final = {
+    AccountState.NEW: "act",
+    AccountState.READY: "good",
+    AccountState.PAUSED: "wait",
+    AccountState.ACTION_NEEDED: "act",
+}
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
 
@@ -61,13 +68,10 @@ def show_account(
 
 def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
     """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
-    match account.state:
-        case AccountState.NEW:
-            return "act", "state.new"
-        case AccountState.ACTION_NEEDED:
-            return "act", f"code.{account.reason}"
-        case AccountState.PAUSED:
-            return "wait", "state.paused"
+    if account.state is AccountState.ACTION_NEEDED:
+        return KINDS[account.state], f"code.{account.reason}"
+    if account.state is not AccountState.READY:
+        return KINDS[account.state], f"state.{account.state}"
     last = status.last_day
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"

@@ -76,7 +76,7 @@ def to_chart(measures: SpanMeasures, words: Words, first: date, last: date) -> C
         drawings=[] if measures.empty else [draw_chart(measures, words, size, label) for size in (WIDE, NARROW)],
         rows=[to_row(slot, span.view, words) for slot in measures.slots],
         notes=list(_notes(measures, words)),
-        tabs=[(view, _query(view, _tab_day(span, last))) for view in View],
+        tabs=[(view, _query(view, min(span.end - ONE_DAY, last))) for view in View],
         previous=_link_to(span.before, words) if span.before.end > first else None,
         next=_link_to(span.after, words) if span.after.start <= last else None,
         title_before=_title(span.before, words),
@@ -166,11 +166,6 @@ def _notes(measures: SpanMeasures, words: Words) -> Iterator[str]:
         yield words("chart.nothing")
     elif measures.gaps:
         yield words.count(f"chart.gaps.{span.view}", measures.gaps)
-
-
-def _tab_day(span: Span, last: date) -> date:
-    """Return the day that a tab leads to: the end of this span."""
-    return min(span.end - ONE_DAY, last)
 
 
 def _link_to(span: Span, words: Words) -> tuple[str, str]:
