@@ -69,7 +69,7 @@ def _parse() -> argparse.Namespace:
 def _serve(port: int) -> int:
     """Run the web process; its settings are environment variables."""
     with Runtime(Settings.from_env()) as runtime:
-        app = create_app(runtime, "a session key for this benchmark alone")
+        app = create_app(runtime)
         uvicorn.run(app, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     return 0
 

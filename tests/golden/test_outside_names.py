@@ -258,7 +258,7 @@ def tasks() -> Iterator[str]:
 
 def http_paths() -> Iterator[str]:
     """Routes, files that are served as they are, and what the API's description names."""
-    app = create_app(NO_RUNTIME, session_key="no secret " * 8)
+    app = create_app(NO_RUNTIME)
     for route in (*all_routes(app.routes), *admin_routes(NO_RUNTIME)):
         if isinstance(route, Mount):
             folder = Path(str(getattr(route.app, "directory", "")))

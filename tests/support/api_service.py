@@ -21,9 +21,8 @@ from worker.domain.measures.readings import Period, local_midnight
 from worker.runtime.process import Runtime
 from worker.web.api.auth import CSRF_HEADER
 from worker.web.app import create_app
-from worker.web.sessions import SESSION_COOKIE, Session
+from worker.web.sessions import SESSION_COOKIE, Session, sign_session
 
-SESSION_KEY = "a session key for tests, long enough"
 TODAY = date(2024, 7, 25)
 
 
@@ -50,10 +49,10 @@ class ApiService:
 
     def browser(self, *account_ids: str) -> TestClient:
         """Return a household's browser, whose page has put its CSRF value into the headers."""
-        signer, session = self.app.state.context.signer, Session().with_accounts(*account_ids)
+        signer, session = self.runtime.signer, Session().with_accounts(*account_ids)
         return TestClient(
             self.app,
-            cookies={SESSION_COOKIE: signer.sign_session(session)},
+            cookies={SESSION_COOKIE: sign_session(signer, session)},
             headers={CSRF_HEADER: signer.csrf_token(session.sid)},
         )
 
@@ -85,7 +84,7 @@ def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[A
     prepare_registry(folder)
     with Runtime(settings) as runtime:
         _forget_limits(runtime)
-        yield ApiService(runtime, create_app(runtime, SESSION_KEY))
+        yield ApiService(runtime, create_app(runtime))
         _forget_limits(runtime)
 
 

@@ -20,13 +20,11 @@ from tests.support.factories import NOW
 from tests.support.registries import prepare_registry
 from tests.support.simulators import run_in_background
 from worker.domain.consent.accounts import Account
-from worker.runtime.keys import session_key
 from worker.runtime.process import Runtime
 from worker.simulator.app import create_app as create_simulator
 from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 from worker.web.app import create_app
-from worker.web.consent import proxy, routes
-from worker.web.sessions import SESSION_COOKIE, Session
+from worker.web.sessions import SESSION_COOKIE, Session, read_session
 
 PUBLIC = "http://testserver"
 QUEUE = "releve:celery:control"
@@ -73,7 +71,7 @@ class ConnectService:
         return self.runtime.registry.list()
 
     def session(self, browser: TestClient) -> Session:
-        return self.app.state.context.signer.read_session(browser.cookies.get(SESSION_COOKIE))
+        return read_session(self.runtime.signer, browser.cookies.get(SESSION_COOKIE))
 
     def queued(self) -> int:
         """Return the number of backfills that wait in the queue."""
@@ -127,12 +125,7 @@ def open_connect_service(
         )
         runtime = opened.enter_context(Runtime(settings))
         _empty(runtime)
-        app = create_app(runtime, session_key(settings))
-        known = {getattr(route, "path", "") for route in app.routes}
-        for part in (routes, proxy):
-            if not known & {getattr(route, "path", "") for route in part.router.routes}:
-                app.include_router(part.router)
-        yield ConnectService(runtime, app, servers.supplier)
+        yield ConnectService(runtime, create_app(runtime), servers.supplier)
         _empty(runtime)
 
 

@@ -10,7 +10,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from worker.simulator.app import create_app
-from worker.simulator.options import SimulatorOptions
+from worker.simulator.options import CLIENT_ID, CLIENT_SECRET, SimulatorOptions
 
 NOW = datetime.fromisoformat("2024-11-05T09:00+01:00")
 HOME = "98765432109876"
@@ -35,10 +35,10 @@ class SimulatorCaller:
 
     @property
     def credentials(self) -> dict[str, str]:
-        return {"client_id": self.options.client_id, "client_secret": self.options.client_secret}
+        return {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
     def authorize(self, version: int = 1, state: str = "abcx", **more: str) -> Response:
-        parameters = {"client_id": self.options.client_id, "response_type": "code", "state": state, "duration": "P1Y"}
+        parameters = {"client_id": CLIENT_ID, "response_type": "code", "state": state, "duration": "P1Y"}
         return self.http.get(f"/dataconnect/v{version}/oauth2/authorize", params=parameters | more)
 
     def callback(self, version: int = 1, state: str = "abcx", **more: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from worker.cli.common import warn
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import announce_pretend_time
 from worker.simulator.homes.recording_formats import BrokenRecording
-from worker.simulator.options import CLIENT_ID, SimulatorOptions
+from worker.simulator.options import SimulatorOptions
 from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 
 
@@ -62,9 +62,8 @@ def simulate(
     options = SimulatorOptions(
         data_dir=data_dir,
         pretend_now=settings.pretend_now,
-        client_id=client_id or CLIENT_ID,
+        client_id=client_id,
         client_secret=client_secret,
-        any_application=client_id is None,
         redirect_uri=redirect_uri,
         sandbox=sandbox,
         consent_page=consent_page,

@@ -8,7 +8,6 @@ from config.settings import get_settings
 from worker.cli.common import warn
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
-from worker.runtime.keys import session_key
 from worker.runtime.process import Runtime, announce_pretend_time
 from worker.web.app import create_app
 from worker.web.server import DEFAULT_HOST, DEFAULT_PORT, serve
@@ -32,7 +31,7 @@ def web(host: str, port: int) -> None:
     configure_process(settings)
     announce_pretend_time(settings, warn)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
-        app = create_app(runtime, session_key(runtime.settings))
+        app = create_app(runtime)
         try:
             serve(app, host, port, on_start=lambda address: click.echo(f"serving at {address}"))
         except OSError as error:

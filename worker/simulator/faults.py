@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -31,7 +30,7 @@ def _to_text(body: Json) -> str | None:
 class InjectedFault(BaseModel):
     """Fault for the calls whose path matches, as the JSON of ``/__sim__/faults``.
 
-    ``path`` is a regular expression or a part of the path.  ``count`` says how often the fault happens, None for
+    ``path`` is a part of the path.  ``count`` says how often the fault happens, None for
     ever; ``skip`` calls pass before; both count down, and ``hits`` up.  A fault without status, body and kind only
     waits ``delay_s``.  Kinds:
 
@@ -62,7 +61,7 @@ class InjectedFault(BaseModel):
         """Return whether this call gets the fault, leaving ``skip`` aside."""
         if self.count == 0 or (self.usage_point is not None and self.usage_point != usage_point):
             return False
-        return self.path in path or _pattern_matches(self.path, path)
+        return self.path in path
 
     @property
     def wait_s(self) -> float:
@@ -112,11 +111,3 @@ class _CutResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         body = bytes(self.body)
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-
-
-def _pattern_matches(pattern: str, path: str) -> bool:
-    try:
-        return re.search(pattern, path) is not None
-    except re.error:
-        # Such a text is meant literally, and it was already compared with the path.
-        return False

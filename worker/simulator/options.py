@@ -19,19 +19,17 @@ class SimulatorOptions:
     ``pretend_now`` (zone-aware): start of the clock, None for the real time.  ``redirect_uri``: the callback
     registered for the application; with None the consent page takes the one in its query.  ``sandbox``: the last
     digit of ``state`` picks one of the nine test customers.  ``consent_page``: ask in the browser, else agree at
-    once.  ``any_application``: accept any id and secret.  ``per_second``, ``per_hour``: quota, None for no limit.
+    once.  ``client_id``: the one application it knows, None for any id and secret.  ``per_second``, ``per_hour``:
+    quota, None for no limit.
     """
 
     data_dir: Path | None = None
     pretend_now: datetime | None = None
-    client_id: str = CLIENT_ID
+    client_id: str | None = CLIENT_ID
     client_secret: str = field(default=CLIENT_SECRET, repr=False)
     redirect_uri: str | None = None
     sandbox: bool = False
     consent_page: bool = False
     per_second: int | None = None
     per_hour: int | None = None
-    any_application: bool = False
     seed: int = 1
-    load_curve_history_months: int = 24
-    daily_history_months: int = 36

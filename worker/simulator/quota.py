@@ -92,14 +92,14 @@ class CallReport:
 
     def __init__(self) -> None:
         self._by_status: Counter[int] = Counter()
-        self._by_path: Counter[str] = Counter()
+        self._calls = 0
         self._by_usage_point: Counter[str] = Counter()
         self._peaks = Peaks()
         self._tokens: Counter[str] = Counter()
 
-    def add_call(self, path: str, usage_point: str | None, api: str | None, now: datetime) -> None:
-        """Count a call; ``path`` is its route, ``api`` the quota it falls under, None for consent and tokens."""
-        self._by_path[path] += 1
+    def add_call(self, usage_point: str | None, api: str | None, now: datetime) -> None:
+        """Count a call; ``api`` is the quota it falls under, None for consent and tokens."""
+        self._calls += 1
         if usage_point:
             self._by_usage_point[usage_point] += 1
         if api is not None:
@@ -116,10 +116,9 @@ class CallReport:
     def as_json(self) -> Json:
         """Return the report as ``/__sim__/report`` shows it."""
         return self._peaks.as_json() | {
-            "calls": self._by_path.total(),
+            "calls": self._calls,
             "data_calls": self._peaks.calls,
             "by_status": {str(status): count for status, count in sorted(self._by_status.items())},
-            "by_path": dict(sorted(self._by_path.items())),
             "by_usage_point": dict(sorted(self._by_usage_point.items())),
             "refusals": self._by_status[429],
             "tokens": dict(sorted(self._tokens.items())),

@@ -86,8 +86,6 @@ class MeterSwitches(_SwitchSet):
 
     ``delay_days``: how many days later than other meters it publishes.  ``step``: length of its steps in
     minutes (pretend homes only).  ``refusal``: answer every call with this row of the error table.
-    ``dst_labels``: ``standard`` 46 and 50 true end labels; ``summer_end`` the repeated hour is 02:30, 03:00, 02:30,
-    03:00; ``wall_clock`` 48 labels on both days; ``drop_repeated`` the second pass is missing.
     """
 
     delay_days: int = 0
@@ -97,11 +95,8 @@ class MeterSwitches(_SwitchSet):
     corrections: tuple[ScheduledCorrection, ...] = ()
     activated_on: date | None = None
     curve_enabled: bool = True
-    curve_objected: bool = False
     consent_revoked: bool = False
     refusal: Annotated[str | None, AfterValidator(_check_refusal)] = None
-    dst_labels: Literal["standard", "summer_end", "wall_clock", "drop_repeated"] = "standard"
-    shuffled: bool = False
 
     def correction_of(self, day: date) -> ScheduledCorrection | None:
         """Return the correction of a day, the last one where there are several, or None."""
@@ -111,8 +106,8 @@ class MeterSwitches(_SwitchSet):
 class ServiceSwitches(_SwitchSet):
     """Switches of the whole service.
 
-    ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  ``services_form``:
-    how the exchange of an authorisation says "nothing yet" in its next ``services_empty`` calls.
+    ``callback``: how consent ends.  ``usage_point_separator`` joins several ids in the callback.  The exchange of an
+    authorisation says "nothing yet" in its next ``services_empty`` calls.
     """
 
     callback: Literal["success", "refused", "server_error", "bare_server_error"] = "success"
@@ -120,4 +115,3 @@ class ServiceSwitches(_SwitchSet):
     whole_years_refused: bool = False
     token_life_s: int = 12_600
     services_empty: int = 0
-    services_form: Literal["absent", "null", "list", "refused"] = "absent"

@@ -12,19 +12,16 @@ from fastapi.staticfiles import StaticFiles
 from worker.runtime.process import Runtime
 from worker.web import api, pages
 from worker.web.consent import proxy, routes
-from worker.web.context import ServiceContext
 from worker.web.errors import add_error_handlers, refuse_long_body, to_response
 from worker.web.pages import operator
 from worker.web.security import set_security_headers
-from worker.web.sessions import SessionSigner
 
 _FOLDER: Final = Path(__file__).parent
 
 
-def create_app(runtime: Runtime, session_key: str) -> FastAPI:
-    """Build the application. Raises ValueError where the session key is too short."""
+def create_app(runtime: Runtime) -> FastAPI:
     app = api.create_described_app()
-    app.state.context = ServiceContext(runtime, SessionSigner(session_key))
+    app.state.runtime = runtime
     app.middleware("http")(_guard)
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     add_error_handlers(app)

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from worker.texts import LANGUAGES
-from worker.web.context import get_context, get_session
+from worker.web.context import get_runtime, get_session, set_cookie
 from worker.web.texts import (
     LANGUAGE_COOKIE,
     LANGUAGE_LIFE_S,
@@ -39,12 +39,12 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
     of this page in it) and ``static``.
     """
-    context, session = get_context(request), get_session(request)
+    runtime, session = get_runtime(request), get_session(request)
     words = words_of(request)
     base = {
         "t": words,
         "session": session,
-        "csrf": context.signer.csrf_token(session.sid),
+        "csrf": runtime.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "static": static_address,
     }
@@ -52,7 +52,7 @@ def render(request: Request, name: str, status: int = 200, **values: Any) -> HTM
     response.headers["Content-Language"] = words.language
     response.headers["Vary"] = "Accept-Language, Cookie"
     if language := chosen_language(request):
-        context.set_cookie(response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
+        set_cookie(runtime, response, LANGUAGE_COOKIE, language, LANGUAGE_LIFE_S)
     return response
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
-from worker.stores import encryption
-from worker.stores.encryption import MIN_KEY_LENGTH as MIN_KEY_LENGTH
+from worker.stores.encryption import Signer
 
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
@@ -36,13 +35,11 @@ class Session:
         return replace(self, accounts=tuple(account for account in self.accounts if account != account_id))
 
 
-class SessionSigner(encryption.Signer):
-    """Signer of tokens and links, and of the session cookie."""
+def read_session(signer: Signer, cookie: str | None) -> Session:
+    """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
+    claims = signer.read("session", cookie)
+    return Session(claims["sid"], tuple(claims["accounts"])) if claims else Session()
 
-    def read_session(self, cookie: str | None) -> Session:
-        """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
-        claims = self.read("session", cookie)
-        return Session(claims["sid"], tuple(claims["accounts"])) if claims else Session()
 
-    def sign_session(self, session: Session) -> str:
-        return self.sign("session", {"sid": session.sid, "accounts": list(session.accounts)}, SESSION_LIFE)
+def sign_session(signer: Signer, session: Session) -> str:
+    return signer.sign("session", {"sid": session.sid, "accounts": list(session.accounts)}, SESSION_LIFE)

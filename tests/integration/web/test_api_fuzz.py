@@ -92,18 +92,3 @@ def test_with_a_token_anything_may_be_sent(service: ApiService, label: str) -> N
 
     fuzz(service, label, send)
     assert statuses[200] + statuses[201] + statuses[204], f"nothing went through: {statuses}"
-
-
-@pytest.mark.parametrize("label", operations())
-def test_without_a_token_everything_is_refused(service: ApiService, label: str) -> None:
-    account_id = loaded_account(service)
-
-    def send(case: Any) -> None:
-        aim(case, account_id)
-        case.headers, case.cookies = {}, {}
-        answer = case.call()
-        assert answer.status_code in (400, 401, 422)
-        case.validate_response(answer)
-
-    fuzz(service, label, send)
-    assert service.runtime.registry.get(account_id).active

@@ -16,9 +16,10 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import ApiService, open_api_service
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.scopes import Scope
+from worker.stores.encryption import Signer
 from worker.web.api import auth
 from worker.web.api.auth import CSRF_HEADER
-from worker.web.sessions import SESSION_COOKIE, Session, SessionSigner
+from worker.web.sessions import SESSION_COOKIE, Session, sign_session
 
 METER = "30001640000011"
 CALLS = [  # Method, path, scope.
@@ -104,7 +105,7 @@ def test_a_household_removes_its_own_account_only_with_the_pages_csrf_value(serv
 
 
 def test_a_session_signed_by_another_key_is_nobodys(service: ApiService) -> None:
-    forged = SessionSigner("another key, just as long as the true one").sign_session(Session(accounts=(service.add(),)))
+    forged = sign_session(Signer("another key, just as long as the true one"), Session(accounts=(service.add(),)))
     stranger = TestClient(service.app, cookies={SESSION_COOKIE: forged})
     assert call(stranger, "GET", "/api/accounts")[0] == 401
 

@@ -86,17 +86,6 @@ def test_years_are_told_in_months_to_the_newest_page(a_year: ConnectService) -> 
     assert a_year.accounts()[0].consent_until == date(2025, 7, 24)
 
 
-def test_a_callback_loaded_twice_shows_the_same_and_exchanges_once(service: ConnectService) -> None:
-    browser = service.browser()
-    back = service.begin(browser)
-    first, session = browser.get(back), service.session(browser)
-    second = browser.get(back)
-    assert (first.status_code, first.headers["location"]) == (second.status_code, second.headers["location"])
-    assert service.session(browser) == session
-    assert len(service.accounts()) == service.queued() == 1
-    assert service.exchanges() == (1 if service.runtime.clients.account_tokens else 0)
-
-
 def test_the_portal_glues_parent_to_addresses_and_values(service: ConnectService) -> None:
     browser = service.browser()
     back = service.begin(browser)
@@ -211,7 +200,7 @@ def test_a_consent_without_a_meter_is_told(service: ConnectService) -> None:
 
 def test_a_consent_that_is_not_there_yet_comes_by_itself(v2026: ConnectService) -> None:
     browser = v2026.browser()
-    v2026.simulate("POST", "switches", {"services_empty": 7, "services_form": "refused"})
+    v2026.simulate("POST", "switches", {"services_empty": 7})
     back = v2026.begin(browser)
     waits = [browser.get(back) for _ in range(2)]  # Each asks the supplier three times.
     assert [(answer.status_code, answer.headers["refresh"]) for answer in waits] == [(202, "3"), (202, "5")]

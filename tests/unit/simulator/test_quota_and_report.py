@@ -98,7 +98,6 @@ def test_the_report_tells_the_suppliers_side(supplier: SimulatorCaller) -> None:
     assert (report["calls"], report["data_calls"], report["refusals"]) == (4, 3, 0)
     assert report["by_status"] == {"200": 3, "400": 1}
     assert report["by_usage_point"] == {HOME: 2, "11111111111111": 1}
-    assert report["by_path"] == {"/metering_data_dc/v5/daily_consumption": 3, "/oauth2/v3/token": 1}
     assert report["tokens"] == {"client_credentials": 1}
     assert 1 <= report["max_in_any_second"] <= 3
     assert report["max_in_any_hour"] == 3

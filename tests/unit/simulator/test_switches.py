@@ -9,7 +9,6 @@ from worker.clients.answer_shapes import find_deviations
 from worker.clients.enedis.answers import ANSWER_SHAPES
 from worker.clients.enedis.errors import Reply, unexpected_refusal
 from worker.domain.measures.readings import Series
-from worker.domain.parsing.enedis import parse_load_curve
 
 
 def test_a_hole_is_an_absent_point_and_fills_when_it_is_taken_away(supplier: SimulatorCaller) -> None:
@@ -39,41 +38,6 @@ def _daily(supplier: SimulatorCaller) -> list[int]:
     return [int(wh) for _, wh in points(supplier.request_measures("2024-11-01", "2024-11-04"))]
 
 
-@pytest.mark.parametrize(
-    ("style", "spring", "autumn", "labels"),
-    [
-        ("standard", 46, 50, ["01:30", "02:00", "02:30", "02:00", "02:30", "03:00"]),
-        ("summer_end", 46, 50, ["01:30", "02:00", "02:30", "03:00", "02:30", "03:00"]),
-        ("wall_clock", 48, 48, ["01:30", "02:00", "02:30", "03:00", "03:30", "04:00"]),
-        ("drop_repeated", 46, 48, ["01:30", "02:00", "02:30", "03:00", "03:30", "04:00"]),
-    ],
-)
-def test_clock_change_days_can_be_labelled_in_other_ways(
-    supplier: SimulatorCaller, style: str, spring: int, autumn: int, labels: list[str]
-) -> None:
-    supplier.switch(dst_labels=style)
-    assert len(points(supplier.request_measures("2024-03-31", "2024-04-01", "curve"))) == spring
-    autumn_points = points(supplier.request_measures("2024-10-27", "2024-10-28", "curve"))
-    assert len(autumn_points) == autumn
-    assert [label[11:16] for label, _ in autumn_points[2:8]] == labels
-
-
-@pytest.mark.parametrize("style", ["standard", "summer_end"])
-def test_our_parser_reads_the_true_day_from_either_labelling(supplier: SimulatorCaller, style: str) -> None:
-    supplier.switch(dst_labels=style)
-    parsed = parse_load_curve(supplier.request_measures("2024-10-27", "2024-10-28", "curve").json())
-    truth = supplier.truth("2024-10-27", "2024-10-28")["load_curve"]
-    assert [reading.milliwatt_hours for reading in parsed.readings] == [watts * 500 for _, _, watts in truth]
-
-
-def test_points_can_be_shuffled(supplier: SimulatorCaller) -> None:
-    whole = points(supplier.request_measures(series="curve"))
-    supplier.switch(shuffled=True)
-    shuffled = points(supplier.request_measures(series="curve"))
-    assert shuffled != whole
-    assert sorted(shuffled) == sorted(whole)
-
-
 def test_taking_the_switches_away_brings_the_meter_back(supplier: SimulatorCaller) -> None:
     supplier.switch(delay_days=3, refusal="ADAM-DC-0007")
     supplier.http.delete(f"/__sim__/meters/{HOME}")
@@ -89,7 +53,6 @@ def test_taking_the_switches_away_brings_the_meter_back(supplier: SimulatorCalle
         {"curve_enabled": 1},
         {"holes": ["yesterday"]},
         {"corrections": [{"day": "2024-11-01"}]},
-        {"dst_labels": "moon"},
         {"refusal": "ADAM-0"},
         [1],
     ],

@@ -7,10 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.household_pages import record_outcome
 from worker.domain.measures.readings import Series
+from worker.stores.redis.connection import connect
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    with connect(redis_url) as client:
+        yield client
 
 
 @pytest.fixture

@@ -70,12 +70,7 @@ def _route(simulator: SimulatorState, path: str, **actions: Action) -> Route:
 
 
 def _health(simulator: SimulatorState, request: Request, body: Json) -> object:
-    return {
-        "ok": True,
-        "simulator": "enedis",
-        "now": simulator.clock.local_now(),
-        "recorded": simulator.meters.number_recorded,
-    }
+    return {"ok": True, "simulator": "enedis", "now": simulator.clock.local_now()}
 
 
 def _faults(simulator: SimulatorState, request: Request, body: Json) -> object:
@@ -111,7 +106,7 @@ def _set_clock(simulator: SimulatorState, request: Request, body: Json) -> objec
 
 
 def _quota(simulator: SimulatorState, request: Request, body: Json) -> object:
-    return {"per_second": simulator.quota.per_second, "per_hour": simulator.quota.per_hour}
+    return _Limits(per_second=simulator.quota.per_second, per_hour=simulator.quota.per_hour)
 
 
 def _set_quota(simulator: SimulatorState, request: Request, body: Json) -> object:

@@ -75,7 +75,7 @@ def _read_consent_request(
     required = ("client_id", "response_type", "state", "duration")
     if not all(parameters.get(name) for name in required) or len(parameters["state"]) > _LONGEST_STATE:
         raise Refused(oauth_error("invalid_request", "missing_parameter"))
-    is_known_client = simulator.options.any_application or parameters["client_id"] == simulator.options.client_id
+    is_known_client = simulator.options.client_id in (None, parameters["client_id"])
     if not is_known_client or parameters["response_type"] != "code":
         raise Refused(oauth_error("access_denied", "access_denied", 403))
     whole_years_refused = generation is Generation.V2026 and simulator.switches.whole_years_refused

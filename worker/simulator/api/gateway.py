@@ -46,7 +46,7 @@ def gateway_route(
 
     async def endpoint(request: Request) -> Response:
         usage_point = usage_point_of(request)
-        simulator.report.add_call(path, usage_point, api, simulator.clock.now())
+        simulator.report.add_call(usage_point, api, simulator.clock.now())
         response = await respond_with_fault(request, usage_point)
         simulator.report.add_status(response.status_code)
         return response

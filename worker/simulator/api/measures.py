@@ -5,9 +5,7 @@ Source of the JSON of 2026: Enedis, swagger of "Mesure synchrone auto" v2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import Request
@@ -20,7 +18,6 @@ from worker.simulator.api.errors import ERROR_TABLE, Generation, Refused
 from worker.simulator.api.gateway import authorize_call, gateway_route
 from worker.simulator.api.requests import RESOURCES, MeasureQuery, Resource, check_query, read_query
 from worker.simulator.consents import Consent
-from worker.simulator.homes.dst_labels import relabel
 from worker.simulator.homes.meters import Meter
 from worker.simulator.homes.series import Number
 from worker.simulator.state import SimulatorState
@@ -31,6 +28,9 @@ _READING_TYPES: Final = {
     Series.LOAD_CURVE: {"unit": "W", "measurement_kind": "power", "aggregate": "average"},
     Series.DAILY: {"unit": "Wh", "measurement_kind": "energy", "aggregate": "sum", "measuring_period": "P1D"},
 }
+# Names of a row's fields: a daily value has the first two; v4 and v5 leave out two of the quality marks.
+_FIELDS_V5: Final = ("value", "date", "interval_length", "measure_type")
+_FIELDS_2026: Final = ("v", "d", "p", "n", "iv", "ec")
 _PHYSICAL_QUANTITIES: Final = {Series.LOAD_CURVE: ("PA", "W"), Series.DAILY: ("EA", "Wh")}
 _HEAD_FIELDS: Final[Mapping[Series, Mapping[str, str]]] = {
     Series.LOAD_CURVE: {"modeCalcul": "MESURE"},
@@ -68,31 +68,20 @@ def _measures(resource: Resource, simulator: SimulatorState, request: Request, c
     return _to_body_2026(query, rows) if resource.generation is Generation.V2026 else _to_body_v5(query, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerRow:
-    """One value and its label, as text; only points of the curve have ``minutes`` and quality marks."""
-
-    value: str
-    label: str
-    minutes: int = 0
-    marks: tuple[str, str, str] = ("B", "0", "0")
-
-
-def _read_rows(meter: Meter, query: MeasureQuery) -> list[AnswerRow]:
+def _read_rows(meter: Meter, query: MeasureQuery) -> list[Json]:
     """Return the rows of the days asked for; none where nothing is published."""
-    switches = meter.switches
     days = [query.start + rank * ONE_DAY for rank in range((query.end - query.start).days)]
+    rows: list[tuple[str, ...]]
     if query.resource.series is Series.DAILY:
-        rows = [AnswerRow(_to_text(wh), str(day)) for day in days if (wh := meter.daily(day)) is not None]
+        rows = [(_to_text(wh), str(day)) for day in days if (wh := meter.daily(day)) is not None]
     else:
         rows = [
-            AnswerRow(_to_text(point.watts), point.label, point.minutes, (point.nature, point.likelihood, point.state))
+            (_to_text(point.watts), point.label, f"PT{point.minutes}M", point.nature, point.likelihood, point.state)
             for day in days
-            for point in relabel(switches.dst_labels, day, meter.curve(day))
+            for point in meter.curve(day)
         ]
-    if switches.shuffled:
-        Random(f"{query.start}").shuffle(rows)
-    return rows
+    names = _FIELDS_2026 if query.resource.generation is Generation.V2026 else _FIELDS_V5
+    return [dict(zip(names, row, strict=False)) for row in rows]
 
 
 def _to_text(number: Number) -> str:
@@ -100,7 +89,7 @@ def _to_text(number: Number) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def _to_body_2026(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
+def _to_body_2026(query: MeasureQuery, rows: list[Json]) -> Json:
     physical_quantity, unit = _PHYSICAL_QUANTITIES[query.resource.series]
     return {
         "idPrm": query.usage_point,
@@ -112,7 +101,7 @@ def _to_body_2026(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
                 "grandeurMetier": "CONS",
                 "grandeurPhysique": physical_quantity,
                 "unite": unit,
-                "points": [_point_2026(row) for row in rows],
+                "points": rows,
                 "calendrier": [],
             }
         ],
@@ -120,14 +109,7 @@ def _to_body_2026(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
     }
 
 
-def _point_2026(row: AnswerRow) -> Json:
-    if not row.minutes:
-        return {"v": row.value, "d": row.label}
-    nature, likelihood, state = row.marks
-    return {"v": row.value, "d": row.label, "p": f"PT{row.minutes}M", "n": nature, "iv": likelihood, "ec": state}
-
-
-def _to_body_v5(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
+def _to_body_v5(query: MeasureQuery, rows: list[Json]) -> Json:
     """Return a measure answer of v4 and v5, which share one body."""
     return {
         "meter_reading": {
@@ -136,17 +118,6 @@ def _to_body_v5(query: MeasureQuery, rows: Sequence[AnswerRow]) -> Json:
             "end": query.end.isoformat(),
             "quality": "BRUT",
             "reading_type": _READING_TYPES[query.resource.series],
-            "interval_reading": [_row_v5(row) for row in rows],
+            "interval_reading": rows,
         }
-    }
-
-
-def _row_v5(row: AnswerRow) -> Json:
-    if not row.minutes:
-        return {"value": row.value, "date": row.label}
-    return {
-        "value": row.value,
-        "date": row.label,
-        "interval_length": f"PT{row.minutes}M",
-        "measure_type": row.marks[0],
     }

@@ -26,6 +26,7 @@ _USAGE_POINT: Final = re.compile(r"[0-9]{14}", re.ASCII)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _EXTRA_HISTORY: Final = timedelta(days=15)
 _LONGEST_CURVE_DAYS: Final = 7
+_HISTORY_MONTHS: Final = {Series.LOAD_CURVE: 24, Series.DAILY: 36}
 
 
 class Resource(NamedTuple):
@@ -105,12 +106,11 @@ def _read_day(word: str, text: str | None) -> date:
 
 def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent | None) -> None:
     """Raise Refused for the first rule that the query breaks; ``consent`` is that of a user's token."""
-    today, options = simulator.clock.today(), simulator.options
+    today = simulator.clock.today()
     meter = simulator.meters.get(query.usage_point)
     switches = meter.switches
     is_of_another = consent is not None and query.usage_point not in consent.usage_points
     is_curve = query.resource.series is Series.LOAD_CURVE
-    months = options.load_curve_history_months if is_curve else options.daily_history_months
     rules = (
         ("end_too_late", query.end > today),
         ("start_after_end", query.start >= query.end),
@@ -118,9 +118,8 @@ def check_query(simulator: SimulatorState, query: MeasureQuery, consent: Consent
         (switches.refusal or "", switches.refusal is not None),
         ("ADAM-ERR0069", not meter.series.consumes),
         ("ADAM-ERR0126", is_curve and (query.end - query.start).days > _LONGEST_CURVE_DAYS),
-        ("ADAM-ERR0125", query.start < _months_before(today, months) - _EXTRA_HISTORY),
+        ("ADAM-ERR0125", query.start < _months_before(today, _HISTORY_MONTHS[query.resource.series]) - _EXTRA_HISTORY),
         ("ADAM-ERR0123", meter.activated_on is not None and query.start < meter.activated_on),
-        ("ADAM-ERR0075", is_curve and switches.curve_objected),
         ("no_data_found", is_curve and not switches.curve_enabled),
     )
     for name, is_broken in rules:

@@ -5,7 +5,6 @@ Source: Enedis, swagger "Services souscrits".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,12 +50,8 @@ def service_routes(simulator: SimulatorState) -> list[Route]:
 def _services_body(simulator: SimulatorState, query: _ServicesQuery) -> Json:
     switches = simulator.switches
     if switches.services_empty:
-        # The answer "no service yet", in the form that is switched on.
         simulator.switches = switches.with_changes({"services_empty": switches.services_empty - 1})
-        if switches.services_form == "refused":
-            raise Refused(NO_SERVICES)
-        lists: Mapping[str, Json] = {"null": {"serviceSouscrit": None}, "list": {"serviceSouscrit": []}}
-        return {"nbTotalServices": 0} | lists.get(switches.services_form, {})
+        raise Refused(NO_SERVICES)
     consent = simulator.consents.find(query.autorisationId)
     if consent is None or "ACTIF" not in query.etatCode:
         return {"nbTotalServices": 0}

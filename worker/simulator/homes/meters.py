@@ -53,7 +53,7 @@ class Meter:
 
     def curve(self, day: date) -> list[Point]:
         """Return the published points of a day in time order; none where the curve is not collected."""
-        if not self._has_day(day) or not self.switches.curve_enabled or self.switches.curve_objected:
+        if not self._has_day(day) or not self.switches.curve_enabled:
             return []
         points = self._correct_curve(day)
         # Recordings keep their own steps.
@@ -106,11 +106,6 @@ class Meters:
     def reset_switches(self, usage_point: str) -> None:
         """Reset a meter to the switches that it had at the start."""
         self._switches.pop(usage_point, None)
-
-    @property
-    def number_recorded(self) -> int:
-        """The number of recorded meters."""
-        return len(self._recorded_meters)
 
     def last_published(self) -> date:
         """Return the last day that a meter without delay has published."""

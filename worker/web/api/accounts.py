@@ -18,7 +18,7 @@ from worker.web.api.schemas import (
     Receipt,
     error_responses,
 )
-from worker.web.context import ContextDep, publish_backfill
+from worker.web.context import RuntimeDep, publish_backfill
 from worker.web.errors import HttpRefusal, no_such_account
 
 router = APIRouter(tags=["accounts"])
@@ -28,7 +28,7 @@ MOST_ACCOUNTS = 500
 
 @router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
-    context: ContextDep,
+    runtime: RuntimeDep,
     caller: ReadAccounts,
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: Annotated[
@@ -37,7 +37,7 @@ def list_accounts(
 ) -> AccountPage:
     """All accounts but the removed ones for a client; a household's own for a session."""
     # One account more than asked for tells whether there is a next page.
-    accounts = _page(context.runtime, caller, after, limit + 1)
+    accounts = _page(runtime, caller, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
     return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
@@ -48,9 +48,9 @@ def list_accounts(
     summary="Show an account",
     responses=error_responses(404, 422),
 )
-def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountSummary:
+def read_account(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountSummary:
     """Its state and consent; nothing of its measures."""
-    return _summarize(_existing_account(context.runtime, caller, account_id), caller)
+    return _summarize(_existing_account(runtime, caller, account_id), caller)
 
 
 @router.post(
@@ -62,12 +62,11 @@ def read_account(account_id: AccountId, context: ContextDep, caller: ReadAccount
         **error_responses(400, 409, 411, 413, 422),
     },
 )
-def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, response: Response) -> AccountSummary:
+def add_account(new: NewAccount, runtime: RuntimeDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409.
     """
-    runtime = context.runtime
     if runtime.clients.account_tokens:
         raise HttpRefusal(409, "consent_needed", "with this supplier an account is added by its consent page, /connect")
     account, created = runtime.registry.add(ENEDIS.name, new.usage_point, runtime.now(), token_needed=False)
@@ -82,9 +81,9 @@ def add_account(new: NewAccount, context: ContextDep, caller: WriteAccounts, res
     summary="Stop automatic runs",
     responses=error_responses(404, 409, 422),
 )
-def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
+def pause_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccounts) -> AccountSummary:
     """Stop its automatic runs; what is stored stays."""
-    return _set_state(context.runtime, caller, account_id, AccountState.PAUSED)
+    return _set_state(runtime, caller, account_id, AccountState.PAUSED)
 
 
 @router.post(
@@ -92,9 +91,9 @@ def pause_account(account_id: AccountId, context: ContextDep, caller: WriteAccou
     summary="Let an account run again",
     responses=error_responses(404, 409, 422),
 )
-def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAccounts) -> AccountSummary:
+def resume_account(account_id: AccountId, runtime: RuntimeDep, caller: WriteAccounts) -> AccountSummary:
     """Let a paused account run again, or one that needed its owner."""
-    return _set_state(context.runtime, caller, account_id, AccountState.READY)
+    return _set_state(runtime, caller, account_id, AccountState.READY)
 
 
 @router.delete(
@@ -102,13 +101,13 @@ def resume_account(account_id: AccountId, context: ContextDep, caller: WriteAcco
     summary="Erase an account",
     responses=error_responses(404, 422),
 )
-def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove) -> Receipt:
+def remove_account(account_id: AccountId, runtime: RuntimeDep, caller: MayRemove) -> Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them.
 
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
     caller.check_access(account_id)
-    return Receipt(account=account_id, erased=context.runtime.erase(account_id))
+    return Receipt(account=account_id, erased=runtime.erase(account_id))
 
 
 @router.get(
@@ -116,10 +115,10 @@ def remove_account(account_id: AccountId, context: ContextDep, caller: MayRemove
     summary="How an account stands",
     responses=error_responses(404, 422),
 )
-def read_status(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountStatus:
+def read_status(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountStatus:
     """History, last day stored and last error of each series."""
-    account = _existing_account(context.runtime, caller, account_id)
-    return status_of(account, registry=context.runtime.registry, history=context.runtime.history)
+    account = _existing_account(runtime, caller, account_id)
+    return status_of(account, registry=runtime.registry, history=runtime.history)
 
 
 def _page(runtime: Runtime, caller: Caller, after: str, limit: int) -> list[Account]:

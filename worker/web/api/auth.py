@@ -17,7 +17,8 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from worker.domain.consent.scopes import Scope
 from worker.logs import fields
-from worker.web.context import ContextDep, ServiceContext
+from worker.runtime.process import Runtime
+from worker.web.context import RuntimeDep, get_session
 from worker.web.errors import HttpRefusal, no_such_account
 from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.sessions import SESSION_COOKIE, Session
@@ -63,23 +64,23 @@ class Caller:
 
 def _identify(
     request: Request,
-    context: ContextDep,
+    runtime: RuntimeDep,
     _: Annotated[object, Depends(_bearer)],
     __: Annotated[object, Depends(_cookie)],
 ) -> Caller:
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
-    limiter, address = RateLimiter(context.runtime.redis), client_address(request)
+    limiter, address = RateLimiter(runtime.redis), client_address(request)
     if authorization := request.headers.get("Authorization"):
-        return _identify_client(context, limiter, address, authorization)
-    session = context.signer.read_session(request.cookies.get(SESSION_COOKIE))
+        return _identify_client(runtime, limiter, address, authorization)
+    session = get_session(request)
     if not session.accounts:
         _count_call(limiter, ANONYMOUS_CALLS, address)
         raise _unauthorized("send a token as `Authorization: Bearer …`, never in the address; or connect a meter")
-    _count_call(limiter, _api_rate(context), f"session:{session.sid}")
+    _count_call(limiter, _api_rate(runtime), f"session:{session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, session)
 
 
-def _identify_client(context: ServiceContext, limiter: RateLimiter, address: str, authorization: str) -> Caller:
+def _identify_client(runtime: Runtime, limiter: RateLimiter, address: str, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401 or 429.
 
     Too many bad tokens block an address, even for a good token: a right guess isn't noticed.
@@ -87,13 +88,13 @@ def _identify_client(context: ServiceContext, limiter: RateLimiter, address: str
     if wait_s := limiter.closed_for_s(BAD_TOKENS, address):
         raise _too_many(wait_s)
     scheme, text = get_authorization_scheme_param(authorization)
-    token = context.runtime.api_tokens.find(text.strip()) if scheme.lower() == "bearer" else None
+    token = runtime.api_tokens.find(text.strip()) if scheme.lower() == "bearer" else None
     if token is None:
         limiter.count_call(BAD_TOKENS, address)
         blocked = limiter.closed_for_s(BAD_TOKENS, address) > 0
         log.warning("api token refused", extra=fields(address=address, blocked=blocked))  # Never the token itself.
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
-    _count_call(limiter, _api_rate(context), f"token:{token.id}")
+    _count_call(limiter, _api_rate(runtime), f"token:{token.id}")
     return Caller(token.scopes)
 
 
@@ -112,7 +113,7 @@ def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
 
 async def check_removal(
-    request: Request, context: ContextDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+    request: Request, runtime: RuntimeDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
 ) -> Caller:
     """Return a caller that may remove accounts: a client that may write, or a household's own page.
 
@@ -120,7 +121,7 @@ async def check_removal(
     """
     if caller.session is None:
         _check_scope(caller, Scope.WRITE_ACCOUNTS)
-    elif not context.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
+    elif not runtime.signer.is_valid_csrf_token(caller.session.sid, request.headers.get(CSRF_HEADER)):
         raise HttpRefusal(403, "csrf_needed", f"send the page's csrf value in the header {CSRF_HEADER}", _challenge())
     return caller
 
@@ -131,8 +132,8 @@ def _check_scope(caller: Caller, scope: Scope) -> None:
         raise HttpRefusal(403, "scope_needed", f"this needs a token with the scope {scope}", _challenge(extra))
 
 
-def _api_rate(context: ServiceContext) -> Rate:
-    return Rate("api", context.runtime.settings.api_calls_per_minute)
+def _api_rate(runtime: Runtime) -> Rate:
+    return Rate("api", runtime.settings.api_calls_per_minute)
 
 
 def _count_call(limiter: RateLimiter, rate: Rate, subject: str) -> None:

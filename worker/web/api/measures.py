@@ -20,7 +20,7 @@ from worker.domain.measures.readings import ONE_DAY, DateWindow, Period
 from worker.stores.measures.base import MeasureStore
 from worker.web.api.auth import ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, error_responses
-from worker.web.context import ContextDep
+from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal, no_such_account
 
 router = APIRouter(tags=["measures"])
@@ -51,7 +51,7 @@ class Form(StrEnum):
 )
 def read_measures(
     account_id: AccountId,
-    context: ContextDep,
+    runtime: RuntimeDep,
     caller: ReadMeasures,
     by: Annotated[Period, Query(description="Which documents; `minute` is one step of the load curve.")] = Period.DAY,
     first: Annotated[
@@ -77,7 +77,6 @@ def read_measures(
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
     caller.check_access(account_id)
-    runtime = context.runtime
     if runtime.registry.get(account_id).state is AccountState.DELETED:
         raise no_such_account()
     window = _window(first, last, runtime.claims.today())

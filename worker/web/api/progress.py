@@ -23,7 +23,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.web.api.auth import ReadAccounts
 from worker.web.api.schemas import AccountId, error_responses
-from worker.web.context import ContextDep
+from worker.web.context import RuntimeDep
 from worker.web.errors import HttpRefusal
 
 log = logging.getLogger("releve.api")
@@ -31,7 +31,6 @@ log = logging.getLogger("releve.api")
 router = APIRouter(tags=["progress"])
 
 POLL_EVERY_S: Final = 2.0
-HEARTBEAT_S: Final = 15.0  # Usual proxies close a connection that is silent for longer.
 LONGEST_S: Final = 900.0  # Then the browser reconnects, and its rights are checked again.
 MOST_STREAMS: Final = 200  # In one process.
 _RECONNECT_MS: Final = 3000
@@ -55,10 +54,10 @@ _EVENT: Final = {
     summary="How far the first sync is",
     responses=error_responses(404, 422),
 )
-def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccounts) -> AccountProgress:
+def read_progress(account_id: AccountId, runtime: RuntimeDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
     caller.check_access(account_id)
-    return _load_progress(context.runtime, account_id)
+    return _load_progress(runtime, account_id)
 
 
 @router.get(
@@ -77,7 +76,7 @@ def read_progress(account_id: AccountId, context: ContextDep, caller: ReadAccoun
 )
 async def watch_progress(
     account_id: AccountId,
-    context: ContextDep,
+    runtime: RuntimeDep,
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that come back.")] = None,
 ) -> Response:
@@ -87,14 +86,9 @@ async def watch_progress(
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     if _streams.locked():
         raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", {"Retry-After": "30"})
-    load = partial(_load_progress, context.runtime, account_id)
+    load = partial(_load_progress, runtime, account_id)
     await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
-    return to_response(stream_events(load))
-
-
-def to_response(events: AsyncIterator[bytes], heartbeat_s: float = HEARTBEAT_S) -> EventSourceResponse:
-    """Return a response that ends with its events, its client or the server; comments keep it alive in between."""
-    return EventSourceResponse(events, ping=heartbeat_s, ping_message_factory=partial(ServerSentEvent, comment=""))
+    return EventSourceResponse(stream_events(load))  # Its comments keep the connection alive, one each 15 s.
 
 
 async def stream_events(

@@ -18,6 +18,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.connect import ConnectedAccounts
 from worker.clients.enedis.consent import LONGEST_STATE, Callback, read_callback
+from worker.clients.suppliers import ENEDIS
 from worker.errors import (
     AccountError,
     ConsentNotThere,
@@ -29,7 +30,7 @@ from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.proxy_return import forward_callback, repeat_forward
-from worker.web.context import ServiceContext, publish_backfill, read_browser_id
+from worker.web.context import publish_backfill, read_browser_id, set_session_cookie
 from worker.web.render import render_message
 from worker.web.sessions import Session
 
@@ -39,9 +40,17 @@ _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _RELOAD_AFTER_S: Final = (3, 5, 10, 20, 30)  # By the number of tries before.
 _LONGEST_WAIT_S: Final = 5.0
 _POLL_S: Final = 0.1
-_START_AGAIN: Final = ("/connect/enedis", "connect.again")
+_START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
+    "unknown_supplier": (404, _HOME),
+    "too_many": (429, _HOME),
+    "no_consent_page": (503, _HOME),
+    "link_expired": (410, _START_AGAIN),
+    "account_gone": (410, _START_AGAIN),
+    "not_there": (202, _HOME),
+    "working": (202, _HOME),
+    "unavailable": (503, _HOME),
     "access_denied": (403, _START_AGAIN),
     "server_error": (502, _START_AGAIN),
     "no_usage_point": (400, _START_AGAIN),
@@ -54,40 +63,40 @@ _PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> i
 }
 
 
-def answer_callback(request: Request, context: ServiceContext, session: Session) -> Response:
+def answer_callback(request: Request, runtime: Runtime, session: Session) -> Response:
     """Answer a callback, whichever of our addresses it came to."""
     callback = read_callback(request.query_params.multi_items())
-    flows, state = ConsentFlows(context.runtime.redis), callback.state
+    flows, state = ConsentFlows(runtime.redis), callback.state
     if not _STATE.fullmatch(state):
-        return _outcome_page(request, _failure_page(callback) if callback.failure else "unknown_state")
-    flow, browser_id = flows.read(state), read_browser_id(context, request)
+        return consent_page(request, _failure_page(callback) if callback.failure else "unknown_state")
+    flow, browser_id = flows.read(state), read_browser_id(runtime, request)
     if flow is None:
-        return _answer_repeated(request, context, session, callback, browser_id)
+        return _answer_repeated(request, runtime, session, callback, browser_id)
     if flow.for_proxy:
-        return forward_callback(context.runtime, flows, callback) or _answer_repeated(
-            request, context, session, callback, browser_id
+        return forward_callback(runtime, flows, callback) or _answer_repeated(
+            request, runtime, session, callback, browser_id
         )
     if browser_id is None or flow.browser != browser_id:
         # The state isn't taken: it stays for the browser that it belongs to.
-        return _outcome_page(request, "foreign_state")
+        return consent_page(request, "foreign_state")
     own_flow = flows.take(state)
     if own_flow is None:  # Another request with the same callback has just taken it.
-        return _answer_repeated(request, context, session, callback, browser_id)
-    return _finish_flow(request, context, session, callback, own_flow)
+        return _answer_repeated(request, runtime, session, callback, browser_id)
+    return _finish_flow(request, runtime, session, callback, own_flow)
 
 
 def _finish_flow(
-    request: Request, context: ServiceContext, session: Session, callback: Callback, flow: ConsentFlow
+    request: Request, runtime: Runtime, session: Session, callback: Callback, flow: ConsentFlow
 ) -> Response:
-    flows = ConsentFlows(context.runtime.redis)
+    flows = ConsentFlows(runtime.redis)
     try:
-        outcome = _find_outcome(context.runtime, session, callback, flow)
+        outcome = _find_outcome(runtime, session, callback, flow)
     except TransientError as error:
         log.info("consent not concluded yet", extra=fields(tries=flow.tries + 1, reason=str(error)))
         flows.restore(callback.state, replace(flow, tries=flow.tries + 1))
         return _waiting_page(request, "not_there" if isinstance(error, ConsentNotThere) else "unavailable", flow.tries)
     flows.finish(callback.state, flow.browser, outcome)
-    return _answer_outcome(request, context, session, outcome)
+    return _answer_outcome(request, runtime, session, outcome)
 
 
 def _find_outcome(runtime: Runtime, session: Session, callback: Callback, flow: ConsentFlow) -> dict[str, Any]:
@@ -133,50 +142,53 @@ def _grant_access(connected: ConnectedAccounts, session: Session, flow: ConsentF
 
 
 def _answer_repeated(
-    request: Request, context: ServiceContext, session: Session, callback: Callback, browser_id: str | None
+    request: Request, runtime: Runtime, session: Session, callback: Callback, browser_id: str | None
 ) -> Response:
     """Answer a callback whose state is gone: with its outcome, once the request that works on it has one."""
-    flows = ConsentFlows(context.runtime.redis)
-    if (redirect := repeat_forward(context.runtime, flows, callback.state)) is not None:
+    flows = ConsentFlows(runtime.redis)
+    if (redirect := repeat_forward(runtime, flows, callback.state)) is not None:
         return redirect
     give_up_at = time.monotonic() + _LONGEST_WAIT_S
     while browser_id is not None and (outcome := flows.outcome(callback.state, browser_id)) is not None:
         if outcome:
-            return _answer_outcome(request, context, session, outcome)
+            return _answer_outcome(request, runtime, session, outcome)
         if time.monotonic() > give_up_at:
             return _waiting_page(request, "working", 0)
         time.sleep(_POLL_S)
-    return _outcome_page(request, _failure_page(callback) if callback.failure else "unknown_state")
+    return consent_page(request, _failure_page(callback) if callback.failure else "unknown_state")
 
 
-def _answer_outcome(request: Request, context: ServiceContext, session: Session, outcome: dict[str, Any]) -> Response:
+def _answer_outcome(request: Request, runtime: Runtime, session: Session, outcome: dict[str, Any]) -> Response:
     accounts: list[str] = outcome.get("accounts", [])
     page: str | None = outcome.get("page")
     next_path: str = outcome.get("go", "/")
     if page == "other_meter":
         response: Response = render_message(request, f"connect.{page}", 200, (next_path, "connect.open"))
     elif page is not None:
-        response = _outcome_page(request, page)
+        response = consent_page(request, page)
     else:
         response = RedirectResponse(next_path, 303)
     if not set(accounts) <= set(session.accounts):
         # Rights change, so the session gets a new id (session fixation).
-        context.set_session_cookie(response, session.with_accounts(*accounts))
+        set_session_cookie(runtime, response, session.with_accounts(*accounts))
     return response
 
 
 def _waiting_page(request: Request, name: str, tries: int) -> Response:
     """Return a page that reloads itself, each time after a longer wait."""
     wait_s = _RELOAD_AFTER_S[min(tries, len(_RELOAD_AFTER_S) - 1)]
-    response = render_message(request, f"connect.{name}", 503 if name == "unavailable" else 202, _HOME)
+    response = consent_page(request, name, wait_s)
     response.headers["Refresh"] = str(wait_s)
-    response.headers["Retry-After"] = str(wait_s)
     return response
 
 
-def _outcome_page(request: Request, name: str) -> Response:
+def consent_page(request: Request, name: str, wait_s: int = 0) -> Response:
+    """Return the page of an outcome. ``wait_s`` says when to come again."""
     status, action = _PAGES[name]
-    return render_message(request, f"connect.{name}", status, action)
+    response = render_message(request, f"connect.{name}", status, action)
+    if wait_s:
+        response.headers["Retry-After"] = str(wait_s)
+    return response
 
 
 def _failure_page(callback: Callback) -> str:

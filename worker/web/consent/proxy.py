@@ -40,7 +40,7 @@ from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.consent.callback import answer_callback
 from worker.web.consent.start import CONSENT_STARTS, PORTAL_SUFFIX, start_flow
-from worker.web.context import ContextDep, SessionDep
+from worker.web.context import RuntimeDep, SessionDep
 from worker.web.errors import HttpRefusal
 from worker.web.rate_limit import RateLimiter, client_address
 
@@ -52,8 +52,8 @@ _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _DEFAULT_TOKEN_LIFE_S: Final = 12_600
 
 
-def check_enabled(supplier: str, context: ContextDep) -> None:
-    if not context.runtime.settings.proxy_origins or supplier not in SUPPLIERS:
+def check_enabled(supplier: str, runtime: RuntimeDep) -> None:
+    if not runtime.settings.proxy_origins or supplier not in SUPPLIERS:
         raise HttpRefusal(404, "not_found", "there is no proxy here")
 
 
@@ -62,9 +62,8 @@ _basic = HTTPBasic(realm="releve", auto_error=False)
 
 
 @router.get("/{supplier}/auth", dependencies=[_Enabled])
-def authorize(request: Request, supplier: str, context: ContextDep) -> Response:
+def authorize(request: Request, supplier: str, runtime: RuntimeDep) -> Response:
     """Redirect to the supplier's page, for a caller whose address is on one of the allowed origins."""
-    runtime = context.runtime
     redirect_uri, state = _read_authorization_request(request, runtime)
     if wait_s := RateLimiter(runtime.redis).count_call(CONSENT_STARTS, client_address(request)):
         raise HttpRefusal(429, "temporarily_unavailable", "too many at once", {"Retry-After": str(wait_s)})
@@ -78,14 +77,14 @@ def authorize(request: Request, supplier: str, context: ContextDep) -> Response:
 
 @router.get("/{supplier}/redirect")
 @router.get(f"/{{supplier}}/redirect{PORTAL_SUFFIX}")
-def receive_callback(request: Request, supplier: str, context: ContextDep, session: SessionDep) -> Response:
+def receive_callback(request: Request, supplier: str, runtime: RuntimeDep, session: SessionDep) -> Response:
     """Receive a person who comes back from the supplier's page.
 
     The supplier knows one address of ours, so a household of our own may come here too.
     """
     if supplier not in SUPPLIERS:
         raise HttpRefusal(404, "not_found", "no such supplier")
-    return answer_callback(request, context, session)
+    return answer_callback(request, runtime, session)
 
 
 def _read_authorization_request(request: Request, runtime: Runtime) -> tuple[str, str]:
@@ -117,14 +116,14 @@ async def read_form(request: Request) -> dict[str, str]:
 
 @router.post("/{supplier}/token", dependencies=[_Enabled])
 def issue_token(
-    context: ContextDep,
+    runtime: RuntimeDep,
     form: Annotated[dict[str, str], Depends(read_form)],
     basic: Annotated[HTTPBasicCredentials | None, Depends(_basic)],
 ) -> Response:
     """Answer the exchange of a code, and each renewal of a token."""
-    _check_client(context.runtime, form, basic)
+    _check_client(runtime, form, basic)
     try:
-        return JSONResponse(_answer_grant(context.runtime, form), headers={"Pragma": "no-cache"})
+        return JSONResponse(_answer_grant(runtime, form), headers={"Pragma": "no-cache"})
     except WorkerError as error:
         log.warning("proxy token refused", extra=fields(code=error.code, reason=str(error)))
         raise _to_refusal(error) from None

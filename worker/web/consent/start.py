@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlencode
 
-from worker.clients.suppliers import SUPPLIERS
 from worker.runtime.process import Runtime
 from worker.stores.redis.consent_flows import ConsentFlow, ConsentFlows
 from worker.web.rate_limit import Rate
 
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
 CONSENT_STARTS: Final = Rate("consent", calls=60)  # Each start keeps a key in Redis for a quarter of an hour.
-
-
-def is_known_supplier(name: str) -> bool:
-    return name.removesuffix(PORTAL_SUFFIX) in SUPPLIERS
 
 
 def start_flow(runtime: Runtime, flow: ConsentFlow, callback_path: str, usage_point_id: str | None = None) -> str:

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -19,38 +18,34 @@ from worker.domain.measures.holes import Hole
 from worker.domain.measures.readings import ONE_DAY, DateWindow, Series
 from worker.errors import UnknownAccount
 from worker.runtime.process import Runtime
-from worker.web.context import ContextDep, SessionDep
-from worker.web.pages.charts import build_chart, describe_change, span_title, total_text
+from worker.web.context import RuntimeDep, SessionDep
+from worker.web.pages.charts import Summary, build_chart, summarize
 from worker.web.pages.measures import Span, View, measures_by_day, read_days
 from worker.web.render import render, words_of
 from worker.web.texts import Words
 
 router = APIRouter()
 
+# Whether all is well, the household waits or it has to act.
+KINDS: Final = {
+    AccountState.NEW: "act",
+    AccountState.READY: "good",
+    AccountState.PAUSED: "wait",
+    AccountState.ACTION_NEEDED: "act",
+}
 _LATE_AFTER: Final = timedelta(days=3)  # The supplier itself may be a day or two late.
 _GAP_REACH: Final = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A sum at the top of the page; ``href`` leads to its chart."""
-
-    title: str
-    energy: str
-    comparison: str
-    trend: str
-    href: str
 
 
 @router.get("/accounts/{account_id}")
 def show_account(
     request: Request,
-    context: ContextDep,
+    runtime: RuntimeDep,
     account: OwnAccount,
     by: Annotated[View | None, Query()] = None,
     at: Annotated[date | None, Query()] = None,
 ) -> Response:
-    runtime, words = context.runtime, words_of(request)
+    words = words_of(request)
     status = status_of(account, registry=runtime.registry, history=runtime.history)
     today = runtime.claims.today()
     bars = {name: series for name, series in status.series.items() if series.total}
@@ -59,7 +54,6 @@ def show_account(
         request,
         "account.html",
         account=account,
-        digits=digits_of(account),
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=build_chart(runtime, account.id, words, by, at),
@@ -74,13 +68,10 @@ def show_account(
 
 def connection_of(account: Account, status: AccountStatus, today: date) -> tuple[str, str]:
     """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``."""
-    match account.state:
-        case AccountState.NEW:
-            return "act", "state.new"
-        case AccountState.ACTION_NEEDED:
-            return "act", f"code.{account.reason}"
-        case AccountState.PAUSED:
-            return "wait", "state.paused"
+    if account.state is AccountState.ACTION_NEEDED:
+        return KINDS[account.state], f"code.{account.reason}"
+    if account.state is not AccountState.READY:
+        return KINDS[account.state], f"state.{account.state}"
     last = status.last_day
     if any(series.error for series in status.series.values()):
         return "wait", "state.retrying"
@@ -89,25 +80,14 @@ def connection_of(account: Account, status: AccountStatus, today: date) -> tuple
     return ("wait", "state.late") if last < today - _LATE_AFTER else ("good", "state.good")
 
 
-def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Figure]:
+def build_figures(runtime: Runtime, account_id: str, last: date | None, words: Words) -> list[Summary]:
     """Return the sums of the last day, its month and its year, each compared to the one before."""
     if last is None:
         return []
     window = DateWindow(date(last.year - 1, 1, 1), last + ONE_DAY)
     days = read_days(runtime.measures, account_id, window)
-    return [_build_figure(Span.containing(view, last), days, words) for view in View]
-
-
-def _build_figure(span: Span, days: Any, words: Words) -> Figure:
-    measures = measures_by_day(span, days, span.end)
-    comparison, trend = describe_change(measures, words)
-    return Figure(
-        title=span_title(span, words),
-        energy=total_text(measures, words) or words("chart.unknown"),
-        comparison=comparison,
-        trend=trend,
-        href=f"?by={span.view}&at={span.start}#chart",
-    )
+    spans = [Span.containing(view, last) for view in View]
+    return [summarize(measures_by_day(span, days, span.end), words) for span in spans]
 
 
 def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int]:
@@ -122,21 +102,16 @@ def _count_gaps(runtime: Runtime, account_id: str, today: date) -> dict[str, int
     }
 
 
-def load_own_account(account_id: str, context: ContextDep, session: SessionDep) -> Account:
+def load_own_account(account_id: str, runtime: RuntimeDep, session: SessionDep) -> Account:
     """Return the account of the address, where the browser's session holds it.
 
     Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
     """
     if account_id in session.accounts:
-        account = context.runtime.registry.get(account_id)
+        account = runtime.registry.get(account_id)
         if account.state is not AccountState.DELETED:
             return account
     raise UnknownAccount("no such account in this browser's session")
-
-
-def digits_of(account: Account) -> str:
-    """Return the last four digits of the meter's number, all that its own household sees of it."""
-    return account.last_digits or "…"
 
 
 OwnAccount = Annotated[Account, Depends(load_own_account)]

@@ -26,21 +26,29 @@ class TableRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """A span in words; ``href`` is the query of its chart on the account's own page."""
+
+    title: str
+    total: str
+    comparison: str
+    trend: str  # Either "less", "more", "same" or empty.
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Everything that the template shows of one span. Addresses are queries of the account's own page."""
 
     view: View
-    title: str
-    total: str | None
-    comparison: str
-    trend: str  # Either "less", "more", "same" or empty.
+    summary: Summary
     drawings: list[Markup]
     rows: list[TableRow]
     notes: list[str]
     tabs: list[tuple[View, str]]
     previous: tuple[str, str] | None  # Address and title.
     next: tuple[str, str] | None
-    names: tuple[str, str]  # This span and the one before, in the legend and the head of the table.
+    title_before: str
 
 
 def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | None, at: date | None) -> Chart | None:
@@ -60,26 +68,28 @@ def build_chart(runtime: Runtime, account_id: str, words: Words, view: View | No
 def to_chart(measures: SpanMeasures, words: Words, first: date, last: date) -> Chart:
     """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead."""
     span = measures.span
-    title = span_title(span, words)
-    comparison, trend = describe_change(measures, words)
-    label = words("chart.told", title=title, total=total_text(measures, words) or words("chart.unknown"))
+    summary = summarize(measures, words)
+    label = words("chart.told", title=summary.title, total=summary.total)
     return Chart(
         view=span.view,
-        title=title,
-        total=total_text(measures, words),
-        comparison=comparison,
-        trend=trend,
+        summary=summary,
         drawings=[] if measures.empty else [draw_chart(measures, words, size, label) for size in (WIDE, NARROW)],
         rows=[to_row(slot, span.view, words) for slot in measures.slots],
         notes=list(_notes(measures, words)),
-        tabs=[(view, _query(view, _tab_day(span, last))) for view in View],
+        tabs=[(view, _query(view, min(span.end - ONE_DAY, last))) for view in View],
         previous=_link_to(span.before, words) if span.before.end > first else None,
         next=_link_to(span.after, words) if span.after.start <= last else None,
-        names=(title, span_title(span.before, words)),
+        title_before=_title(span.before, words),
     )
 
 
-def span_title(span: Span, words: Words) -> str:
+def summarize(measures: SpanMeasures, words: Words) -> Summary:
+    span, digits = measures.span, 2 if measures.span.view is View.DAY else None
+    total = words("chart.unknown") if measures.total is None else words.energy(measures.total, digits)
+    return Summary(_title(span, words), total, *_describe_change(measures, words), _query(span.view, span.start))
+
+
+def _title(span: Span, words: Words) -> str:
     if span.view is View.YEAR:
         return str(span.start.year)
     return words.weekday(span.start) if span.view is View.DAY else words.month(span.start)
@@ -126,13 +136,7 @@ def _stored_range(runtime: Runtime, account_id: str) -> tuple[date | None, date 
     return min(filter(None, first_days), default=None), max(last_days, default=None)
 
 
-def total_text(measures: SpanMeasures, words: Words) -> str | None:
-    if measures.total is None:
-        return None
-    return words.energy(measures.total, 2 if measures.span.view is View.DAY else None)
-
-
-def describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
+def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
     """Return the comparison to the span before in words, and the trend.
 
     Such as ``−8 % par rapport à juin 2024, sur les 23 jours connus des deux`` and ``less``.
@@ -142,7 +146,7 @@ def describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
         return "", ""
     change = round(comparison.change, 2)
     trend = "same" if change == 0 else ("less" if change < 0 else "more")
-    before = span_title(measures.span.before, words)
+    before = _title(measures.span.before, words)
     sentence = words(
         f"chart.compared.{view}", change=words("chart.equal") if change == 0 else words.change(change), before=before
     )
@@ -164,13 +168,8 @@ def _notes(measures: SpanMeasures, words: Words) -> Iterator[str]:
         yield words.count(f"chart.gaps.{span.view}", measures.gaps)
 
 
-def _tab_day(span: Span, last: date) -> date:
-    """Return the day that a tab leads to: the end of this span."""
-    return min(span.end - ONE_DAY, last)
-
-
 def _link_to(span: Span, words: Words) -> tuple[str, str]:
-    return _query(span.view, span.start), span_title(span, words)
+    return _query(span.view, span.start), _title(span, words)
 
 
 def _query(view: View, day: date) -> str:

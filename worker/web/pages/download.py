@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from worker.domain.measures.readings import Period
 from worker.stores.measures.base import ALL_KEYS
-from worker.web.context import ContextDep
-from worker.web.pages.account import OwnAccount, digits_of
+from worker.web.context import RuntimeDep
+from worker.web.pages.account import OwnAccount
 from worker.web.pages.measures import first_day
 from worker.web.render import render
 
@@ -15,15 +15,14 @@ router = APIRouter()
 
 
 @router.get("/accounts/{account_id}/download")
-def show_download(request: Request, context: ContextDep, account: OwnAccount) -> Response:
-    measures = context.runtime.measures
+def show_download(request: Request, runtime: RuntimeDep, account: OwnAccount) -> Response:
+    measures = runtime.measures
     first = measures.read(account.id, dict.fromkeys(Period, ALL_KEYS), limit=1)
     return render(
         request,
         "download.html",
         account=account,
-        digits=digits_of(account),
         periods=[period for period in Period if first[period]],
         first=first_day(measures, account.id, Period.DAY),
-        today=context.runtime.claims.today(),
+        today=runtime.claims.today(),
     )

@@ -187,8 +187,8 @@ def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days
         )
         for moment, start in _steps(span.start, step, values)
     )
-    total = days.get(span.start, _total(current))
-    return SpanMeasures(span, slots, total, _compare_days(span, days, slots))
+    measured = sum(reading.milliwatt_hours for reading in current) if current else None
+    return SpanMeasures(span, slots, days.get(span.start, measured), _compare_days(span, days, slots))
 
 
 def _compare_days(span: Span, days: Days, slots: tuple[Slot, ...]) -> Comparison | None:
@@ -251,9 +251,4 @@ def _counterpart(view: View, day: date) -> date | None:
 
 def _sum(days: Days, span: Span) -> int | None:
     energies = [days[day] for day in span.days() if day in days]
-    return sum(energies) if energies else None
-
-
-def _total(readings: Iterable[IntervalReading]) -> int | None:
-    energies = [reading.milliwatt_hours for reading in readings]
     return sum(energies) if energies else None

@@ -19,7 +19,7 @@ from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.process import Runtime
 from worker.stores.registry.overview import Overview
-from worker.web.context import ContextDep, ServiceContext
+from worker.web.context import RuntimeDep, set_cookie
 from worker.web.rate_limit import Rate, RateLimiter, client_address
 from worker.web.render import render, render_message
 from worker.web.sessions import OPERATOR_COOKIE, OPERATOR_LIFE
@@ -43,21 +43,21 @@ class OperatorSession:
 
 
 @router.get("")
-def show_operator(request: Request, context: ContextDep) -> Response:
-    if context.runtime.settings.operator_password is None:
+def show_operator(request: Request, runtime: RuntimeDep) -> Response:
+    if runtime.settings.operator_password is None:
         return render_message(request, "operator.closed", 404)
-    session = _read_session(request, context)
+    session = _read_session(request, runtime)
     if not session.logged_in:
-        return _login_page(request, context, session)
+        return _login_page(request, runtime, session)
     return render(
-        request, "operator.html", operator_csrf=context.signer.csrf_token(session.sid), **_page_values(context.runtime)
+        request, "operator.html", operator_csrf=runtime.signer.csrf_token(session.sid), **_page_values(runtime)
     )
 
 
 @router.post("/login")
 def log_in(
     request: Request,
-    context: ContextDep,
+    runtime: RuntimeDep,
     password: Annotated[str, Form()] = "",
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
@@ -66,40 +66,40 @@ def log_in(
     A try counts before its password is checked, so that many at once can't get around the limit. A try that the limit
     refuses doesn't count.
     """
-    password_setting = context.runtime.settings.operator_password
-    session = _read_session(request, context)
-    if password_setting is None or not context.signer.is_valid_csrf_token(session.sid, csrf):
-        return _login_page(request, context, session, 403, "csrf.text")
-    limiter, address = RateLimiter(context.runtime.redis), client_address(request)
+    password_setting = runtime.settings.operator_password
+    session = _read_session(request, runtime)
+    if password_setting is None or not runtime.signer.is_valid_csrf_token(session.sid, csrf):
+        return _login_page(request, runtime, session, 403, "csrf.text")
+    limiter, address = RateLimiter(runtime.redis), client_address(request)
     if wait_s := limiter.count_call(_TRIES_BY_ADDRESS, address) or limiter.count_call(_TRIES_IN_ALL, "all"):
-        response = _login_page(request, context, session, 429, "operator.slow", wait_s=wait_s)
+        response = _login_page(request, runtime, session, 429, "operator.slow", wait_s=wait_s)
         response.headers["Retry-After"] = str(wait_s)
         return response
     if not hmac.compare_digest(password.encode(), password_setting.get_secret_value().encode()):
         log.warning("operator login refused", extra=fields(address=address))
-        return _login_page(request, context, session, 403, "operator.wrong")
+        return _login_page(request, runtime, session, 403, "operator.wrong")
     entered = RedirectResponse(_PATH, 303)
-    _set_cookie(context, entered, OperatorSession(_new_sid(), logged_in=True))
+    _set_cookie(runtime, entered, OperatorSession(_new_sid(), logged_in=True))
     return entered
 
 
 @router.post("/logout")
-def log_out(request: Request, context: ContextDep, csrf: Annotated[str, Form()] = "") -> Response:
-    if not context.signer.is_valid_csrf_token(_read_session(request, context).sid, csrf):
+def log_out(request: Request, runtime: RuntimeDep, csrf: Annotated[str, Form()] = "") -> Response:
+    if not runtime.signer.is_valid_csrf_token(_read_session(request, runtime).sid, csrf):
         return render_message(request, "csrf", 403, (_PATH, "message.again"))
     response = RedirectResponse(_PATH, 303)
     response.delete_cookie(OPERATOR_COOKIE, path=_PATH)
     return response
 
 
-def _read_session(request: Request, context: ServiceContext) -> OperatorSession:
-    claims = context.signer.read(_KIND, request.cookies.get(OPERATOR_COOKIE))
+def _read_session(request: Request, runtime: Runtime) -> OperatorSession:
+    claims = runtime.signer.read(_KIND, request.cookies.get(OPERATOR_COOKIE))
     return OperatorSession(str(claims["sid"]), bool(claims["inside"])) if claims else OperatorSession(_new_sid())
 
 
 def _login_page(
     request: Request,
-    context: ServiceContext,
+    runtime: Runtime,
     session: OperatorSession,
     status: int = 200,
     fault: str | None = None,
@@ -111,17 +111,17 @@ def _login_page(
         request,
         "operator_login.html",
         status,
-        operator_csrf=context.signer.csrf_token(session.sid),
+        operator_csrf=runtime.signer.csrf_token(session.sid),
         fault=fault,
         wait_s=wait_s,
     )
-    _set_cookie(context, response, session)
+    _set_cookie(runtime, response, session)
     return response
 
 
-def _set_cookie(context: ServiceContext, response: Response, session: OperatorSession) -> None:
-    token = context.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, OPERATOR_LIFE)
-    context.set_cookie(response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()), path=_PATH)
+def _set_cookie(runtime: Runtime, response: Response, session: OperatorSession) -> None:
+    token = runtime.signer.sign(_KIND, {"sid": session.sid, "inside": session.logged_in}, OPERATOR_LIFE)
+    set_cookie(runtime, response, OPERATOR_COOKIE, token, int(OPERATOR_LIFE.total_seconds()), path=_PATH)
 
 
 def _page_values(runtime: Runtime) -> dict[str, Any]:

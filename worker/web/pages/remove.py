@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request, Response
 
-from worker.web.context import ContextDep, SessionDep
-from worker.web.pages.account import OwnAccount, digits_of
+from worker.web.context import RuntimeDep, SessionDep, set_session_cookie
+from worker.web.pages.account import OwnAccount
 from worker.web.render import render, render_message
 
 router = APIRouter()
@@ -18,30 +18,29 @@ _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_
 
 @router.get("/accounts/{account_id}/remove")
 def show_remove_form(request: Request, account: OwnAccount) -> Response:
-    return render(request, "remove.html", account=account, digits=digits_of(account))
+    return render(request, "remove.html", account=account)
 
 
 @router.post("/accounts/{account_id}/remove")
 def remove_account(
     request: Request,
-    context: ContextDep,
+    runtime: RuntimeDep,
     session: SessionDep,
     account: OwnAccount,
     csrf: Annotated[str, Form()] = "",
 ) -> Response:
     """Erase the account, only from our own form: another site can't know its hidden field (CSRF)."""
-    if not context.signer.is_valid_csrf_token(session.sid, csrf):
+    if not runtime.signer.is_valid_csrf_token(session.sid, csrf):
         back = (f"/accounts/{account.id}/remove", "message.again")
         return render_message(request, "csrf", 403, back)
-    erased = context.runtime.erase(account.id)
+    erased = runtime.erase(account.id)
     receipt = [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
     response = render(
         request,
         "removed.html",
         account=account,
         receipt=receipt,
-        moment=context.runtime.now(),
-        digits=digits_of(account),
+        moment=runtime.now(),
     )
-    context.set_session_cookie(response, session.without_account(account.id))
+    set_session_cookie(runtime, response, session.without_account(account.id))
     return response

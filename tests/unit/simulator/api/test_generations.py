@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 
 import pytest
 
@@ -25,18 +25,6 @@ def test_the_readings_that_our_parser_finds_are_the_truth(supplier: SimulatorCal
 
 def _timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-@pytest.mark.parametrize(
-    ("day", "count", "repeated"), [("2024-03-31", 46, 0), ("2024-06-15", 48, 0), ("2024-10-27", 50, 2)]
-)
-def test_a_clock_change_day_has_true_end_labels(supplier: SimulatorCaller, day: str, count: int, repeated: int) -> None:
-    following = date.fromordinal(date.fromisoformat(day).toordinal() + 1).isoformat()
-    labels = [label for label, _ in points(supplier.request_measures(day, following, "curve"))]
-    assert len(labels) == count
-    assert len(labels) - len(set(labels)) == repeated
-    assert (labels[0], labels[-1]) == (f"{day} 00:30:00", f"{following} 00:00:00")
-    assert not {f"2024-03-31 02:{minute}:00" for minute in ("00", "30")} & set(labels)
 
 
 def test_the_older_bodies_say_what_they_hold(supplier: SimulatorCaller) -> None:

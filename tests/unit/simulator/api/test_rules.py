@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.support.enedis_caller import HOME, PATHS, SimulatorCaller, error_of, points
-from worker.simulator.api.errors import ERROR_TABLE
 
 NO_DATA = (404, "no_data_found")
 
@@ -109,8 +108,6 @@ def test_a_curve_that_is_not_collected_leaves_the_daily_values(supplier: Simulat
     supplier.switch(curve_enabled=False)
     assert error_of(supplier.request_measures(series="curve")) == NO_DATA
     assert supplier.request_measures().status_code == 200
-    supplier.switch(curve_objected=True)
-    assert error_of(supplier.request_measures(series="curve")) == (400, "ADAM-ERR0075")
     assert supplier.truth("2024-11-01", "2024-11-02")["load_curve"] == []
 
 
@@ -120,16 +117,3 @@ def test_the_newest_words_some_refusals_of_its_own(supplier: SimulatorCaller) ->
     assert error_of(supplier.request_measures(generation="2026")) == (404, "404")
     older = supplier.request_measures(generation="v4").json()
     assert older["error_description"] == "no measure found for this usage point"
-
-
-@pytest.mark.parametrize("generation", ["v4", "v5", "2026"])
-@pytest.mark.parametrize("name", ERROR_TABLE)
-def test_every_row_of_the_error_table_can_be_switched_on_for_one_meter(
-    supplier: SimulatorCaller, name: str, generation: str
-) -> None:
-    supplier.bearer(generation)
-    supplier.switch(refusal=name)
-    answer = supplier.request_measures(generation=generation)
-    assert answer.status_code >= 400
-    supplier.switch(refusal=None)
-    assert supplier.request_measures(generation=generation).status_code == 200

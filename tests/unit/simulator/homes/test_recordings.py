@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import shutil
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.enedis_caller import CALLBACK, SimulatorCaller, error_of, points
-from worker.domain.measures.readings import PARIS
 from worker.simulator.homes.recording_formats import BrokenRecording, read_r63_export
-from worker.simulator.homes.recordings import RecordedMeter, infer_minutes, read_folder, to_instants
-from worker.simulator.homes.series import energy_wh
+from worker.simulator.homes.recordings import infer_minutes, read_folder, to_instants
 from worker.simulator.options import SimulatorOptions
 
 METER = "01234567890123"
@@ -53,14 +50,9 @@ def _write(folder: Path, name: str, text: str) -> Path:
 
 
 def _serve(folder: Path, now: str) -> SimulatorCaller:
-    options = SimulatorOptions(
-        data_dir=folder,
-        pretend_now=datetime.fromisoformat(now),
-        redirect_uri=CALLBACK,
-        load_curve_history_months=600,
-        daily_history_months=600,
+    return SimulatorCaller(
+        SimulatorOptions(data_dir=folder, pretend_now=datetime.fromisoformat(now), redirect_uri=CALLBACK)
     )
-    return SimulatorCaller(options)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -163,58 +155,6 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, text: s
         read_folder(tmp_path / "nowhere")
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the recorded households under meter numbers, and Enedis' exports."""
-    folder = tmp_path_factory.mktemp("recorded")
-    for number, name in enumerate(("a", "c", "e", "g"), start=1):
-        for series in ("load_curve", "daily"):
-            source = SHARED / f"household_{name}.{series}.csv.gz"
-            if source.exists():
-                shutil.copy(source, folder / f"{number:014d}.{series}.csv.gz")
-    for source in (SHARED / "exports").iterdir():
-        shutil.copy(source, folder / source.name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def recorded_homes(recorded: Path) -> SimulatorCaller:
-    return _serve(recorded, "2025-04-01T09:00+02:00")
-
-
-@pytest.fixture(scope="module")
-def meters(recorded: Path) -> dict[str, RecordedMeter]:
-    return read_folder(recorded)
-
-
-@needs_recordings
-@pytest.mark.parametrize(
-    ("usage_point", "series"), [(1, "daily"), (3, "daily"), (4, "daily"), (1, "curve"), (2, "curve")]
-)
-def test_every_recorded_value_comes_back_as_recorded(
-    recorded: Path, recorded_homes: SimulatorCaller, usage_point: int, series: str
-) -> None:
-    number = f"{usage_point:014d}"
-    name = "daily" if series == "daily" else "load_curve"
-    with gzip.open(recorded / f"{number}.{name}.csv.gz", "rt") as lines:
-        rows = [(label, value) for label, value in list(csv.reader(lines))[1:] if value]
-    served: list[tuple[str, str]] = []
-    day = date(2021, 1, 1) if series == "daily" else date(2022, 10, 24)
-    span = 365 if series == "daily" else 7
-    while day < date(2025, 3, 13):
-        end = min(day + timedelta(days=span), date(2025, 3, 13))
-        answer = recorded_homes.request_measures(str(day), str(end), series, usage_point=number)
-        served += points(answer) if answer.status_code == 200 else []
-        day = end
-    assert served == [(_as_label(label), value) for label, value in rows]
-
-
-def _as_label(label: str) -> str:
-    if len(label) == 10:
-        return label
-    return datetime.fromisoformat(label).replace(tzinfo=None).isoformat(" ")
-
-
 @needs_recordings
 def test_the_steps_we_infer_are_those_the_portal_states() -> None:
     rows = read_r63_export(next((SHARED / "exports").glob("ENEDIS_R63*"))).rows
@@ -222,21 +162,16 @@ def test_the_steps_we_infer_are_those_the_portal_states() -> None:
 
 
 @needs_recordings
-def test_exports_and_plain_files_of_one_meter_say_the_same(meters: dict[str, RecordedMeter]) -> None:
+def test_exports_and_plain_files_of_one_meter_say_the_same(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "c"), start=1):
+        for source in SHARED.glob(f"household_{name}.*.csv.gz"):
+            shutil.copy(source, tmp_path / source.name.replace(f"household_{name}", f"{number:014d}"))
+    for source in (SHARED / "exports").iterdir():
+        shutil.copy(source, tmp_path / source.name)
+    meters = read_folder(tmp_path)
     assert meters["99000000000011"].days == meters["00000000000001"].days
     assert meters["99000000000011"].curves == meters["00000000000001"].curves
     curve, twin = (meters[number].curves for number in ("99000000000033", "00000000000002"))
     assert [[point[:4] for point in curve[day]] for day in sorted(curve)] == [
         [point[:4] for point in twin[day]] for day in sorted(twin)
     ]
-
-
-@needs_recordings
-def test_a_recorded_curve_adds_up_to_its_recorded_days(meters: dict[str, RecordedMeter]) -> None:
-    meter = meters["00000000000001"]
-    days = meter.days
-    assert len(days) == 197
-    assert [day for day, wh in days.items() if energy_wh(meter.curve(day)) != wh] == []
-    autumn = meter.curve(date(2023, 10, 29))
-    assert (len(autumn), autumn[0].end.astimezone(PARIS).hour) == (50, 0)
-    assert len(meter.curve(date(2024, 3, 31))) == 46

@@ -85,16 +85,6 @@ def test_an_added_account_is_ready_and_its_backfill_enqueued_and_adding_it_again
     assert METER not in new.text + again.text
 
 
-def test_a_broker_that_is_away_does_not_undo_an_added_account(
-    service: ApiService, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def away(*_: object, **__: object) -> None:
-        raise StoreUnavailable("the broker can't be reached")
-
-    monkeypatch.setattr("worker.web.context.enqueue_backfill", away)
-    assert client.post("/api/accounts", json={"usage_point": METER}).status_code == 201
-
-
 def test_where_holders_bring_their_own_tokens_only_the_consent_page_adds_accounts(
     redis_url: str, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sse_starlette import EventSourceResponse
 
 from tests.support.api_service import ApiService
 from worker.accounts.status import AccountProgress, SeriesProgress
@@ -15,7 +16,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.web.api import progress as streams
-from worker.web.api.progress import stream_events, to_response
+from worker.web.api.progress import stream_events
 
 
 def at(done: int) -> AccountProgress:
@@ -74,22 +75,23 @@ def test_a_quiet_stream_ends_in_its_time() -> None:
     assert [name for name, _ in events_of(watch(at(1), longest_s=0.1))] == ["progress"]
 
 
-def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client() -> None:
+def test_a_quiet_stream_gets_heartbeats_and_ends_with_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
     async def respond() -> list[dict[str, Any]]:
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, str]:
-            while sum(message.get("body") == b": \r\n\r\n" for message in sent) < 2:
+            while sum(message.get("body", b"").startswith(b": ping") for message in sent) < 2:
                 await asyncio.sleep(0.01)
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)
 
-        response = to_response(stream_events(source(at(1)), 0.01), heartbeat_s=0.02)
+        response = EventSourceResponse(stream_events(source(at(1)), 0.01))
         await asyncio.wait_for(response({"type": "http", "method": "GET"}, receive, send), 5)
         return sent
 
+    monkeypatch.setattr(EventSourceResponse, "DEFAULT_PING_INTERVAL", 0.02)
     free = streams._streams._value
     sent = asyncio.run(respond())
     headers = dict(sent[0]["headers"])

@@ -92,7 +92,7 @@ def test_a_month_half_gone_is_compared_over_the_days_that_both_have() -> None:
     assert shown.comparison is not None
     assert (shown.comparison.energy, shown.comparison.before, shown.comparison.number) == (4000, 2000, 2)
     assert shown.comparison.change == 1.0 and not shown.comparison.whole
-    sentence = to_chart(shown, FRENCH, date(2024, 6, 1), date(2024, 7, 2)).comparison
+    sentence = to_chart(shown, FRENCH, date(2024, 6, 1), date(2024, 7, 2)).summary.comparison
     assert (
         sentence.replace("\N{NO-BREAK SPACE}", " ") == "+100 % par rapport à juin 2024, sur les 2 jours connus des deux"
     )
@@ -128,7 +128,7 @@ def test_the_total_of_a_day_is_the_suppliers_own_where_it_is_there() -> None:
 def test_a_day_without_its_curve_still_has_its_total() -> None:
     day = date(2024, 7, 1)
     chart = to_chart(measures_by_step(Span(View.DAY, day), [], {day: 7_140_000}, LATER), FRENCH, day, day)
-    assert chart.total == "7,14\N{NO-BREAK SPACE}kWh" and chart.drawings == []
+    assert chart.summary.total == "7,14\N{NO-BREAK SPACE}kWh" and chart.drawings == []
     assert chart.notes == ["Le total de ce jour est connu, sa courbe par demi-heure ne l’est pas."]
 
 

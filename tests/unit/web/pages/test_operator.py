@@ -13,6 +13,7 @@ from httpx2 import Response
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
+from tests.support.household_pages import csrf_of
 from worker.app import enqueue_backfill, queue_lengths
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.completeness import COMPLETE
@@ -28,12 +29,6 @@ ENGLISH = {"Accept-Language": "en"}
 def service(redis_url: str, tmp_path: Path) -> Iterator[ApiService]:
     with open_api_service(redis_url, tmp_path, operator_password=PASSWORD) as built:
         yield built
-
-
-def csrf_of(page: str) -> str:
-    match = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
-    assert match
-    return match[1]
 
 
 def log_in(browser: TestClient, password: str = PASSWORD) -> Response:
