@@ -108,10 +108,11 @@ class CouchServer:
         Raises StoreUnavailable for 401 and 403, which the operator must cure, and for outages.
         """
         status, text = _status_and_text(failure)
+        place = database or "its first page"
         error, reason = text if isinstance(text, tuple) else ("", "")
         if status in (401, 403):
             raise StoreUnavailable(
-                f"CouchDB at {self.origin} refuses this user on {database} ({status}): check user name and password; "
+                f"CouchDB at {self.origin} refuses this user on {place} ({status}): check user name and password; "
                 "the user must be an admin, or a member of a database that an admin created"
             ) from failure
         if status in _TRY_LATER or not 400 <= status < 500:
@@ -211,7 +212,7 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
 
     Returns ``made``, ``changed`` or ``there``.
     """
-    stored = _read_or_none(admin, "_users", f"org.couchdb.user:{name}")
+    stored = read_or_none(admin, "_users", f"org.couchdb.user:{name}")
     if stored is not None and _can_log_in(user):
         return "there"
     document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
@@ -227,7 +228,7 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
     A member reads and writes documents, but no design documents, which hold code that CouchDB runs.
     """
     security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
-    if _read_or_none(admin, database, "_security") == security:
+    if read_or_none(admin, database, "_security") == security:
         return "there"
     answer = admin.request("PUT", database, "_security", body=security)
     if not answer.ok:
@@ -235,7 +236,8 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
     return "made"
 
 
-def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
+def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
+    """Return the JSON object at a path; None where there is none.  Raises StoreUnavailable and WriteRefused."""
     answer = server.request("GET", *path)
     if answer.status == 404:
         return None
