@@ -37,6 +37,15 @@ def open_runtime() -> Iterator[Runtime]:
         yield runtime
 
 
+@contextmanager
+def refusing_taken_port(host: str, port: int) -> Iterator[None]:
+    """Raise ClickException in the place of OSError where a server can't listen on its address."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
+
+
 def require_account(runtime: Runtime, account_id: str) -> Account:
     """Return the account.  Raises UnknownAccount, for a removed one too."""
     account = runtime.registry.get(account_id)
