@@ -24,6 +24,8 @@ from worker.sync.audit import all_accounts
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
+# Columns that are never cut: ids, for people type them, and moments.
+_WHOLE: Final = ("id", "token", "account", "first seen", "changed at")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -145,11 +147,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
         click.echo(empty)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print the rows' values; ``columns``: each title and the name of its value.  A dash stands for no value."""
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:
+    """Print the rows' values; a dash stands for no value.
+
+    ``columns``: each title and the name of its value; without it every value, under its own name.
+    """
+    columns = columns or {name: name for name in rows[0]}
     table = Table(box=None)
-    for title, name in columns.items():  # An id is never cut, for people type it.
-        width = max((len(str(row[name])) for row in rows), default=0) if title in ("id", "token", "account") else None
+    for title, name in columns.items():
+        width = max((len(str(row[name])) for row in rows), default=0) if title in _WHOLE else None
         table.add_column(title, overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*(_to_cell(row[name]) for name in columns.values()))
