@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
-from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, quota_from
+from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from
 from worker.runtime.stores import open_current_database
+from worker.runtime.supplier import quota_from
 from worker.stores.registry.database import Database
 from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
@@ -100,7 +102,7 @@ def _registered_fleet(database: Database, settings: Settings, history_days: int)
 
 def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_hours: int) -> QuotaBudget:
     quota = quota_from(settings, preset, night_hours)
-    return quota if calls_per_hour is None else QuotaBudget(calls_per_hour or None, quota.per_second, night_hours)
+    return quota if calls_per_hour is None else replace(quota, per_hour=calls_per_hour or None)
 
 
 def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str, Any]) -> str:

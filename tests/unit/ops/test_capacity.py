@@ -12,8 +12,8 @@ import pytest
 from config.settings import Settings
 from tests.support.registries import NOW, add_ready, open_registry, prepare_registry
 from worker.domain.fleet.planning import QuotaBudget
-from worker.domain.fleet.policy import FleetPolicy
-from worker.ops.capacity import log_capacity, quota_from
+from worker.ops.capacity import log_capacity
+from worker.runtime.supplier import quota_from
 from worker.stores.registry.accounts import AccountRegistry
 
 
@@ -56,14 +56,6 @@ def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
         "daily_every": 1,
         "curve_every": 1,
     }
-
-
-def test_a_night_under_a_policy_takes_what_the_policy_asks_for(registry: AccountRegistry, tmp_path: Path) -> None:
-    registry.policies.apply(FleetPolicy(1, 2), NOW.date(), NOW, {})
-    capacity = log_capacity(
-        registry.database, settings_of(tmp_path, calls_per_hour=2), "nightly:2024-07-25", NOW.date()
-    )
-    assert (capacity.fits, capacity.current.calls_a_night, capacity.worse_than_needed) == (True, 30, False)
 
 
 def test_limits_are_the_presets_unless_others_are_set_for_it(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_credentials
-from worker.runtime.supplier import build_endpoints, calls_per_hour
+from worker.runtime.supplier import build_endpoints, quota_from
 from worker.stores.redis.heartbeats import Heartbeats
 
 WARN_S: Final = 5.0
@@ -114,7 +114,7 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
     where = "the supplier's own hosts" if settings.speaks_to_production else "a sandbox or simulator"
-    per_hour = calls_per_hour(settings, build_endpoints(settings)) or "no limit of"
+    per_hour = quota_from(settings).per_hour or "no limit of"
     yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
     if settings.pretend_now:
         yield warn(
