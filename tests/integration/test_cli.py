@@ -118,12 +118,7 @@ def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tupl
     "settings, message",
     [
         ({"PRESET": "enedis-v9"}, "RELEVE_PRESET"),
-        ({"NIGHTLY_AT": "25:00"}, "RELEVE_NIGHTLY_AT"),
-        ({"HISTORY_LOAD_DAYS": "9999"}, "RELEVE_HISTORY_LOAD_DAYS"),
-        ({"REDIS_URL": "http://127.0.0.1"}, "RELEVE_REDIS_URL"),
         ({"ENEDIS_URL": ""}, "RELEVE_PRETEND_NOW"),
-        ({"PRETEND_NOW": "2024-07-25"}, "RELEVE_PRETEND_NOW"),
-        ({"PRETEND_NOW": "2024-07-25T09:00"}, "RELEVE_PRETEND_NOW"),
         ({"MEASURES_URL": "couchdb+http://"}, "RELEVE_MEASURES_URL"),
         ({"MEASURES_URL": "nonsense"}, "RELEVE_MEASURES_URL"),
         ({"REGISTRY_URL": "nonsense"}, "RELEVE_REGISTRY_URL"),

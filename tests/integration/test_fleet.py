@@ -24,7 +24,6 @@ from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.redis.sockets import listen
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.unknown_answers import QuarantineTable
@@ -175,11 +174,3 @@ def test_parts_that_are_down_are_told_and_the_others_stay(fleet: Fleet) -> None:
     assert samples["releve_accounts"][("ready",)] == 2
     assert "releve_gate_open" not in samples
     assert "Traceback" not in output.err
-
-
-def test_a_taken_port_is_one_line_that_says_what_to_do(fleet: Fleet) -> None:
-    env = {PREFIX + name: value for name, value in fleet.settings.items()}
-    with listen("127.0.0.1", 0) as listener:
-        output = run_releve(fleet.folder, env, "metrics", "--port", str(listener.getsockname()[1]))
-    assert output.code == 1
-    assert "choose another --port" in output.error_line

@@ -144,11 +144,7 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(
     [
         ((), "the registry has no active account: say --accounts"),
         (("--accounts", "0"), "0 is not in the range"),
-        (("--accounts", "many"), "'many' is not a valid integer"),
         (("--accounts", "1", "--preset", "enedis-v6"), "'enedis-v6' is not one of"),
-        (("--accounts", "1", "--history-days", "746"), "746 is not in the range"),
-        (("--accounts", "1", "--night-hours", "25"), "25 is not in the range"),
-        (("--accounts", "1", "--calls-per-hour", "-1"), "-1 is not in the range"),
         (("--accounts", "1", "--without-curve", "2"), "--without-curve needs --accounts"),
         (("--without-curve", "2"), "--without-curve needs --accounts"),
         (("--apply", "--reset"), "exclude one another"),
