@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, print_json, warn
+from worker.cli.totals_check import DIFFERENCES
 
 _ACCOUNTS: Final = 12
 _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
@@ -120,7 +121,7 @@ def _print_report(report: Any) -> None:
         table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
     console.print(table)
     values = report.as_json()
-    for names in (("accounts", "documents", "kills"), (*report.differences.as_json(), "stuck")):
+    for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck")):
         console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
     console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
     console.print("[green]nothing lost, nothing doubled[/]" if report.ok else "[red]FAILED[/]")
