@@ -137,6 +137,15 @@ def to_row(entry: Any) -> dict[str, Any]:
     return {field.name: to_plain(getattr(entry, field.name)) for field in fields(entry)}
 
 
+def print_result(value: Any, *lines: str, as_json: bool) -> None:
+    """Print a result as JSON, or in lines for people."""
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        click.echo(line)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
     """Print rows as JSON or as a table; ``empty``: what a person reads where there are none."""
     if as_json:
