@@ -99,9 +99,7 @@ def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, con
 
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
     planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
-    with open_servers(
-        folder, preset=report.preset, store=report.store, measures_url=measures_url, warn=warn
-    ) as servers:
+    with open_servers(folder, preset=report.preset, store=report.store, measures_url=measures_url) as servers:
         fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
         console.print(
             f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "
