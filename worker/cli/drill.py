@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console
@@ -13,6 +13,12 @@ from rich.table import Table
 
 from worker.cli.common import json_option, print_json, warn
 from worker.cli.totals_check import DIFFERENCES
+from worker.drill.fleet import DrillFleet
+from worker.drill.processes import CAN_FILL_DISK
+from worker.drill.report import DrillReport
+from worker.drill.run import Drill
+from worker.drill.schedule import FaultKind, plan_faults
+from worker.drill.servers import find_couchdb_program, open_servers
 
 _ACCOUNTS: Final = 12
 _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
@@ -57,9 +63,6 @@ def drill(
       releve drill --minutes 10 --seed 4
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
-    from worker.drill.report import DrillReport
-    from worker.drill.servers import find_couchdb_program
-
     if store == "sqlite" and measures_url:
         raise click.UsageError("--measures-url is for --store couchdb")
     possible = measures_url is not None or find_couchdb_program() is not None
@@ -71,7 +74,8 @@ def drill(
     report = None
     try:
         planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
-        report = _run(folder, planned, accounts, measures_url, console)
+        _run(folder, planned, accounts, measures_url, console)
+        report = planned
     finally:
         if keep or report is None or not report.ok:
             warn(f"logs and databases are kept in {folder}")
@@ -90,13 +94,7 @@ def drill(
     return 0 if report.ok else 1
 
 
-def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
-    from worker.drill.fleet import DrillFleet
-    from worker.drill.processes import CAN_FILL_DISK
-    from worker.drill.run import Drill
-    from worker.drill.schedule import FaultKind, plan_faults
-    from worker.drill.servers import open_servers
-
+def _run(folder: Path, report: DrillReport, accounts: int, measures_url: str | None, console: Console) -> None:
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
     planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
     with open_servers(folder, preset=report.preset, store=report.store, measures_url=measures_url) as servers:
@@ -108,10 +106,9 @@ def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, con
         Drill(servers, fleet, report, planned, console.print).run()
         if measures_url:
             fleet.remove_accounts()
-    return report
 
 
-def _print_report(report: Any) -> None:
+def _print_report(report: DrillReport) -> None:
     console = Console(highlight=False)
     table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
     for kind, figures in report.summarize_faults().items():
