@@ -14,12 +14,11 @@ from sqlalchemy import Connection
 
 from config.settings import Settings
 from worker.domain.measures.readings import Period
-from worker.errors import StoreUnavailable
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.stores import build_measures
 from worker.stores.measures.base import Layout, database_name, doctypes_of, readings_of, wrong_layout
-from worker.stores.measures.couchdb_http import CouchServer, read_or_none
+from worker.stores.measures.couchdb_http import CouchServer, UserRefused, read_or_none
 from worker.stores.registry import migrations
 from worker.stores.registry.database import Database
 from worker.stores.registry.overview import Overview
@@ -74,10 +73,10 @@ def _check_setup(server: CouchServer) -> Iterator[CheckNote]:
 
 
 def _status_of(server: CouchServer, path: str) -> int | None:
-    """Return the status of the answer; None for a refusal, because the server has just answered another request."""
+    """Return the status of the answer; None where the server refuses this user."""
     try:
         return server.request("GET", path).status
-    except StoreUnavailable:
+    except UserRefused:
         return None
 
 
@@ -85,7 +84,7 @@ def _is_admin(server: CouchServer) -> bool:
     """Return whether this user, or a stranger, has an administrator's session."""
     try:
         session = read_or_none(server, "_session") or {}
-    except StoreUnavailable:
+    except UserRefused:
         return False
     return "_admin" in session.get("userCtx", {}).get("roles", [])
 

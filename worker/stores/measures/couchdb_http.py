@@ -34,6 +34,10 @@ _TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
 
 
+class UserRefused(StoreUnavailable):
+    """CouchDB answers, and refuses this user, or a stranger (401 and 403)."""
+
+
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
     """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if not JSON."""
@@ -105,13 +109,13 @@ class CouchServer:
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
         """Return a 4xx as an answer.
 
-        Raises StoreUnavailable for 401 and 403, which the operator must cure, and for outages.
+        Raises UserRefused for 401 and 403, which the operator must cure, and StoreUnavailable for outages.
         """
         status, text = _status_and_text(failure)
         place = database or "its first page"
         error, reason = text if isinstance(text, tuple) else ("", "")
         if status in (401, 403):
-            raise StoreUnavailable(
+            raise UserRefused(
                 f"CouchDB at {self.origin} refuses this user on {place} ({status}): check user name and password; "
                 "the user must be an admin, or a member of a database that an admin created"
             ) from failure
@@ -249,7 +253,7 @@ def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
 def _can_log_in(user: CouchServer) -> bool:
     try:
         return user.request("GET", "_session").ok  # It refuses a wrong password and needs no rights.
-    except StoreUnavailable:  # The server has just answered the admin, so the password is wrong.
+    except UserRefused:
         return False
 
 

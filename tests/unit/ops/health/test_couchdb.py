@@ -96,6 +96,12 @@ def test_a_web_page_is_not_taken_for_couchdb_and_a_server_that_is_away_is_named(
         list(check_couchdb(connections))
 
 
+def test_a_stranger_without_an_answer_is_not_taken_for_one_who_is_refused(build_connections: BuildConnections) -> None:
+    for script in ([WELCOME], [WELCOME, NOBODY], [WELCOME, NOBODY, CLOSED]):
+        with site(build_connections, *script) as (connections, _), pytest.raises(StoreUnavailable, match="CouchDB at"):
+            list(check_couchdb(connections))
+
+
 def test_each_of_the_five_databases_is_asked(build_connections: BuildConnections) -> None:
     with site(build_connections, *[database()] * 5, MISSING, MISSING) as (connections, server):
         assert_result(check_measures(connections), Level.OK, "all 5 databases answer")
