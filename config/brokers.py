@@ -12,7 +12,14 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
 from worker.domain.fleet.lanes import BROKER_PREFIX
-from worker.stores.redis.addresses import TLS_OPTIONS, check_redis_url, parse_sentinels, parse_url_options, split_url
+from worker.stores.redis.addresses import (
+    TLS_OPTIONS,
+    Sentinels,
+    check_redis_url,
+    parse_sentinels,
+    parse_url_options,
+    split_url,
+)
 
 AMQP_SCHEMES: Final = ("amqp", "amqps")
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
@@ -64,30 +71,26 @@ def check_broker_url(url: str) -> None:
 
 
 def build_broker_options(url: str | None, visibility_timeout_s: int) -> BrokerOptions:
-    """Return the options for the broker at ``url``, which ``check_broker_url`` has accepted."""
+    """Return the options for the broker at ``url``, which ``check_broker_url`` has accepted.
+
+    Their own URL is in kombu's form.
+    """
     options = _redis_options(visibility_timeout_s)
     if url is None:
         return BrokerOptions(None, "redis", options)
     scheme = _scheme(url)
     if scheme in AMQP_SCHEMES:
-        return BrokerOptions(to_kombu_url(url), "rabbitmq", _rabbitmq_options(), _tls_of(url))
+        plain = ";".join(host.partition("?")[0] for host in url.split(";"))  # TLS options go into use_ssl.
+        # Publishing waits until most nodes have the message on disk; without it a cut connection loses messages.
+        return BrokerOptions(plain, "rabbitmq", {"confirm_publish": True}, _tls_of(url))
     if scheme == "sentinel":
-        options |= _sentinel_options(url)
+        sentinels = parse_sentinels(url)
+        options |= {"master_name": sentinels.master, "sentinel_kwargs": sentinels.client_options()}
+        return BrokerOptions(_kombu_sentinels(sentinels), "redis", options)
     if scheme == "unix":
         del options["socket_keepalive"]
-    return BrokerOptions(to_kombu_url(url), "redis", options)
-
-
-def to_kombu_url(url: str) -> str:
-    """Return the URL in kombu's form."""
-    scheme = _scheme(url)
-    if scheme == "sentinel":
-        return _kombu_sentinels(url)
-    if scheme == "unix":
-        return _kombu_socket(url)
-    if scheme in AMQP_SCHEMES:
-        return ";".join(host.partition("?")[0] for host in url.split(";"))  # TLS options go into use_ssl.
-    return _kombu_redis(url)
+        return BrokerOptions(_kombu_socket(url), "redis", options)
+    return BrokerOptions(_kombu_redis(url), "redis", options)
 
 
 def _scheme(url: str) -> str:
@@ -116,8 +119,7 @@ def _kombu_socket(url: str) -> str:
     return f"redis+socket://{credentials}{at}{path}?virtual_host={options.get('db', '0')}"
 
 
-def _kombu_sentinels(url: str) -> str:
-    sentinels = parse_sentinels(url)
+def _kombu_sentinels(sentinels: Sentinels) -> str:
     credentials = (
         f"{quote(sentinels.username or '', safe='')}:{quote(sentinels.password, safe='')}@"
         if sentinels.password
@@ -143,16 +145,6 @@ def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
         "queue_order_strategy": "priority",  # The first queue is emptied first.
         "priority_steps": [0],  # Our messages have no priority; kombu would poll four lists a queue.
     }
-
-
-def _sentinel_options(url: str) -> dict[str, Any]:
-    sentinels = parse_sentinels(url)
-    return {"master_name": sentinels.master, "sentinel_kwargs": sentinels.client_options()}
-
-
-def _rabbitmq_options() -> dict[str, Any]:
-    # Publishing then waits until most nodes have the message on disk; without it a cut connection loses messages.
-    return {"confirm_publish": True}
 
 
 def _tls_of(url: str) -> dict[str, Any] | None:

@@ -62,13 +62,8 @@ class MetricRegistry:
         self.definitions: list[Definition] = []
 
     def define(self, kind: MetricKind, name: str, help_text: str, /, **labels: Iterable[str]) -> Definition:
-        """Record a definition without creating a metric.
-
-        Raises ValueError for a label without values that OPEN_LABELS doesn't explain.
-        """
+        """Record a definition without creating a metric."""
         listed = {label: tuple(str(value) for value in values) for label, values in labels.items()}
-        if unknown := [label for label, values in listed.items() if not values and label not in OPEN_LABELS]:
-            raise ValueError(f"{name}: say which values {unknown} can take")
         definition = Definition(kind, name, help_text, listed)
         self.definitions.append(definition)
         return definition

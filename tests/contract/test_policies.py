@@ -19,7 +19,7 @@ def test_without_a_choice_everything_is_asked_for_every_night(registry: AccountR
 
 def test_a_choice_is_kept_with_its_moment_and_its_arithmetic(registry: AccountRegistry) -> None:
     registry.policies.apply(FleetPolicy(1, 3), MONDAY, NOW, PLAN)
-    assert registry.policies.load_current(MONDAY) == FleetPolicy(1, 3, since=MONDAY)
+    assert registry.policies.load_current(MONDAY) == FleetPolicy(1, 3)
     assert registry.policies.load_current(MONDAY - timedelta(days=1)) == FleetPolicy()
     (applied,) = registry.policies.list_all()
     assert (applied.since, applied.applied_at, applied.arithmetic) == (MONDAY, NOW, PLAN)
@@ -28,7 +28,7 @@ def test_a_choice_is_kept_with_its_moment_and_its_arithmetic(registry: AccountRe
 def test_the_last_choice_for_a_night_holds(registry: AccountRegistry) -> None:
     for curve_every in (3, 7, 7, 2):
         registry.policies.apply(FleetPolicy(1, curve_every), MONDAY, NOW, PLAN)
-    assert registry.policies.load_current(MONDAY) == FleetPolicy(1, 2, since=MONDAY)
+    assert registry.policies.load_current(MONDAY) == FleetPolicy(1, 2)
     registry.policies.apply(FleetPolicy(2, 4), MONDAY - timedelta(days=1), NOW, PLAN)
     assert [applied.policy.curve_every for applied in registry.policies.list_all()] == [4], (
         "what was to come is overtaken"

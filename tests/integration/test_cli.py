@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from config.settings import PREFIX
 from tests.support import servers
-from tests.support.commands import CommandResult, run_releve
+from tests.support.commands import CommandResult
+from tests.support.installation import new_installation
 from worker.cli.main import cli
 from worker.stores.redis.child_processes import free_port
 
@@ -32,17 +32,7 @@ def redis_server_url() -> Iterator[str]:
 @pytest.fixture
 def releve(tmp_path: Path, redis_server_url: str) -> Releve:
     """Return a function that runs ``releve WORD …`` in this process, with settings of its own."""
-    usual = {
-        "DATA_DIR": str(tmp_path / "data"),
-        "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # Nothing listens there.
-        "PRETEND_NOW": "2024-07-25T09:00+02:00",
-        "REDIS_URL": redis_server_url,
-    }
-
-    def run(*words: str, **settings: str) -> CommandResult:
-        return run_releve(tmp_path, {PREFIX + name: value for name, value in (usual | settings).items()}, *words)
-
-    return run
+    return new_installation(tmp_path, redis_server_url).run
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
@@ -118,12 +108,7 @@ def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tupl
     "settings, message",
     [
         ({"PRESET": "enedis-v9"}, "RELEVE_PRESET"),
-        ({"NIGHTLY_AT": "25:00"}, "RELEVE_NIGHTLY_AT"),
-        ({"HISTORY_LOAD_DAYS": "9999"}, "RELEVE_HISTORY_LOAD_DAYS"),
-        ({"REDIS_URL": "http://127.0.0.1"}, "RELEVE_REDIS_URL"),
         ({"ENEDIS_URL": ""}, "RELEVE_PRETEND_NOW"),
-        ({"PRETEND_NOW": "2024-07-25"}, "RELEVE_PRETEND_NOW"),
-        ({"PRETEND_NOW": "2024-07-25T09:00"}, "RELEVE_PRETEND_NOW"),
         ({"MEASURES_URL": "couchdb+http://"}, "RELEVE_MEASURES_URL"),
         ({"MEASURES_URL": "nonsense"}, "RELEVE_MEASURES_URL"),
         ({"REGISTRY_URL": "nonsense"}, "RELEVE_REGISTRY_URL"),

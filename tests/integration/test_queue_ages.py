@@ -24,10 +24,10 @@ def broker(redis_url: str) -> Iterator[Connection]:
             queue(connection.default_channel).purge()
 
 
-def publish(broker: Connection, queue: str, age_s: float | None, priority: int = 0) -> None:
+def publish(broker: Connection, queue: str, age_s: float | None) -> None:
     headers = {} if age_s is None else {PUBLISHED_AT: time.time() - age_s}
     producer = Producer(broker.default_channel, QUEUES[0].exchange)
-    producer.publish({"any": "body"}, routing_key=queue, headers=headers, priority=priority, declare=[*QUEUES])
+    producer.publish({"any": "body"}, routing_key=queue, headers=headers, declare=[*QUEUES])
 
 
 def test_the_age_is_that_of_the_message_which_comes_next(broker: Connection) -> None:
@@ -39,16 +39,6 @@ def test_the_age_is_that_of_the_message_which_comes_next(broker: Connection) -> 
     QUEUES[0](broker.default_channel).get(no_ack=True)
     assert 20 <= oldest_ages(broker, QUEUES)["nightly"] < 80
     assert queue_lengths(broker, QUEUES) == {"nightly": 1, "backfill": 0}
-
-
-def test_a_message_of_less_urgency_that_waits_longest_is_seen(broker: Connection) -> None:
-    """Messages of an operator's own priorities are found too; Relève uses only one."""
-    options = {**broker.transport_options, "priority_steps": [0, 3, 6, 9]}
-    with broker.clone(transport_options=options) as prioritized:
-        publish(prioritized, "backfill", 10, priority=0)
-        publish(prioritized, "backfill", 900, priority=9)
-        assert 900 <= oldest_ages(prioritized, QUEUES)["backfill"] < 960
-        QUEUES[1](prioritized.default_channel).purge()
 
 
 def test_of_a_message_that_tells_no_time_nothing_is_told(broker: Connection) -> None:

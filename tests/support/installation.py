@@ -31,9 +31,9 @@ class Installation:
         return {**usual, "pretend_now": NOW.isoformat(), **self.settings, **changes}
 
     @contextmanager
-    def open(self, **changes: str) -> Iterator[Runtime]:
+    def open(self, *, guarded: bool = False, **changes: str) -> Iterator[Runtime]:
         """Yield a new runtime, as another process would have it."""
-        with Runtime(Settings.from_env(_env_file=None, **self.all_settings(**changes))) as runtime:
+        with Runtime(Settings.from_env(_env_file=None, **self.all_settings(**changes)), guarded=guarded) as runtime:
             yield runtime
 
     def run(self, *words: str, **changes: str) -> CommandResult:

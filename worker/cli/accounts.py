@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from worker.accounts.status import AccountSummary
-from worker.cli.common import UsagePoint, json_option, open_runtime, print_json, print_rows, require_account
+from worker.cli.common import UsagePoint, json_option, open_runtime, print_result, print_rows, require_account
 from worker.clients.suppliers import ENEDIS
 from worker.clients.tokens import Token
 from worker.domain.consent.accounts import Account, AccountState
@@ -50,10 +50,8 @@ def add(usage_point: str, token_file: Path | None, as_json: bool) -> None:
         )
         if account.active:
             _enqueue_backfill(runtime, account.id)
-        if as_json:
-            print_json({"account": account.id})
-        else:
-            click.echo(f"account {account.id} {'added' if created else 'was there already'}, state {account.state}")
+        line = f"account {account.id} {'added' if created else 'was there already'}, state {account.state}"
+        print_result({"account": account.id}, line, as_json=as_json)
         if account.state is AccountState.NEW:
             click.echo("releve: it waits for its holder's token: give --token-file, or connect it again", err=True)
 
@@ -85,11 +83,8 @@ def show(account_id: str, as_json: bool) -> None:
     """
     with open_runtime() as runtime:
         row = _to_row(runtime.registry.get(account_id))
-    if as_json:
-        print_json(row)
-    else:
-        for name, value in row.items():
-            click.echo(f"{name:15} {value if value is not None else '-'}")
+    lines = [f"{name:15} {value if value is not None else '-'}" for name, value in row.items()]
+    print_result(row, *lines, as_json=as_json)
 
 
 @accounts.command()
@@ -135,11 +130,12 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
             click.confirm(f"Erase account {account_id} and all its measures?", abort=True, err=True)
         erased = runtime.erase(account_id)
     proofs = erased.pop("consent_proofs_kept")
-    if as_json:
-        print_json({"account": account_id, "erased": erased, "kept": {"consent_proofs": proofs}})
-    else:
-        counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
-        click.echo(f"account {account_id} removed; erased: {counts}; kept: {proofs} consent proofs, without the meter")
+    counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in erased.items())
+    print_result(
+        {"account": account_id, "erased": erased, "kept": {"consent_proofs": proofs}},
+        f"account {account_id} removed; erased: {counts}; kept: {proofs} consent proofs, without the meter",
+        as_json=as_json,
+    )
 
 
 def _set_state(account_id: str, state: AccountState) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_json
+from worker.cli.common import json_option, open_runtime, print_result
 from worker.ops.backup import BackupSummary, back_up
 
 FILE_PREFIX: Final = "releve-backup-"
@@ -34,11 +34,8 @@ def backup(target: Path, as_json: bool) -> None:
     path = target / f"{FILE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip" if target.is_dir() else target
     with open_runtime() as runtime:
         summary = back_up(runtime, path)
-    if as_json:
-        print_json(asdict(summary))
-    else:
-        size = path.stat().st_size / 1e6
-        click.echo(f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)")
+    size = path.stat().st_size / 1e6
+    print_result(asdict(summary), f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)", as_json=as_json)
 
 
 def describe_counts(summary: BackupSummary) -> str:

@@ -24,6 +24,8 @@ from worker.sync.audit import all_accounts
 
 _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
+# Columns that are never cut: ids, for people type them, and moments.
+_WHOLE: Final = ("id", "token", "account", "first seen", "changed at")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -35,6 +37,15 @@ def open_runtime() -> Iterator[Runtime]:
     announce_pretend_time(settings, warn)
     with Runtime(settings, guarded=True) as runtime:
         yield runtime
+
+
+@contextmanager
+def refusing_taken_port(host: str, port: int) -> Iterator[None]:
+    """Raise ClickException in the place of OSError where a server can't listen on its address."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
 
 
 def require_account(runtime: Runtime, account_id: str) -> Account:
@@ -126,6 +137,15 @@ def to_row(entry: Any) -> dict[str, Any]:
     return {field.name: to_plain(getattr(entry, field.name)) for field in fields(entry)}
 
 
+def print_result(value: Any, *lines: str, as_json: bool) -> None:
+    """Print a result as JSON, or in lines for people."""
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        click.echo(line)
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
     """Print rows as JSON or as a table; ``empty``: what a person reads where there are none."""
     if as_json:
@@ -136,11 +156,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *,
         click.echo(empty)
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Print the rows' values; ``columns``: each title and the name of its value.  A dash stands for no value."""
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> None:
+    """Print the rows' values; a dash stands for no value.
+
+    ``columns``: each title and the name of its value; without it every value, under its own name.
+    """
+    columns = columns or {name: name for name in rows[0]}
     table = Table(box=None)
-    for title, name in columns.items():  # An id is never cut, for people type it.
-        width = max((len(str(row[name])) for row in rows), default=0) if title in ("id", "token", "account") else None
+    for title, name in columns.items():
+        width = max((len(str(row[name])) for row in rows), default=0) if title in _WHOLE else None
         table.add_column(title, overflow="fold", min_width=width)
     for row in rows:
         table.add_row(*(_to_cell(row[name]) for name in columns.values()))

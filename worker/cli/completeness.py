@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from worker.accounts.explanations import AccountCoverage, coverage_of, coverage_to_json
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED
-from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, require_one_or_all
+from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json, print_table, require_one_or_all
 from worker.domain.measures.completeness import DayState
 from worker.domain.measures.coverage import Coverage
 from worker.domain.measures.holes import Hole, MissingCurve
@@ -52,17 +50,19 @@ def _print_account(account_id: str, covered: AccountCoverage, brief: bool) -> No
     if missing:
         click.echo(_advice(missing))
     open_days = [
-        (series, day)
+        {
+            "day": day.day,
+            "series": series.value,
+            "state": day.state_text,
+            "why": day.hole.value if day.hole else "",
+            "asked next": day.asked_next or "not any more",
+        }
         for series, series_coverage in coverage.items()
         for day in series_coverage.open_days
         if day.hole is not Hole.NOT_ACTIVATED  # The advice above covers these days in one line.
     ]
     if not brief and open_days:
-        table = Table("day", "series", "state", "why", "asked next", box=None)
-        for series, day in open_days:
-            when = day.asked_next.isoformat() if day.asked_next else "not any more"
-            table.add_row(day.day.isoformat(), series.value, day.state_text, day.hole.value if day.hole else "", when)
-        Console().print(table)
+        print_table(open_days)
 
 
 def _counts(coverage: Coverage) -> str:

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from config.settings import get_settings
-from worker.cli.common import json_option, print_json, warn
+from worker.cli.common import json_option, print_json
 from worker.cli.demo_homes import HOMES, DemoHome, HomeResult, check_home, connect_home
 from worker.cli.show import plot_loads
 from worker.cli.supervise import start_part, use_pretend_settings
@@ -152,7 +152,6 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
             preset,
             redis.url,
             simulator,
-            warn,
             public_url=web,
             operator_password=_OPERATOR_PASSWORD,
             flower_password=_OPERATOR_PASSWORD,

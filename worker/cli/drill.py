@@ -5,13 +5,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from worker.cli.common import json_option, print_json, warn
+from worker.cli.totals_check import DIFFERENCES
+from worker.drill.fleet import DrillFleet
+from worker.drill.processes import CAN_FILL_DISK
+from worker.drill.report import DrillReport
+from worker.drill.run import Drill
+from worker.drill.schedule import FaultKind, plan_faults
+from worker.drill.servers import find_couchdb_program, open_servers
 
 _ACCOUNTS: Final = 12
 _PRESETS: Final = ("enedis-2026", "enedis-2026", "enedis-v4", "enedis-v4")
@@ -56,9 +63,6 @@ def drill(
       releve drill --minutes 10 --seed 4
       releve drill --store couchdb --measures-url couchdb+http://admin:secret@127.0.0.1:5984/ --json
     """
-    from worker.drill.report import DrillReport
-    from worker.drill.servers import find_couchdb_program
-
     if store == "sqlite" and measures_url:
         raise click.UsageError("--measures-url is for --store couchdb")
     possible = measures_url is not None or find_couchdb_program() is not None
@@ -70,7 +74,8 @@ def drill(
     report = None
     try:
         planned = DrillReport(seed, minutes, store, preset or _PRESETS[seed % 4])
-        report = _run(folder, planned, accounts, measures_url, console)
+        _run(folder, planned, accounts, measures_url, console)
+        report = planned
     finally:
         if keep or report is None or not report.ok:
             warn(f"logs and databases are kept in {folder}")
@@ -89,18 +94,10 @@ def drill(
     return 0 if report.ok else 1
 
 
-def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, console: Console) -> Any:
-    from worker.drill.fleet import DrillFleet
-    from worker.drill.processes import CAN_FILL_DISK
-    from worker.drill.run import Drill
-    from worker.drill.schedule import FaultKind, plan_faults
-    from worker.drill.servers import open_servers
-
+def _run(folder: Path, report: DrillReport, accounts: int, measures_url: str | None, console: Console) -> None:
     seed, seconds, couchdb = report.seed, report.minutes * 60, report.store != "sqlite"
     planned = plan_faults(seed, seconds, couchdb=couchdb, without=() if CAN_FILL_DISK else (FaultKind.DISK_FULL,))
-    with open_servers(
-        folder, preset=report.preset, store=report.store, measures_url=measures_url, warn=warn
-    ) as servers:
+    with open_servers(folder, preset=report.preset, store=report.store, measures_url=measures_url) as servers:
         fleet = DrillFleet(servers.runtime, servers.simulator, seed, accounts, seconds)
         console.print(
             f"drill of {report.minutes:g} minutes, seed {seed}, {report.preset}, {report.store}; "
@@ -109,10 +106,9 @@ def _run(folder: Path, report: Any, accounts: int, measures_url: str | None, con
         Drill(servers, fleet, report, planned, console.print).run()
         if measures_url:
             fleet.remove_accounts()
-    return report
 
 
-def _print_report(report: Any) -> None:
+def _print_report(report: DrillReport) -> None:
     console = Console(highlight=False)
     table = Table("fault", "times", "median s", "longest s", "with later faults s", box=None)
     for kind, figures in report.summarize_faults().items():
@@ -120,7 +116,7 @@ def _print_report(report: Any) -> None:
         table.add_row(kind.replace("_", " "), str(figures["count"]), *seconds)
     console.print(table)
     values = report.as_json()
-    for names in (("accounts", "documents", "kills"), (*report.differences.as_json(), "stuck")):
+    for names in (("accounts", "documents", "kills"), (*DIFFERENCES, "stuck")):
         console.print(", ".join(f"{name.replace('_', ' ')} {values[name]}" for name in names))
     console.print("repeated: " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in values["repeated"].items()))
     console.print("[green]nothing lost, nothing doubled[/]" if report.ok else "[red]FAILED[/]")

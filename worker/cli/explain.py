@@ -9,7 +9,7 @@ import click
 
 from worker.accounts.explain import Explanation, SeriesExplanation
 from worker.accounts.explanations import correction_to_json, discrepancy_to_json, explanation_to_json, to_kwh
-from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, require_account
+from worker.cli.common import Day, json_option, local_text, open_runtime, print_result, require_account
 from worker.domain.measures.completeness import half_hours_of
 from worker.domain.measures.readings import Period, Series
 from worker.texts import LANGUAGES
@@ -30,11 +30,8 @@ def explain(account_id: str, day: date, lang: str | None, as_json: bool) -> None
     """
     with open_runtime() as runtime:
         explanation = runtime.explainer.explain(require_account(runtime, account_id), day)
-    if as_json:
-        print_json(explanation_to_json(explanation))
-        return
-    for line in _lines(explanation, [lang] if lang else list(LANGUAGES)):
-        click.echo(line)
+    lines = _lines(explanation, [lang] if lang else list(LANGUAGES))
+    print_result(explanation_to_json(explanation), *lines, as_json=as_json)
 
 
 def _lines(explanation: Explanation, languages: list[str]) -> Iterator[str]:

@@ -6,10 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from worker.cli.common import json_option, open_runtime, print_json
+from worker.cli.common import json_option, open_runtime, print_json, print_table
 from worker.domain.fleet.freshness import share_by_hour_of_day, share_of, sparkline
 from worker.domain.measures.readings import ONE_DAY, Series
 from worker.runtime.process import Runtime
@@ -42,13 +40,15 @@ def freshness(days: int, as_json: bool) -> None:
 
 def _now(runtime: Runtime, series: Series) -> dict[str, Any]:
     yesterday = runtime.claims.today() - ONE_DAY
-    active, complete = runtime.registry.completeness.count_complete_since(series, yesterday)
-    return {"active": active, "complete": complete, "share": share_of(complete, active)}
+    return _counts(*runtime.registry.completeness.count_complete_since(series, yesterday))
 
 
 def _to_row(hour: HourFreshness) -> dict[str, Any]:
-    counts = {"active": hour.active, "complete": hour.complete, "share": share_of(hour.complete, hour.active)}
-    return {"hour": hour.hour.isoformat(), "series": hour.series.value, **counts}
+    return {"hour": hour.hour.isoformat(), "series": hour.series.value, **_counts(hour.active, hour.complete)}
+
+
+def _counts(active: int, complete: int) -> dict[str, Any]:
+    return {"active": active, "complete": complete, "share": share_of(complete, active)}
 
 
 def _counts_of(hours: list[HourFreshness], series: Series) -> list[tuple[Any, int, int]]:
@@ -66,10 +66,8 @@ def _print(figures: dict[str, Any]) -> None:
     click.echo("hours 0 to 23, Europe/Paris:")
     for name, shares in by_hour.items():
         click.echo(f"  {sparkline([shares.get(hour) for hour in range(24)])}  {name}")
-    table = Table("hour", *by_hour, box=None)
-    for hour in range(24):
-        if any(hour in shares for shares in by_hour.values()):
-            table.add_row(
-                f"{hour:02}", *(f"{shares[hour]:.1%}" if hour in shares else "" for shares in by_hour.values())
-            )
-    Console().print(table)
+    known = [hour for hour in range(24) if any(hour in shares for shares in by_hour.values())]
+    cells = {name: {hour: f"{share:.1%}" for hour, share in shares.items()} for name, shares in by_hour.items()}
+    print_table(
+        [{"hour": f"{hour:02}", **{name: texts.get(hour, "") for name, texts in cells.items()}} for hour in known]
+    )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from worker.accounts.explanations import correction_to_json, to_kwh
-from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, require_account
+from worker.cli.common import Day, json_option, local_text, open_runtime, print_json, print_table, require_account
 from worker.domain.measures.readings import PARIS, Period
 from worker.stores.registry.corrections import Correction
 
@@ -33,26 +32,20 @@ def history(account_id: str, day: date, as_json: bool) -> None:
         rows = [correction_to_json(correction) for correction in corrections]
         print_json({"account": account.id, "day": day.isoformat(), "corrections": rows})
     elif corrections:
-        _print_table(corrections)
+        print_table([_to_row(correction) for correction in corrections])
     else:
         click.echo(f"no value of {day} was changed in the last {kept_days} days, which is how long this is kept")
 
 
-def _print_table(corrections: list[Correction]) -> None:
-    table = Table("what", "was (kWh)", "became (kWh)", box=None)
-    for title in ("first seen", "changed at"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("run", overflow="fold")
-    for correction in corrections:
-        values = (f"{to_kwh(correction.was_mwh)}", f"{to_kwh(correction.became_mwh)}")
-        table.add_row(
-            _name(correction),
-            *values,
-            local_text(correction.first_seen),
-            local_text(correction.changed_at),
-            correction.run_id,
-        )
-    Console().print(table)
+def _to_row(correction: Correction) -> dict[str, Any]:
+    return {
+        "what": _name(correction),
+        "was (kWh)": to_kwh(correction.was_mwh),
+        "became (kWh)": to_kwh(correction.became_mwh),
+        "first seen": local_text(correction.first_seen),
+        "changed at": local_text(correction.changed_at),
+        "run": correction.run_id,
+    }
 
 
 def _name(correction: Correction) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from worker.cli.common import json_option, open_runtime, print_json, to_row
+from worker.cli.common import json_option, open_runtime, print_rows, to_row
 from worker.domain.fleet.incidents import Incident
 from worker.runtime.process import Runtime
 
 _MOST_ROWS = 20
+_COLUMNS = {name: name for name in ("began", "kind", "series", "ended")} | {
+    "calls in vain": "failed_calls",
+    "failed": "windows_failed",
+    "held": "windows_held",
+    "accounts": "accounts",
+    "rounds": "rounds",
+}
 
 
 @click.command()
@@ -41,12 +46,12 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
         if closing:
             _close(runtime)
         shown = [*runtime.incidents.list_open(), *runtime.incidents.list_past()]
-    if as_json:
-        print_json([_to_row(incident) for incident in shown])
-    elif not shown:
-        click.echo("no incident is open, and none is remembered")
-    else:
-        _print_table(shown)
+    rows = (
+        [_to_row(incident) for incident in shown]
+        if as_json
+        else [_to_cells(incident) for incident in shown[:_MOST_ROWS]]
+    )
+    print_rows(rows, _COLUMNS, as_json=as_json, empty="no incident is open, and none is remembered")
 
 
 def _close(runtime: Runtime) -> None:
@@ -64,18 +69,6 @@ def _to_row(incident: Incident) -> dict[str, Any]:
     return {**row, "series": incident.series, "open": incident.ended_at is None, "how": incident.how or None}
 
 
-def _print_table(shown: list[Incident]) -> None:
-    titles = ("began", "kind", "series", "ended", "calls in vain", "failed", "held", "accounts", "rounds")
-    table = Table(*titles, box=None)
-    for incident in shown[:_MOST_ROWS]:
-        ended = "open" if incident.ended_at is None else f"{incident.ended_at:%Y-%m-%d %H:%M} ({incident.how})"
-        counts = (
-            incident.failed_calls,
-            incident.windows_failed,
-            incident.windows_held,
-            incident.accounts,
-            incident.rounds,
-        )
-        series = " ".join(incident.series)
-        table.add_row(f"{incident.began_at:%Y-%m-%d %H:%M}", incident.kind, series, ended, *map(str, counts))
-    Console().print(table)
+def _to_cells(incident: Incident) -> dict[str, Any]:
+    ended = "open" if incident.ended_at is None else f"{incident.ended_at:%Y-%m-%d %H:%M} ({incident.how})"
+    return {**_to_row(incident), "began": f"{incident.began_at:%Y-%m-%d %H:%M}", "ended": ended}

@@ -9,7 +9,7 @@ import click
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from config.settings import get_settings
-from worker.cli.common import warn
+from worker.cli.common import refusing_taken_port, warn
 from worker.ops.fleet_metrics import FleetCollector
 from worker.ops.fleet_sources import FleetSources
 from worker.ops.logging_setup import configure_process
@@ -50,10 +50,8 @@ def metrics(host: str, port: int, once: bool) -> int:
 
 def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
     """Serve until interrupted.  Raises ClickException where the port is taken."""
-    try:
+    with refusing_taken_port(host, port):
         server, _ = start_http_server(port, host, registry)
-    except OSError as error:
-        raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
     click.echo(f"serving at http://{f'[{host}]' if ':' in host else host}:{server.server_port}/metrics")
     with suppress(KeyboardInterrupt):  # Ctrl-C is the usual end.
         threading.Event().wait()

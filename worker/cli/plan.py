@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from config.settings import Settings, get_settings
-from worker.cli.common import json_option, print_json, warn
+from worker.cli.common import json_option, print_result, warn
 from worker.clients.enedis.presets import PRESETS
 from worker.domain.clock import clock_from
 from worker.domain.fleet.planning import HOURS_A_DAY, Fleet, Plan, QuotaBudget, plan_fleet
 from worker.domain.measures.readings import ONE_DAY, PARIS
 from worker.domain.measures.windows import MAX_LOAD_CURVE_HISTORY_DAYS
-from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from, quota_from
+from worker.ops.capacity import describe_policy, describe_shortfall, fleet_from
 from worker.runtime.stores import open_current_database
+from worker.runtime.supplier import quota_from
 from worker.stores.database import Database
 from worker.stores.registry.policies import AppliedPolicy, PolicyTable
 
@@ -82,10 +84,7 @@ def plan(
         if to_apply:
             now = clock_from(settings.pretend_now)()
             values["since"] = _apply(PolicyTable(open_current_database(settings, stack)), result, now, values)
-    if as_json:
-        print_json(values)
-    else:
-        _print(result, values)
+    print_result(values, *_lines(result, values), as_json=as_json)
     if not result.fits:
         warn(describe_shortfall(result))
 
@@ -100,7 +99,7 @@ def _registered_fleet(database: Database, settings: Settings, history_days: int)
 
 def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_hours: int) -> QuotaBudget:
     quota = quota_from(settings, preset, night_hours)
-    return quota if calls_per_hour is None else QuotaBudget(calls_per_hour or None, quota.per_second, night_hours)
+    return quota if calls_per_hour is None else replace(quota, per_hour=calls_per_hour or None)
 
 
 def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str, Any]) -> str:
@@ -112,17 +111,19 @@ def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str,
 
 def _show(policies: PolicyTable, as_json: bool) -> None:
     rows = policies.list_all()
-    if as_json:
-        print_json([_to_row(row) for row in rows])
-    elif not rows:
-        click.echo("no policy is stored: everything of every account is asked for every night")
-    for row in [] if as_json else rows:
-        values = row.arithmetic
-        click.echo(
-            f"from {row.since} on: {describe_policy(row.policy)}; applied {row.applied_at:%Y-%m-%d %H:%M} UTC for "
-            f"{values.get('accounts')} accounts, {values.get('calls_a_night')} calls a night, "
-            f"{values.get('calls_per_hour') or 'no limit of'} calls an hour"
-        )
+    lines = [_line(row) for row in rows] or [
+        "no policy is stored: everything of every account is asked for every night"
+    ]
+    print_result([_to_row(row) for row in rows], *lines, as_json=as_json)
+
+
+def _line(row: AppliedPolicy) -> str:
+    values = row.arithmetic
+    return (
+        f"from {row.since} on: {describe_policy(row.policy)}; applied {row.applied_at:%Y-%m-%d %H:%M} UTC for "
+        f"{values.get('accounts')} accounts, {values.get('calls_a_night')} calls a night, "
+        f"{values.get('calls_per_hour') or 'no limit of'} calls an hour"
+    )
 
 
 def _to_row(row: AppliedPolicy) -> dict[str, Any]:
@@ -137,15 +138,8 @@ def _to_row(row: AppliedPolicy) -> dict[str, Any]:
 
 def _reset(policies: PolicyTable, as_json: bool) -> None:
     number = policies.delete_all()
-    if as_json:
-        print_json({"forgotten": number})
-    else:
-        click.echo(f"{number} forgotten; everything of every account is asked for every night")
-
-
-def _print(result: Plan, values: dict[str, Any]) -> None:
-    for line in _lines(result, values):
-        click.echo(line)
+    line = f"{number} forgotten; everything of every account is asked for every night"
+    print_result({"forgotten": number}, line, as_json=as_json)
 
 
 def _lines(result: Plan, values: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import click
 import requests
 
 from config.settings import ConfigError, Settings, get_settings
-from worker.cli.common import json_option, print_json
+from worker.cli.common import json_option, print_result
 from worker.cli.demo_homes import HOMES, DemoHome, connect_home
 from worker.cli.supervise import public_url
 from worker.errors import SupplierUnavailable
@@ -44,11 +44,8 @@ def pretend_homes(web: str | None, patience: int, as_json: bool) -> None:
     deadline = time.monotonic() + patience
     origins = _origins(settings, public, web_url)
     accounts = {home.name: _connect(web_url, home, origins, deadline) for home in HOMES}
-    if as_json:
-        print_json(accounts)
-        return
-    for name, account_id in accounts.items():
-        click.echo(f"{name} is connected as account {account_id}")
+    lines = [f"{name} is connected as account {account_id}" for name, account_id in accounts.items()]
+    print_result(accounts, *lines, as_json=as_json)
 
 
 def _connect(web_url: str, home: DemoHome, origins: dict[str, str], deadline: float) -> str:

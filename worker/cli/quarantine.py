@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from worker.cli.common import json_option, open_runtime, print_json, print_rows, to_row
+from worker.cli.common import json_option, open_runtime, print_result, print_rows, to_row
 from worker.domain.measures.deviations import to_masked
 from worker.stores.registry.unknown_answers import QuarantineEntry
 
@@ -51,12 +51,10 @@ def show(surprise_id: str, raw: bool, as_json: bool) -> None:
     entry, sample = row
     # Without --raw no value of the household is shown, only the form.
     shown = _parse(sample) if raw else to_masked(sample)
-    if as_json:
-        print_json({**_to_row(entry), "sample": shown})
-        return
-    for name, value in _to_row(entry).items():
-        click.echo(f"{name:11} {value}")
-    click.echo(shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1))
+    facts = _to_row(entry)
+    lines = [f"{name:11} {value}" for name, value in facts.items()]
+    text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)
+    print_result({**facts, "sample": shown}, *lines, text, as_json=as_json)
 
 
 @quarantine.command()

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from config.settings import ConfigError
-from worker.cli.common import json_option, print_json
+from worker.cli.common import json_option, print_result
 from worker.ops.secrets import (
     RELEVE_USER,
     SECRETS,
@@ -65,12 +65,8 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
         raise ConfigError(str(refusal)) from None
     except OSError as error:
         raise ConfigError(f"secrets can't be kept in {folder}: {error.strerror} ({error.filename})") from None
-    if as_json:
-        print_json(sources)
-        return
-    for name, source in sources.items():
-        click.echo(f"{name}: {source}")
-    click.echo("`releve secrets show NAME` prints one")
+    lines = [f"{name}: {source}" for name, source in sources.items()]
+    print_result(sources, *lines, "`releve secrets show NAME` prints one", as_json=as_json)
 
 
 @secrets.command()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from config.settings import Settings
-from worker.cli.common import warn
+from worker.cli.common import refusing_taken_port, warn
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import announce_pretend_time
 from worker.simulator.homes.recording_formats import BrokenRecording
@@ -32,19 +33,7 @@ from worker.simulator.server import DEFAULT_HOST, DEFAULT_PORT, serve
 @click.option("--client-id", help="The one application it knows; without it any id and secret will do.")
 @click.option("--client-secret", default="", help="That application's secret.")
 @click.option("--seed", default=1, show_default=True, help="Grows other pretend homes.")
-def simulate(
-    host: str,
-    port: int,
-    data_dir: Path | None,
-    redirect_uri: str | None,
-    sandbox: bool,
-    consent_page: bool,
-    per_second: int | None,
-    per_hour: int | None,
-    client_id: str | None,
-    client_secret: str,
-    seed: int,
-) -> None:
+def simulate(host: str, port: int, **options: Any) -> None:
     """Behave like Enedis: v4, v5 and 2026 on one port, with pretend homes for any meter number.
 
     Its clock starts at RELEVE_PRETEND_NOW where that is set; what it is switched to while it runs stands under
@@ -59,21 +48,9 @@ def simulate(
     settings = Settings.from_env(enedis_url="http://127.0.0.1")
     configure_process(settings)
     announce_pretend_time(settings, warn)
-    options = SimulatorOptions(
-        data_dir=data_dir,
-        pretend_now=settings.pretend_now,
-        client_id=client_id,
-        client_secret=client_secret,
-        redirect_uri=redirect_uri,
-        sandbox=sandbox,
-        consent_page=consent_page,
-        per_second=per_second,
-        per_hour=per_hour,
-        seed=seed,
-    )
-    try:
-        serve(options, host, port, on_start=lambda address: click.echo(f"simulating Enedis at {address}"))
-    except BrokenRecording as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"can't listen on {host}:{port} ({error.strerror}): choose another --port") from None
+    simulated = SimulatorOptions(pretend_now=settings.pretend_now, **options)
+    with refusing_taken_port(host, port):
+        try:
+            serve(simulated, host, port, on_start=lambda address: click.echo(f"simulating Enedis at {address}"))
+        except BrokenRecording as error:
+            raise click.ClickException(str(error)) from None

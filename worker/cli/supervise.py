@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from config.settings import PREFIX, Settings, get_settings
+from worker.cli.common import warn
 from worker.clients.enedis.presets import PRESETS
 from worker.stores.encryption import generate_key
 from worker.stores.redis.child_processes import Supervisor
@@ -37,13 +38,11 @@ def public_url(settings: Settings, host: str, port: int) -> str:
     return f"http://{name}:{port}"
 
 
-def use_pretend_settings(
-    folder: Path, preset: str, redis_url: str, simulator: str, warn: Callable[[str], object], **more: Any
-) -> dict[str, str]:
+def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: str, **more: Any) -> dict[str, str]:
     """Set RELEVE_* variables for pretend homes in this process and return them: a value for each setting.
 
     With each setting named, none of the user's own has an effect.  Those that have no default are removed from the
-    environment, and ``warn`` gets a line for each.
+    environment, with a warning for each.
     """
     values = {
         "preset": preset,

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from worker.app import enqueue_look_back
-from worker.cli.common import json_option, open_runtime, require_account, require_one_or_all
+from worker.cli.common import chosen_accounts, json_option, open_runtime, require_one_or_all
 from worker.cli.progress import asked_at, look_back_progress
 from worker.cli.window_commands import inline_option, refuse_inline_with_wait, run_inline, run_queued, wait_option
-from worker.domain.consent.accounts import Account
-from worker.runtime.process import Runtime
 
 
 @click.command()
@@ -31,7 +27,9 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
     require_one_or_all(account_id, everybody)
     refuse_inline_with_wait(inline, wait)
     with open_runtime() as runtime:
-        accounts = list(_active_accounts(runtime)) if everybody else [require_account(runtime, account_id or "")]
+        accounts = [*chosen_accounts(runtime, account_id)]
+        if everybody:
+            accounts = [account for account in accounts if account.active]
         if inline:
             return run_inline(runtime, lambda runs: runs.look_back(*(account.id for account in accounts)), as_json)
         run = f"by-hand:{runtime.now():%Y%m%dT%H%M%S}"
@@ -44,10 +42,3 @@ def sync(account_id: str | None, everybody: bool, inline: bool, wait: bool, as_j
             wait=wait,
             as_json=as_json,
         )
-
-
-def _active_accounts(runtime: Runtime) -> Iterator[Account]:
-    after = None
-    while page := runtime.registry.page_active(after):
-        yield from page
-        after = page[-1].id

@@ -6,9 +6,9 @@ the worker's sums must not judge themselves.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final, Self
@@ -57,30 +57,11 @@ class Truth:
         return {period: {key: _load(value, period) for key, value in sums.items()} for period, sums in wh.items()}
 
 
-@dataclass(frozen=True)
-class Differences:
-    """Counts of documents that differ from the truth.
-
-    ``lost``: readings that are not stored.  ``doubled``: documents beyond the first of one moment.  ``wrong``:
-    readings of another value, or never measured.  ``wrong_totals``: totals missing, of another value, or of
-    nothing.  ``wrong_zeros``: zeros stored where none was measured.
-    """
-
-    lost: int = 0
-    doubled: int = 0
-    wrong: int = 0
-    wrong_totals: int = 0
-    wrong_zeros: int = 0
-
-    def __bool__(self) -> bool:
-        return any(self.as_json().values())
-
-    def __add__(self, other: Differences) -> Differences:
-        own, others = self.as_json(), other.as_json()
-        return Differences(**{name: own[name] + others[name] for name in own})
-
-    def as_json(self) -> dict[str, int]:
-        return asdict(self)
+# Counts of documents that differ from the truth.  ``lost``: readings that are not stored.  ``doubled``: documents
+# beyond the first of one moment.  ``wrong``: readings of another value, or never measured.  ``wrong_totals``: totals
+# missing, of another value, or of nothing.  ``wrong_zeros``: zeros stored where none was measured.
+Differences = Counter[str]
+DIFFERENCES: Final = ("lost", "doubled", "wrong", "wrong_totals", "wrong_zeros")
 
 
 def read_account(

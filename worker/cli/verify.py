@@ -9,7 +9,7 @@ import click
 
 from worker.accounts.explanations import discrepancy_to_json
 from worker.app import enqueue_window
-from worker.cli.common import chosen_accounts, json_option, open_runtime, print_json
+from worker.cli.common import chosen_accounts, json_option, open_runtime, print_result
 from worker.sync.audit import AuditResult, AuditSummary, sample_accounts
 
 
@@ -46,10 +46,8 @@ def verify(account_id: str | None, everybody: bool, sample: int | None, repair: 
             rows += [{**_row(result), **repairs}] if result.findings or repairs else []
             if not as_json:
                 _print_result(result, repairs)
-        if as_json:
-            print_json({**totals.as_json(), "faults": rows})
-        else:
-            click.echo(f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault")
+        line = f"{totals.accounts} accounts, {totals.documents} documents, {totals.accounts_at_fault} at fault"
+        print_result({**totals.as_json(), "faults": rows}, line, as_json=as_json)
     return 1 if totals.accounts_at_fault else 0
 
 

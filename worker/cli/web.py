@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from config.settings import get_settings
-from worker.cli.common import warn
+from worker.cli.common import refusing_taken_port, warn
 from worker.cli.supervise import public_url
 from worker.ops.logging_setup import configure_process
 from worker.runtime.process import Runtime, announce_pretend_time
@@ -32,9 +32,5 @@ def web(host: str, port: int) -> None:
     announce_pretend_time(settings, warn)
     with Runtime(settings.model_copy(update={"public_url": public_url(settings, host, port)}), guarded=True) as runtime:
         app = create_app(runtime)
-        try:
+        with refusing_taken_port(host, port):
             serve(app, host, port, on_start=lambda address: click.echo(f"serving at {address}"))
-        except OSError as error:
-            raise click.ClickException(
-                f"can't listen on {host}:{port} ({error.strerror}): choose another --port"
-            ) from None

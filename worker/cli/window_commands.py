@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from worker.cli.common import print_json
+from worker.cli.common import print_json, print_result
 from worker.cli.progress import ProgressCounter, wait_with_progress
 from worker.domain.consent.accounts import Account
 from worker.domain.measures.messages import WindowResult
@@ -47,10 +47,8 @@ def run_queued(
         enqueue(account.id)
     if wait:
         return wait_with_progress(runtime, accounts, as_json, count_progress)
-    if as_json:
-        print_json({"enqueued": [account.id for account in accounts]})
-    else:
-        click.echo(f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}")
+    line = f"enqueued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
+    print_result({"enqueued": [account.id for account in accounts]}, line, as_json=as_json)
     return 0
 
 

@@ -58,9 +58,8 @@ class CrashPoint:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._countdown: tuple[int, int] | None = (
-            None  # Process id and crash points left: a fork has its own countdown.
-        )
+        # Process id and crash points left: a fork has its own countdown.
+        self._countdown: tuple[int, int] | None = None
 
     def count_down(self) -> None:
         """Count one crash point and kill this process where it is the last."""

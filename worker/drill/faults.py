@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -77,13 +77,51 @@ class FaultInjector:
             return self._fail_supplier(MEASURES, **_SUPPLIER_FAULTS[kind])
         if kind in _COUCHDB_MODES:
             return self._set_couchdb_mode(_COUCHDB_MODES[kind])
-        if kind is FaultKind.REDIS_STALLED:
-            self._servers.redis.stall(fault.lasts_s)  # It ends by itself.
-            return _no_undo
-        if kind in _INSTANT:
-            _INSTANT[kind](self._servers)
-            return _no_undo
-        return _LASTING[kind](self, source)
+        match kind:
+            case FaultKind.SUPPLIER_5XX:
+                return self._answer_5xx(source)
+            case FaultKind.TOKEN_LOST:
+                self._servers.simulator.admin("DELETE", "tokens")
+                return self._fail_supplier(_TOKENS, kind="refresh_lost")
+            case FaultKind.COUCH_STOPPED:
+                return self._stop_couchdb()
+            case FaultKind.SQLITE_LOCKED:
+                return self._lock_sqlite()
+            case FaultKind.DISK_FULL:
+                self._processes.limit_file_size(_FULL_AT_BYTES)
+                return partial(self._processes.limit_file_size, None)
+            case FaultKind.TWO_BEATS:
+                self._processes.add_beat(_SECOND_BEAT)
+                return partial(self._processes.stop_child, _SECOND_BEAT)
+            case FaultKind.DOUBLED:
+                return self._restart_with(POOLS, **{TWICE_VARIABLE: "1"})
+            case FaultKind.CLOCK_BACK:
+                ahead = float(self._processes.env()[CLOCK_AHEAD_VARIABLE]) - _CLOCK_BACK_S
+                return self._restart_with([source.choice(list(POOLS))], **{CLOCK_AHEAD_VARIABLE: str(ahead)})
+        return self._hit_redis(fault, source)
+
+    def _hit_redis(self, fault: PlannedFault, source: random.Random) -> Undo:
+        redis = self._servers.redis
+        match fault.kind:
+            case FaultKind.REDIS_RESTARTED:
+                redis.stop()
+                return redis.start
+            case FaultKind.REDIS_KILLED:
+                redis.kill()
+                return redis.start
+            case FaultKind.REDIS_KILLED_IN_RETRY:
+                return self._kill_redis_in_retry(source)
+            case FaultKind.REDIS_EMPTIED:
+                self._servers.runtime.redis.flushall()
+            case FaultKind.REDIS_CUT:
+                redis.cut()
+            case FaultKind.REDIS_STALLED:
+                redis.stall(fault.lasts_s)
+            case FaultKind.MESSAGES_LOST:
+                redis.lose_messages()
+            case kind:
+                raise ValueError(f"no way to begin: {kind}")
+        return lambda: None  # It is over already, or ends by itself.
 
     def _fail_supplier(self, path: str, **fault: Any) -> Undo:
         self._servers.simulator.inject_faults({"path": path, **fault})
@@ -99,18 +137,6 @@ class FaultInjector:
         body = _HTML if source.random() < 0.5 else {"error": "technical_error"}
         return self._fail_supplier(MEASURES, status=source.choice((500, 502, 503, 504)), body=body)
 
-    def _lose_tokens(self, _: random.Random) -> Undo:
-        self._servers.simulator.admin("DELETE", "tokens")
-        return self._fail_supplier(_TOKENS, kind="refresh_lost")
-
-    def _restart_redis(self, _: random.Random) -> Undo:
-        self._servers.redis.stop()
-        return self._servers.redis.start
-
-    def _kill_redis(self, _: random.Random) -> Undo:
-        self._servers.redis.kill()
-        return self._servers.redis.start
-
     def _kill_redis_in_retry(self, source: random.Random) -> Undo:
         """Let the store or the supplier refuse, so that workers hold retries, and kill Redis at the end of that."""
         end_refusal = self._set_couchdb_mode(FaultMode.ERRORS) if self._servers.couchdb else self._answer_5xx(source)
@@ -122,33 +148,18 @@ class FaultInjector:
 
         return undo
 
-    def _stop_couchdb(self, _: random.Random) -> Undo:
+    def _stop_couchdb(self) -> Undo:
         couchdb = self._servers.couchdb
         assert couchdb is not None  # noqa: S101 - the plan knows the store
         return couchdb.start if couchdb.kill() else self._set_couchdb_mode(FaultMode.AWAY)
 
-    def _lock_sqlite(self, _: random.Random) -> Undo:
+    def _lock_sqlite(self) -> Undo:
         measures = self._servers.folder / "measures.db"
         connection = sqlite3.connect(measures, timeout=10, isolation_level=None, check_same_thread=False)
         # A writer that holds the lock already makes this fail, and locks the file just as well.
         with suppress(sqlite3.OperationalError):
             connection.execute("BEGIN IMMEDIATE")
         return connection.close
-
-    def _fill_disk(self, _: random.Random) -> Undo:
-        self._processes.limit_file_size(_FULL_AT_BYTES)
-        return partial(self._processes.limit_file_size, None)
-
-    def _start_second_beat(self, _: random.Random) -> Undo:
-        self._processes.add_beat(_SECOND_BEAT)
-        return partial(self._processes.stop_child, _SECOND_BEAT)
-
-    def _double_messages(self, _: random.Random) -> Undo:
-        return self._restart_with(POOLS, **{TWICE_VARIABLE: "1"})
-
-    def _set_clock_back(self, source: random.Random) -> Undo:
-        ahead = float(self._processes.env()[CLOCK_AHEAD_VARIABLE]) - _CLOCK_BACK_S
-        return self._restart_with([source.choice(list(POOLS))], **{CLOCK_AHEAD_VARIABLE: str(ahead)})
 
     def _restart_with(self, names: Iterable[str], **env: str) -> Undo:
         def restart(**env: str) -> None:
@@ -157,27 +168,3 @@ class FaultInjector:
 
         restart(**env)
         return restart
-
-
-def _no_undo() -> None:
-    """Undo an instant fault, which is over already."""
-
-
-_INSTANT: Final[Mapping[FaultKind, Callable[[DrillServers], object]]] = {
-    FaultKind.REDIS_EMPTIED: lambda servers: servers.runtime.redis.flushall(),
-    FaultKind.REDIS_CUT: lambda servers: servers.redis.cut(),
-    FaultKind.MESSAGES_LOST: lambda servers: servers.redis.lose_messages(),
-}
-_LASTING: Final[Mapping[FaultKind, Callable[[FaultInjector, random.Random], Undo]]] = {
-    FaultKind.SUPPLIER_5XX: FaultInjector._answer_5xx,
-    FaultKind.TOKEN_LOST: FaultInjector._lose_tokens,
-    FaultKind.REDIS_RESTARTED: FaultInjector._restart_redis,
-    FaultKind.REDIS_KILLED: FaultInjector._kill_redis,
-    FaultKind.REDIS_KILLED_IN_RETRY: FaultInjector._kill_redis_in_retry,
-    FaultKind.COUCH_STOPPED: FaultInjector._stop_couchdb,
-    FaultKind.SQLITE_LOCKED: FaultInjector._lock_sqlite,
-    FaultKind.DISK_FULL: FaultInjector._fill_disk,
-    FaultKind.TWO_BEATS: FaultInjector._start_second_beat,
-    FaultKind.DOUBLED: FaultInjector._double_messages,
-    FaultKind.CLOCK_BACK: FaultInjector._set_clock_back,
-}

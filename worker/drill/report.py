@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from worker.cli.totals_check import Differences
+from worker.cli.totals_check import DIFFERENCES, Differences
 from worker.drill.recovery import Recovery
 
 _RECOVER_S: Final = 60.0
@@ -53,7 +53,7 @@ class DrillReport:
         return {
             "ok": self.ok,
             **{name: getattr(self, name) for name in names},
-            **self.differences.as_json(),
+            **{name: self.differences[name] for name in DIFFERENCES},
             "stuck": self.stuck,
             "recovered_in_time": all(item.took_s is not None and item.took_s < _RECOVER_S for item in self.recoveries),
             "settled_s": round(self.settled_s, 1),

@@ -164,7 +164,7 @@ class Drill:
             report.differences += differences
             report.documents += documents
             if differences:
-                self._print(f"account {home.account_id}: {differences.as_json()}")
+                self._print(f"account {home.account_id}: {dict(differences)}")
         calls = self._servers.simulator.admin("GET", "report")["data_calls"]
         done = {"nights": fleet.nights, "corrections": fleet.corrected, "consents_given_again": fleet.consented_again}
         report.repeated = count_repeats(self._servers.folder / "logs", calls) | done

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -179,14 +179,7 @@ class DrillServers:
 
 
 @contextmanager
-def open_servers(
-    folder: Path,
-    *,
-    preset: str,
-    store: str,
-    measures_url: str | None,
-    warn: Callable[[str], object],
-) -> Iterator[DrillServers]:
+def open_servers(folder: Path, *, preset: str, store: str, measures_url: str | None) -> Iterator[DrillServers]:
     """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
 
     The environment of this process is replaced by the drill's, so that a drill never uses the user's own settings.
@@ -206,7 +199,6 @@ def open_servers(
             preset,
             redis.url,
             simulator.url,
-            warn,
             **({"measures_url": couchdb_server.url} if couchdb_server else {}),
             layout="packed" if store == "couchdb-packed" else "plain",
             calls_per_second=_CALLS_PER_SECOND,

@@ -30,6 +30,7 @@ from worker.stores.encryption import Sealer
 from worker.stores.measures.base import ALL_KEYS, Document, MeasureStore
 from worker.stores.registry import migrations
 from worker.stores.registry.dump import TABLES, is_empty, open_snapshot, read_rows, restore_rows
+from worker.sync.audit import all_accounts
 
 _PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
@@ -112,12 +113,9 @@ def restore(runtime: Runtime, path: Path) -> BackupSummary:
 
 def _documents_of(runtime: Runtime, period: Period) -> Iterator[Row]:
     """Yield all documents of all accounts that are not removed, without revisions, account by account."""
-    after = None
-    while accounts := runtime.registry.page(after):
-        after = accounts[-1].id
-        for account in accounts:
-            for document in _read_in_pages(runtime.measures, account.id, period):
-                yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
+    for account in all_accounts(runtime.registry):
+        for document in _read_in_pages(runtime.measures, account.id, period):
+            yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 
 
 def _read_in_pages(store: MeasureStore, account_id: str, period: Period) -> Iterator[Document]:

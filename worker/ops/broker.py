@@ -100,28 +100,15 @@ def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, fl
     now = time.time()
     ages: dict[str, float] = {}
     for queue in queues:
-        messages = [
-            raw for key in _list_keys(channel, queue.name) if (raw := channel.client.lindex(key, -1)) is not None
-        ]
-        moments = [moment for raw in messages if (moment := _published_at(raw)) is not None]
-        if moments or not messages:
-            # The publisher's clock may be ahead of ours, and an age is never negative.
-            ages[queue.name] = max((max(0.0, now - moment) for moment in moments), default=0.0)
+        # The oldest message is at the right end of the queue's list, like ``releve:celery:nightly``.
+        raw = channel.client.lindex(channel.global_keyprefix + queue.name, -1)
+        if (moment := now if raw is None else _published_at(raw)) is not None:
+            ages[queue.name] = max(0.0, now - moment)  # The publisher's clock may be ahead of ours.
     return ages
 
 
 def _length(queue: Any) -> int:
     return int(queue.queue_declare().message_count)
-
-
-def _list_keys(channel: Any, queue: str) -> Iterator[str]:
-    r"""Yield the Redis lists of a queue, one for each priority; the oldest message is at the right end.
-
-    Example for the queue ``nightly``: ``releve:celery:nightly`` for priority 0, and the same followed by the separator
-    ``\x06\x16`` and ``3`` for priority 3.
-    """
-    for priority in channel.priority_steps:
-        yield channel.global_keyprefix + (f"{queue}{channel.sep}{priority}" if priority else queue)
 
 
 def _published_at(raw: bytes | str) -> float | None:

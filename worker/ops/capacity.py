@@ -8,11 +8,11 @@ from datetime import date
 from typing import Final
 
 from config.settings import Settings
-from worker.clients.enedis.presets import PRESETS, Preset
-from worker.domain.fleet.planning import Fleet, Plan, QuotaBudget, plan_fleet
+from worker.domain.fleet.planning import Fleet, Plan, plan_fleet
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.readings import Series
 from worker.logs import fields
+from worker.runtime.supplier import quota_from
 from worker.stores.database import Database
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.policies import PolicyTable
@@ -33,11 +33,6 @@ class FleetCapacity:
     def fits(self) -> bool:
         return self.current.fits
 
-    @property
-    def worse_than_needed(self) -> bool:
-        """Whether the quota allows more than the policy asks for."""
-        return self.fits and self.best.calls_a_night > self.current.calls_a_night
-
     def describe(self) -> str:
         """Return one line for the operator: the calls of a night, and the remedy where they are too many."""
         calls, limit = self.current.calls_a_night, self.current.quota.night_limit
@@ -45,29 +40,13 @@ class FleetCapacity:
             return f"{calls} calls a night, no limit"
         if self.fits:
             policy = describe_policy(self.current.policy)
-            better = f"; it carries {describe_policy(self.best.policy)}: {APPLY}" if self.worse_than_needed else ""
+            more = f"; it carries {describe_policy(self.best.policy)}: {APPLY}"
+            better = more if self.best.calls_a_night > calls else ""
             return f"{calls} calls a night of {limit} that the quota carries ({policy}){better}"
         remedy = (
             f"{APPLY} asks for {describe_policy(self.best.policy)}" if self.best.fits else describe_shortfall(self.best)
         )
         return f"a night takes {calls} calls, and the quota carries {limit}: {remedy}"
-
-
-def quota_from(settings: Settings, preset: str | None = None, night_hours: int = 24) -> QuotaBudget:
-    """Return the quota that the ledger enforces, for any preset.
-
-    The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
-    """
-    chosen: Preset = PRESETS[preset or settings.preset]
-    is_configured = chosen.name == settings.preset
-    per_hour = settings.calls_per_hour if is_configured else None
-    per_second = settings.calls_per_second if is_configured else None
-    return QuotaBudget(
-        (chosen.calls_per_hour if per_hour is None else per_hour) or None,
-        (chosen.calls_per_second if per_second is None else per_second) or None,
-        night_hours,
-        settings.quota_shares(),
-    )
 
 
 def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
@@ -85,10 +64,7 @@ def fleet_from(database: Database, today: date, history_days: int) -> Fleet:
 def capacity_of(database: Database, settings: Settings, today: date) -> FleetCapacity:
     """Compare the fleet in the registry with the quota in the settings.  Raises StoreUnavailable."""
     fleet, quota = fleet_from(database, today, settings.history_load_days), quota_from(settings)
-    policy = PolicyTable(database).load_current(today)
-    return FleetCapacity(
-        Plan(fleet, quota, FleetPolicy(policy.daily_every, policy.curve_every)), plan_fleet(fleet, quota)
-    )
+    return FleetCapacity(Plan(fleet, quota, PolicyTable(database).load_current(today)), plan_fleet(fleet, quota))
 
 
 def log_capacity(database: Database, settings: Settings, run: str, today: date) -> FleetCapacity:

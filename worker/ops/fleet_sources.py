@@ -20,9 +20,9 @@ from worker.domain.measures.readings import ONE_DAY, PARIS, Period, Series
 from worker.ops import fleet_metrics
 from worker.ops.capacity import capacity_of
 from worker.ops.fleet_metrics import Samples
-from worker.runtime.stores import build_measures, open_database, redis_address
+from worker.ops.health.connections import CheckConnections
+from worker.runtime.stores import build_measures
 from worker.runtime.supplier import build_endpoints, build_ledger
-from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
@@ -47,15 +47,11 @@ class FleetSources:
         self._settings = settings
         self._now = clock_from(settings.pretend_now)
         self._endpoints = build_endpoints(settings)
-        redis_url = redis_address(settings, stack)
-        self._broker_url = settings.broker() or redis_url
-        self._redis = connect(redis_url)
-        self._progress = ProgressStore(self._redis)
-        self._incidents = IncidentStore(self._redis)
-        stack.callback(self._redis.close)
+        connections = CheckConnections(settings, stack)
+        self._broker_url, self._redis = connections.broker_url, connections.redis
+        self._database = connections.registry
         self._ledger = build_ledger(settings, self._redis, self._endpoints)
         self._measures = build_measures(settings, stack)
-        self._database = open_database(settings, stack)
 
     def parts(self) -> dict[str, Callable[[], Samples]]:
         return {
@@ -107,7 +103,7 @@ class FleetSources:
             {(api, lane): number for api, lanes in used.items() for lane, number in lanes.items()},
         )
         yield fleet_metrics.PERMITS_LIMIT, dict.fromkeys(apis, limit) if limit else {}
-        open_kinds = {incident.kind for incident in self._incidents.open_incidents().values()}
+        open_kinds = {incident.kind for incident in IncidentStore(self._redis).open_incidents().values()}
         yield fleet_metrics.INCIDENT_OPEN, {kind: kind in open_kinds for kind in IncidentKind}
         yield from self._heartbeats()
         yield from self._audit()
@@ -129,7 +125,7 @@ class FleetSources:
 
     def _audit(self) -> Samples:
         """Yield the last audit, with a 0 for each law and cause that it did not find."""
-        if (last := load_audit_summary(self._progress)) is None:
+        if (last := load_audit_summary(ProgressStore(self._redis))) is None:
             return
         at, summary = last
         numbers = {(finding["law"], finding["cause"]): float(finding["number"]) for finding in summary["findings"]}

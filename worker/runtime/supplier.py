@@ -7,6 +7,7 @@ from redis import Redis
 from config.settings import ConfigError, Settings
 from worker.clients.enedis.presets import Endpoints
 from worker.clients.suppliers import ENEDIS
+from worker.domain.fleet.planning import HOURS_A_DAY, QuotaBudget
 from worker.quota.ledger import QuotaLedger
 
 
@@ -22,20 +23,30 @@ def build_endpoints(settings: Settings) -> Endpoints:
 
 def build_ledger(settings: Settings, redis: Redis, endpoints: Endpoints) -> QuotaLedger:
     """Return the quota's ledger with the preset's limits, or with those of the settings, where 0 means no limit."""
-    preset = endpoints.preset
-    per_second = preset.calls_per_second if settings.calls_per_second is None else settings.calls_per_second
+    preset, quota = endpoints.preset, quota_from(settings)
     per_day = preset.calls_per_day if settings.calls_per_day is None else settings.calls_per_day
     return QuotaLedger(
         redis,
         preset.name,
-        per_second=per_second or None,
-        per_hour=calls_per_hour(settings, endpoints),
+        per_second=quota.per_second,
+        per_hour=quota.per_hour,
         per_day=per_day or None,
-        shares=settings.quota_shares(),
+        shares=quota.shares,
     )
 
 
-def calls_per_hour(settings: Settings, endpoints: Endpoints) -> int | None:
-    """Return the quota of an hour, None for no limit."""
-    limit = settings.calls_per_hour
-    return (endpoints.preset.calls_per_hour if limit is None else limit) or None
+def quota_from(settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY) -> QuotaBudget:
+    """Return the quota of the supplier's preset in the settings, or of another preset.
+
+    The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.
+    """
+    chosen = ENEDIS.presets[preset or settings.preset]
+    is_configured = chosen.name == settings.preset
+    per_hour = settings.calls_per_hour if is_configured else None
+    per_second = settings.calls_per_second if is_configured else None
+    return QuotaBudget(
+        (chosen.calls_per_hour if per_hour is None else per_hour) or None,
+        (chosen.calls_per_second if per_second is None else per_second) or None,
+        night_hours,
+        settings.quota_shares(),
+    )

@@ -107,7 +107,3 @@ def test_a_zero_where_nothing_was_measured_is_an_invented_one(stored: Stored) ->
         for document in stored[Period.MINUTE]
     ]
     assert find_differences(hole, stored) == Differences(wrong_zeros=1)
-
-
-def test_differences_add_up() -> None:
-    assert Differences(lost=1, wrong=2) + Differences(lost=3, doubled=1) == Differences(lost=4, wrong=2, doubled=1)

@@ -9,12 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kombu import Connection
 
-from config.brokers import build_broker_options, check_broker_url, to_kombu_url
+from config.brokers import build_broker_options, check_broker_url
 from config.settings import ConfigError, Settings
 from worker.stores.redis.addresses import Sentinels, check_redis_url, parse_sentinels
 
 SECRET = "s3cret"
 SENTINELS = f"sentinel://user:{SECRET}%40@h1,h2:26380,[::1]:26381/3?master=homes&sentinel_password=an0ther"
+
+
+def to_kombu_url(url: str) -> str:
+    return str(build_broker_options(url, 180).url)
 
 
 def test_a_plain_redis_url_goes_to_kombu_as_it_is() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -216,8 +215,3 @@ def test_settings_do_not_change_once_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_setting_is_described_for_the_person_who_sets_it() -> None:
     assert all(len(field.description or "") > 15 for field in Settings.model_fields.values())
-
-
-def test_a_fault_survives_the_way_between_processes() -> None:
-    error = pickle.loads(pickle.dumps(ConfigError("RELEVE_PRESET: no such preset")))
-    assert str(error) == "RELEVE_PRESET: no such preset"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.settings import Settings
-from tests.support.registries import NOW, add_ready, open_registry, prepare_registry
+from tests.support.registries import NOW
 from worker.domain.fleet.planning import QuotaBudget
-from worker.domain.fleet.policy import FleetPolicy
-from worker.ops.capacity import log_capacity, quota_from
+from worker.ops.capacity import log_capacity
+from worker.runtime.supplier import quota_from
 from worker.stores.registry.accounts import AccountRegistry
 
 
@@ -21,22 +20,11 @@ def settings_of(tmp_path: Path, **values: Any) -> Settings:
     return Settings.from_env(_env_file=None, data_dir=str(tmp_path), **values)
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
-    """Yield a registry of twenty active accounts."""
-    prepare_registry(tmp_path)
-    registry = open_registry(f"sqlite:///{tmp_path / 'registry.db'}")
-    for number in range(20):
-        add_ready(registry, f"300016400000{number:02}")
-    yield registry
-    registry.close()
-
-
 @pytest.mark.parametrize(
     "calls_per_hour, level, carried", [(1_000, logging.INFO, 16_800), (2, logging.WARNING, 33), (0, logging.INFO, None)]
 )
 def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
-    registry: AccountRegistry,
+    twenty_accounts: AccountRegistry,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     calls_per_hour: int,
@@ -45,7 +33,7 @@ def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
 ) -> None:
     caplog.set_level(logging.INFO, "releve")
     settings = settings_of(tmp_path, calls_per_hour=calls_per_hour, calls_per_second=5 if calls_per_hour else 0)
-    log_capacity(registry.database, settings, "nightly:2024-07-25", NOW.date())
+    log_capacity(twenty_accounts.database, settings, "nightly:2024-07-25", NOW.date())
     (line,) = caplog.records
     assert line.levelno == level
     assert line.__dict__["fields"] == {
@@ -56,14 +44,6 @@ def test_a_night_says_what_it_takes_and_warns_where_that_is_too_much(
         "daily_every": 1,
         "curve_every": 1,
     }
-
-
-def test_a_night_under_a_policy_takes_what_the_policy_asks_for(registry: AccountRegistry, tmp_path: Path) -> None:
-    registry.policies.apply(FleetPolicy(1, 2), NOW.date(), NOW, {})
-    capacity = log_capacity(
-        registry.database, settings_of(tmp_path, calls_per_hour=2), "nightly:2024-07-25", NOW.date()
-    )
-    assert (capacity.fits, capacity.current.calls_a_night, capacity.worse_than_needed) == (True, 30, False)
 
 
 def test_limits_are_the_presets_unless_others_are_set_for_it(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ each has its turn within k nights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 from worker.domain.measures.readings import Series
@@ -18,14 +17,10 @@ MOST_NIGHTS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """Ask for daily values every ``daily_every``-th night, for the load curve every ``curve_every``-th (1 to 7).
-
-    ``since``: the first night of the policy; None for the one that is in force without a choice.
-    """
+    """Ask for daily values every ``daily_every``-th night, for the load curve every ``curve_every``-th (1 to 7)."""
 
     daily_every: int = 1
     curve_every: int = 1
-    since: date | None = None
 
     def __post_init__(self) -> None:
         if not all(1 <= nights <= MOST_NIGHTS for nights in (self.daily_every, self.curve_every)):

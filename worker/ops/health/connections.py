@@ -11,8 +11,8 @@ from config.settings import ConfigError, Settings
 if TYPE_CHECKING:
     from redis import Redis
 
-    from worker.ops.health.databases import CouchProbe
     from worker.stores.database import Database
+    from worker.stores.measures.couchdb_http import CouchServer
 
 
 class CheckConnections:
@@ -74,11 +74,14 @@ class CheckConnections:
             return migrations.current_step(connection) == migrations.newest_step()
 
     @cached_property
-    def couchdb(self) -> CouchProbe | None:
-        """CouchDB as a probe sees it; None where the measures are in SQL."""
-        from worker.ops.health.databases import couch_probe_from
+    def couchdb(self) -> CouchServer | None:
+        """CouchDB with our user; None where the measures are in SQL."""
+        from worker.stores.measures.factory import open_couchdb
 
-        return couch_probe_from(self.settings.measures(), self.settings.store_timeout_s)
+        try:
+            return open_couchdb(self.settings.measures(), self.settings.store_timeout_s)
+        except ValueError as error:
+            raise ConfigError(f"RELEVE_MEASURES_URL: {error}") from None
 
 
 def missing_sqlite_file(url: str) -> bool:

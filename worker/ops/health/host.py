@@ -24,8 +24,8 @@ from worker.errors import WorkerError
 from worker.ops.health.connections import CheckConnections, missing_sqlite_file
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_credentials
-from worker.runtime.supplier import build_endpoints, calls_per_hour
-from worker.stores.redis.connection import redis_errors
+from worker.runtime.supplier import build_endpoints, quota_from
+from worker.stores.redis.heartbeats import Heartbeats
 
 WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
@@ -68,10 +68,8 @@ def _ahead_s(read_clock: Callable[[CheckConnections], float | None], connections
     return None if server_time is None else server_time - (before + time.time()) / 2
 
 
-@redis_errors()
 def _redis(connections: CheckConnections) -> float:
-    seconds, microseconds = connections.redis.time()
-    return float(seconds) + float(microseconds) / 1e6
+    return Heartbeats(connections.redis).now()
 
 
 def _registry(connections: CheckConnections) -> float | None:
@@ -83,22 +81,21 @@ def _registry(connections: CheckConnections) -> float | None:
 
 
 def _couchdb(connections: CheckConnections) -> float | None:
-    return None if connections.couchdb is None else _date_of(connections.couchdb.get("", anonymous=True))
+    return None if connections.couchdb is None else _date_at(connections.couchdb.origin)
 
 
 def _supplier(connections: CheckConnections) -> float | None:
-    """Return the time of any answer; no token is needed, because a refusal has a date too."""
+    endpoints = build_endpoints(connections.settings)
+    return _date_at(endpoints.base_url, use_proxies=endpoints.production)
+
+
+def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
+    """Return the time in the answer to a stranger, because a refusal has a date too; None without one."""
     with requests.Session() as session:
-        session.trust_env = build_endpoints(connections.settings).production
-        return _date_of(session.head(build_endpoints(connections.settings).base_url, timeout=5.0))
-
-
-def _date_of(answer: requests.Response) -> float | None:
-    date = answer.headers.get("Date")
-    if date is None:
-        return None
+        session.trust_env = use_proxies
+        date = session.head(url, timeout=5.0).headers.get("Date")
     try:
-        return parsedate_to_datetime(date).timestamp() + _MEAN_FRACTION_S
+        return parsedate_to_datetime(date).timestamp() + _MEAN_FRACTION_S if date else None
     except ValueError:
         return None
 
@@ -117,7 +114,7 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 def check_settings(connections: CheckConnections) -> Iterator[CheckNote]:
     settings = connections.settings
     where = "the supplier's own hosts" if settings.speaks_to_production else "a sandbox or simulator"
-    per_hour = calls_per_hour(settings, build_endpoints(settings)) or "no limit of"
+    per_hour = quota_from(settings).per_hour or "no limit of"
     yield ok(f"{settings.preset} on {where}, {per_hour} calls an hour")
     if settings.pretend_now:
         yield warn(

@@ -34,6 +34,10 @@ _TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
 
 
+class UserRefused(StoreUnavailable):
+    """CouchDB answers, and refuses this user, or a stranger (401 and 403)."""
+
+
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
     """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if not JSON."""
@@ -105,13 +109,14 @@ class CouchServer:
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
         """Return a 4xx as an answer.
 
-        Raises StoreUnavailable for 401 and 403, which the operator must cure, and for outages.
+        Raises UserRefused for 401 and 403, which the operator must cure, and StoreUnavailable for outages.
         """
         status, text = _status_and_text(failure)
+        place = database or "its first page"
         error, reason = text if isinstance(text, tuple) else ("", "")
         if status in (401, 403):
-            raise StoreUnavailable(
-                f"CouchDB at {self.origin} refuses this user on {database} ({status}): check user name and password; "
+            raise UserRefused(
+                f"CouchDB at {self.origin} refuses this user on {place} ({status}): check user name and password; "
                 "the user must be an admin, or a member of a database that an admin created"
             ) from failure
         if status in _TRY_LATER or not 400 <= status < 500:
@@ -211,7 +216,7 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
 
     Returns ``made``, ``changed`` or ``there``.
     """
-    stored = _read_or_none(admin, "_users", f"org.couchdb.user:{name}")
+    stored = read_or_none(admin, "_users", f"org.couchdb.user:{name}")
     if stored is not None and _can_log_in(user):
         return "there"
     document = {**(stored or {"name": name, "type": "user", "roles": []}), "password": password}
@@ -227,7 +232,7 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
     A member reads and writes documents, but no design documents, which hold code that CouchDB runs.
     """
     security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
-    if _read_or_none(admin, database, "_security") == security:
+    if read_or_none(admin, database, "_security") == security:
         return "there"
     answer = admin.request("PUT", database, "_security", body=security)
     if not answer.ok:
@@ -235,7 +240,8 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
     return "made"
 
 
-def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
+def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
+    """Return the JSON object at a path; None where there is none.  Raises StoreUnavailable and WriteRefused."""
     answer = server.request("GET", *path)
     if answer.status == 404:
         return None
@@ -247,7 +253,7 @@ def _read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
 def _can_log_in(user: CouchServer) -> bool:
     try:
         return user.request("GET", "_session").ok  # It refuses a wrong password and needs no rights.
-    except StoreUnavailable:  # The server has just answered the admin, so the password is wrong.
+    except UserRefused:
         return False
 
 

@@ -43,7 +43,7 @@ class PolicyTable:
         return [
             AppliedPolicy(
                 row.since,
-                FleetPolicy(row.daily_every, row.curve_every, since=row.since),
+                FleetPolicy(row.daily_every, row.curve_every),
                 row.applied_at,
                 json.loads(row.arithmetic),
             )

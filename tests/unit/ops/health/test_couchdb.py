@@ -92,8 +92,14 @@ def test_a_web_page_is_not_taken_for_couchdb_and_a_server_that_is_away_is_named(
         pytest.raises(StoreUnavailable, match="does not answer as CouchDB does"),
     ):
         list(check_couchdb(connections))
-    with pytest.raises(StoreUnavailable, match=r"CouchDB at http://127.0.0.1:\d+ does not answer \(ConnectionError\)"):
+    with pytest.raises(StoreUnavailable, match=r"CouchDB at http://127.0.0.1:\d+ can't be reached"):
         list(check_couchdb(connections))
+
+
+def test_a_stranger_without_an_answer_is_not_taken_for_one_who_is_refused(build_connections: BuildConnections) -> None:
+    for script in ([WELCOME], [WELCOME, NOBODY], [WELCOME, NOBODY, CLOSED]):
+        with site(build_connections, *script) as (connections, _), pytest.raises(StoreUnavailable, match="CouchDB at"):
+            list(check_couchdb(connections))
 
 
 def test_each_of_the_five_databases_is_asked(build_connections: BuildConnections) -> None:

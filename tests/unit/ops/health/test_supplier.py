@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -14,22 +13,10 @@ from worker.domain.fleet.policy import FleetPolicy
 from worker.errors import WorkerError
 from worker.ops.health.results import Level
 from worker.ops.health.supplier import check_quota, check_supplier
-from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.policies import PolicyTable
 
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
-    """Yield a registry of twenty active accounts without a sign that a curve is missing."""
-    registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([generate_key()]))
-    registry.migrate()
-    for number in range(20):
-        registry.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
-    yield registry
-    registry.close()
 
 
 @pytest.mark.parametrize(
@@ -50,22 +37,22 @@ def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
 )
 def test_a_night_is_held_against_the_quota(
     build_connections: BuildConnections,
-    registry: AccountRegistry,
+    twenty_accounts: AccountRegistry,
     limits: dict[str, int],
     policy: FleetPolicy | None,
     level: Level,
     words: tuple[str, ...],
 ) -> None:
     if policy:
-        PolicyTable(registry.database).apply(policy, date(2026, 11, 3), NOW, {})
+        PolicyTable(twenty_accounts.database).apply(policy, date(2026, 11, 3), NOW, {})
     assert_result(check_quota(build_connections(**limits)), level, *words)
 
 
 def test_one_for_which_no_policy_is_enough_is_told_what_to_ask_for(
-    build_connections: BuildConnections, registry: AccountRegistry
+    build_connections: BuildConnections, twenty_accounts: AccountRegistry
 ) -> None:
     for number in range(20, 80):
-        registry.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
+        twenty_accounts.add("enedis", f"300016400000{number:02}", NOW, token_needed=False)
     words = ("80 accounts do not fit even once a week", "56 do", "2 calls an hour")
     assert_result(check_quota(build_connections(calls_per_hour=1)), Level.WARN, *words)
 

@@ -1,0 +1,22 @@
+"""A registry for tests of capacity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.registries import add_ready, open_registry, prepare_registry
+from worker.stores.registry.accounts import AccountRegistry
+
+
+@pytest.fixture
+def twenty_accounts(tmp_path: Path) -> Iterator[AccountRegistry]:
+    """Yield a registry of twenty active accounts without a sign that a curve is missing."""
+    prepare_registry(tmp_path)
+    with closing(open_registry(f"sqlite:///{tmp_path / 'registry.db'}")) as registry:
+        for number in range(20):
+            add_ready(registry, f"300016400000{number:02}")
+        yield registry
