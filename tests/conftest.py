@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
+import couchdb
 import pytest
 
 from tests.support import redis_servers, servers
@@ -27,6 +28,7 @@ Server = TypeVar("Server")
 SERVER_FIXTURES = {
     "certificates",
     "couchdb_url",
+    "empty_couchdb_url",
     "postgres_database",
     "postgres_url",
     "rabbitmq_node",
@@ -102,6 +104,21 @@ def couchdb_url() -> Iterator[str]:
         return
     with _or_skip(servers.couchdb_server()) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _emptied_couchdb() -> Iterator[str]:
+    with _or_skip(servers.couchdb_server()) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_couchdb_url(_emptied_couchdb: str) -> str:
+    """Return the URL of a CouchDB-protocol server whose databases are deleted first, so it is never a real one."""
+    server = couchdb.Server(_emptied_couchdb.removeprefix("couchdb+"))
+    for name in [name for name in server if not name.startswith("_")]:
+        server.delete(name)
+    return _emptied_couchdb
 
 
 @pytest.fixture(scope="session")

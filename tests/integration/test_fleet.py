@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from config.settings import PREFIX
-from tests.support.commands import CommandResult, run_releve
+from tests.support.commands import CommandResult
+from tests.support.factories import NOW
+from tests.support.installation import new_installation
 from worker.domain.consent.accounts import AccountState
 from worker.domain.fleet.lanes import QUEUES
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.conservation import Cause, Law
 from worker.domain.measures.deviations import Deviation, DeviationKind
-from worker.domain.measures.readings import PARIS, Period, Series
+from worker.domain.measures.readings import Period, Series
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger
 from worker.stores.encryption import Sealer, generate_key
@@ -30,7 +31,6 @@ from worker.stores.registry.corrections import Correction, CorrectionTable
 from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.sync.audit import AuditSummary, save_audit_summary
 
-NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
 YESTERDAY = date(2024, 7, 24)
 SEALER = Sealer([generate_key()])
 METERS = ("60000000000101", "60000000000102", "60000000000103")
@@ -41,15 +41,8 @@ class Fleet:
     """Three accounts, one of them suspended, and a night in progress; in a Redis database of its own."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
-        self.folder = folder
-        self.settings = {
-            "DATA_DIR": str(folder / "data"),
-            "REDIS_URL": redis_url.rsplit("/", 1)[0] + "/10",
-            "PRETEND_NOW": NOW.isoformat(),
-            "ENEDIS_URL": f"http://127.0.0.1:{free_port()}",  # No test asks the supplier.
-        }
-        (folder / "data").mkdir()
-        registry = AccountRegistry(f"sqlite:///{folder}/data/registry.db", SEALER)
+        self.installation = new_installation(folder, redis_url.rsplit("/", 1)[0] + "/10")
+        registry = AccountRegistry(f"sqlite:///{folder}/registry.db", SEALER)
         registry.migrate()
         self.accounts = [registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
         registry.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
@@ -81,7 +74,7 @@ class Fleet:
 
     def write_progress(self) -> None:
         """Write to Redis what workers and beat write there."""
-        with connect(self.settings["REDIS_URL"]) as redis:
+        with connect(self.installation.redis_url) as redis:
             redis.flushdb()
             ledger = QuotaLedger(redis, "enedis-2026", per_second=None, per_hour=1000)
             for _ in range(3):
@@ -98,8 +91,7 @@ class Fleet:
             self.beat_at, self.tick_at = heartbeats.beat_and_tick()
 
     def run_once(self, **settings: str) -> CommandResult:
-        env = {PREFIX + name: value for name, value in {**self.settings, **settings}.items()}
-        return run_releve(self.folder, env, "metrics", "--once")
+        return self.installation.run("metrics", "--once", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +154,13 @@ def test_it_tells_all_that_is_defined_and_nothing_else(output: CommandResult) ->
 
 
 def test_it_names_no_account_no_meter_and_no_server(fleet: Fleet, output: CommandResult) -> None:
-    for private_text in (*fleet.accounts, *METERS, fleet.settings["REDIS_URL"], str(fleet.folder)):
+    for private_text in (*fleet.accounts, *METERS, fleet.installation.redis_url, str(fleet.installation.folder)):
         assert private_text not in output.out + output.err
 
 
 def test_parts_that_are_down_are_told_and_the_others_stay(fleet: Fleet) -> None:
     away = f"127.0.0.1:{free_port()}"
-    output = fleet.run_once(REDIS_URL=f"redis://{away}/0", MEASURES_URL=f"couchdb+http://{away}/")
+    output = fleet.run_once(redis_url=f"redis://{away}/0", measures_url=f"couchdb+http://{away}/")
     samples = read_samples(output)
     assert output.code == 1
     assert samples["releve_up"] == {("registry",): 1, ("measures",): 0, ("redis",): 0, ("broker",): 0}
@@ -178,8 +170,7 @@ def test_parts_that_are_down_are_told_and_the_others_stay(fleet: Fleet) -> None:
 
 
 def test_a_taken_port_is_one_line_that_says_what_to_do(fleet: Fleet) -> None:
-    env = {PREFIX + name: value for name, value in fleet.settings.items()}
     with listen("127.0.0.1", 0) as listener:
-        output = run_releve(fleet.folder, env, "metrics", "--port", str(listener.getsockname()[1]))
+        output = fleet.installation.run("metrics", "--port", str(listener.getsockname()[1]))
     assert output.code == 1
     assert "choose another --port" in output.error_line

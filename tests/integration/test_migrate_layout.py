@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.settings import ConfigError, Settings
-from tests.support import servers
-from tests.support.commands import CommandResult, run_releve
+from config.settings import ConfigError
 from tests.support.fakes import DoctypeStores, MemoryStore
+from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
 from tests.unit.ops.health.conftest import assert_result
@@ -25,61 +22,22 @@ from worker.ops import startup
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.databases import check_measures
 from worker.ops.health.results import Level
-from worker.runtime.process import Runtime
-from worker.stores.encryption import generate_key
 from worker.stores.measures.base import ALL_KEYS, Layout
 from worker.stores.measures.instrumented import RECHECK_S, InstrumentedStore
 
-KEY = generate_key()
-
-
-@dataclass
-class Installation:
-    folder: Path
-    env: dict[str, str]
-
-    def releve(self, *words: str, layout: str = "plain") -> CommandResult:
-        return run_releve(self.folder, {**self.env, "RELEVE_LAYOUT": layout}, *words)
-
-    def settings(self, layout: str = "plain") -> Settings:
-        values: dict[str, Any] = {name.removeprefix("RELEVE_").lower(): value for name, value in self.env.items()}
-        return Settings.from_env(_env_file=None, **values, layout=layout)
-
-    @contextmanager
-    def open(self, layout: str = "plain", *, guarded: bool = False) -> Iterator[Runtime]:
-        with Runtime(self.settings(layout), guarded=guarded) as runtime:
-            yield runtime
-
 
 @pytest.fixture
-def installation(tmp_path: Path, redis_url: str) -> Iterator[Installation]:
-    """Yield an installation of its own: its registry and its measures must be empty."""
-    env = {
-        "RELEVE_DATA_DIR": str(tmp_path),
-        "RELEVE_REDIS_URL": redis_url,
-        "RELEVE_ENEDIS_URL": "http://127.0.0.1:9",
-        "RELEVE_TOKEN_KEYS": KEY,
-    }
-    try:
-        with servers.couchdb_server() as url:
-            yield Installation(tmp_path, {**env, "RELEVE_MEASURES_URL": url})
-    except servers.NotInstalled as missing:
-        pytest.skip(str(missing))
+def installation(installation: Installation, empty_couchdb_url: str) -> Installation:
+    return installation.but(measures_url=empty_couchdb_url)
 
 
 def has_other_layout(installation: Installation, layout: str) -> bool:
-    with installation.open(layout) as runtime:
+    with installation.open(layout=layout) as runtime:
         return runtime.measures.has_other_layout()
 
 
-@pytest.fixture(autouse=True)
-def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide workers of other tests on the same Redis."""
-    monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: [])
-
-
 def sync_two_homes(installation: Installation, layout: str) -> list[str]:
-    with installation.open(layout) as runtime:
+    with installation.open(layout=layout) as runtime:
         homes = [runtime.registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in (METER, OTHER_METER)]
         stores: Any = runtime.measures
         for home in homes:
@@ -90,7 +48,7 @@ def sync_two_homes(installation: Installation, layout: str) -> list[str]:
 
 def show_documents(installation: Installation, home: str, layout: str) -> list[Any]:
     results = [
-        installation.releve("show", home, "--by", period, *span, "--format", "json", layout=layout)
+        installation.run("show", home, "--by", period, *span, "--format", "json", layout=layout)
         for period, span in (
             ("hour", ("--from", "2024-10-26", "--to", "2024-10-27")),
             ("day", ("--from", "2020-10-01", "--to", "2020-11-30")),
@@ -105,7 +63,7 @@ def show_documents(installation: Installation, home: str, layout: str) -> list[A
 def test_what_people_are_shown_is_the_same_in_either_layout(installation: Installation, old: str, new: str) -> None:
     homes = sync_two_homes(installation, old)
     before = [show_documents(installation, home, old) for home in homes]
-    moved = installation.releve("migrate-layout", "--to", new, "--json", layout=old)
+    moved = installation.run("migrate-layout", "--to", new, "--json", layout=old)
     assert moved.code == 0, moved.err
     report = json.loads(moved.out)
     documents = 2 * (len(FIRST_RUN) + 2 + 1 + sum(map(len, CURVE.values())) + 49)
@@ -118,21 +76,21 @@ def test_what_people_are_shown_is_the_same_in_either_layout(installation: Instal
     }
     assert report["kwh"]["day"] == 2 * sum(FIRST_RUN.values()) / 1000
     assert [show_documents(installation, home, new) for home in homes] == before
-    repeated = installation.releve("migrate-layout", "--to", new, layout=new)
+    repeated = installation.run("migrate-layout", "--to", new, layout=new)
     assert (repeated.code, repeated.out[:17]) == (0, "moved 0 accounts ")
 
 
 def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_store(installation: Installation) -> None:
     [home, _] = sync_two_homes(installation, "plain")
-    refused = installation.releve("show", home, "--by", "day", layout="packed")
+    refused = installation.run("show", home, "--by", "day", layout="packed")
     assert refused.code == 1
     assert "releve migrate-layout --to packed" in refused.error_line and "RELEVE_LAYOUT=plain" in refused.error_line
-    with installation.open("packed", guarded=True) as runtime:
+    with installation.open(guarded=True, layout="packed") as runtime:
         with pytest.raises(ConfigError, match="migrate-layout --to packed"):
             startup._check_layout(runtime)
         with pytest.raises(StoreUnavailable, match="migrate-layout"):
             sync_days(runtime.measures, FIRST_RUN, home)  # type: ignore[arg-type]
-    with installation.open("plain") as runtime:
+    with installation.open() as runtime:
         startup._check_layout(runtime)
 
 
@@ -140,22 +98,24 @@ def test_doctor_sees_measures_in_the_other_layout(installation: Installation) ->
     sync_two_homes(installation, "packed")
     with ExitStack() as opened:
         assert_result(
-            check_measures(CheckConnections(installation.settings("plain"), opened)),
+            check_measures(CheckConnections(installation.read_settings(), opened)),
             Level.FAIL,
             "migrate-layout --to plain",
             "packed",
         )
-        assert_result(check_measures(CheckConnections(installation.settings("packed"), opened)), Level.OK, "all 2")
+        assert_result(
+            check_measures(CheckConnections(installation.read_settings(layout="packed"), opened)), Level.OK, "all 2"
+        )
 
 
 def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation: Installation) -> None:
     sync_two_homes(installation, "plain")
     with installation.open() as runtime:
         sync_days(runtime.measures, {date(2024, 5, 9): 1000}, "stranger")  # type: ignore[arg-type]
-    result = installation.releve("migrate-layout", "--to", "packed")
+    result = installation.run("migrate-layout", "--to", "packed")
     assert result.code == 1
     assert "left in the plain layout" in result.out
-    second_result = installation.releve("migrate-layout", "--to", "packed", "--account", "stranger")
+    second_result = installation.run("migrate-layout", "--to", "packed", "--account", "stranger")
     assert (second_result.code, "moved 1 accounts" in second_result.out) == (0, True)
     assert not has_other_layout(installation, "packed")
 
@@ -163,7 +123,7 @@ def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation
 def test_it_waits_for_no_worker_but_refuses(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     sync_two_homes(installation, "plain")
     monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: ["host-1-abc"])
-    refused = installation.releve("migrate-layout", "--to", "packed")
+    refused = installation.run("migrate-layout", "--to", "packed")
     assert refused.code == 1
     assert "1 workers are running (host-1-abc): stop workers, beat and web" in refused.error_line
     assert not has_other_layout(installation, "plain")
@@ -191,9 +151,8 @@ def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -
 
 
 def test_packs_are_for_couchdb_alone(installation: Installation, tmp_path: Path) -> None:
-    installation.env["RELEVE_MEASURES_URL"] = f"sqlite:///{tmp_path}/measures.db"
     for command in ("show", "home1"), ("migrate",), ("migrate-layout", "--to", "packed"):
-        refused = installation.releve(*command, layout="packed")
+        refused = installation.run(*command, layout="packed", measures_url=f"sqlite:///{tmp_path}/measures.db")
         assert refused.code != 0
         assert "RELEVE_LAYOUT=packed needs CouchDB" in refused.error_line
 
@@ -202,10 +161,9 @@ def test_packs_are_for_couchdb_alone(installation: Installation, tmp_path: Path)
 def test_the_workers_user_is_let_into_the_databases_of_the_layout(
     installation: Installation, layout: str, databases: int
 ) -> None:
-    url = installation.env["RELEVE_MEASURES_URL"]
-    installation.env["RELEVE_MEASURES_ADMIN_URL"] = url
-    installation.env["RELEVE_MEASURES_URL"] = url.replace("//", "//releve:secret@")
-    result = installation.releve("migrate", "--json", layout=layout)
+    url = installation.settings["measures_url"]
+    users = {"measures_admin_url": url, "measures_url": url.replace("//", "//releve:secret@")}
+    result = installation.run("migrate", "--json", layout=layout, **users)
     assert result.code == 0, result.err
     steps = {step["what"]: step["done"] for step in json.loads(result.out)}
     databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.enedis.")]
