@@ -25,14 +25,14 @@ class Installation:
     def but(self, **settings: str) -> Installation:
         return replace(self, settings={**self.settings, **settings})
 
-    def all_settings(self, **changes: str) -> dict[str, str]:
+    def all_settings(self, **changes: Any) -> dict[str, Any]:
         usual = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
         return {**usual, "pretend_now": NOW.isoformat(), **self.settings, **changes}
 
-    def read_settings(self, **changes: str) -> Settings:
+    def read_settings(self, **changes: Any) -> Settings:
         return Settings.from_env(_env_file=None, **self.all_settings(**changes))
 
-    def open(self, *, guarded: bool = False, **changes: str) -> Runtime:
+    def open(self, *, guarded: bool = False, **changes: Any) -> Runtime:
         """Return a new runtime to enter, as another process would have it."""
         return Runtime(self.read_settings(**changes), guarded=guarded)
 
