@@ -96,18 +96,10 @@ def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tupl
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"preset": "enedis-v9"}, "RELEVE_PRESET"),
-        ({"nightly_at": "25:00"}, "RELEVE_NIGHTLY_AT"),
-        ({"history_load_days": "9999"}, "RELEVE_HISTORY_LOAD_DAYS"),
-        ({"redis_url": "http://127.0.0.1"}, "RELEVE_REDIS_URL"),
-        ({"enedis_url": ""}, "RELEVE_PRETEND_NOW"),
-        ({"pretend_now": "2024-07-25"}, "RELEVE_PRETEND_NOW"),
-        ({"pretend_now": "2024-07-25T09:00"}, "RELEVE_PRETEND_NOW"),
         ({"measures_url": "couchdb+http://"}, "RELEVE_MEASURES_URL"),
         ({"measures_url": "nonsense"}, "RELEVE_MEASURES_URL"),
         ({"registry_url": "nonsense"}, "RELEVE_REGISTRY_URL"),
         ({"token_keys": "no-key"}, "RELEVE_TOKEN_KEYS"),
-        ({"enedis_client_secret_file": "absent"}, "RELEVE_ENEDIS_CLIENT_SECRET_FILE"),
     ],
     ids=str,
 )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +13,9 @@ from tests.support.fakes import DoctypeStores, MemoryStore
 from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
-from tests.unit.ops.health.conftest import assert_result
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.ops import startup
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.databases import check_measures
-from worker.ops.health.results import Level
 from worker.stores.measures.base import ALL_KEYS, Layout
 from worker.stores.measures.instrumented import RECHECK_S, InstrumentedStore
 
@@ -94,20 +88,6 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
         startup._check_layout(runtime)
 
 
-def test_doctor_sees_measures_in_the_other_layout(installation: Installation) -> None:
-    sync_two_homes(installation, "packed")
-    with ExitStack() as opened:
-        assert_result(
-            check_measures(CheckConnections(installation.read_settings(), opened)),
-            Level.FAIL,
-            "migrate-layout --to plain",
-            "packed",
-        )
-        assert_result(
-            check_measures(CheckConnections(installation.read_settings(layout="packed"), opened)), Level.OK, "all 2"
-        )
-
-
 def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation: Installation) -> None:
     sync_two_homes(installation, "plain")
     with installation.open() as runtime:
@@ -148,13 +128,6 @@ def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="RELEVE_LAYOUT is plain"):
             store.read("home1", requests)
-
-
-def test_packs_are_for_couchdb_alone(installation: Installation, tmp_path: Path) -> None:
-    for command in ("show", "home1"), ("migrate",), ("migrate-layout", "--to", "packed"):
-        refused = installation.run(*command, layout="packed", measures_url=f"sqlite:///{tmp_path}/measures.db")
-        assert refused.code != 0
-        assert "RELEVE_LAYOUT=packed needs CouchDB" in refused.error_line
 
 
 @pytest.mark.parametrize("layout, databases", [("plain", 5), ("packed", 2)])
