@@ -16,9 +16,9 @@ MEASURES = "mesure_synchrone_auto"
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Yield a system on the morning after the autumn clock change, without a quota."""
-    settings = {"PRETEND_NOW": "2023-10-30T09:00+01:00", "ENEDIS_CLIENT_SECRET": "s", **NO_QUOTA}
-    with open_system(tmp_path_factory.mktemp("changes"), **settings) as system:
+    """Yield a system on the morning after the autumn clock change, without a quota; a week's curve holds that day."""
+    settings = {"PRETEND_NOW": "2023-10-30T09:00+01:00", "ENEDIS_CLIENT_SECRET": "s", "HISTORY_LOAD_DAYS": "7"}
+    with open_system(tmp_path_factory.mktemp("changes"), **settings, **NO_QUOTA) as system:
         system.start_simulator()
         system.start_worker(*QUICK_START)
         yield system
@@ -156,19 +156,3 @@ def test_after_a_429_nobody_calls_until_the_gate_opens(system: System) -> None:
     report = system.report()
     assert report["refusals"] == 1
     assert report["data_calls"] == 5
-
-
-def test_an_emptied_redis_costs_one_reading_of_the_store_and_no_second_download(system: System) -> None:
-    meter = "30000000000010"
-    account = add_loaded_account(system, meter)
-    before = system.revisions(account)
-    system.redis.flushall()
-    system.simulator("DELETE", "report")
-    system.send_task("tasks.nightly.resume_backfills")
-    system.run_night(account)
-    until(lambda: system.runtime.history.loaded_until(account, Series.LOAD_CURVE), "the flag of the history")
-    system.wait_loaded(account)
-    assert system.report()["data_calls"] == 2  # The two look-backs.
-    assert system.revisions(account) == before
-    (row,) = [row for row in system.query("status") if row["account"] == account]
-    assert {series["loaded"] for series in row["series"].values()} == {True}

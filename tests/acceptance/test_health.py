@@ -53,15 +53,6 @@ def test_a_house_at_work_is_well_and_its_containers_say_nothing(system: System) 
         assert (result.out, result.err) == ("", "")
 
 
-def test_a_goodbye_is_heard(system: System) -> None:
-    if not system.is_running("worker"):
-        system.start_worker(*QUICK_START)
-        until(Heartbeats(system.redis).workers, "the worker's sign of life")
-    system.stop("worker")
-    assert Heartbeats(system.redis).workers() == []
-    assert "no worker has been heard of" in check_results(system, code=1)["workers"]["told"]
-
-
 def test_settings_at_fault_are_told_one_by_one(system: System) -> None:
     result = system.releve("doctor", code=1, NIGHTLY_AT="noon", LOG_LEVEL="LOUD")
     assert result.out.splitlines()[0].startswith("FAIL settings    RELEVE_NIGHTLY_AT: ")

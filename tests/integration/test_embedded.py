@@ -271,14 +271,6 @@ def test_children_are_ended_in_reverse_order(tmp_path: Path) -> None:
     assert path.read_text().split() == ["up"] * 3 + ["three", "two", "one"]
 
 
-def test_a_child_gets_our_environment_and_its_own(tmp_path: Path) -> None:
-    with Supervisor() as supervisor:
-        program = [sys.executable, "-c", "import os; print(os.environ['OWN'], os.environ['PATH'])"]
-        supervisor.start("one", program, env={"OWN": "yes"}, log_path=tmp_path / "log")
-        assert [end.code for end in supervisor.wait(20)] == [0]
-    assert (tmp_path / "log").read_text().split() == ["yes", os.environ["PATH"]]
-
-
 def test_an_unexpected_end_is_told_once_with_its_last_words_and_restarts_nothing(tmp_path: Path) -> None:
     with Supervisor() as supervisor:
         pid = supervisor.start("worker", SLEEP)
