@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# Bytecode is kept even where the shell forbids it: without, pytest prepares 500 modules anew in each of its processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick fuzz lint audit format docs reference servers bench bench-original clean
 

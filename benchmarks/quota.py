@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/quota.p
 
 from redis import Redis
 
+from benchmarks.simulated_time import SimulatedTime
 from config.settings import Settings
 from tests.support import servers
-from tests.support.simulated_time import SimulatedTime
 from worker.domain.fleet.backoff import retry_delay_s
 from worker.domain.fleet.lanes import enter_lane
 from worker.errors import RateLimited

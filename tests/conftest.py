@@ -10,23 +10,22 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
 
+import couchdb
 import pytest
 
 from tests.support import redis_servers, servers
 from tests.support.certificates import Certificates, make_certificates
+from tests.support.missing import or_skip
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
 from worker.logs import ConsoleFormatter
-
-Server = TypeVar("Server")
 
 # A test that asks for one of these needs a server, so the quick set leaves it out.
 SERVER_FIXTURES = {
     "certificates",
     "couchdb_url",
+    "empty_couchdb_url",
     "postgres_database",
     "postgres_url",
     "rabbitmq_node",
@@ -90,7 +89,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """Yield the URL of a Redis-protocol server; a test that needs it empty empties it itself."""
-    with _or_skip(servers.redis_server()) as url:
+    with or_skip(servers.redis_server()) as url:
         yield url
 
 
@@ -100,8 +99,23 @@ def couchdb_url() -> Iterator[str]:
     if configured_url := os.environ.get("RELEVE_TEST_COUCHDB_URL"):
         yield configured_url if configured_url.startswith("couchdb+") else f"couchdb+{configured_url}"
         return
-    with _or_skip(servers.couchdb_server()) as url:
+    with or_skip(servers.couchdb_server()) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def _emptied_couchdb() -> Iterator[str]:
+    with or_skip(servers.couchdb_server()) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_couchdb_url(_emptied_couchdb: str) -> str:
+    """Return the URL of a CouchDB-protocol server whose databases are deleted first, so it is never a real one."""
+    server = couchdb.Server(_emptied_couchdb.removeprefix("couchdb+"))
+    for name in [name for name in server if not name.startswith("_")]:
+        server.delete(name)
+    return _emptied_couchdb
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +124,7 @@ def postgres_url() -> Iterator[str]:
     if configured_url := os.environ.get("RELEVE_TEST_POSTGRES_URL"):
         yield configured_url
         return
-    with _or_skip(servers.postgres_server(), needed_in_ci=False) as url:
+    with or_skip(servers.postgres_server(), needed_in_ci=False) as url:
         yield url
 
 
@@ -122,20 +136,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(scope="session")
 def rabbitmq_node(certificates: Certificates) -> Iterator[RabbitMQ]:
     """Yield a RabbitMQ node; a test that kills it starts it again."""
-    with _or_skip(rabbitmq(certificates)) as node:
+    with or_skip(rabbitmq(certificates)) as node:
         yield node
 
 
 @pytest.fixture(scope="session")
 def tls_redis(certificates: Certificates) -> Iterator[str]:
-    with _or_skip(redis_servers.tls_redis(certificates)) as url:
+    with or_skip(redis_servers.tls_redis(certificates)) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def sentinel_redis() -> Iterator[redis_servers.SentinelRedis]:
     """Yield Redis behind Sentinels, for one test module: killing its leader uses it up."""
-    with _or_skip(redis_servers.sentinel_redis()) as server:
+    with or_skip(redis_servers.sentinel_redis()) as server:
         yield server
 
 
@@ -153,17 +167,3 @@ def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
     caplog.handler.setFormatter(ConsoleFormatter())
     yield caplog
     caplog.handler.setFormatter(own_formatter)
-
-
-@contextmanager
-def _or_skip(server: AbstractContextManager[Server], *, needed_in_ci: bool = True) -> Iterator[Server]:
-    try:
-        running = server.__enter__()
-    except servers.NotInstalled as missing:
-        if needed_in_ci and os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    try:
-        yield running
-    finally:
-        server.__exit__(None, None, None)

@@ -16,9 +16,9 @@ MEASURES = "mesure_synchrone_auto"
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Yield a system on the morning after the autumn clock change, without a quota."""
-    settings = {"PRETEND_NOW": "2023-10-30T09:00+01:00", "ENEDIS_CLIENT_SECRET": "s", **NO_QUOTA}
-    with open_system(tmp_path_factory.mktemp("changes"), **settings) as system:
+    """Yield a system on the morning after the autumn clock change, without a quota; a week's curve holds that day."""
+    settings = {"PRETEND_NOW": "2023-10-30T09:00+01:00", "ENEDIS_CLIENT_SECRET": "s", "HISTORY_LOAD_DAYS": "7"}
+    with open_system(tmp_path_factory.mktemp("changes"), **settings, **NO_QUOTA) as system:
         system.start_simulator()
         system.start_worker(*QUICK_START)
         yield system
@@ -81,20 +81,6 @@ def test_a_late_day_comes_in_by_itself(system: System) -> None:
     until(lambda: system.content(account) == system.truth(meter).expected_loads(), "the late day's totals")
 
 
-def test_a_filled_hole_comes_in_and_an_open_one_stays_a_hole(system: System) -> None:
-    meter = "30000000000004"
-    holes = ["2023-10-26T10:00/2023-10-26T12:00", "2023-10-25T10:00/2023-10-25T12:00"]
-    system.switch(meter, holes=holes)
-    account = add_loaded_account(system, meter)
-    with_holes = system.content(account)
-    assert with_holes == system.truth(meter).expected_loads()
-    system.switch(meter, holes=holes[1:])
-    system.run_night(account)
-    filled = system.content(account)
-    assert filled == system.truth(meter).expected_loads()
-    assert len(filled[Period.MINUTE]) == len(with_holes[Period.MINUTE]) + 4
-
-
 def test_a_curve_that_is_not_activated_does_not_stop_the_daily_values(system: System) -> None:
     account = add_loaded_account(system, WITHOUT_CURVE)
     run = system.start_night()  # A night asks for a curve that is not activated once a week.
@@ -122,7 +108,7 @@ def test_a_withdrawn_consent_sets_its_account_aside_and_no_other(system: System)
     by_id = {row["account"]: row for row in system.query("status")}
     assert (by_id[revoked]["state"], by_id[other]["state"]) == ("action_needed", "ready")
     assert by_id[revoked]["reason"] == "USER_ACTION_NEEDED.OAUTH_OUTDATED"
-    assert "consent again" in system.releve("sync", revoked, "--inline", code=1).stderr
+    assert "consent again" in system.releve("sync", revoked, "--inline", code=1).err
     assert system.content(other)[Period.DAY]["2023-10-28"] == 7.777
     assert system.content(revoked) == before
 
@@ -170,18 +156,3 @@ def test_after_a_429_nobody_calls_until_the_gate_opens(system: System) -> None:
     report = system.report()
     assert report["refusals"] == 1
     assert report["data_calls"] == 5
-
-
-def test_an_emptied_redis_costs_one_reading_of_the_store_and_no_second_download(system: System) -> None:
-    meter = "30000000000010"
-    account = add_loaded_account(system, meter)
-    before = system.revisions(account)
-    system.redis.flushall()
-    system.simulator("DELETE", "report")
-    system.send_task("tasks.nightly.resume_backfills")
-    system.run_night(account)
-    system.wait_loaded(account)
-    assert system.report()["data_calls"] == 2  # The two look-backs.
-    assert system.revisions(account) == before
-    (row,) = [row for row in system.query("status") if row["account"] == account]
-    assert {series["loaded"] for series in row["series"].values()} == {True}

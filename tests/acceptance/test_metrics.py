@@ -11,10 +11,9 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.system import METER_NUMBER, QUICK_START, System, open_system, until
+from tests.support.system import QUICK_START, System, open_system, until
 from worker.domain.measures.readings import Period
 from worker.stores.redis.child_processes import free_port, process_exists
-from worker.stores.redis.sockets import listen
 
 METER = "12345678901299"
 Samples = dict[str, dict[tuple[str, ...], float]]
@@ -88,21 +87,6 @@ def test_every_known_failure_has_a_series_before_its_first(metrics: WorkerMetric
     assert 'releve_windows_total{outcome="operator_fault",series="daily"} 0.0' in text
 
 
-def test_nothing_personal_is_told(metrics: WorkerMetrics) -> None:
-    text = metrics.text()
-    assert metrics.account not in text
-    assert METER not in text
-    assert not METER_NUMBER.search(text)
-    assert "127.0.0.1" not in text
-
-
-def test_the_fleet_hears_its_worker(metrics: WorkerMetrics) -> None:
-    output = metrics.system.releve("metrics", "--once").stdout
-    assert 'releve_workers{state="heard"} 1.0' in output
-    assert 'releve_freshness_ratio{series="daily"} 1.0' in output
-    assert metrics.account not in output and not METER_NUMBER.search(output)
-
-
 def test_a_prefork_pool_is_added_up_over_the_end_of_its_processes(
     metrics: WorkerMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,20 +102,6 @@ def test_a_prefork_pool_is_added_up_over_the_end_of_its_processes(
     os.kill(child, signal.SIGKILL)
     until(lambda: not process_exists(child))
     assert metrics.samples()["releve_windows_total"] == {("stored", "daily"): 1, ("stored", "load_curve"): 1}
-    system.stop("worker")
-
-
-def test_a_worker_whose_port_is_taken_says_so_and_works(metrics: WorkerMetrics) -> None:
-    system = metrics.system
-    with listen("127.0.0.1", 0) as other_socket:
-        port = str(other_socket.getsockname()[1])
-        if system.is_running("worker"):
-            system.stop("worker")
-        log = system.start_worker(*QUICK_START, METRICS_PORT=port)
-        system.run_night(metrics.account)
-    text = until(lambda: "no metrics of this worker" in log.read_text() and log.read_text())
-    assert text.count("RELEVE_METRICS_PORT") == 1
-    assert "Traceback" not in text
 
 
 def _if_ended(samples: Samples, windows: int) -> Samples | None:

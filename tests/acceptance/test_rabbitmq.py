@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -36,12 +35,6 @@ def count_ready(node: RabbitMQ) -> int:
         return sum(channel.queue_declare(name, passive=True).message_count for name in QUEUES)
 
 
-def add_account(system: System, meter: str) -> str:
-    """Add an account by a process of its own: the tests' process may keep the options of a Redis broker."""
-    account: str = json.loads(system.releve("accounts", "add", "--usage-point", meter, "--json").stdout)["account"]
-    return account
-
-
 def count_hits(system: System) -> int:
     return sum(fault["hits"] for fault in system.simulator("GET", "faults"))
 
@@ -50,7 +43,7 @@ def test_what_a_killed_worker_had_in_hand_comes_back_at_once(system: System, rab
     meter = "41000000000001"
     system.simulator("POST", "faults", {"path": MEASURES, "kind": "timeout", "count": None})
     system.start_worker(*QUICK_START)
-    account = add_account(system, meter)
+    account = system.add_account_by_process(meter)
     until(lambda: count_hits(system), "the call that gets no answer")
     system.kill("worker")
     until(lambda: count_ready(rabbitmq_node), "the message's return to its queue")
@@ -64,7 +57,7 @@ def test_what_a_killed_worker_had_in_hand_comes_back_at_once(system: System, rab
 def test_a_killed_broker_keeps_what_waits_for_another_try(system: System, rabbitmq_node: RabbitMQ) -> None:
     meter = "41000000000002"
     system.simulator("POST", "faults", {"path": MEASURES, "status": 503, "count": 2, "headers": {"Retry-After": "1"}})
-    account = add_account(system, meter)
+    account = system.add_account_by_process(meter)
     until(lambda: count_hits(system), "the refused call")
     rabbitmq_node.kill()
     rabbitmq_node.start()
@@ -74,7 +67,7 @@ def test_a_killed_broker_keeps_what_waits_for_another_try(system: System, rabbit
 
 
 def test_a_night_counts_what_waits_and_runs(system: System) -> None:
-    account = system.runtime.registry.get(add_account(system, "41000000000003"))
+    account = system.runtime.registry.list()[0]
     before = asked_at(system.runtime, account)
     send = "from worker.app import app; app.send_task('tasks.nightly.nightly_sync', args=('2100-01-01',))"
     subprocess.run([sys.executable, "-c", send], env={**os.environ, **system.environment()}, check=True)

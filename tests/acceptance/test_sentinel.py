@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -27,9 +26,7 @@ def test_a_history_outlives_the_leader_of_redis(system: System, sentinel_redis: 
     system.start_beat()
     system.start_worker(*QUICK_START)
     until(lambda: "Sending due task" in system.logs(), "beat's first message")
-    # The tests' own process keeps the options of another broker.
-    completed = system.releve("accounts", "add", "--usage-point", meter, "--json")
-    account = json.loads(completed.stdout)["account"]
+    account = system.add_account_by_process(meter)
     until(lambda: system.runtime.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
     assert not system.loaded(account, Series.LOAD_CURVE)
     sentinel_redis.kill_leader()

@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.support import servers
 from tests.support.commands import CommandResult
-from tests.support.installation import new_installation
+from tests.support.installation import Installation
 from worker.cli.main import cli
 from worker.stores.redis.child_processes import free_port
 
@@ -19,20 +18,10 @@ METER = "60000000000001"
 Releve = Callable[..., CommandResult]
 
 
-@pytest.fixture(scope="module")
-def redis_server_url() -> Iterator[str]:
-    """Start a Redis for this module alone, for no worker takes what is enqueued here."""
-    try:
-        with servers.redis_server() as url:
-            yield url
-    except servers.NotInstalled as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.fixture
-def releve(tmp_path: Path, redis_server_url: str) -> Releve:
-    """Return a function that runs ``releve WORD …`` in this process, with settings of its own."""
-    return new_installation(tmp_path, redis_server_url).run
+def releve(installation: Installation) -> Releve:
+    """Return a function that runs ``releve WORD …`` in this process."""
+    return installation.run
 
 
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
@@ -107,13 +96,10 @@ def test_an_unknown_account_is_told_with_exit_code_1(releve: Releve, words: tupl
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"PRESET": "enedis-v9"}, "RELEVE_PRESET"),
-        ({"ENEDIS_URL": ""}, "RELEVE_PRETEND_NOW"),
-        ({"MEASURES_URL": "couchdb+http://"}, "RELEVE_MEASURES_URL"),
-        ({"MEASURES_URL": "nonsense"}, "RELEVE_MEASURES_URL"),
-        ({"REGISTRY_URL": "nonsense"}, "RELEVE_REGISTRY_URL"),
-        ({"TOKEN_KEYS": "no-key"}, "RELEVE_TOKEN_KEYS"),
-        ({"ENEDIS_CLIENT_SECRET_FILE": "absent"}, "RELEVE_ENEDIS_CLIENT_SECRET_FILE"),
+        ({"measures_url": "couchdb+http://"}, "RELEVE_MEASURES_URL"),
+        ({"measures_url": "nonsense"}, "RELEVE_MEASURES_URL"),
+        ({"registry_url": "nonsense"}, "RELEVE_REGISTRY_URL"),
+        ({"token_keys": "no-key"}, "RELEVE_TOKEN_KEYS"),
     ],
     ids=str,
 )
@@ -124,13 +110,13 @@ def test_a_wrong_setting_is_named_with_exit_code_2(releve: Releve, settings: dic
 
 
 def test_rotating_keys_names_a_wrong_registry_too(releve: Releve) -> None:
-    ended = releve("keys", "rotate", REGISTRY_URL="nonsense")
+    ended = releve("keys", "rotate", registry_url="nonsense")
     assert "RELEVE_REGISTRY_URL" in ended.error_line
     assert ended.code == 2
 
 
 def test_all_wrong_settings_are_named_at_once(releve: Releve) -> None:
-    ended = releve("status", PRESET="x", NIGHTLY_AT="x", LOG_LEVEL="x")
+    ended = releve("status", preset="x", nightly_at="x", log_level="x")
     named = [line.split(":")[1].strip() for line in ended.err.splitlines()]
     assert sorted(named) == ["RELEVE_LOG_LEVEL", "RELEVE_NIGHTLY_AT", "RELEVE_PRESET"]
 
@@ -138,9 +124,9 @@ def test_all_wrong_settings_are_named_at_once(releve: Releve) -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"REDIS_URL": "redis://:hidden@127.0.0.1:{port}/0"}, "Redis"),
-        ({"REGISTRY_URL": "postgresql://user:hidden@127.0.0.1:{port}/registry"}, "registry"),
-        ({"REGISTRY_URL": "sqlite:////proc/registry.db"}, "registry"),
+        ({"redis_url": "redis://:hidden@127.0.0.1:{port}/0"}, "Redis"),
+        ({"registry_url": "postgresql://user:hidden@127.0.0.1:{port}/registry"}, "registry"),
+        ({"registry_url": "sqlite:////proc/registry.db"}, "registry"),
     ],
     ids=str,
 )
@@ -158,7 +144,7 @@ def test_a_server_out_of_reach_is_named_and_its_password_is_not(
 )
 def test_a_measure_store_out_of_reach_is_told(releve: Releve, url: str) -> None:
     account = json.loads(releve("accounts", "add", "--usage-point", METER, "--json").out)["account"]
-    ended = releve("show", account, MEASURES_URL=url.format(port=free_port()))
+    ended = releve("show", account, measures_url=url.format(port=free_port()))
     assert (ended.code, ended.out) == (1, "")
     assert "hidden" not in ended.error_line
 
@@ -207,19 +193,19 @@ def test_an_account_that_was_removed_is_gone_for_every_command(releve: Releve) -
 
 
 def test_a_v4_account_without_a_token_waits_for_its_holder(releve: Releve, tmp_path: Path) -> None:
-    ended = releve("accounts", "add", "--usage-point", METER, PRESET="enedis-v4")
+    ended = releve("accounts", "add", "--usage-point", METER, preset="enedis-v4")
     assert ended.code == 0
     assert "--token-file" in ended.error_line
     wrong = tmp_path / "token.json"
     wrong.write_text('{"access_token": "canary"}')
-    ended = releve("accounts", "add", "--usage-point", METER, "--token-file", str(wrong), PRESET="enedis-v4")
+    ended = releve("accounts", "add", "--usage-point", METER, "--token-file", str(wrong), preset="enedis-v4")
     assert '"access_token" and "refresh_token"' in ended.error_line
     assert ended.code == 2
     assert "canary" not in ended.err
 
 
-def test_a_taken_port_and_a_broken_recording_are_told(releve: Releve, tmp_path: Path, redis_server_url: str) -> None:
-    port = redis_server_url.rpartition(":")[2].partition("/")[0]
+def test_a_taken_port_and_a_broken_recording_are_told(releve: Releve, tmp_path: Path, redis_url: str) -> None:
+    port = redis_url.rpartition(":")[2].partition("/")[0]
     ended = releve("simulate", "--port", port)
     assert f"can't listen on 127.0.0.1:{port}" in ended.error_line
     assert ended.code == 1

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from tests.support.installation import new_installation
+from tests.support.installation import Installation
 from tests.support.sqlite_connections import assert_all_closed, recorded_connections
 
 METER = "60000000000001"
@@ -25,10 +21,7 @@ COMMANDS = (
 )
 
 
-def test_no_command_leaves_a_connection_open(tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Hides workers of other tests on the same Redis.
-    monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: [])
-    installation = new_installation(tmp_path, redis_url)
+def test_no_command_leaves_a_connection_open(installation: Installation) -> None:
     installation.releve("accounts", "add", "--usage-point", METER)
     for command in COMMANDS:
         with recorded_connections() as connections:

@@ -6,7 +6,6 @@ import pytest
 
 import tasks.upkeep
 from tests.support.installation import Installation
-from worker.domain.fleet.incidents import FailureCount, IncidentKind
 from worker.runtime.process import Runtime
 
 
@@ -29,16 +28,6 @@ def test_one_is_opened_and_closed_by_hand_and_stays_in_the_list(installation: In
 
 def test_both_at_once_is_misuse(installation: Installation) -> None:
     assert installation.run("incidents", "--open", "--close").code == 2
-
-
-def test_refusals_of_one_that_was_closed_by_hand_are_believed_for_a_day(
-    installation: Installation, runtime: Runtime
-) -> None:
-    assert runtime.incidents.open_if_incident(IncidentKind.CONSENT, FailureCount(9, 9))
-    installation.query("incidents", "--close")
-    with installation.open() as later:
-        assert not later.incidents.may_open(IncidentKind.CONSENT)
-        assert later.incidents.may_open(IncidentKind.HOLDER)
 
 
 def test_what_was_missed_is_asked_for_once_in_the_order_of_treatment(

@@ -6,7 +6,6 @@ keda.sh/docs/latest/reference/scaledobject-spec, …/scalers/redis-lists, …/sc
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import yaml
 
 from config.brokers import build_broker_options
 from config.settings import Settings
+from tests.support.missing import skip
 from worker.cli.health import live as live_command
 from worker.cli.health import ready as ready_command
 from worker.cli.main import cli
@@ -40,9 +40,7 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="module", params=BUILDS)
 def build(request: pytest.FixtureRequest) -> list[Manifest]:
     if not (kustomize := shutil.which("kustomize")):
-        if os.environ.get("CI"):
-            pytest.fail("no kustomize: apt-get install kustomize")
-        pytest.skip("no kustomize: apt-get install kustomize")
+        skip("no kustomize: apt-get install kustomize")
     rendered = subprocess.run([kustomize, "build", FOLDER / request.param], capture_output=True, text=True, check=False)
     assert rendered.returncode == 0, rendered.stderr
     return list(yaml.safe_load_all(rendered.stdout))
@@ -75,12 +73,6 @@ def test_every_manifest_fits_the_schema_of_kubernetes(build: list[Manifest], ver
     assert len(checked) >= 18
     for manifest in checked:
         kubernetes_validate.validate(manifest, version, strict=True)
-
-
-def test_a_field_that_kubernetes_does_not_know_would_be_found(build: list[Manifest]) -> None:
-    wrong = {**of_kind(build, "Deployment")[0], "sepc": {}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
 def test_every_selector_finds_its_pods(build: list[Manifest]) -> None:

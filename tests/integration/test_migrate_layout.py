@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.settings import ConfigError, Settings
-from tests.support import servers
+from config.settings import ConfigError
 from tests.support.fakes import MemoryStore, memory_measures
-from tests.support.installation import Installation, new_installation
+from tests.support.installation import Installation
 from tests.support.registries import METER, NOW, OTHER_METER
 from tests.support.window_runs import CURVE, FIRST_RUN, sync_curve, sync_days
-from tests.unit.ops.health.conftest import assert_result
 from worker.domain.measures.readings import Period
 from worker.errors import StoreUnavailable
 from worker.ops import startup
-from worker.ops.health.connections import CheckConnections
-from worker.ops.health.databases import check_measures
-from worker.ops.health.results import Level
-from worker.stores.encryption import generate_key
 from worker.stores.measures.base import ALL_KEYS, Layout
 from worker.stores.measures.instrumented import RECHECK_S, InstrumentedStore
 
-KEY = generate_key()
-
 
 @pytest.fixture
-def installation(tmp_path: Path, redis_url: str) -> Iterator[Installation]:
-    """Yield an installation of its own: its registry and its measures must be empty."""
-    try:
-        with servers.couchdb_server() as url:
-            yield new_installation(tmp_path, redis_url, token_keys=KEY, measures_url=url, layout="plain")
-    except servers.NotInstalled as missing:
-        pytest.skip(str(missing))
+def installation(installation: Installation, empty_couchdb_url: str) -> Installation:
+    return installation.but(measures_url=empty_couchdb_url)
 
 
 def has_other_layout(installation: Installation, layout: str) -> bool:
     with installation.open(layout=layout) as runtime:
         return runtime.measures.has_other_layout()
-
-
-@pytest.fixture(autouse=True)
-def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide workers of other tests on the same Redis."""
-    monkeypatch.setattr("worker.stores.redis.heartbeats.Heartbeats.living_workers", lambda _: [])
 
 
 def sync_two_homes(installation: Installation, layout: str) -> list[str]:
@@ -110,17 +88,6 @@ def test_who_is_told_the_wrong_layout_is_told_what_to_do_and_reads_no_empty_stor
         startup._check_layout(runtime)
 
 
-def test_doctor_sees_measures_in_the_other_layout(installation: Installation) -> None:
-    sync_two_homes(installation, "packed")
-    with ExitStack() as opened:
-        plain, packed = (
-            CheckConnections(Settings.from_env(_env_file=None, **installation.all_settings(layout=layout)), opened)
-            for layout in Layout
-        )
-        assert_result(check_measures(plain), Level.FAIL, "migrate-layout --to plain", "packed")
-        assert_result(check_measures(packed), Level.OK, "all 2")
-
-
 def test_measures_of_unknown_accounts_are_left_until_they_are_named(installation: Installation) -> None:
     sync_two_homes(installation, "plain")
     with installation.open() as runtime:
@@ -163,22 +130,15 @@ def test_a_store_that_was_migrated_under_our_feet_is_noticed_within_a_minute() -
             store.read("home1", requests)
 
 
-def test_packs_are_for_couchdb_alone(installation: Installation, tmp_path: Path) -> None:
-    in_sql = installation.but(measures_url=f"sqlite:///{tmp_path}/measures.db", layout="packed")
-    for command in ("show", "home1"), ("migrate",), ("migrate-layout", "--to", "packed"):
-        refused = in_sql.run(*command)
-        assert refused.code != 0
-        assert "RELEVE_LAYOUT=packed needs CouchDB" in refused.error_line
-
-
 @pytest.mark.parametrize("layout, databases", [("plain", 5), ("packed", 2)])
 def test_the_workers_user_is_let_into_the_databases_of_the_layout(
     installation: Installation, layout: str, databases: int
 ) -> None:
     url = installation.settings["measures_url"]
-    user_url = url.replace("//", "//releve:secret@")
-    result = installation.query("migrate", measures_admin_url=url, measures_url=user_url, layout=layout)
-    steps = {step["what"]: step["done"] for step in result}
+    users = {"measures_admin_url": url, "measures_url": url.replace("//", "//releve:secret@")}
+    result = installation.run("migrate", "--json", layout=layout, **users)
+    assert result.code == 0, result.err
+    steps = {step["what"]: step["done"] for step in json.loads(result.out)}
     databases_prepared = [what for what in steps if what.startswith("measures com.grandlyon.enedis.")]
     assert len(databases_prepared) == databases
     names = {what.removeprefix("measures ").replace(".", "-") for what in databases_prepared}

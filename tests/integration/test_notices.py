@@ -7,50 +7,41 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 import tasks.upkeep
 from config.settings import ConfigError, Settings
-from tests.support.factories import window_job
-from tests.support.receivers import CUT, SLOW, MailReceiver, certificate, deliver_due, mail_receiver, webhook_receiver
-from tests.support.registries import record_consent
+from tests.support.canned_server import CUT, SILENT, answer, canned_server
+from tests.support.certificates import Certificates
+from tests.support.factories import NOW, window_job
+from tests.support.installation import Installation
+from tests.support.mail_server import MailReceiver, mail_receiver
+from tests.support.registries import deliver_due, record_consent
 from worker.accounts.channels import SIGNATURE_HEADER, NotifyService, Webhook
 from worker.accounts.notice_texts import Message, compose_message
 from worker.domain.consent.accounts import AccountState
 from worker.domain.consent.consents import ConsentKind, Notice, NoticeKind
 from worker.domain.fleet.backoff import NOTICE_DELAYS
-from worker.domain.measures.readings import PARIS, DateWindow, Series
+from worker.domain.measures.readings import DateWindow, Series
 from worker.errors import HolderChanged, NotDelivered, RefreshTokenDead
 from worker.runtime.process import Runtime
 
 METER = "30001640000011"
 SECRET = "between us and the receiver"
-NOW = datetime(2024, 7, 25, 9, 0, tzinfo=PARIS)
-PRETENCE = {"enedis_url": "http://127.0.0.1:9", "pretend_now": NOW.isoformat()}
 OUTDATED = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
+TAKEN, REDIRECT = answer(204, ""), answer(302, "", Location="/elsewhere")
 
 
 @pytest.fixture
-def open_runtime(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def open_runtime(installation: Installation) -> Callable[..., Any]:
     """Return a function that opens a runtime with the given settings, on an empty Redis."""
-
-    @contextmanager
-    def open_with(**settings: str) -> Iterator[Runtime]:
-        values = {"data_dir": tmp_path, "redis_url": redis_url, "public_url": "https://releve.example", **PRETENCE}
-        with Runtime(Settings.from_env(_env_file=None, **(values | settings))) as runtime:
-            yield runtime
-
-    with Redis.from_url(redis_url) as redis:
-        redis.flushdb()
-    yield open_with
+    return installation.but(public_url="https://releve.example").open
 
 
 def add(runtime: Runtime, meter: str = METER) -> str:
@@ -83,28 +74,28 @@ def message() -> Message:
 def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
     open_runtime: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = (500, SLOW, CUT, 302, 404)
+    script = (answer(500, ""), SILENT, CUT, REDIRECT, answer(404, ""), TAKEN)
     with (
-        webhook_receiver(*script) as receiver,
+        canned_server(*script) as receiver,
         open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime,
     ):
         account, at = suspend(runtime), runtime.now()
         webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
         sender = replace(runtime.notice_sender, channels={"webhook": webhook}, now=lambda: at)
         with caplog.at_level(logging.INFO):
-            for number, wait in enumerate(NOTICE_DELAYS[: len(script)]):
+            for number, wait in enumerate(NOTICE_DELAYS[:5]):
                 assert (deliver_due(sender), deliver_due(sender)) == (0, 0)
                 (notice,) = runtime.notices.list_for_account(account)
                 assert notice.attempts == len(receiver.requests) == number + 1
                 at += wait
             assert (deliver_due(sender), deliver_due(sender)) == (1, 0)
-        bodies = [json.loads(body) | {"renewal_url": None} for _, body in receiver.requests]  # Each link is a new one.
+        bodies = [json.loads(body) | {"renewal_url": None} for body in receiver.bodies]  # Each link is a new one.
         assert bodies == bodies[:1] * 6
-        assert all(signed_by_us(*got) for got in receiver.requests)
-        assert not signed_by_us(*receiver.requests[0], secret="another")
+        assert all(map(signed_by_us, receiver.headers, receiver.bodies))
+        assert not signed_by_us(receiver.headers[0], receiver.bodies[0], secret="another")
         (notice,) = runtime.notices.list_for_account(account)
         assert (notice.delivered_at, notice.attempts, notice.last_error) == (at, 6, "")
-        body = json.loads(receiver.requests[-1][1])
+        body = receiver.requests[-1][2]
         assert (body["id"], body["account"], body["kind"], body["reason"]) == (
             notice.id,
             account,
@@ -127,7 +118,7 @@ def test_a_notice_that_nobody_takes_is_given_up_after_eight_attempts_with_a_line
     open_runtime: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
-        webhook_receiver(*[503] * 20) as receiver,
+        canned_server(*[answer(503, "")] * 20) as receiver,
         open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime,
     ):
         account, at = suspend(runtime), runtime.now()
@@ -151,7 +142,7 @@ def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() ->
 def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
     open_runtime: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         suspend(runtime)
         monkeypatch.setattr(tasks.upkeep, "get_runtime", lambda: runtime)
         published: list[str] = []
@@ -170,7 +161,7 @@ def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
 
 @pytest.mark.parametrize("change", ["renewed", "resumed", "removed"])
 def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> None:
-    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         account = suspend(runtime)
         if change == "renewed":
             add(runtime)
@@ -184,7 +175,7 @@ def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> N
 
 
 def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         account = add(runtime)
         ends = (NOW + timedelta(days=20)).date()
         record_consent(runtime.consents, account, ConsentKind.USAGE_POINT, runtime.now(), consent_until=ends)
@@ -192,18 +183,18 @@ def test_a_reminder_tells_the_day_and_carries_the_link(open_runtime: Any, monkey
         for _ in range(3):
             tasks.upkeep.create_consent_reminders()
         assert deliver_due(runtime.notice_sender) == 1
-        body = json.loads(receiver.requests[0][1])
+        body = receiver.requests[0][2]
         assert (body["kind"], body["about"], body["account"]) == ("consent_ends_30", ends.isoformat(), account)
         assert all(ends.isoformat() in words for words in body["what_to_do"].values())
         assert "/renew/" in body["renewal_url"]
 
 
 def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -> None:
-    with webhook_receiver() as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
+    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as runtime:
         for number in range(10):
             runtime.refusals.record_refusal(add(runtime, f"{30001640000000 + number}"), HolderChanged("moved"))
         assert deliver_due(runtime.notice_sender) == 1
-        body = json.loads(receiver.requests[0][1])
+        body = receiver.requests[0][2]
         assert (body["kind"], body["account"], body["renewal_url"]) == ("incident", None, None)
         assert body["reason"] == "holder"
 
@@ -248,7 +239,7 @@ def test_a_letter_comes_in_french_and_english_with_the_link(open_runtime: Any) -
 def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
     open_runtime: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with webhook_receiver(401, 200) as receiver, mail_receiver() as box:
+    with canned_server(answer(401, ""), answer(200, "")) as receiver, mail_receiver() as box:
         ntfy = receiver.url.replace("http://", "ntfy://tk_canary_secret@") + "topic-canary"
         urls = f"{ntfy} {mail_url(box)} {mail_url(box)}"
         with open_runtime(notify_url=urls) as runtime, caplog.at_level(logging.DEBUG):
@@ -261,7 +252,7 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
     attempts = sorted((notice.channel, notice.attempts) for notice in notices)
     assert attempts == [("mailto", 1), ("mailto-2", 1), ("ntfy", 2)]
     assert (len(box.messages), len(receiver.requests)) == (2, 2)
-    assert "doit le donner à nouveau" in json.loads(receiver.requests[1][1])["message"]
+    assert "doit le donner à nouveau" in receiver.requests[1][2]["message"]
     words = [record.fields["reason"] for record in caplog.records if record.message == "notice not taken"]
     assert words == ["ntfy: status 401"]
     # The library's own lines go nowhere; pytest alone listens there.
@@ -271,7 +262,7 @@ def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
 
 
 def test_a_refused_letter_is_tried_again_and_a_redirect_not_followed() -> None:
-    with mail_receiver() as box, webhook_receiver(302) as receiver:
+    with mail_receiver() as box, canned_server(REDIRECT) as receiver:
         box.refusal = "550 no such user"
         ntfy = receiver.url.replace("http://", "ntfy://") + "topic"
         away = "mailto://127.0.0.1:9?from=a@example.org&to=b@example.org"
@@ -283,15 +274,17 @@ def test_a_refused_letter_is_tried_again_and_a_redirect_not_followed() -> None:
 
 
 @pytest.mark.parametrize("mode", ["starttls", "ssl"])
-def test_a_password_travels_only_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    context, chain = certificate(tmp_path)
+def test_a_password_travels_only_over_tls(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    context = certificates.server_context()
     how: dict[str, Any] = {"starttls": context} if mode == "starttls" else {"implicit": context}
     with mail_receiver(**how, logins=True) as box:
         mail = NotifyService("mailtos", mail_url(box, "mailtos", "us%40x:p%3Aw@", f"&mode={mode}"))
         with pytest.raises(NotDelivered, match=r"^mailtos: not taken$"):  # The certificate isn't trusted.
             mail.send(message())
         assert box.logins == []
-        monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
         mail.send(message())
     assert [(user, password) for user, password, _ in box.logins] == [("us@x", "p:w")]
     assert len(box.messages) == 1

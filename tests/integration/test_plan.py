@@ -99,12 +99,6 @@ def test_a_limit_of_ones_own_and_shorter_nights_are_reckoned_with(releve: Releve
     assert unlimited["lanes"]["nightly"]["a_day"] is unlimited["most_accounts"]["once_a_week"] is None
 
 
-def test_the_settings_limits_are_for_their_own_preset(releve: Releve) -> None:
-    words = ("--accounts", "5", "--json")
-    assert read_json(releve(*words, calls_per_hour="77"))["calls_per_hour"] == 77
-    assert read_json(releve(*words, "--preset", "enedis-v4", calls_per_hour="77"))["calls_per_hour"] == 10_000
-
-
 def test_without_a_number_the_registry_is_counted(releve: Releve, registry: AccountRegistry) -> None:
     homes = [add_ready(registry, f"300016400000{number}") for number in (11, 22, 33)]
     late = {NIGHT - age * ONE_DAY: DayMark(DayState.LATE, 0, age) for age in (1, 2, 3)}

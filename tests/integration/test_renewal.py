@@ -50,13 +50,6 @@ def test_beat_renews_what_ends_soon_and_nothing_else(service: ConnectService, mo
     assert count_renewals(service) == 1
 
 
-def test_one_token_of_several_accounts_is_renewed_once(service: ConnectService) -> None:
-    connect(service, METER, OTHER)
-    service.simulate("POST", "switches", {"token_life_s": 12_600})
-    assert service.runtime.token_renewal.run() == 1
-    assert count_renewals(service) == 1
-
-
 def test_all_workers_together_renew_once(service: ConnectService) -> None:
     accounts = connect(service, METER, OTHER)
     service.simulate("POST", "switches", {"token_life_s": 12_600})

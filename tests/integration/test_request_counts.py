@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
-from pathlib import Path
 
 import pytest
 
-from config.settings import Settings
-from tests.support import servers
 from tests.support.counting_proxy import CountingProxy
+from tests.support.factories import NOW
 from tests.support.fakes import ByDoctype
+from tests.support.installation import Installation
 from tests.support.simulators import serve_in_background
 from worker.clients.suppliers import ENEDIS
 from worker.domain.measures.readings import Period
 from worker.runtime.process import Runtime
 from worker.simulator.options import SimulatorOptions
 
-NOW = datetime.fromisoformat("2024-07-25T09:00+02:00")
 MOST_REQUESTS = {"plain": (40, 6), "packed": (20, 2)}  # Of a first and of an unchanged sync.
 
 
 @pytest.fixture
-def proxy() -> Iterator[CountingProxy]:
-    """Yield a proxy before a server of its own, since a first sync needs a server without databases."""
-    try:
-        with servers.couchdb_server() as url, CountingProxy(url) as proxy:
-            yield proxy
-    except servers.NotInstalled as missing:
-        pytest.skip(str(missing))
+def proxy(empty_couchdb_url: str) -> Iterator[CountingProxy]:
+    """Yield a proxy before a server without databases, as a first sync needs it."""
+    with CountingProxy(empty_couchdb_url) as proxy:
+        yield proxy
 
 
 @pytest.fixture
@@ -39,21 +33,13 @@ def layout(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, proxy: CountingProxy, redis_url: str, layout: str) -> Iterator[Runtime]:
-    with serve_in_background(SimulatorOptions(pretend_now=NOW)) as supplier:
-        settings = Settings.from_env(
-            _env_file=None,
-            data_dir=tmp_path,
-            redis_url=redis_url,
-            measures_url=proxy.url,
-            layout=layout,
-            enedis_url=supplier,
-            pretend_now=NOW,
-            calls_per_second=0,
-            calls_per_hour=0,
-        )
-        with Runtime(settings) as runtime:
-            yield runtime
+def runtime(installation: Installation, proxy: CountingProxy, layout: str) -> Iterator[Runtime]:
+    settings = {"measures_url": proxy.url, "layout": layout, "calls_per_second": "0", "calls_per_hour": "0"}
+    with (
+        serve_in_background(SimulatorOptions(pretend_now=NOW)) as supplier,
+        installation.open(**settings, enedis_url=supplier) as runtime,
+    ):
+        yield runtime
 
 
 @pytest.mark.parametrize("layout", MOST_REQUESTS, indirect=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -87,10 +86,8 @@ def test_what_is_wrong_in_the_url_of_rabbitmq_is_told(
 def test_couchdb_is_believed_where_its_authority_is_in_ssl_cert_file(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.certificate, certificates.key)
     no_database = answer(404, {"error": "not_found", "reason": "Database does not exist."})
-    with canned_server(*[no_database] * 4, tls=context) as server:
+    with canned_server(*[no_database] * 4, tls=certificates.server_context()) as server:
         url = f"couchdb+{server.url}"
         with pytest.raises(StoreUnavailable, match="can't be reached"):
             open_measures(url).read("acc", {Period.DAY: ALL_KEYS})

@@ -12,8 +12,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from config.settings import Settings
 from tests.support.factories import NOW
+from tests.support.installation import new_installation
 from tests.support.registries import prepare_registry
 from worker.domain.consent.scopes import Scope
 from worker.domain.measures.documents import Entry, period_key, to_document
@@ -73,16 +73,8 @@ class ApiService:
 
 @contextmanager
 def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
-    settings = Settings(
-        _env_file=None,
-        data_dir=folder,
-        redis_url=redis_url,
-        enedis_url="http://127.0.0.1:9",
-        pretend_now=NOW,
-        **changes,
-    )
     prepare_registry(folder)
-    with Runtime(settings) as runtime:
+    with new_installation(folder, redis_url).open(**changes) as runtime:
         _forget_limits(runtime)
         yield ApiService(runtime, create_app(runtime))
         _forget_limits(runtime)

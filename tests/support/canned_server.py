@@ -57,13 +57,14 @@ class CannedServer:
     """Address of the server, the answers still to send, and the requests that came.
 
     ``requests`` holds method, path and body (JSON, or a form as text) of each request, ``headers`` its headers with
-    names in lower case.
+    names in lower case, ``bodies`` its body as it came.
     """
 
     url: str
     script: list[CannedAnswer]
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
     closed: Event = field(default_factory=Event)
     connections: int = 0
 
@@ -115,6 +116,7 @@ class _Handler(socketserver.StreamRequestHandler):
         content = body.decode() if form else json.loads(body) if body else None
         self.server.state.requests.append((method, path, content))
         self.server.state.headers.append(headers)
+        self.server.state.bodies.append(body)
 
     def _headers(self) -> Iterator[tuple[str, str]]:
         while line := self.rfile.readline().decode().strip():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from config.settings import Settings
 from tests.support.factories import NOW
+from tests.support.installation import new_installation
 from tests.support.registries import prepare_registry
 from tests.support.simulators import run_in_background
 from worker.domain.consent.accounts import Account
@@ -110,20 +110,8 @@ def open_connect_service(
 ) -> Iterator[ConnectService]:
     servers.clear()
     prepare_registry(folder)
-    with ExitStack() as opened:
-        settings = Settings(
-            _env_file=None,
-            preset=preset,
-            data_dir=folder,
-            redis_url=servers.redis_url,
-            enedis_url=servers.supplier,
-            public_url=PUBLIC,
-            pretend_now=NOW,
-            calls_per_second=0,
-            calls_per_hour=0,
-            **changes,
-        )
-        runtime = opened.enter_context(Runtime(settings))
+    settings = {"enedis_url": servers.supplier, "public_url": PUBLIC, "calls_per_second": "0", "calls_per_hour": "0"}
+    with new_installation(folder, servers.redis_url, **settings).open(preset=preset, **changes) as runtime:
         _empty(runtime)
         yield ConnectService(runtime, create_app(runtime), servers.supplier)
         _empty(runtime)

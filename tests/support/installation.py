@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,16 @@ class Installation:
     def but(self, **settings: str) -> Installation:
         return replace(self, settings={**self.settings, **settings})
 
-    def all_settings(self, **changes: str) -> dict[str, str]:
+    def all_settings(self, **changes: Any) -> dict[str, Any]:
         usual = {"data_dir": str(self.folder), "redis_url": self.redis_url, "enedis_url": "http://127.0.0.1:9"}
         return {**usual, "pretend_now": NOW.isoformat(), **self.settings, **changes}
 
-    @contextmanager
-    def open(self, *, guarded: bool = False, **changes: str) -> Iterator[Runtime]:
-        """Yield a new runtime, as another process would have it."""
-        with Runtime(Settings.from_env(_env_file=None, **self.all_settings(**changes)), guarded=guarded) as runtime:
-            yield runtime
+    def read_settings(self, **changes: Any) -> Settings:
+        return Settings.from_env(_env_file=None, **self.all_settings(**changes))
+
+    def open(self, *, guarded: bool = False, **changes: Any) -> Runtime:
+        """Return a new runtime to enter, as another process would have it."""
+        return Runtime(self.read_settings(**changes), guarded=guarded)
 
     def run(self, *words: str, **changes: str) -> CommandResult:
         env = {PREFIX + name.upper(): value for name, value in self.all_settings(**changes).items()}

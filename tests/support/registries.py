@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from worker.accounts.notices import NoticeSender
 from worker.domain.consent.consents import ConsentKind, ConsentProof
 from worker.domain.measures.readings import PARIS, Series
 from worker.stores.encryption import Sealer, generate_key
@@ -69,3 +70,8 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def deliver_due(sender: NoticeSender) -> int:
+    """Send all notices that are due, as the tasks do, and return how many were taken."""
+    return sum(sender.deliver(notice_id) for notice_id in sender.notices.list_due(sender.now()))

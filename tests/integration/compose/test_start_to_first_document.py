@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import requests
 
-from tests.integration.compose.by_hand import ADMIN_PASSWORD, TIMEOUT_S, ComposeProcesses
+from tests.integration.compose.by_hand import ADMIN_PASSWORD, TIMEOUT_S, ComposeProcesses, open_processes
 from tests.integration.compose.reading import ONCE, OURS, words
+from tests.support.missing import or_skip
 from tests.support.waiting import until
 
 OPERATOR_VALUES = {"POSTGRES_ADMIN_PASSWORD": ADMIN_PASSWORD, "COUCHDB_ADMIN_PASSWORD": ADMIN_PASSWORD}
 # Beat is asked last, because it writes its first heartbeat when it sends its first message.
 KEEP_RUNNING = sorted(set(OURS) - set(ONCE), key=lambda name: name == "beat")
 DAY = "com-grandlyon-enedis-day"
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[ComposeProcesses]:
+    """Yield an installation whose servers are up and empty; the test starts everything else."""
+    with or_skip(open_processes(tmp_path)) as processes:
+        yield processes
 
 
 def test_from_start_to_the_first_document_and_to_the_end(processes: ComposeProcesses) -> None:

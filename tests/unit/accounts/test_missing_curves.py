@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from tests.support.factories import curve_of, serving_curves, serving_days
-from tests.support.receivers import deliver_due
+from tests.support.registries import deliver_due
 from tests.unit.conftest import Household
 from worker.accounts.notice_texts import CURVE_NOT_ACTIVATED, Message
 from worker.accounts.notices import NoticeSender, notify_missing_curves

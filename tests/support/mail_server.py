@@ -1,0 +1,57 @@
+"""A mail server on this machine that records the notices it receives."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope
+
+from worker.stores.redis.child_processes import free_port
+
+
+@dataclass
+class MailReceiver:
+    """A mail server that accepts each message, or answers ``refusal`` to all of them."""
+
+    port: int = 0
+    refusal: str | None = None
+    messages: list[EmailMessage] = field(default_factory=list)
+    logins: list[tuple[str, str, bool]] = field(default_factory=list)  # User, password, over TLS.
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
+        if self.refusal:
+            return self.refusal
+        assert isinstance(envelope.content, bytes)
+        message = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        self.messages.append(message)
+        return "250 taken"
+
+
+@contextmanager
+def mail_receiver(
+    *, implicit: ssl.SSLContext | None = None, starttls: ssl.SSLContext | None = None, logins: bool = False
+) -> Iterator[MailReceiver]:
+    receiver = MailReceiver()
+
+    def login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        receiver.logins.append((data.login.decode(), data.password.decode(), server._tls_protocol is not None))
+        return AuthResult(success=True)
+
+    options: dict[str, Any] = {"tls_context": starttls, "require_starttls": starttls is not None}
+    if logins:
+        options |= {"authenticator": login, "auth_require_tls": False}
+    receiver.port = free_port()
+    controller = Controller(receiver, hostname="127.0.0.1", port=receiver.port, ssl_context=implicit, **options)
+    controller.start()
+    try:
+        yield receiver
+    finally:
+        controller.stop()

@@ -1,0 +1,33 @@
+"""What a test does without a program that it needs: it is skipped, or fails in CI, where nobody would notice a skip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import NoReturn, TypeVar
+
+import pytest
+
+from tests.support.servers import NotInstalled
+
+Server = TypeVar("Server")
+
+
+def skip(reason: str, *, needed_in_ci: bool = True) -> NoReturn:
+    if needed_in_ci and os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def or_skip(server: AbstractContextManager[Server], *, needed_in_ci: bool = True) -> Iterator[Server]:
+    """Yield the running server, or skip the test where it is not installed."""
+    try:
+        running = server.__enter__()
+    except NotInstalled as missing:
+        skip(str(missing), needed_in_ci=needed_in_ci)
+    try:
+        yield running
+    finally:
+        server.__exit__(None, None, None)
