@@ -31,9 +31,9 @@ ifdef T
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest --durations=10 $(ARGS) $(T)
 else
-# Two processes, a file each at a time, in order: the long ones come first.  ARGS="-n 0" runs one test after the other.
+# Three processes, a file each at a time, in order: the long ones come first, and they wait more than they reckon.  ARGS="-n 0" runs one test after the other.
 test: lint servers
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 endif
 
 # No server and no socket: tests/conftest.py leaves out what needs one, and refuses what opens one all the same.

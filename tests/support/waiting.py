@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-DEADLINE_S: Final = 20.0
+DEADLINE_S: Final = 60.0
 
 
 def until(

@@ -63,9 +63,7 @@ def prepare_worker() -> None:
     announce_pretend_time(settings, log.warning)
     check_credentials(settings)
     check_broker_access(current_app)
-    runtime = get_runtime()
-    _check_layout(runtime)
-    _ = runtime.window_sync  # Most tasks need it: its modules are loaded now, and not in the first tasks.
+    _check_layout(get_runtime())
 
 
 def _check_layout(runtime: Runtime) -> None:

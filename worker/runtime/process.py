@@ -2,96 +2,80 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from functools import partial
+from typing import Final, Self
+
+from redis import Redis
 
 from config.settings import Settings
+from worker.accounts.channels import Channel, NoticeLog, NotifyService, Webhook
+from worker.accounts.connect import AccountConnector
+from worker.accounts.erasure import erase_account
+from worker.accounts.explain import Explainer
+from worker.accounts.notices import NoticeSender
+from worker.accounts.refusals import RefusalPolicy
+from worker.accounts.token_renewal import TokenRenewal
+from worker.clients.enedis.answers import ANSWER_SHAPES
+from worker.clients.oauth import OAuthClient
+from worker.clients.session import Transport
+from worker.clients.suppliers import ENEDIS, SupplierClients
 from worker.domain.clock import clock_from
-
-if TYPE_CHECKING:
-    from redis import Redis
-
-    from worker.accounts.channels import Channel
-    from worker.accounts.connect import AccountConnector
-    from worker.accounts.explain import Explainer
-    from worker.accounts.notices import NoticeSender
-    from worker.accounts.refusals import RefusalPolicy
-    from worker.accounts.token_renewal import TokenRenewal
-    from worker.clients.suppliers import SupplierClients
-    from worker.domain.measures.messages import WindowJob
-    from worker.stores.encryption import Signer
-    from worker.stores.registry.raw_answers import RawAnswerTable
-    from worker.sync.answer_watch import AnswerWatch
-    from worker.sync.audit import Auditor
-    from worker.sync.claims import WindowClaims
-    from worker.sync.completeness import LedgerRebuilder
-    from worker.sync.due import DueWindows
-    from worker.sync.history import History
-    from worker.sync.incidents import Incidents
-    from worker.sync.inline import Inline
-    from worker.sync.probes import IncidentProber
-    from worker.sync.results import ResultRecorder
-    from worker.sync.window import WindowSync
+from worker.domain.fleet.incidents import Thresholds
+from worker.domain.fleet.lanes import QUEUES
+from worker.domain.measures.messages import WindowJob
+from worker.runtime import keys, stores, supplier
+from worker.stores.encryption import Signer
+from worker.stores.redis.connection import check_eviction, connect
+from worker.stores.redis.heartbeats import Heartbeats
+from worker.stores.redis.incidents import IncidentStore
+from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.api_tokens import ApiTokenTable
+from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.notices import NoticeTable
+from worker.stores.registry.raw_answers import RawAnswerTable
+from worker.stores.registry.refusals import PendingRefusals
+from worker.stores.registry.unknown_answers import QuarantineTable
+from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
+from worker.sync.answer_watch import AnswerWatch
+from worker.sync.audit import Auditor
+from worker.sync.claims import LOST_AFTER_S, TtlCache, WindowClaims
+from worker.sync.completeness import LedgerRebuilder
+from worker.sync.due import DueWindows
+from worker.sync.history import History
+from worker.sync.incidents import Incidents
+from worker.sync.inline import Inline
+from worker.sync.probes import IncidentProber
+from worker.sync.results import ResultRecorder
+from worker.sync.window import WindowSync
 
 _CONNECT_TIMEOUT_S: Final = 5.0
-T = TypeVar("T")
-
-
-class Part(cached_property[T]):
-    """A cached property that is built once even when several threads ask for it first.
-
-    Its owner has a reentrant lock named ``lock``: one part may need another.  Python 3.12 took the lock out of
-    ``cached_property`` itself.
-    """
-
-    @overload
-    def __get__(self, instance: None, owner: type[Any] | None = None) -> Self: ...
-
-    @overload
-    def __get__(self, instance: object, owner: type[Any] | None = None) -> T: ...
-
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Self | T:
-        if instance is None:
-            return self
-        with instance.lock:
-            part: T = super().__get__(instance, owner)
-            return part
 
 
 class Runtime(AbstractContextManager["Runtime"]):
     """The parts that tasks and doors work with.
 
     Stores are opened at once, so that settings which can't work end a process with one clear line: ConfigError or
-    a WorkerError.  The parts of single jobs are built when they are first asked for, and their modules are loaded
-    then: a task loads what its own job needs.
+    a WorkerError.
     """
 
     def __init__(self, settings: Settings, *, guarded: bool = False) -> None:
         """``guarded`` refuses measures that are laid out in another way than the settings say; for all real doors."""
-        self.lock = threading.RLock()
         self._open = ExitStack()
         self.settings = settings
         self.now = clock_from(settings.pretend_now)
         try:
             self._open_stores(guarded)
+            self._build_suppliers()
+            self._build_window_sync()
+            self._build_account_parts()
         except BaseException:
             self._open.close()
             raise
 
     def _open_stores(self, guarded: bool) -> None:
-        from worker.runtime import keys, stores, supplier
-        from worker.stores.redis.connection import check_eviction, connect
-        from worker.stores.redis.heartbeats import Heartbeats
-        from worker.stores.redis.progress import ProgressStore
-        from worker.stores.registry.api_tokens import ApiTokenTable
-        from worker.stores.registry.consents import ConsentTable
-        from worker.stores.registry.corrections import CorrectionTable
-        from worker.stores.registry.notices import NoticeTable
-        from worker.stores.registry.unknown_answers import QuarantineTable
-
         settings = self.settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.endpoints = supplier.build_endpoints(settings)
@@ -117,6 +101,144 @@ class Runtime(AbstractContextManager["Runtime"]):
         self.broker_messages = stores.build_broker_messages(settings, self.redis_url, self._open)
         self.ledger = supplier.build_ledger(settings, self.redis, self.endpoints)
 
+    def _build_suppliers(self) -> None:
+        self.raw_answers = RawAnswerTable(self.registry.database, self.sealer)
+        self.answer_watch = AnswerWatch(
+            quarantine=self.unknown_answers,
+            channels=tuple(self.channels),
+            preset=self.endpoints.preset.name,
+            now=self.now,
+            shapes=ANSWER_SHAPES,
+            raw_answers=self.raw_answers if self.settings.raw_answers_days else None,
+        )
+        settings, endpoints = self.settings, self.endpoints
+        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
+        secret = settings.enedis_client_secret.get_secret_value()
+        oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
+        self.clients = SupplierClients(
+            endpoints=endpoints,
+            transport=transport,
+            oauth=oauth,
+            permits=self.ledger,
+            user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
+            application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
+            now=self.now,
+            report=self.answer_watch.report_deviation,
+        )
+
+    def _build_window_sync(self) -> None:
+        settings = self.settings
+        self.incidents = Incidents(
+            store=IncidentStore(self.redis),
+            notices=self.notices,
+            channels=tuple(self.channels),
+            now=self.now,
+            thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
+            first_wait_s=settings.incident_probe_s,
+        )
+        self.history = History(
+            registry=self.registry,
+            progress=self.progress,
+            measures=self.measures,
+            now=self.now,
+            load_curve_days=self.settings.history_load_days,
+        )
+        broker = self.broker_messages
+        self.claims = WindowClaims(
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            now=self.now,
+            claim_ttl_s=self.settings.inflight_expiry_s,
+            words_in_broker=TtlCache(lambda: broker.words_in_messages(QUEUES) if broker else None, LOST_AFTER_S / 2),
+            is_held=self.incidents.is_held,
+        )
+        self.refusals = RefusalPolicy(
+            consents=self.consents,
+            pending=PendingRefusals(self.registry.database),
+            notices=self.notices,
+            channels=tuple(self.channels),
+            now=self.now,
+            incidents=self.incidents,
+        )
+        self.results = ResultRecorder(
+            registry=self.registry,
+            progress=self.progress,
+            history=self.history,
+            claims=self.claims,
+            now=self.now,
+            refusals=self.refusals,
+            corrections=self.corrections,
+            incidents=self.incidents,
+        )
+        self.window_sync = WindowSync(
+            accounts=self.registry,
+            supplier_of=self.clients.client_of,
+            measures=self.measures,
+            recorder=self.results,
+            now=self.now,
+            observe=self.answer_watch.record_answer,
+            incidents=self.incidents,
+        )
+        self.due_windows = DueWindows(
+            table=self.registry.due,
+            policies=self.registry.policies,
+            claims=self.claims,
+            calls_per_hour=self.calls_per_hour,
+            now=self.now,
+            closed_for_s=self.ledger.closed_for_s,
+        )
+        self.probes = IncidentProber(
+            incidents=self.incidents,
+            accounts=self.registry,
+            look_back=self.claims.manual_look_back,
+            sync_window=self.window_sync.sync_window,
+            now=self.now,
+        )
+
+    def _build_account_parts(self) -> None:
+        self.notice_sender = NoticeSender(
+            notices=self.notices,
+            accounts=self.registry,
+            channels=self.channels,
+            renewal_link=self.renewal_link,
+            now=self.now,
+            is_curve_missing=lambda account: self.registry.completeness.find_missing_curve(account) is not None,
+        )
+        self.token_renewal = TokenRenewal(
+            registry=self.registry,
+            tokens_of=self.clients.tokens_of,
+            calls_per_hour=self.calls_per_hour,
+            claims=self.claims,
+            incidents=self.incidents,
+            refusals=self.refusals,
+        )
+        clients = self.clients
+        self.connector = AccountConnector(
+            supplier=ENEDIS.name,
+            endpoints=clients.endpoints,
+            client_id=self.settings.enedis_client_id,
+            duration=self.settings.consent_duration,
+            account_tokens=clients.account_tokens,
+            exchange_code=clients.oauth.exchange_code,
+            # The application's session: there is no account yet.
+            open_session=lambda: clients.session_of(""),
+            registry=self.registry,
+            consents=self.consents,
+            now=self.now,
+        )
+        self.explainer = Explainer(
+            registry=self.registry,
+            consents=self.consents,
+            measures=self.measures,
+            corrections=self.corrections,
+            progress=self.progress,
+            history=self.history,
+        )
+        self.completeness_rebuild = LedgerRebuilder(
+            measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.claims.today
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -140,236 +262,7 @@ class Runtime(AbstractContextManager["Runtime"]):
         """Return where the account's owner consents again, for 30 days; the link allows nothing else."""
         return f"{self.settings.public_url}/renew/{self.signer.sign_renewal(account_id)}"
 
-    # -- a window
-
-    @Part
-    def incidents(self) -> Incidents:
-        from worker.domain.fleet.incidents import Thresholds
-        from worker.stores.redis.incidents import IncidentStore
-        from worker.sync.incidents import Incidents
-
-        settings = self.settings
-        return Incidents(
-            store=IncidentStore(self.redis),
-            notices=self.notices,
-            channels=tuple(self.channels),
-            now=self.now,
-            thresholds=Thresholds(settings.incident_accounts, settings.incident_share, settings.incident_minutes),
-            first_wait_s=settings.incident_probe_s,
-        )
-
-    @Part
-    def answer_watch(self) -> AnswerWatch:
-        from worker.clients.enedis.answers import ANSWER_SHAPES
-        from worker.sync.answer_watch import AnswerWatch
-
-        return AnswerWatch(
-            quarantine=self.unknown_answers,
-            channels=tuple(self.channels),
-            preset=self.endpoints.preset.name,
-            now=self.now,
-            shapes=ANSWER_SHAPES,
-            raw_answers=self.raw_answers if self.settings.raw_answers_days else None,
-        )
-
-    @Part
-    def raw_answers(self) -> RawAnswerTable:
-        from worker.stores.registry.raw_answers import RawAnswerTable
-
-        return RawAnswerTable(self.registry.database, self.sealer)
-
-    @Part
-    def clients(self) -> SupplierClients:
-        from worker.clients.oauth import OAuthClient
-        from worker.clients.session import Transport
-        from worker.clients.suppliers import SupplierClients
-        from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
-
-        settings, endpoints = self.settings, self.endpoints
-        transport = Transport(endpoints.base_url, (_CONNECT_TIMEOUT_S, settings.supplier_timeout_s))
-        secret = settings.enedis_client_secret.get_secret_value()
-        oauth = OAuthClient(endpoints, settings.enedis_client_id, secret, transport, self.ledger)
-        return SupplierClients(
-            endpoints=endpoints,
-            transport=transport,
-            oauth=oauth,
-            permits=self.ledger,
-            user_tokens=partial(UserTokenStore, registry=self.registry, progress=self.progress),
-            application_token=ApplicationTokenStore(endpoints.preset.name, self.sealer, self.progress),
-            now=self.now,
-            report=self.answer_watch.report_deviation,
-        )
-
-    @Part
-    def history(self) -> History:
-        from worker.sync.history import History
-
-        return History(
-            registry=self.registry,
-            progress=self.progress,
-            measures=self.measures,
-            now=self.now,
-            load_curve_days=self.settings.history_load_days,
-        )
-
-    @Part
-    def refusals(self) -> RefusalPolicy:
-        from worker.accounts.refusals import RefusalPolicy
-        from worker.stores.registry.refusals import PendingRefusals
-
-        return RefusalPolicy(
-            consents=self.consents,
-            pending=PendingRefusals(self.registry.database),
-            notices=self.notices,
-            channels=tuple(self.channels),
-            now=self.now,
-            incidents=self.incidents,
-        )
-
-    @Part
-    def results(self) -> ResultRecorder:
-        from worker.sync.results import ResultRecorder
-
-        return ResultRecorder(
-            registry=self.registry,
-            progress=self.progress,
-            history=self.history,
-            claims=self.claims,
-            now=self.now,
-            refusals=self.refusals,
-            corrections=self.corrections,
-            incidents=self.incidents,
-        )
-
-    @Part
-    def window_sync(self) -> WindowSync:
-        from worker.sync.window import WindowSync
-
-        return WindowSync(
-            accounts=self.registry,
-            supplier_of=self.clients.client_of,
-            measures=self.measures,
-            recorder=self.results,
-            now=self.now,
-            observe=self.answer_watch.record_answer,
-            incidents=self.incidents,
-        )
-
-    # -- what is due
-
-    @Part
-    def claims(self) -> WindowClaims:
-        from worker.domain.fleet.lanes import QUEUES
-        from worker.sync.claims import LOST_AFTER_S, TtlCache, WindowClaims
-
-        broker = self.broker_messages
-        return WindowClaims(
-            registry=self.registry,
-            progress=self.progress,
-            history=self.history,
-            now=self.now,
-            claim_ttl_s=self.settings.inflight_expiry_s,
-            words_in_broker=TtlCache(lambda: broker.words_in_messages(QUEUES) if broker else None, LOST_AFTER_S / 2),
-            is_held=self.incidents.is_held,
-        )
-
-    @Part
-    def due_windows(self) -> DueWindows:
-        from worker.sync.due import DueWindows
-
-        return DueWindows(
-            table=self.registry.due,
-            policies=self.registry.policies,
-            claims=self.claims,
-            calls_per_hour=self.calls_per_hour,
-            now=self.now,
-            closed_for_s=self.ledger.closed_for_s,
-        )
-
-    @Part
-    def probes(self) -> IncidentProber:
-        from worker.sync.probes import IncidentProber
-
-        return IncidentProber(
-            incidents=self.incidents,
-            accounts=self.registry,
-            look_back=self.claims.manual_look_back,
-            sync_window=self.window_sync.sync_window,
-            now=self.now,
-        )
-
-    # -- accounts, and the doors
-
-    @Part
-    def notice_sender(self) -> NoticeSender:
-        from worker.accounts.notices import NoticeSender
-
-        return NoticeSender(
-            notices=self.notices,
-            accounts=self.registry,
-            channels=self.channels,
-            renewal_link=self.renewal_link,
-            now=self.now,
-            is_curve_missing=lambda account: self.registry.completeness.find_missing_curve(account) is not None,
-        )
-
-    @Part
-    def token_renewal(self) -> TokenRenewal:
-        from worker.accounts.token_renewal import TokenRenewal
-
-        return TokenRenewal(
-            registry=self.registry,
-            tokens_of=self.clients.tokens_of,
-            calls_per_hour=self.calls_per_hour,
-            claims=self.claims,
-            incidents=self.incidents,
-            refusals=self.refusals,
-        )
-
-    @Part
-    def connector(self) -> AccountConnector:
-        from worker.accounts.connect import AccountConnector
-        from worker.clients.suppliers import ENEDIS
-
-        clients = self.clients
-        return AccountConnector(
-            supplier=ENEDIS.name,
-            endpoints=clients.endpoints,
-            client_id=self.settings.enedis_client_id,
-            duration=self.settings.consent_duration,
-            account_tokens=clients.account_tokens,
-            exchange_code=clients.oauth.exchange_code,
-            # The application's session: there is no account yet.
-            open_session=lambda: clients.session_of(""),
-            registry=self.registry,
-            consents=self.consents,
-            now=self.now,
-        )
-
-    @Part
-    def explainer(self) -> Explainer:
-        from worker.accounts.explain import Explainer
-
-        return Explainer(
-            registry=self.registry,
-            consents=self.consents,
-            measures=self.measures,
-            corrections=self.corrections,
-            progress=self.progress,
-            history=self.history,
-        )
-
-    @Part
-    def completeness_rebuild(self) -> LedgerRebuilder:
-        from worker.sync.completeness import LedgerRebuilder
-
-        return LedgerRebuilder(
-            measures=self.measures, ledgers=self.registry.completeness, progress=self.progress, today=self.claims.today
-        )
-
     def auditor(self, publish: Callable[[WindowJob], None]) -> Auditor:
-        from worker.sync.audit import Auditor
-
         return Auditor(
             measures=self.measures,
             corrections=self.corrections,
@@ -379,8 +272,6 @@ class Runtime(AbstractContextManager["Runtime"]):
         )
 
     def inline(self, print_line: Callable[[str], None]) -> Inline:
-        from worker.sync.inline import Inline
-
         return Inline(
             claims=self.claims,
             windows=self.history,
@@ -391,8 +282,6 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def erase(self, account_id: str) -> dict[str, int]:
         """Erase an account's measures, tokens and state; see ``accounts.erasure``."""
-        from worker.accounts.erasure import erase_account
-
         return erase_account(
             account_id,
             registry=self.registry,
@@ -406,8 +295,6 @@ class Runtime(AbstractContextManager["Runtime"]):
 
 def _build_channels(settings: Settings) -> dict[str, Channel]:
     """Return the channels of notices that are set up; the log where there is none."""
-    from worker.accounts.channels import NoticeLog, NotifyService, Webhook
-
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
         channels["webhook"] = Webhook(settings.webhook_url, settings.webhook_secret.get_secret_value())

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import pipeline
 from tests.support.factories import NOW, serving_days
 from tests.support.registries import prepare_registry, record_outcome
+from tests.support.strategies import few
 from tests.support.window_runs import days
 from tests.unit.conftest import Household
 from worker.domain.consent.accounts import AccountState
@@ -438,7 +439,7 @@ class SimulatedFleet:
     paused=st.sets(st.integers(0, 8), max_size=2),
     lost=st.sets(st.integers(0, 5), max_size=2),
 )
-@settings(deadline=None)
+@few
 def test_nobody_waits_longer_than_the_fleets_fair_share(
     tmp_path_factory: pytest.TempPathFactory,
     number: int,
