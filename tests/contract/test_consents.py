@@ -230,7 +230,7 @@ def test_sightings_are_counted_from_the_first_and_forgotten_at_a_success(tables:
     for hours in (0, 3, 1):  # The message of the last one came late.
         refusal = tables.pending_refusals.record_sighting(account, CODE, NOW + timedelta(hours=hours))
     assert (refusal.first_seen, refusal.last_seen, refusal.times) == (NOW, NOW + timedelta(hours=3), 3)
-    tables.registry.record_outcome(account, "daily", "run", NOW, code=None, message="", last_day=None, stored=False)
+    tables.registry.outcomes.record(account, "daily", "run", NOW, code=None, message="", last_day=None, stored=False)
     assert tables.pending_refusals.record_sighting(account, CODE, NOW).times == 1
 
 
@@ -279,7 +279,7 @@ def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tab
         account = tables.add(f"{30001640000000 + number}")
         for series in ("daily", "load_curve"):
             at = NOW - DAY if number == 3 else NOW
-            tables.registry.record_outcome(
+            tables.registry.outcomes.record(
                 account, series, at.isoformat(), at, code=None, message="", last_day=None, stored=False
             )
     assert tables.pending_refusals.count_accounts_asked(NOW, limit=10) == 3

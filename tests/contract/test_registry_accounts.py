@@ -152,7 +152,7 @@ def test_a_removed_account_leaves_a_tombstone_that_refuses_late_tasks(registry: 
     tombstone = registry.get(account.id)
     assert (tombstone.state, tombstone.usage_point_id, tombstone.consent_until) == (AccountState.DELETED, None, None)
     assert registry.tokens.load(account.id) is None
-    assert registry.load_outcomes(account.id) == {}
+    assert registry.outcomes.load(account.id) == {}
     for late in (
         lambda: registry.set_state(account.id, AccountState.READY, now=NOW),
         lambda: registry.tokens.save(account.id, "{}"),
@@ -208,4 +208,4 @@ def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_num
             call()
         assert METER not in "".join(traceback.format_exception(caught.value)).rsplit("UnknownAccount", 1)[1]
     assert registry.tokens.load(unknown) is None
-    assert registry.load_outcomes(unknown) == {}
+    assert registry.outcomes.load(unknown) == {}

@@ -127,7 +127,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(64)))
     for place, account_id in enumerate(ids):
-        outcome = registry.load_outcomes(account_id)[Series.DAILY]
+        outcome = registry.outcomes.load(account_id)[Series.DAILY]
         assert outcome.run_id == f"run-{60 + place:03}"
         assert outcome.last_day == date(2024, 1, 1) + timedelta(days=60 + place)
 

@@ -47,7 +47,7 @@ class Fleet:
         self.accounts = [registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
         registry.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
         for account, mark in zip(self.accounts, (COMPLETE, DayMark(DayState.LATE, 0, 0)), strict=False):
-            registry.record_outcome(
+            registry.outcomes.record(
                 account,
                 Series.DAILY,
                 "run",

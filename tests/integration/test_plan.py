@@ -104,7 +104,7 @@ def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Acco
     late = {NIGHT - age * ONE_DAY: DayMark(DayState.LATE, 0, age) for age in (1, 2, 3)}
     whole = dict.fromkeys(late, COMPLETE)
     for series, days in ((Series.DAILY, whole), (Series.LOAD_CURVE, late)):
-        registry.record_outcome(
+        registry.outcomes.record(
             homes[0], series.value, "r", datetime.now(UTC), code=None, message="", last_day=None, stored=True, days=days
         )
     plan = read_json(releve("--json"))

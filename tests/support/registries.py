@@ -54,7 +54,7 @@ def record_outcome(registry: AccountRegistry, account_id: str, run_id: str, **ch
     """Record the outcome of a run; without ``changes`` it is a success of the daily series that stored nothing."""
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)
-    registry.record_outcome(account_id, series, run_id, now, **outcome)
+    registry.outcomes.record(account_id, series, run_id, now, **outcome)
 
 
 def record_consent(

@@ -46,7 +46,12 @@ class CompletenessTable:
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            return outcomes.replace_ledger_if_unchanged(connection, account_id, series, known, ledger)
+            row = outcomes.lock_row(connection, account_id, series)
+            if row is None or row.days != str(known):
+                return False
+            columns = outcomes.ledger_columns(connection, account_id, series, ledger)
+            outcomes.update_row(connection, account_id, series, columns)
+            return True
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         """Return the ledger of an account and series; an empty one if there is no row."""
