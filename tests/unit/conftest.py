@@ -71,6 +71,7 @@ class Household:
         self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
         self.incidents = self.build_incidents()
         self.refusals = RefusalPolicy(
+            accounts=self.registry,
             consents=self.consents,
             pending=PendingRefusals(database),
             notices=self.notices,

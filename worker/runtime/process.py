@@ -154,6 +154,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             is_held=self.incidents.is_held,
         )
         self.refusals = RefusalPolicy(
+            accounts=self.registry,
             consents=self.consents,
             pending=PendingRefusals(self.registry.database),
             notices=self.notices,

@@ -28,11 +28,6 @@ class PendingRefusals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def get_account(self, account_id: str) -> Account:
-        """Return the account, even if it was removed. Raises UnknownAccount."""
-        with self._database.reading() as connection:
-            return account_rows.get(connection, account_id)
-
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
         """Count one more sighting of a refusal and return the row.
 
