@@ -201,8 +201,7 @@ class AccountRegistry:
         return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
-        with self.database.reading() as connection:
-            return [Account(**row._asdict()) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
+        return [Account(**row._asdict()) for row in self.database.fetch(query.order_by(ACCOUNTS.c.id))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, states: Collection[AccountState] | None = None) -> list[Account]:

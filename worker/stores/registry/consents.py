@@ -14,8 +14,7 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.measures.readings import local_midnight
-from worker.stores.database import Database
-from worker.stores.encryption import Sealer
+from worker.stores.database import SealedTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
@@ -32,15 +31,11 @@ class ErasedProofs:
     notices: int
 
 
-class ConsentTable:
+class ConsentTable(SealedTable):
     """The table of consent proofs.
 
     Every method raises StoreUnavailable; a method that takes an account id raises UnknownAccount.
     """
-
-    def __init__(self, database: Database, sealer: Sealer) -> None:
-        self._database = database
-        self._sealer = sealer
 
     def record(
         self,
@@ -111,8 +106,7 @@ class ConsentTable:
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
-        with self._database.reading() as connection:
-            return [Account(**row._asdict()) for row in connection.execute(query.order_by(*sort_keys))]
+        return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys))]
 
     # Erasure of proofs.
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, case, select, update
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.database import Database
+from worker.stores.database import SqlTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import NEVER, NO_DAY, SERIES_OUTCOMES
 
@@ -76,11 +76,8 @@ class SeriesOutcome:
     failures: int
 
 
-class OutcomeTable:
+class OutcomeTable(SqlTable):
     """The rows of all accounts; every method raises StoreUnavailable."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def record(
         self,
@@ -141,9 +138,8 @@ class OutcomeTable:
 
     def make_histories_due(self, now: datetime) -> None:
         """Let the histories that are loaded go on now: what is missing of them is found out again."""
-        with self._database.writing() as connection:
-            loaded = update(SERIES_OUTCOMES).where(_C.history_due_at.is_(None))
-            connection.execute(loaded.values(history_due_at=now))
+        loaded = _C.history_due_at.is_(None)
+        self._database.change(update(SERIES_OUTCOMES).where(loaded).values(history_due_at=now))
 
     def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
         """Set when the history of a series goes on; None: it is loaded."""
@@ -154,8 +150,7 @@ class OutcomeTable:
         """Return the last outcome of each series that has one."""
         # The row of a series that no window has ended for is not an outcome yet.
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
-        with self._database.reading() as connection:
-            return {row.series: _to_outcome(row) for row in connection.execute(query)}
+        return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
 
 
 def lock_row(connection: Connection, account_id: str, series: str) -> Row[Any] | None:
