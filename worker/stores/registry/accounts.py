@@ -34,17 +34,6 @@ PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
-    """Number of rows that a removal deleted; all zero if the account was removed before."""
-
-    account_id: str
-    usage_points: int
-    tokens: int
-    outcomes: int
-    raw_answers: int = 0  # A row holds one answer, or a packed month of answers.
-
-
-@dataclass(frozen=True, slots=True)
 class NewConsent:
     """Dates and token of a consent; without ``token_needed`` the application's own token is used."""
 
@@ -185,8 +174,11 @@ class AccountRegistry:
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
-    def remove(self, account_id: str) -> Removal:
-        """Delete the account's personal data and leave its row as a tombstone. Safe to repeat."""
+    def remove(self, account_id: str) -> dict[str, int]:
+        """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
+
+        Safe to repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
+        """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             counts = {
@@ -198,7 +190,12 @@ class AccountRegistry:
             empty = {"reason": "", "consent_from": None, "consent_until": None}
             tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
-        return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
+        return {
+            "usage_points": counts[USAGE_POINTS],
+            "tokens": tokens,
+            "outcomes": counts[SERIES_OUTCOMES],
+            "raw_answers": counts[RAW_ANSWERS],
+        }
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
         return [Account(**row._asdict()) for row in self.database.fetch(query.order_by(ACCOUNTS.c.id))]

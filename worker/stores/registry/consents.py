@@ -6,7 +6,7 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, or_, select, update
@@ -19,16 +19,6 @@ from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
-
-
-@dataclass(frozen=True, slots=True)
-class ErasedProofs:
-    """Number of proofs that stay and of rows that were deleted after a removal."""
-
-    proofs_kept: int
-    proofs_erased: int
-    pending_refusals: int
-    notices: int
 
 
 class ConsentTable(SealedTable):
@@ -110,10 +100,10 @@ class ConsentTable(SealedTable):
 
     # Erasure of proofs.
 
-    def erase_after_removal(self, account_id: str, now: datetime, keep_days: int) -> ErasedProofs:
+    def erase_after_removal(self, account_id: str, now: datetime, keep_days: int) -> dict[str, int]:
         """End the proofs of a removed account, erase its meter number, and delete what needn't be kept.
 
-        Proofs stay for ``keep_days`` days after their end. Safe to repeat.
+        Proofs stay for ``keep_days`` days after their end. Returns the numbers of rows. Safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -126,7 +116,12 @@ class ConsentTable(SealedTable):
             proofs_kept = connection.execute(remaining).scalar_one()
             pending_refusals = consent_rows.delete_pending_refusals(connection, account_id)
             notices = connection.execute(delete(NOTICES).where(NOTICES.c.account_id == account_id)).rowcount
-        return ErasedProofs(proofs_kept, erased, pending_refusals, notices)
+        return {
+            "pending_refusals": pending_refusals,
+            "notices": notices,
+            "consent_proofs_erased": erased,
+            "consent_proofs_kept": proofs_kept,
+        }
 
     def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
         """End the expired proofs and erase those that were kept long enough; return the number of each.
