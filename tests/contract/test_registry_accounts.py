@@ -14,6 +14,7 @@ from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.overview import Overview
 
 
@@ -182,13 +183,13 @@ def test_adding_while_removing_ends_in_one_of_the_two_orders(registry: AccountRe
 def test_the_file_keeps_nothing_of_a_removed_account(tmp_path: Path) -> None:
     registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
     assert registry.schema_version() is None
-    registry.migrate()
+    upgrade_schema(registry.database)
     account_id = add_ready(registry)
-    registry.close()
+    registry.database.close()
     file = tmp_path / "registry.db"
     assert METER.encode() in file.read_bytes()
     registry.remove(account_id)
-    registry.close()
+    registry.database.close()
     assert METER.encode() not in file.read_bytes()
     assert file.stat().st_mode & 0o077 == 0
 

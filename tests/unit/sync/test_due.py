@@ -27,6 +27,7 @@ from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, Series
 from worker.errors import StoreUnavailable, SupplierUnavailable
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -372,7 +373,7 @@ class SimulatedFleet:
 
     def __init__(self, folder: Path, accounts: int) -> None:
         prepare_registry(folder)
-        self.registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
+        self.registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()]))
         self.at = NOW
         self.claimed: dict[str, str] = {}
         self.waiting: list[WindowJob] = []
@@ -474,7 +475,7 @@ def test_nobody_waits_longer_than_the_fleets_fair_share(
                 break
             fleet.serve(fleet.waiting.pop(0))
         fleet.registry.due._floors.clear()
-    fleet.registry.close()
+    fleet.registry.database.close()
     assert not away & {account for account, _ in fleet.turns}, "a paused one costs nothing"
     for series in Series:
         order = [account for account, name in fleet.turns if name == series and account not in fleet.failing]

@@ -24,7 +24,6 @@ from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
-from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
@@ -62,9 +61,8 @@ class AccountRegistry:
     account; a method that writes raises it for a removed account, too. Moments are zone-aware, in UTC.
     """
 
-    def __init__(self, url: str, sealer: Sealer) -> None:
-        """Take the ``url`` (sqlite:///FILE or postgresql://…) without opening it. Raises ValueError."""
-        self.database = Database(url)
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self.database = database
         self.tokens = TokenTable(self.database, sealer)
         self.completeness = CompletenessTable(self.database)
         self.policies = PolicyTable(self.database)
@@ -73,16 +71,6 @@ class AccountRegistry:
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self.database.address})"
-
-    def close(self) -> None:
-        """Close idle connections; the next call opens new ones."""
-        self.database.close()
-
-    # The schema
-
-    def migrate(self) -> None:
-        """Create or upgrade the tables; see ``database.upgrade_schema``."""
-        upgrade_schema(self.database)
 
     def schema_version(self) -> str | None:
         """Return the last migration step that was applied; None before the first one."""
