@@ -30,11 +30,13 @@ from sqlalchemy import func, insert, select, text  # noqa: E402
 
 from worker.domain.measures.messages import WindowJob  # noqa: E402
 from worker.domain.measures.readings import Series  # noqa: E402
+from worker.stores.database import Database  # noqa: E402
 from worker.stores.encryption import Sealer, generate_key  # noqa: E402
 from worker.stores.redis.connection import connect  # noqa: E402
 from worker.stores.redis.embedded import EmbeddedRedis  # noqa: E402
 from worker.stores.redis.progress import ProgressStore  # noqa: E402
 from worker.stores.registry.accounts import AccountRegistry  # noqa: E402
+from worker.stores.registry.migrations import upgrade_schema  # noqa: E402
 from worker.stores.registry.tables import ACCOUNTS, NO_DAY, SERIES_OUTCOMES  # noqa: E402
 from worker.sync.claims import WindowClaims  # noqa: E402
 from worker.sync.due import DueWindows, most_waiting  # noqa: E402
@@ -162,9 +164,11 @@ def main() -> None:
     args = parser.parse_args()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        registry = AccountRegistry(args.registry or f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
-        opened.callback(registry.close)
-        registry.migrate()
+        registry = AccountRegistry(
+            Database(args.registry or f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()])
+        )
+        opened.callback(registry.database.close)
+        upgrade_schema(registry.database)
         seconds = seed(registry, args.accounts)
         with registry.database.writing() as connection:
             connection.execute(text("ANALYZE"))

@@ -11,6 +11,7 @@ A class is the one description of its error, and a subclass says only what diffe
 ``answer_class``   The class under which a failed call is remembered.
 ``incident``       The kind of incident (a value of ``IncidentKind``) that the same error on many accounts makes; None
                    if it says nothing about the supplier.
+``kind``           Its name as a label of metrics.
 ``suspends``       Whether an account may wait for its owner under this code.
 ``renewable``      Whether a new consent cures it.
 ``remedy``         What the reference of errors advises, in Markdown; None where the text of the code says it.
@@ -36,6 +37,7 @@ class WorkerError(Exception):
     code: ClassVar[str] = "UNKNOWN_ERROR"
     answer_class: ClassVar[AnswerClass] = AnswerClass.BUG
     incident: ClassVar[IncidentName | None] = None
+    kind: ClassVar[str] = "unforeseen"
     suspends: ClassVar[bool] = False
     renewable: ClassVar[bool] = False
     remedy: ClassVar[str | None] = None
@@ -45,6 +47,7 @@ class TransientError(WorkerError):
     """The same call may well work later; ``retry_after_s`` is the wait asked for, or None."""
 
     code: ClassVar[str] = "VENDOR_DOWN"
+    kind = "supplier_unavailable"
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -55,11 +58,14 @@ class RateLimited(TransientError):
     """The quota is used up, by the supplier's word or by our own ledger."""
 
     answer_class = AnswerClass.QUOTA
+    kind = "rate_limited"
     remedy = f"{_ASKED_AGAIN} See [quotas](../explanation/quotas.md)."
 
 
 class IncidentOpen(RateLimited):
     """An incident is open, so nobody is asked; the window is due again when that is over."""
+
+    kind = "held"
 
 
 class SupplierUnavailable(TransientError):
@@ -82,6 +88,7 @@ class StoreUnavailable(TransientError):
 
     code: ClassVar[str] = ""
     answer_class = AnswerClass.STORE
+    kind = "store_unavailable"
     remedy = "`releve doctor` says which server can't be reached."
 
 
@@ -97,6 +104,7 @@ class AccountError(WorkerError):
 
     code: ClassVar[str] = "USER_ACTION_NEEDED"
     answer_class = AnswerClass.METER
+    kind = "action_needed"
     suspends = True
 
 
@@ -153,11 +161,14 @@ class UnknownAccount(AccountError):
 
     code: ClassVar[str] = "CANNOT_FIND_ACCOUNT"
     answer_class = AnswerClass.BUG
+    kind = "removed"
     suspends = False  # There is no account to suspend.
 
 
 class DataError(WorkerError):
     """Keep it out and report it: asking again would give the same."""
+
+    kind = "data_error"
 
 
 class MalformedAnswer(DataError):
@@ -179,6 +190,7 @@ class OperatorFault(DataError):
 
     answer_class = AnswerClass.APPLICATION
     incident = "application"
+    kind = "operator_fault"
     remedy = (
         "Check the client id, its secret, and that the application has subscribed each API "
         "([credentials](../how-to/enedis-credentials.md)). It is asked again every quarter of an hour."
@@ -198,8 +210,9 @@ def describe_code(code: str) -> type[WorkerError]:
     return CLASS_BY_CODE[code]
 
 
+ERROR_CLASSES: Final = [
+    value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)
+]
 CLASS_BY_CODE: Final[dict[str, type[WorkerError]]] = {
-    error_class.code: error_class
-    for error_class in list(globals().values())
-    if isinstance(error_class, type) and issubclass(error_class, WorkerError) and vars(error_class).get("code")
+    error_class.code: error_class for error_class in ERROR_CLASSES if vars(error_class).get("code")
 }

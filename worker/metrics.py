@@ -16,17 +16,7 @@ from worker.domain.fleet.incidents import IncidentKind
 from worker.domain.fleet.lanes import Lane
 from worker.domain.measures.answers import AnswerKind
 from worker.domain.measures.readings import Series
-from worker.errors import (
-    AccountError,
-    DataError,
-    IncidentOpen,
-    OperatorFault,
-    RateLimited,
-    StoreUnavailable,
-    TransientError,
-    UnknownAccount,
-    WorkerError,
-)
+from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
 
@@ -94,18 +84,7 @@ class MetricRegistry:
 WORKER_METRICS: Final = MetricRegistry()
 
 STORED: Final = "stored"
-UNFORESEEN: Final = "unforeseen"
-_ERROR_CLASSES: Final[tuple[tuple[type[WorkerError], str], ...]] = (  # The first class that fits counts.
-    (IncidentOpen, "held"),
-    (RateLimited, "rate_limited"),
-    (StoreUnavailable, "store_unavailable"),
-    (TransientError, "supplier_unavailable"),
-    (UnknownAccount, "removed"),
-    (AccountError, "action_needed"),
-    (OperatorFault, "operator_fault"),
-    (DataError, "data_error"),
-)
-ERROR_KINDS: Final = (*dict.fromkeys(kind for _, kind in _ERROR_CLASSES), UNFORESEEN)
+ERROR_KINDS: Final = tuple(dict.fromkeys(error_class.kind for error_class in ERROR_CLASSES))
 _OWN_KINDS: Final = ("held", "store_unavailable", "removed")  # No answer of a supplier has these kinds.
 NO_ANSWER: Final = "none"
 STATUSES: Final = ("2xx", "3xx", "4xx", "429", "5xx", NO_ANSWER)
@@ -218,5 +197,5 @@ TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Tasks that 
 
 
 def error_kind(error: BaseException) -> str:
-    """Return the kind of this error, one of ERROR_KINDS."""
-    return next((kind for errors, kind in _ERROR_CLASSES if isinstance(error, errors)), UNFORESEEN)
+    """Return the kind of this error, one of ERROR_KINDS; an error that is none of ours is unforeseen, too."""
+    return (error if isinstance(error, WorkerError) else WorkerError).kind

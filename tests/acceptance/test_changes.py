@@ -41,7 +41,7 @@ def add_loaded_account(system: System, usage_point: str) -> str:
 
 
 def outcomes(system: System, account: str) -> dict[Series, str | None]:
-    return {series: outcome.code for series, outcome in system.runtime.registry.load_outcomes(account).items()}
+    return {series: outcome.code for series, outcome in system.runtime.registry.outcomes.load(account).items()}
 
 
 def test_the_autumn_day_has_50_half_hours_and_25_hours(system: System) -> None:

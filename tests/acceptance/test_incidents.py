@@ -55,5 +55,5 @@ def test_a_supplier_that_fails_for_all_is_an_incident_and_after_it_nothing_is_mi
 
 
 def error_codes(system: System, account: str) -> set[str | None]:
-    outcomes = system.runtime.registry.load_outcomes(account)
+    outcomes = system.runtime.registry.outcomes.load(account)
     return {outcomes[series].code if series in outcomes else "none yet" for series in Series}

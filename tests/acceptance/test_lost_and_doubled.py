@@ -144,7 +144,7 @@ def test_no_log_of_all_this_names_a_meter_or_a_secret(system: System) -> None:
     outcomes = [
         outcome.message
         for account in system.runtime.registry.list()
-        for outcome in system.runtime.registry.load_outcomes(account.id).values()
+        for outcome in system.runtime.registry.outcomes.load(account.id).values()
     ]
     assert len(outcomes) == 2 * 6
     assert not METER_NUMBER.search(" ".join(outcomes))

@@ -227,7 +227,7 @@ def test_what_the_registry_and_the_state_tell_of_failures_has_none(traces: Trace
     outcomes = [
         outcome
         for account in runtime.registry.list()
-        for outcome in runtime.registry.load_outcomes(account.id).values()
+        for outcome in runtime.registry.outcomes.load(account.id).values()
     ]
     assert sum(outcome.code is not None for outcome in outcomes) >= 2
     texts += [f"{outcome!r} {outcome.message}" for outcome in outcomes]

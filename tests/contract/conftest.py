@@ -17,6 +17,7 @@ from tests.support.registries import open_registry
 from worker.stores.measures.factory import open_measures
 from worker.stores.redis.connection import connect
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.migrations import upgrade_schema
 
 STORES = (
     ("memory", "plain"),
@@ -60,9 +61,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def registry(url: str) -> Iterator[AccountRegistry]:
     """An empty registry at ``url``."""
     registry = open_registry(url)
-    registry.migrate()
+    upgrade_schema(registry.database)
     yield registry
-    registry.close()
+    registry.database.close()
 
 
 @pytest.fixture(params=STORES, ids="-".join)

@@ -28,7 +28,7 @@ def add_account(registry: AccountRegistry, number: int = 11) -> str:
 def record_marks(
     registry: AccountRegistry, account_id: str, marks: dict[date, DayMark], series: Series = Series.DAILY
 ) -> None:
-    registry.record_outcome(
+    registry.outcomes.record(
         account_id, series.value, "r1", NOW, code=None, message="", last_day=None, stored=True, days=marks
     )
 

@@ -18,7 +18,7 @@ from worker.errors import UnknownAccount
 from worker.stores.encryption import Sealer
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consent_rows import new_id
-from worker.stores.registry.consents import ConsentTable, ErasedProofs
+from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
 
@@ -179,10 +179,14 @@ def test_the_proof_of_a_removed_account_stays_without_its_meter(tables: Tables) 
     tables.pending_refusals.record_sighting(account, CODE, NOW)
     tables.notices.insert_new([notice(account)])
     tables.registry.remove(account)
-    assert tables.consents.erase_after_removal(account, NOW, keep_days=1825) == ErasedProofs(
-        1, 0, pending_refusals=1, notices=1
-    )
-    assert tables.consents.erase_after_removal(account, NOW + DAY, keep_days=1825) == ErasedProofs(1, 0, 0, 0)
+    assert tables.consents.erase_after_removal(account, NOW, keep_days=1825) == {
+        "consent_proofs_kept": 1,
+        "consent_proofs_erased": 0,
+        "pending_refusals": 1,
+        "notices": 1,
+    }
+    again = tables.consents.erase_after_removal(account, NOW + DAY, keep_days=1825)
+    assert {name for name, number in again.items() if number} == {"consent_proofs_kept"}
     (proof,) = tables.consents.list_proofs(account)
     assert (proof.end_reason, proof.ended_at, proof.reference, proof.names_meter) == ("removed", NOW, "1", False)
     assert tables.consents.unseal_usage_point(proof) is None
@@ -193,7 +197,8 @@ def test_a_policy_of_no_days_erases_the_proofs_with_the_account(tables: Tables) 
     for number in range(3):
         record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference=str(number))
     tables.registry.remove(account)
-    assert tables.consents.erase_after_removal(account, NOW, keep_days=0) == ErasedProofs(0, 3, 0, 0)
+    erased = tables.consents.erase_after_removal(account, NOW, keep_days=0)
+    assert (erased["consent_proofs_kept"], erased["consent_proofs_erased"]) == (0, 3)
     assert tables.consents.list_proofs(account) == []
 
 
@@ -230,7 +235,7 @@ def test_sightings_are_counted_from_the_first_and_forgotten_at_a_success(tables:
     for hours in (0, 3, 1):  # The message of the last one came late.
         refusal = tables.pending_refusals.record_sighting(account, CODE, NOW + timedelta(hours=hours))
     assert (refusal.first_seen, refusal.last_seen, refusal.times) == (NOW, NOW + timedelta(hours=3), 3)
-    tables.registry.record_outcome(account, "daily", "run", NOW, code=None, message="", last_day=None, stored=False)
+    tables.registry.outcomes.record(account, "daily", "run", NOW, code=None, message="", last_day=None, stored=False)
     assert tables.pending_refusals.record_sighting(account, CODE, NOW).times == 1
 
 
@@ -279,7 +284,7 @@ def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tab
         account = tables.add(f"{30001640000000 + number}")
         for series in ("daily", "load_curve"):
             at = NOW - DAY if number == 3 else NOW
-            tables.registry.record_outcome(
+            tables.registry.outcomes.record(
                 account, series, at.isoformat(), at, code=None, message="", last_day=None, stored=False
             )
     assert tables.pending_refusals.count_accounts_asked(NOW, limit=10) == 3

@@ -48,8 +48,8 @@ def test_an_interrupted_rotation_leaves_all_readable_and_the_next_ends_it(
     assert sum(readable(with_new_key, account_id) for account_id in ids) == 2  # The first page of two was committed.
     assert rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS) == 5
     assert [with_new_key.tokens.load(account_id) for account_id in ids] == texts
-    with_both_keys.close()
-    with_new_key.close()
+    with_both_keys.database.close()
+    with_new_key.database.close()
 
 
 def readable(registry: AccountRegistry, account_id: str) -> bool:
@@ -78,8 +78,8 @@ def test_a_renewal_in_the_middle_of_a_rotation_is_not_lost(
     renewal.join(30)
     assert not renewal.is_alive()
     assert with_new_key.tokens.load(account) == "renewed"
-    with_both_keys.close()
-    with_new_key.close()
+    with_both_keys.database.close()
+    with_new_key.database.close()
 
 
 def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(registry: AccountRegistry, url: str) -> None:
@@ -88,14 +88,14 @@ def test_rotation_goes_on_past_a_token_whose_key_is_lost_and_then_says_so(regist
     for account_id, key in zip(ids, (KEY, lost, KEY), strict=True):
         writer = open_registry(url, key)
         writer.tokens.save(account_id, "secret-token")
-        writer.close()
+        writer.database.close()
     with_new_key = open_registry(url, new_key)
     with pytest.raises(OperatorFault, match="2 tokens are sealed under the first key, 1 can't be read"):
         rotate_seals(registry.database, Sealer([new_key, KEY]), TOKEN_SEALS)
     assert with_new_key.tokens.load(ids[0]) == with_new_key.tokens.load(ids[2]) == "secret-token"
     with pytest.raises(OperatorFault, match="RELEVE_TOKEN_KEYS"):
         with_new_key.tokens.load(ids[1])
-    with_new_key.close()
+    with_new_key.database.close()
 
 
 def test_the_applications_token_under_a_key_that_is_gone_counts_as_none_and_is_replaced(redis_url: str) -> None:

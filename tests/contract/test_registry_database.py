@@ -19,9 +19,11 @@ from sqlalchemy import create_engine, inspect
 from tests.support.registries import KEY, METER, NOW, add_ready, chain_of, open_registry, record_outcome
 from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer
 from worker.stores.registry import migrations
 from worker.stores.registry.accounts import AccountRegistry
+from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.tables import METADATA
 
 HEAD = migrations.newest_step()
@@ -35,9 +37,9 @@ SPAWN = multiprocessing.get_context("spawn")
 def assert_has_the_tables_of_today(url: str) -> None:
     registry = open_registry(url)
     for _ in range(2):
-        registry.migrate()
+        upgrade_schema(registry.database)
         assert registry.schema_version() == HEAD
-    registry.close()
+    registry.database.close()
     engine = create_engine(url)
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
@@ -52,7 +54,7 @@ def assert_has_the_tables_of_today(url: str) -> None:
 def test_a_new_registry_has_the_tables_that_the_program_uses(url: str) -> None:
     registry = open_registry(url)
     assert registry.schema_version() is None
-    registry.close()
+    registry.database.close()
     assert_has_the_tables_of_today(url)
 
 
@@ -72,7 +74,7 @@ def migrate_in_process(url: str, start: Any, failures: Any) -> None:
     registry = open_registry(url)
     start.wait(30)
     try:
-        registry.migrate()
+        upgrade_schema(registry.database)
     except StoreUnavailable as error:
         failures.put(str(error))
 
@@ -89,25 +91,28 @@ def test_processes_that_migrate_at_once_take_turns(url: str) -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
     registry = open_registry(url)
     assert registry.schema_version() == HEAD
-    registry.close()
+    registry.database.close()
 
 
 def test_threads_that_open_a_new_registry_at_once_take_turns(url: str) -> None:
     registries = [open_registry(url) for _ in range(6)]
     with ThreadPoolExecutor(6) as threads:
         list(
-            threads.map(lambda registry: registry.add("enedis", METER, NOW) if registry.migrate() else None, registries)
+            threads.map(
+                lambda registry: registry.add("enedis", METER, NOW) if upgrade_schema(registry.database) else None,
+                registries,
+            )
         )
     assert registries[0].schema_version() == HEAD
     for registry in registries:
-        registry.close()
+        registry.database.close()
 
 
 def test_a_registry_without_tables_says_to_migrate(url: str) -> None:
     registry = open_registry(url)
     with pytest.raises(StoreUnavailable, match="run `releve migrate`"):
         registry.list()
-    registry.close()
+    registry.database.close()
 
 
 # Threads, outages
@@ -127,7 +132,7 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(64)))
     for place, account_id in enumerate(ids):
-        outcome = registry.load_outcomes(account_id)[Series.DAILY]
+        outcome = registry.outcomes.load(account_id)[Series.DAILY]
         assert outcome.run_id == f"run-{60 + place:03}"
         assert outcome.last_day == date(2024, 1, 1) + timedelta(days=60 + place)
 
@@ -140,8 +145,13 @@ def test_many_threads_at_once_lose_nothing(registry: AccountRegistry) -> None:
     ],
 )
 def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) -> None:
-    registry = AccountRegistry(bad, Sealer([KEY]))
-    for call in (registry.list, registry.migrate, lambda: registry.add("enedis", METER, NOW, token="secret-token")):
+    registry = AccountRegistry(Database(bad), Sealer([KEY]))
+    calls = (
+        registry.list,
+        lambda: upgrade_schema(registry.database),
+        lambda: registry.add("enedis", METER, NOW, token="secret-token"),
+    )
+    for call in calls:
         with pytest.raises(StoreUnavailable) as caught:
             call()
         assert "\n" not in str(caught.value)
@@ -150,15 +160,15 @@ def test_a_database_that_is_not_there_is_an_outage_told_in_one_line(bad: str) ->
         assert "secret-token" not in message
         assert "releve:pass-word" not in message
     assert "releve:pass-word" not in repr(registry)
-    registry.close()
+    registry.database.close()
 
 
 def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_text("not a database, but long enough to have a header " * 20)
     registry = open_registry(f"sqlite:///{tmp_path}/registry.db")
     with pytest.raises(StoreUnavailable, match="not a database"):
-        registry.migrate()
-    registry.close()
+        upgrade_schema(registry.database)
+    registry.database.close()
 
 
 @pytest.mark.parametrize(
@@ -180,5 +190,5 @@ def test_a_file_that_is_no_database_is_an_outage(tmp_path: Path) -> None:
 )
 def test_a_url_that_can_not_serve_is_refused_without_being_shown(bad: str) -> None:
     with pytest.raises(ValueError, match="the registry's URL") as caught:
-        AccountRegistry(bad, Sealer([KEY]))
+        AccountRegistry(Database(bad), Sealer([KEY]))
     assert all("pass-word" not in str(error) for error in chain_of(caught.value))

@@ -15,8 +15,8 @@ from worker.stores.registry.accounts import AccountRegistry
 def test_the_first_outcome_is_read_back_whole(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
     record_outcome(registry, account_id, "2024-07-25-a", last_day=date(2024, 7, 24), stored=True)
-    outcome = registry.load_outcomes(account_id)[Series.DAILY]
-    assert (outcome.account_id, outcome.series, outcome.run_id) == (account_id, Series.DAILY, "2024-07-25-a")
+    outcome = registry.outcomes.load(account_id)[Series.DAILY]
+    assert outcome.run_id == "2024-07-25-a"
     assert (outcome.code, outcome.message) == (None, "")
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 7, 24), True)
     assert outcome.last_success_at == outcome.updated_at == NOW
@@ -27,7 +27,7 @@ def test_a_failure_keeps_the_last_success_and_the_last_day(registry: AccountRegi
     account_id = add_ready(registry)
     record_outcome(registry, account_id, "run-1", last_day=date(2024, 7, 24), stored=True)
     record_outcome(registry, account_id, "run-2", code="VENDOR_DOWN", message="503", now=LATER)
-    outcome = registry.load_outcomes(account_id)[Series.DAILY]
+    outcome = registry.outcomes.load(account_id)[Series.DAILY]
     assert (outcome.run_id, outcome.code, outcome.message) == ("run-2", "VENDOR_DOWN", "503")
     assert (outcome.last_success_at, outcome.updated_at) == (NOW, LATER)
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 7, 24), True)
@@ -36,9 +36,9 @@ def test_a_failure_keeps_the_last_success_and_the_last_day(registry: AccountRegi
 def test_a_success_clears_the_failure_before_it_also_within_one_run(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
     record_outcome(registry, account_id, "run-1", code="VENDOR_DOWN", message="503")
-    assert registry.load_outcomes(account_id)[Series.DAILY].last_success_at is None
+    assert registry.outcomes.load(account_id)[Series.DAILY].last_success_at is None
     record_outcome(registry, account_id, "run-1", now=LATER)
-    outcome = registry.load_outcomes(account_id)[Series.DAILY]
+    outcome = registry.outcomes.load(account_id)[Series.DAILY]
     assert (outcome.code, outcome.message, outcome.last_success_at) == (None, "", LATER)
 
 
@@ -49,7 +49,7 @@ def test_an_older_run_adds_its_days_but_not_its_verdict(registry: AccountRegistr
     account_id = add_ready(registry)
     record_outcome(registry, account_id, newer, code="VENDOR_DOWN", message="503", now=LATER)
     record_outcome(registry, account_id, older, last_day=date(2024, 6, 30), stored=True)
-    outcome = registry.load_outcomes(account_id)[Series.DAILY]
+    outcome = registry.outcomes.load(account_id)[Series.DAILY]
     assert (outcome.run_id, outcome.code, outcome.message) == (newer, "VENDOR_DOWN", "503")
     assert (outcome.last_day, outcome.ever_stored) == (date(2024, 6, 30), True)
     assert (outcome.last_success_at, outcome.updated_at) == (NOW, LATER)
@@ -59,7 +59,7 @@ def test_the_last_day_never_goes_back(registry: AccountRegistry) -> None:
     account_id = add_ready(registry)
     for run, day in enumerate([date(2024, 7, 20), date(2024, 7, 24), None, date(2021, 8, 1)]):
         record_outcome(registry, account_id, f"run-{run}", last_day=day, stored=True)
-    assert registry.load_outcomes(account_id)[Series.DAILY].last_day == date(2024, 7, 24)
+    assert registry.outcomes.load(account_id)[Series.DAILY].last_day == date(2024, 7, 24)
 
 
 def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountRegistry) -> None:
@@ -68,7 +68,7 @@ def test_a_message_is_kept_without_what_looks_like_a_secret(registry: AccountReg
     record_outcome(
         registry, account_id, "run-1", code="UNKNOWN_ERROR", message=f"meter {METER}\nsaid\x00 {token}: no " * 50
     )
-    message = registry.load_outcomes(account_id)[Series.DAILY].message
+    message = registry.outcomes.load(account_id)[Series.DAILY].message
     assert METER not in message
     assert token not in message
     assert message.startswith("meter … said …: no meter")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 import pytest
 
-from tests.support.registries import add_ready, open_registry
+from tests.support.registries import add_ready, opened_registry
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.registry.grants import grant_rows, set_up_role
@@ -48,11 +47,11 @@ def test_a_worker_starts_and_works_as_a_user_that_can_change_no_table(owner: Dat
     upgrade_schema(owner)
     set_up_role(owner, app_url)
     grant_rows(owner, app_url)
-    with closing(open_registry(app_url)) as registry:
-        registry.migrate()
+    with opened_registry(app_url) as registry:
+        upgrade_schema(registry.database)
         account_id = add_ready(registry)
         assert [account.id for account in registry.list()] == [account_id]
-        assert registry.remove(account_id).usage_points == 1
+        assert registry.remove(account_id)["usage_points"] == 1
         with pytest.raises(StoreUnavailable, match="run `releve migrate`"), registry.database.writing() as connection:
             connection.exec_driver_sql("CREATE TABLE mine (a int)")
 
@@ -60,10 +59,10 @@ def test_a_worker_starts_and_works_as_a_user_that_can_change_no_table(owner: Dat
 def test_before_the_tables_are_there_such_a_user_is_told_what_to_do(owner: Database, app_url: str) -> None:
     set_up_role(owner, app_url)
     with (
-        closing(open_registry(app_url)) as registry,
+        opened_registry(app_url) as registry,
         pytest.raises(StoreUnavailable, match="run `releve migrate` as the tables' owner"),
     ):
-        registry.migrate()
+        upgrade_schema(registry.database)
 
 
 def test_the_server_never_sees_the_password_itself(owner: Database, app_url: str, postgres_database: str) -> None:

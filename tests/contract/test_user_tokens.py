@@ -81,9 +81,9 @@ def test_a_new_consent_for_one_meter_leaves_the_other_its_token(registry: Accoun
 
 def test_a_token_goes_with_its_last_account(registry: AccountRegistry, url: str) -> None:
     first, second = add_accounts(registry, A, B)
-    assert registry.remove(first).tokens == 1
+    assert registry.remove(first)["tokens"] == 1
     assert registry.tokens.load(second) == "{}"
-    assert registry.remove(second).tokens == 1
+    assert registry.remove(second)["tokens"] == 1
     assert rows(url, "tokens") == rows(url, "token_users") == 0
 
 

@@ -19,6 +19,7 @@ from worker.domain.measures.deviations import Deviation, DeviationKind
 from worker.domain.measures.readings import PARIS, Period, Series
 from worker.ops.fleet_metrics import METRICS
 from worker.quota.ledger import QuotaLedger
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.child_processes import free_port
 from worker.stores.redis.connection import connect
@@ -26,6 +27,7 @@ from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import Correction, CorrectionTable
+from worker.stores.registry.migrations import upgrade_schema
 from worker.stores.registry.unknown_answers import QuarantineTable
 from worker.sync.audit import AuditSummary, save_audit_summary
 
@@ -42,12 +44,12 @@ class Fleet:
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder, self.redis_url = folder, redis_url.rsplit("/", 1)[0] + "/10"
         self.releve = new_installation(folder, self.redis_url).run
-        registry = AccountRegistry(f"sqlite:///{folder}/registry.db", SEALER)
-        registry.migrate()
+        registry = AccountRegistry(Database(f"sqlite:///{folder}/registry.db"), SEALER)
+        upgrade_schema(registry.database)
         self.accounts = [registry.add("enedis", meter, NOW, token_needed=False)[0].id for meter in METERS]
         registry.set_state(self.accounts[2], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
         for account, mark in zip(self.accounts, (COMPLETE, DayMark(DayState.LATE, 0, 0)), strict=False):
-            registry.record_outcome(
+            registry.outcomes.record(
                 account,
                 Series.DAILY,
                 "run",
@@ -59,7 +61,7 @@ class Fleet:
                 days={YESTERDAY: mark},
             )
         self._record_deviations(registry)
-        registry.close()
+        registry.database.close()
 
     def _record_deviations(self, registry: AccountRegistry) -> None:
         """Record corrections and unknown answers of the last 24 hours, and older ones."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from tests.support.commands import CommandResult
 from tests.support.installation import new_installation
-from tests.support.registries import add_ready, open_registry, prepare_registry
+from tests.support.registries import add_ready, opened_registry, prepare_registry
 from worker.domain.fleet.policy import FleetPolicy
 from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.readings import ONE_DAY, Series
@@ -28,7 +27,7 @@ Releve = Callable[..., CommandResult]
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[AccountRegistry]:
     prepare_registry(tmp_path)
-    with closing(open_registry(f"sqlite:///{tmp_path / 'registry.db'}")) as registry:
+    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as registry:
         yield registry
 
 
@@ -104,7 +103,7 @@ def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Acco
     late = {NIGHT - age * ONE_DAY: DayMark(DayState.LATE, 0, age) for age in (1, 2, 3)}
     whole = dict.fromkeys(late, COMPLETE)
     for series, days in ((Series.DAILY, whole), (Series.LOAD_CURVE, late)):
-        registry.record_outcome(
+        registry.outcomes.record(
             homes[0], series.value, "r", datetime.now(UTC), code=None, message="", last_day=None, stored=True, days=days
         )
     plan = read_json(releve("--json"))

@@ -16,7 +16,7 @@ METER = "30001640000011"
 def record_outcome(
     service: ApiService, account_id: str, series: Series, code: str | None = None, day: date | None = None
 ) -> None:
-    service.runtime.registry.record_outcome(
+    service.runtime.registry.outcomes.record(
         account_id,
         series.value,
         "20240725T070000",

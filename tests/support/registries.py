@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 from worker.accounts.notices import NoticeSender
 from worker.domain.consent.consents import ConsentKind, ConsentProof
 from worker.domain.measures.readings import PARIS, Series
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
+from worker.stores.registry.migrations import upgrade_schema
 
 KEY = generate_key()
 METER, OTHER_METER = "30001640000011", "30001640000022"
@@ -33,14 +36,14 @@ def prepare_registry(folder: Path) -> None:
 def _empty_registry() -> bytes:
     with TemporaryDirectory() as folder:
         registry = open_registry(f"sqlite:///{folder}/registry.db")
-        registry.migrate()
-        registry.close()
+        upgrade_schema(registry.database)
+        registry.database.close()
         return Path(folder, "registry.db").read_bytes()
 
 
 def open_registry(url: str, *keys: str) -> AccountRegistry:
     """Return the registry at ``url``, with KEY unless other keys are passed."""
-    return AccountRegistry(url, Sealer(keys or [KEY]))
+    return AccountRegistry(Database(url), Sealer(keys or [KEY]))
 
 
 def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
@@ -50,11 +53,21 @@ def add_ready(registry: AccountRegistry, usage_point_id: str = METER) -> str:
     return account.id
 
 
+@contextmanager
+def opened_registry(url: str, *keys: str) -> Iterator[AccountRegistry]:
+    """Open a registry, and close its connections at the end."""
+    registry = open_registry(url, *keys)
+    try:
+        yield registry
+    finally:
+        registry.database.close()
+
+
 def record_outcome(registry: AccountRegistry, account_id: str, run_id: str, **changes: Any) -> None:
     """Record the outcome of a run; without ``changes`` it is a success of the daily series that stored nothing."""
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)
-    registry.record_outcome(account_id, series, run_id, now, **outcome)
+    registry.outcomes.record(account_id, series, run_id, now, **outcome)
 
 
 def record_consent(

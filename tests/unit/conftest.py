@@ -24,6 +24,7 @@ from worker.domain.measures.messages import NIGHTLY, WindowJob, WindowResult
 from worker.domain.measures.readings import Period, Series
 from worker.domain.measures.windows import plan_look_back
 from worker.errors import WorkerError
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.connection import connect
 from worker.stores.redis.incidents import IncidentStore
@@ -71,6 +72,7 @@ class Household:
         self.consents, self.notices = ConsentTable(database, Sealer([generate_key()])), NoticeTable(database)
         self.incidents = self.build_incidents()
         self.refusals = RefusalPolicy(
+            accounts=self.registry,
             consents=self.consents,
             pending=PendingRefusals(database),
             notices=self.notices,
@@ -197,12 +199,12 @@ Service = TypeVar("Service", bound=Household)
 @contextmanager
 def open_household(redis_url: str, folder: Path, kind: type[Service] = Household) -> Iterator[Service]:
     prepare_registry(folder)
-    registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
+    registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()]))
     with connect(redis_url) as redis:
         service = kind(registry, redis)
         yield service
         service.lose_redis()
-    registry.close()
+    registry.database.close()
 
 
 @pytest.fixture

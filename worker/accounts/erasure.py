@@ -25,18 +25,7 @@ def erase_account(
     ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. Safe to repeat.
     """
     # The registry goes first: from then on no task writes for this account.
-    removal = registry.remove(account_id)
+    removed = registry.remove(account_id)
     proofs = consents.erase_after_removal(account_id, now, keep_proof_days)
     documents = measures.erase(account_id)
-    return {
-        "documents": documents,
-        "usage_points": removal.usage_points,
-        "tokens": removal.tokens,
-        "outcomes": removal.outcomes,
-        "raw_answers": removal.raw_answers,
-        "state_keys": progress.forget(account_id),
-        "pending_refusals": proofs.pending_refusals,
-        "notices": proofs.notices,
-        "consent_proofs_erased": proofs.proofs_erased,
-        "consent_proofs_kept": proofs.proofs_kept,
-    }
+    return {"documents": documents, **removed, "state_keys": progress.forget(account_id), **proofs}

@@ -95,7 +95,7 @@ class Explainer:
         window, today = DateWindow(day, day + ONE_DAY), self.history.today()
         ledgers = {series: self.registry.completeness.load_ledger(account.id, series) for series in Series}
         hole = find_holes(ledgers[Series.DAILY], ledgers[Series.LOAD_CURVE]).get(day)
-        outcomes = self.registry.load_outcomes(account.id)
+        outcomes = self.registry.outcomes.load(account.id)
         ranges = {period: key_range(_with_neighbours(window, period), period) for period in Period}
         stored = self.measures.read(account.id, ranges)
         entries = {period: [to_entry(document) for document in documents] for period, documents in stored.items()}

@@ -24,6 +24,7 @@ from worker.domain.measures.readings import PARIS
 from worker.errors import AccountError, ConsentRevoked, HolderChanged, RefreshTokenDead
 from worker.logs import fields
 from worker.stores.registry import consent_rows
+from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.notices import NoticeTable
 from worker.stores.registry.refusals import PendingRefusals
@@ -78,6 +79,7 @@ class RefusalPolicy:
     many accounts are refused alike.
     """
 
+    accounts: AccountRegistry
     consents: ConsentTable
     pending: PendingRefusals
     notices: NoticeTable
@@ -99,7 +101,7 @@ class RefusalPolicy:
             if self._open_incident_if_many(error, now, uncounted=1):
                 return Ruling.INCIDENT
             return self._suspend(account_id, error, now)
-        account = self.pending.get_account(account_id)
+        account = self.accounts.get(account_id)
         if account.state is AccountState.ACTION_NEEDED:
             # Somebody synced a suspended account by hand.
             return Ruling.SUSPENDED

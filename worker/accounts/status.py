@@ -119,7 +119,7 @@ def progress_of(account: Account, *, registry: AccountRegistry, history: History
 
 
 def _status_by_series(account_id: str, registry: AccountRegistry, history: History) -> dict[Series, SeriesStatus]:
-    outcomes = registry.load_outcomes(account_id)
+    outcomes = registry.outcomes.load(account_id)
     by_series = {}
     for series in Series:
         missing = history.missing_windows(account_id, series)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import click
 
 from config.settings import get_settings
 from worker.runtime.keys import build_sealer
-from worker.runtime.stores import build_registry
+from worker.runtime.stores import open_current_database
 from worker.stores.encryption import generate_key
 from worker.stores.registry.seals import SEALED_COLUMNS, rotate_seals
 
@@ -37,10 +39,7 @@ def rotate() -> None:
     """
     settings = get_settings()
     sealer = build_sealer(settings)
-    registry = build_registry(settings, sealer)
-    try:
-        registry.migrate()
+    with ExitStack() as stack:
+        database = open_current_database(settings, stack)
         for column in SEALED_COLUMNS:
-            click.echo(f"{rotate_seals(registry.database, sealer, column)} {column.label} sealed anew")
-    finally:
-        registry.close()
+            click.echo(f"{rotate_seals(database, sealer, column)} {column.label} sealed anew")

@@ -32,14 +32,14 @@ def look_back_progress(
 
 def asked_at(runtime: Runtime, account: Account) -> dict[Series, datetime | None]:
     """Return when each series of the account was asked last."""
-    outcomes = runtime.registry.load_outcomes(account.id)
+    outcomes = runtime.registry.outcomes.load(account.id)
     return {series: outcomes[series].asked_at if series in outcomes else None for series in Series}
 
 
 def history_progress(runtime: Runtime, account: Account) -> tuple[int, int]:
     """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
-    outcomes = runtime.registry.load_outcomes(account.id)
+    outcomes = runtime.registry.outcomes.load(account.id)
     for series in Series:
         series_done, series_total = runtime.history.count_days(account.id, series)
         goes_on = outcomes[series].history_due_at if series in outcomes else None
@@ -105,7 +105,7 @@ class _StallDetector:
 
 
 def _failures(runtime: Runtime, account: Account) -> Iterator[str]:
-    for series, outcome in runtime.registry.load_outcomes(account.id).items():
+    for series, outcome in runtime.registry.outcomes.load(account.id).items():
         if outcome.code:
             yield f"account {account.id}: {series.value}: {outcome.message} ({outcome.code})"
     now = runtime.registry.get(account.id)

@@ -16,7 +16,6 @@ from worker.ops.secrets import (
     SERVICE_USERS,
     Addresses,
     Secret,
-    SecretRefused,
     choose_value,
     files_for_services,
 )
@@ -61,8 +60,6 @@ def make(folder: Path, redis: str, postgres: str, couchdb: str, as_json: bool) -
         for reader, files in files_for_services(values, Addresses(redis, postgres, couchdb)).items():
             for name, text in files.items():
                 _write_secret_file(folder / reader, name, text, SERVICE_USERS.get(reader, RELEVE_USER))
-    except SecretRefused as refusal:
-        raise ConfigError(str(refusal)) from None
     except OSError as error:
         raise ConfigError(f"secrets can't be kept in {folder}: {error.strerror} ({error.filename})") from None
     lines = [f"{name}: {source}" for name, source in sources.items()]

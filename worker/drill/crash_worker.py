@@ -26,8 +26,8 @@ from worker.domain.clock import Clock, real_clock
 from worker.stores.measures.couchdb import CouchDatabase
 from worker.stores.measures.sql import SqlStore
 from worker.stores.redis.progress import ProgressStore
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.corrections import CorrectionTable
+from worker.stores.registry.outcomes import OutcomeTable
 
 __all__ = ["CLOCK_AHEAD_VARIABLE", "CRASH_FOLDER_VARIABLE", "TWICE_VARIABLE", "app", "set_clock"]
 
@@ -38,7 +38,7 @@ _CRASH_METHODS: Final[tuple[tuple[type[Any], tuple[Callable[..., Any], ...]], ..
     (SqlStore, (SqlStore.read, SqlStore.write)),
     (CouchDatabase, (CouchDatabase.read, CouchDatabase.look_up, CouchDatabase._bulk)),
     (CorrectionTable, (CorrectionTable.record,)),
-    (AccountRegistry, (AccountRegistry.record_outcome,)),
+    (OutcomeTable, (OutcomeTable.record,)),
     (
         ProgressStore,
         (

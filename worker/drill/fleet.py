@@ -155,7 +155,7 @@ class DrillFleet:
 
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether every series of an account was stored since ``moment``."""
-        outcomes = self._runtime.registry.load_outcomes(account_id)
+        outcomes = self._runtime.registry.outcomes.load(account_id)
         successes = [outcomes[series].last_success_at if series in outcomes else None for series in Series]
         return all(at is not None and at >= moment for at in successes)
 
@@ -171,14 +171,14 @@ class DrillFleet:
 
     def is_asked_since(self, account_id: str, moment: datetime) -> bool:
         """Return whether a look-back of every series that was asked since ``moment`` is stored."""
-        outcomes = self._runtime.registry.load_outcomes(account_id).values()
+        outcomes = self._runtime.registry.outcomes.load(account_id).values()
         asked = [outcome.code is None and outcome.asked_at and outcome.asked_at >= moment for outcome in outcomes]
         return len(asked) == len(Series) and all(asked)
 
     def is_healthy(self, account_id: str) -> bool:
         """Return whether the account is active and its last outcomes are successes."""
         account = self._runtime.registry.get(account_id)
-        outcomes = self._runtime.registry.load_outcomes(account_id)
+        outcomes = self._runtime.registry.outcomes.load(account_id)
         return account.active and all(outcome.code is None for outcome in outcomes.values())
 
     def compare_store(self, home: DrillHome) -> tuple[Differences, int]:

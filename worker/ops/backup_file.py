@@ -24,9 +24,8 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from worker.errors import DataError
 
@@ -54,28 +53,6 @@ class BackupRefused(DataError):
     """Error for a backup that can't be written, read or restored; nothing was changed."""
 
 
-@dataclass
-class Member:
-    """Line count and SHA-256 of one file in the archive."""
-
-    lines: int = 0
-    _hash: Any = field(default_factory=hashlib.sha256, repr=False)
-
-    def add_line(self, line: bytes) -> None:
-        self.lines += 1
-        self._hash.update(line)
-
-    @classmethod
-    def from_lines(cls, lines: Iterable[bytes]) -> Self:
-        member = cls()
-        for line in lines:
-            member.add_line(line)
-        return member
-
-    def as_json(self) -> dict[str, Any]:
-        return {"lines": self.lines, "sha256": self._hash.hexdigest()}
-
-
 class ArchiveWriter:
     """Writer of an archive; memory use does not depend on the size of the members."""
 
@@ -85,13 +62,9 @@ class ArchiveWriter:
 
     def add(self, name: str, rows: Iterable[Row]) -> int:
         """Write ``rows`` as a member of JSON lines; return their number."""
-        member = Member()
         with self._file.open(name, "w", force_zip64=True) as stream:
-            for line in map(to_line, rows):
-                member.add_line(line)
-                stream.write(line)
-        self.members[name] = member.as_json()
-        return member.lines
+            self.members[name] = checksum_of(_copied(map(to_line, rows), stream))
+        return int(self.members[name]["lines"])
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write the manifest; it comes last, because a file without it is not a backup."""
@@ -154,7 +127,7 @@ class Archive:
     def check(self) -> None:
         """Read the whole archive and compare it with its manifest.  Raises BackupRefused."""
         for name, expected in self.manifest["members"].items():
-            if Member.from_lines(self._lines(name)).as_json() != expected:
+            if checksum_of(self._lines(name)) != expected:
                 raise self._damaged(name)
 
     def rows(self, name: str) -> Iterator[Row]:
@@ -180,9 +153,19 @@ def to_line(row: Row) -> bytes:
     return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def checksum_of(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return the manifest entry that a member with these rows would have."""
-    return Member.from_lines(map(to_line, rows)).as_json()
+def checksum_of(lines: Iterable[bytes]) -> dict[str, Any]:
+    """Return the manifest entry of a member with these lines."""
+    count, content = 0, hashlib.sha256()
+    for line in lines:
+        count += 1
+        content.update(line)
+    return {"lines": count, "sha256": content.hexdigest()}
+
+
+def _copied(lines: Iterable[bytes], stream: IO[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        stream.write(line)
+        yield line
 
 
 def _manifest(path: Path, file: zipfile.ZipFile) -> Mapping[str, Any]:

@@ -29,16 +29,12 @@ class FleetCapacity:
     current: Plan
     best: Plan
 
-    @property
-    def fits(self) -> bool:
-        return self.current.fits
-
     def describe(self) -> str:
         """Return one line for the operator: the calls of a night, and the remedy where they are too many."""
         calls, limit = self.current.calls_a_night, self.current.quota.night_limit
         if limit is None:
             return f"{calls} calls a night, no limit"
-        if self.fits:
+        if self.current.fits:
             policy = describe_policy(self.current.policy)
             more = f"; it carries {describe_policy(self.best.policy)}: {APPLY}"
             better = more if self.best.calls_a_night > calls else ""
@@ -70,7 +66,7 @@ def capacity_of(database: Database, settings: Settings, today: date) -> FleetCap
 def log_capacity(database: Database, settings: Settings, run: str, today: date) -> FleetCapacity:
     """Log the calls that this night asks for and its quota; a warning where the quota is smaller."""
     capacity = capacity_of(database, settings, today)
-    level = logging.INFO if capacity.fits else logging.WARNING
+    level = logging.INFO if capacity.current.fits else logging.WARNING
     facts = fields(
         run=run,
         accounts=capacity.current.fleet.accounts,
@@ -79,7 +75,11 @@ def log_capacity(database: Database, settings: Settings, run: str, today: date) 
         daily_every=capacity.current.policy.daily_every,
         curve_every=capacity.current.policy.curve_every,
     )
-    log.log(level, "the night fits its quota" if capacity.fits else "the night is too large for its quota", extra=facts)
+    log.log(
+        level,
+        "the night fits its quota" if capacity.current.fits else "the night is too large for its quota",
+        extra=facts,
+    )
     return capacity
 
 

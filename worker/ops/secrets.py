@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from config.settings import ConfigError
 from worker.stores.encryption import MIN_KEY_LENGTH, Sealer, generate_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
@@ -22,10 +23,6 @@ OWNER_ROLE: Final = "releve"
 DATABASE: Final = "releve"
 COUCHDB_ADMIN: Final = "admin"
 COUCHDB_USER: Final = "releve"
-
-
-class SecretRefused(ValueError):
-    """Error for an operator's value that can't be used: one line that says what to do, and never the value."""
 
 
 class KeyChange(Enum):
@@ -62,20 +59,23 @@ class Addresses:
 
 
 def choose_value(secret: Secret, stored_value: str | None, operator_value: str | None) -> str:
-    """Return the value to use from now on.  Raises SecretRefused."""
+    """Return the value to use from now on.
+
+    Raises ConfigError for an operator's value that can't be used: one line that says what to do, and never the value.
+    """
     if not operator_value or operator_value == stored_value:
         return stored_value or secret.make()
     if fault := secret.check(operator_value):
-        raise SecretRefused(f"{secret.variable}: {fault}")
+        raise ConfigError(f"{secret.variable}: {fault}")
     if stored_value is None:
         return operator_value
     if secret.change is KeyChange.REFUSED:
-        raise SecretRefused(
+        raise ConfigError(
             f"{secret.variable} is not the password in use, which the server has written into its data: take it out of "
             ".env, or change it as docs/how-to/production.md tells"
         )
     if secret.change is KeyChange.OVERLAPPING and not _split_keys(stored_value) & _split_keys(operator_value):
-        raise SecretRefused(
+        raise ConfigError(
             f"{secret.variable} shares no key with those in use, so what they sealed could not be read: put the new "
             f"key before the old ones (`releve secrets show {secret.name}`), and drop those after `releve keys rotate`"
         )

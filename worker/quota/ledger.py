@@ -31,7 +31,7 @@ from worker.errors import RateLimited
 from worker.metrics import GATE_CLOSINGS, PERMIT_WAIT, PERMITS_GIVEN_BACK, PERMITS_REFUSED
 from worker.quota import scripts
 from worker.quota.limits import BUCKETS, HOUR_MS, RAMP_US, SECOND_MS, Limits
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 MAX_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
@@ -117,7 +117,6 @@ class QuotaLedger(PrefixedKeys):
         PERMIT_WAIT.labels(current_lane()).observe(waited_s + decision.wait_s)
         return decision.permit
 
-    @redis_errors()
     def try_permit(self, api: str, patience_s: float = 0.0) -> PermitDecision:
         """Take one permit of every limit if all have one within ``patience_s``, for the lane of this thread."""
         lane = LANES[current_lane()].quota_lane
@@ -129,7 +128,6 @@ class QuotaLedger(PrefixedKeys):
             return PermitDecision(None, wait_us / 1e6, (now_us + wait_us) / 1e6)
         return PermitDecision(f"{at_us[0]}/{number}/{api}", wait_us / 1e6, int(at_us[0]) / 1e6)
 
-    @redis_errors()
     def release_permit(self, permit: str) -> None:
         """Undo the count of a call that was never sent; its slot in the pace stays used."""
         at_us, lane, api = permit.split("/", 2)
@@ -141,7 +139,6 @@ class QuotaLedger(PrefixedKeys):
             pipe.execute()
         PERMITS_GIVEN_BACK.inc()
 
-    @redis_errors()
     def close_gate(self, retry_after_s: float, permit: str = "") -> None:
         """Close the gate for all workers and APIs, unless it is closed for longer already.
 
@@ -158,7 +155,6 @@ class QuotaLedger(PrefixedKeys):
         """Return the seconds until the gate opens; 0 if it is open, even if only a little."""
         return self.gate_state()[0]
 
-    @redis_errors()
     def gate_state(self) -> tuple[float, float]:
         """Return the seconds until the gate opens, and the share of the full pace that it allows (0 closed, 1 open)."""
         with self._redis.pipeline(transaction=False) as pipe:
@@ -174,7 +170,6 @@ class QuotaLedger(PrefixedKeys):
             return (opens_us - now_us) / 1e6, 0.0
         return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
-    @redis_errors()
     def used_by_lane(self, api: str) -> dict[Lane, int]:
         """Return the permits of the last hour by lane, without the released ones; 0 without a limit an hour."""
         used = dict.fromkeys(QUOTA_LANES, 0)

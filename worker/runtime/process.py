@@ -31,6 +31,7 @@ from worker.stores.redis.connection import check_eviction, connect
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.redis.progress import ProgressStore
+from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.corrections import CorrectionTable
@@ -77,13 +78,10 @@ class Runtime(AbstractContextManager["Runtime"]):
 
     def _open_stores(self, guarded: bool) -> None:
         settings = self.settings
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.endpoints = supplier.build_endpoints(settings)
         self.sealer = keys.build_sealer(settings)
-        self.registry = stores.build_registry(settings, self.sealer)
-        self._open.callback(self.registry.close)
-        self.registry.migrate()
-        database = self.registry.database
+        database = stores.open_current_database(settings, self._open)
+        self.registry = AccountRegistry(database, self.sealer)
         self.api_tokens = ApiTokenTable(database)
         self.consents = ConsentTable(database, self.sealer)
         self.notices = NoticeTable(database)
@@ -154,6 +152,7 @@ class Runtime(AbstractContextManager["Runtime"]):
             is_held=self.incidents.is_held,
         )
         self.refusals = RefusalPolicy(
+            accounts=self.registry,
             consents=self.consents,
             pending=PendingRefusals(self.registry.database),
             notices=self.notices,

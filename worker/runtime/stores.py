@@ -7,22 +7,12 @@ from contextlib import ExitStack
 from config.settings import ConfigError, Settings
 from worker.domain.fleet.lanes import BROKER_PREFIX
 from worker.stores.database import Database
-from worker.stores.encryption import Sealer
 from worker.stores.measures.base import Layout
 from worker.stores.measures.factory import open_measures
 from worker.stores.measures.instrumented import InstrumentedStore
 from worker.stores.redis.broker import BrokerMessages
 from worker.stores.redis.connection import connect, is_redis
-from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.migrations import upgrade_schema
-
-
-def build_registry(settings: Settings, sealer: Sealer) -> AccountRegistry:
-    """Return the registry, not yet migrated.  Raises ConfigError where its address can't be one."""
-    try:
-        return AccountRegistry(settings.registry(), sealer)
-    except ValueError as error:
-        raise ConfigError(f"RELEVE_REGISTRY_URL: {error}") from None
 
 
 def open_database(settings: Settings, opened: ExitStack) -> Database:
@@ -39,7 +29,7 @@ def open_database(settings: Settings, opened: ExitStack) -> Database:
 
 
 def open_current_database(settings: Settings, opened: ExitStack) -> Database:
-    """Return the registry's database with its tables brought up to date, for commands that need nothing else.
+    """Return the registry's database with its tables brought up to date; ``opened`` closes it.
 
     Raises ConfigError and StoreUnavailable.
     """

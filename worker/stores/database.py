@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Row, Select, Table, UpdateBase, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -32,6 +32,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
+from worker.stores.encryption import Sealer
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0
@@ -100,6 +101,19 @@ class Database:
         with self._translated_errors(), self._writing_engine.begin() as connection:
             yield connection
 
+    def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
+        """Return the rows of one query, in a transaction of its own. Raises StoreUnavailable."""
+        with self.reading() as connection:
+            return connection.execute(query).all()
+
+    def change(self, statement: UpdateBase) -> int:
+        """Run one statement that writes, in a transaction of its own; return the number of its rows.
+
+        Raises StoreUnavailable.
+        """
+        with self.writing() as connection:
+            return connection.execute(statement).rowcount
+
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
         self._engine.dispose()
@@ -133,6 +147,21 @@ class Database:
         if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
             return f"does not serve ({_first_line(driver_error)}): check that it runs and {self._use.setting}"
         return None
+
+
+class SqlTable:
+    """Base of what reads and writes tables of one database; every method raises StoreUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
+class SealedTable(SqlTable):
+    """The same with sealed columns: a method that unseals raises OperatorFault where their key is missing."""
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        super().__init__(database)
+        self._sealer = sealer
 
 
 def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:

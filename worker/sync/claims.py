@@ -120,7 +120,7 @@ class WindowClaims:
     def make_lost_histories_due(self) -> None:
         """Let all histories go on where Redis was emptied: what of them is stored is read back then."""
         if self.progress.is_empty():
-            self.registry.make_histories_due(self.now())
+            self.registry.outcomes.make_histories_due(self.now())
 
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
         """Claim the next window of a history: of those that failed the least, the newest.
@@ -131,7 +131,7 @@ class WindowClaims:
             return None
         missing = self.history.missing_windows(account_id, series)
         if not missing:
-            self.registry.set_history_due(account_id, series, None)
+            self.registry.outcomes.set_history_due(account_id, series, None)
             return None
         failures = self.progress.failures(account_id, series)
         window = min(missing, key=lambda window: failures.get(window, 0))
@@ -191,7 +191,7 @@ class WindowClaims:
         account_id, series = job["account_id"], Series(job["series"])
         if split_claim(job["claim"])[0] == BACKFILL:
             return self.history.covers(account_id, series, window_of(job))
-        outcome = self.registry.load_outcomes(account_id).get(series)
+        outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
 
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:

@@ -100,7 +100,7 @@ class History:
 
         An account of which nothing was ever stored costs no read.
         """
-        outcome = self.registry.load_outcomes(account_id).get(series)
+        outcome = self.registry.outcomes.load(account_id).get(series)
         days: list[date] = []
         if outcome is not None and outcome.ever_stored:
             # A year's total needs all its days, so a part of daily values has whole years.

@@ -60,7 +60,7 @@ class IncidentProber:
         """Make the windows that failed due again, then close the incident."""
         # The incident is closed last: after a kill in between, all is done again.
         for job in self.incidents.store.failed_windows(incident):
-            self.accounts.make_due(job["account_id"], series_of(job), self.now())
+            self.accounts.outcomes.make_due(job["account_id"], series_of(job), self.now())
         self.incidents.close(incident, how)
 
     def _do_round(self, incident: Incident) -> None:

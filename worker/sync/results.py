@@ -87,7 +87,7 @@ class ResultRecorder:
         state = self.history.mark_done(account_id, series, window, floor)
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
-        self.registry.record_outcome(
+        self.registry.outcomes.record(
             account_id,
             series.value,
             result["run_id"],
@@ -139,7 +139,7 @@ class ResultRecorder:
         window, answer = messages.window_of(job), error.answer_class
         # While an incident holds the series nothing is published; after it the window must be due at once.
         if incident is None or not incident.holds:
-            self.registry.record_outcome(
+            self.registry.outcomes.record(
                 account_id,
                 series.value,
                 job["run_id"],
@@ -179,7 +179,7 @@ class ResultRecorder:
         account_id, series = job["account_id"], messages.series_of(job)
         if is_backfill(job):
             return DueChanges(history_due_at=self._next_history_try(job, error, ruling, now))
-        outcome = self.registry.load_outcomes(account_id).get(series)
+        outcome = self.registry.outcomes.load(account_id).get(series)
         failures = 0 if excused or outcome is None else outcome.failures
         return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
 

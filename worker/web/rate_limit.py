@@ -13,7 +13,7 @@ from typing import Final
 
 from fastapi import Request
 
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,6 @@ class RateLimiter(PrefixedKeys):
     The key ``releve:limit:api:token:5f2c`` has the number of calls of its window.
     """
 
-    @redis_errors()
     def count_call(self, rate: Rate, subject: str) -> int:
         """Count a call of ``subject``. Return 0 where it may go on, else the seconds until the next may."""
         key = self._key("limit", rate.name, subject)
@@ -42,7 +41,6 @@ class RateLimiter(PrefixedKeys):
             _, calls, left_ms = pipe.execute()
         return math.ceil(left_ms / 1000) if calls > rate.calls else 0
 
-    @redis_errors()
     def closed_for_s(self, rate: Rate, subject: str) -> int:
         """Return the same as ``count_call`` without counting a call."""
         key = self._key("limit", rate.name, subject)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.registries import add_ready, open_registry, prepare_registry
+from tests.support.registries import add_ready, opened_registry, prepare_registry
 from worker.stores.registry.accounts import AccountRegistry
 
 
@@ -16,7 +15,7 @@ from worker.stores.registry.accounts import AccountRegistry
 def twenty_accounts(tmp_path: Path) -> Iterator[AccountRegistry]:
     """Yield a registry of twenty active accounts without a sign that a curve is missing."""
     prepare_registry(tmp_path)
-    with closing(open_registry(f"sqlite:///{tmp_path / 'registry.db'}")) as registry:
+    with opened_registry(f"sqlite:///{tmp_path / 'registry.db'}") as registry:
         for number in range(20):
             add_ready(registry, f"300016400000{number:02}")
         yield registry

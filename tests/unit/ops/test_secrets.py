@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.ops.secrets import SECRETS, Addresses, Secret, SecretRefused, choose_value, files_for_services
+from config.settings import ConfigError
+from worker.ops.secrets import SECRETS, Addresses, Secret, choose_value, files_for_services
 from worker.stores.encryption import generate_key
 
 BY_NAME = {secret.name: secret for secret in SECRETS}
@@ -37,7 +38,7 @@ def test_what_an_operator_gives_counts_first_and_later(name: str) -> None:
 @pytest.mark.parametrize("name", FIXED)
 def test_what_a_server_has_written_down_is_not_changed_behind_its_back(name: str) -> None:
     assert choose_value(BY_NAME[name], None, NEW) == NEW
-    with pytest.raises(SecretRefused, match=BY_NAME[name].variable) as refusal:
+    with pytest.raises(ConfigError, match=BY_NAME[name].variable) as refusal:
         choose_value(BY_NAME[name], OLD, NEW)
     assert OLD not in str(refusal.value) and NEW not in str(refusal.value)
 
@@ -46,7 +47,7 @@ def test_token_keys_change_by_steps_that_leave_nothing_unreadable() -> None:
     keys, old, new = BY_NAME["token_keys"], generate_key(), generate_key()
     assert choose_value(keys, old, f"{new},{old}") == f"{new},{old}"
     assert choose_value(keys, f"{new},{old}", new) == new
-    with pytest.raises(SecretRefused, match="shares no key") as refusal:
+    with pytest.raises(ConfigError, match="shares no key") as refusal:
         choose_value(keys, old, new)
     assert old not in str(refusal.value) and new not in str(refusal.value)
 
@@ -65,7 +66,7 @@ def test_token_keys_change_by_steps_that_leave_nothing_unreadable() -> None:
     ],
 )
 def test_what_can_not_be_used_is_refused_without_being_repeated(name: str, value: str) -> None:
-    with pytest.raises(SecretRefused, match=BY_NAME[name].variable) as refusal:
+    with pytest.raises(ConfigError, match=BY_NAME[name].variable) as refusal:
         choose_value(BY_NAME[name], None, value)
     assert value not in str(refusal.value)
 

@@ -50,7 +50,7 @@ def house(redis_url: str, tmp_path: Path) -> Iterator[ExplainedHousehold]:
     )
     with Runtime(settings) as runtime:
         house = ExplainedHousehold(runtime)
-        runtime.registry.record_outcome(
+        runtime.registry.outcomes.record(
             house.account_id, "daily", "9", NOW, code="VENDOR_DOWN", message=f"of {METER}", last_day=None, stored=False
         )
         kind = NoticeKind.CURVE_NOT_ACTIVATED

@@ -27,6 +27,7 @@ from worker.domain.measures.completeness import COMPLETE, DayMark, DayState
 from worker.domain.measures.messages import WindowJob
 from worker.domain.measures.readings import ONE_DAY, PARIS, Series
 from worker.errors import StoreUnavailable, SupplierUnavailable
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.redis.progress import ProgressStore
 from worker.stores.registry.accounts import AccountRegistry
@@ -246,7 +247,7 @@ def test_a_new_account_is_asked_first_and_counts_as_never_asked(queue: DueQueue,
     feed_until_done(queue, household.at)
     household.at += DAY
     new = household.add(99)
-    assert household.registry.load_outcomes(new) == {}
+    assert household.registry.outcomes.load(new) == {}
     queue.feed_night(household.at, calls_per_hour=SMALL)
     assert next(job["account_id"] for job, _ in queue.waiting if job["series"] == "daily") == new
     assert next(job["account_id"] for job, _ in queue.waiting if job["series"] == "load_curve") == new
@@ -304,7 +305,7 @@ def test_a_catch_up_asks_once_an_hour_for_what_lacks_yesterday(queue: DueQueue) 
     queue.feed_catch_up(since, household.at.replace(minute=0))
     queue.work()
     assert queue.asked[account, "load_curve"] == 3
-    assert queue.household.registry.load_outcomes(account)[Series.DAILY].last_day == date(2024, 7, 24)
+    assert queue.household.registry.outcomes.load(account)[Series.DAILY].last_day == date(2024, 7, 24)
 
 
 def test_histories_go_on_in_their_lanes_and_a_full_one_holds_up_no_other(queue: DueQueue, accounts: list[str]) -> None:
@@ -372,7 +373,7 @@ class SimulatedFleet:
 
     def __init__(self, folder: Path, accounts: int) -> None:
         prepare_registry(folder)
-        self.registry = AccountRegistry(f"sqlite:///{folder / 'registry.db'}", Sealer([generate_key()]))
+        self.registry = AccountRegistry(Database(f"sqlite:///{folder / 'registry.db'}"), Sealer([generate_key()]))
         self.at = NOW
         self.claimed: dict[str, str] = {}
         self.waiting: list[WindowJob] = []
@@ -419,7 +420,7 @@ class SimulatedFleet:
         self.at += timedelta(seconds=1)
         error = SupplierUnavailable("down") if account in self.failing else None
 
-        outcome = self.registry.load_outcomes(account).get(Series(series))
+        outcome = self.registry.outcomes.load(account).get(Series(series))
         failures = outcome.failures if outcome else 0
         if error is None:
             changes = due_after_success(job, AnswerClass.NO_DATA, self.at, True, self.at)
@@ -428,7 +429,7 @@ class SimulatedFleet:
             changes = due_after_failure(job, after, failures, AnswerClass.OUTAGE, self.at)
         code = error.code if error else None
         fields = {"code": code, "message": "", "last_day": None, "stored": False}
-        self.registry.record_outcome(account, series, job["run_id"], self.at, **fields, due_changes=changes)
+        self.registry.outcomes.record(account, series, job["run_id"], self.at, **fields, due_changes=changes)
         self.claimed.pop(f"{account}:{series}", None)
 
 
@@ -474,7 +475,7 @@ def test_nobody_waits_longer_than_the_fleets_fair_share(
                 break
             fleet.serve(fleet.waiting.pop(0))
         fleet.registry.due._floors.clear()
-    fleet.registry.close()
+    fleet.registry.database.close()
     assert not away & {account for account, _ in fleet.turns}, "a paused one costs nothing"
     for series in Series:
         order = [account for account, name in fleet.turns if name == series and account not in fleet.failing]

@@ -71,7 +71,7 @@ class Fleet:
 
     def waits(self, home: str, series: Series) -> bool:
         """Return whether the series waits for its next try."""
-        outcome = self.household.registry.load_outcomes(home).get(series)
+        outcome = self.household.registry.outcomes.load(home).get(series)
         return outcome is not None and outcome.again_at is not None and outcome.again_at > self.household.at
 
     def night(self, fault: WorkerError | None, series: Series = Series.DAILY) -> int:
@@ -204,7 +204,7 @@ def test_a_window_that_is_queued_already_ends_without_a_call_and_as_if_it_had_no
     household.results.record_failure(job, IncidentOpen("held"))
     assert fleet.calls == calls
     assert household.claims.in_flight("nightly") == {}
-    assert household.registry.load_outcomes(home) == {}
+    assert household.registry.outcomes.load(home) == {}
     assert household.incidents.list_open()[0].windows_held == 1
 
 

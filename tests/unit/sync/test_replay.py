@@ -295,7 +295,7 @@ def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
     household: Household, archive: Archive
 ) -> None:
     home = archive.sync_badly()
-    outcomes, state = household.registry.load_outcomes(home), household.progress.task_state(home, "daily")
+    outcomes, state = household.registry.outcomes.load(home), household.progress.task_state(home, "daily")
     ledgers = household.registry.completeness
     assert ledgers.load_ledger(home, Series.DAILY).mark_of(WEEK.end - ONE_DAY).state is DayState.LATE
     assert ledgers.load_ledger(home, Series.LOAD_CURVE).mark_of(WEEK.end - ONE_DAY).state is DayState.PARTIAL
@@ -303,7 +303,7 @@ def test_days_that_a_replay_made_whole_are_whole_and_the_run_stays_as_it_was(
     archive.replay(home)
     for series in Series:
         assert str(ledgers.load_ledger(home, series)) == "2024-07-18 7c"
-    assert household.registry.load_outcomes(home) == outcomes
+    assert household.registry.outcomes.load(home) == outcomes
     assert household.progress.task_state(home, "daily") == state
 
 

@@ -50,7 +50,7 @@ def is_in_flight(household: Household, account: str, series: Series = DAILY) -> 
 
 
 def outcome_of(household: Household, account: str, series: Series = DAILY) -> SeriesOutcome:
-    return household.registry.load_outcomes(account)[series]
+    return household.registry.outcomes.load(account)[series]
 
 
 def log_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ def test_what_the_supplier_corrected_is_counted(household: Household) -> None:
 def test_a_window_without_data_is_a_success_that_stored_nothing(household: Household) -> None:
     account = household.add()
     household.run(claim_window(household, account))
-    outcome = household.registry.load_outcomes(account)[DAILY]
+    outcome = household.registry.outcomes.load(account)[DAILY]
     assert (outcome.code, outcome.last_day, outcome.ever_stored) == (None, None, False)
     assert household.progress.coverage(account, DAILY).windows == [WINDOW]
 
@@ -175,7 +175,7 @@ def test_a_failure_says_why_by_its_kind_and_when_it_is_tried_again(
     assert counts.growth_by_labels("releve_windows_total") == {(error_kind(error), "daily"): 1}
     assert counts.growth_by_labels("releve_documents_total") == {}
     assert household.registry.get(account).state is state
-    outcome = household.registry.load_outcomes(account).get(DAILY)
+    outcome = household.registry.outcomes.load(account).get(DAILY)
     assert (outcome.code if outcome else None) == code
     task = household.progress.task_state(account, DAILY)
     assert (task["state"], task["error"]) == (state_name, code or "")

@@ -7,23 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Column, select
+from sqlalchemy import select
 
 from worker.ops.health.connections import CheckConnections
 from worker.ops.health.results import CheckNote, fail, ok, warn
 from worker.runtime.keys import build_sealer, session_key
 from worker.stores.encryption import MIN_KEY_LENGTH, read_sealing_time
-from worker.stores.registry.tables import CONSENT_PROOFS, TOKENS
+from worker.stores.registry.seals import TEXT_SEALS
 
 KEY_FILE: Final = "token.keys"
 MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
 OTHERS: Final = 0o077  # The rights of all users but the owner.
-
-# Columns with sealed values, and the order in which they are checked.
-_SEALED_COLUMNS: Final[tuple[tuple[Column[str], Column[datetime]], ...]] = (
-    (TOKENS.c.sealed, TOKENS.c.updated_at),
-    (CONSENT_PROOFS.c.sealed_usage_point, CONSENT_PROOFS.c.consented_at),
-)
 
 
 def check_token_keys(connections: CheckConnections) -> Iterator[CheckNote]:
@@ -87,7 +81,7 @@ def _read_seals(connections: CheckConnections) -> list[str]:
     if not connections.registry_is_current:
         return seals
     with connections.registry.reading() as connection:
-        for column, order in _SEALED_COLUMNS:
-            query = select(column).where(column.is_not(None)).order_by(order).limit(MAX_SEALS_CHECKED)
-            seals += connection.execute(query).scalars()
+        for column in TEXT_SEALS:
+            query = select(column.seals).where(column.seals.is_not(None)).order_by(column.sealed_at)
+            seals += connection.execute(query.limit(MAX_SEALS_CHECKED)).scalars()
     return seals

@@ -69,4 +69,4 @@ def check_quota(connections: CheckConnections) -> Iterator[CheckNote]:
         return
     today = clock_from(connections.settings.pretend_now)().astimezone(PARIS).date()
     capacity = capacity_of(connections.registry, connections.settings, today)
-    yield ok(capacity.describe()) if capacity.fits else warn(capacity.describe())
+    yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())

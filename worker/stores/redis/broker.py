@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob, redis_errors
+from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
 
 UNACKED: Final = "unacked"
 _INDEX: Final = "unacked_index"
@@ -46,14 +46,12 @@ class BrokerMessages(PrefixedKeys):
     ``prefix`` is the broker's key prefix.
     """
 
-    @redis_errors()
     def workers_with_messages(self) -> set[str]:
         """Return the workers that hold unacknowledged messages, dead workers included."""
         start = self._key(UNACKED, "")
         pattern = escape_glob(start) + "*"
         return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
 
-    @redis_errors()
     def requeue(self, worker: str) -> int:
         """Put what a worker has taken back at the head of its queues; return the number of messages. Safe to repeat."""
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
@@ -79,7 +77,6 @@ class BrokerMessages(PrefixedKeys):
         moved: Any = self._redis.transaction(move, unacked_key, value_from_callable=True)
         return bool(moved)
 
-    @redis_errors()
     def words_in_messages(self, queues: Iterable[str]) -> frozenset[str] | None:
         """Return the words in the arguments of all messages, claims and account ids among them.
 

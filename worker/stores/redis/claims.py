@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from worker.domain.measures.readings import DateWindow, Series
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 FAILURES_TTL_S: Final = 24 * 3600
 
@@ -53,26 +53,22 @@ class ClaimStore(PrefixedKeys):
     ``lane`` is a queue.  Members are texts of account and series (``member_of``).
     """
 
-    @redis_errors()
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
         """Claim each member and return the claims in their order, empty for those that are claimed already."""
         if not members:
             return []
         return list(self._run(_CLAIM, self._claims_key(lane), ttl_s * 1_000_000, *members))
 
-    @redis_errors()
     def release_claims(self, lane: str, claims: Mapping[str, str]) -> int:
         """Release claims, by member, that this caller holds, and return their number; others' claims stay."""
         args = [text for pair in claims.items() for text in pair]
         return int(self._run(_RELEASE, self._claims_key(lane), *args)) if args else 0
 
-    @redis_errors()
     def claim_of(self, lane: str, member: str) -> str | None:
         """Return the claim on a member, None where there is none."""
         score = self._redis.zscore(self._claims_key(lane), member)
         return None if score is None else f"{score:.0f}"
 
-    @redis_errors()
     def claims_in(self, lane: str, ttl_s: int, *, older_than_s: float = 0.0) -> dict[str, str]:
         """Return the claims of a lane that are between ``older_than_s`` and ``ttl_s`` old, by member."""
         seconds, microseconds = self._redis.time()
@@ -85,7 +81,6 @@ class ClaimStore(PrefixedKeys):
 
     # -- Windows of the history that failed
 
-    @redis_errors()
     def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
         """Count a failure of a window; counts expire a day after the last one, so that a new day begins with none."""
         key = self._key("failures", account_id, series)
@@ -94,7 +89,6 @@ class ClaimStore(PrefixedKeys):
             pipe.expire(key, FAILURES_TTL_S)
             pipe.execute()
 
-    @redis_errors()
     def failures(self, account_id: str, series: Series) -> dict[DateWindow, int]:
         """Return how often windows of the history have failed within a day."""
         counts: Any = self._redis.hgetall(self._key("failures", account_id, series))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
+from types import FunctionType
 from typing import Any, Final
 
 from redis import Redis, RedisError, ResponseError
@@ -112,7 +113,15 @@ def check_eviction(redis: Redis) -> None:
 
 
 class PrefixedKeys:
-    """Base of the Redis stores: a client, and one prefix before every key."""
+    """Base of the Redis stores: a client, and one prefix before every key.
+
+    Every public method of a subclass raises StoreUnavailable where Redis fails (``redis_errors``).
+    """
+
+    def __init_subclass__(cls) -> None:
+        for name, method in list(vars(cls).items()):
+            if isinstance(method, FunctionType) and not name.startswith("_"):
+                setattr(cls, name, redis_errors()(method))
 
     def __init__(self, redis: Redis, prefix: str = "releve:") -> None:
         self._redis = redis

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from redis.client import Pipeline
 
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 LIFE_S: Final = 900
 WORKING_S: Final = 90  # Longer than any exchange with a supplier; after it the process that did it counts as dead.
@@ -54,19 +54,16 @@ class ConsentFlow:
 class ConsentFlows(PrefixedKeys):
     """Consent flows in Redis, by state; every method raises StoreUnavailable."""
 
-    @redis_errors()
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state: 43 random characters."""
         state = secrets.token_urlsafe(32)
         self._redis.set(self._key("consent_flow", state), _to_text(asdict(flow)), ex=LIFE_S)
         return state
 
-    @redis_errors()
     def read(self, state: str) -> ConsentFlow | None:
         """Return the flow without taking it; None for a state that is unknown, used or expired."""
         return _to_flow(self._redis.get(self._key("consent_flow", state)))
 
-    @redis_errors()
     def take(self, state: str) -> ConsentFlow | None:
         """Return the flow to the first caller and None to others; its outcome is ``working`` from then on."""
         key = self._key("consent_flow", state)
@@ -82,7 +79,6 @@ class ConsentFlows(PrefixedKeys):
         # One step under WATCH: of two callbacks at the same time one wins, and the other sees that it is at work.
         return _to_flow(self._redis.transaction(take_and_mark, key, value_from_callable=True))
 
-    @redis_errors()
     def restore(self, state: str, flow: ConsentFlow) -> None:
         """Store a taken flow again, so that the same callback can be repeated until the flow expires."""
         left_s = flow.started_at + LIFE_S - int(time.time())
@@ -92,13 +88,11 @@ class ConsentFlows(PrefixedKeys):
             pipe.delete(self._key("outcome", state))
             pipe.execute()
 
-    @redis_errors()
     def finish(self, state: str, browser: str, outcome: Mapping[str, Any]) -> None:
         """Store the outcome of a flow, for this browser."""
         text = _to_text({"is": "done", "browser": browser, "outcome": dict(outcome)})
         self._redis.set(self._key("outcome", state), text, ex=LIFE_S)
 
-    @redis_errors()
     def outcome(self, state: str, browser: str) -> dict[str, Any] | None:
         """Return the outcome, empty while the exchange is running; None where it is unknown or another browser's."""
         text = self._redis.get(self._key("outcome", state))
@@ -109,20 +103,17 @@ class ConsentFlows(PrefixedKeys):
 
     # -- Codes of the consent proxy
 
-    @redis_errors()
     def issue_code(self, sealed: str) -> str:
         """Store sealed facts for 15 minutes and return the code that redeems them."""
         code = secrets.token_urlsafe(32)
         self.restore_code(code, sealed)
         return code
 
-    @redis_errors()
     def redeem_code(self, code: str) -> str | None:
         """Return the sealed facts to the first caller, and None to others."""
         sealed = self._redis.getdel(self._key("proxy_code", _digest(code)))
         return None if sealed is None else str(sealed)
 
-    @redis_errors()
     def restore_code(self, code: str, sealed: str) -> None:
         """Make a redeemed code valid again, for 15 minutes."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=LIFE_S)

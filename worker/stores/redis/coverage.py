@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from worker.domain.measures.readings import DateWindow, Series
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 # Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
 # default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
@@ -63,18 +63,15 @@ class SeriesCoverage(NamedTuple):
 class CoverageStore(PrefixedKeys):
     """The finished days of all accounts; every method raises StoreUnavailable.  ``series`` is a Series or its value."""
 
-    @redis_errors()
     def is_empty(self) -> bool:
         """Return whether no finished day of any account is known, as after a loss of Redis."""
         return next(self._scan("history:*"), None) is None
 
-    @redis_errors()
     def coverage(self, account_id: str, series: str) -> SeriesCoverage:
         """Return the finished days of one series."""
         text = self._redis.hget(self._coverage_key(account_id, series), account_id)
         return _parse("?" if text is None else str(text))
 
-    @redis_errors()
     def mark_done(self, account_id: str, series: str, *windows: DateWindow) -> SeriesCoverage:
         """Add ``windows`` to the finished days and return all of them.
 
@@ -82,7 +79,6 @@ class CoverageStore(PrefixedKeys):
         """
         return _parse(self._store(account_id, series, "add", windows))
 
-    @redis_errors()
     def replace_done(self, account_id: str, series: str, windows: Iterable[DateWindow]) -> SeriesCoverage:
         """Replace the finished days with ``windows``, which may be empty, as read back from the measure store."""
         return _parse(self._store(account_id, series, "replace", windows))

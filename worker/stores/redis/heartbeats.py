@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 ALIVE_S: Final = 20.0  # Workers write every few seconds; what a worker holds that is silent for longer is requeued.
 FORGET_S: Final = 900.0  # A worker that vanished without a word is listed this long.
@@ -49,7 +49,6 @@ class WorkerHeartbeat:
 class Heartbeats(PrefixedKeys):
     """Heartbeats of workers and beat; every method raises StoreUnavailable."""
 
-    @redis_errors()
     def now(self) -> float:
         """Return Redis' time, by which heartbeats are written and judged."""
         seconds, microseconds = self._redis.time()
@@ -57,17 +56,14 @@ class Heartbeats(PrefixedKeys):
 
     # -- Workers
 
-    @redis_errors()
     def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
         """Write the heartbeat of a worker process; the name of its hash of messages ends with ``worker``."""
         self._write(worker, json.dumps(asdict(heartbeat)))
 
-    @redis_errors()
     def forget_worker(self, worker: str) -> None:
         """Delete the heartbeat of a worker that ends, so that no check misses it and others take its messages."""
         self._redis.hdel(self._key("heartbeat"), worker)
 
-    @redis_errors()
     def workers(self) -> list[WorkerHeartbeat]:
         """Return the heartbeats of the last 15 minutes, sorted by name; of processes of one name the newest."""
         now, newest = self.now(), dict[str, WorkerHeartbeat]()
@@ -87,7 +83,6 @@ class Heartbeats(PrefixedKeys):
         now = self.now()
         return [worker.name for worker in self.workers() if now - worker.seen_at <= ALIVE_S]
 
-    @redis_errors()
     def dead_workers(self, workers: Collection[str]) -> list[str]:
         """Return those of the worker processes that are not alive, sorted; their messages are requeued."""
         if not (names := sorted(workers)):
@@ -101,17 +96,14 @@ class Heartbeats(PrefixedKeys):
 
     # -- Beat, and the whole loop from beat over the queue to a worker
 
-    @redis_errors()
     def record_beat(self) -> None:
         """Record that beat has published something."""
         self._write(_BEAT, str(self.now()))
 
-    @redis_errors()
     def record_tick(self) -> None:
         """Record that a worker has done the task that beat sends every minute."""
         self._write(_TICK, str(self.now()))
 
-    @redis_errors()
     def beat_and_tick(self) -> list[float | None]:
         """Return the times of the last beat and the last tick, None where unknown."""
         answers = self._redis.hmget(self._key("heartbeat"), [_BEAT, _TICK])

@@ -26,7 +26,7 @@ from redis.client import Pipeline
 
 from worker.domain.fleet.incidents import BY_HAND_LASTS, LONGEST_WAIT, SLOTS, Incident, IncidentKind, RecentAnswer
 from worker.domain.measures.messages import WindowJob
-from worker.stores.redis.connection import PrefixedKeys, redis_errors
+from worker.stores.redis.connection import PrefixedKeys
 
 MOST_RECENT: Final = 1_000
 MOST_FAILED: Final = 10_000
@@ -41,7 +41,6 @@ class IncidentStore(PrefixedKeys):
     A slot is what one incident blocks: a series, or a kind of refusal.
     """
 
-    @redis_errors()
     def record_answer(self, job: WindowJob, kind: IncidentKind | None, now: datetime) -> None:
         """Record how a call ended; ``kind`` is None for a good answer."""
         key = self._key("incident", "ring", job["series"])
@@ -51,7 +50,6 @@ class IncidentStore(PrefixedKeys):
             pipe.expire(key, DAY_S)
             pipe.execute()
 
-    @redis_errors()
     def recent_answers(self, series: str, now: datetime, minutes: float) -> list[RecentAnswer]:
         """Return how the calls of the last ``minutes`` ended, newest first; also those up to as long in the future.
 
@@ -64,7 +62,6 @@ class IncidentStore(PrefixedKeys):
             if abs(now.timestamp() - at) <= minutes * 60
         ]
 
-    @redis_errors()
     def open(self, incident: Incident, failed: Sequence[WindowJob], first_wait_s: float) -> bool:
         """Open an incident with the windows that failed before it; return False if its slot has another."""
         text = _to_text(incident)
@@ -77,7 +74,6 @@ class IncidentStore(PrefixedKeys):
         # The client may have sent the commands twice.
         return bool(opened) or self._redis.get(self._open_key(incident.slot)) == text
 
-    @redis_errors()
     def add_failure(self, incident: Incident, job: WindowJob) -> None:
         """Add a window that failed while the incident was open."""
         with self._redis.pipeline() as pipe:
@@ -85,7 +81,6 @@ class IncidentStore(PrefixedKeys):
             self._expire(pipe, incident)
             pipe.execute()
 
-    @redis_errors()
     def increment_count(self, incident: Incident, field: str) -> None:
         """Increment ``failed_calls``, ``windows_failed`` or ``windows_held`` of an incident."""
         with self._redis.pipeline() as pipe:
@@ -93,14 +88,12 @@ class IncidentStore(PrefixedKeys):
             self._expire(pipe, incident)
             pipe.execute()
 
-    @redis_errors()
     def open_incidents(self) -> dict[str, Incident]:
         """Return the open incidents by slot."""
         texts = self._redis.mget([self._open_key(slot) for slot in SLOTS])
         incidents = [_to_incident(slot, json.loads(text)) for slot, text in zip(SLOTS, texts, strict=True) if text]
         return {incident.slot: self._with_counts(incident) for incident in incidents}
 
-    @redis_errors()
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
         """Count the next round of probes and return whether it is ours; keeps the incident open for longer.
 
@@ -112,12 +105,10 @@ class IncidentStore(PrefixedKeys):
             pipe.expire(self._open_key(incident.slot), _ttl_s(incident.kind, first_wait_s))
             return bool(pipe.execute()[0] == incident.rounds + 1)
 
-    @redis_errors()
     def failed_windows(self, incident: Incident) -> list[WindowJob]:
         """Return the windows that failed in the incident; one may be there twice."""
         return [json.loads(text) for text in self._redis.lrange(self._key("incident", "failed", incident.id), 0, -1)]
 
-    @redis_errors()
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
         """Close an incident and return it with its last counts; None if it is not open. From then on a replay is due.
 
@@ -139,18 +130,15 @@ class IncidentStore(PrefixedKeys):
 
         return cast("Incident | None", self._redis.transaction(move, open_key, value_from_callable=True))
 
-    @redis_errors()
     def closed_incidents(self) -> list[Incident]:
         """Return the past incidents, newest first."""
         entries = [json.loads(text) for text in self._redis.lrange(self._key("incident", "past"), 0, -1)]
         return [_to_incident(fields["slot"], fields) for fields in entries]
 
-    @redis_errors()
     def is_replay_due(self) -> bool:
         """Return whether an incident has ended whose missed windows are to be published."""
         return bool(self._redis.exists(self._key("incident", "replay")))
 
-    @redis_errors()
     def clear_replay(self) -> None:
         """Record that the replay was done; safe to repeat."""
         self._redis.delete(self._key("incident", "replay"))

@@ -66,7 +66,6 @@ class Locks(PrefixedKeys):
         except LockNotOwnedError:  # Another holder may have done the same work meanwhile, which is harmless.
             log.warning("a lock outlived its time to live before its holder was done", extra=fields(lock=name))
 
-    @redis_errors()
     def slot(self, name: str, ttl_s: float) -> bool:
         """Return true to the first caller within ``ttl_s``; a scheduled task asks for its run date."""
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from worker.domain.fleet.outcomes import Call, call_to_fields, calls_from_fields
 from worker.stores.redis.claims import ClaimStore
-from worker.stores.redis.connection import escape_glob, redis_errors
+from worker.stores.redis.connection import escape_glob
 from worker.stores.redis.coverage import CoverageStore
 from worker.stores.redis.locks import Locks
 
@@ -40,12 +40,10 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
 
     # -- The last run of a series
 
-    @redis_errors()
     def record_task(self, account_id: str, series: str, **fields: str) -> None:
         """Set these fields of the state and keep the others; all expire 90 days after the last call."""
         self._record(account_id, series, fields, TASK_TTL_S)
 
-    @redis_errors()
     def record_success(self, account_id: str, series: str, call: Call, *, brief: bool = False, **fields: str) -> None:
         """Set these fields and the answer of a good run; they expire soon where no other failure is recorded.
 
@@ -64,7 +62,6 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
             account_id, series, {**fields, **call_to_fields(call)}, TASK_TTL_S if left else SUCCESS_TTL_S, names
         )
 
-    @redis_errors()
     def task_state(self, account_id: str, series: str) -> dict[str, str]:
         """Return the fields of the last run's state; empty where there are none."""
         state: dict[Any, Any] = self._redis.hgetall(self._key("task", account_id, series))
@@ -84,27 +81,22 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
 
     # -- Texts shared by all workers
 
-    @redis_errors()
     def put_secret(self, name: str, sealed_text: str, ttl_s: int) -> None:
         """Store a text that the caller has encrypted: Redis protects no secrets."""
         self._redis.set(self._key("secret", name), sealed_text, ex=ttl_s)
 
-    @redis_errors()
     def get_secret(self, name: str) -> str | None:
         return _to_text(self._redis.get(self._key("secret", name)))
 
-    @redis_errors()
     def put_text(self, name: str, text: str, ttl_s: int) -> None:
         """Store a text that all workers share."""
         self._redis.set(self._key("text", name), text, ex=ttl_s)
 
-    @redis_errors()
     def get_text(self, name: str) -> str | None:
         return _to_text(self._redis.get(self._key("text", name)))
 
     # -- The end of an account
 
-    @redis_errors()
     def forget(self, account_id: str) -> int:
         """Delete every key that names the account and return their number; scans all keys.
 
@@ -121,7 +113,6 @@ class ProgressStore(CoverageStore, ClaimStore, Locks):
             )
         )
 
-    @redis_errors()
     def forget_all(self) -> int:
         """Delete the keys of all accounts and return their number; scans all keys and leaves locks to expire."""
         return sum(

@@ -1,4 +1,4 @@
-"""SQL statements for the rows of accounts and usage points.
+"""SQL statements for the rows of accounts and usage points, and for the state of accounts in ``series_outcomes``.
 
 Every function works inside a transaction that its caller has opened, so that several tables change together.
 """
@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
+from worker.domain.measures.readings import Series
 from worker.errors import UnknownAccount, describe_code
-from worker.stores.registry import outcomes
-from worker.stores.registry.tables import ACCOUNTS, USAGE_POINTS
+from worker.stores.registry.tables import ACCOUNTS, NEVER, NO_DAY, SERIES_OUTCOMES, USAGE_POINTS
 
 _CONSUMPTION = "consumption"  # The only direction whose measures are kept.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
@@ -69,7 +69,7 @@ def find_or_insert(
     account_id = _new_id()
     row = {"id": account_id, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
     connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
-    outcomes.insert_rows(connection, account_id, now)
+    _insert_outcomes(connection, account_id, now)
     if usage_point_id is not None:
         connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True
@@ -93,7 +93,7 @@ def mark_ready(connection: Connection, account_id: str, now: datetime) -> None:
     connection.execute(update(ACCOUNTS).where(*conditions).values(values))
     # After a new consent nothing waits for a retry any more.
     if connection.execute(_STATE, {"account_id": account_id}).scalar() == AccountState.READY:
-        outcomes.set_active(connection, account_id, now, active=True)
+        _set_active(connection, account_id, now, active=True)
 
 
 def change_state(connection: Connection, account_id: str, state: AccountState, reason: str, now: datetime) -> Account:
@@ -111,8 +111,34 @@ def change_state(connection: Connection, account_id: str, state: AccountState, r
     if account.state is AccountState.PAUSED and state is AccountState.ACTION_NEEDED:
         state = AccountState.PAUSED
     update_account(connection, account_id, {"state": state, "reason": reason, "state_since": now})
-    outcomes.set_active(connection, account_id, now, active=state is AccountState.READY)
+    _set_active(connection, account_id, now, active=state is AccountState.READY)
     return account
+
+
+def _insert_outcomes(connection: Connection, account_id: str, now: datetime) -> None:
+    """Insert the rows of a new account's series, which were never asked and are not active yet."""
+    row = {
+        "account_id": account_id,
+        "active": False,
+        "every": 1,
+        "asked_at": NEVER,
+        "failures": 0,
+        "history_due_at": now,
+        "days": "",
+        "last_day": NO_DAY,
+        "run_id": "",
+        "last_message": "",
+        "ever_stored": False,
+        "updated_at": NEVER,
+    }
+    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in Series])
+
+
+def _set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:
+    """Let the series follow the account's state; an account that becomes active is due at once, its history too."""
+    due = {"again_at": None, "failures": 0, "history_due_at": now} if active else {}
+    of_account = SERIES_OUTCOMES.c.account_id == account_id
+    connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=active, **due))
 
 
 def _new_id() -> str:

@@ -7,43 +7,29 @@ does not create the account again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, select, update
+from sqlalchemy import Connection, Select, delete, update
 from sqlalchemy.exc import IntegrityError
 
 from worker.domain.consent.accounts import Account, AccountState
-from worker.domain.measures.completeness import DayMark
-from worker.domain.measures.readings import Series
 from worker.errors import StoreUnavailable
 from worker.stores.database import Database
 from worker.stores.encryption import Sealer
-from worker.stores.registry import account_rows, migrations, outcomes
+from worker.stores.registry import account_rows, migrations
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.completeness import CompletenessTable
 from worker.stores.registry.due import DueTable
-from worker.stores.registry.migrations import upgrade_schema
-from worker.stores.registry.outcomes import DueChanges, SeriesOutcome, to_outcome
+from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.policies import PolicyTable
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS
 from worker.stores.registry.tokens import TokenTable, detach_token
 
 PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """Number of rows that a removal deleted; all zero if the account was removed before."""
-
-    account_id: str
-    usage_points: int
-    tokens: int
-    outcomes: int
-    raw_answers: int = 0  # A row holds one answer, or a packed month of answers.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +61,16 @@ class AccountRegistry:
     account; a method that writes raises it for a removed account, too. Moments are zone-aware, in UTC.
     """
 
-    def __init__(self, url: str, sealer: Sealer) -> None:
-        """Take the ``url`` (sqlite:///FILE or postgresql://…) without opening it. Raises ValueError."""
-        self.database = Database(url)
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self.database = database
         self.tokens = TokenTable(self.database, sealer)
         self.completeness = CompletenessTable(self.database)
         self.policies = PolicyTable(self.database)
         self.due = DueTable(self.database)
+        self.outcomes = OutcomeTable(self.database)
 
     def __repr__(self) -> str:
         return f"AccountRegistry({self.database.address})"
-
-    def close(self) -> None:
-        """Close idle connections; the next call opens new ones."""
-        self.database.close()
-
-    # The schema
-
-    def migrate(self) -> None:
-        """Create or upgrade the tables; see ``database.upgrade_schema``."""
-        upgrade_schema(self.database)
 
     def schema_version(self) -> str | None:
         """Return the last migration step that was applied; None before the first one."""
@@ -186,8 +162,11 @@ class AccountRegistry:
         with self.database.writing() as connection:
             account_rows.change_state(connection, account_id, state, reason, now)
 
-    def remove(self, account_id: str) -> Removal:
-        """Delete the account's personal data and leave its row as a tombstone. Safe to repeat."""
+    def remove(self, account_id: str) -> dict[str, int]:
+        """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
+
+        Safe to repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
+        """
         with self.database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             counts = {
@@ -199,66 +178,15 @@ class AccountRegistry:
             empty = {"reason": "", "consent_from": None, "consent_until": None}
             tombstone = {"state": AccountState.DELETED, "state_since": datetime.now(UTC), **empty}
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id, NOT_REMOVED).values(tombstone))
-        return Removal(account_id, counts[USAGE_POINTS], tokens, counts[SERIES_OUTCOMES], counts[RAW_ANSWERS])
-
-    # Outcomes
-
-    def record_outcome(
-        self,
-        account_id: str,
-        series: str,
-        run_id: str,
-        now: datetime,
-        *,
-        code: str | None,
-        message: str,
-        last_day: date | None,
-        stored: bool,
-        days: Mapping[date, DayMark] | None = None,
-        due_changes: DueChanges | None = None,
-    ) -> None:
-        """Record the outcome of one run of a series, with the marks of its ``days``.
-
-        ``code`` is None after a success, and empty where a store of ours failed, which changes no verdict.
-
-        Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
-        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
-        secret is cut out of it. ``due_changes`` says when the series is due again.
-        """
-        success_at = now if code is None else None
-        outcome = SeriesOutcome(account_id, Series(series), run_id, code, message, success_at, last_day, stored, now)
-        with self.database.writing() as connection:
-            if not outcomes.record(connection, outcome, days or {}, due_changes or DueChanges()):
-                account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
-
-    def make_due(self, account_id: str, series: Series, now: datetime) -> None:
-        """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""
-        with self.database.writing() as connection:
-            outcomes.make_due(connection, account_id, series, now)
-
-    def make_histories_due(self, now: datetime) -> None:
-        """Let the histories that are loaded go on now: what is missing of them is found out again."""
-        loaded = SERIES_OUTCOMES.c.history_due_at.is_(None)
-        with self.database.writing() as connection:
-            connection.execute(update(SERIES_OUTCOMES).where(loaded).values(history_due_at=now))
-
-    def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
-        """Set when the history of a series goes on; None: it is loaded."""
-        with self.database.writing() as connection:
-            outcomes.set_history_due(connection, account_id, series, at)
-
-    def load_outcomes(self, account_id: str) -> dict[Series, SeriesOutcome]:
-        """Return the last outcome of each series that has one."""
-        # The row of a series that no window has ended for is not an outcome yet.
-        query = select(SERIES_OUTCOMES).where(
-            SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.run_id != ""
-        )
-        with self.database.reading() as connection:
-            return {outcome.series: outcome for outcome in map(to_outcome, connection.execute(query))}
+        return {
+            "usage_points": counts[USAGE_POINTS],
+            "tokens": tokens,
+            "outcomes": counts[SERIES_OUTCOMES],
+            "raw_answers": counts[RAW_ANSWERS],
+        }
 
     def _accounts(self, query: Select[Any]) -> list[Account]:
-        with self.database.reading() as connection:
-            return [Account(**row._asdict()) for row in connection.execute(query.order_by(ACCOUNTS.c.id))]
+        return [Account(**row._asdict()) for row in self.database.fetch(query.order_by(ACCOUNTS.c.id))]
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self, states: Collection[AccountState] | None = None) -> list[Account]:

@@ -73,8 +73,7 @@ class ApiTokenTable:
         expires_at = now + expires_in if expires_in else None
         token = ApiToken(token_id, name, frozenset(scopes), now, None, expires_at, None)
         row = {"id": token_id, "name": name, "hash": _hash(secret), "scopes": " ".join(sorted(scopes))}
-        with self._database.writing() as connection:
-            connection.execute(insert(API_TOKENS).values(**row, created_at=now, expires_at=expires_at))
+        self._database.change(insert(API_TOKENS).values(**row, created_at=now, expires_at=expires_at))
         return token, f"{_PREFIX}_{token_id}_{secret}"
 
     def find(self, text: str) -> ApiToken | None:
@@ -113,15 +112,13 @@ class ApiTokenTable:
         if token.last_used_at is not None and token.last_used_at > before:
             return
         stale = or_(API_TOKENS.c.last_used_at.is_(None), API_TOKENS.c.last_used_at <= before)
-        with self._database.writing() as connection:
-            connection.execute(update(API_TOKENS).where(API_TOKENS.c.id == token.id, stale).values(last_used_at=now))
+        self._database.change(update(API_TOKENS).where(API_TOKENS.c.id == token.id, stale).values(last_used_at=now))
 
     # This method is the last one: below it, ``list`` in an annotation would mean the method.
     def list(self) -> list[ApiToken]:
         """Return all tokens, even revoked and expired ones, the oldest first."""
         query = select(API_TOKENS).order_by(API_TOKENS.c.created_at, API_TOKENS.c.id)
-        with self._database.reading() as connection:
-            return [_to_token(row) for row in connection.execute(query)]
+        return [_to_token(row) for row in self._database.fetch(query)]
 
 
 def _hash(secret: str) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, func, or_, select, text
 from worker.domain.measures.completeness import DayLedger
 from worker.domain.measures.holes import COMPARED_SERIES, MissingCurve, find_missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.database import Database, build_insert
+from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, outcomes
 from worker.stores.registry.tables import ACTIVE, FRESHNESS, SERIES_OUTCOMES
 
@@ -33,11 +33,8 @@ class HourFreshness(NamedTuple):
     complete: int
 
 
-class CompletenessTable:
+class CompletenessTable(SqlTable):
     """The ledgers of days; every method that opens the database raises StoreUnavailable."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
         """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
@@ -46,7 +43,12 @@ class CompletenessTable:
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
-            return outcomes.replace_ledger_if_unchanged(connection, account_id, series, known, ledger)
+            row = outcomes.lock_row(connection, account_id, series)
+            if row is None or row.days != str(known):
+                return False
+            columns = outcomes.ledger_columns(connection, account_id, series, ledger)
+            outcomes.update_row(connection, account_id, series, columns)
+            return True
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         """Return the ledger of an account and series; an empty one if there is no row."""
@@ -57,9 +59,7 @@ class CompletenessTable:
     def load_ledgers(self, account_ids: Iterable[str]) -> dict[tuple[str, Series], DayLedger]:
         """Return the ledgers of these accounts, by account and series. Missing ones are left out."""
         query = select(_C.account_id, _C.series, _C.days).where(_C.account_id.in_(list(account_ids)))
-        with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in rows}
+        return {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
         """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
@@ -75,8 +75,7 @@ class CompletenessTable:
             .where(_ACTIVE, _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
             .group_by(_C.series)
         )
-        with self._database.reading() as connection:
-            return dict.fromkeys(Series, 0) | dict(connection.execute(query).all())
+        return dict.fromkeys(Series, 0) | dict(self._database.fetch(query))
 
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
         """Return the number of active accounts, and of those for which ``day`` or a later day is complete.
@@ -97,16 +96,13 @@ class CompletenessTable:
         """Save the counts of an hour, in place of those saved before for the same hour."""
         statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
         counts = {name: statement.excluded[name] for name in ("active", "complete")}
-        with self._database.writing() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
+        self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
 
     def list_freshness_since(self, moment: datetime) -> list[HourFreshness]:
         """Return the saved hours from ``moment`` on, the oldest first."""
         query = select(FRESHNESS).where(FRESHNESS.c.hour >= moment).order_by(FRESHNESS.c.hour, FRESHNESS.c.series)
-        with self._database.reading() as connection:
-            return [HourFreshness(*row) for row in connection.execute(query)]
+        return [HourFreshness(*row) for row in self._database.fetch(query)]
 
     def delete_freshness_before(self, moment: datetime) -> int:
         """Delete the hours before ``moment`` and return their number."""
-        with self._database.writing() as connection:
-            return connection.execute(FRESHNESS.delete().where(FRESHNESS.c.hour < moment)).rowcount
+        return self._database.change(FRESHNESS.delete().where(FRESHNESS.c.hour < moment))

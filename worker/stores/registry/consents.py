@@ -6,7 +6,7 @@ for the number of days that the operator has set. The meter's number is sealed i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, delete, func, or_, select, update
@@ -14,33 +14,18 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import ConsentKind, ConsentProof, EndReason
 from worker.domain.measures.readings import local_midnight
-from worker.stores.database import Database
-from worker.stores.encryption import Sealer
+from worker.stores.database import SealedTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.consent_rows import PROOF_QUERY
 from worker.stores.registry.tables import ACCOUNTS, CONSENT_PROOFS, NOTICES, PENDING_REFUSALS
 
 
-@dataclass(frozen=True, slots=True)
-class ErasedProofs:
-    """Number of proofs that stay and of rows that were deleted after a removal."""
-
-    proofs_kept: int
-    proofs_erased: int
-    pending_refusals: int
-    notices: int
-
-
-class ConsentTable:
+class ConsentTable(SealedTable):
     """The table of consent proofs.
 
     Every method raises StoreUnavailable; a method that takes an account id raises UnknownAccount.
     """
-
-    def __init__(self, database: Database, sealer: Sealer) -> None:
-        self._database = database
-        self._sealer = sealer
 
     def record(
         self,
@@ -111,15 +96,14 @@ class ConsentTable:
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
-        with self._database.reading() as connection:
-            return [Account(**row._asdict()) for row in connection.execute(query.order_by(*sort_keys))]
+        return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys))]
 
     # Erasure of proofs.
 
-    def erase_after_removal(self, account_id: str, now: datetime, keep_days: int) -> ErasedProofs:
+    def erase_after_removal(self, account_id: str, now: datetime, keep_days: int) -> dict[str, int]:
         """End the proofs of a removed account, erase its meter number, and delete what needn't be kept.
 
-        Proofs stay for ``keep_days`` days after their end. Safe to repeat.
+        Proofs stay for ``keep_days`` days after their end. Returns the numbers of rows. Safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -132,7 +116,12 @@ class ConsentTable:
             proofs_kept = connection.execute(remaining).scalar_one()
             pending_refusals = consent_rows.delete_pending_refusals(connection, account_id)
             notices = connection.execute(delete(NOTICES).where(NOTICES.c.account_id == account_id)).rowcount
-        return ErasedProofs(proofs_kept, erased, pending_refusals, notices)
+        return {
+            "pending_refusals": pending_refusals,
+            "notices": notices,
+            "consent_proofs_erased": erased,
+            "consent_proofs_kept": proofs_kept,
+        }
 
     def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
         """End the expired proofs and erase those that were kept long enough; return the number of each.

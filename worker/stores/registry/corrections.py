@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from worker.domain.measures.readings import Period, Series
-from worker.stores.database import Database, build_insert
+from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import CORRECTIONS
 
@@ -28,11 +28,8 @@ class Correction:
     run_id: str
 
 
-class CorrectionTable:
+class CorrectionTable(SqlTable):
     """The table of corrections; every method raises StoreUnavailable."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def record(self, corrections: Iterable[Correction]) -> None:
         """Insert the corrections; one that exists stays as it was recorded first. Raises UnknownAccount."""
@@ -55,18 +52,15 @@ class CorrectionTable:
             .where(columns.key >= first_key, columns.key < end_key)
             .order_by(columns.key, columns.changed_at)
         )
-        with self._database.reading() as connection:
-            return [Correction(**row._asdict()) for row in connection.execute(query)]
+        return [Correction(**row._asdict()) for row in self._database.fetch(query)]
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
         """Return the number of corrections since ``moment`` in the fleet, by series."""
         columns = CORRECTIONS.c
         query = select(columns.period, func.count()).where(columns.changed_at >= moment)
-        with self._database.reading() as connection:
-            counts: dict[Period, int] = dict(connection.execute(query.group_by(columns.period)).all())
+        counts: dict[Period, int] = dict(self._database.fetch(query.group_by(columns.period)))
         return {series: counts.get(series.inputs, 0) for series in Series}
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the corrections before ``moment`` and return their number."""
-        with self._database.writing() as connection:
-            return connection.execute(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment)).rowcount
+        return self._database.change(delete(CORRECTIONS).where(CORRECTIONS.c.changed_at < moment))

@@ -100,8 +100,7 @@ class DueTable:
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         query = select(*columns).where(_ACTIVE, tuple_(_C.account_id, _C.series).in_(list(asked_at)))
-        with self._database.reading() as connection:
-            stored = connection.execute(query).all()
+        stored = self._database.fetch(query)
         return {
             (row.account_id, row.series): SeriesDays(row.last_complete, DayLedger.parse(row.days))
             for row in stored
@@ -125,8 +124,7 @@ class DueTable:
         return due
 
     def _list(self, query: Select[Any]) -> list[DueRow]:
-        with self._database.reading() as connection:
-            return [DueRow(*row) for row in connection.execute(query)]
+        return [DueRow(*row) for row in self._database.fetch(query)]
 
 
 def _rows(*conditions: ColumnElement[bool]) -> Select[Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.fleet.backoff import NOTICE_DELAYS
-from worker.stores.database import Database
+from worker.stores.database import SqlTable
 from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import NOTICES
 
@@ -22,11 +22,8 @@ MAX_ATTEMPTS: Final = len(NOTICE_DELAYS)
 _PAGE_SIZE: Final = 500
 
 
-class NoticeTable:
+class NoticeTable(SqlTable):
     """The table of notices; every method raises StoreUnavailable."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def insert_new(self, notices: Iterable[Notice]) -> list[Notice]:
         """Insert the notices whose key is new, and return them."""
@@ -37,8 +34,7 @@ class NoticeTable:
         """Return the ids of the notices that are due, the longest waiting first."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         query = select(NOTICES.c.id).where(*waiting, NOTICES.c.next_attempt_at <= now)
-        with self._database.reading() as connection:
-            return list(connection.execute(query.order_by(NOTICES.c.next_attempt_at).limit(_PAGE_SIZE)).scalars())
+        return [row.id for row in self._database.fetch(query.order_by(NOTICES.c.next_attempt_at).limit(_PAGE_SIZE))]
 
     def claim(self, notice_id: str, now: datetime) -> Notice | None:
         """Claim a notice if it is still due, and return it; else return None.
@@ -59,27 +55,22 @@ class NoticeTable:
 
     def mark_delivered(self, notice_id: str, now: datetime) -> None:
         """Record that a notice was delivered, so that it is not due any more."""
-        with self._database.writing() as connection:
-            connection.execute(update(NOTICES).where(NOTICES.c.id == notice_id).values(delivered_at=now, last_error=""))
+        self._database.change(update(NOTICES).where(NOTICES.c.id == notice_id).values(delivered_at=now, last_error=""))
 
     def record_failure(self, notice_id: str, reason: str) -> None:
         """Record why an attempt failed; ``reason`` is our own text and contains no secret."""
-        with self._database.writing() as connection:
-            connection.execute(update(NOTICES).where(NOTICES.c.id == notice_id).values(last_error=reason[:200]))
+        self._database.change(update(NOTICES).where(NOTICES.c.id == notice_id).values(last_error=reason[:200]))
 
     def delete(self, notice_id: str) -> None:
         """Delete a notice that is no longer true."""
-        with self._database.writing() as connection:
-            connection.execute(delete(NOTICES).where(NOTICES.c.id == notice_id))
+        self._database.change(delete(NOTICES).where(NOTICES.c.id == notice_id))
 
     def list_for_account(self, account_id: str) -> list[Notice]:
         """Return all notices about an account, the oldest first."""
         query = consent_rows.NOTICE_QUERY.where(NOTICES.c.account_id == account_id)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(NOTICES.c.created_at, NOTICES.c.id)).all()
-        return [Notice(**row._asdict()) for row in rows]
+        oldest_first = query.order_by(NOTICES.c.created_at, NOTICES.c.id)
+        return [Notice(**row._asdict()) for row in self._database.fetch(oldest_first)]
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the notices created before ``moment``, delivered or not, and return their number."""
-        with self._database.writing() as connection:
-            return connection.execute(delete(NOTICES).where(NOTICES.c.created_at < moment)).rowcount
+        return self._database.change(delete(NOTICES).where(NOTICES.c.created_at < moment))

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, select, update
 
 from worker.domain.measures.completeness import DayLedger, DayMark
 from worker.domain.measures.holes import MIN_EMPTY_DAYS_AFTER_CURVE, find_missing_curve
 from worker.domain.measures.readings import Series
-from worker.stores.registry import consent_rows
+from worker.stores.database import SqlTable
+from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
@@ -61,8 +62,6 @@ class SeriesOutcome:
     ``failures``: how many look-backs in a row failed.
     """
 
-    account_id: str
-    series: Series
     run_id: str
     code: str | None
     message: str
@@ -70,97 +69,98 @@ class SeriesOutcome:
     last_day: date | None
     ever_stored: bool
     updated_at: datetime
-    asked_at: datetime | None = None
-    answer: str | None = None
-    again_at: datetime | None = None
-    history_due_at: datetime | None = None
-    failures: int = 0
+    asked_at: datetime | None
+    answer: str | None
+    again_at: datetime | None
+    history_due_at: datetime | None
+    failures: int
 
 
-def insert_rows(connection: Connection, account_id: str, now: datetime) -> None:
-    """Insert the rows of a new account, which were never asked and are not active yet."""
-    row = {
-        "account_id": account_id,
-        "active": False,
-        "every": 1,
-        "asked_at": NEVER,
-        "failures": 0,
-        "history_due_at": now,
-        "days": "",
-        "last_day": NO_DAY,
-        "run_id": "",
-        "last_message": "",
-        "ever_stored": False,
-        "updated_at": NEVER,
-    }
-    connection.execute(insert(SERIES_OUTCOMES), [{**row, "series": series} for series in Series])
+class OutcomeTable(SqlTable):
+    """The rows of all accounts; every method raises StoreUnavailable."""
+
+    def record(
+        self,
+        account_id: str,
+        series: str,
+        run_id: str,
+        now: datetime,
+        *,
+        code: str | None,
+        message: str,
+        last_day: date | None,
+        stored: bool,
+        days: Mapping[date, DayMark] | None = None,
+        due_changes: DueChanges | None = None,
+    ) -> None:
+        """Record the outcome of one run of a series, with the marks of its ``days``.
+
+        ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
+        failed, which changes no verdict.
+
+        Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
+        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
+        secret is cut out of it. ``due_changes`` says when the series is due again. Raises UnknownAccount, also for a
+        removed account.
+        """
+        with self._database.writing() as connection:
+            row = lock_row(connection, account_id, series)
+            if row is None:
+                account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
+                return
+            values: dict[str, Any] = {
+                "updated_at": max(row.updated_at, now),
+                "last_day": max(row.last_day, last_day or NO_DAY),
+                "ever_stored": row.ever_stored or stored,
+            }
+            for name, value in (due_changes or {}).items():
+                if name != "history_due_if_loaded":
+                    values[name] = value
+                elif row.history_due_at is None:
+                    values["history_due_at"] = value
+            # A run may report several times, so an equal run id is newer, too. A fault of ours (no code) is no verdict.
+            if run_id >= row.run_id and code != "":
+                values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
+            if days:
+                ledger = DayLedger.parse(row.days).with_marks(days)
+                values |= ledger_columns(connection, account_id, Series(series), ledger)
+            if code is None:
+                values["last_success_at"] = max(row.last_success_at or now, now)
+                consent_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
+            update_row(connection, account_id, series, values)
+
+    def make_due(self, account_id: str, series: Series, now: datetime) -> None:
+        """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""
+        history_due_at = case((_C.history_due_at.is_not(None), now))
+        values = {"again_at": now, "failures": 0, "history_due_at": history_due_at}
+        with self._database.writing() as connection:
+            update_row(connection, account_id, series, values)
+
+    def make_histories_due(self, now: datetime) -> None:
+        """Let the histories that are loaded go on now: what is missing of them is found out again."""
+        loaded = _C.history_due_at.is_(None)
+        self._database.change(update(SERIES_OUTCOMES).where(loaded).values(history_due_at=now))
+
+    def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
+        """Set when the history of a series goes on; None: it is loaded."""
+        with self._database.writing() as connection:
+            update_row(connection, account_id, series, {"history_due_at": at})
+
+    def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
+        """Return the last outcome of each series that has one."""
+        # The row of a series that no window has ended for is not an outcome yet.
+        query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
+        return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
 
 
-def set_active(connection: Connection, account_id: str, now: datetime, *, active: bool) -> None:
-    """Let the rows follow the account's state; an account that becomes active is due at once, its history too."""
-    due = {"again_at": None, "failures": 0, "history_due_at": now} if active else {}
-    connection.execute(update(SERIES_OUTCOMES).where(_C.account_id == account_id).values(active=active, **due))
+def lock_row(connection: Connection, account_id: str, series: str) -> Row[Any] | None:
+    """Return the row and lock it until the transaction ends; None for an account that is not there any more."""
+    return connection.execute(_LOCKED, _key(account_id, series)).one_or_none()
 
 
-def make_due(connection: Connection, account_id: str, series: Series, now: datetime) -> None:
-    """Let a series be asked again now, whatever it waits for."""
-    history_due_at = case((_C.history_due_at.is_not(None), now))
-    values = {"again_at": now, "failures": 0, "history_due_at": history_due_at}
+def update_row(connection: Connection, account_id: str, series: str, values: Mapping[str, Any]) -> None:
+    """Write these columns of the row."""
     connection.execute(_UPDATE.values(**values), _key(account_id, series))
-
-
-def set_history_due(connection: Connection, account_id: str, series: Series, at: datetime | None) -> None:
-    """Set when the history of a series goes on; None: it is loaded."""
-    connection.execute(_UPDATE.values(history_due_at=at), _key(account_id, series))
-
-
-def record(
-    connection: Connection, outcome: SeriesOutcome, marks: Mapping[date, DayMark], due_changes: DueChanges
-) -> bool:
-    """Merge an outcome and the marks of its days into its row; a success clears the account's pending refusals.
-
-    Return False if the account is not there any more.
-    """
-    row = _lock(connection, outcome.account_id, outcome.series)
-    if row is None:
-        return False
-    values: dict[str, Any] = {
-        "updated_at": max(row.updated_at, outcome.updated_at),
-        "last_success_at": _later_of(row.last_success_at, outcome.last_success_at),
-        "last_day": max(row.last_day, outcome.last_day or NO_DAY),
-        "ever_stored": row.ever_stored or outcome.ever_stored,
-    }
-    for name, value in due_changes.items():
-        if name != "history_due_if_loaded":
-            values[name] = value
-        elif row.history_due_at is None:
-            values["history_due_at"] = value
-    # A run may report several times, so an equal run id is newer, too.  A fault of ours (no code) is no verdict.
-    if outcome.run_id >= row.run_id and outcome.code != "":
-        values |= {
-            "run_id": outcome.run_id,
-            "last_code": outcome.code,
-            "last_message": _to_showable(outcome.message),
-        }
-    if marks:
-        ledger = DayLedger.parse(row.days).with_marks(marks)
-        values |= ledger_columns(connection, outcome.account_id, outcome.series, ledger)
-    connection.execute(_UPDATE.values(**values), _key(outcome.account_id, outcome.series))
-    if outcome.code is None:
-        consent_rows.delete_pending_refusals(connection, outcome.account_id)  # They were mistakes of the supplier.
-    return True
-
-
-def replace_ledger_if_unchanged(
-    connection: Connection, account_id: str, series: Series, known: DayLedger, ledger: DayLedger
-) -> bool:
-    """Replace the ledger if the account is there and its ledger still equals ``known``; return whether it did."""
-    row = _lock(connection, account_id, series)
-    if row is None or row.days != str(known):
-        return False
-    values = ledger_columns(connection, account_id, series, ledger)
-    connection.execute(_UPDATE.values(**values), _key(account_id, series))
-    return True
 
 
 def ledger_columns(connection: Connection, account_id: str, series: Series, ledger: DayLedger) -> dict[str, Any]:
@@ -178,11 +178,8 @@ def ledger_columns(connection: Connection, account_id: str, series: Series, ledg
     }
 
 
-def to_outcome(row: Row[Any]) -> SeriesOutcome:
-    """Convert a row of ``series_outcomes``."""
+def _to_outcome(row: Row[Any]) -> SeriesOutcome:
     return SeriesOutcome(
-        account_id=row.account_id,
-        series=row.series,
         run_id=row.run_id,
         code=row.last_code,
         message=row.last_message,
@@ -198,12 +195,7 @@ def to_outcome(row: Row[Any]) -> SeriesOutcome:
     )
 
 
-def _lock(connection: Connection, account_id: str, series: Series) -> Row[Any] | None:
-    """Return the row and lock it until the transaction ends; None for an account that is not there any more."""
-    return connection.execute(_LOCKED, _key(account_id, series)).one_or_none()
-
-
-def _key(account_id: str, series: Series) -> dict[str, str]:
+def _key(account_id: str, series: str) -> dict[str, str]:
     return {"p_account": account_id, "p_series": series}
 
 
@@ -212,11 +204,6 @@ def _may_lack_curve(ledger: DayLedger) -> bool:
     newest = max((day for day, _ in ledger.days()), default=None)
     last = ledger.last_complete()
     return newest is not None and (last is None or last < newest - timedelta(days=MIN_EMPTY_DAYS_AFTER_CURVE - 1))
-
-
-def _later_of(old: datetime | None, new: datetime | None) -> datetime | None:
-    """Return the later of two moments; a missing one counts as the earlier."""
-    return max((moment for moment in (old, new) if moment is not None), default=None)
 
 
 def _to_showable(message: str) -> str:

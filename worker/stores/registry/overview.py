@@ -9,7 +9,7 @@ from sqlalchemy import case, func, select
 
 from worker.domain.consent.accounts import AccountState
 from worker.domain.measures.readings import Series
-from worker.stores.database import Database
+from worker.stores.database import SqlTable
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
@@ -24,17 +24,13 @@ class CodeCount:
     last_at: datetime
 
 
-class Overview:
+class Overview(SqlTable):
     """Counts over the whole fleet; every method raises StoreUnavailable."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, zero included."""
         query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)
-        with self._database.reading() as connection:
-            return dict.fromkeys(AccountState, 0) | dict(connection.execute(query).all())
+        return dict.fromkeys(AccountState, 0) | dict(self._database.fetch(query))
 
     def count_waiting_notices(self) -> int:
         """Count the notices that are still to be delivered and whose attempts are not used up."""
@@ -62,5 +58,4 @@ class Overview:
             .order_by(number.desc(), columns.series, columns.last_code)
             .limit(limit)
         )
-        with self._database.reading() as connection:
-            return [CodeCount(*row) for row in connection.execute(query)]
+        return [CodeCount(*row) for row in self._database.fetch(query)]

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from worker.domain.fleet.policy import FleetPolicy
-from worker.stores.database import Database, build_insert
+from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry.tables import POLICIES
 
 
@@ -25,11 +25,8 @@ class AppliedPolicy:
     arithmetic: Mapping[str, Any]
 
 
-class PolicyTable:
+class PolicyTable(SqlTable):
     """The table of policies, one row a first night; every method raises StoreUnavailable."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def load_current(self, today: date) -> FleetPolicy:
         """Return the policy in force; without a choice, every account is due every night."""
@@ -38,8 +35,7 @@ class PolicyTable:
 
     def list_all(self) -> list[AppliedPolicy]:
         """Return all chosen policies, the oldest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(select(POLICIES).order_by(POLICIES.c.since)).all()
+        rows = self._database.fetch(select(POLICIES).order_by(POLICIES.c.since))
         return [
             AppliedPolicy(
                 row.since,
@@ -68,5 +64,4 @@ class PolicyTable:
 
     def delete_all(self) -> int:
         """Delete all policies, so that every account is due every night, and return their number."""
-        with self._database.writing() as connection:
-            return connection.execute(delete(POLICIES)).rowcount
+        return self._database.change(delete(POLICIES))

@@ -14,8 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 
 from worker.domain.measures.answers import RawAnswer, pack_raw_answers, unpack_raw_answers
 from worker.errors import UnknownAccount
-from worker.stores.database import Database
-from worker.stores.encryption import Sealer
+from worker.stores.database import SealedTable
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.tables import RAW_ANSWERS
 
@@ -23,15 +22,11 @@ _C = RAW_ANSWERS.c
 PAGE = 50
 
 
-class RawAnswerTable:
+class RawAnswerTable(SealedTable):
     """The table of raw answers.
 
     Every method raises StoreUnavailable; a method that unseals answers raises OperatorFault if their key is missing.
     """
-
-    def __init__(self, database: Database, sealer: Sealer) -> None:
-        self._database = database
-        self._sealer = sealer
 
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
@@ -44,29 +39,25 @@ class RawAnswerTable:
     def list_months(self, account_id: str) -> list[str]:
         """Return the months with stored answers, for example "2024-07", the oldest first."""
         query = select(_C.month).where(_C.account_id == account_id).distinct().order_by(_C.month)
-        with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+        return [row.month for row in self._database.fetch(query)]
 
     def read_answers(self, account_id: str) -> Iterator[RawAnswer]:
         """Yield all answers of an account in the order of their requests, with one month in memory at a time."""
         for month in self.list_months(account_id):
-            with self._database.reading() as connection:
-                rows = connection.execute(select(_C.sealed).where(*_in_month(account_id, month))).scalars().all()
-            yield from self._unseal(rows)
+            rows = self._database.fetch(select(_C.sealed).where(*_in_month(account_id, month)))
+            yield from self._unseal([row.sealed for row in rows])
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the rows whose last answer is older than ``moment`` and return their number.
 
         A packed month is deleted as a whole.
         """
-        with self._database.writing() as connection:
-            return connection.execute(delete(RAW_ANSWERS).where(_C.last_at < moment)).rowcount
+        return self._database.change(delete(RAW_ANSWERS).where(_C.last_at < moment))
 
     def pack_past_months(self, now: datetime, limit: int) -> int:
         """Pack at most ``limit`` past months into one row each and return how many were packed."""
         unpacked = select(_C.month, _C.account_id).where(_C.packed.is_(False), _C.month < month_of(now))
-        with self._database.reading() as connection:
-            months = connection.execute(unpacked.distinct().order_by(_C.month, _C.account_id).limit(limit)).all()
+        months = self._database.fetch(unpacked.distinct().order_by(_C.month, _C.account_id).limit(limit))
         return sum(self._pack(account_id, month) for month, account_id in months)
 
     def _pack(self, account_id: str, month: str) -> bool:

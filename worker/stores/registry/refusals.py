@@ -13,25 +13,17 @@ from sqlalchemy import case, func, select, update
 
 from worker.domain.consent.accounts import Account, AccountState
 from worker.domain.consent.consents import Notice, PendingRefusal
-from worker.stores.database import Database, build_insert
+from worker.stores.database import SqlTable, build_insert
 from worker.stores.registry import account_rows, consent_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY
 from worker.stores.registry.tables import ACCOUNTS, PENDING_REFUSALS, SERIES_OUTCOMES
 
 
-class PendingRefusals:
+class PendingRefusals(SqlTable):
     """The table of pending refusals.
 
     Every method raises StoreUnavailable; a method that writes for an account raises UnknownAccount.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def get_account(self, account_id: str) -> Account:
-        """Return the account, even if it was removed. Raises UnknownAccount."""
-        with self._database.reading() as connection:
-            return account_rows.get(connection, account_id)
 
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
         """Count one more sighting of a refusal and return the row.
@@ -62,8 +54,7 @@ class PendingRefusals:
             .where(PENDING_REFUSALS.c.account_id == account_id)
             .order_by(PENDING_REFUSALS.c.code)
         )
-        with self._database.reading() as connection:
-            return [PendingRefusal(*row) for row in connection.execute(query)]
+        return [PendingRefusal(*row) for row in self._database.fetch(query)]
 
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool) -> int:
         """Return the number of accounts refused with ``code`` for the first time since ``since``.

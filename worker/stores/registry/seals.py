@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Column, delete, select, update
@@ -17,7 +18,7 @@ PAGE = 100  # The number of rows that a rotation locks at a time.
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values, text or bytes; ``key`` is the primary key of its rows.
+    """A column of sealed values, text or bytes; ``key`` is the primary key of its rows, ``sealed_at`` their age.
 
     ``is_kept``: whether a value that no key opens stays. A sample of the quarantine goes, because a new one is stored
     when the deviation comes again.
@@ -26,16 +27,24 @@ class SealedColumn:
     label: str
     key: Column[Any]
     seals: Column[Any]
+    sealed_at: Column[datetime]
     is_kept: bool = True
 
 
-TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed)
-PROOF_SEALS: Final = SealedColumn("proofs of consent", CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.sealed_usage_point)
-ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed)
-SAMPLE_SEALS: Final = SealedColumn(
-    "samples in quarantine", QUARANTINE.c.fingerprint, QUARANTINE.c.sealed_sample, is_kept=False
+TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.id, TOKENS.c.sealed, TOKENS.c.updated_at)
+PROOF_SEALS: Final = SealedColumn(
+    "proofs of consent", CONSENT_PROOFS.c.id, CONSENT_PROOFS.c.sealed_usage_point, CONSENT_PROOFS.c.consented_at
 )
-SEALED_COLUMNS: Final = (TOKEN_SEALS, PROOF_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
+ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.id, RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
+SAMPLE_SEALS: Final = SealedColumn(
+    "samples in quarantine",
+    QUARANTINE.c.fingerprint,
+    QUARANTINE.c.sealed_sample,
+    QUARANTINE.c.first_seen,
+    is_kept=False,
+)
+TEXT_SEALS: Final = (TOKEN_SEALS, PROOF_SEALS)
+SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from worker.domain.consent.accounts import AccountState
-from worker.stores.database import Database
-from worker.stores.encryption import Sealer
+from worker.stores.database import SealedTable
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNTS, TOKEN_USERS, TOKENS
 
@@ -32,15 +31,11 @@ class ExpiringToken:
     expires_at: datetime
 
 
-class TokenTable:
+class TokenTable(SealedTable):
     """The table of users' tokens; every method raises StoreUnavailable.
 
     Token texts are secrets. ``expires_at`` is the end of the access token.
     """
-
-    def __init__(self, database: Database, sealer: Sealer) -> None:
-        self._database = database
-        self._sealer = sealer
 
     def load(self, account_id: str) -> str | None:
         """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
@@ -57,8 +52,7 @@ class TokenTable:
     def list_accounts_of(self, token_id: str) -> list[str]:
         """Return the ids of the accounts that use a token."""
         query = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id)
-        with self._database.reading() as connection:
-            return list(connection.execute(query.order_by(TOKEN_USERS.c.account_id)).scalars())
+        return [row.account_id for row in self._database.fetch(query.order_by(TOKEN_USERS.c.account_id))]
 
     def save(self, account_id: str, token_text: str, expires_at: datetime | None = None) -> None:
         """Save the token in place of the account's previous one. It is on disk when this returns.
@@ -92,8 +86,7 @@ class TokenTable:
 
     def clear_refresh_started(self, token_id: str) -> None:
         """Record that the refresh token was not used after all."""
-        with self._database.writing() as connection:
-            connection.execute(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
+        self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, limit: int = PAGE) -> list[ExpiringToken]:
         """Return the tokens of ready accounts with ``after`` < end <= ``before``, the next to expire first."""
@@ -107,8 +100,7 @@ class TokenTable:
             .order_by(TOKENS.c.expires_at, TOKENS.c.id)
             .limit(limit)
         )
-        with self._database.reading() as connection:
-            return [ExpiringToken(*row) for row in connection.execute(query)]
+        return [ExpiringToken(*row) for row in self._database.fetch(query)]
 
     # Statements inside a transaction of the registry.
 

@@ -12,8 +12,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.consent.consents import Notice
 from worker.domain.measures.deviations import Deviation, DeviationKind, to_sample
-from worker.stores.database import Database, build_insert
-from worker.stores.encryption import Sealer
+from worker.stores.database import SealedTable, build_insert
 from worker.stores.registry import consent_rows
 from worker.stores.registry.tables import QUARANTINE
 
@@ -45,12 +44,8 @@ class QuarantineEntry:
     times: int
 
 
-class QuarantineTable:
+class QuarantineTable(SealedTable):
     """The quarantine table; every method raises StoreUnavailable."""
-
-    def __init__(self, database: Database, sealer: Sealer) -> None:
-        self._database = database
-        self._sealer = sealer
 
     def record(
         self,
@@ -83,8 +78,7 @@ class QuarantineTable:
     def list(self) -> Iterable[QuarantineEntry]:
         """Return all deviations, the newest first."""
         query = select(*_ENTRY).order_by(_C.first_seen.desc(), _C.fingerprint)
-        with self._database.reading() as connection:
-            return [QuarantineEntry(*row) for row in connection.execute(query)]
+        return [QuarantineEntry(*row) for row in self._database.fetch(query)]
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
         """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
@@ -99,13 +93,11 @@ class QuarantineTable:
 
     def delete(self, fingerprint: str) -> bool:
         """Delete a deviation, so that it is new when it comes again; return whether it was there."""
-        with self._database.writing() as connection:
-            return bool(connection.execute(delete(QUARANTINE).where(_C.fingerprint == fingerprint)).rowcount)
+        return bool(self._database.change(delete(QUARANTINE).where(_C.fingerprint == fingerprint)))
 
     def delete_before(self, moment: datetime) -> int:
         """Delete the deviations that were last seen before ``moment`` and return their number."""
-        with self._database.writing() as connection:
-            return connection.execute(delete(QUARANTINE).where(_C.last_seen < moment)).rowcount
+        return self._database.change(delete(QUARANTINE).where(_C.last_seen < moment))
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
         row = {

@@ -131,7 +131,7 @@ def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
 def _stored_range(runtime: Runtime, account_id: str) -> tuple[date | None, date | None]:
     """Return the first and the last day with values, from the store and from the outcomes of syncs."""
     first_days = [first_day(runtime.measures, account_id, period) for period in (Period.DAY, Period.MINUTE)]
-    outcomes = runtime.registry.load_outcomes(account_id)
+    outcomes = runtime.registry.outcomes.load(account_id)
     last_days = [outcome.last_day for name in Series if (outcome := outcomes.get(name)) and outcome.last_day]
     return min(filter(None, first_days), default=None), max(last_days, default=None)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from tests.support.registries import METER, open_registry, prepare_registry
+from tests.support.registries import METER, opened_registry, prepare_registry
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health.keys import check_session_key, check_token_keys
 from worker.ops.health.results import Level
@@ -20,7 +19,7 @@ NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 def registry_with_token(folder: Path, key: str) -> str:
     prepare_registry(folder)
     url = f"sqlite:///{folder / 'registry.db'}"
-    with closing(open_registry(url, key)) as registry:
+    with opened_registry(url, key) as registry:
         registry.add("enedis", METER, NOW, token="a token")
     return url
 

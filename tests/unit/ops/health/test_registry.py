@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.registries import add_ready, open_registry, prepare_registry
+from tests.support.registries import add_ready, opened_registry, prepare_registry
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
 from worker.ops.health.databases import check_registry
 from worker.ops.health.results import Level
@@ -19,7 +18,7 @@ from worker.stores.registry import migrations
 def file(tmp_path: Path) -> Path:
     prepare_registry(tmp_path)
     path = tmp_path / "registry.db"
-    with closing(open_registry(f"sqlite:///{path}")) as registry:
+    with opened_registry(f"sqlite:///{path}") as registry:
         add_ready(registry)
     return path
 

@@ -16,9 +16,11 @@ from config.settings import get_settings
 from tests.support.factories import NOW
 from worker.cli.main import cli
 from worker.domain.consent.scopes import Scope
+from worker.stores.database import Database
 from worker.stores.encryption import Sealer, generate_key
 from worker.stores.registry.accounts import AccountRegistry
 from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
+from worker.stores.registry.migrations import upgrade_schema
 
 READING = {Scope.READ_ACCOUNTS, Scope.READ_MEASURES}
 
@@ -37,10 +39,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock) -> Iterator[ApiTokenTable]:
-    registry = AccountRegistry(f"sqlite:///{tmp_path / 'registry.db'}", Sealer([generate_key()]))
-    registry.migrate()
+    registry = AccountRegistry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), Sealer([generate_key()]))
+    upgrade_schema(registry.database)
     yield ApiTokenTable(registry.database, clock)
-    registry.close()
+    registry.database.close()
 
 
 def test_a_token_is_found_by_its_text_with_its_scopes(tokens: ApiTokenTable) -> None:

@@ -56,7 +56,7 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     service.runtime.registry.set_state(ids[3], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
     for account_id, days_ago, code in ((ids[0], 1, None), (ids[1], 1, "VENDOR_DOWN"), (ids[2], 4, None)):
         last_day = TODAY - timedelta(days=days_ago)
-        service.runtime.registry.record_outcome(
+        service.runtime.registry.outcomes.record(
             account_id,
             Series.DAILY,
             "r1",
