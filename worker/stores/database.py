@@ -12,10 +12,23 @@ import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, UpdateBase, create_engine, event
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Row,
+    Select,
+    Table,
+    TypeDecorator,
+    UpdateBase,
+    create_engine,
+    event,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -40,6 +53,29 @@ _TIMEOUT_S: Final = 30.0
 _MISSING_TABLE_ERRORS: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 # All engines of this process, for the hooks around a fork.
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """The column type of a moment: zone-aware in Python, UTC in the database. SQLite stores no time zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[datetime]:
+        return datetime
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert a zone-aware moment to UTC. Raises ValueError for one without a zone."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment without its zone can't be stored")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored moment with the zone UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class DatabaseUse(NamedTuple):

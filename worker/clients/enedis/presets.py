@@ -8,7 +8,7 @@ Connect 2026 (mesure_synchrone_auto v2, Services souscrits).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -19,12 +19,13 @@ TokenMode = Literal["user", "application"]
 ConsentStyle = Literal["usage_point", "autorisation"]
 
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
+SHARED_QUOTA: Final = "data"  # Of all calls that have no quota of their own.
 SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One generation of the API; with ``quota_per_api`` each API has the quota, else all share it."""
+    """One generation of the API; ``quotas`` names the quota of each path that has one of its own."""
 
     name: str
     base_url: str
@@ -42,7 +43,7 @@ class Preset:
     calls_per_second: int = 5
     calls_per_hour: int = 10_000
     calls_per_day: int | None = None
-    quota_per_api: bool = False
+    quotas: Mapping[str, str] = field(default_factory=dict)
 
     def endpoints(
         self, base_url: str | None = None, authorize_url: str | None = None, sandbox: bool = False
@@ -69,15 +70,7 @@ class Preset:
     @property
     def quota_names(self) -> tuple[str, ...]:
         """The names under which the calls for measures are counted."""
-        return tuple(dict.fromkeys(self.quota_name(path) for path in self.paths.values()))
-
-    def quota_name(self, path: str) -> str:
-        """Return the name under which calls of ``path`` are counted.
-
-        All calls share one name, but from 2026 on each API has its own: the first word of the path. Both series share
-        ``mesure_synchrone_auto``.
-        """
-        return path.strip("/").split("/")[0] if self.quota_per_api else "data"
+        return tuple(dict.fromkeys(self.quotas.get(path, SHARED_QUOTA) for path in self.paths.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +125,10 @@ def _allows_plain_http(host: str) -> bool:
 
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
+_PATHS_2026: Final = {
+    Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
+    Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
+}
 
 _V5: Final = Preset(
     name="enedis-v5",
@@ -170,17 +167,15 @@ _2026: Final = replace(
     _V5,
     name="enedis-2026",
     authorize_url=f"{_CONSENT_HOST}/dataconnect/v2/oauth2/authorize",
-    paths={
-        Series.DAILY: f"{_MEASURES_2026}/consommation_quotidienne",
-        Series.LOAD_CURVE: f"{_MEASURES_2026}/courbe_de_charge_consommation",
-    },
+    paths=_PATHS_2026,
     usage_point_parameter="pointId",
     start_parameter="dateDebut",
     end_parameter="dateFin",
     consent_style="autorisation",
     consent_duration="P1095D",  # In days, because its portal may show an error for whole years.
     calls_per_hour=1_000,
-    quota_per_api=True,
+    # Each API has its own quota; both series are one API.
+    quotas={**dict.fromkeys(_PATHS_2026.values(), "mesure_synchrone_auto"), SUBSCRIBED_SERVICES: "subscribed_services"},
 )
 
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_V4, _V5, _2026)}

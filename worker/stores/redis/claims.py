@@ -1,8 +1,9 @@
-"""Claims on windows in flight: one sorted set for each lane.  Their number is the backlog of the lane.
+"""Claims on windows in flight, one sorted set for each lane, and on ticks.  The claims of a lane are its backlog.
 
 A claim keeps a window from being published a second time; its expiry lets lost work be published again.
 
     releve:inflight:nightly    sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
+    releve:slot:resume_night:28698123  1, the tick is taken
     releve:failures:k9x4w:load_curve   hash: 2024-07-11/2024-07-18 to 2, the failures of windows of the history
 
 The score is the moment of the claim in µs by the server's clock, and no two claims of one script run are equal.  So the
@@ -52,6 +53,10 @@ class ClaimStore(PrefixedKeys):
 
     ``lane`` is a queue.  Members are texts of account and series (``member_of``).
     """
+
+    def slot(self, name: str, ttl_s: float) -> bool:
+        """Return true to the first caller within ``ttl_s``; a scheduled task asks for its run date."""
+        return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))
 
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
         """Claim each member and return the claims in their order, empty for those that are claimed already."""

@@ -1,10 +1,9 @@
-"""Locks and slots in Redis, which all expire.
+"""Locks in Redis, which all expire.
 
 They save quota and repeated work but protect no data: a process that was frozen beyond its lock's time may still write.
 Keys and revisions in the stores protect the measures.
 
-    releve:lock:token                the holder's random token (redis-py)
-    releve:slot:nightly:2024-07-25   1
+    releve:lock:token    the holder's random token (redis-py)
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ LOCK_POLL_S: Final = 0.05
 
 
 class Locks(PrefixedKeys):
-    """Locks and slots; the same name may be used for one of each kind."""
+    """Locks by their names."""
 
     @contextmanager
     def lock(self, name: str, ttl_s: float, *, wait_s: float | None = None, most_s: float = 0.0) -> Iterator[None]:
@@ -65,10 +64,6 @@ class Locks(PrefixedKeys):
             lock.release()
         except LockNotOwnedError:  # Another holder may have done the same work meanwhile, which is harmless.
             log.warning("a lock outlived its time to live before its holder was done", extra=fields(lock=name))
-
-    def slot(self, name: str, ttl_s: float) -> bool:
-        """Return true to the first caller within ``ttl_s``; a scheduled task asks for its run date."""
-        return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))
 
 
 def _renew_until(lock: Lock, ttl_s: float, most_s: float, done: threading.Event) -> None:

@@ -16,8 +16,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     Date,
-    DateTime,
-    Dialect,
     Enum,
     ForeignKey,
     Index,
@@ -28,7 +26,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
@@ -38,29 +35,7 @@ from worker.domain.consent.consents import ConsentKind, NoticeKind
 from worker.domain.fleet.outcomes import AnswerClass
 from worker.domain.measures.deviations import DeviationKind
 from worker.domain.measures.readings import Period, Series
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """The column type of a moment: zone-aware in Python, UTC in the database. SQLite stores no time zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    @property
-    def python_type(self) -> type[datetime]:
-        return datetime
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a zone-aware moment to UTC. Raises ValueError for one without a zone."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a moment without its zone can't be stored")
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the stored moment with the zone UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+from worker.stores.database import UtcDateTime
 
 
 def _sortable(length: int) -> String:

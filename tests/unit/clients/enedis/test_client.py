@@ -73,7 +73,7 @@ def test_a_refused_token_is_renewed_once_and_the_walk_does_not_notice(harness: C
     assert harness.client.measures(Series.DAILY, USAGE_POINT, WINDOW).kind is AnswerKind.DATA
     assert harness.store.token is not None and harness.store.token.access == "access-token-two"
     assert harness.supplier.calls[-1].request.headers["Authorization"] == "Bearer access-token-two"
-    api = harness.endpoints.preset.quota_name(harness.endpoints.preset.paths[Series.DAILY])
+    (api,) = harness.endpoints.preset.quota_names
     assert harness.permits.requested_apis == [api, "token", api]
 
 

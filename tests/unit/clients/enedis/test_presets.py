@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from worker.clients.enedis.presets import PRESETS, SUBSCRIBED_SERVICES
-from worker.domain.measures.readings import Series
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -61,7 +60,7 @@ def test_plain_http_goes_to_machines_of_our_own(host: str) -> None:
 
 def test_calls_are_counted_together_until_2026_and_by_api_from_then_on() -> None:
     older, newest = PRESETS["enedis-v5"], PRESETS["enedis-2026"]
-    assert {older.quota_name(path) for path in older.paths.values()} == {"data"}
-    assert {newest.quota_name(newest.paths[series]) for series in Series} == {"mesure_synchrone_auto"}
-    assert newest.quota_name(SUBSCRIBED_SERVICES) == "subscribed_services"
+    assert older.quota_names == ("data",)
+    assert newest.quota_names == ("mesure_synchrone_auto",)
+    assert newest.quotas[SUBSCRIBED_SERVICES] == "subscribed_services"
     assert (older.calls_per_hour, newest.calls_per_hour) == (10_000, 1_000)
