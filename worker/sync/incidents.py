@@ -60,7 +60,6 @@ class Incidents(IncidentGate):
         now: Callable[[], datetime],
         thresholds: Thresholds,
         first_wait_s: float = 60.0,
-        max_age_s: float = MAX_AGE_S,
     ) -> None:
         self.store = store
         self._notices = notices
@@ -68,7 +67,6 @@ class Incidents(IncidentGate):
         self._now = now
         self._thresholds = thresholds
         self._first_wait_s = first_wait_s
-        self._max_age_s = max_age_s
         # The open incidents by slot, and until when (by the monotonic clock) they are not read again.
         self._open_by_slot: dict[str, Incident] = {}
         self._fresh_until_s = 0.0
@@ -207,7 +205,7 @@ class Incidents(IncidentGate):
         now_s = time.monotonic()
         if now_s >= self._fresh_until_s:
             self._open_by_slot = self.store.open_incidents()
-            self._fresh_until_s = now_s + self._max_age_s
+            self._fresh_until_s = now_s + MAX_AGE_S
         return self._open_by_slot
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Self
@@ -34,17 +34,9 @@ ANSWER_S: Final = 5.0
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago."""
-    return free_ports(1)[0]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ``count`` different free ports of 127.0.0.1."""
-    # All are bound at the same time: the system may hand out a port again as soon as it is closed.
-    with ExitStack() as resources:
-        probes = [resources.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def process_exists(pid: int) -> bool:
