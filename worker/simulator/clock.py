@@ -23,10 +23,6 @@ class SimulatedClock:
         self._base = now.astimezone(UTC)
         self._set_at_s = time.monotonic()
 
-    def advance(self, delay_s: float) -> None:
-        """Move the clock by ``delay_s`` seconds, backwards where the number is negative."""
-        self.set(self.now() + timedelta(seconds=delay_s))
-
     def local_now(self) -> datetime:
         """Return the simulated moment in Paris time."""
         return self.now().astimezone(PARIS)
