@@ -19,7 +19,6 @@ from worker.domain.fleet.incidents import (
     REFUSALS,
     FailureCount,
     Incident,
-    IncidentGate,
     IncidentKind,
     Thresholds,
     failures_alike,
@@ -44,7 +43,7 @@ log = logging.getLogger("releve.incidents")
 MAX_AGE_S: Final = 1.0
 
 
-class Incidents(IncidentGate):
+class Incidents:
     """The incidents in Redis, with notices to the operator.
 
     ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes. Methods that
