@@ -59,6 +59,8 @@ class Guard:
             start_new_session=True,
             text=True,
         )
+        assert self._process.stdin is not None  # noqa: S101 (it was opened with stdin=PIPE)
+        self._pipe: IO[str] = self._process.stdin
 
     def watch(self, group: int) -> None:
         self._send(f"+{group}\n")
@@ -67,21 +69,16 @@ class Guard:
         self._send(f"-{group}\n")
 
     def _send(self, line: str) -> None:
-        pipe = self._pipe()
         try:
-            pipe.write(line)
-            pipe.flush()
+            self._pipe.write(line)
+            self._pipe.flush()
         except BrokenPipeError:
             log.warning("the guard process is gone: a kill -9 would leave our child processes behind")
-
-    def _pipe(self) -> IO[str]:
-        assert self._process.stdin is not None  # noqa: S101 (it was opened with stdin=PIPE)
-        return self._process.stdin
 
     def close(self) -> None:
         """End the guard, which then ends the groups that it still watches."""
         try:
-            self._pipe().close()
+            self._pipe.close()
         except BrokenPipeError:
             log.warning("the guard process was gone before us")
         self._process.wait()
