@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -143,6 +144,5 @@ def test_a_consent_given_during_a_renewal_wins(service: ConnectService) -> None:
 def test_a_tick_spends_at_most_its_share_of_the_quota(service: ConnectService) -> None:
     for number in range(4):
         connect(service, f"3000164000001{number}")
-    service.runtime.ledger.per_hour = 1200
     service.simulate("POST", "switches", {"token_life_s": 12_600})
-    assert service.runtime.token_renewal.run() == 2
+    assert replace(service.runtime.token_renewal, calls_per_hour=1200).run() == 2
